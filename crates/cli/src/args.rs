@@ -1,0 +1,52 @@
+//! The command line's shape; each subcommand's arguments stand in its own file.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{demo, eval, inspect, mix, prepare, report, tokenizer, train, verify};
+
+/// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
+/// measure.
+#[derive(Debug, Parser)]
+#[command(name = "mixdown", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Print the result as one JSON object on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mixdown demo
+  mixdown tokenizer train text/ --vocab-size 8192 --out tokenizer.json
+  mixdown prepare general/ --tokenizer tokenizer.json --out corpora/general --holdout 1%
+  mixdown train --init base/best --target corpora/math --pretraining corpora/general --inject 1% --out runs/math
+
+Exit codes: 0 done, 2 usage or configuration, 3 bad or damaged data, 4 numerical failure,
+130 interrupted (the same command goes on), 1 anything else.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole story on real text found on this machine, with one page at the end.
+    Demo(demo::DemoArgs),
+    /// Train a tokenizer.
+    #[command(subcommand)]
+    Tokenizer(tokenizer::TokenizerCommand),
+    /// Tokenize documents into a corpus on disk.
+    Prepare(prepare::PrepareArgs),
+    /// Show what a corpus holds.
+    Inspect(inspect::InspectArgs),
+    /// Check every byte of a corpus against its sums.
+    Verify(verify::VerifyArgs),
+    /// Show what a mixture would deliver, before anything is spent.
+    Mix(mix::MixArgs),
+    /// Pretrain or finetune a model on a mixture.
+    Train(train::TrainArgs),
+    /// Measure a checkpoint's loss on held-out text.
+    Eval(eval::EvalArgs),
+    /// Write one HTML page about one or more runs.
+    Report(report::ReportArgs),
+}

@@ -1,0 +1,47 @@
+//! One file a subcommand, each with its arguments and `run`.
+
+pub mod demo;
+pub mod eval;
+pub mod inspect;
+pub mod mix;
+pub mod prepare;
+pub mod report;
+pub mod tokenizer;
+pub mod train;
+pub mod verify;
+
+use std::sync::atomic::AtomicBool;
+
+use crate::args::{Cli, Command};
+use crate::error::Error;
+use crate::interrupt;
+use crate::output::Output;
+
+/// What every subcommand needs besides its arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The form of the result.
+    pub output: Output,
+    /// Set when the user asks the work to stop.
+    pub stop: &'static AtomicBool,
+}
+
+/// Runs one subcommand.
+///
+/// # Errors
+/// Whatever ends the command early.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    let output = if cli.json { Output::Json } else { Output::Text };
+    let context = Context { output, stop: interrupt::install()? };
+    match cli.command {
+        Command::Demo(arguments) => demo::run(arguments, context),
+        Command::Tokenizer(command) => tokenizer::run(command, context),
+        Command::Prepare(arguments) => prepare::run(arguments, context),
+        Command::Inspect(arguments) => inspect::run(arguments, context),
+        Command::Verify(arguments) => verify::run(arguments, context),
+        Command::Mix(arguments) => mix::run(arguments, context),
+        Command::Train(arguments) => train::run(arguments, context),
+        Command::Eval(arguments) => eval::run(arguments, context),
+        Command::Report(arguments) => report::run(arguments, context),
+    }
+}

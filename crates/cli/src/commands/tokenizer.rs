@@ -1,0 +1,74 @@
+//! `mixdown tokenizer train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use mixdown_documents::ReadOptions;
+use mixdown_tokenize::{Progress, TrainTokenizerOptions, train_tokenizer};
+
+use crate::commands::Context;
+use crate::error::Error;
+use crate::output::thousands;
+use crate::progress::{Meter, Unit};
+
+/// Work on tokenizers.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Train a byte-level BPE tokenizer (GPT-2's pre-tokenizer) on documents.
+    Train(TrainTokenizerArgs),
+}
+
+/// Arguments of `tokenizer train`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json")]
+pub struct TrainTokenizerArgs {
+    /// JSON lines (plain, zstd, gzip), text files, or folders of them.
+    #[arg(required = true)]
+    input: Vec<PathBuf>,
+    /// Entries, special tokens counted.
+    #[arg(long, default_value_t = 32_768)]
+    vocab_size: u32,
+    /// Where to write tokenizer.json (Hugging Face's format).
+    #[arg(long)]
+    out: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// How records are read.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// The JSON field that holds a document's text.
+    #[arg(long, default_value = "text")]
+    pub text_field: String,
+    /// Bad records (no JSON, no text field) to skip before giving up.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: u64,
+}
+
+impl From<ReadArgs> for ReadOptions {
+    fn from(arguments: ReadArgs) -> Self {
+        Self { text_field: arguments.text_field, skip_bad: arguments.skip_bad }
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Bad input, an unwritable output, or an interruption.
+pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
+    let TokenizerCommand::Train(arguments) = command;
+    let options = TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
+    let meter = Meter::new("train tokenizer", Unit::Bytes);
+    let progress = |at: Progress| meter.set(at.done, at.total, at.stage.name());
+    let report = train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
+    meter.finish("done");
+    context.output.print(&report, |report| {
+        format!(
+            "{}: {} entries from {} documents",
+            arguments.out.display(),
+            thousands(report.vocab_size),
+            thousands(report.documents)
+        )
+    })
+}

@@ -1,0 +1,77 @@
+//! `mixdown verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mixdown_shards::{Corpus, Access, Progress, VerifyReport, verify};
+use mixdown_tokenize::Tokenizer;
+
+use crate::commands::Context;
+use crate::error::Error;
+use crate::output::thousands;
+use crate::progress::{Meter, Unit};
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mixdown verify corpora/general")]
+pub struct VerifyArgs {
+    /// The corpus folder.
+    corpus: PathBuf,
+}
+
+/// Runs the subcommand; damage is an error after the report is printed.
+///
+/// # Errors
+/// A folder that is no corpus, or any damage.
+pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
+    let meter = Meter::new("verify", Unit::Bytes);
+    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let report = verify(&arguments.corpus, &progress, context.stop)?;
+    meter.finish("read");
+    context.output.print(&report, |report| describe(report))?;
+    if !report.damage.is_empty() {
+        return Err(Error::Data {
+            message: format!("{}: {} places are damaged", arguments.corpus.display(), report.damage.len()),
+            hint: "restore the named files from a copy, or prepare the corpus again".to_owned(),
+        });
+    }
+    check_tokenizer(&arguments.corpus)
+}
+
+fn describe(report: &VerifyReport) -> String {
+    let mut text = format!(
+        "{} shards, {} documents, {} tokens, {} bytes checked: {}",
+        report.shards,
+        thousands(report.documents),
+        thousands(report.tokens),
+        thousands(report.bytes),
+        if report.damage.is_empty() { "no damage" } else { "DAMAGED" }
+    );
+    for damage in &report.damage {
+        let place = damage.offset_bytes.map_or_else(String::new, |offset| format!(" at byte {offset}"));
+        text.push_str(&format!(
+            "\n  {}{place}: expected {}, got {}",
+            damage.path.display(),
+            damage.expected,
+            damage.got
+        ));
+    }
+    text
+}
+
+fn check_tokenizer(folder: &std::path::Path) -> Result<(), Error> {
+    let corpus = Corpus::open(folder, Access::Read)?;
+    let path = corpus.tokenizer_path();
+    let found = Tokenizer::load(&path)?.fingerprint();
+    if found == corpus.tokenizer_fingerprint() {
+        return Ok(());
+    }
+    Err(Error::Data {
+        message: format!(
+            "{}: not the tokenizer that made the corpus: expected fingerprint {}, got {found}",
+            path.display(),
+            corpus.tokenizer_fingerprint()
+        ),
+        hint: "put the original tokenizer.json back".to_owned(),
+    })
+}

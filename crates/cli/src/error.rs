@@ -1,0 +1,140 @@
+//! The binary's one error: what went wrong, why, and what to do, with its exit code.
+
+use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Everything that ends a command early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line or a configuration file asks for something that cannot be done.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// The way out.
+        hint: String,
+    },
+    /// A run's results are damaged or do not fit together.
+    #[error("{message}")]
+    Data {
+        /// What is wrong: path, expected, got.
+        message: String,
+        /// The way out.
+        hint: String,
+    },
+    /// Reading or writing failed.
+    #[error("{}: cannot read or write", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A corpus on disk.
+    #[error(transparent)]
+    Shards(#[from] mixdown_shards::Error),
+    /// Raw input.
+    #[error(transparent)]
+    Documents(#[from] mixdown_documents::Error),
+    /// Tokenizers and preparing.
+    #[error(transparent)]
+    Tokenize(#[from] mixdown_tokenize::Error),
+    /// Mixing.
+    #[error(transparent)]
+    Mixer(#[from] mixdown_mixer::Error),
+    /// Training and evaluation.
+    #[error(transparent)]
+    Train(#[from] mixdown_train::Error),
+    /// A run's records.
+    #[error(transparent)]
+    Runs(#[from] mixdown_runs::Error),
+    /// The report page.
+    #[error(transparent)]
+    Report(#[from] mixdown_report::Error),
+}
+
+impl Error {
+    /// A usage error with its way out.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// A failed read or write of `path`.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// The exit code: 2 usage or configuration, 3 bad or damaged data, 4 numerical failure,
+    /// 130 interrupted, 1 anything else.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind() {
+            Kind::Configuration => 2,
+            Kind::Data => 3,
+            Kind::Numerical => 4,
+            Kind::Interrupted => 130,
+            Kind::Other => 1,
+        })
+    }
+
+    /// Prints kind, message, causes and hint, the way a person reads them.
+    pub fn report(&self) -> String {
+        let mut text = format!("error: {self}");
+        let mut source = self.source();
+        // A transparent variant's source is the inner error's own source, so nothing is said twice.
+        while let Some(cause) = source {
+            text.push_str(&format!("\n  cause: {cause}"));
+            source = cause.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("\n  hint: {hint}"));
+        }
+        text
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Usage { hint, .. } | Self::Data { hint, .. } => Some(hint),
+            _ if matches!(self.kind(), Kind::Interrupted) => {
+                Some("run the same command again: it goes on where it stopped")
+            }
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        macro_rules! kind_of {
+            ($error:expr, $($method:ident => $kind:ident),*) => {
+                $(if $error.$method() { return Kind::$kind; })*
+            };
+        }
+        match self {
+            Self::Usage { .. } => return Kind::Configuration,
+            Self::Data { .. } => return Kind::Data,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                return Kind::Configuration;
+            }
+            Self::Io { .. } => return Kind::Other,
+            Self::Shards(e) => kind_of!(e, is_configuration => Configuration, is_interrupted => Interrupted, is_io => Other),
+            Self::Documents(e) => kind_of!(e, is_configuration => Configuration, is_io => Other),
+            Self::Tokenize(e) => kind_of!(e, is_configuration => Configuration, is_interrupted => Interrupted, is_io => Other),
+            Self::Mixer(e) => kind_of!(e, is_configuration => Configuration),
+            Self::Train(e) => {
+                kind_of!(e, is_configuration => Configuration, is_numerical => Numerical,
+                    is_interrupted => Interrupted, is_io => Other);
+            }
+            Self::Runs(e) => kind_of!(e, is_configuration => Configuration, is_io => Other),
+            Self::Report(_) => return Kind::Other,
+        }
+        Kind::Data
+    }
+}
+
+enum Kind {
+    Configuration,
+    Data,
+    Numerical,
+    Interrupted,
+    Other,
+}

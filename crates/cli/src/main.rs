@@ -1,0 +1,32 @@
+//! mixdown: finetune a language model on a target domain without forgetting.
+
+mod args;
+mod commands;
+mod configuration;
+mod demo;
+mod error;
+mod injection;
+mod interrupt;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+
+// Training allocates and frees buffers of megabytes at every step; the system's allocator hands them
+// back to the kernel each time (46 % of the samples of a profile), mimalloc keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match commands::run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::say(&error.report());
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Bad input: every case ends with a message that names path, place, expected, got and the fix, and with
+//! the exit code of its kind (2 usage or configuration, 3 bad data, 4 numerical failure).
+
+use insta::assert_snapshot;
+
+use crate::sandbox::Sandbox;
+
+const PREPARE: &str = "prepare input.jsonl --tokenizer tokenizer.json --out corpus --holdout 0";
+
+/// A sandbox with a tokenizer and one input file.
+fn with_input(bytes: impl AsRef<[u8]>) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("words.txt", "one two three four five six seven eight nine ten ".repeat(20));
+    sandbox.ok("tokenizer train words.txt --vocab-size 300 --out tokenizer.json");
+    sandbox.write("input.jsonl", bytes);
+    sandbox
+}
+
+fn mixture(weights: [&str; 2]) -> String {
+    let [target, general] = weights;
+    format!(
+        "sequence_length = 16\nbatch_size = 4\n\
+         [[source]]\nname = \"target\"\ncorpus = \"corpora/target\"\nweight = \"{target}\"\n\
+         [[source]]\nname = \"general\"\ncorpus = \"corpora/general\"\nweight = \"{general}\"\n"
+    )
+}
+
+#[test]
+fn a_missing_file() {
+    assert_snapshot!(Sandbox::new().failure("prepare none.jsonl --tokenizer t.json --out corpus"), @"");
+}
+
+#[test]
+fn a_missing_tokenizer() {
+    let sandbox = with_input("{\"text\": \"one\"}\n");
+    assert_snapshot!(sandbox.failure("prepare input.jsonl --tokenizer none.json --out corpus"), @"");
+}
+
+#[test]
+fn an_empty_file() {
+    assert_snapshot!(with_input("").failure(PREPARE), @"");
+}
+
+#[test]
+fn a_line_that_is_no_json() {
+    assert_snapshot!(with_input("{\"text\": \"one\"}\n{\"text\": \n").failure(PREPARE), @"");
+}
+
+#[test]
+fn a_line_without_the_text_field() {
+    let sandbox = with_input("{\"text\": \"one\"}\n{\"body\": \"two\"}\n{\"text\": 3}\n{\"text\": \"four\"}\n");
+    assert_snapshot!(sandbox.failure(PREPARE), @"");
+    assert_snapshot!(sandbox.failure(&format!("{PREPARE} --skip-bad 1")), @"");
+    let report = sandbox.json(&format!("{PREPARE} --skip-bad 2"));
+    assert_eq!(report["train_documents"], 2);
+    assert_eq!(report["counts"]["bad_records"], 2);
+}
+
+#[test]
+fn invalid_utf8() {
+    assert_snapshot!(with_input(b"{\"text\": \"one\"}\n{\"text\": \"t\xFFwo\"}\n").failure(PREPARE), @"");
+}
+
+#[test]
+fn a_truncated_archive() {
+    let whole = zstd::encode_all("{\"text\": \"one two three\"}\n".repeat(500).as_bytes(), 3).unwrap();
+    let sandbox = with_input("");
+    sandbox.write("input.jsonl.zst", &whole[..whole.len() - 5]);
+    let command = PREPARE.replace("input.jsonl", "input.jsonl.zst");
+    assert_snapshot!(sandbox.failure(&command), @"");
+}
+
+#[test]
+fn an_output_folder_that_holds_something_else() {
+    let sandbox = with_input("{\"text\": \"one\"}\n");
+    sandbox.write("corpus/thesis.tex", "precious");
+    assert_snapshot!(sandbox.failure(PREPARE), @"");
+    assert_eq!(sandbox.read("corpus/thesis.tex"), "precious");
+}
+
+#[test]
+fn an_output_folder_that_is_a_corpus_already() {
+    let sandbox = with_input("{\"text\": \"one\"}\n");
+    sandbox.ok(PREPARE);
+    assert_snapshot!(sandbox.failure(PREPARE), @"");
+}
+
+#[test]
+fn a_tokenizer_without_an_end_of_text_token() {
+    let sandbox = with_input("{\"text\": \"one\"}\n");
+    let text = sandbox.read("tokenizer.json").replace("<|endoftext|>", "<|unheard-of|>");
+    sandbox.write("tokenizer.json", text);
+    assert_snapshot!(sandbox.failure(PREPARE), @"");
+}
+
+#[test]
+fn a_holdout_that_leaves_nothing() {
+    let sandbox = with_input("{\"text\": \"one two\"}\n");
+    let command = PREPARE.replace("--holdout 0", "--holdout 50%");
+    assert_snapshot!(sandbox.failure(&command), @"");
+}
+
+#[test]
+fn corpora_of_different_tokenizers() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.ok("tokenizer train target.jsonl --vocab-size 380 --out other.json");
+    sandbox.ok("prepare target.jsonl --tokenizer other.json --out corpora/other --holdout 10%");
+    sandbox.write("mix.toml", mixture(["99%", "1%"]).replace("corpora/target", "corpora/other"));
+    assert_snapshot!(sandbox.failure("mix mix.toml"), @"");
+}
+
+#[test]
+fn weights_that_make_no_sense() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("zero.toml", mixture(["100%", "0%"]));
+    assert_snapshot!(sandbox.failure("mix zero.toml"), @"");
+    sandbox.write("words.toml", mixture(["most", "1%"]));
+    assert_snapshot!(sandbox.failure("mix words.toml"), @"");
+    sandbox.write("sum.toml", mixture(["98%", "1%"]));
+    assert_snapshot!(sandbox.failure("mix sum.toml"), @"");
+}
+
+#[test]
+fn an_unknown_key() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("mix.toml", mixture(["99%", "1%"]).replace("batch_size", "batchsize"));
+    assert_snapshot!(sandbox.failure("mix mix.toml"), @"");
+}
+
+#[test]
+fn a_corpus_shorter_than_one_sequence() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("mix.toml", mixture(["99%", "1%"]).replace("= 16", "= 1_000_000"));
+    assert_snapshot!(sandbox.failure("mix mix.toml"), @"");
+}
+
+#[test]
+fn a_holdout_document_in_the_other_training_part() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.ok("prepare general.jsonl --tokenizer tokenizer.json --out corpora/leak --holdout 0");
+    sandbox.write("mix.toml", mixture(["99%", "1%"]).replace("corpora/target", "corpora/leak"));
+    assert_snapshot!(sandbox.failure("mix mix.toml"), @"");
+}
+
+#[test]
+fn a_shard_name_that_leaves_the_folder() {
+    let sandbox = Sandbox::with_corpora();
+    let manifest = sandbox.read("corpora/general/manifest.json");
+    for name in ["../../secret", "/etc/passwd"] {
+        sandbox.write("corpora/general/manifest.json", manifest.replacen("shard-00000", name, 1));
+        let stderr = sandbox.failure("inspect corpora/general");
+        assert!(stderr.starts_with("exit code 3") && stderr.contains(name), "{stderr}");
+    }
+}
+
+#[test]
+fn damaged_bytes_are_named() {
+    let sandbox = Sandbox::with_corpora();
+    let name = "corpora/general/train/shard-00000.bin";
+    let mut bytes = std::fs::read(sandbox.path(name)).unwrap();
+    bytes[100] ^= 1;
+    sandbox.write(name, bytes);
+    let output = sandbox.run("verify corpora/general");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stdout}");
+    assert!(stdout.contains("train/shard-00000.bin at byte 0"), "{stdout}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite() {
+    let sandbox = Sandbox::with_corpora();
+    let train = "train --pretraining corpora/general --out run --steps 20 --sequence-length 16 --batch-size 4 \
+                 --learning-rate 1e38 --eval-every 10 --eval-sequences 4";
+    assert_snapshot!(sandbox.failure(train), @"");
+}
+
+#[test]
+fn a_run_folder_that_holds_something_else() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("run/thesis.tex", "precious");
+    let train = "train --pretraining corpora/general --out run --steps 20 --sequence-length 16 --batch-size 4 \
+                 --eval-every 10 --eval-sequences 4";
+    assert_snapshot!(sandbox.failure(train), @"");
+    assert_eq!(sandbox.read("run/thesis.tex"), "precious");
+}
+
+#[test]
+fn a_share_that_does_not_parse() {
+    assert_snapshot!(Sandbox::new().failure("demo --inject 0,lots"), @"");
+}

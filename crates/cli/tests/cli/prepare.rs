@@ -1,0 +1,66 @@
+//! `tokenizer train`, `prepare`, `inspect`, `verify`.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::sandbox::{Sandbox, code, prose, tree};
+
+#[test]
+fn the_same_bytes_for_any_thread_count() {
+    let sandbox = Sandbox::with_corpora();
+    let prepare = "prepare general.jsonl target.jsonl --tokenizer tokenizer.json --holdout 5%";
+    sandbox.ok(&format!("{prepare} --threads 1 --out one"));
+    sandbox.ok(&format!("{prepare} --threads 2 --out two"));
+    assert_eq!(tree(&sandbox.path("one")), tree(&sandbox.path("two")));
+}
+
+#[test]
+fn compression_does_not_change_the_corpus() {
+    let sandbox = Sandbox::with_corpora();
+    let text = code(60);
+    let (first, second) = text.split_at(text[..text.len() / 2].rfind('\n').unwrap() + 1);
+    sandbox.write("plain/a.jsonl", &text);
+    let frames = [zstd::encode_all(first.as_bytes(), 3).unwrap(), zstd::encode_all(second.as_bytes(), 3).unwrap()];
+    sandbox.write("zstd/a.jsonl.zst", frames.concat());
+    sandbox.write("gzip/a.jsonl.gz", [gzip(first), gzip(second)].concat());
+    let prepare = |input: &str| {
+        let report = sandbox.json(&format!("prepare {input} --tokenizer tokenizer.json --out c-{input} --holdout 5%"));
+        report["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let plain = prepare("plain");
+    assert_eq!(plain, prepare("zstd"));
+    assert_eq!(plain, prepare("gzip"));
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn documents_come_back_as_they_were() {
+    let sandbox = Sandbox::new();
+    sandbox.write("text/a.txt", "The first.\n");
+    sandbox.write("text/b.md", "# The second\n\nläuft, 走る, <|endoftext|>\n");
+    sandbox.write("general.jsonl", prose(50));
+    sandbox.ok("tokenizer train general.jsonl text --vocab-size 300 --out tokenizer.json");
+    let report = sandbox.json("prepare text --tokenizer tokenizer.json --out c --holdout 0 --no-shuffle");
+    assert_eq!(report["train_documents"], 2);
+    assert_eq!(report["counts"]["special_text_documents"], 1);
+    let document = sandbox.json("inspect c --document 1");
+    assert_eq!(document["text"], "# The second\n\nläuft, 走る, <|endoftext|>\n<|endoftext|>");
+}
+
+#[test]
+fn inspect_and_verify_agree_with_the_report() {
+    let sandbox = Sandbox::with_corpora();
+    let inspected = sandbox.json("inspect corpora/general");
+    let verified = sandbox.json("verify corpora/general");
+    let tokens = |split: usize| inspected["splits"][split]["tokens"].as_u64().unwrap();
+    assert_eq!(verified["tokens"].as_u64(), Some(tokens(0) + tokens(1)));
+    assert_eq!(verified["damage"].as_array().map(Vec::len), Some(0));
+    assert!(tokens(0) > tokens(1) && tokens(1) > 0);
+}

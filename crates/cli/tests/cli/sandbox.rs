@@ -1,0 +1,130 @@
+//! A scratch folder in which the binary runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder that goes away with the test.
+pub struct Sandbox {
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A path inside.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file, making its folders.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Reads a file as text.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// A command in this folder, its words split at spaces.
+    pub fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixdown"));
+        command.args(words.split_whitespace()).current_dir(self.folder.path()).env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// Runs a command.
+    pub fn run(&self, words: &str) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Runs a command that must succeed and returns its standard output.
+    pub fn ok(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "mixdown {words}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command with `--json` that must succeed.
+    pub fn json(&self, words: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&format!("{words} --json"))).unwrap()
+    }
+
+    /// Runs a command that must fail; its exit code and standard error, the folder's name taken out.
+    pub fn failure(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert!(!output.status.success(), "mixdown {words} succeeded");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let folder = self.folder.path().canonicalize().unwrap();
+        let stderr = stderr.replace(&format!("{}/", folder.display()), "");
+        format!("exit code {}\n{stderr}", output.status.code().unwrap())
+    }
+
+    /// Two corpora from one tokenizer, made from sentences of two kinds.
+    pub fn with_corpora() -> Self {
+        let sandbox = Self::new();
+        sandbox.write("general.jsonl", prose(400));
+        sandbox.write("target.jsonl", code(400));
+        sandbox.ok("tokenizer train general.jsonl target.jsonl --vocab-size 400 --out tokenizer.json");
+        sandbox.ok("prepare general.jsonl --tokenizer tokenizer.json --out corpora/general --holdout 10%");
+        sandbox.ok("prepare target.jsonl --tokenizer tokenizer.json --out corpora/target --holdout 10%");
+        sandbox
+    }
+}
+
+/// JSON lines of English-like sentences, different in every document.
+pub fn prose(documents: u64) -> String {
+    let words = ["the river", "a quiet town", "her letter", "winter", "the old road", "music"];
+    let verbs = ["follows", "remembers", "crosses", "waits for", "answers"];
+    lines(documents, |pick| format!("{} {} {}. ", words[pick(6)], verbs[pick(5)], words[pick(6)]))
+}
+
+/// JSON lines of code-like statements, different in every document.
+pub fn code(documents: u64) -> String {
+    let names = ["count", "index", "total", "left", "right", "value"];
+    let operators = ["+", "-", "*", "<<", "%"];
+    lines(documents, |pick| {
+        format!("let {} = {} {} {};\n", names[pick(6)], names[pick(6)], operators[pick(5)], pick(100))
+    })
+}
+
+fn lines(documents: u64, sentence: impl Fn(&mut dyn FnMut(usize) -> usize) -> String) -> String {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut pick = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 40).unwrap() % below
+    };
+    let mut text = String::new();
+    for _ in 0..documents {
+        let body: String = (0..8 + pick(12)).map(|_| sentence(&mut pick)).collect();
+        text.push_str(&serde_json::json!({ "text": body }).to_string());
+        text.push('\n');
+    }
+    text
+}
+
+/// All files below a folder with their bytes, sorted by name.
+pub fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                files.push((name, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}

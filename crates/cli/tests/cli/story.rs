@@ -1,0 +1,90 @@
+//! The README's walk through a user's own files: two folders of text, a base model, a finetuning run with
+//! 5 % pretraining data, both losses, one page.
+
+use std::time::{Duration, Instant};
+
+use crate::sandbox::Sandbox;
+
+const SIZES: &str = "--sequence-length 16 --batch-size 8 --eval-every 10 --eval-sequences 8";
+
+fn base(sandbox: &Sandbox) {
+    sandbox.ok(&format!(
+        "train --pretraining corpora/general --hidden-size 32 --layers 2 --heads 2 --steps 30 --out base {SIZES}"
+    ));
+}
+
+fn finetune(sandbox: &Sandbox, inject: &str, out: &str) -> serde_json::Value {
+    sandbox.json(&format!(
+        "train --init base/best --target corpora/target --pretraining corpora/general --inject {inject} \
+         --target-tokens 2000 --steps 40 --out {out} {SIZES}"
+    ))
+}
+
+#[test]
+fn from_text_to_the_page() {
+    let sandbox = Sandbox::with_corpora();
+    base(&sandbox);
+    let without = finetune(&sandbox, "0", "runs/without");
+    let with = finetune(&sandbox, "25%", "runs/with");
+    assert_eq!(without["row"]["p_realised"], 0.0);
+    assert_eq!(with["row"]["p_requested"], 0.25);
+    assert_eq!(with["shares"][1]["sequences"].as_u64().map(|n| n * 3), with["shares"][0]["sequences"].as_u64());
+    for run in [&without, &with] {
+        let row = &run["row"];
+        let loss = |name: &str| row[name].as_f64().unwrap();
+        assert!(loss("pretraining_loss_before") > 0.0 && loss("target_loss") < 8.0, "{row}");
+        assert!(row["target_tokens"].as_u64().unwrap() <= 2000);
+    }
+    let evaluated = sandbox.json("eval runs/with/best --corpus corpora/target --sequence-length 16 --sequences 8");
+    assert_eq!(evaluated[0]["loss"], with["best"][0]["loss"]);
+    sandbox.ok("report runs/without runs/with --out page.html");
+    let page = sandbox.read("page.html");
+    assert!(page.starts_with("<!doctype html>") && page.contains("runs/with"));
+}
+
+#[test]
+fn the_resolved_file_repeats_the_run() {
+    let sandbox = Sandbox::with_corpora();
+    base(&sandbox);
+    let first = finetune(&sandbox, "10%", "run");
+    std::fs::copy(sandbox.path("run/run.toml"), sandbox.path("again.toml")).unwrap();
+    let again = sandbox.json("train again.toml --out again");
+    assert_eq!(first["row"]["target_loss"], again["row"]["target_loss"]);
+    assert_eq!(first["last"], again["last"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_end() {
+    let sandbox = Sandbox::with_corpora();
+    base(&sandbox);
+    let undisturbed = finetune(&sandbox, "10%", "undisturbed");
+    let words = format!(
+        "train --init base/best --target corpora/target --pretraining corpora/general --inject 10% \
+         --target-tokens 2000 --steps 40 --out interrupted {SIZES}"
+    );
+    let mut child = sandbox.command(&words).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let metrics = sandbox.path("interrupted/metrics.jsonl");
+    let patience = Instant::now();
+    while std::fs::metadata(&metrics).map_or(0, |file| file.len()) < 200 && child.try_wait().unwrap().is_none() {
+        assert!(patience.elapsed() < Duration::from_secs(300), "no step within five minutes");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let terminate = std::process::Command::new("kill").arg(child.id().to_string()).status();
+    let status = child.wait().unwrap();
+    // The run may have been quicker than the signal; then there is nothing left to resume.
+    assert!(status.code() == Some(130) || (status.success() && terminate.is_ok()), "{status}");
+    let resumed = sandbox.json(&words);
+    assert_eq!(undisturbed["last"], resumed["last"]);
+    assert_eq!(undisturbed["best_step"], resumed["best_step"]);
+    let metrics = |run: &str| {
+        let text = sandbox.read(&format!("{run}/metrics.jsonl"));
+        text.lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                (line["step"].as_u64().unwrap(), line["train_loss"].as_f64(), line["evals"].clone())
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(metrics("undisturbed"), metrics("interrupted"));
+}

@@ -1,0 +1,95 @@
+//! A document, its place in the inputs, and a record that is none.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How records are turned into documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadOptions {
+    /// Field of a JSON line that holds the text. Plain text files do not use it.
+    pub text_field: String,
+    /// Bad records that are counted and passed over; 0 refuses the first one.
+    pub skip_bad: u64,
+}
+
+impl Default for ReadOptions {
+    /// The field `text`, and no bad record tolerated.
+    fn default() -> Self {
+        Self { text_field: "text".to_owned(), skip_bad: 0 }
+    }
+}
+
+/// Where a document stands in an [`InputList`](crate::InputList): its identity in every order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// Ordinal of the file in the list.
+    pub input: u32,
+    /// Where the record starts in the decompressed file, in bytes; 0 for a whole text file.
+    pub offset: u64,
+}
+
+/// One text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The text, which may be empty.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A record that yields no document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRecord {
+    /// Where it stands.
+    pub place: Place,
+    /// What is wrong with it.
+    pub fault: RecordFault,
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordFault {
+    /// The line is not one JSON object.
+    NotJson {
+        /// The parser's own words.
+        got: String,
+    },
+    /// The object lacks the text field.
+    NoField {
+        /// The field that was looked for.
+        expected: String,
+    },
+    /// The text field holds something else than a string.
+    NotAString {
+        /// The field that was looked for.
+        field: String,
+        /// The kind of value found there.
+        got: &'static str,
+    },
+    /// The record is no valid UTF-8.
+    InvalidUtf8 {
+        /// The first invalid byte's place in the decompressed file.
+        offset_bytes: u64,
+        /// That byte.
+        got: u8,
+    },
+}
+
+impl fmt::Display for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson { got } => write!(f, "expected a JSON object, got {got}"),
+            Self::NoField { expected } => {
+                write!(f, "the field \"{}\" is missing", expected.escape_debug())
+            }
+            Self::NotAString { field, got } => {
+                write!(f, "expected a string in \"{}\", got {got}", field.escape_debug())
+            }
+            Self::InvalidUtf8 { offset_bytes, got } => {
+                write!(f, "invalid UTF-8 at byte {offset_bytes} (0x{got:02x})")
+            }
+        }
+    }
+}

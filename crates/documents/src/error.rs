@@ -1,0 +1,159 @@
+//! What can go wrong between a path on the command line and a document.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::decompress::Compression;
+use crate::document::RecordFault;
+
+/// An input that cannot be listed, opened, decompressed or decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No path was given at all.
+    #[error("no input was given: name at least one file or folder")]
+    NoInput,
+    /// A given path does not exist.
+    #[error("input {} does not exist", path.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A given path is neither a regular file nor a folder.
+    #[error("input {} is neither a regular file nor a folder", path.display())]
+    NotAFile {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A given folder holds nothing that could be read as text.
+    #[error("folder {} holds no text: {skipped_files} files were passed over as empty or not text", path.display())]
+    EmptyFolder {
+        /// The folder as given.
+        path: PathBuf,
+        /// Files below it that are empty or no text.
+        skipped_files: u64,
+    },
+    /// The same file is reached twice.
+    #[error("input {} is given twice (also as {}): name it once", path.display(), first.display())]
+    GivenTwice {
+        /// The second path.
+        path: PathBuf,
+        /// The path under which the file was listed first.
+        first: PathBuf,
+    },
+    /// More files than a document's place can number.
+    #[error("{got} input files, at most {expected} can be numbered: join some of them")]
+    TooManyFiles {
+        /// The limit.
+        expected: u64,
+        /// Files found.
+        got: u64,
+    },
+    /// A given file holds nothing.
+    #[error("input {} is empty", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A given file is of a kind that is not read.
+    #[error("input {} is {got}, expected JSON lines or UTF-8 text, plain, zstd or gzip: convert it first", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes say it is.
+        got: &'static str,
+    },
+    /// More bad records than are tolerated.
+    #[error(
+        "{}: line {line}, byte {offset_bytes}: {fault}; bad records so far {got}, tolerated \
+         {expected}: mend the record or let more of them be skipped (--skip-bad {got})",
+        path.display()
+    )]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// Line of the record, from 1, in the decompressed file.
+        line: u64,
+        /// Where the record starts in the decompressed file.
+        offset_bytes: u64,
+        /// What is wrong with it.
+        fault: RecordFault,
+        /// Bad records that are tolerated.
+        expected: u64,
+        /// Bad records up to and with this one.
+        got: u64,
+    },
+    /// A compressed file ends in the middle of a frame or member.
+    #[error(
+        "{}: the {compression} data end too early, after {offset_bytes} decompressed bytes: \
+         the file is truncated, fetch it again",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
+        /// Bytes that could be decompressed.
+        offset_bytes: u64,
+        /// The decoder's own words.
+        source: io::Error,
+    },
+    /// A compressed file does not decompress.
+    #[error("{}: damaged {compression} data after {offset_bytes} decompressed bytes", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
+        /// Bytes that could be decompressed.
+        offset_bytes: u64,
+        /// The decoder's own words.
+        source: io::Error,
+    },
+    /// A file's length is not the one it had when the inputs were listed.
+    #[error(
+        "{} changed while it was read: expected {expected} bytes, got {got}: keep the inputs \
+         still and start again",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Bytes when it was listed.
+        expected: u64,
+        /// Bytes now.
+        got: u64,
+    },
+    /// The operating system refused a read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the paths that were given are at fault rather than the data in them.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::NoInput
+                | Self::Missing { .. }
+                | Self::NotAFile { .. }
+                | Self::EmptyFolder { .. }
+                | Self::GivenTwice { .. }
+                | Self::TooManyFiles { .. }
+                | Self::Unsupported { .. }
+        )
+    }
+
+    /// Whether the operating system refused a read.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+}

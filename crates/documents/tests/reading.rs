@@ -1,0 +1,276 @@
+//! From files on disk to documents: formats, compressions, order, cutting and every bad input.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use mixdown_documents::{
+    ChunkReader, Compression, Document, DocumentReader, Error, InputFormat, InputList, Place,
+    ReadOptions,
+};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Document>, Error> {
+    read_with(paths, &ReadOptions::default())
+}
+
+fn read_with(paths: &[PathBuf], options: &ReadOptions) -> Result<Vec<Document>, Error> {
+    let list = InputList::discover(paths)?;
+    DocumentReader::new(&list, options).collect()
+}
+
+fn texts(documents: &[Document]) -> Vec<&str> {
+    documents.iter().map(|document| document.text.as_str()).collect()
+}
+
+/// Some JSON lines, with blank lines, CRLF and no newline at the end.
+fn lines(count: usize) -> (String, Vec<String>) {
+    let mut whole = String::new();
+    let mut expected = Vec::new();
+    for index in 0..count {
+        let text = format!("text {index} \u{e9}\n{}", "x".repeat(index * 7 % 91));
+        whole.push_str(&serde_json::json!({ "id": index, "text": text }).to_string());
+        whole.push_str(["\n", "\r\n", "\n\n"][index % 3]);
+        expected.push(text);
+    }
+    (whole.trim_end().to_owned(), expected)
+}
+
+#[test]
+fn every_compression_gives_the_same_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, expected) = lines(500);
+    let (left, right) = whole.as_bytes().split_at(whole.len() / 3);
+    let cases = [
+        ("plain.jsonl", whole.as_bytes().to_vec(), Compression::None),
+        ("one.jsonl.zst", zstd(whole.as_bytes()), Compression::Zstd),
+        ("frames.jsonl.zst", [zstd(left), zstd(right)].concat(), Compression::Zstd),
+        ("one.jsonl.gz", gzip(whole.as_bytes()), Compression::Gzip),
+        ("members.jsonl.gz", [gzip(left), gzip(right)].concat(), Compression::Gzip),
+        ("zstd_without_a_name.jsonl", zstd(whole.as_bytes()), Compression::Zstd),
+    ];
+    let mut places: Option<Vec<Place>> = None;
+    for (name, bytes, compression) in cases {
+        let path = write(folder.path(), name, &bytes);
+        let list = InputList::discover(std::slice::from_ref(&path)).unwrap();
+        assert_eq!(list.files()[0].compression, compression, "{name}");
+        assert_eq!(list.files()[0].format, InputFormat::JsonLines, "{name}");
+        assert_eq!(list.files()[0].name, name);
+        let documents = read(&[path]).unwrap();
+        assert_eq!(texts(&documents), expected, "{name}");
+        let found: Vec<Place> = documents.iter().map(|document| document.place).collect();
+        assert_eq!(places.get_or_insert(found.clone()), &found, "{name}");
+        for place in found {
+            assert_eq!(whole.as_bytes()[usize::try_from(place.offset).unwrap()], b'{');
+        }
+    }
+}
+
+/// The walk: names as bytes, hidden and binary and empty files passed over, whole files as texts.
+#[test]
+fn folders_are_walked_in_the_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    write(&root, "b.txt", "bee".as_bytes());
+    write(&root, "a/z.rs", b"zed");
+    write(&root, "a/deep/y.md.gz", &gzip(b"why"));
+    write(&root, "B.txt", "\u{feff}big".as_bytes());
+    write(&root, "c.jsonl", b"{\"text\":\"c1\"}\n{\"text\":\"c2\"}\n");
+    write(&root, ".hidden/x.txt", b"no");
+    write(&root, ".x.txt", b"no");
+    write(&root, "empty.txt", b"");
+    write(&root, "empty.gz", &gzip(b""));
+    write(&root, "image.png", b"\x89PNG\r\n\x1a\n\0\0\0");
+    write(&root, "table.parquet", b"PAR1....");
+    let given = write(folder.path(), "first.txt", b"first");
+    let list = InputList::discover(&[given.clone(), root.clone()]).unwrap();
+    let names: Vec<&str> = list.files().iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["first.txt", "B.txt", "a/deep/y.md.gz", "a/z.rs", "b.txt", "c.jsonl"]);
+    assert_eq!(list.skipped_files(), 4);
+    let documents = read(&[given, root]).unwrap();
+    assert_eq!(texts(&documents), ["first", "big", "why", "zed", "bee", "c1", "c2"]);
+    assert_eq!(documents[6].place, Place { input: 5, offset: 14 });
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_files_are_followed_and_links_to_folders_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = write(folder.path(), "outside.txt", b"linked");
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("link.txt")).unwrap();
+    std::os::unix::fs::symlink(&root, root.join("circle")).unwrap();
+    assert_eq!(texts(&read(&[root]).unwrap()), ["linked"]);
+}
+
+/// Cut anywhere: every record once, in the part it starts in, whatever the compression.
+#[test]
+fn parts_of_any_length_hold_every_record_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, _) = lines(60);
+    let plain = write(folder.path(), "a.jsonl", whole.as_bytes());
+    let packed = write(folder.path(), "b.jsonl.gz", &gzip(whole.as_bytes()));
+    for path in [plain, packed] {
+        let list = InputList::discover(&[path]).unwrap();
+        let options = ReadOptions::default();
+        let all: Vec<Document> =
+            DocumentReader::new(&list, &options).map(Result::unwrap).collect();
+        for part_bytes in [1, 7, 40, 64, 100, 333, 4096, 1 << 20] {
+            let mut found = Vec::new();
+            let parts = u64::try_from(whole.len()).unwrap().div_ceil(part_bytes);
+            for part in 0..parts {
+                let mut reader = ChunkReader::open(&list, 0, part * part_bytes).unwrap();
+                while let Some(chunk) = reader.next_before((part + 1) * part_bytes).unwrap() {
+                    for record in chunk.records("text") {
+                        let document = record.unwrap();
+                        assert_eq!(document.place.offset / part_bytes, part);
+                        found.push(document);
+                    }
+                }
+                assert_eq!(reader.is_at_end().unwrap(), reader.offset() >= whole.len() as u64);
+            }
+            assert_eq!(found, all, "parts of {part_bytes} bytes");
+        }
+    }
+}
+
+/// Longer than several chunks, so that lines straddle the buffer's ends.
+#[test]
+fn long_lines_are_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = String::new();
+    let mut lengths = Vec::new();
+    for len in [3_000_000_usize, 10, 524_288, 0, 600_000, 1] {
+        whole.push_str(&serde_json::json!({ "text": "y".repeat(len) }).to_string());
+        whole.push('\n');
+        lengths.push(len);
+    }
+    let path = write(folder.path(), "long.jsonl.zst", &zstd(whole.as_bytes()));
+    let documents = read(&[path]).unwrap();
+    let found: Vec<usize> = documents.iter().map(|document| document.text.len()).collect();
+    assert_eq!(found, lengths);
+}
+
+fn message(paths: &[PathBuf]) -> String {
+    let error = read(paths).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn paths_that_hold_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.txt");
+    let empty = write(folder.path(), "empty.jsonl", b"");
+    let bare = folder.path().join("bare");
+    fs::create_dir(&bare).unwrap();
+    let parquet = write(folder.path(), "a.parquet", b"PAR1xxxxPAR1");
+    let text = write(folder.path(), "a.txt", b"a");
+
+    assert_eq!(message(&[]), "no input was given: name at least one file or folder");
+    assert_eq!(message(&[missing.clone()]), format!("input {} does not exist", missing.display()));
+    assert_eq!(message(&[empty.clone()]), format!("input {} is empty", empty.display()));
+    assert!(message(&[bare.clone()]).contains("holds no text: 0 files were passed over"));
+    assert!(message(&[parquet]).contains("is a Parquet file, expected JSON lines or UTF-8 text"));
+    assert!(message(&[text.clone(), text]).contains("is given twice"));
+    assert!(read(&[missing]).unwrap_err().is_configuration());
+    assert!(!read(&[empty]).unwrap_err().is_configuration());
+}
+
+#[test]
+fn bad_lines_are_named_counted_and_tolerated_as_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = b"{\"text\":\"good\"}\n\nno json\n{\"other\":1}\n{\"text\":2}\n{\"text\":\"\xff\"}\n{\"text\":\"end\"}";
+    let plain = write(folder.path(), "bad.jsonl", bytes);
+    let packed = write(folder.path(), "bad.jsonl.zst", &zstd(bytes));
+    let expected = [
+        (0, 3, "line 3, byte 17: expected a JSON object, got \"no json\""),
+        (1, 4, "line 4, byte 25: the field \"text\" is missing"),
+        (2, 5, "line 5, byte 37: expected a string in \"text\", got a number"),
+        (3, 6, "line 6, byte 48: invalid UTF-8 at byte 57 (0xff)"),
+    ];
+    for path in [plain, packed] {
+        for (skip_bad, line, words) in expected {
+            let options = ReadOptions { skip_bad, ..ReadOptions::default() };
+            let error = read_with(std::slice::from_ref(&path), &options).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(words), "{text}");
+            assert!(text.starts_with(&path.display().to_string()), "{text}");
+            let counts = format!("bad records so far {}, tolerated {skip_bad}", skip_bad + 1);
+            assert!(text.contains(&counts), "{text}");
+            assert!(matches!(error, Error::BadRecord { line: got, .. } if got == line));
+            assert!(!error.is_configuration() && !error.is_io());
+        }
+        let options = ReadOptions { skip_bad: 4, ..ReadOptions::default() };
+        let list = InputList::discover(&[path]).unwrap();
+        let mut reader = DocumentReader::new(&list, &options);
+        let good: Vec<Document> = reader.by_ref().map(Result::unwrap).collect();
+        assert_eq!(texts(&good), ["good", "end"]);
+        assert_eq!(reader.bad_records(), 4);
+        assert_eq!(reader.consumed_bytes(), list.total_bytes());
+    }
+}
+
+#[test]
+fn a_text_that_is_no_utf8_is_named_with_line_and_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "latin.txt", b"one\ntwo\nthr\xe9e");
+    let text = message(&[path]);
+    assert!(text.contains("line 3, byte 0: invalid UTF-8 at byte 11 (0xe9)"), "{text}");
+}
+
+#[test]
+fn damaged_compression_is_told_from_truncation() {
+    let folder = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = (0_u32..200_000)
+        .map(|index| b'a' + u8::try_from(index.wrapping_mul(2_654_435_761) >> 27).unwrap() % 26)
+        .collect();
+    let body = format!("{{\"text\":\"{}\"}}\n", String::from_utf8(noise).unwrap());
+    for (name, packed) in [("a.jsonl.zst", zstd(body.as_bytes())), ("a.jsonl.gz", gzip(body.as_bytes()))]
+    {
+        for keep in [packed.len() / 2, packed.len() - 1] {
+            let path = write(folder.path(), name, &packed[..keep]);
+            let error = read(&[path]).unwrap_err();
+            assert!(matches!(error, Error::Truncated { .. }), "{name} {keep}: {error}");
+            assert!(error.to_string().contains("data end too early, after "), "{error}");
+        }
+        let mut damaged = packed.clone();
+        let middle = packed.len() / 2;
+        for byte in &mut damaged[middle..middle + 64] {
+            *byte = !*byte;
+        }
+        let path = write(folder.path(), name, &damaged);
+        let error = read(&[path]).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. } | Error::Truncated { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_changes_under_us_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.jsonl", b"{\"text\":\"a\"}\n");
+    let list = InputList::discover(std::slice::from_ref(&path)).unwrap();
+    fs::write(&path, b"{\"text\":\"abc\"}\n").unwrap();
+    let options = ReadOptions::default();
+    let error = DocumentReader::new(&list, &options).next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("expected 13 bytes, got 15"), "{error}");
+}

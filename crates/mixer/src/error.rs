@@ -1,0 +1,246 @@
+//! What can go wrong between a mixture's description and its batches.
+
+use std::path::PathBuf;
+
+use mixdown_shards::Fingerprint;
+use thiserror::Error;
+
+/// An error of the mixer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A weight's text is no positive exact number.
+    #[error(
+        "weight {text:?}: expected {expected}, got {got}; write it like \"1%\", \"0.001\", \"99\" or \"1/3\""
+    )]
+    Weight {
+        /// The weight as it was given.
+        text: String,
+        /// What a weight must be.
+        expected: &'static str,
+        /// What this one is.
+        got: String,
+    },
+    /// Some sources have percentages, others plain numbers.
+    #[error(
+        "source {percent:?} has a percentage and source {plain:?} a plain weight: expected all of one kind; write every weight as a percentage (summing to 100%) or none"
+    )]
+    MixedWeights {
+        /// The first source with a percentage.
+        percent: String,
+        /// The first source with a plain weight.
+        plain: String,
+    },
+    /// Percentages that leave something over, or want more than there is.
+    #[error(
+        "the weights' percentages: expected a sum of 100%, got {got}; correct them, or drop every % sign to have relative weights"
+    )]
+    PercentageSum {
+        /// The exact sum.
+        got: String,
+    },
+    /// The weights have no common denominator that fits.
+    #[error(
+        "the weights' least common period: expected at most {expected} slots, got {got}; use rounder weights"
+    )]
+    WeightOverflow {
+        /// The largest period.
+        expected: u64,
+        /// How it was passed.
+        got: String,
+    },
+    /// A mixture without sources.
+    #[error("the mixture: expected at least one [[source]], got none")]
+    NoSources,
+    /// More sources than a source number can count.
+    #[error("the mixture: expected at most {expected} sources, got {got}")]
+    TooManySources {
+        /// The limit.
+        expected: u64,
+        /// The number of sources.
+        got: u64,
+    },
+    /// A source without a name.
+    #[error("source number {number}: expected a name, got an empty one; names order the data")]
+    EmptyName {
+        /// The source's place in the mixture, counted from 1.
+        number: u64,
+    },
+    /// Two sources of one name.
+    #[error(
+        "source {name:?}: expected a name of its own, got one that is used twice; rename one of them"
+    )]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A number of the mixture that must be within limits is not.
+    #[error("{field}: expected {expected}, got {got}")]
+    Setting {
+        /// The field of the mixture.
+        field: String,
+        /// The range it must lie in.
+        expected: String,
+        /// Its value.
+        got: u64,
+    },
+    /// A corpus could not be opened or read.
+    #[error("source {name:?}, corpus {}", path.display())]
+    Corpus {
+        /// The source's name.
+        name: String,
+        /// The corpus folder.
+        path: PathBuf,
+        /// What the corpus said.
+        #[source]
+        source: mixdown_shards::Error,
+    },
+    /// Two corpora whose token ids mean different things.
+    #[error(
+        "sources {first:?} and {second:?}: expected one tokenizer, got fingerprint {expected} in {} and {got} in {}; prepare both with the same tokenizer",
+        first_path.display(), path.display()
+    )]
+    Tokenizers {
+        /// The first source.
+        first: String,
+        /// Its corpus folder.
+        first_path: PathBuf,
+        /// The source that differs from it.
+        second: String,
+        /// Its corpus folder.
+        path: PathBuf,
+        /// The first source's tokenizer.
+        expected: Fingerprint,
+        /// The other's tokenizer.
+        got: Fingerprint,
+    },
+    /// Held-out documents of one corpus stand in the training part of another.
+    #[error(
+        "source {holdout:?} ({}): expected no held-out document in the training part of source {train:?} ({}), got {got}; prepare both corpora with the same holdout rule, or drop one",
+        path.display(), train_path.display()
+    )]
+    Overlap {
+        /// The source whose holdout is concerned.
+        holdout: String,
+        /// Its corpus folder.
+        path: PathBuf,
+        /// The source that trains on it.
+        train: String,
+        /// Its corpus folder.
+        train_path: PathBuf,
+        /// The number of such documents.
+        got: u64,
+    },
+    /// A corpus, or its `max_tokens`, is shorter than one sequence.
+    #[error(
+        "source {name:?} ({}): expected at least {expected} tokens {limit} for one sequence, got {got}; {fix}",
+        path.display()
+    )]
+    TooShort {
+        /// The source's name.
+        name: String,
+        /// Its corpus folder.
+        path: PathBuf,
+        /// The tokens needed.
+        expected: u64,
+        /// What limits them: the training part, or `max_tokens`.
+        limit: &'static str,
+        /// The tokens there are.
+        got: u64,
+        /// The way out.
+        fix: &'static str,
+    },
+    /// A rank that does not exist in its world.
+    #[error("rank {rank}: expected less than the world size, got world size {world_size}")]
+    Rank {
+        /// The rank.
+        rank: u32,
+        /// The number of ranks.
+        world_size: u32,
+    },
+    /// A batch that cannot be shared out evenly.
+    #[error(
+        "batch_size {batch_size}: expected a multiple of the world size, got world size {world_size}; choose a batch size that it divides"
+    )]
+    WorldSize {
+        /// Sequences in a batch.
+        batch_size: u64,
+        /// The number of ranks.
+        world_size: u32,
+    },
+    /// A slot or step beyond what the mixer counts.
+    #[error("{what}: expected at most {expected}, got {got}")]
+    OutOfRange {
+        /// What was asked for.
+        what: &'static str,
+        /// The limit.
+        expected: u64,
+        /// The number asked for.
+        got: u64,
+    },
+    /// A run would repeat a source more often than allowed.
+    #[error(
+        "source {name:?}: expected at most {expected} epochs, got more from step {step} on (slot {slot}); shorten the run, lower its weight or raise max_epochs"
+    )]
+    MaxEpochs {
+        /// The source's name.
+        name: String,
+        /// Its `max_epochs`.
+        expected: u64,
+        /// The first step (batch) that would pass it.
+        step: u64,
+        /// The first slot that would pass it.
+        slot: u64,
+    },
+    /// A state that belongs to another order.
+    #[error(
+        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; go back to the mixture the state was made with"
+    )]
+    OtherOrder {
+        /// The state's slot.
+        slot: u64,
+        /// This mixture's order.
+        expected: Fingerprint,
+        /// The state's order.
+        got: Fingerprint,
+        /// The parts that differ, in words.
+        differences: String,
+    },
+    /// Bytes that are no mixer state.
+    #[error("the mixer state: expected {expected}, got {got}")]
+    State {
+        /// What a state holds at this place.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// Memory for a batch could not be counted on this machine.
+    #[error("a batch of {rows} rows of {row_tokens} tokens does not fit this machine's memory")]
+    BatchTooLarge {
+        /// Rows asked for.
+        rows: u64,
+        /// Tokens a row.
+        row_tokens: u64,
+    },
+}
+
+impl Error {
+    /// Whether the user's options or paths are at fault.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Corpus { source, .. } => source.is_configuration(),
+            Self::State { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the machine failed (disk, permission), not the data.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Corpus { source, .. } if source.is_io())
+    }
+
+    /// Whether the work was stopped on request.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Corpus { source, .. } if source.is_interrupted())
+    }
+}

@@ -1,0 +1,152 @@
+//! How the slots of two neighbours are shared: the closed form under every schedule but the table.
+
+/// A total of integer parts split in two: the first side has `first` of `total` parts.
+///
+/// Of any `slots` the first side gets `slots · first / total` rounded half up, the second side
+/// the rest, so both are within 1/2 of their share at every prefix, and each further slot goes to
+/// exactly one of them. A tie goes to the first side.
+///
+/// Callers reduce slots by whole periods first, so every argument here is at most `total`, which
+/// is at most 2⁶³ − 1: twice a product of two such numbers still fits 128 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fork {
+    first: u64,
+    total: u64,
+}
+
+/// The slots before one slot, seen from the two sides, and the side that takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Earlier slots of the first side.
+    pub(crate) first_count: u64,
+    /// The side of this slot.
+    pub(crate) side: Side,
+}
+
+/// One of the two sides of a [`Fork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The side that gets the ties.
+    First,
+    /// The side that gets the rest.
+    Second,
+}
+
+/// Below this total, twice the product of two parts fits 63 bits, and a 64-bit division (a few
+/// nanoseconds against some thirty for 128 bits) is enough.
+const NARROW_TOTAL: u64 = 1 << 31;
+
+impl Fork {
+    /// A fork of `first + second` parts, each at least 1, together at most 2⁶³ − 1.
+    pub(crate) fn new(first: u64, second: u64) -> Self {
+        Self { first, total: first + second }
+    }
+
+    /// The parts of one side.
+    pub(crate) fn parts(&self, side: Side) -> u64 {
+        match side {
+            Side::First => self.first,
+            Side::Second => self.total - self.first,
+        }
+    }
+
+    /// How many of the first `slots` (at most the total) fall to `side`.
+    pub(crate) fn count(&self, side: Side, slots: u64) -> u64 {
+        let first_count = self.divide(slots).0;
+        match side {
+            Side::First => first_count,
+            Side::Second => slots - first_count,
+        }
+    }
+
+    /// Who takes `slot` (less than the total), and what came before it.
+    pub(crate) fn step(&self, slot: u64) -> Step {
+        let (first_count, reaches_next) = self.divide(slot);
+        Step { first_count, side: if reaches_next { Side::First } else { Side::Second } }
+    }
+
+    /// The slot that is number `index` (from 0, less than the side's parts) of `side`.
+    ///
+    /// The first side reaches `index + 1` at the least prefix n with `n·first/total ≥ index + 1/2`,
+    /// the second side at the least n with `n·second/total > index + 1/2`, as it loses the ties.
+    pub(crate) fn slot_of(&self, side: Side, index: u64) -> u64 {
+        let parts = u128::from(self.parts(side));
+        let middle = u128::from(self.total) * (2 * u128::from(index) + 1);
+        let slot = match side {
+            Side::First => middle.div_ceil(2 * parts) - 1,
+            Side::Second => middle / (2 * parts),
+        };
+        u64::try_from(slot).unwrap_or(u64::MAX)
+    }
+
+    /// `slots · first / total` rounded half up, and whether one more slot raises it.
+    fn divide(&self, slots: u64) -> (u64, bool) {
+        if self.total < NARROW_TOTAL {
+            let twice = 2 * self.total;
+            let numerator = 2 * slots * self.first + self.total;
+            let rest = numerator % twice;
+            return (numerator / twice, rest + 2 * self.first >= twice);
+        }
+        let twice = 2 * u128::from(self.total);
+        let numerator = 2 * u128::from(slots) * u128::from(self.first) + u128::from(self.total);
+        let quotient = numerator / twice;
+        let rest = numerator - quotient * twice;
+        (u64::try_from(quotient).unwrap_or(u64::MAX), rest + 2 * u128::from(self.first) >= twice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fork_of_small_totals_agrees_with_rounding_by_hand() {
+        for total in 2..60_u64 {
+            for first in 1..total {
+                check(Fork::new(first, total - first));
+            }
+        }
+    }
+
+    fn check(fork: Fork) {
+        let (mut first_count, mut second_count) = (0, 0);
+        for slot in 0..fork.total {
+            assert_eq!(fork.count(Side::First, slot), first_count);
+            assert_eq!(fork.count(Side::Second, slot), second_count);
+            let deviation = 2 * (first_count * fork.total).abs_diff(slot * fork.first);
+            assert!(deviation <= fork.total, "{fork:?} at {slot}");
+            let step = fork.step(slot);
+            assert_eq!(step.first_count, first_count);
+            let index = match step.side {
+                Side::First => &mut first_count,
+                Side::Second => &mut second_count,
+            };
+            assert_eq!(fork.slot_of(step.side, *index), slot);
+            *index += 1;
+        }
+        assert_eq!((first_count, second_count), (fork.first, fork.total - fork.first));
+    }
+
+    #[test]
+    fn wide_and_narrow_arithmetic_agree_at_the_ends() {
+        let largest = u64::MAX >> 1;
+        for first in [1, 2, largest / 3, largest / 2, largest - 1] {
+            let fork = Fork::new(first, largest - first);
+            for side in [Side::First, Side::Second] {
+                let parts = fork.parts(side);
+                for index in [0, 1.min(parts - 1), parts / 2, parts - 1] {
+                    let slot = fork.slot_of(side, index);
+                    assert!(slot < largest);
+                    assert_eq!(fork.count(side, slot), index);
+                    assert_eq!(fork.step(slot).side, side);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_first_side() {
+        assert_eq!(Fork::new(1, 1).step(0).side, Side::First);
+        assert_eq!(Fork::new(1, 99).slot_of(Side::First, 0), 49);
+    }
+}

@@ -1,0 +1,263 @@
+//! The mixer: any slot, step and rank of a run at once, without state.
+
+use std::ops::Range;
+
+use mixdown_shards::Split;
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::mixture::Mixture;
+use crate::planner::{Planner, Slot};
+use crate::rank::Rank;
+use crate::schedule::Schedule;
+use crate::shares::{SourceShare, shares};
+use crate::source_order::SourceOrder;
+use crate::state::MixerState;
+use crate::window::{Runs, WRAPPED_START};
+
+/// Random access to the sequences of an endless run.
+///
+/// Slot n of the run is one sequence, batch b the slots b·B to b·B + B − 1. What stands in a slot
+/// depends on the seed, the sources' names, weights and sizes, T, the window offset and the
+/// schedule version alone: any batch size, world size, thread or restart sees the same slots.
+/// Seeking costs nothing, O(K) memory, and a state is a number.
+///
+/// Planning a slot takes some tens of nanoseconds; gathering it copies T + 1 tokens from the map.
+#[derive(Debug, Clone)]
+pub struct Mixer {
+    mixture: Mixture,
+    schedule: Schedule,
+    orders: Vec<SourceOrder>,
+    rotation_key: [u8; 32],
+    identity: Identity,
+}
+
+impl Mixer {
+    /// A mixer for a checked mixture. O(K log K), and O(P log K) for a period P ≤ 16,384.
+    ///
+    /// # Errors
+    /// A source with more sequences than a permutation orders (2⁶³).
+    pub fn new(mixture: Mixture) -> Result<Self, Error> {
+        let shape = *mixture.shape();
+        let schedule = Schedule::new(mixture.parts().clone());
+        let orders: Vec<SourceOrder> = mixture
+            .sources()
+            .iter()
+            .zip(mixture.windows())
+            .map(|(source, &windows)| {
+                SourceOrder::new(shape.seed, &source.name, windows, shape.window_offset)
+            })
+            .collect();
+        for order in &orders {
+            order.epoch(0)?;
+        }
+        let rotation_key =
+            blake3::derive_key("mixdown-mixer rank rotation 1", &shape.seed.to_le_bytes());
+        let identity = Identity::of(&mixture);
+        Ok(Self { mixture, schedule, orders, rotation_key, identity })
+    }
+
+    /// The mixture.
+    pub fn mixture(&self) -> &Mixture {
+        &self.mixture
+    }
+
+    /// Which source fills which slot.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// T: inputs (and targets) a sequence, in tokens.
+    pub fn sequence_length(&self) -> u64 {
+        self.mixture.shape().sequence_length
+    }
+
+    /// B: sequences a batch, over all ranks.
+    pub fn batch_size(&self) -> u64 {
+        self.mixture.shape().batch_size
+    }
+
+    /// The sequence of one slot. For many neighbours, a [`planner`](Self::planner) is faster.
+    ///
+    /// # Errors
+    /// None that a checked mixture can cause.
+    pub fn slot(&self, slot: u64) -> Result<Slot, Error> {
+        self.planner().slot(slot)
+    }
+
+    /// The slot of a source's `sequence`-th sequence (from 0): the inverse of
+    /// [`slot`](Self::slot).
+    ///
+    /// # Errors
+    /// A source that does not exist, or a slot beyond 64 bits.
+    pub fn slot_of(&self, source: u32, sequence: u64) -> Result<u64, Error> {
+        if source >= self.schedule.parts().sources() {
+            return Err(no_such_source(self, source));
+        }
+        self.schedule.slot_of(source, sequence).ok_or(Error::OutOfRange {
+            what: "the slot of a source's sequence (its slot passes 64 bits)",
+            expected: u64::MAX,
+            got: sequence,
+        })
+    }
+
+    /// A planner for one thread.
+    pub fn planner(&self) -> Planner<'_> {
+        Planner::new(self)
+    }
+
+    /// The slots of a rank's part of a batch.
+    ///
+    /// # Errors
+    /// A world size that does not divide the batch size; a step whose slots pass 64 bits.
+    pub fn slots(&self, step: u64, rank: Rank) -> Result<Range<u64>, Error> {
+        let batch_size = self.batch_size();
+        let world_size = u64::from(rank.world_size());
+        if !batch_size.is_multiple_of(world_size) {
+            return Err(Error::WorldSize { batch_size, world_size: rank.world_size() });
+        }
+        let last_step = u64::MAX / batch_size - 1;
+        if step > last_step {
+            return Err(Error::OutOfRange { what: "the step", expected: last_step, got: step });
+        }
+        let rows = batch_size / world_size;
+        let start = step * batch_size + rank.part(self.rotation(step)) * rows;
+        Ok(start..start + rows)
+    }
+
+    /// Fills `out` with a rank's part of a batch: `batch_size / world_size` rows in the order of
+    /// their slots.
+    ///
+    /// # Errors
+    /// As [`slots`](Self::slots); a corpus that cannot be read or holds an id outside the
+    /// vocabulary; a batch too large for this machine.
+    pub fn batch(&self, step: u64, rank: Rank, out: &mut Batch) -> Result<(), Error> {
+        let mut plan = Vec::new();
+        self.planner().plan(self.slots(step, rank)?, &mut plan)?;
+        self.gather(&plan, out)
+    }
+
+    /// Fills `out` with planned sequences, a row each.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch); a slot that is not of this mixer.
+    pub fn gather(&self, plan: &[Slot], out: &mut Batch) -> Result<(), Error> {
+        let row_tokens = self.sequence_length() + 1;
+        let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
+        let too_large = || Error::BatchTooLarge { rows, row_tokens };
+        let row_len = usize::try_from(row_tokens).map_err(|_| too_large())?;
+        let len = plan.len().checked_mul(row_len).ok_or_else(too_large)?;
+        out.tokens.try_reserve(len.saturating_sub(out.tokens.len())).map_err(|_| too_large())?;
+        out.tokens.resize(len, 0);
+        out.rows = rows;
+        out.sequence_length = self.sequence_length();
+        out.sources.clear();
+        out.slots.clear();
+        for (slot, row) in plan.iter().zip(out.tokens.chunks_exact_mut(row_len)) {
+            self.read_row(slot, row)?;
+            out.sources.push(slot.source);
+            out.slots.push(slot.slot);
+        }
+        Ok(())
+    }
+
+    fn read_row(&self, slot: &Slot, row: &mut [u32]) -> Result<(), Error> {
+        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
+        let (Some(source), Some(order)) =
+            (self.mixture.sources().get(place), self.orders.get(place))
+        else {
+            return Err(no_such_source(self, slot.source));
+        };
+        let targets = order.windows().targets();
+        if slot.start_token >= targets {
+            return Err(Error::OutOfRange {
+                what: "the start token of a planned sequence",
+                expected: targets - 1,
+                got: slot.start_token,
+            });
+        }
+        let Runs { start_token, len_tokens, .. } = order.windows().runs(slot.start_token);
+        let len = usize::try_from(len_tokens).unwrap_or(usize::MAX).min(row.len());
+        let (head, tail) = row.split_at_mut(len);
+        let named = |source_error| Error::Corpus {
+            name: source.name.clone(),
+            path: source.corpus.folder().to_owned(),
+            source: source_error,
+        };
+        source.corpus.read_tokens(Split::Train, start_token, head).map_err(named)?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        source.corpus.read_tokens(Split::Train, WRAPPED_START, tail).map_err(named)
+    }
+
+    /// What each source has given after `slots` slots, in the order of the sources.
+    ///
+    /// Looks at up to 2²⁰ slots one by one for the largest deviation (some tens of milliseconds);
+    /// see [`SourceShare::deviation_slots`].
+    pub fn shares(&self, slots: u64) -> Vec<SourceShare> {
+        shares(self, slots)
+    }
+
+    /// Checks that a run of `slots` slots keeps every source within its `max_epochs`.
+    ///
+    /// # Errors
+    /// The source that would pass it first, with the step and slot.
+    pub fn check_run(&self, slots: u64) -> Result<(), Error> {
+        let first = self
+            .mixture
+            .sources()
+            .iter()
+            .zip(0_u32..)
+            .filter_map(|(source, place)| {
+                let sequences = source.max_epochs?.checked_mul(self.mixture.sequences(place)?)?;
+                let slot = self.schedule.slot_of(place, sequences)?;
+                (slot < slots).then_some((slot, source))
+            })
+            .min_by_key(|(slot, _)| *slot);
+        match first {
+            None => Ok(()),
+            Some((slot, source)) => Err(Error::MaxEpochs {
+                name: source.name.clone(),
+                expected: source.max_epochs.unwrap_or_default(),
+                step: slot / self.batch_size(),
+                slot,
+            }),
+        }
+    }
+
+    /// The state of a run whose next slot is `slot`.
+    pub fn state(&self, slot: u64) -> MixerState {
+        MixerState::new(slot, &self.identity)
+    }
+
+    /// The next slot of a run that stopped at `state`.
+    ///
+    /// # Errors
+    /// A state of another order: what differs is named.
+    pub fn resume(&self, state: &MixerState) -> Result<u64, Error> {
+        state.check(&self.identity, &self.mixture)?;
+        Ok(state.slot())
+    }
+
+    /// h(seed, b): by how many parts the ranks of a batch are turned.
+    fn rotation(&self, step: u64) -> u64 {
+        let hash = blake3::keyed_hash(&self.rotation_key, &step.to_le_bytes());
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    pub(crate) fn orders(&self) -> &[SourceOrder] {
+        &self.orders
+    }
+}
+
+pub(crate) fn no_such_source(mixer: &Mixer, source: u32) -> Error {
+    Error::OutOfRange {
+        what: "the source's place in the mixture",
+        expected: u64::from(mixer.schedule.parts().sources()) - 1,
+        got: u64::from(source),
+    }
+}

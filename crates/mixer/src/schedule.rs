@@ -1,0 +1,130 @@
+//! Which source fills a slot: one interface over the closed forms and the table.
+
+use crate::shares::ratio;
+use crate::table::Table;
+use crate::tree::Tree;
+use crate::two_sources::TwoSources;
+use crate::weight_parts::WeightParts;
+
+/// The version of the rule that turns weights into an order. A state of another version is
+/// refused, as its slots would mean other sequences.
+pub const SCHEDULE_VERSION: u16 = 1;
+
+/// Where a slot falls: a source, and which of its sequences (from 0) this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The source's place in the mixture, from 0.
+    pub source: u32,
+    /// How many sequences this source gave before.
+    pub sequence: u64,
+}
+
+/// The source of every slot, exact at every prefix.
+///
+/// With integer parts aᵢ of the period P = Σ aᵢ, after any n slots each source has given its count
+/// cᵢ with |cᵢ − n·aᵢ/P| at most 0 (one source), 1/2 (two), 1 − 1/(2K − 2) (K sources and
+/// P ≤ 16,384) or less than 1.68 (K sources, any period up to 2⁶³ − 1). Both directions
+/// cost O(log K) at any slot. docs/design/mixing.md proves the bounds.
+///
+/// ```
+/// use mixdown_mixer::{Schedule, Weight, WeightParts};
+///
+/// let weights = ["99%", "1%"].map(|text| text.parse::<Weight>().unwrap());
+/// let schedule = Schedule::new(WeightParts::of_weights(&weights).unwrap());
+/// let placement = schedule.at(1_000_050);
+/// assert_eq!((placement.source, placement.sequence), (1, 10_000));
+/// assert_eq!(schedule.slot_of(1, 10_000), Some(1_000_050));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    parts: WeightParts,
+    rule: Rule,
+}
+
+#[derive(Debug, Clone)]
+enum Rule {
+    One,
+    Two(TwoSources),
+    Table(Table),
+    Tree(Tree),
+}
+
+impl Schedule {
+    /// The schedule of some integer parts. O(K log K), and O(P log K) for a period P ≤ 16,384.
+    pub fn new(parts: WeightParts) -> Self {
+        let rule = match *parts.parts() {
+            [_] => Rule::One,
+            [first, second] => Rule::Two(TwoSources::new(first, second)),
+            _ => match Table::new(parts.parts()) {
+                Some(table) => Rule::Table(table),
+                None => Rule::Tree(Tree::new(parts.parts())),
+            },
+        };
+        Self { parts, rule }
+    }
+
+    /// The integer parts it keeps.
+    pub fn parts(&self) -> &WeightParts {
+        &self.parts
+    }
+
+    /// The number of slots after which the pattern of sources begins anew.
+    pub fn period(&self) -> u64 {
+        self.parts.period()
+    }
+
+    /// The source and sequence of a slot.
+    pub fn at(&self, slot: u64) -> Placement {
+        let (periods, slot) = (slot / self.period(), slot % self.period());
+        let within = match &self.rule {
+            Rule::One => Placement { source: 0, sequence: slot },
+            Rule::Two(two) => two.at(slot),
+            Rule::Table(table) => table.at(slot),
+            Rule::Tree(tree) => tree.at(slot),
+        };
+        let sequence = periods * self.parts.part(within.source) + within.sequence;
+        Placement { sequence, ..within }
+    }
+
+    /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.
+    pub fn count(&self, source: u32, slots: u64) -> u64 {
+        if source >= self.parts.sources() {
+            return 0;
+        }
+        let (periods, slots) = (slots / self.period(), slots % self.period());
+        let within = match &self.rule {
+            Rule::One => slots,
+            Rule::Two(two) => two.count(source, slots),
+            Rule::Table(table) => table.count(source, slots),
+            Rule::Tree(tree) => tree.count(source, slots),
+        };
+        periods * self.parts.part(source) + within
+    }
+
+    /// The slot of a source's sequence: the inverse of [`at`](Self::at). `None` where there is no
+    /// such source or the slot is beyond 64 bits.
+    pub fn slot_of(&self, source: u32, sequence: u64) -> Option<u64> {
+        if source >= self.parts.sources() {
+            return None;
+        }
+        let part = self.parts.part(source);
+        let (periods, sequence) = (sequence / part, sequence % part);
+        let within = match &self.rule {
+            Rule::One => sequence,
+            Rule::Two(two) => two.slot_of(source, sequence),
+            Rule::Table(table) => table.slot_of(source, sequence),
+            Rule::Tree(tree) => tree.slot_of(source, sequence),
+        };
+        periods.checked_mul(self.period())?.checked_add(within)
+    }
+
+    /// The proven bound of |count − n·w| for `source`, in sequences.
+    pub fn deviation_bound(&self, source: u32) -> f64 {
+        match &self.rule {
+            Rule::One => 0.0,
+            Rule::Two(_) => 0.5,
+            Rule::Table(_) => 1.0 - ratio(1, 2 * u64::from(self.parts.sources()) - 2),
+            Rule::Tree(tree) => tree.deviation_bound(source),
+        }
+    }
+}

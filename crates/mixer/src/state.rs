@@ -1,0 +1,149 @@
+//! Where a run stands: a slot and what it may be gone on with.
+
+use mixdown_shards::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::identity::{Checks, Identity};
+use crate::mixture::Mixture;
+use crate::schedule::SCHEDULE_VERSION;
+
+/// The version of a state's own layout.
+const STATE_VERSION: u16 = 1;
+
+/// All that a run must keep to go on: its next slot, and a hash of what orders it.
+///
+/// Every rank's state is the same. As JSON (serde) and as 62 bytes, little endian: u16 state
+/// version, u16 schedule version, u64 slot, 32 bytes hash, five u16 and 8 bytes of checks that
+/// only serve to name a difference (seed, windows, names, weights, sizes, data).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixerState {
+    version: u16,
+    schedule_version: u16,
+    slot: u64,
+    order: Fingerprint,
+    checks: Checks,
+}
+
+impl MixerState {
+    /// The length of the binary form.
+    pub const LEN_BYTES: u64 = 62;
+
+    pub(crate) fn new(slot: u64, identity: &Identity) -> Self {
+        Self {
+            version: STATE_VERSION,
+            schedule_version: SCHEDULE_VERSION,
+            slot,
+            order: identity.order,
+            checks: identity.checks,
+        }
+    }
+
+    /// The next slot of the run.
+    pub fn slot(&self) -> u64 {
+        self.slot
+    }
+
+    /// The hash of all that orders the run.
+    pub fn order(&self) -> Fingerprint {
+        self.order
+    }
+
+    /// The binary form.
+    pub fn to_bytes(&self) -> [u8; 62] {
+        let mut bytes = [0; 62];
+        let checks = &self.checks;
+        let numbers = [checks.seed, checks.windows, checks.names, checks.weights, checks.sizes];
+        let fields = [
+            self.version.to_le_bytes().as_slice(),
+            &self.schedule_version.to_le_bytes(),
+            &self.slot.to_le_bytes(),
+            self.order.as_bytes(),
+            &numbers.map(u16::to_le_bytes).concat(),
+            &checks.data,
+        ]
+        .concat();
+        bytes.copy_from_slice(&fields);
+        bytes
+    }
+
+    /// Reads the binary form. Whether it fits a mixture is for [`Mixer::resume`] to say.
+    ///
+    /// # Errors
+    /// A wrong length or version.
+    ///
+    /// [`Mixer::resume`]: crate::Mixer::resume
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut fields = Fields { bytes, len: bytes.len() };
+        let state = Self {
+            version: u16::from_le_bytes(fields.take()?),
+            schedule_version: u16::from_le_bytes(fields.take()?),
+            slot: u64::from_le_bytes(fields.take()?),
+            order: Fingerprint::from_bytes(fields.take()?),
+            checks: Checks {
+                seed: u16::from_le_bytes(fields.take()?),
+                windows: u16::from_le_bytes(fields.take()?),
+                names: u16::from_le_bytes(fields.take()?),
+                weights: u16::from_le_bytes(fields.take()?),
+                sizes: u16::from_le_bytes(fields.take()?),
+                data: fields.take()?,
+            },
+        };
+        if !fields.bytes.is_empty() {
+            return Err(wrong_len(fields.len));
+        }
+        state.check_version()?;
+        Ok(state)
+    }
+
+    fn check_version(&self) -> Result<(), Error> {
+        if self.version == STATE_VERSION {
+            return Ok(());
+        }
+        Err(Error::State {
+            expected: format!("version {STATE_VERSION}"),
+            got: format!("version {}", self.version),
+        })
+    }
+
+    pub(crate) fn check(&self, identity: &Identity, mixture: &Mixture) -> Result<(), Error> {
+        self.check_version()?;
+        if self.schedule_version == SCHEDULE_VERSION && self.order == identity.order {
+            return Ok(());
+        }
+        let differences = if self.schedule_version == SCHEDULE_VERSION {
+            identity.checks.differences(&self.checks, mixture)
+        } else {
+            let state = self.schedule_version;
+            format!("the schedule version (state {state}, this mixdown {SCHEDULE_VERSION})")
+        };
+        Err(Error::OtherOrder {
+            slot: self.slot,
+            expected: identity.order,
+            got: self.order,
+            differences,
+        })
+    }
+}
+
+/// What is left of a binary state.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    len: usize,
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let (field, rest) = self.bytes.split_first_chunk().ok_or_else(|| wrong_len(self.len))?;
+        self.bytes = rest;
+        Ok(*field)
+    }
+}
+
+fn wrong_len(got: usize) -> Error {
+    Error::State {
+        expected: format!("{} bytes", MixerState::LEN_BYTES),
+        got: format!("{got} bytes"),
+    }
+}

@@ -1,0 +1,117 @@
+//! The sequences of a source: windows on its tokens, circular so that an offset loses none.
+
+/// S = ⌊(D − 1)/T⌋ windows of T + 1 tokens over D tokens.
+///
+/// Target t of 0..S·T is token t + 1. A window that starts at s has the targets s, s + 1, …,
+/// s + T − 1 modulo S·T, and as its first input token s; every further input is the target before
+/// it. So for any offset the S windows that start at `offset + j·T` hit each target exactly
+/// once. Only the window that runs over the end has a seam in it: token 1 follows token S·T there,
+/// as one document follows another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    sequence_length: u64,
+    sequences: u64,
+}
+
+/// The one or two runs of neighbouring tokens that make up a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Runs {
+    /// Where the first run starts.
+    pub(crate) start_token: u64,
+    /// Its length in tokens.
+    pub(crate) len_tokens: u64,
+    /// The tokens still wanted, which stand from [`WRAPPED_START`] on; mostly 0.
+    pub(crate) wrapped_len_tokens: u64,
+}
+
+/// The token after the last one on the circle of targets.
+pub(crate) const WRAPPED_START: u64 = 1;
+
+impl Windows {
+    /// Windows of `sequence_length` (at least 1) on `tokens`; `None` where not one fits.
+    pub(crate) fn new(tokens: u64, sequence_length: u64) -> Option<Self> {
+        let sequences = tokens.checked_sub(1)?.checked_div(sequence_length)?;
+        (sequences > 0).then_some(Self { sequence_length, sequences })
+    }
+
+    /// The number of windows.
+    pub(crate) fn sequences(&self) -> u64 {
+        self.sequences
+    }
+
+    /// T, in tokens.
+    pub(crate) fn sequence_length(&self) -> u64 {
+        self.sequence_length
+    }
+
+    /// S·T, the targets of an epoch.
+    pub(crate) fn targets(&self) -> u64 {
+        self.sequences * self.sequence_length
+    }
+
+    /// Where window `window` (less than S) of an epoch with `offset` (less than T) starts.
+    pub(crate) fn start_token(&self, window: u64, offset: u64) -> u64 {
+        // Only the last window can start at S·T or later, and does not: offset < T.
+        window * self.sequence_length + offset
+    }
+
+    /// The runs of the window that starts at `start_token`.
+    pub(crate) fn runs(&self, start_token: u64) -> Runs {
+        let row_tokens = self.sequence_length + 1;
+        let until_end = self.targets() + 1 - start_token;
+        let len_tokens = row_tokens.min(until_end);
+        Runs { start_token, len_tokens, wrapped_len_tokens: row_tokens - len_tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The row of a window by its definition, token numbers standing for tokens.
+    fn naive(windows: &Windows, start: u64) -> Vec<u64> {
+        let targets = (0..windows.sequence_length).map(|i| (start + i) % windows.targets() + 1);
+        std::iter::once(start).chain(targets).collect()
+    }
+
+    #[test]
+    fn every_target_is_hit_exactly_once_for_every_offset() {
+        for tokens in 2..60 {
+            for sequence_length in 1..tokens {
+                let windows = Windows::new(tokens, sequence_length).unwrap();
+                assert_eq!(windows.sequences(), (tokens - 1) / sequence_length);
+                for offset in 0..sequence_length {
+                    check_epoch(&windows, offset, tokens);
+                }
+            }
+        }
+    }
+
+    fn check_epoch(windows: &Windows, offset: u64, tokens: u64) {
+        let mut hits = vec![0; usize::try_from(tokens).unwrap()];
+        for window in 0..windows.sequences() {
+            let start = windows.start_token(window, offset);
+            let runs = windows.runs(start);
+            let row: Vec<u64> = (runs.start_token..runs.start_token + runs.len_tokens)
+                .chain(WRAPPED_START..WRAPPED_START + runs.wrapped_len_tokens)
+                .collect();
+            assert_eq!(row, naive(windows, start));
+            for &target in &row[1..] {
+                hits[usize::try_from(target).unwrap()] += 1;
+            }
+        }
+        let targets = usize::try_from(windows.targets()).unwrap();
+        assert_eq!(hits[0], 0);
+        assert!(hits[1..=targets].iter().all(|&count| count == 1), "{windows:?} {offset}");
+        assert!(hits[targets + 1..].iter().all(|&count| count == 0));
+    }
+
+    #[test]
+    fn too_few_tokens_make_no_window() {
+        assert!(Windows::new(0, 8).is_none());
+        assert!(Windows::new(8, 8).is_none());
+        assert!(Windows::new(9, 8).is_some());
+        assert!(Windows::new(9, 0).is_none());
+        assert_eq!(Windows::new(u64::MAX, 1).unwrap().targets(), u64::MAX - 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! Corpora in a temporary folder, whose tokens say where they stand.
+
+use std::path::{Path, PathBuf};
+
+use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WindowOffset};
+use mixdown_shards::{
+    Counts, Dtype, Fingerprint, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
+};
+
+pub const VOCAB_SIZE: u64 = 1 << 24;
+
+/// What a test corpus holds: token i of the training part has the id `first_token + i`.
+pub struct CorpusPlan<'a> {
+    pub name: &'a str,
+    pub first_token: u32,
+    pub train_tokens: u32,
+    pub train_hashes: &'a [u64],
+    pub holdout_hashes: &'a [u64],
+    pub tokenizer: &'a [u8],
+}
+
+impl Default for CorpusPlan<'_> {
+    fn default() -> Self {
+        Self {
+            name: "corpus",
+            first_token: 0,
+            train_tokens: 1_000,
+            train_hashes: &[],
+            holdout_hashes: &[],
+            tokenizer: b"one",
+        }
+    }
+}
+
+/// Writes the corpus, its training part in three shards of several documents.
+pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
+    let folder = parent.join(plan.name);
+    let dtype = Dtype::for_vocab(VOCAB_SIZE);
+    let end = plan.first_token + plan.train_tokens;
+    let tokens: Vec<u32> = (plan.first_token..end).collect();
+    let mut hashes = plan.train_hashes.iter().copied().chain(1_000_000_u64 + u64::from(end)..);
+    let shard_len = tokens.len() / 3 + 1;
+    let train: Vec<ShardRecord> = tokens
+        .chunks(shard_len)
+        .enumerate()
+        .map(|(i, shard)| {
+            let documents = shard.chunks(37).map(|document| (document, hashes.next().unwrap()));
+            write_shard(&folder, Split::Train, i, dtype, documents)
+        })
+        .collect();
+    let mut holdout = Vec::new();
+    if !plan.holdout_hashes.is_empty() {
+        let documents = plan.holdout_hashes.iter().map(|&hash| (&[1_u32, 2, 3][..], hash));
+        holdout.push(write_shard(&folder, Split::Holdout, 0, dtype, documents));
+    }
+    let (train, holdout) = (SplitRecord::new(train), SplitRecord::new(holdout));
+    let tokenizer_fingerprint = Fingerprint::of(plan.tokenizer);
+    let fingerprint =
+        Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train.shards, &holdout.shards);
+    Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::VERSION,
+        dtype,
+        vocab_size: VOCAB_SIZE,
+        end_of_text: 0,
+        beginning_of_text: None,
+        tokenizer_fingerprint,
+        fingerprint,
+        train,
+        holdout,
+        inputs: Vec::new(),
+        options: serde_json::Value::Null,
+        counts: Counts::default(),
+    }
+    .write(&folder)
+    .unwrap();
+    folder
+}
+
+fn write_shard<'a>(
+    folder: &Path,
+    split: Split,
+    number: usize,
+    dtype: Dtype,
+    documents: impl Iterator<Item = (&'a [u32], u64)>,
+) -> ShardRecord {
+    let name = format!("shard-{number:05}");
+    let mut writer =
+        ShardWriter::create(&folder.join(split.folder()), &name, dtype, VOCAB_SIZE).unwrap();
+    for (document, hash) in documents {
+        writer.push(document, 10, hash).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+pub fn source(name: &str, weight: &str) -> SourceConfig {
+    SourceConfig {
+        name: name.to_owned(),
+        corpus: PathBuf::from(name),
+        weight: weight.parse().unwrap(),
+        max_tokens: None,
+        max_epochs: None,
+    }
+}
+
+pub fn config(source: Vec<SourceConfig>) -> MixtureConfig {
+    MixtureConfig {
+        sequence_length: 16,
+        batch_size: 24,
+        seed: 7,
+        window_offset: WindowOffset::Epoch,
+        source,
+    }
+}
+
+/// A mixer over corpora written for it: source i's tokens start at i · 100,000.
+pub struct TestMixer {
+    pub folder: tempfile::TempDir,
+    pub config: MixtureConfig,
+    pub mixer: Mixer,
+}
+
+/// Sources of (name, weight, training tokens).
+pub fn mixer(sources: &[(&str, &str, u32)]) -> TestMixer {
+    mixer_with(sources, |_| {})
+}
+
+pub fn mixer_with(
+    sources: &[(&str, &str, u32)],
+    change: impl FnOnce(&mut MixtureConfig),
+) -> TestMixer {
+    let folder = tempfile::tempdir().unwrap();
+    for (place, &(name, _, train_tokens)) in (0_u32..).zip(sources) {
+        let first_token = place * 100_000;
+        write(folder.path(), &CorpusPlan { name, first_token, train_tokens, ..Default::default() });
+    }
+    let mut config =
+        config(sources.iter().map(|&(name, weight, _)| source(name, weight)).collect());
+    change(&mut config);
+    let mixture = Mixture::open(&config, folder.path()).unwrap();
+    let mixer = Mixer::new(mixture).unwrap();
+    TestMixer { folder, config, mixer }
+}
+
+impl TestMixer {
+    /// The same corpora under a changed description.
+    pub fn reopened(&self, change: impl FnOnce(&mut MixtureConfig)) -> Mixer {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Mixer::new(Mixture::open(&config, self.folder.path()).unwrap()).unwrap()
+    }
+}

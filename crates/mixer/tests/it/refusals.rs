@@ -1,0 +1,189 @@
+//! What a mixture refuses, and that each message names both sides.
+
+use mixdown_mixer::{Batch, Error, Mixture, MixtureConfig, Rank, Slot};
+
+use crate::corpora::{CorpusPlan, config, mixer, source, write};
+
+/// Opens a mixture of two sound corpora after a change of its description.
+fn refusal(change: impl FnOnce(&mut MixtureConfig)) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["math", "general"] {
+        write(folder.path(), &CorpusPlan { name, ..Default::default() });
+    }
+    let mut config = config(vec![source("math", "99%"), source("general", "1%")]);
+    change(&mut config);
+    Mixture::open(&config, folder.path()).unwrap_err()
+}
+
+#[track_caller]
+fn assert_names(error: &Error, parts: &[&str]) {
+    let message = error.to_string();
+    assert!(!message.contains('\n'));
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+}
+
+#[test]
+fn numbers_out_of_range() {
+    let error = refusal(|config| config.sequence_length = 0);
+    assert_names(&error, &["sequence_length", "from 1 to", "got 0"]);
+    let error = refusal(|config| config.sequence_length = 1 << 40);
+    assert_names(&error, &["sequence_length", "1099511627776"]);
+    let error = refusal(|config| config.batch_size = 0);
+    assert_names(&error, &["batch_size", "got 0"]);
+    let error = refusal(|config| config.source[1].max_epochs = Some(0));
+    assert_names(&error, &["max_epochs", "\"general\"", "got 0"]);
+    assert!(error.is_configuration());
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let error = refusal(|config| config.source[1].weight = "2%".parse().unwrap());
+    assert_names(&error, &["100%", "got 101%"]);
+    let error = refusal(|config| config.source[1].weight = "1".parse().unwrap());
+    assert_names(&error, &["\"math\"", "\"general\"", "percentage"]);
+    let error = refusal(|config| {
+        config.source[0].weight = "1/18446744073709551557".parse().unwrap();
+        config.source[1].weight = "1/18446744073709551533".parse().unwrap();
+    });
+    assert_names(&error, &["9223372036854775807", "rounder"]);
+}
+
+#[test]
+fn sources_without_a_name_of_their_own() {
+    let error = refusal(|config| config.source[1].name = "math".to_owned());
+    assert_names(&error, &["\"math\"", "twice"]);
+    let error = refusal(|config| config.source[1].name = String::new());
+    assert_names(&error, &["source number 2", "empty"]);
+    assert_names(&refusal(|config| config.source.clear()), &["at least one"]);
+}
+
+#[test]
+fn less_than_one_sequence() {
+    let error = refusal(|config| config.sequence_length = 1_000);
+    assert_names(&error, &["\"math\"", "at least 1001 tokens", "training part", "got 1000"]);
+    let error = refusal(|config| config.source[1].max_tokens = Some(16));
+    assert_names(&error, &["\"general\"", "at least 17 tokens", "max_tokens", "got 16"]);
+    let error = refusal(|config| config.source[1].max_tokens = Some(0));
+    assert_names(&error, &["max_tokens", "got 0"]);
+}
+
+#[test]
+fn a_corpus_that_is_not_there() {
+    let error = refusal(|config| config.source[1].corpus = "nowhere".into());
+    assert_names(&error, &["\"general\"", "nowhere"]);
+    assert!(error.is_configuration());
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn different_tokenizers() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &CorpusPlan { name: "math", ..Default::default() });
+    let other = CorpusPlan { name: "general", tokenizer: b"two", ..Default::default() };
+    write(folder.path(), &other);
+    let config = config(vec![source("math", "99%"), source("general", "1%")]);
+    let error = Mixture::open(&config, folder.path()).unwrap_err();
+    assert!(matches!(error, Error::Tokenizers { .. }));
+    assert_names(&error, &["\"math\"", "\"general\"", "same tokenizer", "fingerprint"]);
+}
+
+#[test]
+fn a_holdout_in_another_training_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let holdout = CorpusPlan {
+        name: "math",
+        train_hashes: &[1, 2, 3],
+        holdout_hashes: &[50, 51, 52],
+        ..Default::default()
+    };
+    write(folder.path(), &holdout);
+    let train = CorpusPlan {
+        name: "general",
+        first_token: 9,
+        train_hashes: &[51, 4, 52, 5],
+        ..Default::default()
+    };
+    write(folder.path(), &train);
+    let pair = |one, other| config(vec![source(one, "99%"), source(other, "1%")]);
+    for config in [pair("math", "general"), pair("general", "math")] {
+        let error = Mixture::open(&config, folder.path()).unwrap_err();
+        assert!(matches!(error, Error::Overlap { got: 2, .. }), "{error}");
+        assert_names(&error, &["source \"math\"", "training part of source \"general\"", "got 2"]);
+    }
+    let mut same = pair("math", "other name");
+    same.source[1].corpus = "math".into();
+    assert!(Mixture::open(&same, folder.path()).is_ok(), "a corpus beside itself is sound");
+}
+
+#[test]
+fn ranks_that_do_not_divide_the_batch() {
+    let test = mixer(&[("math", "1", 500)]);
+    let rank = Rank::new(0, 5).unwrap();
+    let error = test.mixer.batch(0, rank, &mut Batch::default()).unwrap_err();
+    assert_names(&error, &["batch_size 24", "world size 5"]);
+    assert_names(&Rank::new(2, 2).unwrap_err(), &["rank 2", "world size 2"]);
+    assert!(Rank::new(0, 0).is_err());
+}
+
+#[test]
+fn steps_and_sequences_beyond_64_bits() {
+    let test = mixer(&[("math", "1", 500), ("general", "99", 500)]);
+    let error = test.mixer.slots(u64::MAX / 24, Rank::single()).unwrap_err();
+    assert_names(&error, &["step", "got 768614336404564650"]);
+    assert!(test.mixer.slots(u64::MAX / 24 - 1, Rank::single()).is_ok());
+    assert!(test.mixer.slot(u64::MAX).is_ok());
+    assert!(test.mixer.slot_of(0, u64::MAX).is_err());
+    assert_names(&test.mixer.slot_of(2, 0).unwrap_err(), &["at most 1", "got 2"]);
+}
+
+#[test]
+fn slots_of_another_mixer() {
+    let test = mixer(&[("math", "1", 500)]);
+    let sound = test.mixer.slot(3).unwrap();
+    let mut rows = Batch::default();
+    for slot in [Slot { source: 1, ..sound }, Slot { start_token: 1_000, ..sound }] {
+        assert!(test.mixer.gather(&[slot], &mut rows).is_err());
+    }
+}
+
+#[test]
+fn a_description_in_toml() {
+    let text = r#"
+        sequence_length = 16
+        batch_size = 4
+        [[source]]
+        name = "math"
+        corpus = "math"
+        weight = "99%"
+        max_tokens = 3_000
+        [[source]]
+        name = "general"
+        corpus = "general"
+        weight = "1%"
+    "#;
+    let config: MixtureConfig = toml::from_str(text).unwrap();
+    assert_eq!(config.seed, 0);
+    assert_eq!(config.source[1].weight.to_string(), "1%");
+    let again: MixtureConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+    assert_eq!(again, config);
+    let integer = text.replace("\"99%\"", "99").replace("\"1%\"", "1");
+    assert!(toml::from_str::<MixtureConfig>(&integer).is_ok());
+    for (wrong, reason) in [
+        ("0.1", "write it as a string, weight = \\\"0.1\\\""),
+        ("0", "zero"),
+        ("-3", "negative"),
+        ("nan", "string"),
+        ("\"some\"", "no decimal number"),
+        ("true", "a weight"),
+    ] {
+        let broken = text.replace("\"1%\"", wrong);
+        let message = toml::from_str::<MixtureConfig>(&broken).unwrap_err().to_string();
+        let reason = reason.replace("\\\"", "\"");
+        assert!(message.contains(&reason), "{wrong}: {message}");
+    }
+    let unknown = text.replace("max_tokens", "max_token");
+    let message = toml::from_str::<MixtureConfig>(&unknown).unwrap_err().to_string();
+    assert!(message.contains("max_token"), "{message}");
+}

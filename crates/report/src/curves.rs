@@ -1,0 +1,145 @@
+//! Evaluation losses against steps, one figure a corpus.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mixdown_runs::EvalRecord;
+use plotly::Plot;
+use plotly::common::{DashType, Line};
+use plotly::layout::AxisRange;
+
+use crate::figure::{Figure, Width};
+use crate::html::Table;
+use crate::plot::{axis, bare_line, coordinate, layout, marked_line, ring};
+use crate::series::{Finetuned, Series};
+use crate::text::{count, fixed};
+
+/// The corpora of a group of runs: target first, then the pretraining yardstick, then the others.
+pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
+    let target = runs.iter().find_map(|run| run.target).map(|record| record.corpus.as_str());
+    let pretraining =
+        runs.iter().find_map(|run| run.pretraining).map(|record| record.corpus.as_str());
+    let mut figures = Vec::new();
+    if let Some(corpus) = target {
+        figures.push(corpus_figure(runs, corpus, &format!("Target loss ({corpus})"), Before::Hide));
+    }
+    if let Some(corpus) = pretraining.filter(|corpus| Some(*corpus) != target) {
+        let title = format!("Pretraining loss ({corpus})");
+        figures.push(corpus_figure(runs, corpus, &title, Before::Show));
+    }
+    for corpus in corpora(runs.iter().map(|run| &run.series)) {
+        if Some(corpus) != target && Some(corpus) != pretraining {
+            figures.push(corpus_figure(runs, corpus, &format!("Loss on {corpus}"), Before::Show));
+        }
+    }
+    figures
+}
+
+/// Every corpus that was evaluated, in the order of first sight.
+pub(crate) fn corpora<'a>(runs: impl Iterator<Item = &'a Series<'a>>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for run in runs {
+        let summary = &run.page.summary;
+        let recorded = run.page.metrics.iter().flat_map(|record| &record.evals);
+        for eval in summary.before.iter().chain(recorded).chain(&summary.best) {
+            if !names.contains(&eval.corpus.as_str()) {
+                names.push(&eval.corpus);
+            }
+        }
+    }
+    names
+}
+
+/// Whether the loss before finetuning is drawn as a line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Show,
+    Hide,
+}
+
+fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Before) -> Figure {
+    let mut plot = Plot::new();
+    for run in runs {
+        let series = &run.series;
+        let points = losses(&series.evaluations(corpus));
+        let best = coordinate(run.row.best_step);
+        if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
+            plot.add_trace(ring(*point, &series.colour));
+        }
+        let (symbol, dash) = (series.symbol.clone(), series.dash.clone());
+        plot.add_trace(marked_line(points, &series.label, &series.colour, symbol, dash));
+    }
+    let mut caption = "Held-out loss after each number of steps; the ring marks the chosen \
+                       checkpoint (least target loss)."
+        .to_owned();
+    if before == Before::Show
+        && let Some((loss, last_step)) = common_before(runs, corpus)
+    {
+        let line = Line::new().color("var(--ink-soft)").width(1.5).dash(DashType::Dash);
+        let name = "before finetuning";
+        plot.add_trace(bare_line(vec![(0.0, loss), (last_step, loss)], Some(name), line));
+        caption.push_str(" The dashed line is the loss before finetuning.");
+    }
+    let mut y_axis = axis("loss (nats per token)").hover_format(".4f");
+    if let Some(((low, high), first)) = frame_without_start(runs, corpus) {
+        y_axis = y_axis.range(AxisRange::new(low, high));
+        caption.push_str(&format!(
+            " The loss at step 0 ({}) lies above the frame; double-click shows it.",
+            fixed(first, 2)
+        ));
+    }
+    let x_axis = axis("finetuning steps").hover_format(",d");
+    plot.set_layout(layout(x_axis, y_axis));
+    let series: Vec<&Series<'_>> = runs.iter().map(|run| &run.series).collect();
+    let table = by_step(&series, corpus);
+    Figure { title: title.to_owned(), caption, plot, table, width: Width::Half }
+}
+
+pub(crate) fn losses(evaluations: &[(u64, &EvalRecord)]) -> Vec<(f64, f64)> {
+    evaluations.iter().map(|(step, eval)| (coordinate(*step), eval.loss)).collect()
+}
+
+/// The loss all runs started from, and the last step; none when they differ.
+fn common_before(runs: &[Finetuned<'_>], corpus: &str) -> Option<(f64, f64)> {
+    let mut losses = runs.iter().filter_map(|run| {
+        EvalRecord::find(&run.series.page.summary.before, corpus).map(|record| record.loss)
+    });
+    let first = losses.next()?;
+    let last_step = runs.iter().map(|run| run.series.page.summary.steps).max()?;
+    losses.all(|loss| (loss - first).abs() < 1e-9).then(|| (first, coordinate(last_step)))
+}
+
+/// A frame that leaves the start out, when the start is so high that it would press the rest flat;
+/// with the highest loss at step 0.
+fn frame_without_start(runs: &[Finetuned<'_>], corpus: &str) -> Option<((f64, f64), f64)> {
+    let (mut low, mut high, mut start) = (f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for run in runs {
+        for (step, eval) in run.series.evaluations(corpus) {
+            if step == 0 {
+                start = start.max(eval.loss);
+            } else {
+                (low, high) = (low.min(eval.loss), high.max(eval.loss));
+            }
+        }
+    }
+    let room = high - low;
+    let crowded = room > 0.0 && start.is_finite() && start - high > 1.5 * room;
+    crowded.then(|| ((low - 0.08 * room, high + 0.15 * room), start))
+}
+
+/// Steps down, runs across.
+pub(crate) fn by_step(runs: &[&Series<'_>], corpus: &str) -> Table {
+    let columns: Vec<BTreeMap<u64, f64>> = runs
+        .iter()
+        .map(|run| run.evaluations(corpus).iter().map(|(step, eval)| (*step, eval.loss)).collect())
+        .collect();
+    let steps: BTreeSet<u64> = columns.iter().flat_map(|column| column.keys().copied()).collect();
+    let head = std::iter::once("step".to_owned()).chain(runs.iter().map(|run| run.label.clone()));
+    let mut table = Table::new(head);
+    for step in steps {
+        let cell = |column: &BTreeMap<u64, f64>| {
+            column.get(&step).map_or_else(|| "—".to_owned(), |loss| fixed(*loss, 4))
+        };
+        table.push(std::iter::once(count(step)).chain(columns.iter().map(cell)).collect());
+    }
+    table
+}

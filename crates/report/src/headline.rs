@@ -1,0 +1,136 @@
+//! What was measured, in sentences computed from the rows.
+
+use mixdown_runs::EvalRecord;
+use mixdown_scaling::forgetting_removed;
+
+use crate::series::{Finetuned, Series};
+use crate::text::{count, fixed, percent, percent_fixed, signed};
+
+/// Below this share of the baseline's forgetting, injection is said to have changed little.
+const LITTLE: f64 = 0.1;
+
+/// The main sentence, and one for each other share.
+#[derive(Debug, Default)]
+pub(crate) struct Headline {
+    pub main: String,
+    pub others: Vec<String>,
+}
+
+/// The sentences for finetuning runs; the main one is for the injected share nearest 1 %.
+pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
+    let injected: Vec<&Finetuned<'_>> = runs.iter().filter(|run| run.row.p_requested > 0.0).collect();
+    let distance = |run: &Finetuned<'_>| (run.row.p_requested / 0.01).ln().abs();
+    let main = injected
+        .iter()
+        .enumerate()
+        .min_by(|left, right| distance(left.1).total_cmp(&distance(right.1)))
+        .map(|(place, _)| place);
+    let mut sentences: Vec<String> =
+        injected.iter().map(|run| sentence(run, baseline(runs, run))).collect();
+    match main {
+        Some(place) => Headline { main: sentences.remove(place), others: sentences },
+        None => Headline { main: runs.iter().map(alone).collect::<Vec<_>>().join(" "), others: Vec::new() },
+    }
+}
+
+/// The sentence for runs that have losses only.
+pub(crate) fn of_losses(runs: &[Series<'_>]) -> Headline {
+    let mut sentences = runs.iter().flat_map(|run| {
+        let summary = &run.page.summary;
+        summary.best.iter().map(|best| {
+            let before = EvalRecord::find(&summary.before, &best.corpus);
+            let from = before.map_or(String::new(), |before| format!(" from {}", fixed(before.loss, 3)));
+            format!(
+                "Held-out loss on {} went{from} to {} nats per token by step {} ({} bits per byte).",
+                best.corpus,
+                fixed(best.loss, 3),
+                count(summary.best_step),
+                fixed(best.bits_per_byte, 3),
+            )
+        })
+    });
+    let main = sentences.next().unwrap_or_else(|| "No evaluation was recorded.".to_owned());
+    Headline { main, others: sentences.collect() }
+}
+
+/// The p = 0 run that a run is compared with: same domain, model size and target tokens, and the
+/// same seed where there is one.
+pub(crate) fn baseline<'r, 'a>(
+    runs: &'r [Finetuned<'a>],
+    of: &Finetuned<'a>,
+) -> Option<&'r Finetuned<'a>> {
+    let key = |run: &Finetuned<'_>| {
+        (run.row.domain.clone(), run.row.model_size, run.row.target_tokens)
+    };
+    let fits = |run: &&Finetuned<'_>| run.row.p_requested <= 0.0 && key(run) == key(of);
+    let same_seed = runs.iter().filter(fits).find(|run| run.row.seed == of.row.seed);
+    same_seed.or_else(|| runs.iter().find(fits))
+}
+
+fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
+    let Some(baseline) = baseline else { return alone(run) };
+    let (from, to) = (baseline.row.forgetting(), run.row.forgetting());
+    let p = percent(run.row.p_requested);
+    let target = target_change(run, baseline);
+    let Some(removed) = forgetting_removed(from, to) else {
+        return format!(
+            "Nothing was forgotten at p = 0 ({} nats), so p = {p} had nothing to remove: {} nats; {target}",
+            fixed(from, 3),
+            fixed(to, 3),
+        );
+    };
+    let share = percent_fixed(removed, 0);
+    let (from_text, to_text) = (fixed(from, digits(from)), fixed(to, digits(from)));
+    let forgetting = if removed >= LITTLE {
+        format!("At p = {p} forgetting fell from {from_text} to {to_text} nats ({share} removed)")
+    } else if removed > -LITTLE {
+        format!(
+            "p = {p} helped little here: forgetting was {from_text} nats without and {to_text} nats \
+             with it ({share} removed)"
+        )
+    } else {
+        format!("At p = {p} forgetting rose from {from_text} to {to_text} nats")
+    };
+    format!("{forgetting}{}; {target}", within_error(run, baseline))
+}
+
+/// Two decimals for a forgetting people can compare, three below a tenth of a nat.
+fn digits(forgetting: f64) -> usize {
+    if forgetting < 0.1 { 3 } else { 2 }
+}
+
+fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
+    let change = run.row.target_loss - baseline.row.target_loss;
+    let error = joint_error(run.target, baseline.target);
+    let within = if error.is_some_and(|error| change.abs() <= error) {
+        " nats, within its standard error"
+    } else {
+        ""
+    };
+    format!("target loss changed by {}{within}.", signed(change, 3))
+}
+
+/// Both runs are evaluated on the same sequences, which makes this limit a cautious one.
+fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
+    let change = run.row.pretraining_loss - baseline.row.pretraining_loss;
+    match joint_error(run.pretraining, baseline.pretraining) {
+        Some(error) if change.abs() <= error => ", which is within the standard error of the losses",
+        _ => "",
+    }
+}
+
+fn joint_error(left: Option<&EvalRecord>, right: Option<&EvalRecord>) -> Option<f64> {
+    left.zip(right).map(|(left, right)| left.standard_error.hypot(right.standard_error))
+}
+
+fn alone(run: &Finetuned<'_>) -> String {
+    let row = run.row;
+    format!(
+        "At p = {} pretraining loss went from {} to {} nats (forgetting {}) while target loss reached {}.",
+        percent(row.p_requested),
+        fixed(row.pretraining_loss_before, 3),
+        fixed(row.pretraining_loss, 3),
+        signed(row.forgetting(), 3),
+        fixed(row.target_loss, 3),
+    )
+}

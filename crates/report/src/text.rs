@@ -1,0 +1,102 @@
+//! Numbers as people read them.
+
+/// No-break space between a number and its unit.
+const SPACE: &str = "\u{a0}";
+
+/// A number with `digits` decimals and a true minus sign; a rounded zero has no sign.
+pub(crate) fn fixed(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    match text.strip_prefix('-') {
+        Some(zero) if !zero.contains(|c: char| ('1'..='9').contains(&c) || c.is_alphabetic()) => {
+            zero.to_owned()
+        }
+        Some(rest) => format!("−{rest}"),
+        None => text,
+    }
+}
+
+/// A difference: always with its sign.
+pub(crate) fn signed(value: f64, digits: usize) -> String {
+    let text = fixed(value, digits);
+    if text.starts_with('−') { text } else { format!("+{text}") }
+}
+
+/// A share in per cent with up to four significant digits, trailing zeros cut: 0.01 → "1 %".
+pub(crate) fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    let digits = if value.abs() >= 100.0 || value == 0.0 {
+        0
+    } else {
+        // Digits before the point leave room for the others behind it: 12.5 → 2, 0.1 → 4.
+        (1..=7).find(|digits| value.abs() >= 10.0_f64.powi(3 - digits)).map_or(7, |d: i32| d)
+    };
+    let digits = usize::try_from(digits).unwrap_or(0);
+    let text = fixed(value, digits);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{SPACE}%")
+}
+
+/// A share in per cent with a fixed number of decimals.
+pub(crate) fn percent_fixed(share: f64, digits: usize) -> String {
+    format!("{}{SPACE}%", fixed(share * 100.0, digits))
+}
+
+/// A count with its thousands set apart.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds as "48 s", "3 min 20 s" or "2 h 05 min".
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round();
+    let (minutes, rest) = ((whole / 60.0).floor(), whole % 60.0);
+    if minutes < 1.0 {
+        format!("{rest:.0}{SPACE}s")
+    } else if minutes < 60.0 {
+        format!("{minutes:.0}{SPACE}min {rest:02.0}{SPACE}s")
+    } else {
+        format!("{:.0}{SPACE}h {:02.0}{SPACE}min", (minutes / 60.0).floor(), minutes % 60.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, duration, fixed, percent, signed};
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        let plain = |text: String| text.replace(['\u{a0}', '\u{202f}'], " ");
+        for (share, expected) in [
+            (0.0, "0 %"),
+            (0.01, "1 %"),
+            (0.001, "0.1 %"),
+            (0.0005, "0.05 %"),
+            (0.05, "5 %"),
+            (0.125, "12.5 %"),
+            (0.010_071, "1.007 %"),
+            (0.999, "99.9 %"),
+            (1.0, "100 %"),
+            (1.0 / 64.0, "1.562 %"),
+        ] {
+            assert_eq!(plain(percent(share)), expected);
+        }
+        assert_eq!(fixed(-0.0004, 3), "0.000");
+        assert_eq!(fixed(-0.004, 3), "−0.004");
+        assert_eq!(fixed(f64::NAN, 3), "NaN");
+        assert_eq!(signed(0.004, 3), "+0.004");
+        assert_eq!(signed(-1.5, 1), "−1.5");
+        assert_eq!(plain(count(1_234_567)), "1 234 567");
+        assert_eq!(plain(count(100)), "100");
+        assert_eq!(plain(duration(48.2)), "48 s");
+        assert_eq!(plain(duration(200.0)), "3 min 20 s");
+        assert_eq!(plain(duration(7500.0)), "2 h 05 min");
+    }
+}

@@ -1,0 +1,75 @@
+//! Training loss against steps.
+
+use plotly::Plot;
+use plotly::common::Line;
+
+use crate::figure::{Figure, Width};
+use crate::html::Table;
+use crate::plot::{axis, bare_line, coordinate, layout};
+use crate::series::Series;
+use crate::text::{count, fixed};
+
+/// Single batches are drawn up to this many points a run, means of neighbours beyond it.
+const MOST_POINTS: usize = 1500;
+/// Points of the smooth line, which are also the rows of the table.
+const MEANS: usize = 40;
+
+/// The figure, or none when no training loss was recorded.
+pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
+    let losses: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| training_losses(run)).collect();
+    let longest = losses.iter().map(Vec::len).max().filter(|len| *len > 0)?;
+    let window = longest.div_ceil(MEANS);
+    let mut plot = Plot::new();
+    for (run, points) in runs.iter().zip(&losses) {
+        let thin = Line::new().color(run.colour.clone()).width(1.0);
+        let raw = means(points, longest.div_ceil(MOST_POINTS));
+        plot.add_trace(bare_line(raw, None, thin).opacity(0.25));
+    }
+    for (run, points) in runs.iter().zip(&losses) {
+        let thick = Line::new().color(run.colour.clone()).width(2.5).dash(run.dash.clone());
+        plot.add_trace(bare_line(means(points, window), Some(&run.label), thick));
+    }
+    let x_axis = axis("steps").hover_format(",d");
+    plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".3f")));
+    Some(Figure {
+        title: "Training loss".to_owned(),
+        caption: format!(
+            "Loss on the batches trained on, target and injected sequences together. Thick: mean \
+             over {window} recorded steps; thin: single steps."
+        ),
+        plot,
+        table: table(runs, &losses, window),
+        width: Width::Half,
+    })
+}
+
+fn training_losses(run: &Series<'_>) -> Vec<(f64, f64)> {
+    let metrics = run.page.metrics.iter();
+    metrics.filter_map(|record| Some((coordinate(record.step), record.train_loss?))).collect()
+}
+
+/// Means over runs of `window` points, each at its last step (so that a mean knows no future).
+fn means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
+    let mean = |chunk: &[(f64, f64)]| {
+        let sum: f64 = chunk.iter().map(|point| point.1).sum();
+        chunk.last().map(|last| (last.0, sum / chunk.len() as f64))
+    };
+    points.chunks(window.max(1)).filter_map(mean).collect()
+}
+
+fn table(runs: &[&Series<'_>], losses: &[Vec<(f64, f64)>], window: usize) -> Table {
+    let head = std::iter::once(format!("recorded steps (mean of {window})"))
+        .chain(runs.iter().map(|run| run.label.clone()));
+    let mut table = Table::new(head);
+    let columns: Vec<Vec<(f64, f64)>> = losses.iter().map(|points| means(points, window)).collect();
+    let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
+    for row in 0..rows {
+        let step = columns.iter().find_map(|column| column.get(row)).map_or(0.0, |point| point.0);
+        let cells = columns.iter().map(|column| {
+            column.get(row).map_or_else(|| "—".to_owned(), |point| fixed(point.1, 4))
+        });
+        table.push(std::iter::once(format!("to {}", fixed(step, 0))).chain(cells).collect());
+    }
+    debug_assert!(count(0) == "0");
+    table
+}

@@ -1,0 +1,146 @@
+//! Why a run's record could not be written or read.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong with a run folder or a runs table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{}: cannot {doing}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What was being done, as a verb phrase.
+        doing: &'static str,
+        /// The system's own message.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder is used by something that is no run.
+    #[error(
+        "{}: expected an empty folder or a run's folder (with run.toml), got one that holds {got}; \
+         choose another --out or move its contents away",
+        path.display()
+    )]
+    NotARunFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Name of the first entry that does not belong to a run.
+        got: String,
+    },
+    /// A line or a whole file is not the record it should be.
+    #[error("{}, line {line}: expected {expected}, got {got}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: u64,
+        /// What belongs there.
+        expected: &'static str,
+        /// What the parser found.
+        got: String,
+    },
+    /// A file is larger than any real one.
+    #[error(
+        "{}: expected at most {limit_bytes} bytes, got {got}; this is not a file of a run",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The cap.
+        limit_bytes: u64,
+        /// The file's length in bytes.
+        got: u64,
+    },
+    /// A table's name does not say its format.
+    #[error("{}: expected a table named *.jsonl or *.csv, got {got}", path.display())]
+    UnknownTableFormat {
+        /// The table.
+        path: PathBuf,
+        /// The extension found.
+        got: String,
+    },
+    /// A table lacks a column that every row needs.
+    #[error(
+        "{}, row {row}: expected a column {column:?}, got only {got}; rename the column or add it",
+        path.display()
+    )]
+    MissingColumn {
+        /// The table.
+        path: PathBuf,
+        /// Row, counted from 1 without the header (0: the header itself).
+        row: u64,
+        /// The missing column.
+        column: &'static str,
+        /// The columns found.
+        got: String,
+    },
+    /// A cell holds what its column cannot.
+    #[error("{}, row {row}, column {column:?}: expected {expected}, got {got}", path.display())]
+    BadValue {
+        /// The table.
+        path: PathBuf,
+        /// Row, counted from 1 without the header.
+        row: u64,
+        /// The column.
+        column: &'static str,
+        /// What the column takes.
+        expected: &'static str,
+        /// What the cell holds.
+        got: String,
+    },
+    /// Two rows carry the same run id.
+    #[error(
+        "{}, row {row}: expected every run_id once, got {run_id:?}, which row {first_row} has \
+         already; remove one of the two",
+        path.display()
+    )]
+    DuplicateRun {
+        /// The table (empty for a table in memory).
+        path: PathBuf,
+        /// The second row, counted from 1.
+        row: u64,
+        /// The first row with that id.
+        first_row: u64,
+        /// The id.
+        run_id: String,
+    },
+    /// A number to be recorded is NaN or infinite.
+    #[error("{}: expected a finite {field}, got {got}", path.display())]
+    NotFinite {
+        /// The file it was meant for.
+        path: PathBuf,
+        /// Name of the number.
+        field: &'static str,
+        /// Its value.
+        got: f64,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, doing: &'static str, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), doing, source }
+    }
+
+    /// Whether the user's paths or options are wrong: a missing input, an output folder in use.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+            Self::NotARunFolder { .. } | Self::UnknownTableFormat { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the machine refused (disk full, permission).
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. }) && !self.is_configuration()
+    }
+
+    /// Whether a loss, a rate or a norm is NaN or infinite.
+    pub fn is_numerical(&self) -> bool {
+        matches!(self, Self::NotFinite { .. })
+    }
+}

@@ -1,0 +1,113 @@
+//! The cells of one table row, whatever format they came in.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// The largest whole number that a double holds without doubt, 2^53.
+const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
+
+/// Named cells. CSV cells are strings; JSON cells are what the line says.
+pub(crate) struct Fields<'a> {
+    pub path: &'a Path,
+    /// Row, counted from 1 without the header.
+    pub row: u64,
+    pub cells: &'a Map<String, Value>,
+}
+
+impl Fields<'_> {
+    /// The cell as text; numbers are taken as they are written.
+    pub fn text(&self, column: &'static str) -> Result<String, Error> {
+        match self.cell(column)? {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            other => Err(self.bad(column, "text", other)),
+        }
+    }
+
+    /// The cell as a whole number; `3e6` and `3000000.0`, as data frames write them, count too.
+    pub fn count(&self, column: &'static str) -> Result<u64, Error> {
+        let cell = self.cell(column)?;
+        let count = match cell {
+            Value::Number(number) => {
+                number.as_u64().or_else(|| number.as_f64().and_then(whole_number))
+            }
+            Value::String(text) => {
+                let text = text.trim();
+                text.parse().ok().or_else(|| text.parse().ok().and_then(whole_number))
+            }
+            _ => None,
+        };
+        count.ok_or_else(|| self.bad(column, "a whole number of at least 0", cell))
+    }
+
+    /// The cell as a finite number.
+    pub fn number(&self, column: &'static str) -> Result<f64, Error> {
+        let cell = self.cell(column)?;
+        let number = match cell {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number: &f64| number.is_finite());
+        number.ok_or_else(|| self.bad(column, "a finite number", cell))
+    }
+
+    /// A cell that may be absent, null or empty.
+    pub fn optional<T>(
+        &self,
+        column: &'static str,
+        read: impl Fn(&Self, &'static str) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match self.cells.get(column) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(_) => read(self, column).map(Some),
+        }
+    }
+
+    fn cell(&self, column: &'static str) -> Result<&Value, Error> {
+        self.cells.get(column).ok_or_else(|| Error::MissingColumn {
+            path: self.path.to_path_buf(),
+            row: self.row,
+            column,
+            got: list_columns(self.cells.keys().map(String::as_str)),
+        })
+    }
+
+    fn bad(&self, column: &'static str, expected: &'static str, got: &Value) -> Error {
+        let got = match got {
+            Value::String(text) if text.is_empty() => "an empty cell".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "an object".to_owned(),
+            other => shorten(&other.to_string()),
+        };
+        Error::BadValue { path: self.path.to_path_buf(), row: self.row, column, expected, got }
+    }
+}
+
+/// Column names for a message, at most 40 of them.
+pub(crate) fn list_columns<'a>(columns: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = columns.take(40).map(shorten).collect();
+    if names.is_empty() { "no column".to_owned() } else { names.join(", ") }
+}
+
+/// At most 80 characters of a text from outside.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn whole_number(value: f64) -> Option<u64> {
+    let whole = (0.0..=LARGEST_EXACT_FLOAT).contains(&value) && value.fract() == 0.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number in 0..=2^53, checked in the line above"
+    )]
+    whole.then_some(value as u64)
+}

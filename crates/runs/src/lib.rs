@@ -1,0 +1,28 @@
+//! What a training run leaves: rows, metrics, summaries and their folder.
+//!
+//! A run's folder ([`RunFolder`]) holds `run.toml` (the resolved settings), `metrics.jsonl` (one
+//! [`MetricsRecord`] a line), `checkpoints/step-N/`, `best/`, `summary.json` ([`Summary`]) and
+//! `report.html`. Many runs together are a [`RunsTable`] of [`RunRow`]s: the input of every fit.
+//!
+//! Losses are in nats per token throughout; a share p lies in [0, 1).
+#![deny(clippy::indexing_slicing)]
+#![forbid(unsafe_code)]
+
+mod error;
+mod eval_record;
+mod fields;
+mod files;
+mod folder;
+mod json_lines;
+mod metrics;
+mod row;
+mod summary;
+mod table;
+
+pub use crate::error::Error;
+pub use crate::eval_record::EvalRecord;
+pub use crate::folder::RunFolder;
+pub use crate::metrics::MetricsRecord;
+pub use crate::row::RunRow;
+pub use crate::summary::{ShareRecord, Summary};
+pub use crate::table::RunsTable;

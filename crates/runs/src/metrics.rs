@@ -1,0 +1,61 @@
+//! One line of `metrics.jsonl`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::eval_record::EvalRecord;
+
+/// What is known after a step: training numbers, evaluations, or both.
+///
+/// Step 0 is the state before the first update; its record has evaluations only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsRecord {
+    /// Updates done so far.
+    pub step: u64,
+    /// Training loss of that step's batch, nats per token.
+    #[serde(default)]
+    pub train_loss: Option<f64>,
+    /// Learning rate of that step.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    #[serde(default)]
+    pub gradient_norm: Option<f64>,
+    /// Target tokens trained on so far.
+    pub tokens: u64,
+    /// Training rate since the record before.
+    #[serde(default)]
+    pub tokens_per_second: Option<f64>,
+    /// Evaluations made at that step (often none).
+    #[serde(default)]
+    pub evals: Vec<EvalRecord>,
+}
+
+impl MetricsRecord {
+    /// JSON has no NaN: such a number would come back as "absent", so it is refused on writing.
+    pub(crate) fn check_finite(&self, path: &Path) -> Result<(), Error> {
+        let own = [
+            ("learning rate", Some(self.learning_rate)),
+            ("training loss", self.train_loss),
+            ("gradient norm", self.gradient_norm),
+            ("rate", self.tokens_per_second),
+        ];
+        let evals = self.evals.iter().flat_map(EvalRecord::numbers).map(|(n, v)| (n, Some(v)));
+        check_finite(path, own.into_iter().chain(evals))
+    }
+}
+
+/// Refuses the first number that is NaN or infinite.
+pub(crate) fn check_finite(
+    path: &Path,
+    numbers: impl IntoIterator<Item = (&'static str, Option<f64>)>,
+) -> Result<(), Error> {
+    let bad = numbers.into_iter().find_map(|(field, value)| {
+        value.filter(|value| !value.is_finite()).map(|value| (field, value))
+    });
+    match bad {
+        Some((field, got)) => Err(Error::NotFinite { path: path.to_path_buf(), field, got }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! The forgetting curve in p at one model size and number of target tokens.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::forgetting::{check_not_negative, check_positive, relative};
+
+/// `excess(p) = F0 · (1 + B·p)^(−α)`, in nats per token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct InjectionLaw {
+    f0: f64,
+    b: f64,
+    alpha: f64,
+}
+
+impl InjectionLaw {
+    /// The curve with these coefficients.
+    ///
+    /// # Errors
+    /// [`Error::BadCoefficient`] unless all are finite, `f0` and `alpha` above 0 and `b` at least 0.
+    pub fn new(f0: f64, b: f64, alpha: f64) -> Result<Self, Error> {
+        check_positive("F0", f0)?;
+        check_not_negative("B", b)?;
+        check_positive("alpha", alpha)?;
+        Ok(Self { f0, b, alpha })
+    }
+
+    pub(crate) fn from_checked(f0: f64, b: f64, alpha: f64) -> Self {
+        Self { f0, b, alpha }
+    }
+
+    /// Forgetting at p = 0 in nats per token.
+    pub fn f0(&self) -> f64 {
+        self.f0
+    }
+
+    /// Relative efficiency B of injected data.
+    pub fn b(&self) -> f64 {
+        self.b
+    }
+
+    /// Exponent α.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// Forgetting in nats per token at share p.
+    pub fn excess(&self, p: f64) -> f64 {
+        self.f0 * self.relative_forgetting(p)
+    }
+
+    /// Forgetting at p relative to p = 0.
+    pub fn relative_forgetting(&self, p: f64) -> f64 {
+        relative(self.b, self.alpha, p)
+    }
+
+    /// The least share that keeps forgetting within a budget; none when every share below 1
+    /// exceeds it.
+    ///
+    /// `p* = max(0, ((F0/τ)^(1/α) − 1) / B)`.
+    ///
+    /// # Errors
+    /// [`Error::BadBudget`] unless the budget is finite and above 0.
+    pub fn p_star(&self, budget_nats: f64) -> Result<Option<f64>, Error> {
+        if !(budget_nats.is_finite() && budget_nats > 0.0) {
+            return Err(Error::BadBudget { got: budget_nats });
+        }
+        if self.f0 <= budget_nats {
+            return Ok(Some(0.0));
+        }
+        // expm1 keeps the digits of a budget just below F0.
+        let p = ((self.f0 / budget_nats).ln() / self.alpha).exp_m1() / self.b;
+        Ok(Some(p).filter(|p| *p < 1.0))
+    }
+}
+
+/// The share of a baseline's forgetting (p = 0) that is gone: 1 = all of it, below 0 = it grew.
+///
+/// None when the baseline forgot nothing, because then there is nothing to remove.
+pub fn forgetting_removed(baseline_nats: f64, value_nats: f64) -> Option<f64> {
+    let defined = baseline_nats.is_finite() && baseline_nats > 0.0 && value_nats.is_finite();
+    defined.then(|| 1.0 - value_nats / baseline_nats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InjectionLaw, forgetting_removed};
+    use crate::error::Error;
+
+    #[test]
+    fn a_budget_no_share_meets_has_no_p_star() {
+        let law = InjectionLaw::new(0.8, 10.0, 0.3).unwrap();
+        assert_eq!(law.p_star(0.8), Ok(Some(0.0)));
+        assert_eq!(law.p_star(1.5), Ok(Some(0.0)));
+        assert_eq!(law.p_star(0.01), Ok(None));
+        let flat = InjectionLaw::new(0.8, 0.0, 0.3).unwrap();
+        assert_eq!(flat.p_star(0.7), Ok(None));
+        for budget in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(law.p_star(budget), Err(Error::BadBudget { .. })));
+        }
+    }
+
+    #[test]
+    fn removed_is_a_share_of_the_baseline() {
+        assert!((forgetting_removed(0.8, 0.4).unwrap() - 0.5).abs() < 1e-12);
+        assert!((forgetting_removed(0.8, -0.08).unwrap() - 1.1).abs() < 1e-12);
+        assert!(forgetting_removed(0.8, 1.0).unwrap() < 0.0);
+        assert_eq!(forgetting_removed(0.0, 0.1), None);
+        assert_eq!(forgetting_removed(-0.1, 0.1), None);
+        assert_eq!(forgetting_removed(f64::NAN, 0.1), None);
+    }
+}

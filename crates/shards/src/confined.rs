@@ -1,0 +1,74 @@
+use std::{fs, io, path::Path};
+
+use crate::Error;
+
+/// The longest shard name, in bytes: leaves room for endings in every file system's 255.
+const MAX_NAME_BYTES: usize = 200;
+
+/// What a shard name must be, for messages.
+pub(crate) const NAME_RULE: &str = "a plain file name of 1 to 200 bytes without '/', '\\', ':', \
+                                    control characters or a leading dot";
+
+/// Whether `name` is one plain component that cannot lead out of its folder.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let harmful = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && !name.starts_with('.')
+        && !name.contains(harmful)
+}
+
+/// Refuses `path`, directly below `folder` or a split of it, where it is a symbolic link that
+/// leads out of `folder`. What does not exist is left to whoever needs it.
+///
+/// One lstat for an ordinary file: paths are resolved only where there is a link.
+pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("look at", path)(error)),
+    };
+    if !metadata.is_symlink() {
+        return Ok(());
+    }
+    let inside = fs::canonicalize(folder).map_err(Error::io("resolve", folder))?;
+    match fs::canonicalize(path) {
+        Ok(target) if target.starts_with(&inside) => Ok(()),
+        Ok(target) => {
+            let expected = "a file, or a link to a place inside the corpus folder";
+            let got = format!("a link to {}", target.display());
+            Err(Error::damaged(path, None, expected, got))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("resolve", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_out_are_not_plain() {
+        for name in ["shard-00000", "my data_text_document", "ü", "a..b", &"x".repeat(200)] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        let long = "x".repeat(201);
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/passwd",
+            "a/b",
+            "a\\b",
+            "C:x",
+            "a\0b",
+            "a\nb",
+            ".hidden",
+            &long,
+        ] {
+            assert!(!is_plain_name(name), "{name:?}");
+        }
+    }
+}

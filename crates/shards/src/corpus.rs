@@ -1,0 +1,202 @@
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Access, Error, Fingerprint, Manifest, ShardRecord, Split,
+    shard::{Shard, check_file},
+};
+
+/// An opened corpus folder: read by any number of threads, shards opened on first use.
+#[derive(Debug)]
+pub struct Corpus {
+    folder: PathBuf,
+    manifest: Manifest,
+    train: Stream,
+    holdout: Stream,
+}
+
+/// The shards of one split with the numbers at which each begins; `shards.len()` starts each.
+#[derive(Debug)]
+struct Stream {
+    shards: Vec<Shard>,
+    token_starts: Vec<u64>,
+    document_starts: Vec<u64>,
+}
+
+impl Corpus {
+    /// Opens the corpus in `folder`: reads and checks the manifest and all files' sizes, opens no
+    /// shard. Cost: one small file and eight file lookups a shard.
+    ///
+    /// # Errors
+    /// What [`Manifest::read`] gives; a shard's file is missing or has another size.
+    pub fn open(folder: &Path, access: Access) -> Result<Self, Error> {
+        let manifest = Manifest::read(folder)?;
+        let [train, holdout] =
+            Split::ALL.map(|split| Stream::new(Shard::of_split(folder, &manifest, split, access)));
+        for shard in train.shards.iter().chain(&holdout.shards) {
+            for (path, bytes) in shard.files() {
+                check_file(&path, bytes)?;
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), manifest, train, holdout })
+    }
+
+    /// The folder as it was given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The checked manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Tokens of a split.
+    pub fn tokens(&self, split: Split) -> u64 {
+        self.manifest.split(split).tokens
+    }
+
+    /// Documents of a split.
+    pub fn documents(&self, split: Split) -> u64 {
+        self.manifest.split(split).documents
+    }
+
+    /// Bytes of the split's text in UTF-8, before tokenizing.
+    pub fn text_bytes(&self, split: Split) -> u64 {
+        self.manifest.split(split).text_bytes
+    }
+
+    /// Fills `out` with the ids of the split's stream (its shards one after another) from number
+    /// `start_token` on. O(log shards) and the copy.
+    ///
+    /// # Errors
+    /// The range goes beyond the stream, an id is not below the vocabulary (with shard and byte
+    /// offset), or a shard cannot be opened or read. `out` then holds anything.
+    pub fn read_tokens(
+        &self,
+        split: Split,
+        start_token: u64,
+        mut out: &mut [u32],
+    ) -> Result<(), Error> {
+        let end = start_token.checked_add(out.len() as u64);
+        if end.is_none_or(|end| end > self.tokens(split)) {
+            let got = format!("{} tokens from token {start_token} on", out.len());
+            return Err(self.out_of_range(split, "tokens", self.tokens(split), got));
+        }
+        let (mut shards, mut start) = self.stream(split).shards_from(start_token);
+        while let (Some((shard, later)), false) = (shards.split_first(), out.is_empty()) {
+            let left = shard.record().tokens - start;
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
+            let (part, rest) = out.split_at_mut(now);
+            shard.token_file()?.read(start, part)?;
+            (shards, start, out) = (later, 0, rest);
+        }
+        Ok(())
+    }
+
+    /// The ids of one document, `index` counted through the whole split.
+    ///
+    /// # Errors
+    /// There is no such document; index or ids are damaged; a file cannot be read.
+    pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
+        let stream = self.stream(split);
+        let Some((shard, index)) = stream.shard_of_document(index, self.documents(split)) else {
+            let got = format!("document {index}");
+            return Err(self.out_of_range(split, "documents", self.documents(split), got));
+        };
+        let (start, length) = shard.index()?.document(index)?;
+        // Bounded: the index has checked it against the token file's size.
+        let mut ids = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        shard.token_file()?.read(start, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// The lengths in ids of all documents of a split, in order.
+    ///
+    /// # Errors
+    /// An index is damaged or cannot be read.
+    pub fn document_lengths(&self, split: Split) -> Result<Vec<u32>, Error> {
+        let mut lengths = Vec::new();
+        for shard in &self.stream(split).shards {
+            shard.index()?.append_lengths(&mut lengths)?;
+        }
+        Ok(lengths)
+    }
+
+    /// The hashes of the texts of all documents of a split, in order.
+    ///
+    /// # Errors
+    /// A `.hashes` file cannot be read.
+    pub fn document_hashes(&self, split: Split) -> Result<Vec<u64>, Error> {
+        let mut hashes = Vec::new();
+        for shard in self.shards(split) {
+            shard.append_hashes(&mut hashes)?;
+        }
+        Ok(hashes)
+    }
+
+    /// The data fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.manifest.fingerprint
+    }
+
+    /// The fingerprint of the tokenizer that made the ids.
+    pub fn tokenizer_fingerprint(&self) -> Fingerprint {
+        self.manifest.tokenizer_fingerprint
+    }
+
+    /// Where the corpus' own tokenizer stands: `tokenizer.json` in its folder.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.folder.join("tokenizer.json")
+    }
+
+    pub(crate) fn shards(&self, split: Split) -> &[Shard] {
+        &self.stream(split).shards
+    }
+
+    fn stream(&self, split: Split) -> &Stream {
+        match split {
+            Split::Train => &self.train,
+            Split::Holdout => &self.holdout,
+        }
+    }
+
+    fn out_of_range(&self, split: Split, what: &str, there_are: u64, got: String) -> Error {
+        let expected = format!("a range within its {there_are} {what}");
+        Error::OutOfRange { path: self.folder.join(split.folder()), expected, got }
+    }
+}
+
+impl Stream {
+    fn new(shards: Vec<Shard>) -> Self {
+        let token_starts = starts(&shards, |record| record.tokens);
+        let document_starts = starts(&shards, |record| record.documents);
+        Self { shards, token_starts, document_starts }
+    }
+
+    /// The shards from the one with token `start_token` on, and that token's number in it.
+    fn shards_from(&self, start_token: u64) -> (&[Shard], u64) {
+        let (shard, start) = locate(&self.token_starts, start_token);
+        (self.shards.get(shard..).unwrap_or_default(), start)
+    }
+
+    fn shard_of_document(&self, index: u64, documents: u64) -> Option<(&Shard, u64)> {
+        let (shard, index_in_shard) = locate(&self.document_starts, index);
+        self.shards.get(shard).filter(|_| index < documents).map(|shard| (shard, index_in_shard))
+    }
+}
+
+/// Running sums without the last; the manifest's check has shown that they fit.
+fn starts(shards: &[Shard], count: fn(&ShardRecord) -> u64) -> Vec<u64> {
+    let next = |sum: &mut u64, shard: &Shard| {
+        let start = *sum;
+        *sum = sum.saturating_add(count(shard.record()));
+        Some(start)
+    };
+    shards.iter().scan(0, next).collect()
+}
+
+/// Which part `position` falls into, and where in that part.
+fn locate(starts: &[u64], position: u64) -> (usize, u64) {
+    let part = starts.partition_point(|start| *start <= position).saturating_sub(1);
+    (part, position - starts.get(part).copied().unwrap_or(0))
+}

@@ -1,0 +1,124 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How an id is stored in a token file; always little endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Dtype {
+    /// 2 bytes, ids 0 … 65,535; Megatron's code 8.
+    #[serde(rename = "uint16")]
+    U16,
+    /// 4 bytes, ids 0 … 2³¹ − 1; Megatron's code 4.
+    #[serde(rename = "int32")]
+    I32,
+}
+
+impl Dtype {
+    /// The smallest dtype that holds every id below `vocab_size`.
+    ///
+    /// A vocabulary above [`Dtype::max_vocab_size`] of `I32` gets `I32` and is refused later, by
+    /// [`ShardWriter::create`](crate::ShardWriter::create).
+    pub fn for_vocab(vocab_size: u64) -> Self {
+        if vocab_size <= Self::U16.max_vocab_size() { Self::U16 } else { Self::I32 }
+    }
+
+    /// Bytes an id takes: 2 or 4.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::U16 => 2,
+            Self::I32 => 4,
+        }
+    }
+
+    /// The code that Megatron's index gives it: 8 or 4.
+    pub fn megatron_code(self) -> u8 {
+        match self {
+            Self::U16 => 8,
+            Self::I32 => 4,
+        }
+    }
+
+    /// The largest vocabulary whose ids all fit: 2¹⁶ or 2³¹.
+    pub fn max_vocab_size(self) -> u64 {
+        match self {
+            Self::U16 => 1 << 16,
+            Self::I32 => 1 << 31,
+        }
+    }
+
+    /// Decodes `bytes` into `out` and returns the largest id among them (0 where there is none).
+    ///
+    /// One pass without a branch per id: the caller compares the one maximum with its vocabulary.
+    /// A negative 32-bit number becomes an id of 2³¹ or more, above every vocabulary.
+    pub(crate) fn decode(self, bytes: &[u8], out: &mut [u32]) -> u32 {
+        match self {
+            Self::U16 => {
+                decode_each(out, bytes.as_chunks().0, |id| u32::from(u16::from_le_bytes(id)))
+            }
+            Self::I32 => decode_each(out, bytes.as_chunks().0, u32::from_le_bytes),
+        }
+    }
+
+    /// Appends `id`, which the caller has checked against the vocabulary, to `bytes`.
+    pub(crate) fn encode(self, id: u32, bytes: &mut Vec<u8>) {
+        let [first, second, ..] = id.to_le_bytes();
+        match self {
+            Self::U16 => bytes.extend_from_slice(&[first, second]),
+            Self::I32 => bytes.extend_from_slice(&id.to_le_bytes()),
+        }
+    }
+}
+
+fn decode_each<const N: usize>(
+    out: &mut [u32],
+    ids: &[[u8; N]],
+    id: impl Fn([u8; N]) -> u32,
+) -> u32 {
+    let mut largest = 0;
+    for (slot, bytes) in out.iter_mut().zip(ids) {
+        *slot = id(*bytes);
+        largest = largest.max(*slot);
+    }
+    largest
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::U16 => "uint16",
+            Self::I32 => "int32",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smallest_dtype_that_fits() {
+        assert_eq!(Dtype::for_vocab(1), Dtype::U16);
+        assert_eq!(Dtype::for_vocab(65_536), Dtype::U16);
+        assert_eq!(Dtype::for_vocab(65_537), Dtype::I32);
+    }
+
+    #[test]
+    fn largest_id_survives() {
+        for (dtype, id) in [(Dtype::U16, 65_535), (Dtype::I32, (1 << 31) - 1)] {
+            let mut bytes = Vec::new();
+            dtype.encode(id, &mut bytes);
+            dtype.encode(7, &mut bytes);
+            assert_eq!(bytes.len() as u64, 2 * dtype.bytes());
+            let mut out = [0; 2];
+            assert_eq!(dtype.decode(&bytes, &mut out), id);
+            assert_eq!(out, [id, 7]);
+        }
+    }
+
+    #[test]
+    fn negative_is_above_every_vocabulary() {
+        let mut out = [0];
+        let largest = Dtype::I32.decode(&(-1_i32).to_le_bytes(), &mut out);
+        assert!(u64::from(largest) >= Dtype::I32.max_vocab_size());
+    }
+}

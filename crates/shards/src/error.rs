@@ -1,0 +1,180 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Everything that can go wrong with a corpus on disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{}: cannot {action}", path.display())]
+    Io {
+        /// What was tried: "open", "read", …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The folder holds no manifest, so it is no (finished) corpus.
+    #[error(
+        "{}: expected a corpus folder with a manifest.json, got none; give the folder that \
+         `mixdown prepare` wrote, or run it again until it ends", path.display())]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The manifest is no JSON of the right shape.
+    #[error("{}: expected the JSON of a corpus manifest, got something else", path.display())]
+    ManifestJson {
+        /// The manifest.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+    /// The folder was written by another version of the format.
+    #[error(
+        "{}: expected format version {expected}, got {got}; use a mixdown that knows it, or \
+         prepare the corpus again", path.display())]
+    Version {
+        /// The manifest.
+        path: PathBuf,
+        /// The version this program reads.
+        expected: u32,
+        /// The version of the folder.
+        got: u32,
+    },
+    /// A field of the manifest contradicts another or goes beyond a limit.
+    #[error("{}: {field}: expected {expected}, got {got}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The field, for example `train.shards[2].tokens`.
+        field: String,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A file does not hold what the manifest says.
+    #[error(
+        "{}{}: expected {expected}, got {got}; `mixdown verify` shows the extent of the damage",
+        path.display(), at(*offset_bytes))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, if at one place.
+        offset_bytes: Option<u64>,
+        /// What it must hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+    },
+    /// Documents that cannot be written.
+    #[error("{}: document {document}: expected {expected}, got {got}", path.display())]
+    Document {
+        /// The shard's token file.
+        path: PathBuf,
+        /// The document's number in the shard, from 0.
+        document: u64,
+        /// What a document must be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A shard that cannot be written as a whole.
+    #[error("{}: expected {expected}, got {got}", path.display())]
+    Shard {
+        /// The shard's token file.
+        path: PathBuf,
+        /// What a shard must be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// Tokens or documents beyond the end of a split were asked for.
+    #[error("{}: expected {expected}, got {got}", path.display())]
+    OutOfRange {
+        /// The split's folder.
+        path: PathBuf,
+        /// What there is.
+        expected: String,
+        /// What was asked for.
+        got: String,
+    },
+    /// A text that is no fingerprint.
+    #[error("fingerprint: expected 64 hexadecimal digits, got {got:?}")]
+    Fingerprint {
+        /// The text.
+        got: String,
+    },
+    /// The work was stopped from outside.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether the user's path is wrong: nothing there, or no corpus.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoManifest { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// Whether the work was stopped from outside.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+
+    /// Whether the operating system refused: permission, full disk, failing device.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. }) && !self.is_configuration()
+    }
+
+    /// Turns an operating system error into ours; for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn damaged(
+        path: &Path,
+        offset_bytes: Option<u64>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            offset_bytes,
+            expected: expected.into(),
+            got: got.into(),
+        }
+    }
+}
+
+fn at(offset_bytes: Option<u64>) -> String {
+    offset_bytes.map_or_else(String::new, |offset| format!(": byte {offset}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn travels<T: Send + Sync + 'static>() {}
+
+    #[test]
+    fn crosses_threads() {
+        travels::<Error>();
+    }
+
+    #[test]
+    fn kinds_part_user_from_disk() {
+        let not_found = Error::io("open", Path::new("x"))(io::ErrorKind::NotFound.into());
+        assert!(not_found.is_configuration() && !not_found.is_io());
+        let full = Error::io("write", Path::new("x"))(io::ErrorKind::StorageFull.into());
+        assert!(full.is_io() && !full.is_configuration());
+        assert!(Error::Interrupted.is_interrupted());
+    }
+}

@@ -1,0 +1,83 @@
+//! The corpus on disk: memory-mapped token files, index, sums and manifest.
+//!
+//! A corpus is a folder with a [`Manifest`] and, for each [`Split`], shards of raw token ids that
+//! Megatron and every trainer that maps ids read as they are. docs/format.md is the exact layout.
+//!
+//! [`ShardWriter`] writes a shard in one pass, [`Manifest::write`] completes the folder,
+//! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] compares two corpora.
+//!
+//! Nothing on the disk is trusted: what a number in a file may be is decided by the manifest's
+//! records and the files' real sizes, and each mismatch is an [`Error`] that names both sides.
+//!
+//! ```
+//! use mixdown_shards::{Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter};
+//! use mixdown_shards::{Split, SplitRecord};
+//!
+//! # fn main() -> Result<(), mixdown_shards::Error> {
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let folder = temporary.path();
+//! let dtype = Dtype::for_vocab(500);
+//! let mut writer = ShardWriter::create(&folder.join("train"), "shard-00000", dtype, 500)?;
+//! writer.push(&[11, 12, 499], 9, 0xfeed)?;
+//! let train = SplitRecord::new(vec![writer.finish()?]);
+//! let holdout = SplitRecord::new(Vec::new());
+//! let tokenizer_fingerprint = Fingerprint::of(b"its canonical content");
+//! let manifest = Manifest {
+//!     format: Manifest::FORMAT.to_owned(),
+//!     version: Manifest::VERSION,
+//!     dtype,
+//!     vocab_size: 500,
+//!     end_of_text: 499,
+//!     beginning_of_text: None,
+//!     tokenizer_fingerprint,
+//!     fingerprint: Manifest::data_fingerprint(
+//!         dtype, tokenizer_fingerprint, &train.shards, &holdout.shards),
+//!     train,
+//!     holdout,
+//!     inputs: Vec::new(),
+//!     options: serde_json::Value::Null,
+//!     counts: Counts::default(),
+//! };
+//! manifest.write(folder)?;
+//!
+//! let corpus = Corpus::open(folder, Access::Map)?;
+//! let mut window = [0; 2];
+//! corpus.read_tokens(Split::Train, 1, &mut window)?;
+//! assert_eq!(window, [12, 499]);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(clippy::indexing_slicing)]
+
+mod block_sums;
+mod confined;
+mod corpus;
+mod dtype;
+mod error;
+mod fingerprint;
+mod index;
+mod index_layout;
+mod manifest;
+mod manifest_check;
+mod overlap;
+mod pending_file;
+mod positioned_file;
+mod records;
+mod shard;
+mod shard_writer;
+mod split;
+mod token_file;
+mod verify;
+mod verify_shard;
+
+pub use corpus::Corpus;
+pub use dtype::Dtype;
+pub use error::Error;
+pub use fingerprint::Fingerprint;
+pub use manifest::Manifest;
+pub use overlap::overlap;
+pub use records::{Counts, InputRecord, ShardRecord, SplitRecord};
+pub use shard_writer::ShardWriter;
+pub use split::Split;
+pub use token_file::{Access, TokenFile};
+pub use verify::{Damage, Progress, VerifyReport, verify};

@@ -1,0 +1,166 @@
+//! The rules of docs/format.md for a manifest, the same before writing and after reading.
+
+use std::{collections::BTreeSet, fmt::Display, path::Path};
+
+use serde::Deserialize;
+
+use crate::{
+    Error, Manifest, ShardRecord, Split, SplitRecord,
+    block_sums::{SUM_BYTES, sums_count},
+    confined::{NAME_RULE, check_link, is_plain_name},
+    index_layout::index_bytes,
+    shard::{EXTENSIONS, file_path},
+};
+
+/// The part of a manifest that every version has.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+/// Checks format and version before the rest, whose shape depends on them.
+pub(crate) fn check_version(path: &Path, json: &[u8]) -> Result<(), Error> {
+    let head: Head = serde_json::from_slice(json)
+        .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
+    field(path, "format", Manifest::FORMAT, head.format.as_str())?;
+    if head.version == Manifest::VERSION {
+        return Ok(());
+    }
+    let (expected, got) = (Manifest::VERSION, head.version);
+    Err(Error::Version { path: path.to_owned(), expected, got })
+}
+
+/// Checks all that the manifest alone can tell; `path` is for messages.
+pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
+    field(path, "format", Manifest::FORMAT, manifest.format.as_str())?;
+    field(path, "version", Manifest::VERSION, manifest.version)?;
+    check_vocabulary(manifest, path)?;
+    for split in Split::ALL {
+        check_split(manifest, split, path)?;
+    }
+    let expected = Manifest::data_fingerprint(
+        manifest.dtype,
+        manifest.tokenizer_fingerprint,
+        &manifest.train.shards,
+        &manifest.holdout.shards,
+    );
+    field(path, "fingerprint", expected, manifest.fingerprint)
+}
+
+/// Refuses split folders and shard files that are links out of the corpus folder.
+pub(crate) fn check_links(manifest: &Manifest, folder: &Path) -> Result<(), Error> {
+    for split in Split::ALL {
+        let split_folder = folder.join(split.folder());
+        check_link(folder, &split_folder)?;
+        for shard in &manifest.split(split).shards {
+            for extension in EXTENSIONS {
+                check_link(folder, &file_path(&split_folder, &shard.file, extension))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_vocabulary(manifest: &Manifest, path: &Path) -> Result<(), Error> {
+    let (vocab_size, limit) = (manifest.vocab_size, manifest.dtype.max_vocab_size());
+    if vocab_size == 0 || vocab_size > limit {
+        let expected = format!("1 to {limit} for {}", manifest.dtype);
+        return Err(wrong(path, "vocab_size", expected, vocab_size));
+    }
+    let special = [("end_of_text", Some(manifest.end_of_text))];
+    let special = special.into_iter().chain([("beginning_of_text", manifest.beginning_of_text)]);
+    for (name, id) in special {
+        if let Some(id) = id.filter(|id| u64::from(*id) >= vocab_size) {
+            return Err(wrong(path, name, format!("an id below vocab_size {vocab_size}"), id));
+        }
+    }
+    Ok(())
+}
+
+fn check_split(manifest: &Manifest, split: Split, path: &Path) -> Result<(), Error> {
+    let record = manifest.split(split);
+    let mut names = BTreeSet::new();
+    for (n, shard) in record.shards.iter().enumerate() {
+        let place = format!("{split}.shards[{n}]");
+        check_shard(manifest, shard, path, &place)?;
+        if !names.insert(shard.file.as_str()) {
+            let name = format!("{place}.file");
+            return Err(wrong(path, name, "a name of its own", format!("{:?} again", shard.file)));
+        }
+    }
+    check_sums(record, split, path)
+}
+
+fn check_shard(
+    manifest: &Manifest,
+    shard: &ShardRecord,
+    path: &Path,
+    place: &str,
+) -> Result<(), Error> {
+    if !is_plain_name(&shard.file) {
+        return Err(wrong(path, format!("{place}.file"), NAME_RULE, format!("{:?}", shard.file)));
+    }
+    if shard.documents == 0 || index_bytes(shard.documents).is_none() {
+        let name = format!("{place}.documents");
+        return Err(wrong(path, name, "1 or more (and less than 2^59)", shard.documents));
+    }
+    if shard.tokens < shard.documents {
+        let expected = format!("at least one a document, {}", shard.documents);
+        return Err(wrong(path, format!("{place}.tokens"), expected, shard.tokens));
+    }
+    let id_bytes = manifest.dtype.bytes();
+    if shard.tokens.checked_mul(id_bytes) != Some(shard.bin_bytes) {
+        let expected = format!("{} tokens of {id_bytes} bytes", shard.tokens);
+        return Err(wrong(path, format!("{place}.bin_bytes"), expected, shard.bin_bytes));
+    }
+    Ok(())
+}
+
+fn check_sums(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Error> {
+    let check_sum = |name: &str, got: u64, of: fn(&ShardRecord) -> u64| {
+        let sum = record.shards.iter().map(of).try_fold(0, u64::checked_add);
+        if sum == Some(got) {
+            return Ok(());
+        }
+        let sum = sum.map_or_else(|| "one that fits 64 bits".to_owned(), |sum| sum.to_string());
+        let expected = format!("the sum over its shards, {sum}");
+        Err(wrong(path, format!("{split}.{name}"), expected, got))
+    };
+    check_sum("documents", record.documents, |shard| shard.documents)?;
+    check_sum("tokens", record.tokens, |shard| shard.tokens)?;
+    check_sum("text_bytes", record.text_bytes, |shard| shard.text_bytes)
+}
+
+/// The exact sizes of a shard's four files, in the order of [`EXTENSIONS`].
+pub(crate) fn file_sizes_bytes(shard: &ShardRecord) -> [u64; 4] {
+    [
+        shard.bin_bytes,
+        index_bytes(shard.documents).unwrap_or(u64::MAX),
+        sums_count(shard.bin_bytes) * SUM_BYTES,
+        shard.documents.saturating_mul(8),
+    ]
+}
+
+fn field<T: PartialEq + Display>(
+    path: &Path,
+    name: &str,
+    expected: T,
+    got: T,
+) -> Result<(), Error> {
+    if got == expected { Ok(()) } else { Err(wrong(path, name, expected.to_string(), got)) }
+}
+
+fn wrong(
+    path: &Path,
+    field: impl Into<String>,
+    expected: impl Into<String>,
+    got: impl Display,
+) -> Error {
+    Error::Manifest {
+        path: path.to_owned(),
+        field: field.into(),
+        expected: expected.into(),
+        got: got.to_string(),
+    }
+}

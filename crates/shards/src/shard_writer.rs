@@ -1,0 +1,183 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Dtype, Error, Fingerprint, ShardRecord,
+    block_sums::{BLOCK_BYTES, BlockSums, merged_root},
+    confined::{NAME_RULE, is_plain_name},
+    index_layout::write_index,
+    pending_file::{HashedFile, PendingFile, sync_folder},
+    shard::file_path,
+};
+
+/// Writes one shard, document after document, in one pass.
+///
+/// The four files stand under temporary names (`….tmp`) until [`ShardWriter::finish`]; dropping
+/// the writer leaves those behind, and the next attempt overwrites them. Memory: one 1 MiB block,
+/// 4 bytes a document and 32 bytes a MiB.
+#[derive(Debug)]
+pub struct ShardWriter {
+    split_folder: PathBuf,
+    dtype: Dtype,
+    vocab_size: u64,
+    file: String,
+    bin: PendingFile,
+    hashes: HashedFile,
+    block: Vec<u8>,
+    sums: BlockSums,
+    lengths: Vec<i32>,
+    tokens: u64,
+    text_bytes: u64,
+}
+
+impl ShardWriter {
+    /// Begins the shard `file` (no folder, no ending: `shard-00000`) in `split_folder`, which is
+    /// made if need be. Ids must be below `vocab_size`.
+    ///
+    /// # Errors
+    /// The name is not plain, the vocabulary does not fit the dtype, or the disk refuses.
+    pub fn create(
+        split_folder: &Path,
+        file: &str,
+        dtype: Dtype,
+        vocab_size: u64,
+    ) -> Result<Self, Error> {
+        let path = file_path(split_folder, file, "bin");
+        if !is_plain_name(file) {
+            let got = format!("{file:?}");
+            return Err(Error::Shard { path, expected: NAME_RULE.to_owned(), got });
+        }
+        let limit = dtype.max_vocab_size();
+        if vocab_size == 0 || vocab_size > limit {
+            let expected = format!("a vocabulary of 1 to {limit} for {dtype}");
+            return Err(Error::Shard { path, expected, got: vocab_size.to_string() });
+        }
+        fs::create_dir_all(split_folder).map_err(Error::io("create", split_folder))?;
+        Ok(Self {
+            split_folder: split_folder.to_owned(),
+            dtype,
+            vocab_size,
+            file: file.to_owned(),
+            bin: PendingFile::create(&path)?,
+            hashes: HashedFile::create(&file_path(split_folder, file, "hashes"))?,
+            block: Vec::new(),
+            sums: BlockSums::default(),
+            lengths: Vec::new(),
+            tokens: 0,
+            text_bytes: 0,
+        })
+    }
+
+    /// Appends one document: its ids with prefix and end-of-text, the bytes of its text in UTF-8,
+    /// the hash of its text. A refused document leaves the shard as it was.
+    ///
+    /// # Errors
+    /// The document is empty, has more than 2³¹ − 1 ids or an id outside the vocabulary; or the
+    /// disk refuses, and the shard must be begun again.
+    pub fn push(&mut self, tokens: &[u32], text_bytes: u64, hash: u64) -> Result<(), Error> {
+        let length = self.checked_length(tokens)?;
+        self.append_ids(tokens)?;
+        self.hashes.write(&hash.to_le_bytes())?;
+        self.lengths.push(length);
+        self.tokens += tokens.len() as u64;
+        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+        Ok(())
+    }
+
+    /// Tokens written so far.
+    pub fn len_tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Documents written so far.
+    pub fn len_documents(&self) -> u64 {
+        self.lengths.len() as u64
+    }
+
+    /// Completes the four files, brings them to the disk and gives them their names.
+    ///
+    /// # Errors
+    /// The shard holds no document, or the disk refuses.
+    pub fn finish(mut self) -> Result<ShardRecord, Error> {
+        if self.lengths.is_empty() {
+            let path = self.bin.path().to_owned();
+            let expected = "at least one document in a shard".to_owned();
+            return Err(Error::Shard { path, expected, got: "none".to_owned() });
+        }
+        let documents = self.len_documents();
+        self.flush_block()?;
+        let sums = std::mem::take(&mut self.sums).finish();
+        let bin_root = merged_root(&sums);
+        let (sums, sums_root) = self.write_sums(&sums)?;
+        let path = file_path(&self.split_folder, &self.file, "idx");
+        let (idx, idx_root) = write_index(&path, self.dtype, &self.lengths)?;
+        let (hashes, hashes_root) = self.hashes.finish()?;
+        self.bin.sync()?;
+        // The token file last: under its own name it has its companions.
+        for file in [sums, hashes, idx, self.bin] {
+            file.rename()?;
+        }
+        sync_folder(&self.split_folder)?;
+        Ok(ShardRecord {
+            file: self.file,
+            documents,
+            tokens: self.tokens,
+            text_bytes: self.text_bytes,
+            bin_bytes: self.tokens * self.dtype.bytes(),
+            bin_root,
+            idx_root,
+            sums_root,
+            hashes_root,
+        })
+    }
+
+    fn checked_length(&self, tokens: &[u32]) -> Result<i32, Error> {
+        if tokens.is_empty() {
+            return Err(self.refused("at least one id".to_owned(), "none".to_owned()));
+        }
+        if let Some(id) = tokens.iter().find(|id| u64::from(**id) >= self.vocab_size) {
+            let expected = format!("ids below the vocabulary of {}", self.vocab_size);
+            return Err(self.refused(expected, id.to_string()));
+        }
+        i32::try_from(tokens.len()).map_err(|_| {
+            let expected = format!("at most {} ids", i32::MAX);
+            self.refused(expected, format!("{} ids; split the document", tokens.len()))
+        })
+    }
+
+    fn refused(&self, expected: String, got: String) -> Error {
+        let (path, document) = (self.bin.path().to_owned(), self.len_documents());
+        Error::Document { path, document, expected, got }
+    }
+
+    fn append_ids(&mut self, mut tokens: &[u32]) -> Result<(), Error> {
+        while !tokens.is_empty() {
+            let room_bytes = BLOCK_BYTES - self.block.len() as u64;
+            let room = usize::try_from(room_bytes / self.dtype.bytes()).unwrap_or(usize::MAX);
+            let (now, later) = tokens.split_at(room.min(tokens.len()));
+            now.iter().for_each(|id| self.dtype.encode(*id, &mut self.block));
+            if self.block.len() as u64 == BLOCK_BYTES {
+                self.flush_block()?;
+            }
+            tokens = later;
+        }
+        Ok(())
+    }
+
+    fn flush_block(&mut self) -> Result<(), Error> {
+        if !self.block.is_empty() {
+            self.sums.push(&self.block);
+            self.bin.write(&self.block)?;
+            self.block.clear();
+        }
+        Ok(())
+    }
+
+    fn write_sums(&self, sums: &[[u8; 32]]) -> Result<(PendingFile, Fingerprint), Error> {
+        let mut file = HashedFile::create(&file_path(&self.split_folder, &self.file, "sums"))?;
+        file.write(sums.as_flattened())?;
+        file.finish()
+    }
+}

@@ -1,0 +1,169 @@
+#![expect(unsafe_code, reason = "the memory map is the one place of the workspace that needs it")]
+
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+
+use crate::{Dtype, Error, positioned_file::PositionedFile};
+
+/// How token files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Memory map: the fastest once the pages are in memory.
+    ///
+    /// **Contract**: while it is open no process changes or truncates the file. A finished corpus
+    /// is never changed in place. If it is truncated none the less, the next read beyond its new
+    /// end ends the process (SIGBUS); if its bytes are changed, ids may be wrong (each is still
+    /// checked against the vocabulary). Where that may happen, take [`Access::Read`].
+    Map,
+    /// pread into a buffer: a file that is truncated under us is an ordinary error.
+    Read,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Map => "map",
+            Self::Read => "read",
+        })
+    }
+}
+
+/// One opened `.bin`: raw little-endian ids, read at any place by any number of threads.
+#[derive(Debug)]
+pub struct TokenFile {
+    bytes: Bytes,
+    path: PathBuf,
+    dtype: Dtype,
+    vocab_size: u64,
+    tokens: u64,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Map(Mmap),
+    Read(PositionedFile),
+}
+
+/// Bytes that [`Access::Read`] reads at a time, on the stack: a sequence of 4,096 ids of 2 bytes.
+const READ_BYTES: usize = 8 << 10;
+
+impl TokenFile {
+    /// Opens the file at `path`, which must hold exactly `tokens` ids of `dtype` below
+    /// `vocab_size`. [`Access::Map`] comes with a contract.
+    ///
+    /// # Errors
+    /// The file cannot be opened or mapped, or has another size.
+    pub fn open(
+        path: &Path,
+        dtype: Dtype,
+        vocab_size: u64,
+        tokens: u64,
+        access: Access,
+    ) -> Result<Self, Error> {
+        let (bytes, got_bytes) = match access {
+            Access::Map => {
+                let map = map(path)?;
+                let got_bytes = map.len() as u64;
+                (Bytes::Map(map), got_bytes)
+            }
+            Access::Read => {
+                let file = PositionedFile::open(path)?;
+                let got_bytes = file.len_bytes()?;
+                (Bytes::Read(file), got_bytes)
+            }
+        };
+        if tokens.checked_mul(dtype.bytes()) != Some(got_bytes) {
+            let expected = format!("{tokens} ids of {} bytes", dtype.bytes());
+            return Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes")));
+        }
+        Ok(Self { bytes, path: path.to_owned(), dtype, vocab_size, tokens })
+    }
+
+    /// The number of ids in it.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Fills `out` with the ids from number `start_token` on.
+    ///
+    /// # Errors
+    /// The range goes beyond the file, an id is not below the vocabulary (with its byte offset),
+    /// or the file cannot be read. `out` then holds anything.
+    pub fn read(&self, start_token: u64, out: &mut [u32]) -> Result<(), Error> {
+        let end = start_token.checked_add(out.len() as u64);
+        if end.is_none_or(|end| end > self.tokens) {
+            return Err(Error::OutOfRange {
+                path: self.path.clone(),
+                expected: format!("a range within its {} tokens", self.tokens),
+                got: format!("{} tokens from token {start_token} on", out.len()),
+            });
+        }
+        let offset_bytes = start_token * self.dtype.bytes();
+        match &self.bytes {
+            Bytes::Map(map) => self.read_map(map, offset_bytes, out),
+            Bytes::Read(file) => self.read_file(file, offset_bytes, out),
+        }
+    }
+
+    fn read_map(&self, map: &Mmap, offset_bytes: u64, out: &mut [u32]) -> Result<(), Error> {
+        let bytes = usize::try_from(offset_bytes).ok().and_then(|offset| map.get(offset..));
+        self.decode(bytes.unwrap_or_default(), offset_bytes, out)
+    }
+
+    fn read_file(
+        &self,
+        file: &PositionedFile,
+        mut offset_bytes: u64,
+        out: &mut [u32],
+    ) -> Result<(), Error> {
+        let mut buffer = [0; READ_BYTES];
+        for part in out.chunks_mut(READ_BYTES / 4) {
+            let len_bytes = part.len() as u64 * self.dtype.bytes();
+            let len = usize::try_from(len_bytes).unwrap_or(READ_BYTES);
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            file.read(offset_bytes, bytes)?;
+            self.decode(bytes, offset_bytes, part)?;
+            offset_bytes += len_bytes;
+        }
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8], offset_bytes: u64, out: &mut [u32]) -> Result<(), Error> {
+        let largest = self.dtype.decode(bytes, out);
+        if u64::from(largest) < self.vocab_size {
+            return Ok(());
+        }
+        Err(bad_id(&self.path, self.dtype, self.vocab_size, offset_bytes, out))
+    }
+}
+
+/// The error for the first of `ids`, which begin at `offset_bytes`, that is not below `vocab_size`.
+pub(crate) fn bad_id(
+    path: &Path,
+    dtype: Dtype,
+    vocab_size: u64,
+    offset_bytes: u64,
+    ids: &[u32],
+) -> Error {
+    let bad = (0_u64..).zip(ids).find(|(_, id)| u64::from(**id) >= vocab_size);
+    let (n, id) = bad.unwrap_or((0, &u32::MAX));
+    let expected = format!("an id below the vocabulary of {vocab_size}");
+    Error::damaged(path, Some(offset_bytes + n * dtype.bytes()), expected, id.to_string())
+}
+
+/// Maps the whole file for reading.
+fn map(path: &Path) -> Result<Mmap, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // SAFETY: the map is read-only and private to `TokenFile`, which copies ids out of it and
+    // never hands out a reference. That the file does not change meanwhile is the contract of
+    // `Access::Map`, which each caller chooses; `Access::Read` is the twin without it. Benefit: no
+    // system call per window; a 2 KiB window costs its copy, not a pread of several times that.
+    unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
+}

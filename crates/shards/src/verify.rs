@@ -1,0 +1,155 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde::Serialize;
+
+use crate::{
+    Access, Error, Manifest, Split,
+    shard::Shard,
+    verify_shard::{Task, run_task, tasks_of},
+};
+
+/// How far a verification is, in bytes of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes checked so far.
+    pub done_bytes: u64,
+    /// Bytes to check in all.
+    pub total_bytes: u64,
+}
+
+/// What [`verify`] has looked at and found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Shards of both splits.
+    pub shards: u64,
+    /// Documents of both splits.
+    pub documents: u64,
+    /// Tokens of both splits.
+    pub tokens: u64,
+    /// Bytes of all shards' files, as they must be.
+    pub bytes: u64,
+    /// What is damaged, in the order of the files; empty for a sound corpus.
+    pub damage: Vec<Damage>,
+}
+
+/// One damaged place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where: the start of the damaged 1 MiB block of a `.bin`, or the exact place of a wrong
+    /// entry; none where only the file as a whole is known to be wrong.
+    pub offset_bytes: Option<u64>,
+    /// What it must hold.
+    pub expected: String,
+    /// What it holds.
+    pub got: String,
+}
+
+/// Checks every byte of the corpus in `folder` against its manifest: sizes, sums, index, hashes,
+/// every id, and that there is a tokenizer.json (whose fingerprint only a tokenizer can compute).
+///
+/// Reads with pread on two threads at most; memory is a few MiB. Damage is reported, not an error.
+///
+/// # Errors
+/// The manifest cannot be read or contradicts itself, a file cannot be read, or `stop` was set.
+pub fn verify(
+    folder: &Path,
+    progress: &(dyn Fn(Progress) + Sync),
+    stop: &AtomicBool,
+) -> Result<VerifyReport, Error> {
+    let manifest = Manifest::read(folder)?;
+    let shards: Vec<Shard> = Split::ALL
+        .into_iter()
+        .flat_map(|split| Shard::of_split(folder, &manifest, split, Access::Read))
+        .collect();
+    let bytes = shards.iter().flat_map(Shard::files).map(|(_, bytes)| bytes);
+    let total_bytes = bytes.fold(0, u64::saturating_add);
+    let meter = Meter { done_bytes: AtomicU64::new(0), total_bytes, progress, stop };
+    let mut damage = Vec::new();
+    let mut tasks = Vec::new();
+    for shard in &shards {
+        tasks.extend(tasks_of(shard, &meter, &mut damage)?);
+    }
+    damage.extend(run_all(&tasks, &meter)?);
+    damage.extend(check_tokenizer(folder));
+    damage.sort_by(|a, b| (&a.path, a.offset_bytes).cmp(&(&b.path, b.offset_bytes)));
+    Ok(VerifyReport {
+        shards: shards.len() as u64,
+        documents: manifest.train.documents.saturating_add(manifest.holdout.documents),
+        tokens: manifest.train.tokens.saturating_add(manifest.holdout.tokens),
+        bytes: total_bytes,
+        damage,
+    })
+}
+
+/// Counts bytes, tells the caller and hears the stop.
+pub(crate) struct Meter<'a> {
+    done_bytes: AtomicU64,
+    total_bytes: u64,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    stop: &'a AtomicBool,
+}
+
+impl Meter<'_> {
+    /// Adds checked (or given up) bytes.
+    pub(crate) fn add(&self, bytes: u64) -> Result<(), Error> {
+        let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.progress)(Progress { done_bytes, total_bytes: self.total_bytes });
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl Damage {
+    /// Turns the error for damaged content into a finding; every other error stays one.
+    pub(crate) fn from_error(error: Error) -> Result<Self, Error> {
+        match error {
+            Error::Damaged { path, offset_bytes, expected, got } => {
+                Ok(Self { path, offset_bytes, expected, got })
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// Threads of a verification: hashing keeps up with most disks on two cores.
+const THREADS: usize = 2;
+
+fn run_all(tasks: &[Task<'_>], meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(Ok(Vec::new()));
+    let work = || {
+        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = run_task(task, meter);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            match (found.as_mut(), result) {
+                (Ok(found), Ok(damage)) => found.extend(damage),
+                (Ok(_), Err(error)) => *found = Err(error),
+                (Err(_), _) => return,
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..THREADS.min(tasks.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_tokenizer(folder: &Path) -> Option<Damage> {
+    let path = folder.join("tokenizer.json");
+    if path.is_file() {
+        return None;
+    }
+    let expected = "the tokenizer that made the corpus".to_owned();
+    Some(Damage { path, offset_bytes: None, expected, got: "no file".to_owned() })
+}

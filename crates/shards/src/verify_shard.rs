@@ -1,0 +1,206 @@
+//! The pieces of work that verifying one shard falls into.
+
+use std::path::Path;
+
+use crate::{
+    Error, Fingerprint,
+    block_sums::{BLOCK_BYTES, block_sum, merged_root},
+    positioned_file::PositionedFile,
+    shard::{Shard, check_file},
+    token_file::bad_id,
+    verify::{Damage, Meter},
+};
+
+/// Blocks a task checks: 64 MiB, small enough to keep two threads busy to the end.
+const TASK_BLOCKS: u64 = 64;
+
+/// One piece of work.
+pub(crate) enum Task<'a> {
+    /// Some blocks of a token file against their sums, and their ids.
+    Blocks { shard: &'a Shard, first_block: u64, sums: Vec<[u8; 32]> },
+    /// A whole token file whose sums are lost, against its root.
+    WholeBin { shard: &'a Shard },
+    /// The index: hash and every entry.
+    Index { shard: &'a Shard },
+    /// The document hashes: hash only.
+    Hashes { shard: &'a Shard },
+}
+
+/// Checks the sizes and the sums of a shard, reports what is wrong with them, and gives the work
+/// that is left: files of the wrong size are given up.
+pub(crate) fn tasks_of<'a>(
+    shard: &'a Shard,
+    meter: &Meter<'_>,
+    damage: &mut Vec<Damage>,
+) -> Result<Vec<Task<'a>>, Error> {
+    let mut sound = [false; 4];
+    for (sound, (path, bytes)) in sound.iter_mut().zip(shard.files()) {
+        match check_file(&path, bytes) {
+            Ok(()) => *sound = true,
+            Err(error) => {
+                damage.push(Damage::from_error(error)?);
+                meter.add(bytes)?;
+            }
+        }
+    }
+    let [bin, idx, sums, hashes] = sound;
+    let sums = if sums { checked_sums(shard, meter, damage)? } else { None };
+    let mut tasks = match sums {
+        _ if !bin => Vec::new(),
+        Some(sums) => block_tasks(shard, &sums),
+        None => vec![Task::WholeBin { shard }],
+    };
+    tasks.extend(idx.then_some(Task::Index { shard }));
+    tasks.extend(hashes.then_some(Task::Hashes { shard }));
+    Ok(tasks)
+}
+
+/// Runs one piece; what it finds is in the order of offsets.
+pub(crate) fn run_task(task: &Task<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+    match task {
+        Task::Blocks { shard, first_block, sums } => check_blocks(shard, *first_block, sums, meter),
+        Task::WholeBin { shard } => check_whole_bin(shard, meter),
+        Task::Index { shard } => check_index(shard, meter),
+        Task::Hashes { shard } => {
+            let path = shard.path("hashes");
+            let got = file_root(&path, meter)?;
+            Ok(root_damage(&path, shard.record().hashes_root, got).into_iter().collect())
+        }
+    }
+}
+
+/// The entries of `.sums`, if they are the ones that the manifest vouches for.
+fn checked_sums(
+    shard: &Shard,
+    meter: &Meter<'_>,
+    damage: &mut Vec<Damage>,
+) -> Result<Option<Vec<[u8; 32]>>, Error> {
+    let path = shard.path("sums");
+    let file = PositionedFile::open(&path)?;
+    let bytes = file.read_vec(0, file.len_bytes()?)?;
+    meter.add(bytes.len() as u64)?;
+    let record = shard.record();
+    if let Some(wrong) = root_damage(&path, record.sums_root, Fingerprint::of(&bytes)) {
+        damage.push(wrong);
+        return Ok(None);
+    }
+    let sums = bytes.as_chunks().0.to_vec();
+    let got = merged_root(&sums);
+    if got != record.bin_root {
+        let expected = format!("sums that merge to bin_root {}", record.bin_root);
+        let got = got.to_string();
+        damage.push(Damage { path, offset_bytes: None, expected, got });
+        return Ok(None);
+    }
+    Ok(Some(sums))
+}
+
+fn block_tasks<'a>(shard: &'a Shard, sums: &[[u8; 32]]) -> Vec<Task<'a>> {
+    let step = usize::try_from(TASK_BLOCKS).unwrap_or(usize::MAX);
+    let firsts = (0_u64..).map(|task| task * TASK_BLOCKS);
+    let task = |(first_block, sums): (u64, &[[u8; 32]])| Task::Blocks {
+        shard,
+        first_block,
+        sums: sums.to_vec(),
+    };
+    firsts.zip(sums.chunks(step)).map(task).collect()
+}
+
+fn check_blocks(
+    shard: &Shard,
+    first_block: u64,
+    sums: &[[u8; 32]],
+    meter: &Meter<'_>,
+) -> Result<Vec<Damage>, Error> {
+    let path = shard.path("bin");
+    let file = PositionedFile::open(&path)?;
+    let bin_bytes = shard.record().bin_bytes;
+    let mut damage = Vec::new();
+    let mut ids = Vec::new();
+    for (block, sum) in (first_block..).zip(sums) {
+        let offset_bytes = block * BLOCK_BYTES;
+        let bytes = file.read_vec(offset_bytes, BLOCK_BYTES.min(bin_bytes - offset_bytes))?;
+        let got = block_sum(&bytes, offset_bytes, bin_bytes);
+        if got == *sum {
+            damage.extend(check_ids(shard, &path, offset_bytes, &bytes, &mut ids)?);
+        } else {
+            let expected = format!("a block with the sum {}", Fingerprint::from_bytes(*sum));
+            let got = Fingerprint::from_bytes(got).to_string();
+            let (path, offset_bytes) = (path.clone(), Some(offset_bytes));
+            damage.push(Damage { path, offset_bytes, expected, got });
+        }
+        meter.add(bytes.len() as u64)?;
+    }
+    Ok(damage)
+}
+
+fn check_whole_bin(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+    let path = shard.path("bin");
+    let mut damage = Vec::new();
+    let mut ids = Vec::new();
+    let got = for_each_block(&path, meter, |offset_bytes, bytes| {
+        damage.extend(check_ids(shard, &path, offset_bytes, bytes, &mut ids)?);
+        Ok(())
+    })?;
+    damage.extend(root_damage(&path, shard.record().bin_root, got));
+    Ok(damage)
+}
+
+fn check_index(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+    let path = shard.path("idx");
+    let got = file_root(&path, meter)?;
+    // An entry that is wrong says more than a hash that differs.
+    let wrong_entry = shard.index().and_then(|index| index.check()).err();
+    let wrong_entry = wrong_entry.map(Damage::from_error).transpose()?;
+    Ok(wrong_entry.or(root_damage(&path, shard.record().idx_root, got)).into_iter().collect())
+}
+
+/// The first id of a block that is not below the vocabulary, if any.
+fn check_ids(
+    shard: &Shard,
+    path: &Path,
+    offset_bytes: u64,
+    bytes: &[u8],
+    ids: &mut Vec<u32>,
+) -> Result<Option<Damage>, Error> {
+    let (dtype, vocab_size) = (shard.dtype(), shard.vocab_size());
+    let count = bytes.len() as u64 / dtype.bytes();
+    ids.resize(usize::try_from(count).unwrap_or(usize::MAX), 0);
+    if u64::from(dtype.decode(bytes, ids)) < vocab_size {
+        return Ok(None);
+    }
+    Damage::from_error(bad_id(path, dtype, vocab_size, offset_bytes, ids)).map(Some)
+}
+
+fn file_root(path: &Path, meter: &Meter<'_>) -> Result<Fingerprint, Error> {
+    for_each_block(path, meter, |_, _| Ok(()))
+}
+
+/// Reads the file block by block and gives its BLAKE3 hash.
+fn for_each_block(
+    path: &Path,
+    meter: &Meter<'_>,
+    mut look: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<Fingerprint, Error> {
+    let file = PositionedFile::open(path)?;
+    let len_bytes = file.len_bytes()?;
+    let mut hasher = blake3::Hasher::new();
+    for block in 0..len_bytes.div_ceil(BLOCK_BYTES) {
+        let offset_bytes = block * BLOCK_BYTES;
+        let bytes = file.read_vec(offset_bytes, BLOCK_BYTES.min(len_bytes - offset_bytes))?;
+        hasher.update(&bytes);
+        look(offset_bytes, &bytes)?;
+        meter.add(bytes.len() as u64)?;
+    }
+    Ok(hasher.finalize().into())
+}
+
+fn root_damage(path: &Path, expected: Fingerprint, got: Fingerprint) -> Option<Damage> {
+    let damage = || Damage {
+        path: path.to_owned(),
+        offset_bytes: None,
+        expected: format!("a file with the hash {expected}"),
+        got: got.to_string(),
+    };
+    (got != expected).then(damage)
+}

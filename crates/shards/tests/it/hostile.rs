@@ -1,0 +1,146 @@
+//! Nobody gets in through a manifest.
+
+use std::{fs, path::Path};
+
+use mixdown_shards::{Access, Corpus, Error, Manifest};
+
+use crate::support::{edit_manifest, small_corpus};
+
+fn refused(folder: &Path) -> Error {
+    let error = Manifest::read(folder).unwrap_err();
+    assert_eq!(Corpus::open(folder, Access::Map).unwrap_err().to_string(), error.to_string());
+    assert!(!error.is_configuration() && !error.is_io(), "{error}");
+    error
+}
+
+#[test]
+fn names_that_leave_the_folder_are_refused() {
+    let (folder, _) = small_corpus(1000);
+    let outside = folder.path().parent().unwrap().join("outside");
+    let absolute = outside.to_str().unwrap();
+    let long = "x".repeat(300);
+    let names = [
+        "",
+        ".",
+        "..",
+        "../train/shard-00000",
+        "/etc/passwd",
+        absolute,
+        "a/b",
+        "a\\b",
+        "C:a",
+        "a\0b",
+        "a\u{1b}[2J",
+        &long,
+        "shard-00001",
+    ];
+    for split in ["train", "holdout"] {
+        for name in names {
+            if split == "holdout" && name == "shard-00001" {
+                continue;
+            }
+            let before = fs::read(folder.path().join(Manifest::FILE)).unwrap();
+            edit_manifest(folder.path(), |json| json[split]["shards"][0]["file"] = name.into());
+            let message = refused(folder.path()).to_string();
+            let field = if name == "shard-00001" { 1 } else { 0 };
+            assert!(message.contains(&format!("{split}.shards[{field}].file")), "{message}");
+            assert!(!message.contains('\u{1b}') && !message.contains('\0'), "{message:?}");
+            fs::write(folder.path().join(Manifest::FILE), before).unwrap();
+        }
+    }
+    Manifest::read(folder.path()).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_folder_are_refused() {
+    use std::os::unix::fs::symlink;
+
+    let outside = tempfile::tempdir().unwrap();
+    for extension in ["bin", "idx", "sums", "hashes"] {
+        let (folder, _) = small_corpus(1000);
+        let name = format!("shard-00000.{extension}");
+        let path = folder.path().join("train").join(&name);
+        let elsewhere = outside.path().join(&name);
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        let message = refused(folder.path()).to_string();
+        assert!(message.contains(path.to_str().unwrap()), "{message}");
+        assert!(message.contains("a link to"), "{message}");
+        // A link to a place inside is an ordinary file.
+        let inside = folder.path().join(&name);
+        fs::rename(&elsewhere, &inside).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(Path::new("..").join(&name), &path).unwrap();
+        Corpus::open(folder.path(), Access::Map).unwrap();
+        // A link to nothing is a missing file.
+        fs::remove_file(&inside).unwrap();
+        let message = Corpus::open(folder.path(), Access::Map).unwrap_err().to_string();
+        assert!(message.contains("got no file"), "{message}");
+    }
+    let (folder, _) = small_corpus(1000);
+    fs::rename(folder.path().join("holdout"), outside.path().join("holdout")).unwrap();
+    symlink(outside.path().join("holdout"), folder.path().join("holdout")).unwrap();
+    assert!(refused(folder.path()).to_string().contains("holdout"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_corpus_itself_is_fine() {
+    let (folder, _) = small_corpus(1000);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("general");
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    Corpus::open(&link, Access::Map).unwrap();
+}
+
+/// Every number of the records, replaced by numbers on the borders, is refused without overflow.
+#[test]
+fn numbers_on_the_borders_are_refused() {
+    let (folder, _) = small_corpus(1000);
+    let path = folder.path().join(Manifest::FILE);
+    let sound: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut pointers = vec!["/vocab_size".to_owned()];
+    for split in ["train", "holdout"] {
+        for field in ["documents", "tokens", "text_bytes"] {
+            pointers.push(format!("/{split}/{field}"));
+            pointers.push(format!("/{split}/shards/0/{field}"));
+        }
+        pointers.push(format!("/{split}/shards/0/bin_bytes"));
+    }
+    for pointer in pointers {
+        for number in [0, 1 << 31, 1 << 59, 1 << 60, 1 << 63, u64::MAX] {
+            let mut json = sound.clone();
+            *json.pointer_mut(&pointer).unwrap() = number.into();
+            fs::write(&path, json.to_string()).unwrap();
+            refused(folder.path());
+        }
+        for value in ["-1", "1.5", "null", "\"1\"", "18446744073709551616"] {
+            let mut json = sound.clone();
+            *json.pointer_mut(&pointer).unwrap() = serde_json::from_str(value).unwrap();
+            fs::write(&path, json.to_string()).unwrap();
+            refused(folder.path());
+        }
+    }
+}
+
+/// All shards at once claim what no 64-bit sum holds, with every other number in keeping.
+#[test]
+fn sums_that_overflow_are_refused() {
+    let (folder, mut manifest) = small_corpus(1000);
+    for shard in &mut manifest.train.shards {
+        shard.text_bytes = 1 << 63;
+    }
+    manifest.train.text_bytes = u64::MAX;
+    manifest.fingerprint = Manifest::data_fingerprint(
+        manifest.dtype,
+        manifest.tokenizer_fingerprint,
+        &manifest.train.shards,
+        &manifest.holdout.shards,
+    );
+    let written = manifest.write(folder.path()).unwrap_err().to_string();
+    fs::write(folder.path().join(Manifest::FILE), serde_json::to_string(&manifest).unwrap())
+        .unwrap();
+    assert_eq!(refused(folder.path()).to_string(), written);
+    assert!(written.contains("train.text_bytes"), "{written}");
+}

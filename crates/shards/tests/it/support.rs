@@ -1,0 +1,130 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use mixdown_shards::{
+    Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter, Split,
+    SplitRecord, VerifyReport, verify,
+};
+
+/// Shards of documents of ids.
+pub type Shards = Vec<Vec<Vec<u32>>>;
+
+/// The hash that tests give to a document.
+pub fn hash_of(document: &[u32]) -> u64 {
+    document.iter().fold(7, |hash: u64, id| hash.wrapping_mul(0x1000_0000_01b3) ^ u64::from(*id))
+}
+
+fn write_shard(folder: &Path, n: usize, vocab_size: u64, documents: &[Vec<u32>]) -> ShardRecord {
+    let dtype = Dtype::for_vocab(vocab_size);
+    let name = format!("shard-{n:05}");
+    let mut writer = ShardWriter::create(folder, &name, dtype, vocab_size).unwrap();
+    for document in documents {
+        writer.push(document, 3 * document.len() as u64, hash_of(document)).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn write_split(folder: &Path, split: Split, vocab_size: u64, shards: &Shards) -> SplitRecord {
+    let folder = folder.join(split.folder());
+    let shards = shards.iter().enumerate();
+    SplitRecord::new(
+        shards.map(|(n, documents)| write_shard(&folder, n, vocab_size, documents)).collect(),
+    )
+}
+
+/// Writes a whole corpus.
+pub fn write_corpus(folder: &Path, vocab_size: u64, train: &Shards, holdout: &Shards) -> Manifest {
+    let train = write_split(folder, Split::Train, vocab_size, train);
+    let holdout = write_split(folder, Split::Holdout, vocab_size, holdout);
+    let dtype = Dtype::for_vocab(vocab_size);
+    let tokenizer = b"{\"version\": \"1.0\"}\n";
+    fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
+    let tokenizer_fingerprint = Fingerprint::of(tokenizer);
+    let manifest = Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::VERSION,
+        dtype,
+        vocab_size,
+        end_of_text: 0,
+        beginning_of_text: None,
+        tokenizer_fingerprint,
+        fingerprint: Manifest::data_fingerprint(
+            dtype,
+            tokenizer_fingerprint,
+            &train.shards,
+            &holdout.shards,
+        ),
+        inputs: vec![InputRecord {
+            path: "prose/a.jsonl".to_owned(),
+            bytes: train.text_bytes,
+            documents: train.documents,
+        }],
+        train,
+        holdout,
+        options: serde_json::json!({"holdout": "1%", "seed": 7}),
+        counts: Counts::default(),
+    };
+    manifest.write(folder).unwrap();
+    manifest
+}
+
+/// `documents` documents of 1 … 40 ids that look random.
+pub fn some_documents(seed: u32, documents: u32, vocab_size: u32) -> Vec<Vec<u32>> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = |below: u32| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state % below
+    };
+    (0..documents)
+        .map(|_| {
+            let len = 1 + next(40);
+            (0..len).map(|_| next(vocab_size)).collect()
+        })
+        .collect()
+}
+
+/// A small corpus of two training shards and one of holdout in a folder that vanishes.
+pub fn small_corpus(vocab_size: u32) -> (tempfile::TempDir, Manifest) {
+    let folder = tempfile::tempdir().unwrap();
+    let train = vec![some_documents(1, 9, vocab_size), some_documents(2, 4, vocab_size)];
+    let holdout = vec![some_documents(3, 3, vocab_size)];
+    let manifest = write_corpus(folder.path(), u64::from(vocab_size), &train, &holdout);
+    (folder, manifest)
+}
+
+pub fn run_verify(folder: &Path) -> Result<VerifyReport, Error> {
+    verify(folder, &|_| (), &AtomicBool::new(false))
+}
+
+/// Paths and offsets of all damage.
+pub fn damage_of(folder: &Path) -> Vec<(PathBuf, Option<u64>)> {
+    let damage = run_verify(folder).unwrap().damage;
+    damage.into_iter().map(|damage| (damage.path, damage.offset_bytes)).collect()
+}
+
+/// Flips bits of one byte of a file.
+pub fn flip(path: &Path, offset: usize, bits: u8) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[offset] ^= bits;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Writes over a part of a file.
+pub fn overwrite(path: &Path, offset: usize, new: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[offset..offset + new.len()].copy_from_slice(new);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Changes the manifest as JSON.
+pub fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let path = folder.join(Manifest::FILE);
+    let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+}

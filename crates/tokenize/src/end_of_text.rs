@@ -1,0 +1,105 @@
+//! Which token ends a text.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::tokenizer::Tokenizer;
+
+/// Files beside tokenizer.json that may name it.
+const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+
+/// Names in use, the unambiguous ones first: a chat model's `<|im_end|>` ends a turn and is taken
+/// only where nothing ends a text.
+const NAMES: [&str; 9] = [
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "[EOS]",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+    "<|eot_id|>",
+    "<|im_end|>",
+];
+
+/// The named token, else what the files name, else the first of the usual names.
+pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Error> {
+    if let Some(named) = named {
+        return named_token(tokenizer, named);
+    }
+    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
+    let from_files = FILES.iter().find_map(|file| {
+        let token = eos_token(&folder.join(file))?;
+        tokenizer.token_id(&token)
+    });
+    from_files
+        .or_else(|| tokenizer.token_id(tokenizer.role("eos_token")?))
+        .or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name)))
+        .ok_or_else(|| Error::NoEndOfText {
+            path: tokenizer.path().to_owned(),
+            expected: format!("an eos_token in {} beside it, and {}", FILES.join(" or "), NAMES.join(" ")),
+        })
+}
+
+fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
+    let as_id = || named.parse().ok().filter(|&id: &u32| u64::from(id) < tokenizer.vocab_size());
+    tokenizer.token_id(named).or_else(as_id).ok_or_else(|| Error::NoSuchToken {
+        path: tokenizer.path().to_owned(),
+        role: "end of text",
+        got: named.to_owned(),
+    })
+}
+
+/// The `eos_token` of a configuration file: a string, or an object with the string inside.
+fn eos_token(path: &Path) -> Option<String> {
+    let value: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let token = value.get("eos_token")?;
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::tests::tiny_json;
+    use serde_json::json;
+
+    fn load(tokenizer: &Value, config: Option<Value>) -> Tokenizer {
+        let folder = tempfile::tempdir().unwrap().keep();
+        fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        if let Some(config) = config {
+            fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+        }
+        Tokenizer::load(&folder).unwrap()
+    }
+
+    #[test]
+    fn the_named_token_wins_then_the_files_then_the_names() {
+        let plain = load(&tiny_json(), None);
+        assert_eq!(plain.end_of_text().unwrap(), 261);
+        assert_eq!(plain.end_of_text_named(Some("[X]")).unwrap(), 262);
+        assert_eq!(plain.end_of_text_named(Some("97")).unwrap(), 97);
+        for config in [json!({"eos_token": "[X]"}), json!({"eos_token": {"content": "[X]"}})] {
+            assert_eq!(load(&tiny_json(), Some(config)).end_of_text().unwrap(), 262);
+        }
+        let stray = load(&tiny_json(), Some(json!({"eos_token": "not there"})));
+        assert_eq!(stray.end_of_text().unwrap(), 261);
+        let error = plain.end_of_text_named(Some("</s>")).unwrap_err();
+        assert!(error.to_string().ends_with("has no token \"</s>\" to be the end of text"));
+        assert!(plain.end_of_text_named(Some("263")).is_err());
+    }
+
+    #[test]
+    fn a_tokenizer_without_one_says_what_was_looked_for() {
+        let mut none = tiny_json();
+        none["added_tokens"] = json!([]);
+        let error = load(&none, None).end_of_text().unwrap_err();
+        let text = error.to_string();
+        for words in ["tokenizer_config.json", "<|endoftext|>", "<|im_end|>", "--end-of-text"] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(error.is_configuration());
+    }
+}

@@ -1,0 +1,285 @@
+//! What can go wrong between documents and a corpus.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The words of the tokenizer library, which has no error type of its own.
+type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// A tokenizer that cannot be used, options that leave nothing, an output folder that is taken,
+/// or a failure of the inputs, the corpus or the system underneath.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The inputs cannot be read.
+    #[error(transparent)]
+    Documents(#[from] mixdown_documents::Error),
+    /// A shard or the manifest cannot be written.
+    #[error(transparent)]
+    Shards(#[from] mixdown_shards::Error),
+    /// There is no tokenizer at the given path.
+    #[error("no tokenizer at {}: expected a tokenizer.json or a folder that holds one", path.display())]
+    NoTokenizer {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A tokenizer file is damaged or of a kind that is not supported.
+    #[error("cannot load the tokenizer {}", path.display())]
+    BadTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        source: Foreign,
+    },
+    /// A tokenizer's highest id is out of bounds.
+    #[error("tokenizer {}: the highest id is {got}, expected less than {expected}", path.display())]
+    VocabularyTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The first id that is too large.
+        expected: u64,
+        /// The highest id found.
+        got: u64,
+    },
+    /// Nothing says which token ends a text.
+    #[error(
+        "tokenizer {} has no end-of-text token: looked for {expected}: name one of its tokens \
+         (--end-of-text TOKEN)",
+        path.display()
+    )]
+    NoEndOfText {
+        /// The file.
+        path: PathBuf,
+        /// Where it was looked for.
+        expected: String,
+    },
+    /// A token that was named is not in the vocabulary.
+    #[error("tokenizer {} has no token {got:?} to be the {role}", path.display())]
+    NoSuchToken {
+        /// The file.
+        path: PathBuf,
+        /// What the token was to be.
+        role: &'static str,
+        /// The token or id as given.
+        got: String,
+    },
+    /// The post-processor begins texts with more than one token.
+    #[error(
+        "tokenizer {} begins every text with {got} tokens, expected at most {expected}: choose one \
+         (--bos ID) or none (--bos none)",
+        path.display()
+    )]
+    LongPrefix {
+        /// The file.
+        path: PathBuf,
+        /// Tokens that a corpus can record.
+        expected: u64,
+        /// Tokens that the post-processor adds.
+        got: u64,
+    },
+    /// A text cannot be tokenized.
+    #[error("cannot tokenize {}, the document at byte {offset_bytes}", path.display())]
+    Encode {
+        /// The input file.
+        path: PathBuf,
+        /// Where the document starts in the decompressed file.
+        offset_bytes: u64,
+        /// What the library says.
+        source: Foreign,
+    },
+    /// A text that is not from a file cannot be tokenized, or ids cannot be decoded.
+    #[error("the tokenizer {} failed", path.display())]
+    Library {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What the library says.
+        source: Foreign,
+    },
+    /// A document is longer than a corpus can record.
+    #[error(
+        "{}, the document at byte {offset_bytes}: {got} tokens, expected at most {expected}: \
+         split the document",
+        path.display()
+    )]
+    DocumentTooLong {
+        /// The input file.
+        path: PathBuf,
+        /// Where the document starts in the decompressed file.
+        offset_bytes: u64,
+        /// The limit in tokens.
+        expected: u64,
+        /// The document's tokens.
+        got: u64,
+    },
+    /// An option's value is out of its range.
+    #[error("{option}: expected {expected}, got {got:?}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// There is not one document to tokenize.
+    #[error(
+        "the inputs hold no document with text: {empty_documents} empty documents, {bad_records} \
+         bad records"
+    )]
+    NoDocuments {
+        /// Documents without text.
+        empty_documents: u64,
+        /// Records passed over.
+        bad_records: u64,
+    },
+    /// The holdout would leave one side empty.
+    #[error(
+        "a holdout of {holdout} leaves {train_documents} documents ({train_tokens} tokens) to train \
+         on and {holdout_documents} documents ({holdout_tokens} tokens) to validate with, expected \
+         at least one of each: choose another holdout, or 0 for none"
+    )]
+    HoldoutLeavesNothing {
+        /// The holdout as given.
+        holdout: String,
+        /// Documents left to train on.
+        train_documents: u64,
+        /// Their tokens.
+        train_tokens: u64,
+        /// Documents held out.
+        holdout_documents: u64,
+        /// Their tokens.
+        holdout_tokens: u64,
+    },
+    /// The output folder is a finished corpus.
+    #[error("{} is already a corpus: choose another folder, or delete it to make it anew", path.display())]
+    AlreadyCorpus {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The output exists and is not ours.
+    #[error(
+        "{} exists already and holds {got}, expected a folder that is empty, absent or an unfinished \
+         corpus: choose another output",
+        path.display()
+    )]
+    OutputTaken {
+        /// The folder or file.
+        path: PathBuf,
+        /// Something it holds.
+        got: String,
+    },
+    /// The output folder holds unfinished work of other inputs or options.
+    #[error(
+        "{} holds unfinished work that differs in {field} (then {expected}, now {got}): repeat the \
+         first call to go on with it, or delete the folder to start afresh",
+        path.display()
+    )]
+    PlanDiffers {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        field: String,
+        /// Its value in the unfinished work.
+        expected: String,
+        /// Its value now.
+        got: String,
+    },
+    /// Another process is at work in the output folder.
+    #[error("another process is preparing {}: wait for it or choose another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of the unfinished work is damaged.
+    #[error(
+        "{} is damaged: expected {expected}, got {got}: delete the file, or its folder, and repeat \
+         the call",
+        path.display()
+    )]
+    DamagedWork {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+    },
+    /// More text than a tokenizer can be trained on.
+    #[error(
+        "a tokenizer is trained on at most {expected} bytes of text, and the inputs hold more: give \
+         a sample of them"
+    )]
+    TooMuchText {
+        /// The limit in bytes.
+        expected: u64,
+    },
+    /// Training failed inside the library.
+    #[error("training the tokenizer failed")]
+    Training {
+        /// What the library says.
+        source: Foreign,
+    },
+    /// The system refused a read or a write.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The stop flag was set; the same call goes on from here.
+    #[error("interrupted: the same call goes on from here")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether the given options or paths are at fault rather than the data behind them.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Documents(error) => error.is_configuration(),
+            Self::Shards(error) => error.is_configuration(),
+            Self::NoTokenizer { .. }
+            | Self::NoEndOfText { .. }
+            | Self::NoSuchToken { .. }
+            | Self::LongPrefix { .. }
+            | Self::Option { .. }
+            | Self::HoldoutLeavesNothing { .. }
+            | Self::AlreadyCorpus { .. }
+            | Self::OutputTaken { .. }
+            | Self::PlanDiffers { .. }
+            | Self::Busy { .. }
+            | Self::TooMuchText { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the stop flag ended the work.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Shards(error) => error.is_interrupted(),
+            _ => false,
+        }
+    }
+
+    /// Whether the system refused a read or a write.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Documents(error) => error.is_io(),
+            Self::Shards(error) => error.is_io(),
+            _ => false,
+        }
+    }
+
+    /// Wraps a refusal of the system, for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,234 @@
+//! What `prepare` can be told.
+
+use std::fmt;
+use std::str::FromStr;
+
+use mixdown_documents::ReadOptions;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// How documents become a corpus.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PrepareOptions {
+    /// How records become documents.
+    pub read: ReadOptions,
+    /// Which documents are kept for validation.
+    pub holdout: Holdout,
+    /// Seed of the order of documents.
+    pub seed: u64,
+    /// The order of documents.
+    pub shuffle: Shuffle,
+    /// Threads that tokenize; 0 takes as many as the machine offers. The corpus is the same for
+    /// every number.
+    pub threads: u32,
+    /// The token before every document.
+    pub beginning_of_text: BeginningOfText,
+    /// What a special token spelled in a text means.
+    pub special_text: SpecialText,
+    /// The token after every document, by name or decimal id; `None` looks in the usual places
+    /// ([`Tokenizer::end_of_text`](crate::Tokenizer::end_of_text)).
+    pub end_of_text: Option<String>,
+}
+
+impl PrepareOptions {
+    /// The options as the manifest records them: all that can change a byte of the corpus, so not
+    /// the threads.
+    pub(crate) fn record(&self) -> Value {
+        json!({
+            "text_field": self.read.text_field,
+            "skip_bad": self.read.skip_bad,
+            "holdout": self.holdout.to_string(),
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "beginning_of_text": self.beginning_of_text.to_string(),
+            "special_text": self.special_text,
+            "end_of_text": self.end_of_text,
+        })
+    }
+}
+
+/// Which documents are kept for validation. Equal texts (up to white space) are never parted, in
+/// one corpus and, for a share, across corpora.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Holdout {
+    /// None.
+    #[default]
+    None,
+    /// Every document whose hash is below this share of all hashes: about this share of the
+    /// documents, greater than 0 and less than 1.
+    Share(f64),
+    /// The documents of the smallest hashes, as many as stay within this number of tokens.
+    Tokens(u64),
+}
+
+const HOLDOUT_FORMS: &str = "a share like 1% or 0.01, a number like \"500k tokens\", or 0";
+
+impl Holdout {
+    fn bad(got: &str) -> Error {
+        Error::Option { option: "holdout", expected: HOLDOUT_FORMS, got: got.to_owned() }
+    }
+
+    /// Refuses a share outside of (0, 1) and a number of 0 tokens.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Share(share) if !(share > 0.0 && share < 1.0) => {
+                Err(Self::bad(&share.to_string()))
+            }
+            Self::Tokens(0) => Err(Self::bad("0 tokens")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Holdout {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = || Self::bad(text);
+        let trimmed = text.trim();
+        if let Some(number) = trimmed.strip_suffix("tokens") {
+            let holdout = Self::Tokens(number_with_unit(number.trim()).ok_or_else(bad)?);
+            return holdout.check().map(|()| holdout);
+        }
+        let share = match trimmed.strip_suffix('%') {
+            Some(percent) => percent.trim().parse().map(|percent: f64| percent / 100.0),
+            None => trimmed.parse(),
+        };
+        let share: f64 = share.map_err(|_| bad())?;
+        if share.to_bits() << 1 == 0 {
+            return Ok(Self::None);
+        }
+        let holdout = Self::Share(share);
+        holdout.check().map(|()| holdout).map_err(|_| bad())
+    }
+}
+
+impl fmt::Display for Holdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("0"),
+            Self::Share(share) => write!(f, "{share}"),
+            Self::Tokens(tokens) => write!(f, "{tokens} tokens"),
+        }
+    }
+}
+
+/// A whole number with `_` between digits and an optional k, M, G or B for 10³, 10⁶ and 10⁹; a
+/// decimal point is allowed where the unit makes the number whole.
+fn number_with_unit(text: &str) -> Option<u64> {
+    let (digits, zeros) = match text.char_indices().last()? {
+        (end, 'k' | 'K') => (text.get(..end)?, 3),
+        (end, 'm' | 'M') => (text.get(..end)?, 6),
+        (end, 'g' | 'G' | 'b' | 'B') => (text.get(..end)?, 9),
+        _ => (text, 0),
+    };
+    let digits = digits.trim_end().replace('_', "");
+    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let missing = usize::checked_sub(zeros, fraction.len())?;
+    let all = format!("{whole}{fraction}{}", "0".repeat(missing));
+    if all.bytes().all(|byte| byte.is_ascii_digit()) { all.parse().ok() } else { None }
+}
+
+/// The order of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// One random order over all inputs, decided by the seed and each document's place.
+    #[default]
+    Global,
+    /// As the inputs give them.
+    Keep,
+}
+
+/// The token before every document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BeginningOfText {
+    /// What the tokenizer's post-processor puts there, which may be nothing.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// This id.
+    Id(u32),
+}
+
+impl FromStr for BeginningOfText {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            id => id.parse().map(Self::Id).map_err(|_| Error::Option {
+                option: "bos",
+                expected: "auto, none or a token id",
+                got: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for BeginningOfText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::None => f.write_str("none"),
+            Self::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What a special token spelled in a text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialText {
+    /// Its letters; such documents are counted.
+    #[default]
+    Plain,
+    /// The token; such documents are counted too.
+    Parse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holdouts_are_read_in_every_form() {
+        let cases = [
+            ("1%", Holdout::Share(0.01)),
+            (" 0.5 % ", Holdout::Share(0.005)),
+            ("0.01", Holdout::Share(0.01)),
+            ("0", Holdout::None),
+            ("0%", Holdout::None),
+            ("500k tokens", Holdout::Tokens(500_000)),
+            ("1.5M tokens", Holdout::Tokens(1_500_000)),
+            ("2_000 tokens", Holdout::Tokens(2000)),
+            ("1B tokens", Holdout::Tokens(1_000_000_000)),
+            ("7tokens", Holdout::Tokens(7)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Holdout>().unwrap(), expected, "{text}");
+            let again: Holdout = expected.to_string().parse().unwrap();
+            assert_eq!(again, expected, "{text}");
+        }
+        for text in ["", "100%", "1", "-1%", "NaN", "inf", "1.5 tokens", "0 tokens", "k tokens",
+            "500k", "tokens", "1..5k tokens", "99999999999G tokens"]
+        {
+            let error = text.parse::<Holdout>().unwrap_err();
+            assert!(error.is_configuration(), "{text}");
+        }
+    }
+
+    #[test]
+    fn beginnings_are_read() {
+        for text in ["auto", "none", "7"] {
+            assert_eq!(text.parse::<BeginningOfText>().unwrap().to_string(), text);
+        }
+        assert!("bos".parse::<BeginningOfText>().is_err());
+    }
+}

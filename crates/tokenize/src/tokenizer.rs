@@ -1,0 +1,317 @@
+//! A tokenizer read from tokenizer.json: text to ids and back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use mixdown_shards::Fingerprint;
+use serde_json::Value;
+use tokenizers::pipeline::{
+    EncodeOptions, Override, PipelinePatternMatcher, PipelineToken, PipelineTokenizer,
+};
+
+use crate::canonical::tokenizer_fingerprint;
+use crate::end_of_text;
+use crate::error::Error;
+use crate::options::{BeginningOfText, SpecialText};
+
+/// Ids from here on are refused: some hundred times the largest vocabulary in use, and a bound on
+/// what a damaged file can make us allocate.
+const MAX_VOCABULARY: u64 = 1 << 24;
+
+/// A Hugging Face tokenizer, any kind the `tokenizers` crate reads. Cheap to share between
+/// threads: encoding takes `&self`.
+pub struct Tokenizer {
+    path: PathBuf,
+    pipeline: PipelineTokenizer,
+    ids: BTreeMap<String, u32>,
+    vocab_size: u64,
+    fingerprint: Fingerprint,
+}
+
+impl Tokenizer {
+    /// Loads a tokenizer.json, given itself or as the folder that holds it; files of older
+    /// versions are upgraded in memory.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, of a kind that is not supported, or has ids beyond 2²⁴.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Error::NoTokenizer { path: path.clone() },
+            ErrorKind::InvalidData => {
+                Error::BadTokenizer { path: path.clone(), source: source.into() }
+            }
+            _ => Error::Io { action: "read", path: path.clone(), source },
+        })?;
+        Self::from_json(path, &text)
+    }
+
+    pub(crate) fn from_json(path: PathBuf, text: &str) -> Result<Self, Error> {
+        let bad = |source| Error::BadTokenizer { path: path.clone(), source };
+        let mut canonical: Value = serde_json::from_str(text).map_err(|e| bad(e.into()))?;
+        tokenizers::canonicalize_value(&mut canonical).map_err(|e| bad(e.into()))?;
+        let mut ids = vocabulary_of(&canonical);
+        check_ids(&path, &ids)?;
+        let fingerprint = tokenizer_fingerprint(&canonical);
+        let pipeline = tokenizers::from_json(&canonical.to_string()).map_err(bad)?;
+        ids.extend(pipeline.get_added_vocabulary().get_vocab());
+        let vocab_size = check_ids(&path, &ids)?;
+        Ok(Self { path, pipeline, ids, vocab_size, fingerprint })
+    }
+
+    /// The tokenizer.json it was loaded from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The highest id + 1.
+    #[must_use]
+    pub fn vocab_size(&self) -> u64 {
+        self.vocab_size
+    }
+
+    /// The id of a token, spelled as in tokenizer.json.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.ids.get(token).copied()
+    }
+
+    /// The hash of its canonical content: vocabulary, merges, normalizer, pre-tokenizer and added
+    /// tokens. Equal fingerprints give equal ids; the files may differ in form.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The ids of a text, without any token around it; special tokens spelled in the text are
+    /// plain text.
+    ///
+    /// # Errors
+    /// The library fails, as on a text beyond 4 GiB.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut ids = Vec::new();
+        self.encode_onto(text, SpecialText::Plain, &mut ids)
+            .map_err(|source| Error::Library { path: self.path.clone(), source })?;
+        Ok(PipelineToken::cast_slice(&ids).to_vec())
+    }
+
+    /// The text of ids, special tokens spelled out.
+    ///
+    /// # Errors
+    /// The library fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        self.pipeline
+            .decode(ids, false)
+            .map_err(|source| Error::Library { path: self.path.clone(), source })
+    }
+
+    /// The id that ends a text: the `eos_token` of tokenizer_config.json or
+    /// special_tokens_map.json beside it or of its own roles, else the first of the usual names
+    /// that it holds.
+    ///
+    /// # Errors
+    /// None of these; the message lists what was looked for.
+    pub fn end_of_text(&self) -> Result<u32, Error> {
+        end_of_text::find(self, None)
+    }
+
+    /// The id that ends a text where `token` (or its decimal id) was named for it; else as
+    /// [`Tokenizer::end_of_text`].
+    ///
+    /// # Errors
+    /// The named token is not in the vocabulary, or none was named and none is found.
+    pub fn end_of_text_named(&self, token: Option<&str>) -> Result<u32, Error> {
+        end_of_text::find(self, token)
+    }
+
+    /// The id that begins every text, if any: `Auto` is what the tokenizer's post-processor puts
+    /// there.
+    ///
+    /// # Errors
+    /// The given id is beyond the vocabulary, or the post-processor puts several tokens there.
+    pub fn beginning_of_text(&self, choice: BeginningOfText) -> Result<Option<u32>, Error> {
+        match choice {
+            BeginningOfText::None => Ok(None),
+            BeginningOfText::Id(id) if u64::from(id) < self.vocab_size => Ok(Some(id)),
+            BeginningOfText::Id(id) => Err(Error::NoSuchToken {
+                path: self.path.clone(),
+                role: "beginning of text",
+                got: id.to_string(),
+            }),
+            BeginningOfText::Auto => match &*self.pipeline.get_post_processor().single.prefix {
+                [] => Ok(None),
+                [(token, _)] => Ok(Some(token.id())),
+                more => Err(Error::LongPrefix {
+                    path: self.path.clone(),
+                    expected: 1,
+                    got: u64::try_from(more.len()).unwrap_or(u64::MAX),
+                }),
+            },
+        }
+    }
+
+    /// What the file itself names as its token for a role such as `eos_token`.
+    pub(crate) fn role(&self, role: &str) -> Option<&str> {
+        self.pipeline.get_token_for_role(role)
+    }
+
+    /// Appends a text's ids.
+    pub(crate) fn encode_onto(
+        &self,
+        text: &str,
+        special_text: SpecialText,
+        ids: &mut Vec<PipelineToken>,
+    ) -> tokenizers::Result<()> {
+        let options = EncodeOptions {
+            add_special_tokens: false,
+            encode_special_tokens: special_text == SpecialText::Plain,
+            padding: Override::Off,
+            truncation: Override::Off,
+        };
+        self.pipeline.encode_into(text, &options, ids)
+    }
+
+    /// Whether the text spells a special token.
+    pub(crate) fn spells_special(&self, text: &str) -> bool {
+        let added = self.pipeline.get_added_vocabulary();
+        // Raw and normalized tokens are kept apart; both are looked for in the text as it stands.
+        [false, true].into_iter().any(|normalized| {
+            let mut from = 0;
+            while let Some(((start, end), _)) =
+                added.extract_next(text.as_bytes(), from, normalized, false)
+            {
+                let spelled = text.get(start..end).unwrap_or_default();
+                if added.is_special_token(spelled) || added.is_special_token(spelled.trim()) {
+                    return true;
+                }
+                from = end.max(from + 1);
+            }
+            false
+        })
+    }
+
+    /// The library's tokenizer.
+    pub(crate) fn pipeline(&self) -> &PipelineTokenizer {
+        &self.pipeline
+    }
+}
+
+/// The model's tokens with their ids, as far as the file gives them.
+fn vocabulary_of(canonical: &Value) -> BTreeMap<String, u32> {
+    let as_id = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
+    let mut ids = BTreeMap::new();
+    match canonical.pointer("/model/vocab") {
+        Some(Value::Object(vocabulary)) => {
+            for (token, id) in vocabulary {
+                ids.insert(token.clone(), as_id(id.as_u64().unwrap_or(u64::MAX)));
+            }
+        }
+        Some(Value::Array(pieces)) => {
+            for (id, piece) in (0..).zip(pieces) {
+                let token = piece.get(0).and_then(Value::as_str).unwrap_or_default();
+                ids.insert(token.to_owned(), as_id(id));
+            }
+        }
+        _ => {}
+    }
+    ids
+}
+
+/// The number of ids, if they are within bounds.
+fn check_ids(path: &Path, ids: &BTreeMap<String, u32>) -> Result<u64, Error> {
+    let got = ids.values().max().map_or(0, |&id| u64::from(id));
+    if got >= MAX_VOCABULARY {
+        return Err(Error::VocabularyTooLarge {
+            path: path.to_owned(),
+            expected: MAX_VOCABULARY,
+            got,
+        });
+    }
+    Ok(got + 1)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A byte-level tokenizer over ASCII with a few merges, `<|endoftext|>` and `[X]`.
+    pub(crate) fn tiny_json() -> Value {
+        let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        let mut vocabulary = serde_json::Map::new();
+        for (id, letter) in (0_u32..).zip(alphabet) {
+            vocabulary.insert(letter.to_string(), json!(id));
+        }
+        for (id, token) in (256_u32..).zip(["th", "the", "in", "\u{120}t", "\u{120}the"]) {
+            vocabulary.insert(token.to_owned(), json!(id));
+        }
+        json!({
+            "version": "1.0",
+            "added_tokens": [
+                {"id": 261, "content": "<|endoftext|>", "single_word": false, "lstrip": false,
+                 "rstrip": false, "normalized": false, "special": true},
+                {"id": 262, "content": "[X]", "single_word": false, "lstrip": false,
+                 "rstrip": false, "normalized": false, "special": false},
+            ],
+            "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+                              "trim_offsets": true, "use_regex": true},
+            "post_processor": null,
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false,
+                        "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "vocab": vocabulary,
+                      "merges": ["t h", "th e", "i n", "\u{120} t", "\u{120}t he"]
+                          .iter().take(4).collect::<Vec<_>>()},
+        })
+    }
+
+    pub(crate) fn tiny() -> Tokenizer {
+        Tokenizer::from_json("tiny.json".into(), &tiny_json().to_string()).unwrap()
+    }
+
+    #[test]
+    fn text_comes_back_and_special_text_is_plain() {
+        let tokenizer = tiny();
+        assert_eq!(tokenizer.vocab_size(), 263);
+        assert_eq!(tokenizer.token_id("<|endoftext|>"), Some(261));
+        assert_eq!(tokenizer.end_of_text().unwrap(), 261);
+        for text in ["in the thin\n tea", "é 漢字 😀", "a <|endoftext|> b", ""] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+            assert!(!ids.contains(&261), "{text}: {ids:?}");
+        }
+        let mut parsed = Vec::new();
+        tokenizer.encode_onto("a<|endoftext|>", SpecialText::Parse, &mut parsed).unwrap();
+        assert_eq!(PipelineToken::cast_slice(&parsed), [u32::from(b'a'), 261]);
+    }
+
+    #[test]
+    fn only_special_tokens_count_as_special_text() {
+        let tokenizer = tiny();
+        assert!(tokenizer.spells_special("x <|endoftext|>"));
+        assert!(tokenizer.spells_special("[X][X] é <|endoftext|>"));
+        assert!(!tokenizer.spells_special("[X] <|end of text|> <|endoftext|"));
+    }
+
+    #[test]
+    fn bad_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Tokenizer::load(folder.path()).err().unwrap();
+        assert!(error.is_configuration() && error.to_string().starts_with("no tokenizer at "));
+        let path = folder.path().join("tokenizer.json");
+        for text in ["", "{", "{}", "[]", "{\"model\":{\"type\":\"BPE\"}}", "\u{0}"] {
+            fs::write(&path, text).unwrap();
+            let error = Tokenizer::load(folder.path()).err().unwrap();
+            assert!(matches!(error, Error::BadTokenizer { .. }), "{text}: {error}");
+        }
+        fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(matches!(Tokenizer::load(&path).err().unwrap(), Error::BadTokenizer { .. }));
+        let mut large = tiny_json();
+        large["model"]["vocab"]["a"] = json!(1_u64 << 40);
+        fs::write(&path, large.to_string()).unwrap();
+        assert!(matches!(Tokenizer::load(&path).err().unwrap(), Error::VocabularyTooLarge { .. }));
+    }
+}

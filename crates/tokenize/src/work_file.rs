@@ -1,0 +1,44 @@
+//! Files of the unfinished work: whole under their names, or not there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::spill::damaged;
+
+/// Writes a file beside its name, brings it to the disk and renames it.
+pub(crate) fn write_aside(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Error> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    let aside = Path::new(&aside);
+    let mut file = File::create(aside).map_err(Error::io("create", aside))?;
+    write(&mut file).map_err(Error::io("write", aside))?;
+    file.sync_all().map_err(Error::io("write", aside))?;
+    fs::rename(aside, path).map_err(Error::io("rename", path))
+}
+
+/// Writes a value as JSON, whole or not at all.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let json = serde_json::to_vec_pretty(value)
+        .map_err(|source| Error::io("write", path)(source.into()))?;
+    write_aside(path, |file| file.write_all(&json))
+}
+
+/// Reads a value that [`write_json`] wrote, or `None` where there is no such file.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::io("read", path)(source)),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| damaged(path, "a file as this version writes it", &error.to_string()))
+}

@@ -1,0 +1,3 @@
+//! The candle trainer: model, optimiser, evaluation and checkpoints.
+
+mod ops;

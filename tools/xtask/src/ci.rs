@@ -1,0 +1,44 @@
+//! The steps of continuous integration, in the order in which they fail fastest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{metadata, tidy};
+
+/// A step: its name, cargo's arguments, and environment variables to set.
+type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const STEPS: &[Step] = &[
+    ("lints", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[]),
+    ("tests", &["test"], &[]),
+    ("tests of the tools", &["test", "--package", "xtask", "--package", "mixdown-benches"], &[]),
+    ("docs", &["doc", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")]),
+    ("release build", &["build", "--release"], &[]),
+    ("demo", &["run", "--release", "--", "demo", "--out", "target/ci-demo"], &[]),
+];
+
+/// Runs every step and stops at the first that fails.
+pub fn run() -> Result<(), String> {
+    let folder = metadata::root().join("target/ci-demo");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    step(&("formatting", &["fmt", "--all", "--check"], &[]))?;
+    tidy::run()?;
+    STEPS.iter().try_for_each(step)?;
+    println!("ci: every step passed");
+    Ok(())
+}
+
+fn step((name, arguments, variables): &Step) -> Result<(), String> {
+    println!("ci: {name}: cargo {}", arguments.join(" "));
+    let start = Instant::now();
+    let status = Command::new(env!("CARGO"))
+        .args(*arguments)
+        .envs(variables.iter().copied())
+        .current_dir(metadata::root())
+        .status()
+        .map_err(|error| format!("{name}: {error}"))?;
+    println!("ci: {name}: {status} after {:.0} s", start.elapsed().as_secs_f64());
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}")) }
+}

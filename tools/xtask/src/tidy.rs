@@ -1,0 +1,157 @@
+//! File and line lengths, allowed arrows between crates, fences around heavy dependencies, and the
+//! demo's package list. Every finding is reported before the task fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::demo_packages;
+use crate::metadata::{self, Dependencies};
+
+const PRODUCTION_LINES_AT_MOST: usize = 400;
+const COLUMNS_AT_MOST: usize = 120;
+
+/// Which of our crates each crate may use (docs/architecture.md draws the same arrows).
+const ARROWS: &[(&str, &[&str])] = &[
+    ("mixdown-shards", &[]),
+    ("mixdown-documents", &[]),
+    ("mixdown-runs", &[]),
+    ("mixdown-scaling", &[]),
+    ("mixdown-tokenize", &["mixdown-documents", "mixdown-shards"]),
+    ("mixdown-mixer", &["mixdown-shards"]),
+    ("mixdown-train", &["mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
+    ("mixdown-report", &["mixdown-runs", "mixdown-scaling"]),
+    (
+        "mixdown",
+        &[
+            "mixdown-documents",
+            "mixdown-mixer",
+            "mixdown-report",
+            "mixdown-runs",
+            "mixdown-scaling",
+            "mixdown-shards",
+            "mixdown-tokenize",
+            "mixdown-train",
+        ],
+    ),
+    ("mixdown-benches", &["mixdown-mixer", "mixdown-shards"]),
+    ("xtask", &[]),
+];
+
+/// Dependencies (by name or prefix) that only the named crates may use directly.
+const FENCES: &[(&str, &[&str])] = &[
+    ("arrow", &["mixdown-documents", "mixdown-runs", "mixdown"]),
+    ("parquet", &["mixdown-documents", "mixdown-runs", "mixdown"]),
+    ("candle", &["mixdown-train"]),
+    ("clap", &["mixdown"]),
+    ("indicatif", &["mixdown"]),
+    ("memmap2", &["mixdown-shards"]),
+    ("tokenizers", &["mixdown-tokenize"]),
+    ("zstd", &["mixdown-documents"]),
+    ("flate2", &["mixdown-documents"]),
+    ("plotly", &["mixdown-report"]),
+];
+
+/// Runs every check.
+pub fn run() -> Result<(), String> {
+    let mut findings = Vec::new();
+    let root = metadata::root();
+    for folder in ["crates", "tools", "benches"] {
+        check_folder(&root.join(folder), &root, &mut findings)?;
+    }
+    check_arrows(&metadata::dependencies()?, &mut findings);
+    demo_packages::check(&mut findings)?;
+    if findings.is_empty() {
+        println!("tidy: nothing found");
+        return Ok(());
+    }
+    Err(format!("tidy found {}:\n  {}", findings.len(), findings.join("\n  ")))
+}
+
+fn check_folder(folder: &Path, root: &Path, findings: &mut Vec<String>) -> Result<(), String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() && !path.ends_with("target") {
+            check_folder(&path, root, findings)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            check_source(&path, root, findings)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_source(path: &Path, root: &Path, findings: &mut Vec<String>) -> Result<(), String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let name = path.strip_prefix(root).unwrap_or(path).display();
+    let production = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+    if production > PRODUCTION_LINES_AT_MOST && !path.components().any(|part| part.as_os_str() == "tests") {
+        findings.push(format!(
+            "{name}: {production} production lines, at most {PRODUCTION_LINES_AT_MOST}: split by concept"
+        ));
+    }
+    for (index, line) in text.lines().enumerate() {
+        let columns = line.chars().count();
+        if columns > COLUMNS_AT_MOST {
+            findings.push(format!("{name}:{}: {columns} columns, at most {COLUMNS_AT_MOST}", index + 1));
+        }
+    }
+    Ok(())
+}
+
+fn check_arrows(dependencies: &Dependencies, findings: &mut Vec<String>) {
+    for (package, list) in dependencies {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| name == package) else {
+            findings.push(format!("{package}: not in tidy's table of arrows"));
+            continue;
+        };
+        for (dependency, kind) in list {
+            let ours = dependency.starts_with("mixdown");
+            if ours && !allowed.contains(&dependency.as_str()) {
+                findings.push(format!("{package} -> {dependency}: arrow not allowed"));
+            }
+            if *kind == "normal" {
+                check_fence(package, dependency, findings);
+            }
+        }
+    }
+}
+
+fn check_fence(package: &str, dependency: &str, findings: &mut Vec<String>) {
+    for (fenced, allowed) in FENCES {
+        let inside = dependency == *fenced || dependency.starts_with(&format!("{fenced}-"));
+        if inside && !allowed.contains(&package) {
+            findings.push(format!("{package} uses {dependency}: only {} may", allowed.join(", ")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings_of(package: &str, dependency: &str, kind: &'static str) -> Vec<String> {
+        let list = Dependencies::from([(package.to_owned(), vec![(dependency.to_owned(), kind)])]);
+        let mut findings = Vec::new();
+        check_arrows(&list, &mut findings);
+        findings
+    }
+
+    #[test]
+    fn a_forbidden_arrow_is_found() {
+        assert_eq!(findings_of("mixdown-shards", "mixdown-mixer", "normal").len(), 1);
+        assert_eq!(findings_of("mixdown-mixer", "mixdown-shards", "normal").len(), 0);
+    }
+
+    #[test]
+    fn a_fence_holds_for_normal_dependencies_only() {
+        assert_eq!(findings_of("mixdown-mixer", "candle-core", "normal").len(), 1);
+        assert_eq!(findings_of("mixdown-train", "candle-core", "normal").len(), 0);
+        assert_eq!(findings_of("mixdown", "zstd", "dev").len(), 0);
+    }
+
+    #[test]
+    fn an_unknown_package_is_found() {
+        assert_eq!(findings_of("mixdown-common", "serde", "normal").len(), 1);
+    }
+}
