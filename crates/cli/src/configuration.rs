@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mixdown_train::RunConfig;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -12,8 +13,27 @@ use crate::error::Error;
 /// # Errors
 /// A missing file, TOML that does not parse, unknown keys, wrong types.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    parse_toml(path, &fs::read_to_string(path).map_err(|error| Error::io(path, error))?)
+}
+
+/// Reads a run's description: one that a user wrote, or the run.toml that a run left (whose name, title
+/// and fingerprints are the new run's own).
+///
+/// # Errors
+/// As [`read_toml`].
+pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    toml::from_str(&text).map_err(|error| {
+    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
+    if table.remove("fingerprints").is_none() {
+        return parse_toml(path, &text);
+    }
+    table.remove("run_id");
+    table.remove("title");
+    parse_toml(path, &table.to_string())
+}
+
+fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    toml::from_str(text).map_err(|error| {
         let reason = error.to_string();
         let hint = nearest_key(error.message()).map_or_else(
             || "see the configuration section of the README".to_owned(),

@@ -1,6 +1,7 @@
 //! The binary's one error: what went wrong, why, and what to do, with its exit code.
 
 use std::error::Error as StdError;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -104,30 +105,25 @@ impl Error {
     }
 
     fn kind(&self) -> Kind {
-        macro_rules! kind_of {
-            ($error:expr, $($method:ident => $kind:ident),*) => {
-                $(if $error.$method() { return Kind::$kind; })*
-            };
+        let (configuration, interrupted, numerical, io) = match self {
+            Self::Usage { .. } => (true, false, false, false),
+            Self::Data { .. } => (false, false, false, false),
+            Self::Io { source, .. } => (source.kind() == ErrorKind::NotFound, false, false, true),
+            Self::Shards(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
+            Self::Documents(e) => (e.is_configuration(), false, false, e.is_io()),
+            Self::Tokenize(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
+            Self::Mixer(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
+            Self::Train(e) => (e.is_configuration(), e.is_interrupted(), e.is_numerical(), e.is_io()),
+            Self::Runs(e) => (e.is_configuration(), false, false, e.is_io()),
+            Self::Report(e) => (e.is_configuration(), false, false, e.is_io()),
+        };
+        match () {
+            () if configuration => Kind::Configuration,
+            () if interrupted => Kind::Interrupted,
+            () if numerical => Kind::Numerical,
+            () if io => Kind::Other,
+            () => Kind::Data,
         }
-        match self {
-            Self::Usage { .. } => return Kind::Configuration,
-            Self::Data { .. } => return Kind::Data,
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                return Kind::Configuration;
-            }
-            Self::Io { .. } => return Kind::Other,
-            Self::Shards(e) => kind_of!(e, is_configuration => Configuration, is_interrupted => Interrupted, is_io => Other),
-            Self::Documents(e) => kind_of!(e, is_configuration => Configuration, is_io => Other),
-            Self::Tokenize(e) => kind_of!(e, is_configuration => Configuration, is_interrupted => Interrupted, is_io => Other),
-            Self::Mixer(e) => kind_of!(e, is_configuration => Configuration),
-            Self::Train(e) => {
-                kind_of!(e, is_configuration => Configuration, is_numerical => Numerical,
-                    is_interrupted => Interrupted, is_io => Other);
-            }
-            Self::Runs(e) => kind_of!(e, is_configuration => Configuration, is_io => Other),
-            Self::Report(_) => return Kind::Other,
-        }
-        Kind::Data
     }
 }
 

@@ -10,6 +10,13 @@ pub struct Injection {
     total: u64,
 }
 
+impl Default for Injection {
+    /// No pretraining data.
+    fn default() -> Self {
+        Self { pretraining: 0, total: 1 }
+    }
+}
+
 impl Injection {
     /// The integer weights (target, pretraining); the second is zero for p = 0.
     pub fn weights(self) -> (u64, u64) {

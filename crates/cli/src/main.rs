@@ -9,6 +9,7 @@ mod injection;
 mod interrupt;
 mod output;
 mod progress;
+mod recipe;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mixdown_tokenize::Stage;
 
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -86,6 +87,17 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
     let template = format!("{{prefix:28}} [{{bar:28}}] {counts}, {{eta}} left  {{wide_msg}}");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
+}
+
+/// A stage of tokenizing, for people.
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Reading => "reading",
+        Stage::Training => "training",
+        Stage::Tokenizing => "tokenizing",
+        Stage::Writing => "writing",
+        _ => "",
+    }
 }
 
 /// A line on standard error.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mixdown_mixer::{MixtureConfig, SourceConfig, Weight, WindowOffset};
-use mixdown_train::{EvalConfig, EvalCorpus, FreshModel, ModelChoice, RunConfig, Schedule, TrainConfig};
+use mixdown_train::{EvalConfig, EvalCorpus, ModelChoice, RunConfig, TrainConfig};
 
 use crate::error::Error;
 use crate::injection::Injection;
@@ -16,12 +16,8 @@ pub const PRETRAINING: &str = "pretraining";
 /// The choices.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// A Hugging Face folder to start from; without one, a fresh model.
-    pub init: Option<PathBuf>,
-    /// The fresh model's size.
-    pub size: ModelSize,
-    /// Entries of the tokenizer, for a fresh model.
-    pub vocab_size: u64,
+    /// What is trained.
+    pub model: ModelChoice,
     /// The target corpus; without one, the run pretrains.
     pub target: Option<PathBuf>,
     /// The pretraining corpus.
@@ -38,23 +34,14 @@ pub struct Recipe {
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Steps in which the learning rate rises.
+    pub warmup_steps: u64,
     /// Steps between two evaluations.
     pub eval_every: u64,
     /// Held-out sequences a corpus.
     pub eval_sequences: u64,
-    /// Seed of weights and order.
+    /// Seed of the order.
     pub seed: u64,
-}
-
-/// The shape of a fresh model.
-#[derive(Debug, Clone, Copy)]
-pub struct ModelSize {
-    /// Width.
-    pub hidden_size: u64,
-    /// Decoder blocks.
-    pub layers: u64,
-    /// Attention heads.
-    pub heads: u64,
 }
 
 impl Recipe {
@@ -62,37 +49,95 @@ impl Recipe {
     ///
     /// # Errors
     /// Weights beyond what a mixture takes.
-    pub fn run_config(&self) -> Result<RunConfig, Error> {
-        Ok(RunConfig { model: self.model(), mixture: self.mixture()?, train: self.train(), eval: self.eval() })
-    }
-
-    fn model(&self) -> ModelChoice {
-        todo()
-    }
-
-    fn mixture(&self) -> Result<MixtureConfig, Error> {
-        Ok(MixtureConfig {
-            sequence_length: self.sequence_length,
-            batch_size: self.batch_size,
-            seed: self.seed,
-            window_offset: WindowOffset::default(),
-            source: self.sources()?,
+    pub fn run_config(self) -> Result<RunConfig, Error> {
+        Ok(RunConfig {
+            mixture: MixtureConfig {
+                sequence_length: self.sequence_length,
+                batch_size: self.batch_size,
+                seed: self.seed,
+                window_offset: WindowOffset::default(),
+                source: self.sources()?,
+            },
+            train: TrainConfig {
+                learning_rate: self.learning_rate,
+                warmup_steps: self.warmup_steps,
+                ..TrainConfig::new(self.steps)
+            },
+            eval: self.eval(),
+            model: self.model,
         })
     }
 
     fn sources(&self) -> Result<Vec<SourceConfig>, Error> {
         let source = |name: &str, corpus: &PathBuf, weight, max_tokens| -> Result<SourceConfig, Error> {
-            let weight = Weight::from_integer(weight)?;
-            Ok(SourceConfig { name: name.to_owned(), corpus: corpus.clone(), weight, max_tokens, max_epochs: None })
+            let (name, corpus, weight) = (name.to_owned(), corpus.clone(), Weight::from_integer(weight)?);
+            Ok(SourceConfig { name, corpus, weight, max_tokens, max_epochs: None })
         };
-        let (target_weight, pretraining_weight) = self.inject.weights();
         let Some(target) = &self.target else {
             return Ok(vec![source(PRETRAINING, &self.pretraining, 1, None)?]);
         };
+        let (target_weight, pretraining_weight) = self.inject.weights();
         let mut sources = vec![source(TARGET, target, target_weight, self.target_tokens)?];
         if pretraining_weight > 0 {
             sources.push(source(PRETRAINING, &self.pretraining, pretraining_weight, None)?);
         }
         Ok(sources)
+    }
+
+    fn eval(&self) -> EvalConfig {
+        let target = self.target.iter().map(|corpus| (TARGET, corpus));
+        let corpora = target.chain([(PRETRAINING, &self.pretraining)]);
+        EvalConfig {
+            every_steps: self.eval_every,
+            sequences: self.eval_sequences,
+            select: if self.target.is_some() { TARGET } else { PRETRAINING }.to_owned(),
+            pretraining: self.target.is_some().then(|| PRETRAINING.to_owned()),
+            corpus: corpora
+                .map(|(name, corpus)| EvalCorpus {
+                    name: name.to_owned(),
+                    corpus: corpus.clone(),
+                    split: mixdown_shards::Split::Holdout,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(target: Option<&str>, inject: &str) -> Recipe {
+        Recipe {
+            model: ModelChoice::Init("base".into()),
+            target: target.map(PathBuf::from),
+            pretraining: "general".into(),
+            inject: inject.parse().unwrap(),
+            target_tokens: Some(1000),
+            sequence_length: 8,
+            batch_size: 2,
+            steps: 3,
+            learning_rate: 1e-3,
+            warmup_steps: 1,
+            eval_every: 1,
+            eval_sequences: 1,
+            seed: 0,
+        }
+    }
+
+    fn names(recipe: Recipe) -> (Vec<String>, Vec<String>, String) {
+        let config = recipe.run_config().unwrap();
+        let sources = config.mixture.source.into_iter().map(|source| source.name).collect();
+        let evals = config.eval.corpus.into_iter().map(|corpus| corpus.name).collect();
+        (sources, evals, config.eval.select)
+    }
+
+    #[test]
+    fn both_losses_are_measured_whatever_is_mixed() {
+        let both = vec![TARGET.to_owned(), PRETRAINING.to_owned()];
+        assert_eq!(names(recipe(Some("t"), "1%")), (both.clone(), both.clone(), TARGET.to_owned()));
+        assert_eq!(names(recipe(Some("t"), "0")), (both[..1].to_vec(), both.clone(), TARGET.to_owned()));
+        let only = both[1..].to_vec();
+        assert_eq!(names(recipe(None, "0")), (only.clone(), only, PRETRAINING.to_owned()));
     }
 }

@@ -232,7 +232,12 @@ impl<'l> ChunkReader<'l> {
     }
 
     fn take(&mut self, len: usize) -> Vec<u8> {
-        let rest = self.buffer.split_off(len.min(self.buffer.len()));
+        let len = len.min(self.buffer.len());
+        // Room for the next chunk at once; growing to it would copy every byte twice.
+        let room = usize::try_from(CHUNK_BYTES + CHUNK_BYTES / 4).unwrap_or(0);
+        let mut rest = Vec::with_capacity(if self.at_end { 0 } else { room });
+        rest.extend_from_slice(self.buffer.get(len..).unwrap_or_default());
+        self.buffer.truncate(len);
         let taken = std::mem::replace(&mut self.buffer, rest);
         self.offset += as_u64(taken.len());
         taken

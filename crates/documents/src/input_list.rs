@@ -157,8 +157,8 @@ impl InputList {
         }
         let mut seen = BTreeMap::new();
         for file in &self.files {
-            let real = fs::canonicalize(&file.path)
-                .map_err(|source| missing_or_io(&file.path, source))?;
+            let real =
+                fs::canonicalize(&file.path).map_err(|source| missing_or_io(&file.path, source))?;
             if let Some(first) = seen.insert(real, &file.path) {
                 return Err(Error::GivenTwice { path: file.path.clone(), first: first.clone() });
             }
@@ -187,11 +187,8 @@ impl Probe {
         if compression != Compression::None {
             head.clear();
             let file = File::open(path).map_err(io_error)?;
-            Decompressed::new(path, file, compression, 0)?.read_onto(
-                path,
-                &mut head,
-                HEAD_BYTES,
-            )?;
+            Decompressed::new(path, file, compression, 0)?
+                .read_onto(path, &mut head, HEAD_BYTES)?;
         }
         Ok(Self { bytes, compression, head })
     }

@@ -17,6 +17,8 @@
 //! # }
 //! ```
 
+#![deny(clippy::indexing_slicing)]
+
 mod chunk;
 mod decompress;
 mod document;

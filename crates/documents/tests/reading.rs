@@ -1,8 +1,10 @@
 //! From files on disk to documents: formats, compressions, order, cutting and every bad input.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use mixdown_documents::{
     ChunkReader, Compression, Document, DocumentReader, Error, InputFormat, InputList, Place,
@@ -71,7 +73,7 @@ fn every_compression_gives_the_same_documents() {
     let mut places: Option<Vec<Place>> = None;
     for (name, bytes, compression) in cases {
         let path = write(folder.path(), name, &bytes);
-        let list = InputList::discover(std::slice::from_ref(&path)).unwrap();
+        let list = InputList::discover(from_ref(&path)).unwrap();
         assert_eq!(list.files()[0].compression, compression, "{name}");
         assert_eq!(list.files()[0].format, InputFormat::JsonLines, "{name}");
         assert_eq!(list.files()[0].name, name);
@@ -133,8 +135,7 @@ fn parts_of_any_length_hold_every_record_once() {
     for path in [plain, packed] {
         let list = InputList::discover(&[path]).unwrap();
         let options = ReadOptions::default();
-        let all: Vec<Document> =
-            DocumentReader::new(&list, &options).map(Result::unwrap).collect();
+        let all: Vec<Document> = DocumentReader::new(&list, &options).map(Result::unwrap).collect();
         for part_bytes in [1, 7, 40, 64, 100, 333, 4096, 1 << 20] {
             let mut found = Vec::new();
             let parts = u64::try_from(whole.len()).unwrap().div_ceil(part_bytes);
@@ -187,9 +188,9 @@ fn paths_that_hold_nothing_are_refused() {
     let text = write(folder.path(), "a.txt", b"a");
 
     assert_eq!(message(&[]), "no input was given: name at least one file or folder");
-    assert_eq!(message(&[missing.clone()]), format!("input {} does not exist", missing.display()));
-    assert_eq!(message(&[empty.clone()]), format!("input {} is empty", empty.display()));
-    assert!(message(&[bare.clone()]).contains("holds no text: 0 files were passed over"));
+    assert_eq!(message(from_ref(&missing)), format!("input {} does not exist", missing.display()));
+    assert_eq!(message(from_ref(&empty)), format!("input {} is empty", empty.display()));
+    assert!(message(from_ref(&bare)).contains("holds no text: 0 files were passed over"));
     assert!(message(&[parquet]).contains("is a Parquet file, expected JSON lines or UTF-8 text"));
     assert!(message(&[text.clone(), text]).contains("is given twice"));
     assert!(read(&[missing]).unwrap_err().is_configuration());
@@ -211,7 +212,7 @@ fn bad_lines_are_named_counted_and_tolerated_as_told() {
     for path in [plain, packed] {
         for (skip_bad, line, words) in expected {
             let options = ReadOptions { skip_bad, ..ReadOptions::default() };
-            let error = read_with(std::slice::from_ref(&path), &options).unwrap_err();
+            let error = read_with(from_ref(&path), &options).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(words), "{text}");
             assert!(text.starts_with(&path.display().to_string()), "{text}");
@@ -245,7 +246,8 @@ fn damaged_compression_is_told_from_truncation() {
         .map(|index| b'a' + u8::try_from(index.wrapping_mul(2_654_435_761) >> 27).unwrap() % 26)
         .collect();
     let body = format!("{{\"text\":\"{}\"}}\n", String::from_utf8(noise).unwrap());
-    for (name, packed) in [("a.jsonl.zst", zstd(body.as_bytes())), ("a.jsonl.gz", gzip(body.as_bytes()))]
+    for (name, packed) in
+        [("a.jsonl.zst", zstd(body.as_bytes())), ("a.jsonl.gz", gzip(body.as_bytes()))]
     {
         for keep in [packed.len() / 2, packed.len() - 1] {
             let path = write(folder.path(), name, &packed[..keep]);
@@ -268,7 +270,7 @@ fn damaged_compression_is_told_from_truncation() {
 fn a_file_that_changes_under_us_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", b"{\"text\":\"a\"}\n");
-    let list = InputList::discover(std::slice::from_ref(&path)).unwrap();
+    let list = InputList::discover(from_ref(&path)).unwrap();
     fs::write(&path, b"{\"text\":\"abc\"}\n").unwrap();
     let options = ReadOptions::default();
     let error = DocumentReader::new(&list, &options).next().unwrap().unwrap_err();

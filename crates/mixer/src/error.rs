@@ -91,9 +91,9 @@ pub enum Error {
         name: String,
         /// The corpus folder.
         path: PathBuf,
-        /// What the corpus said.
+        /// What the corpus said; boxed, as it is large.
         #[source]
-        source: mixdown_shards::Error,
+        source: Box<mixdown_shards::Error>,
     },
     /// Two corpora whose token ids mean different things.
     #[error(
@@ -109,10 +109,10 @@ pub enum Error {
         second: String,
         /// Its corpus folder.
         path: PathBuf,
-        /// The first source's tokenizer.
-        expected: Fingerprint,
+        /// The first source's tokenizer; boxed, as every result would grow by it.
+        expected: Box<Fingerprint>,
         /// The other's tokenizer.
-        got: Fingerprint,
+        got: Box<Fingerprint>,
     },
     /// Held-out documents of one corpus stand in the training part of another.
     #[error(

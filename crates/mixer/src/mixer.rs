@@ -7,7 +7,7 @@ use mixdown_shards::Split;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::mixture::Mixture;
+use crate::mixture::{Mixture, corpus_error};
 use crate::planner::{Planner, Slot};
 use crate::rank::Rank;
 use crate::schedule::Schedule;
@@ -180,11 +180,7 @@ impl Mixer {
         let Runs { start_token, len_tokens, .. } = order.windows().runs(slot.start_token);
         let len = usize::try_from(len_tokens).unwrap_or(usize::MAX).min(row.len());
         let (head, tail) = row.split_at_mut(len);
-        let named = |source_error| Error::Corpus {
-            name: source.name.clone(),
-            path: source.corpus.folder().to_owned(),
-            source: source_error,
-        };
+        let named = |error| corpus_error(&source.name, source.corpus.folder(), error);
         source.corpus.read_tokens(Split::Train, start_token, head).map_err(named)?;
         if tail.is_empty() {
             return Ok(());

@@ -220,8 +220,8 @@ fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
                 first_path: first.corpus.folder().to_owned(),
                 second: source.name.clone(),
                 path: source.corpus.folder().to_owned(),
-                expected,
-                got,
+                expected: Box::new(expected),
+                got: Box::new(got),
             });
         }
     }
@@ -250,11 +250,8 @@ fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
 
 fn open_source(config: &SourceConfig, base: &Path) -> Result<Source, Error> {
     let path = base.join(&config.corpus);
-    let corpus = Corpus::open(&path, Access::Map).map_err(|source| Error::Corpus {
-        name: config.name.clone(),
-        path,
-        source,
-    })?;
+    let corpus = Corpus::open(&path, Access::Map)
+        .map_err(|source| corpus_error(&config.name, &path, source))?;
     Ok(Source {
         name: config.name.clone(),
         corpus: Arc::new(corpus),
@@ -265,10 +262,8 @@ fn open_source(config: &SourceConfig, base: &Path) -> Result<Source, Error> {
 }
 
 fn check_pair(holdout: &Source, train: &Source) -> Result<(), Error> {
-    let got = mixdown_shards::overlap(&holdout.corpus, &train.corpus).map_err(|source| {
-        let path = holdout.corpus.folder().to_owned();
-        Error::Corpus { name: holdout.name.clone(), path, source }
-    })?;
+    let got = mixdown_shards::overlap(&holdout.corpus, &train.corpus)
+        .map_err(|source| corpus_error(&holdout.name, holdout.corpus.folder(), source))?;
     if got == 0 {
         return Ok(());
     }
@@ -279,4 +274,8 @@ fn check_pair(holdout: &Source, train: &Source) -> Result<(), Error> {
         train_path: train.corpus.folder().to_owned(),
         got,
     })
+}
+
+pub(crate) fn corpus_error(name: &str, path: &Path, source: mixdown_shards::Error) -> Error {
+    Error::Corpus { name: name.to_owned(), path: path.to_owned(), source: Box::new(source) }
 }

@@ -9,7 +9,7 @@ use crate::schedule::Placement;
 /// Many sources in the proportion of their integer parts, without a table.
 ///
 /// Every inner node is a [`Fork`] between its two children; a slot goes down from the root, a
-/// sequence climbs up from its leaf. Both cost one division a level, and the depth is at most 90,
+/// sequence climbs up from its leaf. Both cost one division a level, and the depth is at most 91,
 /// as parts on a path grow at least like Fibonacci numbers; for the same reason no source is
 /// ever 1.68 sequences off its share (docs/design/mixing.md has the proof).
 #[derive(Debug, Clone)]

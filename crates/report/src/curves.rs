@@ -20,10 +20,15 @@ pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
         runs.iter().find_map(|run| run.pretraining).map(|record| record.corpus.as_str());
     let mut figures = Vec::new();
     if let Some(corpus) = target {
-        figures.push(corpus_figure(runs, corpus, &format!("Target loss ({corpus})"), Before::Hide));
+        figures.push(corpus_figure(
+            runs,
+            corpus,
+            &named("Target loss", corpus, "target"),
+            Before::Hide,
+        ));
     }
     if let Some(corpus) = pretraining.filter(|corpus| Some(*corpus) != target) {
-        let title = format!("Pretraining loss ({corpus})");
+        let title = named("Pretraining loss", corpus, "pretraining");
         figures.push(corpus_figure(runs, corpus, &title, Before::Show));
     }
     for corpus in corpora(runs.iter().map(|run| &run.series)) {
@@ -32,6 +37,11 @@ pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// The corpus' name behind the title, unless it says the same.
+fn named(title: &str, corpus: &str, custom: &str) -> String {
+    if corpus == custom { title.to_owned() } else { format!("{title} ({corpus})") }
 }
 
 /// Every corpus that was evaluated, in the order of first sight.
@@ -76,7 +86,9 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
     {
         let line = Line::new().color("var(--ink-soft)").width(1.5).dash(DashType::Dash);
         let name = "before finetuning";
-        plot.add_trace(bare_line(vec![(0.0, loss), (last_step, loss)], Some(name), line));
+        let trace = bare_line(vec![(0.0, loss), (last_step, loss)], Some(name), line);
+        // Its long name in the legend would make one column of it on narrow screens.
+        plot.add_trace(trace.show_legend(false));
         caption.push_str(" The dashed line is the loss before finetuning.");
     }
     let mut y_axis = axis("loss (nats per token)").hover_format(".4f");
@@ -89,8 +101,11 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
     }
     let x_axis = axis("finetuning steps").hover_format(",d");
     plot.set_layout(layout(x_axis, y_axis));
-    let series: Vec<&Series<'_>> = runs.iter().map(|run| &run.series).collect();
-    let table = by_step(&series, corpus);
+    let curves: Vec<_> = runs
+        .iter()
+        .map(|run| (run.series.label.as_str(), run.series.evaluations(corpus)))
+        .collect();
+    let table = by_step(&curves);
     Figure { title: title.to_owned(), caption, plot, table, width: Width::Half }
 }
 
@@ -123,18 +138,18 @@ fn frame_without_start(runs: &[Finetuned<'_>], corpus: &str) -> Option<((f64, f6
     }
     let room = high - low;
     let crowded = room > 0.0 && start.is_finite() && start - high > 1.5 * room;
-    crowded.then(|| ((low - 0.08 * room, high + 0.15 * room), start))
+    crowded.then_some(((low - 0.08 * room, high + 0.15 * room), start))
 }
 
-/// Steps down, runs across.
-pub(crate) fn by_step(runs: &[&Series<'_>], corpus: &str) -> Table {
-    let columns: Vec<BTreeMap<u64, f64>> = runs
+/// Steps down, one named column of (step, record) across for each curve.
+pub(crate) fn by_step(curves: &[(&str, Vec<(u64, &EvalRecord)>)]) -> Table {
+    let columns: Vec<BTreeMap<u64, f64>> = curves
         .iter()
-        .map(|run| run.evaluations(corpus).iter().map(|(step, eval)| (*step, eval.loss)).collect())
+        .map(|(_, points)| points.iter().map(|(step, eval)| (*step, eval.loss)).collect())
         .collect();
     let steps: BTreeSet<u64> = columns.iter().flat_map(|column| column.keys().copied()).collect();
-    let head = std::iter::once("step".to_owned()).chain(runs.iter().map(|run| run.label.clone()));
-    let mut table = Table::new(head);
+    let names = curves.iter().map(|(name, _)| (*name).to_owned());
+    let mut table = Table::new(std::iter::once("step".to_owned()).chain(names));
     for step in steps {
         let cell = |column: &BTreeMap<u64, f64>| {
             column.get(&step).map_or_else(|| "—".to_owned(), |loss| fixed(*loss, 4))

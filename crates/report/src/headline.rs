@@ -18,7 +18,8 @@ pub(crate) struct Headline {
 
 /// The sentences for finetuning runs; the main one is for the injected share nearest 1 %.
 pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
-    let injected: Vec<&Finetuned<'_>> = runs.iter().filter(|run| run.row.p_requested > 0.0).collect();
+    let injected: Vec<&Finetuned<'_>> =
+        runs.iter().filter(|run| run.row.p_requested > 0.0).collect();
     let distance = |run: &Finetuned<'_>| (run.row.p_requested / 0.01).ln().abs();
     let main = injected
         .iter()
@@ -29,7 +30,10 @@ pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
         injected.iter().map(|run| sentence(run, baseline(runs, run))).collect();
     match main {
         Some(place) => Headline { main: sentences.remove(place), others: sentences },
-        None => Headline { main: runs.iter().map(alone).collect::<Vec<_>>().join(" "), others: Vec::new() },
+        None => Headline {
+            main: runs.iter().map(alone).collect::<Vec<_>>().join(" "),
+            others: Vec::new(),
+        },
     }
 }
 
@@ -59,9 +63,8 @@ pub(crate) fn baseline<'r, 'a>(
     runs: &'r [Finetuned<'a>],
     of: &Finetuned<'a>,
 ) -> Option<&'r Finetuned<'a>> {
-    let key = |run: &Finetuned<'_>| {
-        (run.row.domain.clone(), run.row.model_size, run.row.target_tokens)
-    };
+    let key =
+        |run: &Finetuned<'_>| (run.row.domain.clone(), run.row.model_size, run.row.target_tokens);
     let fits = |run: &&Finetuned<'_>| run.row.p_requested <= 0.0 && key(run) == key(of);
     let same_seed = runs.iter().filter(fits).find(|run| run.row.seed == of.row.seed);
     same_seed.or_else(|| runs.iter().find(fits))
@@ -114,7 +117,9 @@ fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
 fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
     let change = run.row.pretraining_loss - baseline.row.pretraining_loss;
     match joint_error(run.pretraining, baseline.pretraining) {
-        Some(error) if change.abs() <= error => ", which is within the standard error of the losses",
+        Some(error) if change.abs() <= error => {
+            ", which is within the standard error of the losses"
+        }
         _ => "",
     }
 }
@@ -133,4 +138,84 @@ fn alone(run: &Finetuned<'_>) -> String {
         signed(row.forgetting(), 3),
         fixed(row.target_loss, 3),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{of_finetuning, of_losses};
+    use crate::page::RunPage;
+    use crate::series::arrange;
+    use crate::testing::{base, finetuned};
+
+    /// All sentences, the main one first.
+    fn sentences(pages: &[RunPage]) -> Vec<String> {
+        let headline = of_finetuning(&arrange(pages).0);
+        let all = std::iter::once(headline.main).chain(headline.others);
+        all.map(|text| text.replace('\u{a0}', " ")).collect()
+    }
+
+    #[test]
+    fn what_helped_is_said_with_its_price() {
+        let mut injected = finetuned(0.01, 0.42);
+        let row = injected.summary.row.as_mut().unwrap();
+        row.target_loss += 0.24;
+        injected.summary.best[0].loss += 0.24;
+        let pages = [finetuned(0.05, 0.2), injected, finetuned(0.0, 0.83)];
+        assert_eq!(
+            sentences(&pages),
+            [
+                "At p = 1 % forgetting fell from 0.83 to 0.42 nats (49 % removed); target loss \
+                 changed by +0.240.",
+                "At p = 5 % forgetting fell from 0.83 to 0.20 nats (76 % removed); target loss \
+                 changed by +0.000 nats, within its standard error.",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_helped_little_is_said_too() {
+        let pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.80)];
+        let text = sentences(&pages).remove(0);
+        assert!(
+            text.starts_with(
+                "p = 1 % helped little here: forgetting was 0.83 nats without and 0.80 nats with \
+                 it (4 % removed); target"
+            ),
+            "{text}"
+        );
+        let pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.825)];
+        let text = sentences(&pages).remove(0);
+        assert!(text.contains("(1 % removed), which is within the standard error"), "{text}");
+        let pages = [finetuned(0.0, 0.5), finetuned(0.01, 0.75)];
+        assert!(
+            sentences(&pages)[0].starts_with("At p = 1 % forgetting rose from 0.50 to 0.75 nats;")
+        );
+    }
+
+    #[test]
+    fn no_forgetting_and_no_baseline_claim_no_share() {
+        let pages = [finetuned(0.0, -0.02), finetuned(0.01, -0.03)];
+        assert!(sentences(&pages)[0].starts_with("Nothing was forgotten at p = 0 (−0.020 nats)"));
+        let alone = [finetuned(0.01, 0.4)];
+        assert_eq!(
+            sentences(&alone),
+            [
+                "At p = 1 % pretraining loss went from 3.700 to 4.100 nats (forgetting +0.400) while \
+              target loss reached 3.100."
+            ]
+        );
+        let mut other = finetuned(0.0, 0.8);
+        other.summary.row.as_mut().unwrap().target_tokens = 1;
+        assert_eq!(sentences(&[other, finetuned(0.01, 0.4)]), sentences(&alone));
+    }
+
+    #[test]
+    fn one_run_alone_is_told_by_its_losses() {
+        let pages = [base()];
+        let headline = of_losses(&arrange(&pages).1);
+        assert!(
+            headline.main.ends_with("to 3.700 nats per token by step 40 (1.850 bits per byte).")
+        );
+        assert!(headline.others.is_empty());
+    }
 }

@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn no_markup_survives() {
-        assert_eq!(escape("<a href='x' b=\"y\">&"), "&lt;a href=&#39;x&#39; b=&quot;y&quot;&gt;&amp;");
+        assert_eq!(
+            escape("<a href='x' b=\"y\">&"),
+            "&lt;a href=&#39;x&#39; b=&quot;y&quot;&gt;&amp;"
+        );
         let json = serde_json::to_string("</script><!-- & <b>").unwrap();
         let safe = escape_json(&json);
         assert!(!safe.contains(['<', '>', '&']));

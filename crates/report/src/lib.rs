@@ -18,6 +18,8 @@ mod page;
 mod plot;
 mod results;
 mod series;
+#[cfg(test)]
+mod testing;
 mod text;
 mod training;
 

@@ -6,7 +6,9 @@
 use plotly::Layout;
 use plotly::Plot;
 use plotly::Scatter;
-use plotly::common::{Anchor, DashType, Font, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation};
+use plotly::common::{
+    Anchor, DashType, Font, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation,
+};
 use plotly::layout::{Axis, HoverMode, Legend, Margin};
 
 /// Height of a figure in CSS pixels.
@@ -37,15 +39,7 @@ pub(crate) fn layout(x_axis: Axis, y_axis: Axis) -> Layout {
         .paper_background_color("rgba(0,0,0,0)")
         .plot_background_color("rgba(0,0,0,0)")
         .margin(Margin::new().left(64).right(18).top(44).bottom(56))
-        .legend(
-            Legend::new()
-                .orientation(Orientation::Horizontal)
-                .x(0.0)
-                .x_anchor(Anchor::Left)
-                .y(1.02)
-                .y_anchor(Anchor::Bottom)
-                .background_color("rgba(0,0,0,0)"),
-        )
+        .legend(legend())
         .hover_mode(HoverMode::XUnified)
         .hover_label(
             Label::new()
@@ -54,8 +48,19 @@ pub(crate) fn layout(x_axis: Axis, y_axis: Axis) -> Layout {
                 .font(font("var(--ink)"))
                 .name_length(60),
         )
-        .x_axis(x_axis)
-        .y_axis(y_axis)
+        .x_axis(x_axis.spike_color("var(--ink-soft)").spike_thickness(1).spike_dash(DashType::Dot))
+        .y_axis(y_axis.show_spikes(false))
+}
+
+/// Above the frame, from its left edge.
+pub(crate) fn legend() -> Legend {
+    Legend::new()
+        .orientation(Orientation::Horizontal)
+        .x(0.0)
+        .x_anchor(Anchor::Left)
+        .y(1.02)
+        .y_anchor(Anchor::Bottom)
+        .background_color("rgba(0,0,0,0)")
 }
 
 pub(crate) fn axis(title: &str) -> Axis {

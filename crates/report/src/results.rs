@@ -124,7 +124,9 @@ pub(crate) fn settings(pages: &[RunPage]) -> String {
 
 fn with_error(loss: f64, record: Option<&EvalRecord>) -> String {
     match record {
-        Some(record) => format!("{} ± {}", fixed(loss, 3), fixed(record.standard_error, 3)),
+        Some(record) => {
+            format!("{}\u{a0}±\u{a0}{}", fixed(loss, 3), fixed(record.standard_error, 3))
+        }
         None => fixed(loss, 3),
     }
 }

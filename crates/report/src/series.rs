@@ -57,11 +57,8 @@ pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>
     let injected = shares.iter().filter(|p| **p > 0.0).count();
     let baselines = shares.len() - injected;
     let finetuned = with_row.into_iter().enumerate().map(|(place, (page, row))| {
-        let label = if distinct {
-            format!("p\u{a0}=\u{a0}{}", percent(row.p_requested))
-        } else {
-            page.summary.title.clone()
-        };
+        let label =
+            if distinct { share_label(row.p_requested) } else { page.summary.title.clone() };
         let slot = place.checked_sub(baselines).map_or(0, |rank| colour_slot(rank, injected));
         let series = Series {
             page,
@@ -85,6 +82,11 @@ pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>
         dash: DashType::Solid,
     });
     (finetuned.collect(), others.collect())
+}
+
+fn share_label(p: f64) -> String {
+    let share = if p > 0.0 { percent(p) } else { "0".to_owned() };
+    format!("p\u{a0}=\u{a0}{share}")
 }
 
 /// Spreads few shares over the whole ramp; more than it holds go round, told apart by dashes.
@@ -121,4 +123,67 @@ fn yardstick<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRec
     let same = |record: &&EvalRecord| record.loss.to_bits() == loss.to_bits();
     let named = EvalRecord::find(best, name);
     named.filter(same).or_else(|| best.iter().find(same)).or(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{arrange, colour_slot};
+    use crate::testing::{base, finetuned};
+
+    #[test]
+    fn runs_are_ordered_by_p_and_the_baseline_has_its_own_colour() {
+        let pages = [finetuned(0.05, 0.2), base(), finetuned(0.0, 0.8), finetuned(0.01, 0.4)];
+        let (runs, others) = arrange(&pages);
+        let seen: Vec<(&str, &str)> = runs
+            .iter()
+            .map(|run| (run.series.label.as_str(), run.series.colour.as_str()))
+            .collect();
+        let expected = [
+            ("p\u{a0}=\u{a0}0", "var(--series-0)"),
+            ("p\u{a0}=\u{a0}1\u{a0}%", "var(--series-1)"),
+            ("p\u{a0}=\u{a0}5\u{a0}%", "var(--series-5)"),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(others.len(), 1);
+        for injected in 1..=12 {
+            let slots: Vec<usize> = (0..injected).map(|rank| colour_slot(rank, injected)).collect();
+            assert!(slots.iter().all(|slot| (1..=5).contains(slot)), "{slots:?}");
+            assert!(injected > 5 || slots.is_sorted_by(|low, high| low < high), "{slots:?}");
+        }
+    }
+
+    #[test]
+    fn runs_of_the_same_p_are_told_apart_by_title() {
+        let mut second = finetuned(0.0, 0.8);
+        second.summary.title = "Other seed".to_owned();
+        let pages = [finetuned(0.0, 0.8), second];
+        let (runs, _) = arrange(&pages);
+        assert_eq!(runs[1].series.label, "Other seed");
+    }
+
+    #[test]
+    fn the_yardsticks_are_found_by_their_losses() {
+        let mut page = finetuned(0.01, 0.4);
+        let rename = [("target", "rust"), ("pretraining", "prose")];
+        for eval in &mut page.summary.best {
+            let found = rename.iter().find(|(from, _)| *from == eval.corpus);
+            eval.corpus = found.unwrap().1.to_owned();
+        }
+        let pages = [page];
+        let (runs, _) = arrange(&pages);
+        assert_eq!(runs[0].target.unwrap().corpus, "rust");
+        assert_eq!(runs[0].pretraining.unwrap().corpus, "prose");
+    }
+
+    #[test]
+    fn the_state_before_the_first_step_is_shown_once() {
+        let mut page = finetuned(0.01, 0.4);
+        let pages = [page.clone()];
+        assert_eq!(arrange(&pages).0[0].series.evaluations("target").len(), 3);
+        page.metrics.remove(0);
+        let pages = [page];
+        let (runs, _) = arrange(&pages);
+        let points = runs[0].series.evaluations("target");
+        assert_eq!(points.iter().map(|point| point.0).collect::<Vec<_>>(), [0, 20, 40]);
+    }
 }

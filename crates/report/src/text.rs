@@ -23,17 +23,20 @@ pub(crate) fn signed(value: f64, digits: usize) -> String {
 
 /// A share in per cent with up to four significant digits, trailing zeros cut: 0.01 → "1 %".
 pub(crate) fn percent(share: f64) -> String {
+    format!("{}{SPACE}%", per_cent(share))
+}
+
+/// The number of [`percent`] without its unit.
+pub(crate) fn per_cent(share: f64) -> String {
     let value = share * 100.0;
-    let digits = if value.abs() >= 100.0 || value == 0.0 {
-        0
-    } else {
-        // Digits before the point leave room for the others behind it: 12.5 → 2, 0.1 → 4.
-        (1..=7).find(|digits| value.abs() >= 10.0_f64.powi(3 - digits)).map_or(7, |d: i32| d)
-    };
-    let digits = usize::try_from(digits).unwrap_or(0);
+    // Digits before the point leave room for the others behind it: 12.5 → 2, 0.1 → 4.
+    let limits = [(100.0, 0_usize), (10.0, 2), (1.0, 3), (0.1, 4), (0.01, 5), (0.001, 6)];
+    let digits = limits.iter().find(|(least, _)| value.abs() >= *least).map_or(7, |found| found.1);
     let text = fixed(value, digits);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{SPACE}%")
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A share in per cent with a fixed number of decimals.

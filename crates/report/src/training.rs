@@ -7,15 +7,15 @@ use crate::figure::{Figure, Width};
 use crate::html::Table;
 use crate::plot::{axis, bare_line, coordinate, layout};
 use crate::series::Series;
-use crate::text::{count, fixed};
+use crate::text::fixed;
 
 /// Single batches are drawn up to this many points a run, means of neighbours beyond it.
 const MOST_POINTS: usize = 1500;
 /// Points of the smooth line, which are also the rows of the table.
 const MEANS: usize = 40;
 
-/// The figure, or none when no training loss was recorded.
-pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
+/// The figure, or none when no training loss was recorded; `what` begins its caption.
+pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
     let losses: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| training_losses(run)).collect();
     let longest = losses.iter().map(Vec::len).max().filter(|len| *len > 0)?;
     let window = longest.div_ceil(MEANS);
@@ -33,10 +33,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".3f")));
     Some(Figure {
         title: "Training loss".to_owned(),
-        caption: format!(
-            "Loss on the batches trained on, target and injected sequences together. Thick: mean \
-             over {window} recorded steps; thin: single steps."
-        ),
+        caption: format!("{what} Thick: mean over {window} recorded steps; thin: single steps."),
         plot,
         table: table(runs, &losses, window),
         width: Width::Half,
@@ -48,17 +45,19 @@ fn training_losses(run: &Series<'_>) -> Vec<(f64, f64)> {
     metrics.filter_map(|record| Some((coordinate(record.step), record.train_loss?))).collect()
 }
 
-/// Means over runs of `window` points, each at its last step (so that a mean knows no future).
+/// Means over `window` neighbours, each in the middle of its steps: at their end the line would lie
+/// above a falling loss.
 fn means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let mean = |chunk: &[(f64, f64)]| {
-        let sum: f64 = chunk.iter().map(|point| point.1).sum();
-        chunk.last().map(|last| (last.0, sum / chunk.len() as f64))
+        let (steps, losses) =
+            chunk.iter().fold((0.0, 0.0), |sums, point| (sums.0 + point.0, sums.1 + point.1));
+        (steps / chunk.len() as f64, losses / chunk.len() as f64)
     };
-    points.chunks(window.max(1)).filter_map(mean).collect()
+    points.chunks(window.max(1)).map(mean).collect()
 }
 
 fn table(runs: &[&Series<'_>], losses: &[Vec<(f64, f64)>], window: usize) -> Table {
-    let head = std::iter::once(format!("recorded steps (mean of {window})"))
+    let head = std::iter::once(format!("around step (mean of {window})"))
         .chain(runs.iter().map(|run| run.label.clone()));
     let mut table = Table::new(head);
     let columns: Vec<Vec<(f64, f64)>> = losses.iter().map(|points| means(points, window)).collect();
@@ -68,8 +67,7 @@ fn table(runs: &[&Series<'_>], losses: &[Vec<(f64, f64)>], window: usize) -> Tab
         let cells = columns.iter().map(|column| {
             column.get(row).map_or_else(|| "—".to_owned(), |point| fixed(point.1, 4))
         });
-        table.push(std::iter::once(format!("to {}", fixed(step, 0))).chain(cells).collect());
+        table.push(std::iter::once(fixed(step, 0)).chain(cells).collect());
     }
-    debug_assert!(count(0) == "0");
     table
 }

@@ -98,8 +98,8 @@ impl InjectionFit {
 
 /// Fits `F0 · (1 + B·p)^(−α)` to pairs of (p, forgetting in nats).
 ///
-/// Repeated shares (other seeds) are welcome; four distinct ones are needed. About 2 ms for ten
-/// points.
+/// Repeated shares (other seeds) are welcome; four distinct ones are needed. The cost is some 60 000
+/// evaluations of the curve at every point, whatever the data.
 ///
 /// # Errors
 /// [`Error::TooFewShares`], [`Error::BadObservation`] for a share outside [0, 1) or a number that is

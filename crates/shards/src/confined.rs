@@ -1,6 +1,6 @@
 use std::{fs, io, path::Path};
 
-use crate::Error;
+use crate::{Error, error::quoted};
 
 /// The longest shard name, in bytes: leaves room for endings in every file system's 255.
 const MAX_NAME_BYTES: usize = 200;
@@ -36,7 +36,7 @@ pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
         Ok(target) if target.starts_with(&inside) => Ok(()),
         Ok(target) => {
             let expected = "a file, or a link to a place inside the corpus folder";
-            let got = format!("a link to {}", target.display());
+            let got = format!("a link to {}", quoted(&target.to_string_lossy()));
             Err(Error::damaged(path, None, expected, got))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -104,9 +104,9 @@ pub enum Error {
         got: String,
     },
     /// A text that is no fingerprint.
-    #[error("fingerprint: expected 64 hexadecimal digits, got {got:?}")]
+    #[error("fingerprint: expected 64 hexadecimal digits, got {got}")]
     Fingerprint {
-        /// The text.
+        /// The text, quoted and cut where it is long.
         got: String,
     },
     /// The work was stopped from outside.
@@ -154,6 +154,16 @@ impl Error {
     }
 }
 
+/// A text from a file as it may stand in a message: quoted, control characters escaped, cut after
+/// 80 characters.
+pub(crate) fn quoted(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{:?}… ({} bytes)", text.split_at(end).0, text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
 fn at(offset_bytes: Option<u64>) -> String {
     offset_bytes.map_or_else(String::new, |offset| format!(": byte {offset}"))
 }
@@ -167,6 +177,13 @@ mod tests {
     #[test]
     fn crosses_threads() {
         travels::<Error>();
+    }
+
+    #[test]
+    fn quoted_text_is_short_and_harmless() {
+        assert_eq!(quoted("a\u{1b}b"), "\"a\\u{1b}b\"");
+        assert_eq!(quoted(&"é".repeat(80)), format!("{:?}", "é".repeat(80)));
+        assert_eq!(quoted(&"é".repeat(81)), format!("{:?}… (162 bytes)", "é".repeat(80)));
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, error::quoted};
 
 /// A 32-byte BLAKE3 hash, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ impl FromStr for Fingerprint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let hash = blake3::Hash::from_hex(text)
-            .map_err(|_| Error::Fingerprint { got: text.to_owned() })?;
+        let hash =
+            blake3::Hash::from_hex(text).map_err(|_| Error::Fingerprint { got: quoted(text) })?;
         Ok(Self(*hash.as_bytes()))
     }
 }

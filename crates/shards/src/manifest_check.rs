@@ -8,6 +8,7 @@ use crate::{
     Error, Manifest, ShardRecord, Split, SplitRecord,
     block_sums::{SUM_BYTES, sums_count},
     confined::{NAME_RULE, check_link, is_plain_name},
+    error::quoted,
     index_layout::index_bytes,
     shard::{EXTENSIONS, file_path},
 };
@@ -23,7 +24,7 @@ struct Head {
 pub(crate) fn check_version(path: &Path, json: &[u8]) -> Result<(), Error> {
     let head: Head = serde_json::from_slice(json)
         .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
-    field(path, "format", Manifest::FORMAT, head.format.as_str())?;
+    field(path, "format", quoted(Manifest::FORMAT), quoted(&head.format))?;
     if head.version == Manifest::VERSION {
         return Ok(());
     }
@@ -33,7 +34,7 @@ pub(crate) fn check_version(path: &Path, json: &[u8]) -> Result<(), Error> {
 
 /// Checks all that the manifest alone can tell; `path` is for messages.
 pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
-    field(path, "format", Manifest::FORMAT, manifest.format.as_str())?;
+    field(path, "format", quoted(Manifest::FORMAT), quoted(&manifest.format))?;
     field(path, "version", Manifest::VERSION, manifest.version)?;
     check_vocabulary(manifest, path)?;
     for split in Split::ALL {
@@ -86,7 +87,12 @@ fn check_split(manifest: &Manifest, split: Split, path: &Path) -> Result<(), Err
         check_shard(manifest, shard, path, &place)?;
         if !names.insert(shard.file.as_str()) {
             let name = format!("{place}.file");
-            return Err(wrong(path, name, "a name of its own", format!("{:?} again", shard.file)));
+            return Err(wrong(
+                path,
+                name,
+                "a name of its own",
+                format!("{} again", quoted(&shard.file)),
+            ));
         }
     }
     check_sums(record, split, path)
@@ -99,7 +105,7 @@ fn check_shard(
     place: &str,
 ) -> Result<(), Error> {
     if !is_plain_name(&shard.file) {
-        return Err(wrong(path, format!("{place}.file"), NAME_RULE, format!("{:?}", shard.file)));
+        return Err(wrong(path, format!("{place}.file"), NAME_RULE, quoted(&shard.file)));
     }
     if shard.documents == 0 || index_bytes(shard.documents).is_none() {
         let name = format!("{place}.documents");

@@ -82,6 +82,7 @@ impl Shard {
         Ok(self.tokens.get_or_init(|| file))
     }
 
+    /// Opens the index; not kept, or a corpus of many shards would run out of file descriptors.
     pub(crate) fn index(&self) -> Result<IndexFile, Error> {
         IndexFile::open(&self.path("idx"), self.dtype, &self.record)
     }

@@ -7,6 +7,7 @@ use crate::{
     Dtype, Error, Fingerprint, ShardRecord,
     block_sums::{BLOCK_BYTES, BlockSums, merged_root},
     confined::{NAME_RULE, is_plain_name},
+    error::quoted,
     index_layout::write_index,
     pending_file::{HashedFile, PendingFile, sync_folder},
     shard::file_path,
@@ -46,7 +47,7 @@ impl ShardWriter {
     ) -> Result<Self, Error> {
         let path = file_path(split_folder, file, "bin");
         if !is_plain_name(file) {
-            let got = format!("{file:?}");
+            let got = quoted(file);
             return Err(Error::Shard { path, expected: NAME_RULE.to_owned(), got });
         }
         let limit = dtype.max_vocab_size();

@@ -22,7 +22,8 @@ pub enum Access {
     /// end ends the process (SIGBUS); if its bytes are changed, ids may be wrong (each is still
     /// checked against the vocabulary). Where that may happen, take [`Access::Read`].
     Map,
-    /// pread into a buffer: a file that is truncated under us is an ordinary error.
+    /// pread into a buffer: a file that is truncated under us is an ordinary error. Each shard that
+    /// has been read keeps a file descriptor open.
     Read,
 }
 

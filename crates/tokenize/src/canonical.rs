@@ -49,7 +49,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Object(fields) => {
             let mut fields: Vec<_> =
                 fields.iter().filter(|(_, value)| !is_default(value)).collect();
-            fields.sort();
+            fields.sort_by_key(|(key, _)| *key);
             out.push(b'{');
             for (key, value) in fields {
                 write_string(key, out);

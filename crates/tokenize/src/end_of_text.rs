@@ -40,7 +40,11 @@ pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Er
         .or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name)))
         .ok_or_else(|| Error::NoEndOfText {
             path: tokenizer.path().to_owned(),
-            expected: format!("an eos_token in {} beside it, and {}", FILES.join(" or "), NAMES.join(" ")),
+            expected: format!(
+                "an eos_token in {} beside it, and {}",
+                FILES.join(" or "),
+                NAMES.join(" ")
+            ),
         })
 }
 

@@ -1,1 +1,54 @@
 //! Documents to a token corpus, in parallel, with the same bytes for any number of threads.
+//!
+//! [`prepare`] tokenizes inputs into a corpus folder, [`train_tokenizer`] makes a tokenizer for
+//! it, and [`Tokenizer`] turns text into ids and back.
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//! use mixdown_tokenize::{PrepareOptions, prepare};
+//! # fn main() -> Result<(), mixdown_tokenize::Error> {
+//! let options = PrepareOptions { holdout: "1%".parse()?, ..PrepareOptions::default() };
+//! let report = prepare(
+//!     &["general.jsonl.zst".into()],
+//!     "tokenizer.json".as_ref(),
+//!     "corpora/general".as_ref(),
+//!     &options,
+//!     &|_progress| {},
+//!     &AtomicBool::new(false),
+//! )?;
+//! assert!(report.train_tokens > report.holdout_tokens);
+//! # Ok(())
+//! # }
+//! ```
+
+mod bucket;
+mod canonical;
+mod encode;
+mod end_of_text;
+mod error;
+mod options;
+mod order;
+mod part;
+mod plan;
+mod prepare;
+#[cfg(test)]
+mod prepare_tests;
+mod progress;
+mod spill;
+mod split;
+mod text_hash;
+mod tokenize_stage;
+mod tokenizer;
+mod train_tokenizer;
+mod unit;
+mod work_file;
+mod work_folder;
+mod write_stage;
+
+pub use error::Error;
+pub use mixdown_documents::ReadOptions;
+pub use options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
+pub use prepare::{PrepareReport, prepare};
+pub use progress::{Progress, Stage};
+pub use tokenizer::Tokenizer;
+pub use train_tokenizer::{TrainTokenizerOptions, TrainTokenizerReport, train_tokenizer};

@@ -36,15 +36,16 @@ impl PrepareOptions {
     /// The options as the manifest records them: all that can change a byte of the corpus, so not
     /// the threads.
     pub(crate) fn record(&self) -> Value {
+        // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
         json!({
-            "text_field": self.read.text_field,
-            "skip_bad": self.read.skip_bad,
+            "beginning_of_text": self.beginning_of_text.to_string(),
+            "end_of_text": self.end_of_text,
             "holdout": self.holdout.to_string(),
             "seed": self.seed,
             "shuffle": self.shuffle,
-            "beginning_of_text": self.beginning_of_text.to_string(),
+            "skip_bad": self.read.skip_bad,
             "special_text": self.special_text,
-            "end_of_text": self.end_of_text,
+            "text_field": self.read.text_field,
         })
     }
 }
@@ -216,9 +217,21 @@ mod tests {
             let again: Holdout = expected.to_string().parse().unwrap();
             assert_eq!(again, expected, "{text}");
         }
-        for text in ["", "100%", "1", "-1%", "NaN", "inf", "1.5 tokens", "0 tokens", "k tokens",
-            "500k", "tokens", "1..5k tokens", "99999999999G tokens"]
-        {
+        for text in [
+            "",
+            "100%",
+            "1",
+            "-1%",
+            "NaN",
+            "inf",
+            "1.5 tokens",
+            "0 tokens",
+            "k tokens",
+            "500k",
+            "tokens",
+            "1..5k tokens",
+            "99999999999G tokens",
+        ] {
             let error = text.parse::<Holdout>().unwrap_err();
             assert!(error.is_configuration(), "{text}");
         }

@@ -99,8 +99,8 @@ pub(crate) fn write_spill(
     summary: &Summary,
     documents: &[SpillDocument<'_>],
 ) -> Result<(), Error> {
-    let json = serde_json::to_vec(summary)
-        .map_err(|source| Error::io("write", path)(source.into()))?;
+    let json =
+        serde_json::to_vec(summary).map_err(|source| Error::io("write", path)(source.into()))?;
     write_aside(path, |file| {
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(MAGIC)?;
@@ -189,8 +189,7 @@ impl Spill {
     pub(crate) fn ids(&mut self, first: u64, end: u64) -> Result<Vec<u8>, Error> {
         self.check_range(first, end, self.summary.tokens)?;
         let width = self.summary.id_bytes;
-        let offset =
-            self.rows_offset() + self.summary.documents * ROW_BYTES + first * width;
+        let offset = self.rows_offset() + self.summary.documents * ROW_BYTES + first * width;
         read_at(&mut self.file, &self.path, offset, (end - first) * width)
     }
 

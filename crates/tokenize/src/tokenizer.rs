@@ -245,7 +245,7 @@ pub(crate) mod tests {
         for (id, letter) in (0_u32..).zip(alphabet) {
             vocabulary.insert(letter.to_string(), json!(id));
         }
-        for (id, token) in (256_u32..).zip(["th", "the", "in", "\u{120}t", "\u{120}the"]) {
+        for (id, token) in (256_u32..).zip(["th", "the", "in", "\u{120}t", "thing"]) {
             vocabulary.insert(token.to_owned(), json!(id));
         }
         json!({
@@ -263,8 +263,7 @@ pub(crate) mod tests {
             "decoder": {"type": "ByteLevel", "add_prefix_space": false,
                         "trim_offsets": true, "use_regex": true},
             "model": {"type": "BPE", "dropout": null, "unk_token": null, "vocab": vocabulary,
-                      "merges": ["t h", "th e", "i n", "\u{120} t", "\u{120}t he"]
-                          .iter().take(4).collect::<Vec<_>>()},
+                      "merges": ["t h", "th e", "i n", "\u{120} t"]},
         })
     }
 

@@ -76,8 +76,7 @@ mod tests {
         let inputs = InputList::discover(&[folder.path().to_owned()]).unwrap();
         let found: Vec<(u32, u32, bool)> =
             units(&inputs, 103).into_iter().map(|unit| (unit.first, unit.end, unit.cut)).collect();
-        let expected =
-            [(0, 3, false), (3, 4, true), (4, 5, false), (5, 7, false)];
+        let expected = [(0, 3, false), (3, 4, true), (4, 5, false), (5, 7, false)];
         assert_eq!(found, expected);
     }
 }

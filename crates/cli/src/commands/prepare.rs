@@ -11,7 +11,7 @@ use crate::commands::Context;
 use crate::commands::tokenizer::ReadArgs;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit};
+use crate::progress::{Meter, Unit, stage_name};
 
 /// Arguments of `prepare`.
 #[derive(Debug, Args)]
@@ -39,9 +39,9 @@ pub struct PrepareArgs {
     /// Keep the documents in the order of the input.
     #[arg(long)]
     no_shuffle: bool,
-    /// Worker threads; the bytes are the same for any number. [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<u32>,
+    /// Worker threads, 0 for all cores; the bytes are the same for any number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: u32,
     /// Token before each document: auto (what the tokenizer's post-processor adds), none, or an id.
     #[arg(long, default_value = "auto", value_name = "auto|none|ID")]
     bos: BeginningOfText,
@@ -65,13 +65,13 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
         holdout: arguments.holdout,
         seed: arguments.seed,
         shuffle: if arguments.no_shuffle { Shuffle::Keep } else { Shuffle::Global },
-        threads: arguments.threads.unwrap_or_else(available_threads),
+        threads: arguments.threads,
         beginning_of_text: arguments.bos,
         special_text: if arguments.parse_special { SpecialText::Parse } else { SpecialText::Plain },
         end_of_text: arguments.end_of_text,
     };
     let meter = Meter::new("prepare", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, at.stage.name());
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
     let report = prepare(
         &arguments.input,
         &arguments.tokenizer,
@@ -84,12 +84,6 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     context.output.print(&report, |report| {
         format!("{}: {}", arguments.out.display(), describe(report))
     })
-}
-
-/// All cores that this process may use.
-pub fn available_threads() -> u32 {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
 /// One sentence about a finished corpus.

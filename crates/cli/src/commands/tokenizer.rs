@@ -9,7 +9,7 @@ use mixdown_tokenize::{Progress, TrainTokenizerOptions, train_tokenizer};
 use crate::commands::Context;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit};
+use crate::progress::{Meter, Unit, stage_name};
 
 /// Work on tokenizers.
 #[derive(Debug, Subcommand)]
@@ -60,7 +60,7 @@ pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
     let TokenizerCommand::Train(arguments) = command;
     let options = TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, at.stage.name());
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
     let report = train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
     meter.finish("done");
     context.output.print(&report, |report| {

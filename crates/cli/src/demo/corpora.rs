@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    BeginningOfText, Holdout, PrepareOptions, Progress, Shuffle, SpecialText, TrainTokenizerOptions, prepare,
-    train_tokenizer,
+    Holdout, PrepareOptions, Progress, TrainTokenizerOptions, prepare, train_tokenizer,
 };
 use serde::Serialize;
 
 use super::registry_text::{self, TextDocument};
 use super::{DemoSettings, write_whole};
 use crate::commands::Context;
-use crate::commands::prepare::{available_threads, describe};
+use crate::commands::prepare::describe;
 use crate::error::Error;
-use crate::progress::{Meter, Unit, say};
+use crate::progress::{Meter, Unit, say, stage_name};
 
 /// Share of each corpus' documents that is measured on.
 const HOLDOUT_SHARE: f64 = 0.05;
@@ -85,7 +84,7 @@ fn write_json_lines(path: &Path, documents: &[TextDocument]) -> Result<(), Error
 fn tokenizer(
     settings: &DemoSettings,
     out: &Path,
-    inputs: [&Vec<PathBuf>; 2],
+    inputs: [&[PathBuf]; 2],
     context: Context,
 ) -> Result<PathBuf, Error> {
     let path = out.join("tokenizer.json");
@@ -93,8 +92,8 @@ fn tokenizer(
         return Ok(path);
     }
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, at.stage.name());
-    let options = TrainTokenizerOptions { vocab_size: settings.vocab_size, read: read_options() };
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
+    let options = TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
     let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
     meter.finish(&format!("{} entries", report.vocab_size));
     Ok(path)
@@ -112,22 +111,13 @@ fn prepare_one(
     }
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let meter = Meter::new(format!("prepare {name}"), Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, at.stage.name());
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
     let options = PrepareOptions {
-        read: read_options(),
         holdout: Holdout::Share(HOLDOUT_SHARE),
         seed: settings.seed,
-        shuffle: Shuffle::Global,
-        threads: available_threads(),
-        beginning_of_text: BeginningOfText::Auto,
-        special_text: SpecialText::Plain,
-        end_of_text: None,
+        ..PrepareOptions::default()
     };
     let report = prepare(inputs, tokenizer, corpus, &options, &progress, context.stop)?;
     meter.finish(&describe(&report));
     Ok(())
-}
-
-fn read_options() -> ReadOptions {
-    ReadOptions { text_field: "text".to_owned(), skip_bad: 0 }
 }

@@ -1,9 +1,16 @@
 //! The mixing contract, tested from outside against naive models.
 
+#[cfg(test)]
 mod corpora;
+#[cfg(test)]
 mod mixing;
+#[cfg(test)]
 mod permutations;
+#[cfg(test)]
 mod random;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
 mod schedules;
+#[cfg(test)]
 mod states;

@@ -34,17 +34,22 @@ fn long_permutations_invert() {
 }
 
 /// How many standard deviations chi-square lies above its mean, by Wilson and Hilferty.
-fn excess(observed: &[u64], degrees: usize) -> f64 {
+fn excess(observed: &[u64], degrees: usize, factor: f64) -> f64 {
     let expected = observed.iter().sum::<u64>() as f64 / observed.len() as f64;
     let chi_square: f64 =
         observed.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
-    let degrees = degrees as f64;
+    let (chi_square, degrees) = (chi_square * factor, degrees as f64);
     let scale = 2.0 / (9.0 * degrees);
     ((chi_square / degrees).cbrt() - (1.0 - scale)) / scale.sqrt()
 }
 
 fn assert_even(what: &str, observed: &[u64], degrees: usize) {
-    let excess = excess(observed, degrees);
+    assert_even_scaled(what, observed, degrees, 1.0);
+}
+
+#[expect(clippy::print_stdout, reason = "the figures, when asked for")]
+fn assert_even_scaled(what: &str, observed: &[u64], degrees: usize, factor: f64) {
+    let excess = excess(observed, degrees, factor);
     if std::env::var_os("MIXDOWN_PRINT").is_some() {
         println!("{what}: {excess:+.2} standard deviations over {degrees} degrees of freedom");
     }
@@ -91,7 +96,11 @@ fn pair_statistics(len: u64, keys: u64) {
         distances[usize::try_from((next + len - one) % len - 1).unwrap()] += 1;
         pairs[usize::try_from(one * len + next).unwrap()] += 1;
     }
-    assert_even(&format!("places, {len} items"), &places_of_items, (n - 1) * (n - 1));
+    // Each permutation fills every row and column of this table once, so its chi-square is
+    // n/(n - 1) times one with (n - 1)² degrees of freedom.
+    let what = format!("places, {len} items");
+    let factor = (len - 1) as f64 / len as f64;
+    assert_even_scaled(&what, &places_of_items, (n - 1) * (n - 1), factor);
     assert_even(&format!("neighbour distances, {len} items"), &distances, n - 2);
     let unequal: Vec<u64> =
         (0..n * n).filter(|cell| cell / n != cell % n).map(|cell| pairs[cell]).collect();

@@ -7,7 +7,7 @@ use crate::random::Random;
 /// Weights of one of the shapes that mixtures have.
 fn random_parts(random: &mut Random) -> Vec<u64> {
     let sources = 1 + random.below(64);
-    let unit = 1 + random.below(1 << random.below(30));
+    let unit = 1 + random.below_power(0, 30);
     let part = |i: u64, shape: u64, random: &mut Random| match shape {
         0 => 1,
         1 => unit * 1_000 / (i + 1),
@@ -15,7 +15,7 @@ fn random_parts(random: &mut Random) -> Vec<u64> {
         3 if i == 0 => 1_000_000_000,
         3 => 1 + random.below(3),
         4 => 1 + random.below(unit),
-        _ => 1 + random.below(1 << random.below(50)),
+        _ => 1 + random.below_power(0, 50),
     };
     let shape = random.below(6);
     (0..sources).map(|i| part(i, shape, random).max(1)).collect()
@@ -65,7 +65,7 @@ fn check_random_mixtures(mixtures: u64, slots: u64, seed: u64) {
         let schedule = Schedule::new(WeightParts::new(&random_parts(&mut random)).unwrap());
         check_slots(&schedule, 0, slots);
         for _ in 0..3 {
-            let start = random.below(1 << (1 + random.below(61)));
+            let start = random.below_power(1, 62);
             check_slots(&schedule, start, slots / 20);
         }
     }
@@ -86,7 +86,7 @@ fn ten_thousand_random_mixtures_stay_within_their_bounds() {
 /// The tree's counts as the contract words them: sort, join the two lightest, round, recurse.
 enum Naive {
     Source(usize),
-    Join(u64, Box<(Naive, Naive)>, u64),
+    Join(u64, Box<(Self, Self)>, u64),
 }
 
 fn naive_tree(parts: &[u64]) -> Naive {
@@ -128,7 +128,7 @@ fn the_tree_counts_like_the_rule_written_down() {
         let tree = naive_tree(parts.parts());
         let schedule = Schedule::new(parts.clone());
         for _ in 0..20 {
-            let slots = random.below(1 << (1 + random.below(60)));
+            let slots = random.below_power(1, 61);
             let mut counts = vec![0; parts.parts().len()];
             naive_counts(&tree, slots, &mut counts);
             let ours: Vec<u64> =
@@ -169,6 +169,7 @@ fn what_does_not_exist_has_no_slot() {
 /// `cargo test --release -p mixdown-mixer --test it deviation_table -- --ignored --nocapture`
 #[test]
 #[ignore = "prints figures"]
+#[expect(clippy::print_stdout, reason = "the figures are its purpose")]
 fn deviation_table() {
     let zipf: Vec<u64> = (1..=64).map(|rank| 1_000_000_000 / rank).collect();
     for (name, parts) in [

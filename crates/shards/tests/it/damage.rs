@@ -61,7 +61,7 @@ fn changed_index_header_is_an_error_at_its_field() {
             let corpus = Corpus::open(folder.path(), Access::Read).unwrap();
             assert_eq!(place(corpus.document(Split::Train, 0).unwrap_err()), expected);
             assert_eq!(place(corpus.document_lengths(Split::Train).unwrap_err()), expected);
-            assert_eq!(damage_of(folder.path()), [expected.clone()]);
+            assert_eq!(damage_of(folder.path()), std::slice::from_ref(&expected));
             flip(&path, at, 1 << bit);
         }
     }

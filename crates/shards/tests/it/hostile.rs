@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use mixdown_shards::{Access, Corpus, Error, Manifest};
+use mixdown_shards::{Access, Corpus, Error, Fingerprint, Manifest};
 
-use crate::support::{edit_manifest, small_corpus};
+use crate::support::{damage_of, edit_manifest, small_corpus};
 
 fn refused(folder: &Path) -> Error {
     let error = Manifest::read(folder).unwrap_err();
@@ -143,4 +143,22 @@ fn sums_that_overflow_are_refused() {
         .unwrap();
     assert_eq!(refused(folder.path()).to_string(), written);
     assert!(written.contains("train.text_bytes"), "{written}");
+}
+
+/// A manifest whose `bin_root` belongs to other data, with everything else in keeping: the blocks
+/// agree with their sums, so only the merged sums and the whole file can tell.
+#[test]
+fn sums_that_do_not_merge_to_the_root_are_found() {
+    let (folder, mut manifest) = small_corpus(1000);
+    manifest.train.shards[0].bin_root = Fingerprint::of(b"other data");
+    manifest.fingerprint = Manifest::data_fingerprint(
+        manifest.dtype,
+        manifest.tokenizer_fingerprint,
+        &manifest.train.shards,
+        &manifest.holdout.shards,
+    );
+    manifest.write(folder.path()).unwrap();
+    let train = folder.path().join("train");
+    let expected = ["shard-00000.bin", "shard-00000.sums"].map(|name| (train.join(name), None));
+    assert_eq!(damage_of(folder.path()), expected);
 }

@@ -35,7 +35,7 @@ fn other_versions_are_refused_before_their_shape() {
 #[test]
 fn contradictions_are_named() {
     for (pointer, value, named) in [
-        ("/format", "\"other\"", "format: expected mixdown-corpus, got other"),
+        ("/format", "\"other\"", "format: expected \"mixdown-corpus\", got \"other\""),
         ("/dtype", "\"int32\"", "train.shards[0].bin_bytes"),
         ("/end_of_text", "1000", "end_of_text: expected an id below vocab_size 1000, got 1000"),
         ("/beginning_of_text", "1001", "beginning_of_text"),
@@ -71,7 +71,7 @@ fn truncated_manifest_is_an_error() {
     let (folder, _) = small_corpus(1000);
     let path = folder.path().join(Manifest::FILE);
     let whole = fs::read(&path).unwrap();
-    for len in 0..whole.len() - 2 {
+    for len in (0..whole.len() - 1).step_by(7) {
         fs::write(&path, &whole[..len]).unwrap();
         assert!(matches!(Manifest::read(folder.path()), Err(Error::ManifestJson { .. })));
     }
@@ -106,7 +106,7 @@ fn any_changed_byte_ends() {
     let (folder, _) = small_corpus(1000);
     let path = folder.path().join(Manifest::FILE);
     let sound = fs::read(&path).unwrap();
-    let mut runner = TestRunner::new(Config::with_cases(1000));
+    let mut runner = TestRunner::new(Config::with_cases(300));
     let result = runner.run(&(0..sound.len(), 0..=255_u8), |(at, byte)| {
         let mut bytes = sound.clone();
         bytes[at] = byte;

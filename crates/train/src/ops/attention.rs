@@ -54,15 +54,17 @@ impl Heads {
 
 /// Attention over `qkv` \[batch · length, 3 · hidden\]: queries, keys and values side by side,
 /// not yet turned. Gives \[batch · length, hidden\].
-pub(crate) fn attention(qkv: &Tensor, heads: Heads, rotary: Arc<Rotary>) -> Result<Tensor> {
-    qkv.apply_op1(Attention { heads, rotary, log_sums: Mutex::new(Vec::new()) })
-}
-
-struct Attention {
+pub(crate) struct Attention {
     heads: Heads,
     rotary: Arc<Rotary>,
     /// Per batch row and head: the log-sum-exp of every query row.
     log_sums: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Attention {
+    pub(crate) fn new(heads: Heads, rotary: Arc<Rotary>) -> Self {
+        Self { heads, rotary, log_sums: Mutex::new(Vec::new()) }
+    }
 }
 
 /// Queries and keys of one head, turned; queries also scaled.
@@ -316,7 +318,7 @@ impl CustomOp1 for Attention {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Heads, attention};
+    use super::{Attention, Heads};
     use crate::ops::check::{Operand, check};
     use crate::ops::rotary::Rotary;
 
@@ -365,7 +367,7 @@ mod tests {
         let mut qkv = Operand::new(&[batch * heads.length, 3 * heads.heads * heads.width], 1);
         qkv.values.iter_mut().for_each(|value| *value *= 2.0);
         let rotary = Arc::new(Rotary::new(heads.length, heads.width, 100.0));
-        check(&[qkv], 1e-5, &|t| attention(&t[0], heads, rotary.clone()), &|v| {
+        check(&[qkv], 1e-5, &|t| t[0].apply_op1(Attention::new(heads, rotary.clone())), &|v| {
             reference(&v[0], batch, heads, 100.0)
         });
     }

@@ -27,16 +27,6 @@ impl Sizes {
     }
 }
 
-/// `x · Wᵀ` for x \[rows, inputs\] and W \[outputs, inputs\].
-pub(crate) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.apply_op2(weight, Linear)
-}
-
-/// `residual + x · Wᵀ` for x \[rows, inputs\], W \[outputs, inputs\] and residual \[rows, outputs\].
-pub(crate) fn linear_add(x: &Tensor, weight: &Tensor, residual: &Tensor) -> Result<Tensor> {
-    x.apply_op3(weight, residual, LinearAdd)
-}
-
 fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Tensor, Tensor)> {
     let sizes = Sizes::of(x.shape(), weight.shape())?;
     let Sizes { rows, inputs, outputs } = sizes;
@@ -50,7 +40,8 @@ fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Tensor, T
     Ok((host::tensor(dx, x.shape())?, host::tensor(dw, weight.shape())?))
 }
 
-struct Linear;
+/// `x · Wᵀ` for x \[rows, inputs\] and W \[outputs, inputs\].
+pub(crate) struct Linear;
 
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
@@ -83,7 +74,8 @@ impl CustomOp2 for Linear {
     }
 }
 
-struct LinearAdd;
+/// `residual + x · Wᵀ` for x \[rows, inputs\], W \[outputs, inputs\] and residual \[rows, outputs\].
+pub(crate) struct LinearAdd;
 
 impl CustomOp3 for LinearAdd {
     fn name(&self) -> &'static str {
@@ -130,7 +122,7 @@ impl CustomOp3 for LinearAdd {
 
 #[cfg(test)]
 mod tests {
-    use super::{linear, linear_add};
+    use super::{Linear, LinearAdd};
     use crate::ops::check::{Operand, check};
 
     fn reference(x: &[f64], w: &[f64], rows: usize, inputs: usize, outputs: usize) -> Vec<f64> {
@@ -149,13 +141,13 @@ mod tests {
         check(
             &[Operand::new(&[5, 7], 1), Operand::new(&[3, 7], 2)],
             1e-6,
-            &|t| linear(&t[0], &t[1]),
+            &|t| t[0].apply_op2(&t[1], Linear),
             &|v| reference(&v[0], &v[1], 5, 7, 3),
         );
         check(
             &[Operand::new(&[40, 6], 1), Operand::new(&[3, 6], 2), Operand::new(&[40, 3], 3)],
             1e-6,
-            &|t| linear_add(&t[0], &t[1], &t[2]),
+            &|t| t[0].apply_op3(&t[1], &t[2], LinearAdd),
             &|v| {
                 let y = reference(&v[0], &v[1], 40, 6, 3);
                 y.iter().zip(&v[2]).map(|(a, b)| a + b).collect()
@@ -169,6 +161,12 @@ mod tests {
             candle_core::Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu);
         let w =
             candle_core::Tensor::zeros((4, 5), candle_core::DType::F32, &candle_core::Device::Cpu);
-        assert!(linear(&x.unwrap(), &w.unwrap()).unwrap_err().to_string().contains("rows of 5"));
+        assert!(
+            x.unwrap()
+                .apply_op2(&w.unwrap(), Linear)
+                .unwrap_err()
+                .to_string()
+                .contains("rows of 5")
+        );
     }
 }

@@ -10,13 +10,10 @@ use super::host;
 /// Rows of one task; the weight's gradient is summed task by task in order.
 const TASK_ROWS: usize = 64;
 
-/// Normalises x \[rows, width\] by the weight \[width\].
-pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
-    x.apply_op2(weight, RmsNorm { epsilon })
-}
-
-struct RmsNorm {
-    epsilon: f32,
+/// Normalises x \[rows, width\] by a weight \[width\].
+pub(crate) struct RmsNorm {
+    /// ε, added to the mean of squares.
+    pub(crate) epsilon: f32,
 }
 
 /// `1 / sqrt(mean(x²) + ε)`.
@@ -116,7 +113,7 @@ impl CustomOp2 for RmsNorm {
 
 #[cfg(test)]
 mod tests {
-    use super::rms_norm;
+    use super::RmsNorm;
     use crate::ops::check::{Operand, check};
 
     #[test]
@@ -125,7 +122,7 @@ mod tests {
         check(
             &[Operand::new(&[rows, width], 1), Operand::new(&[width], 2)],
             2e-6,
-            &|t| rms_norm(&t[0], &t[1], 1e-2),
+            &|t| t[0].apply_op2(&t[1], RmsNorm { epsilon: 1e-2 }),
             &|v| {
                 let mut y = Vec::new();
                 for row in v[0].chunks(width) {

@@ -10,17 +10,13 @@ use super::host;
 /// Rows of one task.
 const TASK_ROWS: usize = 32;
 
-/// `silu(x[.., ..width]) · x[.., width..]` for x \[rows, 2·width\].
-pub(crate) fn swiglu(x: &Tensor) -> Result<Tensor> {
-    x.apply_op1(SwiGlu)
-}
-
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exponential(-x))
 }
 
-struct SwiGlu;
+/// `silu(x[.., ..width]) · x[.., width..]` for x \[rows, 2·width\].
+pub(crate) struct SwiGlu;
 
 fn forward_rows(x: &[f32], width: usize, y: &mut [f32]) {
     for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
@@ -83,7 +79,7 @@ impl CustomOp1 for SwiGlu {
 
 #[cfg(test)]
 mod tests {
-    use super::swiglu;
+    use super::SwiGlu;
     use crate::ops::check::{Operand, check};
 
     #[test]
@@ -91,7 +87,7 @@ mod tests {
         let width = 9;
         let mut x = Operand::new(&[37, 2 * width], 1);
         x.values.iter_mut().for_each(|value| *value *= 6.0);
-        check(&[x], 1e-6, &|t| swiglu(&t[0]), &|v| {
+        check(&[x], 1e-6, &|t| t[0].apply_op1(SwiGlu), &|v| {
             let mut y = Vec::new();
             for row in v[0].chunks(2 * width) {
                 y.extend((0..width).map(|i| row[i] / (1.0 + (-row[i]).exp()) * row[width + i]));

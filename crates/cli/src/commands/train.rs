@@ -1,0 +1,199 @@
+//! `mixdown train`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixdown_runs::Summary;
+use mixdown_shards::{Access, Corpus};
+use mixdown_train::{FreshModel, ModelChoice, Progress, RunConfig, RunName, Trainer};
+
+use crate::commands::Context;
+use crate::commands::eval::eval_table;
+use crate::configuration::{base_folder, read_run};
+use crate::error::Error;
+use crate::injection::Injection;
+use crate::output::{percent, table, thousands};
+use crate::progress::{Meter, Unit};
+use crate::recipe::Recipe;
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pretrain a small model:
+    mixdown train --pretraining corpora/general --steps 500 --out base
+  finetune it with 1 % pretraining data:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
+      --inject 1% --target-tokens 50000 --steps 200 --out runs/math-1
+  repeat a run, or run a description of your own:
+    mixdown train runs/math-1/run.toml --out runs/again
+
+A stopped run goes on from its last checkpoint when the same command is given again.")]
+pub struct TrainArgs {
+    /// A run's description in TOML, instead of the options below.
+    #[arg(conflicts_with_all = ["pretraining", "target", "init"])]
+    run: Option<PathBuf>,
+    /// The run's folder.
+    #[arg(long)]
+    out: PathBuf,
+    /// The corpus that the model was (or shall be) pretrained on.
+    #[arg(long, required_unless_present = "run")]
+    pretraining: Option<PathBuf>,
+    /// The corpus to finetune on; without it the run pretrains.
+    #[arg(long)]
+    target: Option<PathBuf>,
+    /// The share p of pretraining data in finetuning.
+    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    inject: Injection,
+    /// Use only this many unique tokens of the target.
+    #[arg(long, value_name = "D")]
+    target_tokens: Option<u64>,
+    /// A Hugging Face folder to start from; without it a fresh model of the sizes below.
+    #[arg(long)]
+    init: Option<PathBuf>,
+    /// Width of a fresh model.
+    #[arg(long, default_value_t = 128)]
+    hidden_size: u64,
+    /// Decoder blocks of a fresh model.
+    #[arg(long, default_value_t = 4)]
+    layers: u64,
+    /// Attention heads of a fresh model.
+    #[arg(long, default_value_t = 4)]
+    heads: u64,
+    /// Tokens a sequence.
+    #[arg(long, default_value_t = 128)]
+    sequence_length: u64,
+    /// Sequences a batch.
+    #[arg(long, default_value_t = 16)]
+    batch_size: u64,
+    /// Optimiser steps.
+    #[arg(long, default_value_t = 200)]
+    steps: u64,
+    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps, then cosine).
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    /// Steps between two evaluations.
+    #[arg(long, default_value_t = 20)]
+    eval_every: u64,
+    /// Held-out sequences of each corpus in an evaluation.
+    #[arg(long, default_value_t = 128)]
+    eval_sequences: u64,
+    /// Seed of a fresh model's weights and of the order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A run that cannot be configured, a folder that holds something else, NaN losses, an interruption.
+pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
+    let out = arguments.out.clone();
+    let name = run_name(&out.display().to_string());
+    let summary = match &arguments.run {
+        Some(path) => train(&read_run(path)?, base_folder(path), &out, name, context)?,
+        None => train(&arguments.run_config()?, Path::new(""), &out, name, context)?,
+    };
+    context.output.print(&summary, describe)
+}
+
+impl TrainArgs {
+    fn run_config(self) -> Result<RunConfig, Error> {
+        let pretraining = self.pretraining.unwrap_or_default();
+        let model = match self.init {
+            Some(init) => ModelChoice::Init(init),
+            None => ModelChoice::Fresh(FreshModel {
+                vocab_size: Corpus::open(&pretraining, Access::Map)?.manifest().vocab_size,
+                hidden_size: self.hidden_size,
+                intermediate_size: FreshModel::usual_intermediate_size(self.hidden_size),
+                layers: self.layers,
+                heads: self.heads,
+                seed: self.seed,
+            }),
+        };
+        Recipe {
+            model,
+            target: self.target,
+            pretraining,
+            inject: self.inject,
+            target_tokens: self.target_tokens,
+            sequence_length: self.sequence_length,
+            batch_size: self.batch_size,
+            steps: self.steps,
+            learning_rate: self.learning_rate,
+            warmup_steps: self.steps / 20,
+            eval_every: self.eval_every,
+            eval_sequences: self.eval_sequences,
+            seed: self.seed,
+        }
+        .run_config()
+    }
+}
+
+/// A name that serves as id and title.
+pub fn run_name(name: &str) -> RunName {
+    RunName { run_id: name.to_owned(), title: name.to_owned() }
+}
+
+/// Trains with a meter on standard error.
+///
+/// # Errors
+/// As [`Trainer::open`] and [`Trainer::run`].
+pub fn train(
+    config: &RunConfig,
+    base: &Path,
+    out: &Path,
+    name: RunName,
+    context: Context,
+) -> Result<Summary, Error> {
+    let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
+    let mut trainer = Trainer::open(config, base, out, name)?;
+    let progress = |at: Progress| meter.set(at.step, at.steps, &note(&at));
+    let summary = trainer.run(&progress, context.stop)?;
+    let losses: Vec<String> =
+        summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
+    meter.finish(&format!(
+        "best step {} of {}: {}, {:.0} tokens/s",
+        summary.best_step,
+        summary.steps,
+        losses.join(", "),
+        summary.tokens_per_second
+    ));
+    Ok(summary)
+}
+
+fn note(at: &Progress) -> String {
+    let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));
+    format!("{loss}{:.0} tokens/s", at.tokens_per_second)
+}
+
+fn describe(summary: &Summary) -> String {
+    let shares: Vec<Vec<String>> = summary
+        .shares
+        .iter()
+        .map(|share| {
+            vec![
+                share.source.clone(),
+                percent(share.requested),
+                percent(share.realised),
+                thousands(share.sequences),
+                thousands(share.tokens),
+                thousands(share.unique_tokens),
+                format!("{:.2}", share.epochs),
+            ]
+        })
+        .collect();
+    let header = ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
+    let forgetting = summary.row.as_ref().map_or_else(String::new, |row| {
+        format!("\nforgetting at the best step: {:+.4} nats/token", row.forgetting())
+    });
+    format!(
+        "{}: {} parameters, best step {} of {}\nbefore\n{}\nat the best step\n{}{forgetting}\ndelivered\n{}",
+        summary.title,
+        thousands(summary.model_parameters),
+        summary.best_step,
+        summary.steps,
+        eval_table(&summary.before),
+        eval_table(&summary.best),
+        table(&header, &shares)
+    )
+}

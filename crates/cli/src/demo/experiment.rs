@@ -1,0 +1,162 @@
+//! The demo's experiment: one base model, finetuned once for each p, and the page about it.
+
+use std::path::{Path, PathBuf};
+
+use mixdown_report::Report;
+use mixdown_runs::{RunsTable, Summary};
+use mixdown_train::{FreshModel, ModelChoice, RunConfig};
+
+use super::corpora::Corpora;
+use super::DemoSettings;
+use crate::commands::Context;
+use crate::commands::report::read_run;
+use crate::commands::train::{run_name, train};
+use crate::error::Error;
+use crate::injection::Injection;
+use crate::recipe::Recipe;
+
+const BASE: &str = "runs/base";
+const SEQUENCE_LENGTH: u64 = 128;
+const BATCH_SIZE: u64 = 16;
+const EVAL_SEQUENCES: u64 = 128;
+/// The rate at which the base model learns; finetuning takes half of it.
+const LEARNING_RATE: f64 = 2e-3;
+
+/// Trains whatever is not trained yet; the summaries of the finetuning runs.
+///
+/// # Errors
+/// As training.
+pub fn run(
+    settings: &DemoSettings,
+    corpora: &Corpora,
+    out: &Path,
+    context: Context,
+) -> Result<Vec<Summary>, Error> {
+    let base = base_config(settings, corpora)?;
+    train(&base, out, &out.join(BASE), run_name("base model"), context)?;
+    let mut summaries = Vec::new();
+    for inject in injections(settings)? {
+        let config = finetuning_config(settings, corpora, inject)?;
+        let folder = out.join(run_folder(inject));
+        summaries.push(train(&config, out, &folder, run_name(&format!("p = {inject}")), context)?);
+    }
+    let rows = summaries.iter().filter_map(|summary| summary.row.clone()).collect();
+    RunsTable::new(rows)?.write(&out.join("runs.jsonl"))?;
+    Ok(summaries)
+}
+
+fn injections(settings: &DemoSettings) -> Result<Vec<Injection>, Error> {
+    let parse = |text: &String| {
+        text.parse().map_err(|reason: String| Error::usage(reason, "such as --inject 0,1%,5%"))
+    };
+    settings.inject.iter().map(parse).collect()
+}
+
+fn run_folder(inject: Injection) -> PathBuf {
+    Path::new("runs").join(format!("inject-{inject}"))
+}
+
+fn base_config(settings: &DemoSettings, corpora: &Corpora) -> Result<RunConfig, Error> {
+    let hidden_size = 128;
+    let model = FreshModel {
+        vocab_size: settings.vocab_size.into(),
+        hidden_size,
+        intermediate_size: FreshModel::usual_intermediate_size(hidden_size),
+        layers: 4,
+        heads: 4,
+        seed: settings.seed,
+    };
+    Recipe {
+        model: ModelChoice::Fresh(model),
+        target: None,
+        steps: settings.pretraining_steps,
+        learning_rate: LEARNING_RATE,
+        eval_every: settings.pretraining_steps.div_ceil(10).max(1),
+        ..recipe(settings, corpora, Injection::default())
+    }
+    .run_config()
+}
+
+fn finetuning_config(
+    settings: &DemoSettings,
+    corpora: &Corpora,
+    inject: Injection,
+) -> Result<RunConfig, Error> {
+    recipe(settings, corpora, inject).run_config()
+}
+
+fn recipe(settings: &DemoSettings, corpora: &Corpora, inject: Injection) -> Recipe {
+    Recipe {
+        model: ModelChoice::Init(Path::new(BASE).join("best")),
+        target: Some(corpora.target.clone()),
+        pretraining: corpora.pretraining.clone(),
+        inject,
+        target_tokens: Some(settings.target_tokens),
+        sequence_length: SEQUENCE_LENGTH,
+        batch_size: BATCH_SIZE,
+        steps: settings.finetuning_steps,
+        learning_rate: LEARNING_RATE / 2.0,
+        warmup_steps: settings.finetuning_steps / 20,
+        eval_every: settings.finetuning_steps.div_ceil(20).max(1),
+        eval_sequences: EVAL_SEQUENCES,
+        seed: settings.seed,
+    }
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// Runs that are not finished, an unwritable page.
+pub fn report(settings: &DemoSettings, out: &Path) -> Result<PathBuf, Error> {
+    let mut runs = vec![read_run(&out.join(BASE))?];
+    for inject in injections(settings)? {
+        runs.push(read_run(&out.join(run_folder(inject)))?);
+    }
+    let (pretraining, target) = text_names(settings);
+    let report = Report {
+        title: "Finetuning without forgetting".to_owned(),
+        lead: format!(
+            "A small Llama-style model was pretrained on {pretraining}, then finetuned from the same checkpoint on \
+             {} tokens of {target}, once for each share p of pretraining data in the mix.",
+            crate::output::thousands(settings.target_tokens)
+        ),
+        runs,
+        notes: notes(settings),
+        settings: vec![
+            ("mixdown".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("pretraining text".to_owned(), pretraining),
+            ("target text".to_owned(), target),
+            ("tokenizer".to_owned(), format!("byte-level BPE, {} entries", settings.vocab_size)),
+            ("seed".to_owned(), settings.seed.to_string()),
+        ],
+    };
+    let path = out.join("report.html");
+    mixdown_report::write(&report, &path)?;
+    Ok(path)
+}
+
+fn text_names(settings: &DemoSettings) -> (String, String) {
+    if settings.pretraining.is_empty() {
+        return (
+            "the prose (Markdown, doc comments) of mixdown's dependencies".to_owned(),
+            "their Rust code".to_owned(),
+        );
+    }
+    let list = |paths: &[PathBuf]| {
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    (list(&settings.pretraining), list(&settings.target))
+}
+
+fn notes(settings: &DemoSettings) -> Vec<String> {
+    vec![
+        format!(
+            "Every number on this page was measured in this run, with one seed ({}): a model of this size and \
+             {} finetuning steps show the direction, not the figures of a large model.",
+            settings.seed, settings.finetuning_steps
+        ),
+        "Losses are read where the target's validation loss is least, as in the scaling laws for forgetting \
+         (Bethune et al., ICML 2025)."
+            .to_owned(),
+    ]
+}

@@ -1,0 +1,135 @@
+//! Small runs for the tests of this crate.
+
+use mixdown_runs::{EvalRecord, MetricsRecord, RunRow, ShareRecord, Summary};
+
+use crate::page::{Report, RunPage};
+
+pub(crate) const BEFORE: f64 = 3.7;
+
+pub(crate) fn report(runs: Vec<RunPage>) -> Report {
+    Report {
+        title: "Title".to_owned(),
+        lead: "Lead.".to_owned(),
+        runs,
+        notes: vec!["Note.".to_owned()],
+        settings: vec![("Tokenizer".to_owned(), "2 048 ids".to_owned())],
+    }
+}
+
+pub(crate) fn eval(corpus: &str, loss: f64) -> EvalRecord {
+    EvalRecord {
+        corpus: corpus.to_owned(),
+        loss,
+        standard_error: 0.01,
+        bits_per_byte: loss / 2.0,
+        tokens: 1024,
+        sequences: 8,
+    }
+}
+
+/// A run whose pretraining loss rose by `forgetting` nats at the chosen step 20 of 40.
+pub(crate) fn finetuned(p: f64, forgetting: f64) -> RunPage {
+    let evals =
+        |target: f64, rise: f64| vec![eval("target", target), eval("pretraining", BEFORE + rise)];
+    let (before, best, last) =
+        (evals(5.0, 0.0), evals(3.1, forgetting), evals(3.2, forgetting * 1.1));
+    let summary = Summary {
+        run_id: format!("run-{p}"),
+        title: format!("Finetuned at {p}"),
+        best_step: 20,
+        steps: 40,
+        before: before.clone(),
+        best: best.clone(),
+        last: last.clone(),
+        shares: vec![share("target", 1.0 - p), share("pretraining", p)],
+        row: Some(row(p, forgetting)),
+        model_parameters: 1_000_000,
+        tokens_per_second: 5000.0,
+        seconds: 16.0,
+    };
+    RunPage {
+        summary,
+        metrics: metrics(&[(0, before), (20, best), (40, last)]),
+        settings_toml: "sequence_length = 128\n".to_owned(),
+    }
+}
+
+/// A pretraining run.
+pub(crate) fn base() -> RunPage {
+    let (before, last) = (vec![eval("pretraining", 7.6)], vec![eval("pretraining", BEFORE)]);
+    let summary = Summary {
+        run_id: "base".to_owned(),
+        title: "Pretraining".to_owned(),
+        best_step: 40,
+        steps: 40,
+        before: before.clone(),
+        best: last.clone(),
+        last: last.clone(),
+        shares: Vec::new(),
+        row: None,
+        model_parameters: 1_000_000,
+        tokens_per_second: 5000.0,
+        seconds: 16.0,
+    };
+    RunPage {
+        summary,
+        metrics: metrics(&[(0, before), (40, last)]),
+        settings_toml: "steps = 40\n".to_owned(),
+    }
+}
+
+fn metrics(evals: &[(u64, Vec<EvalRecord>)]) -> Vec<MetricsRecord> {
+    let record = |step: u64| MetricsRecord {
+        step,
+        train_loss: (step > 0).then_some(4.0),
+        learning_rate: 1e-3,
+        gradient_norm: Some(1.0),
+        tokens: step * 128,
+        tokens_per_second: None,
+        evals: evals
+            .iter()
+            .find(|(at, _)| *at == step)
+            .map_or_else(Vec::new, |found| found.1.clone()),
+    };
+    (0..=40).map(record).collect()
+}
+
+fn share(source: &str, share: f64) -> ShareRecord {
+    ShareRecord {
+        source: source.to_owned(),
+        requested: share,
+        realised: share,
+        sequences: 100,
+        tokens: 12_800,
+        unique_tokens: 6_400,
+        epochs: 2.0,
+    }
+}
+
+fn row(p: f64, forgetting: f64) -> RunRow {
+    RunRow {
+        run_id: format!("run-{p}"),
+        domain: "code".to_owned(),
+        model_size: 1_000_000,
+        non_embedding_parameters: 700_000,
+        target_tokens: 50_000,
+        p_requested: p,
+        p_realised: p,
+        best_step: 20,
+        target_loss: 3.1,
+        pretraining_loss: BEFORE + forgetting,
+        pretraining_loss_before: BEFORE,
+        evaluation_tokens: 1024,
+        seed: 7,
+        fingerprint: "ab".repeat(32),
+        learning_rate: None,
+        schedule: None,
+        horizon_steps: None,
+        warmup_steps: None,
+        batch_tokens: None,
+        sequence_length: None,
+        weight_decay: None,
+        optimizer: None,
+        method: None,
+    }
+}

@@ -1,0 +1,164 @@
+//! A chunk of records to rows and ids: what every thread does.
+
+use mixdown_documents::{BadRecord, Chunk, Document, InputList};
+use mixdown_shards::Dtype;
+use tokenizers::pipeline::PipelineToken;
+
+use crate::error::Error;
+use crate::options::SpecialText;
+use crate::order::Order;
+use crate::spill::{Row, as_u64};
+use crate::text_hash::text_hash;
+use crate::tokenizer::Tokenizer;
+
+/// Tokens of a document at most: a Megatron index counts them in 32 signed bits.
+const MAX_DOCUMENT_TOKENS: u64 = (1 << 31) - 1;
+
+/// What is the same for every document.
+pub(crate) struct Encoder<'p> {
+    pub(crate) inputs: &'p InputList,
+    pub(crate) tokenizer: &'p Tokenizer,
+    pub(crate) text_field: &'p str,
+    pub(crate) special_text: SpecialText,
+    pub(crate) beginning_of_text: Option<u32>,
+    pub(crate) end_of_text: u32,
+    pub(crate) dtype: Dtype,
+    pub(crate) order: Order,
+}
+
+/// A chunk's documents.
+#[derive(Default)]
+pub(crate) struct EncodedChunk {
+    pub(crate) input: u32,
+    pub(crate) rows: Vec<Row>,
+    /// Ids of all rows, in the corpus' width.
+    pub(crate) ids: Vec<u8>,
+    pub(crate) bad_records: Vec<BadRecord>,
+    pub(crate) empty_documents: u64,
+    pub(crate) special_text_documents: u64,
+    pub(crate) consumed_bytes: u64,
+}
+
+/// Buffers that a thread keeps from chunk to chunk.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    ids: Vec<PipelineToken>,
+    text: Vec<u8>,
+}
+
+impl Encoder<'_> {
+    /// Decodes and tokenizes a chunk's records in order.
+    pub(crate) fn encode(
+        &self,
+        chunk: &Chunk,
+        scratch: &mut Scratch,
+    ) -> Result<EncodedChunk, Error> {
+        let mut encoded = EncodedChunk {
+            input: chunk.place.input,
+            consumed_bytes: chunk.consumed_bytes,
+            ..EncodedChunk::default()
+        };
+        for record in chunk.records(self.text_field) {
+            match record {
+                Ok(document) if document.text.is_empty() => encoded.empty_documents += 1,
+                Ok(document) => self.encode_document(&document, &mut encoded, scratch)?,
+                Err(bad) => encoded.bad_records.push(bad),
+            }
+        }
+        Ok(encoded)
+    }
+
+    fn encode_document(
+        &self,
+        document: &Document,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let text = document.text.as_str();
+        let ids = &mut scratch.ids;
+        ids.clear();
+        ids.extend(self.beginning_of_text.map(PipelineToken::from));
+        let prefix_len = ids.len();
+        self.tokenizer.encode_onto(text, self.special_text, ids).map_err(|source| {
+            Error::Encode {
+                path: self.path_of(document),
+                offset_bytes: document.place.offset,
+                source,
+            }
+        })?;
+        if ids.len() == prefix_len {
+            encoded.empty_documents += 1;
+            return Ok(());
+        }
+        ids.push(PipelineToken::from(self.end_of_text));
+        encoded.special_text_documents += u64::from(self.tokenizer.spells_special(text));
+        encoded.rows.push(Row {
+            key: self.order.key(document.place),
+            hash: text_hash(text, &mut scratch.text),
+            text_bytes: as_u64(text.len()),
+            len_tokens: self.checked_len(document, ids.len())?,
+        });
+        append(PipelineToken::cast_slice(ids), self.dtype, &mut encoded.ids);
+        Ok(())
+    }
+
+    fn checked_len(&self, document: &Document, len: usize) -> Result<u32, Error> {
+        let got = as_u64(len);
+        u32::try_from(got).ok().filter(|_| got <= MAX_DOCUMENT_TOKENS).ok_or_else(|| {
+            Error::DocumentTooLong {
+                path: self.path_of(document),
+                offset_bytes: document.place.offset,
+                expected: MAX_DOCUMENT_TOKENS,
+                got,
+            }
+        })
+    }
+
+    fn path_of(&self, document: &Document) -> std::path::PathBuf {
+        self.inputs.file(document.place.input).map(|file| file.path.clone()).unwrap_or_default()
+    }
+}
+
+/// Appends ids, little endian. An id beyond the width (a tokenizer that breaks its own
+/// vocabulary) becomes the largest, which the shard refuses.
+fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) {
+    match dtype {
+        Dtype::U16 => {
+            let narrow = |&id: &u32| u16::try_from(id).unwrap_or(u16::MAX).to_le_bytes();
+            out.extend(ids.iter().flat_map(narrow));
+        }
+        Dtype::I32 => out.extend(ids.iter().flat_map(|id| id.to_le_bytes())),
+    }
+}
+
+/// Replaces `ids` by the ids in `bytes`, as [`append`] wrote them.
+pub(crate) fn ids_from_bytes(bytes: &[u8], dtype: Dtype, ids: &mut Vec<u32>) {
+    ids.clear();
+    match dtype {
+        Dtype::U16 => {
+            ids.extend(
+                bytes.as_chunks::<2>().0.iter().map(|&two| u32::from(u16::from_le_bytes(two))),
+            );
+        }
+        Dtype::I32 => {
+            ids.extend(bytes.as_chunks::<4>().0.iter().map(|&four| u32::from_le_bytes(four)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_back_in_both_widths() {
+        let ids = [0, 1, 255, 256, 65_535];
+        for dtype in [Dtype::U16, Dtype::I32] {
+            let (mut bytes, mut back) = (Vec::new(), vec![9]);
+            append(&ids, dtype, &mut bytes);
+            ids_from_bytes(&bytes, dtype, &mut back);
+            assert_eq!(back, ids);
+            assert_eq!(as_u64(bytes.len()), 5 * dtype.bytes());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a restart must find unchanged to go on.
+
+use std::path::Path;
+
+use mixdown_documents::{Compression, InputFormat, InputList};
+use mixdown_shards::{Dtype, Fingerprint};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::options::SpecialText;
+use crate::order::Order;
+
+/// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
+/// does not, so that parts outlive a change of it; bad records tolerated and threads decide
+/// nothing that is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) format: String,
+    pub(crate) version: u32,
+    pub(crate) inputs: Vec<PlannedInput>,
+    pub(crate) text_field: String,
+    pub(crate) order: Order,
+    pub(crate) special_text: SpecialText,
+    pub(crate) beginning_of_text: Option<u32>,
+    pub(crate) end_of_text: u32,
+    pub(crate) tokenizer_fingerprint: Fingerprint,
+    pub(crate) vocab_size: u64,
+    pub(crate) dtype: Dtype,
+    pub(crate) part_bytes: u64,
+}
+
+/// An input as it was when the list was frozen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PlannedInput {
+    name: String,
+    bytes: u64,
+    format: InputFormat,
+    compression: Compression,
+}
+
+impl Plan {
+    pub(crate) const FORMAT: &str = "mixdown-prepare-plan";
+    pub(crate) const VERSION: u32 = 1;
+
+    pub(crate) fn inputs_of(list: &InputList) -> Vec<PlannedInput> {
+        let planned = |file: &mixdown_documents::InputFile| PlannedInput {
+            name: file.name.clone(),
+            bytes: file.bytes,
+            format: file.format,
+            compression: file.compression,
+        };
+        list.files().iter().map(planned).collect()
+    }
+
+    /// Refuses work that was begun under another plan, naming the first difference.
+    pub(crate) fn check_equal(&self, before: &Value, out: &Path) -> Result<(), Error> {
+        let now = serde_json::to_value(self).unwrap_or(Value::Null);
+        match difference("", before, &now) {
+            None => Ok(()),
+            Some((field, expected, got)) => {
+                Err(Error::PlanDiffers { path: out.to_owned(), field, expected, got })
+            }
+        }
+    }
+}
+
+/// The first place where two values differ, with the values there.
+fn difference(place: &str, then: &Value, now: &Value) -> Option<(String, String, String)> {
+    let deeper = |key: &str| match place {
+        "" => key.to_owned(),
+        place => format!("{place}.{key}"),
+    };
+    match (then, now) {
+        _ if then == now => None,
+        (Value::Object(left), Value::Object(right)) if left.keys().eq(right.keys()) => left
+            .iter()
+            .zip(right.values())
+            .find_map(|((key, left), right)| difference(&deeper(key), left, right)),
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            left.iter().zip(right).enumerate().find_map(|(index, (left, right))| {
+                difference(&format!("{place}[{index}]"), left, right)
+            })
+        }
+        (Value::Array(left), Value::Array(right)) => Some((
+            format!("the number of {place}"),
+            left.len().to_string(),
+            right.len().to_string(),
+        )),
+        _ => Some((place.to_owned(), then.to_string(), now.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn differences_are_named() {
+        let then = json!({"a": 1, "b": {"c": [1, {"d": "x"}]}, "l": [1]});
+        assert_eq!(difference("", &then, &then), None);
+        let mut now = then.clone();
+        now["b"]["c"][1]["d"] = json!("y");
+        let found = difference("", &then, &now).unwrap();
+        assert_eq!(found, ("b.c[1].d".into(), "\"x\"".into(), "\"y\"".into()));
+        let mut now = then.clone();
+        now["l"] = json!([1, 2]);
+        let found = difference("", &then, &now).unwrap();
+        assert_eq!(found, ("the number of l".into(), "1".into(), "2".into()));
+    }
+}

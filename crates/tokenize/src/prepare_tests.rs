@@ -1,0 +1,453 @@
+//! The whole of `prepare` against a naive model, over threads, sizes, interruptions and bad input.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+use mixdown_shards::{Access, Corpus, Split, verify};
+
+use crate::error::Error;
+use crate::options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
+use crate::order::Order;
+use crate::prepare::{PrepareReport, Sizes, prepare_sized};
+use crate::text_hash::text_hash;
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::tests::tiny_json;
+
+/// So small that some thousand documents make many parts, buckets and shards.
+const TINY: Sizes = Sizes { part_bytes: 5000, bucket_bytes: 9000, shard_bytes: 40_000 };
+
+struct Setting {
+    folder: tempfile::TempDir,
+    inputs: Vec<PathBuf>,
+}
+
+impl Setting {
+    /// Lines, plain and compressed, and a folder of texts; some empty, some repeated, one with a
+    /// special token's text.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = |name: &str| folder.path().join(name);
+        fs::write(setting("tokenizer.json"), tiny_json().to_string()).unwrap();
+        fs::write(setting("plain.jsonl"), lines(0..400)).unwrap();
+        fs::write(setting("packed.jsonl.zst"), zstd(lines(300..900).as_bytes())).unwrap();
+        fs::write(setting("more.jsonl"), zstd(lines(900..950).as_bytes())).unwrap();
+        fs::create_dir_all(setting("texts/deep")).unwrap();
+        for index in 0..40 {
+            let name = format!("texts/{}{index}.txt", ["", "deep/"][index % 2]);
+            fs::write(setting(&name), text(5000 + index)).unwrap();
+        }
+        fs::write(setting("texts/long.txt"), text(7).repeat(300)).unwrap();
+        let inputs =
+            ["plain.jsonl", "packed.jsonl.zst", "texts", "more.jsonl"].map(setting).to_vec();
+        Self { folder, inputs }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, out: &str, options: &PrepareOptions) -> Result<PrepareReport, Error> {
+        self.run_sized(out, options, TINY)
+    }
+
+    fn run_sized(
+        &self,
+        out: &str,
+        options: &PrepareOptions,
+        sizes: Sizes,
+    ) -> Result<PrepareReport, Error> {
+        let stop = AtomicBool::new(false);
+        let tokenizer = self.path("tokenizer.json");
+        prepare_sized(&self.inputs, &tokenizer, &self.path(out), options, &|_| {}, &stop, sizes)
+    }
+
+    fn corpus(&self, out: &str) -> Corpus {
+        Corpus::open(&self.path(out), Access::Read).unwrap()
+    }
+
+    /// What must come out: every document's ids in the order of keys, train and holdout.
+    fn model(&self, options: &PrepareOptions) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
+        let list = InputList::discover(&self.inputs).unwrap();
+        let tokenizer = Tokenizer::load(self.folder.path()).unwrap();
+        let order = Order::new(options.shuffle, options.seed, &list, 1 << 40);
+        let mut documents = Vec::new();
+        for document in DocumentReader::new(&list, &options.read) {
+            let document = document.unwrap();
+            if document.text.is_empty() {
+                continue;
+            }
+            let mut ids = tokenizer.encode(&document.text).unwrap();
+            ids.push(261);
+            let hash = text_hash(&document.text, &mut Vec::new());
+            documents.push((order.key(document.place), hash, ids));
+        }
+        documents.sort();
+        let held_out = |hash: u64| match options.holdout {
+            Holdout::Share(share) => (hash as f64) < share * 2_f64.powi(64),
+            _ => false,
+        };
+        let ids_of = |side: bool| {
+            let of_side = documents.iter().filter(|(_, hash, _)| held_out(*hash) == side);
+            of_side.map(|(_, _, ids)| ids.clone()).collect()
+        };
+        (ids_of(false), ids_of(true))
+    }
+}
+
+fn text(index: usize) -> String {
+    let words = ["the", "thin", "in", "é", "\n", "漢字", "then", "a", "thing,", "7"];
+    let count = index * index % 37;
+    (0..count).map(|word| words[(word * 7 + index) % 10]).collect::<Vec<_>>().join(" ")
+}
+
+fn lines(range: std::ops::Range<usize>) -> String {
+    range
+        .map(|index| {
+            let text = if index == 17 { "a <|endoftext|> b".to_owned() } else { text(index) };
+            format!("{}\n", serde_json::json!({ "meta": {"n": index}, "text": text }))
+        })
+        .collect()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::stream::encode_all(bytes, 1).unwrap()
+}
+
+/// Every file below a folder with its bytes.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(path) = pending.pop() {
+        for entry in fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                found
+                    .insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn documents(corpus: &Corpus, split: Split) -> Vec<Vec<u32>> {
+    (0..corpus.documents(split)).map(|index| corpus.document(split, index).unwrap()).collect()
+}
+
+fn options() -> PrepareOptions {
+    PrepareOptions {
+        holdout: Holdout::Share(0.1),
+        seed: 5,
+        threads: 2,
+        ..PrepareOptions::default()
+    }
+}
+
+#[test]
+fn the_corpus_is_the_naive_models_for_any_threads_and_sizes() {
+    let setting = Setting::new();
+    for shuffle in [Shuffle::Global, Shuffle::Keep] {
+        let options = PrepareOptions { shuffle, ..options() };
+        let (train, holdout) = setting.model(&options);
+        assert!(holdout.len() > 20 && train.len() > 800);
+        let mut first = None;
+        for threads in [1, 2, 3] {
+            let out = format!("{shuffle:?}-{threads}");
+            let report = setting.run(&out, &PrepareOptions { threads, ..options.clone() }).unwrap();
+            assert!(report.parts > 15 && report.shards > 3, "{report:?}");
+            assert_eq!(report.counts.special_text_documents, 1);
+            assert!(report.counts.empty_documents > 0);
+            let corpus = setting.corpus(&out);
+            assert_eq!(documents(&corpus, Split::Train), train);
+            assert_eq!(documents(&corpus, Split::Holdout), holdout);
+            let bytes = contents(corpus.folder());
+            assert!(bytes.keys().all(|path| !path.starts_with(".work")));
+            assert!(first.get_or_insert(bytes.clone()) == &bytes, "{threads} threads differ");
+            let checked = verify(corpus.folder(), &|_| {}, &AtomicBool::new(false)).unwrap();
+            assert!(checked.damage.is_empty(), "{:?}", checked.damage);
+        }
+        let sizes = [
+            Sizes { part_bytes: 333, bucket_bytes: 100_000, shard_bytes: 1 << 30 },
+            Sizes::default(),
+        ];
+        for (index, sizes) in sizes.into_iter().enumerate() {
+            let out = format!("{shuffle:?}-size-{index}");
+            setting.run_sized(&out, &options, sizes).unwrap();
+            let corpus = setting.corpus(&out);
+            assert_eq!(documents(&corpus, Split::Train), train);
+            assert_eq!(documents(&corpus, Split::Holdout), holdout);
+        }
+    }
+}
+
+/// Stopped after some reports of progress, then after twice as many, … until it is done.
+#[test]
+fn an_interrupted_call_goes_on_to_the_same_bytes() {
+    let setting = Setting::new();
+    let whole = setting.run("whole", &options()).unwrap();
+    let expected = contents(&setting.path("whole"));
+    for stride in [4, 23, 60] {
+        let out = setting.path(&format!("stopped-{stride}"));
+        let (mut calls, mut resumed) = (0, 0);
+        let report = loop {
+            calls += 1;
+            assert!(calls < 500, "no progress from call to call");
+            let (stop, reports) = (AtomicBool::new(false), AtomicU64::new(0));
+            let progress = |_| {
+                if reports.fetch_add(1, Ordering::Relaxed) >= stride * calls {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            };
+            let tokenizer = setting.path("tokenizer.json");
+            let options =
+                PrepareOptions { threads: 1 + u32::try_from(calls % 3).unwrap(), ..options() };
+            match prepare_sized(&setting.inputs, &tokenizer, &out, &options, &progress, &stop, TINY)
+            {
+                Ok(report) => break report,
+                Err(error) => assert!(error.is_interrupted(), "{error}"),
+            }
+            resumed += 1;
+            assert!(!out.join("manifest.json").exists());
+        };
+        assert!(resumed > 0, "stride {stride} never stopped it");
+        assert!(contents(&out) == expected, "stride {stride} differs");
+        assert_eq!(report.fingerprint, whole.fingerprint);
+        assert_eq!(report.counts, whole.counts);
+        assert!(report.resumed > 0);
+    }
+}
+
+#[test]
+fn only_the_same_work_is_continued() {
+    let setting = Setting::new();
+    let (stop, tokenizer, out) =
+        (AtomicBool::new(false), setting.path("tokenizer.json"), setting.path("out"));
+    let stop_late = |progress: crate::Progress| {
+        if progress.stage == crate::Stage::Writing {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let begun =
+        prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
+    assert!(begun.unwrap_err().is_interrupted());
+
+    let message = |options: &PrepareOptions| {
+        let error = setting.run("out", options).unwrap_err();
+        assert!(error.is_configuration(), "{error}");
+        error.to_string()
+    };
+    let text = message(&PrepareOptions { seed: 6, ..options() });
+    assert!(text.contains("differs in order.seed (then 5, now 6)"), "{text}");
+    let text = message(&PrepareOptions { end_of_text: Some("[X]".to_owned()), ..options() });
+    assert!(text.contains("differs in end_of_text (then 261, now 262)"), "{text}");
+    let text = message(&PrepareOptions {
+        read: ReadOptions { text_field: "body".to_owned(), skip_bad: 0 },
+        ..options()
+    });
+    assert!(text.contains("delete the folder to start afresh"), "{text}");
+
+    // Another holdout keeps the parts and writes the shards anew.
+    let other = PrepareOptions { holdout: Holdout::Share(0.3), threads: 3, ..options() };
+    let report = setting.run("out", &other).unwrap();
+    assert_eq!(report.resumed, report.parts);
+    setting.run("fresh", &other).unwrap();
+    assert!(contents(&out) == contents(&setting.path("fresh")));
+
+    let text = message(&other);
+    assert!(
+        text.ends_with("is already a corpus: choose another folder, or delete it to make it anew")
+    );
+}
+
+#[test]
+fn nothing_of_others_is_overwritten() {
+    let setting = Setting::new();
+    fs::create_dir_all(setting.path("taken/sub")).unwrap();
+    fs::write(setting.path("taken/mine.txt"), "mine").unwrap();
+    fs::create_dir(setting.path("empty")).unwrap();
+    let error = setting.run("taken", &options()).unwrap_err();
+    assert!(error.to_string().contains("holds mine.txt, expected a folder that is empty"));
+    assert!(error.is_configuration());
+    let error = setting.run("tokenizer.json", &options()).unwrap_err();
+    assert!(matches!(error, Error::OutputTaken { .. }), "{error}");
+    assert_eq!(contents(&setting.path("taken")).len(), 1);
+    setting.run("empty", &options()).unwrap();
+}
+
+#[test]
+fn two_processes_do_not_share_an_output() {
+    let setting = Setting::new();
+    fs::create_dir_all(setting.path("out/.work")).unwrap();
+    let lock = fs::File::create(setting.path("out/.work/lock")).unwrap();
+    lock.lock().unwrap();
+    let error = setting.run("out", &options()).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    drop(lock);
+    setting.run("out", &options()).unwrap();
+}
+
+/// However a file is compressed, the documents' places and with them the order are the same.
+#[test]
+fn compression_changes_nothing() {
+    let mut setting = Setting::new();
+    let bytes = lines(0..600).into_bytes();
+    let mut fingerprints = Vec::new();
+    let frames = bytes.chunks(1000).flat_map(zstd).collect();
+    for (name, packed) in
+        [("a.jsonl", bytes.clone()), ("b.jsonl.zst", zstd(&bytes)), ("c.jsonl.zst", frames)]
+    {
+        fs::write(setting.path(name), packed).unwrap();
+        setting.inputs = vec![setting.path(name)];
+        let sizes = Sizes { bucket_bytes: 1 << 30, shard_bytes: 1 << 30, ..TINY };
+        let report = setting.run_sized(&format!("out-{name}"), &options(), sizes).unwrap();
+        fingerprints.push(report.fingerprint);
+    }
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 1);
+}
+
+#[test]
+fn bad_records_are_refused_in_the_inputs_order_and_counted() {
+    let mut setting = Setting::new();
+    let mut body = String::new();
+    for index in 0..600 {
+        body.push_str(match index {
+            150 => "broken\n",
+            400 => "{\"other\": 1}\n",
+            _ => "{\"text\": \"the thing in the thing\"}\n",
+        });
+    }
+    fs::write(setting.path("bad.jsonl"), body).unwrap();
+    setting.inputs = vec![setting.path("bad.jsonl")];
+    let with = |skip_bad, threads| PrepareOptions {
+        read: ReadOptions { skip_bad, ..ReadOptions::default() },
+        holdout: Holdout::None,
+        threads,
+        ..options()
+    };
+    for threads in [1, 3] {
+        let out = format!("out{threads}");
+        let error = setting.run(&out, &with(0, threads)).unwrap_err().to_string();
+        assert!(
+            error.contains("bad.jsonl: line 151, byte 5250: expected a JSON object"),
+            "{error}"
+        );
+        let error = setting.run(&out, &with(1, threads)).unwrap_err().to_string();
+        assert!(error.contains("line 401, byte 13972: the field \"text\" is missing"), "{error}");
+        assert!(error.contains("bad records so far 2, tolerated 1"), "{error}");
+        let error = setting.run(&out, &with(0, threads)).unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains("0 (1 were passed over)"));
+    }
+    // The parts before the bad record stay, and tolerance may grow from call to call.
+    let report = setting.run("out1", &with(2, 2)).unwrap();
+    assert!(report.resumed > 0);
+    assert_eq!(report.counts.bad_records, 2);
+    assert_eq!(report.train_documents, 598);
+}
+
+#[test]
+fn holdouts_part_texts_not_documents() {
+    let mut setting = Setting::new();
+    let line = |index: usize, space: &str| {
+        let text = format!("the{space}thing {}{space}in", index / 2);
+        serde_json::json!({ "text": text }).to_string() + "\n"
+    };
+    let one: String = (0..400).map(|index| line(index, [" ", "\n\t "][index % 2])).collect();
+    let two: String = (100..300).rev().map(|index| line(index, "  ")).collect();
+    fs::write(setting.path("one.jsonl"), one).unwrap();
+    fs::write(setting.path("two.jsonl"), two).unwrap();
+    let mut hashes = BTreeMap::new();
+    for name in ["one", "two"] {
+        setting.inputs = vec![setting.path(&format!("{name}.jsonl"))];
+        let options = PrepareOptions { holdout: Holdout::Share(0.2), ..options() };
+        setting.run(name, &options).unwrap();
+        for split in [Split::Train, Split::Holdout] {
+            for hash in setting.corpus(name).document_hashes(split).unwrap() {
+                assert_eq!(*hashes.entry(hash).or_insert(split), split);
+            }
+        }
+    }
+    assert_eq!(hashes.len(), 200);
+    let overlap = mixdown_shards::overlap(&setting.corpus("one"), &setting.corpus("two"));
+    assert_eq!(overlap.unwrap(), 0);
+
+    let tokens = PrepareOptions { holdout: Holdout::Tokens(500), ..options() };
+    let report = setting.run("tokens", &tokens).unwrap();
+    assert!((400..=500).contains(&report.holdout_tokens), "{report:?}");
+    for holdout in [Holdout::Share(1e-12), Holdout::Tokens(1), Holdout::Tokens(1 << 40)] {
+        let error = setting.run("none", &PrepareOptions { holdout, ..options() }).unwrap_err();
+        assert!(matches!(error, Error::HoldoutLeavesNothing { .. }), "{error}");
+        assert!(error.is_configuration());
+    }
+    let error = setting.run("none", &PrepareOptions { holdout: Holdout::Share(1.5), ..options() });
+    assert!(matches!(error.unwrap_err(), Error::Option { .. }));
+}
+
+#[test]
+fn prefix_and_special_text_are_as_told() {
+    let mut setting = Setting::new();
+    fs::write(setting.path("one.txt"), "a<|endoftext|>").unwrap();
+    setting.inputs = vec![setting.path("one.txt")];
+    let base = PrepareOptions::default();
+    let cases = [
+        (base.clone(), vec![97], 15),
+        (
+            PrepareOptions { special_text: SpecialText::Parse, ..base.clone() },
+            vec![97, 261, 261],
+            3,
+        ),
+        (
+            PrepareOptions { beginning_of_text: BeginningOfText::Id(5), ..base.clone() },
+            vec![5, 97],
+            16,
+        ),
+        (PrepareOptions { end_of_text: Some("7".to_owned()), ..base.clone() }, vec![97], 15),
+    ];
+    for (index, (options, start, len)) in cases.into_iter().enumerate() {
+        let out = format!("out{index}");
+        let report = setting.run(&out, &options).unwrap();
+        assert_eq!((report.train_tokens, report.counts.special_text_documents), (len, 1));
+        let corpus = setting.corpus(&out);
+        let ids = corpus.document(Split::Train, 0).unwrap();
+        assert_eq!(ids[..start.len()], start);
+        assert_eq!(ids.last(), Some(&corpus.manifest().end_of_text));
+    }
+    let far = PrepareOptions { beginning_of_text: BeginningOfText::Id(263), ..base };
+    assert!(setting.run("far", &far).unwrap_err().is_configuration());
+}
+
+#[test]
+fn inputs_without_text_are_refused() {
+    let mut setting = Setting::new();
+    fs::write(setting.path("none.jsonl"), "{\"text\":\"\"}\n\n{\"text\":\"\"}\n").unwrap();
+    setting.inputs = vec![setting.path("none.jsonl")];
+    let error = setting.run("out", &PrepareOptions::default()).unwrap_err();
+    let expected = "the inputs hold no document with text: 2 empty documents, 0 bad records";
+    assert_eq!(error.to_string(), expected);
+    assert!(!error.is_configuration() && !error.is_io());
+}
+
+/// A damaged part is named; deleting it is enough.
+#[test]
+fn damaged_work_is_named() {
+    let setting = Setting::new();
+    let (stop, tokenizer, out) =
+        (AtomicBool::new(false), setting.path("tokenizer.json"), setting.path("out"));
+    let stop_late = |progress: crate::Progress| {
+        stop.store(progress.stage == crate::Stage::Writing, Ordering::Relaxed);
+    };
+    let begun =
+        prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
+    assert!(begun.unwrap_err().is_interrupted());
+    let part = out.join(".work/part-000000-000001");
+    let bytes = fs::read(&part).unwrap();
+    fs::write(&part, &bytes[..bytes.len() - 1]).unwrap();
+    let error = setting.run("out", &options()).unwrap_err();
+    assert!(matches!(&error, Error::DamagedWork { path, .. } if *path == part), "{error}");
+    fs::write(&part, bytes).unwrap();
+    setting.run("out", &options()).unwrap();
+}

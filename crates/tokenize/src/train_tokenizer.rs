@@ -1,0 +1,409 @@
+//! A byte-level BPE tokenizer from text.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+use mixdown_shards::Fingerprint;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use tokenizers::pipeline::{PipelinePreTokenizer, PreTokenizer, PreTokenizerScratch};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::trainers::BpeTrainer;
+use tokenizers::vocab::bucket_added_vocabulary::AddedToken;
+use tokenizers::{ProgressFormat, Trainer};
+
+use crate::error::Error;
+use crate::progress::{Progress, Stage};
+use crate::tokenizer::Tokenizer;
+use crate::work_file::write_aside;
+
+/// The token that ends a text, with id 0.
+const END_OF_TEXT: &str = "<|endoftext|>";
+/// The letters of the 256 bytes, and the end of text.
+const MIN_VOCABULARY: u32 = 257;
+/// The library counts pairs in 32 signed bits, so no pair may be able to occur more often.
+const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
+
+/// How a tokenizer is trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainTokenizerOptions {
+    /// Tokens wanted, `<|endoftext|>` and the 256 bytes among them.
+    pub vocab_size: u32,
+    /// How records become documents.
+    pub read: ReadOptions,
+}
+
+/// What [`train_tokenizer`] made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrainTokenizerReport {
+    /// Tokens made: fewer than wanted where the text holds no more pairs to merge.
+    pub vocab_size: u64,
+    /// Documents read.
+    pub documents: u64,
+    /// UTF-8 bytes of their text.
+    pub text_bytes: u64,
+    /// Records passed over.
+    pub bad_records: u64,
+    /// The id of `<|endoftext|>`.
+    pub end_of_text: u32,
+    /// The tokenizer's fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Trains a byte-level BPE tokenizer with GPT-2's pre-tokenizer and writes it to `out`, a
+/// tokenizer.json that Hugging Face's libraries load; `tokenizer_config.json` is written beside it
+/// where `out` has that name, so that `transformers` opens the folder. The same text gives the
+/// same bytes. Memory: the distinct words of the text.
+///
+/// # Errors
+/// `out` exists; a vocabulary below 257; inputs that cannot be read, hold no text or more than
+/// 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once `stop` is set while text is
+/// read.
+pub fn train_tokenizer(
+    inputs: &[PathBuf],
+    out: &Path,
+    options: &TrainTokenizerOptions,
+    progress: &(dyn Fn(Progress) + Sync),
+    stop: &AtomicBool,
+) -> Result<TrainTokenizerReport, Error> {
+    if options.vocab_size < MIN_VOCABULARY {
+        let got = options.vocab_size.to_string();
+        let expected = "at least 257: the 256 bytes and <|endoftext|>";
+        return Err(Error::Option { option: "vocab-size", expected, got });
+    }
+    if out.exists() {
+        let got = if out.is_dir() { "a folder" } else { "a file's data" };
+        return Err(Error::OutputTaken { path: out.to_owned(), got: got.to_owned() });
+    }
+    let inputs = InputList::discover(inputs)?;
+    let mut feed = Feed::new(&inputs, &options.read, progress, stop);
+    let mut trainer = trainer(options.vocab_size);
+    let splitter = splitter()?;
+    let training = |source| Error::Training { source };
+    let fed = trainer.feed(feed.by_ref(), |text| words(&splitter, text));
+    feed.check()?;
+    fed.map_err(training)?;
+    progress(Progress { stage: Stage::Training, done: 0, total: 0 });
+    let (vocabulary, merges, _) = trainer.train_vocab().map_err(training)?;
+    let by_id = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
+    let file = TokenizerFile::new(by_id, merges);
+    let json = serde_json::to_string_pretty(&file).map_err(|error| training(error.into()))?;
+    // Read back before it is written, so that no file is left that cannot be used.
+    let tokenizer = Tokenizer::from_json(out.to_owned(), &json)?;
+    write(out, &json)?;
+    Ok(TrainTokenizerReport {
+        vocab_size: tokenizer.vocab_size(),
+        documents: feed.documents,
+        text_bytes: feed.text_bytes,
+        bad_records: feed.reader.bad_records(),
+        end_of_text: tokenizer.token_id(END_OF_TEXT).unwrap_or_default(),
+        fingerprint: tokenizer.fingerprint(),
+    })
+}
+
+fn trainer(vocab_size: u32) -> BpeTrainer {
+    BpeTrainer::builder()
+        .show_progress(false)
+        .progress_format(ProgressFormat::Silent)
+        .vocab_size(usize::try_from(vocab_size).unwrap_or(usize::MAX))
+        .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build()
+}
+
+/// The texts of the documents, until one cannot be read.
+struct Feed<'l> {
+    reader: DocumentReader<'l>,
+    total_bytes: u64,
+    progress: &'l (dyn Fn(Progress) + Sync),
+    stop: &'l AtomicBool,
+    documents: u64,
+    text_bytes: u64,
+    error: Option<Error>,
+}
+
+impl<'l> Feed<'l> {
+    fn new(
+        inputs: &'l InputList,
+        read: &'l ReadOptions,
+        progress: &'l (dyn Fn(Progress) + Sync),
+        stop: &'l AtomicBool,
+    ) -> Self {
+        Self {
+            reader: DocumentReader::new(inputs, read),
+            total_bytes: inputs.total_bytes(),
+            progress,
+            stop,
+            documents: 0,
+            text_bytes: 0,
+            error: None,
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<String>, Error> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Some(document) = self.reader.next() else { return Ok(None) };
+        let text = document?.text;
+        self.documents += 1;
+        self.text_bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
+        if self.text_bytes > MAX_TEXT_BYTES {
+            return Err(Error::TooMuchText { expected: MAX_TEXT_BYTES });
+        }
+        let (done, total) = (self.reader.consumed_bytes(), self.total_bytes);
+        (self.progress)(Progress { stage: Stage::Reading, done, total });
+        Ok(Some(text))
+    }
+
+    /// What ended the feed, unless the inputs did.
+    fn check(&mut self) -> Result<(), Error> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if self.text_bytes == 0 => Err(Error::NoDocuments {
+                empty_documents: self.documents,
+                bad_records: self.reader.bad_records(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Iterator for Feed<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        if self.error.is_some() {
+            return None;
+        }
+        match self.read() {
+            Ok(text) => text,
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
+        }
+    }
+}
+
+/// GPT-2's pre-tokenizer, as the library reads it from a tokenizer.json.
+fn splitter() -> Result<PipelinePreTokenizer, Error> {
+    let letters = ByteLevel::alphabet().map(String::from);
+    let vocab = (0..).zip(std::iter::once(END_OF_TEXT.to_owned()).chain(letters)).collect();
+    let file = TokenizerFile::new(vocab, Vec::new());
+    let json = serde_json::to_string(&file).unwrap_or_default();
+    let tokenizer = Tokenizer::from_json(PathBuf::new(), &json)?;
+    Ok(tokenizer.pipeline().get_pre_tokenizer().clone())
+}
+
+/// A text's words, each byte as its letter.
+fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
+    let (mut scratch, mut spans) = (PreTokenizerScratch::default(), Vec::new());
+    splitter.pre_tokenize(text, &mut scratch, &mut spans)?;
+    let letters = ByteLevel::alphabet();
+    let word = |bytes: &[u8]| bytes.iter().map(|&byte| letters[usize::from(byte)]).collect();
+    Ok(spans.iter().filter_map(|span| text.as_bytes().get(span.range())).map(word).collect())
+}
+
+/// Writes the tokenizer, its configuration first: a tokenizer.json is a finished training.
+fn write(out: &Path, json: &str) -> Result<(), Error> {
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    if out.file_name().is_some_and(|name| name == "tokenizer.json") {
+        let config = out.with_file_name("tokenizer_config.json");
+        let text = config_json();
+        match fs::read_to_string(&config) {
+            Ok(before) if before == text => {}
+            Ok(_) => {
+                let got = "another tokenizer's configuration".to_owned();
+                return Err(Error::OutputTaken { path: config, got });
+            }
+            Err(_) => write_aside(&config, |file| file.write_all(text.as_bytes()))?,
+        }
+    }
+    write_aside(out, |file| file.write_all(json.as_bytes()))
+}
+
+/// What `transformers` needs to open the folder as it is.
+fn config_json() -> String {
+    format!(
+        "{{\n  \"clean_up_tokenization_spaces\": false,\n  \"eos_token\": \"{END_OF_TEXT}\",\n  \
+         \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}}\n"
+    )
+}
+
+/// tokenizer.json in the form that every version of Hugging Face's libraries reads, with its
+/// fields in a fixed order.
+#[derive(Serialize)]
+struct TokenizerFile {
+    version: &'static str,
+    truncation: Option<()>,
+    padding: Option<()>,
+    added_tokens: Value,
+    normalizer: Option<()>,
+    pre_tokenizer: Value,
+    post_processor: Option<()>,
+    decoder: Value,
+    model: ModelFile,
+}
+
+#[derive(Serialize)]
+struct ModelFile {
+    r#type: &'static str,
+    dropout: Option<()>,
+    unk_token: Option<()>,
+    continuing_subword_prefix: Option<()>,
+    end_of_word_suffix: Option<()>,
+    fuse_unk: bool,
+    byte_fallback: bool,
+    ignore_merges: bool,
+    #[serde(serialize_with = "tokens_to_ids")]
+    vocab: BTreeMap<u32, String>,
+    merges: Vec<String>,
+}
+
+impl TokenizerFile {
+    fn new(vocab: BTreeMap<u32, String>, merges: Vec<(String, String)>) -> Self {
+        // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
+        let byte_level = json!({
+            "add_prefix_space": false,
+            "trim_offsets": true,
+            "type": "ByteLevel",
+            "use_regex": true,
+        });
+        let end_of_text = json!({
+            "content": END_OF_TEXT,
+            "id": 0,
+            "lstrip": false,
+            "normalized": false,
+            "rstrip": false,
+            "single_word": false,
+            "special": true,
+        });
+        Self {
+            version: "1.0",
+            truncation: None,
+            padding: None,
+            added_tokens: Value::Array(vec![end_of_text]),
+            normalizer: None,
+            pre_tokenizer: byte_level.clone(),
+            post_processor: None,
+            decoder: byte_level,
+            model: ModelFile {
+                r#type: "BPE",
+                dropout: None,
+                unk_token: None,
+                continuing_subword_prefix: None,
+                end_of_word_suffix: None,
+                fuse_unk: false,
+                byte_fallback: false,
+                ignore_merges: false,
+                vocab,
+                merges: merges.into_iter().map(|(left, right)| format!("{left} {right}")).collect(),
+            },
+        }
+    }
+}
+
+fn tokens_to_ids<S: Serializer>(
+    vocab: &BTreeMap<u32, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(vocab.len()))?;
+    for (id, token) in vocab {
+        map.serialize_entry(token, id)?;
+    }
+    map.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn train(folder: &Path, name: &str, vocab_size: u32) -> Result<TrainTokenizerReport, Error> {
+        let inputs = [folder.join("in")];
+        let options = TrainTokenizerOptions { vocab_size, read: ReadOptions::default() };
+        train_tokenizer(&inputs, &folder.join(name), &options, &|_| {}, &AtomicBool::new(false))
+    }
+
+    fn folder_with_text() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        let words = ["the", "then", "there", "other", "mother", "schön", "42", "漢字", "\u{a0}x"];
+        for file in 0..5_usize {
+            let text: Vec<&str> =
+                (0..3000_usize).map(|index| words[(index * index + file) % 9]).collect();
+            let path = folder.path().join(format!("in/{file}.txt"));
+            fs::write(path, text.join([" ", "\n", "  "][file % 3])).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_same_text_gives_the_same_tokenizer() {
+        let folder = folder_with_text();
+        let report = train(folder.path(), "a/tokenizer.json", 280).unwrap();
+        let again = train(folder.path(), "b.json", 280).unwrap();
+        assert_eq!(report, again);
+        let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(read("a/tokenizer.json"), read("b.json"));
+        assert_eq!((report.vocab_size, report.documents, report.end_of_text), (280, 5, 0));
+        assert!(folder.path().join("a/tokenizer_config.json").exists());
+
+        let tokenizer = Tokenizer::load(&folder.path().join("a")).unwrap();
+        assert_eq!(tokenizer.end_of_text().unwrap(), 0);
+        assert_eq!(tokenizer.fingerprint(), report.fingerprint);
+        let text = "then the other\n mother \0 漢 <|endoftext|>";
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        assert!(tokenizer.encode(" mother the then").unwrap().len() < 16);
+    }
+
+    /// The text of a tokenizer.json is part of what people keep; it changes on purpose only.
+    #[test]
+    fn vocabulary_stands_in_the_order_of_ids() {
+        let folder = folder_with_text();
+        train(folder.path(), "t.json", 260).unwrap();
+        let text = fs::read_to_string(folder.path().join("t.json")).unwrap();
+        let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} in {text}"));
+        assert!(at("\"<|endoftext|>\": 0") < at("\"!\": 1"));
+        assert!(at("\"!\": 1") < at("\"\u{143}\": 256"));
+        assert!(at("\"merges\"") > at("\": 259"));
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_refused() {
+        let folder = folder_with_text();
+        let error = train(folder.path(), "t.json", 256).unwrap_err();
+        assert!(error.to_string().starts_with("vocab-size: expected at least 257"));
+        fs::write(folder.path().join("t.json"), "mine").unwrap();
+        let error = train(folder.path(), "t.json", 300).unwrap_err();
+        assert!(matches!(error, Error::OutputTaken { .. }) && error.is_configuration());
+        fs::write(folder.path().join("in/bad.jsonl"), "{\"text\": 1}\n").unwrap();
+        let error = train(folder.path(), "u.json", 300).unwrap_err();
+        assert!(error.to_string().contains("got a number"), "{error}");
+        assert!(!folder.path().join("u.json").exists());
+        fs::write(folder.path().join("in/bad.jsonl"), "{\"text\": \"\"}\n").unwrap();
+        for file in 0..5 {
+            fs::remove_file(folder.path().join(format!("in/{file}.txt"))).unwrap();
+        }
+        let error = train(folder.path(), "u.json", 300).unwrap_err();
+        assert!(matches!(error, Error::NoDocuments { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_stop_flag_ends_reading() {
+        let folder = folder_with_text();
+        let inputs = [folder.path().join("in")];
+        let options = TrainTokenizerOptions { vocab_size: 300, read: ReadOptions::default() };
+        let (out, stop) = (folder.path().join("t.json"), AtomicBool::new(true));
+        let error = train_tokenizer(&inputs, &out, &options, &|_| {}, &stop).unwrap_err();
+        assert!(error.is_interrupted() && !out.exists());
+    }
+}

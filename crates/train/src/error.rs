@@ -1,0 +1,275 @@
+//! What can go wrong in training.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mixdown_shards::Fingerprint;
+
+/// Why a model, an evaluation or a run could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("{}: cannot {action}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A setting has a value that no run can have.
+    #[error("{field}: expected {expected}, got {got}")]
+    Setting {
+        /// The setting with its table, such as `train.steps`.
+        field: String,
+        /// What it may be, with the fix where there is one.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A model folder is of a kind that is not supported.
+    #[error("{}: {field}: expected {expected}, got {got}", path.display())]
+    UnsupportedModel {
+        /// Its config.json.
+        path: PathBuf,
+        /// The field that says so.
+        field: &'static str,
+        /// What is supported.
+        expected: String,
+        /// What it says.
+        got: String,
+    },
+    /// A file does not hold what its name says.
+    #[error("{}: expected {expected}, got {got}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+    },
+    /// Tensors are missing from a file, or ones no model of this kind has are in it.
+    #[error("{}: missing tensors: {}; unexpected tensors: {}", path.display(), list(missing), list(unexpected))]
+    Tensors {
+        /// The safetensors file.
+        path: PathBuf,
+        /// Names the model needs and the file lacks.
+        missing: Vec<String>,
+        /// Names the file has and the model lacks.
+        unexpected: Vec<String>,
+    },
+    /// A corpus has ids that the model has no embedding for.
+    #[error(
+        "{}: expected a vocabulary of at most {expected} (the model's), got {got}: use the \
+         tokenizer the model was made with",
+        path.display()
+    )]
+    Vocabulary {
+        /// The corpus.
+        path: PathBuf,
+        /// The model's vocabulary.
+        expected: u64,
+        /// The corpus' vocabulary.
+        got: u64,
+    },
+    /// A corpus is of another tokenizer than the model.
+    #[error(
+        "{}: expected tokenizer {expected} (the model's), got {got}: prepare the corpus with the \
+         model's tokenizer.json",
+        path.display()
+    )]
+    Tokenizer {
+        /// The corpus.
+        path: PathBuf,
+        /// The fingerprint of the model's tokenizer.
+        expected: Fingerprint,
+        /// The fingerprint of the corpus' tokenizer.
+        got: Fingerprint,
+    },
+    /// Held-out documents of an evaluation corpus are trained on.
+    #[error(
+        "{}: expected no held-out document in the training part of {}, got {got}: prepare both with \
+         the same --holdout, or take the documents out of one",
+        path.display(), train.display()
+    )]
+    Overlap {
+        /// The corpus evaluated on.
+        path: PathBuf,
+        /// The corpus trained on.
+        train: PathBuf,
+        /// Documents in both.
+        got: u64,
+    },
+    /// A corpus is too short to be evaluated on.
+    #[error(
+        "{}: expected at least {expected} tokens in {split} for one sequence, got {got}: hold more \
+         text out or shorten sequence_length",
+        path.display()
+    )]
+    TooShort {
+        /// The corpus.
+        path: PathBuf,
+        /// Its part.
+        split: &'static str,
+        /// Tokens of one sequence and its last target.
+        expected: u64,
+        /// Tokens there are.
+        got: u64,
+    },
+    /// The output folder holds a run with other settings.
+    #[error(
+        "{}: {field}: expected {expected} (the run in this folder), got {got}: choose another \
+         output folder, or the same settings to go on",
+        path.display()
+    )]
+    OtherRun {
+        /// The run.toml in the folder.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: String,
+        /// Its value in the folder.
+        expected: String,
+        /// Its value now.
+        got: String,
+    },
+    /// The loss or the gradient is NaN or infinite.
+    #[error(
+        "step {step}: expected a finite {what}, got {got}: lower learning_rate or clip, or lengthen \
+         warmup_steps; the last checkpoint is kept"
+    )]
+    NonFiniteLoss {
+        /// The step, from 1.
+        step: u64,
+        /// The training loss, a gradient norm or a corpus' evaluation loss.
+        what: String,
+        /// Its value.
+        got: f64,
+    },
+    /// A parameter got no gradient: an operation has cut the graph.
+    #[error("{name}: expected a gradient, got none")]
+    NoGradient {
+        /// The parameter.
+        name: String,
+    },
+    /// The stop flag was set; the last checkpoint is of the step named.
+    #[error("interrupted after step {step}: the same command goes on from there")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+    /// A tensor operation failed.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+    /// The data refused.
+    #[error(transparent)]
+    Mixer(#[from] mixdown_mixer::Error),
+    /// A corpus refused.
+    #[error(transparent)]
+    Corpus(#[from] mixdown_shards::Error),
+    /// The run's folder refused.
+    #[error(transparent)]
+    Run(#[from] mixdown_runs::Error),
+}
+
+/// At most eight names: a file of another model has hundreds.
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = names.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 8 {
+        text.push_str(&format!(" and {} more", names.len() - 8));
+    }
+    text
+}
+
+impl Error {
+    /// Whether the user's settings or paths are at fault.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Setting { .. }
+            | Self::UnsupportedModel { .. }
+            | Self::Vocabulary { .. }
+            | Self::Tokenizer { .. }
+            | Self::Overlap { .. }
+            | Self::TooShort { .. }
+            | Self::OtherRun { .. } => true,
+            Self::Mixer(error) => error.is_configuration(),
+            Self::Corpus(error) => error.is_configuration(),
+            Self::Run(error) => error.is_configuration(),
+            _ => false,
+        }
+    }
+
+    /// Whether the stop flag ended the work.
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Interrupted { .. } => true,
+            Self::Mixer(error) => error.is_interrupted(),
+            Self::Corpus(error) => error.is_interrupted(),
+            _ => false,
+        }
+    }
+
+    /// Whether the numbers left the finite range.
+    pub fn is_numerical(&self) -> bool {
+        match self {
+            Self::NonFiniteLoss { .. } => true,
+            Self::Run(error) => error.is_numerical(),
+            _ => false,
+        }
+    }
+
+    /// Whether the disk or its permissions are at fault.
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } => !self.is_configuration(),
+            Self::Mixer(error) => error.is_io(),
+            Self::Corpus(error) => error.is_io(),
+            Self::Run(error) => error.is_io(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+
+    pub(crate) fn setting(field: &str, expected: impl Into<String>, got: impl ToString) -> Self {
+        Self::Setting { field: field.to_owned(), expected: expected.into(), got: got.to_string() }
+    }
+
+    pub(crate) fn bad_file(path: &Path, expected: impl Into<String>, got: impl ToString) -> Self {
+        Self::BadFile { path: path.to_owned(), expected: expected.into(), got: got.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn kinds_and_messages() {
+        fn is_portable<T: Send + Sync + 'static>() {}
+        is_portable::<Error>();
+        let nan = Error::NonFiniteLoss { step: 7, what: "loss".to_owned(), got: f64::NAN };
+        assert!(nan.is_numerical() && !nan.is_configuration() && !nan.is_io());
+        assert!(Error::Interrupted { step: 3 }.is_interrupted());
+        let missing = Error::io("a/b".as_ref(), "read")(std::io::ErrorKind::NotFound.into());
+        assert!(missing.is_configuration() && !missing.is_io());
+        assert_eq!(missing.to_string(), "a/b: cannot read");
+        let full = Error::io("a".as_ref(), "write")(std::io::ErrorKind::StorageFull.into());
+        assert!(full.is_io() && !full.is_configuration());
+        let names = |n: usize| (0..n).map(|i| i.to_string()).collect();
+        let tensors = Error::Tensors { path: "m".into(), missing: names(10), unexpected: names(0) };
+        let text =
+            "m: missing tensors: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; unexpected tensors: none";
+        assert_eq!(tensors.to_string(), text);
+        assert!(!tensors.is_configuration());
+    }
+}

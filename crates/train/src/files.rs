@@ -1,0 +1,72 @@
+//! Small files, read with a limit and written by rename.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// The file that describes a model.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The file that holds its weights.
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
+/// The file that holds its tokenizer.
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// No JSON file of a model or checkpoint is larger.
+const LARGEST_JSON_BYTES: u64 = 16 << 20;
+
+/// The whole of a file of at most `limit_bytes`.
+pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let mut bytes = Vec::new();
+    file.take(limit_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path, "read"))?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= limit_bytes) {
+        return Ok(bytes);
+    }
+    Err(Error::bad_file(path, format!("at most {limit_bytes} bytes"), "more"))
+}
+
+/// A JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, Error> {
+    let bytes = read_capped(path, LARGEST_JSON_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::bad_file(path, "JSON", error))
+}
+
+/// Writes a file that nobody reads yet, and brings it to the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = File::create(path).map_err(Error::io(path, "create"))?;
+    file.write_all(bytes).map_err(Error::io(path, "write"))?;
+    file.sync_all().map_err(Error::io(path, "write"))
+}
+
+/// Writes a JSON file that nobody reads yet, and brings it to the disk.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
+    bytes.push(b'\n');
+    write_synced(path, &bytes)
+}
+
+/// Brings a folder's list of names to the disk, where the system can.
+pub(crate) fn sync_folder(path: &Path) {
+    // Not every system can open a folder; the files' own contents are synced already.
+    if let Ok(folder) = File::open(path) {
+        let _ = folder.sync_all();
+    }
+}
+
+/// Removes a folder and all in it, if it is there.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(path, "remove")(error))
+        }
+        _ => Ok(()),
+    }
+}

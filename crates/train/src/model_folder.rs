@@ -1,0 +1,64 @@
+//! A Hugging Face model folder: what `transformers` opens as it is.
+
+use std::fs;
+use std::path::Path;
+
+use mixdown_shards::Corpus;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::files::{TOKENIZER_FILE, read_json, sync_folder, write_json, write_synced};
+use crate::model::Model;
+
+const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+const GENERATION_CONFIG_FILE: &str = "generation_config.json";
+
+/// Writes model, tokenizer and their settings into an existing folder, synced to the disk.
+///
+/// The tokenizer is that of `corpus`; a corpus made without a tokenizer file gives none.
+pub(crate) fn write(folder: &Path, model: &Model, corpus: &Corpus) -> Result<(), Error> {
+    model.save(folder)?;
+    let config = model.config();
+    let generation = json!({
+        "_from_model_config": true,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+    });
+    write_json(&folder.join(GENERATION_CONFIG_FILE), &generation)?;
+    write_tokenizer(folder, model, corpus)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+fn write_tokenizer(folder: &Path, model: &Model, corpus: &Corpus) -> Result<(), Error> {
+    let tokenizer = corpus.tokenizer_path();
+    if !tokenizer.is_file() {
+        return Ok(());
+    }
+    copy(&tokenizer, &folder.join(TOKENIZER_FILE))?;
+    let own = corpus.folder().join(TOKENIZER_CONFIG_FILE);
+    if own.is_file() {
+        return copy(&own, &folder.join(TOKENIZER_CONFIG_FILE));
+    }
+    let tokens = read_json(&tokenizer)?;
+    let config = model.config();
+    let settings = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_position_embeddings,
+        "clean_up_tokenization_spaces": false,
+        "bos_token": content(&tokens, config.bos_token_id),
+        "eos_token": content(&tokens, config.eos_token_id),
+    });
+    write_json(&folder.join(TOKENIZER_CONFIG_FILE), &settings)
+}
+
+/// The text of an added token of a tokenizer.json.
+fn content(tokenizer: &Value, id: Option<u64>) -> Option<&str> {
+    let id = id?;
+    let tokens = tokenizer["added_tokens"].as_array()?;
+    tokens.iter().find(|token| token["id"].as_u64() == Some(id))?["content"].as_str()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    write_synced(to, &fs::read(from).map_err(Error::io(from, "read"))?)
+}

@@ -1,0 +1,328 @@
+//! A run as a user writes it: RUN.toml.
+
+use std::path::PathBuf;
+
+use mixdown_mixer::MixtureConfig;
+use mixdown_shards::Split;
+use serde::{Deserialize, Serialize};
+
+use crate::adamw::AdamWOptions;
+use crate::error::Error;
+use crate::model_choice::ModelChoice;
+use crate::schedule::{LearningRate, Schedule};
+
+/// The whole of a RUN.toml: `[model]`, `[mixture]`, `[train]` and `[eval]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// What is trained.
+    pub model: ModelChoice,
+    /// On which data, in which shares.
+    pub mixture: MixtureConfig,
+    /// How.
+    pub train: TrainConfig,
+    /// What is measured on the way.
+    pub eval: EvalConfig,
+}
+
+/// `[train]`: steps, learning rate and optimiser.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// The highest learning rate.
+    #[serde(default = "defaults::learning_rate")]
+    pub learning_rate: f64,
+    /// Steps in which it rises.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// What follows.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The share of the highest rate that a cosine ends at.
+    #[serde(default = "defaults::final_learning_rate_share")]
+    pub final_learning_rate_share: f64,
+    /// Decoupled weight decay of matrices.
+    #[serde(default = "defaults::weight_decay")]
+    pub weight_decay: f64,
+    /// Decay of the gradient's first moment.
+    #[serde(default = "defaults::beta1")]
+    pub beta1: f64,
+    /// Decay of its second moment.
+    #[serde(default = "defaults::beta2")]
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    #[serde(default = "defaults::epsilon")]
+    pub epsilon: f64,
+    /// The largest global gradient norm; `inf` for any.
+    #[serde(default = "defaults::clip")]
+    pub clip: f64,
+    /// Steps between two checkpoints.
+    #[serde(default = "defaults::checkpoint_every")]
+    pub checkpoint_every: u64,
+    /// End after so many evaluations in a row without a lower `eval.select` loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+}
+
+/// `[eval]`: which corpora are measured, when, and which chooses the best checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Steps between two evaluations; there is one before the first step and one after the last.
+    pub every_steps: u64,
+    /// Sequences of each corpus.
+    pub sequences: u64,
+    /// The evaluation whose loss chooses best/; also the name of the target's source.
+    #[serde(default = "defaults::select")]
+    pub select: String,
+    /// The evaluation that shows forgetting; also the name of the pretraining data's source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretraining: Option<String>,
+    /// The corpora.
+    pub corpus: Vec<EvalCorpus>,
+}
+
+/// One corpus to measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalCorpus {
+    /// Its name in every record.
+    pub name: String,
+    /// Its folder, relative to the description's own folder.
+    pub corpus: PathBuf,
+    /// Its part.
+    #[serde(default = "defaults::split")]
+    pub split: Split,
+}
+
+/// What stands for a field that is left out.
+mod defaults {
+    use mixdown_shards::Split;
+
+    pub(super) fn learning_rate() -> f64 {
+        1e-3
+    }
+    pub(super) fn final_learning_rate_share() -> f64 {
+        0.1
+    }
+    pub(super) fn weight_decay() -> f64 {
+        0.1
+    }
+    pub(super) fn beta1() -> f64 {
+        0.9
+    }
+    pub(super) fn beta2() -> f64 {
+        0.95
+    }
+    pub(super) fn epsilon() -> f64 {
+        1e-8
+    }
+    pub(super) fn clip() -> f64 {
+        1.0
+    }
+    pub(super) fn checkpoint_every() -> u64 {
+        100
+    }
+    pub(super) fn select() -> String {
+        "target".to_owned()
+    }
+    pub(super) fn split() -> Split {
+        Split::Holdout
+    }
+}
+
+impl TrainConfig {
+    /// All defaults, for `steps` steps.
+    pub fn new(steps: u64) -> Self {
+        Self {
+            steps,
+            learning_rate: defaults::learning_rate(),
+            warmup_steps: 0,
+            schedule: Schedule::Cosine,
+            final_learning_rate_share: defaults::final_learning_rate_share(),
+            weight_decay: defaults::weight_decay(),
+            beta1: defaults::beta1(),
+            beta2: defaults::beta2(),
+            epsilon: defaults::epsilon(),
+            clip: defaults::clip(),
+            checkpoint_every: defaults::checkpoint_every(),
+            patience: None,
+        }
+    }
+
+    pub(crate) fn rate(&self) -> LearningRate {
+        LearningRate {
+            schedule: self.schedule,
+            peak: self.learning_rate,
+            final_share: self.final_learning_rate_share,
+            warmup_steps: self.warmup_steps,
+            steps: self.steps,
+        }
+    }
+
+    pub(crate) fn adamw(&self) -> AdamWOptions {
+        AdamWOptions {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let counts = [("steps", self.steps), ("checkpoint_every", self.checkpoint_every)];
+        for (field, got) in counts.into_iter().chain(self.patience.map(|got| ("patience", got))) {
+            if got == 0 {
+                return Err(Error::setting(&format!("train.{field}"), "at least 1", got));
+            }
+        }
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let numbers = [
+            ("learning_rate", self.learning_rate, "above 0", positive as fn(f64) -> bool),
+            ("final_learning_rate_share", self.final_learning_rate_share, "0 to 1", |value| {
+                (0.0..=1.0).contains(&value)
+            }),
+            ("weight_decay", self.weight_decay, "0 or more", |v| v >= 0.0 && v.is_finite()),
+            ("beta1", self.beta1, "at least 0, below 1", share),
+            ("beta2", self.beta2, "at least 0, below 1", share),
+            ("epsilon", self.epsilon, "above 0", positive),
+            ("clip", self.clip, "above 0, or inf for no clipping", |value| value > 0.0),
+        ];
+        match numbers.into_iter().find(|(_, got, _, fits)| !fits(*got)) {
+            None => Ok(()),
+            Some((field, got, expected, _)) => {
+                Err(Error::setting(&format!("train.{field}"), format!("a number {expected}"), got))
+            }
+        }
+    }
+}
+
+impl EvalConfig {
+    fn check(&self) -> Result<(), Error> {
+        for (field, got) in [("every_steps", self.every_steps), ("sequences", self.sequences)] {
+            if got == 0 {
+                return Err(Error::setting(&format!("eval.{field}"), "at least 1", got));
+            }
+        }
+        let names: Vec<&str> = self.corpus.iter().map(|corpus| corpus.name.as_str()).collect();
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() || names[..index].contains(name) {
+                let got = format!("{name:?} twice or empty");
+                return Err(Error::setting("eval.corpus.name", "names of their own", got));
+            }
+        }
+        let chosen = [("select", Some(&self.select)), ("pretraining", self.pretraining.as_ref())];
+        for (field, name) in chosen {
+            if let Some(name) = name.filter(|name| !names.contains(&name.as_str())) {
+                let expected = format!("one of the eval.corpus names {names:?}");
+                let got = format!("{name:?}");
+                return Err(Error::setting(&format!("eval.{field}"), expected, got));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RunConfig {
+    /// Reads a RUN.toml's text.
+    ///
+    /// # Errors
+    /// No TOML, an unknown or missing key or a value of a wrong type, with line and column.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let message = error.message().replace('\n', " ");
+            Error::setting(&format!("run description, line {line}"), "a RUN.toml", message)
+        })
+    }
+
+    /// Checks what needs no file.
+    ///
+    /// # Errors
+    /// The first setting that no run can have.
+    pub fn check(&self) -> Result<(), Error> {
+        self.train.check()?;
+        self.eval.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RunConfig, TrainConfig};
+    use crate::model_choice::ModelChoice;
+
+    const TEXT: &str = r#"
+        [model]
+        vocab_size = 40
+        hidden_size = 8
+        layers = 2
+        heads = 2
+        [mixture]
+        sequence_length = 8
+        batch_size = 4
+        [[mixture.source]]
+        name = "target"
+        corpus = "a"
+        weight = "99%"
+        [[mixture.source]]
+        name = "pretraining"
+        corpus = "b"
+        weight = "1%"
+        [train]
+        steps = 10
+        [eval]
+        every_steps = 5
+        sequences = 3
+        [[eval.corpus]]
+        name = "target"
+        corpus = "a"
+    "#;
+
+    #[test]
+    fn defaults_stand_in_and_all_comes_back() {
+        let config = RunConfig::parse(TEXT).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.train, TrainConfig::new(10));
+        assert_eq!(config.eval.select, "target");
+        let ModelChoice::Fresh(fresh) = &config.model else { panic!() };
+        assert_eq!((fresh.intermediate_size, fresh.seed), (32, 0));
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(RunConfig::parse(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (from, to, words) in [
+            ("steps = 10", "steps = 0", "train.steps: expected at least 1, got 0"),
+            ("steps = 10", "steps = 1\nclip = 0.0", "train.clip: expected a number above 0"),
+            (
+                "steps = 10",
+                "steps = 1\nbeta1 = 1.0",
+                "train.beta1: expected a number at least 0, below 1",
+            ),
+            ("steps = 10", "steps = 1\nlearning_rate = nan", "train.learning_rate"),
+            ("steps = 10", "steps = 1\npatience = 0", "train.patience"),
+            ("steps = 10", "stepps = 10", "unknown field `stepps`"),
+            ("every_steps = 5", "every_steps = 0", "eval.every_steps: expected at least 1"),
+            ("every_steps = 5", "every_steps = 5\nselect = \"x\"", "eval.select: expected one of"),
+            ("every_steps = 5", "every_steps = 5\npretraining = \"x\"", "eval.pretraining"),
+            (
+                "layers = 2",
+                "init = \"m\"",
+                "expected either init or sizes, got init and vocab_size",
+            ),
+            ("layers = 2", "", "missing layers (or init = \"folder\""),
+        ] {
+            let result =
+                RunConfig::parse(&TEXT.replace(from, to)).and_then(|config| config.check());
+            let error = result.expect_err(to);
+            assert!(error.is_configuration());
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+}

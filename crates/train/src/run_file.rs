@@ -1,0 +1,161 @@
+//! run.toml: the resolved settings of a run, with the fingerprints of all it reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use mixdown_runs::RunFolder;
+use mixdown_shards::Fingerprint;
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::error::Error;
+use crate::model_choice::ModelChoice;
+use crate::run_config::RunConfig;
+
+/// Settings that say where something lies; what lies there is compared by fingerprint.
+const PATHS: [&str; 2] = ["corpus", "init"];
+
+/// The settings of one run as its folder keeps them.
+#[derive(Debug)]
+pub(crate) struct RunFile {
+    text: String,
+    table: Table,
+}
+
+#[derive(Serialize)]
+struct Contents<'a> {
+    run_id: &'a str,
+    title: &'a str,
+    #[serde(flatten)]
+    config: &'a RunConfig,
+    fingerprints: &'a BTreeMap<String, Fingerprint>,
+}
+
+impl RunFile {
+    /// `config` with the fingerprints of its corpora and of the model it starts from, by name.
+    pub(crate) fn new(
+        run_id: &str,
+        title: &str,
+        config: &RunConfig,
+        fingerprints: &BTreeMap<String, Fingerprint>,
+    ) -> Result<Self, Error> {
+        let contents = Contents { run_id, title, config, fingerprints };
+        let unwritable =
+            |error: &dyn std::fmt::Display| Error::setting("run", "settings TOML can hold", error);
+        let text = toml::to_string(&contents).map_err(|error| unwritable(&error))?;
+        let table = text.parse::<Table>().map_err(|error| unwritable(&error))?;
+        Ok(Self { text, table: comparable(table) })
+    }
+
+    /// A hash of all settings that change numbers.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.table.to_string().as_bytes())
+    }
+
+    /// Writes run.toml into a new folder, or compares with the one that is there.
+    ///
+    /// # Errors
+    /// The first setting that differs, by name; a damaged run.toml.
+    pub(crate) fn claim(&self, folder: &RunFolder) -> Result<(), Error> {
+        let path = folder.run_toml();
+        if !path.exists() {
+            return Ok(folder.write_run_toml(&self.text)?);
+        }
+        let there = folder.read_run_toml()?;
+        let there = there
+            .parse::<Table>()
+            .map_err(|error| Error::bad_file(&path, "a TOML file", error.message()))?;
+        match difference(&comparable(there), &self.table) {
+            None => Ok(()),
+            Some((field, expected, got)) => Err(Error::OtherRun { path, field, expected, got }),
+        }
+    }
+}
+
+/// The table without names and paths, which change no number.
+fn comparable(mut table: Table) -> Table {
+    table.remove("run_id");
+    table.remove("title");
+    without_paths(table)
+}
+
+fn without_paths(table: Table) -> Table {
+    let kept =
+        table.into_iter().filter(|(key, value)| !(PATHS.contains(&key.as_str()) && value.is_str()));
+    kept.map(|(key, value)| (key, without_paths_within(value))).collect()
+}
+
+fn without_paths_within(value: Value) -> Value {
+    match value {
+        Value::Table(table) => Value::Table(without_paths(table)),
+        Value::Array(values) => {
+            Value::Array(values.into_iter().map(without_paths_within).collect())
+        }
+        other => other,
+    }
+}
+
+/// The first setting that differs: its place and both values.
+fn difference(there: &Table, here: &Table) -> Option<(String, String, String)> {
+    let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    keys.into_iter().find_map(|key| value_difference(key, there.get(key), here.get(key)))
+}
+
+fn value_difference(
+    place: &str,
+    there: Option<&Value>,
+    here: Option<&Value>,
+) -> Option<(String, String, String)> {
+    if there == here {
+        return None;
+    }
+    let below = match (there, here) {
+        (Some(Value::Table(there)), Some(Value::Table(here))) => difference(there, here),
+        (Some(Value::Array(there)), Some(Value::Array(here))) => (0..there.len().max(here.len()))
+            .find_map(|i| value_difference(&(i + 1).to_string(), there.get(i), here.get(i))),
+        _ => {
+            let text = |value: Option<&Value>| {
+                value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
+            };
+            return Some((place.to_owned(), text(there), text(here)));
+        }
+    };
+    below.map(|(field, expected, got)| (format!("{place}.{field}"), expected, got))
+}
+
+/// The folder a relative path in a description is taken from.
+pub(crate) fn resolved(config: &RunConfig, base: &Path) -> RunConfig {
+    let mut config = config.clone();
+    for source in &mut config.mixture.source {
+        source.corpus = base.join(&source.corpus);
+    }
+    for corpus in &mut config.eval.corpus {
+        corpus.corpus = base.join(&corpus.corpus);
+    }
+    if let ModelChoice::Init(init) = &mut config.model {
+        *init = base.join(&*init);
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{comparable, difference};
+    use toml::Table;
+
+    #[test]
+    fn the_first_difference_is_named_and_paths_do_not_count() {
+        let table = |text: &str| comparable(text.parse::<Table>().unwrap());
+        let there = "run_id = 'a'\n[model]\ninit = '/x'\n[train]\nsteps = 5\n\
+                     [[mixture.source]]\nname = 't'\ncorpus = '/a'\nweight = '1%'\n";
+        let same = there.replace("/a", "/b").replace("'a'", "'b'").replace("/x", "/y");
+        assert_eq!(difference(&table(there), &table(&same)), None);
+        let expect = |text: String, place: &str, expected: &str, got: &str| {
+            let found = difference(&table(there), &table(&text)).unwrap();
+            assert_eq!(found, (place.to_owned(), expected.to_owned(), got.to_owned()));
+        };
+        expect(there.replace("1%", "2%"), "mixture.source.1.weight", "\"1%\"", "\"2%\"");
+        expect(there.replace("steps = 5", "steps = 6"), "train.steps", "5", "6");
+        expect(there.replace("steps = 5", "steps = 5\nclip = 1.0"), "train.clip", "nothing", "1.0");
+    }
+}

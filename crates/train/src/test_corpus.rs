@@ -1,0 +1,48 @@
+//! Corpora for tests.
+
+use std::path::Path;
+
+use mixdown_shards::{
+    Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord,
+};
+
+/// Ids below 40 with some structure to learn.
+pub(crate) fn tokens(len: u32, seed: u32) -> Vec<u32> {
+    (0..len).map(|i| (i * i % 7 * 5 + i * seed % 3 + seed) % 40).collect()
+}
+
+/// A corpus of one training and one held-out document, 3 bytes of text a token.
+pub(crate) fn corpus(folder: &Path, vocab_size: u64, train: &[u32], holdout: &[u32]) -> Corpus {
+    let dtype = Dtype::for_vocab(vocab_size);
+    let shard = |split: &str, tokens: &[u32]| {
+        let mut writer =
+            ShardWriter::create(&folder.join(split), "shard-00000", dtype, vocab_size).unwrap();
+        let bytes = u64::try_from(tokens.len()).unwrap() * 3;
+        let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
+        writer.push(tokens, bytes, hash).unwrap();
+        SplitRecord::new(vec![writer.finish().unwrap()])
+    };
+    let (train, holdout) = (shard("train", train), shard("holdout", holdout));
+    let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
+    let fingerprint =
+        Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train.shards, &holdout.shards);
+    let manifest = Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::VERSION,
+        dtype,
+        vocab_size,
+        end_of_text: 39,
+        beginning_of_text: None,
+        tokenizer_fingerprint,
+        fingerprint,
+        train,
+        holdout,
+        inputs: Vec::new(),
+        options: serde_json::Value::Null,
+        counts: Counts::default(),
+    };
+    manifest.write(folder).unwrap();
+    let tokenizer = r#"{"added_tokens":[{"id":39,"content":"<|endoftext|>"}]}"#;
+    std::fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
+    Corpus::open(folder, Access::Map).unwrap()
+}

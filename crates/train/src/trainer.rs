@@ -1,0 +1,593 @@
+//! The training loop.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use mixdown_mixer::{Batch, Rank};
+use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, Summary};
+use mixdown_shards::Fingerprint;
+
+use crate::adamw::AdamW;
+use crate::checkpoint::{self, Best, Checkpoint, State};
+use crate::error::Error;
+use crate::evaluate::measure;
+use crate::inputs::Inputs;
+use crate::model::Model;
+use crate::run_config::RunConfig;
+use crate::run_file::{RunFile, resolved};
+use crate::summary;
+
+/// How a run is called in its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunName {
+    /// Unique within a table of runs.
+    pub run_id: String,
+    /// What a reader sees.
+    pub title: String,
+}
+
+/// Where a run is, told after every step and every evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Target tokens a second of training, of late.
+    pub tokens_per_second: f64,
+    /// The loss of the last step's batch, nats per token; none before the first step.
+    pub train_loss: Option<f64>,
+    /// Fresh results, after an evaluation.
+    pub evals: Option<Vec<EvalRecord>>,
+}
+
+/// One run: model, optimiser, data and the folder that keeps them.
+///
+/// The numbers depend on settings and data alone: not on threads, nor on how often the run was
+/// stopped and gone on with.
+pub struct Trainer {
+    name: RunName,
+    config: RunConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    data_fingerprint: Fingerprint,
+    model: Model,
+    optimiser: AdamW,
+    state: State,
+    batch: Batch,
+    tokens_per_second: f64,
+}
+
+impl Trainer {
+    /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. Relative
+    /// paths of the description are taken from `base`.
+    ///
+    /// # Errors
+    /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
+    /// other; a folder that holds something else, or a run with other settings or data: the first
+    /// difference is named.
+    pub fn open(config: &RunConfig, base: &Path, out: &Path, name: RunName) -> Result<Self, Error> {
+        config.check()?;
+        let config = resolved(config, base);
+        let inputs = Inputs::open(&config)?;
+        let model = inputs.model(&config)?;
+        let fingerprints = inputs.fingerprints(&config)?;
+        let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
+        let folder = RunFolder::create(out)?;
+        run_file.claim(&folder)?;
+        let settings = run_file.fingerprint();
+        let options = config.train.adamw();
+        let going_on = checkpoint::latest(&folder, options, settings)?;
+        let Checkpoint { model, optimiser, state } = match going_on {
+            Some(going_on) => {
+                inputs.mixer.resume(&going_on.state.mixer)?;
+                checkpoint::restore_best(&folder)?;
+                going_on
+            }
+            None => Checkpoint {
+                optimiser: AdamW::new(model.parameters(), options),
+                model,
+                state: State::new(inputs.mixer.state(0), settings),
+            },
+        };
+        let data_fingerprint = summary::data_fingerprint(&fingerprints);
+        let batch = Batch::default();
+        let tokens_per_second = 0.0;
+        Ok(Self {
+            name,
+            config,
+            folder,
+            inputs,
+            data_fingerprint,
+            model,
+            optimiser,
+            state,
+            batch,
+            tokens_per_second,
+        })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// The model as it is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Trains to the end and writes summary.json. A run that is at its end only gives its summary.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where `stop` was set: a checkpoint is written, and the same call
+    /// goes on from it. [`Error::NonFiniteLoss`] leaves the last checkpoint. A disk that refuses.
+    pub fn run(
+        &mut self,
+        progress: &(dyn Fn(Progress) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Summary, Error> {
+        if self.at_end() && self.state.pending.is_none() && self.folder.summary().exists() {
+            return Ok(self.folder.read_summary()?);
+        }
+        self.drop_later_metrics()?;
+        if self.state.step == 0 && self.state.before.is_empty() {
+            self.state.pending = Some(self.record(None, None));
+        }
+        loop {
+            let start = Instant::now();
+            if let Err(error) = self.finish_step(progress, stop) {
+                return Err(self.leave(error));
+            }
+            if self.at_end() {
+                break;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(self.leave(Error::Interrupted { step: self.state.step }));
+            }
+            self.train_step()?;
+            self.state.seconds += start.elapsed().as_secs_f64();
+            progress(self.progress(None));
+        }
+        self.write_checkpoint()?;
+        let summary = self.summary();
+        self.folder.write_summary(&summary)?;
+        Ok(summary)
+    }
+
+    fn at_end(&self) -> bool {
+        let patience = self.config.train.patience;
+        let patient = patience.is_none_or(|limit| self.state.evaluations_without_gain < limit);
+        self.state.step >= self.config.train.steps || !patient
+    }
+
+    /// An interruption leaves a checkpoint; every other error leaves the last one.
+    fn leave(&self, error: Error) -> Error {
+        if !error.is_interrupted() {
+            return error;
+        }
+        match self.write_checkpoint() {
+            Ok(()) => Error::Interrupted { step: self.state.step },
+            Err(error) => error,
+        }
+    }
+
+    /// One optimiser step; its record is pending afterwards.
+    fn train_step(&mut self) -> Result<(), Error> {
+        let start = Instant::now();
+        let (step, rank) = (self.state.step, Rank::single());
+        self.inputs.mixer.batch(step, rank, &mut self.batch)?;
+        let tokens = self.batch_tokens();
+        let loss = self.model.loss(&self.batch, tokens)?;
+        let value = loss.value();
+        finite(step + 1, "training loss", value)?;
+        let gradients = self.model.gradients(loss)?;
+        let rate = self.config.train.rate().at(step);
+        let norm = self.optimiser.step(self.model.parameters(), &gradients, rate)?;
+        finite(step + 1, "gradient norm", norm)?;
+        self.state.step += 1;
+        let slot = self.state.step.saturating_mul(self.inputs.mixer.batch_size());
+        self.state.mixer = self.inputs.mixer.state(slot);
+        self.time_step(start.elapsed().as_secs_f64());
+        self.state.pending = Some(self.record(Some(value), Some(norm)));
+        Ok(())
+    }
+
+    /// Keeps the time and a rate that forgets steps older than a few dozen.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+    fn time_step(&mut self, seconds: f64) {
+        self.state.training_seconds += seconds;
+        let rate = self.batch_tokens() as f64 / seconds.max(1e-9);
+        let weight = if self.tokens_per_second > 0.0 { 0.05 } else { 1.0 };
+        self.tokens_per_second += weight * (rate - self.tokens_per_second);
+    }
+
+    /// Target tokens of one batch.
+    fn batch_tokens(&self) -> u64 {
+        self.inputs.mixer.batch_size().saturating_mul(self.inputs.mixer.sequence_length())
+    }
+
+    fn record(&self, train_loss: Option<f64>, gradient_norm: Option<f64>) -> MetricsRecord {
+        let step = self.state.step;
+        MetricsRecord {
+            step,
+            train_loss,
+            learning_rate: self.config.train.rate().at(step.saturating_sub(1)),
+            gradient_norm,
+            tokens: step.saturating_mul(self.batch_tokens()),
+            tokens_per_second: train_loss.is_some().then_some(self.tokens_per_second),
+            evals: Vec::new(),
+        }
+    }
+
+    /// Evaluates where that is due, writes the line of the step done, and a checkpoint where due.
+    fn finish_step(
+        &mut self,
+        progress: &(dyn Fn(Progress) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
+        let Some(mut record) = self.state.pending.clone() else {
+            return Ok(());
+        };
+        let (step, steps) = (self.state.step, self.config.train.steps);
+        if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
+            let start = Instant::now();
+            record.evals = self.evaluate(stop)?;
+            self.take_evaluation(&record.evals)?;
+            self.state.seconds += start.elapsed().as_secs_f64();
+            progress(self.progress(Some(record.evals.clone())));
+        }
+        self.folder.append_metrics(&record)?;
+        self.state.pending = None;
+        if step > 0 && step.is_multiple_of(self.config.train.checkpoint_every) && step < steps {
+            self.write_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, stop: &AtomicBool) -> Result<Vec<EvalRecord>, Error> {
+        let mut records = Vec::with_capacity(self.inputs.evals.len());
+        for eval in &self.inputs.evals {
+            let record = measure(&self.model, &eval.corpus, &eval.evaluation, stop)?;
+            finite(self.state.step, &format!("loss on {}", record.corpus), record.loss)?;
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Result<(), Error> {
+        let step = self.state.step;
+        if step == 0 {
+            self.state.before = evals.to_vec();
+        }
+        self.state.last = evals.to_vec();
+        let loss = evals[self.inputs.select].loss;
+        let least = self.state.best.as_ref().map(|best| best.evals[self.inputs.select].loss);
+        if least.is_some_and(|least| loss >= least) {
+            self.state.evaluations_without_gain += 1;
+            return Ok(());
+        }
+        self.state.evaluations_without_gain = 0;
+        self.state.best = Some(Best { step, evals: evals.to_vec() });
+        checkpoint::write_best(&self.folder, &self.model, self.inputs.selecting_corpus())
+    }
+
+    fn write_checkpoint(&self) -> Result<(), Error> {
+        let corpus = self.inputs.selecting_corpus();
+        checkpoint::write(&self.folder, &self.model, &self.optimiser, &self.state, corpus)
+    }
+
+    /// Removes lines of metrics.jsonl that a killed run wrote after its last checkpoint.
+    fn drop_later_metrics(&self) -> Result<(), Error> {
+        let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
+        match self.state.step.checked_sub(due) {
+            Some(step) => Ok(self.folder.truncate_metrics_after(step)?),
+            None => {
+                let path = self.folder.metrics();
+                match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        Err(Error::io(&path, "remove")(error))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn progress(&self, evals: Option<Vec<EvalRecord>>) -> Progress {
+        Progress {
+            step: self.state.step,
+            steps: self.config.train.steps,
+            tokens_per_second: self.tokens_per_second,
+            train_loss: self.state.pending.as_ref().and_then(|record| record.train_loss),
+            evals,
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        summary::Finished {
+            name: &self.name,
+            config: &self.config,
+            inputs: &self.inputs,
+            model: self.model.config(),
+            state: &self.state,
+            data_fingerprint: self.data_fingerprint,
+        }
+        .summary()
+    }
+}
+
+fn finite(step: u64, what: &str, got: f64) -> Result<(), Error> {
+    if got.is_finite() {
+        return Ok(());
+    }
+    Err(Error::NonFiniteLoss { step, what: what.to_owned(), got })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use mixdown_runs::{RunFolder, Summary};
+
+    use super::{Progress, RunName, Trainer};
+    use crate::error::Error;
+    use crate::model::Model;
+    use crate::model_config::tests::tiny;
+    use crate::ops::check::on_threads;
+    use crate::run_config::RunConfig;
+    use crate::test_corpus::{corpus, tokens};
+
+    const TEXT: &str = r#"
+        [model]
+        vocab_size = 40
+        hidden_size = 8
+        intermediate_size = 12
+        layers = 2
+        heads = 2
+        seed = 3
+        [mixture]
+        sequence_length = 8
+        batch_size = 4
+        seed = 5
+        [[mixture.source]]
+        name = "target"
+        corpus = "target"
+        weight = "75%"
+        max_tokens = 200
+        [[mixture.source]]
+        name = "pretraining"
+        corpus = "general"
+        weight = "25%"
+        [train]
+        steps = 12
+        warmup_steps = 3
+        learning_rate = 0.01
+        checkpoint_every = 4
+        [eval]
+        every_steps = 3
+        sequences = 6
+        pretraining = "pretraining"
+        [[eval.corpus]]
+        name = "target"
+        corpus = "target"
+        [[eval.corpus]]
+        name = "pretraining"
+        corpus = "general"
+    "#;
+
+    fn world() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        corpus(&place.path().join("target"), 40, &tokens(400, 1), &tokens(490, 1)[400..]);
+        corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(580, 3)[500..]);
+        place
+    }
+
+    fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
+        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+        Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name)
+    }
+
+    fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
+        open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
+    }
+
+    /// Runs until progress has been told `calls` times, then sets the stop flag.
+    fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summary, Error> {
+        let stop = AtomicBool::new(false);
+        let told = Mutex::new(0);
+        let progress = |_: Progress| {
+            let mut told = told.lock().unwrap();
+            *told += 1;
+            if *told == calls {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        open(place, text, out)?.run(&progress, &stop)
+    }
+
+    /// Weights, moments and best weights at the end, and all numbers that know no clock.
+    fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
+        let folder = RunFolder::open(&place.join(out)).unwrap();
+        let last = folder.checkpoint(12);
+        let files = [
+            last.join("model.safetensors"),
+            last.join("optimizer.safetensors"),
+            folder.best().join("model.safetensors"),
+        ];
+        let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
+            record.tokens_per_second = None;
+            serde_json::to_string(&record).unwrap()
+        });
+        let mut summary = folder.read_summary().unwrap();
+        (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
+        let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
+    }
+
+    #[test]
+    fn a_run_leaves_a_whole_folder() {
+        let place = world();
+        let summary = run(place.path(), TEXT, "out").unwrap();
+        assert_eq!((summary.steps, summary.before.len(), summary.shares.len()), (12, 2, 2));
+        assert!(summary.best[0].loss < summary.before[0].loss);
+        assert_eq!(summary.shares[0].sequences, 36);
+        assert_eq!(summary.model_parameters, tiny().parameters());
+        let row = summary.row.unwrap();
+        assert_eq!(
+            (row.p_requested, row.target_tokens, row.best_step),
+            (0.25, 200, summary.best_step)
+        );
+        assert_eq!((row.domain.as_str(), row.evaluation_tokens), ("target", 48));
+        assert_eq!(row.target_loss.to_bits(), summary.best[0].loss.to_bits());
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        let metrics = folder.read_metrics().unwrap();
+        let steps: Vec<u64> = metrics.iter().map(|record| record.step).collect();
+        assert_eq!(steps, (0..=12).collect::<Vec<_>>());
+        let evaluated: Vec<u64> =
+            metrics.iter().filter(|r| !r.evals.is_empty()).map(|r| r.step).collect();
+        assert_eq!(evaluated, [0, 3, 6, 9, 12]);
+        let mut kept: Vec<String> = std::fs::read_dir(folder.checkpoints())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        kept.sort();
+        assert_eq!(kept, ["step-12", "step-8"]);
+        let best = Model::load(&folder.best()).unwrap();
+        assert_eq!(best.config().eos_token_id, Some(39));
+        let tokenizer =
+            std::fs::read_to_string(folder.best().join("tokenizer_config.json")).unwrap();
+        assert!(tokenizer.contains(r#""eos_token": "<|endoftext|>""#), "{tokenizer}");
+        // A finished run only gives its summary.
+        assert_eq!(run(place.path(), TEXT, "out").unwrap(), folder.read_summary().unwrap());
+    }
+
+    #[test]
+    fn stopping_anywhere_and_going_on_changes_no_bit() {
+        let place = world();
+        on_threads(1, || run(place.path(), TEXT, "whole")).unwrap();
+        let expected = end(place.path(), "whole");
+        // Told after the first evaluation, every step and every further evaluation: 17 times.
+        for calls in [1, 2, 4, 5, 9, 16] {
+            let out = format!("stopped-{calls}");
+            let error = run_until(place.path(), TEXT, &out, calls).unwrap_err();
+            assert!(error.is_interrupted(), "{error}");
+            on_threads(2, || run(place.path(), TEXT, &out)).unwrap();
+            assert_eq!(end(place.path(), &out), expected, "stopped after {calls} calls");
+        }
+        // Stopped again and again.
+        while let Err(error) = run_until(place.path(), TEXT, "often", 2) {
+            assert!(error.is_interrupted(), "{error}");
+        }
+        assert_eq!(end(place.path(), "often"), expected);
+    }
+
+    #[test]
+    fn a_kill_after_a_checkpoint_changes_no_bit() {
+        let place = world();
+        run(place.path(), TEXT, "out").unwrap();
+        let expected = end(place.path(), "out");
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        std::fs::remove_dir_all(folder.checkpoint(12)).unwrap();
+        std::fs::remove_file(folder.summary()).unwrap();
+        std::fs::create_dir(folder.checkpoints().join("step-9.tmp")).unwrap();
+        std::fs::rename(folder.best(), place.path().join("out/best.old.tmp")).unwrap();
+        run(place.path(), TEXT, "out").unwrap();
+        assert_eq!(end(place.path(), "out"), expected);
+    }
+
+    #[test]
+    fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
+        let place = world();
+        let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
+        assert!(stopped.unwrap_err().is_interrupted());
+        run(place.path(), TEXT, "out").unwrap();
+    }
+
+    #[test]
+    fn other_settings_are_refused_by_name() {
+        let place = world();
+        run(place.path(), TEXT, "out").unwrap();
+        let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
+        let other = error(&TEXT.replace("steps = 12", "steps = 13"));
+        assert!(other.is_configuration());
+        assert!(
+            other.to_string().contains("train.steps: expected 12 (the run in this folder), got 13")
+        );
+        let other = error(&TEXT.replace("75%", "60%").replace("25%", "40%"));
+        assert!(other.to_string().contains("mixture.source.1.weight: expected \"75%\""), "{other}");
+        std::fs::remove_dir_all(place.path().join("general")).unwrap();
+        corpus(&place.path().join("general"), 40, &tokens(501, 3), &tokens(80, 4));
+        let other = error(TEXT).to_string();
+        assert!(other.contains("fingerprints.eval pretraining: expected"), "{other}");
+    }
+
+    #[test]
+    fn a_run_without_pretraining_data_has_p_zero() {
+        let place = world();
+        let source =
+            TEXT.find("        [[mixture.source]]\n        name = \"pretraining\"").unwrap();
+        let train = TEXT.find("        [train]").unwrap();
+        let text = format!("{}{}", &TEXT[..source], &TEXT[train..]).replace("75%", "100%");
+        let summary = run(place.path(), &text, "out").unwrap();
+        let row = summary.row.unwrap();
+        assert_eq!((row.p_requested, row.p_realised), (0.0, 0.0));
+        assert!(row.pretraining_loss_before > 3.0);
+        let text = text.replace("pretraining = \"pretraining\"", "");
+        assert_eq!(run(place.path(), &text, "plain").unwrap().row, None);
+    }
+
+    #[test]
+    fn patience_ends_a_run_early() {
+        let place = world();
+        let text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e-30\npatience = 2");
+        let summary = run(place.path(), &text, "out").unwrap();
+        assert_eq!((summary.steps, summary.best_step), (6, 0));
+        assert_eq!(run(place.path(), &text, "out").unwrap(), summary);
+    }
+
+    #[test]
+    fn a_diverging_run_is_numerical_and_keeps_its_checkpoint() {
+        let place = world();
+        let mut text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e30\nclip = inf");
+        text = text.replace("checkpoint_every = 4", "checkpoint_every = 1");
+        let error = run(place.path(), &text, "out").unwrap_err();
+        assert!(error.is_numerical(), "{error}");
+        assert!(matches!(error, Error::NonFiniteLoss { step: 2..=12, .. }), "{error}");
+        let out = place.path().join("out");
+        assert!(out.join("best/model.safetensors").exists());
+    }
+
+    #[test]
+    fn a_model_folder_goes_on_where_it_was_left() {
+        let place = world();
+        let first = run(place.path(), TEXT, "first").unwrap();
+        let model = TEXT.find("[model]").unwrap();
+        let mixture = TEXT.find("[mixture]").unwrap();
+        let text =
+            format!("{}[model]\ninit = \"first/best\"\n{}", &TEXT[..model], &TEXT[mixture..]);
+        let second = run(place.path(), &text, "second").unwrap();
+        assert_eq!(second.before, first.best);
+        let longer = text.replace("sequence_length = 8", "sequence_length = 9");
+        let error = open(place.path(), &longer, "third").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("mixture.sequence_length: expected at most 8"), "{error}");
+    }
+
+    #[test]
+    fn data_that_do_not_fit_are_refused() {
+        let place = world();
+        let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
+        let small = error(&TEXT.replace("vocab_size = 40", "vocab_size = 39"));
+        assert!(small.to_string().contains("a vocabulary of at most 39 (the model's), got 40"));
+        // The held-out document of one corpus is the training document of the other.
+        corpus(&place.path().join("leak"), 40, &tokens(500, 3), &tokens(400, 1));
+        let eval = TEXT.rfind("corpus = \"general\"").unwrap();
+        let leaking = format!("{}corpus = \"leak\"", &TEXT[..eval]);
+        let leak = error(&leaking);
+        assert!(matches!(leak, Error::Overlap { got: 1, .. }) && leak.is_configuration(), "{leak}");
+        assert!(!place.path().join("out").exists());
+    }
+}
