@@ -69,7 +69,7 @@ fn main() -> Result<(), Error> {
     println!("parameters: {}", model.config().parameters());
     println!("tokens/s: {:.0} mean, {:.0} best", steps * 2048.0 / total, 2048.0 / best);
     println!(
-        "ms a step: {:.1} forward, {:.1} backward, {:.1} optimiser; last loss {loss:.4}",
+        "ms a step: {:.1} forward, {:.1} backward, {:.1} optimiser; last loss {loss:.9}",
         1e3 * seconds[0] / steps,
         1e3 * seconds[1] / steps,
         1e3 * seconds[2] / steps

@@ -2,6 +2,10 @@
 //!
 //! Every product runs single-threaded on a part of the rows; the parts depend on the shapes alone,
 //! so the bits of a result do not depend on the number of threads.
+//!
+//! What the unsafe calls gain, on two cores: scores of 64 heads, 128 × 32 by 32 × 128, take 0.8 ms;
+//! with vectorised loops in safe Rust 9.1 ms. candle's own `matmul` is as fast for whole tensors
+//! but takes no part of one, which attention and the chunks of cross-entropy need.
 #![expect(
     unsafe_code,
     reason = "gemm's only entry takes raw pointers; the views check every bound beforehand"
@@ -145,13 +149,17 @@ unsafe fn multiply_into(
 }
 
 /// Rows of a product that one task computes: a function of the shape, never of the thread count.
+///
+/// Every task packs `rhs` for itself, so parts are large (about 192 rows); their number is even for
+/// two cores, and a multiple of 24 rows fits the kernel's 6 rows and a vector's 8 lanes.
 fn task_rows(rows: usize) -> usize {
-    rows.div_ceil(8).next_multiple_of(32).clamp(32, 256)
+    let parts = 2 * ((rows + 192) / 384).max(1);
+    rows.div_ceil(parts).next_multiple_of(24)
 }
 
 /// `lhs · rhs` in a fresh vector, in parallel over parts of the rows.
 ///
-/// The vector is not zeroed beforehand: zeroing cost about as much as reading the result.
+/// The vector is not zeroed beforehand, as each number of it is written once.
 pub(crate) fn product(lhs: Matrix, rhs: Matrix) -> Vec<f32> {
     let (rows, columns) = (lhs.rows, rhs.columns);
     let mut values = Vec::with_capacity(rows * columns);
@@ -254,30 +262,5 @@ mod tests {
     #[should_panic(expected = "matrix exceeds its slice")]
     fn a_view_beyond_its_slice_is_refused() {
         let _ = Matrix::new(&[0.0; 5], 2, 3);
-    }
-}
-
-#[cfg(test)]
-mod bench {
-    use super::*;
-    use candle_core::{Device, Tensor};
-    #[test]
-    fn compare() {
-        let time = |name: &str, f: &dyn Fn()| { f(); let mut best = f64::INFINITY; for _ in 0..30 { let t = std::time::Instant::now(); f(); best = best.min(t.elapsed().as_secs_f64()); } println!("{name}: {:.3} ms", best*1e3); };
-        let a = crate::ops::check::numbers(2048*128, 1); let w = crate::ops::check::numbers(384*128, 2);
-        let g = crate::ops::check::numbers(2048*384, 2);
-        let (ta, tw, tg) = (Tensor::from_vec(a.clone(), (2048,128), &Device::Cpu).unwrap(), Tensor::from_vec(w.clone(), (384,128), &Device::Cpu).unwrap(), Tensor::from_vec(g.clone(), (2048,384), &Device::Cpu).unwrap());
-        time("own y", &|| { std::hint::black_box(product(Matrix::new(&a,2048,128), Matrix::new(&w,384,128).transposed())); });
-        time("candle y", &|| { std::hint::black_box(ta.matmul(&tw.t().unwrap()).unwrap()); });
-        time("own dx", &|| { std::hint::black_box(product(Matrix::new(&g,2048,384), Matrix::new(&w,384,128))); });
-        time("candle dx", &|| { std::hint::black_box(tg.matmul(&tw).unwrap()); });
-        time("own dw", &|| { std::hint::black_box(product(Matrix::new(&g,2048,384).transposed(), Matrix::new(&a,2048,128))); });
-        time("candle dw", &|| { std::hint::black_box(tg.t().unwrap().matmul(&ta).unwrap()); });
-        // attention scores: 64 products of 128x32 by 32x128
-        let q = crate::ops::check::numbers(64*128*32, 3);
-        let tq = Tensor::from_vec(q.clone(), (64,128,32), &Device::Cpu).unwrap();
-        time("own qk", &|| { let mut out = vec![0f32; 64*128*128]; out.par_chunks_mut(128*128).enumerate().for_each(|(i, o)| { let q = &q[i*128*32..(i+1)*128*32]; multiply(&mut MatrixMut::new(o,128,128), Existing::Replace, Matrix::new(q,128,32), Matrix::new(q,128,32).transposed()); }); std::hint::black_box(out); });
-        time("candle qk", &|| { std::hint::black_box(tq.matmul(&tq.transpose(1,2).unwrap()).unwrap()); });
-        time("loops qk", &|| { let mut out = vec![0f32; 64*128*128]; out.par_chunks_mut(128*128).enumerate().for_each(|(i, o)| { let q = &q[i*128*32..(i+1)*128*32]; for r in 0..128 { for c in 0..128 { o[r*128+c] = crate::ops::elementwise::dot(&q[r*32..r*32+32], &q[c*32..c*32+32]); } } }); std::hint::black_box(out); });
     }
 }
