@@ -35,10 +35,8 @@ pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
 fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error| {
         let reason = error.to_string();
-        let hint = nearest_key(error.message()).map_or_else(
-            || "see the configuration section of the README".to_owned(),
-            |key| format!("did you mean `{key}`?"),
-        );
+        let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
+        let hint = hint.unwrap_or_default();
         Error::usage(format!("{}: {}", path.display(), reason.trim_end()), hint)
     })
 }
@@ -61,7 +59,7 @@ fn nearest_key(message: &str) -> Option<&str> {
 pub fn base_folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+        _ => Path::new(""),
     }
 }
 
@@ -79,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_bare_file_name_lies_in_the_current_folder() {
-        assert_eq!(base_folder(Path::new("mix.toml")), Path::new("."));
+        assert_eq!(base_folder(Path::new("mix.toml")), Path::new(""));
         assert_eq!(base_folder(Path::new("a/mix.toml")), Path::new("a"));
     }
 }

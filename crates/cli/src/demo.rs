@@ -78,12 +78,16 @@ fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
     let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if occupied || out.is_file() {
         return Err(Error::usage(
-            format!("{}: expected no such folder or an empty one, got something else", out.display()),
+            format!(
+                "{}: expected no such folder or an empty one, got something else",
+                out.display()
+            ),
             "name another folder with --out",
         ));
     }
     fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
-    let text = serde_json::to_string_pretty(settings).map_err(|error| Error::io(&path, error.into()))?;
+    let text =
+        serde_json::to_string_pretty(settings).map_err(|error| Error::io(&path, error.into()))?;
     write_whole(&path, text.as_bytes())
 }
 

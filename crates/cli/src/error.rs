@@ -14,7 +14,7 @@ pub enum Error {
     Usage {
         /// What is wrong.
         message: String,
-        /// The way out.
+        /// The way out; empty where the message has it.
         hint: String,
     },
     /// A run's results are damaged or do not fit together.
@@ -96,7 +96,7 @@ impl Error {
 
     fn hint(&self) -> Option<&str> {
         match self {
-            Self::Usage { hint, .. } | Self::Data { hint, .. } => Some(hint),
+            Self::Usage { hint, .. } | Self::Data { hint, .. } if !hint.is_empty() => Some(hint),
             _ if matches!(self.kind(), Kind::Interrupted) => {
                 Some("run the same command again: it goes on where it stopped")
             }
@@ -113,7 +113,9 @@ impl Error {
             Self::Documents(e) => (e.is_configuration(), false, false, e.is_io()),
             Self::Tokenize(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
             Self::Mixer(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
-            Self::Train(e) => (e.is_configuration(), e.is_interrupted(), e.is_numerical(), e.is_io()),
+            Self::Train(e) => {
+                (e.is_configuration(), e.is_interrupted(), e.is_numerical(), e.is_io())
+            }
             Self::Runs(e) => (e.is_configuration(), false, false, e.is_io()),
             Self::Report(e) => (e.is_configuration(), false, false, e.is_io()),
         };

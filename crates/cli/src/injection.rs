@@ -42,7 +42,10 @@ impl FromStr for Injection {
         };
         let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
         let digits = format!("{whole}{decimals}");
-        if digits.is_empty() || digits.len() > 15 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        if digits.is_empty()
+            || digits.len() > 15
+            || !digits.bytes().all(|byte| byte.is_ascii_digit())
+        {
             return Err(reason());
         }
         let pretraining: u64 = digits.parse().map_err(|_| reason())?;

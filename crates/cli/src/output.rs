@@ -21,7 +21,11 @@ impl Output {
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Error> {
+    pub fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Error> {
         let mut line = match self {
             Self::Json => serde_json::to_string(value).map_err(|error| unwritable(error.into()))?,
             Self::Text => text(value),
@@ -49,7 +53,9 @@ fn unwritable(error: std::io::Error) -> Error {
 /// A table with a header; every column but the first is aligned right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─'))).set_header(header);
+    table
+        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
+        .set_header(header);
     table.add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -85,7 +85,8 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
         Unit::Steps => "{pos}/{len} {per_sec}",
     };
     let template = format!("{{prefix:28}} [{{bar:28}}] {counts}, {{eta}} left  {{wide_msg}}");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
 }
 

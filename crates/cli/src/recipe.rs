@@ -69,10 +69,12 @@ impl Recipe {
     }
 
     fn sources(&self) -> Result<Vec<SourceConfig>, Error> {
-        let source = |name: &str, corpus: &PathBuf, weight, max_tokens| -> Result<SourceConfig, Error> {
-            let (name, corpus, weight) = (name.to_owned(), corpus.clone(), Weight::from_integer(weight)?);
-            Ok(SourceConfig { name, corpus, weight, max_tokens, max_epochs: None })
-        };
+        let source =
+            |name: &str, corpus: &PathBuf, weight, max_tokens| -> Result<SourceConfig, Error> {
+                let (name, corpus, weight) =
+                    (name.to_owned(), corpus.clone(), Weight::from_integer(weight)?);
+                Ok(SourceConfig { name, corpus, weight, max_tokens, max_epochs: None })
+            };
         let Some(target) = &self.target else {
             return Ok(vec![source(PRETRAINING, &self.pretraining, 1, None)?]);
         };
@@ -136,7 +138,10 @@ mod tests {
     fn both_losses_are_measured_whatever_is_mixed() {
         let both = vec![TARGET.to_owned(), PRETRAINING.to_owned()];
         assert_eq!(names(recipe(Some("t"), "1%")), (both.clone(), both.clone(), TARGET.to_owned()));
-        assert_eq!(names(recipe(Some("t"), "0")), (both[..1].to_vec(), both.clone(), TARGET.to_owned()));
+        assert_eq!(
+            names(recipe(Some("t"), "0")),
+            (both[..1].to_vec(), both.clone(), TARGET.to_owned())
+        );
         let only = both[1..].to_vec();
         assert_eq!(names(recipe(None, "0")), (only.clone(), only, PRETRAINING.to_owned()));
     }

@@ -21,7 +21,8 @@ const STEPS: &[Step] = &[
 pub fn run() -> Result<(), String> {
     let folder = metadata::root().join("target/ci-demo");
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::remove_dir_all(&folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     step(&("formatting", &["fmt", "--all", "--check"], &[]))?;
     tidy::run()?;

@@ -23,7 +23,8 @@ pub fn write() -> Result<(), String> {
 /// Adds a finding where the committed list is not what cargo says now.
 pub fn check(findings: &mut Vec<String>) -> Result<(), String> {
     let path = list_path();
-    let committed = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let committed =
+        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     if committed != list()? {
         findings.push(format!("{}: stale, run `cargo xtask demo-packages`", path.display()));
     }
@@ -51,8 +52,18 @@ fn list() -> Result<String, String> {
 /// Names of the form `name-version`, as cargo names the folders of its registry.
 fn packages_on(platform: &str) -> Result<BTreeSet<String>, String> {
     let arguments = [
-        "tree", "--locked", "--package", "mixdown", "--target", platform, "--edges", "normal,build",
-        "--prefix", "none", "--format", "{p}",
+        "tree",
+        "--locked",
+        "--package",
+        "mixdown",
+        "--target",
+        platform,
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
     ];
     let tree = metadata::cargo(&arguments)?;
     Ok(tree.lines().filter_map(folder_name).collect())
@@ -71,7 +82,10 @@ mod tests {
     #[test]
     fn a_line_of_cargo_tree_becomes_a_folder_name() {
         assert_eq!(folder_name("serde v1.0.229"), Some("serde-1.0.229".into()));
-        assert_eq!(folder_name("clap_derive v4.6.9 (proc-macro)"), Some("clap_derive-4.6.9".into()));
+        assert_eq!(
+            folder_name("clap_derive v4.6.9 (proc-macro)"),
+            Some("clap_derive-4.6.9".into())
+        );
         assert_eq!(folder_name("mixdown-runs v0.1.0 (/x)"), None);
     }
 }

@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "demo-packages" => demo_packages::write(),
-        other => Err(format!(
-            "unknown task {other:?}\nusage: cargo xtask ci | tidy | demo-packages"
-        )),
+        other => {
+            Err(format!("unknown task {other:?}\nusage: cargo xtask ci | tidy | demo-packages"))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

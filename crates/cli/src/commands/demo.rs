@@ -112,7 +112,8 @@ fn demo_report(outcome: DemoOutcome) -> DemoReport {
         pretraining_loss: row.pretraining_loss,
         pretraining_loss_before: row.pretraining_loss_before,
         forgetting: row.forgetting(),
-        forgetting_removed: baseline.and_then(|baseline| forgetting_removed(baseline, row.forgetting())),
+        forgetting_removed: baseline
+            .and_then(|baseline| forgetting_removed(baseline, row.forgetting())),
     });
     DemoReport { runs: runs.collect(), report: outcome.report }
 }
@@ -120,7 +121,13 @@ fn demo_report(outcome: DemoOutcome) -> DemoReport {
 fn describe(report: &DemoReport) -> String {
     let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
     let header = [
-        "p requested", "p realised", "best step", "target loss", "pretraining loss", "forgetting", "removed",
+        "p requested",
+        "p realised",
+        "best step",
+        "target loss",
+        "pretraining loss",
+        "forgetting",
+        "removed",
     ];
     let before = report.runs.first().map_or(f64::NAN, |run| run.pretraining_loss_before);
     format!(
@@ -139,6 +146,7 @@ fn row(run: &DemoRow) -> Vec<String> {
         format!("{:.4}", run.target_loss),
         format!("{:.4}", run.pretraining_loss),
         format!("{:+.4}", run.forgetting),
-        run.forgetting_removed.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0)),
+        run.forgetting_removed
+            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0)),
     ]
 }

@@ -126,7 +126,15 @@ fn split_view(corpus: &Corpus, split: Split) -> Result<SplitView, Error> {
 fn describe(view: &CorpusView) -> String {
     let rows: Vec<Vec<String>> = view.splits.iter().map(split_row).collect();
     let header = [
-        "split", "shards", "documents", "tokens", "text bytes", "bytes/token", "shortest", "median", "longest",
+        "split",
+        "shards",
+        "documents",
+        "tokens",
+        "text bytes",
+        "bytes/token",
+        "shortest",
+        "median",
+        "longest",
     ];
     format!(
         "{}: {} ids below {}, end of text {}\n{}\ndocument lengths in tokens\ndata      {}\ntokenizer {}",

@@ -115,9 +115,8 @@ fn print_order(mixer: &Mixer, range: Range<u64>) -> Result<(), Error> {
         let name = usize::try_from(source).ok().and_then(|index| sources.get(index));
         let source = name.map_or("", |source| source.name.as_str());
         let line = OrderLine { slot, source, sequence, epoch, start_token };
-        let line = serde_json::to_string(&line).map_err(|error| {
-            Error::io(std::path::Path::new("standard output"), error.into())
-        })?;
+        let line = serde_json::to_string(&line)
+            .map_err(|error| Error::io(std::path::Path::new("standard output"), error.into()))?;
         output::write(&format!("{line}\n"))?;
     }
     Ok(())
@@ -126,7 +125,14 @@ fn print_order(mixer: &Mixer, range: Range<u64>) -> Result<(), Error> {
 fn describe(plan: &Plan) -> String {
     let rows: Vec<Vec<String>> = plan.sources.iter().map(share_row).collect();
     let header = [
-        "source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs", "largest deviation",
+        "source",
+        "requested",
+        "realised",
+        "sequences",
+        "tokens",
+        "unique tokens",
+        "epochs",
+        "largest deviation",
     ];
     format!(
         "{} steps, {} sequences, {} tokens\n{}\nlargest deviation: |count − n·w| over all prefixes, in sequences\n\

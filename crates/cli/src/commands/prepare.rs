@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mixdown_tokenize::{
-    BeginningOfText, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle, SpecialText, prepare,
+    BeginningOfText, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle, SpecialText,
+    prepare,
 };
 
 use crate::commands::Context;
@@ -81,9 +82,9 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
         context.stop,
     )?;
     meter.finish("done");
-    context.output.print(&report, |report| {
-        format!("{}: {}", arguments.out.display(), describe(report))
-    })
+    context
+        .output
+        .print(&report, |report| format!("{}: {}", arguments.out.display(), describe(report)))
 }
 
 /// One sentence about a finished corpus.

@@ -43,7 +43,13 @@ pub fn run(arguments: ReportArgs, context: Context) -> Result<(), Error> {
         _ => return Err(Error::usage("several runs, but no --out", "add --out report.html")),
     };
     let runs = arguments.run.iter().map(|path| read_run(path)).collect::<Result<Vec<_>, _>>()?;
-    let report = Report { title: arguments.title, lead: String::new(), runs, notes: Vec::new(), settings: Vec::new() };
+    let report = Report {
+        title: arguments.title,
+        lead: String::new(),
+        runs,
+        notes: Vec::new(),
+        settings: Vec::new(),
+    };
     mixdown_report::write(&report, &out)?;
     let written = Written { report: out, runs: report.runs.len() };
     context.output.print(&written, |written| written.report.display().to_string())

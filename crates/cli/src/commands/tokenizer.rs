@@ -20,7 +20,9 @@ pub enum TokenizerCommand {
 
 /// Arguments of `tokenizer train`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json")]
+#[command(
+    after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json"
+)]
 pub struct TrainTokenizerArgs {
     /// JSON lines (plain, zstd, gzip), text files, or folders of them.
     #[arg(required = true)]
@@ -58,10 +60,12 @@ impl From<ReadArgs> for ReadOptions {
 /// Bad input, an unwritable output, or an interruption.
 pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
     let TokenizerCommand::Train(arguments) = command;
-    let options = TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
+    let options =
+        TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
     let meter = Meter::new("train tokenizer", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
-    let report = train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
+    let report =
+        train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
     meter.finish("done");
     context.output.print(&report, |report| {
         format!(

@@ -182,7 +182,8 @@ fn describe(summary: &Summary) -> String {
             ]
         })
         .collect();
-    let header = ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
+    let header =
+        ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
     let forgetting = summary.row.as_ref().map_or_else(String::new, |row| {
         format!("\nforgetting at the best step: {:+.4} nats/token", row.forgetting())
     });

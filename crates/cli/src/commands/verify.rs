@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mixdown_shards::{Corpus, Access, Progress, VerifyReport, verify};
+use mixdown_shards::{Access, Corpus, Progress, VerifyReport, verify};
 use mixdown_tokenize::Tokenizer;
 
 use crate::commands::Context;
@@ -28,10 +28,14 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
     let report = verify(&arguments.corpus, &progress, context.stop)?;
     meter.finish("read");
-    context.output.print(&report, |report| describe(report))?;
+    context.output.print(&report, describe)?;
     if !report.damage.is_empty() {
         return Err(Error::Data {
-            message: format!("{}: {} places are damaged", arguments.corpus.display(), report.damage.len()),
+            message: format!(
+                "{}: {} places are damaged",
+                arguments.corpus.display(),
+                report.damage.len()
+            ),
             hint: "restore the named files from a copy, or prepare the corpus again".to_owned(),
         });
     }
@@ -48,7 +52,8 @@ fn describe(report: &VerifyReport) -> String {
         if report.damage.is_empty() { "no damage" } else { "DAMAGED" }
     );
     for damage in &report.damage {
-        let place = damage.offset_bytes.map_or_else(String::new, |offset| format!(" at byte {offset}"));
+        let place =
+            damage.offset_bytes.map_or_else(String::new, |offset| format!(" at byte {offset}"));
         text.push_str(&format!(
             "\n  {}{place}: expected {}, got {}",
             damage.path.display(),

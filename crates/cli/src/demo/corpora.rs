@@ -35,7 +35,8 @@ pub struct Corpora {
 pub fn make(settings: &DemoSettings, out: &Path, context: Context) -> Result<Corpora, Error> {
     let (pretraining, target) = inputs(settings, out)?;
     let tokenizer = tokenizer(settings, out, [&pretraining, &target], context)?;
-    let corpora = Corpora { pretraining: "corpora/pretraining".into(), target: "corpora/target".into() };
+    let corpora =
+        Corpora { pretraining: "corpora/pretraining".into(), target: "corpora/target".into() };
     prepare_one(settings, &pretraining, &tokenizer, &out.join(&corpora.pretraining), context)?;
     prepare_one(settings, &target, &tokenizer, &out.join(&corpora.target), context)?;
     Ok(corpora)
@@ -75,7 +76,8 @@ struct Line<'a> {
 fn write_json_lines(path: &Path, documents: &[TextDocument]) -> Result<(), Error> {
     let mut bytes = Vec::new();
     for TextDocument { source, text } in documents {
-        serde_json::to_writer(&mut bytes, &Line { source, text }).map_err(|error| Error::io(path, error.into()))?;
+        serde_json::to_writer(&mut bytes, &Line { source, text })
+            .map_err(|error| Error::io(path, error.into()))?;
         bytes.push(b'\n');
     }
     write_whole(path, &bytes)
@@ -93,7 +95,8 @@ fn tokenizer(
     }
     let meter = Meter::new("train tokenizer", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
-    let options = TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
+    let options =
+        TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
     let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
     meter.finish(&format!("{} entries", report.vocab_size));
     Ok(path)

@@ -6,8 +6,8 @@ use mixdown_report::Report;
 use mixdown_runs::{RunsTable, Summary};
 use mixdown_train::{FreshModel, ModelChoice, RunConfig};
 
-use super::corpora::Corpora;
 use super::DemoSettings;
+use super::corpora::Corpora;
 use crate::commands::Context;
 use crate::commands::report::read_run;
 use crate::commands::train::{run_name, train};

@@ -44,7 +44,8 @@ pub fn gather() -> Result<RegistryText, Error> {
     let registries = registries()?;
     let mut gathered = RegistryText::default();
     for package in PACKAGES.lines() {
-        let folder = registries.iter().map(|registry| registry.join(package)).find(|path| path.is_dir());
+        let folder =
+            registries.iter().map(|registry| registry.join(package)).find(|path| path.is_dir());
         let Some(folder) = folder else {
             return Err(no_registry(format!("the package {package} is not in cargo's registry")));
         };
@@ -146,7 +147,9 @@ fn without_code_blocks<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     for line in lines {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
-        } else if !fenced && !(line.trim().is_empty() && (text.is_empty() || text.ends_with("\n\n"))) {
+        } else if !fenced
+            && !(line.trim().is_empty() && (text.is_empty() || text.ends_with("\n\n")))
+        {
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -182,7 +185,8 @@ mod tests {
 
     #[test]
     fn prose_and_code_part() {
-        let source = "//! A crate.\n\n/// Adds.\n/// ```\n/// add(1, 2);\n/// ```\npub fn add() {} // sum\n    // note\n";
+        let source = "//! A crate.\n\n/// Adds.\n/// ```\n/// add(1, 2);\n/// ```\n\
+                      pub fn add() {} // sum\n    // note\n";
         assert_eq!(without_code_blocks(doc_comments(source)), "A crate.\nAdds.\n");
         assert_eq!(code_only(source), "pub fn add() {} // sum\n");
     }

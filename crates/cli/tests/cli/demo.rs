@@ -37,7 +37,8 @@ fn the_whole_story_with_a_page_and_a_second_call_that_repeats_nothing() {
 #[test]
 fn no_registry_has_a_way_out() {
     let sandbox = Sandbox::new();
-    let output = sandbox.command("demo").env("CARGO_HOME", sandbox.path("nowhere")).output().unwrap();
+    let output =
+        sandbox.command("demo").env("CARGO_HOME", sandbox.path("nowhere")).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("--pretraining FILES.. --target FILES.."), "{stderr}");

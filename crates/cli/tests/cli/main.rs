@@ -1,6 +1,8 @@
 //! The command line as a user meets it: one file a subcommand, standard output, standard error and exit
 //! code as snapshots.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bad_input;
 mod demo;
 mod mix;

@@ -48,6 +48,12 @@ fn the_order_is_json_lines_and_a_range_is_a_window_of_it() {
 #[test]
 fn a_run_beyond_max_epochs_is_refused_before_it_starts() {
     let sandbox = Sandbox::with_corpora();
-    sandbox.write("mix.toml", MIXTURE.replace("max_tokens = 3_000", "max_tokens = 3_000\nmax_epochs = 2"));
-    assert_snapshot!(sandbox.failure("mix mix.toml --steps 1000"), @"");
+    sandbox.write(
+        "mix.toml",
+        MIXTURE.replace("max_tokens = 3_000", "max_tokens = 3_000\nmax_epochs = 2"),
+    );
+    assert_snapshot!(sandbox.failure("mix mix.toml --steps 1000"), @r#"
+    exit code 2
+    error: source "target": expected at most 2 epochs, got more from step 41 on (slot 416); shorten the run, lower its weight or raise max_epochs
+    "#);
 }

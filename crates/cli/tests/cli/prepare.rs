@@ -22,11 +22,16 @@ fn compression_does_not_change_the_corpus() {
     let text = code(60);
     let (first, second) = text.split_at(text[..text.len() / 2].rfind('\n').unwrap() + 1);
     sandbox.write("plain/a.jsonl", &text);
-    let frames = [zstd::encode_all(first.as_bytes(), 3).unwrap(), zstd::encode_all(second.as_bytes(), 3).unwrap()];
+    let frames = [
+        zstd::encode_all(first.as_bytes(), 3).unwrap(),
+        zstd::encode_all(second.as_bytes(), 3).unwrap(),
+    ];
     sandbox.write("zstd/a.jsonl.zst", frames.concat());
     sandbox.write("gzip/a.jsonl.gz", [gzip(first), gzip(second)].concat());
     let prepare = |input: &str| {
-        let report = sandbox.json(&format!("prepare {input} --tokenizer tokenizer.json --out c-{input} --holdout 5%"));
+        let report = sandbox.json(&format!(
+            "prepare {input} --tokenizer tokenizer.json --out c-{input} --holdout 5%"
+        ));
         report["fingerprint"].as_str().unwrap().to_owned()
     };
     let plain = prepare("plain");
@@ -47,7 +52,8 @@ fn documents_come_back_as_they_were() {
     sandbox.write("text/b.md", "# The second\n\nläuft, 走る, <|endoftext|>\n");
     sandbox.write("general.jsonl", prose(50));
     sandbox.ok("tokenizer train general.jsonl text --vocab-size 300 --out tokenizer.json");
-    let report = sandbox.json("prepare text --tokenizer tokenizer.json --out c --holdout 0 --no-shuffle");
+    let report =
+        sandbox.json("prepare text --tokenizer tokenizer.json --out c --holdout 0 --no-shuffle");
     assert_eq!(report["train_documents"], 2);
     assert_eq!(report["counts"]["special_text_documents"], 1);
     let document = sandbox.json("inspect c --document 1");

@@ -28,14 +28,18 @@ fn from_text_to_the_page() {
     let with = finetune(&sandbox, "25%", "runs/with");
     assert_eq!(without["row"]["p_realised"], 0.0);
     assert_eq!(with["row"]["p_requested"], 0.25);
-    assert_eq!(with["shares"][1]["sequences"].as_u64().map(|n| n * 3), with["shares"][0]["sequences"].as_u64());
+    assert_eq!(
+        with["shares"][1]["sequences"].as_u64().map(|n| n * 3),
+        with["shares"][0]["sequences"].as_u64()
+    );
     for run in [&without, &with] {
         let row = &run["row"];
         let loss = |name: &str| row[name].as_f64().unwrap();
         assert!(loss("pretraining_loss_before") > 0.0 && loss("target_loss") < 8.0, "{row}");
         assert!(row["target_tokens"].as_u64().unwrap() <= 2000);
     }
-    let evaluated = sandbox.json("eval runs/with/best --corpus corpora/target --sequence-length 16 --sequences 8");
+    let evaluated = sandbox
+        .json("eval runs/with/best --corpus corpora/target --sequence-length 16 --sequences 8");
     assert_eq!(evaluated[0]["loss"], with["best"][0]["loss"]);
     sandbox.ok("report runs/without runs/with --out page.html");
     let page = sandbox.read("page.html");
@@ -66,7 +70,9 @@ fn an_interrupted_run_goes_on_to_the_same_end() {
     let mut child = sandbox.command(&words).stderr(std::process::Stdio::null()).spawn().unwrap();
     let metrics = sandbox.path("interrupted/metrics.jsonl");
     let patience = Instant::now();
-    while std::fs::metadata(&metrics).map_or(0, |file| file.len()) < 200 && child.try_wait().unwrap().is_none() {
+    while std::fs::metadata(&metrics).map_or(0, |file| file.len()) < 200
+        && child.try_wait().unwrap().is_none()
+    {
         assert!(patience.elapsed() < Duration::from_secs(300), "no step within five minutes");
         std::thread::sleep(Duration::from_millis(2));
     }
