@@ -95,7 +95,7 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
     if let Some(((low, high), first)) = frame_without_start(runs, corpus) {
         y_axis = y_axis.range(AxisRange::new(low, high));
         caption.push_str(&format!(
-            " The loss at step 0 ({}) lies above the frame; double-click shows it.",
+            " The first steps, from {} down, lie above the frame; double-click shows them.",
             fixed(first, 2)
         ));
     }
@@ -123,16 +123,18 @@ fn common_before(runs: &[Finetuned<'_>], corpus: &str) -> Option<(f64, f64)> {
     losses.all(|loss| (loss - first).abs() < 1e-9).then(|| (first, coordinate(last_step)))
 }
 
-/// A frame that leaves the start out, when the start is so high that it would press the rest flat;
-/// with the highest loss at step 0.
+/// A frame that leaves the steep start (the first sixth of the steps) out, when it is so high that it
+/// would press the bottom of the U flat; with the highest loss at step 0.
 fn frame_without_start(runs: &[Finetuned<'_>], corpus: &str) -> Option<((f64, f64), f64)> {
     let (mut low, mut high, mut start) = (f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY);
     for run in runs {
         for (step, eval) in run.series.evaluations(corpus) {
+            low = low.min(eval.loss);
             if step == 0 {
                 start = start.max(eval.loss);
-            } else {
-                (low, high) = (low.min(eval.loss), high.max(eval.loss));
+            }
+            if step.saturating_mul(6) >= run.series.page.summary.steps {
+                high = high.max(eval.loss);
             }
         }
     }

@@ -40,10 +40,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "D", default_value_t = 50_000)]
     target_tokens: u64,
     /// Optimiser steps of the base model.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 500)]
     pretraining_steps: u64,
     /// Optimiser steps of each finetuning run.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 220)]
     finetuning_steps: u64,
     /// Seed of weights and orders.
     #[arg(long, default_value_t = 0)]
