@@ -34,13 +34,13 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     let output = if cli.json { Output::Json } else { Output::Text };
     let context = Context { output, stop: interrupt::install()? };
     match cli.command {
-        Command::Demo(arguments) => demo::run(arguments, context),
+        Command::Demo(arguments) => demo::run(arguments, context).map_err(Error::resumable),
         Command::Tokenizer(command) => tokenizer::run(command, context),
-        Command::Prepare(arguments) => prepare::run(arguments, context),
+        Command::Prepare(arguments) => prepare::run(arguments, context).map_err(Error::resumable),
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Verify(arguments) => verify::run(arguments, context),
         Command::Mix(arguments) => mix::run(arguments, context),
-        Command::Train(arguments) => train::run(arguments, context),
+        Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
     }

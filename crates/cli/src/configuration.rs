@@ -13,7 +13,7 @@ use crate::error::Error;
 /// # Errors
 /// A missing file, TOML that does not parse, unknown keys, wrong types.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    parse_toml(path, &fs::read_to_string(path).map_err(|error| Error::io(path, error))?)
+    parse_toml(path, &fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?)
 }
 
 /// Reads a run's description: one that a user wrote, or the run.toml that a run left (whose name, title
@@ -22,7 +22,7 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// # Errors
 /// As [`read_toml`].
 pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
     if table.remove("fingerprints").is_none() {
         return parse_toml(path, &text);

@@ -6,18 +6,18 @@ mod experiment;
 mod registry_text;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mixdown_runs::Summary;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
 
 /// Everything that decides what the demo computes; kept in its folder, so that the same command goes on
 /// and another one is refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
 pub struct DemoSettings {
     /// The finetuning runs' shares of pretraining data, such as `1%`.
     pub inject: Vec<String>,
@@ -63,20 +63,25 @@ pub fn run(settings: &DemoSettings, out: &Path, context: Context) -> Result<Demo
 /// Takes `out` for these settings, or finds that it was taken for them before.
 fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
     let path = out.join(SETTINGS_FILE);
-    if let Ok(text) = fs::read_to_string(&path) {
-        return match serde_json::from_str::<DemoSettings>(&text) {
-            Ok(found) if found == *settings => Ok(()),
-            found => Err(Error::usage(
+    let ours = to_json(settings, &path)?;
+    if path.exists() {
+        let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", error))?;
+        return match difference(&text, &ours) {
+            None => Ok(()),
+            Some((field, expected, got)) => Err(Error::usage(
                 format!(
-                    "{}: holds a demo of other settings: expected {settings:?}, got {found:?}",
+                    "{}: holds a demo of other settings: {field}: expected {expected}, got {got}",
                     out.display()
                 ),
                 "name another folder with --out, or remove this one",
             )),
         };
     }
-    let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied || out.is_file() {
+    // A kill between writing and renaming leaves the temporary file alone.
+    let temporary = temporary(&path);
+    let stranger =
+        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| e.path() != temporary);
+    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
         return Err(Error::usage(
             format!(
                 "{}: expected no such folder or an empty one, got something else",
@@ -85,15 +90,39 @@ fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
             "name another folder with --out",
         ));
     }
-    fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
-    let text =
-        serde_json::to_string_pretty(settings).map_err(|error| Error::io(&path, error.into()))?;
-    write_whole(&path, text.as_bytes())
+    fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
+    write_whole(&path, ours.as_bytes())
 }
 
-/// Writes a file so that it is either absent or whole.
+fn to_json(settings: &DemoSettings, path: &Path) -> Result<String, Error> {
+    serde_json::to_string_pretty(settings).map_err(|error| Error::io(path, "write", error.into()))
+}
+
+/// The first setting that differs: its name, the folder's value and the asked one.
+fn difference(there: &str, here: &str) -> Option<(String, String, String)> {
+    let parse =
+        |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
+    let (there, here) = (parse(there), parse(here));
+    let text = |value: Option<&serde_json::Value>| {
+        value.map_or_else(|| "nothing".to_owned(), serde_json::Value::to_string)
+    };
+    let differs = |name: &&String| there.get(*name) != here.get(*name);
+    let name = there.keys().chain(here.keys()).find(differs)?;
+    Some((name.clone(), text(there.get(name)), text(here.get(name))))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
+
+/// Writes a file so that it is either absent or whole, also after a power cut.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, bytes).map_err(|error| Error::io(&temporary, error))?;
-    fs::rename(&temporary, path).map_err(|error| Error::io(path, error))
+    let temporary = temporary(path);
+    let write = || {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| Error::io(&temporary, "write", error))?;
+    fs::rename(&temporary, path).map_err(|error| Error::io(path, "rename to", error))
 }

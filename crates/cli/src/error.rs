@@ -17,6 +17,12 @@ pub enum Error {
         /// The way out; empty where the message has it.
         hint: String,
     },
+    /// The user stopped work that the same command goes on with.
+    #[error("{message}")]
+    Stopped {
+        /// What stopped, and where.
+        message: String,
+    },
     /// A run's results are damaged or do not fit together.
     #[error("{message}")]
     Data {
@@ -26,10 +32,12 @@ pub enum Error {
         hint: String,
     },
     /// Reading or writing failed.
-    #[error("{}: cannot read or write", path.display())]
+    #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
+        /// What was tried.
+        action: &'static str,
         /// The system's reason.
         source: std::io::Error,
     },
@@ -62,9 +70,17 @@ impl Error {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// A failed read or write of `path`.
-    pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// A failed `action` on `path`.
+    pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), action, source }
+    }
+
+    /// Says of an interruption that the same command goes on; other errors stay as they are.
+    pub fn resumable(self) -> Self {
+        match self.kind() {
+            Kind::Interrupted => Self::Stopped { message: self.to_string() },
+            _ => self,
+        }
     }
 
     /// The exit code: 2 usage or configuration, 3 bad or damaged data, 4 numerical failure,
@@ -97,9 +113,7 @@ impl Error {
     fn hint(&self) -> Option<&str> {
         match self {
             Self::Usage { hint, .. } | Self::Data { hint, .. } if !hint.is_empty() => Some(hint),
-            _ if matches!(self.kind(), Kind::Interrupted) => {
-                Some("run the same command again: it goes on where it stopped")
-            }
+            Self::Stopped { .. } => Some("run the same command again: it goes on where it stopped"),
             _ => None,
         }
     }
@@ -107,6 +121,7 @@ impl Error {
     fn kind(&self) -> Kind {
         let (configuration, interrupted, numerical, io) = match self {
             Self::Usage { .. } => (true, false, false, false),
+            Self::Stopped { .. } => (false, true, false, false),
             Self::Data { .. } => (false, false, false, false),
             Self::Io { source, .. } => (source.kind() == ErrorKind::NotFound, false, false, true),
             Self::Shards(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),

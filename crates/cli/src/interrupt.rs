@@ -20,7 +20,7 @@ pub fn install() -> Result<&'static AtomicBool, Error> {
         say("stopping at the next safe place; once more ends at once");
     })
     .map_err(|error| {
-        Error::io(std::path::Path::new("signal handler"), std::io::Error::other(error))
+        Error::io(std::path::Path::new("signal handler"), "install", std::io::Error::other(error))
     })?;
     Ok(&STOP)
 }

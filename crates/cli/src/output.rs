@@ -1,6 +1,8 @@
 //! Results on standard output: a table for people or one JSON object for programs.
 
-use std::io::Write;
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use serde::Serialize;
@@ -26,28 +28,55 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Error> {
-        let mut line = match self {
+        let text = match self {
             Self::Json => serde_json::to_string(value).map_err(|error| unwritable(error.into()))?,
             Self::Text => text(value),
         };
-        line.push('\n');
-        write(&line)
+        let mut stdout = std::io::stdout().lock();
+        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        reader_is_there(written).map(|_| ())
     }
 }
 
-/// Writes to standard output as it is; a reader that closed the pipe (`| head`) is no error.
-///
-/// # Errors
-/// When standard output cannot be written for another reason.
-pub fn write(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(error)),
-        _ => Ok(()),
+/// JSON lines on standard output.
+pub struct Lines {
+    stdout: BufWriter<StdoutLock<'static>>,
+}
+
+impl Lines {
+    /// Standard output, buffered.
+    pub fn new() -> Self {
+        Self { stdout: BufWriter::new(std::io::stdout().lock()) }
+    }
+
+    /// Writes one object; breaks where the reader has gone (`| head`).
+    ///
+    /// # Errors
+    /// When standard output cannot be written for another reason.
+    pub fn write<T: Serialize>(&mut self, value: &T) -> Result<ControlFlow<()>, Error> {
+        let line = serde_json::to_string(value).map_err(|error| unwritable(error.into()))?;
+        reader_is_there(writeln!(self.stdout, "{line}"))
+    }
+
+    /// Writes what is buffered.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn finish(mut self) -> Result<(), Error> {
+        reader_is_there(self.stdout.flush()).map(|_| ())
+    }
+}
+
+fn reader_is_there(written: std::io::Result<()>) -> Result<ControlFlow<()>, Error> {
+    match written {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(unwritable(error)),
     }
 }
 
 fn unwritable(error: std::io::Error) -> Error {
-    Error::io(std::path::Path::new("standard output"), error)
+    Error::io(Path::new("standard output"), "write", error)
 }
 
 /// A table with a header; every column but the first is aligned right.

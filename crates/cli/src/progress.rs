@@ -25,12 +25,16 @@ pub struct Meter {
     unit: Unit,
     start: Instant,
     bar: Option<ProgressBar>,
-    plain: Mutex<Plain>,
+    stretch: Mutex<Option<Stretch>>,
 }
 
-struct Plain {
-    last: Instant,
-    first_done: Option<u64>,
+/// The stretch whose rate is shown: it begins anew where the total changes (another stage) and with the
+/// first report (what an earlier run has done is no speed).
+struct Stretch {
+    total: u64,
+    start: Instant,
+    first_done: u64,
+    last_line: Instant,
 }
 
 impl Meter {
@@ -38,36 +42,48 @@ impl Meter {
     pub fn new(label: impl Into<String>, unit: Unit) -> Self {
         let label = label.into();
         let bar = std::io::stderr().is_terminal().then(|| bar(&label, unit));
-        let start = Instant::now();
-        Self { label, unit, start, bar, plain: Mutex::new(Plain { last: start, first_done: None }) }
+        Self { label, unit, start: Instant::now(), bar, stretch: Mutex::new(None) }
     }
 
     /// Shows that `done` of `total` is finished, with a short note.
     pub fn set(&self, done: u64, total: u64, note: &str) {
+        let Ok(mut stretch) = self.stretch.lock() else { return };
+        let now = Instant::now();
+        let fresh = stretch
+            .as_ref()
+            .is_none_or(|stretch| stretch.total != total || done < stretch.first_done);
+        if fresh {
+            let last_line = stretch.as_ref().map_or(now, |stretch| stretch.last_line);
+            *stretch = Some(Stretch { total, start: now, first_done: done, last_line });
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
             bar.set_message(note.to_owned());
-            return;
+            if fresh {
+                bar.reset_eta();
+            }
+        } else if let Some(stretch) = stretch.as_mut()
+            && now - stretch.last_line >= PLAIN_INTERVAL
+        {
+            stretch.last_line = now;
+            say(&self.line(done, stretch, note));
         }
-        let Ok(mut plain) = self.plain.lock() else { return };
-        let first = *plain.first_done.get_or_insert(done);
-        if plain.last.elapsed() < PLAIN_INTERVAL {
-            return;
-        }
-        plain.last = Instant::now();
-        self.plain_line(done, total, done.saturating_sub(first), note);
     }
 
-    fn plain_line(&self, done: u64, total: u64, since_start: u64, note: &str) {
-        let seconds = self.start.elapsed().as_secs_f64();
-        let rate = to_f64(since_start) / seconds.max(1e-9);
-        let remaining = to_f64(total.saturating_sub(done)) / rate.max(1e-9);
+    fn line(&self, done: u64, stretch: &Stretch, note: &str) -> String {
+        let seconds = stretch.start.elapsed().as_secs_f64();
+        let rate = to_f64(done.saturating_sub(stretch.first_done)) / seconds.max(1e-9);
+        let remaining = to_f64(stretch.total.saturating_sub(done)) / rate.max(1e-9);
         let (done, total, rate) = match self.unit {
-            Unit::Bytes => (megabytes(done), megabytes(total), format!("{:.1} MB/s", rate / 1e6)),
-            Unit::Steps => (done.to_string(), total.to_string(), format!("{rate:.1} steps/s")),
+            Unit::Bytes => {
+                (megabytes(done), megabytes(stretch.total), format!("{:.1} MB/s", rate / 1e6))
+            }
+            Unit::Steps => {
+                (done.to_string(), stretch.total.to_string(), format!("{rate:.1} steps/s"))
+            }
         };
-        say(&format!("{}: {done}/{total}, {rate}, {remaining:.0} s left  {note}", self.label));
+        format!("{}: {done}/{total}, {rate}, {remaining:.0} s left  {note}", self.label)
     }
 
     /// Ends the stage with one line that stays.

@@ -97,7 +97,8 @@ impl DemoArgs {
 }
 
 fn absolute(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Error> {
-    let resolve = |path: PathBuf| path.canonicalize().map_err(|error| Error::io(&path, error));
+    let resolve =
+        |path: PathBuf| path.canonicalize().map_err(|error| Error::io(&path, "find", error));
     paths.into_iter().map(resolve).collect()
 }
 

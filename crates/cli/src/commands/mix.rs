@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, Slot, SourceShare};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::configuration::{base_folder, read_toml};
 use crate::error::Error;
-use crate::output::{self, percent, table, thousands};
+use crate::output::{Lines, percent, table, thousands};
 
 /// Arguments of `mix`.
 #[derive(Debug, Args)]
@@ -85,7 +86,7 @@ pub fn run(arguments: MixArgs, context: Context) -> Result<(), Error> {
     let config: MixtureConfig = read_toml(&arguments.mixture)?;
     let mixer = Mixer::new(Mixture::open(&config, base_folder(&arguments.mixture))?)?;
     if let Some(SlotRange(range)) = arguments.order {
-        return print_order(&mixer, range);
+        return print_order(&mixer, range, context);
     }
     let steps = arguments.steps.map_or_else(|| one_epoch(&mixer), Ok)?;
     let slots = steps.checked_mul(mixer.batch_size()).ok_or_else(|| {
@@ -108,18 +109,22 @@ fn one_epoch(mixer: &Mixer) -> Result<u64, Error> {
     Ok(mixer.slot_of(0, sequences.saturating_sub(1))? / mixer.batch_size() + 1)
 }
 
-fn print_order(mixer: &Mixer, range: Range<u64>) -> Result<(), Error> {
+fn print_order(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), Error> {
     let sources = mixer.mixture().sources();
+    let mut planner = mixer.planner();
+    let mut lines = Lines::new();
     for slot in range {
-        let Slot { slot, source, sequence, epoch, start_token, .. } = mixer.slot(slot)?;
-        let name = usize::try_from(source).ok().and_then(|index| sources.get(index));
-        let source = name.map_or("", |source| source.name.as_str());
-        let line = OrderLine { slot, source, sequence, epoch, start_token };
-        let line = serde_json::to_string(&line)
-            .map_err(|error| Error::io(std::path::Path::new("standard output"), error.into()))?;
-        output::write(&format!("{line}\n"))?;
+        if context.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let Slot { slot, source, sequence, epoch, start_token, .. } = planner.slot(slot)?;
+        let source = usize::try_from(source).ok().and_then(|index| sources.get(index));
+        let source = source.map_or("", |source| source.name.as_str());
+        if lines.write(&OrderLine { slot, source, sequence, epoch, start_token })?.is_break() {
+            return Ok(());
+        }
     }
-    Ok(())
+    lines.finish()
 }
 
 fn describe(plan: &Plan) -> String {

@@ -30,7 +30,10 @@ use crate::recipe::Recipe;
 A stopped run goes on from its last checkpoint when the same command is given again.")]
 pub struct TrainArgs {
     /// A run's description in TOML, instead of the options below.
-    #[arg(conflicts_with_all = ["pretraining", "target", "init"])]
+    #[arg(conflicts_with_all = [
+        "pretraining", "target", "inject", "target_tokens", "init", "hidden_size", "layers", "heads",
+        "sequence_length", "batch_size", "steps", "learning_rate", "eval_every", "eval_sequences", "seed",
+    ])]
     run: Option<PathBuf>,
     /// The run's folder.
     #[arg(long)]
@@ -42,22 +45,22 @@ pub struct TrainArgs {
     #[arg(long)]
     target: Option<PathBuf>,
     /// The share p of pretraining data in finetuning.
-    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    #[arg(long, default_value = "1%", value_name = "SHARE", requires = "target")]
     inject: Injection,
     /// Use only this many unique tokens of the target.
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", requires = "target")]
     target_tokens: Option<u64>,
     /// A Hugging Face folder to start from; without it a fresh model of the sizes below.
     #[arg(long)]
     init: Option<PathBuf>,
     /// Width of a fresh model.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, conflicts_with = "init")]
     hidden_size: u64,
     /// Decoder blocks of a fresh model.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, conflicts_with = "init")]
     layers: u64,
     /// Attention heads of a fresh model.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, conflicts_with = "init")]
     heads: u64,
     /// Tokens a sequence.
     #[arg(long, default_value_t = 128)]

@@ -1,9 +1,9 @@
 //! `mixdown verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mixdown_shards::{Access, Corpus, Progress, VerifyReport, verify};
+use mixdown_shards::{Access, Corpus, Damage, Progress, VerifyReport, verify};
 use mixdown_tokenize::Tokenizer;
 
 use crate::commands::Context;
@@ -26,20 +26,39 @@ pub struct VerifyArgs {
 pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     let meter = Meter::new("verify", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let report = verify(&arguments.corpus, &progress, context.stop)?;
+    let mut report = verify(&arguments.corpus, &progress, context.stop)?;
     meter.finish("read");
+    report.damage.extend(tokenizer_damage(&arguments.corpus)?);
     context.output.print(&report, describe)?;
-    if !report.damage.is_empty() {
-        return Err(Error::Data {
-            message: format!(
-                "{}: {} places are damaged",
-                arguments.corpus.display(),
-                report.damage.len()
-            ),
-            hint: "restore the named files from a copy, or prepare the corpus again".to_owned(),
-        });
+    if report.damage.is_empty() {
+        return Ok(());
     }
-    check_tokenizer(&arguments.corpus)
+    Err(Error::Data {
+        message: format!(
+            "{}: {} places are damaged",
+            arguments.corpus.display(),
+            report.damage.len()
+        ),
+        hint: "restore the named files from a copy, or prepare the corpus again".to_owned(),
+    })
+}
+
+/// A tokenizer.json that is not the one the corpus was made with.
+fn tokenizer_damage(folder: &Path) -> Result<Option<Damage>, Error> {
+    // A manifest that cannot be opened is in the report already.
+    let Ok(corpus) = Corpus::open(folder, Access::Read) else { return Ok(None) };
+    let path = corpus.tokenizer_path();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let found = Tokenizer::load(&path)?.fingerprint();
+    let expected = corpus.tokenizer_fingerprint();
+    Ok((found != expected).then(|| Damage {
+        path,
+        offset_bytes: None,
+        expected: format!("the corpus' tokenizer {expected}"),
+        got: found.to_string(),
+    }))
 }
 
 fn describe(report: &VerifyReport) -> String {
@@ -62,21 +81,4 @@ fn describe(report: &VerifyReport) -> String {
         ));
     }
     text
-}
-
-fn check_tokenizer(folder: &std::path::Path) -> Result<(), Error> {
-    let corpus = Corpus::open(folder, Access::Read)?;
-    let path = corpus.tokenizer_path();
-    let found = Tokenizer::load(&path)?.fingerprint();
-    if found == corpus.tokenizer_fingerprint() {
-        return Ok(());
-    }
-    Err(Error::Data {
-        message: format!(
-            "{}: not the tokenizer that made the corpus: expected fingerprint {}, got {found}",
-            path.display(),
-            corpus.tokenizer_fingerprint()
-        ),
-        hint: "put the original tokenizer.json back".to_owned(),
-    })
 }

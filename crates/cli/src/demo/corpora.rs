@@ -50,7 +50,7 @@ fn inputs(settings: &DemoSettings, out: &Path) -> Result<(Vec<PathBuf>, Vec<Path
     let (pretraining, target) = (folder.join("pretraining.jsonl"), folder.join("target.jsonl"));
     if !(pretraining.exists() && target.exists()) {
         let text = registry_text::gather()?;
-        fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "make", error))?;
         say(&format!(
             "text: {:.1} MB of prose, {:.1} MB of Rust code from cargo's registry",
             megabytes(&text.pretraining),
@@ -77,7 +77,7 @@ fn write_json_lines(path: &Path, documents: &[TextDocument]) -> Result<(), Error
     let mut bytes = Vec::new();
     for TextDocument { source, text } in documents {
         serde_json::to_writer(&mut bytes, &Line { source, text })
-            .map_err(|error| Error::io(path, error.into()))?;
+            .map_err(|error| Error::io(path, "write", error.into()))?;
         bytes.push(b'\n');
     }
     write_whole(path, &bytes)

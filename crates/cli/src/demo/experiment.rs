@@ -47,14 +47,11 @@ pub fn run(
 }
 
 fn injections(settings: &DemoSettings) -> Result<Vec<Injection>, Error> {
-    let parse = |text: &String| {
-        text.parse().map_err(|reason: String| Error::usage(reason, "such as --inject 0,1%,5%"))
-    };
-    settings.inject.iter().map(parse).collect()
+    settings.inject.iter().map(|text| text.parse()).collect()
 }
 
 fn run_folder(inject: Injection) -> PathBuf {
-    Path::new("runs").join(format!("inject-{inject}"))
+    Path::new("runs").join(format!("inject-{inject}").replace('/', "-over-"))
 }
 
 fn base_config(settings: &DemoSettings, corpora: &Corpora) -> Result<RunConfig, Error> {
@@ -73,7 +70,7 @@ fn base_config(settings: &DemoSettings, corpora: &Corpora) -> Result<RunConfig, 
         steps: settings.pretraining_steps,
         warmup_steps: settings.pretraining_steps / 20,
         eval_every: settings.pretraining_steps.div_ceil(10).max(1),
-        ..recipe(settings, corpora, Injection::default())
+        ..recipe(settings, corpora, Injection::NONE)
     }
     .run_config()
 }

@@ -123,8 +123,9 @@ fn take(
 }
 
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    for path in sorted_entries(folder).map_err(|error| Error::io(folder, error))? {
-        let metadata = fs::symlink_metadata(&path).map_err(|error| Error::io(&path, error))?;
+    for path in sorted_entries(folder).map_err(|error| Error::io(folder, "read", error))? {
+        let metadata =
+            fs::symlink_metadata(&path).map_err(|error| Error::io(&path, "read", error))?;
         if metadata.is_dir() {
             list_files(&path, files)?;
         } else if metadata.is_file()

@@ -2,13 +2,13 @@
 
 use crate::sandbox::{Sandbox, code, prose};
 
-const DEMO: &str = "demo --pretraining general.jsonl --target target.jsonl --vocab-size 400 --target-tokens 20000 \
+const DEMO: &str = "demo --pretraining general.jsonl --target target.jsonl --vocab-size 400 --target-tokens 10000 \
                     --pretraining-steps 12 --finetuning-steps 12";
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
-    sandbox.write("general.jsonl", prose(3000));
-    sandbox.write("target.jsonl", code(3000));
+    sandbox.write("general.jsonl", prose(800));
+    sandbox.write("target.jsonl", code(800));
     sandbox
 }
 
@@ -42,4 +42,15 @@ fn no_registry_has_a_way_out() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("--pretraining FILES.. --target FILES.."), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_demo_goes_on_to_the_same_end() {
+    let sandbox = sandbox();
+    let undisturbed = sandbox.json(&format!("{DEMO} --inject 5% --out undisturbed"));
+    let demo = format!("{DEMO} --inject 5% --out stopped");
+    let stderr = sandbox.terminated(&demo, "stopped/runs/base/metrics.jsonl", 200);
+    assert!(stderr.is_empty() || stderr.contains("the same command again"), "{stderr}");
+    assert_eq!(undisturbed["runs"], sandbox.json(&demo)["runs"]);
 }

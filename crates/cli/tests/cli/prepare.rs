@@ -1,6 +1,8 @@
 //! `tokenizer train`, `prepare`, `inspect`, `verify`.
 
 use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -69,4 +71,28 @@ fn inspect_and_verify_agree_with_the_report() {
     assert_eq!(verified["tokens"].as_u64(), Some(tokens(0) + tokens(1)));
     assert_eq!(verified["damage"].as_array().map(Vec::len), Some(0));
     assert!(tokens(0) > tokens(1) && tokens(1) > 0);
+}
+
+/// Kills without warning, later and later, until a run is quicker than its kill.
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("long.jsonl", prose(30_000));
+    let prepare = "prepare long.jsonl target.jsonl --tokenizer tokenizer.json --holdout 5% --out";
+    sandbox.ok(&format!("{prepare} undisturbed"));
+    for attempt in 0_u64.. {
+        let mut child =
+            sandbox.command(&format!("{prepare} killed")).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(10 + 20 * attempt));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        let whole = sandbox.path("killed/manifest.json").exists();
+        assert!(
+            !whole
+                || tree(&sandbox.path("killed")).len() >= tree(&sandbox.path("undisturbed")).len()
+        );
+    }
+    assert_eq!(tree(&sandbox.path("undisturbed")), tree(&sandbox.path("killed")));
 }

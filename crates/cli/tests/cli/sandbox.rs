@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A folder that goes away with the test.
 pub struct Sandbox {
@@ -72,6 +73,28 @@ impl Sandbox {
         let folder = self.folder.path().canonicalize().unwrap();
         let stderr = without_fingerprints(&stderr.replace(&format!("{}/", folder.display()), ""));
         format!("exit code {}\n{stderr}", output.status.code().unwrap())
+    }
+
+    /// Starts a command, asks it to stop (SIGTERM) once a file has so many bytes, and says what it left on
+    /// standard error; empty where the command was quicker than the signal.
+    #[cfg(unix)]
+    pub fn terminated(&self, words: &str, file: &str, bytes: u64) -> String {
+        let mut child =
+            self.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (file, patience) = (self.path(file), Instant::now());
+        let written = || fs::metadata(&file).map_or(0, |file| file.len());
+        while written() < bytes && child.try_wait().unwrap().is_none() {
+            assert!(patience.elapsed() < Duration::from_secs(300), "nothing within five minutes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        match output.status.code() {
+            Some(130) => stderr,
+            Some(0) => String::new(),
+            other => panic!("exit code {other:?}: {stderr}"),
+        }
     }
 
     /// Two corpora from one tokenizer, made from sentences of two kinds.

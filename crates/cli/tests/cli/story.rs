@@ -1,8 +1,6 @@
 //! The README's walk through a user's own files: two folders of text, a base model, a finetuning run with
 //! 5 % pretraining data, both losses, one page.
 
-use std::time::{Duration, Instant};
-
 use crate::sandbox::Sandbox;
 
 const SIZES: &str = "--sequence-length 16 --batch-size 8 --eval-every 10 --eval-sequences 8";
@@ -51,8 +49,7 @@ fn the_resolved_file_repeats_the_run() {
     let sandbox = Sandbox::with_corpora();
     base(&sandbox);
     let first = finetune(&sandbox, "10%", "run");
-    std::fs::copy(sandbox.path("run/run.toml"), sandbox.path("again.toml")).unwrap();
-    let again = sandbox.json("train again.toml --out again");
+    let again = sandbox.json("train run/run.toml --out again");
     assert_eq!(first["row"]["target_loss"], again["row"]["target_loss"]);
     assert_eq!(first["last"], again["last"]);
 }
@@ -67,19 +64,7 @@ fn an_interrupted_run_goes_on_to_the_same_end() {
         "train --init base/best --target corpora/target --pretraining corpora/general --inject 10% \
          --target-tokens 2000 --steps 40 --out interrupted {SIZES}"
     );
-    let mut child = sandbox.command(&words).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let metrics = sandbox.path("interrupted/metrics.jsonl");
-    let patience = Instant::now();
-    while std::fs::metadata(&metrics).map_or(0, |file| file.len()) < 200
-        && child.try_wait().unwrap().is_none()
-    {
-        assert!(patience.elapsed() < Duration::from_secs(300), "no step within five minutes");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let terminate = std::process::Command::new("kill").arg(child.id().to_string()).status();
-    let status = child.wait().unwrap();
-    // The run may have been quicker than the signal; then there is nothing left to resume.
-    assert!(status.code() == Some(130) || (status.success() && terminate.is_ok()), "{status}");
+    sandbox.terminated(&words, "interrupted/metrics.jsonl", 200);
     let resumed = sandbox.json(&words);
     assert_eq!(undisturbed["last"], resumed["last"]);
     assert_eq!(undisturbed["best_step"], resumed["best_step"]);
