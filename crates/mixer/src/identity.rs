@@ -100,7 +100,10 @@ impl Checks {
                 differs.then(|| format!("{:?}, now {}", source.name, corpus.fingerprint()))
             });
             let changed: Vec<String> = changed.collect();
-            parts.push(format!("the data fingerprint of source {}", changed.join(" or ")));
+            // Empty where a source of the state is gone, which its name says.
+            if !changed.is_empty() {
+                parts.push(format!("the data fingerprint of source {}", changed.join(" or ")));
+            }
         }
         if parts.is_empty() { "the data".to_owned() } else { parts.join("; ") }
     }

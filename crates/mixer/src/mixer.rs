@@ -33,6 +33,12 @@ pub struct Mixer {
     identity: Identity,
 }
 
+/// The lengths of a batch's tokens: of a row, and of all rows.
+struct Room {
+    row_len: usize,
+    len: usize,
+}
+
 impl Mixer {
     /// A mixer for a checked mixture. O(K log K), and O(P log K) for a period P ≤ 16,384.
     ///
@@ -133,8 +139,15 @@ impl Mixer {
     /// As [`slots`](Self::slots); a corpus that cannot be read or holds an id outside the
     /// vocabulary; a batch too large for this machine.
     pub fn batch(&self, step: u64, rank: Rank, out: &mut Batch) -> Result<(), Error> {
+        let slots = self.slots(step, rank)?;
+        let rows = slots.end - slots.start;
+        // Before planning, which for billions of rows would take minutes and the machine's memory.
+        self.reserve_tokens(rows, out)?;
         let mut plan = Vec::new();
-        self.planner().plan(self.slots(step, rank)?, &mut plan)?;
+        let too_large = || self.too_large(rows);
+        let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
+        plan.try_reserve_exact(rows_len).map_err(|_| too_large())?;
+        self.planner().plan(slots, &mut plan)?;
         self.gather(&plan, out)
     }
 
@@ -143,12 +156,8 @@ impl Mixer {
     /// # Errors
     /// As [`batch`](Self::batch); a slot that is not of this mixer.
     pub fn gather(&self, plan: &[Slot], out: &mut Batch) -> Result<(), Error> {
-        let row_tokens = self.sequence_length() + 1;
         let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
-        let too_large = || Error::BatchTooLarge { rows, row_tokens };
-        let row_len = usize::try_from(row_tokens).map_err(|_| too_large())?;
-        let len = plan.len().checked_mul(row_len).ok_or_else(too_large)?;
-        out.tokens.try_reserve(len.saturating_sub(out.tokens.len())).map_err(|_| too_large())?;
+        let Room { row_len, len } = self.reserve_tokens(rows, out)?;
         out.tokens.resize(len, 0);
         out.rows = rows;
         out.sequence_length = self.sequence_length();
@@ -160,6 +169,21 @@ impl Mixer {
             out.slots.push(slot.slot);
         }
         Ok(())
+    }
+
+    /// Makes room in `out` for the tokens of `rows` rows, and for nothing else.
+    fn reserve_tokens(&self, rows: u64, out: &mut Batch) -> Result<Room, Error> {
+        let too_large = || self.too_large(rows);
+        let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
+        let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
+        let len = rows_len.checked_mul(row_len).ok_or_else(too_large)?;
+        let more_len = len.saturating_sub(out.tokens.len());
+        out.tokens.try_reserve(more_len).map_err(|_| too_large())?;
+        Ok(Room { row_len, len })
+    }
+
+    fn too_large(&self, rows: u64) -> Error {
+        Error::BatchTooLarge { rows, row_tokens: self.sequence_length() + 1 }
     }
 
     fn read_row(&self, slot: &Slot, row: &mut [u32]) -> Result<(), Error> {

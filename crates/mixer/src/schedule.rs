@@ -23,8 +23,9 @@ pub struct Placement {
 ///
 /// With integer parts aᵢ of the period P = Σ aᵢ, after any n slots each source has given its count
 /// cᵢ with |cᵢ − n·aᵢ/P| at most 0 (one source), 1/2 (two), 1 − 1/(2K − 2) (K sources and
-/// P ≤ 16,384) or less than 1.68 (K sources, any period up to 2⁶³ − 1). Both directions
-/// cost O(log K) at any slot. docs/design/mixing.md proves the bounds.
+/// P ≤ 16,384) or less than 1.68 (K sources, any period up to 2⁶³ − 1). At any slot both
+/// directions are closed or looked up; over the tree of long periods they cost a division a level,
+/// at most min(K − 1, 91). docs/design/mixing.md proves the bounds.
 ///
 /// ```
 /// use mixdown_mixer::{Schedule, Weight, WeightParts};

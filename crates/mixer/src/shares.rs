@@ -26,7 +26,8 @@ pub struct SourceShare {
     /// `deviation_slots` slots: an exact rational, then rounded to a float.
     pub largest_deviation: f64,
     /// The slots that `largest_deviation` covers: all of them where the run or the schedule's
-    /// period is at most 2²⁰ slots or there are at most two sources, else the first 2²⁰.
+    /// period is at most 2²⁰ slots or, with two sources, a whole period is covered, else the first
+    /// 2²⁰.
     pub deviation_slots: u64,
     /// What |count − n·w| is proven not to pass at any prefix.
     pub deviation_bound: f64,

@@ -4,33 +4,36 @@ use mixdown_scaling::{Error as ScalingError, InjectionFit, fit_injection, forget
 use plotly::common::{DashType, HoverInfo, Line, Marker, Mode};
 use plotly::{Layout, Plot, Scatter};
 
+use crate::comparison::{baseline, comparable};
 use crate::figure::{Figure, Width};
-use crate::headline::baseline;
 use crate::html::Table;
 use crate::plot::{axis, bare_line, layout, plain};
 use crate::series::Finetuned;
-use crate::text::{fixed, per_cent, percent, percent_fixed};
+use crate::text::{fixed, per_cent, percent_fixed, percent_rounded};
 
 /// Points of the law's curve.
 const CURVE_POINTS: u32 = 120;
 
 /// The figure, or none when no run has a row.
 pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
-    let first = runs.first()?;
+    if runs.is_empty() {
+        return None;
+    }
     let scale = Scale::of(runs);
-    let comparable = runs.iter().all(|run| {
-        (&run.row.domain, run.row.model_size, run.row.target_tokens)
-            == (&first.row.domain, first.row.model_size, first.row.target_tokens)
-    });
-    let fit = if comparable { Some(fit(runs)) } else { None };
+    let with_zero = runs.iter().any(|run| run.row.p_realised <= 0.0);
+    let fit = comparable(runs).then(|| fit(runs));
     let mut plot = Plot::new();
     match &fit {
+        None => {}
         Some(Ok(fit)) => {
             let line = Line::new().color("var(--ink-soft)").width(1.5);
-            plot.add_trace(bare_line(scale.bridge(fit), None, line.clone().dash(DashType::Dot)));
+            if with_zero {
+                let dotted = line.clone().dash(DashType::Dot);
+                plot.add_trace(bare_line(scale.bridge(fit), None, dotted));
+            }
             plot.add_trace(bare_line(scale.curve(fit), None, line));
         }
-        _ => {
+        Some(Err(_)) => {
             let points =
                 runs.iter().map(|run| (scale.place(run.row.p_realised), run.row.forgetting()));
             let line = Line::new().color("var(--rule)").width(1.5).dash(DashType::Dot);
@@ -42,13 +45,14 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     }
     plot.set_layout(scale.layout());
     let mut caption = "Rise of the held-out pretraining loss at the chosen checkpoint over its \
-                       value before finetuning, on the same sequences. The axis is logarithmic; \
-                       p = 0 stands apart on its left. "
+                       value before finetuning, on the same sequences. The axis is logarithmic"
         .to_owned();
+    caption.push_str(if with_zero { "; p = 0 stands apart on its left. " } else { ". " });
     caption.push_str(&match fit {
         Some(fit) => law_text(&fit),
         None => {
-            "No curve is fitted: the runs differ in domain, model size or target tokens.".to_owned()
+            "No curve is fitted: the runs differ in more than p (start, model, target tokens or recipe)."
+                .to_owned()
         }
     });
     Some(Figure {
@@ -107,21 +111,12 @@ fn law_text(fit: &Result<InjectionFit, ScalingError>) -> String {
     {
         text.push_str(&format!(
             " By this law half of the forgetting is gone at p = {} ({} to {}).",
-            percent(round_share(p)),
-            percent(round_share(low)),
-            percent(round_share(high)),
+            percent_rounded(p, 2),
+            percent_rounded(low, 2),
+            percent_rounded(high, 2),
         ));
     }
     text
-}
-
-/// Two significant digits: more would claim what a handful of runs cannot know.
-fn round_share(share: f64) -> f64 {
-    if share <= 0.0 {
-        return 0.0;
-    }
-    let unit = 10.0_f64.powf(share.log10().floor() - 1.0);
-    (share / unit).round() * unit
 }
 
 fn significant(value: f64) -> String {
@@ -200,7 +195,7 @@ fn point(run: &Finetuned<'_>, scale: &Scale) -> Box<Scatter<f64, f64>> {
         "{}: {} nats (realised p {})",
         run.series.label,
         fixed(run.row.forgetting(), 4),
-        percent_fixed(run.row.p_realised, 3)
+        percent_rounded(run.row.p_realised, 3)
     );
     Scatter::new(vec![scale.place(run.row.p_realised)], vec![run.row.forgetting()])
         .mode(Mode::Markers)
@@ -231,7 +226,7 @@ fn table(runs: &[Finetuned<'_>]) -> Table {
             .and_then(|base| forgetting_removed(base.row.forgetting(), row.forgetting()));
         table.push(vec![
             run.series.label.clone(),
-            percent_fixed(row.p_realised, 3),
+            percent_rounded(row.p_realised, 3),
             fixed(row.pretraining_loss_before, 4),
             fixed(row.pretraining_loss, 4),
             fixed(row.forgetting(), 4),
@@ -245,7 +240,7 @@ fn table(runs: &[Finetuned<'_>]) -> Table {
 mod tests {
     use mixdown_scaling::InjectionLaw;
 
-    use super::{Scale, figure, round_share};
+    use super::{Scale, figure};
     use crate::page::RunPage;
     use crate::series::arrange;
     use crate::testing::finetuned;
@@ -273,6 +268,14 @@ mod tests {
     }
 
     #[test]
+    fn p_zero_is_spoken_of_only_where_it_is() {
+        let apart = "p = 0 stands apart";
+        assert!(caption(&[0.0, 0.01].map(|p| finetuned(p, 0.5))).contains(apart));
+        let without = caption(&[0.01, 0.05].map(|p| finetuned(p, 0.5)));
+        assert!(!without.contains(apart), "{without}");
+    }
+
+    #[test]
     fn p_zero_stands_left_of_every_share() {
         let pages = [0.0, 0.001, 0.2].map(|p| finetuned(p, 0.5));
         let scale = Scale::of(&arrange(&pages).0);
@@ -280,6 +283,5 @@ mod tests {
         assert!(scale.place(0.2) < scale.right);
         let names: Vec<&str> = scale.ticks.iter().map(|tick| tick.1.as_str()).collect();
         assert_eq!(names, ["0", "0.1", "20"]);
-        assert!((round_share(0.015_54) - 0.016).abs() < 1e-12);
     }
 }

@@ -3,8 +3,9 @@
 use mixdown_runs::EvalRecord;
 use mixdown_scaling::forgetting_removed;
 
+use crate::comparison::baseline;
 use crate::series::{Finetuned, Series};
-use crate::text::{count, fixed, percent, percent_fixed, signed};
+use crate::text::{count, fixed, percent, percent_fixed, percent_rounded, signed};
 
 /// Below this share of the baseline's forgetting, injection is said to have changed little.
 const LITTLE: f64 = 0.1;
@@ -57,23 +58,10 @@ pub(crate) fn of_losses(runs: &[Series<'_>]) -> Headline {
     Headline { main, others: sentences.collect() }
 }
 
-/// The p = 0 run that a run is compared with: same domain, model size and target tokens, and the
-/// same seed where there is one.
-pub(crate) fn baseline<'r, 'a>(
-    runs: &'r [Finetuned<'a>],
-    of: &Finetuned<'a>,
-) -> Option<&'r Finetuned<'a>> {
-    let key =
-        |run: &Finetuned<'_>| (run.row.domain.clone(), run.row.model_size, run.row.target_tokens);
-    let fits = |run: &&Finetuned<'_>| run.row.p_requested <= 0.0 && key(run) == key(of);
-    let same_seed = runs.iter().filter(fits).find(|run| run.row.seed == of.row.seed);
-    same_seed.or_else(|| runs.iter().find(fits))
-}
-
 fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
     let Some(baseline) = baseline else { return alone(run) };
     let (from, to) = (baseline.row.forgetting(), run.row.forgetting());
-    let p = percent(run.row.p_requested);
+    let p = share(run);
     let target = target_change(run, baseline);
     let Some(removed) = forgetting_removed(from, to) else {
         return format!(
@@ -82,19 +70,35 @@ fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
             fixed(to, 3),
         );
     };
-    let share = percent_fixed(removed, 0);
+    let removed_text = percent_fixed(removed, 0);
     let (from_text, to_text) = (fixed(from, digits(from)), fixed(to, digits(from)));
     let forgetting = if removed >= LITTLE {
-        format!("At p = {p} forgetting fell from {from_text} to {to_text} nats ({share} removed)")
-    } else if removed > -LITTLE {
+        format!(
+            "At p = {p} forgetting fell from {from_text} to {to_text} nats ({removed_text} removed)"
+        )
+    } else if removed > 0.0 {
         format!(
             "p = {p} helped little here: forgetting was {from_text} nats without and {to_text} nats \
-             with it ({share} removed)"
+             with it ({removed_text} removed)"
         )
     } else {
-        format!("At p = {p} forgetting rose from {from_text} to {to_text} nats")
+        format!(
+            "p = {p} did not help here: forgetting was {from_text} nats without and {to_text} nats \
+             with it"
+        )
     };
     format!("{forgetting}{}; {target}", within_error(run, baseline))
+}
+
+/// The share asked for, and the one delivered where three digits tell them apart.
+fn share(run: &Finetuned<'_>) -> String {
+    let requested = percent(run.row.p_requested);
+    let realised = percent_rounded(run.row.p_realised, 3);
+    if realised == percent_rounded(run.row.p_requested, 3) {
+        requested
+    } else {
+        format!("{requested} (realised {realised})")
+    }
 }
 
 /// Two decimals for a forgetting people can compare, three below a tenth of a nat.
@@ -106,11 +110,11 @@ fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
     let change = run.row.target_loss - baseline.row.target_loss;
     let error = joint_error(run.target, baseline.target);
     let within = if error.is_some_and(|error| change.abs() <= error) {
-        " nats, within its standard error"
+        ", within its standard error"
     } else {
         ""
     };
-    format!("target loss changed by {}{within}.", signed(change, 3))
+    format!("target loss changed by {} nats{within}.", signed(change, 3))
 }
 
 /// Both runs are evaluated on the same sequences, which makes this limit a cautious one.
@@ -131,8 +135,8 @@ fn joint_error(left: Option<&EvalRecord>, right: Option<&EvalRecord>) -> Option<
 fn alone(run: &Finetuned<'_>) -> String {
     let row = run.row;
     format!(
-        "At p = {} pretraining loss went from {} to {} nats (forgetting {}) while target loss reached {}.",
-        percent(row.p_requested),
+        "At p = {} pretraining loss went from {} to {} nats (forgetting {} nats) while target loss reached {} nats.",
+        share(run),
         fixed(row.pretraining_loss_before, 3),
         fixed(row.pretraining_loss, 3),
         signed(row.forgetting(), 3),
@@ -165,7 +169,7 @@ mod tests {
             sentences(&pages),
             [
                 "At p = 1 % forgetting fell from 0.83 to 0.42 nats (49 % removed); target loss \
-                 changed by +0.240.",
+                 changed by +0.240 nats.",
                 "At p = 5 % forgetting fell from 0.83 to 0.20 nats (76 % removed); target loss \
                  changed by +0.000 nats, within its standard error.",
             ]
@@ -186,9 +190,30 @@ mod tests {
         let pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.825)];
         let text = sentences(&pages).remove(0);
         assert!(text.contains("(1 % removed), which is within the standard error"), "{text}");
-        let pages = [finetuned(0.0, 0.5), finetuned(0.01, 0.75)];
+    }
+
+    #[test]
+    fn what_did_not_help_is_said_without_a_share_removed() {
+        for (forgetting, text) in [(0.75, "0.75"), (0.52, "0.52"), (0.5, "0.50")] {
+            let pages = [finetuned(0.0, 0.5), finetuned(0.01, forgetting)];
+            let expected = format!(
+                "p = 1 % did not help here: forgetting was 0.50 nats without and {text} nats with it"
+            );
+            let sentence = sentences(&pages).remove(0);
+            assert!(sentence.starts_with(&expected), "{sentence}");
+            assert!(!sentence.contains("removed"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn the_share_delivered_is_told_where_it_differs() {
+        let mut injected = finetuned(0.01, 0.42);
+        injected.summary.row.as_mut().unwrap().p_realised = 0.009_937_5;
+        let pages = [finetuned(0.0, 0.83), injected];
+        let sentence = sentences(&pages).remove(0);
         assert!(
-            sentences(&pages)[0].starts_with("At p = 1 % forgetting rose from 0.50 to 0.75 nats;")
+            sentence.starts_with("At p = 1 % (realised 0.994 %) forgetting fell"),
+            "{sentence}"
         );
     }
 
@@ -199,10 +224,8 @@ mod tests {
         let alone = [finetuned(0.01, 0.4)];
         assert_eq!(
             sentences(&alone),
-            [
-                "At p = 1 % pretraining loss went from 3.700 to 4.100 nats (forgetting +0.400) while \
-              target loss reached 3.100."
-            ]
+            ["At p = 1 % pretraining loss went from 3.700 to 4.100 nats (forgetting +0.400 nats) \
+                 while target loss reached 3.100 nats."]
         );
         let mut other = finetuned(0.0, 0.8);
         other.summary.row.as_mut().unwrap().target_tokens = 1;

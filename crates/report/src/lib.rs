@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod comparison;
 mod curves;
 mod error;
 mod figure;

@@ -1,14 +1,14 @@
 //! What was in the mix: shares, sequences, tokens and epochs of every source.
 
 use plotly::common::{Font, HoverInfo, Marker, Orientation};
-use plotly::layout::{Axis, AxisRange, BarMode, Margin, RangeMode, TraceOrder};
+use plotly::layout::{Axis, AxisRange, AxisType, BarMode, Margin, RangeMode, TraceOrder};
 use plotly::{Bar, Plot};
 
 use crate::figure::{Figure, Width};
 use crate::html::Table;
 use crate::plot::{axis, layout, legend, plain};
 use crate::series::Series;
-use crate::text::{count, fixed, percent, percent_fixed};
+use crate::text::{count, fixed, percent, percent_rounded};
 
 /// Colours of page.css for the sources, far apart first; not those of p.
 const COLOURS: [&str; 6] = ["source-0", "source-1", "source-2", "source-3", "source-4", "source-5"];
@@ -27,8 +27,12 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     let height = 130 + 46 * runs.len();
     // From the top down: categories count from 0 at their middles.
     let lowest = f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX)) - 0.5;
-    let y_axis =
-        Axis::new().auto_margin(true).range(AxisRange::new(lowest, -0.5)).tick_suffix("\u{a0}");
+    // Left to itself plotly reads labels like "2024" as numbers.
+    let y_axis = Axis::new()
+        .type_(AxisType::Category)
+        .auto_margin(true)
+        .range(AxisRange::new(lowest, -0.5))
+        .tick_suffix("\u{a0}");
     let x_axis = axis("share of the sequences (%)").range_mode(RangeMode::ToZero);
     plot.set_layout(
         layout(x_axis, y_axis)
@@ -67,7 +71,7 @@ pub(crate) fn table(runs: &[&Series<'_>]) -> Table {
                 run.label.clone(),
                 share.source.clone(),
                 percent(share.requested),
-                percent_fixed(share.realised, 3),
+                percent_rounded(share.realised, 3),
                 count(share.sequences),
                 count(share.tokens),
                 count(share.unique_tokens),
@@ -100,7 +104,7 @@ fn bar(runs: &[&Series<'_>], source: &str, colour: &str) -> Box<Bar<f64, String>
         hovers.push(plain(&format!(
             "{}, {source}: {} of the sequences, {} sequences, {} tokens, {} epochs",
             run.label,
-            percent_fixed(share.realised, 3),
+            percent_rounded(share.realised, 3),
             count(share.sequences),
             count(share.tokens),
             fixed(share.epochs, 2)

@@ -132,10 +132,10 @@ fn body(finetuned: &[Finetuned<'_>], others: &[Series<'_>]) -> String {
         html.push_str(&mix_section(finetuned));
     }
     for run in others {
-        let title = if finetuned.is_empty() {
-            "Losses".to_owned()
-        } else {
-            format!("Before finetuning: {}", run.label)
+        let title = match (finetuned, others) {
+            ([], [_]) => "Losses".to_owned(),
+            ([], _) => format!("Losses: {}", run.label),
+            _ => format!("Before finetuning: {}", run.label),
         };
         html.push_str(&section(&title, &base::figures(run)));
     }
@@ -208,8 +208,8 @@ fn appendix(report: &Report) -> String {
     html.push_str(&results::settings(&report.runs));
     html.push_str("</section>\n");
     html.push_str(
-        "<noscript><p class=\"small\">The figures need JavaScript; every number in them stands in \
-         the tables.</p></noscript>\n<footer class=\"small\">Click a name in a legend to hide its \
+        "<noscript><p class=\"small\">The figures need JavaScript; the numbers behind them stand \
+         in the tables.</p></noscript>\n<footer class=\"small\">Click a name in a legend to hide its \
          curve, drag to enlarge, double-click to go back. The page is complete in itself and loads \
          nothing.</footer>\n",
     );
@@ -236,9 +236,31 @@ mod tests {
         html.matches(text).count()
     }
 
+    /// What page.js reads.
+    fn figures(html: &str) -> Vec<serde_json::Value> {
+        let pieces = html.split("data-figure>").skip(1);
+        let json = pieces.map(|piece| piece.split("</script>").next().unwrap());
+        json.map(|json| serde_json::from_str(json).unwrap()).collect()
+    }
+
+    /// Every string of a figure, keys left out.
+    fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+        match value {
+            serde_json::Value::String(text) => found.push(text),
+            serde_json::Value::Array(values) => {
+                values.iter().for_each(|value| strings(value, found));
+            }
+            serde_json::Value::Object(entries) => {
+                entries.values().for_each(|value| strings(value, found));
+            }
+            _ => {}
+        }
+    }
+
     #[test]
     fn markup_in_names_is_shown_and_not_obeyed() {
-        let clean = report(vec![base(), finetuned(0.0, 0.8), finetuned(0.01, 0.4)]);
+        // Two runs of the same p, so that titles and not shares stand in every figure.
+        let clean = report(vec![base(), finetuned(0.01, 0.8), finetuned(0.01, 0.4)]);
         let mut dirty = clean.clone();
         for text in [&mut dirty.title, &mut dirty.lead] {
             text.push_str(MARKUP);
@@ -257,6 +279,16 @@ mod tests {
             assert_eq!(count(&dirty, tag), 0, "{tag}");
         }
         assert!(dirty.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        let figures = figures(&dirty);
+        assert_eq!(figures.len(), 7, "4 for the group, the mix, 2 for the base run");
+        for figure in &figures {
+            let mut texts = Vec::new();
+            strings(figure, &mut texts);
+            let markup: Vec<_> = texts.iter().filter(|text| text.contains(['<', '>'])).collect();
+            assert!(markup.is_empty(), "plotly obeys {markup:?}");
+            let shown = texts.iter().any(|text| text.contains("&lt;/script&gt;"));
+            assert!(shown, "no name of ours in {figure}");
+        }
     }
 
     fn mark_up(page: &mut RunPage) {
@@ -283,16 +315,16 @@ mod tests {
     fn every_figure_is_json_and_stands_beside_its_box_and_numbers() {
         let runs = vec![base(), finetuned(0.05, 0.2), finetuned(0.0, 0.8), finetuned(0.01, 0.4)];
         let html = without_library(&render(&report(runs)).unwrap());
-        let pieces: Vec<&str> = html.split("data-figure>").skip(1).collect();
-        assert_eq!(pieces.len(), 7, "4 for the group, the mix, 2 for the base run");
-        for piece in pieces {
-            let json = piece.split("</script>").next().unwrap();
-            let plot: serde_json::Value = serde_json::from_str(json).unwrap();
+        let plots = figures(&html);
+        assert_eq!(plots.len(), 7, "4 for the group, the mix, 2 for the base run");
+        for plot in plots {
             assert!(!plot["data"].as_array().unwrap().is_empty());
             for axis in ["xaxis", "yaxis"] {
                 let title = &plot["layout"][axis]["title"]["text"];
                 assert!(title.is_string() || plot["data"][0]["type"] == "bar", "{plot}");
             }
+            let bars = plot["data"][0]["type"] == "bar";
+            assert_eq!(plot["layout"]["yaxis"]["type"] == "category", bars, "{plot}");
         }
         assert_eq!(count(&html, "<div class=\"plot\""), 7);
         assert_eq!(count(&html, "<summary>Numbers</summary>"), 6);

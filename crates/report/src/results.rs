@@ -3,11 +3,11 @@
 use mixdown_runs::EvalRecord;
 use mixdown_scaling::forgetting_removed;
 
-use crate::headline::baseline;
+use crate::comparison::baseline;
 use crate::html::{Table, escape, push};
 use crate::page::RunPage;
 use crate::series::Finetuned;
-use crate::text::{count, duration, fixed, percent, percent_fixed};
+use crate::text::{count, duration, fixed, percent, percent_fixed, percent_rounded};
 
 /// One line per finetuning run: what p cost and what it saved.
 pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
@@ -29,7 +29,7 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
         table.push(vec![
             run.series.label.clone(),
             percent(row.p_requested),
-            percent_fixed(row.p_realised, 3),
+            percent_rounded(row.p_realised, 3),
             count(row.best_step),
             with_error(row.target_loss, run.target),
             with_error(row.pretraining_loss, run.pretraining),

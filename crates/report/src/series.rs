@@ -1,5 +1,7 @@
 //! A run as the figures show it: its name, colour and yardsticks.
 
+use std::collections::BTreeSet;
+
 use mixdown_runs::{EvalRecord, MetricsRecord, RunRow};
 use plotly::common::{DashType, MarkerSymbol};
 
@@ -13,7 +15,7 @@ const INJECTED_COLOURS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Series<'a> {
     pub page: &'a RunPage,
-    /// "p = 1 %", or the run's title where p does not tell the runs apart.
+    /// "p = 1 %", or the run's title where p does not tell the runs apart; no other run has it.
     pub label: String,
     /// A CSS variable of page.css.
     pub colour: String,
@@ -56,32 +58,48 @@ pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>
     let distinct = shares.windows(2).all(|pair| matches!(pair, [low, high] if low < high));
     let injected = shares.iter().filter(|p| **p > 0.0).count();
     let baselines = shares.len() - injected;
-    let finetuned = with_row.into_iter().enumerate().map(|(place, (page, row))| {
-        let label =
-            if distinct { share_label(row.p_requested) } else { page.summary.title.clone() };
-        let slot = place.checked_sub(baselines).map_or(0, |rank| colour_slot(rank, injected));
-        let series = Series {
-            page,
-            label,
-            colour: format!("var(--series-{slot})"),
-            symbol: symbol(place),
-            dash: dash(place),
-        };
-        Finetuned {
-            series,
-            row,
-            target: yardstick(page, row.target_loss, "target"),
-            pretraining: yardstick(page, row.pretraining_loss, "pretraining"),
-        }
-    });
+    let mut taken = BTreeSet::new();
+    let finetuned: Vec<Finetuned<'_>> = with_row
+        .into_iter()
+        .enumerate()
+        .map(|(place, (page, row))| {
+            let label =
+                if distinct { share_label(row.p_requested) } else { page.summary.title.clone() };
+            let slot = place.checked_sub(baselines).map_or(0, |rank| colour_slot(rank, injected));
+            let series = Series {
+                page,
+                label: unique(label, &mut taken),
+                colour: format!("var(--series-{slot})"),
+                symbol: symbol(place),
+                dash: dash(place),
+            };
+            Finetuned {
+                series,
+                row,
+                target: yardstick(page, row.target_loss, "target"),
+                pretraining: yardstick(page, row.pretraining_loss, "pretraining"),
+            }
+        })
+        .collect();
     let others = pages.iter().filter(|page| page.summary.row.is_none()).map(|page| Series {
         page,
-        label: page.summary.title.clone(),
+        label: unique(page.summary.title.clone(), &mut taken),
         colour: "var(--series-4)".to_owned(),
         symbol: MarkerSymbol::Circle,
         dash: DashType::Solid,
     });
-    (finetuned.collect(), others.collect())
+    let others = others.collect();
+    (finetuned, others)
+}
+
+/// The label, or with a number behind it where an earlier run has it: plotly stacks bars of equal
+/// labels into one.
+fn unique(label: String, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2_u64..).map(|number| format!("{label} ({number})"));
+    let free = std::iter::once(label.clone()).chain(numbered).find(|name| !taken.contains(name));
+    let name = free.unwrap_or_default();
+    taken.insert(name.clone());
+    name
 }
 
 fn share_label(p: f64) -> String {
@@ -128,6 +146,7 @@ fn yardstick<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRec
 #[cfg(test)]
 mod tests {
     use super::{arrange, colour_slot};
+    use crate::page::RunPage;
     use crate::testing::{base, finetuned};
 
     #[test]
@@ -159,6 +178,24 @@ mod tests {
         let pages = [finetuned(0.0, 0.8), second];
         let (runs, _) = arrange(&pages);
         assert_eq!(runs[1].series.label, "Other seed");
+    }
+
+    #[test]
+    fn equal_labels_are_numbered() {
+        let titles = ["One", "One (2)", "One", "One"];
+        let mut pages = titles.map(|title| {
+            let mut page = finetuned(0.01, 0.4);
+            page.summary.title = title.to_owned();
+            page
+        });
+        let labels = |pages: &[RunPage]| -> Vec<String> {
+            let (runs, others) = arrange(pages);
+            let runs = runs.into_iter().map(|run| run.series);
+            runs.chain(others).map(|series| series.label).collect()
+        };
+        assert_eq!(labels(&pages), ["One", "One (2)", "One (3)", "One (4)"]);
+        pages[0].summary.row = None;
+        assert_eq!(labels(&pages), ["One (2)", "One", "One (3)", "One (4)"]);
     }
 
     #[test]

@@ -44,6 +44,20 @@ pub(crate) fn percent_fixed(share: f64, digits: usize) -> String {
     format!("{}{SPACE}%", fixed(share * 100.0, digits))
 }
 
+/// A share in per cent, rounded to `digits` (at most four) significant digits: 0.00994 → "0.994 %".
+pub(crate) fn percent_rounded(share: f64, digits: i32) -> String {
+    percent(rounded(share, digits))
+}
+
+/// A positive number rounded to `digits` significant digits; others become 0.
+pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
+    if value <= 0.0 {
+        return 0.0;
+    }
+    let unit = 10.0_f64.powf(value.log10().floor() - f64::from(digits - 1));
+    (value / unit).round() * unit
+}
+
 /// A count with its thousands set apart.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -72,7 +86,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, fixed, percent, signed};
+    use super::{count, duration, fixed, percent, percent_rounded, rounded, signed};
 
     #[test]
     fn numbers_read_as_people_write_them() {
@@ -91,6 +105,17 @@ mod tests {
         ] {
             assert_eq!(plain(percent(share)), expected);
         }
+        for (share, expected) in [
+            (0.0, "0 %"),
+            (0.009_937_5, "0.994 %"),
+            (0.000_993_75, "0.0994 %"),
+            (0.050_06, "5.01 %"),
+            (1.0 / 3.0, "33.3 %"),
+            (0.999_9, "100 %"),
+        ] {
+            assert_eq!(plain(percent_rounded(share, 3)), expected);
+        }
+        assert!((rounded(0.015_54, 2) - 0.016).abs() < 1e-12);
         assert_eq!(fixed(-0.0004, 3), "0.000");
         assert_eq!(fixed(-0.004, 3), "−0.004");
         assert_eq!(fixed(f64::NAN, 3), "NaN");

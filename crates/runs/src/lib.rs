@@ -4,7 +4,7 @@
 //! [`MetricsRecord`] a line), `checkpoints/step-N/`, `best/`, `summary.json` ([`Summary`]) and
 //! `report.html`. Many runs together are a [`RunsTable`] of [`RunRow`]s: the input of every fit.
 //!
-//! Losses are in nats per token throughout; a share p lies in [0, 1).
+//! Losses are in nats per token throughout; a share p lies in [0, 1), a delivered one in [0, 1].
 #![deny(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 

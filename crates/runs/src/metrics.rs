@@ -24,7 +24,7 @@ pub struct MetricsRecord {
     pub gradient_norm: Option<f64>,
     /// Target tokens trained on so far.
     pub tokens: u64,
-    /// Training rate since the record before.
+    /// Training rate: a moving average over recent steps.
     #[serde(default)]
     pub tokens_per_second: Option<f64>,
     /// Evaluations made at that step (often none).

@@ -25,7 +25,8 @@ pub struct RunRow {
     pub target_tokens: u64,
     /// Share of pretraining sequences asked for, in [0, 1).
     pub p_requested: f64,
-    /// Share of pretraining sequences delivered, in [0, 1).
+    /// Share of pretraining sequences delivered up to the best step, in [0, 1]: after one step of a
+    /// small batch it can be all of them.
     pub p_realised: f64,
     /// Step of least target validation loss.
     pub best_step: u64,
@@ -151,10 +152,11 @@ impl RunRow {
                 return bad(column, "a count above 0", "0".to_owned());
             }
         }
-        for (column, p) in [("p_requested", self.p_requested), ("p_realised", self.p_realised)] {
-            if !(0.0..1.0).contains(&p) {
-                return bad(column, "a share in [0, 1)", p.to_string());
-            }
+        if !(0.0..1.0).contains(&self.p_requested) {
+            return bad("p_requested", "a share in [0, 1)", self.p_requested.to_string());
+        }
+        if !(0.0..=1.0).contains(&self.p_realised) {
+            return bad("p_realised", "a share in [0, 1]", self.p_realised.to_string());
         }
         for (column, loss) in self.losses() {
             if !(loss.is_finite() && loss >= 0.0) {

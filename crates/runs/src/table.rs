@@ -214,6 +214,8 @@ mod tests {
             (0..200).map(|k| row(&format!("run-{k}"), f64::from(k) / 777.0)).collect();
         rows[3].schedule = None;
         rows[3].weight_decay = None;
+        // Best at the first step of a run with p = 99 %: every sequence so far was injected.
+        rows[4].p_realised = 1.0;
         let table = RunsTable::new(rows).unwrap();
         let folder = tempfile::tempdir().unwrap();
         for name in ["t.jsonl", "t.csv"] {
@@ -297,7 +299,8 @@ mod tests {
         let broken = [
             RunRow { target_loss: f64::NAN, ..row("a", 0.0) },
             RunRow { pretraining_loss: -1.0, ..row("a", 0.0) },
-            RunRow { p_realised: 1.0, ..row("a", 0.0) },
+            RunRow { p_requested: 1.0, ..row("a", 0.0) },
+            RunRow { p_realised: 1.0 + f64::EPSILON, ..row("a", 0.0) },
             RunRow { model_size: 0, ..row("a", 0.0) },
             RunRow { target_tokens: 0, ..row("a", 0.0) },
             RunRow { run_id: String::new(), ..row("a", 0.0) },

@@ -8,8 +8,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::forgetting::relative;
-use crate::injection::InjectionLaw;
+use crate::injection::{InjectionLaw, relative};
 use crate::search::{grid, minimise};
 use crate::student::two_sided_95;
 
@@ -102,7 +101,7 @@ impl InjectionFit {
 /// evaluations of the curve at every point, whatever the data.
 ///
 /// # Errors
-/// [`Error::TooFewShares`], [`Error::BadObservation`] for a share outside [0, 1) or a number that is
+/// [`Error::TooFewShares`], [`Error::BadObservation`] for a share outside [0, 1] or a number that is
 /// not finite, [`Error::NothingForgotten`] when no curve above 0 fits best.
 pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error> {
     check(observations)?;
@@ -193,8 +192,8 @@ fn range_of(accepted: &[Candidate], of: impl Fn(&InjectionLaw) -> f64) -> (f64, 
 
 fn check(observations: &[(f64, f64)]) -> Result<(), Error> {
     for (observation, (p, forgetting)) in (1_u64..).zip(observations) {
-        if !(0.0..1.0).contains(p) {
-            let expected = "a share in [0, 1)";
+        if !(0.0..=1.0).contains(p) {
+            let expected = "a share in [0, 1]";
             return Err(Error::BadObservation { observation, expected, got: *p });
         }
         if !forgetting.is_finite() {
@@ -336,7 +335,7 @@ mod tests {
     fn too_few_shares_and_bad_numbers_are_refused() {
         let few = [(0.0, 0.8), (0.01, 0.4), (0.05, 0.3), (0.01, 0.41), (-0.0, 0.79)];
         assert_eq!(fit_injection(&few), Err(Error::TooFewShares { needed: 4, got: 3 }));
-        for bad in [(1.0, 0.5), (-0.1, 0.5), (f64::NAN, 0.5), (0.3, f64::NAN)] {
+        for bad in [(1.1, 0.5), (-0.1, 0.5), (f64::NAN, 0.5), (0.3, f64::NAN)] {
             let observations = [(0.0, 0.8), (0.01, 0.4), bad];
             let result = fit_injection(&observations);
             assert!(matches!(result, Err(Error::BadObservation { observation: 3, .. })));

@@ -1,11 +1,13 @@
-//! The forgetting curve in p at one model size and number of target tokens.
+//! The law of forgetting as a curve in p, at one model size and number of target tokens.
 
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::forgetting::{check_not_negative, check_positive, relative};
 
-/// `excess(p) = F0 · (1 + B·p)^(−α)`, in nats per token.
+/// `excess(p) = F0 · (1 + B·p)^(−α)`, in nats per token over the pretraining loss before finetuning.
+///
+/// With N parameters and D unique target tokens the law's `A · D^β / ((1 + B·p) · N)^α` has
+/// `F0 = A · D^β / N^α`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct InjectionLaw {
     f0: f64,
@@ -82,10 +84,61 @@ pub fn forgetting_removed(baseline_nats: f64, value_nats: f64) -> Option<f64> {
     defined.then(|| 1.0 - value_nats / baseline_nats)
 }
 
+/// The closed factor `(1 + B·p)^(−α)`.
+pub(crate) fn relative(b: f64, alpha: f64, p: f64) -> f64 {
+    (-alpha * (b * p).ln_1p()).exp()
+}
+
+fn check_positive(coefficient: &'static str, got: f64) -> Result<(), Error> {
+    if got.is_finite() && got > 0.0 {
+        return Ok(());
+    }
+    Err(Error::BadCoefficient { coefficient, expected: "a finite number above 0", got })
+}
+
+fn check_not_negative(coefficient: &'static str, got: f64) -> Result<(), Error> {
+    if got.is_finite() && got >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::BadCoefficient { coefficient, expected: "a finite number of at least 0", got })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{InjectionLaw, forgetting_removed};
     use crate::error::Error;
+
+    #[test]
+    fn the_closed_factors_of_near_and_far_domains() {
+        let near = InjectionLaw::new(1.0, 829.0, 0.3).unwrap();
+        let far = InjectionLaw::new(1.0, 1e4, 0.7).unwrap();
+        assert_eq!(format!("{:.2}", near.relative_forgetting(0.01)), "0.51");
+        assert_eq!(format!("{:.2}", far.relative_forgetting(0.01)), "0.04");
+        assert!((near.relative_forgetting(0.0) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn p_star_spends_the_budget_exactly() {
+        let law = InjectionLaw::new(0.83, 829.0, 0.3).unwrap();
+        for share in [0.9, 0.5, 0.2] {
+            let budget = share * 0.83;
+            let p = law.p_star(budget).unwrap().unwrap();
+            assert!((law.excess(p) / budget - 1.0).abs() < 1e-12);
+            let written_out = ((0.83 / budget).powf(1.0 / 0.3) - 1.0) / 829.0;
+            assert!((p / written_out - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn coefficients_out_of_range_are_named() {
+        for (f0, b, alpha) in
+            [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, f64::NAN), (f64::INFINITY, 1.0, 1.0)]
+        {
+            assert!(InjectionLaw::new(f0, b, alpha).is_err());
+        }
+        let error = InjectionLaw::new(1.0, 1.0, 0.0).unwrap_err();
+        assert_eq!(error.to_string(), "coefficient alpha: expected a finite number above 0, got 0");
+    }
 
     #[test]
     fn a_budget_no_share_meets_has_no_p_star() {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod corpora;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod mixing;
 #[cfg(test)]
 mod permutations;

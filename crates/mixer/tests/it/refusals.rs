@@ -2,7 +2,7 @@
 
 use mixdown_mixer::{Batch, Error, Mixture, MixtureConfig, Rank, Slot};
 
-use crate::corpora::{CorpusPlan, config, mixer, source, write};
+use crate::corpora::{CorpusPlan, config, mixer, mixer_with, source, write};
 
 /// Opens a mixture of two sound corpora after a change of its description.
 fn refusal(change: impl FnOnce(&mut MixtureConfig)) -> Error {
@@ -136,6 +136,20 @@ fn steps_and_sequences_beyond_64_bits() {
     assert!(test.mixer.slot(u64::MAX).is_ok());
     assert!(test.mixer.slot_of(0, u64::MAX).is_err());
     assert_names(&test.mixer.slot_of(2, 0).unwrap_err(), &["at most 1", "got 2"]);
+}
+
+/// 2³¹ rows of 65,537 tokens are 512 TiB, more than a process can address. Refused before any of
+/// its slots are planned: their plan alone would be 96 GiB and take minutes.
+#[test]
+fn a_batch_too_large_for_the_machine() {
+    let test = mixer_with(&[("math", "1", 70_000)], |config| {
+        config.batch_size = 1 << 31;
+        config.sequence_length = 1 << 16;
+    });
+    let mut batch = Batch::default();
+    let error = test.mixer.batch(0, Rank::single(), &mut batch).unwrap_err();
+    assert_names(&error, &["2147483648 rows of 65537 tokens"]);
+    assert_eq!(batch, Batch::default());
 }
 
 #[test]

@@ -88,6 +88,20 @@ fn other_data_are_named_by_source_and_fingerprint() {
     assert!(message.contains(&now) && !message.contains("\"math\""), "{message}");
 }
 
+/// A state of two sources, gone on with one: the data that differ are of a source that is gone, and
+/// the message ended in "the data fingerprint of source " and no name.
+#[test]
+fn data_of_a_source_that_is_gone_leave_no_empty_list() {
+    let test = two();
+    let one = test.reopened(|config| {
+        config.source.truncate(1);
+        config.source[0].weight = "100%".parse().unwrap();
+    });
+    let message = one.resume(&test.mixer.state(77)).unwrap_err().to_string();
+    assert!(message.contains("the sources or their names (now \"math\")"), "{message}");
+    assert!(!message.contains("the data fingerprint"), "{message}");
+}
+
 #[test]
 fn a_state_of_another_schedule_is_refused() {
     let test = two();
