@@ -3,7 +3,7 @@
 //! A record belongs where it starts: reading up to a limit hands out every record that starts
 //! before it, whole. So parts cut at multiples of some size hold every record exactly once, and
 //! nothing but the file decides where a record falls. Memory is bounded by the chunk size and the
-//! longest record.
+//! longest record, which is [`MAX_RECORD_BYTES`] at most.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -18,6 +18,11 @@ use crate::json_line::text_of;
 /// Decompressed bytes that a chunk is cut at: large enough that handing one to another thread
 /// costs nothing beside decoding it, small enough that a few of them fit a cache.
 const CHUNK_BYTES: u64 = 512 * 1024;
+
+/// Bytes of a record (a line without its newline, or a whole text file) at most: 1 GiB, a thousand
+/// times a long book. It bounds what a file without newlines, or one that decompresses to far
+/// more than it weighs, takes of the memory.
+pub const MAX_RECORD_BYTES: u64 = 1 << 30;
 
 /// Whole records of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +117,7 @@ pub struct ChunkReader<'l> {
     offset: u64,
     at_end: bool,
     reported_bytes: u64,
+    max_record_bytes: u64,
 }
 
 impl<'l> ChunkReader<'l> {
@@ -121,8 +127,17 @@ impl<'l> ChunkReader<'l> {
     ///
     /// # Errors
     /// The file is gone, changed its length, is refused or does not decompress; the list has no
-    /// such file.
+    /// such file; a record before `start` is too long.
     pub fn open(list: &'l InputList, input: u32, start: u64) -> Result<Self, Error> {
+        Self::open_within(list, input, start, MAX_RECORD_BYTES)
+    }
+
+    fn open_within(
+        list: &'l InputList,
+        input: u32,
+        start: u64,
+        max_record_bytes: u64,
+    ) -> Result<Self, Error> {
         let file = list.file(input).ok_or(Error::NoInput)?;
         let raw = open_unchanged(file)?;
         let seekable = file.compression == Compression::None && file.format != InputFormat::Text;
@@ -138,6 +153,7 @@ impl<'l> ChunkReader<'l> {
             offset: entry,
             at_end: false,
             reported_bytes: entry,
+            max_record_bytes,
         };
         if entry > 0 {
             // The byte before `start` tells whether a record starts there: it is a newline.
@@ -167,7 +183,8 @@ impl<'l> ChunkReader<'l> {
     /// one starts at or after it, or the file ends. A text file is one record.
     ///
     /// # Errors
-    /// The data do not decompress, end too early, or the system refuses a read.
+    /// The data do not decompress, end too early or hold a record of more than
+    /// [`MAX_RECORD_BYTES`]; the system refuses a read.
     pub fn next_before(&mut self, limit: u64) -> Result<Option<Chunk>, Error> {
         if self.offset >= limit {
             return Ok(None);
@@ -205,7 +222,9 @@ impl<'l> ChunkReader<'l> {
         let mut searched = usize::try_from(wanted.saturating_sub(1)).unwrap_or(usize::MAX);
         let mut enough = wanted.saturating_add(CHUNK_BYTES / 8);
         loop {
-            self.fill(enough)?;
+            // Not beyond what the last record may hold, so no record in the buffer is too long.
+            let most = as_u64(self.last_record()).saturating_add(self.max_record_bytes);
+            self.fill(enough.min(most.saturating_add(1)))?;
             let newline = self
                 .buffer
                 .get(searched..)
@@ -216,9 +235,30 @@ impl<'l> ChunkReader<'l> {
             if self.at_end {
                 return Ok(self.take(self.buffer.len()));
             }
+            self.check_record()?;
             searched = searched.max(self.buffer.len());
             enough = as_u64(self.buffer.len()).saturating_mul(2);
         }
+    }
+
+    /// Where in the buffer the last record starts.
+    fn last_record(&self) -> usize {
+        match self.file.format {
+            InputFormat::Text => 0,
+            InputFormat::JsonLines => {
+                self.buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1)
+            }
+        }
+    }
+
+    fn check_record(&self) -> Result<(), Error> {
+        let start = self.last_record();
+        let (expected, got) = (self.max_record_bytes, as_u64(self.buffer.len() - start));
+        if got <= expected {
+            return Ok(());
+        }
+        let (path, offset_bytes) = (self.file.path.clone(), self.offset + as_u64(start));
+        Err(Error::RecordTooLong { path, offset_bytes, expected, got })
     }
 
     /// Reads until the buffer holds `len` bytes or the file ends.
@@ -254,4 +294,42 @@ fn open_unchanged(file: &InputFile) -> Result<File, Error> {
 
 fn as_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, bytes: &[u8], max_record_bytes: u64) -> Result<Vec<u8>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let list = InputList::discover(&[path]).unwrap();
+        let mut reader = ChunkReader::open_within(&list, 0, 0, max_record_bytes)?;
+        let mut whole = Vec::new();
+        while let Some(chunk) = reader.next_before(u64::MAX)? {
+            whole.extend(chunk.bytes);
+        }
+        Ok(whole)
+    }
+
+    #[test]
+    fn a_record_has_a_limit() {
+        let lines = [b"x".repeat(9), b"y".repeat(700), b"z".repeat(30)].join(&b'\n');
+        let text = b"one\n".repeat(175);
+        for (name, bytes, offset) in [("a.jsonl", &lines, 10), ("a.txt", &text, 0)] {
+            let packed = zstd::stream::encode_all(bytes.as_slice(), 1).unwrap();
+            for stored in [bytes, &packed] {
+                for max in [700, 701, 1 << 20] {
+                    assert_eq!(&read(name, stored, max).unwrap(), bytes, "{name} {max}");
+                }
+                for max in [699, 50] {
+                    let error = read(name, stored, max).unwrap_err();
+                    let words = format!("the record at byte {offset} is longer than expected");
+                    assert!(error.to_string().contains(&words), "{name} {max}: {error}");
+                    assert!(!error.is_configuration() && !error.is_io());
+                }
+            }
+        }
+    }
 }

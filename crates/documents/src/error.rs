@@ -14,19 +14,24 @@ pub enum Error {
     #[error("no input was given: name at least one file or folder")]
     NoInput,
     /// A given path does not exist.
-    #[error("input {} does not exist", path.display())]
+    #[error("input {} does not exist, expected a file or a folder: check the path", path.display())]
     Missing {
         /// The path as given.
         path: PathBuf,
     },
     /// A given path is neither a regular file nor a folder.
-    #[error("input {} is neither a regular file nor a folder", path.display())]
+    #[error("input {} is neither a regular file nor a folder: copy its data into a file and give that", path.display())]
     NotAFile {
         /// The path as given.
         path: PathBuf,
     },
     /// A given folder holds nothing that could be read as text.
-    #[error("folder {} holds no text: {skipped_files} files were passed over as empty or not text", path.display())]
+    #[error(
+        "folder {} holds no text, expected at least one file of JSON lines or UTF-8 text: \
+         {skipped_files} files were passed over as empty or not text: check the path, or convert \
+         them first",
+        path.display()
+    )]
     EmptyFolder {
         /// The folder as given.
         path: PathBuf,
@@ -50,7 +55,7 @@ pub enum Error {
         got: u64,
     },
     /// A given file holds nothing.
-    #[error("input {} is empty", path.display())]
+    #[error("input {} is empty, expected JSON lines or UTF-8 text: fetch it again or leave it out", path.display())]
     EmptyFile {
         /// The file.
         path: PathBuf,
@@ -62,6 +67,22 @@ pub enum Error {
         path: PathBuf,
         /// What its first bytes say it is.
         got: &'static str,
+    },
+    /// A line, or a text file as a whole, is longer than is held in memory.
+    #[error(
+        "{}: the record at byte {offset_bytes} is longer than expected, at most {expected} bytes, \
+         got {got} or more: split it into several",
+        path.display()
+    )]
+    RecordTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Where the record starts in the decompressed file.
+        offset_bytes: u64,
+        /// The limit in bytes.
+        expected: u64,
+        /// Bytes of the record read so far.
+        got: u64,
     },
     /// More bad records than are tolerated.
     #[error(
@@ -100,7 +121,11 @@ pub enum Error {
         source: io::Error,
     },
     /// A compressed file does not decompress.
-    #[error("{}: damaged {compression} data after {offset_bytes} decompressed bytes", path.display())]
+    #[error(
+        "{}: damaged after {offset_bytes} decompressed bytes, expected {compression} data: fetch \
+         the file again",
+        path.display()
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,

@@ -12,14 +12,24 @@ pub enum InputFormat {
     Text,
 }
 
+/// How a file came into the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its path was given.
+    Given,
+    /// It was found in a folder that was given.
+    Folder,
+}
+
 impl InputFormat {
     /// Tells the format of a file from its name and the head of its decompressed bytes.
     ///
     /// `.jsonl` and `.ndjson` are JSON lines whatever they hold, so that a broken first line is
-    /// reported as one. `.json` is JSON lines when its first line is a whole object; otherwise it
-    /// is one JSON text and read as such. A trailing `.zst`, `.zstd`, `.gz` or `.gzip` does not
+    /// reported as one. `.json` is JSON lines when its first line is a whole object, and in a
+    /// folder, where it may as well be a minified configuration, when a second line begins one as
+    /// well; otherwise it is one JSON text and read as such. A trailing `.zst`, `.zstd`, `.gz` or `.gzip` does not
     /// count as the name's ending.
-    pub(crate) fn detect(name: &str, head: &[u8]) -> Self {
+    pub(crate) fn detect(name: &str, head: &[u8], origin: Origin) -> Self {
         let name = name.to_ascii_lowercase();
         let stem = [".zst", ".zstd", ".gz", ".gzip"]
             .iter()
@@ -27,7 +37,9 @@ impl InputFormat {
             .unwrap_or(&name);
         let lines = stem.ends_with(".jsonl")
             || stem.ends_with(".ndjson")
-            || (stem.ends_with(".json") && starts_with_object_line(head));
+            || (stem.ends_with(".json")
+                && starts_with_object_line(head)
+                && (origin == Origin::Given || has_second_object(head)));
         if lines { Self::JsonLines } else { Self::Text }
     }
 }
@@ -40,6 +52,13 @@ fn starts_with_object_line(head: &[u8]) -> bool {
         None => (head, false),
     };
     line.starts_with(b"{") && (!whole || line.trim_ascii_end().ends_with(b"}"))
+}
+
+/// Whether a line after the head's first begins an object.
+fn has_second_object(head: &[u8]) -> bool {
+    let head = strip_byte_order_mark(head).trim_ascii_start();
+    let mut lines = head.splitn(2, |&byte| byte == b'\n').skip(1);
+    lines.next().is_some_and(|rest| rest.trim_ascii_start().starts_with(b"{"))
 }
 
 /// The bytes without a leading UTF-8 byte order mark, which is no part of the text.
@@ -93,7 +112,22 @@ mod tests {
             ("README", b"hello", Text),
         ];
         for (name, head, expected) in cases {
-            assert_eq!(InputFormat::detect(name, head), expected, "{name} {head:?}");
+            assert_eq!(InputFormat::detect(name, head, Origin::Given), expected, "{name} {head:?}");
+        }
+        let in_folder: [(&str, &[u8], InputFormat); 6] = [
+            ("a.jsonl", b"{\"text\":1}\n", JsonLines),
+            ("a.json", b"{\"text\": \"x\"}\r\n{\"text", JsonLines),
+            ("a.json.gz", b"\xef\xbb\xbf{\"text\": \"x\"}\n\n{", JsonLines),
+            ("package.json", b"{\"name\":\"x\"}\n", Text),
+            ("package.json", b"{\"name\":\"a minified file longer than the head", Text),
+            ("a.json", b"{\"a\":1}\nnot json", Text),
+        ];
+        for (name, head, expected) in in_folder {
+            assert_eq!(
+                InputFormat::detect(name, head, Origin::Folder),
+                expected,
+                "{name} {head:?}"
+            );
         }
     }
 

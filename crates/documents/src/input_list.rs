@@ -9,7 +9,7 @@ use crate::decompress::{Compression, Decompressed};
 use crate::document::BadRecord;
 use crate::error::Error;
 use crate::folder::files_below;
-use crate::format::{InputFormat, is_text, known_binary};
+use crate::format::{InputFormat, Origin, is_text, known_binary};
 
 /// Bytes of a file's head that its format is told from.
 const HEAD_BYTES: u64 = 8192;
@@ -120,7 +120,7 @@ impl InputList {
         if let Some(got) = known_binary(&probe.head) {
             return Err(Error::Unsupported { path: path.to_owned(), got });
         }
-        self.push(path, name, probe);
+        self.push(path, name, probe, Origin::Given);
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl InputList {
             {
                 self.skipped_files += 1;
             } else {
-                self.push(&path, name, probe);
+                self.push(&path, name, probe, Origin::Folder);
             }
         }
         if self.files.len() == before {
@@ -142,8 +142,8 @@ impl InputList {
         Ok(())
     }
 
-    fn push(&mut self, path: &Path, name: String, probe: Probe) {
-        let format = InputFormat::detect(&name, &probe.head);
+    fn push(&mut self, path: &Path, name: String, probe: Probe, origin: Origin) {
+        let format = InputFormat::detect(&name, &probe.head, origin);
         let Probe { bytes, compression, .. } = probe;
         self.files.push(InputFile { path: path.to_owned(), name, bytes, format, compression });
     }

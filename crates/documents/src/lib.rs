@@ -29,7 +29,7 @@ mod input_list;
 mod json_line;
 mod reader;
 
-pub use chunk::{Chunk, ChunkReader, Records};
+pub use chunk::{Chunk, ChunkReader, MAX_RECORD_BYTES, Records};
 pub use decompress::Compression;
 pub use document::{BadRecord, Document, Place, ReadOptions, RecordFault};
 pub use error::Error;

@@ -188,9 +188,17 @@ fn paths_that_hold_nothing_are_refused() {
     let text = write(folder.path(), "a.txt", b"a");
 
     assert_eq!(message(&[]), "no input was given: name at least one file or folder");
-    assert_eq!(message(from_ref(&missing)), format!("input {} does not exist", missing.display()));
-    assert_eq!(message(from_ref(&empty)), format!("input {} is empty", empty.display()));
-    assert!(message(from_ref(&bare)).contains("holds no text: 0 files were passed over"));
+    assert_eq!(
+        message(from_ref(&missing)),
+        format!(
+            "input {} does not exist, expected a file or a folder: check the path",
+            missing.display()
+        )
+    );
+    assert!(message(from_ref(&empty)).contains("empty.jsonl is empty, expected JSON lines"));
+    assert!(
+        message(from_ref(&bare)).contains("at least one file of JSON lines or UTF-8 text: 0 files")
+    );
     assert!(message(&[parquet]).contains("is a Parquet file, expected JSON lines or UTF-8 text"));
     assert!(message(&[text.clone(), text]).contains("is given twice"));
     assert!(read(&[missing]).unwrap_err().is_configuration());

@@ -25,8 +25,12 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
 pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("look at", path)(error)),
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
+                _ => Err(Error::io("look at", path)(error)),
+            };
+        }
     };
     if !metadata.is_symlink() {
         return Ok(());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Counts, Dtype, Error, Fingerprint, InputRecord, ShardRecord, Split, SplitRecord,
+    confined::check_link,
     manifest_check,
     pending_file::{PendingFile, sync_folder},
 };
@@ -95,6 +96,7 @@ impl Manifest {
     /// another version, contradicts itself, or names a file outside `folder`.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(Self::FILE);
+        check_link(folder, &path)?;
         let bytes = read_capped(folder, &path)?;
         manifest_check::check_version(&path, &bytes)?;
         let manifest: Self = serde_json::from_slice(&bytes)

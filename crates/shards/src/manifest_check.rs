@@ -49,8 +49,14 @@ pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     field(path, "fingerprint", expected, manifest.fingerprint)
 }
 
-/// Refuses split folders and shard files that are links out of the corpus folder.
+/// Files beside the manifest that come with a corpus.
+const COMPANIONS: [&str; 3] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
+/// Refuses the tokenizer's files, split folders and shard files that are links out of the corpus
+/// folder. The manifest's own link is checked before it is opened.
 pub(crate) fn check_links(manifest: &Manifest, folder: &Path) -> Result<(), Error> {
+    COMPANIONS.iter().try_for_each(|name| check_link(folder, &folder.join(name)))?;
     for split in Split::ALL {
         let split_folder = folder.join(split.folder());
         check_link(folder, &split_folder)?;

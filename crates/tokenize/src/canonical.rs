@@ -1,12 +1,15 @@
 //! The tokenizer fingerprint: a hash of what decides the ids, not of a file's bytes.
 
 use mixdown_shards::Fingerprint;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// The parts of a tokenizer.json that decide which ids a text gets. Left out on purpose:
 /// truncation and padding (never applied here), the decoder, and the post-processor, whose
 /// prefix the corpus records by itself.
 const DECIDING: [&str; 4] = ["added_tokens", "model", "normalizer", "pre_tokenizer"];
+
+/// Fields whose `false` is a choice of its own: null leaves BertNormalizer's accents to `lowercase`.
+const FALSE_COUNTS: [&str; 1] = ["strip_accents"];
 
 /// The fingerprint of a canonical (upgraded) tokenizer.json. Key order, white space, and fields
 /// that are null or false rather than absent make no difference.
@@ -15,7 +18,7 @@ pub(crate) fn tokenizer_fingerprint(canonical: &Value) -> Fingerprint {
     for key in DECIDING {
         write_string(key, &mut bytes);
         match canonical.get(key) {
-            Some(value) if !is_default(value) => write(value, &mut bytes),
+            Some(value) if !is_default(key, value) => write(value, &mut bytes),
             _ => bytes.push(b'n'),
         }
     }
@@ -23,9 +26,10 @@ pub(crate) fn tokenizer_fingerprint(canonical: &Value) -> Fingerprint {
 }
 
 /// Older files leave out what newer ones spell as null, false or empty.
-fn is_default(value: &Value) -> bool {
+fn is_default(key: &str, value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(false) => true,
+        Value::Null => true,
+        Value::Bool(false) => !FALSE_COUNTS.contains(&key),
         Value::Array(items) => items.is_empty(),
         _ => false,
     }
@@ -36,10 +40,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(b'n'),
         Value::Bool(value) => out.extend([b'b', u8::from(*value)]),
-        Value::Number(number) => {
-            out.push(b'#');
-            write_string(&number.to_string(), out);
-        }
+        Value::Number(number) => write_number(number, out),
         Value::String(text) => write_string(text, out),
         Value::Array(items) => {
             out.push(b'[');
@@ -48,7 +49,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Object(fields) => {
             let mut fields: Vec<_> =
-                fields.iter().filter(|(_, value)| !is_default(value)).collect();
+                fields.iter().filter(|(key, value)| !is_default(key, value)).collect();
             fields.sort_by_key(|(key, _)| *key);
             out.push(b'{');
             for (key, value) in fields {
@@ -56,6 +57,20 @@ fn write(value: &Value, out: &mut Vec<u8>) {
                 write(value, out);
             }
             out.push(b'}');
+        }
+    }
+}
+
+/// Integers as decimal text; all else by its bits, for libraries spell one float in many ways.
+fn write_number(number: &Number, out: &mut Vec<u8>) {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) => {
+            out.push(b'f');
+            out.extend(float.to_bits().to_le_bytes());
+        }
+        None => {
+            out.push(b'#');
+            write_string(&number.to_string(), out);
         }
     }
 }
@@ -69,6 +84,8 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Tokenizer;
+    use crate::tokenizer::tests::tiny_json;
     use serde_json::json;
 
     #[test]
@@ -95,5 +112,50 @@ mod tests {
             *other.pointer_mut(path).unwrap() = value;
             assert_ne!(tokenizer_fingerprint(&base), tokenizer_fingerprint(&other), "{path}");
         }
+    }
+
+    /// Null strips accents where `lowercase` is set, false never does: the ids of "é" differ.
+    #[test]
+    fn accents_that_are_kept_are_not_accents_left_to_lowercase() {
+        let of = |strip: Value| {
+            let bert = json!({"type": "BertNormalizer", "lowercase": true, "strip_accents": strip});
+            let nested = json!({"type": "Sequence", "normalizers": [bert.clone()]});
+            [bert, nested]
+                .map(|normalizer| tokenizer_fingerprint(&json!({"normalizer": normalizer})))
+        };
+        let all = [of(Value::Null), of(json!(false)), of(json!(true))];
+        for (left, right) in [(0, 1), (0, 2), (1, 2)] {
+            assert_ne!(all[left][0], all[right][0]);
+            assert_ne!(all[left][1], all[right][1]);
+        }
+    }
+
+    /// What corpora have recorded: a change here breaks every one of them.
+    #[test]
+    fn fingerprints_stay_as_they_are() {
+        let added = json!({"id": 3, "content": "</s>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true});
+        let metaspace = json!({"type": "Metaspace", "replacement": "\u{2581}",
+            "prepend_scheme": "always", "split": true});
+        let unigram = json!({"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab":
+            [["<unk>", 0.0], ["\u{2581}a", -1.5], ["b", -2.345_678_901_234_5]]});
+        let merged = json!({"type": "BPE", "unk_token": "<unk>", "fuse_unk": true,
+            "vocab": {"<unk>": 0, "\u{2581}": 1, "a": 2, "\u{2581}a": 4}, "merges": ["\u{2581} a"]});
+        let file = |model: Value| {
+            json!({"version": "1.0", "added_tokens": [added], "normalizer": null,
+                "pre_tokenizer": metaspace, "post_processor": null, "decoder": null,
+                "model": model})
+        };
+        let of = |file: Value| {
+            let file = file.to_string();
+            Tokenizer::from_json("tokenizer.json".into(), file).unwrap().fingerprint().to_string()
+        };
+        let found = [tiny_json(), file(unigram), file(merged)].map(of);
+        let expected = [
+            "13a354387ec58283a8550dd1048a3dab6cc19a0fb478c4a5be3a11b1881ac463",
+            "0218f49d20939aff440e94b8c415008cc1b83522534628d16e0fdda4030e6a57",
+            "6091514d87a898368b1c8febd3eb5d2ecfd624ac56ea8713f514e37a0cef6f56",
+        ];
+        assert_eq!(found, expected, "byte-level BPE, Unigram, Metaspace BPE");
     }
 }

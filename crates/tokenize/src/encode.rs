@@ -98,6 +98,7 @@ impl Encoder<'_> {
             text_bytes: as_u64(text.len()),
             len_tokens: self.checked_len(document, ids.len())?,
         });
+        self.check_ids(document, PipelineToken::cast_slice(ids))?;
         append(PipelineToken::cast_slice(ids), self.dtype, &mut encoded.ids);
         Ok(())
     }
@@ -114,13 +115,26 @@ impl Encoder<'_> {
         })
     }
 
+    /// Before ids are narrowed: one beyond the vocabulary may be beyond the width as well.
+    fn check_ids(&self, document: &Document, ids: &[u32]) -> Result<(), Error> {
+        let expected = self.tokenizer.vocab_size();
+        match ids.iter().find(|&&id| u64::from(id) >= expected) {
+            None => Ok(()),
+            Some(&got) => Err(Error::IdBeyondVocabulary {
+                path: self.path_of(document),
+                offset_bytes: document.place.offset,
+                expected,
+                got,
+            }),
+        }
+    }
+
     fn path_of(&self, document: &Document) -> std::path::PathBuf {
         self.inputs.file(document.place.input).map(|file| file.path.clone()).unwrap_or_default()
     }
 }
 
-/// Appends ids, little endian. An id beyond the width (a tokenizer that breaks its own
-/// vocabulary) becomes the largest, which the shard refuses.
+/// Appends ids, little endian. They are below the vocabulary's size, from which the width follows.
 fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) {
     match dtype {
         Dtype::U16 => {
@@ -149,6 +163,34 @@ pub(crate) fn ids_from_bytes(bytes: &[u8], dtype: Dtype, ids: &mut Vec<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two bytes an id are enough for 263 ids, and 65,536 + 97 must not become one of them.
+    #[test]
+    fn ids_beyond_the_vocabulary_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, "{\"text\":\"\"}\n{\"text\":\"the\"}\n").unwrap();
+        let inputs = InputList::discover(&[path]).unwrap();
+        let tokenizer = crate::tokenizer::tests::tiny();
+        for end_of_text in [263, 65_536 + 97] {
+            let encoder = Encoder {
+                inputs: &inputs,
+                tokenizer: &tokenizer,
+                text_field: "text",
+                special_text: SpecialText::Plain,
+                beginning_of_text: None,
+                end_of_text,
+                dtype: Dtype::U16,
+                order: Order::new(crate::Shuffle::Keep, 0, &inputs, 1 << 20),
+            };
+            let chunk = mixdown_documents::ChunkReader::open(&inputs, 0, 0).unwrap();
+            let chunk = { chunk }.next_before(u64::MAX).unwrap().unwrap();
+            let error = encoder.encode(&chunk, &mut Scratch::default()).err().unwrap();
+            let words =
+                format!("byte 12: token id {end_of_text}, expected less than the tokenizer");
+            assert!(error.to_string().contains(&words), "{error}");
+        }
+    }
 
     #[test]
     fn ids_come_back_in_both_widths() {

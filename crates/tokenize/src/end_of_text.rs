@@ -1,15 +1,16 @@
 //! Which token ends a text.
 
-use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 
 /// Files beside tokenizer.json that may name it.
-const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+pub(crate) const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
 /// Names in use, the unambiguous ones first: a chat model's `<|im_end|>` ends a turn and is taken
 /// only where nothing ends a text.
@@ -31,21 +32,23 @@ pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Er
         return named_token(tokenizer, named);
     }
     let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    let from_files = FILES.iter().find_map(|file| {
+    for file in FILES {
         let token = eos_token(&folder.join(file))?;
-        tokenizer.token_id(&token)
-    });
-    from_files
-        .or_else(|| tokenizer.token_id(tokenizer.role("eos_token")?))
-        .or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name)))
-        .ok_or_else(|| Error::NoEndOfText {
+        if let Some(id) = token.and_then(|token| tokenizer.token_id(&token)) {
+            return Ok(id);
+        }
+    }
+    let from_roles = tokenizer.role("eos_token").and_then(|token| tokenizer.token_id(token));
+    from_roles.or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name))).ok_or_else(|| {
+        Error::NoEndOfText {
             path: tokenizer.path().to_owned(),
             expected: format!(
                 "an eos_token in {} beside it, and {}",
                 FILES.join(" or "),
                 NAMES.join(" ")
             ),
-        })
+        }
+    })
 }
 
 fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
@@ -53,15 +56,24 @@ fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
     tokenizer.token_id(named).or_else(as_id).ok_or_else(|| Error::NoSuchToken {
         path: tokenizer.path().to_owned(),
         role: "end of text",
+        expected: tokenizer.vocab_size(),
         got: named.to_owned(),
     })
 }
 
-/// The `eos_token` of a configuration file: a string, or an object with the string inside.
-fn eos_token(path: &Path) -> Option<String> {
-    let value: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let token = value.get("eos_token")?;
-    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+/// The `eos_token` of a configuration file, where there is such a file and it names one: a string,
+/// or an object with the string inside.
+fn eos_token(path: &Path) -> Result<Option<String>, Error> {
+    let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
+    let bytes = match read_capped(path, MAX_CONFIG_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(bad(error.into())),
+    };
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
+    let token = value.get("eos_token");
+    let token = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    Ok(token.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -69,6 +81,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::tests::tiny_json;
     use serde_json::json;
+    use std::fs;
 
     fn load(tokenizer: &Value, config: Option<Value>) -> Tokenizer {
         let folder = tempfile::tempdir().unwrap().keep();
@@ -91,8 +104,26 @@ mod tests {
         let stray = load(&tiny_json(), Some(json!({"eos_token": "not there"})));
         assert_eq!(stray.end_of_text().unwrap(), 261);
         let error = plain.end_of_text_named(Some("</s>")).unwrap_err();
-        assert!(error.to_string().ends_with("has no token \"</s>\" to be the end of text"));
+        let words = "has no token \"</s>\" to be the end of text, expected one of its 263 tokens";
+        assert!(error.to_string().contains(words), "{error}");
         assert!(plain.end_of_text_named(Some("263")).is_err());
+    }
+
+    /// A configuration that was cut short may have named another token.
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_passed_over() {
+        for file in FILES {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("tokenizer.json"), tiny_json().to_string()).unwrap();
+            let path = folder.path().join(file);
+            fs::write(&path, "{\"eos_token\": \"[X").unwrap();
+            for _ in 0..2 {
+                let error = Tokenizer::load(folder.path()).unwrap().end_of_text().unwrap_err();
+                assert!(matches!(&error, Error::BadTokenizer { path: bad, .. } if *bad == path));
+                fs::remove_file(&path).ok();
+                fs::create_dir_all(&path).unwrap();
+            }
+        }
     }
 
     #[test]

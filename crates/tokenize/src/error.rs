@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mixdown_documents::InputList;
+
 /// The words of the tokenizer library, which has no error type of its own.
 type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -32,7 +34,11 @@ pub enum Error {
         source: Foreign,
     },
     /// A tokenizer's highest id is out of bounds.
-    #[error("tokenizer {}: the highest id is {got}, expected less than {expected}", path.display())]
+    #[error(
+        "tokenizer {}: the highest id is {got}, expected less than {expected}: use another \
+         tokenizer, or fetch a damaged file again",
+        path.display()
+    )]
     VocabularyTooLarge {
         /// The file.
         path: PathBuf,
@@ -54,12 +60,18 @@ pub enum Error {
         expected: String,
     },
     /// A token that was named is not in the vocabulary.
-    #[error("tokenizer {} has no token {got:?} to be the {role}", path.display())]
+    #[error(
+        "tokenizer {} has no token {got:?} to be the {role}, expected one of its {expected} tokens: \
+         choose another",
+        path.display()
+    )]
     NoSuchToken {
         /// The file.
         path: PathBuf,
         /// What the token was to be.
         role: &'static str,
+        /// Its tokens: every id is smaller.
+        expected: u64,
         /// The token or id as given.
         got: String,
     },
@@ -95,6 +107,22 @@ pub enum Error {
         /// What the library says.
         source: Foreign,
     },
+    /// The tokenizer gave an id that its own vocabulary does not hold.
+    #[error(
+        "{}, the document at byte {offset_bytes}: token id {got}, expected less than the \
+         tokenizer's {expected}: use another tokenizer",
+        path.display()
+    )]
+    IdBeyondVocabulary {
+        /// The input file.
+        path: PathBuf,
+        /// Where the document starts in the decompressed file.
+        offset_bytes: u64,
+        /// The vocabulary's size.
+        expected: u64,
+        /// The id.
+        got: u32,
+    },
     /// A document is longer than a corpus can record.
     #[error(
         "{}, the document at byte {offset_bytes}: {got} tokens, expected at most {expected}: \
@@ -123,10 +151,16 @@ pub enum Error {
     },
     /// There is not one document to tokenize.
     #[error(
-        "the inputs hold no document with text: {empty_documents} empty documents, {bad_records} \
-         bad records"
+        "no document with text in {}{}, expected at least one, got {empty_documents} empty \
+         documents and {bad_records} bad records: give other inputs, or name the field that holds \
+         their text (--text-field FIELD)",
+        path.display(), and_others(*other_inputs)
     )]
     NoDocuments {
+        /// The first input file.
+        path: PathBuf,
+        /// Input files besides.
+        other_inputs: u64,
         /// Documents without text.
         empty_documents: u64,
         /// Records passed over.
@@ -192,8 +226,7 @@ pub enum Error {
     },
     /// A file of the unfinished work is damaged.
     #[error(
-        "{} is damaged: expected {expected}, got {got}: delete the file, or its folder, and repeat \
-         the call",
+        "{} is damaged: expected {expected}, got {got}: delete the file and repeat the call",
         path.display()
     )]
     DamagedWork {
@@ -230,7 +263,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The stop flag was set; the same call goes on from here.
-    #[error("interrupted: the same call goes on from here")]
+    #[error("interrupted")]
     Interrupted,
 }
 
@@ -277,9 +310,21 @@ impl Error {
         }
     }
 
+    /// For inputs that gave nothing.
+    pub(crate) fn no_documents(inputs: &InputList, empty_documents: u64, bad_records: u64) -> Self {
+        let path = inputs.file(0).map(|file| file.path.clone()).unwrap_or_default();
+        let files = u64::try_from(inputs.files().len()).unwrap_or(u64::MAX);
+        let other_inputs = files.saturating_sub(1);
+        Self::NoDocuments { path, other_inputs, empty_documents, bad_records }
+    }
+
     /// Wraps a refusal of the system, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+}
+
+fn and_others(other_inputs: u64) -> String {
+    if other_inputs == 0 { String::new() } else { format!(" and {other_inputs} other inputs") }
 }

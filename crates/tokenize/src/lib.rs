@@ -23,6 +23,7 @@
 
 mod bucket;
 mod canonical;
+mod capped_read;
 mod encode;
 mod end_of_text;
 mod error;

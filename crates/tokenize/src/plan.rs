@@ -1,8 +1,10 @@
 //! What a restart must find unchanged to go on.
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use mixdown_documents::{Compression, InputFormat, InputList};
+use mixdown_documents::{Compression, InputFile, InputFormat, InputList};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,18 +39,26 @@ pub(crate) struct PlannedInput {
     bytes: u64,
     format: InputFormat,
     compression: Compression,
+    /// BLAKE3 of the first and the last [`END_BYTES`]: another file of the same name and length is
+    /// noticed without reading all of it.
+    ends: Fingerprint,
 }
+
+const END_BYTES: u64 = 64 << 10;
 
 impl Plan {
     pub(crate) const FORMAT: &str = "mixdown-prepare-plan";
     pub(crate) const VERSION: u32 = 1;
 
-    pub(crate) fn inputs_of(list: &InputList) -> Vec<PlannedInput> {
-        let planned = |file: &mixdown_documents::InputFile| PlannedInput {
-            name: file.name.clone(),
-            bytes: file.bytes,
-            format: file.format,
-            compression: file.compression,
+    pub(crate) fn inputs_of(list: &InputList) -> Result<Vec<PlannedInput>, Error> {
+        let planned = |file: &InputFile| {
+            Ok(PlannedInput {
+                name: file.name.clone(),
+                bytes: file.bytes,
+                format: file.format,
+                compression: file.compression,
+                ends: ends_of(file).map_err(Error::io("read", &file.path))?,
+            })
         };
         list.files().iter().map(planned).collect()
     }
@@ -63,6 +73,15 @@ impl Plan {
             }
         }
     }
+}
+
+fn ends_of(input: &InputFile) -> io::Result<Fingerprint> {
+    let mut file = File::open(&input.path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(END_BYTES).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(input.bytes.saturating_sub(END_BYTES)))?;
+    file.take(END_BYTES).read_to_end(&mut bytes)?;
+    Ok(Fingerprint::of(&bytes))
 }
 
 /// The first place where two values differ, with the values there.

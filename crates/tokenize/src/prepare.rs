@@ -5,7 +5,7 @@
 //! text becomes about half a byte of ids, which are written, read and written again. Memory: the
 //! ids of two parts (64 MiB of text each) and of three buckets (32 MiB), and the chunks under way.
 
-use std::fs;
+use std::io::{ErrorKind, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -18,7 +18,9 @@ use mixdown_shards::{
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Buckets;
+use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::encode::Encoder;
+use crate::end_of_text;
 use crate::error::Error;
 use crate::options::{Holdout, PrepareOptions};
 use crate::order::Order;
@@ -140,7 +142,7 @@ pub(crate) fn prepare_sized(
         stop,
     };
     let parts = stage.run()?;
-    let shards = write_shards(&plan, &parts, options.holdout, &folder, progress, stop, sizes)?;
+    let shards = write_shards(&plan, &stage, &parts, options.holdout, sizes)?;
     let manifest = manifest(&plan, &inputs, options, &parts, shards);
     copy_tokenizer(&tokenizer, out)?;
     manifest.write(out)?;
@@ -148,7 +150,7 @@ pub(crate) fn prepare_sized(
     Ok(report(&manifest, &inputs, &parts))
 }
 
-fn plan(
+pub(crate) fn plan(
     inputs: &InputList,
     tokenizer: &Tokenizer,
     options: &PrepareOptions,
@@ -157,7 +159,7 @@ fn plan(
     Ok(Plan {
         format: Plan::FORMAT.to_owned(),
         version: Plan::VERSION,
-        inputs: Plan::inputs_of(inputs),
+        inputs: Plan::inputs_of(inputs)?,
         text_field: options.read.text_field.clone(),
         order: Order::new(options.shuffle, options.seed, inputs, sizes.bucket_bytes),
         special_text: options.special_text,
@@ -188,16 +190,16 @@ struct SplitFile {
 
 fn write_shards(
     plan: &Plan,
+    stage: &TokenizeStage<'_>,
     parts: &Parts,
     holdout: Holdout,
-    folder: &WorkFolder,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
     sizes: Sizes,
 ) -> Result<Shards, Error> {
+    let TokenizeStage { folder, progress, stop, .. } = *stage;
+    let inputs = stage.encoder.inputs;
     let Summary { documents, empty_documents, bad_records, .. } = parts.total;
     if documents == 0 {
-        return Err(Error::NoDocuments { empty_documents, bad_records });
+        return Err(Error::no_documents(inputs, empty_documents, bad_records));
     }
     let paths = parts.parts.iter().map(|&(unit, part)| folder.part(unit, part)).collect();
     let buckets = Buckets { parts: paths, order: plan.order, dtype: plan.dtype };
@@ -207,10 +209,9 @@ fn write_shards(
         |before: &SplitFile| before.split == split && before.shard_bytes == sizes.shard_bytes;
     match before {
         Some(before) if same(&before) => {}
-        before => {
-            if before.is_some() {
-                folder.forget_runs()?;
-            }
+        // No split is no proof that there are no shards: its file may have been deleted.
+        _ => {
+            folder.forget_runs()?;
             let (holdout, shard_bytes) = (holdout.to_string(), sizes.shard_bytes);
             write_json(&folder.split(), &SplitFile { holdout, shard_bytes, split })?;
         }
@@ -260,19 +261,20 @@ fn manifest(
     }
 }
 
-/// The tokenizer, and its configuration where there is one: the corpus decodes itself.
+/// The tokenizer as it was loaded, and the files beside it where there are any: the corpus decodes
+/// itself.
 fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
     let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    let config = folder.join("tokenizer_config.json");
-    let mut files = vec![(tokenizer.path().to_owned(), "tokenizer.json")];
-    if config.is_file() {
-        files.push((config, "tokenizer_config.json"));
+    for name in end_of_text::FILES {
+        let from = folder.join(name);
+        match read_capped(&from, MAX_CONFIG_BYTES) {
+            Ok(bytes) => write_aside(&out.join(name), |file| file.write_all(&bytes))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::io("read", &from)(source)),
+        }
     }
-    for (from, name) in files {
-        let bytes = fs::read(&from).map_err(Error::io("read", &from))?;
-        write_aside(&out.join(name), |file| std::io::Write::write_all(file, &bytes))?;
-    }
-    Ok(())
+    let text = tokenizer.text().as_bytes();
+    write_aside(&out.join("tokenizer.json"), |file| file.write_all(text))
 }
 
 fn report(manifest: &Manifest, inputs: &InputList, parts: &Parts) -> PrepareReport {

@@ -426,28 +426,146 @@ fn inputs_without_text_are_refused() {
     fs::write(setting.path("none.jsonl"), "{\"text\":\"\"}\n\n{\"text\":\"\"}\n").unwrap();
     setting.inputs = vec![setting.path("none.jsonl")];
     let error = setting.run("out", &PrepareOptions::default()).unwrap_err();
-    let expected = "the inputs hold no document with text: 2 empty documents, 0 bad records";
+    let expected = format!(
+        "no document with text in {}, expected at least one, got 2 empty documents and 0 bad \
+         records: give other inputs, or name the field that holds their text (--text-field FIELD)",
+        setting.path("none.jsonl").display()
+    );
     assert_eq!(error.to_string(), expected);
     assert!(!error.is_configuration() && !error.is_io());
 }
 
-/// A damaged part is named; deleting it is enough.
-#[test]
-fn damaged_work_is_named() {
-    let setting = Setting::new();
-    let (stop, tokenizer, out) =
-        (AtomicBool::new(false), setting.path("tokenizer.json"), setting.path("out"));
+/// Stopped once the shards of about half the tokens are written.
+fn begin(setting: &Setting, out: &str) -> PathBuf {
+    let (stop, out) = (AtomicBool::new(false), setting.path(out));
     let stop_late = |progress: crate::Progress| {
-        stop.store(progress.stage == crate::Stage::Writing, Ordering::Relaxed);
+        let late = progress.stage == crate::Stage::Writing && progress.done * 2 > progress.total;
+        stop.fetch_or(late, Ordering::Relaxed);
     };
+    let tokenizer = setting.path("tokenizer.json");
     let begun =
         prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
     assert!(begun.unwrap_err().is_interrupted());
-    let part = out.join(".work/part-000000-000001");
-    let bytes = fs::read(&part).unwrap();
-    fs::write(&part, &bytes[..bytes.len() - 1]).unwrap();
-    let error = setting.run("out", &options()).unwrap_err();
-    assert!(matches!(&error, Error::DamagedWork { path, .. } if *path == part), "{error}");
-    fs::write(&part, bytes).unwrap();
-    setting.run("out", &options()).unwrap();
+    assert!(out.join(".work/run-000000.json").exists());
+    out
+}
+
+/// A damaged part is named; deleting it is enough, whether its file was cut into parts or not.
+#[test]
+fn damaged_work_is_named_and_made_again_once_it_is_deleted() {
+    let setting = Setting::new();
+    setting.run("whole", &options()).unwrap();
+    let expected = contents(&setting.path("whole"));
+    for name in ["part-000000-000001", "part-000002-000000"] {
+        let out = begin(&setting, name);
+        let part = out.join(".work").join(name);
+        let bytes = fs::read(&part).unwrap();
+        fs::write(&part, &bytes[..bytes.len() - 1]).unwrap();
+        let error = setting.run(name, &options()).unwrap_err();
+        assert!(matches!(&error, Error::DamagedWork { path, .. } if *path == part), "{error}");
+        assert!(error.to_string().ends_with(": delete the file and repeat the call"), "{error}");
+        fs::remove_file(&part).unwrap();
+        let report = setting.run(name, &options()).unwrap();
+        assert!(report.resumed > 0 && report.resumed < report.parts, "{report:?}");
+        assert!(contents(&out) == expected, "{name} differs");
+    }
+}
+
+/// The runs of the old split must not survive the file that tells of it.
+#[test]
+fn another_holdout_starts_the_shards_anew_without_the_old_splits_file() {
+    let setting = Setting::new();
+    let out = begin(&setting, "out");
+    fs::remove_file(out.join(".work/split.json")).unwrap();
+    let other = PrepareOptions { holdout: Holdout::Share(0.3), ..options() };
+    setting.run("out", &other).unwrap();
+    setting.run("fresh", &other).unwrap();
+    assert!(contents(&out) == contents(&setting.path("fresh")));
+}
+
+/// Another file of the same name and length, begun with one and gone on with the other.
+#[test]
+fn an_input_that_was_exchanged_is_noticed() {
+    let setting = Setting::new();
+    for last in [false, true] {
+        begin(&setting, "out");
+        let path = setting.path("plain.jsonl");
+        let mut bytes = fs::read(&path).unwrap();
+        let at =
+            if last { bytes.len() - 4 } else { bytes.iter().position(|&b| b == b't').unwrap() };
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = setting.run("out", &options()).unwrap_err();
+        assert!(error.to_string().contains("differs in inputs[0].ends"), "{error}");
+        fs::remove_dir_all(setting.path("out")).unwrap();
+        fs::write(&path, lines(0..400)).unwrap();
+    }
+}
+
+/// Somebody else's `.work`, `manifest.json`, `train/` and `holdout/` stay as they are.
+#[test]
+fn folders_of_the_same_names_are_not_taken_for_ours() {
+    let setting = Setting::new();
+    let plan = "{\"format\": \"another program's\"}";
+    let cases: [&[(&str, &str)]; 4] = [
+        &[(".work/notes", "mine")],
+        &[(".work/plan.json", plan), (".work/part-000000-000000", "mine")],
+        &[(".work/lock", ""), ("train/photo.jpg", "mine")],
+        &[("manifest.json", "{\"name\": \"mine\"}"), (".work/notes", "mine")],
+    ];
+    for (index, files) in cases.into_iter().enumerate() {
+        let out = setting.path(&format!("out{index}"));
+        for (name, text) in files {
+            let path = out.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let before = contents(&out);
+        let error = setting.run(&format!("out{index}"), &options()).unwrap_err();
+        assert!(matches!(error, Error::OutputTaken { .. }), "{index}: {error}");
+        assert!(contents(&out) == before, "{index}");
+    }
+    // Put there while our own work was unfinished, which another holdout begins anew.
+    let out = begin(&setting, "ours");
+    fs::write(out.join("train/photo.jpg"), "mine").unwrap();
+    fs::remove_file(out.join(".work/split.json")).unwrap();
+    setting.run("ours", &options()).unwrap();
+    assert_eq!(fs::read(out.join("train/photo.jpg")).unwrap(), b"mine");
+    // A finished corpus loses what a killed call left, and nothing else.
+    fs::create_dir(out.join(".work")).unwrap();
+    fs::write(out.join(".work/notes"), "mine").unwrap();
+    let error = setting.run("ours", &options()).unwrap_err();
+    assert!(matches!(error, Error::AlreadyCorpus { .. }), "{error}");
+    assert!(out.join(".work/notes").exists());
+    fs::write(out.join(".work/plan.json"), "{\"format\": \"mixdown-prepare-plan\"}").unwrap();
+    let lock = fs::File::create(out.join(".work/lock")).unwrap();
+    lock.lock().unwrap();
+    let error = setting.run("ours", &options()).unwrap_err();
+    assert!(matches!(error, Error::AlreadyCorpus { .. }) && out.join(".work").exists());
+    drop(lock);
+    for _ in 0..2 {
+        setting.run("ours", &options()).unwrap_err();
+        assert!(!out.join(".work").exists());
+        // Of a second call that came while the first finished.
+        fs::create_dir(out.join(".work")).unwrap();
+        fs::write(out.join(".work/lock"), "").unwrap();
+    }
+}
+
+/// What is copied is the tokenizer that made the ids, with all that names its special tokens.
+#[test]
+fn the_corpus_holds_the_tokenizer_as_it_was_loaded() {
+    let setting = Setting::new();
+    let text = fs::read(setting.path("tokenizer.json")).unwrap();
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        fs::write(setting.path(name), "{\"eos_token\": \"<|endoftext|>\"}").unwrap();
+    }
+    let (stop, out) = (AtomicBool::new(false), setting.path("out"));
+    let exchange = |_| fs::write(setting.path("tokenizer.json"), "another").unwrap();
+    let tokenizer = setting.path("tokenizer.json");
+    prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &exchange, &stop, TINY).unwrap();
+    assert_eq!(fs::read(out.join("tokenizer.json")).unwrap(), text);
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(setting.path(name)).unwrap());
+    }
 }

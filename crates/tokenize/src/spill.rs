@@ -11,7 +11,7 @@
 //! Little endian throughout. The file appears under its name when it is whole.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use mixdown_shards::Dtype;
@@ -150,7 +150,12 @@ impl Spill {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("read", path))?.len();
         let mut head = [0; 16];
-        file.read_exact(&mut head).map_err(Error::io("read", path))?;
+        file.read_exact(&mut head).map_err(|source| match source.kind() {
+            ErrorKind::UnexpectedEof => {
+                damaged(path, "a spill file's head", &format!("{len} bytes"))
+            }
+            _ => Error::io("read", path)(source),
+        })?;
         let (magic, summary_len) = head.split_at(8);
         let summary_len = u64::from_le_bytes(array(summary_len));
         if magic != MAGIC || summary_len > MAX_SUMMARY_BYTES.min(len) {
@@ -295,7 +300,8 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(Spill::open(&path, 4, Dtype::U16).is_err(), "{len} bytes");
+            let error = Spill::open(&path, 4, Dtype::U16).err().unwrap();
+            assert!(matches!(error, Error::DamagedWork { .. }), "{len} bytes: {error}");
         }
         std::fs::write(&path, &whole).unwrap();
         assert!(Spill::open(&path, 8, Dtype::U16).is_err());

@@ -154,8 +154,14 @@ impl TokenizeStage<'_> {
     ) {
         let mut scratch = Scratch::default();
         for (number, chunk) in work {
-            let encoded = self.encode_guarded(&chunk, &mut scratch).map(Event::Encoded);
-            if events.send((number, encoded)).is_err() || self.stop.load(Ordering::Relaxed) {
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let encoded = if stopped {
+                // Said and not just done: the others may all be waiting for this number.
+                Err(Error::Interrupted)
+            } else {
+                self.encode_guarded(&chunk, &mut scratch).map(Event::Encoded)
+            };
+            if events.send((number, encoded)).is_err() || stopped {
                 return;
             }
         }
@@ -178,7 +184,11 @@ impl TokenizeStage<'_> {
     fn read_all(&self, outlet: &mut Outlet) -> Result<(), ReadEnd> {
         for (unit, inputs) in (0_u64..).zip(&self.units) {
             let record: Option<UnitRecord> = read_json(&self.folder.unit(unit))?;
-            let parts = match record {
+            // A part that was deleted, because it was damaged, is made again.
+            let whole = |record: &UnitRecord| {
+                (0..record.parts).all(|part| self.folder.part(unit, part).exists())
+            };
+            let parts = match record.filter(whole) {
                 Some(record) => {
                     self.pass_over(unit, record.parts, outlet)?;
                     record.parts
@@ -347,5 +357,51 @@ impl<'s> Assembly<'s> {
         let total = self.stage.encoder.inputs.total_bytes();
         let done = self.done_bytes.min(total);
         (self.stage.progress)(Progress { stage: Stage::Tokenizing, done, total });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{PrepareOptions, SpecialText};
+    use crate::order::Order;
+    use crate::prepare::{Sizes, plan};
+    use crate::unit::units;
+    use mixdown_documents::InputList;
+
+    /// Silence would leave the reader waiting for room and the caller for this number.
+    #[test]
+    fn a_thread_that_sees_the_stop_flag_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, "{\"text\":\"the\"}\n").unwrap();
+        let inputs = InputList::discover(&[path]).unwrap();
+        let (tokenizer, sizes) = (crate::tokenizer::tests::tiny(), Sizes::default());
+        let plan = plan(&inputs, &tokenizer, &PrepareOptions::default(), sizes).unwrap();
+        let stage = TokenizeStage {
+            encoder: Encoder {
+                inputs: &inputs,
+                tokenizer: &tokenizer,
+                text_field: "text",
+                special_text: SpecialText::Plain,
+                beginning_of_text: None,
+                end_of_text: 261,
+                dtype: plan.dtype,
+                order: Order::new(crate::Shuffle::Keep, 0, &inputs, 1 << 20),
+            },
+            units: units(&inputs, sizes.part_bytes),
+            part_bytes: sizes.part_bytes,
+            skip_bad: 0,
+            threads: 1,
+            folder: &WorkFolder::claim(&folder.path().join("out"), &plan).unwrap(),
+            progress: &|_| {},
+            stop: &AtomicBool::new(true),
+        };
+        let ((jobs, work), (events, results)) = (unbounded(), unbounded());
+        let mut reader = ChunkReader::open(&inputs, 0, 0).unwrap();
+        jobs.send((7, reader.next_before(u64::MAX).unwrap().unwrap())).unwrap();
+        stage.encode_all(&work, &events);
+        let (number, event) = results.try_recv().unwrap();
+        assert!(number == 7 && matches!(event, Err(Error::Interrupted)));
     }
 }

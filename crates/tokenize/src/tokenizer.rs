@@ -1,7 +1,6 @@
 //! A tokenizer read from tokenizer.json: text to ids and back.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use tokenizers::pipeline::{
 };
 
 use crate::canonical::tokenizer_fingerprint;
+use crate::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::end_of_text;
 use crate::error::Error;
 use crate::options::{BeginningOfText, SpecialText};
@@ -24,6 +24,7 @@ const MAX_VOCABULARY: u64 = 1 << 24;
 /// threads: encoding takes `&self`.
 pub struct Tokenizer {
     path: PathBuf,
+    text: String,
     pipeline: PipelineTokenizer,
     ids: BTreeMap<String, u32>,
     vocab_size: u64,
@@ -35,22 +36,24 @@ impl Tokenizer {
     /// versions are upgraded in memory.
     ///
     /// # Errors
-    /// There is none, it is damaged, of a kind that is not supported, or has ids beyond 2²⁴.
+    /// There is none, it is no regular file, of more than 256 MiB, damaged, of a kind that is not
+    /// supported, or has ids beyond 2²⁴.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Error::NoTokenizer { path: path.clone() },
-            ErrorKind::InvalidData => {
-                Error::BadTokenizer { path: path.clone(), source: source.into() }
-            }
-            _ => Error::Io { action: "read", path: path.clone(), source },
-        })?;
-        Self::from_json(path, &text)
+        let bad = |source| Error::BadTokenizer { path: path.clone(), source };
+        let bytes =
+            read_capped(&path, MAX_TOKENIZER_BYTES).map_err(|source| match source.kind() {
+                ErrorKind::NotFound => Error::NoTokenizer { path: path.clone() },
+                ErrorKind::InvalidData => bad(source.into()),
+                _ => Error::io("read", &path)(source),
+            })?;
+        let text = String::from_utf8(bytes).map_err(|error| bad(error.into()))?;
+        Self::from_json(path, text)
     }
 
-    pub(crate) fn from_json(path: PathBuf, text: &str) -> Result<Self, Error> {
+    pub(crate) fn from_json(path: PathBuf, text: String) -> Result<Self, Error> {
         let bad = |source| Error::BadTokenizer { path: path.clone(), source };
-        let mut canonical: Value = serde_json::from_str(text).map_err(|e| bad(e.into()))?;
+        let mut canonical: Value = serde_json::from_str(&text).map_err(|e| bad(e.into()))?;
         tokenizers::canonicalize_value(&mut canonical).map_err(|e| bad(e.into()))?;
         let mut ids = vocabulary_of(&canonical);
         check_ids(&path, &ids)?;
@@ -58,13 +61,18 @@ impl Tokenizer {
         let pipeline = tokenizers::from_json(&canonical.to_string()).map_err(bad)?;
         ids.extend(pipeline.get_added_vocabulary().get_vocab());
         let vocab_size = check_ids(&path, &ids)?;
-        Ok(Self { path, pipeline, ids, vocab_size, fingerprint })
+        Ok(Self { path, text, pipeline, ids, vocab_size, fingerprint })
     }
 
     /// The tokenizer.json it was loaded from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The tokenizer.json as it was when it was loaded.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The highest id + 1.
@@ -113,7 +121,8 @@ impl Tokenizer {
     /// that it holds.
     ///
     /// # Errors
-    /// None of these; the message lists what was looked for.
+    /// None of these (the message lists what was looked for); one of the files is there but cannot
+    /// be read.
     pub fn end_of_text(&self) -> Result<u32, Error> {
         end_of_text::find(self, None)
     }
@@ -139,6 +148,7 @@ impl Tokenizer {
             BeginningOfText::Id(id) => Err(Error::NoSuchToken {
                 path: self.path.clone(),
                 role: "beginning of text",
+                expected: self.vocab_size,
                 got: id.to_string(),
             }),
             BeginningOfText::Auto => match &*self.pipeline.get_post_processor().single.prefix {
@@ -237,6 +247,7 @@ fn check_ids(path: &Path, ids: &BTreeMap<String, u32>) -> Result<u64, Error> {
 pub(crate) mod tests {
     use super::*;
     use serde_json::json;
+    use std::fs;
 
     /// A byte-level tokenizer over ASCII with a few merges, `<|endoftext|>` and `[X]`.
     pub(crate) fn tiny_json() -> Value {
@@ -268,7 +279,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn tiny() -> Tokenizer {
-        Tokenizer::from_json("tiny.json".into(), &tiny_json().to_string()).unwrap()
+        Tokenizer::from_json("tiny.json".into(), tiny_json().to_string()).unwrap()
     }
 
     #[test]

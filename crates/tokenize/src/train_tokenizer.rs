@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ use tokenizers::trainers::BpeTrainer;
 use tokenizers::vocab::bucket_added_vocabulary::AddedToken;
 use tokenizers::{ProgressFormat, Trainer};
 
+use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::error::Error;
 use crate::progress::{Progress, Stage};
 use crate::tokenizer::Tokenizer;
@@ -94,7 +95,7 @@ pub fn train_tokenizer(
     let file = TokenizerFile::new(by_id, merges);
     let json = serde_json::to_string_pretty(&file).map_err(|error| training(error.into()))?;
     // Read back before it is written, so that no file is left that cannot be used.
-    let tokenizer = Tokenizer::from_json(out.to_owned(), &json)?;
+    let tokenizer = Tokenizer::from_json(out.to_owned(), json.clone())?;
     write(out, &json)?;
     Ok(TrainTokenizerReport {
         vocab_size: tokenizer.vocab_size(),
@@ -118,8 +119,8 @@ fn trainer(vocab_size: u32) -> BpeTrainer {
 
 /// The texts of the documents, until one cannot be read.
 struct Feed<'l> {
+    inputs: &'l InputList,
     reader: DocumentReader<'l>,
-    total_bytes: u64,
     progress: &'l (dyn Fn(Progress) + Sync),
     stop: &'l AtomicBool,
     documents: u64,
@@ -135,8 +136,8 @@ impl<'l> Feed<'l> {
         stop: &'l AtomicBool,
     ) -> Self {
         Self {
+            inputs,
             reader: DocumentReader::new(inputs, read),
-            total_bytes: inputs.total_bytes(),
             progress,
             stop,
             documents: 0,
@@ -156,7 +157,7 @@ impl<'l> Feed<'l> {
         if self.text_bytes > MAX_TEXT_BYTES {
             return Err(Error::TooMuchText { expected: MAX_TEXT_BYTES });
         }
-        let (done, total) = (self.reader.consumed_bytes(), self.total_bytes);
+        let (done, total) = (self.reader.consumed_bytes(), self.inputs.total_bytes());
         (self.progress)(Progress { stage: Stage::Reading, done, total });
         Ok(Some(text))
     }
@@ -165,10 +166,10 @@ impl<'l> Feed<'l> {
     fn check(&mut self) -> Result<(), Error> {
         match self.error.take() {
             Some(error) => Err(error),
-            None if self.text_bytes == 0 => Err(Error::NoDocuments {
-                empty_documents: self.documents,
-                bad_records: self.reader.bad_records(),
-            }),
+            None if self.text_bytes == 0 => {
+                let bad_records = self.reader.bad_records();
+                Err(Error::no_documents(self.inputs, self.documents, bad_records))
+            }
             None => Ok(()),
         }
     }
@@ -197,7 +198,7 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     let vocab = (0..).zip(std::iter::once(END_OF_TEXT.to_owned()).chain(letters)).collect();
     let file = TokenizerFile::new(vocab, Vec::new());
     let json = serde_json::to_string(&file).unwrap_or_default();
-    let tokenizer = Tokenizer::from_json(PathBuf::new(), &json)?;
+    let tokenizer = Tokenizer::from_json(PathBuf::new(), json)?;
     Ok(tokenizer.pipeline().get_pre_tokenizer().clone())
 }
 
@@ -218,13 +219,18 @@ fn write(out: &Path, json: &str) -> Result<(), Error> {
     if out.file_name().is_some_and(|name| name == "tokenizer.json") {
         let config = out.with_file_name("tokenizer_config.json");
         let text = config_json();
-        match fs::read_to_string(&config) {
-            Ok(before) if before == text => {}
-            Ok(_) => {
+        match read_capped(&config, MAX_CONFIG_BYTES) {
+            Ok(before) if before == text.as_bytes() => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                write_aside(&config, |file| file.write_all(text.as_bytes()))?;
+            }
+            Err(error) if error.kind() != ErrorKind::InvalidData => {
+                return Err(Error::io("read", &config)(error));
+            }
+            Ok(_) | Err(_) => {
                 let got = "another tokenizer's configuration".to_owned();
                 return Err(Error::OutputTaken { path: config, got });
             }
-            Err(_) => write_aside(&config, |file| file.write_all(text.as_bytes()))?,
         }
     }
     write_aside(out, |file| file.write_all(json.as_bytes()))
@@ -385,6 +391,12 @@ mod tests {
         fs::write(folder.path().join("t.json"), "mine").unwrap();
         let error = train(folder.path(), "t.json", 300).unwrap_err();
         assert!(matches!(error, Error::OutputTaken { .. }) && error.is_configuration());
+        let config = folder.path().join("c/tokenizer_config.json");
+        fs::create_dir(folder.path().join("c")).unwrap();
+        fs::write(&config, b"\xff mine").unwrap();
+        let error = train(folder.path(), "c/tokenizer.json", 300).unwrap_err();
+        assert!(matches!(error, Error::OutputTaken { .. }), "{error}");
+        assert_eq!(fs::read(&config).unwrap(), b"\xff mine");
         fs::write(folder.path().join("in/bad.jsonl"), "{\"text\": 1}\n").unwrap();
         let error = train(folder.path(), "u.json", 300).unwrap_err();
         assert!(error.to_string().contains("got a number"), "{error}");

@@ -7,8 +7,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::capped_read::read_capped;
 use crate::error::Error;
-use crate::spill::damaged;
+use crate::spill::{as_u64, damaged};
+
+/// Bytes of a JSON file of the unfinished work at most: a plan of some two million inputs.
+const MAX_WORK_FILE_BYTES: u64 = 1 << 30;
 
 /// Writes a file beside its name, brings it to the disk and renames it.
 pub(crate) fn write_aside(
@@ -28,17 +32,24 @@ pub(crate) fn write_aside(
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let json = serde_json::to_vec_pretty(value)
         .map_err(|source| Error::io("write", path)(source.into()))?;
+    if as_u64(json.len()) > MAX_WORK_FILE_BYTES {
+        return Err(Error::io("write", path)(io::ErrorKind::FileTooLarge.into()));
+    }
     write_aside(path, |file| file.write_all(&json))
 }
 
 /// Reads a value that [`write_json`] wrote, or `None` where there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let bytes = match fs::read(path) {
+    let expected = "a file as this version writes it";
+    let bytes = match read_capped(path, MAX_WORK_FILE_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(damaged(path, expected, &error.to_string()));
+        }
         Err(source) => return Err(Error::io("read", path)(source)),
     };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| damaged(path, "a file as this version writes it", &error.to_string()))
+        .map_err(|error| damaged(path, expected, &error.to_string()))
 }

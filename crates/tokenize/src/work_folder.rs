@@ -1,13 +1,18 @@
 //! The output folder before it is a corpus: whose it is, and where the unfinished work lies.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use mixdown_shards::{Manifest, Split};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::work_file::{read_json, write_json};
+
+const WORK: &str = ".work";
+const PLAN: &str = "plan.json";
 
 /// `OUT/.work`, held by one process at a time.
 pub(crate) struct WorkFolder {
@@ -20,20 +25,20 @@ pub(crate) struct WorkFolder {
 impl WorkFolder {
     /// Takes an output folder that is absent, empty or holds unfinished work with an equal plan.
     pub(crate) fn claim(out: &Path, plan: &Plan) -> Result<Self, Error> {
-        let work = out.join(".work");
-        if out.join(Manifest::FILE).exists() {
-            if work.is_dir() {
-                // Killed after the manifest and before this.
-                fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
-            }
-            return Err(Error::AlreadyCorpus { path: out.to_owned() });
+        let work = out.join(WORK);
+        let plan_path = work.join(PLAN);
+        if is_finished(out)? {
+            return Err(refuse_finished(out, &work)?);
         }
-        if !work.is_dir() {
-            refuse_taken(out)?;
-        }
+        refuse_taken(out, &work)?;
         fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
-        let lock = lock(out, &work.join("lock"))?;
-        let plan_path = work.join("plan.json");
+        let lock = lock(out, &work);
+        // Whoever held the lock may have finished in the meantime.
+        if is_finished(out)? {
+            drop(lock);
+            return Err(refuse_finished(out, &work)?);
+        }
+        let lock = lock?;
         match read_json(&plan_path)? {
             None => write_json(&plan_path, plan)?,
             Some(before) => plan.check_equal(&before, out)?,
@@ -68,17 +73,13 @@ impl WorkFolder {
 
     /// Forgets which shards are finished, and the shards with it.
     pub(crate) fn forget_runs(&self) -> Result<(), Error> {
-        for entry in fs::read_dir(&self.work).map_err(Error::io("read", &self.work))? {
-            let path = entry.map_err(Error::io("read", &self.work))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("run-") {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            }
-        }
+        remove_files(&self.work, |name| name.starts_with("run-"))?;
         for side in [Split::Train, Split::Holdout] {
             let folder = self.out.join(side.folder());
-            if folder.exists() {
-                fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+            if folder.is_dir() {
+                remove_files(&folder, is_shard_file)?;
+                // Left where it holds something else, which is not ours.
+                let _not_empty = fs::remove_dir(&folder);
             }
         }
         Ok(())
@@ -86,12 +87,43 @@ impl WorkFolder {
 
     /// Forgets the unfinished work, which a manifest has made superfluous.
     pub(crate) fn remove(self) -> Result<(), Error> {
-        fs::remove_dir_all(&self.work).map_err(Error::io("remove", &self.work))
+        remove_work(&self.work)
     }
 }
 
-/// Refuses an output that holds anything.
-fn refuse_taken(out: &Path) -> Result<(), Error> {
+/// The error for an output that is a corpus, after removing the work of a call that was killed
+/// between its manifest and the end, or of one that came while another finished.
+fn refuse_finished(out: &Path, work: &Path) -> Result<Error, Error> {
+    let begun = work.is_dir() && foreign_in(work)?.is_none();
+    if (begun || holds_our_plan(work))
+        && let Ok(_lock) = lock(out, work)
+        && is_finished(out)?
+    {
+        remove_work(work)?;
+    }
+    Ok(Error::AlreadyCorpus { path: out.to_owned() })
+}
+
+/// The plan goes last, for it tells that the folder is ours.
+fn remove_work(work: &Path) -> Result<(), Error> {
+    remove_files(work, |name| name != PLAN)?;
+    absent_or(fs::remove_dir_all(work)).map_err(Error::io("remove", work))
+}
+
+/// Whether the output is a corpus; a manifest that cannot be read is somebody else's.
+fn is_finished(out: &Path) -> Result<bool, Error> {
+    match Manifest::read(out) {
+        Ok(_) => Ok(true),
+        Err(mixdown_shards::Error::NoManifest { .. }) => Ok(false),
+        Err(_) => {
+            let got = format!("a {} that is not a corpus'", Manifest::FILE);
+            Err(Error::OutputTaken { path: out.to_owned(), got })
+        }
+    }
+}
+
+/// Refuses an output that holds anything but our own unfinished work.
+fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
     let taken = |got: String| Err(Error::OutputTaken { path: out.to_owned(), got });
     if !out.exists() {
         return Ok(());
@@ -99,20 +131,71 @@ fn refuse_taken(out: &Path) -> Result<(), Error> {
     if !out.is_dir() {
         return taken("a file's data".to_owned());
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(out).map_err(Error::io("read", out))? {
-        names.push(entry.map_err(Error::io("read", out))?.file_name());
+    if holds_our_plan(work) {
+        return Ok(());
     }
-    match names.iter().min() {
-        Some(name) => taken(name.to_string_lossy().into_owned()),
+    let other = names(out)?.into_iter().filter(|name| name != WORK).min();
+    match other.or(foreign_in(work)?.map(|name| format!("{WORK}/{name}"))) {
+        Some(name) => taken(name),
         None => Ok(()),
     }
 }
 
+/// Something in the work folder that no call leaves that was ended before it had written its plan.
+fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
+    let begun = ["lock", "plan.json.tmp"];
+    Ok(names(work)?.into_iter().filter(|name| !begun.contains(&name.as_str())).min())
+}
+
+fn holds_our_plan(work: &Path) -> bool {
+    let plan: Option<Value> = read_json(&work.join(PLAN)).ok().flatten();
+    plan.is_some_and(|plan| plan.get("format").is_some_and(|format| format == Plan::FORMAT))
+}
+
+/// `shard-NNNNN.ENDING`, whole or not.
+fn is_shard_file(name: &str) -> bool {
+    let whole = name.strip_suffix(".tmp").unwrap_or(name);
+    let parts = whole.strip_prefix("shard-").and_then(|name| name.split_once('.'));
+    parts.is_some_and(|(number, ending)| {
+        number.bytes().all(|byte| byte.is_ascii_digit())
+            && ["bin", "idx", "sums", "hashes"].contains(&ending)
+    })
+}
+
+fn remove_files(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for name in names(folder)?.iter().filter(|name| ours(name)) {
+        let path = folder.join(name);
+        absent_or(fs::remove_file(&path)).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// The names in a folder; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::io("read", folder)(source)),
+    };
+    let name = |entry: io::Result<DirEntry>| {
+        Ok(entry.map_err(Error::io("read", folder))?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+/// What has been removed already needs no removing.
+fn absent_or(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
+}
+
 /// Takes the lock file. Where the file system knows no locks it is left at that: two processes in
 /// one folder then damage each other's unfinished work, which the checks on reading notice.
-fn lock(out: &Path, path: &Path) -> Result<File, Error> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
+fn lock(out: &Path, work: &Path) -> Result<File, Error> {
+    let path = work.join("lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Error::Busy { path: out.to_owned() }),
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),

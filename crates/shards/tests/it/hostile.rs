@@ -84,6 +84,32 @@ fn links_out_of_the_folder_are_refused() {
     assert!(refused(folder.path()).to_string().contains("holdout"));
 }
 
+/// A link to a secret must not be read, be it as a manifest or as a tokenizer.
+#[cfg(unix)]
+#[test]
+fn the_files_beside_the_splits_may_not_lead_out_either() {
+    use std::os::unix::fs::symlink;
+
+    let outside = tempfile::tempdir().unwrap();
+    for name in
+        ["manifest.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+    {
+        let (folder, _) = small_corpus(1000);
+        let (path, elsewhere) = (folder.path().join(name), outside.path().join(name));
+        let bytes = fs::read(&path).unwrap_or_default();
+        fs::write(&elsewhere, &bytes).unwrap();
+        fs::remove_file(&path).ok();
+        symlink(&elsewhere, &path).unwrap();
+        let message = refused(folder.path()).to_string();
+        assert!(message.contains(name) && message.contains("a link to"), "{message}");
+        let inside = folder.path().join("elsewhere");
+        fs::write(&inside, &bytes).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("elsewhere", &path).unwrap();
+        Corpus::open(folder.path(), Access::Map).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_the_corpus_itself_is_fine() {
