@@ -30,7 +30,7 @@ fn a_missing_file() {
     let sandbox = with_input("{\"text\": \"one\"}\n");
     assert_snapshot!(sandbox.failure(&PREPARE.replace("input.jsonl", "none.jsonl")), @"
     exit code 2
-    error: input none.jsonl does not exist
+    error: input none.jsonl does not exist, expected a file or a folder: check the path
     ");
 }
 
@@ -47,7 +47,7 @@ fn a_missing_tokenizer() {
 fn an_empty_file() {
     assert_snapshot!(with_input("").failure(PREPARE), @"
     exit code 3
-    error: input input.jsonl is empty
+    error: input input.jsonl is empty, expected JSON lines or UTF-8 text: fetch it again or leave it out
     ");
 }
 
@@ -248,7 +248,7 @@ fn a_loss_that_is_not_finite() {
                  --learning-rate 1e38 --eval-every 10 --eval-sequences 4";
     assert_snapshot!(sandbox.failure(train), @"
     exit code 4
-    error: step 2: expected a finite training loss, got NaN: lower learning_rate or clip, or lengthen warmup_steps; the last checkpoint is kept
+    error: step 2: expected a finite training loss, got NaN: lower learning_rate or clip, or lengthen warmup_steps; the checkpoint of step 0 is kept
     ");
 }
 
@@ -269,7 +269,7 @@ fn a_run_folder_that_holds_something_else() {
 fn a_share_that_does_not_parse() {
     assert_snapshot!(Sandbox::new().failure("demo --inject 0,lots"), @r#"
     exit code 2
-    error: invalid value 'lots' for '--inject <SHARES>': expected a share below 100 %, such as 1% or 0.01, got "lots"
+    error: invalid value 'lots' for '--inject <SHARES>': weight "lots": expected an exact positive number, got something that is no decimal number; write it like "1%", "0.001", "99" or "1/3"
 
     For more information, try '--help'.
     "#);
