@@ -18,6 +18,10 @@ use crate::weights_file::{self, NamedNumbers};
 const MOMENTS_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 const PREFIX: &str = "step-";
+/// A folder that is being written or removed: worth nothing after a kill.
+const TEMPORARY: &str = ".tmp";
+/// A whole folder that stands aside while another takes its name.
+const ASIDE: &str = ".old.tmp";
 
 /// The version of state.json.
 const VERSION: u32 = 1;
@@ -55,7 +59,7 @@ pub(crate) struct State {
     pub(crate) pending: Option<MetricsRecord>,
     /// Seconds of training steps alone.
     pub(crate) training_seconds: f64,
-    /// Seconds of all work.
+    /// Seconds of training steps and evaluations; opening and writing files is not in it.
     pub(crate) seconds: f64,
 }
 
@@ -84,22 +88,33 @@ pub(crate) struct Checkpoint {
     pub(crate) state: State,
 }
 
-/// The steps of the checkpoints in a run's folder, in order.
+/// The steps of the whole checkpoints in a run's folder, in order: state.json is the last file
+/// written.
 fn steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
-    let path = folder.checkpoints();
-    let entries = match fs::read_dir(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::io(&path, "list"))?,
-    };
-    let mut steps = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(Error::io(&path, "list"))?.file_name();
-        let step: Option<u64> =
-            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
-        steps.extend(step);
-    }
+    let names = names(&folder.checkpoints())?;
+    let step_of = |name: &String| name.strip_prefix(PREFIX)?.parse().ok();
+    let is_whole = |step: &u64| folder.checkpoint(*step).join(STATE_FILE).is_file();
+    let mut steps: Vec<u64> = names.iter().filter_map(step_of).filter(is_whole).collect();
     steps.sort_unstable();
     Ok(steps)
+}
+
+/// The names in a folder that are text; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io(folder, "list"))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(Error::io(folder, "list"))?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// The step of the latest whole checkpoint, if there is one.
+pub(crate) fn latest_step(folder: &RunFolder) -> Result<Option<u64>, Error> {
+    Ok(steps(folder)?.pop())
 }
 
 /// The latest checkpoint of a run, if it has one.
@@ -108,7 +123,7 @@ pub(crate) fn latest(
     options: AdamWOptions,
     settings: Fingerprint,
 ) -> Result<Option<Checkpoint>, Error> {
-    let Some(step) = steps(folder)?.pop() else {
+    let Some(step) = latest_step(folder)? else {
         return Ok(None);
     };
     let path = folder.checkpoint(step);
@@ -178,45 +193,68 @@ pub(crate) fn write(
     write_moments(&temporary.join(MOMENTS_FILE), model.parameters(), optimiser)?;
     write_json(&temporary.join(STATE_FILE), state)?;
     sync_folder(&temporary);
-    remove_folder(&path)?;
-    rename(&temporary, &path)?;
+    replace(&temporary, &path)?;
     let mut steps = steps(folder)?;
     steps.truncate(steps.len().saturating_sub(KEPT));
-    steps.into_iter().try_for_each(|step| remove_folder(&folder.checkpoint(step)))
+    steps.into_iter().try_for_each(|step| discard(&folder.checkpoint(step)))
 }
 
 /// Replaces best/ by the model as it is.
-///
-/// The old one is moved aside first, so that at every moment one of the two is whole.
 pub(crate) fn write_best(folder: &RunFolder, model: &Model, corpus: &Corpus) -> Result<(), Error> {
     let best = folder.best();
     let temporary = temporary(&best)?;
     model_folder::write(&temporary, model, corpus)?;
-    let aside = aside(&best);
-    if best.exists() {
-        remove_folder(&aside)?;
-        rename(&best, &aside)?;
-    }
-    rename(&temporary, &best)?;
-    remove_folder(&aside)
+    replace(&temporary, &best)
 }
 
-/// Brings back the best/ that a kill left aside.
-pub(crate) fn restore_best(folder: &RunFolder) -> Result<(), Error> {
-    let (best, aside) = (folder.best(), aside(&folder.best()));
-    if aside.exists() && !best.exists() {
-        return rename(&aside, &best);
+/// Brings back the folders that a kill left aside, and removes those it left half-written or
+/// half-removed.
+pub(crate) fn recover(folder: &RunFolder) -> Result<(), Error> {
+    let places = [(folder.path().to_owned(), "best."), (folder.checkpoints(), PREFIX)];
+    for (place, prefix) in places {
+        for name in names(&place)?.iter().filter(|name| name.starts_with(prefix)) {
+            let path = place.join(name);
+            let whole = name.strip_suffix(ASIDE).map(|name| place.join(name));
+            match whole.filter(|whole| !whole.exists()) {
+                Some(whole) => rename(&path, &whole)?,
+                None if name.ends_with(TEMPORARY) => remove_folder(&path)?,
+                None => {}
+            }
+        }
     }
     Ok(())
 }
 
-fn aside(best: &Path) -> PathBuf {
-    best.with_file_name("best.old.tmp")
+/// Puts a whole folder in the place of another.
+///
+/// The old one is moved aside first, so that at every moment one of the two is whole.
+fn replace(temporary: &Path, path: &Path) -> Result<(), Error> {
+    let aside = beside(path, ASIDE);
+    if path.exists() {
+        remove_folder(&aside)?;
+        rename(path, &aside)?;
+    }
+    rename(temporary, path)?;
+    remove_folder(&aside)
+}
+
+/// Removes a folder. One rename takes its name away first, so that a kill leaves no half of it
+/// under that name.
+fn discard(path: &Path) -> Result<(), Error> {
+    let temporary = beside(path, TEMPORARY);
+    remove_folder(&temporary)?;
+    rename(path, &temporary)?;
+    remove_folder(&temporary)
+}
+
+/// `path` with a further suffix: no folder here has a dot in its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    path.with_extension(suffix.trim_start_matches('.'))
 }
 
 /// An empty folder beside `path`, with parents.
 fn temporary(path: &Path) -> Result<PathBuf, Error> {
-    let temporary = path.with_extension("tmp");
+    let temporary = beside(path, TEMPORARY);
     remove_folder(&temporary)?;
     fs::create_dir_all(&temporary).map_err(Error::io(&temporary, "create"))?;
     Ok(temporary)

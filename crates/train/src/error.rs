@@ -135,10 +135,11 @@ pub enum Error {
         /// Its value now.
         got: String,
     },
-    /// The loss or the gradient is NaN or infinite.
+    /// The loss or the gradient of a run is NaN or infinite.
     #[error(
         "step {step}: expected a finite {what}, got {got}: lower learning_rate or clip, or lengthen \
-         warmup_steps; the last checkpoint is kept"
+         warmup_steps; {}",
+        kept(*checkpoint)
     )]
     NonFiniteLoss {
         /// The step, from 1.
@@ -146,6 +147,16 @@ pub enum Error {
         /// The training loss, a gradient norm or a corpus' evaluation loss.
         what: String,
         /// Its value.
+        got: f64,
+        /// The step of the last checkpoint, where one was written.
+        checkpoint: Option<u64>,
+    },
+    /// A model's loss on a corpus is NaN or infinite.
+    #[error("{corpus}: expected a finite loss, got {got}: the model's weights have diverged")]
+    NonFiniteEvaluation {
+        /// The corpus' name.
+        corpus: String,
+        /// The loss.
         got: f64,
     },
     /// A parameter got no gradient: an operation has cut the graph.
@@ -186,6 +197,13 @@ fn list(names: &[String]) -> String {
     text
 }
 
+fn kept(checkpoint: Option<u64>) -> String {
+    match checkpoint {
+        Some(step) => format!("the checkpoint of step {step} is kept"),
+        None => "no checkpoint was written yet".to_owned(),
+    }
+}
+
 impl Error {
     /// Whether the user's settings or paths are at fault.
     pub fn is_configuration(&self) -> bool {
@@ -218,7 +236,7 @@ impl Error {
     /// Whether the numbers left the finite range.
     pub fn is_numerical(&self) -> bool {
         match self {
-            Self::NonFiniteLoss { .. } => true,
+            Self::NonFiniteLoss { .. } | Self::NonFiniteEvaluation { .. } => true,
             Self::Run(error) => error.is_numerical(),
             _ => false,
         }
@@ -257,8 +275,13 @@ mod tests {
     fn kinds_and_messages() {
         fn is_portable<T: Send + Sync + 'static>() {}
         is_portable::<Error>();
-        let nan = Error::NonFiniteLoss { step: 7, what: "loss".to_owned(), got: f64::NAN };
-        assert!(nan.is_numerical() && !nan.is_configuration() && !nan.is_io());
+        let nan = |checkpoint| {
+            let what = "loss".to_owned();
+            Error::NonFiniteLoss { step: 7, what, got: f64::NAN, checkpoint }
+        };
+        assert!(nan(None).is_numerical() && !nan(None).is_configuration() && !nan(None).is_io());
+        assert!(nan(None).to_string().ends_with("; no checkpoint was written yet"));
+        assert!(nan(Some(4)).to_string().ends_with("; the checkpoint of step 4 is kept"));
         assert!(Error::Interrupted { step: 3 }.is_interrupted());
         let missing = Error::io("a/b".as_ref(), "read")(std::io::ErrorKind::NotFound.into());
         assert!(missing.is_configuration() && !missing.is_io());

@@ -27,11 +27,14 @@ pub struct Evaluation {
 /// The mean loss of `model` over the first sequences of `corpus`, with its standard error over
 /// sequences, and in bits per byte of text. Sequence i has the inputs from token i·T on.
 ///
+/// Bits per byte take the tokens per byte of the whole part, not those of the sequences measured:
+/// where a corpus keeps its text's length by part alone, that is what can be known.
+///
 /// The standard error is that of the sequences as if drawn independently; neighbours of one
 /// document are alike, so it is rather too small.
 ///
 /// # Errors
-/// A part shorter than one sequence; ids or a tokenizer that are not the model's; a corpus that
+/// A part shorter than one sequence or without a byte of text; ids or a tokenizer that are not the model's; a corpus that
 /// cannot be read; the stop flag; a loss that is not finite.
 pub fn evaluate(
     model: &Model,
@@ -43,8 +46,7 @@ pub fn evaluate(
     if record.loss.is_finite() {
         return Ok(record);
     }
-    let what = format!("loss on {}", evaluation.name);
-    Err(Error::NonFiniteLoss { step: 0, what, got: record.loss })
+    Err(Error::NonFiniteEvaluation { corpus: evaluation.name.clone(), got: record.loss })
 }
 
 /// As [`evaluate`], but a loss that is not finite is a result.
@@ -77,6 +79,10 @@ fn windows(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
     if length == 0 || evaluation.sequences == 0 {
         return Err(Error::setting("eval", "at least one sequence of one token", 0));
     }
+    if tokens > 0 && corpus.text_bytes(evaluation.split) == 0 {
+        let expected = format!("text_bytes above 0 in {}", evaluation.split.folder());
+        return Err(Error::bad_file(corpus.folder(), expected, 0));
+    }
     match tokens.saturating_sub(1) / length {
         0 => Err(Error::TooShort {
             path: corpus.folder().to_owned(),
@@ -96,7 +102,7 @@ fn read_windows(
 ) -> Result<Batch, Error> {
     let length = evaluation.sequence_length;
     let row = len(length)? + 1;
-    let mut tokens = vec![0; len(rows)? * row];
+    let mut tokens = vec![0; len(rows.saturating_mul(length.saturating_add(1)))?];
     for (window, out) in (first..).zip(tokens.chunks_exact_mut(row)) {
         corpus.read_tokens(evaluation.split, window * length, out)?;
     }
@@ -116,11 +122,8 @@ fn record(corpus: &Corpus, evaluation: &Evaluation, means: &[f64]) -> EvalRecord
     let loss = means.iter().sum::<f64>() / count;
     let squares: f64 = means.iter().map(|mean| (mean - loss) * (mean - loss)).sum();
     let deviation = if means.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
-    let bytes = corpus.text_bytes(evaluation.split);
-    let tokens_per_byte = match bytes {
-        0 => 0.0,
-        bytes => corpus.tokens(evaluation.split) as f64 / bytes as f64,
-    };
+    let bytes = corpus.text_bytes(evaluation.split) as f64;
+    let tokens_per_byte = corpus.tokens(evaluation.split) as f64 / bytes;
     let sequences = u64::try_from(means.len()).unwrap_or(u64::MAX);
     EvalRecord {
         corpus: evaluation.name.clone(),
@@ -133,11 +136,10 @@ fn record(corpus: &Corpus, evaluation: &Evaluation, means: &[f64]) -> EvalRecord
 }
 
 fn len(count: u64) -> Result<usize, Error> {
-    // A row and its successor fit: no buffer of more than 2^31 tokens is made here.
-    usize::try_from(count)
-        .ok()
-        .filter(|count| *count < 1 << 31)
-        .ok_or_else(|| Error::setting("eval", "sizes below 2^31", count))
+    usize::try_from(count).ok().filter(|count| *count < 1 << 31).ok_or_else(|| {
+        let expected = "batches of less than 2^31 tokens: lower batch_size or sequence_length";
+        Error::setting("eval", expected, count)
+    })
 }
 
 #[cfg(test)]
@@ -146,11 +148,11 @@ mod tests {
 
     use mixdown_shards::Split;
 
-    use super::{Evaluation, evaluate};
+    use super::{Evaluation, evaluate, read_windows};
     use crate::error::Error;
     use crate::model::Model;
     use crate::model_config::tests::tiny;
-    use crate::test_corpus::{corpus, tokens};
+    use crate::test_corpus::{corpus, corpus_of_bytes, tokens};
 
     fn evaluation(sequences: u64, batch_size: u64) -> Evaluation {
         Evaluation {
@@ -215,6 +217,13 @@ mod tests {
         let other = Model::new(&config, 1).unwrap();
         let error = evaluate(&other, &large, &evaluation(5, 2), &never).unwrap_err();
         assert!(matches!(error, Error::Tokenizer { .. }) && error.is_configuration());
+        let silent =
+            corpus_of_bytes(&place.path().join("c"), 40, &tokens(30, 1), &tokens(60, 2), 0);
+        let error = evaluate(&model(), &silent, &evaluation(5, 2), &never).unwrap_err();
+        assert!(error.to_string().ends_with("expected text_bytes above 0 in holdout, got 0"));
+        let mut huge = evaluation(u64::MAX, u64::MAX);
+        huge.sequence_length = 1 << 31;
+        assert!(read_windows(&short, &huge, 0, u64::MAX).unwrap_err().is_configuration());
         let stopped = evaluate(&model(), &short, &evaluation(5, 2), &AtomicBool::new(true));
         assert!(stopped.is_err());
     }

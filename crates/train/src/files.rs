@@ -18,6 +18,8 @@ pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// No JSON file of a model or checkpoint is larger.
 const LARGEST_JSON_BYTES: u64 = 16 << 20;
+/// No file of a tokenizer is larger; one of 128 thousand words has 17 MB.
+pub(crate) const LARGEST_TOKENIZER_BYTES: u64 = 1 << 28;
 
 /// The whole of a file of at most `limit_bytes`.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
@@ -32,10 +34,14 @@ pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Erro
     Err(Error::bad_file(path, format!("at most {limit_bytes} bytes"), "more"))
 }
 
-/// A JSON file.
+/// A JSON file of a model or checkpoint.
 pub(crate) fn read_json(path: &Path) -> Result<Value, Error> {
-    let bytes = read_capped(path, LARGEST_JSON_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::bad_file(path, "JSON", error))
+    parse_json(path, &read_capped(path, LARGEST_JSON_BYTES)?)
+}
+
+/// The contents of the JSON file at `path`.
+pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::bad_file(path, "JSON", error))
 }
 
 /// Writes a file that nobody reads yet, and brings it to the disk.

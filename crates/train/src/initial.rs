@@ -1,5 +1,7 @@
 //! Initial weights: normal numbers from ChaCha, the same on every machine.
 
+use std::collections::TryReserveError;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -21,10 +23,17 @@ impl Normal {
         Self { generator, spare: None }
     }
 
-    /// `len` numbers of mean 0 and the given standard deviation.
+    /// `len` numbers of mean 0 and the given standard deviation, where there is memory for them.
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32 by definition")]
-    pub(crate) fn weights(&mut self, len: usize, deviation: f64) -> Vec<f32> {
-        (0..len).map(|_| (self.next() * deviation) as f32).collect()
+    pub(crate) fn weights(
+        &mut self,
+        len: usize,
+        deviation: f64,
+    ) -> Result<Vec<f32>, TryReserveError> {
+        let mut weights = Vec::new();
+        weights.try_reserve_exact(len)?;
+        weights.extend((0..len).map(|_| (self.next() * deviation) as f32));
+        Ok(weights)
     }
 
     fn next(&mut self) -> f64 {
@@ -78,7 +87,7 @@ mod tests {
 
     #[test]
     fn moments_and_tails_are_those_of_a_normal_distribution() {
-        let values = Normal::new(3, 1).weights(400_000, 2.0);
+        let values = Normal::new(3, 1).weights(400_000, 2.0).unwrap();
         let moment = |power: i32| {
             values.iter().map(|&v| f64::from(v / 2.0).powi(power)).sum::<f64>() / 400_000.0
         };
@@ -90,10 +99,11 @@ mod tests {
 
     #[test]
     fn the_numbers_are_fixed_for_ever() {
-        let first = Normal::new(7, 0).weights(4, 1.0);
+        let first = Normal::new(7, 0).weights(4, 1.0).unwrap();
         assert_eq!(first.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), FIRST);
-        assert_ne!(Normal::new(7, 1).weights(4, 1.0), first);
-        assert_ne!(Normal::new(8, 0).weights(4, 1.0), first);
+        assert_ne!(Normal::new(7, 1).weights(4, 1.0).unwrap(), first);
+        assert_ne!(Normal::new(8, 0).weights(4, 1.0).unwrap(), first);
+        assert!(Normal::new(8, 0).weights(usize::MAX, 1.0).is_err());
     }
 
     const FIRST: [u32; 4] = [3_198_170_476, 3_197_857_728, 1_064_356_468, 1_065_722_567];

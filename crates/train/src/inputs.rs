@@ -1,17 +1,17 @@
 //! All that a run reads, opened and checked against each other.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use mixdown_mixer::{Mixer, Mixture};
 use mixdown_shards::{Access, Corpus, Fingerprint, Split, overlap};
 
 use crate::error::Error;
 use crate::evaluate::Evaluation;
-use crate::files::WEIGHTS_FILE;
+use crate::files::{WEIGHTS_FILE, read_capped};
 use crate::model::Model;
 use crate::model_choice::ModelChoice;
 use crate::run_config::RunConfig;
+use crate::weights_file::LARGEST_WEIGHTS_BYTES;
 
 /// An opened evaluation corpus and what is measured on it.
 pub(crate) struct EvalInput {
@@ -94,7 +94,7 @@ impl Inputs {
         }
         if let ModelChoice::Init(folder) = &config.model {
             let path = folder.join(WEIGHTS_FILE);
-            let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
+            let bytes = read_capped(&path, LARGEST_WEIGHTS_BYTES)?;
             all.insert("init".to_owned(), Fingerprint::of(&bytes));
         }
         Ok(all)

@@ -68,16 +68,21 @@ impl Model {
     /// residual stream scaled by 1/√(2·layers), norms one.
     ///
     /// # Errors
-    /// A shape that no model can have, or one too large for this machine's memory.
+    /// A shape that no model can have, or of more than 2^34 parameters; weights that the system
+    /// gives no memory for.
     pub fn new(config: &ModelConfig, seed: u64) -> Result<Self, Error> {
-        config.check().map_err(|(field, expected, got)| {
-            Error::setting(&format!("model.{field}"), expected, got)
-        })?;
+        config
+            .check()
+            .map_err(|(field, expected, got)| Error::setting(run_key(field), expected, got))?;
         let mut values = Vec::new();
         for (stream, (name, shape)) in (0..).zip(names_and_shapes(config)?) {
             let len = shape.iter().product();
             values.push(match deviation(&name, config) {
-                Some(deviation) => Normal::new(seed, stream).weights(len, deviation),
+                Some(deviation) => {
+                    Normal::new(seed, stream).weights(len, deviation).map_err(|error| {
+                        Error::setting("model", format!("memory for {len} weights"), error)
+                    })?
+                }
                 None => vec![1.0; len],
             });
         }
@@ -157,9 +162,13 @@ impl Model {
     /// the gradients of its parts add up to that of the whole.
     ///
     /// # Errors
-    /// A sequence longer than the model's limit or an id outside its vocabulary.
+    /// A batch that is empty or not of its own sizes, a sequence longer than the model's limit, an
+    /// id outside its vocabulary; no `target_tokens`.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     pub fn loss(&self, batch: &Batch, target_tokens: u64) -> Result<Loss, Error> {
+        if target_tokens == 0 {
+            return Err(Error::setting("target_tokens", "at least 1", target_tokens));
+        }
         let (inputs, targets) = self.split(batch)?;
         let mut pass = self.forward(inputs, batch.sequence_length, Recording::On)?;
         let op = CrossEntropy::new(targets, target_tokens as f64);
@@ -192,13 +201,19 @@ impl Model {
             let expected = format!("1 to {limit} (the model's max_position_embeddings)");
             return Err(Error::setting("sequence_length", expected, batch.sequence_length));
         }
+        let row = side(batch.sequence_length)? + 1;
+        let tokens = side(batch.rows)?.checked_mul(row);
+        if batch.rows == 0 || tokens != Some(batch.tokens.len()) {
+            let expected = format!("{} rows, at least 1, of {row} tokens", batch.rows);
+            return Err(Error::setting("batch", expected, batch.tokens.len()));
+        }
         if let Some(id) = batch.tokens.iter().find(|&&id| u64::from(id) >= self.config.vocab_size) {
             let expected = format!("ids below {} (the model's vocab_size)", self.config.vocab_size);
             return Err(Error::setting("batch", expected, id));
         }
         let mut inputs = Vec::with_capacity(batch.tokens.len());
         let mut targets = Vec::with_capacity(batch.tokens.len());
-        for row in batch.tokens.chunks_exact(side(batch.sequence_length)? + 1) {
+        for row in batch.tokens.chunks_exact(row) {
             inputs.extend_from_slice(&row[..row.len() - 1]);
             targets.extend_from_slice(&row[1..]);
         }
@@ -257,6 +272,20 @@ impl Parameter {
     }
 }
 
+/// The key of a run's description that sets this field of a fresh model's config.json.
+fn run_key(field: &str) -> &str {
+    match field {
+        "vocab_size" => "model.vocab_size",
+        "hidden_size" => "model.hidden_size",
+        "intermediate_size" => "model.intermediate_size",
+        "num_hidden_layers" => "model.layers",
+        "num_attention_heads" => "model.heads",
+        "max_position_embeddings" => "mixture.sequence_length",
+        // The constants: no key sets them.
+        _ => field,
+    }
+}
+
 /// A side of a tensor as an index.
 fn side(value: u64) -> Result<usize, Error> {
     usize::try_from(value).map_err(|_| Error::setting("model", "sizes that fit memory", value))
@@ -300,7 +329,7 @@ pub(crate) mod tests {
 
     use candle_core::Tensor;
 
-    use super::{Gradients, Model};
+    use super::{Gradients, Model, ModelConfig};
     use crate::model_config::tests::tiny;
     use crate::ops::check::on_threads;
 
@@ -392,9 +421,22 @@ pub(crate) mod tests {
         bad.tokens[4] = 40;
         let error = model.token_losses(&bad).unwrap_err().to_string();
         assert!(error.contains("expected ids below 40 (the model's vocab_size), got 40"));
+        let empty = Batch { tokens: Vec::new(), rows: 0, ..batch(1, 4, 0) };
+        let ragged = Batch { rows: 2, ..batch(3, 4, 0) };
+        for batch in [empty, ragged] {
+            assert!(model.token_losses(&batch).unwrap_err().is_configuration());
+            assert!(model.loss(&batch, 4).unwrap_err().is_configuration());
+        }
+        assert!(model.loss(&batch(1, 4, 0), 0).unwrap_err().is_configuration());
         assert!(Model::load("/nowhere".as_ref()).unwrap_err().is_configuration());
         let mut config = tiny();
         config.heads = 3;
         assert!(Model::new(&config, 1).unwrap_err().is_configuration());
+        config = ModelConfig { layers: 1 << 40, ..tiny() };
+        let error = Model::new(&config, 1).unwrap_err().to_string();
+        assert!(
+            error.starts_with("model.layers: expected a number from 1 to 4096, got"),
+            "{error}"
+        );
     }
 }

@@ -15,8 +15,12 @@ const MODEL_TYPE: &str = "llama";
 /// Our own entry in config.json; other readers pass over it.
 const TOKENIZER_FIELD: &str = "mixdown_tokenizer_fingerprint";
 
-/// No side of a model is larger: sums of products of sides then fit 64 bits.
+/// No side of a model is larger: products of two sides then fit 64 bits.
 const LARGEST_SIDE: u64 = 1 << 24;
+/// No model has more decoder blocks: each has tensors with names of their own.
+const MOST_LAYERS: u64 = 1 << 12;
+/// No model has more trainable numbers: 64 GiB of f32, as many as are read of a weights file.
+const MOST_PARAMETERS: u64 = 1 << 34;
 
 /// Shape and constants of a Llama-style decoder with tied embeddings.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,16 +55,18 @@ impl ModelConfig {
         self.hidden_size / self.heads.max(1)
     }
 
-    /// Trainable numbers, the embedding counted once.
+    /// Trainable numbers, the embedding counted once; [`u64::MAX`] for more.
     pub fn parameters(&self) -> u64 {
-        self.vocab_size * self.hidden_size + self.non_embedding_parameters()
+        let embedding = self.vocab_size.saturating_mul(self.hidden_size);
+        embedding.saturating_add(self.non_embedding_parameters())
     }
 
-    /// Trainable numbers without the embedding.
+    /// Trainable numbers without the embedding; [`u64::MAX`] for more.
     pub fn non_embedding_parameters(&self) -> u64 {
-        let attention = 4 * self.hidden_size * self.hidden_size;
-        let mlp = 3 * self.hidden_size * self.intermediate_size;
-        self.layers * (attention + mlp + 2 * self.hidden_size) + self.hidden_size
+        let [hidden, inner] = [self.hidden_size, self.intermediate_size].map(u128::from);
+        let block = hidden.saturating_mul(4 * hidden + 3 * inner + 2);
+        let all = block.saturating_mul(self.layers.into()).saturating_add(hidden);
+        u64::try_from(all).unwrap_or(u64::MAX)
     }
 
     /// Reads and checks `folder/config.json`.
@@ -108,9 +114,14 @@ impl ModelConfig {
             ("max_position_embeddings", self.max_position_embeddings),
         ];
         for (field, got) in sides {
-            if !(1..=LARGEST_SIDE).contains(&got) {
-                return Err((field, format!("a number from 1 to {LARGEST_SIDE}"), got.to_string()));
+            let limit = if field == "num_hidden_layers" { MOST_LAYERS } else { LARGEST_SIDE };
+            if !(1..=limit).contains(&got) {
+                return Err((field, format!("a number from 1 to {limit}"), got.to_string()));
             }
+        }
+        if self.parameters() > MOST_PARAMETERS {
+            let expected = format!("a model of at most {MOST_PARAMETERS} parameters");
+            return Err(("hidden_size", expected, self.parameters().to_string()));
         }
         if !self.hidden_size.is_multiple_of(2 * self.heads) {
             let expected = format!("a multiple of 2 × {} heads", self.heads);
@@ -300,6 +311,16 @@ pub(crate) mod tests {
             ("hidden_size", json!(10), "hidden_size: expected a multiple of 2 × 2 heads, got 10"),
             ("vocab_size", json!(0), "vocab_size: expected a number from 1"),
             ("vocab_size", json!(-3), "vocab_size: expected a positive whole number, got -3"),
+            (
+                "num_hidden_layers",
+                json!(4097),
+                "num_hidden_layers: expected a number from 1 to 4096",
+            ),
+            (
+                "hidden_size",
+                json!(1 << 24),
+                "a model of at most 17179869184 parameters, got 2251801776619520",
+            ),
         ] {
             let mut json = tiny().to_json();
             json[field] = value;

@@ -1,13 +1,15 @@
 //! A Hugging Face model folder: what `transformers` opens as it is.
 
-use std::fs;
 use std::path::Path;
 
 use mixdown_shards::Corpus;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::files::{TOKENIZER_FILE, read_json, sync_folder, write_json, write_synced};
+use crate::files::{
+    LARGEST_TOKENIZER_BYTES, TOKENIZER_FILE, parse_json, read_capped, sync_folder, write_json,
+    write_synced,
+};
 use crate::model::Model;
 
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
@@ -35,12 +37,14 @@ fn write_tokenizer(folder: &Path, model: &Model, corpus: &Corpus) -> Result<(), 
     if !tokenizer.is_file() {
         return Ok(());
     }
-    copy(&tokenizer, &folder.join(TOKENIZER_FILE))?;
+    let bytes = read_capped(&tokenizer, LARGEST_TOKENIZER_BYTES)?;
+    write_synced(&folder.join(TOKENIZER_FILE), &bytes)?;
     let own = corpus.folder().join(TOKENIZER_CONFIG_FILE);
     if own.is_file() {
-        return copy(&own, &folder.join(TOKENIZER_CONFIG_FILE));
+        let bytes = read_capped(&own, LARGEST_TOKENIZER_BYTES)?;
+        return write_synced(&folder.join(TOKENIZER_CONFIG_FILE), &bytes);
     }
-    let tokens = read_json(&tokenizer)?;
+    let tokens = parse_json(&tokenizer, &bytes)?;
     let config = model.config();
     let settings = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -59,6 +63,22 @@ fn content(tokenizer: &Value, id: Option<u64>) -> Option<&str> {
     tokens.iter().find(|token| token["id"].as_u64() == Some(id))?["content"].as_str()
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    write_synced(to, &fs::read(from).map_err(Error::io(from, "read"))?)
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::model::Model;
+    use crate::model_config::tests::tiny;
+    use crate::test_corpus::{corpus, tokens};
+
+    #[test]
+    fn a_tokenizer_of_more_than_16_mib_goes_with_the_model() {
+        let place = tempfile::tempdir().unwrap();
+        let corpus = corpus(&place.path().join("corpus"), 40, &tokens(30, 1), &tokens(30, 2));
+        let large = format!("{{\"added_tokens\":[]{}}}", " ".repeat(17 << 20));
+        std::fs::write(corpus.tokenizer_path(), &large).unwrap();
+        write(place.path(), &Model::new(&tiny(), 1).unwrap(), &corpus).unwrap();
+        let copied = std::fs::read(place.path().join("tokenizer.json")).unwrap();
+        assert!(copied == large.as_bytes());
+        assert!(place.path().join("tokenizer_config.json").exists());
+    }
 }

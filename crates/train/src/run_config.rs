@@ -58,7 +58,7 @@ pub struct TrainConfig {
     /// The largest global gradient norm; `inf` for any.
     #[serde(default = "defaults::clip")]
     pub clip: f64,
-    /// Steps between two checkpoints.
+    /// Steps between two checkpoints; there is one with each new best/, too.
     #[serde(default = "defaults::checkpoint_every")]
     pub checkpoint_every: u64,
     /// End after so many evaluations in a row without a lower `eval.select` loss.

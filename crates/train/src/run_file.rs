@@ -1,7 +1,7 @@
 //! run.toml: the resolved settings of a run, with the fingerprints of all it reads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mixdown_runs::RunFolder;
 use mixdown_shards::Fingerprint;
@@ -32,13 +32,15 @@ struct Contents<'a> {
 }
 
 impl RunFile {
-    /// `config` with the fingerprints of its corpora and of the model it starts from, by name.
+    /// `config`, its paths made absolute, with the fingerprints of its corpora and of the model it
+    /// starts from, by name.
     pub(crate) fn new(
         run_id: &str,
         title: &str,
         config: &RunConfig,
         fingerprints: &BTreeMap<String, Fingerprint>,
     ) -> Result<Self, Error> {
+        let config = &absolute(config)?;
         let contents = Contents { run_id, title, config, fingerprints };
         let unwritable =
             |error: &dyn std::fmt::Display| Error::setting("run", "settings TOML can hold", error);
@@ -123,25 +125,53 @@ fn value_difference(
     below.map(|(field, expected, got)| (format!("{place}.{field}"), expected, got))
 }
 
-/// The folder a relative path in a description is taken from.
+/// `config` with relative paths taken from `base`: from where the program runs, as messages name
+/// them.
 pub(crate) fn resolved(config: &RunConfig, base: &Path) -> RunConfig {
     let mut config = config.clone();
-    for source in &mut config.mixture.source {
-        source.corpus = base.join(&source.corpus);
-    }
-    for corpus in &mut config.eval.corpus {
-        corpus.corpus = base.join(&corpus.corpus);
-    }
-    if let ModelChoice::Init(init) = &mut config.model {
-        *init = base.join(&*init);
-    }
+    paths(&mut config).for_each(|path| *path = base.join(&*path));
     config
+}
+
+/// `config` with absolute paths: a run.toml says the same wherever it lies.
+fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
+    let mut config = config.clone();
+    for path in paths(&mut config) {
+        *path = std::path::absolute(&*path).map_err(Error::io(path, "find the folder of"))?;
+    }
+    Ok(config)
+}
+
+fn paths(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
+    let init = match &mut config.model {
+        ModelChoice::Init(init) => Some(init),
+        ModelChoice::Fresh(_) => None,
+    };
+    let sources = config.mixture.source.iter_mut().map(|source| &mut source.corpus);
+    sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus)).chain(init)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{comparable, difference};
+    use std::path::Path;
+
+    use super::{absolute, comparable, difference, resolved};
+    use crate::run_config::RunConfig;
     use toml::Table;
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let text = "[model]\ninit = 'm'\n[mixture]\nsequence_length = 8\nbatch_size = 4\n\
+                    [[mixture.source]]\nname = 't'\ncorpus = 'c'\nweight = '1'\n\
+                    [train]\nsteps = 1\n[eval]\nevery_steps = 1\nsequences = 1\n\
+                    [[eval.corpus]]\nname = 'target'\ncorpus = '/e'\n";
+        let config = resolved(&RunConfig::parse(text).unwrap(), "base".as_ref());
+        let here = std::env::current_dir().unwrap();
+        let text = toml::to_string(&absolute(&config).unwrap()).unwrap();
+        for path in [here.join("base/m"), here.join("base/c"), Path::new("/e").to_owned()] {
+            assert!(text.contains(&format!("= {:?}\n", path)), "{text}");
+        }
+    }
 
     #[test]
     fn the_first_difference_is_named_and_paths_do_not_count() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mixdown_mixer::SourceShare;
 use mixdown_runs::{EvalRecord, RunRow, ShareRecord, Summary};
-use mixdown_shards::{Fingerprint, Split};
+use mixdown_shards::Fingerprint;
 
 use crate::checkpoint::State;
 use crate::inputs::Inputs;
@@ -67,14 +67,15 @@ impl Finished<'_> {
     ///
     /// All of it is read at the best step: losses as well as `p_realised`, the share of
     /// pretraining sequences delivered until then (as asked for, where that is step 0). Without a
-    /// source of pretraining data p is 0.
+    /// source of pretraining data p is 0. `target_tokens` are the targets that the run can draw:
+    /// those of an epoch's whole sequences.
     fn row(&self) -> Option<RunRow> {
         let (eval, train) = (&self.config.eval, &self.config.train);
         let pretraining = eval.pretraining.as_ref()?;
         let best = self.state.best.as_ref()?;
         let sources = self.inputs.mixer.mixture().sources();
-        let target = sources.iter().find(|source| source.name == eval.select)?;
-        let present = target.corpus.tokens(Split::Train);
+        let target = sources.iter().position(|source| source.name == eval.select)?;
+        let target = self.inputs.mixer.mixture().sequences(u32::try_from(target).ok()?)?;
         let shares = self.shares(best.step);
         let share = shares.iter().find(|share| share.name == *pretraining);
         let realised = |share: &SourceShare| match best.step {
@@ -88,7 +89,7 @@ impl Finished<'_> {
             domain: eval.select.clone(),
             model_size: self.model.parameters(),
             non_embedding_parameters: self.model.non_embedding_parameters(),
-            target_tokens: target.max_tokens.map_or(present, |limit| limit.min(present)),
+            target_tokens: target.saturating_mul(self.inputs.mixer.sequence_length()),
             p_requested: share.map_or(0.0, |share| share.requested),
             p_realised: share.map_or(0.0, realised),
             best_step: best.step,

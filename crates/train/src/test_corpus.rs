@@ -13,11 +13,22 @@ pub(crate) fn tokens(len: u32, seed: u32) -> Vec<u32> {
 
 /// A corpus of one training and one held-out document, 3 bytes of text a token.
 pub(crate) fn corpus(folder: &Path, vocab_size: u64, train: &[u32], holdout: &[u32]) -> Corpus {
+    corpus_of_bytes(folder, vocab_size, train, holdout, 3)
+}
+
+/// As [`corpus`], with so many bytes of text a token.
+pub(crate) fn corpus_of_bytes(
+    folder: &Path,
+    vocab_size: u64,
+    train: &[u32],
+    holdout: &[u32],
+    token_bytes: u64,
+) -> Corpus {
     let dtype = Dtype::for_vocab(vocab_size);
     let shard = |split: &str, tokens: &[u32]| {
         let mut writer =
             ShardWriter::create(&folder.join(split), "shard-00000", dtype, vocab_size).unwrap();
-        let bytes = u64::try_from(tokens.len()).unwrap() * 3;
+        let bytes = u64::try_from(tokens.len()).unwrap() * token_bytes;
         let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
         writer.push(tokens, bytes, hash).unwrap();
         SplitRecord::new(vec![writer.finish().unwrap()])

@@ -59,6 +59,15 @@ pub struct Trainer {
     tokens_per_second: f64,
 }
 
+/// How an evaluation compares to those before.
+#[derive(PartialEq, Eq)]
+enum Standing {
+    /// Of less loss than all of them.
+    Best,
+    /// Not so.
+    Behind,
+}
+
 impl Trainer {
     /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. Relative
     /// paths of the description are taken from `base`.
@@ -76,13 +85,13 @@ impl Trainer {
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         let folder = RunFolder::create(out)?;
         run_file.claim(&folder)?;
+        checkpoint::recover(&folder)?;
         let settings = run_file.fingerprint();
         let options = config.train.adamw();
         let going_on = checkpoint::latest(&folder, options, settings)?;
         let Checkpoint { model, optimiser, state } = match going_on {
             Some(going_on) => {
                 inputs.mixer.resume(&going_on.state.mixer)?;
-                checkpoint::restore_best(&folder)?;
                 going_on
             }
             None => Checkpoint {
@@ -122,7 +131,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Interrupted`] where `stop` was set: a checkpoint is written, and the same call
-    /// goes on from it. [`Error::NonFiniteLoss`] leaves the last checkpoint. A disk that refuses.
+    /// goes on from it. [`Error::NonFiniteLoss`] leaves the last checkpoint, if one was written. A
+    /// disk that refuses.
     pub fn run(
         &mut self,
         progress: &(dyn Fn(Progress) + Sync),
@@ -136,7 +146,6 @@ impl Trainer {
             self.state.pending = Some(self.record(None, None));
         }
         loop {
-            let start = Instant::now();
             if let Err(error) = self.finish_step(progress, stop) {
                 return Err(self.leave(error));
             }
@@ -147,7 +156,6 @@ impl Trainer {
                 return Err(self.leave(Error::Interrupted { step: self.state.step }));
             }
             self.train_step()?;
-            self.state.seconds += start.elapsed().as_secs_f64();
             progress(self.progress(None));
         }
         self.write_checkpoint()?;
@@ -181,11 +189,11 @@ impl Trainer {
         let tokens = self.batch_tokens();
         let loss = self.model.loss(&self.batch, tokens)?;
         let value = loss.value();
-        finite(step + 1, "training loss", value)?;
+        self.finite(step + 1, "training loss", value)?;
         let gradients = self.model.gradients(loss)?;
         let rate = self.config.train.rate().at(step);
         let norm = self.optimiser.step(self.model.parameters(), &gradients, rate)?;
-        finite(step + 1, "gradient norm", norm)?;
+        self.finite(step + 1, "gradient norm", norm)?;
         self.state.step += 1;
         let slot = self.state.step.saturating_mul(self.inputs.mixer.batch_size());
         self.state.mixer = self.inputs.mixer.state(slot);
@@ -194,10 +202,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Keeps the time and a rate that forgets steps older than a few dozen.
+    /// Counts the time and keeps a rate that forgets steps older than a few dozen.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     fn time_step(&mut self, seconds: f64) {
         self.state.training_seconds += seconds;
+        self.state.seconds += seconds;
         let rate = self.batch_tokens() as f64 / seconds.max(1e-9);
         let weight = if self.tokens_per_second > 0.0 { 0.05 } else { 1.0 };
         self.tokens_per_second += weight * (rate - self.tokens_per_second);
@@ -231,16 +240,18 @@ impl Trainer {
             return Ok(());
         };
         let (step, steps) = (self.state.step, self.config.train.steps);
+        let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
             record.evals = self.evaluate(stop)?;
-            self.take_evaluation(&record.evals)?;
+            // A best/ that the last checkpoint knows nothing of would outlive a kill.
+            due |= self.take_evaluation(&record.evals)? == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
             progress(self.progress(Some(record.evals.clone())));
         }
         self.folder.append_metrics(&record)?;
         self.state.pending = None;
-        if step > 0 && step.is_multiple_of(self.config.train.checkpoint_every) && step < steps {
+        if due && step < steps {
             self.write_checkpoint()?;
         }
         Ok(())
@@ -250,13 +261,13 @@ impl Trainer {
         let mut records = Vec::with_capacity(self.inputs.evals.len());
         for eval in &self.inputs.evals {
             let record = measure(&self.model, &eval.corpus, &eval.evaluation, stop)?;
-            finite(self.state.step, &format!("loss on {}", record.corpus), record.loss)?;
+            self.finite(self.state.step, &format!("loss on {}", record.corpus), record.loss)?;
             records.push(record);
         }
         Ok(records)
     }
 
-    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Result<(), Error> {
+    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Result<Standing, Error> {
         let step = self.state.step;
         if step == 0 {
             self.state.before = evals.to_vec();
@@ -266,11 +277,12 @@ impl Trainer {
         let least = self.state.best.as_ref().map(|best| best.evals[self.inputs.select].loss);
         if least.is_some_and(|least| loss >= least) {
             self.state.evaluations_without_gain += 1;
-            return Ok(());
+            return Ok(Standing::Behind);
         }
         self.state.evaluations_without_gain = 0;
         self.state.best = Some(Best { step, evals: evals.to_vec() });
-        checkpoint::write_best(&self.folder, &self.model, self.inputs.selecting_corpus())
+        checkpoint::write_best(&self.folder, &self.model, self.inputs.selecting_corpus())?;
+        Ok(Standing::Best)
     }
 
     fn write_checkpoint(&self) -> Result<(), Error> {
@@ -295,6 +307,14 @@ impl Trainer {
         }
     }
 
+    fn finite(&self, step: u64, what: &str, got: f64) -> Result<(), Error> {
+        if got.is_finite() {
+            return Ok(());
+        }
+        let checkpoint = checkpoint::latest_step(&self.folder)?;
+        Err(Error::NonFiniteLoss { step, what: what.to_owned(), got, checkpoint })
+    }
+
     fn progress(&self, evals: Option<Vec<EvalRecord>>) -> Progress {
         Progress {
             step: self.state.step,
@@ -316,13 +336,6 @@ impl Trainer {
         }
         .summary()
     }
-}
-
-fn finite(step: u64, what: &str, got: f64) -> Result<(), Error> {
-    if got.is_finite() {
-        return Ok(());
-    }
-    Err(Error::NonFiniteLoss { step, what: what.to_owned(), got })
 }
 
 #[cfg(test)]
@@ -439,7 +452,8 @@ mod tests {
         let row = summary.row.unwrap();
         assert_eq!(
             (row.p_requested, row.target_tokens, row.best_step),
-            (0.25, 200, summary.best_step)
+            // Of 200 tokens one is only an input: 24 sequences of 8 targets.
+            (0.25, 192, summary.best_step)
         );
         assert_eq!((row.domain.as_str(), row.evaluation_tokens), ("target", 48));
         assert_eq!(row.target_loss.to_bits(), summary.best[0].loss.to_bits());
@@ -455,7 +469,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         kept.sort();
-        assert_eq!(kept, ["step-12", "step-8"]);
+        assert_eq!(kept, ["step-12", "step-9"]);
         let best = Model::load(&folder.best()).unwrap();
         assert_eq!(best.config().eos_token_id, Some(39));
         let tokenizer =
@@ -559,6 +573,68 @@ mod tests {
         assert!(matches!(error, Error::NonFiniteLoss { step: 2..=12, .. }), "{error}");
         let out = place.path().join("out");
         assert!(out.join("best/model.safetensors").exists());
+        let folder = RunFolder::open(&out).unwrap();
+        assert!(folder.checkpoint(1).join("optimizer.safetensors").exists());
+        assert!(open(place.path(), &text, "out").unwrap().step() > 0);
+        let kept = error.to_string();
+        assert!(kept.contains("; the checkpoint of step "), "{kept}");
+    }
+
+    #[test]
+    fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
+        let place = world();
+        run(place.path(), TEXT, "out").unwrap();
+        let expected = end(place.path(), "out");
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        std::fs::remove_file(folder.checkpoint(12).join("state.json")).unwrap();
+        std::fs::remove_file(folder.summary()).unwrap();
+        let remains = ["checkpoints/step-2.tmp", "checkpoints/step-12.old.tmp", "best.tmp"];
+        for name in remains {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let opened = open(place.path(), TEXT, "out").unwrap();
+        assert!((8..12).contains(&opened.step()));
+        assert!(remains.iter().all(|name| !folder.path().join(name).exists()));
+        run(place.path(), TEXT, "out").unwrap();
+        assert_eq!(end(place.path(), "out"), expected);
+    }
+
+    #[test]
+    fn a_checkpoint_set_aside_by_a_kill_comes_back() {
+        let place = world();
+        run(place.path(), TEXT, "out").unwrap();
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        let aside = folder.checkpoints().join("step-12.old.tmp");
+        std::fs::rename(folder.checkpoint(12), &aside).unwrap();
+        assert_eq!(open(place.path(), TEXT, "out").unwrap().step(), 12);
+        assert!(!aside.exists());
+    }
+
+    #[test]
+    fn the_last_checkpoint_knows_the_best() {
+        let place = world();
+        let text = TEXT.replace("checkpoint_every = 4", "checkpoint_every = 100");
+        // Told after the evaluation and the step before: 5 is the evaluation of step 3.
+        let error = run_until(place.path(), &text, "out", 6).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        assert!(folder.checkpoint(3).exists());
+    }
+
+    #[test]
+    fn a_run_toml_repeats_its_run_from_where_it_lies() {
+        let place = world();
+        run(place.path(), TEXT, "out").unwrap();
+        let folder = RunFolder::open(&place.path().join("out")).unwrap();
+        let mut table: toml::Table = folder.read_run_toml().unwrap().parse().unwrap();
+        for key in ["run_id", "title", "fingerprints"] {
+            table.remove(key).unwrap();
+        }
+        let config = RunConfig::parse(&table.to_string()).unwrap();
+        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+        let again = Trainer::open(&config, folder.path(), &place.path().join("again"), name);
+        again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
+        assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::files::{read_capped, write_synced};
 
 /// No weights file is larger: it is read as a whole.
-const LARGEST_WEIGHTS_BYTES: u64 = 1 << 36;
+pub(crate) const LARGEST_WEIGHTS_BYTES: u64 = 1 << 36;
 
 /// Numbers with their name and shape.
 pub(crate) struct NamedNumbers {

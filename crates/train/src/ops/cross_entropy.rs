@@ -19,6 +19,8 @@ use super::matrix::{Matrix, add_product, product};
 const TASK_ROWS: usize = 16;
 /// Logits of one chunk: 4 MiB stay in the outer cache.
 const CHUNK_LOGITS: usize = 1 << 20;
+/// Logits of the largest chunk: 256 MiB.
+const MOST_LOGITS: usize = 1 << 26;
 
 /// `−log softmax(hidden · Eᵀ)[target]` of every row, without gradients.
 pub(crate) fn token_losses(
@@ -50,7 +52,7 @@ impl Sizes {
     fn of(hidden: &Shape, embedding: &Shape, targets: &[u32]) -> Result<Self> {
         let (rows, width) = hidden.dims2()?;
         let (vocabulary, expected) = embedding.dims2()?;
-        if width != expected || rows != targets.len() || width == 0 {
+        if width != expected || rows != targets.len() || width == 0 || vocabulary == 0 {
             bail!(
                 "cross-entropy: {hidden:?} hidden states, {embedding:?} embeddings, {} targets",
                 targets.len()
@@ -64,8 +66,11 @@ impl Sizes {
         Ok(Self { rows, width, vocabulary })
     }
 
+    /// At least 64 rows up to a vocabulary of 2^20, as each chunk goes through the whole embedding
+    /// and its gradient: with 8 rows a step of 131,072 words takes 3 times as long.
     fn chunk_rows(self) -> usize {
-        (CHUNK_LOGITS / self.vocabulary).next_multiple_of(64)
+        let rows = (CHUNK_LOGITS / self.vocabulary).max(1).next_multiple_of(64);
+        rows.min((MOST_LOGITS / self.vocabulary).max(1))
     }
 
     fn chunks<'a>(
@@ -234,7 +239,12 @@ mod tests {
     #[test]
     fn chunks_of_rows_give_the_loss_of_all_rows() {
         // 17,000 words make chunks of 64 rows.
-        let (rows, width, vocabulary) = (130, 2, 17_000);
+        expect_chunks_like_all_rows(130, 17_000);
+        expect_chunks_like_all_rows(65, (1 << 20) + 1);
+    }
+
+    fn expect_chunks_like_all_rows(rows: usize, vocabulary: usize) {
+        let width = 2;
         let make = |rows: usize, seed| {
             let operand = Operand::new(&[rows, width], seed);
             (
@@ -243,16 +253,17 @@ mod tests {
             )
         };
         let ((hidden, h), (embedding, e)) = (make(rows, 1), make(vocabulary, 2));
-        let targets: Vec<u32> = (0..130).map(|i| i * 130).collect();
+        let targets: Vec<u32> = (0..130).map(|i| i * 130).take(rows).collect();
         let wide = |o: &Operand| o.values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
         let expected = reference(&wide(&h), &wide(&e), &targets, width);
         let losses = token_losses(&hidden, &embedding, &targets).unwrap();
         for (got, expected) in losses.iter().zip(&expected) {
             assert!((f64::from(*got) - expected).abs() < 1e-5);
         }
-        let mean = hidden.apply_op2(&embedding, CrossEntropy::new(targets, 130.0)).unwrap();
+        let mean =
+            hidden.apply_op2(&embedding, CrossEntropy::new(targets, losses.len() as f64)).unwrap();
         let mean = f64::from(mean.to_scalar::<f32>().unwrap());
-        assert!((mean - expected.iter().sum::<f64>() / 130.0).abs() < 1e-5);
+        assert!((mean - expected.iter().sum::<f64>() / losses.len() as f64).abs() < 1e-5);
     }
 
     #[test]
