@@ -102,7 +102,7 @@ pub fn describe(report: &PrepareReport) -> String {
         (report.counts.special_text_documents, "documents with the text of a special token"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {} {what}", thousands(count)));
+            text.push_str(&format!(", {what}: {}", thousands(count)));
         }
     }
     text

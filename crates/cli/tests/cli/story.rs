@@ -45,6 +45,24 @@ fn from_text_to_the_page() {
 }
 
 #[test]
+fn markup_in_a_document_and_in_a_name_is_shown_and_not_obeyed() {
+    let sandbox = Sandbox::with_corpora();
+    let markup = "<script>alert(1)</script><img/src=x/onerror=alert(2)> ".repeat(40);
+    sandbox.write("markup.jsonl", format!("{}\n", serde_json::json!({ "text": markup })));
+    sandbox.ok("prepare general.jsonl markup.jsonl --tokenizer tokenizer.json --out corpora/markup --holdout 10%");
+    let name = "<img-onerror=alert(3)>";
+    sandbox.ok(&format!(
+        "train --pretraining corpora/markup --hidden-size 32 --layers 1 --heads 2 --steps 4 --out {name} {SIZES}"
+    ));
+    sandbox.ok(&format!("report {name} --title <b>bold</b> --out page.html"));
+    let page = sandbox.read("page.html");
+    for raw in ["<img-onerror", "<b>bold", "alert(1)</script>", "<img/src"] {
+        assert!(!page.contains(raw), "{raw}");
+    }
+    assert!(page.contains("&lt;img-onerror=alert(3)&gt;") && page.contains("&lt;b&gt;bold"));
+}
+
+#[test]
 fn the_resolved_file_repeats_the_run() {
     let sandbox = Sandbox::with_corpora();
     base(&sandbox);
