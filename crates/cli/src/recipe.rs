@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mixdown_mixer::{MixtureConfig, SourceConfig, Weight, WindowOffset};
+use mixdown_shards::{Access, Split};
 use mixdown_train::{EvalConfig, EvalCorpus, ModelChoice, RunConfig, TrainConfig};
 
 use crate::error::Error;
@@ -56,6 +57,7 @@ impl Recipe {
                 batch_size: self.batch_size,
                 seed: self.seed,
                 window_offset: WindowOffset::default(),
+                access: Access::default(),
                 source: self.sources()?,
             },
             train: TrainConfig {
@@ -98,7 +100,7 @@ impl Recipe {
                 .map(|(name, corpus)| EvalCorpus {
                     name: name.to_owned(),
                     corpus: corpus.clone(),
-                    split: mixdown_shards::Split::Holdout,
+                    split: Split::Holdout,
                 })
                 .collect(),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mixdown_shards::Access;
 use serde::{Deserialize, Serialize};
 
 use crate::weight::Weight;
@@ -20,6 +21,10 @@ pub struct MixtureConfig {
     /// Where the windows of an epoch begin.
     #[serde(default)]
     pub window_offset: WindowOffset,
+    /// How the corpora are read: `"map"`, or `"read"` where files may be truncated under a run. Changes
+    /// no order, so a resumed run may change it.
+    #[serde(default)]
+    pub access: Access,
     /// The sources; their order breaks ties.
     pub source: Vec<SourceConfig>,
 }

@@ -94,7 +94,7 @@ impl Mixture {
         let sources = config
             .source
             .iter()
-            .map(|source| open_source(source, base))
+            .map(|source| open_source(source, base, config.access))
             .collect::<Result<Vec<_>, _>>()?;
         let mixture = Self::new(sources, MixtureShape::of(config))?;
         mixture.check_overlap()?;
@@ -248,10 +248,10 @@ fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
     })
 }
 
-fn open_source(config: &SourceConfig, base: &Path) -> Result<Source, Error> {
+fn open_source(config: &SourceConfig, base: &Path, access: Access) -> Result<Source, Error> {
     let path = base.join(&config.corpus);
-    let corpus = Corpus::open(&path, Access::Map)
-        .map_err(|source| corpus_error(&config.name, &path, source))?;
+    let corpus =
+        Corpus::open(&path, access).map_err(|source| corpus_error(&config.name, &path, source))?;
     Ok(Source {
         name: config.name.clone(),
         corpus: Arc::new(corpus),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Dtype, Error, positioned_file::PositionedFile};
 
 /// How token files are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Memory map: the fastest once the pages are in memory.
@@ -21,6 +21,7 @@ pub enum Access {
     /// is never changed in place. If it is truncated none the less, the next read beyond its new
     /// end ends the process (SIGBUS); if its bytes are changed, ids may be wrong (each is still
     /// checked against the vocabulary). Where that may happen, take [`Access::Read`].
+    #[default]
     Map,
     /// pread into a buffer: a file that is truncated under us is an ordinary error. Each shard that
     /// has been read keeps a file descriptor open.

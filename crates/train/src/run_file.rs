@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::model_choice::ModelChoice;
 use crate::run_config::RunConfig;
 
-/// Settings that say where something lies; what lies there is compared by fingerprint.
-const PATHS: [&str; 2] = ["corpus", "init"];
+/// Settings that say where something lies and how it is read; what lies there is compared by fingerprint.
+const PLACES: [&str; 3] = ["corpus", "init", "access"];
 
 /// The settings of one run as its folder keeps them.
 #[derive(Debug)]
@@ -82,8 +82,9 @@ fn comparable(mut table: Table) -> Table {
 }
 
 fn without_paths(table: Table) -> Table {
-    let kept =
-        table.into_iter().filter(|(key, value)| !(PATHS.contains(&key.as_str()) && value.is_str()));
+    let kept = table
+        .into_iter()
+        .filter(|(key, value)| !(PLACES.contains(&key.as_str()) && value.is_str()));
     kept.map(|(key, value)| (key, without_paths_within(value))).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The command line as a user meets it: one file a subcommand, standard output, standard error and exit
 //! code as snapshots.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
 mod demo;

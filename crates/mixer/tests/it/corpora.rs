@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WindowOffset};
 use mixdown_shards::{
-    Counts, Dtype, Fingerprint, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
+    Access, Counts, Dtype, Fingerprint, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
 };
 
 pub const VOCAB_SIZE: u64 = 1 << 24;
@@ -109,6 +109,7 @@ pub fn config(source: Vec<SourceConfig>) -> MixtureConfig {
         batch_size: 24,
         seed: 7,
         window_offset: WindowOffset::Epoch,
+        access: Access::Map,
         source,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mixdown_mixer::{Batch, Mixer, Rank, Slot, WindowOffset};
+use mixdown_shards::Access;
 use proptest::prelude::*;
 
 use crate::corpora::{TestMixer, mixer, mixer_with};
@@ -197,6 +198,17 @@ fn fixed_offsets_keep_the_windows_of_every_epoch() {
     for slot in 0..200 {
         let slot = test.mixer.slot(slot).unwrap();
         assert_eq!(slot.start_token, slot.window * 16);
+    }
+}
+
+#[test]
+fn reading_delivers_what_mapping_does() {
+    let sources = [("math", "2", 500), ("general", "1", 900)];
+    let mapped = mixer_with(&sources, |_| {});
+    let read = mixer_with(&sources, |config| config.access = Access::Read);
+    for step in 0..6 {
+        let batches = [&mapped, &read].map(|test| batch(&test.mixer, step, Rank::single()));
+        assert_eq!(batches[0].tokens, batches[1].tokens);
     }
 }
 
