@@ -20,7 +20,7 @@ use mixdown_mixer::{
     Batch, Mixer, Mixture, MixtureConfig, Permutation, Rank, Schedule, SourceConfig, Weight,
     WeightParts, WindowOffset,
 };
-use mixdown_shards::{Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+use mixdown_shards::{Access, Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -79,7 +79,9 @@ fn mixer(corpus: &Path, weights: &[u64], sequence_length: u64) -> Outcome<Mixer>
         })
         .collect::<Outcome<Vec<_>>>()?;
     let window_offset = WindowOffset::Epoch;
-    let config = MixtureConfig { sequence_length, batch_size: 64, seed: 7, window_offset, source };
+    let access = Access::Map;
+    let config =
+        MixtureConfig { sequence_length, batch_size: 64, seed: 7, window_offset, access, source };
     Ok(Mixer::new(Mixture::open(&config, Path::new(""))?)?)
 }
 
