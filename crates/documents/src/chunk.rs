@@ -64,7 +64,7 @@ impl Records<'_> {
         let place = self.place(position);
         let text = utf8(bytes, place.offset).map_err(|fault| BadRecord { place, fault })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        Ok(Document { text, place })
+        Ok(plain_document(text, place))
     }
 
     fn json_line(&self, line: &[u8], position: usize) -> Result<Document, BadRecord> {
@@ -73,7 +73,7 @@ impl Records<'_> {
         let offset = place.offset + as_u64(line.len() - bare.len());
         let text = utf8(bare, offset).and_then(|line| text_of(line, self.text_field));
         match text {
-            Ok(text) => Ok(Document { text, place }),
+            Ok(text) => Ok(plain_document(text, place)),
             Err(fault) => Err(BadRecord { place, fault }),
         }
     }
@@ -98,6 +98,10 @@ impl Iterator for Records<'_> {
             }
         }
     }
+}
+
+fn plain_document(text: String, place: Place) -> Document {
+    Document { text, place, id: None, group: None, labels: None }
 }
 
 fn utf8(bytes: &[u8], offset: u64) -> Result<&str, RecordFault> {

@@ -1,14 +1,21 @@
 //! A document, its place in the inputs, and a record that is none.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 /// How records are turned into documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOptions {
-    /// Field of a JSON line that holds the text. Plain text files do not use it.
+    /// Field of a record that holds the text; dots lead into nested fields (`meta.text`). Plain
+    /// text files do not use it.
     pub text_field: String,
+    /// Field that holds the document's own id, a string or an integer.
+    pub id_field: Option<String>,
+    /// Field whose equal values keep documents on one side of the holdout: a repository, a URL, a
+    /// conversation.
+    pub group_field: Option<String>,
     /// Bad records that are counted and passed over; 0 refuses the first one.
     pub skip_bad: u64,
 }
@@ -16,7 +23,7 @@ pub struct ReadOptions {
 impl Default for ReadOptions {
     /// The field `text`, and no bad record tolerated.
     fn default() -> Self {
-        Self { text_field: "text".to_owned(), skip_bad: 0 }
+        Self { text_field: "text".to_owned(), id_field: None, group_field: None, skip_bad: 0 }
     }
 }
 
@@ -32,10 +39,27 @@ pub struct Place {
 /// One text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// The text, which may be empty.
+    /// The text, which may be empty; a chat as its template renders it.
     pub text: String,
     /// Where it stands.
     pub place: Place,
+    /// Its own id, where one was asked for.
+    pub id: Option<String>,
+    /// The value that decides its side of the holdout, where one was asked for.
+    pub group: Option<String>,
+    /// What in the text is a loss target; `None` where all of it is.
+    pub labels: Option<Labels>,
+}
+
+/// What in a document's text is a loss target, and what in it is nobody's markup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Byte ranges of the text whose tokens are loss targets, in order, apart from each other.
+    pub targets: Vec<Range<usize>>,
+    /// Byte positions inside spellings of special tokens that stood in the content: no special
+    /// token may reach across one. Everywhere else the text is the template's own and its special
+    /// tokens count as such.
+    pub plain: Vec<usize>,
 }
 
 /// A record that yields no document.

@@ -20,6 +20,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod chunk;
+mod cuts;
 mod decompress;
 mod document;
 mod error;
@@ -30,8 +31,9 @@ mod json_line;
 mod reader;
 
 pub use chunk::{Chunk, ChunkReader, MAX_RECORD_BYTES, Records};
+pub use cuts::Cuts;
 pub use decompress::Compression;
-pub use document::{BadRecord, Document, Place, ReadOptions, RecordFault};
+pub use document::{BadRecord, Document, Labels, Place, ReadOptions, RecordFault};
 pub use error::Error;
 pub use format::InputFormat;
 pub use input_list::{InputFile, InputList};

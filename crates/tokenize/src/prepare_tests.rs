@@ -245,7 +245,7 @@ fn only_the_same_work_is_continued() {
     let text = message(&PrepareOptions { end_of_text: Some("[X]".to_owned()), ..options() });
     assert!(text.contains("differs in end_of_text (then 261, now 262)"), "{text}");
     let text = message(&PrepareOptions {
-        read: ReadOptions { text_field: "body".to_owned(), skip_bad: 0 },
+        read: ReadOptions { text_field: "body".to_owned(), ..ReadOptions::default() },
         ..options()
     });
     assert!(text.contains("delete the folder to start afresh"), "{text}");

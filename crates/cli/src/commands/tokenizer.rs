@@ -50,7 +50,7 @@ pub struct ReadArgs {
 
 impl From<ReadArgs> for ReadOptions {
     fn from(arguments: ReadArgs) -> Self {
-        Self { text_field: arguments.text_field, skip_bad: arguments.skip_bad }
+        Self { text_field: arguments.text_field, skip_bad: arguments.skip_bad, ..Self::default() }
     }
 }
 
