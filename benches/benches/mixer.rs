@@ -39,7 +39,7 @@ fn write_corpus(folder: &Path, tokens: u64, seed: u64) -> Outcome<()> {
             document.push(u32::try_from((state >> 33) % VOCAB_SIZE)?);
         }
         left -= left.min(1_000);
-        writer.push(&document, 4_000, state)?;
+        writer.push(&document, 4_000, state, None)?;
     }
     let (train, holdout) = (SplitRecord::new(vec![writer.finish()?]), SplitRecord::new(Vec::new()));
     let tokenizer_fingerprint = Fingerprint::of(b"bench");
@@ -52,6 +52,7 @@ fn write_corpus(folder: &Path, tokens: u64, seed: u64) -> Outcome<()> {
         vocab_size: VOCAB_SIZE,
         end_of_text: 0,
         beginning_of_text: None,
+        pack: None,
         tokenizer_fingerprint,
         fingerprint,
         train,

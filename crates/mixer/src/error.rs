@@ -150,6 +150,20 @@ pub enum Error {
         /// The way out.
         fix: &'static str,
     },
+    /// A corpus with a loss mask or packed rows, which batches do not carry.
+    #[error(
+        "source {name:?} ({}): expected a corpus whose every token is a target, got {got}, which \
+         batches do not carry yet; prepare it from plain text (--text-field), without --pack",
+        path.display()
+    )]
+    Labelled {
+        /// The source's name.
+        name: String,
+        /// Its corpus folder.
+        path: PathBuf,
+        /// What it has.
+        got: &'static str,
+    },
     /// A rank that does not exist in its world.
     #[error("rank {rank}: expected less than the world size, got world size {world_size}")]
     Rank {

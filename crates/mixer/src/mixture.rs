@@ -61,8 +61,8 @@ impl Mixture {
     ///
     /// # Errors
     /// No source; an empty or repeated name; weights that do not fit together; a sequence length,
-    /// batch size or `max_epochs` of zero; different tokenizers; a source of less than one
-    /// sequence.
+    /// batch size or `max_epochs` of zero; different tokenizers; a source with a loss mask or
+    /// packed rows; a source of less than one sequence.
     pub fn new(sources: Vec<Source>, shape: MixtureShape) -> Result<Self, Error> {
         check_side("sequence_length", shape.sequence_length)?;
         check_side("batch_size", shape.batch_size)?;
@@ -71,6 +71,7 @@ impl Mixture {
         let parts =
             weight_parts(sources.iter().map(|source| (source.name.as_str(), source.weight)))?;
         check_tokenizers(&sources)?;
+        sources.iter().try_for_each(check_unlabelled)?;
         let windows = sources
             .iter()
             .map(|source| windows_of(source, shape.sequence_length))
@@ -226,6 +227,18 @@ fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// A mask that is not delivered would be trained over, and rows cut into windows.
+fn check_unlabelled(source: &Source) -> Result<(), Error> {
+    let manifest = source.corpus.manifest();
+    let got = match (manifest.pack, source.corpus.is_labelled(Split::Train)) {
+        (Some(_), _) => "packed rows",
+        (None, true) => "a loss mask",
+        (None, false) => return Ok(()),
+    };
+    let path = source.corpus.folder().to_owned();
+    Err(Error::Labelled { name: source.name.clone(), path, got })
 }
 
 fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {

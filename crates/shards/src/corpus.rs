@@ -65,6 +65,16 @@ impl Corpus {
         self.manifest.split(split).text_bytes
     }
 
+    /// Whether the split has a loss mask; without one every token is a loss target.
+    pub fn is_labelled(&self, split: Split) -> bool {
+        self.manifest.split(split).loss_tokens.is_some()
+    }
+
+    /// Tokens of a split that are loss targets.
+    pub fn loss_tokens(&self, split: Split) -> u64 {
+        self.manifest.split(split).loss_tokens.unwrap_or_else(|| self.tokens(split))
+    }
+
     /// Fills `out` with the ids of the split's stream (its shards one after another) from number
     /// `start_token` on. O(log shards) and the copy.
     ///
@@ -75,7 +85,29 @@ impl Corpus {
         &self,
         split: Split,
         start_token: u64,
-        mut out: &mut [u32],
+        out: &mut [u32],
+    ) -> Result<(), Error> {
+        self.read_stream(split, start_token, out, |shard, start, part| {
+            shard.token_file()?.read(start, part)
+        })
+    }
+
+    /// Fills `out` with the loss mask of the split's stream from token `start_token` on: 1 where
+    /// the token is a loss target, 0 where it is none. Without labels every token is a target.
+    ///
+    /// # Errors
+    /// The range goes beyond the stream, a byte is neither 0 nor 1, or a mask cannot be opened or
+    /// read. `out` then holds anything.
+    pub fn read_mask(&self, split: Split, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.read_stream(split, start_token, out, Shard::read_mask)
+    }
+
+    fn read_stream<T>(
+        &self,
+        split: Split,
+        start_token: u64,
+        mut out: &mut [T],
+        read: impl Fn(&Shard, u64, &mut [T]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let end = start_token.checked_add(out.len() as u64);
         if end.is_none_or(|end| end > self.tokens(split)) {
@@ -87,7 +119,7 @@ impl Corpus {
             let left = shard.record().tokens - start;
             let now = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
             let (part, rest) = out.split_at_mut(now);
-            shard.token_file()?.read(start, part)?;
+            read(shard, start, part)?;
             (shards, start, out) = (later, 0, rest);
         }
         Ok(())
@@ -98,16 +130,33 @@ impl Corpus {
     /// # Errors
     /// There is no such document; index or ids are damaged; a file cannot be read.
     pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
+        let (shard, start, len) = self.place_of_document(split, index)?;
+        let mut ids = vec![0; len];
+        shard.token_file()?.read(start, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// The loss mask of one document, as [`Corpus::read_mask`] gives it.
+    ///
+    /// # Errors
+    /// There is no such document; index or mask are damaged; a file cannot be read.
+    pub fn document_mask(&self, split: Split, index: u64) -> Result<Vec<u8>, Error> {
+        let (shard, start, len) = self.place_of_document(split, index)?;
+        let mut mask = vec![0; len];
+        shard.read_mask(start, &mut mask)?;
+        Ok(mask)
+    }
+
+    /// A document's shard, its first token there, and its length in ids, which the index has
+    /// checked against the token file's size.
+    fn place_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64, usize), Error> {
         let stream = self.stream(split);
         let Some((shard, index)) = stream.shard_of_document(index, self.documents(split)) else {
             let got = format!("document {index}");
             return Err(self.out_of_range(split, "documents", self.documents(split), got));
         };
         let (start, length) = shard.index()?.document(index)?;
-        // Bounded: the index has checked it against the token file's size.
-        let mut ids = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        shard.token_file()?.read(start, &mut ids)?;
-        Ok(ids)
+        Ok((shard, start, usize::try_from(length).unwrap_or(usize::MAX)))
     }
 
     /// The lengths in ids of all documents of a split, in order.

@@ -18,7 +18,7 @@
 //! # let folder = temporary.path();
 //! let dtype = Dtype::for_vocab(500);
 //! let mut writer = ShardWriter::create(&folder.join("train"), "shard-00000", dtype, 500)?;
-//! writer.push(&[11, 12, 499], 9, 0xfeed)?;
+//! writer.push(&[11, 12, 499], 9, 0xfeed, None)?;
 //! let train = SplitRecord::new(vec![writer.finish()?]);
 //! let holdout = SplitRecord::new(Vec::new());
 //! let tokenizer_fingerprint = Fingerprint::of(b"its canonical content");
@@ -32,6 +32,7 @@
 //!     tokenizer_fingerprint,
 //!     fingerprint: Manifest::data_fingerprint(
 //!         dtype, tokenizer_fingerprint, &train.shards, &holdout.shards),
+//!     pack: None,
 //!     train,
 //!     holdout,
 //!     inputs: Vec::new(),
@@ -59,6 +60,7 @@ mod index;
 mod index_layout;
 mod manifest;
 mod manifest_check;
+mod mask_file;
 mod overlap;
 mod pending_file;
 mod positioned_file;
@@ -76,7 +78,7 @@ pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use manifest::Manifest;
 pub use overlap::overlap;
-pub use records::{Counts, InputRecord, ShardRecord, SplitRecord};
+pub use records::{Counts, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord};
 pub use shard_writer::ShardWriter;
 pub use split::Split;
 pub use token_file::{Access, TokenFile};

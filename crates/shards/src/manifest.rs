@@ -7,7 +7,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Counts, Dtype, Error, Fingerprint, InputRecord, ShardRecord, Split, SplitRecord,
+    Counts, Dtype, Error, Fingerprint, InputRecord, PackRecord, ShardRecord, Split, SplitRecord,
     confined::check_link,
     manifest_check,
     pending_file::{PendingFile, sync_folder},
@@ -34,6 +34,9 @@ pub struct Manifest {
     pub tokenizer_fingerprint: Fingerprint,
     /// The data fingerprint: [`Manifest::data_fingerprint`].
     pub fingerprint: Fingerprint,
+    /// The rows that the documents lie in, where they were packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<PackRecord>,
     /// The documents to train on.
     pub train: SplitRecord,
     /// The validation documents.
@@ -65,7 +68,8 @@ impl Manifest {
     }
 
     /// What two corpora must share to give the same stream: dtype, tokenizer, and each shard's
-    /// counts and roots; no name, path, option or version (docs/format.md, section 7).
+    /// counts and roots, masks only where there are any; no name, path, option or version
+    /// (docs/format.md, section 7).
     pub fn data_fingerprint(
         dtype: Dtype,
         tokenizer_fingerprint: Fingerprint,
@@ -83,6 +87,16 @@ impl Manifest {
                 for root in [shard.bin_root, shard.idx_root, shard.sums_root, shard.hashes_root] {
                     bytes.extend(root.as_bytes());
                 }
+            }
+        }
+        for (name, shards) in [("train", train), ("holdout", holdout)] {
+            let masks: Vec<_> = shards.iter().filter_map(|shard| shard.mask).collect();
+            if !masks.is_empty() {
+                bytes.extend(name.as_bytes());
+            }
+            for mask in masks {
+                bytes.extend(mask.loss_tokens.to_le_bytes());
+                bytes.extend(mask.root.as_bytes());
             }
         }
         Fingerprint::of(&bytes)

@@ -6,11 +6,10 @@ use serde::Deserialize;
 
 use crate::{
     Error, Manifest, ShardRecord, Split, SplitRecord,
-    block_sums::{SUM_BYTES, sums_count},
     confined::{NAME_RULE, check_link, is_plain_name},
     error::quoted,
     index_layout::index_bytes,
-    shard::{EXTENSIONS, file_path},
+    shard::{file_path, files_of},
 };
 
 /// The part of a manifest that every version has.
@@ -37,6 +36,7 @@ pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     field(path, "format", quoted(Manifest::FORMAT), quoted(&manifest.format))?;
     field(path, "version", Manifest::VERSION, manifest.version)?;
     check_vocabulary(manifest, path)?;
+    check_pack(manifest, path)?;
     for split in Split::ALL {
         check_split(manifest, split, path)?;
     }
@@ -61,7 +61,7 @@ pub(crate) fn check_links(manifest: &Manifest, folder: &Path) -> Result<(), Erro
         let split_folder = folder.join(split.folder());
         check_link(folder, &split_folder)?;
         for shard in &manifest.split(split).shards {
-            for extension in EXTENSIONS {
+            for (extension, _) in files_of(shard) {
                 check_link(folder, &file_path(&split_folder, &shard.file, extension))?;
             }
         }
@@ -76,10 +76,35 @@ fn check_vocabulary(manifest: &Manifest, path: &Path) -> Result<(), Error> {
         return Err(wrong(path, "vocab_size", expected, vocab_size));
     }
     let special = [("end_of_text", Some(manifest.end_of_text))];
-    let special = special.into_iter().chain([("beginning_of_text", manifest.beginning_of_text)]);
+    let special = special.into_iter().chain([
+        ("beginning_of_text", manifest.beginning_of_text),
+        ("pack.padding", manifest.pack.map(|pack| pack.padding)),
+    ]);
     for (name, id) in special {
         if let Some(id) = id.filter(|id| u64::from(*id) >= vocab_size) {
             return Err(wrong(path, name, format!("an id below vocab_size {vocab_size}"), id));
+        }
+    }
+    Ok(())
+}
+
+/// The longest row: as long as a document may be.
+const MAX_ROW_TOKENS: u64 = (1 << 31) - 1;
+
+fn check_pack(manifest: &Manifest, path: &Path) -> Result<(), Error> {
+    let Some(pack) = manifest.pack else { return Ok(()) };
+    let row_tokens = pack.row_tokens();
+    if !(2..=MAX_ROW_TOKENS).contains(&row_tokens) {
+        let expected = format!("1 to {}", MAX_ROW_TOKENS - 1);
+        return Err(wrong(path, "pack.sequence_length", expected, pack.sequence_length));
+    }
+    for split in Split::ALL {
+        for (n, shard) in manifest.split(split).shards.iter().enumerate() {
+            if !shard.tokens.is_multiple_of(row_tokens) {
+                let name = format!("{split}.shards[{n}].tokens");
+                let expected = format!("whole rows of {row_tokens}");
+                return Err(wrong(path, name, expected, shard.tokens));
+            }
         }
     }
     Ok(())
@@ -101,7 +126,8 @@ fn check_split(manifest: &Manifest, split: Split, path: &Path) -> Result<(), Err
             ));
         }
     }
-    check_sums(record, split, path)
+    check_sums(record, split, path)?;
+    check_masks(record, split, path)
 }
 
 fn check_shard(
@@ -144,14 +170,32 @@ fn check_sums(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Err
     check_sum("text_bytes", record.text_bytes, |shard| shard.text_bytes)
 }
 
-/// The exact sizes of a shard's four files, in the order of [`EXTENSIONS`].
-pub(crate) fn file_sizes_bytes(shard: &ShardRecord) -> [u64; 4] {
-    [
-        shard.bin_bytes,
-        index_bytes(shard.documents).unwrap_or(u64::MAX),
-        sums_count(shard.bin_bytes) * SUM_BYTES,
-        shard.documents.saturating_mul(8),
-    ]
+/// A split has masks in all its shards or in none, and their loss tokens add up.
+fn check_masks(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Error> {
+    let mut sum = record.loss_tokens.map(|_| 0_u64);
+    for (n, shard) in record.shards.iter().enumerate() {
+        let got = shard.mask.map(|mask| mask.loss_tokens);
+        if got.is_some() != sum.is_some() {
+            let expected = if sum.is_some() { "a mask" } else { "no mask" };
+            let got = if got.is_some() { "one" } else { "none" };
+            let expected = format!("{expected}, as {split}.loss_tokens says");
+            return Err(wrong(path, format!("{split}.shards[{n}].mask"), expected, got));
+        }
+        if let Some(got) = got.filter(|got| *got > shard.tokens) {
+            let expected = format!("at most its tokens, {}", shard.tokens);
+            let name = format!("{split}.shards[{n}].mask.loss_tokens");
+            return Err(wrong(path, name, expected, got));
+        }
+        // Cannot overflow: each is at most the shard's tokens, whose sum has been checked.
+        sum = sum.map(|sum| sum.saturating_add(got.unwrap_or(0)));
+    }
+    match (sum, record.loss_tokens) {
+        (Some(sum), Some(got)) if sum != got => {
+            let expected = format!("the sum over its shards, {sum}");
+            Err(wrong(path, format!("{split}.loss_tokens"), expected, got))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn field<T: PartialEq + Display>(

@@ -11,11 +11,14 @@ pub struct SplitRecord {
     pub tokens: u64,
     /// Bytes of the documents' text in UTF-8, before tokenizing.
     pub text_bytes: u64,
+    /// Tokens that are loss targets, where the split is labelled; else all of them are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_tokens: Option<u64>,
     /// The shards.
     pub shards: Vec<ShardRecord>,
 }
 
-/// One shard: four files of one name.
+/// One shard: files of one name, four of them and `.mask` where there are labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
     /// The files' name without ending and folder: `shard-00000`.
@@ -36,6 +39,34 @@ pub struct ShardRecord {
     pub sums_root: Fingerprint,
     /// BLAKE3 of `.hashes`.
     pub hashes_root: Fingerprint,
+    /// The loss mask, where the split is labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<MaskRecord>,
+}
+
+/// A shard's loss mask: `.mask`, one byte a token, 1 for a loss target and 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskRecord {
+    /// BLAKE3 of `.mask`.
+    pub root: Fingerprint,
+    /// Tokens that are loss targets: the sum of the file's bytes.
+    pub loss_tokens: u64,
+}
+
+/// How documents were laid into rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackRecord {
+    /// T: a row holds T + 1 ids, for T inputs and T targets.
+    pub sequence_length: u64,
+    /// The id that fills the end of a row.
+    pub padding: u32,
+}
+
+impl PackRecord {
+    /// Ids of a row: T + 1.
+    pub fn row_tokens(&self) -> u64 {
+        self.sequence_length.saturating_add(1)
+    }
 }
 
 /// One input file of `prepare`.
@@ -58,6 +89,21 @@ pub struct Counts {
     pub empty_documents: u64,
     /// Documents whose text spells a special token.
     pub special_text_documents: u64,
+    /// Labelled documents without a loss target, left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub untargeted_documents: u64,
+    /// Documents longer than a row, left out or cut off as the options say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub too_long_documents: u64,
+    /// Ids that fill the ends of rows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub padding_tokens: u64,
+}
+
+/// Counts of what only some corpora have are left out of the others' manifests.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SplitRecord {
@@ -70,6 +116,11 @@ impl SplitRecord {
             documents: sum(|shard| shard.documents),
             tokens: sum(|shard| shard.tokens),
             text_bytes: sum(|shard| shard.text_bytes),
+            loss_tokens: shards
+                .iter()
+                .filter_map(|shard| shard.mask)
+                .map(|mask| mask.loss_tokens)
+                .reduce(u64::saturating_add),
             shards,
         }
     }

@@ -4,12 +4,25 @@ use std::{
 };
 
 use crate::{
-    Access, Dtype, Error, Manifest, ShardRecord, Split, TokenFile, index::IndexFile,
-    manifest_check::file_sizes_bytes, positioned_file::PositionedFile,
+    Access, Dtype, Error, Manifest, ShardRecord, Split, TokenFile,
+    block_sums::{SUM_BYTES, sums_count},
+    index::IndexFile,
+    index_layout::index_bytes,
+    mask_file::MaskFile,
+    positioned_file::PositionedFile,
 };
 
-/// The endings of a shard's files.
-pub(crate) const EXTENSIONS: [&str; 4] = ["bin", "idx", "sums", "hashes"];
+/// The endings of a shard's files, each with the file's exact size in bytes.
+pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    [
+        ("bin", shard.bin_bytes),
+        ("idx", index_bytes(shard.documents).unwrap_or(u64::MAX)),
+        ("sums", sums_count(shard.bin_bytes) * SUM_BYTES),
+        ("hashes", shard.documents.saturating_mul(8)),
+    ]
+    .into_iter()
+    .chain(shard.mask.map(|_| ("mask", shard.tokens)))
+}
 
 /// The path of one of a shard's files. Not `with_extension`: a name may hold dots.
 pub(crate) fn file_path(split_folder: &Path, file: &str, extension: &str) -> PathBuf {
@@ -25,6 +38,7 @@ pub(crate) struct Shard {
     vocab_size: u64,
     access: Access,
     tokens: OnceLock<TokenFile>,
+    mask: OnceLock<MaskFile>,
 }
 
 impl Shard {
@@ -43,6 +57,7 @@ impl Shard {
             vocab_size: manifest.vocab_size,
             access,
             tokens: OnceLock::new(),
+            mask: OnceLock::new(),
         };
         manifest.split(split).shards.iter().map(shard).collect()
     }
@@ -63,11 +78,9 @@ impl Shard {
         file_path(&self.split_folder, &self.record.file, extension)
     }
 
-    /// Each file with its exact size, in the order of [`EXTENSIONS`].
-    pub(crate) fn files(&self) -> [(PathBuf, u64); 4] {
-        let [bin, idx, sums, hashes] = EXTENSIONS.map(|extension| self.path(extension));
-        let [bin_bytes, idx_bytes, sums_bytes, hashes_bytes] = file_sizes_bytes(&self.record);
-        [(bin, bin_bytes), (idx, idx_bytes), (sums, sums_bytes), (hashes, hashes_bytes)]
+    /// Each file with its exact size in bytes.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (PathBuf, u64)> {
+        files_of(&self.record).map(|(extension, bytes)| (self.path(extension), bytes))
     }
 
     /// The token file, opened now if this is the first use.
@@ -80,6 +93,20 @@ impl Shard {
         let file = TokenFile::open(&path, dtype, self.vocab_size, tokens, self.access)?;
         // Another thread may have been faster; its file is as good.
         Ok(self.tokens.get_or_init(|| file))
+    }
+
+    /// Fills `out` with the mask from token `start_token` on; without a mask every token is a
+    /// loss target.
+    pub(crate) fn read_mask(&self, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
+        if self.record.mask.is_none() {
+            out.fill(1);
+            return Ok(());
+        }
+        if let Some(file) = self.mask.get() {
+            return file.read(start_token, out);
+        }
+        let file = MaskFile::open(&self.path("mask"), self.record.tokens, self.access)?;
+        self.mask.get_or_init(|| file).read(start_token, out)
     }
 
     /// Opens the index; not kept, or a corpus of many shards would run out of file descriptors.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use crate::{
-    Dtype, Error, Fingerprint, ShardRecord,
+    Dtype, Error, Fingerprint, MaskRecord, ShardRecord,
     block_sums::{BLOCK_BYTES, BlockSums, merged_root},
     confined::{NAME_RULE, is_plain_name},
     error::quoted,
@@ -15,7 +15,7 @@ use crate::{
 
 /// Writes one shard, document after document, in one pass.
 ///
-/// The four files stand under temporary names (`….tmp`) until [`ShardWriter::finish`]; dropping
+/// Its files stand under temporary names (`….tmp`) until [`ShardWriter::finish`]; dropping
 /// the writer leaves those behind, and the next attempt overwrites them. Memory: one 1 MiB block,
 /// 4 bytes a document and 32 bytes a MiB.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct ShardWriter {
     file: String,
     bin: PendingFile,
     hashes: HashedFile,
+    mask: Option<HashedFile>,
+    loss_tokens: u64,
     block: Vec<u8>,
     sums: BlockSums,
     lengths: Vec<i32>,
@@ -63,6 +65,8 @@ impl ShardWriter {
             file: file.to_owned(),
             bin: PendingFile::create(&path)?,
             hashes: HashedFile::create(&file_path(split_folder, file, "hashes"))?,
+            mask: None,
+            loss_tokens: 0,
             block: Vec::new(),
             sums: BlockSums::default(),
             lengths: Vec::new(),
@@ -72,15 +76,25 @@ impl ShardWriter {
     }
 
     /// Appends one document: its ids with prefix and end-of-text, the bytes of its text in UTF-8,
-    /// the hash of its text. A refused document leaves the shard as it was.
+    /// the hash of its text, and its loss mask (a byte an id, 1 for a target and 0 for none) where
+    /// the corpus is labelled. A refused document leaves the shard as it was.
     ///
     /// # Errors
-    /// The document is empty, has more than 2³¹ − 1 ids or an id outside the vocabulary; or the
-    /// disk refuses, and the shard must be begun again.
-    pub fn push(&mut self, tokens: &[u32], text_bytes: u64, hash: u64) -> Result<(), Error> {
+    /// The document is empty, has more than 2³¹ − 1 ids or an id outside the vocabulary; its mask
+    /// has another length or other bytes, or there is one although the shard's first document has
+    /// none, or the reverse; or the disk refuses, and the shard must be begun again.
+    pub fn push(
+        &mut self,
+        tokens: &[u32],
+        text_bytes: u64,
+        hash: u64,
+        mask: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let length = self.checked_length(tokens)?;
+        self.check_mask(tokens, mask)?;
         self.append_ids(tokens)?;
         self.hashes.write(&hash.to_le_bytes())?;
+        mask.map_or(Ok(()), |mask| self.append_mask(mask))?;
         self.lengths.push(length);
         self.tokens += tokens.len() as u64;
         self.text_bytes = self.text_bytes.saturating_add(text_bytes);
@@ -97,7 +111,7 @@ impl ShardWriter {
         self.lengths.len() as u64
     }
 
-    /// Completes the four files, brings them to the disk and gives them their names.
+    /// Completes the files, brings them to the disk and gives them their names.
     ///
     /// # Errors
     /// The shard holds no document, or the disk refuses.
@@ -115,9 +129,10 @@ impl ShardWriter {
         let path = file_path(&self.split_folder, &self.file, "idx");
         let (idx, idx_root) = write_index(&path, self.dtype, &self.lengths)?;
         let (hashes, hashes_root) = self.hashes.finish()?;
+        let (mask, mask_root) = self.mask.map(HashedFile::finish).transpose()?.unzip();
         self.bin.sync()?;
         // The token file last: under its own name it has its companions.
-        for file in [sums, hashes, idx, self.bin] {
+        for file in [sums, hashes, idx].into_iter().chain(mask).chain([self.bin]) {
             file.rename()?;
         }
         sync_folder(&self.split_folder)?;
@@ -131,6 +146,7 @@ impl ShardWriter {
             idx_root,
             sums_root,
             hashes_root,
+            mask: mask_root.map(|root| MaskRecord { root, loss_tokens: self.loss_tokens }),
         })
     }
 
@@ -146,6 +162,38 @@ impl ShardWriter {
             let expected = format!("at most {} ids", i32::MAX);
             self.refused(expected, format!("{} ids; split the document", tokens.len()))
         })
+    }
+
+    fn check_mask(&self, tokens: &[u32], mask: Option<&[u8]>) -> Result<(), Error> {
+        let expects_mask =
+            if self.lengths.is_empty() { mask } else { self.mask.as_ref().map(|_| &[][..]) };
+        let refused =
+            |expected: &str, got: &str| Err(self.refused(expected.to_owned(), got.to_owned()));
+        match (expects_mask.is_some(), mask) {
+            (true, None) => refused("a mask, as the documents before it have", "none"),
+            (false, Some(_)) => refused("no mask, as the documents before it", "one"),
+            (true, Some(mask)) if mask.len() != tokens.len() => {
+                let expected = format!("a mask byte for each of {} ids", tokens.len());
+                Err(self.refused(expected, format!("{} bytes", mask.len())))
+            }
+            (true, Some(mask)) => match mask.iter().find(|byte| **byte > 1) {
+                Some(byte) => refused("mask bytes of 0 or 1", &byte.to_string()),
+                None => Ok(()),
+            },
+            (false, None) => Ok(()),
+        }
+    }
+
+    fn append_mask(&mut self, mask: &[u8]) -> Result<(), Error> {
+        let file = match &mut self.mask {
+            Some(file) => file,
+            None => {
+                let path = file_path(&self.split_folder, &self.file, "mask");
+                self.mask.insert(HashedFile::create(&path)?)
+            }
+        };
+        self.loss_tokens += mask.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        file.write(mask)
     }
 
     fn refused(&self, expected: String, got: String) -> Error {

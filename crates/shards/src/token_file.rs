@@ -47,10 +47,29 @@ pub struct TokenFile {
     tokens: u64,
 }
 
+/// A file's bytes, mapped or read.
 #[derive(Debug)]
-enum Bytes {
+pub(crate) enum Bytes {
     Map(Mmap),
     Read(PositionedFile),
+}
+
+impl Bytes {
+    /// Opens the file; also gives its size in bytes.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<(Self, u64), Error> {
+        match access {
+            Access::Map => {
+                let map = map(path)?;
+                let len_bytes = map.len() as u64;
+                Ok((Self::Map(map), len_bytes))
+            }
+            Access::Read => {
+                let file = PositionedFile::open(path)?;
+                let len_bytes = file.len_bytes()?;
+                Ok((Self::Read(file), len_bytes))
+            }
+        }
+    }
 }
 
 /// Bytes that [`Access::Read`] reads at a time, on the stack: a sequence of 4,096 ids of 2 bytes.
@@ -69,18 +88,7 @@ impl TokenFile {
         tokens: u64,
         access: Access,
     ) -> Result<Self, Error> {
-        let (bytes, got_bytes) = match access {
-            Access::Map => {
-                let map = map(path)?;
-                let got_bytes = map.len() as u64;
-                (Bytes::Map(map), got_bytes)
-            }
-            Access::Read => {
-                let file = PositionedFile::open(path)?;
-                let got_bytes = file.len_bytes()?;
-                (Bytes::Read(file), got_bytes)
-            }
-        };
+        let (bytes, got_bytes) = Bytes::open(path, access)?;
         if tokens.checked_mul(dtype.bytes()) != Some(got_bytes) {
             let expected = format!("{tokens} ids of {} bytes", dtype.bytes());
             return Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes")));
@@ -163,8 +171,8 @@ pub(crate) fn bad_id(
 /// Maps the whole file for reading.
 fn map(path: &Path) -> Result<Mmap, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // SAFETY: the map is read-only and private to `TokenFile`, which copies ids out of it and
-    // never hands out a reference. That the file does not change meanwhile is the contract of
+    // SAFETY: the map is read-only and private to `TokenFile` and `MaskFile`, which copy out
+    // of it and never hand out a reference. That the file does not change meanwhile is the contract of
     // `Access::Map`, which each caller chooses; `Access::Read` is the twin without it. Benefit: no
     // system call per window; a 2 KiB window costs its copy, not a pread of several times that.
     unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::{
-    Error, Fingerprint,
+    Error, Fingerprint, MaskRecord,
     block_sums::{BLOCK_BYTES, block_sum, merged_root},
+    mask_file::bad_byte,
     positioned_file::PositionedFile,
-    shard::{Shard, check_file},
+    shard::{Shard, check_file, files_of},
     token_file::bad_id,
     verify::{Damage, Meter},
 };
@@ -24,6 +25,8 @@ pub(crate) enum Task<'a> {
     Index { shard: &'a Shard },
     /// The document hashes: hash only.
     Hashes { shard: &'a Shard },
+    /// The loss mask: hash, every byte and their sum.
+    Mask { shard: &'a Shard, record: MaskRecord },
 }
 
 /// Checks the sizes and the sums of a shard, reports what is wrong with them, and gives the work
@@ -33,25 +36,26 @@ pub(crate) fn tasks_of<'a>(
     meter: &Meter<'_>,
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Task<'a>>, Error> {
-    let mut sound = [false; 4];
-    for (sound, (path, bytes)) in sound.iter_mut().zip(shard.files()) {
-        match check_file(&path, bytes) {
-            Ok(()) => *sound = true,
+    let mut sound = Vec::new();
+    for (extension, bytes) in files_of(shard.record()) {
+        match check_file(&shard.path(extension), bytes) {
+            Ok(()) => sound.push(extension),
             Err(error) => {
                 damage.push(Damage::from_error(error)?);
                 meter.add(bytes)?;
             }
         }
     }
-    let [bin, idx, sums, hashes] = sound;
-    let sums = if sums { checked_sums(shard, meter, damage)? } else { None };
+    let sums = if sound.contains(&"sums") { checked_sums(shard, meter, damage)? } else { None };
     let mut tasks = match sums {
-        _ if !bin => Vec::new(),
+        _ if !sound.contains(&"bin") => Vec::new(),
         Some(sums) => block_tasks(shard, &sums),
         None => vec![Task::WholeBin { shard }],
     };
-    tasks.extend(idx.then_some(Task::Index { shard }));
-    tasks.extend(hashes.then_some(Task::Hashes { shard }));
+    tasks.extend(sound.contains(&"idx").then_some(Task::Index { shard }));
+    tasks.extend(sound.contains(&"hashes").then_some(Task::Hashes { shard }));
+    let mask = shard.record().mask.filter(|_| sound.contains(&"mask"));
+    tasks.extend(mask.map(|record| Task::Mask { shard, record }));
     Ok(tasks)
 }
 
@@ -66,6 +70,7 @@ pub(crate) fn run_task(task: &Task<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>
             let got = file_root(&path, meter)?;
             Ok(root_damage(&path, shard.record().hashes_root, got).into_iter().collect())
         }
+        Task::Mask { shard, record } => check_mask(shard, record, meter),
     }
 }
 
@@ -153,6 +158,30 @@ fn check_index(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
     let wrong_entry = shard.index().and_then(|index| index.check()).err();
     let wrong_entry = wrong_entry.map(Damage::from_error).transpose()?;
     Ok(wrong_entry.or(root_damage(&path, shard.record().idx_root, got)).into_iter().collect())
+}
+
+fn check_mask(shard: &Shard, record: &MaskRecord, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+    let path = shard.path("mask");
+    let mut wrong_byte = None;
+    let mut loss_tokens = 0_u64;
+    let got = for_each_block(&path, meter, |offset_bytes, bytes| {
+        loss_tokens += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        wrong_byte = wrong_byte.take().or_else(|| bad_byte(&path, offset_bytes, bytes));
+        Ok(())
+    })?;
+    // A byte that is wrong says more than a hash that differs.
+    let wrong = wrong_byte.map(Damage::from_error).transpose()?;
+    let wrong = wrong.or(root_damage(&path, record.root, got)).or_else(|| {
+        let expected = format!("{} bytes of 1", record.loss_tokens);
+        let damage = Damage {
+            path: path.clone(),
+            offset_bytes: None,
+            expected,
+            got: loss_tokens.to_string(),
+        };
+        (loss_tokens != record.loss_tokens).then_some(damage)
+    });
+    Ok(wrong.into_iter().collect())
 }
 
 /// The first id of a block that is not below the vocabulary, if any.

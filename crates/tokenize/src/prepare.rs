@@ -247,6 +247,7 @@ fn manifest(
         vocab_size: plan.vocab_size,
         end_of_text: plan.end_of_text,
         beginning_of_text: plan.beginning_of_text,
+        pack: None,
         tokenizer_fingerprint,
         fingerprint: Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train, &holdout),
         train: SplitRecord::new(train),
@@ -257,6 +258,7 @@ fn manifest(
             bad_records: parts.total.bad_records,
             empty_documents: parts.total.empty_documents,
             special_text_documents: parts.total.special_text_documents,
+            ..Counts::default()
         },
     }
 }

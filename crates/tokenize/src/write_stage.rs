@@ -164,7 +164,7 @@ impl<'s> Output<'s> {
             }
         };
         self.tokens += u64::from(row.len_tokens);
-        Ok(writer.push(ids, row.text_bytes, row.hash)?)
+        Ok(writer.push(ids, row.text_bytes, row.hash, None)?)
     }
 
     fn finish(self) -> Result<Option<ShardRecord>, Error> {
@@ -174,7 +174,7 @@ impl<'s> Output<'s> {
     /// An earlier call may have been killed between a shard's last file and its run's record.
     fn remove_leftovers(&self) -> Result<(), Error> {
         let folder = self.stage.folder.out().join(self.side.folder());
-        for ending in ["bin", "idx", "sums", "hashes"] {
+        for ending in ["bin", "idx", "sums", "hashes", "mask"] {
             for suffix in ["", ".tmp"] {
                 let path = folder.join(format!("{}.{ending}{suffix}", self.file));
                 match fs::remove_file(&path) {

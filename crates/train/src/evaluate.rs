@@ -34,7 +34,7 @@ pub struct Evaluation {
 /// document are alike, so it is rather too small.
 ///
 /// # Errors
-/// A part shorter than one sequence or without a byte of text; ids or a tokenizer that are not the
+/// A part with a loss mask or packed rows, shorter than one sequence or without a byte of text; ids or a tokenizer that are not the
 /// model's; a corpus that cannot be read; the stop flag; a loss that is not finite.
 pub fn evaluate(
     model: &Model,
@@ -57,6 +57,7 @@ pub(crate) fn measure(
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
     model.check_corpus(corpus)?;
+    check_unlabelled(corpus, evaluation)?;
     let sequences = windows(corpus, evaluation)?;
     let mut means = Vec::new();
     let mut first = 0;
@@ -70,6 +71,19 @@ pub(crate) fn measure(
         first += rows;
     }
     Ok(record(corpus, evaluation, &means))
+}
+
+/// The mean is over every token, so a loss mask or padding would be counted in.
+fn check_unlabelled(corpus: &Corpus, evaluation: &Evaluation) -> Result<(), Error> {
+    let got = match (corpus.manifest().pack, corpus.is_labelled(evaluation.split)) {
+        (Some(_), _) => "packed rows",
+        (None, true) => "a loss mask",
+        (None, false) => return Ok(()),
+    };
+    let field = format!("corpus {}", corpus.folder().display());
+    let expected = "one whose every token is a target, as evaluation knows no mask yet; prepare it \
+                    from plain text, without --pack";
+    Err(Error::setting(&field, expected, got))
 }
 
 /// How many sequences there are, at most as many as asked for.
@@ -168,6 +182,34 @@ mod tests {
         let mut config = tiny();
         config.tokenizer_fingerprint = None;
         Model::new(&config, 1).unwrap()
+    }
+
+    #[test]
+    fn a_part_with_a_loss_mask_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        drop(corpus(folder, 40, &tokens(30, 1), &tokens(60, 2)));
+        let mut manifest = mixdown_shards::Manifest::read(folder).unwrap();
+        let mut writer = mixdown_shards::ShardWriter::create(
+            &folder.join("holdout"),
+            "shard-00000",
+            manifest.dtype,
+            manifest.vocab_size,
+        )
+        .unwrap();
+        writer.push(&tokens(60, 2), 60, 1, Some(&[1; 60])).unwrap();
+        manifest.holdout = mixdown_shards::SplitRecord::new(vec![writer.finish().unwrap()]);
+        manifest.fingerprint = mixdown_shards::Manifest::data_fingerprint(
+            manifest.dtype,
+            manifest.tokenizer_fingerprint,
+            &manifest.train.shards,
+            &manifest.holdout.shards,
+        );
+        manifest.write(folder).unwrap();
+        let corpus = mixdown_shards::Corpus::open(folder, mixdown_shards::Access::Map).unwrap();
+        let stop = AtomicBool::new(false);
+        let error = evaluate(&model(), &corpus, &evaluation(4, 2), &stop).unwrap_err().to_string();
+        assert!(error.contains("got a loss mask") && error.contains("--pack"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) fn corpus_of_bytes(
             ShardWriter::create(&folder.join(split), "shard-00000", dtype, vocab_size).unwrap();
         let bytes = u64::try_from(tokens.len()).unwrap() * token_bytes;
         let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
-        writer.push(tokens, bytes, hash).unwrap();
+        writer.push(tokens, bytes, hash, None).unwrap();
         SplitRecord::new(vec![writer.finish().unwrap()])
     };
     let (train, holdout) = (shard("train", train), shard("holdout", holdout));
@@ -44,6 +44,7 @@ pub(crate) fn corpus_of_bytes(
         vocab_size,
         end_of_text: 39,
         beginning_of_text: None,
+        pack: None,
         tokenizer_fingerprint,
         fingerprint,
         train,

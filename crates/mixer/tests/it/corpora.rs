@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WindowOffset};
 use mixdown_shards::{
-    Access, Counts, Dtype, Fingerprint, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
+    Access, Counts, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter, Split,
+    SplitRecord,
 };
 
 pub const VOCAB_SIZE: u64 = 1 << 24;
@@ -17,6 +18,10 @@ pub struct CorpusPlan<'a> {
     pub train_hashes: &'a [u64],
     pub holdout_hashes: &'a [u64],
     pub tokenizer: &'a [u8],
+    /// Give the training part a loss mask.
+    pub labelled: bool,
+    /// Say that the documents lie in rows of this many inputs.
+    pub pack: Option<u64>,
 }
 
 impl Default for CorpusPlan<'_> {
@@ -28,6 +33,8 @@ impl Default for CorpusPlan<'_> {
             train_hashes: &[],
             holdout_hashes: &[],
             tokenizer: b"one",
+            labelled: false,
+            pack: None,
         }
     }
 }
@@ -45,13 +52,13 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
         .enumerate()
         .map(|(i, shard)| {
             let documents = shard.chunks(37).map(|document| (document, hashes.next().unwrap()));
-            write_shard(&folder, Split::Train, i, dtype, documents)
+            write_shard(&folder, Split::Train, i, dtype, plan.labelled, documents)
         })
         .collect();
     let mut holdout = Vec::new();
     if !plan.holdout_hashes.is_empty() {
         let documents = plan.holdout_hashes.iter().map(|&hash| (&[1_u32, 2, 3][..], hash));
-        holdout.push(write_shard(&folder, Split::Holdout, 0, dtype, documents));
+        holdout.push(write_shard(&folder, Split::Holdout, 0, dtype, false, documents));
     }
     let (train, holdout) = (SplitRecord::new(train), SplitRecord::new(holdout));
     let tokenizer_fingerprint = Fingerprint::of(plan.tokenizer);
@@ -64,6 +71,7 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
         vocab_size: VOCAB_SIZE,
         end_of_text: 0,
         beginning_of_text: None,
+        pack: plan.pack.map(|sequence_length| PackRecord { sequence_length, padding: 0 }),
         tokenizer_fingerprint,
         fingerprint,
         train,
@@ -82,13 +90,15 @@ fn write_shard<'a>(
     split: Split,
     number: usize,
     dtype: Dtype,
+    labelled: bool,
     documents: impl Iterator<Item = (&'a [u32], u64)>,
 ) -> ShardRecord {
     let name = format!("shard-{number:05}");
     let mut writer =
         ShardWriter::create(&folder.join(split.folder()), &name, dtype, VOCAB_SIZE).unwrap();
     for (document, hash) in documents {
-        writer.push(document, 10, hash).unwrap();
+        let mask = labelled.then(|| vec![1; document.len()]);
+        writer.push(document, 10, hash, mask.as_deref()).unwrap();
     }
     writer.finish().unwrap()
 }

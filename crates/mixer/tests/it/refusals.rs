@@ -50,6 +50,21 @@ fn weights_that_do_not_fit() {
     assert_names(&error, &["9223372036854775807", "rounder"]);
 }
 
+/// A batch has no place for a mask: trained on without it, prompts and padding would count.
+#[test]
+fn corpora_with_a_loss_mask_or_packed_rows() {
+    for (labelled, pack, got) in [(true, None, "got a loss mask"), (true, Some(1), "packed rows")] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &CorpusPlan { name: "math", ..Default::default() });
+        let plan = CorpusPlan { name: "chats", labelled, pack, ..Default::default() };
+        write(folder.path(), &plan);
+        let config = config(vec![source("math", "99%"), source("chats", "1%")]);
+        let error = Mixture::open(&config, folder.path()).unwrap_err();
+        assert_names(&error, &["\"chats\"", "every token is a target", got, "--pack"]);
+        assert!(error.is_configuration());
+    }
+}
+
 #[test]
 fn sources_without_a_name_of_their_own() {
     let error = refusal(|config| config.source[1].name = "math".to_owned());

@@ -7,27 +7,39 @@ use std::{
 
 use mixdown_shards::{Access, Corpus, Dtype, Split};
 
-use crate::support::{Shards, hash_of, run_verify, some_documents, write_corpus};
+use crate::support::{
+    Masks, Shards, hash_of, mask_of, run_verify, some_documents, write_corpus_with,
+};
 
 struct Golden {
     name: &'static str,
     vocab_size: u32,
     dtype: Dtype,
+    masks: Masks,
     fingerprint: &'static str,
 }
 
-const GOLDEN: [Golden; 2] = [
+const GOLDEN: [Golden; 3] = [
     Golden {
         name: "tiny",
         vocab_size: 1000,
         dtype: Dtype::U16,
+        masks: Masks::Without,
         fingerprint: "284eb292773bb6a2cfe0156cd8359a1d6a3dccabed1717c09e43f093adedb3e4",
     },
     Golden {
         name: "tiny-int32",
         vocab_size: 100_000,
         dtype: Dtype::I32,
+        masks: Masks::Without,
         fingerprint: "d03561c4b65325aaf08dd203e228288481827347f20d79c0dfd7d316c78f11ea",
+    },
+    Golden {
+        name: "tiny-labelled",
+        vocab_size: 1000,
+        dtype: Dtype::U16,
+        masks: Masks::With,
+        fingerprint: "5f8a6534901bf62997140c57df07b63011b6d2913e683692925b507b4a6ee2b7",
     },
 ];
 
@@ -69,6 +81,13 @@ fn golden_corpora_are_read() {
                 assert_eq!(ids, documents.concat());
                 let hashes: Vec<u64> = documents.iter().map(|ids| hash_of(ids)).collect();
                 assert_eq!(corpus.document_hashes(split).unwrap(), hashes);
+                let mut mask = vec![9; ids.len()];
+                corpus.read_mask(split, 0, &mut mask).unwrap();
+                assert_eq!(corpus.is_labelled(split), golden.masks == Masks::With);
+                match golden.masks {
+                    Masks::With => assert_eq!(mask, mask_of(&ids)),
+                    Masks::Without => assert!(mask.iter().all(|byte| *byte == 1)),
+                }
                 assert_eq!(corpus.document_lengths(split).unwrap().len(), documents.len());
             }
         }
@@ -81,7 +100,8 @@ fn the_writer_still_writes_the_same_bytes() {
     for golden in &GOLDEN {
         let (train, holdout) = content(golden);
         let fresh = tempfile::tempdir().unwrap();
-        write_corpus(fresh.path(), u64::from(golden.vocab_size), &train, &holdout);
+        let vocab_size = u64::from(golden.vocab_size);
+        write_corpus_with(fresh.path(), vocab_size, &train, &holdout, golden.masks);
         let (fresh_files, golden_files) = (files(fresh.path()), files(&folder(golden)));
         assert_eq!(fresh_files.len(), golden_files.len());
         for ((path, fresh_bytes), (golden_path, golden_bytes)) in
@@ -101,6 +121,7 @@ fn write_golden() {
     for golden in GOLDEN.iter().filter(|golden| !folder(golden).exists()) {
         let (train, holdout) = content(golden);
         fs::create_dir_all(folder(golden)).unwrap();
-        write_corpus(&folder(golden), u64::from(golden.vocab_size), &train, &holdout);
+        let vocab_size = u64::from(golden.vocab_size);
+        write_corpus_with(&folder(golden), vocab_size, &train, &holdout, golden.masks);
     }
 }

@@ -7,6 +7,8 @@ mod golden;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod manifest;
 #[cfg(test)]
 mod round_trip;

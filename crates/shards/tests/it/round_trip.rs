@@ -78,7 +78,7 @@ fn roots_are_what_b3sum_prints() {
                 .collect();
             let mut writer = ShardWriter::create(folder.path(), "s", dtype, vocab_size).unwrap();
             // Parts of odd lengths, so that documents cross blocks.
-            ids.chunks(99_991).for_each(|part| writer.push(part, 1, 2).unwrap());
+            ids.chunks(99_991).for_each(|part| writer.push(part, 1, 2, None).unwrap());
             let record = writer.finish().unwrap();
             assert_eq!(record.bin_bytes, bin_bytes);
             for (extension, root) in [

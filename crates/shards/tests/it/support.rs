@@ -17,28 +17,67 @@ pub fn hash_of(document: &[u32]) -> u64 {
     document.iter().fold(7, |hash: u64, id| hash.wrapping_mul(0x1000_0000_01b3) ^ u64::from(*id))
 }
 
-fn write_shard(folder: &Path, n: usize, vocab_size: u64, documents: &[Vec<u32>]) -> ShardRecord {
+/// The mask that tests give to a document: every third id is a target.
+pub fn mask_of(document: &[u32]) -> Vec<u8> {
+    document.iter().map(|id| u8::from(id % 3 == 0)).collect()
+}
+
+/// Whether a test corpus has masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masks {
+    With,
+    Without,
+}
+
+fn write_shard(
+    folder: &Path,
+    n: usize,
+    vocab_size: u64,
+    documents: &[Vec<u32>],
+    masks: Masks,
+) -> ShardRecord {
     let dtype = Dtype::for_vocab(vocab_size);
     let name = format!("shard-{n:05}");
     let mut writer = ShardWriter::create(folder, &name, dtype, vocab_size).unwrap();
     for document in documents {
-        writer.push(document, 3 * document.len() as u64, hash_of(document)).unwrap();
+        let mask = (masks == Masks::With).then(|| mask_of(document));
+        let text_bytes = 3 * document.len() as u64;
+        writer.push(document, text_bytes, hash_of(document), mask.as_deref()).unwrap();
     }
     writer.finish().unwrap()
 }
 
-fn write_split(folder: &Path, split: Split, vocab_size: u64, shards: &Shards) -> SplitRecord {
+fn write_split(
+    folder: &Path,
+    split: Split,
+    vocab_size: u64,
+    shards: &Shards,
+    masks: Masks,
+) -> SplitRecord {
     let folder = folder.join(split.folder());
     let shards = shards.iter().enumerate();
     SplitRecord::new(
-        shards.map(|(n, documents)| write_shard(&folder, n, vocab_size, documents)).collect(),
+        shards
+            .map(|(n, documents)| write_shard(&folder, n, vocab_size, documents, masks))
+            .collect(),
     )
 }
 
 /// Writes a whole corpus.
 pub fn write_corpus(folder: &Path, vocab_size: u64, train: &Shards, holdout: &Shards) -> Manifest {
-    let train = write_split(folder, Split::Train, vocab_size, train);
-    let holdout = write_split(folder, Split::Holdout, vocab_size, holdout);
+    write_corpus_with(folder, vocab_size, train, holdout, Masks::Without)
+}
+
+/// Writes a whole corpus with or without masks.
+pub fn write_corpus_with(
+    folder: &Path,
+    vocab_size: u64,
+    train: &Shards,
+    holdout: &Shards,
+    masks: Masks,
+) -> Manifest {
+    let train = write_split(folder, Split::Train, vocab_size, train, masks);
+    let holdout = write_split(folder, Split::Holdout, vocab_size, holdout, masks);
     let dtype = Dtype::for_vocab(vocab_size);
     let tokenizer = b"{\"version\": \"1.0\"}\n";
     fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
@@ -50,6 +89,7 @@ pub fn write_corpus(folder: &Path, vocab_size: u64, train: &Shards, holdout: &Sh
         vocab_size,
         end_of_text: 0,
         beginning_of_text: None,
+        pack: None,
         tokenizer_fingerprint,
         fingerprint: Manifest::data_fingerprint(
             dtype,

@@ -16,13 +16,13 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 fn bad_documents_are_refused_and_leave_the_shard_sound() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = ShardWriter::create(folder.path(), "s", Dtype::U16, 100).unwrap();
-    writer.push(&[1, 2], 5, 1).unwrap();
+    writer.push(&[1, 2], 5, 1, None).unwrap();
     for (ids, expected) in [(&[][..], "at least one id"), (&[1, 100], "below the vocabulary")] {
-        let error = writer.push(ids, 5, 1).unwrap_err();
+        let error = writer.push(ids, 5, 1, None).unwrap_err();
         assert!(matches!(error, Error::Document { document: 1, .. }));
         assert!(error.to_string().contains(expected), "{error}");
     }
-    writer.push(&[99], 6, 2).unwrap();
+    writer.push(&[99], 6, 2, None).unwrap();
     assert_eq!((writer.len_tokens(), writer.len_documents()), (3, 2));
     let record = writer.finish().unwrap();
     assert_eq!((record.documents, record.tokens, record.text_bytes), (2, 3, 11));
@@ -55,7 +55,7 @@ fn unfinished_shard_has_no_name() {
     let folder = tempfile::tempdir().unwrap();
     let train = folder.path().join("train");
     let mut writer = ShardWriter::create(&train, "shard-00000", Dtype::U16, 100).unwrap();
-    writer.push(&vec![7; 2_000_000], 5, 1).unwrap();
+    writer.push(&vec![7; 2_000_000], 5, 1, None).unwrap();
     drop(writer);
     assert!(names(&train).iter().all(|name| name.ends_with(".tmp")));
     assert!(Corpus::open(folder.path(), Access::Map).unwrap_err().is_configuration());
@@ -72,7 +72,7 @@ fn full_disk_is_an_io_error() {
         let temporary = folder.path().join(format!("s.{extension}.tmp"));
         std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
         let mut writer = ShardWriter::create(folder.path(), "s", Dtype::U16, 100).unwrap();
-        let pushed = writer.push(&vec![7; 2_000_000], 5, 1);
+        let pushed = writer.push(&vec![7; 2_000_000], 5, 1, None);
         assert_eq!(pushed.is_err(), fails_at_push);
         let error = pushed.and_then(|()| writer.finish().map(drop)).unwrap_err();
         assert!(error.is_io() && !error.is_configuration(), "{error}");
