@@ -13,6 +13,9 @@ pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 /// Bytes of one entry of `.sums`.
 pub(crate) const SUM_BYTES: u64 = 32;
 
+/// The entry of a block without a sum, in an adopted corpus with sampled sums.
+pub(crate) const NO_SUM: ChainingValue = [0; 32];
+
 /// Entries of `.sums` for a token file of `bin_bytes`; one at least.
 pub(crate) fn sums_count(bin_bytes: u64) -> u64 {
     bin_bytes.div_ceil(BLOCK_BYTES).max(1)

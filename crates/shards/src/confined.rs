@@ -11,11 +11,13 @@ pub(crate) const NAME_RULE: &str = "a plain file name of 1 to 200 bytes without 
 
 /// Whether `name` is one plain component that cannot lead out of its folder.
 pub(crate) fn is_plain_name(name: &str) -> bool {
+    is_harmless(name, MAX_NAME_BYTES)
+}
+
+/// Whether a part of a path names something in its folder and nothing else.
+pub(crate) fn is_harmless(part: &str, max_bytes: usize) -> bool {
     let harmful = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
-    !name.is_empty()
-        && name.len() <= MAX_NAME_BYTES
-        && !name.starts_with('.')
-        && !name.contains(harmful)
+    !part.is_empty() && part.len() <= max_bytes && !part.starts_with('.') && !part.contains(harmful)
 }
 
 /// Refuses `path`, directly below `folder` or a split of it, where it is a symbolic link that

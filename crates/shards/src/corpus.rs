@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Access, Error, Fingerprint, Manifest, ShardRecord, Split,
-    shard::{Shard, check_file},
+    shard::{Shard, check_file, has_hashes},
 };
 
 /// An opened corpus folder: read by any number of threads, shards opened on first use.
@@ -171,7 +171,13 @@ impl Corpus {
         Ok(lengths)
     }
 
-    /// The hashes of the texts of all documents of a split, in order.
+    /// Whether the hashes of the split's texts are there: always but for some adopted files.
+    pub fn has_document_hashes(&self, split: Split) -> bool {
+        self.manifest.split(split).shards.iter().all(has_hashes)
+    }
+
+    /// The hashes of the texts of all documents of a split, in order; those of shards without
+    /// hashes are left out.
     ///
     /// # Errors
     /// A `.hashes` file cannot be read.

@@ -59,6 +59,19 @@ impl Dtype {
         }
     }
 
+    /// The largest id in `bytes` (0 where there is none), as [`Dtype::decode`] sees it.
+    pub(crate) fn largest(self, bytes: &[u8]) -> u32 {
+        match self {
+            Self::U16 => {
+                let ids = bytes.as_chunks().0.iter().map(|id| u16::from_le_bytes(*id));
+                u32::from(ids.fold(0, u16::max))
+            }
+            Self::I32 => {
+                bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).fold(0, u32::max)
+            }
+        }
+    }
+
     /// Appends `id`, which the caller has checked against the vocabulary, to `bytes`.
     pub(crate) fn encode(self, id: u32, bytes: &mut Vec<u8>) {
         let [first, second, ..] = id.to_le_bytes();
@@ -111,6 +124,7 @@ mod tests {
             assert_eq!(bytes.len() as u64, 2 * dtype.bytes());
             let mut out = [0; 2];
             assert_eq!(dtype.decode(&bytes, &mut out), id);
+            assert_eq!(dtype.largest(&bytes), id);
             assert_eq!(out, [id, 7]);
         }
     }

@@ -35,12 +35,12 @@ pub enum Error {
     },
     /// The folder was written by another version of the format.
     #[error(
-        "{}: expected format version {expected}, got {got}; use a mixdown that knows it, or \
+        "{}: expected format version {expected} or an older one, got {got}; use a mixdown that knows it, or \
          prepare the corpus again", path.display())]
     Version {
         /// The manifest.
         path: PathBuf,
-        /// The version this program reads.
+        /// The newest version this program reads.
         expected: u32,
         /// The version of the folder.
         got: u32,

@@ -50,6 +50,8 @@
 //! ```
 #![deny(clippy::indexing_slicing)]
 
+mod adopted;
+mod adopted_check;
 mod block_sums;
 mod confined;
 mod corpus;
@@ -72,6 +74,7 @@ mod token_file;
 mod verify;
 mod verify_shard;
 
+pub use adopted::AdoptedRecord;
 pub use corpus::Corpus;
 pub use dtype::Dtype;
 pub use error::Error;

@@ -52,8 +52,11 @@ pub struct Manifest {
 impl Manifest {
     /// The value of `format`.
     pub const FORMAT: &str = "mixdown-corpus";
-    /// The version that this crate writes and reads.
+    /// The version of a folder that `prepare` writes.
     pub const VERSION: u32 = 1;
+    /// The version of a folder with adopted token files (docs/format.md, section 11), the newest
+    /// that this crate reads.
+    pub const ADOPTED_VERSION: u32 = 2;
     /// The manifest's name in the corpus folder.
     pub const FILE: &str = "manifest.json";
     /// The largest manifest that is read: 64 MiB, some 100,000 shards.

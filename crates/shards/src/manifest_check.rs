@@ -6,10 +6,13 @@ use serde::Deserialize;
 
 use crate::{
     Error, Manifest, ShardRecord, Split, SplitRecord,
+    adopted::{check_links_of_path, shard_path},
+    adopted_check::check_adopted,
     confined::{NAME_RULE, check_link, is_plain_name},
     error::quoted,
     index_layout::index_bytes,
-    shard::{file_path, files_of},
+    shard::files_of,
+    token_file::TokenLayout,
 };
 
 /// The part of a manifest that every version has.
@@ -24,19 +27,23 @@ pub(crate) fn check_version(path: &Path, json: &[u8]) -> Result<(), Error> {
     let head: Head = serde_json::from_slice(json)
         .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
     field(path, "format", quoted(Manifest::FORMAT), quoted(&head.format))?;
-    if head.version == Manifest::VERSION {
+    known_version(path, head.version)
+}
+
+fn known_version(path: &Path, got: u32) -> Result<(), Error> {
+    if (Manifest::VERSION..=Manifest::ADOPTED_VERSION).contains(&got) {
         return Ok(());
     }
-    let (expected, got) = (Manifest::VERSION, head.version);
-    Err(Error::Version { path: path.to_owned(), expected, got })
+    Err(Error::Version { path: path.to_owned(), expected: Manifest::ADOPTED_VERSION, got })
 }
 
 /// Checks all that the manifest alone can tell; `path` is for messages.
 pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     field(path, "format", quoted(Manifest::FORMAT), quoted(&manifest.format))?;
-    field(path, "version", Manifest::VERSION, manifest.version)?;
+    known_version(path, manifest.version)?;
     check_vocabulary(manifest, path)?;
     check_pack(manifest, path)?;
+    check_adopted(manifest, path)?;
     for split in Split::ALL {
         check_split(manifest, split, path)?;
     }
@@ -62,7 +69,11 @@ pub(crate) fn check_links(manifest: &Manifest, folder: &Path) -> Result<(), Erro
         check_link(folder, &split_folder)?;
         for shard in &manifest.split(split).shards {
             for (extension, _) in files_of(shard) {
-                check_link(folder, &file_path(&split_folder, &shard.file, extension))?;
+                let path = shard_path(folder, split, shard, extension);
+                match shard.adopted {
+                    None => check_link(folder, &path)?,
+                    Some(_) => check_links_of_path(folder, &path)?,
+                }
             }
         }
     }
@@ -148,8 +159,11 @@ fn check_shard(
         return Err(wrong(path, format!("{place}.tokens"), expected, shard.tokens));
     }
     let id_bytes = manifest.dtype.bytes();
-    if shard.tokens.checked_mul(id_bytes) != Some(shard.bin_bytes) {
-        let expected = format!("{} tokens of {id_bytes} bytes", shard.tokens);
+    let header_bytes = shard.adopted.as_ref().map_or(0, |adopted| adopted.header_bytes);
+    let layout = TokenLayout { header_bytes, dtype: manifest.dtype, tokens: shard.tokens };
+    if layout.file_bytes() != Some(shard.bin_bytes) {
+        let header = if header_bytes == 0 { String::new() } else { format!(" and {header_bytes}") };
+        let expected = format!("{} tokens of {id_bytes} bytes{header}", shard.tokens);
         return Err(wrong(path, format!("{place}.bin_bytes"), expected, shard.bin_bytes));
     }
     Ok(())
@@ -207,7 +221,7 @@ fn field<T: PartialEq + Display>(
     if got == expected { Ok(()) } else { Err(wrong(path, name, expected.to_string(), got)) }
 }
 
-fn wrong(
+pub(crate) fn wrong(
     path: &Path,
     field: impl Into<String>,
     expected: impl Into<String>,

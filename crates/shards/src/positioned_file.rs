@@ -42,6 +42,18 @@ impl PositionedFile {
 
     /// Reads `len_bytes` from `offset_bytes` on; allocates no more than the file really has.
     pub(crate) fn read_vec(&self, offset_bytes: u64, len_bytes: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.read_into(offset_bytes, len_bytes, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`PositionedFile::read_vec`] into a vector that keeps its memory from call to call.
+    pub(crate) fn read_into(
+        &self,
+        offset_bytes: u64,
+        len_bytes: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let end = offset_bytes.checked_add(len_bytes);
         let got_bytes = self.len_bytes()?;
         let len =
@@ -51,9 +63,8 @@ impl PositionedFile {
             let got = format!("a file of {got_bytes} bytes");
             return Err(Error::damaged(&self.path, Some(offset_bytes), expected, got));
         };
-        let mut bytes = vec![0; len];
-        self.read(offset_bytes, &mut bytes)?;
-        Ok(bytes)
+        bytes.resize(len, 0);
+        self.read(offset_bytes, bytes)
     }
 }
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::Fingerprint;
+use crate::{AdoptedRecord, Fingerprint};
 
 /// One split: sums over its shards, and the shards in the order of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct ShardRecord {
     /// The loss mask, where the split is labelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<MaskRecord>,
+    /// Where its files are, if they were there before the corpus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedRecord>,
 }
 
 /// A shard's loss mask: `.mask`, one byte a token, 1 for a loss target and 0 for none.

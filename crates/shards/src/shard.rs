@@ -5,23 +5,31 @@ use std::{
 
 use crate::{
     Access, Dtype, Error, Manifest, ShardRecord, Split, TokenFile,
+    adopted::shard_path,
     block_sums::{SUM_BYTES, sums_count},
     index::IndexFile,
     index_layout::index_bytes,
     mask_file::MaskFile,
     positioned_file::PositionedFile,
+    token_file::TokenLayout,
 };
 
 /// The endings of a shard's files, each with the file's exact size in bytes.
 pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    let hashes = has_hashes(shard).then(|| ("hashes", shard.documents.saturating_mul(8)));
     [
         ("bin", shard.bin_bytes),
         ("idx", index_bytes(shard.documents).unwrap_or(u64::MAX)),
         ("sums", sums_count(shard.bin_bytes) * SUM_BYTES),
-        ("hashes", shard.documents.saturating_mul(8)),
     ]
     .into_iter()
+    .chain(hashes)
     .chain(shard.mask.map(|_| ("mask", shard.tokens)))
+}
+
+/// Whether the texts' hashes are there: always but for some adopted files.
+pub(crate) fn has_hashes(shard: &ShardRecord) -> bool {
+    shard.adopted.as_ref().is_none_or(|adopted| adopted.hashes)
 }
 
 /// The path of one of a shard's files. Not `with_extension`: a name may hold dots.
@@ -32,7 +40,8 @@ pub(crate) fn file_path(split_folder: &Path, file: &str, extension: &str) -> Pat
 /// One shard of an opened corpus; its token file is opened when it is first read.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    split_folder: PathBuf,
+    folder: PathBuf,
+    split: Split,
     record: ShardRecord,
     dtype: Dtype,
     vocab_size: u64,
@@ -49,9 +58,9 @@ impl Shard {
         split: Split,
         access: Access,
     ) -> Vec<Self> {
-        let split_folder = folder.join(split.folder());
         let shard = |record: &ShardRecord| Self {
-            split_folder: split_folder.clone(),
+            folder: folder.to_owned(),
+            split,
             record: record.clone(),
             dtype: manifest.dtype,
             vocab_size: manifest.vocab_size,
@@ -75,7 +84,12 @@ impl Shard {
     }
 
     pub(crate) fn path(&self, extension: &str) -> PathBuf {
-        file_path(&self.split_folder, &self.record.file, extension)
+        shard_path(&self.folder, self.split, &self.record, extension)
+    }
+
+    /// Bytes before the first id of the token file.
+    pub(crate) fn header_bytes(&self) -> u64 {
+        self.record.adopted.as_ref().map_or(0, |adopted| adopted.header_bytes)
     }
 
     /// Each file with its exact size in bytes.
@@ -90,7 +104,8 @@ impl Shard {
         }
         let path = self.path("bin");
         let (dtype, tokens) = (self.dtype, self.record.tokens);
-        let file = TokenFile::open(&path, dtype, self.vocab_size, tokens, self.access)?;
+        let layout = TokenLayout { header_bytes: self.header_bytes(), dtype, tokens };
+        let file = TokenFile::open_with(&path, layout, self.vocab_size, self.access)?;
         // Another thread may have been faster; its file is as good.
         Ok(self.tokens.get_or_init(|| file))
     }
@@ -116,6 +131,9 @@ impl Shard {
 
     /// Appends the hashes of all documents.
     pub(crate) fn append_hashes(&self, hashes: &mut Vec<u64>) -> Result<(), Error> {
+        if !has_hashes(&self.record) {
+            return Ok(());
+        }
         let file = PositionedFile::open(&self.path("hashes"))?;
         let bytes = file.read_vec(0, self.record.documents.saturating_mul(8))?;
         hashes.extend(bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)));

@@ -147,6 +147,7 @@ impl ShardWriter {
             sums_root,
             hashes_root,
             mask: mask_root.map(|root| MaskRecord { root, loss_tokens: self.loss_tokens }),
+            adopted: None,
         })
     }
 

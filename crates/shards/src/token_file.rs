@@ -45,6 +45,23 @@ pub struct TokenFile {
     dtype: Dtype,
     vocab_size: u64,
     tokens: u64,
+    header_bytes: u64,
+}
+
+/// Where the ids lie in a token file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenLayout {
+    /// Bytes before the first id.
+    pub header_bytes: u64,
+    pub dtype: Dtype,
+    pub tokens: u64,
+}
+
+impl TokenLayout {
+    /// The file's size; none where it overflows u64.
+    pub(crate) fn file_bytes(self) -> Option<u64> {
+        self.tokens.checked_mul(self.dtype.bytes())?.checked_add(self.header_bytes)
+    }
 }
 
 /// A file's bytes, mapped or read.
@@ -88,12 +105,28 @@ impl TokenFile {
         tokens: u64,
         access: Access,
     ) -> Result<Self, Error> {
+        Self::open_with(path, TokenLayout { header_bytes: 0, dtype, tokens }, vocab_size, access)
+    }
+
+    /// As [`TokenFile::open`], with bytes before the first id.
+    pub(crate) fn open_with(
+        path: &Path,
+        layout: TokenLayout,
+        vocab_size: u64,
+        access: Access,
+    ) -> Result<Self, Error> {
         let (bytes, got_bytes) = Bytes::open(path, access)?;
-        if tokens.checked_mul(dtype.bytes()) != Some(got_bytes) {
-            let expected = format!("{tokens} ids of {} bytes", dtype.bytes());
+        let TokenLayout { header_bytes, dtype, tokens } = layout;
+        if layout.file_bytes() != Some(got_bytes) {
+            let header = if header_bytes > 0 {
+                format!(" after a header of {header_bytes} bytes")
+            } else {
+                String::new()
+            };
+            let expected = format!("{tokens} ids of {} bytes{header}", dtype.bytes());
             return Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes")));
         }
-        Ok(Self { bytes, path: path.to_owned(), dtype, vocab_size, tokens })
+        Ok(Self { bytes, path: path.to_owned(), dtype, vocab_size, tokens, header_bytes })
     }
 
     /// The number of ids in it.
@@ -115,7 +148,7 @@ impl TokenFile {
                 got: format!("{} tokens from token {start_token} on", out.len()),
             });
         }
-        let offset_bytes = start_token * self.dtype.bytes();
+        let offset_bytes = self.header_bytes + start_token * self.dtype.bytes();
         match &self.bytes {
             Bytes::Map(map) => self.read_map(map, offset_bytes, out),
             Bytes::Read(file) => self.read_file(file, offset_bytes, out),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     Error, Fingerprint, MaskRecord,
-    block_sums::{BLOCK_BYTES, block_sum, merged_root},
+    block_sums::{BLOCK_BYTES, NO_SUM, block_sum, merged_root},
     mask_file::bad_byte,
     positioned_file::PositionedFile,
     shard::{Shard, check_file, files_of},
@@ -27,6 +27,29 @@ pub(crate) enum Task<'a> {
     Hashes { shard: &'a Shard },
     /// The loss mask: hash, every byte and their sum.
     Mask { shard: &'a Shard, record: MaskRecord },
+}
+
+impl Task<'_> {
+    /// Bytes of a token file that no sum vouches for.
+    pub(crate) fn unsummed_bytes(&self) -> u64 {
+        match self {
+            Self::Blocks { shard, first_block, sums } if sampled_blocks(shard).is_some() => {
+                let unsummed = (*first_block..).zip(sums).filter(|(_, sum)| **sum == NO_SUM);
+                unsummed.map(|(block, _)| block_bytes(shard, block)).sum()
+            }
+            Self::WholeBin { shard } if sampled_blocks(shard).is_some() => shard.record().bin_bytes,
+            _ => 0,
+        }
+    }
+}
+
+fn sampled_blocks(shard: &Shard) -> Option<u64> {
+    shard.record().adopted.as_ref().and_then(|adopted| adopted.sampled_blocks)
+}
+
+/// The bytes of one block of the token file.
+fn block_bytes(shard: &Shard, block: u64) -> u64 {
+    BLOCK_BYTES.min(shard.record().bin_bytes.saturating_sub(block * BLOCK_BYTES))
 }
 
 /// Checks the sizes and the sums of a shard, reports what is wrong with them, and gives the work
@@ -90,6 +113,14 @@ fn checked_sums(
         return Ok(None);
     }
     let sums = bytes.as_chunks().0.to_vec();
+    if let Some(expected) = sampled_blocks(shard) {
+        let got = sums.iter().filter(|sum| **sum != NO_SUM).count() as u64;
+        if got != expected {
+            let (expected, got) = (format!("sums of {expected} blocks"), got.to_string());
+            damage.push(Damage { path, offset_bytes: None, expected, got });
+        }
+        return Ok(Some(sums));
+    }
     let got = merged_root(&sums);
     if got != record.bin_root {
         let expected = format!("sums that merge to bin_root {}", record.bin_root);
@@ -120,14 +151,16 @@ fn check_blocks(
     let path = shard.path("bin");
     let file = PositionedFile::open(&path)?;
     let bin_bytes = shard.record().bin_bytes;
+    let is_sampled = sampled_blocks(shard).is_some();
     let mut damage = Vec::new();
-    let mut ids = Vec::new();
+    let mut bytes = Vec::new();
     for (block, sum) in (first_block..).zip(sums) {
         let offset_bytes = block * BLOCK_BYTES;
-        let bytes = file.read_vec(offset_bytes, BLOCK_BYTES.min(bin_bytes - offset_bytes))?;
-        let got = block_sum(&bytes, offset_bytes, bin_bytes);
+        file.read_into(offset_bytes, block_bytes(shard, block), &mut bytes)?;
+        let is_unsummed = is_sampled && *sum == NO_SUM;
+        let got = if is_unsummed { NO_SUM } else { block_sum(&bytes, offset_bytes, bin_bytes) };
         if got == *sum {
-            damage.extend(check_ids(shard, &path, offset_bytes, &bytes, &mut ids)?);
+            damage.extend(check_ids(shard, &path, offset_bytes, &bytes)?);
         } else {
             let expected = format!("a block with the sum {}", Fingerprint::from_bytes(*sum));
             let got = Fingerprint::from_bytes(got).to_string();
@@ -142,12 +175,13 @@ fn check_blocks(
 fn check_whole_bin(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
     let path = shard.path("bin");
     let mut damage = Vec::new();
-    let mut ids = Vec::new();
     let got = for_each_block(&path, meter, |offset_bytes, bytes| {
-        damage.extend(check_ids(shard, &path, offset_bytes, bytes, &mut ids)?);
+        damage.extend(check_ids(shard, &path, offset_bytes, bytes)?);
         Ok(())
     })?;
-    damage.extend(root_damage(&path, shard.record().bin_root, got));
+    if sampled_blocks(shard).is_none() {
+        damage.extend(root_damage(&path, shard.record().bin_root, got));
+    }
     Ok(damage)
 }
 
@@ -190,15 +224,19 @@ fn check_ids(
     path: &Path,
     offset_bytes: u64,
     bytes: &[u8],
-    ids: &mut Vec<u32>,
 ) -> Result<Option<Damage>, Error> {
     let (dtype, vocab_size) = (shard.dtype(), shard.vocab_size());
-    let count = bytes.len() as u64 / dtype.bytes();
-    ids.resize(usize::try_from(count).unwrap_or(usize::MAX), 0);
-    if u64::from(dtype.decode(bytes, ids)) < vocab_size {
+    // Only in the first block; a header is shorter than a block.
+    let header_bytes = shard.header_bytes().saturating_sub(offset_bytes);
+    let header_len = usize::try_from(header_bytes).unwrap_or(usize::MAX);
+    let bytes = bytes.get(header_len..).unwrap_or_default();
+    if u64::from(dtype.largest(bytes)) < vocab_size {
         return Ok(None);
     }
-    Damage::from_error(bad_id(path, dtype, vocab_size, offset_bytes, ids)).map(Some)
+    let count = bytes.len() as u64 / dtype.bytes();
+    let mut ids = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];
+    dtype.decode(bytes, &mut ids);
+    Damage::from_error(bad_id(path, dtype, vocab_size, offset_bytes + header_bytes, &ids)).map(Some)
 }
 
 fn file_root(path: &Path, meter: &Meter<'_>) -> Result<Fingerprint, Error> {
@@ -214,9 +252,10 @@ fn for_each_block(
     let file = PositionedFile::open(path)?;
     let len_bytes = file.len_bytes()?;
     let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::new();
     for block in 0..len_bytes.div_ceil(BLOCK_BYTES) {
         let offset_bytes = block * BLOCK_BYTES;
-        let bytes = file.read_vec(offset_bytes, BLOCK_BYTES.min(len_bytes - offset_bytes))?;
+        file.read_into(offset_bytes, BLOCK_BYTES.min(len_bytes - offset_bytes), &mut bytes)?;
         hasher.update(&bytes);
         look(offset_bytes, &bytes)?;
         meter.add(bytes.len() as u64)?;
