@@ -59,6 +59,22 @@ impl Dtype {
         }
     }
 
+    /// Shows `look` each id with its number, from 0.
+    pub(crate) fn each(self, bytes: &[u8], mut look: impl FnMut(u64, u32)) {
+        match self {
+            Self::U16 => {
+                for (n, id) in (0..).zip(bytes.as_chunks().0) {
+                    look(n, u32::from(u16::from_le_bytes(*id)));
+                }
+            }
+            Self::I32 => {
+                for (n, id) in (0..).zip(bytes.as_chunks().0) {
+                    look(n, u32::from_le_bytes(*id));
+                }
+            }
+        }
+    }
+
     /// The largest id in `bytes` (0 where there is none), as [`Dtype::decode`] sees it.
     pub(crate) fn largest(self, bytes: &[u8]) -> u32 {
         match self {

@@ -71,6 +71,30 @@ pub enum Error {
         /// What it holds.
         got: String,
     },
+    /// A file of another program that cannot be adopted.
+    #[error("{}{}: expected {expected}, got {got}; {hint}", path.display(), at(*offset_bytes))]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, if at one place.
+        offset_bytes: Option<u64>,
+        /// What it must hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// The ids of a document have no text.
+    #[error("{}: document {document}: its ids cannot be decoded", path.display())]
+    Text {
+        /// The token file.
+        path: PathBuf,
+        /// The document's number in the file, from 0.
+        document: u64,
+        /// The tokenizer's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Documents that cannot be written.
     #[error("{}: document {document}: expected {expected}, got {got}", path.display())]
     Document {
@@ -137,6 +161,17 @@ impl Error {
     /// Turns an operating system error into ours; for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn import(
+        path: &Path,
+        offset_bytes: Option<u64>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+        hint: &'static str,
+    ) -> Self {
+        let (expected, got) = (expected.into(), got.into());
+        Self::Import { path: path.to_owned(), offset_bytes, expected, got, hint }
     }
 
     pub(crate) fn damaged(

@@ -1,16 +1,12 @@
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use serde::Serialize;
 
 use crate::{
-    Access, Error, Manifest, Split,
+    Access, Error, Manifest, Split, parallel,
     shard::Shard,
     verify_shard::{Task, run_task, tasks_of},
 };
@@ -75,14 +71,18 @@ pub fn verify(
         .collect();
     let bytes = shards.iter().flat_map(Shard::files).map(|(_, bytes)| bytes);
     let total_bytes = bytes.fold(0, u64::saturating_add);
-    let meter = Meter { done_bytes: AtomicU64::new(0), total_bytes, progress, stop };
+    let meter = Meter::new(total_bytes, progress, stop);
     let mut damage = Vec::new();
     let mut tasks = Vec::new();
     for shard in &shards {
         tasks.extend(tasks_of(shard, &meter, &mut damage)?);
     }
     let bytes_without_sum = tasks.iter().map(Task::unsummed_bytes).fold(0, u64::saturating_add);
-    damage.extend(run_all(&tasks, &meter)?);
+    let run = |n: u64| match usize::try_from(n).ok().and_then(|n| tasks.get(n)) {
+        Some(task) => run_task(task, &meter),
+        None => Ok(Vec::new()),
+    };
+    damage.extend(parallel::map(tasks.len() as u64, THREADS, run)?.into_iter().flatten());
     damage.extend(check_tokenizer(folder));
     damage.sort_by(|a, b| (&a.path, a.offset_bytes).cmp(&(&b.path, b.offset_bytes)));
     Ok(VerifyReport {
@@ -103,7 +103,15 @@ pub(crate) struct Meter<'a> {
     stop: &'a AtomicBool,
 }
 
-impl Meter<'_> {
+impl<'a> Meter<'a> {
+    pub(crate) fn new(
+        total_bytes: u64,
+        progress: &'a (dyn Fn(Progress) + Sync),
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self { done_bytes: AtomicU64::new(0), total_bytes, progress, stop }
+    }
+
     /// Adds checked (or given up) bytes.
     pub(crate) fn add(&self, bytes: u64) -> Result<(), Error> {
         let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -125,30 +133,7 @@ impl Damage {
 }
 
 /// Threads of a verification: hashing keeps up with most disks on two cores.
-const THREADS: usize = 2;
-
-fn run_all(tasks: &[Task<'_>], meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Ok(Vec::new()));
-    let work = || {
-        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = run_task(task, meter);
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            match (found.as_mut(), result) {
-                (Ok(found), Ok(damage)) => found.extend(damage),
-                (Ok(_), Err(error)) => *found = Err(error),
-                (Err(_), _) => return,
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..THREADS.min(tasks.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    found.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
+const THREADS: u64 = 2;
 
 fn check_tokenizer(folder: &Path) -> Option<Damage> {
     let path = folder.join("tokenizer.json");

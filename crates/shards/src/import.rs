@@ -1,0 +1,306 @@
+//! Adopts token files of other programs in place (docs/format.md, section 11).
+
+mod boundaries;
+mod document_table;
+mod format;
+mod llmc;
+mod megatron;
+mod npy;
+mod sample;
+mod scan;
+mod texts;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use crate::{
+    AdoptedRecord, Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, MaskRecord, Progress,
+    ShardRecord, Split, SplitRecord,
+    adopted::{PATH_RULE, is_plain_path, sidecar_folder},
+    block_sums::merged_root,
+    error::quoted,
+    index_layout::write_index,
+    mask_file::bad_byte,
+    pending_file::{HashedFile, PendingFile, sync_folder},
+    positioned_file::PositionedFile,
+    shard::file_path,
+    verify::Meter,
+};
+
+use document_table::DocumentTable;
+use format::Found;
+pub use format::TokenFormat;
+pub use sample::SampleShare;
+
+/// What the text of a document is: its bytes in UTF-8 and its hash, from the ids without
+/// beginning and end.
+pub type TextOf<'a> =
+    dyn Fn(&[u32]) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> + Sync + 'a;
+
+/// A token file to adopt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportFile {
+    /// Where it is: below the corpus folder.
+    pub path: PathBuf,
+    /// The part it belongs to.
+    pub split: Split,
+}
+
+/// What the token files do not say themselves.
+pub struct ImportOptions<'a> {
+    /// Which tokenizer made the ids.
+    pub tokenizer_fingerprint: Fingerprint,
+    /// Every id must be smaller.
+    pub vocab_size: u64,
+    /// The id between documents.
+    pub end_of_text: u32,
+    /// The id that may begin documents; recorded if the first one begins with it.
+    pub beginning_of_text: Option<u32>,
+    /// What the files are; found out where none is given.
+    pub format: Option<TokenFormat>,
+    /// How ids are stored in arrays that do not say it; follows the vocabulary where none is given.
+    pub dtype: Option<Dtype>,
+    /// Take the sums of a sample of blocks only, and no text hashes.
+    pub sample_sums: Option<SampleShare>,
+    /// Decodes a document; not asked with `sample_sums`.
+    pub text_of: &'a TextOf<'a>,
+}
+
+/// Makes `folder` a corpus of token files that lie in it, without copying or changing them: writes
+/// what they lack into `.mixdown`, and the manifest, last. Reads every file once for sums, ids and
+/// documents and, but for `sample_sums`, once for the texts. The tokenizer.json is the caller's.
+///
+/// Memory: 12 bytes a document and 32 bytes a MiB of the file at hand.
+///
+/// # Errors
+/// The folder has a manifest already; a file is none of the known formats, contradicts its own
+/// header or index, lies outside the folder, or has an id beyond the vocabulary; the disk refuses;
+/// `stop` was set.
+pub fn import(
+    folder: &Path,
+    files: &[ImportFile],
+    options: &ImportOptions<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+    stop: &AtomicBool,
+) -> Result<Manifest, Error> {
+    refuse_manifest(folder)?;
+    let mut found = Vec::new();
+    for file in files {
+        found.push((file.split, relative(folder, &file.path)?, format::find(&file.path, options)?));
+    }
+    let Some((_, _, first)) = found.first() else {
+        return Err(Error::import(folder, None, "token files", "none", "name at least one"));
+    };
+    let dtype = first.dtype;
+    check_one_dtype(&found)?;
+    let beginning = document_table::beginning(first, options)?;
+    let passes = if options.sample_sums.is_some() { 1 } else { 2 };
+    let total_bytes = found.iter().map(|(_, _, found)| found.file_bytes).sum::<u64>() * passes;
+    let meter = Meter::new(total_bytes, progress, stop);
+    let job = Job { folder, options, beginning, meter };
+    let mut shards = [Vec::new(), Vec::new()];
+    let (mut inputs, mut counts) = (Vec::new(), Counts::default());
+    for (split, name, found) in &found {
+        let [train, holdout] = &mut shards;
+        let shards = if *split == Split::Train { train } else { holdout };
+        let (record, empty_documents) = job.adopt(*split, shards.len(), name, found)?;
+        counts.empty_documents += empty_documents;
+        inputs.push(InputRecord {
+            path: name.clone(),
+            bytes: found.file_bytes,
+            documents: record.documents,
+        });
+        shards.push(record);
+    }
+    let [train, holdout] = shards.map(SplitRecord::new);
+    let manifest = manifest(job.options, dtype, beginning, train, holdout);
+    let manifest = Manifest { inputs, counts, ..manifest };
+    manifest.write(folder)?;
+    Ok(manifest)
+}
+
+fn refuse_manifest(folder: &Path) -> Result<(), Error> {
+    let path = folder.join(Manifest::FILE);
+    if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    let hint = "remove it to import again, or give another folder with --out";
+    Err(Error::import(&path, None, "no manifest yet", "one", hint))
+}
+
+/// The file's path below the corpus folder, with `/` between parts.
+fn relative(folder: &Path, path: &Path) -> Result<String, Error> {
+    let hint = "token files are not copied, so they must lie in the corpus folder: give one that \
+                holds all of them with --out, and no links out of it";
+    let below = path.strip_prefix(folder).map_err(|_| {
+        let expected = format!("a file below the corpus folder {}", folder.display());
+        Error::import(path, None, expected, "one outside", hint)
+    })?;
+    let parts: Option<Vec<&str>> =
+        below.components().map(|part| part.as_os_str().to_str()).collect();
+    let name = parts.map(|parts| parts.join("/")).unwrap_or_default();
+    if is_plain_path(&name) {
+        return Ok(name);
+    }
+    let got = quoted(&below.to_string_lossy());
+    Err(Error::import(path, None, PATH_RULE, got, "rename it"))
+}
+
+fn check_one_dtype(found: &[(Split, String, Found)]) -> Result<(), Error> {
+    let Some((_, first_name, first)) = found.first() else { return Ok(()) };
+    match found.iter().find(|(_, _, other)| other.dtype != first.dtype) {
+        None => Ok(()),
+        Some((_, _, other)) => {
+            let expected = format!("{} ids as in {}", first.dtype, quoted(first_name));
+            let hint = "a corpus has ids of one width: import them into two corpora";
+            Err(Error::import(&other.path, None, expected, other.dtype.to_string(), hint))
+        }
+    }
+}
+
+fn manifest(
+    options: &ImportOptions<'_>,
+    dtype: Dtype,
+    beginning: Option<u32>,
+    train: SplitRecord,
+    holdout: SplitRecord,
+) -> Manifest {
+    let sample_sums = options.sample_sums.map(|share| share.to_string());
+    Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::ADOPTED_VERSION,
+        dtype,
+        vocab_size: options.vocab_size,
+        end_of_text: options.end_of_text,
+        beginning_of_text: beginning,
+        tokenizer_fingerprint: options.tokenizer_fingerprint,
+        fingerprint: Manifest::data_fingerprint(
+            dtype,
+            options.tokenizer_fingerprint,
+            &train.shards,
+            &holdout.shards,
+        ),
+        pack: None,
+        train,
+        holdout,
+        inputs: Vec::new(),
+        options: serde_json::json!({ "import": { "sample_sums": sample_sums } }),
+        counts: Counts::default(),
+    }
+}
+
+/// What stays the same from file to file.
+struct Job<'a> {
+    folder: &'a Path,
+    options: &'a ImportOptions<'a>,
+    beginning: Option<u32>,
+    meter: Meter<'a>,
+}
+
+impl Job<'_> {
+    /// Writes the sidecars of one file; gives its record and the number of empty documents.
+    fn adopt(
+        &self,
+        split: Split,
+        number: usize,
+        name: &str,
+        found: &Found,
+    ) -> Result<(ShardRecord, u64), Error> {
+        let sidecars = sidecar_folder(self.folder, split);
+        fs::create_dir_all(&sidecars).map_err(Error::io("create", &sidecars))?;
+        let file = format!("shard-{number:05}");
+        let table = document_table::read(found)?;
+        let scanned = scan::scan(found, table.is_none(), self.options, &self.meter)?;
+        let table = match table {
+            Some(table) => table,
+            None => document_table::of_marks(found, &scanned.marks, self.beginning, self.options)?,
+        };
+        let (sums, sums_root) =
+            write_all(&file_path(&sidecars, &file, "sums"), scanned.sums.as_flattened())?;
+        let (idx, idx_root) = self.index(&file_path(&sidecars, &file, "idx"), found, &table)?;
+        let texts = match self.options.sample_sums {
+            Some(_) => None,
+            None => Some(texts::texts(found, &table, self.beginning, self.options, &self.meter)?),
+        };
+        let hashes: Vec<u8> = texts
+            .iter()
+            .flat_map(|texts| &texts.hashes)
+            .flat_map(|hash| hash.to_le_bytes())
+            .collect();
+        let (hashes, hashes_root) = write_all(&file_path(&sidecars, &file, "hashes"), &hashes)?;
+        for pending in [Some(sums), idx, texts.is_some().then_some(hashes)].into_iter().flatten() {
+            pending.rename()?;
+        }
+        sync_folder(&sidecars)?;
+        let is_sampled = self.options.sample_sums.is_some();
+        let bin_root = if is_sampled { sums_root } else { merged_root(&scanned.sums) };
+        let record = ShardRecord {
+            file,
+            documents: table.lengths.len() as u64,
+            tokens: found.tokens,
+            text_bytes: texts.as_ref().map_or(0, |texts| texts.bytes),
+            bin_bytes: found.file_bytes,
+            bin_root,
+            idx_root,
+            sums_root,
+            hashes_root,
+            mask: found.mask.as_ref().map(|path| mask_record(path, found.tokens)).transpose()?,
+            adopted: Some(AdoptedRecord {
+                path: name.to_owned(),
+                header_bytes: found.header_bytes,
+                idx: table.in_place.as_ref().map(|path| relative(self.folder, path)).transpose()?,
+                mask: found.mask.as_ref().map(|path| relative(self.folder, path)).transpose()?,
+                hashes: texts.is_some(),
+                sampled_blocks: is_sampled.then_some(scanned.summed_blocks),
+            }),
+        };
+        Ok((record, table.empty_documents))
+    }
+
+    /// The index, to be renamed if it is ours, and its hash.
+    fn index(
+        &self,
+        path: &Path,
+        found: &Found,
+        table: &DocumentTable,
+    ) -> Result<(Option<PendingFile>, Fingerprint), Error> {
+        match &table.in_place {
+            Some(path) => Ok((None, hash_file(path)?)),
+            None => write_index(path, found.dtype, &table.lengths)
+                .map(|(pending, root)| (Some(pending), root)),
+        }
+    }
+}
+
+fn write_all(path: &Path, bytes: &[u8]) -> Result<(PendingFile, Fingerprint), Error> {
+    let mut file = HashedFile::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
+fn hash_file(path: &Path) -> Result<Fingerprint, Error> {
+    let mut hasher = blake3::Hasher::new();
+    let file = fs::File::open(path).map_err(Error::io("open", path))?;
+    hasher.update_reader(file).map_err(Error::io("read", path))?;
+    Ok(hasher.finalize().into())
+}
+
+/// Checks and hashes a mask that was there before.
+fn mask_record(path: &Path, tokens: u64) -> Result<MaskRecord, Error> {
+    let file = PositionedFile::open(path)?;
+    let (mut hasher, mut loss_tokens) = (blake3::Hasher::new(), 0);
+    let mut bytes = Vec::new();
+    let step = crate::block_sums::BLOCK_BYTES;
+    for offset_bytes in (0..tokens.div_ceil(step)).map(|n| n * step) {
+        file.read_into(offset_bytes, step.min(tokens - offset_bytes), &mut bytes)?;
+        if let Some(error) = bad_byte(path, offset_bytes, &bytes) {
+            return Err(error);
+        }
+        hasher.update(&bytes);
+        loss_tokens += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    }
+    Ok(MaskRecord { root: hasher.finalize().into(), loss_tokens })
+}
