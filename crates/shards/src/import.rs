@@ -19,7 +19,7 @@ use std::{
 use crate::{
     AdoptedRecord, Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, MaskRecord, Progress,
     ShardRecord, Split, SplitRecord,
-    adopted::{PATH_RULE, is_plain_path, sidecar_folder},
+    adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder},
     block_sums::merged_root,
     error::quoted,
     index_layout::write_index,
@@ -90,6 +90,11 @@ pub fn import(
     let mut found = Vec::new();
     for file in files {
         found.push((file.split, relative(folder, &file.path)?, format::find(&file.path, options)?));
+    }
+    for (_, _, found) in &found {
+        for path in found.paths() {
+            check_links_of_path(folder, path)?;
+        }
     }
     let Some((_, _, first)) = found.first() else {
         return Err(Error::import(folder, None, "token files", "none", "name at least one"));

@@ -3,7 +3,8 @@ use crate::{Corpus, Error, Split};
 /// How many holdout documents of one corpus have the same text as a training document of another
 /// (or the same) corpus, by their stored hashes.
 ///
-/// Shards without hashes (see [`Corpus::has_document_hashes`]) are passed over. Near duplicates are not found. Memory: 9 bytes a holdout document and 8 bytes a document of the
+/// Shards without hashes (see [`Corpus::has_document_hashes`]) are passed over. Near
+/// duplicates are not found. Memory: 9 bytes a holdout document and 8 bytes a document of the
 /// largest training shard; time O(train · log holdout).
 ///
 /// # Errors

@@ -47,7 +47,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memmap2", &["mixdown-shards"]),
     ("tokenizers", &["mixdown-tokenize"]),
     ("zstd", &["mixdown-documents"]),
-    ("flate2", &["mixdown-documents"]),
+    ("flate2", &["mixdown-documents", "mixdown-shards"]),
     ("plotly", &["mixdown-report"]),
 ];
 

@@ -122,7 +122,7 @@ impl<'a> Lines<'a> {
     }
 
     fn wrong(&self, expected: &str, got: &str) -> Error {
-        let expected = format!("line {}: {expected}", self.line);
+        let expected = format!("in line {} {expected}", self.line);
         Error::import(self.path, None, expected, got, HINT)
     }
 }

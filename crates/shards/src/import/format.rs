@@ -53,6 +53,17 @@ pub(super) struct Found {
     pub mask: Option<PathBuf>,
 }
 
+impl Found {
+    /// The files that a corpus will use as they are.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let index = match &self.index {
+            Index::Megatron(path) => Some(path.as_path()),
+            _ => None,
+        };
+        [Some(self.path.as_path()), index, self.mask.as_deref()].into_iter().flatten()
+    }
+}
+
 /// What says where documents begin.
 #[derive(Debug)]
 pub(super) enum Index {

@@ -7,6 +7,8 @@ mod golden;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod interchange;
+#[cfg(test)]
 mod labels;
 #[cfg(test)]
 mod manifest;

@@ -21,15 +21,15 @@ fn no_manifest_is_a_wrong_path() {
 #[test]
 fn other_versions_are_refused_before_their_shape() {
     let (folder, _) = small_corpus(1000);
-    for version in [0, 2, u32::MAX] {
+    for version in [0, 3, u32::MAX] {
         edit_manifest(folder.path(), |json| json["version"] = version.into());
         let error = Manifest::read(folder.path()).unwrap_err();
-        assert!(matches!(error, Error::Version { expected: 1, got, .. } if got == version));
+        assert!(matches!(error, Error::Version { expected: 2, got, .. } if got == version));
     }
-    let future = "{\"format\": \"mixdown-corpus\", \"version\": 2, \"everything\": \"else\"}";
+    let future = "{\"format\": \"mixdown-corpus\", \"version\": 3, \"everything\": \"else\"}";
     fs::write(folder.path().join(Manifest::FILE), future).unwrap();
     let error = Manifest::read(folder.path()).unwrap_err();
-    assert!(matches!(error, Error::Version { expected: 1, got: 2, .. }));
+    assert!(matches!(error, Error::Version { expected: 2, got: 3, .. }));
 }
 
 #[test]
