@@ -3,7 +3,7 @@
 mod boundaries;
 mod document_table;
 mod format;
-mod llmc;
+pub(crate) mod llmc;
 mod megatron;
 mod npy;
 mod sample;

@@ -65,3 +65,16 @@ pub(super) fn read_header(path: &Path, file: &PositionedFile) -> Result<(Dtype, 
     }
     Ok((dtype, tokens))
 }
+
+/// The header of a file of `tokens` ids, fewer than 2³¹.
+pub(crate) fn header(dtype: Dtype, tokens: u64) -> Vec<u8> {
+    let (magic, version) = match dtype {
+        Dtype::U16 => U16,
+        Dtype::I32 => U32,
+    };
+    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+    let mut header: Vec<u8> =
+        [magic, version, tokens].into_iter().flat_map(u32::to_le_bytes).collect();
+    header.resize(usize::try_from(HEADER_BYTES).unwrap_or(0), 0);
+    header
+}

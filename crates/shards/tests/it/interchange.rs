@@ -43,7 +43,7 @@ fn text_of(ids: &[u32]) -> Result<(u64, u64), Box<dyn std::error::Error + Send +
     Ok((3 * ids.len() as u64, ids.iter().map(|id| u64::from(*id)).sum()))
 }
 
-fn options() -> ImportOptions<'static> {
+pub fn options() -> ImportOptions<'static> {
     ImportOptions {
         tokenizer_fingerprint: Fingerprint::of(b"tokenizer"),
         vocab_size: VOCAB_SIZE,
@@ -57,7 +57,7 @@ fn options() -> ImportOptions<'static> {
 }
 
 /// A copy of some golden files in a folder that vanishes.
-fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
+pub fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/interchange").join(folder);
@@ -72,7 +72,7 @@ fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
     copy
 }
 
-fn adopt(folder: &Path, name: &str, options: &ImportOptions<'_>) -> Result<Manifest, Error> {
+pub fn adopt(folder: &Path, name: &str, options: &ImportOptions<'_>) -> Result<Manifest, Error> {
     let files = [ImportFile { path: folder.join(name), split: Split::Train }];
     import(folder, &files, options, &|_| (), &AtomicBool::new(false))
 }
