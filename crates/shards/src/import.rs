@@ -253,6 +253,7 @@ impl Job<'_> {
             sums_root,
             hashes_root,
             mask: found.mask.as_ref().map(|path| mask_record(path, found.tokens)).transpose()?,
+            ids: None,
             adopted: Some(AdoptedRecord {
                 path: name.to_owned(),
                 header_bytes: found.header_bytes,

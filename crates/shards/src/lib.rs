@@ -73,6 +73,7 @@ mod records;
 mod shard;
 mod shard_writer;
 mod split;
+mod temporary;
 mod token_file;
 mod verify;
 mod verify_shard;
@@ -86,8 +87,11 @@ pub use fingerprint::Fingerprint;
 pub use import::{ImportFile, ImportOptions, SampleShare, TextOf, TokenFormat, import};
 pub use manifest::Manifest;
 pub use overlap::overlap;
-pub use records::{Counts, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord};
-pub use shard_writer::ShardWriter;
+pub use records::{
+    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
+};
+pub use shard_writer::{DocumentBytes, ShardWriter};
 pub use split::Split;
+pub use temporary::{finished_name, temporary_path};
 pub use token_file::{Access, TokenFile};
 pub use verify::{Damage, Progress, VerifyReport, verify};

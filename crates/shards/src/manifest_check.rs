@@ -166,6 +166,12 @@ fn check_shard(
         let expected = format!("{} tokens of {id_bytes} bytes{header}", shard.tokens);
         return Err(wrong(path, format!("{place}.bin_bytes"), expected, shard.bin_bytes));
     }
+    // A line is an empty string or null, and its newline, at least.
+    let ids_bytes = shard.documents.saturating_mul(3);
+    if let Some(ids) = shard.ids.filter(|ids| ids.bytes < ids_bytes) {
+        let expected = format!("at least a line a document, {ids_bytes}");
+        return Err(wrong(path, format!("{place}.ids.bytes"), expected, ids.bytes));
+    }
     Ok(())
 }
 

@@ -45,6 +45,18 @@ pub struct ShardRecord {
     /// Where its files are, if they were there before the corpus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<AdoptedRecord>,
+    /// `.ids`, where the documents' own ids are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<FileRecord>,
+}
+
+/// A file whose size does not follow from the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its size.
+    pub bytes: u64,
+    /// Its BLAKE3 hash.
+    pub root: Fingerprint,
 }
 
 /// A shard's loss mask: `.mask`, one byte a token, 1 for a loss target and 0 for none.
@@ -92,6 +104,9 @@ pub struct Counts {
     pub empty_documents: u64,
     /// Documents whose text spells a special token.
     pub special_text_documents: u64,
+    /// Documents of fewer characters than were asked for, left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub short_documents: u64,
     /// Labelled documents without a loss target, left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub untargeted_documents: u64,

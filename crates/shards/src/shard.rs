@@ -25,6 +25,7 @@ pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static st
     .into_iter()
     .chain(hashes)
     .chain(shard.mask.map(|_| ("mask", shard.tokens)))
+    .chain(shard.ids.map(|ids| ("ids", ids.bytes)))
 }
 
 /// Whether the texts' hashes are there: always but for some adopted files.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use crate::{
-    Dtype, Error, Fingerprint, MaskRecord, ShardRecord,
+    Dtype, Error, FileRecord, Fingerprint, MaskRecord, ShardRecord,
     block_sums::{BLOCK_BYTES, BlockSums, merged_root},
     confined::{NAME_RULE, is_plain_name},
     error::quoted,
@@ -13,10 +13,26 @@ use crate::{
     shard::file_path,
 };
 
+/// One document as a shard holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentBytes<'d> {
+    /// Its ids with prefix and end-of-text, in the shard's dtype, little endian.
+    pub ids: &'d [u8],
+    /// The bytes of its text in UTF-8.
+    pub text_bytes: u64,
+    /// The hash of its text.
+    pub hash: u64,
+    /// Its loss mask (a byte an id, 1 for a target and 0 for none) where the corpus is labelled.
+    pub mask: Option<&'d [u8]>,
+    /// Its own id as a line of JSON (a string or `null`) without the newline: given for every
+    /// document of a shard or for none.
+    pub own_id: Option<&'d [u8]>,
+}
+
 /// Writes one shard, document after document, in one pass.
 ///
-/// Its files stand under temporary names (`….tmp`) until [`ShardWriter::finish`]; dropping
-/// the writer leaves those behind, and the next attempt overwrites them. Memory: one 1 MiB block,
+/// The files stand under temporary names of their own ([`temporary_path`](crate::temporary_path))
+/// until [`ShardWriter::finish`]; a writer that is dropped removes them. Memory: one 1 MiB block,
 /// 4 bytes a document and 32 bytes a MiB.
 #[derive(Debug)]
 pub struct ShardWriter {
@@ -28,6 +44,7 @@ pub struct ShardWriter {
     hashes: HashedFile,
     mask: Option<HashedFile>,
     loss_tokens: u64,
+    own_ids: Option<HashedFile>,
     block: Vec<u8>,
     sums: BlockSums,
     lengths: Vec<i32>,
@@ -67,6 +84,7 @@ impl ShardWriter {
             hashes: HashedFile::create(&file_path(split_folder, file, "hashes"))?,
             mask: None,
             loss_tokens: 0,
+            own_ids: None,
             block: Vec::new(),
             sums: BlockSums::default(),
             lengths: Vec::new(),
@@ -80,9 +98,7 @@ impl ShardWriter {
     /// the corpus is labelled. A refused document leaves the shard as it was.
     ///
     /// # Errors
-    /// The document is empty, has more than 2³¹ − 1 ids or an id outside the vocabulary; its mask
-    /// has another length or other bytes, or there is one although the shard's first document has
-    /// none, or the reverse; or the disk refuses, and the shard must be begun again.
+    /// As [`ShardWriter::push_bytes`].
     pub fn push(
         &mut self,
         tokens: &[u32],
@@ -90,14 +106,33 @@ impl ShardWriter {
         hash: u64,
         mask: Option<&[u8]>,
     ) -> Result<(), Error> {
-        let length = self.checked_length(tokens)?;
-        self.check_mask(tokens, mask)?;
-        self.append_ids(tokens)?;
-        self.hashes.write(&hash.to_le_bytes())?;
-        mask.map_or(Ok(()), |mask| self.append_mask(mask))?;
+        if let Some(id) = tokens.iter().find(|id| u64::from(**id) >= self.vocab_size) {
+            return Err(self.beyond_vocabulary(*id));
+        }
+        let mut ids = Vec::new();
+        tokens.iter().for_each(|id| self.dtype.encode(*id, &mut ids));
+        self.push_bytes(&DocumentBytes { ids: &ids, text_bytes, hash, mask, own_id: None })
+    }
+
+    /// Appends one document that is encoded already. A refused document leaves the shard as it
+    /// was.
+    ///
+    /// # Errors
+    /// The document is empty, has more than 2³¹ − 1 ids, an id outside the vocabulary or a part of
+    /// one; its mask has another length or other bytes; there is a mask or an own id although the
+    /// shard's first document has none, or the reverse; or the disk refuses, and the shard must be
+    /// begun again.
+    pub fn push_bytes(&mut self, document: &DocumentBytes<'_>) -> Result<(), Error> {
+        let length = self.checked_length(document.ids)?;
+        self.check_mask(length, document.mask)?;
+        self.check_own_id(document.own_id)?;
+        self.append_ids(document.ids)?;
+        self.hashes.write(&document.hash.to_le_bytes())?;
+        document.mask.map_or(Ok(()), |mask| self.append_mask(mask))?;
+        document.own_id.map_or(Ok(()), |line| self.append_own_id(line))?;
         self.lengths.push(length);
-        self.tokens += tokens.len() as u64;
-        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+        self.tokens += u64::from(length.unsigned_abs());
+        self.text_bytes = self.text_bytes.saturating_add(document.text_bytes);
         Ok(())
     }
 
@@ -130,9 +165,12 @@ impl ShardWriter {
         let (idx, idx_root) = write_index(&path, self.dtype, &self.lengths)?;
         let (hashes, hashes_root) = self.hashes.finish()?;
         let (mask, mask_root) = self.mask.map(HashedFile::finish).transpose()?.unzip();
+        let ids_bytes = self.own_ids.as_ref().map_or(0, HashedFile::len_bytes);
+        let (own_ids, ids_root) = self.own_ids.map(HashedFile::finish).transpose()?.unzip();
         self.bin.sync()?;
         // The token file last: under its own name it has its companions.
-        for file in [sums, hashes, idx].into_iter().chain(mask).chain([self.bin]) {
+        let optional = mask.into_iter().chain(own_ids);
+        for file in [sums, hashes, idx].into_iter().chain(optional).chain([self.bin]) {
             file.rename()?;
         }
         sync_folder(&self.split_folder)?;
@@ -148,24 +186,31 @@ impl ShardWriter {
             hashes_root,
             mask: mask_root.map(|root| MaskRecord { root, loss_tokens: self.loss_tokens }),
             adopted: None,
+            ids: ids_root.map(|root| FileRecord { bytes: ids_bytes, root }),
         })
     }
 
-    fn checked_length(&self, tokens: &[u32]) -> Result<i32, Error> {
-        if tokens.is_empty() {
+    fn checked_length(&self, ids: &[u8]) -> Result<i32, Error> {
+        let (bytes, id_bytes) = (ids.len() as u64, self.dtype.bytes());
+        if bytes == 0 {
             return Err(self.refused("at least one id".to_owned(), "none".to_owned()));
         }
-        if let Some(id) = tokens.iter().find(|id| u64::from(**id) >= self.vocab_size) {
-            let expected = format!("ids below the vocabulary of {}", self.vocab_size);
-            return Err(self.refused(expected, id.to_string()));
+        if !bytes.is_multiple_of(id_bytes) {
+            let expected = format!("ids of {id_bytes} bytes");
+            return Err(self.refused(expected, format!("{bytes} bytes")));
         }
-        i32::try_from(tokens.len()).map_err(|_| {
+        let largest = self.dtype.largest(ids);
+        if u64::from(largest) >= self.vocab_size {
+            return Err(self.beyond_vocabulary(largest));
+        }
+        let length = bytes / id_bytes;
+        i32::try_from(length).map_err(|_| {
             let expected = format!("at most {} ids", i32::MAX);
-            self.refused(expected, format!("{} ids; split the document", tokens.len()))
+            self.refused(expected, format!("{length} ids; split the document"))
         })
     }
 
-    fn check_mask(&self, tokens: &[u32], mask: Option<&[u8]>) -> Result<(), Error> {
+    fn check_mask(&self, length: i32, mask: Option<&[u8]>) -> Result<(), Error> {
         let expects_mask =
             if self.lengths.is_empty() { mask } else { self.mask.as_ref().map(|_| &[][..]) };
         let refused =
@@ -173,8 +218,8 @@ impl ShardWriter {
         match (expects_mask.is_some(), mask) {
             (true, None) => refused("a mask, as the documents before it have", "none"),
             (false, Some(_)) => refused("no mask, as the documents before it", "one"),
-            (true, Some(mask)) if mask.len() != tokens.len() => {
-                let expected = format!("a mask byte for each of {} ids", tokens.len());
+            (true, Some(mask)) if u32::try_from(mask.len()) != Ok(length.unsigned_abs()) => {
+                let expected = format!("a mask byte for each of {length} ids");
                 Err(self.refused(expected, format!("{} bytes", mask.len())))
             }
             (true, Some(mask)) => match mask.iter().find(|byte| **byte > 1) {
@@ -197,21 +242,51 @@ impl ShardWriter {
         file.write(mask)
     }
 
+    fn check_own_id(&self, own_id: Option<&[u8]>) -> Result<(), Error> {
+        if own_id.is_some() != self.own_ids.is_some() && !self.lengths.is_empty() {
+            let expected = "an own id for every document of a shard or for none".to_owned();
+            let got = if own_id.is_some() { "the first one" } else { "none" };
+            return Err(self.refused(expected, got.to_owned()));
+        }
+        if own_id.is_some_and(|line| line.contains(&b'\n')) {
+            let got = "a newline in it".to_owned();
+            return Err(self.refused("an own id on one line of JSON".to_owned(), got));
+        }
+        Ok(())
+    }
+
+    fn append_own_id(&mut self, line: &[u8]) -> Result<(), Error> {
+        let file = match &mut self.own_ids {
+            Some(file) => file,
+            None => {
+                let path = file_path(&self.split_folder, &self.file, "ids");
+                self.own_ids.insert(HashedFile::create(&path)?)
+            }
+        };
+        file.write(line)?;
+        file.write(b"\n")
+    }
+
+    fn beyond_vocabulary(&self, id: u32) -> Error {
+        let expected = format!("ids below the vocabulary of {}", self.vocab_size);
+        self.refused(expected, id.to_string())
+    }
+
     fn refused(&self, expected: String, got: String) -> Error {
         let (path, document) = (self.bin.path().to_owned(), self.len_documents());
         Error::Document { path, document, expected, got }
     }
 
-    fn append_ids(&mut self, mut tokens: &[u32]) -> Result<(), Error> {
-        while !tokens.is_empty() {
+    fn append_ids(&mut self, mut ids: &[u8]) -> Result<(), Error> {
+        while !ids.is_empty() {
             let room_bytes = BLOCK_BYTES - self.block.len() as u64;
-            let room = usize::try_from(room_bytes / self.dtype.bytes()).unwrap_or(usize::MAX);
-            let (now, later) = tokens.split_at(room.min(tokens.len()));
-            now.iter().for_each(|id| self.dtype.encode(*id, &mut self.block));
+            let room = usize::try_from(room_bytes).unwrap_or(usize::MAX);
+            let (now, later) = ids.split_at(room.min(ids.len()));
+            self.block.extend_from_slice(now);
             if self.block.len() as u64 == BLOCK_BYTES {
                 self.flush_block()?;
             }
-            tokens = later;
+            ids = later;
         }
         Ok(())
     }

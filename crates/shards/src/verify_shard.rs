@@ -1,6 +1,6 @@
 //! The pieces of work that verifying one shard falls into.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     Error, Fingerprint, MaskRecord,
@@ -23,8 +23,8 @@ pub(crate) enum Task<'a> {
     WholeBin { shard: &'a Shard },
     /// The index: hash and every entry.
     Index { shard: &'a Shard },
-    /// The document hashes: hash only.
-    Hashes { shard: &'a Shard },
+    /// A file of which only the hash is known, such as the document hashes.
+    Opaque { path: PathBuf, root: Fingerprint },
     /// The loss mask: hash, every byte and their sum.
     Mask { shard: &'a Shard, record: MaskRecord },
 }
@@ -76,7 +76,13 @@ pub(crate) fn tasks_of<'a>(
         None => vec![Task::WholeBin { shard }],
     };
     tasks.extend(sound.contains(&"idx").then_some(Task::Index { shard }));
-    tasks.extend(sound.contains(&"hashes").then_some(Task::Hashes { shard }));
+    let hashes = ("hashes", shard.record().hashes_root);
+    for (extension, root) in
+        shard.record().ids.map(|ids| ("ids", ids.root)).into_iter().chain([hashes])
+    {
+        let path = shard.path(extension);
+        tasks.extend(sound.contains(&extension).then_some(Task::Opaque { path, root }));
+    }
     let mask = shard.record().mask.filter(|_| sound.contains(&"mask"));
     tasks.extend(mask.map(|record| Task::Mask { shard, record }));
     Ok(tasks)
@@ -88,10 +94,9 @@ pub(crate) fn run_task(task: &Task<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>
         Task::Blocks { shard, first_block, sums } => check_blocks(shard, *first_block, sums, meter),
         Task::WholeBin { shard } => check_whole_bin(shard, meter),
         Task::Index { shard } => check_index(shard, meter),
-        Task::Hashes { shard } => {
-            let path = shard.path("hashes");
-            let got = file_root(&path, meter)?;
-            Ok(root_damage(&path, shard.record().hashes_root, got).into_iter().collect())
+        Task::Opaque { path, root } => {
+            let got = file_root(path, meter)?;
+            Ok(root_damage(path, *root, got).into_iter().collect())
         }
         Task::Mask { shard, record } => check_mask(shard, record, meter),
     }

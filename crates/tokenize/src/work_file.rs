@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use mixdown_shards::temporary_path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,13 +20,16 @@ pub(crate) fn write_aside(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), Error> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".tmp");
-    let aside = Path::new(&aside);
-    let mut file = File::create(aside).map_err(Error::io("create", aside))?;
-    write(&mut file).map_err(Error::io("write", aside))?;
-    file.sync_all().map_err(Error::io("write", aside))?;
-    fs::rename(aside, path).map_err(Error::io("rename", path))
+    let aside = temporary_path(path);
+    let written = File::create(&aside).map_err(Error::io("create", &aside)).and_then(|mut file| {
+        write(&mut file).and_then(|()| file.sync_all()).map_err(Error::io("write", &aside))?;
+        fs::rename(&aside, path).map_err(Error::io("rename", path))
+    });
+    if written.is_err() {
+        // What cannot be removed now goes with the other leftovers.
+        let _left_behind = fs::remove_file(&aside);
+    }
+    written
 }
 
 /// Writes a value as JSON, whole or not at all.

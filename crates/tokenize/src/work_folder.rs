@@ -4,7 +4,7 @@ use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::{Manifest, Split};
+use mixdown_shards::{Manifest, Split, finished_name};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -39,6 +39,7 @@ impl WorkFolder {
             return Err(refuse_finished(out, &work)?);
         }
         let lock = lock?;
+        remove_files(&work, |name| finished_name(name).is_some())?;
         match read_json(&plan_path)? {
             None => write_json(&plan_path, plan)?,
             Some(before) => plan.check_equal(&before, out)?,
@@ -81,6 +82,15 @@ impl WorkFolder {
                 // Left where it holds something else, which is not ours.
                 let _not_empty = fs::remove_dir(&folder);
             }
+        }
+        Ok(())
+    }
+
+    /// Removes what killed calls left of the shards' files.
+    pub(crate) fn remove_unfinished_shards(&self) -> Result<(), Error> {
+        for side in [Split::Train, Split::Holdout] {
+            let unfinished = |name: &str| finished_name(name).is_some_and(is_shard_file);
+            remove_files(&self.out.join(side.folder()), unfinished)?;
         }
         Ok(())
     }
@@ -143,8 +153,8 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
 
 /// Something in the work folder that no call leaves that was ended before it had written its plan.
 fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
-    let begun = ["lock", "plan.json.tmp"];
-    Ok(names(work)?.into_iter().filter(|name| !begun.contains(&name.as_str())).min())
+    let begun = |name: &str| name == "lock" || finished_name(name) == Some(PLAN);
+    Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
 }
 
 fn holds_our_plan(work: &Path) -> bool {
@@ -154,11 +164,11 @@ fn holds_our_plan(work: &Path) -> bool {
 
 /// `shard-NNNNN.ENDING`, whole or not.
 fn is_shard_file(name: &str) -> bool {
-    let whole = name.strip_suffix(".tmp").unwrap_or(name);
+    let whole = finished_name(name).unwrap_or(name);
     let parts = whole.strip_prefix("shard-").and_then(|name| name.split_once('.'));
     parts.is_some_and(|(number, ending)| {
         number.bytes().all(|byte| byte.is_ascii_digit())
-            && ["bin", "idx", "sums", "hashes"].contains(&ending)
+            && ["bin", "idx", "sums", "hashes", "ids", "mask"].contains(&ending)
     })
 }
 

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::bounded;
-use mixdown_shards::{ShardRecord, ShardWriter, Split as Side};
+use mixdown_shards::{DocumentBytes, ShardRecord, ShardWriter, Split as Side};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Bucket, Buckets};
-use crate::encode::ids_from_bytes;
 use crate::error::Error;
 use crate::progress::{Progress, Stage};
 use crate::spill::Row;
@@ -57,6 +56,7 @@ struct Run {
 impl WriteStage<'_> {
     /// Brings every shard to the disk; those of finished runs are not made again.
     pub(crate) fn run(&self) -> Result<Shards, Error> {
+        self.folder.remove_unfinished_shards()?;
         let mut shards = Shards::default();
         let runs = runs(&self.buckets.tokens()?, self.buckets.dtype.bytes(), self.shard_bytes);
         let total = runs.iter().map(|run| run.tokens).sum::<u64>() * self.buckets.dtype.bytes();
@@ -99,12 +99,10 @@ impl WriteStage<'_> {
                     }
                 }
             });
-            let mut ids = Vec::new();
             for bucket in buckets {
                 for (row, bytes) in bucket?.documents() {
-                    ids_from_bytes(bytes, self.buckets.dtype, &mut ids);
                     let side = if self.split.holds_out(&row) { &mut holdout } else { &mut train };
-                    side.push(&ids, &row)?;
+                    side.push(bytes, &row)?;
                     self.check_stop()?;
                 }
                 let written = (train.tokens + holdout.tokens) * self.buckets.dtype.bytes();
@@ -153,7 +151,7 @@ impl<'s> Output<'s> {
         Ok(output)
     }
 
-    fn push(&mut self, ids: &[u32], row: &Row) -> Result<(), Error> {
+    fn push(&mut self, ids: &[u8], row: &Row) -> Result<(), Error> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
@@ -164,7 +162,8 @@ impl<'s> Output<'s> {
             }
         };
         self.tokens += u64::from(row.len_tokens);
-        Ok(writer.push(ids, row.text_bytes, row.hash, None)?)
+        let Row { text_bytes, hash, .. } = *row;
+        Ok(writer.push_bytes(&DocumentBytes { ids, text_bytes, hash, mask: None, own_id: None })?)
     }
 
     fn finish(self) -> Result<Option<ShardRecord>, Error> {
@@ -174,14 +173,12 @@ impl<'s> Output<'s> {
     /// An earlier call may have been killed between a shard's last file and its run's record.
     fn remove_leftovers(&self) -> Result<(), Error> {
         let folder = self.stage.folder.out().join(self.side.folder());
-        for ending in ["bin", "idx", "sums", "hashes", "mask"] {
-            for suffix in ["", ".tmp"] {
-                let path = folder.join(format!("{}.{ending}{suffix}", self.file));
-                match fs::remove_file(&path) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(source) => return Err(Error::io("remove", &path)(source)),
-                }
+        for ending in ["bin", "idx", "sums", "hashes", "mask", "ids"] {
+            let path = folder.join(format!("{}.{ending}", self.file));
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::io("remove", &path)(source)),
             }
         }
         Ok(())

@@ -1,8 +1,11 @@
 use std::fs;
 
-use mixdown_shards::{Access, Corpus, Dtype, Error, ShardWriter};
+use mixdown_shards::{
+    Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardWriter, SplitRecord,
+    finished_name,
+};
 
-use crate::support::write_corpus;
+use crate::support::{damage_of, flip, small_corpus, write_corpus};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -56,28 +59,73 @@ fn unfinished_shard_has_no_name() {
     let train = folder.path().join("train");
     let mut writer = ShardWriter::create(&train, "shard-00000", Dtype::U16, 100).unwrap();
     writer.push(&vec![7; 2_000_000], 5, 1, None).unwrap();
-    drop(writer);
     assert!(names(&train).iter().all(|name| name.ends_with(".tmp")));
+    // As a killed process leaves it: neither dropped nor finished.
+    std::mem::forget(writer);
     assert!(Corpus::open(folder.path(), Access::Map).unwrap_err().is_configuration());
     write_corpus(folder.path(), 100, &vec![vec![vec![1]]], &vec![]);
     Corpus::open(folder.path(), Access::Map).unwrap();
-    assert!(names(&train).iter().all(|name| !name.ends_with(".tmp")));
+    let left = names(&train).into_iter().filter(|name| finished_name(name).is_some()).count();
+    assert_eq!(left, 2);
+    // One that is given up takes its files with it.
+    drop(ShardWriter::create(&train, "shard-00001", Dtype::U16, 100).unwrap());
+    assert_eq!(names(&train).len(), 6);
 }
 
-#[cfg(target_os = "linux")]
+fn document<'d>(ids: &'d [u8], own_id: Option<&'d [u8]>) -> DocumentBytes<'d> {
+    DocumentBytes { ids, text_bytes: 4, hash: 9, mask: None, own_id }
+}
+
 #[test]
-fn full_disk_is_an_io_error() {
-    for (extension, fails_at_push) in [("bin", true), ("idx", false), ("sums", false)] {
-        let folder = tempfile::tempdir().unwrap();
-        let temporary = folder.path().join(format!("s.{extension}.tmp"));
-        std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
-        let mut writer = ShardWriter::create(folder.path(), "s", Dtype::U16, 100).unwrap();
-        let pushed = writer.push(&vec![7; 2_000_000], 5, 1, None);
-        assert_eq!(pushed.is_err(), fails_at_push);
-        let error = pushed.and_then(|()| writer.finish().map(drop)).unwrap_err();
-        assert!(error.is_io() && !error.is_configuration(), "{error}");
-        assert!(!folder.path().join("s.bin").exists());
+fn encoded_documents_are_checked_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [Dtype::U16, Dtype::I32] {
+        let mut writer = ShardWriter::create(folder.path(), "b", dtype, 100).unwrap();
+        let width = usize::try_from(dtype.bytes()).unwrap();
+        let (good, bad) = ([[99, 0, 0, 0]; 3], [[99, 0, 0, 0], [100, 0, 0, 0]]);
+        let bytes = |ids: &[[u8; 4]]| ids.iter().flat_map(|id| id[..width].to_vec()).collect();
+        let (good, bad): (Vec<u8>, Vec<u8>) = (bytes(&good), bytes(&bad));
+        writer.push_bytes(&document(&good, None)).unwrap();
+        for ids in [&[][..], &good[1..], &bad] {
+            let error = writer.push_bytes(&document(ids, None)).unwrap_err();
+            assert!(matches!(error, Error::Document { document: 1, .. }), "{error}");
+        }
+        assert!(writer.push_bytes(&document(&good, Some(b"\"x\""))).is_err());
+        writer.push(&[99, 99, 99], 4, 9, None).unwrap();
+        let record = writer.finish().unwrap();
+        assert_eq!((record.documents, record.tokens, record.ids), (2, 6, None));
+        assert_eq!(fs::read(folder.path().join("b.bin")).unwrap(), [good.clone(), good].concat());
     }
+}
+
+#[test]
+fn own_ids_stand_in_a_file_of_lines() {
+    let (folder, mut manifest) = small_corpus(50);
+    let train = folder.path().join("train");
+    let mut writer = ShardWriter::create(&train, "named", Dtype::U16, 50).unwrap();
+    let document = |own_id| document(&[7, 0], own_id);
+    writer.push_bytes(&document(Some(b"\"a\""))).unwrap();
+    assert!(writer.push_bytes(&document(None)).is_err());
+    assert!(writer.push_bytes(&document(Some(b"\"a\n\""))).is_err());
+    writer.push_bytes(&document(Some(b"null"))).unwrap();
+    let record = writer.finish().unwrap();
+    let text = fs::read(train.join("named.ids")).unwrap();
+    assert_eq!(text, b"\"a\"\nnull\n");
+    let ids = record.ids.unwrap();
+    assert_eq!((ids.bytes, ids.root), (9, Fingerprint::of(&text)));
+
+    manifest.train = SplitRecord::new(vec![record]);
+    let (dtype, tokenizer) = (manifest.dtype, manifest.tokenizer_fingerprint);
+    let (train_shards, holdout) = (&manifest.train.shards, &manifest.holdout.shards);
+    manifest.fingerprint = Manifest::data_fingerprint(dtype, tokenizer, train_shards, holdout);
+    manifest.write(folder.path()).unwrap();
+    Corpus::open(folder.path(), Access::Read).unwrap();
+    assert_eq!(damage_of(folder.path()), []);
+    flip(&train.join("named.ids"), 1, 1);
+    assert_eq!(damage_of(folder.path()), [(train.join("named.ids"), None)]);
+    fs::write(train.join("named.ids"), "\"a\"\n").unwrap();
+    assert_eq!(damage_of(folder.path()), [(train.join("named.ids"), None)]);
+    assert!(Corpus::open(folder.path(), Access::Read).is_err());
 }
 
 #[test]
