@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::decompress::Compression;
 use crate::format::InputFormat;
 use crate::input_list::InputFile;
+use crate::layout::Block;
 
 /// The parts of one file, in the offsets of [`Place`](crate::Place).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +25,75 @@ impl InputFile {
     pub fn cuts(&self, part_bytes: u64) -> Cuts {
         match (self.format, self.compression) {
             (InputFormat::Text, _) => Cuts::Whole,
-            (InputFormat::JsonLines, Compression::None) => {
+            (InputFormat::JsonLines, Compression::None) if !self.is_standard_input() => {
                 let starts =
                     (0..self.bytes).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
                 let range = |start: u64| start..start.saturating_add(part_bytes).min(self.bytes);
                 Cuts::Ranges(starts.map(range).collect())
             }
             (InputFormat::JsonLines, _) => Cuts::Stream,
+            (InputFormat::Parquet | InputFormat::ArrowFile | InputFormat::ArrowStream, _) => {
+                Cuts::Ranges(row_ranges(&self.layout.blocks(), part_bytes))
+            }
+        }
+    }
+}
+
+/// Runs of blocks of about `part_bytes` each; a larger block is cut into equal runs of rows.
+fn row_ranges(blocks: &[Block], part_bytes: u64) -> Vec<Range<u64>> {
+    let (mut ranges, mut start, mut end, mut filled) = (Vec::new(), 0, 0_u64, 0_u64);
+    let mut cut = |start: &mut u64, end: u64| {
+        if end > *start {
+            ranges.push(std::mem::replace(start, end)..end);
+        }
+    };
+    for block in blocks {
+        if filled.saturating_add(block.text_bytes) > part_bytes {
+            cut(&mut start, end);
+            filled = 0;
+        }
+        let pieces = block.text_bytes.div_ceil(part_bytes.max(1)).clamp(1, block.rows.max(1));
+        for piece in 1..pieces {
+            let rows = u128::from(block.rows) * u128::from(piece) / u128::from(pieces);
+            cut(&mut start, end.saturating_add(u64::try_from(rows).unwrap_or(block.rows)));
+        }
+        end = end.saturating_add(block.rows);
+        filled += block.text_bytes / pieces;
+    }
+    cut(&mut start, end);
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_together_and_large_blocks_are_cut() {
+        let block = |rows, text_bytes| Block { rows, text_bytes };
+        let blocks = [
+            block(10, 40),
+            block(5, 50),
+            block(3, 20),
+            block(100, 350),
+            block(0, 0),
+            block(1, 900),
+        ];
+        assert_eq!(
+            row_ranges(&blocks, 100),
+            [0..15, 15..18, 18..43, 43..68, 68..93, 93..118, 118..119]
+        );
+        assert_eq!(row_ranges(&blocks, 10_000).len(), 1);
+        assert_eq!(row_ranges(&blocks, 1).len(), 119);
+        assert_eq!(row_ranges(&[], 1), []);
+        for part_bytes in [1, 2, 3, 33, 90, 1000, u64::MAX] {
+            let ranges = row_ranges(&blocks, part_bytes);
+            assert_eq!(ranges.first().map(|range| range.start), Some(0));
+            assert_eq!(ranges.last().map(|range| range.end), Some(119));
+            assert!(
+                ranges
+                    .is_sorted_by(|left, right| left.end == right.start && right.start < right.end)
+            );
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Plain, zstd and gzip files behind one reader.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::as_u64;
 use crate::error::Error;
+use crate::raw::Raw;
+use crate::read_ahead::ReadAhead;
 
 /// How a file is compressed, told from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,8 +48,17 @@ impl fmt::Display for Compression {
     }
 }
 
-/// The decompressed bytes of one file.
+/// Decompressed bytes that are handed over at a time, and how many of them run ahead: enough to
+/// keep both sides busy while either has a slow moment.
+const BLOCK_BYTES: u64 = 256 << 10;
+const BLOCKS_AHEAD: usize = 6;
+
+/// Compressed bytes that are read at a time where the decoder does not choose itself.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// The decompressed bytes of one input.
 pub(crate) struct Decompressed {
+    path: PathBuf,
     inner: Box<dyn Read + Send>,
     /// Bytes taken from the file so far, compressed ones for a compressed file.
     consumed_bytes: Arc<AtomicU64>,
@@ -57,25 +68,38 @@ pub(crate) struct Decompressed {
 }
 
 impl Decompressed {
-    /// Starts to decompress `file` from its present position, which is `offset_bytes` of a plain
+    /// Starts to decompress `raw` from its present position, which is `offset_bytes` of a plain
     /// file and must be 0 of a compressed one.
     pub(crate) fn new(
         path: &Path,
-        file: File,
+        raw: Raw,
         compression: Compression,
         offset_bytes: u64,
     ) -> Result<Self, Error> {
         let consumed_bytes = Arc::new(AtomicU64::new(offset_bytes));
-        let counted = Counted { inner: file, bytes: Arc::clone(&consumed_bytes) };
+        let counted = Counted { inner: raw, bytes: Arc::clone(&consumed_bytes) };
         let inner: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(counted),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(counted)),
+            Compression::Gzip => {
+                Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, counted)))
+            }
             Compression::Zstd => Box::new(
                 zstd::stream::read::Decoder::new(counted)
-                    .map_err(|source| Error::Io { path: path.to_owned(), source })?,
+                    .map_err(|source| Error::io(path, source))?,
             ),
         };
-        Ok(Self { inner, consumed_bytes, compression, offset_bytes })
+        Ok(Self { path: path.to_owned(), inner, consumed_bytes, compression, offset_bytes })
+    }
+
+    /// Decompresses on a thread of its own from now on. A plain file is left as it is: its bytes
+    /// are there at once.
+    pub(crate) fn ahead(mut self) -> Result<Self, Error> {
+        if self.compression != Compression::None {
+            let ahead =
+                BlocksAhead::start(self.inner).map_err(|source| Error::io(&self.path, source))?;
+            self.inner = Box::new(ahead);
+        }
+        Ok(self)
     }
 
     /// Bytes taken from the file so far.
@@ -84,23 +108,18 @@ impl Decompressed {
     }
 
     /// Reads up to `len` bytes onto the end of `buffer`; fewer only at the end of the data.
-    pub(crate) fn read_onto(
-        &mut self,
-        path: &Path,
-        buffer: &mut Vec<u8>,
-        len: u64,
-    ) -> Result<u64, Error> {
+    pub(crate) fn read_onto(&mut self, buffer: &mut Vec<u8>, len: u64) -> Result<u64, Error> {
         let before = buffer.len();
         let result = (&mut self.inner).take(len).read_to_end(buffer);
-        let got = u64::try_from(buffer.len() - before).unwrap_or(u64::MAX);
+        let got = as_u64(buffer.len() - before);
         self.offset_bytes += got;
-        result.map_err(|source| self.read_error(path, source))?;
+        result.map_err(|source| self.read_error(source))?;
         Ok(got)
     }
 
     /// Sorts a failed read into damage of the data and refusal by the system.
-    fn read_error(&self, path: &Path, source: io::Error) -> Error {
-        let (path, compression) = (path.to_owned(), self.compression);
+    fn read_error(&self, source: io::Error) -> Error {
+        let (path, compression) = (self.path.clone(), self.compression);
         let offset_bytes = self.offset_bytes;
         if compression == Compression::None || source.raw_os_error().is_some() {
             Error::Io { path, source }
@@ -114,14 +133,70 @@ impl Decompressed {
 
 /// Counts what is read through it, for progress.
 struct Counted {
-    inner: File,
+    inner: Raw,
     bytes: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buffer)?;
-        self.bytes.fetch_add(u64::try_from(len).unwrap_or(0), Ordering::Relaxed);
+        self.bytes.fetch_add(as_u64(len), Ordering::Relaxed);
+        Ok(len)
+    }
+}
+
+/// Another reader's bytes, read by a thread that runs ahead.
+struct BlocksAhead {
+    blocks: ReadAhead<io::Result<Vec<u8>>>,
+    block: Vec<u8>,
+    position: usize,
+    at_end: bool,
+}
+
+impl BlocksAhead {
+    fn start(mut inner: Box<dyn Read + Send>) -> io::Result<Self> {
+        let mut ended = false;
+        let mut failure = None;
+        let blocks = ReadAhead::start(BLOCKS_AHEAD, move || {
+            if let Some(error) = failure.take() {
+                return Some(Err(error));
+            }
+            let mut block = Vec::with_capacity(usize::try_from(BLOCK_BYTES).unwrap_or(0));
+            if ended {
+                return None;
+            }
+            // What was read before an error is still good and says how far it goes.
+            match (&mut inner).take(BLOCK_BYTES).read_to_end(&mut block) {
+                Ok(len) => ended = len == 0,
+                Err(error) => {
+                    ended = true;
+                    if block.is_empty() {
+                        return Some(Err(error));
+                    }
+                    failure = Some(error);
+                }
+            }
+            Some(Ok(block))
+        })?;
+        Ok(Self { blocks, block: Vec::new(), position: 0, at_end: false })
+    }
+}
+
+impl Read for BlocksAhead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.block.len() && !self.at_end {
+            // An empty block is the end; a thread that ends without one has failed.
+            let lost = || Err(io::Error::other("the thread that decompresses has ended"));
+            self.block = self.blocks.next().unwrap_or_else(lost)?;
+            self.position = 0;
+            self.at_end = self.block.is_empty();
+        }
+        let rest = self.block.get(self.position..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        if let (Some(from), Some(to)) = (rest.get(..len), buffer.get_mut(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.position += len;
         Ok(len)
     }
 }

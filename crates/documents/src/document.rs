@@ -5,25 +5,36 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::selection::Selection;
+
 /// How records are turned into documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOptions {
-    /// Field of a record that holds the text; dots lead into nested fields (`meta.text`). Plain
-    /// text files do not use it.
+    /// Field of a record that holds the text; dots lead into nested fields (`meta.text`) unless a
+    /// field bears the whole name. Plain text files do not use it.
     pub text_field: String,
-    /// Field that holds the document's own id, a string or an integer.
+    /// Field that holds the document's own id, a string or an integer. The id of a plain text file
+    /// is its name in the list.
     pub id_field: Option<String>,
     /// Field whose equal values keep documents on one side of the holdout: a repository, a URL, a
-    /// conversation.
+    /// conversation; a string or an integer. Each plain text file is a group of its own.
     pub group_field: Option<String>,
     /// Bad records that are counted and passed over; 0 refuses the first one.
     pub skip_bad: u64,
+    /// Which files of folders are read.
+    pub selection: Selection,
 }
 
 impl Default for ReadOptions {
     /// The field `text`, and no bad record tolerated.
     fn default() -> Self {
-        Self { text_field: "text".to_owned(), id_field: None, group_field: None, skip_bad: 0 }
+        Self {
+            text_field: "text".to_owned(),
+            id_field: None,
+            group_field: None,
+            skip_bad: 0,
+            selection: Selection::default(),
+        }
     }
 }
 
@@ -32,7 +43,8 @@ impl Default for ReadOptions {
 pub struct Place {
     /// Ordinal of the file in the list.
     pub input: u32,
-    /// Where the record starts in the decompressed file, in bytes; 0 for a whole text file.
+    /// Where the record starts in the decompressed file, in bytes; 0 for a whole text file; the row
+    /// from 0 in a columnar file.
     pub offset: u64,
 }
 
@@ -71,6 +83,32 @@ pub struct BadRecord {
     pub fault: RecordFault,
 }
 
+/// Where a record is, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordPlace {
+    /// A line of a decompressed file, from 1, and the byte that the record starts at.
+    Line {
+        /// The line.
+        line: u64,
+        /// The byte.
+        offset_bytes: u64,
+    },
+    /// A row of a columnar file, from 0.
+    Row(u64),
+    /// A byte of what cannot be read a second time to count lines.
+    Byte(u64),
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { line, offset_bytes } => write!(f, "line {line}, byte {offset_bytes}"),
+            Self::Row(row) => write!(f, "row {row}"),
+            Self::Byte(offset_bytes) => write!(f, "byte {offset_bytes}"),
+        }
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,6 +130,27 @@ pub enum RecordFault {
         /// The kind of value found there.
         got: &'static str,
     },
+    /// A field on the way to a nested one holds something else than an object.
+    NotAnObject {
+        /// The field on the way.
+        field: String,
+        /// The kind of value found there.
+        got: &'static str,
+    },
+    /// The field of an id or a group holds something else than a string or an integer.
+    NotAKey {
+        /// The field that was looked for.
+        field: String,
+        /// The kind of value found there.
+        got: &'static str,
+    },
+    /// A column's type cannot be said in JSON.
+    NotJsonLike {
+        /// The field that was looked for.
+        field: String,
+        /// The column's type.
+        got: String,
+    },
     /// The record is no valid UTF-8.
     InvalidUtf8 {
         /// The first invalid byte's place in the decompressed file.
@@ -110,6 +169,17 @@ impl fmt::Display for RecordFault {
             }
             Self::NotAString { field, got } => {
                 write!(f, "expected a string in \"{}\", got {got}", field.escape_debug())
+            }
+            Self::NotAnObject { field, got } => {
+                write!(f, "expected an object in \"{}\", got {got}", field.escape_debug())
+            }
+            Self::NotAKey { field, got } => {
+                let field = field.escape_debug();
+                write!(f, "expected a string or an integer in \"{field}\", got {got}")
+            }
+            Self::NotJsonLike { field, got } => {
+                let field = field.escape_debug();
+                write!(f, "expected text, numbers, lists or structs in \"{field}\", got {got}")
             }
             Self::InvalidUtf8 { offset_bytes, got } => {
                 write!(f, "invalid UTF-8 at byte {offset_bytes} (0x{got:02x})")

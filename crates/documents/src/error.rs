@@ -1,10 +1,14 @@
 //! What can go wrong between a path on the command line and a document.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::decompress::Compression;
-use crate::document::RecordFault;
+use crate::document::{RecordFault, RecordPlace};
+use crate::format::InputFormat;
+
+/// What a library says of a file's bytes.
+pub(crate) type Damage = Box<dyn std::error::Error + Send + Sync>;
 
 /// An input that cannot be listed, opened, decompressed or decoded.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +31,9 @@ pub enum Error {
     },
     /// A given folder holds nothing that could be read as text.
     #[error(
-        "folder {} holds no text, expected at least one file of JSON lines or UTF-8 text: \
-         {skipped_files} files were passed over as empty or not text: check the path, or convert \
-         them first",
+        "folder {} holds no text, expected at least one file of JSON lines, UTF-8 text, Parquet or \
+         Arrow IPC: {skipped_files} files were passed over as empty or not text: check the path, its \
+         ignore rules (--no-ignore) and patterns, or convert the files first",
         path.display()
     )]
     EmptyFolder {
@@ -55,18 +59,116 @@ pub enum Error {
         got: u64,
     },
     /// A given file holds nothing.
-    #[error("input {} is empty, expected JSON lines or UTF-8 text: fetch it again or leave it out", path.display())]
+    #[error("input {} is empty, expected JSON lines, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out", path.display())]
     EmptyFile {
         /// The file.
         path: PathBuf,
     },
     /// A given file is of a kind that is not read.
-    #[error("input {} is {got}, expected JSON lines or UTF-8 text, plain, zstd or gzip: convert it first", path.display())]
+    #[error("input {} is {got}, expected JSON lines or UTF-8 text (plain, zstd or gzip), Parquet or Arrow IPC: convert it first", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
         /// What its first bytes say it is.
         got: &'static str,
+    },
+    /// A pattern matches no file.
+    #[error("no file matches {}, expected at least one: check the pattern", path.display())]
+    NoMatch {
+        /// The pattern as given.
+        path: PathBuf,
+    },
+    /// A pattern cannot be read.
+    #[error("the pattern \"{}\" cannot be read: mend it", got.escape_debug())]
+    Pattern {
+        /// The pattern as given.
+        got: String,
+        /// What is wrong with it.
+        source: Damage,
+    },
+    /// A list of files is no text.
+    #[error("the list {} is not UTF-8 text, expected one path a line: mend it", path.display())]
+    NotAList {
+        /// The list.
+        path: PathBuf,
+    },
+    /// Standard input holds what cannot be read from it, or is read a second time.
+    #[error(
+        "standard input: expected {expected}, got {got}: write the data to a file and give that"
+    )]
+    StandardInput {
+        /// What can be read.
+        expected: &'static str,
+        /// What there is.
+        got: String,
+    },
+    /// A file is not what its name says.
+    #[error(
+        "{} does not begin as its name says: expected {expected}, got \"{got}\": fetch the file \
+         again or mend its name",
+        path.display()
+    )]
+    WrongMagic {
+        /// The file.
+        path: PathBuf,
+        /// What such a file begins with.
+        expected: &'static str,
+        /// The first bytes.
+        got: String,
+    },
+    /// A columnar file has no such column.
+    #[error(
+        "{}: expected a column \"{}\", got {got}: name one of them (--text-field and the like)",
+        path.display(), expected.escape_debug()
+    )]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column that was looked for.
+        expected: String,
+        /// The columns there are.
+        got: String,
+    },
+    /// A column holds values of another type.
+    #[error(
+        "{}: expected {expected} in the column \"{}\", got {got}: name another column or convert it",
+        path.display(), field.escape_debug()
+    )]
+    ColumnType {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        field: String,
+        /// What it should hold.
+        expected: &'static str,
+        /// Its type.
+        got: String,
+    },
+    /// A columnar file does not decode.
+    #[error("{}: damaged {place}, expected {format} data: fetch or write the file again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: String,
+        /// What it should hold.
+        format: InputFormat,
+        /// What the decoder says.
+        source: Damage,
+    },
+    /// A record batch is larger than is held in memory.
+    #[error(
+        "{}: expected record batches of at most {expected} bytes, got {got}: write it with smaller \
+         batches",
+        path.display()
+    )]
+    BatchTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        expected: u64,
+        /// Bytes of the largest batch.
+        got: u64,
     },
     /// A line, or a text file as a whole, is longer than is held in memory.
     #[error(
@@ -86,17 +188,15 @@ pub enum Error {
     },
     /// More bad records than are tolerated.
     #[error(
-        "{}: line {line}, byte {offset_bytes}: {fault}; bad records so far {got}, tolerated \
+        "{}: {place}: {fault}; bad records so far {got}, tolerated \
          {expected}: mend the record or let more of them be skipped (--skip-bad {got})",
         path.display()
     )]
     BadRecord {
         /// The file.
         path: PathBuf,
-        /// Line of the record, from 1, in the decompressed file.
-        line: u64,
-        /// Where the record starts in the decompressed file.
-        offset_bytes: u64,
+        /// Where the record is.
+        place: RecordPlace,
         /// What is wrong with it.
         fault: RecordFault,
         /// Bad records that are tolerated.
@@ -161,6 +261,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
     /// Whether the paths that were given are at fault rather than the data in them.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
@@ -173,6 +277,12 @@ impl Error {
                 | Self::GivenTwice { .. }
                 | Self::TooManyFiles { .. }
                 | Self::Unsupported { .. }
+                | Self::NoMatch { .. }
+                | Self::Pattern { .. }
+                | Self::NotAList { .. }
+                | Self::StandardInput { .. }
+                | Self::NoColumn { .. }
+                | Self::ColumnType { .. }
         )
     }
 

@@ -1,6 +1,14 @@
 //! What a file holds, told from its name and its first bytes.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::chunk::as_u64;
+use crate::json_scan::scan_object;
+
+/// Bytes of a file's head that its format is told from.
+pub(crate) const HEAD_BYTES: u64 = 64 << 10;
 
 /// How a file holds documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -10,6 +18,24 @@ pub enum InputFormat {
     JsonLines,
     /// The whole file is one document.
     Text,
+    /// A Parquet file, one document a row.
+    Parquet,
+    /// An Arrow IPC file, one document a row.
+    ArrowFile,
+    /// An Arrow IPC stream in a file, one document a row.
+    ArrowStream,
+}
+
+impl fmt::Display for InputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::JsonLines => "JSON lines",
+            Self::Text => "text",
+            Self::Parquet => "Parquet",
+            Self::ArrowFile => "Arrow IPC file",
+            Self::ArrowStream => "Arrow IPC stream",
+        })
+    }
 }
 
 /// How a file came into the list.
@@ -22,26 +48,80 @@ pub(crate) enum Origin {
 }
 
 impl InputFormat {
-    /// Tells the format of a file from its name and the head of its decompressed bytes.
+    /// Tells the format of a file from the head of its decompressed bytes and its name.
     ///
-    /// `.jsonl` and `.ndjson` are JSON lines whatever they hold, so that a broken first line is
-    /// reported as one. `.json` is JSON lines when its first line is a whole object, and in a
-    /// folder, where it may as well be a minified configuration, when a second line begins one as
-    /// well; otherwise it is one JSON text and read as such. A trailing `.zst`, `.zstd`, `.gz` or `.gzip` does not
-    /// count as the name's ending.
+    /// Parquet and Arrow are told from their first bytes, whatever the name. `.jsonl` and `.ndjson`
+    /// are JSON lines whatever else they hold, so that a broken first line is reported as one.
+    /// `.json` is JSON lines when its first line is a whole object, and in a folder, where it may as
+    /// well be a minified configuration, when a second line begins one as well; otherwise it is one
+    /// JSON text and read as such. A name that says nothing is judged in the same way. A trailing
+    /// `.zst`, `.zstd`, `.gz` or `.gzip` does not count as the name's ending.
     pub(crate) fn detect(name: &str, head: &[u8], origin: Origin) -> Self {
+        if let Some(columnar) = Self::columnar(head) {
+            return columnar;
+        }
         let name = name.to_ascii_lowercase();
-        let stem = [".zst", ".zstd", ".gz", ".gzip"]
-            .iter()
-            .find_map(|ending| name.strip_suffix(ending))
-            .unwrap_or(&name);
-        let lines = stem.ends_with(".jsonl")
-            || stem.ends_with(".ndjson")
-            || (stem.ends_with(".json")
-                && starts_with_object_line(head)
-                && (origin == Origin::Given || has_second_object(head)));
+        let stem = stem(&name);
+        let ends_with = |endings: &[&str]| endings.iter().any(|ending| stem.ends_with(ending));
+        let by_content =
+            starts_with_object_line(head) && (origin == Origin::Given || has_second_object(head));
+        let lines = ends_with(&[".jsonl", ".ndjson"])
+            || (by_content && ends_with(&[".json"]))
+            || (by_content && first_line_is_json(head) && !ends_with(TEXT_ENDINGS));
         if lines { Self::JsonLines } else { Self::Text }
     }
+
+    /// Whether documents are rows.
+    #[must_use]
+    pub fn is_columnar(self) -> bool {
+        matches!(self, Self::Parquet | Self::ArrowFile | Self::ArrowStream)
+    }
+
+    fn columnar(head: &[u8]) -> Option<Self> {
+        match head {
+            [b'P', b'A', b'R', b'1', ..] => Some(Self::Parquet),
+            [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Some(Self::ArrowFile),
+            // A mark, and a schema of less than 16 MiB that begins on a multiple of 8.
+            [0xff, 0xff, 0xff, 0xff, low, _, _, 0, ..] if low % 8 == 0 => Some(Self::ArrowStream),
+            _ => None,
+        }
+    }
+
+    /// What a name promises that only its first bytes can keep.
+    pub(crate) fn promised(name: &str) -> Option<&'static str> {
+        let name = name.to_ascii_lowercase();
+        let arrow = "Arrow IPC data (ARROW1, or a stream's ffffffff)";
+        let promises = [
+            (".parquet", "Parquet data (PAR1)"),
+            (".pq", "Parquet data (PAR1)"),
+            (".arrow", arrow),
+            (".arrows", arrow),
+            (".feather", arrow),
+            (".ipc", arrow),
+        ];
+        promises.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, promise)| promise)
+    }
+}
+
+/// Endings of files that are texts even if their first line is a JSON object.
+const TEXT_ENDINGS: &[&str] = &[".txt", ".text", ".md", ".markdown", ".rst", ".yaml", ".yml"];
+
+/// A name without the ending of its compression.
+fn stem(name: &str) -> &str {
+    let endings = [".zst", ".zstd", ".gz", ".gzip"];
+    endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
+/// Whether the head's first line parses as an object, or at least begins one where the head ends
+/// before it.
+fn first_line_is_json(head: &[u8]) -> bool {
+    let head = strip_byte_order_mark(head).trim_ascii_start();
+    let Some(end) = memchr::memchr(b'\n', head) else {
+        return str::from_utf8(head).is_ok_and(|head| scan_object(head, &mut Vec::new()).is_some())
+            || (head.starts_with(b"{\"") && as_u64(head.len()) > HEAD_BYTES / 2);
+    };
+    let line = head.get(..end).unwrap_or(head);
+    str::from_utf8(line).is_ok_and(|line| scan_object(line, &mut Vec::new()).is_some())
 }
 
 /// Whether the head's first line is an object from brace to brace, as far as the head reaches.
@@ -68,9 +148,11 @@ pub(crate) fn strip_byte_order_mark(bytes: &[u8]) -> &[u8] {
 
 /// The kind of a binary file that people try to give, by its first bytes.
 pub(crate) fn known_binary(head: &[u8]) -> Option<&'static str> {
-    const KINDS: [(&[u8], &str); 7] = [
-        (b"PAR1", "a Parquet file"),
-        (b"ARROW1", "an Arrow file"),
+    const KINDS: [(&[u8], &str); 9] = [
+        (b"PARE", "an encrypted Parquet file"),
+        (b"FEA1", "a Feather file of version 1"),
+        (b"Obj\x01", "an Avro file"),
+        (b"ORC", "an ORC file"),
         (b"\xfd7zXZ\0", "xz-compressed"),
         (b"BZh", "bzip2-compressed"),
         (b"PK\x03\x04", "a zip archive"),
@@ -99,7 +181,7 @@ mod tests {
     #[test]
     fn names_and_first_lines_decide() {
         use InputFormat::{JsonLines, Text};
-        let cases: [(&str, &[u8], InputFormat); 10] = [
+        let cases: [(&str, &[u8], InputFormat); 18] = [
             ("a.jsonl", b"{\"text\":1}\n", JsonLines),
             ("a.JSONL.zst", b"{", JsonLines),
             ("a.ndjson.gz", b"nonsense", JsonLines),
@@ -110,17 +192,27 @@ mod tests {
             ("a.json", b"[{}]\n", Text),
             ("a.txt", b"{\"text\": \"x\"}\n", Text),
             ("README", b"hello", Text),
+            ("a.data", b"{\"text\": \"x\"}\n", JsonLines),
+            ("a", b"\n{\"text\": \"x\"}", JsonLines),
+            ("a.data", b"{text: x}\n", Text),
+            ("a.data.zst", b"{\"text\": \"x\"\n}", Text),
+            ("a.md", b"{\"text\": \"x\"}\n", Text),
+            ("a.jsonl", b"PAR1\x15", InputFormat::Parquet),
+            ("a", b"ARROW1\0\0", InputFormat::ArrowFile),
+            ("a.arrow", b"\xff\xff\xff\xff\x08\x01\0\0", InputFormat::ArrowStream),
         ];
         for (name, head, expected) in cases {
             assert_eq!(InputFormat::detect(name, head, Origin::Given), expected, "{name} {head:?}");
         }
-        let in_folder: [(&str, &[u8], InputFormat); 6] = [
+        let in_folder: [(&str, &[u8], InputFormat); 8] = [
             ("a.jsonl", b"{\"text\":1}\n", JsonLines),
             ("a.json", b"{\"text\": \"x\"}\r\n{\"text", JsonLines),
             ("a.json.gz", b"\xef\xbb\xbf{\"text\": \"x\"}\n\n{", JsonLines),
             ("package.json", b"{\"name\":\"x\"}\n", Text),
             ("package.json", b"{\"name\":\"a minified file longer than the head", Text),
             ("a.json", b"{\"a\":1}\nnot json", Text),
+            ("a.data", b"{\"a\":1}\n{\"a\"", JsonLines),
+            ("a.map", b"{\"a\":1}\n", Text),
         ];
         for (name, head, expected) in in_folder {
             assert_eq!(

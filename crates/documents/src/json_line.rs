@@ -1,152 +1,121 @@
-//! One JSON line to its text, without building a value for the rest of it.
+//! One JSON line to the fields that are asked for, in one pass over it.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::document::RecordFault;
+use crate::json_scan::{Entry, mend_surrogates, scan_object, unescape};
 
-/// The string in `field` of the JSON object on `line`. Of a repeated field the last one counts,
-/// as in most JSON readers.
-pub(crate) fn text_of(line: &str, field: &str) -> Result<String, RecordFault> {
-    let mut parser = serde_json::Deserializer::from_str(line);
-    let found = parser
-        .deserialize_any(ObjectVisitor { field })
-        .and_then(|found| parser.end().map(|()| found))
-        .map_err(|error| RecordFault::NotJson { got: not_json(line, &error) })?;
-    match found {
-        Some(FieldValue::Text(text)) => Ok(text),
-        Some(FieldValue::Other(got)) => {
-            Err(RecordFault::NotAString { field: field.to_owned(), got })
+/// A JSON object that has been checked from end to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonLine<'l> {
+    line: &'l str,
+    entries: &'l [Entry],
+}
+
+impl<'l> JsonLine<'l> {
+    /// Checks the line; `entries` is a buffer that is used from line to line.
+    pub(crate) fn parse(line: &'l str, entries: &'l mut Vec<Entry>) -> Result<Self, RecordFault> {
+        match scan_object(line, entries) {
+            Some(()) => Ok(Self { line, entries }),
+            None => Err(RecordFault::NotJson { got: not_json(line) }),
         }
-        None => Err(RecordFault::NoField { expected: field.to_owned() }),
+    }
+
+    /// The JSON of `field`: the key of that very name, or else its parts between dots as keys
+    /// within each other. Of a repeated key the last one counts, as in most JSON readers.
+    pub(crate) fn find(&self, field: &str) -> Result<Option<&'l str>, RecordFault> {
+        let (mut object, mut entries) = (self.line, Cow::Borrowed(self.entries));
+        let mut rest = field;
+        loop {
+            if let Some(value) = last(object, &entries, rest) {
+                return Ok(Some(value));
+            }
+            let Some((head, tail)) = rest.split_once('.') else { return Ok(None) };
+            let Some(inner) = last(object, &entries, head) else { return Ok(None) };
+            let path = field.get(..field.len() - tail.len() - 1).unwrap_or_default();
+            let mut below = Vec::new();
+            scan_object(inner, &mut below).ok_or_else(|| RecordFault::NotAnObject {
+                field: path.to_owned(),
+                got: kind(inner),
+            })?;
+            (object, entries, rest) = (inner, Cow::Owned(below), tail);
+        }
+    }
+}
+
+/// The last value of a key.
+fn last<'l>(object: &'l str, entries: &[Entry], key: &str) -> Option<&'l str> {
+    let found = entries.iter().rev().find(|entry| is_key(object, entry, key))?;
+    object.get(found.value.clone())
+}
+
+fn is_key(object: &str, entry: &Entry, key: &str) -> bool {
+    let own = object.get(entry.key.clone()).unwrap_or_default();
+    own == key || (own.contains('\\') && unescape(own) == key)
+}
+
+/// The string that a JSON value is, if it is one.
+pub(crate) fn string_of(json: &str) -> Option<String> {
+    json.strip_prefix('"')?.strip_suffix('"').map(unescape)
+}
+
+/// The value behind checked JSON.
+pub(crate) fn value_of(json: &str) -> Result<Value, RecordFault> {
+    let mended = if json.contains('\\') { Cow::Owned(mend_surrogates(json)) } else { json.into() };
+    serde_json::from_str(&mended).map_err(|error| RecordFault::NotJson { got: words(json, &error) })
+}
+
+/// What a checked JSON value is, for messages.
+pub(crate) fn kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// Why a line is not one JSON object, in the words of a parser that knows more of them.
+fn not_json(line: &str) -> String {
+    let mended = mend_surrogates(line);
+    match serde_json::from_str::<BTreeMap<String, IgnoredAny>>(&mended) {
+        Ok(_) => start_of(line),
+        Err(error) => words(line, &error),
     }
 }
 
 /// The parser's words, less its "line 1", which is always the line at hand.
-fn not_json(line: &str, error: &serde_json::Error) -> String {
+fn words(line: &str, error: &serde_json::Error) -> String {
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
-    let words = words.split(", expected a JSON object").next().unwrap_or_default();
+    let words = words.split(", expected a ").next().unwrap_or_default();
+    format!("{} ({words}, column {})", start_of(line), error.column())
+}
+
+fn start_of(line: &str) -> String {
     let start: String = line.trim_start().chars().take(24).collect();
-    format!("\"{}\" ({words}, column {})", start.escape_debug(), error.column())
-}
-
-enum FieldValue {
-    Text(String),
-    Other(&'static str),
-}
-
-struct ObjectVisitor<'f> {
-    field: &'f str,
-}
-
-impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = Option<FieldValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(Key(key)) = map.next_key()? {
-            if key == self.field {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// A key, borrowed from the line unless it holds escapes.
-struct Key<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Key<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(key)))
-    }
-
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
-    }
-}
-
-impl<'de> Deserialize<'de> for FieldValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
-    }
-}
-
-struct FieldVisitor;
-
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = FieldValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<FieldValue, E> {
-        Ok(FieldValue::Text(text.to_owned()))
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<FieldValue, E> {
-        Ok(FieldValue::Text(text))
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<FieldValue, E> {
-        Ok(FieldValue::Other("a boolean"))
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<FieldValue, E> {
-        Ok(FieldValue::Other("a number"))
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<FieldValue, E> {
-        Ok(FieldValue::Other("a number"))
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<FieldValue, E> {
-        Ok(FieldValue::Other("a number"))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<FieldValue, E> {
-        Ok(FieldValue::Other("null"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldValue, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(FieldValue::Other("an object"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FieldValue, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(FieldValue::Other("a list"))
-    }
+    format!("\"{}\"", start.escape_debug())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find(line: &str, field: &str) -> Result<Option<String>, RecordFault> {
+        let mut entries = Vec::new();
+        let found = JsonLine::parse(line, &mut entries)?.find(field)?;
+        Ok(found.map(str::to_owned))
+    }
+
+    fn text(line: &str, field: &str) -> String {
+        string_of(&find(line, field).unwrap().unwrap()).unwrap()
+    }
 
     #[test]
     fn the_text_is_found_among_other_fields() {
@@ -157,29 +126,44 @@ mod tests {
             r#"{"text":1,"text":"a"}"#,
         ];
         for line in lines {
-            assert_eq!(text_of(line, "text"), Ok("a".to_owned()), "{line}");
+            assert_eq!(text(line, "text"), "a", "{line}");
         }
-        assert_eq!(text_of(r#"{"text":"\u00e9\n\ud83d\ude00"}"#, "text"), Ok("é\n😀".to_owned()));
+        assert_eq!(text(r#"{"text":"\u00e9\n\ud83d\ude00"}"#, "text"), "é\n😀");
     }
 
     #[test]
-    fn every_other_line_says_what_it_is() {
-        let cases = [
-            (r#"{"text":1}"#, "expected a string in \"text\", got a number"),
-            (r#"{"text":null}"#, "expected a string in \"text\", got null"),
-            (r#"{"text":["a"]}"#, "expected a string in \"text\", got a list"),
-            (r#"{"text":{"a":"b"}}"#, "expected a string in \"text\", got an object"),
-            (r#"{"text":true}"#, "expected a string in \"text\", got a boolean"),
-            (r#"{"content":"a"}"#, "the field \"text\" is missing"),
-            ("{}", "the field \"text\" is missing"),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(text_of(line, "text").unwrap_err().to_string(), expected);
-        }
+    fn dots_lead_into_objects_and_a_key_of_the_whole_name_wins() {
+        let line =
+            r#"{"a":{"b":{"c":"deep"},"b.d":"half"},"a.b.c":"whole","x":{"y":1},"x":{"z":2}}"#;
+        assert_eq!(text(line, "a.b.c"), "whole");
+        assert_eq!(text(line, "a.b.d"), "half");
+        assert_eq!(text(&line.replace("\"a.b.c\"", "\"other\""), "a.b.c"), "deep");
+        assert_eq!(find(line, "x.y"), Ok(None));
+        assert_eq!(find(line, "x.z"), Ok(Some("2".to_owned())));
+        assert_eq!(find(line, "a.b.x"), Ok(None));
+        assert_eq!(find(line, "."), Ok(None));
+        let error = find(r#"{"a":{"b":7}}"#, "a.b.c").unwrap_err();
+        assert_eq!(error.to_string(), "expected an object in \"a.b\", got a number");
+    }
+
+    #[test]
+    fn values_come_whole() {
+        let line = r#"{"messages":[{"role":"user","content":"\ud800\u0000"}],"n":12345678901}"#;
+        let value = value_of(&find(line, "messages").unwrap().unwrap()).unwrap();
+        assert_eq!(value, serde_json::json!([{"role": "user", "content": "\u{fffd}\0"}]));
+        assert_eq!(value_of("12345678901").unwrap(), 12_345_678_901_u64);
+    }
+
+    #[test]
+    fn a_line_that_is_no_object_says_what_it_is() {
         for line in ["", "hello", "[1]", "\"text\"", "12", "null", r#"{"text":"a"#, "{} {}"] {
-            let fault = text_of(line, "text").unwrap_err();
+            let fault = find(line, "text").unwrap_err();
             assert!(matches!(fault, RecordFault::NotJson { .. }), "{line}: {fault}");
-            assert!(fault.to_string().starts_with("expected a JSON object, got "), "{fault}");
+            assert!(fault.to_string().starts_with("expected a JSON object, got \""), "{fault}");
         }
+        let fault = find("{\"text\":\"a\u{1}\"}", "text").unwrap_err().to_string();
+        assert!(fault.contains("control character") && fault.ends_with("column 10)"), "{fault}");
+        let fault = find(r#"{"text":"a","b":01}"#, "text").unwrap_err().to_string();
+        assert!(fault.ends_with("(invalid number, column 18)"), "{fault}");
     }
 }

@@ -1,4 +1,4 @@
-//! Raw input to documents: JSON lines and text, plain, zstd or gzip.
+//! Raw input to documents: JSON lines and text (plain, zstd or gzip), Parquet and Arrow IPC.
 //!
 //! [`InputList`] freezes the inputs in a deterministic order; [`DocumentReader`] reads them one
 //! document after the other; [`ChunkReader`] hands out runs of whole records, so that a caller can
@@ -7,8 +7,9 @@
 //! ```no_run
 //! use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 //! # fn main() -> Result<(), mixdown_documents::Error> {
-//! let inputs = InputList::discover(&["corpus.jsonl.zst".into(), "notes".into()])?;
-//! for document in DocumentReader::new(&inputs, &ReadOptions::default()) {
+//! let options = ReadOptions { text_field: "meta.text".to_owned(), ..ReadOptions::default() };
+//! let inputs = InputList::discover_with(&["corpus.jsonl.zst".into(), "notes".into()], &options)?;
+//! for document in DocumentReader::new(&inputs, &options) {
 //!     let document = document?;
 //!     let bytes = document.text.len();
 //! #   let _ = bytes;
@@ -19,22 +20,40 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod arrow_file;
+mod byte_reader;
 mod chunk;
+mod chunk_reader;
+mod columns;
 mod cuts;
 mod decompress;
+mod discovery;
 mod document;
 mod error;
 mod folder;
 mod format;
 mod input_list;
 mod json_line;
+mod json_scan;
+mod layout;
+mod parquet_file;
+mod raw;
+mod read_ahead;
 mod reader;
+mod record;
+mod row_reader;
+mod selection;
+mod standard_input;
+mod wanted;
 
-pub use chunk::{Chunk, ChunkReader, MAX_RECORD_BYTES, Records};
+pub use byte_reader::MAX_RECORD_BYTES;
+pub use chunk::{Chunk, Records};
+pub use chunk_reader::ChunkReader;
 pub use cuts::Cuts;
 pub use decompress::Compression;
-pub use document::{BadRecord, Document, Labels, Place, ReadOptions, RecordFault};
+pub use document::{BadRecord, Document, Labels, Place, ReadOptions, RecordFault, RecordPlace};
 pub use error::Error;
 pub use format::InputFormat;
 pub use input_list::{InputFile, InputList};
 pub use reader::DocumentReader;
+pub use selection::{IgnoreRules, Selection};

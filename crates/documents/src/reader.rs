@@ -2,7 +2,7 @@
 
 use std::vec::IntoIter;
 
-use crate::chunk::ChunkReader;
+use crate::chunk_reader::ChunkReader;
 use crate::document::{BadRecord, Document, ReadOptions};
 use crate::error::Error;
 use crate::input_list::InputList;
@@ -75,7 +75,7 @@ impl<'l> DocumentReader<'l> {
                 && let Some(chunk) = reader.next_before(u64::MAX)?
             {
                 self.consumed_bytes += chunk.consumed_bytes;
-                let records: Vec<_> = chunk.records(&self.options.text_field).collect();
+                let records: Vec<_> = chunk.records(self.options).collect();
                 self.decoded = records.into_iter();
                 return Ok(true);
             }

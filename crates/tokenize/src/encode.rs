@@ -1,6 +1,6 @@
 //! A chunk of records to rows and ids: what every thread does.
 
-use mixdown_documents::{BadRecord, Chunk, Document, InputList};
+use mixdown_documents::{BadRecord, Chunk, Document, InputList, ReadOptions};
 use mixdown_shards::Dtype;
 use tokenizers::pipeline::PipelineToken;
 
@@ -18,7 +18,7 @@ const MAX_DOCUMENT_TOKENS: u64 = (1 << 31) - 1;
 pub(crate) struct Encoder<'p> {
     pub(crate) inputs: &'p InputList,
     pub(crate) tokenizer: &'p Tokenizer,
-    pub(crate) text_field: &'p str,
+    pub(crate) read: &'p ReadOptions,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
     pub(crate) end_of_text: u32,
@@ -58,7 +58,7 @@ impl Encoder<'_> {
             consumed_bytes: chunk.consumed_bytes,
             ..EncodedChunk::default()
         };
-        for record in chunk.records(self.text_field) {
+        for record in chunk.records(self.read) {
             match record {
                 Ok(document) if document.text.is_empty() => encoded.empty_documents += 1,
                 Ok(document) => self.encode_document(&document, &mut encoded, scratch)?,
@@ -161,7 +161,7 @@ mod tests {
             let encoder = Encoder {
                 inputs: &inputs,
                 tokenizer: &tokenizer,
-                text_field: "text",
+                read: &ReadOptions::default(),
                 special_text: SpecialText::Plain,
                 beginning_of_text: None,
                 end_of_text,

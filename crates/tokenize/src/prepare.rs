@@ -119,14 +119,14 @@ pub(crate) fn prepare_sized(
 ) -> Result<PrepareReport, Error> {
     options.holdout.check()?;
     let tokenizer = Tokenizer::load(tokenizer)?;
-    let inputs = InputList::discover(inputs)?;
+    let inputs = InputList::discover_with(inputs, &options.read)?;
     let plan = plan(&inputs, &tokenizer, options, sizes)?;
     let folder = WorkFolder::claim(out, &plan)?;
     let stage = TokenizeStage {
         encoder: Encoder {
             inputs: &inputs,
             tokenizer: &tokenizer,
-            text_field: &options.read.text_field,
+            read: &options.read,
             special_text: options.special_text,
             beginning_of_text: plan.beginning_of_text,
             end_of_text: plan.end_of_text,

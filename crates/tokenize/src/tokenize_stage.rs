@@ -382,7 +382,7 @@ mod tests {
             encoder: Encoder {
                 inputs: &inputs,
                 tokenizer: &tokenizer,
-                text_field: "text",
+                read: &mixdown_documents::ReadOptions::default(),
                 special_text: SpecialText::Plain,
                 beginning_of_text: None,
                 end_of_text: 261,

@@ -81,7 +81,7 @@ pub fn train_tokenizer(
         let got = if out.is_dir() { "a folder" } else { "a file's data" };
         return Err(Error::OutputTaken { path: out.to_owned(), got: got.to_owned() });
     }
-    let inputs = InputList::discover(inputs)?;
+    let inputs = InputList::discover_with(inputs, &options.read)?;
     let mut feed = Feed::new(&inputs, &options.read, progress, stop);
     let mut trainer = trainer(options.vocab_size);
     let splitter = splitter()?;

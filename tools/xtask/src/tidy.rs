@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-train",
         ],
     ),
-    ("mixdown-benches", &["mixdown-mixer", "mixdown-shards"]),
+    ("mixdown-benches", &["mixdown-documents", "mixdown-mixer", "mixdown-shards"]),
     ("xtask", &[]),
 ];
 

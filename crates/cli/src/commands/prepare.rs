@@ -22,7 +22,7 @@ use crate::progress::{Meter, Unit, stage_name};
 
 A killed run goes on where it stopped when the same command is given again.")]
 pub struct PrepareArgs {
-    /// JSON lines (plain, zstd, gzip), text files, or folders of them.
+    /// JSON lines and texts (plain, zstd, gzip), Parquet, Arrow IPC, folders of them, 'patterns*', @LISTS, or -.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// A tokenizer.json, or a model folder that holds one.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use mixdown_documents::ReadOptions;
+use mixdown_documents::{IgnoreRules, ReadOptions, Selection};
 use mixdown_tokenize::{Progress, TrainTokenizerOptions, train_tokenizer};
 
 use crate::commands::Context;
@@ -24,7 +24,7 @@ pub enum TokenizerCommand {
     after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json"
 )]
 pub struct TrainTokenizerArgs {
-    /// JSON lines (plain, zstd, gzip), text files, or folders of them.
+    /// JSON lines and texts (plain, zstd, gzip), Parquet, Arrow IPC, folders of them, 'patterns*', @LISTS, or -.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// Entries, special tokens counted.
@@ -40,17 +40,41 @@ pub struct TrainTokenizerArgs {
 /// How records are read.
 #[derive(Debug, Clone, Args)]
 pub struct ReadArgs {
-    /// The JSON field that holds a document's text.
-    #[arg(long, default_value = "text")]
+    /// The field or column that holds a document's text; dots lead into nested ones (meta.text).
+    #[arg(long, value_name = "FIELD", default_value = "text")]
     pub text_field: String,
+    /// The field or column that holds a document's own id, a string or an integer.
+    #[arg(long, value_name = "FIELD")]
+    pub id_field: Option<String>,
     /// Bad records (no JSON, no text field) to skip before giving up.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: u64,
+    /// Of folders, read only the files that a pattern matches, as in a .gitignore ('*.rs', docs/).
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Of folders, pass over the files and folders that a pattern matches.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Of folders, also read what their .gitignore and .ignore files leave out.
+    #[arg(long)]
+    pub no_ignore: bool,
 }
 
 impl From<ReadArgs> for ReadOptions {
     fn from(arguments: ReadArgs) -> Self {
-        Self { text_field: arguments.text_field, skip_bad: arguments.skip_bad, ..Self::default() }
+        let ignore_rules =
+            if arguments.no_ignore { IgnoreRules::Disregard } else { IgnoreRules::Obey };
+        Self {
+            text_field: arguments.text_field,
+            id_field: arguments.id_field,
+            skip_bad: arguments.skip_bad,
+            selection: Selection {
+                include: arguments.include,
+                exclude: arguments.exclude,
+                ignore_rules,
+            },
+            ..Self::default()
+        }
     }
 }
 

@@ -1,0 +1,150 @@
+//! Parquet: how many rows and bytes the row groups hold, and their batches one after the other.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::schema::types::SchemaDescriptor;
+
+use crate::error::{Damage, Error};
+use crate::format::InputFormat;
+use crate::layout::{Block, Where, guarded};
+use crate::wanted::{Wanted, find_columns};
+
+/// Bytes of text that a batch is meant to hold.
+const BATCH_BYTES: u64 = 512 * 1024;
+
+/// Rows of a batch at most, whatever their mean length: a few long rows among many short ones stay
+/// together in memory.
+const BATCH_ROWS: u64 = 4096;
+
+/// Rows and bytes of the wanted columns of every row group, from the footer.
+pub(crate) fn read_blocks(path: &Path, bytes: u64, wanted: &[Wanted]) -> Result<Vec<Block>, Error> {
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    let metadata = guarded(path, InputFormat::Parquet, Where::Index, || load(&file, bytes))?;
+    let columns = find_columns(path, metadata.schema().fields(), wanted)?;
+    let leaves = leaves(metadata.parquet_schema(), &columns);
+    let groups = metadata.metadata().row_groups().iter();
+    let blocks = || groups.map(|group| block(group, &leaves, bytes)).collect();
+    guarded(path, InputFormat::Parquet, Where::Index, blocks)
+}
+
+/// The schema that the column types say: what a writer noted of its own types beside it is not
+/// needed and would be one more thing to trust.
+fn load(file: &File, bytes: u64) -> Result<ArrowReaderMetadata, Damage> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut end = [0; 4];
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(bytes.saturating_sub(4)))?;
+    reader.read_exact(&mut end)?;
+    if &end != b"PAR1" {
+        let got = end.escape_ascii();
+        return Err(
+            format!("it ends with \"{got}\" and not with PAR1, so it is not complete").into()
+        );
+    }
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    Ok(ArrowReaderMetadata::load(file, options)?)
+}
+
+/// The leaf columns at or below the wanted ones; all of them where nothing is wanted.
+fn leaves(schema: &SchemaDescriptor, columns: &[Vec<String>]) -> Vec<usize> {
+    let is_wanted = |leaf: &usize| {
+        let path = schema.column(*leaf).path().clone();
+        columns.is_empty() || columns.iter().any(|column| path.parts().starts_with(column))
+    };
+    (0..schema.num_columns()).filter(is_wanted).collect()
+}
+
+fn block(group: &RowGroupMetaData, leaves: &[usize], bytes: u64) -> Result<Block, Damage> {
+    let mut text_bytes = 0_u64;
+    for &leaf in leaves {
+        let column = group.columns().get(leaf).ok_or("a row group with too few columns")?;
+        check_extent(column, bytes)?;
+        // With a dictionary a page is smaller than its text.
+        let text = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+        let len = text.max(column.uncompressed_size());
+        text_bytes = text_bytes.saturating_add(u64::try_from(len)?);
+    }
+    Ok(Block { rows: u64::try_from(group.num_rows())?, text_bytes })
+}
+
+/// No column lies beyond the file's end, so that no page is longer than the file.
+fn check_extent(column: &ColumnChunkMetaData, bytes: u64) -> Result<(), Damage> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let end = u64::try_from(start)?.saturating_add(u64::try_from(column.compressed_size())?);
+    if end > bytes {
+        return Err(format!("a column is meant to end at byte {end} of {bytes}").into());
+    }
+    Ok(())
+}
+
+/// The batches from a row on.
+pub(crate) struct ParquetBatches {
+    file: File,
+    metadata: ArrowReaderMetadata,
+    leaves: Vec<usize>,
+    blocks: Vec<Block>,
+    next_group: usize,
+    /// Rows of the next row group to pass over.
+    skip: u64,
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl ParquetBatches {
+    /// Starts at row `start`.
+    pub(crate) fn open(
+        path: &Path,
+        file: File,
+        bytes: u64,
+        wanted: &[Wanted],
+        start: u64,
+    ) -> Result<Self, Error> {
+        let metadata = guarded(path, InputFormat::Parquet, Where::Index, || load(&file, bytes))?;
+        let columns = find_columns(path, metadata.schema().fields(), wanted)?;
+        let leaves = leaves(metadata.parquet_schema(), &columns);
+        let blocks: Vec<Block> = guarded(path, InputFormat::Parquet, Where::Index, || {
+            let groups = metadata.metadata().row_groups().iter();
+            groups.map(|group| block(group, &leaves, bytes)).collect()
+        })?;
+        let (mut next_group, mut skip) = (0, start);
+        while let Some(block) = blocks.get(next_group).filter(|block| block.rows <= skip) {
+            skip -= block.rows;
+            next_group += 1;
+        }
+        Ok(Self { file, metadata, leaves, blocks, next_group, skip, reader: None })
+    }
+
+    /// The next batch and about how many bytes it takes.
+    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, u64)>, Damage> {
+        loop {
+            if let Some(reader) = &mut self.reader
+                && let Some(batch) = reader.next()
+            {
+                return Ok(Some((batch?, BATCH_BYTES)));
+            }
+            let Some(block) = self.blocks.get(self.next_group) else { return Ok(None) };
+            let mean_bytes = (block.text_bytes / block.rows.max(1)).max(1);
+            let rows = (BATCH_BYTES / mean_bytes).clamp(1, BATCH_ROWS);
+            let schema = self.metadata.parquet_schema();
+            let mask = ProjectionMask::leaves(schema, self.leaves.iter().copied());
+            let skip = std::mem::take(&mut self.skip);
+            let file = self.file.try_clone()?;
+            let metadata = self.metadata.clone();
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+                .with_projection(mask)
+                .with_row_groups(vec![self.next_group])
+                .with_offset(usize::try_from(skip)?)
+                .with_batch_size(usize::try_from(rows)?)
+                .build()?;
+            self.reader = Some(reader);
+            self.next_group += 1;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Rows of a Parquet or Arrow file, decoded on a thread of their own.
+//!
+//! Decoding pages costs about as much as finding lines and far less than tokenizing, so one thread
+//! that runs ahead keeps several encoders busy; parts of a file can be read side by side.
+
+use std::fs::File;
+
+use arrow_array::RecordBatch;
+
+use crate::arrow_file::ArrowBatches;
+use crate::chunk::{Chunk, Content, as_u64};
+use crate::document::Place;
+use crate::error::{Damage, Error};
+use crate::input_list::InputFile;
+use crate::layout::{Layout, Where, guarded};
+use crate::parquet_file::ParquetBatches;
+use crate::raw::{check_unchanged, missing_or_io};
+use crate::read_ahead::ReadAhead;
+use crate::wanted::Wanted;
+
+/// Bytes that a chunk is meant to take.
+const CHUNK_BYTES: u64 = 512 * 1024;
+
+/// Batches that are decoded before they are asked for.
+const BATCHES_AHEAD: usize = 2;
+
+/// A batch, and about how many bytes it takes.
+type Batch = (RecordBatch, u64);
+
+enum Batches {
+    Parquet(ParquetBatches),
+    Arrow(ArrowBatches),
+}
+
+impl Batches {
+    fn next(&mut self) -> Result<Option<Batch>, Damage> {
+        match self {
+            Self::Parquet(batches) => batches.next(),
+            Self::Arrow(batches) => batches.next(),
+        }
+    }
+}
+
+/// Reads a columnar file as chunks of rows.
+pub(crate) struct RowReader {
+    batches: ReadAhead<Result<Batch, Error>>,
+    /// What is left of a batch, and the bytes a row of it takes.
+    pending: Option<(RecordBatch, u64)>,
+    next_row: u64,
+    rows: u64,
+    /// Bytes of the whole file.
+    bytes: u64,
+}
+
+impl RowReader {
+    /// Starts at row `start`.
+    pub(crate) fn open(file: &InputFile, wanted: &[Wanted], start: u64) -> Result<Self, Error> {
+        check_unchanged(file)?;
+        let raw = File::open(&file.path).map_err(|source| missing_or_io(&file.path, source))?;
+        let rows = file.layout.rows();
+        let start = start.min(rows);
+        let (mut batches, first) = match &file.layout {
+            Layout::Arrow(index) => {
+                let (batches, first) = ArrowBatches::open(index, raw, wanted, start);
+                (Batches::Arrow(batches), first)
+            }
+            Layout::Stream | Layout::Parquet(_) => {
+                let batches = ParquetBatches::open(&file.path, raw, file.bytes, wanted, start)?;
+                (Batches::Parquet(batches), start)
+            }
+        };
+        let (path, format, mut row) = (file.path.clone(), file.format, first);
+        let mut failed = false;
+        let make = move || {
+            let batch = guarded(&path, format, Where::Row(row), || batches.next()).transpose();
+            match &batch {
+                _ if failed => return None,
+                Some(Ok((batch, _))) => row += as_u64(batch.num_rows()),
+                Some(Err(_)) => failed = true,
+                None => {}
+            }
+            batch
+        };
+        let batches = ReadAhead::start(BATCHES_AHEAD, make)
+            .map_err(|source| Error::io(&file.path, source))?;
+        let mut reader = Self { batches, pending: None, next_row: first, rows, bytes: file.bytes };
+        while reader.next_row < start && reader.take(file, start)?.is_some() {}
+        Ok(reader)
+    }
+
+    /// The next row.
+    pub(crate) fn offset(&self) -> u64 {
+        self.next_row
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.next_row >= self.rows
+    }
+
+    /// The next rows before `limit`.
+    pub(crate) fn next_before(
+        &mut self,
+        file: &InputFile,
+        input: u32,
+        limit: u64,
+    ) -> Result<Option<Chunk>, Error> {
+        let first = self.next_row;
+        let Some((batch, bytes)) = self.take(file, limit)? else { return Ok(None) };
+        let consumed_bytes = self.consumed(self.next_row) - self.consumed(first);
+        let place = Place { input, offset: first };
+        Ok(Some(Chunk::new(place, Content::Rows { batch, bytes }, consumed_bytes)))
+    }
+
+    /// Bytes on disk of the rows before `row`, were all rows of one length.
+    fn consumed(&self, row: u64) -> u64 {
+        let bytes = u128::from(self.bytes) * u128::from(row) / u128::from(self.rows.max(1));
+        u64::try_from(bytes).unwrap_or(self.bytes)
+    }
+
+    fn take(&mut self, file: &InputFile, limit: u64) -> Result<Option<Batch>, Error> {
+        if self.next_row >= limit.min(self.rows) {
+            return Ok(None);
+        }
+        let (batch, row_bytes) = match self.pending.take() {
+            Some(pending) => pending,
+            None => self.decoded(file)?,
+        };
+        let most = (CHUNK_BYTES / row_bytes.max(1)).max(1).min(limit - self.next_row);
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(batch.num_rows());
+        let taken = batch.slice(0, len);
+        if len < batch.num_rows() {
+            self.pending = Some((batch.slice(len, batch.num_rows() - len), row_bytes));
+        }
+        self.next_row += as_u64(len);
+        Ok(Some((taken, row_bytes.saturating_mul(as_u64(len)))))
+    }
+
+    /// The next batch that holds rows.
+    fn decoded(&mut self, file: &InputFile) -> Result<Batch, Error> {
+        loop {
+            let (batch, bytes) = self.batches.next().unwrap_or_else(|| {
+                let words = format!("it holds {} rows, not {}", self.next_row, self.rows);
+                guarded(&file.path, file.format, Where::Row(self.next_row), || Err(words.into()))
+            })?;
+            let rows = as_u64(batch.num_rows());
+            if rows > self.rows - self.next_row {
+                let words = format!("it holds more than {} rows", self.rows);
+                let place = Where::Row(self.next_row);
+                return guarded(&file.path, file.format, place, || Err(words.into()));
+            }
+            if rows > 0 {
+                return Ok((batch, bytes.div_ceil(rows)));
+            }
+        }
+    }
+}
