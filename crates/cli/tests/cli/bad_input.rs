@@ -47,7 +47,7 @@ fn a_missing_tokenizer() {
 fn an_empty_file() {
     assert_snapshot!(with_input("").failure(PREPARE), @"
     exit code 3
-    error: input input.jsonl is empty, expected JSON lines or UTF-8 text: fetch it again or leave it out
+    error: input input.jsonl is empty, expected JSON lines, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out
     ");
 }
 
