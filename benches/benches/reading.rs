@@ -74,7 +74,8 @@ fn bench(criterion: &mut Criterion) {
         let folder = std::env::temp_dir().join("mixdown-bench-reading");
         fs::create_dir_all(&folder)?;
         let options = ReadOptions::default();
-        let ascii: &[&str] = &["the", "of", "and", "a", "language", "model", "\"quoted\"", "learns"];
+        let ascii: &[&str] =
+            &["the", "of", "and", "a", "language", "model", "\"quoted\"", "learns"];
         let mixed: &[&str] = &["naïve", "über", "数据", "the", "model", "приве́т", "of", "a"];
         for (name, words) in [("ascii", ascii), ("mixed", mixed)] {
             let lines = json_lines(words);

@@ -6,6 +6,7 @@ use crate::columns::Columns;
 use crate::document::{BadRecord, Document, Place, ReadOptions, RecordFault};
 use crate::json_line::JsonLine;
 use crate::json_scan::Entry;
+use crate::labeller::Labeller;
 use crate::record::Record;
 
 /// Whole records of one file.
@@ -68,12 +69,24 @@ impl Chunk {
     /// Decodes the records in order. Blank lines are no records.
     #[must_use]
     pub fn records<'c>(&'c self, options: &'c ReadOptions) -> Records<'c> {
+        self.labelled_records(options, None)
+    }
+
+    /// Decodes the records in order, by way of a labeller where there is one; the fields that it
+    /// reads must stand in `options.labels`.
+    #[must_use]
+    pub fn labelled_records<'c>(
+        &'c self,
+        options: &'c ReadOptions,
+        labeller: Option<&'c Labeller>,
+    ) -> Records<'c> {
         let text = std::str::from_utf8(self.bytes()).ok();
         let columns = match &self.content {
             Content::Rows { batch, .. } => Some(Columns::new(batch, &options.wanted())),
             Content::Lines(_) | Content::Text { .. } => None,
         };
-        Records { chunk: self, options, text, columns, position: 0, entries: Vec::new() }
+        let (position, entries) = (0, Vec::new());
+        Records { chunk: self, options, labeller, text, columns, position, entries }
     }
 }
 
@@ -82,6 +95,7 @@ impl Chunk {
 pub struct Records<'c> {
     chunk: &'c Chunk,
     options: &'c ReadOptions,
+    labeller: Option<&'c Labeller>,
     /// The whole chunk where it is UTF-8, which one check tells faster than one a line.
     text: Option<&'c str>,
     columns: Option<Columns<'c>>,
@@ -107,7 +121,7 @@ impl<'c> Records<'c> {
         let place = self.chunk.place;
         let document = self.text(0, len).and_then(|text| {
             let text = without_byte_order_mark(text);
-            Record::Text { text, name }.document(self.options, place)
+            Record::Text { text, name }.document(self.options, self.labeller, place)
         });
         Some(document.map_err(|fault| BadRecord { place, fault }))
     }
@@ -136,7 +150,7 @@ impl<'c> Records<'c> {
         let line = self.text(start, end)?;
         let line = if place.offset == 0 { without_byte_order_mark(line) } else { line };
         let line = JsonLine::parse(line, &mut self.entries)?;
-        Record::Line(line).document(self.options, place)
+        Record::Line(line).document(self.options, self.labeller, place)
     }
 }
 
@@ -149,7 +163,7 @@ impl Records<'_> {
         self.position += 1;
         let Place { input, offset } = self.chunk.place;
         let place = Place { input, offset: offset + as_u64(row) };
-        let document = Record::Row { columns, row }.document(self.options, place);
+        let document = Record::Row { columns, row }.document(self.options, self.labeller, place);
         Some(document.map_err(|fault| BadRecord { place, fault }))
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::labeller::{LabelFields, TrainOn};
 use crate::selection::Selection;
 
 /// How records are turned into documents.
@@ -23,6 +24,9 @@ pub struct ReadOptions {
     pub skip_bad: u64,
     /// Which files of folders are read.
     pub selection: Selection,
+    /// Where labelled records hold their text, instead of `text_field`: a
+    /// [`Labeller`](crate::Labeller) made for these fields goes with them.
+    pub labels: Option<LabelFields>,
 }
 
 impl Default for ReadOptions {
@@ -34,6 +38,7 @@ impl Default for ReadOptions {
             group_field: None,
             skip_bad: 0,
             selection: Selection::default(),
+            labels: None,
         }
     }
 }
@@ -158,6 +163,31 @@ pub enum RecordFault {
         /// That byte.
         got: u8,
     },
+    /// A conversation is not of the shape that chat templates expect.
+    Chat {
+        /// The place in the record: `messages[2].role`.
+        place: String,
+        /// What must stand there.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// The chat template fails on a conversation, or refuses it.
+    ChatTemplate {
+        /// The template's line, where it is known.
+        line: Option<u64>,
+        /// Its words.
+        got: String,
+    },
+    /// The text of a turn is no part of the whole conversation's text, as later turns change it.
+    EarlierTextChanges {
+        /// The turn, from 0.
+        turn: u64,
+        /// Where the texts differ first.
+        offset_bytes: u64,
+        /// What was to be trained on.
+        train_on: TrainOn,
+    },
 }
 
 impl fmt::Display for RecordFault {
@@ -183,6 +213,25 @@ impl fmt::Display for RecordFault {
             }
             Self::InvalidUtf8 { offset_bytes, got } => {
                 write!(f, "invalid UTF-8 at byte {offset_bytes} (0x{got:02x})")
+            }
+            Self::Chat { place, expected, got } => {
+                write!(f, "expected {expected} in \"{}\", got {got}", place.escape_debug())
+            }
+            Self::ChatTemplate { line, got } => {
+                let line = line.map(|line| format!(" in its line {line}")).unwrap_or_default();
+                write!(f, "the chat template refuses it{line}: {got}")
+            }
+            Self::EarlierTextChanges { turn, offset_bytes, train_on } => {
+                let fix = match train_on {
+                    TrainOn::Assistant => "train on the last turn alone (--train-on last-turn)",
+                    _ => "use a template with {% generation %} blocks (--chat-template FILE)",
+                };
+                write!(
+                    f,
+                    "the chat template writes turn {turn} otherwise with and without what stands \
+                     around it, expected the same text (they differ from byte {offset_bytes} on): \
+                     {fix}"
+                )
             }
         }
     }

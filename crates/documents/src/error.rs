@@ -186,6 +186,23 @@ pub enum Error {
         /// Bytes of the record read so far.
         got: u64,
     },
+    /// Conversations are to be read and nothing says how they are rendered.
+    #[error("no chat template was given, expected one for conversations: --chat-template FILE")]
+    NoChatTemplate,
+    /// A chat template is not valid Jinja.
+    #[error(
+        "{}: {}expected a chat template in Jinja, got an error: {got}; mend it or give another \
+         (--chat-template FILE)",
+        path.display(), line.map(|line| format!("line {line}: ")).unwrap_or_default()
+    )]
+    ChatTemplate {
+        /// The file that holds the template.
+        path: PathBuf,
+        /// The template's line, where it is known.
+        line: Option<u64>,
+        /// The engine's words.
+        got: String,
+    },
     /// More bad records than are tolerated.
     #[error(
         "{}: {place}: {fault}; bad records so far {got}, tolerated \
@@ -276,6 +293,8 @@ impl Error {
                 | Self::EmptyFolder { .. }
                 | Self::GivenTwice { .. }
                 | Self::TooManyFiles { .. }
+                | Self::NoChatTemplate
+                | Self::ChatTemplate { .. }
                 | Self::Unsupported { .. }
                 | Self::NoMatch { .. }
                 | Self::Pattern { .. }

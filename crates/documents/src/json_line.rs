@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::document::RecordFault;
 use crate::json_scan::{Entry, mend_surrogates, scan_object, unescape};
@@ -64,7 +63,7 @@ pub(crate) fn string_of(json: &str) -> Option<String> {
 }
 
 /// The value behind checked JSON.
-pub(crate) fn value_of(json: &str) -> Result<Value, RecordFault> {
+pub(crate) fn value_of<T: DeserializeOwned>(json: &str) -> Result<T, RecordFault> {
     let mended = if json.contains('\\') { Cow::Owned(mend_surrogates(json)) } else { json.into() };
     serde_json::from_str(&mended).map_err(|error| RecordFault::NotJson { got: words(json, &error) })
 }
@@ -149,9 +148,9 @@ mod tests {
     #[test]
     fn values_come_whole() {
         let line = r#"{"messages":[{"role":"user","content":"\ud800\u0000"}],"n":12345678901}"#;
-        let value = value_of(&find(line, "messages").unwrap().unwrap()).unwrap();
+        let value: serde_json::Value = value_of(&find(line, "messages").unwrap().unwrap()).unwrap();
         assert_eq!(value, serde_json::json!([{"role": "user", "content": "\u{fffd}\0"}]));
-        assert_eq!(value_of("12345678901").unwrap(), 12_345_678_901_u64);
+        assert_eq!(value_of::<u64>("12345678901").unwrap(), 12_345_678_901);
     }
 
     #[test]

@@ -22,9 +22,12 @@
 
 mod arrow_file;
 mod byte_reader;
+mod chat_message;
+mod chat_template;
 mod chunk;
 mod chunk_reader;
 mod columns;
+mod content_marks;
 mod cuts;
 mod decompress;
 mod discovery;
@@ -32,11 +35,14 @@ mod document;
 mod error;
 mod folder;
 mod format;
+mod generation_tag;
 mod input_list;
 mod json_line;
 mod json_scan;
+mod labeller;
 mod layout;
 mod parquet_file;
+mod python_json;
 mod raw;
 mod read_ahead;
 mod reader;
@@ -44,9 +50,11 @@ mod record;
 mod row_reader;
 mod selection;
 mod standard_input;
+mod template_date;
 mod wanted;
 
 pub use byte_reader::MAX_RECORD_BYTES;
+pub use chat_template::ChatTemplateSource;
 pub use chunk::{Chunk, Records};
 pub use chunk_reader::ChunkReader;
 pub use cuts::Cuts;
@@ -55,5 +63,7 @@ pub use document::{BadRecord, Document, Labels, Place, ReadOptions, RecordFault,
 pub use error::Error;
 pub use format::InputFormat;
 pub use input_list::{InputFile, InputList};
+pub use labeller::{LabelFields, Labeller, TrainOn};
 pub use reader::DocumentReader;
 pub use selection::{IgnoreRules, Selection};
+pub use template_date::TemplateDate;

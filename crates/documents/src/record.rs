@@ -1,10 +1,11 @@
 //! One record of any format: its fields, and the document it becomes.
 
-use serde_json::Value;
+use minijinja::Value;
 
 use crate::columns::Columns;
 use crate::document::{Document, Place, ReadOptions, RecordFault};
 use crate::json_line::{JsonLine, kind, string_of, value_of};
+use crate::labeller::Labeller;
 
 /// A record before it is a document.
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +33,16 @@ impl Record<'_> {
     pub(crate) fn document(
         &self,
         options: &ReadOptions,
+        labeller: Option<&Labeller>,
         place: Place,
     ) -> Result<Document, RecordFault> {
-        let text = self.string(&options.text_field)?;
+        let (text, labels) = match labeller {
+            Some(labeller) => labeller.label(self).map(|(text, labels)| (text, Some(labels)))?,
+            None => (self.string(&options.text_field)?, None),
+        };
         let key = |field: &Option<String>| field.as_ref().map(|field| self.key(field)).transpose();
         let (id, group) = (key(&options.id_field)?, key(&options.group_field)?);
-        Ok(Document { text, place, id, group, labels: None })
+        Ok(Document { text, place, id, group, labels })
     }
 
     /// The string in `field`; the whole of a text file.
@@ -65,14 +70,18 @@ impl Record<'_> {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what renders messages to a text"))]
-    /// Whatever stands in `field`: `None` where the record has no such field or is a text file. The
-    /// field must be one of [`ReadOptions::wanted`], or a columnar file does not read it.
+    /// Whatever stands in `field`, with the keys of its objects in their order: `None` where the
+    /// record has no such field or is a text file. The field must be one of
+    /// [`ReadOptions::wanted`], or a columnar file does not read it.
     pub(crate) fn value(&self, field: &str) -> Result<Option<Value>, RecordFault> {
         match self {
             Self::Text { .. } => Ok(None),
             Self::Line(line) => line.find(field)?.map(value_of).transpose(),
-            Self::Row { columns, row } => columns.value(field, *row).map(Some),
+            Self::Row { columns, row } => {
+                let value = columns.value(field, *row)?;
+                let value = serde_json::from_value(value);
+                value.map(Some).map_err(|error| RecordFault::NotJson { got: error.to_string() })
+            }
         }
     }
 }
@@ -82,7 +91,7 @@ fn is_integer(json: &str) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn missing(field: &str) -> RecordFault {
+pub(crate) fn missing(field: &str) -> RecordFault {
     RecordFault::NoField { expected: field.to_owned() }
 }
 

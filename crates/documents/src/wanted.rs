@@ -6,6 +6,7 @@ use arrow_schema::{DataType, Field, Fields};
 
 use crate::document::ReadOptions;
 use crate::error::Error;
+use crate::labeller::LabelFields;
 
 /// A field that is read of every record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,18 @@ impl ReadOptions {
     pub(crate) fn wanted(&self) -> Vec<Wanted> {
         let wanted = |field: &String, need| Wanted { field: field.clone(), need };
         let keys = [&self.id_field, &self.group_field].into_iter().flatten();
-        let text = std::iter::once(wanted(&self.text_field, Need::Text));
-        text.chain(keys.map(|field| wanted(field, Need::Key))).collect()
+        let text = match &self.labels {
+            None => vec![wanted(&self.text_field, Need::Text)],
+            Some(LabelFields::Chat { messages, tools, .. }) => [Some(messages), tools.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(|field| wanted(field, Need::Json))
+                .collect(),
+            Some(LabelFields::Completion { prompt, completion }) => {
+                vec![wanted(prompt, Need::Text), wanted(completion, Need::Text)]
+            }
+        };
+        text.into_iter().chain(keys.map(|field| wanted(field, Need::Key))).collect()
     }
 }
 

@@ -1,0 +1,429 @@
+//! Chats, and prompts with their completions, to text whose loss targets are known.
+
+use std::ops::Range;
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+use serde::{Deserialize, Serialize};
+
+use crate::chat_message::{checked_messages, kind_of};
+use crate::chat_template::{ChatTemplate, ChatTemplateSource, GenerationPrompt};
+use crate::content_marks::{Marks, Spellings, Unmarked};
+use crate::document::{Labels, RecordFault};
+use crate::error::Error;
+use crate::record::{Record, missing};
+
+/// Where a labelled record holds its text, and what of it is trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelFields {
+    /// A conversation, which the model's chat template renders.
+    Chat {
+        /// Field with the list of messages.
+        messages: String,
+        /// Field with the list of tools, where records have one.
+        tools: Option<String>,
+        /// What is a target.
+        train_on: TrainOn,
+    },
+    /// A prompt, which is no target, and its completion, which is one. No template.
+    Completion {
+        /// Field with the prompt.
+        prompt: String,
+        /// Field with the completion, which follows as it stands.
+        completion: String,
+    },
+}
+
+/// What of a conversation is a loss target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainOn {
+    /// Every turn of the assistant, with the tokens that end it.
+    #[default]
+    Assistant,
+    /// The assistant's last turn.
+    LastTurn,
+    /// Everything, the template's own text too.
+    All,
+}
+
+/// Renders records of one kind. One serves all threads.
+#[derive(Debug)]
+pub struct Labeller {
+    fields: LabelFields,
+    /// For conversations.
+    template: Option<ChatTemplate>,
+    spellings: Spellings,
+}
+
+impl Labeller {
+    /// For records with these fields. `special_tokens` are the spellings of the tokenizer's special
+    /// tokens, which are plain text where a record holds them. A template is for conversations.
+    ///
+    /// # Errors
+    /// The template's syntax is wrong, or a conversation has none.
+    pub fn new(
+        fields: LabelFields,
+        template: Option<&ChatTemplateSource>,
+        special_tokens: &[String],
+    ) -> Result<Self, Error> {
+        let template = match &fields {
+            LabelFields::Completion { .. } => None,
+            LabelFields::Chat { .. } => {
+                Some(ChatTemplate::new(template.ok_or(Error::NoChatTemplate)?)?)
+            }
+        };
+        Ok(Self { fields, template, spellings: Spellings::new(special_tokens) })
+    }
+
+    /// The text of a record, and its labels.
+    pub(crate) fn label(&self, record: &Record<'_>) -> Result<(String, Labels), RecordFault> {
+        match &self.fields {
+            LabelFields::Completion { prompt, completion } => {
+                let prompt = record.string(prompt)?;
+                Ok(self.label_completion(&prompt, &record.string(completion)?))
+            }
+            LabelFields::Chat { messages, tools, train_on } => {
+                let tools = tools.as_ref().map(|field| record.value(field)).transpose()?.flatten();
+                let value = record.value(messages)?.ok_or_else(|| missing(messages))?;
+                self.label_chat(messages, &value, tools.as_ref(), *train_on)
+            }
+        }
+    }
+
+    /// The text of a prompt with its completion, and its labels.
+    fn label_completion(&self, prompt: &str, completion: &str) -> (String, Labels) {
+        let text = format!("{prompt}{completion}");
+        // Spellings are looked for in both apart and together: one that both make up is one too.
+        let plain = self.spellings.cuts(&text);
+        let targets = Some(prompt.len()..text.len()).filter(|target| !target.is_empty());
+        (text, Labels { targets: targets.into_iter().collect(), plain })
+    }
+
+    /// The text of the conversation in `field`, and its labels.
+    fn label_chat(
+        &self,
+        field: &str,
+        messages: &Value,
+        tools: Option<&Value>,
+        train_on: TrainOn,
+    ) -> Result<(String, Labels), RecordFault> {
+        let Some(template) = &self.template else {
+            return Err(chat_fault(field, "a prompt and a completion", kind_of(messages)));
+        };
+        let tools = tools.filter(|tools| !tools.is_none());
+        if let Some(tools) = tools.filter(|tools| tools.kind() != ValueKind::Seq) {
+            return Err(chat_fault("the tools", "a list", kind_of(tools)));
+        }
+        let messages = checked_messages(field, messages)?;
+        let chat = self.marked(template, field, messages, tools)?;
+        let whole = chat.render(chat.messages.len(), GenerationPrompt::Leave)?;
+        let targets = match train_on {
+            TrainOn::All => std::iter::once(0..whole.text.len()).collect(),
+            TrainOn::Assistant if template.has_generation_blocks() => whole.spans,
+            TrainOn::LastTurn if template.has_generation_blocks() => {
+                chat.last_spans(whole.spans)?
+            }
+            TrainOn::Assistant => chat.turns(&whole.text, &chat.assistant_turns(), train_on)?,
+            TrainOn::LastTurn => {
+                let last: Vec<usize> =
+                    chat.assistant_turns().into_iter().next_back().into_iter().collect();
+                chat.turns(&whole.text, &last, train_on)?
+            }
+        };
+        Ok((whole.text, Labels { targets: joined(targets), plain: whole.cuts }))
+    }
+
+    /// The conversation with a mark inside every spelling of a special token.
+    fn marked<'c>(
+        &self,
+        template: &'c ChatTemplate,
+        field: &str,
+        messages: Vec<Value>,
+        tools: Option<&Value>,
+    ) -> Result<Chat<'c>, RecordFault> {
+        let values = || messages.iter().chain(tools);
+        if let Some(token) = values().find_map(|value| self.spellings.unmarkable(value)) {
+            let expected = "text without the special tokens of a single character";
+            return Err(chat_fault(field, expected, &format!("\"{}\"", token.escape_debug())));
+        }
+        let marks = Marks::for_values(template.text(), values()).ok_or_else(|| {
+            chat_fault(field, "at most 29 of the noncharacters U+FDD0 to U+FDEF", "more of them")
+        })?;
+        let marked = |value: &Value| self.spellings.marked(value, marks.cut);
+        let (messages, tools) = (messages.iter().map(marked).collect(), tools.map(marked));
+        Ok(Chat { template, messages, tools, marks })
+    }
+}
+
+/// One conversation, ready to be rendered from its beginning to any message.
+struct Chat<'c> {
+    template: &'c ChatTemplate,
+    messages: Vec<Value>,
+    tools: Option<Value>,
+    marks: Marks,
+}
+
+impl Chat<'_> {
+    fn render(&self, messages: usize, prompt: GenerationPrompt) -> Result<Unmarked, RecordFault> {
+        let messages = self.messages.get(..messages).unwrap_or_default();
+        let rendered = self.template.render(messages, self.tools.as_ref(), self.marks, prompt)?;
+        Ok(Unmarked::new(&rendered, self.marks))
+    }
+
+    fn assistant_turns(&self) -> Vec<usize> {
+        let is_assistant = |message: &Value| {
+            message.get_attr("role").is_ok_and(|role| role.as_str() == Some("assistant"))
+        };
+        (0..)
+            .zip(&self.messages)
+            .filter(|(_, message)| is_assistant(message))
+            .map(|(n, _)| n)
+            .collect()
+    }
+
+    /// Of a template's own spans those that the last assistant turn adds.
+    fn last_spans(&self, mut spans: Vec<Range<usize>>) -> Result<Vec<Range<usize>>, RecordFault> {
+        let Some(last) = self.assistant_turns().into_iter().next_back() else {
+            return Ok(Vec::new());
+        };
+        let before =
+            if last == 0 { 0 } else { self.render(last, GenerationPrompt::Leave)?.spans.len() };
+        Ok(spans.split_off(before.min(spans.len())))
+    }
+
+    /// For each of the given turns what it adds to the text behind the prompt for it.
+    fn turns(
+        &self,
+        whole: &str,
+        turns: &[usize],
+        train_on: TrainOn,
+    ) -> Result<Vec<Range<usize>>, RecordFault> {
+        let span = |&turn: &usize| {
+            let prompt = self.render(turn, GenerationPrompt::Add)?.text;
+            let through = if turn + 1 == self.messages.len() {
+                whole.to_owned()
+            } else {
+                self.render(turn + 1, GenerationPrompt::Leave)?.text
+            };
+            let agreed = common_prefix(&prompt, &through).min(common_prefix(&through, whole));
+            if agreed >= prompt.len() && common_prefix(&through, whole) == through.len() {
+                return Ok(prompt.len()..through.len());
+            }
+            Err(RecordFault::EarlierTextChanges {
+                turn: u64::try_from(turn).unwrap_or(u64::MAX),
+                offset_bytes: u64::try_from(agreed).unwrap_or(u64::MAX),
+                train_on,
+            })
+        };
+        turns.iter().map(span).collect()
+    }
+}
+
+fn common_prefix(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// The ranges in order, those that touch or overlap as one.
+fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+pub(crate) fn chat_fault(place: &str, expected: &str, got: &str) -> RecordFault {
+    RecordFault::Chat {
+        place: place.to_owned(),
+        expected: expected.to_owned(),
+        got: got.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json_line::JsonLine;
+    use serde_json::Value as Json;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const SPECIAL: [&str; 7] = [
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+    ];
+
+    fn testdata(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/chat").join(name)
+    }
+
+    fn template(text: String) -> ChatTemplateSource {
+        let tokens = [("bos_token".to_owned(), "<|begin_of_text|>".to_owned())];
+        ChatTemplateSource { path: "t.jinja".into(), text, tokens: tokens.into(), date: None }
+    }
+
+    fn labeller(template_text: &str, train_on: TrainOn) -> Labeller {
+        let source = template(template_text.to_owned());
+        let fields = LabelFields::Chat { messages: "messages".to_owned(), tools: None, train_on };
+        Labeller::new(fields, Some(&source), &SPECIAL.map(str::to_owned)).unwrap()
+    }
+
+    fn named(name: &str, train_on: TrainOn) -> Labeller {
+        labeller(&fs::read_to_string(testdata(&format!("{name}.jinja"))).unwrap(), train_on)
+    }
+
+    fn targets<'t>(text: &'t str, labels: &Labels) -> Vec<&'t str> {
+        labels.targets.iter().map(|range| &text[range.clone()]).collect()
+    }
+
+    fn label(labeller: &Labeller, messages: &str) -> Result<(String, Labels), RecordFault> {
+        let line = format!("{{\"messages\":{messages}}}");
+        let mut entries = Vec::new();
+        labeller.label(&Record::Line(JsonLine::parse(&line, &mut entries).unwrap()))
+    }
+
+    #[test]
+    fn texts_are_those_of_transformers() {
+        let golden = fs::read_to_string(testdata("golden.json")).unwrap();
+        let golden: Json = serde_json::from_str(&golden).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let labeller = named(case["template"].as_str().unwrap(), TrainOn::Assistant);
+            let (text, labels) = label(&labeller, &case["messages"].to_string()).unwrap();
+            assert_eq!(
+                text,
+                case["text"].as_str().unwrap(),
+                "{} {}",
+                case["template"],
+                case["name"]
+            );
+            let spelled = case["name"] == "special text";
+            assert_eq!(labels.plain.is_empty(), !spelled, "{}", case["name"]);
+        }
+    }
+
+    /// Keys stay in their order, and JSON is Python's.
+    #[test]
+    fn tools_are_rendered_as_transformers_does() {
+        let golden = fs::read_to_string(testdata("golden.json")).unwrap();
+        // Not by way of serde_json's map, which would sort the keys.
+        #[derive(Deserialize)]
+        struct Golden {
+            tools: Case,
+        }
+        #[derive(Deserialize)]
+        struct Case {
+            messages: Value,
+            tools: Value,
+            text: String,
+        }
+        let case = serde_json::from_str::<Golden>(&golden).unwrap().tools;
+        let labeller = named("chatml", TrainOn::Assistant);
+        let label = |tools: &Value| {
+            labeller.label_chat("messages", &case.messages, Some(tools), TrainOn::Assistant)
+        };
+        let (text, labels) = label(&case.tools).unwrap();
+        assert_eq!(text, case.text);
+        let turns = targets(&text, &labels);
+        assert!(turns[0].contains("\"arguments\": {\"place\": \"Zürich\", \"days\": 2}"));
+        assert_eq!(turns[1], "Sunny.<|im_end|>\n");
+        assert!(
+            label(&Value::from(1))
+                .unwrap_err()
+                .to_string()
+                .contains("expected a list in \"the tools\"")
+        );
+    }
+
+    const THREE: &str = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},
+        {"role":"user","content":"r"},{"role":"assistant","content":"b<|im_end|>"},
+        {"role":"user","content":"s"}]"#;
+
+    #[test]
+    fn targets_are_the_turns_asked_for() {
+        for name in ["chatml", "generation"] {
+            let end = "<|im_end|>\n";
+            let (text, labels) = label(&named(name, TrainOn::Assistant), THREE).unwrap();
+            let expected = [format!("a{end}"), format!("b<|im_end|>{end}")];
+            assert_eq!(targets(&text, &labels), expected, "{name}");
+            let cut = text.find("b<|im_end|>").unwrap() + 2;
+            assert_eq!(labels.plain, [cut]);
+            let (_, labels) = label(&named(name, TrainOn::LastTurn), THREE).unwrap();
+            assert_eq!(targets(&text, &labels), expected[1..]);
+            let (_, labels) = label(&named(name, TrainOn::All), THREE).unwrap();
+            assert_eq!(targets(&text, &labels), [text.as_str()]);
+            let nobody = r#"[{"role":"user","content":"q"}]"#;
+            for train_on in [TrainOn::Assistant, TrainOn::LastTurn] {
+                let (_, labels) = label(&named(name, train_on), nobody).unwrap();
+                assert!(labels.targets.is_empty(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn earlier_text_that_changes_is_refused() {
+        let drops_reasoning = "{% for m in messages %}[{{ m.role }}]{% if loop.last %}{{ m.think }}{% endif %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+        let chat = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a","think":"so"},
+            {"role":"user","content":"r"},{"role":"assistant","content":"b","think":"hm"}]"#;
+        let fault = label(&labeller(drops_reasoning, TrainOn::Assistant), chat).unwrap_err();
+        let RecordFault::EarlierTextChanges { turn: 1, offset_bytes, .. } = fault else {
+            panic!("{fault}")
+        };
+        assert_eq!(offset_bytes, 18, "{fault}");
+        assert!(fault.to_string().contains("--train-on last-turn"), "{fault}");
+        let (text, labels) = label(&labeller(drops_reasoning, TrainOn::LastTurn), chat).unwrap();
+        assert_eq!(targets(&text, &labels), ["hmb"]);
+        let no_prefix = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";
+        let fault = label(&labeller(no_prefix, TrainOn::LastTurn), chat).unwrap_err().to_string();
+        assert!(fault.contains("{% generation %}"), "{fault}");
+    }
+
+    #[test]
+    fn roles_that_a_template_refuses_are_named() {
+        let chat = r#"[{"role":"user","content":"q"},{"role":"tool","content":"a"}]"#;
+        let fault = label(&named("llama3", TrainOn::Assistant), chat).unwrap_err().to_string();
+        assert!(fault.ends_with(": \"Only user and assistant turns, got tool\""), "{fault}");
+    }
+
+    #[test]
+    fn content_in_parts_is_the_templates_business() {
+        let chat = r#"[{"role":"user","content":[{"type":"text","text":" q "}]},
+            {"role":"assistant","content":[{"type":"text","text":"a<|eot_id|>"}]}]"#;
+        let (text, labels) = label(&named("llama3", TrainOn::Assistant), chat).unwrap();
+        assert_eq!(targets(&text, &labels), ["a<|eot_id|><|eot_id|>"]);
+        assert_eq!(labels.plain, [text.len() - "eot_id|><|eot_id|>".len() - 1]);
+    }
+
+    #[test]
+    fn completions_follow_their_prompts() {
+        let (prompt, completion) = ("q".to_owned(), "a".to_owned());
+        let fields = LabelFields::Completion { prompt, completion };
+        let labeller = Labeller::new(fields, None, &SPECIAL.map(str::to_owned)).unwrap();
+        let (text, labels) = labeller.label_completion("2 + 2 <|im_", "end|> = 4");
+        assert_eq!((text.as_str(), labels.plain), ("2 + 2 <|im_end|> = 4", vec![7]));
+        assert_eq!(labels.targets, [11..20]);
+        assert!(labeller.label_completion("x", "").1.targets.is_empty());
+        let mut entries = Vec::new();
+        let line = JsonLine::parse(r#"{"a":" 4","q":"2 + 2 ="}"#, &mut entries).unwrap();
+        assert_eq!(labeller.label(&Record::Line(line)).unwrap().0, "2 + 2 = 4");
+        let line = JsonLine::parse(r#"{"q":"2 + 2 ="}"#, &mut entries).unwrap();
+        let fault = labeller.label(&Record::Line(line)).unwrap_err().to_string();
+        assert_eq!(fault, "the field \"a\" is missing");
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        assert_eq!(joined(vec![5..7, 0..2, 2..3, 9..9, 6..8]), [0..3, 5..8]);
+    }
+}
