@@ -216,7 +216,8 @@ mod tests {
             let Content::Rows { batch, .. } = chunk.content() else { unreachable!() };
             let columns = Columns::new(batch, &wanted);
             let record = Record::Row { columns: &columns, row: 0 };
-            let value = |field| serde_json::to_value(record.value(field).unwrap().unwrap()).unwrap();
+            let value =
+                |field| serde_json::to_value(record.value(field).unwrap().unwrap()).unwrap();
             let messages = value("messages");
             assert_eq!(
                 messages[0],

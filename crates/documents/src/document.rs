@@ -166,11 +166,11 @@ pub enum RecordFault {
     /// A conversation is not of the shape that chat templates expect.
     Chat {
         /// The place in the record: `messages[2].role`.
-        place: String,
+        place: Box<str>,
         /// What must stand there.
-        expected: String,
+        expected: &'static str,
         /// What stands there.
-        got: String,
+        got: Box<str>,
     },
     /// The chat template fails on a conversation, or refuses it.
     ChatTemplate {

@@ -239,12 +239,8 @@ fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     joined
 }
 
-pub(crate) fn chat_fault(place: &str, expected: &str, got: &str) -> RecordFault {
-    RecordFault::Chat {
-        place: place.to_owned(),
-        expected: expected.to_owned(),
-        got: got.to_owned(),
-    }
+pub(crate) fn chat_fault(place: &str, expected: &'static str, got: &str) -> RecordFault {
+    RecordFault::Chat { place: place.into(), expected, got: got.into() }
 }
 
 #[cfg(test)]
@@ -412,7 +408,7 @@ mod tests {
         let labeller = Labeller::new(fields, None, &SPECIAL.map(str::to_owned)).unwrap();
         let (text, labels) = labeller.label_completion("2 + 2 <|im_", "end|> = 4");
         assert_eq!((text.as_str(), labels.plain), ("2 + 2 <|im_end|> = 4", vec![7]));
-        assert_eq!(labels.targets, [11..20]);
+        assert_eq!(targets(&text, &labels), ["end|> = 4"]);
         assert!(labeller.label_completion("x", "").1.targets.is_empty());
         let mut entries = Vec::new();
         let line = JsonLine::parse(r#"{"a":" 4","q":"2 + 2 ="}"#, &mut entries).unwrap();

@@ -24,7 +24,6 @@ pub(crate) enum Need {
     Text,
     /// Strings or integers.
     Key,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what renders messages to a text"))]
     /// Whatever can be said in JSON.
     Json,
 }
