@@ -407,7 +407,7 @@ mod tests {
         let fields = LabelFields::Completion { prompt, completion };
         let labeller = Labeller::new(fields, None, &SPECIAL.map(str::to_owned)).unwrap();
         let (text, labels) = labeller.label_completion("2 + 2 <|im_", "end|> = 4");
-        assert_eq!((text.as_str(), labels.plain), ("2 + 2 <|im_end|> = 4", vec![7]));
+        assert_eq!((text.as_str(), &labels.plain), ("2 + 2 <|im_end|> = 4", &vec![7]));
         assert_eq!(targets(&text, &labels), ["end|> = 4"]);
         assert!(labeller.label_completion("x", "").1.targets.is_empty());
         let mut entries = Vec::new();
