@@ -5,6 +5,7 @@ use mixdown_shards::Dtype;
 use tokenizers::pipeline::PipelineToken;
 
 use crate::error::Error;
+use crate::fast::{FastEncoder, FastScratch};
 use crate::options::SpecialText;
 use crate::order::Order;
 use crate::spill::{Row, as_u64};
@@ -18,6 +19,7 @@ const MAX_DOCUMENT_TOKENS: u64 = (1 << 31) - 1;
 pub(crate) struct Encoder<'p> {
     pub(crate) inputs: &'p InputList,
     pub(crate) tokenizer: &'p Tokenizer,
+    pub(crate) fast: Option<FastEncoder>,
     pub(crate) read: &'p ReadOptions,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
@@ -44,6 +46,7 @@ pub(crate) struct EncodedChunk {
 pub(crate) struct Scratch {
     ids: Vec<PipelineToken>,
     text: Vec<u8>,
+    fast: Option<FastScratch>,
 }
 
 impl Encoder<'_> {
@@ -79,7 +82,9 @@ impl Encoder<'_> {
         ids.clear();
         ids.extend(self.beginning_of_text.map(PipelineToken::from));
         let prefix_len = ids.len();
-        self.tokenizer.encode_onto(text, self.special_text, ids).map_err(|source| {
+        // Where nobody has looked yet, there may be one.
+        let may_spell_special = self.fast.as_ref().is_none_or(|fast| fast.spells_added(text));
+        self.encode_text(text, may_spell_special, ids, &mut scratch.fast).map_err(|source| {
             Error::Encode {
                 path: self.path_of(document),
                 offset_bytes: document.place.offset,
@@ -91,7 +96,8 @@ impl Encoder<'_> {
             return Ok(());
         }
         ids.push(PipelineToken::from(self.end_of_text));
-        encoded.special_text_documents += u64::from(self.tokenizer.spells_special(text));
+        encoded.special_text_documents +=
+            u64::from(may_spell_special && self.tokenizer.spells_special(text));
         encoded.rows.push(Row {
             key: self.order.key(document.place),
             hash: text_hash(text, &mut scratch.text),
@@ -101,6 +107,24 @@ impl Encoder<'_> {
         self.check_ids(document, PipelineToken::cast_slice(ids))?;
         append(PipelineToken::cast_slice(ids), self.dtype, &mut encoded.ids);
         Ok(())
+    }
+
+    /// Appends a text's ids, word by word where that can be done.
+    fn encode_text(
+        &self,
+        text: &str,
+        may_spell_special: bool,
+        ids: &mut Vec<PipelineToken>,
+        scratch: &mut Option<FastScratch>,
+    ) -> tokenizers::Result<()> {
+        if let Some(fast) = self.fast.as_ref().filter(|_| !may_spell_special) {
+            let scratch = scratch.get_or_insert_with(|| fast.scratch());
+            if let Some(found) = fast.encode(text, scratch)? {
+                ids.extend(found.iter().copied().map(PipelineToken::from));
+                return Ok(());
+            }
+        }
+        self.tokenizer.encode_onto(text, self.special_text, ids)
     }
 
     fn checked_len(&self, document: &Document, len: usize) -> Result<u32, Error> {
@@ -161,6 +185,7 @@ mod tests {
             let encoder = Encoder {
                 inputs: &inputs,
                 tokenizer: &tokenizer,
+                fast: tokenizer.fast(),
                 read: &ReadOptions::default(),
                 special_text: SpecialText::Plain,
                 beginning_of_text: None,

@@ -27,6 +27,7 @@ mod capped_read;
 mod encode;
 mod end_of_text;
 mod error;
+mod fast;
 mod options;
 mod order;
 mod part;

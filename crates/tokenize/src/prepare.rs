@@ -126,6 +126,7 @@ pub(crate) fn prepare_sized(
         encoder: Encoder {
             inputs: &inputs,
             tokenizer: &tokenizer,
+            fast: tokenizer.fast(),
             read: &options.read,
             special_text: options.special_text,
             beginning_of_text: plan.beginning_of_text,

@@ -382,6 +382,7 @@ mod tests {
             encoder: Encoder {
                 inputs: &inputs,
                 tokenizer: &tokenizer,
+                fast: tokenizer.fast(),
                 read: &mixdown_documents::ReadOptions::default(),
                 special_text: SpecialText::Plain,
                 beginning_of_text: None,

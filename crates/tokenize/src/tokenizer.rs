@@ -14,6 +14,7 @@ use crate::canonical::tokenizer_fingerprint;
 use crate::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::end_of_text;
 use crate::error::Error;
+use crate::fast::FastEncoder;
 use crate::options::{BeginningOfText, SpecialText};
 
 /// Ids from here on are refused: some hundred times the largest vocabulary in use, and a bound on
@@ -182,6 +183,11 @@ impl Tokenizer {
             truncation: Override::Off,
         };
         self.pipeline.encode_into(text, &options, ids)
+    }
+
+    /// The word-cached encoder, if the tokenizer is of a kind that has one.
+    pub(crate) fn fast(&self) -> Option<FastEncoder> {
+        FastEncoder::new(&self.pipeline)
     }
 
     /// Whether the text spells a special token.

@@ -1,0 +1,251 @@
+//! Where words (pre-tokens) begin in a block of ASCII text, by bit operations on its classes.
+//!
+//! A block is looked at from the beginning of a word on, and a regular expression that cuts text
+//! into words knows nothing of what stood before the word at hand. So nothing is carried from block to
+//! block: the words that are surely whole are taken, and the next block begins where the first
+//! doubtful one does.
+
+use super::character_classes::{BLOCK, CharacterClasses};
+
+/// What sets the common patterns apart, as far as ASCII goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    contractions: Contractions,
+    /// Digits of a word at most; 0 for any number.
+    digits: usize,
+    /// Whether a space goes with the digits after it.
+    space_before_digits: bool,
+    /// Whether any character but a newline, letter or digit goes with the letters after it; else
+    /// only a space does.
+    any_before_letters: bool,
+    /// Whether a capital after a small letter begins a word.
+    capitals: bool,
+    /// Whether newlines are cut off from other white space, and go with signs before them.
+    newlines: bool,
+    /// Whether slashes among the newlines after signs go with them as well.
+    slashes: bool,
+}
+
+/// How `'s`, `'t`, `'m`, `'d`, `'re`, `'ve` and `'ll` are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contractions {
+    /// A word of their own, in small letters only.
+    SmallWords,
+    /// A word of their own.
+    Words,
+    /// With the letters before them.
+    Suffixes,
+}
+
+/// A pattern as a type, so that each gets code of its own.
+pub(super) trait Pattern {
+    const RULES: Rules;
+}
+
+/// GPT-2's pattern.
+pub(super) struct Gpt2;
+/// That of cl100k and Llama 3.
+pub(super) struct Cl100k;
+/// That of Qwen 2 and 3.
+pub(super) struct Qwen;
+/// That of o200k.
+pub(super) struct O200k;
+
+impl Pattern for Gpt2 {
+    const RULES: Rules = Rules {
+        contractions: Contractions::SmallWords,
+        digits: 0,
+        space_before_digits: true,
+        any_before_letters: false,
+        newlines: false,
+        ..Cl100k::RULES
+    };
+}
+
+impl Pattern for Cl100k {
+    const RULES: Rules = Rules {
+        contractions: Contractions::Words,
+        digits: 3,
+        space_before_digits: false,
+        any_before_letters: true,
+        capitals: false,
+        newlines: true,
+        slashes: false,
+    };
+}
+
+impl Pattern for Qwen {
+    const RULES: Rules = Rules { digits: 1, ..Cl100k::RULES };
+}
+
+impl Pattern for O200k {
+    const RULES: Rules = Rules {
+        contractions: Contractions::Suffixes,
+        capitals: true,
+        slashes: true,
+        ..Cl100k::RULES
+    };
+}
+
+impl Rules {
+    /// Where words begin after the first, which begins with the block; one bit a byte. Only the
+    /// beginnings that nothing beyond the leading ASCII bytes can move are told.
+    #[inline(always)]
+    pub(super) fn word_starts(&self, block: &[u8; BLOCK], classes: &CharacterClasses) -> u64 {
+        let known = known_len(classes);
+        if known == 0 {
+            return 0;
+        }
+        let letter = classes.lower | classes.upper;
+        let sign = classes.ascii & !(letter | classes.digit | classes.white);
+        let (absorbed, after_absorbed) =
+            if self.newlines { self.absorbed(classes, sign) } else { (0, 0) };
+        let sign_start =
+            (sign & !after(sign) & !after(classes.space) & !absorbed) | (after_absorbed & sign);
+        let starts = self.white_starts(classes)
+            | self.letter_starts(classes, letter, sign_start)
+            | self.digit_starts(classes)
+            | sign_start;
+        let starts = (starts & !absorbed) | after_absorbed;
+        self.with_contractions(block, classes, starts) & !1 & (u64::MAX >> (BLOCK - 1 - known))
+    }
+
+    /// Newlines (and slashes) right after signs, which go with them, and the bytes after those.
+    #[inline(always)]
+    fn absorbed(&self, classes: &CharacterClasses, sign: u64) -> (u64, u64) {
+        let tail = classes.newline | if self.slashes { classes.slash } else { 0 };
+        let (mut absorbed, mut ends) = (0, 0);
+        let mut first = classes.newline & after(sign);
+        while first != 0 {
+            let start = first.trailing_zeros();
+            let run = run_from(tail, start);
+            absorbed |= run;
+            ends |= after(run) & !run;
+            first &= !run;
+        }
+        // The end of a run that another run begins before is inside of that one.
+        (absorbed, ends & !absorbed)
+    }
+
+    /// A run of white space is a word but for its last character, which begins the next one; with
+    /// newlines, up to the last of them it is a word, and a last newline begins nothing.
+    #[inline(always)]
+    fn white_starts(&self, classes: &CharacterClasses) -> u64 {
+        let white = classes.white;
+        let last = white & !(white >> 1);
+        if !self.newlines {
+            return (white & !after(white)) | last;
+        }
+        let blank = white & !classes.newline;
+        let mut starts = (white & !after(white)) | (last & blank);
+        let mut rest = blank & after(classes.newline);
+        while rest != 0 {
+            let start = rest.trailing_zeros();
+            let end = after(run_from(blank, start)) & !blank;
+            if end & classes.newline == 0 {
+                starts |= 1 << start;
+            }
+            rest &= rest - 1;
+        }
+        starts
+    }
+
+    #[inline(always)]
+    fn letter_starts(&self, classes: &CharacterClasses, letter: u64, sign_start: u64) -> u64 {
+        let opener = if self.any_before_letters {
+            (classes.white & !classes.newline) | sign_start
+        } else {
+            classes.space
+        };
+        let inside = if self.capitals { classes.upper & after(classes.lower) } else { 0 };
+        (letter & !after(letter) & !after(opener)) | inside
+    }
+
+    #[inline(always)]
+    fn digit_starts(&self, classes: &CharacterClasses) -> u64 {
+        let digit = classes.digit;
+        let first = digit & !after(digit);
+        match self.digits {
+            1 => digit,
+            0 if self.space_before_digits => first & !after(classes.space),
+            0 => first,
+            _ => {
+                let whole = digit & after(digit) & after(after(digit));
+                let (mut starts, mut group) = (first, first);
+                while group != 0 {
+                    group = (group << 3) & whole;
+                    starts |= group;
+                }
+                starts
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn with_contractions(
+        &self,
+        block: &[u8; BLOCK],
+        classes: &CharacterClasses,
+        starts: u64,
+    ) -> u64 {
+        let any_case = self.contractions != Contractions::SmallWords;
+        let suffixes = self.contractions == Contractions::Suffixes;
+        let mut found = match self.contractions {
+            Contractions::SmallWords | Contractions::Words => classes.apostrophe & starts,
+            Contractions::Suffixes => classes.apostrophe & after(classes.lower | classes.upper),
+        };
+        let mut starts = starts;
+        let mut taken = 0_u64;
+        while found != 0 {
+            let at = found.trailing_zeros();
+            found &= found - 1;
+            let len = contraction_len(block, at, any_case);
+            // A word takes one suffix only: a second one begins a word.
+            if len == 0 || (suffixes && (taken >> at) & 1 != 0) {
+                continue;
+            }
+            let end = 1_u64.unbounded_shl(at + len);
+            let whole = end.wrapping_sub(1 << at);
+            let inner = if suffixes { whole } else { whole & (whole - 1) };
+            starts = (starts & !inner) | end;
+            taken = end;
+        }
+        starts
+    }
+}
+
+/// The last position at which a beginning is certain: it is followed by three more ASCII bytes,
+/// and white space there is not followed by more of it, whose end could lie beyond.
+fn known_len(classes: &CharacterClasses) -> usize {
+    let Some(last) = (classes.ascii.trailing_ones() as usize).checked_sub(4) else { return 0 };
+    let up_to_last = u64::MAX >> (BLOCK - 1 - last);
+    let before_white = !classes.white & up_to_last;
+    if (classes.white >> last) & 1 == 0 {
+        return last;
+    }
+    BLOCK - before_white.leading_zeros() as usize
+}
+
+/// Each bit moved to the next byte.
+fn after(bits: u64) -> u64 {
+    bits << 1
+}
+
+/// The run of `bits` from `start` on.
+fn run_from(bits: u64, start: u32) -> u64 {
+    let len = (bits >> start).trailing_ones();
+    u64::MAX.unbounded_shr(u64::BITS - len) << start
+}
+
+/// Bytes of the contraction whose apostrophe is at `at`; 0 where there is none.
+fn contraction_len(block: &[u8; BLOCK], at: u32, any_case: bool) -> u32 {
+    let letter = |offset: usize| {
+        let byte = block.get(at as usize + offset).copied().unwrap_or(0);
+        if any_case { byte.to_ascii_lowercase() } else { byte }
+    };
+    match (letter(1), letter(2)) {
+        (b's' | b't' | b'm' | b'd', _) => 2,
+        (b'r' | b'v', b'e') | (b'l', b'l') => 3,
+        _ => 0,
+    }
+}

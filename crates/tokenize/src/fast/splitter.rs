@@ -1,0 +1,109 @@
+//! Text to words: ASCII blocks by bit operations, everything else by the library.
+
+use tokenizers::pipeline::{PreTokenizer, PreTokenizerScratch, Span};
+use tokenizers::pre_tokenizers::split::Split;
+
+use super::ascii_words::Pattern;
+use super::character_classes::{BLOCK, CharacterClasses};
+
+/// Bytes that the library cuts at a time: few where a block holds a single foreign character,
+/// more from slice to slice where they go on.
+const SMALLEST_SLICE: usize = 128;
+const LARGEST_SLICE: usize = 4096;
+/// A word is certain when the slice goes on for this many bytes after it: the longest look ahead
+/// of a pattern, that for a contraction.
+const LOOK_AHEAD: usize = 4;
+
+/// Cuts texts; keeps its buffers.
+#[derive(Default)]
+pub(super) struct Splitter {
+    library: PreTokenizerScratch,
+    spans: Vec<Span>,
+}
+
+impl Splitter {
+    /// Shows every word of `text` in order, by where it begins and ends.
+    #[inline(always)]
+    pub(super) fn split<P: Pattern>(
+        &mut self,
+        split: &Split,
+        text: &str,
+        mut word: impl FnMut(usize, usize),
+    ) -> tokenizers::Result<()> {
+        let (mut start, mut slice) = (0, SMALLEST_SLICE);
+        loop {
+            let before = start;
+            while let Some(block) = block_at(text, start) {
+                let classes = CharacterClasses::of(block);
+                let mut starts = P::RULES.word_starts(block, &classes);
+                if starts == 0 {
+                    break;
+                }
+                let base = start;
+                while starts != 0 {
+                    let end = base + starts.trailing_zeros() as usize;
+                    starts &= starts - 1;
+                    word(start, end);
+                    start = end;
+                }
+            }
+            if start == text.len() {
+                return Ok(());
+            }
+            slice = if start > before { SMALLEST_SLICE } else { (slice * 2).min(LARGEST_SLICE) };
+            let words = self.split_slice(split, text, start, slice)?;
+            let base = start;
+            for span in self.spans.get(..words).unwrap_or_default() {
+                word(start, base + span.end as usize);
+                start = base + span.end as usize;
+            }
+        }
+    }
+
+    /// Cuts words by the library, in a slice that grows until it holds one that is certain; gives
+    /// back how many of the spans are.
+    fn split_slice(
+        &mut self,
+        split: &Split,
+        text: &str,
+        start: usize,
+        mut len: usize,
+    ) -> tokenizers::Result<usize> {
+        loop {
+            let rest = text.get(start..).unwrap_or_default();
+            let slice = rest.get(..rest.ceil_char_boundary(len)).unwrap_or(rest);
+            self.spans.clear();
+            split.pre_tokenize(slice, &mut self.library, &mut self.spans)?;
+            let whole = slice.len() == rest.len();
+            let certain = if whole { self.spans.len() } else { certain_words(slice, &self.spans) };
+            if certain > 0 {
+                return Ok(certain);
+            }
+            if whole {
+                self.spans.len()
+            } else {
+                certain_words(slice, &self.spans)
+            };
+            if certain > 0 {
+                return Ok(certain);
+            }
+            if whole {
+                return Err("a pre-tokenizer left text over".into());
+            }
+            len = slice.len() * 2;
+        }
+    }
+}
+
+/// How many of a slice's words what comes after the slice cannot change: those that end well
+/// before its end, less the white space that reaches it.
+fn certain_words(slice: &str, words: &[Span]) -> usize {
+    let white_from = slice.trim_end().len();
+    let limit = (slice.len().saturating_sub(LOOK_AHEAD)).min(white_from);
+    words.iter().rposition(|word| word.end as usize <= limit).map_or(0, |last| last + 1)
+}
+
+#[inline(always)]
+fn block_at(text: &str, start: usize) -> Option<&[u8; BLOCK]> {
+    text.as_bytes().get(start..start + BLOCK)?.first_chunk()
+}

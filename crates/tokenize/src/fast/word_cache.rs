@@ -1,0 +1,207 @@
+//! What the model said of a word, remembered.
+//!
+//! Short words make seven eighths of a text; they have a table of their own of 16 bytes an entry,
+//! so that the frequent ones stay in the processor's second-level cache.
+
+#![expect(clippy::cast_possible_truncation, reason = "words are taken apart into their halves")]
+
+/// Ids that an entry holds; more of them stand elsewhere.
+pub(super) const INLINE_IDS: usize = 2;
+/// Ids that stand elsewhere at most, 4 MiB of them; then all is forgotten.
+const MAX_MORE_IDS: usize = 1 << 20;
+/// Bytes of a short word, which is with its length a key of 8 bytes, and of any word, whose key has
+/// 16: so no two words share a key.
+const MAX_SHORT_BYTES: usize = 7;
+const MAX_BYTES: usize = 15;
+/// Lines of four short words, 4 MiB, and of two longer ones, 4 MiB. A corpus of prose, mathematics
+/// and code of 94 MB has 111,000 short and 106,000 longer words.
+const SHORT_LINES: usize = 1 << 16;
+const LONG_LINES: usize = 1 << 16;
+
+/// The ids of a word: the first one, the number of ids in the four bits above it, and the second
+/// one. Where there are more than two the number is 0, and the second one is their place.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Value(u64);
+
+const ID_BITS: u32 = 28;
+
+/// Words of one hash in a cache line, with their ids; the one that was asked for last stands first.
+/// No word where the key is 0.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line<K, const WAYS: usize> {
+    /// The word's bytes from the lowest on, its length in the top byte.
+    keys: [K; WAYS],
+    values: [Value; WAYS],
+}
+
+type ShortLine = Line<u64, 4>;
+type LongLine = Line<u128, 2>;
+
+/// Words with their ids.
+pub(super) struct WordCache {
+    short: Box<[ShortLine; SHORT_LINES]>,
+    long: Box<[LongLine; LONG_LINES]>,
+    more_ids: Vec<u32>,
+}
+
+impl WordCache {
+    pub(super) fn new() -> Self {
+        Self { short: table(), long: table(), more_ids: Vec::new() }
+    }
+
+    /// What is remembered of the word from `start` to `end`.
+    #[inline(always)]
+    pub(super) fn find(&mut self, text: &[u8], start: usize, end: usize) -> Option<Value> {
+        let len = end - start;
+        if len <= MAX_SHORT_BYTES {
+            let key = short_key(text, start, len);
+            self.short[short_index(key)].find(key)
+        } else if len <= MAX_BYTES {
+            let key = long_key(text, start, len);
+            self.long[long_index(key)].find(key)
+        } else {
+            None
+        }
+    }
+
+    /// The ids of a value that does not hold them itself.
+    pub(super) fn more_ids(&self, value: Value) -> &[u32] {
+        let place = (value.0 >> 32) as usize;
+        let stored = self.more_ids.get(place..).unwrap_or_default();
+        let (len, rest) = stored.split_first().unwrap_or((&0, &[]));
+        rest.get(..*len as usize).unwrap_or_default()
+    }
+
+    /// Remembers the ids of the word from `start` to `end`, unless it is too long.
+    pub(super) fn insert(&mut self, text: &[u8], start: usize, end: usize, ids: &[u32]) {
+        if self.more_ids.len() + ids.len() >= MAX_MORE_IDS {
+            *self = Self::new();
+        }
+        let len = end - start;
+        if len <= MAX_SHORT_BYTES {
+            let key = short_key(text, start, len);
+            let value = self.value(ids);
+            self.short[short_index(key)].push_front(key, value);
+        } else if len <= MAX_BYTES {
+            let key = long_key(text, start, len);
+            let value = self.value(ids);
+            self.long[long_index(key)].push_front(key, value);
+        }
+    }
+
+    fn value(&mut self, ids: &[u32]) -> Value {
+        let pack = |first: u32, count: u32, second: u32| {
+            Value(u64::from(first) | u64::from(count) << ID_BITS | u64::from(second) << 32)
+        };
+        match *ids {
+            [first] => pack(first, 1, 0),
+            [first, second] => pack(first, 2, second),
+            _ => {
+                let place = self.more_ids.len() as u32;
+                self.more_ids.push(ids.len() as u32);
+                self.more_ids.extend_from_slice(ids);
+                pack(0, 0, place)
+            }
+        }
+    }
+}
+
+impl Value {
+    /// How many ids it holds; 0 where they stand elsewhere.
+    #[inline(always)]
+    pub(super) fn count(self) -> usize {
+        (self.0 >> ID_BITS) as usize & 0xf
+    }
+
+    /// The ids it holds; the second may be none.
+    #[inline(always)]
+    pub(super) fn ids(self) -> [u32; INLINE_IDS] {
+        [self.0 as u32 & ((1 << ID_BITS) - 1), (self.0 >> 32) as u32]
+    }
+}
+
+impl<K: Copy + PartialEq + Default, const WAYS: usize> Line<K, WAYS> {
+    fn empty() -> Self {
+        Self { keys: [K::default(); WAYS], values: [Value::default(); WAYS] }
+    }
+
+    #[inline(always)]
+    fn find(&mut self, key: K) -> Option<Value> {
+        if self.keys[0] == key { Some(self.values[0]) } else { self.find_behind(key) }
+    }
+
+    /// A word that does not stand first comes to the front.
+    #[inline(never)]
+    fn find_behind(&mut self, key: K) -> Option<Value> {
+        let way = self.keys.iter().position(|&other| other == key)?;
+        self.keys[..=way].rotate_right(1);
+        self.values[..=way].rotate_right(1);
+        Some(self.values[0])
+    }
+
+    fn push_front(&mut self, key: K, value: Value) {
+        self.keys.rotate_right(1);
+        self.values.rotate_right(1);
+        (self.keys[0], self.values[0]) = (key, value);
+    }
+}
+
+fn table<K: Copy + PartialEq + Default, const WAYS: usize, const LINES: usize>()
+-> Box<[Line<K, WAYS>; LINES]> {
+    // By way of a vector: an array of this size does not fit the stack.
+    let table: Box<[_]> = vec![Line::empty(); LINES].into_boxed_slice();
+    table.try_into().unwrap_or_else(|_| unreachable!())
+}
+
+#[inline(always)]
+fn short_key(text: &[u8], start: usize, len: usize) -> u64 {
+    let bytes = match text.get(start..start + 8).and_then(<[u8]>::first_chunk::<8>) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => padded(text, start) as u64,
+    };
+    bytes & SHORT_MASKS[len & MAX_SHORT_BYTES] | (len as u64) << 56
+}
+
+#[inline(always)]
+fn long_key(text: &[u8], start: usize, len: usize) -> u128 {
+    let bytes = match text.get(start..start + 16).and_then(<[u8]>::first_chunk::<16>) {
+        Some(bytes) => u128::from_le_bytes(*bytes),
+        None => padded(text, start),
+    };
+    // At least eight bytes: the lower half counts whole.
+    let upper =
+        (bytes >> 64) as u64 & SHORT_MASKS[(len - 8) & MAX_SHORT_BYTES] | (len as u64) << 56;
+    u128::from(bytes as u64) | u128::from(upper) << 64
+}
+
+/// The last bytes of a text, as if zeros came after them.
+#[cold]
+#[inline(never)]
+fn padded(text: &[u8], start: usize) -> u128 {
+    let rest = text.get(start..).unwrap_or_default();
+    rest.iter().take(16).rev().fold(0, |all, &byte| all << 8 | u128::from(byte))
+}
+
+#[inline(always)]
+fn short_index(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (SHORT_LINES - 1)
+}
+
+#[inline(always)]
+fn long_index(key: u128) -> usize {
+    let (low, high) = (key as u64, (key >> 64) as u64);
+    let mixed = low.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ high;
+    (mixed.wrapping_mul(0xd1b5_4a32_d192_ed03) >> 40) as usize & (LONG_LINES - 1)
+}
+
+/// The lowest bytes that a word of this length has.
+static SHORT_MASKS: [u64; MAX_SHORT_BYTES + 1] = {
+    let mut masks = [0; MAX_SHORT_BYTES + 1];
+    let mut len = 1;
+    while len <= MAX_SHORT_BYTES {
+        masks[len] = masks[len - 1] << 8 | 0xff;
+        len += 1;
+    }
+    masks
+};
