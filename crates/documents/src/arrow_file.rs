@@ -287,22 +287,21 @@ fn is_root(column: &str, field: &str) -> bool {
     field.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The bytes that the body takes in memory. The library allocates what a compressed buffer says it
-/// becomes before it decompresses, so a length that no compression reaches is refused here.
+/// The bytes that the body takes in memory. The library takes buffers for being within the body,
+/// and allocates what a compressed one says it becomes before it decompresses: what cannot be is
+/// refused here.
 fn checked_body(message: &Message<'_>, body: &[u8]) -> Result<u64, Damage> {
     let batch = message
         .header_as_record_batch()
         .or_else(|| message.header_as_dictionary_batch().and_then(|batch| batch.data()))
         .ok_or("a message that is no batch")?;
-    if batch.compression().is_none() {
-        return Ok(as_u64(body.len()));
-    }
-    let mut total = 0_u64;
+    let compressed = batch.compression().is_some();
+    let mut total = if compressed { 0 } else { as_u64(body.len()) };
     for buffer in batch.buffers().iter().flatten() {
         let (start, len) = (usize::try_from(buffer.offset())?, usize::try_from(buffer.length())?);
         let end = start.checked_add(len).ok_or("a buffer without an end")?;
         let bytes = body.get(start..end).ok_or("a buffer beyond its batch")?;
-        let Some(prefix) = bytes.first_chunk::<8>() else { continue };
+        let Some(prefix) = bytes.first_chunk::<8>().filter(|_| compressed) else { continue };
         // -1 says that the buffer is stored as it is.
         let got = u64::try_from(i64::from_le_bytes(*prefix)).unwrap_or(as_u64(len));
         if got > as_u64(len).saturating_mul(MAX_RATIO) {

@@ -210,7 +210,7 @@ mod tests {
         let list = InputList::discover_with(&[folder], &ReadOptions::default()).unwrap();
         for file in list.files() {
             // A list for other fields than these would leave their columns out.
-            let all = InputList::discover(&[file.path.clone()]).unwrap();
+            let all = InputList::discover(std::slice::from_ref(&file.path)).unwrap();
             let mut reader = ChunkReader::open(&all, 0, 23).unwrap();
             let chunk = reader.next_before(24).unwrap().unwrap();
             let Content::Rows { batch, .. } = chunk.content() else { unreachable!() };

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::json_marks::Marks;
+
 /// A key and its value in an object, as they stand on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -174,77 +176,58 @@ impl Scanner<'_> {
 
     /// A string after its opening quote, up to and with the closing one.
     fn string(&mut self) -> Option<()> {
+        let mut marks = Marks::<true>::new(self.bytes, self.at);
         loop {
-            self.at += plain_len(self.bytes.get(self.at..)?);
-            match self.next()? {
-                b'"' => return Some(()),
-                b'\\' => match self.next()? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                    b'u' => {
-                        (0..4).try_for_each(|_| self.next()?.is_ascii_hexdigit().then_some(()))?
-                    }
-                    _ => return None,
-                },
+            let at = marks.next();
+            match self.bytes.get(at)? {
+                b'"' => {
+                    self.at = at + 1;
+                    return Some(());
+                }
+                b'\\' => marks.pass(at + self.escape_len(at)?),
                 _ => return None,
             }
         }
     }
-}
 
-/// Bytes before the first quote, backslash or control character.
-pub(crate) fn plain_len(bytes: &[u8]) -> usize {
-    let special = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
-    let (blocks, _) = bytes.as_chunks::<32>();
-    let any = |block: &&[u8; 32]| block.iter().fold(false, |any, &byte| any | special(byte));
-    let start = blocks.iter().position(|block| any(&block)).unwrap_or(blocks.len()) * 32;
-    let mut len = start;
-    let (words, _) = bytes.get(start..).unwrap_or_default().as_chunks::<8>();
-    for &word in words {
-        let found = special_bits(u64::from_le_bytes(word));
-        if found != 0 {
-            return len + usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+    fn escape_len(&self, at: usize) -> Option<usize> {
+        match self.bytes.get(at + 1)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+            b'u' => {
+                let digits = self.bytes.get(at + 2..at + 6)?;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(6)
+            }
+            _ => None,
         }
-        len += 8;
     }
-    let rest = bytes.get(len..).unwrap_or_default();
-    len + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
-}
-
-/// Sets the high bit of every byte that is a quote, a backslash or a control character; bytes above
-/// the first of them may be set too.
-fn special_bits(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero(word ^ (ONES * u64::from(b'"')));
-    let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGHS
 }
 
 /// The text of a string between its quotes. A surrogate without its other half stands for no
 /// character and becomes U+FFFD. `text` is a string that the scanner has checked.
-pub(crate) fn unescape(mut text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut marks = Marks::<false>::new(text.as_bytes(), 0);
+    let mut start = 0;
     loop {
-        let (plain, rest) = split(text, memchr::memchr(b'\\', text.as_bytes()));
-        out.push_str(plain);
-        let Some(escape) = rest.as_bytes().get(1) else { return out };
-        let mut len = 2;
+        let at = marks.next();
+        out.push_str(text.get(start..at).unwrap_or_default());
+        let Some(escape) = text.as_bytes().get(at + 1) else { return out };
+        start = at + 2;
         out.push(match escape {
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
             b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
             b'u' => {
-                let (character, pairs) = unicode(rest).unwrap_or((char::REPLACEMENT_CHARACTER, 1));
-                len = 6 * pairs;
+                let unicode = text.get(at..).and_then(unicode);
+                let (character, pairs) = unicode.unwrap_or((char::REPLACEMENT_CHARACTER, 1));
+                start = at + 6 * pairs;
                 character
             }
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'r' => '\r',
+            b't' => '\t',
             &other => char::from(other),
         });
-        text = rest.get(len..).unwrap_or_default();
+        marks.pass(start);
     }
 }
 
@@ -293,6 +276,10 @@ pub(crate) fn mend_surrogates(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plain_len(bytes: &[u8]) -> usize {
+        Marks::<true>::new(bytes, 0).next()
+    }
 
     fn accepts(text: &str) -> bool {
         scan_object(text, &mut Vec::new()).is_some()

@@ -9,12 +9,13 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::error::{Damage, Error};
 use crate::format::InputFormat;
 use crate::layout::{Block, Where, guarded};
+use crate::page_guard::{Bound, GuardedFile};
 use crate::wanted::{Wanted, find_columns};
 
 /// Bytes of text that a batch is meant to hold.
@@ -66,7 +67,7 @@ fn block(group: &RowGroupMetaData, leaves: &[usize], bytes: u64) -> Result<Block
     let mut text_bytes = 0_u64;
     for &leaf in leaves {
         let column = group.columns().get(leaf).ok_or("a row group with too few columns")?;
-        check_extent(column, bytes)?;
+        Bound::new(column, bytes)?;
         // With a dictionary a page is smaller than its text.
         let text = column.unencoded_byte_array_data_bytes().unwrap_or(0);
         let len = text.max(column.uncompressed_size());
@@ -75,19 +76,10 @@ fn block(group: &RowGroupMetaData, leaves: &[usize], bytes: u64) -> Result<Block
     Ok(Block { rows: u64::try_from(group.num_rows())?, text_bytes })
 }
 
-/// No column lies beyond the file's end, so that no page is longer than the file.
-fn check_extent(column: &ColumnChunkMetaData, bytes: u64) -> Result<(), Damage> {
-    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-    let end = u64::try_from(start)?.saturating_add(u64::try_from(column.compressed_size())?);
-    if end > bytes {
-        return Err(format!("a column is meant to end at byte {end} of {bytes}").into());
-    }
-    Ok(())
-}
-
 /// The batches from a row on.
 pub(crate) struct ParquetBatches {
     file: File,
+    bytes: u64,
     metadata: ArrowReaderMetadata,
     leaves: Vec<usize>,
     blocks: Vec<Block>,
@@ -118,7 +110,7 @@ impl ParquetBatches {
             skip -= block.rows;
             next_group += 1;
         }
-        Ok(Self { file, metadata, leaves, blocks, next_group, skip, reader: None })
+        Ok(Self { file, bytes, metadata, leaves, blocks, next_group, skip, reader: None })
     }
 
     /// The next batch and about how many bytes it takes.
@@ -135,7 +127,7 @@ impl ParquetBatches {
             let schema = self.metadata.parquet_schema();
             let mask = ProjectionMask::leaves(schema, self.leaves.iter().copied());
             let skip = std::mem::take(&mut self.skip);
-            let file = self.file.try_clone()?;
+            let file = self.guarded_file()?;
             let metadata = self.metadata.clone();
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                 .with_projection(mask)
@@ -146,5 +138,14 @@ impl ParquetBatches {
             self.reader = Some(reader);
             self.next_group += 1;
         }
+    }
+
+    /// The file, with the bounds of the next row group's columns.
+    fn guarded_file(&self) -> Result<GuardedFile, Damage> {
+        let groups = self.metadata.metadata().row_groups();
+        let group = groups.get(self.next_group).ok_or("a row group that is not there")?;
+        let columns = self.leaves.iter().filter_map(|&leaf| group.columns().get(leaf));
+        let bounds = columns.map(|column| Bound::new(column, self.bytes)).collect::<Result<_, _>>();
+        Ok(GuardedFile::new(self.file.try_clone()?, bounds?))
     }
 }

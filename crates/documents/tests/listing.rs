@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use mixdown_documents::{
     Document, DocumentReader, IgnoreRules, InputFormat, InputList, ReadOptions, Selection,
@@ -52,7 +53,7 @@ fn ignore_rules_of_the_folder_count_and_no_others() {
     // What lies above the folder is not its own.
     write(folder.path(), ".gitignore", "*\n");
     let obeyed = ["README.md", "docs/a.md", "src/generated/big.rs", "src/lib.rs", "src/main.rs"];
-    assert_eq!(names(&[root.clone()], &Selection::default()), obeyed);
+    assert_eq!(names(from_ref(&root), &Selection::default()), obeyed);
     let all = [
         "README.md",
         "docs/a.md",
@@ -89,13 +90,13 @@ fn patterns_include_and_exclude() {
             exclude: patterns(exclude),
             ..Selection::default()
         };
-        assert_eq!(names(&[root.clone()], &selection), expected, "{include:?} {exclude:?}");
+        assert_eq!(names(from_ref(&root), &selection), expected, "{include:?} {exclude:?}");
     }
     let nothing = ReadOptions {
         selection: Selection { include: patterns(&["*.py"]), ..Selection::default() },
         ..ReadOptions::default()
     };
-    let error = InputList::discover_with(&[root.clone()], &nothing).unwrap_err().to_string();
+    let error = InputList::discover_with(from_ref(&root), &nothing).unwrap_err().to_string();
     assert!(error.contains("holds no text, expected at least one file"), "{error}");
     let bad = ReadOptions {
         selection: Selection { exclude: patterns(&["a{b"]), ..Selection::default() },
@@ -141,12 +142,12 @@ fn lists_name_files_and_folders() {
     );
     let list = write(folder.path(), "list.txt", &lines);
     let given = PathBuf::from(format!("@{}", list.display()));
-    assert_eq!(names(&[given.clone()], &Selection::default()), ["notes.txt", "a.md", "main.rs"]);
+    assert_eq!(names(from_ref(&given), &Selection::default()), ["notes.txt", "a.md", "main.rs"]);
     write(folder.path(), "list.txt", "/nowhere/at/all.txt\n");
-    let error = InputList::discover(&[given.clone()]).unwrap_err().to_string();
+    let error = InputList::discover(from_ref(&given)).unwrap_err().to_string();
     assert!(error.starts_with("input /nowhere/at/all.txt does not exist"), "{error}");
     fs::write(&list, b"\xff").unwrap();
-    let error = InputList::discover(&[given.clone()]).unwrap_err();
+    let error = InputList::discover(from_ref(&given)).unwrap_err();
     assert!(error.to_string().ends_with("is not UTF-8 text, expected one path a line: mend it"));
     write(folder.path(), "list.txt", "\n");
     assert!(

@@ -1,0 +1,154 @@
+//! A Parquet file whose page headers are looked at before the library trusts them.
+//!
+//! The library allocates and clears as many bytes as a header says its page becomes, up to 2 GiB,
+//! and decompresses afterwards. No page becomes more than the footer says of its whole column, and
+//! no column more than its compressed bytes can stand for.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+
+use bytes::Bytes;
+use parquet::basic::Compression;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::error::Damage;
+
+/// Bytes that a page may become whatever its column says: writers that count badly do no harm.
+const HARMLESS_BYTES: u64 = 16 << 20;
+
+/// Where a column chunk stands in the file, and what its pages may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    start: u64,
+    end: u64,
+    page_bytes: u64,
+}
+
+impl Bound {
+    /// Checks that the chunk lies within the file, so that no page is longer than the file.
+    pub(crate) fn new(column: &ColumnChunkMetaData, file_bytes: u64) -> Result<Self, Damage> {
+        let dictionary = column.dictionary_page_offset().filter(|&offset| offset > 0);
+        let data = u64::try_from(column.data_page_offset())?;
+        let start = dictionary.map_or(Ok(data), u64::try_from)?.min(data);
+        let stored = u64::try_from(column.compressed_size())?;
+        let end = start.saturating_add(stored);
+        if end > file_bytes {
+            return Err(format!("a column is meant to end at byte {end} of {file_bytes}").into());
+        }
+        let ratio = match column.compression() {
+            Compression::UNCOMPRESSED => 1,
+            Compression::SNAPPY | Compression::LZ4 | Compression::LZ4_RAW => 256,
+            _ => 40_000,
+        };
+        let said = u64::try_from(column.uncompressed_size())?.max(HARMLESS_BYTES);
+        let page_bytes = stored.saturating_mul(ratio).max(64).min(said);
+        Ok(Self { start, end, page_bytes })
+    }
+}
+
+/// The file as the library reads it.
+pub(crate) struct GuardedFile {
+    file: File,
+    /// In the order of their places.
+    bounds: Vec<Bound>,
+}
+
+impl GuardedFile {
+    pub(crate) fn new(file: File, mut bounds: Vec<Bound>) -> Self {
+        bounds.sort_by_key(|bound| bound.start);
+        Self { file, bounds }
+    }
+
+    /// The most that the page whose header begins at `start` may become.
+    fn page_bytes(&self, start: u64) -> Option<u64> {
+        let after = self.bounds.partition_point(|bound| bound.start <= start);
+        let bound = self.bounds.get(after.checked_sub(1)?)?;
+        (start < bound.end).then_some(bound.page_bytes)
+    }
+}
+
+impl Length for GuardedFile {
+    fn len(&self) -> u64 {
+        Length::len(&self.file)
+    }
+}
+
+impl ChunkReader for GuardedFile {
+    type T = BufReader<File>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        let mut reader = self.file.get_read(start)?;
+        let expected = self.page_bytes(start);
+        let got = said_page_bytes(reader.fill_buf()?);
+        if let (Some(expected), Some(got)) = (expected, got)
+            && got > expected
+        {
+            let words = format!("a page that is meant to become {got} bytes, at most {expected}");
+            return Err(ParquetError::External(io::Error::other(words).into()));
+        }
+        Ok(reader)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        self.file.get_bytes(start, length)
+    }
+}
+
+/// What a page header says its page becomes: its second field, after the page's type. `None` where
+/// the header does not begin with these two, of which the library makes what it can.
+fn said_page_bytes(header: &[u8]) -> Option<u64> {
+    // Thrift's compact protocol: the next field, a 32-bit integer.
+    const NEXT_I32: u8 = 0x15;
+    let (&NEXT_I32, header) = header.split_first()? else { return None };
+    let (_, header) = integer(header)?;
+    let (&NEXT_I32, header) = header.split_first()? else { return None };
+    let (zigzag, _) = integer(header)?;
+    // Negative ones are refused by the library.
+    zigzag.is_multiple_of(2).then_some(zigzag / 2)
+}
+
+/// A variable-length integer and what follows it.
+fn integer(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (place, &byte) in (0_u32..10).zip(bytes) {
+        value |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
+        if byte < 0x80 {
+            return Some((value, bytes.get(usize::try_from(place).ok()? + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_found_in_headers() {
+        assert_eq!(said_page_bytes(&[0x15, 0, 0x15, 0xc8, 1, 0x15, 2]), Some(100));
+        assert_eq!(
+            said_page_bytes(&[0x15, 4, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            Some(0x7fff_ffff)
+        );
+        assert_eq!(said_page_bytes(&[0x15, 4, 0x15, 3]), None);
+        assert_eq!(said_page_bytes(&[0x15, 4, 0x25, 2]), None);
+        assert_eq!(said_page_bytes(&[0x15, 0xff]), None);
+        assert_eq!(
+            said_page_bytes(&[
+                0x15, 0, 0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1
+            ]),
+            None
+        );
+    }
+
+    #[test]
+    fn a_page_is_held_to_its_column() {
+        let bound = |start, end, page_bytes| Bound { start, end, page_bytes };
+        let file = tempfile::tempfile().unwrap();
+        let guarded = GuardedFile::new(file, vec![bound(50, 60, 2), bound(4, 40, 1)]);
+        let found = [3, 4, 39, 40, 50, 59, 60].map(|start| guarded.page_bytes(start));
+        assert_eq!(found, [None, Some(1), Some(1), None, Some(2), Some(2), None]);
+    }
+}
