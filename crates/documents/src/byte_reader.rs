@@ -149,8 +149,20 @@ impl<'l> ByteReader<'l> {
         if !self.at_end && have < len {
             let got = self.source.read_onto(&mut self.buffer, len - have)?;
             self.at_end = got < len - have;
+            if self.at_end {
+                self.check_length()?;
+            }
         }
         Ok(())
+    }
+
+    /// At the end, all that was listed has been read and no more.
+    fn check_length(&self) -> Result<(), Error> {
+        let (expected, got) = (self.file.bytes, self.source.consumed_bytes());
+        if expected == got || self.file.is_standard_input() {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.file.path.clone(), expected, got })
     }
 
     fn take(&mut self, len: usize) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! A Parquet file whose page headers are looked at before the library trusts them.
 //!
 //! The library allocates and clears as many bytes as a header says its page becomes, up to 2 GiB,
-//! and decompresses afterwards. No page becomes more than the footer says of its whole column, and
+//! and as many values as a dictionary's says, and decompresses afterwards. No page becomes more than the footer says of its whole column, and
 //! no column more than its compressed bytes can stand for.
 
 use std::fs::File;
@@ -81,14 +81,19 @@ impl ChunkReader for GuardedFile {
     fn get_read(&self, start: u64) -> Result<Self::T> {
         let mut reader = self.file.get_read(start)?;
         let expected = self.page_bytes(start);
-        let got = said_page_bytes(reader.fill_buf()?);
-        if let (Some(expected), Some(got)) = (expected, got)
-            && got > expected
-        {
-            let words = format!("a page that is meant to become {got} bytes, at most {expected}");
-            return Err(ParquetError::External(io::Error::other(words).into()));
+        let Some(said) = Said::of(reader.fill_buf()?) else { return Ok(reader) };
+        let refused = |words: String| Err(ParquetError::External(io::Error::other(words).into()));
+        match expected {
+            Some(expected) if said.page_bytes > expected => refused(format!(
+                "a page that is meant to become {} bytes, at most {expected}",
+                said.page_bytes
+            )),
+            _ if said.dictionary_values > said.page_bytes => refused(format!(
+                "a dictionary of {} values in {} bytes",
+                said.dictionary_values, said.page_bytes
+            )),
+            _ => Ok(reader),
         }
-        Ok(reader)
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -96,17 +101,42 @@ impl ChunkReader for GuardedFile {
     }
 }
 
-/// What a page header says its page becomes: its second field, after the page's type. `None` where
-/// the header does not begin with these two, of which the library makes what it can.
-fn said_page_bytes(header: &[u8]) -> Option<u64> {
-    // Thrift's compact protocol: the next field, a 32-bit integer.
-    const NEXT_I32: u8 = 0x15;
-    let (&NEXT_I32, header) = header.split_first()? else { return None };
-    let (_, header) = integer(header)?;
-    let (&NEXT_I32, header) = header.split_first()? else { return None };
-    let (zigzag, _) = integer(header)?;
-    // Negative ones are refused by the library.
-    zigzag.is_multiple_of(2).then_some(zigzag / 2)
+/// What a page header says.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    page_bytes: u64,
+    /// 0 for pages of data. A value takes a byte at least.
+    dictionary_values: u64,
+}
+
+impl Said {
+    /// Reads Thrift's compact protocol as far as it is needed. `None` where the header does not
+    /// begin with the page's type and length, of which the library makes what it can.
+    fn of(header: &[u8]) -> Option<Self> {
+        const DICTIONARY: u64 = 2;
+        let (kind, header) = next_integer(header)?;
+        let (page_bytes, header) = next_integer(header)?;
+        let values = if kind == DICTIONARY { dictionary_values(header) } else { None };
+        Some(Self { page_bytes, dictionary_values: values.unwrap_or(0) })
+    }
+}
+
+/// The first field of the header's seventh, a structure. Before it stand the stored length and
+/// perhaps a checksum.
+fn dictionary_values(header: &[u8]) -> Option<u64> {
+    let (_, header) = next_integer(header)?;
+    let structure = match header {
+        [0x4c, structure @ ..] => structure,
+        [0x15, checksum @ ..] => integer(checksum)?.1.strip_prefix(&[0x3c])?,
+        _ => return None,
+    };
+    Some(next_integer(structure)?.0)
+}
+
+/// The next field, if it is a 32-bit integer. Negative ones are refused by the library.
+fn next_integer(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (zigzag, rest) = integer(bytes.strip_prefix(&[0x15])?)?;
+    zigzag.is_multiple_of(2).then_some((zigzag / 2, rest))
 }
 
 /// A variable-length integer and what follows it.
@@ -127,20 +157,21 @@ mod tests {
 
     #[test]
     fn lengths_are_found_in_headers() {
-        assert_eq!(said_page_bytes(&[0x15, 0, 0x15, 0xc8, 1, 0x15, 2]), Some(100));
-        assert_eq!(
-            said_page_bytes(&[0x15, 4, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f]),
-            Some(0x7fff_ffff)
-        );
-        assert_eq!(said_page_bytes(&[0x15, 4, 0x15, 3]), None);
-        assert_eq!(said_page_bytes(&[0x15, 4, 0x25, 2]), None);
-        assert_eq!(said_page_bytes(&[0x15, 0xff]), None);
-        assert_eq!(
-            said_page_bytes(&[
-                0x15, 0, 0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1
-            ]),
-            None
-        );
+        let said = |page_bytes, dictionary_values| Some(Said { page_bytes, dictionary_values });
+        let cases: [(&[u8], Option<Said>); 9] = [
+            (&[0x15, 0, 0x15, 0xc8, 1, 0x15, 2], said(100, 0)),
+            (&[0x15, 4, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f], said(0x7fff_ffff, 0)),
+            (&[0x15, 4, 0x15, 2, 0x15, 2, 0x4c, 0x15, 8, 0], said(1, 4)),
+            (&[0x15, 4, 0x15, 2, 0x15, 2, 0x15, 7, 0x3c, 0x15, 8, 0], said(1, 4)),
+            (&[0x15, 6, 0x15, 2, 0x15, 2, 0x4c, 0x15, 8, 0], said(1, 0)),
+            (&[0x15, 4, 0x15, 3], None),
+            (&[0x15, 4, 0x25, 2], None),
+            (&[0x15, 0xff], None),
+            (&[0x15, 0, 0x15, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1], None),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(Said::of(header), expected, "{header:x?}");
+        }
     }
 
     #[test]

@@ -324,3 +324,94 @@ fn one_huge_line_is_read() {
         assert_eq!(read(&[path]).unwrap()[0].text.len(), text.len());
     }
 }
+
+/// A file that grows or shrinks between its first chunk and its end.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = b"{\"text\":\"some words\"}\n";
+    for (lines, change) in [(100_000, 1_u64), (100_000, 0), (99_000, 0)] {
+        let path = write(folder.path(), "a.jsonl", &line.repeat(100_000));
+        let list = InputList::discover(from_ref(&path)).unwrap();
+        let options = ReadOptions::default();
+        let mut reader = DocumentReader::new(&list, &options);
+        assert_eq!(reader.next().unwrap().unwrap().text, "some words");
+        let len = lines * u64::try_from(line.len()).unwrap() + change;
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(len).unwrap();
+        let last = reader.last().unwrap();
+        if len == list.total_bytes() {
+            assert!(last.is_ok());
+        } else {
+            let error = last.unwrap_err().to_string();
+            let words = format!(
+                "changed while it was read: expected {} bytes, got {len}",
+                list.total_bytes()
+            );
+            assert!(error.contains(&words), "{error}");
+        }
+    }
+}
+
+/// The test calls itself with something on standard input.
+#[test]
+#[expect(clippy::print_stdout, reason = "the called one says what it read")]
+fn standard_input_is_read_once() {
+    const NAME: &str = "standard_input_is_read_once";
+    let path = PathBuf::from("-");
+    if std::env::var_os("READ_STANDARD_INPUT").is_some() {
+        match InputList::discover(from_ref(&path)) {
+            Err(error) => println!("\n<{error}>"),
+            Ok(list) => {
+                let options = ReadOptions { skip_bad: 1, ..ReadOptions::default() };
+                for document in DocumentReader::new(&list, &options) {
+                    match document {
+                        Ok(document) => println!("\n<{}>", document.text),
+                        Err(error) => println!("\n<{error}>"),
+                    }
+                }
+                println!("\n<{}>", ChunkReader::open(&list, 0, 0).err().unwrap());
+            }
+        }
+        return;
+    }
+    let say = |bytes: &[u8]| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env("READ_STANDARD_INPUT", "1")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let bytes = bytes.to_vec();
+        let feed = std::thread::spawn(move || {
+            // Refused before all of it is read: then the pipe breaks.
+            let _broken = stdin.write_all(&bytes);
+        });
+        let output = child.wait_with_output().unwrap();
+        feed.join().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let lines = output.lines().filter_map(|line| line.strip_prefix('<')?.strip_suffix('>'));
+        lines.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let again = "standard input: expected that it is read once, got a second reading: write the data to a file and give that";
+    let lines = b"{\"text\":\"one\"}\n{}\n{\"text\":\"two\"}\n";
+    for bytes in [lines.to_vec(), zstd(lines), gzip(lines)] {
+        assert_eq!(say(&bytes), ["one", "two", again]);
+    }
+    assert_eq!(say(b"plain words"), ["plain words", again]);
+    let bad = say(b"{\"text\":\"one\"}\n{}\n[]\n");
+    assert!(bad[1].starts_with("-: byte 18: expected a JSON object, got \"[]\""), "{bad:?}");
+    for (bytes, got) in
+        [(&b""[..], "nothing"), (b"PAR1....", "Parquet data"), (b"%PDF-1.7", "a PDF file")]
+    {
+        let expected = format!(
+            "standard input: expected JSON lines or UTF-8 text, plain, zstd or gzip, got {got}: write the data to a file and give that"
+        );
+        assert_eq!(say(bytes), [expected]);
+    }
+    // More than is looked at to tell what it is.
+    let many = b"{\"text\":\"one\"}\n".repeat(100_000);
+    assert_eq!(say(&zstd(&many)).len(), 100_001);
+}
