@@ -85,6 +85,18 @@ pub enum Error {
         /// The way out.
         hint: &'static str,
     },
+    /// What was asked for cannot be done with this path.
+    #[error("{}: expected {expected}, got {got}; {hint}", path.display())]
+    Request {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        got: String,
+        /// The way out.
+        hint: &'static str,
+    },
     /// The ids of a document have no text.
     #[error("{}: document {document}: its ids cannot be decoded", path.display())]
     Text {
@@ -142,7 +154,7 @@ impl Error {
     /// Whether the user's path is wrong: nothing there, or no corpus.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::NoManifest { .. } => true,
+            Self::NoManifest { .. } | Self::Request { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
@@ -161,6 +173,16 @@ impl Error {
     /// Turns an operating system error into ours; for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn request(
+        path: &Path,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+        hint: &'static str,
+    ) -> Self {
+        let (expected, got) = (expected.into(), got.into());
+        Self::Request { path: path.to_owned(), expected, got, hint }
     }
 
     pub(crate) fn import(

@@ -120,7 +120,7 @@ fn check_width(corpus: &Corpus, format: ExportFormat) -> Result<(), Error> {
     }
     let expected = format!("a vocabulary of at most {limit} for nanoGPT's 16-bit ids");
     let hint = "export to olmo, which is as plain an array but has 32-bit ids, or to llmc";
-    Err(Error::import(corpus.folder(), None, expected, got.to_string(), hint))
+    Err(Error::request(corpus.folder(), expected, got.to_string(), hint))
 }
 
 fn copy_tokenizer(corpus: &Corpus, folder: &Path) -> Result<(), Error> {
@@ -146,10 +146,10 @@ impl Aside {
         let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !is_harmless(name, 200) {
             let expected = "an output folder with a name of its own";
-            return Err(Error::import(out, None, expected, out.display().to_string(), hint));
+            return Err(Error::request(out, expected, out.display().to_string(), hint));
         }
         if fs::symlink_metadata(out).is_ok() {
-            return Err(Error::import(out, None, "no output folder yet", "one", hint));
+            return Err(Error::request(out, "no output folder yet", "one", hint));
         }
         let mut name = OsString::from(out);
         name.push(".exporting");
@@ -157,13 +157,7 @@ impl Aside {
         if fs::symlink_metadata(&folder).is_ok() {
             if !folder.join(MARK).is_file() {
                 let hint = "move it away: the export is written there first";
-                return Err(Error::import(
-                    &folder,
-                    None,
-                    "nothing of this name",
-                    "something",
-                    hint,
-                ));
+                return Err(Error::request(&folder, "nothing of this name", "something", hint));
             }
             fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
         }

@@ -97,7 +97,7 @@ pub fn import(
         }
     }
     let Some((_, _, first)) = found.first() else {
-        return Err(Error::import(folder, None, "token files", "none", "name at least one"));
+        return Err(Error::request(folder, "token files", "none", "name at least one"));
     };
     let dtype = first.dtype;
     check_one_dtype(&found)?;
@@ -133,7 +133,7 @@ fn refuse_manifest(folder: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let hint = "remove it to import again, or give another folder with --out";
-    Err(Error::import(&path, None, "no manifest yet", "one", hint))
+    Err(Error::request(&path, "no manifest yet", "one", hint))
 }
 
 /// The file's path below the corpus folder, with `/` between parts.
@@ -142,7 +142,7 @@ fn relative(folder: &Path, path: &Path) -> Result<String, Error> {
                 holds all of them with --out, and no links out of it";
     let below = path.strip_prefix(folder).map_err(|_| {
         let expected = format!("a file below the corpus folder {}", folder.display());
-        Error::import(path, None, expected, "one outside", hint)
+        Error::request(path, expected, "one outside", hint)
     })?;
     let parts: Option<Vec<&str>> =
         below.components().map(|part| part.as_os_str().to_str()).collect();
@@ -151,7 +151,7 @@ fn relative(folder: &Path, path: &Path) -> Result<String, Error> {
         return Ok(name);
     }
     let got = quoted(&below.to_string_lossy());
-    Err(Error::import(path, None, PATH_RULE, got, "rename it"))
+    Err(Error::request(path, PATH_RULE, got, "rename it"))
 }
 
 fn check_one_dtype(found: &[(Split, String, Found)]) -> Result<(), Error> {
@@ -161,7 +161,7 @@ fn check_one_dtype(found: &[(Split, String, Found)]) -> Result<(), Error> {
         Some((_, _, other)) => {
             let expected = format!("{} ids as in {}", first.dtype, quoted(first_name));
             let hint = "a corpus has ids of one width: import them into two corpora";
-            Err(Error::import(&other.path, None, expected, other.dtype.to_string(), hint))
+            Err(Error::request(&other.path, expected, other.dtype.to_string(), hint))
         }
     }
 }

@@ -54,8 +54,11 @@ mod adopted;
 mod adopted_check;
 mod block_sums;
 mod confined;
+mod contamination;
 mod corpus;
+mod document_runs;
 mod dtype;
+mod duplicates;
 mod error;
 mod export;
 mod fingerprint;
@@ -74,19 +77,25 @@ mod shard;
 mod shard_writer;
 mod split;
 mod temporary;
+#[cfg(test)]
+mod test_corpus;
 mod token_file;
 mod verify;
 mod verify_shard;
 
 pub use adopted::AdoptedRecord;
+pub use contamination::{
+    ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
+};
 pub use corpus::Corpus;
 pub use dtype::Dtype;
+pub use duplicates::{DuplicateReport, duplicates};
 pub use error::Error;
 pub use export::{ExportFormat, ExportOptions, ExportReport, ExportedFile, export};
 pub use fingerprint::Fingerprint;
 pub use import::{ImportFile, ImportOptions, SampleShare, TextOf, TokenFormat, import};
 pub use manifest::Manifest;
-pub use overlap::overlap;
+pub use overlap::{overlap, overlap_of};
 pub use records::{
     Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
 };

@@ -10,7 +10,15 @@ use crate::{Corpus, Error, Split};
 /// # Errors
 /// A `.hashes` file cannot be read.
 pub fn overlap(holdout: &Corpus, train: &Corpus) -> Result<u64, Error> {
-    let mut wanted = holdout.document_hashes(Split::Holdout)?;
+    overlap_of(holdout, Split::Holdout, train)
+}
+
+/// As [`overlap`], for the documents of any part of the first corpus.
+///
+/// # Errors
+/// A `.hashes` file cannot be read.
+pub fn overlap_of(corpus: &Corpus, split: Split, train: &Corpus) -> Result<u64, Error> {
+    let mut wanted = corpus.document_hashes(split)?;
     wanted.sort_unstable();
     let mut seen = vec![false; wanted.len()];
     let mut hashes = Vec::new();

@@ -1,22 +1,18 @@
 //! One pass over the documents: the bytes and hashes of their texts.
 
 use super::{ImportOptions, document_table::DocumentTable, format::Found};
-use crate::{Access, Error, TokenFile, parallel, token_file::TokenLayout, verify::Meter};
-
-/// Tokens of one piece of work, but for longer documents.
-const TASK_TOKENS: u64 = 1 << 19;
+use crate::{
+    Access, Error, TokenFile,
+    document_runs::{Run, runs, trimmed},
+    parallel,
+    token_file::TokenLayout,
+    verify::Meter,
+};
 
 /// What the pass found.
 pub(super) struct Texts {
     pub bytes: u64,
     pub hashes: Vec<u64>,
-}
-
-/// A run of documents.
-struct Run {
-    first_document: usize,
-    documents: usize,
-    start_token: u64,
 }
 
 /// Decodes every document in parallel.
@@ -30,7 +26,7 @@ pub(super) fn texts(
     let layout =
         TokenLayout { header_bytes: found.header_bytes, dtype: found.dtype, tokens: found.tokens };
     let file = TokenFile::open_with(&found.path, layout, options.vocab_size, Access::Read)?;
-    let runs = runs(&table.lengths);
+    let runs = runs(table.lengths.iter().map(|length| length.unsigned_abs()));
     let work = |n: u64| match usize::try_from(n).ok().and_then(|n| runs.get(n)) {
         Some(run) => texts_of_run(run, &file, found, table, beginning, options, meter),
         None => Ok(Texts { bytes: 0, hashes: Vec::new() }),
@@ -43,24 +39,6 @@ pub(super) fn texts(
         texts.hashes.extend(part.hashes);
     }
     Ok(texts)
-}
-
-fn runs(lengths: &[i32]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    let (mut start_token, mut run_tokens) = (0, TASK_TOKENS);
-    for (document, length) in lengths.iter().enumerate() {
-        let length = u64::from(length.unsigned_abs());
-        match runs.last_mut() {
-            Some(run) if run_tokens < TASK_TOKENS => run.documents += 1,
-            _ => {
-                run_tokens = 0;
-                runs.push(Run { first_document: document, documents: 1, start_token });
-            }
-        }
-        run_tokens += length;
-        start_token += length;
-    }
-    runs
 }
 
 fn texts_of_run(
@@ -91,16 +69,4 @@ fn texts_of_run(
         meter.add(ids.len() as u64 * found.dtype.bytes())?;
     }
     Ok(texts)
-}
-
-/// The ids between the beginning and the end.
-fn trimmed(ids: &[u32], beginning: Option<u32>, end_of_text: u32) -> &[u32] {
-    let ids = match ids.split_first() {
-        Some((first, rest)) if Some(*first) == beginning => rest,
-        _ => ids,
-    };
-    match ids.split_last() {
-        Some((last, rest)) if *last == end_of_text => rest,
-        _ => ids,
-    }
 }

@@ -1,0 +1,47 @@
+//! A small corpus for unit tests.
+
+use std::path::Path;
+
+use crate::{Counts, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord};
+
+/// Writes documents without beginning and end; id 0 ends a text and is in none of them.
+pub(crate) fn write(folder: &Path, train: &[Vec<u32>], holdout: &[Vec<u32>]) {
+    let (dtype, vocab_size) = (Dtype::U16, 1000);
+    let [train, holdout] =
+        [(Split::Train, train), (Split::Holdout, holdout)].map(|(split, documents)| {
+            if documents.is_empty() {
+                return SplitRecord::new(Vec::new());
+            }
+            let folder = folder.join(split.folder());
+            let mut writer =
+                ShardWriter::create(&folder, "shard-00000", dtype, vocab_size).unwrap();
+            for ids in documents {
+                let hash = ids.iter().map(|id| u64::from(*id)).sum();
+                writer.push(ids, 1, hash, None).unwrap();
+            }
+            SplitRecord::new(vec![writer.finish().unwrap()])
+        });
+    let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
+    let manifest = Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::VERSION,
+        dtype,
+        vocab_size,
+        end_of_text: 0,
+        beginning_of_text: None,
+        tokenizer_fingerprint,
+        fingerprint: Manifest::data_fingerprint(
+            dtype,
+            tokenizer_fingerprint,
+            &train.shards,
+            &holdout.shards,
+        ),
+        pack: None,
+        train,
+        holdout,
+        inputs: Vec::new(),
+        options: serde_json::Value::Null,
+        counts: Counts::default(),
+    };
+    manifest.write(folder).unwrap();
+}
