@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, eval, inspect, mix, prepare, report, tokenizer, train, verify};
+use crate::commands::{
+    demo, eval, export, import, inspect, mix, prepare, report, tokenizer, train, verify,
+};
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
 /// measure.
@@ -37,6 +39,10 @@ pub enum Command {
     Tokenizer(tokenizer::TokenizerCommand),
     /// Tokenize documents into a corpus on disk.
     Prepare(prepare::PrepareArgs),
+    /// Make a corpus of the token files of another program, in place.
+    Import(import::ImportArgs),
+    /// Write a corpus as the token files of another program.
+    Export(export::ExportArgs),
     /// Show what a corpus holds.
     Inspect(inspect::InspectArgs),
     /// Check every byte of a corpus against its sums.

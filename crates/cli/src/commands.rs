@@ -2,6 +2,8 @@
 
 pub mod demo;
 pub mod eval;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod mix;
 pub mod prepare;
@@ -37,6 +39,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Demo(arguments) => demo::run(arguments, context).map_err(Error::resumable),
         Command::Tokenizer(command) => tokenizer::run(command, context),
         Command::Prepare(arguments) => prepare::run(arguments, context).map_err(Error::resumable),
+        Command::Import(arguments) => import::run(arguments, context),
+        Command::Export(arguments) => export::run(arguments, context),
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Verify(arguments) => verify::run(arguments, context),
         Command::Mix(arguments) => mix::run(arguments, context),

@@ -15,6 +15,8 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub enum Unit {
     /// Bytes of input.
     Bytes,
+    /// Tokens of corpora.
+    Tokens,
     /// Optimiser steps.
     Steps,
 }
@@ -79,7 +81,7 @@ impl Meter {
             Unit::Bytes => {
                 (megabytes(done), megabytes(stretch.total), format!("{:.1} MB/s", rate / 1e6))
             }
-            Unit::Steps => {
+            Unit::Tokens | Unit::Steps => {
                 (done.to_string(), stretch.total.to_string(), format!("{rate:.1} steps/s"))
             }
         };
@@ -98,7 +100,7 @@ impl Meter {
 fn bar(label: &str, unit: Unit) -> ProgressBar {
     let counts = match unit {
         Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
-        Unit::Steps => "{pos}/{len} {per_sec}",
+        Unit::Tokens | Unit::Steps => "{pos}/{len} {per_sec}",
     };
     let template = format!("{{prefix:28}} [{{bar:28}}] {counts}, {{eta}} left  {{wide_msg}}");
     let style =

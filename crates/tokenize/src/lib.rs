@@ -39,6 +39,7 @@ mod progress;
 mod spill;
 mod split;
 mod text_hash;
+mod text_of_ids;
 mod tokenize_stage;
 mod tokenizer;
 mod train_tokenizer;

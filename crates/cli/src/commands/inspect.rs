@@ -1,30 +1,60 @@
 //! `mixdown inspect`.
 
+mod contents;
+mod document;
+mod shared;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use mixdown_shards::{Access, Corpus, Split};
-use mixdown_tokenize::Tokenizer;
-use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::{table, thousands};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+Without --document and --overlap: documents, tokens and bytes a token; lengths; the most frequent ids,
+counted in at most 16 Mi tokens spread evenly over the part, or in all of them with --full; decoded
+beginnings of documents spread evenly; documents of the same text, by the hashes that the corpus keeps
+(near duplicates are not found); what `prepare` met in the text.
+
+--overlap compares the held-out documents (or the part that --split names) with the training part of
+another corpus: the number of equal texts, by their hashes, and of documents that share a run of 13
+units. With one tokenizer the units are tokens; with two, the words of the decoded texts: letters and
+digits, in lower case, whatever stands between them. Documents of fewer units share none. At most
+500 MiB of memory, a pass over the other corpus for each 16 million units of this one.
+
+Examples:
   mixdown inspect corpora/general
-  mixdown inspect corpora/general --document 12 --split holdout")]
+  mixdown inspect corpora/general --document 12 --split holdout
+  mixdown inspect corpora/math --overlap corpora/general")]
 pub struct InspectArgs {
     /// The corpus folder.
     corpus: PathBuf,
     /// Show this document (counted from 0 in the corpus' order), decoded.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "overlap")]
     document: Option<u64>,
-    /// The part that --document counts in.
-    #[arg(long, value_enum, default_value_t = SplitName::Train)]
-    split: SplitName,
+    /// The part that --document counts in (train by default) or --overlap compares (holdout by
+    /// default, or train where nothing is held out).
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
+    /// Look for this corpus' documents in the training part of another.
+    #[arg(long, value_name = "CORPUS")]
+    overlap: Option<PathBuf>,
+    /// What --overlap compares: tokens if both corpora have one tokenizer, else words.
+    #[arg(long, value_enum, requires = "overlap")]
+    units: Option<UnitName>,
+    /// How many of the most frequent ids to show.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// How many documents of each part to show the beginning of.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    samples: u64,
+    /// Count all ids and all equal texts, however many there are.
+    #[arg(long)]
+    full: bool,
 }
 
 /// A part of a corpus.
@@ -36,6 +66,15 @@ pub enum SplitName {
     Holdout,
 }
 
+/// What a shared passage is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnitName {
+    /// Token ids.
+    Tokens,
+    /// Words of the decoded text.
+    Words,
+}
+
 impl From<SplitName> for Split {
     fn from(name: SplitName) -> Self {
         match name {
@@ -45,119 +84,29 @@ impl From<SplitName> for Split {
     }
 }
 
-#[derive(Serialize)]
-struct CorpusView {
-    path: PathBuf,
-    dtype: String,
-    vocab_size: u64,
-    end_of_text: u32,
-    fingerprint: String,
-    tokenizer_fingerprint: String,
-    splits: Vec<SplitView>,
-}
-
-#[derive(Serialize)]
-struct SplitView {
-    split: &'static str,
-    shards: usize,
-    documents: u64,
-    tokens: u64,
-    text_bytes: u64,
-    bytes_per_token: f64,
-    shortest: u32,
-    median: u32,
-    longest: u32,
-}
-
-#[derive(Serialize)]
-struct DocumentView {
-    document: u64,
-    tokens: usize,
-    text: String,
-}
-
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A folder that is no corpus, or a document that it does not have.
+/// A folder that is no corpus, a document that it does not have, damage, an interruption.
 pub fn run(arguments: InspectArgs, context: Context) -> Result<(), Error> {
     let corpus = Corpus::open(&arguments.corpus, Access::Map)?;
-    if let Some(document) = arguments.document {
-        let ids = corpus.document(arguments.split.into(), document)?;
-        let text = Tokenizer::load(&corpus.tokenizer_path())?.decode(&ids)?;
-        let view = DocumentView { document, tokens: ids.len(), text };
-        return context.output.print(&view, |view| view.text.clone());
+    if let Some(number) = arguments.document {
+        let split = arguments.split.unwrap_or(SplitName::Train).into();
+        return document::show(&corpus, split, number, context);
     }
-    context.output.print(&corpus_view(&corpus)?, describe)
-}
-
-fn corpus_view(corpus: &Corpus) -> Result<CorpusView, Error> {
-    let manifest = corpus.manifest();
-    Ok(CorpusView {
-        path: corpus.folder().to_owned(),
-        dtype: manifest.dtype.to_string(),
-        vocab_size: manifest.vocab_size,
-        end_of_text: manifest.end_of_text,
-        fingerprint: corpus.fingerprint().to_string(),
-        tokenizer_fingerprint: corpus.tokenizer_fingerprint().to_string(),
-        splits: vec![split_view(corpus, Split::Train)?, split_view(corpus, Split::Holdout)?],
-    })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn split_view(corpus: &Corpus, split: Split) -> Result<SplitView, Error> {
-    let manifest = corpus.manifest();
-    let record = if split == Split::Train { &manifest.train } else { &manifest.holdout };
-    let mut lengths = corpus.document_lengths(split)?;
-    lengths.sort_unstable();
-    Ok(SplitView {
-        split: split.folder(),
-        shards: record.shards.len(),
-        documents: record.documents,
-        tokens: record.tokens,
-        text_bytes: record.text_bytes,
-        bytes_per_token: record.text_bytes as f64 / (record.tokens as f64).max(1.0),
-        shortest: lengths.first().copied().unwrap_or(0),
-        median: lengths.get(lengths.len() / 2).copied().unwrap_or(0),
-        longest: lengths.last().copied().unwrap_or(0),
-    })
-}
-
-fn describe(view: &CorpusView) -> String {
-    let rows: Vec<Vec<String>> = view.splits.iter().map(split_row).collect();
-    let header = [
-        "split",
-        "shards",
-        "documents",
-        "tokens",
-        "text bytes",
-        "bytes/token",
-        "shortest",
-        "median",
-        "longest",
-    ];
-    format!(
-        "{}: {} ids below {}, end of text {}\n{}\ndocument lengths in tokens\ndata      {}\ntokenizer {}",
-        view.path.display(),
-        view.dtype,
-        thousands(view.vocab_size),
-        view.end_of_text,
-        table(&header, &rows),
-        view.fingerprint,
-        view.tokenizer_fingerprint
-    )
-}
-
-fn split_row(view: &SplitView) -> Vec<String> {
-    vec![
-        view.split.to_owned(),
-        view.shards.to_string(),
-        thousands(view.documents),
-        thousands(view.tokens),
-        thousands(view.text_bytes),
-        format!("{:.2}", view.bytes_per_token),
-        thousands(view.shortest.into()),
-        thousands(view.median.into()),
-        thousands(view.longest.into()),
-    ]
+    if let Some(other) = &arguments.overlap {
+        let split = match arguments.split {
+            Some(split) => split.into(),
+            None if corpus.documents(Split::Holdout) > 0 => Split::Holdout,
+            None => Split::Train,
+        };
+        return shared::show(&corpus, split, other, arguments.units, context);
+    }
+    let depth = contents::Depth {
+        top: arguments.top,
+        samples: arguments.samples,
+        sample_tokens: if arguments.full { u64::MAX } else { contents::SAMPLE_TOKENS },
+        max_documents: if arguments.full { u64::MAX } else { contents::MAX_DOCUMENTS },
+    };
+    contents::show(&corpus, depth, context)
 }

@@ -70,6 +70,12 @@ fn describe(report: &VerifyReport) -> String {
         thousands(report.bytes),
         if report.damage.is_empty() { "no damage" } else { "DAMAGED" }
     );
+    if report.bytes_without_sum > 0 {
+        text.push_str(&format!(
+            "\n{} bytes have no sum (imported with --sample-sums): there only the range of ids was checked",
+            thousands(report.bytes_without_sum)
+        ));
+    }
     for damage in &report.damage {
         let place =
             damage.offset_bytes.map_or_else(String::new, |offset| format!(" at byte {offset}"));

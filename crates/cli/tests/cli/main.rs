@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod demo;
+mod interchange;
 mod mix;
 mod prepare;
 mod sandbox;

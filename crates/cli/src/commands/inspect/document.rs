@@ -1,0 +1,66 @@
+//! One document, decoded.
+
+use mixdown_shards::{Corpus, Split};
+use mixdown_tokenize::Tokenizer;
+use serde::Serialize;
+
+use crate::commands::Context;
+use crate::error::Error;
+
+#[derive(Serialize)]
+struct DocumentView {
+    document: u64,
+    tokens: usize,
+    /// How many of its tokens are loss targets, where the part has labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_tokens: Option<usize>,
+    text: String,
+    /// The text in runs of targets and others, where the part has labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<RunView>>,
+}
+
+#[derive(Serialize)]
+struct RunView {
+    is_target: bool,
+    text: String,
+}
+
+/// Prints document `number`; where there are labels, the targets in brackets ⟦ ⟧.
+pub(super) fn show(
+    corpus: &Corpus,
+    split: Split,
+    number: u64,
+    context: Context,
+) -> Result<(), Error> {
+    let ids = corpus.document(split, number)?;
+    let tokenizer = Tokenizer::load(&corpus.tokenizer_path())?;
+    let text = tokenizer.decode(&ids)?;
+    let mut view =
+        DocumentView { document: number, tokens: ids.len(), loss_tokens: None, text, runs: None };
+    if corpus.is_labelled(split) {
+        let mask = corpus.document_mask(split, number)?;
+        view.loss_tokens = Some(mask.iter().filter(|byte| **byte == 1).count());
+        view.runs = Some(runs(&tokenizer, &ids, &mask)?);
+    }
+    context.output.print(&view, |view| match &view.runs {
+        None => view.text.clone(),
+        Some(runs) => runs.iter().map(marked).collect(),
+    })
+}
+
+fn marked(run: &RunView) -> String {
+    if run.is_target { format!("⟦{}⟧", run.text) } else { run.text.clone() }
+}
+
+fn runs(tokenizer: &Tokenizer, ids: &[u32], mask: &[u8]) -> Result<Vec<RunView>, Error> {
+    let mut runs = Vec::new();
+    let mut rest = ids;
+    for equal in mask.chunk_by(|a, b| a == b) {
+        let (run, later) = rest.split_at(equal.len().min(rest.len()));
+        let text = tokenizer.decode(run)?;
+        runs.push(RunView { is_target: equal.first() == Some(&1), text });
+        rest = later;
+    }
+    Ok(runs)
+}
