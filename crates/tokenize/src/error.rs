@@ -75,6 +75,35 @@ pub enum Error {
         /// The token or id as given.
         got: String,
     },
+    /// Conversations are to be rendered and there is no chat template.
+    #[error(
+        "{}: expected {expected}, got {got}: give one (--chat-template FILE)", path.display()
+    )]
+    NoChatTemplate {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What was looked for.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// A document is longer than a row and nothing says what becomes of it.
+    #[error(
+        "{}, the document at byte {offset_bytes}: {got} ids, expected at most {expected} to fit a \
+         row: leave such documents out or cut them off (--too-long drop|truncate), or take longer \
+         rows (--pack {})",
+        path.display(), got - 1
+    )]
+    LongerThanRow {
+        /// The input file.
+        path: PathBuf,
+        /// Where the document starts in the decompressed file.
+        offset_bytes: u64,
+        /// Ids of a row.
+        expected: u64,
+        /// Ids of the document.
+        got: u64,
+    },
     /// The post-processor begins texts with more than one token.
     #[error(
         "tokenizer {} begins every text with {got} tokens, expected at most {expected}: choose one \
@@ -302,6 +331,8 @@ impl Error {
             Self::Shards(error) => error.is_configuration(),
             Self::NoTokenizer { .. }
             | Self::NoEndOfText { .. }
+            | Self::NoChatTemplate { .. }
+            | Self::LongerThanRow { .. }
             | Self::NoSuchToken { .. }
             | Self::LongPrefix { .. }
             | Self::Option { .. }

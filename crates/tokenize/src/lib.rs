@@ -30,10 +30,17 @@ mod end_of_text;
 mod error;
 mod fast;
 mod finish;
+mod label_options;
+mod label_stage;
+mod labels;
+#[cfg(test)]
+mod labels_golden;
 mod lane;
 mod limit;
+mod model_template;
 mod options;
 mod order;
+mod pack;
 mod parallel;
 mod part;
 mod plan;
@@ -41,6 +48,7 @@ mod prepare;
 #[cfg(test)]
 mod prepare_tests;
 mod progress;
+mod rows;
 mod spill;
 mod spill_reader;
 mod split;
@@ -59,6 +67,7 @@ mod work_folder;
 mod write_stage;
 
 pub use error::Error;
+pub use label_options::{ChatOptions, PackOptions, TooLong};
 pub use mixdown_documents::ReadOptions;
 pub use options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
 pub use prepare::{PrepareReport, TaskReport, finish, prepare, prepare_task};

@@ -1,0 +1,96 @@
+//! What `prepare` is told of chats, completions and rows.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use mixdown_documents::{LabelFields, TemplateDate, TrainOn};
+use mixdown_tokenize::{ChatOptions, PackOptions, TooLong};
+
+/// Arguments about labels and rows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Labels and rows")]
+pub struct LabelsArgs {
+    /// The field with a conversation's messages, rendered with the model's chat template.
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["prompt_field", "text_field"])]
+    messages_field: Option<String>,
+    /// The field with the tools that a conversation may call.
+    #[arg(long, value_name = "FIELD", requires = "messages_field")]
+    tools_field: Option<String>,
+    /// A chat template in a file of its own, instead of the tokenizer folder's.
+    #[arg(long, value_name = "FILE", requires = "messages_field")]
+    chat_template: Option<PathBuf>,
+    /// The day that a template's strftime_now tells (2026-01-31); without one it has no such function.
+    #[arg(long, value_name = "DAY", requires = "messages_field")]
+    template_date: Option<TemplateDate>,
+    /// What of a conversation is a loss target.
+    #[arg(long, value_enum, default_value_t, requires = "messages_field")]
+    train_on: TrainOnName,
+    /// The field with a prompt, which is no loss target.
+    #[arg(long, value_name = "FIELD", requires = "completion_field", conflicts_with = "text_field")]
+    prompt_field: Option<String>,
+    /// The field with the prompt's completion, which is one.
+    #[arg(long, value_name = "FIELD", requires = "prompt_field")]
+    completion_field: Option<String>,
+    /// Lay whole documents into rows for T inputs (T + 1 ids), padded.
+    #[arg(long, value_name = "T")]
+    pack: Option<u64>,
+    /// What becomes of a document that is longer than a row.
+    #[arg(long, value_enum, default_value_t, requires = "pack")]
+    too_long: TooLongName,
+}
+
+/// What of a conversation is a loss target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum TrainOnName {
+    /// Every turn of the assistant, with the tokens that end it.
+    #[default]
+    Assistant,
+    /// The assistant's last turn.
+    LastTurn,
+    /// Everything.
+    All,
+}
+
+/// What becomes of a document that is longer than a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum TooLongName {
+    /// Nothing: it is an error.
+    #[default]
+    Error,
+    /// It is left out and counted.
+    Drop,
+    /// Its end is cut off, and it is counted.
+    Truncate,
+}
+
+impl LabelsArgs {
+    /// Where labelled records hold their text, if they are labelled.
+    pub fn fields(&self) -> Option<LabelFields> {
+        if let Some(messages) = &self.messages_field {
+            let train_on = match self.train_on {
+                TrainOnName::Assistant => TrainOn::Assistant,
+                TrainOnName::LastTurn => TrainOn::LastTurn,
+                TrainOnName::All => TrainOn::All,
+            };
+            let (messages, tools) = (messages.clone(), self.tools_field.clone());
+            return Some(LabelFields::Chat { messages, tools, train_on });
+        }
+        let (prompt, completion) = self.prompt_field.clone().zip(self.completion_field.clone())?;
+        Some(LabelFields::Completion { prompt, completion })
+    }
+
+    /// How conversations are rendered.
+    pub fn chat(&self) -> ChatOptions {
+        ChatOptions { template: self.chat_template.clone(), date: self.template_date }
+    }
+
+    /// The rows that documents are laid into, if any.
+    pub fn pack(&self) -> Option<PackOptions> {
+        let too_long = match self.too_long {
+            TooLongName::Error => TooLong::Error,
+            TooLongName::Drop => TooLong::Drop,
+            TooLongName::Truncate => TooLong::Truncate,
+        };
+        self.pack.map(|sequence_length| PackOptions { sequence_length, too_long })
+    }
+}

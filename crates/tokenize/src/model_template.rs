@@ -1,0 +1,178 @@
+//! The chat template that comes with a tokenizer, and what it may name.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use mixdown_documents::{ChatTemplateSource, TemplateDate};
+use serde_json::Value;
+
+use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
+use crate::end_of_text::FILES;
+use crate::error::Error;
+use crate::tokenizer::Tokenizer;
+
+/// Where `transformers` puts a template of its own file.
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+
+/// Special tokens that a template may name.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The template in the file `given`; else `chat_template.jinja` beside the tokenizer; else that of
+/// its tokenizer_config.json, of several the one called `default`.
+///
+/// # Errors
+/// There is none, several without a default, or a file cannot be read.
+pub(crate) fn chat_template(
+    tokenizer: &Tokenizer,
+    given: Option<&Path>,
+    date: Option<TemplateDate>,
+) -> Result<ChatTemplateSource, Error> {
+    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
+    let (path, text) = match given {
+        Some(path) => (path.to_owned(), read_text(path)?.ok_or_else(|| none_in(path))?),
+        None => in_folder(folder)?,
+    };
+    let tokens = role_tokens(tokenizer)?;
+    Ok(ChatTemplateSource { path, text, tokens, date })
+}
+
+/// The model's special tokens by their roles, as the files beside the tokenizer or its own say.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn role_tokens(tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>, Error> {
+    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
+    let mut tokens = BTreeMap::new();
+    // The first file that names a token wins, as in `transformers`.
+    for file in FILES {
+        let Some(config) = read_json(&folder.join(file))? else { continue };
+        for role in ROLES {
+            if let Some(token) = config.get(role).and_then(token_text) {
+                tokens.entry(role.to_owned()).or_insert(token);
+            }
+        }
+    }
+    for role in ROLES {
+        if let Some(token) = tokenizer.role(role) {
+            tokens.entry(role.to_owned()).or_insert_with(|| token.to_owned());
+        }
+    }
+    Ok(tokens)
+}
+
+fn in_folder(folder: &Path) -> Result<(PathBuf, String), Error> {
+    let path = folder.join(TEMPLATE_FILE);
+    if let Some(text) = read_text(&path)? {
+        return Ok((path, text));
+    }
+    let path = folder.join("tokenizer_config.json");
+    let config = read_json(&path)?.ok_or_else(|| none_in(folder))?;
+    let text = match config.get("chat_template") {
+        Some(Value::String(text)) => Some(text.as_str()),
+        Some(Value::Array(named)) => Some(default_of(&path, named)?),
+        _ => None,
+    };
+    let text = text.map(str::to_owned).ok_or_else(|| none_in(folder))?;
+    Ok((path, text))
+}
+
+/// Of several named templates the default.
+fn default_of<'t>(path: &Path, named: &'t [Value]) -> Result<&'t str, Error> {
+    let name = |template: &'t Value| template.get("name").and_then(Value::as_str);
+    let default = named.iter().find(|template| name(template) == Some("default"));
+    let text = default.and_then(|template| template.get("template")).and_then(Value::as_str);
+    text.ok_or_else(|| Error::NoChatTemplate {
+        path: path.to_owned(),
+        expected: "a template named \"default\" among several".to_owned(),
+        got: format!("those named {:?}", named.iter().filter_map(name).collect::<Vec<_>>()),
+    })
+}
+
+fn none_in(path: &Path) -> Error {
+    let expected = format!("{TEMPLATE_FILE}, or a chat_template in tokenizer_config.json");
+    Error::NoChatTemplate { path: path.to_owned(), expected, got: "none".to_owned() }
+}
+
+/// A string, or an object with the string inside.
+fn token_text(token: &Value) -> Option<String> {
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>, Error> {
+    let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
+    match read_capped(path, MAX_CONFIG_BYTES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(error.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bad(error.into())),
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, Error> {
+    let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
+    match read_capped(path, MAX_CONFIG_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| bad(error.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bad(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::tests::tiny_json;
+    use serde_json::json;
+    use std::fs;
+
+    fn folder(files: &[(&str, Value)]) -> PathBuf {
+        let folder = tempfile::tempdir().unwrap().keep();
+        fs::write(folder.join("tokenizer.json"), tiny_json().to_string()).unwrap();
+        for (name, content) in files {
+            let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
+            fs::write(folder.join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn find(folder: &Path, given: Option<&Path>) -> Result<ChatTemplateSource, Error> {
+        chat_template(&Tokenizer::load(folder).unwrap(), given, None)
+    }
+
+    #[test]
+    fn the_given_file_wins_then_the_own_file_then_the_configuration() {
+        let config = json!({
+            "chat_template": [{"name": "tool", "template": "t"}, {"name": "default", "template": "c"}],
+            "bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null,
+        });
+        let map = json!({"eos_token": "other", "pad_token": "<pad>"});
+        let folder = folder(&[("tokenizer_config.json", config), ("special_tokens_map.json", map)]);
+        let found = find(&folder, None).unwrap();
+        assert_eq!((found.text.as_str(), found.path), ("c", folder.join("tokenizer_config.json")));
+        let expected = [("bos_token", "<s>"), ("eos_token", "</s>"), ("pad_token", "<pad>")];
+        let expected = expected.map(|(role, token)| (role.to_owned(), token.to_owned()));
+        assert_eq!(found.tokens, expected.into());
+        fs::write(folder.join(TEMPLATE_FILE), "own").unwrap();
+        assert_eq!(find(&folder, None).unwrap().text, "own");
+        let given = folder.join("given");
+        fs::write(&given, "given").unwrap();
+        assert_eq!(find(&folder, Some(&given)).unwrap().text, "given");
+    }
+
+    #[test]
+    fn a_missing_template_says_what_was_looked_for() {
+        let plain = folder(&[]);
+        let error = find(&plain, None).unwrap_err();
+        assert!(error.is_configuration());
+        let words = "chat_template.jinja, or a chat_template in tokenizer_config.json, got none";
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains("--chat-template"), "{error}");
+        let error = find(&plain, Some(&plain.join("gone"))).unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+        let named = json!({"chat_template": [{"name": "rag", "template": "t"}]});
+        let error = find(&folder(&[("tokenizer_config.json", named)]), None).unwrap_err();
+        assert!(error.to_string().contains("[\"rag\"]"), "{error}");
+        let cut = folder(&[("tokenizer_config.json", json!("{\"chat_template\": \"x"))]);
+        assert!(matches!(find(&cut, None).unwrap_err(), Error::BadTokenizer { .. }));
+    }
+}
