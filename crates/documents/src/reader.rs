@@ -6,12 +6,14 @@ use crate::chunk_reader::ChunkReader;
 use crate::document::{BadRecord, Document, ReadOptions};
 use crate::error::Error;
 use crate::input_list::InputList;
+use crate::labeller::Labeller;
 
 /// All documents of an [`InputList`], in order, with bad records counted and passed over as far as
 /// the options allow. After an error it ends.
 pub struct DocumentReader<'l> {
     list: &'l InputList,
     options: &'l ReadOptions,
+    labeller: Option<&'l Labeller>,
     next_input: u32,
     open: Option<ChunkReader<'l>>,
     decoded: IntoIter<Result<Document, BadRecord>>,
@@ -27,6 +29,7 @@ impl<'l> DocumentReader<'l> {
         Self {
             list,
             options,
+            labeller: None,
             next_input: 0,
             open: None,
             decoded: Vec::new().into_iter(),
@@ -34,6 +37,12 @@ impl<'l> DocumentReader<'l> {
             consumed_bytes: 0,
             failed: false,
         }
+    }
+
+    /// Reads labelled records; the labeller's fields must stand in the options.
+    #[must_use]
+    pub fn with_labeller(self, labeller: Option<&'l Labeller>) -> Self {
+        Self { labeller, ..self }
     }
 
     /// Bad records passed over so far.
@@ -75,7 +84,7 @@ impl<'l> DocumentReader<'l> {
                 && let Some(chunk) = reader.next_before(u64::MAX)?
             {
                 self.consumed_bytes += chunk.consumed_bytes;
-                let records: Vec<_> = chunk.records(self.options).collect();
+                let records: Vec<_> = chunk.labelled_records(self.options, self.labeller).collect();
                 self.decoded = records.into_iter();
                 return Ok(true);
             }

@@ -6,6 +6,8 @@ use tokenizers::pipeline::PipelineToken;
 
 use crate::error::Error;
 use crate::fast::{FastEncoder, FastScratch};
+use crate::label_options::PackOptions;
+use crate::label_stage::LabelStage;
 use crate::options::SpecialText;
 use crate::order::Order;
 use crate::spill::{Payload, Row, as_u64};
@@ -32,6 +34,10 @@ pub(crate) struct Encoder<'p> {
     pub(crate) dtype: Dtype,
     pub(crate) payload: Payload,
     pub(crate) order: Order,
+    /// For labelled documents.
+    pub(crate) labels: Option<&'p LabelStage>,
+    /// The rows that documents must fit.
+    pub(crate) pack: Option<PackOptions>,
 }
 
 /// A chunk's documents.
@@ -50,13 +56,16 @@ pub(crate) struct EncodedChunk {
     pub(crate) short_documents: u64,
     pub(crate) special_text_documents: u64,
     pub(crate) untargeted_documents: u64,
+    pub(crate) too_long_documents: u64,
     pub(crate) consumed_bytes: u64,
 }
 
 /// Buffers that a thread keeps from chunk to chunk.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    ids: Vec<PipelineToken>,
+    pub(crate) ids: Vec<PipelineToken>,
+    /// A byte an id, where there are masks.
+    pub(crate) mask: Vec<u8>,
     text: Vec<u8>,
     fast: Option<FastScratch>,
 }
@@ -65,6 +74,7 @@ impl Scratch {
     /// Gives back what an uncommonly long document took.
     pub(crate) fn shrink(&mut self) {
         self.ids = Vec::new();
+        self.mask = Vec::new();
     }
 }
 
@@ -80,7 +90,8 @@ impl Encoder<'_> {
             consumed_bytes: chunk.consumed_bytes,
             ..EncodedChunk::default()
         };
-        for record in chunk.records(self.read) {
+        let labeller = self.labels.map(|labels| &labels.labeller);
+        for record in chunk.labelled_records(self.read, labeller) {
             match record {
                 Ok(document) if document.text.is_empty() => encoded.empty_documents += 1,
                 Ok(document) if has_fewer_chars(&document.text, self.min_chars) => {
@@ -100,41 +111,62 @@ impl Encoder<'_> {
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
         let text = document.text.as_str();
-        let ids = &mut scratch.ids;
-        ids.clear();
-        ids.extend(self.beginning_of_text.map(PipelineToken::from));
-        let prefix_len = ids.len();
-        // Where nobody has looked yet, there may be one.
-        let may_spell_special = self.fast.as_ref().is_none_or(|fast| fast.spells_added(text));
-        self.encode_text(text, may_spell_special, ids, &mut scratch.fast).map_err(|source| {
-            Error::Encode {
-                path: self.path_of(document),
-                offset_bytes: document.place.offset,
-                source,
+        let encodes = match (self.labels, &document.labels) {
+            (Some(stage), Some(labels)) => {
+                self.encode_labelled(stage, document, labels, encoded, scratch)?
             }
-        })?;
-        if ids.len() == prefix_len {
-            encoded.empty_documents += 1;
+            _ => self.encode_plain(document, encoded, scratch)?,
+        };
+        if !encodes || !self.fits_row(document, encoded, scratch)? {
             return Ok(());
         }
-        ids.push(PipelineToken::from(self.end_of_text));
-        encoded.special_text_documents +=
-            u64::from(may_spell_special && self.tokenizer.spells_special(text));
         let hash = text_hash(text, &mut scratch.text);
         encoded.rows.push(Row {
             key: self.order.key(document.place),
             hash,
             side: self.side(document, hash, &mut scratch.text),
             text_bytes: as_u64(text.len()),
-            len_tokens: self.checked_len(document, ids.len())?,
+            len_tokens: self.checked_len(document, scratch.ids.len())?,
         });
-        self.check_ids(document, PipelineToken::cast_slice(ids))?;
-        append(PipelineToken::cast_slice(ids), self.dtype, &mut encoded.ids);
+        let ids = PipelineToken::cast_slice(&scratch.ids);
+        self.check_ids(document, ids)?;
+        append(ids, self.dtype, &mut encoded.ids);
+        encoded.masks.extend(&scratch.mask);
         if self.payload.own_ids {
             let line = serde_json::to_string(&document.id).unwrap_or_default();
             encoded.own_ids.extend(line.bytes().chain([b'\n']));
         }
         Ok(())
+    }
+
+    /// Replaces the ids by those of a text with its beginning and end; false if there are none.
+    fn encode_plain(
+        &self,
+        document: &Document,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let text = document.text.as_str();
+        let ids = &mut scratch.ids;
+        ids.clear();
+        ids.extend(self.beginning_of_text.map(PipelineToken::from));
+        let prefix_len = ids.len();
+        // Where nobody has looked yet, there may be one.
+        let may_spell_special = self.fast.as_ref().is_none_or(|fast| fast.spells_added(text));
+        self.encode_text(text, may_spell_special, ids, &mut scratch.fast)
+            .map_err(|source| self.encode_error(document, source))?;
+        if ids.len() == prefix_len {
+            encoded.empty_documents += 1;
+            return Ok(false);
+        }
+        ids.push(PipelineToken::from(self.end_of_text));
+        encoded.special_text_documents +=
+            u64::from(may_spell_special && self.tokenizer.spells_special(text));
+        scratch.mask.clear();
+        if self.payload.masks {
+            scratch.mask.resize(ids.len(), 1);
+        }
+        Ok(true)
     }
 
     /// Appends a text's ids, word by word where that can be done.
@@ -193,7 +225,16 @@ impl Encoder<'_> {
         })
     }
 
-    fn path_of(&self, document: &Document) -> std::path::PathBuf {
+    pub(crate) fn encode_error(
+        &self,
+        document: &Document,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Error {
+        let (path, offset_bytes) = (self.path_of(document), document.place.offset);
+        Error::Encode { path, offset_bytes, source }
+    }
+
+    pub(crate) fn path_of(&self, document: &Document) -> std::path::PathBuf {
         self.inputs.file(document.place.input).map(|file| file.path.clone()).unwrap_or_default()
     }
 }
@@ -253,6 +294,8 @@ mod tests {
                 dtype: Dtype::U16,
                 payload: Payload { id_bytes: 2, ..Payload::default() },
                 order: Order::new(crate::Shuffle::Keep, 0, &inputs, 1 << 20),
+                labels: None,
+                pack: None,
             };
             let chunk = mixdown_documents::ChunkReader::open(&inputs, 0, 0).unwrap();
             let chunk = { chunk }.next_before(u64::MAX).unwrap().unwrap();

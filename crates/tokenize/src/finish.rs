@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use mixdown_documents::InputFile;
-use mixdown_shards::{Counts, InputRecord, Manifest, Split as Side, SplitRecord};
+use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, SplitRecord};
+use serde_json::{Value, json};
 
 use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::end_of_text;
@@ -122,6 +123,12 @@ impl Work<'_> {
                 record.documents += documents;
             }
         }
+        let pack = self.plan.pack.zip(self.plan.padding);
+        let pack = pack
+            .map(|(pack, padding)| PackRecord { sequence_length: pack.sequence_length, padding });
+        // What the shards hold beyond the documents.
+        let tokens = train.tokens.saturating_add(holdout.tokens);
+        let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(total.tokens));
         let shards = (&train.shards, &holdout.shards);
         let fingerprint =
             Manifest::data_fingerprint(dtype, tokenizer_fingerprint, shards.0, shards.1);
@@ -137,17 +144,27 @@ impl Work<'_> {
             train,
             holdout,
             inputs,
-            options: self.options.record(),
+            options: self.record(),
             counts: Counts {
                 bad_records: total.bad_records,
                 empty_documents: total.empty_documents,
                 short_documents: total.short_documents,
                 special_text_documents: total.special_text_documents,
                 untargeted_documents: total.untargeted_documents,
-                ..Counts::default()
+                too_long_documents: total.too_long_documents,
+                padding_tokens,
             },
-            pack: None,
+            pack,
         }
+    }
+
+    /// The options, and the chat template that they led to.
+    fn record(&self) -> Value {
+        let mut record = self.options.record();
+        if let (Some(template), Some(record)) = (self.plan.chat_template, record.as_object_mut()) {
+            record.insert("chat_template".to_owned(), json!(template));
+        }
+        record
     }
 
     fn report(&self, manifest: &Manifest, parts: u64, resumed: u64) -> PrepareReport {

@@ -3,11 +3,14 @@
 use mixdown_documents::{BadRecord, Document, LabelFields, Labeller, Labels, RecordFault};
 use mixdown_shards::Fingerprint;
 use serde_json::json;
+use tokenizers::pipeline::PipelineToken;
 
+use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
-use crate::label_options::ChatOptions;
+use crate::label_options::{ChatOptions, TooLong};
 use crate::labels::{LabelEncoder, LabelledIds};
 use crate::model_template::chat_template;
+use crate::spill::as_u64;
 use crate::tokenizer::Tokenizer;
 
 /// Renders and encodes labelled documents. One serves all threads.
@@ -47,8 +50,7 @@ impl LabelStage {
             }
             LabelFields::Completion { .. } => None,
         };
-        let labeller =
-            Labeller::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
+        let labeller = Labeller::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
         let template = template.map(|template| {
             let told = json!([template.text, template.tokens, template.date]);
             Fingerprint::of(told.to_string().as_bytes())
@@ -70,8 +72,11 @@ impl LabelStage {
         let text = &document.text;
         if LabelEncoder::is_reserved(text) {
             let expected = "none of the noncharacters that stand for special tokens";
-            let fault =
-                RecordFault::Chat { place: "the text".into(), expected, got: "three of them".into() };
+            let fault = RecordFault::Chat {
+                place: "the text".into(),
+                expected,
+                got: "three of them".into(),
+            };
             return Ok(Labelled::Bad(BadRecord { place: document.place, fault }));
         }
         let mut labelled = self.encoder.encode(text, labels)?;
@@ -81,5 +86,74 @@ impl LabelStage {
         labelled.begin_with(beginning_of_text);
         labelled.end_with(end_of_text, text, labels);
         Ok(Labelled::Ids(labelled))
+    }
+}
+
+impl Encoder<'_> {
+    /// Replaces ids and mask by those of a labelled document; false if it is left out.
+    pub(crate) fn encode_labelled(
+        &self,
+        stage: &LabelStage,
+        document: &Document,
+        labels: &Labels,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let labelled = stage
+            .encode(document, labels, self.beginning_of_text, self.end_of_text)
+            .map_err(|source| self.encode_error(document, source))?;
+        match labelled {
+            Labelled::Ids(LabelledIds { ids, mask, .. }) => {
+                encoded.special_text_documents += u64::from(!labels.plain.is_empty());
+                scratch.ids.clear();
+                scratch.ids.extend(ids.into_iter().map(PipelineToken::from));
+                scratch.mask = mask;
+                Ok(true)
+            }
+            Labelled::NoTarget => {
+                encoded.untargeted_documents += 1;
+                Ok(false)
+            }
+            Labelled::Bad(bad) => {
+                encoded.bad_records.push(bad);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes a document fit its row, where there are rows; false if it is left out. Its first id is
+    /// no target there: what stands before it in the row belongs to another document.
+    pub(crate) fn fits_row(
+        &self,
+        document: &Document,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let Some(pack) = self.pack else { return Ok(true) };
+        let (got, expected) = (as_u64(scratch.ids.len()), pack.row_tokens());
+        if got > expected {
+            match pack.too_long {
+                TooLong::Error => {
+                    let (path, offset_bytes) = (self.path_of(document), document.place.offset);
+                    return Err(Error::LongerThanRow { path, offset_bytes, expected, got });
+                }
+                TooLong::Drop => {
+                    encoded.too_long_documents += 1;
+                    return Ok(false);
+                }
+                TooLong::Truncate => {
+                    encoded.too_long_documents += 1;
+                    let len = usize::try_from(expected).unwrap_or(usize::MAX);
+                    scratch.ids.truncate(len);
+                    scratch.mask.truncate(len);
+                }
+            }
+        }
+        if let Some(first) = scratch.mask.first_mut() {
+            *first = 0;
+        }
+        let has_targets = scratch.mask.contains(&1);
+        encoded.untargeted_documents += u64::from(!has_targets);
+        Ok(has_targets)
     }
 }

@@ -35,6 +35,8 @@ mod label_stage;
 mod labels;
 #[cfg(test)]
 mod labels_golden;
+#[cfg(test)]
+mod labels_tests;
 mod lane;
 mod limit;
 mod model_template;

@@ -1,6 +1,6 @@
 //! Where the first documents of the inputs end.
 
-use mixdown_documents::{DocumentReader, InputList, Place};
+use mixdown_documents::{Document, DocumentReader, InputList, Labeller, Place};
 
 use crate::encode::has_fewer_chars;
 use crate::error::Error;
@@ -13,12 +13,16 @@ use crate::options::PrepareOptions;
 pub(crate) fn end_of(
     inputs: &InputList,
     options: &PrepareOptions,
+    labeller: Option<&Labeller>,
     limit: u64,
 ) -> Result<Option<Place>, Error> {
     let mut left = limit;
-    for document in DocumentReader::new(inputs, &options.read) {
+    for document in DocumentReader::new(inputs, &options.read).with_labeller(labeller) {
         let document = document?;
-        if document.text.is_empty() || has_fewer_chars(&document.text, options.min_chars) {
+        if document.text.is_empty()
+            || has_fewer_chars(&document.text, options.min_chars)
+            || has_no_target(&document)
+        {
             continue;
         }
         left -= 1;
@@ -28,4 +32,8 @@ pub(crate) fn end_of(
         }
     }
     Ok(None)
+}
+
+fn has_no_target(document: &Document) -> bool {
+    document.labels.as_ref().is_some_and(|labels| labels.targets.is_empty())
 }

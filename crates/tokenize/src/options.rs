@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::label_options::{ChatOptions, PackOptions};
 
 /// How documents become a corpus.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -41,6 +42,10 @@ pub struct PrepareOptions {
     /// The token after every document, by name or decimal id; `None` looks in the usual places
     /// ([`Tokenizer::end_of_text`](crate::Tokenizer::end_of_text)).
     pub end_of_text: Option<String>,
+    /// How conversations are rendered, where `read.labels` names some.
+    pub chat: ChatOptions,
+    /// Rows that the documents are laid into; `None` for none.
+    pub pack: Option<PackOptions>,
 }
 
 impl PrepareOptions {
@@ -62,8 +67,11 @@ impl PrepareOptions {
         let asked = [
             ("holdout_by", self.read.group_field.as_ref().map(|field| json!(field))),
             ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
+            ("labels", self.read.labels.as_ref().map(|fields| json!(fields))),
             ("limit", self.limit.map(|limit| json!(limit))),
             ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
+            ("pack", self.pack.map(|pack| json!(pack))),
+            ("template_date", self.chat.date.map(|date| json!(date))),
         ];
         for (name, value) in asked {
             if let (Some(value), Some(record)) = (value, record.as_object_mut()) {
@@ -76,6 +84,11 @@ impl PrepareOptions {
     /// Refuses options that exclude each other.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.holdout.check()?;
+        self.pack.map_or(Ok(()), PackOptions::check)?;
+        if self.read.labels.is_some() && self.special_text == SpecialText::Parse {
+            let expected = "plain text in the content of labelled documents";
+            return Err(exclusive("parse-special", expected, "it beside labels"));
+        }
         let by_input = self.holdout == Holdout::Input;
         if by_input == self.holdout_inputs.is_empty() {
             let got =

@@ -124,6 +124,7 @@ impl Gathering {
         summary.short_documents += chunk.short_documents;
         summary.special_text_documents += chunk.special_text_documents;
         summary.untargeted_documents += chunk.untargeted_documents;
+        summary.too_long_documents += chunk.too_long_documents;
         summary.add_documents(chunk.input, documents);
     }
 }

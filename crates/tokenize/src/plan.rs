@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use mixdown_documents::{Compression, InputFile, InputFormat, InputList, Place};
+use mixdown_documents::{Compression, InputFile, InputFormat, InputList, LabelFields, Place};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::label_options::PackOptions;
 use crate::options::SpecialText;
 use crate::order::Order;
+use crate::rows::Rows;
 use crate::spill::Payload;
 
 /// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
@@ -30,6 +32,12 @@ pub(crate) struct Plan {
     pub(crate) id_field: Option<String>,
     pub(crate) holdout_by: Option<String>,
     pub(crate) min_chars: u64,
+    pub(crate) labels: Option<LabelFields>,
+    /// Of the chat template and what it is told.
+    pub(crate) chat_template: Option<Fingerprint>,
+    pub(crate) pack: Option<PackOptions>,
+    /// The id that fills up rows.
+    pub(crate) padding: Option<u32>,
     pub(crate) order: Order,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
@@ -77,6 +85,12 @@ impl Plan {
     /// Its hash, which names the folder of the parts.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The rows that documents are laid into, if any.
+    pub(crate) fn rows(&self) -> Option<Rows> {
+        let (pack, padding) = self.pack.zip(self.padding)?;
+        Some(Rows { row_tokens: pack.row_tokens(), padding, dtype: self.dtype })
     }
 
     /// Refuses work that was begun under another plan, naming the first difference.

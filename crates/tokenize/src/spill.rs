@@ -115,6 +115,7 @@ pub(crate) struct Summary {
     pub(crate) short_documents: u64,
     pub(crate) special_text_documents: u64,
     pub(crate) untargeted_documents: u64,
+    pub(crate) too_long_documents: u64,
     /// Input ordinals with the documents that came from each.
     pub(crate) documents_by_input: Vec<(u32, u64)>,
 }
@@ -130,6 +131,7 @@ impl Summary {
         self.short_documents += other.short_documents;
         self.special_text_documents += other.special_text_documents;
         self.untargeted_documents += other.untargeted_documents;
+        self.too_long_documents += other.too_long_documents;
         for &(input, documents) in &other.documents_by_input {
             self.add_documents(input, documents);
         }

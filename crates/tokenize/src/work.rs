@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use mixdown_documents::{InputFile, InputList};
+use mixdown_documents::{InputFile, InputList, Labeller};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,9 @@ use crate::bucket::Buckets;
 use crate::disk;
 use crate::encode::Encoder;
 use crate::error::Error;
+use crate::label_stage::LabelStage;
 use crate::limit;
+use crate::model_template::role_tokens;
 use crate::options::{Holdout, PrepareOptions, Shuffle};
 use crate::order::Order;
 use crate::plan::Plan;
@@ -35,6 +37,7 @@ pub(crate) struct Work<'o> {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) options: &'o PrepareOptions,
     pub(crate) plan: Plan,
+    labels: Option<LabelStage>,
     shard_bytes: u64,
 }
 
@@ -53,9 +56,14 @@ impl<'o> Work<'o> {
         };
         let all: Vec<PathBuf> = inputs.iter().chain(&options.holdout_inputs).cloned().collect();
         let inputs = InputList::discover_with(&all, &options.read)?;
+        let labels = options.read.labels.as_ref();
+        let labels =
+            labels.map(|fields| LabelStage::new(fields, &options.chat, &tokenizer)).transpose()?;
         let mut plan = plan(&inputs, &tokenizer, options, sizes)?;
+        plan.chat_template = labels.as_ref().and_then(|labels| labels.template);
         plan.holdout_from = holdout_from.and_then(|from| u32::try_from(from).ok());
-        let work = Self { inputs, tokenizer, options, plan, shard_bytes: sizes.shard_bytes };
+        let work =
+            Self { inputs, tokenizer, options, plan, labels, shard_bytes: sizes.shard_bytes };
         match options.limit {
             None => Ok(work),
             Some(_) if work.reads_standard_input() => Err(Error::Option {
@@ -64,10 +72,14 @@ impl<'o> Work<'o> {
                 got: "-".to_owned(),
             }),
             Some(limit) => {
-                let end = limit::end_of(&work.inputs, options, limit)?;
+                let end = limit::end_of(&work.inputs, options, work.labeller(), limit)?;
                 Ok(Self { plan: Plan { end, ..work.plan }, ..work })
             }
         }
+    }
+
+    fn labeller(&self) -> Option<&Labeller> {
+        self.labels.as_ref().map(|labels| &labels.labeller)
     }
 
     pub(crate) fn reads_standard_input(&self) -> bool {
@@ -136,6 +148,8 @@ impl<'o> Work<'o> {
                 dtype: plan.dtype,
                 payload: plan.payload,
                 order: plan.order,
+                labels: self.labels.as_ref(),
+                pack: plan.pack,
             },
             units: units(&self.inputs, plan.part_bytes, plan.end),
             part_bytes: plan.part_bytes,
@@ -167,6 +181,7 @@ impl<'o> Work<'o> {
             order,
             split: split.fingerprint(),
             vocab_size,
+            rows: self.plan.rows(),
             threads,
             folder,
             progress,
@@ -273,6 +288,7 @@ fn plan(
     sizes: Sizes,
 ) -> Result<Plan, Error> {
     let dtype = Dtype::for_vocab(tokenizer.vocab_size());
+    let end_of_text = tokenizer.end_of_text_named(options.end_of_text.as_deref())?;
     let most = match options.shuffle {
         Shuffle::Keep => KEPT_PART_BYTES.min(sizes.part_bytes),
         Shuffle::Global => sizes.part_bytes,
@@ -287,21 +303,31 @@ fn plan(
         id_field: options.read.id_field.clone(),
         holdout_by: options.read.group_field.clone(),
         min_chars: options.min_chars,
+        labels: options.read.labels.clone(),
+        chat_template: None,
+        pack: options.pack,
+        padding: options.pack.map(|_| padding(tokenizer, end_of_text)).transpose()?,
         order: Order::new(options.shuffle, options.seed, inputs, sizes.bucket_bytes),
         special_text: options.special_text,
         beginning_of_text: tokenizer.beginning_of_text(options.beginning_of_text)?,
-        end_of_text: tokenizer.end_of_text_named(options.end_of_text.as_deref())?,
+        end_of_text,
         tokenizer_fingerprint: tokenizer.fingerprint(),
         vocab_size: tokenizer.vocab_size(),
         dtype,
         payload: Payload {
             id_bytes: dtype.bytes(),
-            masks: false,
+            masks: options.read.labels.is_some() || options.pack.is_some(),
             own_ids: options.read.id_field.is_some(),
         },
         part_bytes: part_bytes(inputs, most),
         work_dir: options.work_dir.clone(),
     })
+}
+
+/// The id that fills up rows: the tokenizer's own for it, or the end-of-text.
+fn padding(tokenizer: &Tokenizer, end_of_text: u32) -> Result<u32, Error> {
+    let own = role_tokens(tokenizer)?.remove("pad_token");
+    Ok(own.and_then(|token| tokenizer.token_id(&token)).unwrap_or(end_of_text))
 }
 
 /// As many threads as were asked for, or as the process may use: its affinity and, on Linux, the

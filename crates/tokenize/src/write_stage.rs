@@ -19,6 +19,7 @@ use crate::bucket::{Bucket, BucketRange, Buckets};
 use crate::error::Error;
 use crate::parallel::Failure;
 use crate::progress::{Progress, Stage};
+use crate::rows::Rows;
 use crate::split::{SideLimit, Sides};
 use crate::work_file::{read_json, write_json};
 use crate::work_folder::WorkFolder;
@@ -39,6 +40,8 @@ pub(crate) struct WriteStage<'p> {
     /// Of the split: records of another one do not count.
     pub(crate) split: Fingerprint,
     pub(crate) vocab_size: u64,
+    /// The rows that documents are laid into, if any.
+    pub(crate) rows: Option<Rows>,
     pub(crate) threads: usize,
     pub(crate) folder: &'p WorkFolder,
     pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
@@ -180,7 +183,8 @@ impl WriteStage<'_> {
 
     fn open(&self, number: u64, run: &Run) -> Result<OpenRun<'_>, Error> {
         let range = self.buckets.range(run.first, run.end)?;
-        let groups = range.groups(GROUP_BYTES);
+        // Rows are laid within a bucket, so that memory and threads decide none of them.
+        let groups = range.groups(if self.rows.is_some() { 0 } else { GROUP_BYTES });
         let output = |side, shard| Output { stage: self, side, shard, writer: None };
         let train = output(Side::Train, run.train_shard);
         let holdout = output(Side::Holdout, run.holdout_shard);
@@ -195,12 +199,20 @@ impl WriteStage<'_> {
         shared: &Shared<'s>,
     ) -> Result<(), Error> {
         let mut tokens = 0;
+        let mut unpacked = (Vec::new(), Vec::new());
         for (row, document) in bucket.documents() {
-            let held_out = self.limit.holds_out(row);
-            let side = if held_out { &mut turn.holdout } else { &mut turn.train };
-            side.push(&document)?;
             tokens += u64::from(row.len_tokens);
             self.check_stop()?;
+            match (self.limit.holds_out(row), self.rows) {
+                (false, None) => turn.train.push(&document)?,
+                (true, None) => turn.holdout.push(&document)?,
+                (false, Some(_)) => unpacked.0.push(document),
+                (true, Some(_)) => unpacked.1.push(document),
+            }
+        }
+        if let Some(rows) = self.rows {
+            rows.lay(&unpacked.0, |document| turn.train.push(document))?;
+            rows.lay(&unpacked.1, |document| turn.holdout.push(document))?;
         }
         self.report(shared, tokens);
         Ok(())

@@ -26,7 +26,12 @@ pub struct LabelsArgs {
     #[arg(long, value_enum, default_value_t, requires = "messages_field")]
     train_on: TrainOnName,
     /// The field with a prompt, which is no loss target.
-    #[arg(long, value_name = "FIELD", requires = "completion_field", conflicts_with = "text_field")]
+    #[arg(
+        long,
+        value_name = "FIELD",
+        requires = "completion_field",
+        conflicts_with = "text_field"
+    )]
     prompt_field: Option<String>,
     /// The field with the prompt's completion, which is one.
     #[arg(long, value_name = "FIELD", requires = "prompt_field")]

@@ -10,6 +10,7 @@ use mixdown_tokenize::{
 };
 
 use crate::commands::Context;
+use crate::commands::labels_args::LabelsArgs;
 use crate::commands::tokenizer::ReadArgs;
 use crate::error::Error;
 use crate::output::thousands;
@@ -96,6 +97,8 @@ pub struct PrepareArgs {
     finish: bool,
     #[command(flatten)]
     read: ReadArgs,
+    #[command(flatten)]
+    labels: LabelsArgs,
 }
 
 impl PrepareArgs {
@@ -103,6 +106,7 @@ impl PrepareArgs {
         let usual = if self.holdout_input.is_empty() { USUAL_HOLDOUT } else { Holdout::Input };
         let read = ReadOptions {
             group_field: self.holdout_by.clone(),
+            labels: self.labels.fields(),
             ..ReadOptions::from(self.read.clone())
         };
         PrepareOptions {
@@ -118,6 +122,8 @@ impl PrepareArgs {
             beginning_of_text: self.bos,
             special_text: if self.parse_special { SpecialText::Parse } else { SpecialText::Plain },
             end_of_text: self.end_of_text.clone(),
+            chat: self.labels.chat(),
+            pack: self.labels.pack(),
         }
     }
 
@@ -205,6 +211,9 @@ pub fn describe(report: &PrepareReport) -> String {
         (report.counts.empty_documents, "empty documents skipped"),
         (report.counts.short_documents, "short documents left out"),
         (report.counts.special_text_documents, "documents with the text of a special token"),
+        (report.counts.untargeted_documents, "documents without a loss target left out"),
+        (report.counts.too_long_documents, "documents longer than a row"),
+        (report.counts.padding_tokens, "tokens of padding"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {what}: {}", thousands(count)));
