@@ -1,7 +1,9 @@
 //! The tokenizer fingerprint: a hash of what decides the ids, not of a file's bytes.
 
 use mixdown_shards::Fingerprint;
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
+
+use crate::tokenizer_parts::{Merge, TokenizerParts, Tokens};
 
 /// The parts of a tokenizer.json that decide which ids a text gets. Left out on purpose:
 /// truncation and padding (never applied here), the decoder, and the post-processor, whose
@@ -11,18 +13,91 @@ const DECIDING: [&str; 4] = ["added_tokens", "model", "normalizer", "pre_tokeniz
 /// Fields whose `false` is a choice of its own: null leaves BertNormalizer's accents to `lowercase`.
 const FALSE_COUNTS: [&str; 1] = ["strip_accents"];
 
-/// The fingerprint of a canonical (upgraded) tokenizer.json. Key order, white space, and fields
-/// that are null or false rather than absent make no difference.
-pub(crate) fn tokenizer_fingerprint(canonical: &Value) -> Fingerprint {
-    let mut bytes = Vec::new();
+/// The fingerprint of a canonical (upgraded) tokenizer.json, `sorted_ids` being its own. Key order,
+/// white space, and fields that are null or false rather than absent make no difference.
+pub(crate) fn tokenizer_fingerprint(
+    file: &TokenizerParts<'_>,
+    sorted_ids: &[(&str, u64)],
+) -> Result<Fingerprint, serde_json::Error> {
+    let mut bytes = Vec::with_capacity(64 << 10);
     for key in DECIDING {
         write_string(key, &mut bytes);
-        match canonical.get(key) {
-            Some(value) if !is_default(key, value) => write(value, &mut bytes),
+        match (key, file.rest.get(key)) {
+            ("model", Some(Value::Object(model))) => {
+                write_model(model, file, sorted_ids, &mut bytes)?;
+            }
+            (_, Some(value)) if !is_default(key, value) => write(value, &mut bytes),
             _ => bytes.push(b'n'),
         }
     }
-    Fingerprint::of(&bytes)
+    Ok(Fingerprint::of(&bytes))
+}
+
+/// As [`write`], with the vocabulary and the merges that stand beside the tree.
+fn write_model(
+    model: &Map<String, Value>,
+    file: &TokenizerParts<'_>,
+    sorted_ids: &[(&str, u64)],
+    out: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    let mut fields: Vec<_> = model.iter().collect();
+    fields.sort_by_key(|(key, _)| *key);
+    out.push(b'{');
+    for (key, value) in fields {
+        match (key.as_str(), &file.vocabulary, &file.merges) {
+            ("vocab", Tokens::Ids(_), _) => {
+                write_string(key, out);
+                write_ids(sorted_ids, out);
+            }
+            ("vocab", Tokens::Scores(pieces), _) if !pieces.is_empty() => {
+                write_string(key, out);
+                write_scores(pieces, out)?;
+            }
+            ("merges", _, Some(merges)) if !merges.is_empty() => {
+                write_string(key, out);
+                write_merges(merges, out);
+            }
+            _ if !is_default(key, value) => {
+                write_string(key, out);
+                write(value, out);
+            }
+            _ => {}
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_ids(sorted_ids: &[(&str, u64)], out: &mut Vec<u8>) {
+    out.push(b'{');
+    for &(token, id) in sorted_ids {
+        write_string(token, out);
+        write_number(&id.into(), out);
+    }
+    out.push(b'}');
+}
+
+fn write_scores(pieces: &[(&str, &str)], out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    out.push(b'[');
+    for (token, score) in pieces {
+        out.push(b'[');
+        write_string(token, out);
+        write_number(&serde_json::from_str(score)?, out);
+        out.push(b']');
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn write_merges(merges: &[Merge<'_>], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (left, right) in merges {
+        out.push(b'[');
+        write_string(left, out);
+        write_string(right, out);
+        out.push(b']');
+    }
+    out.push(b']');
 }
 
 /// Older files leave out what newer ones spell as null, false or empty.
@@ -87,6 +162,14 @@ mod tests {
     use crate::tokenizer::Tokenizer;
     use crate::tokenizer::tests::tiny_json;
     use serde_json::json;
+    use tokenizers::json::Json;
+
+    fn fingerprint(value: &Value) -> Fingerprint {
+        let text = value.to_string();
+        let json = Json::parse(&text).unwrap();
+        let file = TokenizerParts::new(&json).unwrap();
+        tokenizer_fingerprint(&file, &file.sorted_ids()).unwrap()
+    }
 
     #[test]
     fn only_what_decides_ids_counts() {
@@ -101,7 +184,7 @@ mod tests {
         same["normalizer"] = Value::Null;
         same["model"]["dropout"] = Value::Null;
         same["model"]["fuse_unk"] = json!(false);
-        assert_eq!(tokenizer_fingerprint(&base), tokenizer_fingerprint(&same));
+        assert_eq!(fingerprint(&base), fingerprint(&same));
         for (path, value) in [
             ("/model/vocab/b", json!(3)),
             ("/model/merges", json!([["b", "a"]])),
@@ -110,7 +193,7 @@ mod tests {
         ] {
             let mut other = base.clone();
             *other.pointer_mut(path).unwrap() = value;
-            assert_ne!(tokenizer_fingerprint(&base), tokenizer_fingerprint(&other), "{path}");
+            assert_ne!(fingerprint(&base), fingerprint(&other), "{path}");
         }
     }
 
@@ -121,7 +204,7 @@ mod tests {
             let bert = json!({"type": "BertNormalizer", "lowercase": true, "strip_accents": strip});
             let nested = json!({"type": "Sequence", "normalizers": [bert.clone()]});
             [bert, nested]
-                .map(|normalizer| tokenizer_fingerprint(&json!({"normalizer": normalizer})))
+                .map(|normalizer| fingerprint(&json!({"normalizer": normalizer, "model": {}})))
         };
         let all = [of(Value::Null), of(json!(false)), of(json!(true))];
         for (left, right) in [(0, 1), (0, 2), (1, 2)] {

@@ -1,16 +1,17 @@
-//! Which token ends a text.
+//! Which token ends a text, and which one begins it.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::error::Error;
+use crate::model_folder::{config, token, token_id};
 use crate::tokenizer::Tokenizer;
 
-/// Files beside tokenizer.json that may name it.
+/// Files beside tokenizer.json that may name special tokens.
 pub(crate) const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+/// Files of a model that may give their ids.
+const MODEL_FILES: [&str; 2] = ["generation_config.json", "config.json"];
 
 /// Names in use, the unambiguous ones first: a chat model's `<|im_end|>` ends a turn and is taken
 /// only where nothing ends a text.
@@ -26,28 +27,55 @@ const NAMES: [&str; 9] = [
     "<|im_end|>",
 ];
 
-/// The named token, else what the files name, else the first of the usual names.
+/// The token that ends a text: the named one; else the `eos_token` of [`FILES`] or of the
+/// tokenizer's own roles, the `eos_token_id` of [`MODEL_FILES`] (the first of a list), the one that
+/// its post-processor puts after a text, the first of the usual names that it holds.
 pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Error> {
     if let Some(named) = named {
         return named_token(tokenizer, named);
     }
     let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
     for file in FILES {
-        let token = eos_token(&folder.join(file))?;
-        if let Some(id) = token.and_then(|token| tokenizer.token_id(&token)) {
+        let config = config(&folder.join(file))?;
+        let token = config.as_ref().and_then(|config| token(config, "eos_token"));
+        if let Some(id) = token.and_then(|token| tokenizer.token_id(token)) {
             return Ok(id);
         }
     }
-    let from_roles = tokenizer.role("eos_token").and_then(|token| tokenizer.token_id(token));
-    from_roles.or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name))).ok_or_else(|| {
-        Error::NoEndOfText {
-            path: tokenizer.path().to_owned(),
-            expected: format!(
-                "an eos_token in {} beside it, and {}",
-                FILES.join(" or "),
-                NAMES.join(" ")
-            ),
+    if let Some(id) = tokenizer.role("eos_token").and_then(|token| tokenizer.token_id(token)) {
+        return Ok(id);
+    }
+    for file in MODEL_FILES {
+        let config = config(&folder.join(file))?;
+        let id = config.as_ref().and_then(|config| token_id(config, "eos_token_id"));
+        if let Some(id) = id.filter(|&id| u64::from(id) < tokenizer.vocab_size()) {
+            return Ok(id);
         }
+    }
+    let around =
+        tokenizer.suffix().or_else(|| NAMES.iter().find_map(|name| tokenizer.token_id(name)));
+    around.ok_or_else(|| Error::NoEndOfText {
+        path: tokenizer.path().to_owned(),
+        expected: format!(
+            "an eos_token in {} beside it, an eos_token_id in {}, one token that its \
+             post-processor puts after a text, and {}",
+            FILES.join(" or "),
+            MODEL_FILES.join(" or "),
+            NAMES.join(" ")
+        ),
+    })
+}
+
+/// What tokenizer_config.json beside a tokenizer says of the token that begins a text: `None` if
+/// nothing, `Some(None)` if there shall be none.
+pub(crate) fn configured_beginning(tokenizer: &Tokenizer) -> Result<Option<Option<u32>>, Error> {
+    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
+    let Some(config) = config(&folder.join("tokenizer_config.json"))? else { return Ok(None) };
+    let bos = || token(&config, "bos_token").and_then(|token| tokenizer.token_id(token));
+    Ok(match config.get("add_bos_token").and_then(Value::as_bool) {
+        Some(true) => bos().map(Some),
+        Some(false) => Some(None),
+        None => None,
     })
 }
 
@@ -59,21 +87,6 @@ fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
         expected: tokenizer.vocab_size(),
         got: named.to_owned(),
     })
-}
-
-/// The `eos_token` of a configuration file, where there is such a file and it names one: a string,
-/// or an object with the string inside.
-fn eos_token(path: &Path) -> Result<Option<String>, Error> {
-    let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
-    let bytes = match read_capped(path, MAX_CONFIG_BYTES) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(bad(error.into())),
-    };
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
-    let token = value.get("eos_token");
-    let token = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
-    Ok(token.map(str::to_owned))
 }
 
 #[cfg(test)]

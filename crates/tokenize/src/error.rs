@@ -25,6 +25,18 @@ pub enum Error {
         /// The path as given.
         path: PathBuf,
     },
+    /// A folder holds a tokenizer of another form.
+    #[error(
+        "no tokenizer.json in {}, only {got}: convert it: python -c \"from transformers import \
+         AutoTokenizer as T; T.from_pretrained('{}').save_pretrained('{}')\"",
+        path.display(), path.display(), path.display()
+    )]
+    OtherForm {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is there instead.
+        got: &'static str,
+    },
     /// A tokenizer file is damaged or of a kind that is not supported.
     #[error("cannot load the tokenizer {}", path.display())]
     BadTokenizer {
@@ -117,6 +129,18 @@ pub enum Error {
         expected: u64,
         /// Tokens that the post-processor adds.
         got: u64,
+    },
+    /// Nothing tells what the post-processor puts before a text.
+    #[error(
+        "tokenizer {}: cannot tell which token begins a text: {reason}: choose one (--bos ID) or \
+         none (--bos none)",
+        path.display()
+    )]
+    UnknownPrefix {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the way.
+        reason: String,
     },
     /// A text cannot be tokenized.
     #[error("cannot tokenize {}, the document at byte {offset_bytes}", path.display())]
@@ -335,6 +359,8 @@ impl Error {
             | Self::LongerThanRow { .. }
             | Self::NoSuchToken { .. }
             | Self::LongPrefix { .. }
+            | Self::UnknownPrefix { .. }
+            | Self::OtherForm { .. }
             | Self::Option { .. }
             | Self::HoldoutLeavesNothing { .. }
             | Self::AlreadyCorpus { .. }

@@ -25,6 +25,7 @@ use tokenizers::pre_tokenizers::split::Split;
 use tokenizers::utils::Grammar;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
+use crate::disputed::holds_disputed;
 use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
 use word_cache::{INLINE_IDS, WordCache};
@@ -112,6 +113,9 @@ impl FastEncoder {
         text: &str,
         scratch: &'s mut FastScratch,
     ) -> tokenizers::Result<Option<&'s [u32]>> {
+        if holds_disputed(text) {
+            return Ok(None);
+        }
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             return Ok(None);
         }

@@ -21,10 +21,14 @@
 //! # }
 //! ```
 
+mod agreement;
 mod bucket;
 mod canonical;
 mod capped_read;
 mod disk;
+mod disputed;
+#[cfg(test)]
+mod disputed_tests;
 mod encode;
 mod end_of_text;
 mod error;
@@ -40,6 +44,8 @@ mod labels_tests;
 mod lane;
 mod limit;
 mod model_template;
+mod library;
+mod model_folder;
 mod options;
 mod order;
 mod pack;
@@ -51,6 +57,7 @@ mod prepare;
 mod prepare_tests;
 mod progress;
 mod rows;
+mod reference;
 mod spill;
 mod spill_reader;
 mod split;
@@ -61,9 +68,11 @@ mod text_hash;
 mod text_of_ids;
 mod tokenize_stage;
 mod tokenizer;
+mod tokenizer_parts;
 mod train_tokenizer;
 mod unit;
 mod work;
+mod vocabulary;
 mod work_file;
 mod work_folder;
 mod write_stage;

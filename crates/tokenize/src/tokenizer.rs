@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 
 use mixdown_shards::Fingerprint;
 use serde_json::Value;
-use tokenizers::pipeline::{
-    EncodeOptions, Override, PipelinePatternMatcher, PipelineToken, PipelineTokenizer,
-};
+use tokenizers::json::Json;
+use tokenizers::pipeline::{PipelineToken, PipelineTokenizer};
 
 use crate::canonical::tokenizer_fingerprint;
 use crate::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::end_of_text;
 use crate::error::Error;
 use crate::fast::FastEncoder;
+use crate::library::Library;
+use crate::model_folder::other_form;
 use crate::options::{BeginningOfText, SpecialText};
+use crate::tokenizer_parts::TokenizerParts;
+use crate::vocabulary::Vocabulary;
 
 /// Ids from here on are refused: some hundred times the largest vocabulary in use, and a bound on
 /// what a damaged file can make us allocate.
@@ -26,8 +29,12 @@ const MAX_VOCABULARY: u64 = 1 << 24;
 pub struct Tokenizer {
     path: PathBuf,
     text: String,
-    pipeline: PipelineTokenizer,
-    ids: BTreeMap<String, u32>,
+    library: Library,
+    vocabulary: Vocabulary,
+    /// What the post-processor puts before a text and after it, or why that cannot be told.
+    around: Result<[Vec<u32>; 2], String>,
+    /// Tokens beside the model's, special ones among them.
+    added: BTreeMap<String, u32>,
     vocab_size: u64,
     fingerprint: Fingerprint,
 }
@@ -40,11 +47,18 @@ impl Tokenizer {
     /// There is none, it is no regular file, of more than 256 MiB, damaged, of a kind that is not
     /// supported, or has ids beyond 2²⁴.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+        let is_folder = path.is_dir();
+        let path = if is_folder { path.join("tokenizer.json") } else { path.to_owned() };
         let bad = |source| Error::BadTokenizer { path: path.clone(), source };
         let bytes =
             read_capped(&path, MAX_TOKENIZER_BYTES).map_err(|source| match source.kind() {
-                ErrorKind::NotFound => Error::NoTokenizer { path: path.clone() },
+                ErrorKind::NotFound => {
+                    let folder = path.parent().unwrap_or(Path::new(""));
+                    match other_form(folder) {
+                        Some(got) if is_folder => Error::OtherForm { path: folder.to_owned(), got },
+                        _ => Error::NoTokenizer { path: path.clone() },
+                    }
+                }
                 ErrorKind::InvalidData => bad(source.into()),
                 _ => Error::io("read", &path)(source),
             })?;
@@ -53,16 +67,27 @@ impl Tokenizer {
     }
 
     pub(crate) fn from_json(path: PathBuf, text: String) -> Result<Self, Error> {
+        let without_text = Self::from_text(path, &text)?;
+        Ok(Self { text, ..without_text })
+    }
+
+    /// All of it but the text itself.
+    fn from_text(path: PathBuf, text: &str) -> Result<Self, Error> {
         let bad = |source| Error::BadTokenizer { path: path.clone(), source };
-        let mut canonical: Value = serde_json::from_str(&text).map_err(|e| bad(e.into()))?;
-        tokenizers::canonicalize_value(&mut canonical).map_err(|e| bad(e.into()))?;
-        let mut ids = vocabulary_of(&canonical);
-        check_ids(&path, &ids)?;
-        let fingerprint = tokenizer_fingerprint(&canonical);
-        let pipeline = tokenizers::from_json(&canonical.to_string()).map_err(bad)?;
-        ids.extend(pipeline.get_added_vocabulary().get_vocab());
-        let vocab_size = check_ids(&path, &ids)?;
-        Ok(Self { path, text, pipeline, ids, vocab_size, fingerprint })
+        let json = Json::parse(text).map_err(|error| bad(error.into()))?;
+        let file = TokenizerParts::new(&json).map_err(bad)?;
+        let sorted_ids = file.sorted_ids();
+        let vocabulary = Vocabulary::new(&sorted_ids);
+        check_highest(&path, vocabulary.highest())?;
+        let fingerprint =
+            tokenizer_fingerprint(&file, &sorted_ids).map_err(|error| bad(error.into()))?;
+        let library = Library::new(text, &json, &file).map_err(bad)?;
+        let around = around(file.rest.get("post_processor"));
+        let added = library.added();
+        let highest = added.values().fold(vocabulary.highest(), |highest, &id| highest.max(id));
+        let vocab_size = check_highest(&path, highest)?;
+        let text = String::new();
+        Ok(Self { path, text, library, vocabulary, around, added, vocab_size, fingerprint })
     }
 
     /// The tokenizer.json it was loaded from.
@@ -85,7 +110,7 @@ impl Tokenizer {
     /// The id of a token, spelled as in tokenizer.json.
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.ids.get(token).copied()
+        self.added.get(token).copied().or_else(|| self.vocabulary.id(token))
     }
 
     /// The hash of its canonical content: vocabulary, merges, normalizer, pre-tokenizer and added
@@ -112,14 +137,15 @@ impl Tokenizer {
     /// # Errors
     /// The library fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.pipeline
-            .decode(ids, false)
+        self.library
+            .decode(ids)
             .map_err(|source| Error::Library { path: self.path.clone(), source })
     }
 
     /// The id that ends a text: the `eos_token` of tokenizer_config.json or
-    /// special_tokens_map.json beside it or of its own roles, else the first of the usual names
-    /// that it holds.
+    /// special_tokens_map.json beside it or of its own roles; else the `eos_token_id` of
+    /// generation_config.json or config.json (the first of a list); else the one token that its
+    /// post-processor puts after a text; else the first of the usual names that it holds.
     ///
     /// # Errors
     /// None of these (the message lists what was looked for); one of the files is there but cannot
@@ -137,8 +163,9 @@ impl Tokenizer {
         end_of_text::find(self, token)
     }
 
-    /// The id that begins every text, if any: `Auto` is what the tokenizer's post-processor puts
-    /// there.
+    /// The id that begins every text, if any: `Auto` is the `bos_token` of tokenizer_config.json
+    /// where that says `add_bos_token`, none where it says not to, else what the tokenizer's
+    /// post-processor puts there.
     ///
     /// # Errors
     /// The given id is beyond the vocabulary, or the post-processor puts several tokens there.
@@ -152,21 +179,40 @@ impl Tokenizer {
                 expected: self.vocab_size,
                 got: id.to_string(),
             }),
-            BeginningOfText::Auto => match &*self.pipeline.get_post_processor().single.prefix {
-                [] => Ok(None),
-                [(token, _)] => Ok(Some(token.id())),
-                more => Err(Error::LongPrefix {
-                    path: self.path.clone(),
-                    expected: 1,
-                    got: u64::try_from(more.len()).unwrap_or(u64::MAX),
-                }),
+            BeginningOfText::Auto => match end_of_text::configured_beginning(self)? {
+                Some(configured) => Ok(configured),
+                None => self.processed_beginning(),
             },
+        }
+    }
+
+    /// What the post-processor puts before a text.
+    fn processed_beginning(&self) -> Result<Option<u32>, Error> {
+        match self.around.as_ref().map(|[prefix, _]| prefix.as_slice()) {
+            Ok([]) => Ok(None),
+            Ok(&[id]) => Ok(Some(id)),
+            Ok(more) => Err(Error::LongPrefix {
+                path: self.path.clone(),
+                expected: 1,
+                got: u64::try_from(more.len()).unwrap_or(u64::MAX),
+            }),
+            Err(reason) => {
+                Err(Error::UnknownPrefix { path: self.path.clone(), reason: reason.clone() })
+            }
+        }
+    }
+
+    /// The one token that the post-processor puts after a text.
+    pub(crate) fn suffix(&self) -> Option<u32> {
+        match self.around.as_ref().map(|[_, suffix]| suffix.as_slice()) {
+            Ok(&[id]) => Some(id),
+            _ => None,
         }
     }
 
     /// What the file itself names as its token for a role such as `eos_token`.
     pub(crate) fn role(&self, role: &str) -> Option<&str> {
-        self.pipeline.get_token_for_role(role)
+        self.library.role(role)
     }
 
     /// Appends a text's ids.
@@ -176,69 +222,44 @@ impl Tokenizer {
         special_text: SpecialText,
         ids: &mut Vec<PipelineToken>,
     ) -> tokenizers::Result<()> {
-        let options = EncodeOptions {
-            add_special_tokens: false,
-            encode_special_tokens: special_text == SpecialText::Plain,
-            padding: Override::Off,
-            truncation: Override::Off,
-        };
-        self.pipeline.encode_into(text, &options, ids)
+        self.library.encode_onto(&self.text, text, special_text, ids)
     }
 
     /// The word-cached encoder, if the tokenizer is of a kind that has one.
     pub(crate) fn fast(&self) -> Option<FastEncoder> {
-        FastEncoder::new(&self.pipeline)
+        self.pipeline().and_then(FastEncoder::new)
     }
 
     /// Whether the text spells a special token.
     pub(crate) fn spells_special(&self, text: &str) -> bool {
-        let added = self.pipeline.get_added_vocabulary();
-        // Raw and normalized tokens are kept apart; both are looked for in the text as it stands.
-        [false, true].into_iter().any(|normalized| {
-            let mut from = 0;
-            while let Some(((start, end), _)) =
-                added.extract_next(text.as_bytes(), from, normalized, false)
-            {
-                let spelled = text.get(start..end).unwrap_or_default();
-                if added.is_special_token(spelled) || added.is_special_token(spelled.trim()) {
-                    return true;
-                }
-                from = end.max(from + 1);
-            }
-            false
-        })
+        self.library.spells_special(text)
     }
 
-    /// The library's tokenizer.
-    pub(crate) fn pipeline(&self) -> &PipelineTokenizer {
-        &self.pipeline
+    /// The library that encodes, and why where it is not the faster one.
+    #[must_use]
+    pub fn encoder(&self) -> String {
+        self.library.describe()
+    }
+
+    /// The fast library's tokenizer, where that one encodes.
+    pub(crate) fn pipeline(&self) -> Option<&PipelineTokenizer> {
+        self.library.pipeline()
     }
 }
 
-/// The model's tokens with their ids, as far as the file gives them.
-fn vocabulary_of(canonical: &Value) -> BTreeMap<String, u32> {
-    let as_id = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
-    let mut ids = BTreeMap::new();
-    match canonical.pointer("/model/vocab") {
-        Some(Value::Object(vocabulary)) => {
-            for (token, id) in vocabulary {
-                ids.insert(token.clone(), as_id(id.as_u64().unwrap_or(u64::MAX)));
-            }
-        }
-        Some(Value::Array(pieces)) => {
-            for (id, piece) in (0..).zip(pieces) {
-                let token = piece.get(0).and_then(Value::as_str).unwrap_or_default();
-                ids.insert(token.to_owned(), as_id(id));
-            }
-        }
-        _ => {}
-    }
-    ids
+/// What a post-processor puts before a single text and after it.
+fn around(post_processor: Option<&Value>) -> Result<[Vec<u32>; 2], String> {
+    let mut canonical = post_processor.cloned().unwrap_or(Value::Null);
+    tokenizers::canonicalize_post_processor(&mut canonical).map_err(|error| error.to_string())?;
+    let read = tokenizers::post_processor_from_json(&canonical.to_string());
+    let single = read.map_err(|error| error.to_string())?.single;
+    let ids = |tokens: &[(PipelineToken, u8)]| tokens.iter().map(|(token, _)| token.id()).collect();
+    Ok([ids(&single.prefix), ids(&single.suffix)])
 }
 
 /// The number of ids, if they are within bounds.
-fn check_ids(path: &Path, ids: &BTreeMap<String, u32>) -> Result<u64, Error> {
-    let got = ids.values().max().map_or(0, |&id| u64::from(id));
+fn check_highest(path: &Path, highest: u32) -> Result<u64, Error> {
+    let got = u64::from(highest);
     if got >= MAX_VOCABULARY {
         return Err(Error::VocabularyTooLarge {
             path: path.to_owned(),

@@ -199,7 +199,11 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     let file = TokenizerFile::new(vocab, Vec::new());
     let json = serde_json::to_string(&file).unwrap_or_default();
     let tokenizer = Tokenizer::from_json(PathBuf::new(), json)?;
-    Ok(tokenizer.pipeline().get_pre_tokenizer().clone())
+    let known = tokenizer.pipeline().ok_or_else(|| Error::BadTokenizer {
+        path: PathBuf::new(),
+        source: tokenizer.encoder().into(),
+    })?;
+    Ok(known.get_pre_tokenizer().clone())
 }
 
 /// A text's words, each byte as its letter.
