@@ -211,7 +211,7 @@ fn disputed_among(codes: impl Iterator<Item = u32> + Clone) -> BTreeSet<u32> {
 fn a_sample_of_characters_is_disputed_only_where_the_table_says_so() {
     let edges = DISPUTED.iter().flat_map(|&(first, last)| [first - 1, last + 1]);
     let codes: BTreeSet<u32> = (0..0x11_0000).step_by(97).chain(0..0x250).chain(edges).collect();
-    for code in disputed_among(codes.into_iter()) {
+    for code in disputed_among(codes.iter().copied()) {
         assert!(char::from_u32(code).is_some_and(is_disputed), "{code:x} is missing");
     }
 }
@@ -220,7 +220,8 @@ fn a_sample_of_characters_is_disputed_only_where_the_table_says_so() {
 #[test]
 #[ignore = "takes minutes; to be run when one of the libraries changes its version"]
 fn every_character_is_disputed_only_where_the_table_says_so() {
-    let mut found = disputed_among(0..0x11_0000);
+    // Planes 4 to 13 are empty, 15 and 16 private: they are alike in every version.
+    let mut found = disputed_among((0..0x4_0000).chain(0xe_0000..0xe_1000));
     // What a new character is composed of was new as well, or it would have been composed before.
     let decomposed = |code: &u32| {
         let mut first = None;

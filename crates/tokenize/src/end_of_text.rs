@@ -92,6 +92,7 @@ fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::BeginningOfText::Auto;
     use crate::tokenizer::tests::tiny_json;
     use serde_json::json;
     use std::fs;
@@ -120,6 +121,97 @@ mod tests {
         let words = "has no token \"</s>\" to be the end of text, expected one of its 263 tokens";
         assert!(error.to_string().contains(words), "{error}");
         assert!(plain.end_of_text_named(Some("263")).is_err());
+    }
+
+    /// A model's folder: `tokens` get the ids from 261 on, `files` stand beside tokenizer.json.
+    fn model(tokens: &[&str], post_processor: Value, files: &[(&str, Value)]) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tokenizer = tiny_json();
+        let added = tokens.iter().zip(261..).map(|(token, id)| {
+            json!({"id": id, "content": token, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true})
+        });
+        tokenizer["added_tokens"] = added.collect();
+        tokenizer["post_processor"] = post_processor;
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let found = (tokenizer.end_of_text().unwrap(), tokenizer.beginning_of_text(Auto).unwrap());
+        let name = |id: u32| tokens[usize::try_from(id - 261).unwrap()];
+        let found = (name(found.0), found.1.map_or("none", name));
+        let expected = files.iter().find(|(name, _)| *name == "expected").unwrap();
+        assert_eq!(json!([found.0, found.1]), expected.1, "{tokens:?} {files:?}");
+    }
+
+    fn around(before: &[(&str, u32)], after: &[(&str, u32)]) -> Value {
+        let piece = |(name, _): &(&str, u32)| json!({"SpecialToken": {"id": name, "type_id": 0}});
+        let text = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
+        let (before_pieces, after_pieces) = (before.iter().map(piece), after.iter().map(piece));
+        let single: Vec<_> = before_pieces.chain([text("A")]).chain(after_pieces).collect();
+        let pair: Vec<_> = single.iter().cloned().chain([text("B")]).collect();
+        let table = before.iter().chain(after).map(|(name, id)| {
+            ((*name).to_owned(), json!({"id": name, "ids": [id], "tokens": [name]}))
+        });
+        let table: serde_json::Map<_, _> = table.collect();
+        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": table})
+    }
+
+    /// The forms in which models come; `expected` is the end of a text and what begins it.
+    #[test]
+    fn real_folders_tell_both_ends_of_a_text() {
+        let (none, bos) = (Value::Null, around(&[("<|begin_of_text|>", 262)], &[]));
+        let llama3 = ["<|eot_id|>", "<|begin_of_text|>", "<|end_of_text|>", "<|eom_id|>"];
+        let chat = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+        let expect = |end: &str, begin: &str| ("expected", json!([end, begin]));
+        model(&["<|endoftext|>"], none.clone(), &[expect("<|endoftext|>", "none")]);
+        // Llama 3 without its tokenizer_config.json: the first of the list ends a text.
+        let list = ("generation_config.json", json!({"eos_token_id": [263, 264, 261]}));
+        model(&llama3, bos.clone(), &[list, expect("<|end_of_text|>", "<|begin_of_text|>")]);
+        // As an instruct model it says itself that turns end its texts.
+        let config = (
+            "tokenizer_config.json",
+            json!({"eos_token": "<|eot_id|>",
+            "bos_token": "<|begin_of_text|>"}),
+        );
+        model(&llama3, bos.clone(), &[config, expect("<|eot_id|>", "<|begin_of_text|>")]);
+        let config = ("config.json", json!({"eos_token_id": 263, "model_type": "llama"}));
+        model(&llama3, bos, &[config, expect("<|end_of_text|>", "<|begin_of_text|>")]);
+        // Qwen: no beginning; the map as an object.
+        let qwen = ("tokenizer_config.json", json!({"add_bos_token": false, "bos_token": null}));
+        let map = ("special_tokens_map.json", json!({"eos_token": {"content": "<|im_end|>"}}));
+        model(&chat, none.clone(), &[qwen, map, expect("<|im_end|>", "none")]);
+        // Mistral and Llama 2: told in words, whatever the post-processor does.
+        let pieces = ["<unk>", "<s>", "</s>"];
+        let begins = around(&[("<s>", 262)], &[]);
+        let told = |add: bool| {
+            (
+                "tokenizer_config.json",
+                json!({"add_bos_token": add,
+            "bos_token": "<s>", "eos_token": "</s>"}),
+            )
+        };
+        model(&pieces, none.clone(), &[told(true), expect("</s>", "<s>")]);
+        model(&pieces, begins.clone(), &[told(false), expect("</s>", "none")]);
+        model(&pieces, begins, &[expect("</s>", "<s>")]);
+        // T5 and BERT: what the post-processor puts after a text.
+        let ends = around(&[], &[("<done>", 262)]);
+        model(&["</s>", "<done>"], ends, &[expect("<done>", "none")]);
+        let bert = json!({"type": "BertProcessing", "cls": ["[CLS]", 261], "sep": ["[SEP]", 262]});
+        model(&["[CLS]", "[SEP]"], bert, &[expect("[SEP]", "[CLS]")]);
+    }
+
+    #[test]
+    fn a_folder_with_a_tokenizer_of_another_form_says_how_to_convert_it() {
+        for name in ["tokenizer.model", "tekken.json", "vocab.json"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(name), "x").unwrap();
+            let error = Tokenizer::load(folder.path()).err().unwrap();
+            let text = error.to_string();
+            assert!(text.contains(name) && text.contains("save_pretrained"), "{text}");
+            assert!(error.is_configuration());
+        }
     }
 
     /// A configuration that was cut short may have named another token.

@@ -44,6 +44,8 @@ mod labels_tests;
 mod lane;
 mod limit;
 mod model_template;
+#[cfg(test)]
+mod golden_tests;
 mod library;
 mod model_folder;
 mod options;

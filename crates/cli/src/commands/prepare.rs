@@ -73,7 +73,7 @@ pub struct PrepareArgs {
     /// the same for any number.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: u32,
-    /// Token before each document: auto (what the tokenizer's post-processor adds), none, or an id.
+    /// Token before each document: auto (what the tokenizer's configuration or post-processor adds), none, or an id.
     #[arg(long, default_value = "auto", value_name = "auto|none|ID")]
     bos: BeginningOfText,
     /// The end-of-text token, where the tokenizer does not name it.

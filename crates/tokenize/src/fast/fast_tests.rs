@@ -115,7 +115,7 @@ fn every_ascii_pair_is_cut_as_the_library_cuts_it() {
 #[test]
 fn ids_are_the_library_s_cold_and_warm() {
     let tokenizer = tiny();
-    let fast = FastEncoder::new(tokenizer.pipeline()).unwrap();
+    let fast = FastEncoder::new(tokenizer.pipeline().unwrap()).unwrap();
     let mut scratch = fast.scratch();
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let words = [
