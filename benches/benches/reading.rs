@@ -69,8 +69,9 @@ fn read(path: &Path, options: &ReadOptions) -> Outcome<usize> {
     Ok(bytes)
 }
 
+#[expect(clippy::panic, reason = "a bench has no other way to say that it could not run")]
 fn bench(criterion: &mut Criterion) {
-    let run = || -> Outcome<()> {
+    let mut run = || -> Outcome<()> {
         let folder = std::env::temp_dir().join("mixdown-bench-reading");
         fs::create_dir_all(&folder)?;
         let options = ReadOptions::default();
@@ -99,8 +100,7 @@ fn bench(criterion: &mut Criterion) {
         Ok(())
     };
     if let Err(error) = run() {
-        // A bench has no other way to say that it could not run.
-        std::panic::panic_any(error.to_string());
+        panic!("{error}");
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Command {
     #[command(subcommand)]
     Tokenizer(tokenizer::TokenizerCommand),
     /// Tokenize documents into a corpus on disk.
-    Prepare(prepare::PrepareArgs),
+    Prepare(Box<prepare::PrepareArgs>),
     /// Make a corpus of the token files of another program, in place.
     Import(import::ImportArgs),
     /// Write a corpus as the token files of another program.

@@ -9,7 +9,6 @@ pub mod labels_args;
 pub mod mix;
 pub mod prepare;
 pub mod report;
-pub mod target_text;
 pub mod tokenizer;
 pub mod train;
 pub mod verify;
@@ -40,7 +39,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Demo(arguments) => demo::run(arguments, context).map_err(Error::resumable),
         Command::Tokenizer(command) => tokenizer::run(command, context),
-        Command::Prepare(arguments) => prepare::run(arguments, context).map_err(Error::resumable),
+        Command::Prepare(arguments) => prepare::run(*arguments, context).map_err(Error::resumable),
         Command::Import(arguments) => import::run(arguments, context),
         Command::Export(arguments) => export::run(arguments, context),
         Command::Inspect(arguments) => inspect::run(arguments, context),

@@ -1,5 +1,7 @@
 //! The table of disputed characters against what the two libraries make of every character.
 
+#![expect(clippy::print_stdout, reason = "the test of every character prints the table")]
+
 use std::collections::BTreeSet;
 
 use tokenizers::normalizers as new_normalizers;
@@ -47,11 +49,14 @@ fn ranges_are_in_order_and_found_wherever_they_stand() {
     }
 }
 
+/// A component by name, and whether both libraries make the same of a text.
+type Component = (&'static str, Box<dyn Fn(&str) -> bool>);
+
 /// What both libraries make of the texts around a character, by every component that
 /// `agreement` lets the fast one run.
 struct Components {
-    normalizers: Vec<(&'static str, Box<dyn Fn(&str) -> bool>)>,
-    splitters: Vec<(&'static str, Box<dyn Fn(&str) -> bool>)>,
+    normalizers: Vec<Component>,
+    splitters: Vec<Component>,
 }
 
 fn normalizer(
@@ -171,7 +176,7 @@ fn components() -> Components {
 }
 
 fn disagreements(
-    components: &[(&'static str, Box<dyn Fn(&str) -> bool>)],
+    components: &[Component],
     around: impl Fn(char) -> Vec<String>,
     found: &mut BTreeSet<u32>,
     codes: impl Iterator<Item = u32> + Clone,

@@ -34,6 +34,8 @@ mod end_of_text;
 mod error;
 mod fast;
 mod finish;
+#[cfg(test)]
+mod golden_tests;
 mod label_options;
 mod label_stage;
 mod labels;
@@ -42,12 +44,10 @@ mod labels_golden;
 #[cfg(test)]
 mod labels_tests;
 mod lane;
-mod limit;
-mod model_template;
-#[cfg(test)]
-mod golden_tests;
 mod library;
+mod limit;
 mod model_folder;
+mod model_template;
 mod options;
 mod order;
 mod pack;
@@ -58,8 +58,8 @@ mod prepare;
 #[cfg(test)]
 mod prepare_tests;
 mod progress;
-mod rows;
 mod reference;
+mod rows;
 mod spill;
 mod spill_reader;
 mod split;
@@ -73,8 +73,8 @@ mod tokenizer;
 mod tokenizer_parts;
 mod train_tokenizer;
 mod unit;
-mod work;
 mod vocabulary;
+mod work;
 mod work_file;
 mod work_folder;
 mod write_stage;

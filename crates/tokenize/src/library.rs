@@ -26,7 +26,7 @@ pub(crate) enum Library {
         pipeline: Box<PipelineTokenizer>,
         agreement: Agreement,
         /// Encodes the texts on which they may differ; made for the first one.
-        reference: OnceLock<Result<Reference, String>>,
+        reference: Box<OnceLock<Result<Reference, String>>>,
     },
     /// 0.23.
     Reference {
@@ -63,7 +63,7 @@ impl Library {
         let fast = agreement.and_then(|agreement| {
             let canonical = file.to_json().map_err(said)?;
             let pipeline = tokenizers::from_json(&canonical).map_err(said)?;
-            let (pipeline, reference) = (Box::new(pipeline), OnceLock::new());
+            let (pipeline, reference) = (Box::new(pipeline), Box::default());
             Ok(Self::Fast { pipeline, agreement, reference })
         });
         fast.or_else(|reason| match Reference::new(text, json) {

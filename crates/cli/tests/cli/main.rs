@@ -6,6 +6,7 @@
 mod bad_input;
 mod demo;
 mod interchange;
+mod labels;
 mod mix;
 mod prepare;
 mod sandbox;
