@@ -1,7 +1,7 @@
 """Times `mixdown prepare` side by side with what else turns JSON lines into token ids.
 
     cargo build --release && cargo build --release --example bare_encoder
-    pip install 'tokenizers==0.23.*' gigatoken datatrove pyarrow zstandard awkward
+    pip install 'tokenizers==0.23.*' gigatoken datatrove orjson pyarrow zstandard awkward
     python benches/prepare.py --corpora FOLDER --tokenizer gpt2.json --work /tmp/bench --megabytes 624
 
 The input is made by cycling the JSON lines of FOLDER, each text with a prefix of its own in every
@@ -138,7 +138,7 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 source, tokenizer, out = map(pathlib.Path, sys.argv[1:])
 shutil.rmtree(out, ignore_errors=True)
 (out / "in").mkdir(parents=True)
-lines = list(source.open(encoding="utf-8", newline="\n"))
+lines = list(source.open(encoding="utf-8"))
 for part in range(2):
     (out / "in" / f"{part}.jsonl").write_text("".join(lines[part::2]), encoding="utf-8")
 if __name__ == "__main__":

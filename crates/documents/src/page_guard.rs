@@ -1,8 +1,8 @@
 //! A Parquet file whose page headers are looked at before the library trusts them.
 //!
 //! The library allocates and clears as many bytes as a header says its page becomes, up to 2 GiB,
-//! and as many values as a dictionary's says, and decompresses afterwards. No page becomes more than the footer says of its whole column, and
-//! no column more than its compressed bytes can stand for.
+//! and as many values as a dictionary's says, and decompresses afterwards. No page becomes more than
+//! the footer says of its whole column, and no column more than its compressed bytes can stand for.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -32,6 +32,7 @@ mod disputed_tests;
 mod encode;
 mod end_of_text;
 mod error;
+mod error_kind;
 mod fast;
 mod finish;
 #[cfg(test)]

@@ -34,8 +34,9 @@ pub struct Evaluation {
 /// document are alike, so it is rather too small.
 ///
 /// # Errors
-/// A part with a loss mask or packed rows, shorter than one sequence or without a byte of text; ids or a tokenizer that are not the
-/// model's; a corpus that cannot be read; the stop flag; a loss that is not finite.
+/// A part with a loss mask or packed rows, shorter than one sequence or without a byte of text; ids
+/// or a tokenizer that are not the model's; a corpus that cannot be read; the stop flag; a loss that
+/// is not finite.
 pub fn evaluate(
     model: &Model,
     corpus: &Corpus,

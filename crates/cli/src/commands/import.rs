@@ -330,7 +330,8 @@ fn describe(view: &ImportView) -> String {
         text.push_str(&format!(", empty documents left out: {}", thousands(view.empty_documents)));
     }
     if view.sampled_sums {
-        text.push_str("\nsums of a sample of blocks only, no text hashes: damage between them and overlap with other corpora cannot be seen");
+        text.push_str("\nsums of a sample of blocks only, no text hashes: ");
+        text.push_str("damage between them and overlap with other corpora cannot be seen");
     }
     text
 }
