@@ -27,13 +27,34 @@ fn with_chats() -> Sandbox {
 #[test]
 fn a_chat_is_shown_with_its_targets() {
     let sandbox = with_chats();
-    assert_snapshot!(sandbox.ok(&format!("{PREPARE} --out chats")), @"");
-    assert_snapshot!(sandbox.ok("inspect chats --document 1"), @"");
+    assert_snapshot!(sandbox.ok(&format!("{PREPARE} --out chats")), @"chats: 90 tokens in 2 documents, 0 tokens in 0 held-out documents, documents with the text of a special token: 1, documents without a loss target left out: 1");
+    assert_snapshot!(sandbox.ok("inspect chats --document 1"), @r#"
+    <|im_start|>system
+    You are a helpful assistant.<|im_end|>
+    <|im_start|>user
+    One<|im_end|>
+    <|im_start|>assistant
+    ⟦Two<|im_end|>
+    ⟧<|im_start|>user
+    Three<|im_end|>
+    <|im_start|>assistant
+    ⟦Four<|im_end|>
+    <|endoftext|>⟧
+    "#);
     let view = sandbox.json("inspect chats --document 0");
     assert_eq!(view["loss_tokens"], 6, "{view}");
     sandbox.ok("verify chats");
     sandbox.ok(&format!("{PREPARE} --train-on last-turn --out last"));
-    assert_snapshot!(sandbox.ok("inspect last --document 1").lines().skip(3).collect::<Vec<_>>().join("\n"), @"");
+    assert_snapshot!(sandbox.ok("inspect last --document 1").lines().skip(3).collect::<Vec<_>>().join("\n"), @r#"
+    One<|im_end|>
+    <|im_start|>assistant
+    Two<|im_end|>
+    <|im_start|>user
+    Three<|im_end|>
+    <|im_start|>assistant
+    ⟦Four<|im_end|>
+    <|endoftext|>⟧
+    "#);
 }
 
 #[test]
@@ -42,8 +63,11 @@ fn rows_are_counted_with_their_padding() {
     let report = sandbox.json(&format!("{PREPARE} --pack 127 --out packed"));
     assert_eq!(report["train_tokens"], 128, "{report}");
     assert!(report["counts"]["padding_tokens"].as_u64().unwrap() > 0, "{report}");
-    assert_snapshot!(sandbox.failure(&format!("{PREPARE} --pack 20 --out short")), @"");
-    let report = sandbox.json(&format!("{PREPARE} --pack 60 --too-long drop --out dropped"));
+    assert_snapshot!(sandbox.failure(&format!("{PREPARE} --pack 20 --out short")), @r#"
+    exit code 2
+    error: chats.jsonl, the document at byte 0: 38 ids, expected at most 21 to fit a row: leave such documents out or cut them off (--too-long drop|truncate), or take longer rows (--pack 37)
+    "#);
+    let report = sandbox.json(&format!("{PREPARE} --pack 40 --too-long drop --out dropped"));
     assert_eq!(report["counts"]["too_long_documents"], 1, "{report}");
 }
 
@@ -52,14 +76,31 @@ fn what_is_missing_or_wrong_is_named() {
     let sandbox = with_chats();
     let prepare = format!("{PREPARE} --out none");
     sandbox.write("bad.jinja", "one\n{% endfor %}");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template bad.jinja")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template bad.jinja")), @r#"
+    exit code 2
+    error: bad.jinja: line 2: expected a chat template in Jinja, got an error: unknown statement endfor; mend it or give another (--chat-template FILE)
+    "#);
     sandbox.write("strict.jinja", "{{ raise_exception('Turns must alternate!') }}");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
+    exit code 3
+    error: chats.jsonl: line 1, byte 0: the chat template refuses it in its line 1: "Turns must alternate!"; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
+    "#);
     fs::remove_file(sandbox.path("model/chat_template.jinja")).unwrap();
-    assert_snapshot!(sandbox.failure(&prepare), @"");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --template-date tomorrow")), @"");
+    assert_snapshot!(sandbox.failure(&prepare), @r#"
+    exit code 2
+    error: model: expected chat_template.jinja, or a chat_template in tokenizer_config.json, got none: give one (--chat-template FILE)
+    "#);
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --template-date tomorrow")), @r#"
+    exit code 2
+    error: invalid value 'tomorrow' for '--template-date <DAY>': expected a day like 2026-01-31, got "tomorrow"
+
+    For more information, try '--help'.
+    "#);
     sandbox.write("chats.jsonl", "{\"messages\":\"hello\"}\n");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
+    exit code 2
+    error: none holds unfinished work that differs in inputs[0].bytes (then 309, now 21): repeat the first call to go on with it, or delete the folder to start afresh
+    "#);
 }
 
 /// Trained on without its mask, prompts would count.
@@ -70,5 +111,8 @@ fn mixing_refuses_a_corpus_with_a_mask() {
     let mix = "sequence_length = 8\nbatch_size = 4\nseed = 7\n[[source]]\nname = \"chats\"\n\
                corpus = \"chats\"\nweight = \"100%\"\n";
     sandbox.write("mix.toml", mix);
-    assert_snapshot!(sandbox.failure("mix mix.toml --steps 1"), @"");
+    assert_snapshot!(sandbox.failure("mix mix.toml --steps 1"), @r#"
+    exit code 2
+    error: source "chats" (chats): expected a corpus whose every token is a target, got a loss mask, which batches do not carry yet; prepare it from plain text (--text-field), without --pack
+    "#);
 }
