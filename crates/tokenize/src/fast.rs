@@ -25,6 +25,7 @@ use tokenizers::pre_tokenizers::split::Split;
 use tokenizers::utils::Grammar;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
+use crate::agreement::Agreement;
 use crate::disputed::holds_disputed;
 use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
@@ -36,6 +37,8 @@ const MAX_KEPT_IDS: usize = 1 << 20;
 /// The encoder of one tokenizer. Shared between threads; each has its own [`FastScratch`].
 pub(crate) struct FastEncoder {
     pipeline: PipelineTokenizer,
+    /// Whether 0.23 decides on some texts.
+    agreement: Agreement,
     pattern: KnownPattern,
     /// Whether the tokenizer normalizes to NFC, which leaves most texts as they are.
     nfc: bool,
@@ -76,7 +79,7 @@ impl KnownPattern {
 
 impl FastEncoder {
     /// An encoder for this tokenizer, if it is of a kind that this one knows.
-    pub(crate) fn new(pipeline: &PipelineTokenizer) -> Option<Self> {
+    pub(crate) fn new(pipeline: &PipelineTokenizer, agreement: Agreement) -> Option<Self> {
         let pattern = KnownPattern::of(split_of(pipeline.get_pre_tokenizer())?.grammar()?)?;
         let PipelineModel::BPE(model) = pipeline.get_model() else { return None };
         let nfc = match pipeline.get_normalizers() {
@@ -89,7 +92,13 @@ impl FastEncoder {
             true => None,
             false => Some(AhoCorasick::new(spellings.keys()).ok()?),
         };
-        model.is_byte_level().then(|| Self { pipeline: pipeline.clone(), pattern, nfc, added })
+        model.is_byte_level().then(|| Self {
+            pipeline: pipeline.clone(),
+            agreement,
+            pattern,
+            nfc,
+            added,
+        })
     }
 
     pub(crate) fn scratch(&self) -> FastScratch {
@@ -113,7 +122,7 @@ impl FastEncoder {
         text: &str,
         scratch: &'s mut FastScratch,
     ) -> tokenizers::Result<Option<&'s [u32]>> {
-        if holds_disputed(text) {
+        if self.agreement == Agreement::Undisputed && holds_disputed(text) {
             return Ok(None);
         }
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {

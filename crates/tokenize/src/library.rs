@@ -12,6 +12,7 @@ use tokenizers::pipeline::{
 
 use crate::agreement::Agreement;
 use crate::disputed::holds_disputed;
+use crate::fast::FastEncoder;
 use crate::options::SpecialText;
 use crate::reference::Reference;
 use crate::tokenizer_parts::TokenizerParts;
@@ -85,6 +86,14 @@ impl Library {
     pub(crate) fn pipeline(&self) -> Option<&PipelineTokenizer> {
         match self {
             Self::Fast { pipeline, .. } => Some(pipeline),
+            Self::Reference { .. } => None,
+        }
+    }
+
+    /// The word-cached encoder, where the fast library encodes and there is one.
+    pub(crate) fn fast_encoder(&self) -> Option<FastEncoder> {
+        match self {
+            Self::Fast { pipeline, agreement, .. } => FastEncoder::new(pipeline, *agreement),
             Self::Reference { .. } => None,
         }
     }

@@ -227,7 +227,7 @@ impl Tokenizer {
 
     /// The word-cached encoder, if the tokenizer is of a kind that has one.
     pub(crate) fn fast(&self) -> Option<FastEncoder> {
-        self.pipeline().and_then(FastEncoder::new)
+        self.library.fast_encoder()
     }
 
     /// Whether the text spells a special token.

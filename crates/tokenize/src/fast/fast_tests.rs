@@ -6,10 +6,10 @@ use tokenizers::pipeline::{PipelineToken, PreTokenizer, PreTokenizerScratch};
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, utils::recognize};
 
+use super::KnownPattern;
 use super::ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use super::splitter::Splitter;
 use super::word_cache::WordCache;
-use super::{FastEncoder, KnownPattern};
 use crate::options::SpecialText;
 use crate::tokenizer::tests::tiny;
 
@@ -115,7 +115,7 @@ fn every_ascii_pair_is_cut_as_the_library_cuts_it() {
 #[test]
 fn ids_are_the_library_s_cold_and_warm() {
     let tokenizer = tiny();
-    let fast = FastEncoder::new(tokenizer.pipeline().unwrap()).unwrap();
+    let fast = tokenizer.fast().unwrap();
     let mut scratch = fast.scratch();
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let words = [
