@@ -128,6 +128,7 @@ fn to_f64(value: u64) -> f64 {
     value as f64
 }
 
-fn megabytes(bytes: u64) -> String {
+/// Bytes for people.
+pub fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", to_f64(bytes) / 1e6)
 }

@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::fast::{FastEncoder, FastScratch};
 use crate::options::SpecialText;
 use crate::order::Order;
-use crate::spill::{Row, as_u64};
+use crate::spill::{Payload, Row, as_u64};
+use crate::split::{HELD_OUT, TRAINED_ON};
 use crate::text_hash::text_hash;
 use crate::tokenizer::Tokenizer;
 
@@ -21,10 +22,15 @@ pub(crate) struct Encoder<'p> {
     pub(crate) tokenizer: &'p Tokenizer,
     pub(crate) fast: Option<FastEncoder>,
     pub(crate) read: &'p ReadOptions,
+    /// Documents of fewer characters are left out.
+    pub(crate) min_chars: u64,
+    /// The first input whose documents are the holdout, where there are such inputs.
+    pub(crate) holdout_from: Option<u32>,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
     pub(crate) end_of_text: u32,
     pub(crate) dtype: Dtype,
+    pub(crate) payload: Payload,
     pub(crate) order: Order,
 }
 
@@ -35,9 +41,15 @@ pub(crate) struct EncodedChunk {
     pub(crate) rows: Vec<Row>,
     /// Ids of all rows, in the corpus' width.
     pub(crate) ids: Vec<u8>,
+    /// A byte an id, where there are labels.
+    pub(crate) masks: Vec<u8>,
+    /// A line of JSON a row, where documents keep their own ids.
+    pub(crate) own_ids: Vec<u8>,
     pub(crate) bad_records: Vec<BadRecord>,
     pub(crate) empty_documents: u64,
+    pub(crate) short_documents: u64,
     pub(crate) special_text_documents: u64,
+    pub(crate) untargeted_documents: u64,
     pub(crate) consumed_bytes: u64,
 }
 
@@ -47,6 +59,13 @@ pub(crate) struct Scratch {
     ids: Vec<PipelineToken>,
     text: Vec<u8>,
     fast: Option<FastScratch>,
+}
+
+impl Scratch {
+    /// Gives back what an uncommonly long document took.
+    pub(crate) fn shrink(&mut self) {
+        self.ids = Vec::new();
+    }
 }
 
 impl Encoder<'_> {
@@ -64,6 +83,9 @@ impl Encoder<'_> {
         for record in chunk.records(self.read) {
             match record {
                 Ok(document) if document.text.is_empty() => encoded.empty_documents += 1,
+                Ok(document) if has_fewer_chars(&document.text, self.min_chars) => {
+                    encoded.short_documents += 1;
+                }
                 Ok(document) => self.encode_document(&document, &mut encoded, scratch)?,
                 Err(bad) => encoded.bad_records.push(bad),
             }
@@ -98,14 +120,20 @@ impl Encoder<'_> {
         ids.push(PipelineToken::from(self.end_of_text));
         encoded.special_text_documents +=
             u64::from(may_spell_special && self.tokenizer.spells_special(text));
+        let hash = text_hash(text, &mut scratch.text);
         encoded.rows.push(Row {
             key: self.order.key(document.place),
-            hash: text_hash(text, &mut scratch.text),
+            hash,
+            side: self.side(document, hash, &mut scratch.text),
             text_bytes: as_u64(text.len()),
             len_tokens: self.checked_len(document, ids.len())?,
         });
         self.check_ids(document, PipelineToken::cast_slice(ids))?;
         append(PipelineToken::cast_slice(ids), self.dtype, &mut encoded.ids);
+        if self.payload.own_ids {
+            let line = serde_json::to_string(&document.id).unwrap_or_default();
+            encoded.own_ids.extend(line.bytes().chain([b'\n']));
+        }
         Ok(())
     }
 
@@ -127,6 +155,16 @@ impl Encoder<'_> {
         self.tokenizer.encode_onto(text, self.special_text, ids)
     }
 
+    /// What decides the document's side: its text, what it is grouped by, or where it comes from.
+    fn side(&self, document: &Document, hash: u64, buffer: &mut Vec<u8>) -> u64 {
+        match (self.holdout_from, &document.group) {
+            (Some(from), _) if document.place.input >= from => HELD_OUT,
+            (Some(_), _) => TRAINED_ON,
+            (None, Some(group)) => text_hash(group, buffer),
+            (None, None) => hash,
+        }
+    }
+
     fn checked_len(&self, document: &Document, len: usize) -> Result<u32, Error> {
         let got = as_u64(len);
         u32::try_from(got).ok().filter(|_| got <= MAX_DOCUMENT_TOKENS).ok_or_else(|| {
@@ -142,15 +180,17 @@ impl Encoder<'_> {
     /// Before ids are narrowed: one beyond the vocabulary may be beyond the width as well.
     fn check_ids(&self, document: &Document, ids: &[u32]) -> Result<(), Error> {
         let expected = self.tokenizer.vocab_size();
-        match ids.iter().find(|&&id| u64::from(id) >= expected) {
-            None => Ok(()),
-            Some(&got) => Err(Error::IdBeyondVocabulary {
-                path: self.path_of(document),
-                offset_bytes: document.place.offset,
-                expected,
-                got,
-            }),
+        // The largest first: one pass of vector code over ids that are nearly always good.
+        let largest = ids.iter().fold(0, |largest, &id| largest.max(id));
+        if u64::from(largest) < expected {
+            return Ok(());
         }
+        Err(Error::IdBeyondVocabulary {
+            path: self.path_of(document),
+            offset_bytes: document.place.offset,
+            expected,
+            got: largest,
+        })
     }
 
     fn path_of(&self, document: &Document) -> std::path::PathBuf {
@@ -162,11 +202,29 @@ impl Encoder<'_> {
 fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) {
     match dtype {
         Dtype::U16 => {
-            let narrow = |&id: &u32| u16::try_from(id).unwrap_or(u16::MAX).to_le_bytes();
-            out.extend(ids.iter().flat_map(narrow));
+            let start = out.len();
+            out.resize(start + ids.len() * 2, 0);
+            let narrowed = out.get_mut(start..).unwrap_or_default().as_chunks_mut().0;
+            for (out, id) in narrowed.iter_mut().zip(ids) {
+                let [first, second, ..] = id.to_le_bytes();
+                *out = [first, second];
+            }
         }
-        Dtype::I32 => out.extend(ids.iter().flat_map(|id| id.to_le_bytes())),
+        Dtype::I32 => {
+            let start = out.len();
+            out.resize(start + ids.len() * 4, 0);
+            let wide = out.get_mut(start..).unwrap_or_default().as_chunks_mut().0;
+            for (out, id) in wide.iter_mut().zip(ids) {
+                *out = id.to_le_bytes();
+            }
+        }
     }
+}
+
+/// Whether a text has fewer characters; most are told by their bytes.
+pub(crate) fn has_fewer_chars(text: &str, least: u64) -> bool {
+    let bytes = as_u64(text.len());
+    bytes < least || (bytes < least.saturating_mul(4) && as_u64(text.chars().count()) < least)
 }
 
 #[cfg(test)]
@@ -187,10 +245,13 @@ mod tests {
                 tokenizer: &tokenizer,
                 fast: tokenizer.fast(),
                 read: &ReadOptions::default(),
+                min_chars: 0,
+                holdout_from: None,
                 special_text: SpecialText::Plain,
                 beginning_of_text: None,
                 end_of_text,
                 dtype: Dtype::U16,
+                payload: Payload { id_bytes: 2, ..Payload::default() },
                 order: Order::new(crate::Shuffle::Keep, 0, &inputs, 1 << 20),
             };
             let chunk = mixdown_documents::ChunkReader::open(&inputs, 0, 0).unwrap();
@@ -199,6 +260,14 @@ mod tests {
             let words =
                 format!("byte 12: token id {end_of_text}, expected less than the tokenizer");
             assert!(error.to_string().contains(&words), "{error}");
+        }
+    }
+
+    #[test]
+    fn characters_are_counted_not_bytes() {
+        for (text, count) in [("", 0), ("abc", 3), ("漢字か", 3), ("😀é", 2)] {
+            assert!(!has_fewer_chars(text, count), "{text}");
+            assert!(has_fewer_chars(text, count + 1), "{text}");
         }
     }
 

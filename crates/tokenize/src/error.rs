@@ -224,6 +224,32 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The work is not complete, so that it cannot be finished.
+    #[error(
+        "{} is not complete: expected {expected}, got {got}: run more tasks (--task I/N, any of them),          or the same command without --finish to do the rest here",
+        path.display()
+    )]
+    Unfinished {
+        /// The output folder.
+        path: PathBuf,
+        /// What there must be.
+        expected: String,
+        /// What there is.
+        got: String,
+    },
+    /// A disk has clearly not enough room.
+    #[error(
+        "{} has too little room: expected about {expected} bytes free, got {got}: free some, or choose          another folder (--work-dir for the unfinished work, --out for the corpus)",
+        path.display()
+    )]
+    DiskTooSmall {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that the work takes there at least.
+        expected: u64,
+        /// Bytes that are free.
+        got: u64,
+    },
     /// A file of the unfinished work is damaged.
     #[error(
         "{} is damaged: expected {expected}, got {got}: delete the file and repeat the call",
@@ -284,6 +310,7 @@ impl Error {
             | Self::OutputTaken { .. }
             | Self::PlanDiffers { .. }
             | Self::Busy { .. }
+            | Self::Unfinished { .. }
             | Self::TooMuchText { .. } => true,
             _ => false,
         }
@@ -299,11 +326,16 @@ impl Error {
         }
     }
 
+    /// Whether a file that was to be read is not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the system refused a read or a write.
     #[must_use]
     pub fn is_io(&self) -> bool {
         match self {
-            Self::Io { .. } => true,
+            Self::Io { .. } | Self::DiskTooSmall { .. } => true,
             Self::Documents(error) => error.is_io(),
             Self::Shards(error) => error.is_io(),
             _ => false,

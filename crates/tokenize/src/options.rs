@@ -1,6 +1,7 @@
 //! What `prepare` can be told.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use mixdown_documents::ReadOptions;
@@ -16,6 +17,16 @@ pub struct PrepareOptions {
     pub read: ReadOptions,
     /// Which documents are kept for validation.
     pub holdout: Holdout,
+    /// Files and folders whose documents are the holdout, with [`Holdout::Input`]; the given inputs
+    /// are then what is trained on.
+    pub holdout_inputs: Vec<PathBuf>,
+    /// Only the first documents of the inputs, this many; `None` for all.
+    pub limit: Option<u64>,
+    /// Documents of fewer characters are left out and counted.
+    pub min_chars: u64,
+    /// Where the unfinished work's large files go, in a folder of their own; `None` for the output's
+    /// `.work`.
+    pub work_dir: Option<PathBuf>,
     /// Seed of the order of documents.
     pub seed: u64,
     /// The order of documents.
@@ -37,7 +48,7 @@ impl PrepareOptions {
     /// the threads.
     pub(crate) fn record(&self) -> Value {
         // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
-        json!({
+        let mut record = json!({
             "beginning_of_text": self.beginning_of_text.to_string(),
             "end_of_text": self.end_of_text,
             "holdout": self.holdout.to_string(),
@@ -46,8 +57,47 @@ impl PrepareOptions {
             "skip_bad": self.read.skip_bad,
             "special_text": self.special_text,
             "text_field": self.read.text_field,
-        })
+        });
+        // What is not asked for is left out: a corpus of earlier options keeps its manifest's bytes.
+        let asked = [
+            ("holdout_by", self.read.group_field.as_ref().map(|field| json!(field))),
+            ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
+            ("limit", self.limit.map(|limit| json!(limit))),
+            ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
+        ];
+        for (name, value) in asked {
+            if let (Some(value), Some(record)) = (value, record.as_object_mut()) {
+                record.insert(name.to_owned(), value);
+            }
+        }
+        record
     }
+
+    /// Refuses options that exclude each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.holdout.check()?;
+        let by_input = self.holdout == Holdout::Input;
+        if by_input == self.holdout_inputs.is_empty() {
+            let got =
+                if by_input { "none" } else { "some, and a holdout of the inputs themselves" };
+            return Err(exclusive("holdout-input", "files where the holdout is of files", got));
+        }
+        if by_input && self.read.group_field.is_some() {
+            let got = "a holdout of files as well";
+            return Err(exclusive("holdout-by", "a holdout by share or number of tokens", got));
+        }
+        if by_input && self.limit.is_some() {
+            return Err(exclusive("limit", "no holdout of files beside it", "one"));
+        }
+        if self.limit == Some(0) {
+            return Err(exclusive("limit", "1 or more documents", "0"));
+        }
+        Ok(())
+    }
+}
+
+fn exclusive(option: &'static str, expected: &'static str, got: &str) -> Error {
+    Error::Option { option, expected, got: got.to_owned() }
 }
 
 /// Which documents are kept for validation. Equal texts (up to white space) are never parted, in
@@ -60,6 +110,8 @@ pub enum Holdout {
     /// Every document whose hash is below this share of all hashes: about this share of the
     /// documents, greater than 0 and less than 1.
     Share(f64),
+    /// The documents of inputs of their own ([`PrepareOptions::holdout_inputs`]).
+    Input,
     /// The documents of the smallest hashes, as many as stay within this number of tokens.
     Tokens(u64),
 }
@@ -110,6 +162,7 @@ impl fmt::Display for Holdout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("0"),
+            Self::Input => f.write_str("input"),
             Self::Share(share) => write!(f, "{share}"),
             Self::Tokens(tokens) => write!(f, "{tokens} tokens"),
         }

@@ -7,9 +7,12 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::options::Shuffle;
 use crate::unit::text_bytes_estimate;
 
-/// Text bytes a bucket is meant to hold. Ids take at most about as many bytes as their text, so a
-/// bucket of ids stays within some 32 MiB.
-const BUCKET_BYTES: u64 = 32 << 20;
+/// Text bytes a bucket is meant to hold. Small, because the last stage loads as many as fit its
+/// memory at once, whatever their text came to in ids, and cuts shards between them.
+const BUCKET_BYTES: u64 = 4 << 20;
+/// From so many buckets on they grow with the inputs, up to eight times the size: every part has an
+/// index entry for each of them.
+const SMALL_BUCKETS: u64 = 4096;
 
 /// How documents are ordered, decided by inputs and options alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +28,10 @@ impl Order {
         let bucket_bits = match shuffle {
             Shuffle::Keep => 0,
             Shuffle::Global => {
-                let buckets = text_bytes_estimate(inputs).div_ceil(bucket_bytes.max(1));
+                let small = text_bytes_estimate(inputs).div_ceil(bucket_bytes.max(1));
+                let buckets = small.min(SMALL_BUCKETS.max(small / 8)).max(1);
                 // 2^20 buckets of 32 MiB are 32 TiB of text.
-                buckets.max(1).next_power_of_two().trailing_zeros().min(20)
+                buckets.next_power_of_two().trailing_zeros().min(20)
             }
         };
         Self { shuffle, seed, bucket_bits }

@@ -1,62 +1,129 @@
 //! A part while it is put together from encoded chunks.
 
-use std::path::Path;
-
-use mixdown_shards::Dtype;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::encode::EncodedChunk;
 use crate::error::Error;
 use crate::order::Order;
-use crate::spill::{SpillDocument, Summary, as_u64, write_spill};
+use crate::spill::{Payload, SpillWriter, Summary, as_u64};
 
-/// Gathers the chunks of one part in order and writes them as a spill. Memory: the part's ids and
-/// 48 bytes a document.
+/// Bytes of memory that a part's documents may take before they are written as a run.
+const RUN_BYTES: u64 = 40 << 20;
+
+/// A part that is being made, by all threads that encode its chunks. In whatever order those come
+/// back, the documents end up sorted by their keys.
 pub(crate) struct Part {
+    path: PathBuf,
     order: Order,
-    dtype: Dtype,
+    payload: Payload,
+    gathering: Mutex<Gathering>,
+    spill: Mutex<Option<SpillWriter>>,
+}
+
+struct Gathering {
     chunks: Vec<EncodedChunk>,
+    bytes: u64,
+    /// Chunks handed out and not delivered.
+    pending: u64,
+    /// Whether all chunks are handed out.
+    closed: bool,
     summary: Summary,
 }
 
 impl Part {
-    pub(crate) fn new(order: Order, dtype: Dtype) -> Self {
-        let summary =
-            Summary { buckets: order.buckets(), id_bytes: dtype.bytes(), ..Summary::default() };
-        Self { order, dtype, chunks: Vec::new(), summary }
+    pub(crate) fn new(path: PathBuf, order: Order, payload: Payload) -> Self {
+        let summary = Summary { buckets: order.buckets(), payload, ..Summary::default() };
+        let gathering =
+            Gathering { chunks: Vec::new(), bytes: 0, pending: 0, closed: false, summary };
+        let (gathering, spill) = (Mutex::new(gathering), Mutex::new(None));
+        Self { path, order, payload, gathering, spill }
     }
 
-    /// Adds the next chunk.
-    pub(crate) fn push(&mut self, chunk: EncodedChunk) {
+    /// Notes that a chunk is handed out.
+    pub(crate) fn expect_chunk(&self) {
+        self.gathering().pending += 1;
+    }
+
+    /// Notes that no further chunk will be handed out; whether the part can be written now.
+    pub(crate) fn close(&self) -> bool {
+        let mut gathering = self.gathering();
+        gathering.closed = true;
+        gathering.pending == 0
+    }
+
+    /// Takes an encoded chunk; whether the part can be written now.
+    pub(crate) fn deliver(&self, chunk: EncodedChunk) -> Result<bool, Error> {
+        let mut gathering = self.gathering();
+        gathering.count(&chunk);
+        gathering.chunks.push(chunk);
+        let full = if gathering.bytes > RUN_BYTES {
+            gathering.bytes = 0;
+            std::mem::take(&mut gathering.chunks)
+        } else {
+            Vec::new()
+        };
+        if full.is_empty() {
+            return Ok(gathering.delivered());
+        }
+        // Not under the lock: the other threads go on.
+        drop(gathering);
+        self.write_run(&full)?;
+        Ok(self.gathering().delivered())
+    }
+
+    /// Writes what is left and gives the file its name, once.
+    pub(crate) fn finish(&self) -> Result<Summary, Error> {
+        let (chunks, summary) = {
+            let mut gathering = self.gathering();
+            (std::mem::take(&mut gathering.chunks), gathering.summary.clone())
+        };
+        self.write_run(&chunks)?;
+        let spill = self.spill().take();
+        spill.map_or(Ok(()), |spill| spill.finish(&summary))?;
+        Ok(summary)
+    }
+
+    fn write_run(&self, chunks: &[EncodedChunk]) -> Result<(), Error> {
+        let mut spill = self.spill();
+        let writer = match &mut *spill {
+            Some(writer) => writer,
+            None => spill.insert(SpillWriter::create(&self.path, self.order, self.payload)?),
+        };
+        writer.write_run(chunks)
+    }
+
+    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spill(&self) -> MutexGuard<'_, Option<SpillWriter>> {
+        self.spill.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gathering {
+    fn delivered(&mut self) -> bool {
+        self.pending -= 1;
+        self.closed && self.pending == 0
+    }
+
+    fn count(&mut self, chunk: &EncodedChunk) {
+        /// A row, and what sorting it takes.
+        const ROW_IN_MEMORY: u64 = 200;
         let documents = as_u64(chunk.rows.len());
+        self.bytes += as_u64(chunk.ids.capacity() + chunk.masks.capacity())
+            + as_u64(chunk.own_ids.capacity())
+            + documents * ROW_IN_MEMORY;
         let summary = &mut self.summary;
         summary.documents += documents;
         summary.tokens += chunk.rows.iter().map(|row| u64::from(row.len_tokens)).sum::<u64>();
         summary.consumed_bytes += chunk.consumed_bytes;
         summary.bad_records += as_u64(chunk.bad_records.len());
         summary.empty_documents += chunk.empty_documents;
+        summary.short_documents += chunk.short_documents;
         summary.special_text_documents += chunk.special_text_documents;
-        match summary.documents_by_input.last_mut() {
-            Some((input, count)) if *input == chunk.input => *count += documents,
-            _ => summary.documents_by_input.push((chunk.input, documents)),
-        }
-        self.chunks.push(chunk);
-    }
-
-    /// Sorts the part's documents and writes them; gives back what the part held.
-    pub(crate) fn write(self, path: &Path) -> Result<Summary, Error> {
-        let mut documents = Vec::new();
-        for chunk in &self.chunks {
-            let mut ids = chunk.ids.as_slice();
-            for &row in &chunk.rows {
-                let bytes = u64::from(row.len_tokens) * self.dtype.bytes();
-                let (own, rest) = ids.split_at(usize::try_from(bytes).unwrap_or(0));
-                ids = rest;
-                documents.push(SpillDocument { row, bucket: self.order.bucket(row.key), ids: own });
-            }
-        }
-        // Stable: should two keys ever be equal, the inputs' order decides.
-        documents.sort_by_key(|document| document.row.key);
-        write_spill(path, &self.summary, &documents)?;
-        Ok(self.summary)
+        summary.untargeted_documents += chunk.untargeted_documents;
+        summary.add_documents(chunk.input, documents);
     }
 }

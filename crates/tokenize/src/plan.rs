@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mixdown_documents::{Compression, InputFile, InputFormat, InputList};
+use mixdown_documents::{Compression, InputFile, InputFormat, InputList, Place};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::options::SpecialText;
 use crate::order::Order;
+use crate::spill::Payload;
 
 /// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
 /// does not, so that parts outlive a change of it; bad records tolerated and threads decide
@@ -21,7 +22,14 @@ pub(crate) struct Plan {
     pub(crate) format: String,
     pub(crate) version: u32,
     pub(crate) inputs: Vec<PlannedInput>,
+    /// The first input that is the holdout, where there are such inputs.
+    pub(crate) holdout_from: Option<u32>,
+    /// Before which documents are read.
+    pub(crate) end: Option<Place>,
     pub(crate) text_field: String,
+    pub(crate) id_field: Option<String>,
+    pub(crate) holdout_by: Option<String>,
+    pub(crate) min_chars: u64,
     pub(crate) order: Order,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
@@ -29,7 +37,10 @@ pub(crate) struct Plan {
     pub(crate) tokenizer_fingerprint: Fingerprint,
     pub(crate) vocab_size: u64,
     pub(crate) dtype: Dtype,
+    pub(crate) payload: Payload,
     pub(crate) part_bytes: u64,
+    /// Where the parts lie, if not in the output folder.
+    pub(crate) work_dir: Option<PathBuf>,
 }
 
 /// An input as it was when the list was frozen.
@@ -48,7 +59,7 @@ const END_BYTES: u64 = 64 << 10;
 
 impl Plan {
     pub(crate) const FORMAT: &str = "mixdown-prepare-plan";
-    pub(crate) const VERSION: u32 = 1;
+    pub(crate) const VERSION: u32 = 2;
 
     pub(crate) fn inputs_of(list: &InputList) -> Result<Vec<PlannedInput>, Error> {
         let planned = |file: &InputFile| {
@@ -61,6 +72,11 @@ impl Plan {
             })
         };
         list.files().iter().map(planned).collect()
+    }
+
+    /// Its hash, which names the folder of the parts.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// Refuses work that was begun under another plan, naming the first difference.
@@ -76,6 +92,10 @@ impl Plan {
 }
 
 fn ends_of(input: &InputFile) -> io::Result<Fingerprint> {
+    if input.is_standard_input() {
+        // Read once, later.
+        return Ok(Fingerprint::of(b""));
+    }
     let mut file = File::open(&input.path)?;
     let mut bytes = Vec::new();
     file.by_ref().take(END_BYTES).read_to_end(&mut bytes)?;

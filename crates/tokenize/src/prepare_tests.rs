@@ -17,17 +17,17 @@ use crate::tokenizer::Tokenizer;
 use crate::tokenizer::tests::tiny_json;
 
 /// So small that some thousand documents make many parts, buckets and shards.
-const TINY: Sizes = Sizes { part_bytes: 5000, bucket_bytes: 9000, shard_bytes: 40_000 };
+pub(crate) const TINY: Sizes = Sizes { part_bytes: 5000, bucket_bytes: 9000, shard_bytes: 40_000 };
 
-struct Setting {
-    folder: tempfile::TempDir,
-    inputs: Vec<PathBuf>,
+pub(crate) struct Setting {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) inputs: Vec<PathBuf>,
 }
 
 impl Setting {
     /// Lines, plain and compressed, and a folder of texts; some empty, some repeated, one with a
     /// special token's text.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setting = |name: &str| folder.path().join(name);
         fs::write(setting("tokenizer.json"), tiny_json().to_string()).unwrap();
@@ -45,11 +45,11 @@ impl Setting {
         Self { folder, inputs }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn run(&self, out: &str, options: &PrepareOptions) -> Result<PrepareReport, Error> {
+    pub(crate) fn run(&self, out: &str, options: &PrepareOptions) -> Result<PrepareReport, Error> {
         self.run_sized(out, options, TINY)
     }
 
@@ -64,7 +64,7 @@ impl Setting {
         prepare_sized(&self.inputs, &tokenizer, &self.path(out), options, &|_| {}, &stop, sizes)
     }
 
-    fn corpus(&self, out: &str) -> Corpus {
+    pub(crate) fn corpus(&self, out: &str) -> Corpus {
         Corpus::open(&self.path(out), Access::Read).unwrap()
     }
 
@@ -97,13 +97,13 @@ impl Setting {
     }
 }
 
-fn text(index: usize) -> String {
+pub(crate) fn text(index: usize) -> String {
     let words = ["the", "thin", "in", "é", "\n", "漢字", "then", "a", "thing,", "7"];
     let count = index * index % 37;
     (0..count).map(|word| words[(word * 7 + index) % 10]).collect::<Vec<_>>().join(" ")
 }
 
-fn lines(range: std::ops::Range<usize>) -> String {
+pub(crate) fn lines(range: std::ops::Range<usize>) -> String {
     range
         .map(|index| {
             let text = if index == 17 { "a <|endoftext|> b".to_owned() } else { text(index) };
@@ -112,12 +112,12 @@ fn lines(range: std::ops::Range<usize>) -> String {
         .collect()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 1).unwrap()
 }
 
 /// Every file below a folder with its bytes.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut pending = vec![folder.to_owned()];
     while let Some(path) = pending.pop() {
@@ -134,11 +134,11 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn documents(corpus: &Corpus, split: Split) -> Vec<Vec<u32>> {
+pub(crate) fn documents(corpus: &Corpus, split: Split) -> Vec<Vec<u32>> {
     (0..corpus.documents(split)).map(|index| corpus.document(split, index).unwrap()).collect()
 }
 
-fn options() -> PrepareOptions {
+pub(crate) fn options() -> PrepareOptions {
     PrepareOptions {
         holdout: Holdout::Share(0.1),
         seed: 5,
@@ -329,8 +329,15 @@ fn bad_records_are_refused_in_the_inputs_order_and_counted() {
         threads,
         ..options()
     };
-    for threads in [1, 3] {
-        let out = format!("out{threads}");
+    let refused = |error: Error| {
+        let text = error.to_string();
+        assert!(text.contains("line 151") || text.contains("line 401"), "{text}");
+    };
+    refused(setting.run("out3", &with(0, 3)).unwrap_err());
+    refused(setting.run("out3", &with(1, 3)).unwrap_err());
+    assert_eq!(setting.run("out3", &with(2, 3)).unwrap().counts.bad_records, 2);
+    {
+        let (out, threads) = ("out1", 1);
         let error = setting.run(&out, &with(0, threads)).unwrap_err().to_string();
         assert!(
             error.contains("bad.jsonl: line 151, byte 5250: expected a JSON object"),
@@ -450,25 +457,41 @@ fn begin(setting: &Setting, out: &str) -> PathBuf {
     out
 }
 
-/// A damaged part is named; deleting it is enough, whether its file was cut into parts or not.
+/// What a power cut does to parts that nobody brought to the disk: half a file, none, other bytes.
 #[test]
-fn damaged_work_is_named_and_made_again_once_it_is_deleted() {
+fn damaged_parts_are_made_again() {
     let setting = Setting::new();
     setting.run("whole", &options()).unwrap();
     let expected = contents(&setting.path("whole"));
-    for name in ["part-000000-000001", "part-000002-000000"] {
-        let out = begin(&setting, name);
-        let part = out.join(".work").join(name);
-        let bytes = fs::read(&part).unwrap();
-        fs::write(&part, &bytes[..bytes.len() - 1]).unwrap();
-        let error = setting.run(name, &options()).unwrap_err();
-        assert!(matches!(&error, Error::DamagedWork { path, .. } if *path == part), "{error}");
-        assert!(error.to_string().ends_with(": delete the file and repeat the call"), "{error}");
-        fs::remove_file(&part).unwrap();
-        let report = setting.run(name, &options()).unwrap();
-        assert!(report.resumed > 0 && report.resumed < report.parts, "{report:?}");
-        assert!(contents(&out) == expected, "{name} differs");
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes.clear(),
+        |bytes| bytes[0] ^= 1,
+        |bytes| {
+            let middle = bytes.len() / 4;
+            bytes[middle] ^= 1;
+        },
+    ];
+    for (index, damage) in damages.into_iter().enumerate() {
+        for name in ["part-000000-000001", "part-000001-000002", "part-000002-000000"] {
+            let name_out = format!("{name}-{index}");
+            let out = begin(&setting, &name_out);
+            let part = out.join(".work").join(name);
+            let mut bytes = fs::read(&part).unwrap();
+            damage(&mut bytes);
+            fs::write(&part, bytes).unwrap();
+            let report = setting.run(&name_out, &options()).unwrap();
+            assert!(report.resumed > 0 && report.resumed <= report.parts, "{report:?}");
+            assert!(contents(&out) == expected, "{name} {index} differs");
+        }
     }
+    // Runs and the number of a stream's parts are as good as missing.
+    let out = begin(&setting, "records");
+    for name in ["run-000000.json", "unit-000001.json", "split.json"] {
+        fs::write(out.join(".work").join(name), "{\"sp").unwrap();
+    }
+    setting.run("records", &options()).unwrap();
+    assert!(contents(&out) == expected);
 }
 
 /// The runs of the old split must not survive the file that tells of it.

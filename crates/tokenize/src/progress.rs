@@ -15,6 +15,8 @@ pub struct Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Said once, before the work: what the disks will have to hold.
+    Disk(DiskEstimate),
     /// Text is read to train a tokenizer on.
     Reading,
     /// A tokenizer is trained; this stage reports only its beginning and its end.
@@ -23,4 +25,32 @@ pub enum Stage {
     Tokenizing,
     /// Parts become shards.
     Writing,
+}
+
+/// What the unfinished work and the corpus will take of their disks, by a rule of thumb, and what is
+/// free there. Where both lie on one disk, they add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskEstimate {
+    /// Bytes of the unfinished work, which go when the corpus is finished.
+    pub work_bytes: u64,
+    /// Bytes free where it lies.
+    pub work_free_bytes: u64,
+    /// Bytes of the corpus.
+    pub corpus_bytes: u64,
+    /// Bytes free where it lies.
+    pub corpus_free_bytes: u64,
+    /// Whether both lie on the same disk.
+    pub one_disk: bool,
+}
+
+impl DiskEstimate {
+    /// Whether it looks as if a disk could fill up.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        let both = self.work_bytes.saturating_add(self.corpus_bytes);
+        if self.one_disk {
+            return both > self.corpus_free_bytes;
+        }
+        self.work_bytes > self.work_free_bytes || self.corpus_bytes > self.corpus_free_bytes
+    }
 }

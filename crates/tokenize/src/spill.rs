@@ -1,60 +1,73 @@
 //! One part, tokenized and sorted, on its way to the shards.
 //!
 //! ```text
-//! "MIXSPIL1"                                       8 bytes
-//! length of the summary in bytes                   u64
-//! summary                                          JSON
-//! documents and tokens before bucket b, b = 0..=S  (S + 1) × (u64, u64)
-//! rows, by bucket and key                          documents × 36 bytes
-//! ids of the documents, in the rows' order         tokens × 2 or 4 bytes
+//! sorted runs, one after another; each is
+//!   rows, by bucket and key                 documents × 44 bytes
+//!   payload, bucket after bucket: ids of its documents in the rows' order, then their mask bytes
+//!   where there are labels, then their own ids (a line of JSON each) where they are kept
+//!   index: for bucket b = 0..=S what is before it: documents, tokens, bytes of own ids, and
+//!   XXH3 of its rows and payload (0 for b = S)    (S + 1) × 4 × u64
+//! footer                                    JSON: what the part held, and where the runs are
+//! offset, length and XXH3 of the footer, "MIXSPIL2"    4 × 8 bytes
 //! ```
-//! Little endian throughout. The file appears under its name when it is whole.
+//! Little endian throughout. Most parts are one run; one whose ids take more memory than a part may
+//! has several. The file appears under its name when it is whole, but it is not brought to the disk:
+//! every byte is under a hash, and a part that a power cut damaged is made again.
 
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::Dtype;
+use mixdown_shards::temporary_path;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::encode::EncodedChunk;
 use crate::error::Error;
-use crate::work_file::write_aside;
+use crate::order::Order;
 
-const MAGIC: &[u8; 8] = b"MIXSPIL1";
-const ROW_BYTES: u64 = 36;
-/// A summary grows by some 20 bytes an input file of its part; a part has bounded bytes of those.
-const MAX_SUMMARY_BYTES: u64 = 1 << 30;
+pub(crate) const MAGIC: &[u8; 8] = b"MIXSPIL2";
+pub(crate) const ROW_BYTES: u64 = 44;
+pub(crate) const ENTRY_BYTES: u64 = 32;
+pub(crate) const TRAILER_BYTES: u64 = 32;
 
 /// What is known of a document once it is tokenized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) key: u128,
+    /// Of the text.
     pub(crate) hash: u64,
+    /// What decides the document's side.
+    pub(crate) side: u64,
     pub(crate) text_bytes: u64,
     /// With prefix and end-of-text.
     pub(crate) len_tokens: u32,
 }
 
 impl Row {
-    fn to_bytes(self) -> [u8; 36] {
-        let mut bytes = [0; 36];
+    pub(crate) fn to_bytes(self) -> [u8; 44] {
+        let mut bytes = [0; 44];
         let (key, rest) = bytes.split_at_mut(16);
         let (hash, rest) = rest.split_at_mut(8);
+        let (side, rest) = rest.split_at_mut(8);
         let (text_bytes, len_tokens) = rest.split_at_mut(8);
         key.copy_from_slice(&self.key.to_le_bytes());
         hash.copy_from_slice(&self.hash.to_le_bytes());
+        side.copy_from_slice(&self.side.to_le_bytes());
         text_bytes.copy_from_slice(&self.text_bytes.to_le_bytes());
         len_tokens.copy_from_slice(&self.len_tokens.to_le_bytes());
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; 36]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; 44]) -> Self {
         let (key, rest) = bytes.split_at(16);
         let (hash, rest) = rest.split_at(8);
+        let (side, rest) = rest.split_at(8);
         let (text_bytes, len_tokens) = rest.split_at(8);
         Self {
             key: u128::from_le_bytes(array(key)),
             hash: u64::from_le_bytes(array(hash)),
+            side: u64::from_le_bytes(array(side)),
             text_bytes: u64::from_le_bytes(array(text_bytes)),
             len_tokens: u32::from_le_bytes(array(len_tokens)),
         }
@@ -62,7 +75,7 @@ impl Row {
 }
 
 /// The first `N` bytes; zeros where there are fewer.
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     for (to, from) in array.iter_mut().zip(bytes) {
         *to = *from;
@@ -70,241 +83,269 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
+/// What a document takes along besides its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Payload {
+    /// Bytes of an id.
+    pub(crate) id_bytes: u64,
+    /// Whether there is a mask byte for each id.
+    pub(crate) masks: bool,
+    /// Whether documents keep their own ids.
+    pub(crate) own_ids: bool,
+}
+
+impl Payload {
+    /// Bytes of a token: its id, and its mask byte.
+    pub(crate) fn token_bytes(self) -> u64 {
+        self.id_bytes + u64::from(self.masks)
+    }
+}
+
 /// What a part held besides its documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) buckets: u64,
-    pub(crate) id_bytes: u64,
+    pub(crate) payload: Payload,
     pub(crate) documents: u64,
     pub(crate) tokens: u64,
     /// Bytes on disk that were read for it.
     pub(crate) consumed_bytes: u64,
     pub(crate) bad_records: u64,
     pub(crate) empty_documents: u64,
+    pub(crate) short_documents: u64,
     pub(crate) special_text_documents: u64,
+    pub(crate) untargeted_documents: u64,
     /// Input ordinals with the documents that came from each.
     pub(crate) documents_by_input: Vec<(u32, u64)>,
 }
 
-/// One document with the bytes of its ids.
-pub(crate) struct SpillDocument<'i> {
-    pub(crate) row: Row,
-    pub(crate) bucket: u64,
-    pub(crate) ids: &'i [u8],
-}
-
-/// Writes a part's documents, which must be sorted by bucket and key.
-pub(crate) fn write_spill(
-    path: &Path,
-    summary: &Summary,
-    documents: &[SpillDocument<'_>],
-) -> Result<(), Error> {
-    let json =
-        serde_json::to_vec(summary).map_err(|source| Error::io("write", path)(source.into()))?;
-    write_aside(path, |file| {
-        let mut out = BufWriter::with_capacity(1 << 18, file);
-        out.write_all(MAGIC)?;
-        out.write_all(&as_u64(json.len()).to_le_bytes())?;
-        out.write_all(&json)?;
-        for (documents, tokens) in bucket_starts(summary.buckets, documents) {
-            out.write_all(&documents.to_le_bytes())?;
-            out.write_all(&tokens.to_le_bytes())?;
-        }
-        for document in documents {
-            out.write_all(&document.row.to_bytes())?;
-        }
-        for document in documents {
-            out.write_all(document.ids)?;
-        }
-        out.flush()
-    })
-}
-
-/// Documents and tokens before each bucket, and in all.
-fn bucket_starts(buckets: u64, documents: &[SpillDocument<'_>]) -> Vec<(u64, u64)> {
-    let mut starts = Vec::new();
-    let (mut count, mut tokens) = (0, 0);
-    let mut rest = documents.iter().peekable();
-    for bucket in 0..buckets {
-        starts.push((count, tokens));
-        while let Some(document) = rest.next_if(|document| document.bucket <= bucket) {
-            count += 1;
-            tokens += u64::from(document.row.len_tokens);
+impl Summary {
+    /// Adds what another part held.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.tokens += other.tokens;
+        self.consumed_bytes += other.consumed_bytes;
+        self.bad_records += other.bad_records;
+        self.empty_documents += other.empty_documents;
+        self.short_documents += other.short_documents;
+        self.special_text_documents += other.special_text_documents;
+        self.untargeted_documents += other.untargeted_documents;
+        for &(input, documents) in &other.documents_by_input {
+            self.add_documents(input, documents);
         }
     }
-    starts.push((count, tokens));
-    starts
+
+    /// Counts documents of an input.
+    pub(crate) fn add_documents(&mut self, input: u32, documents: u64) {
+        match self.documents_by_input.binary_search_by_key(&input, |(input, _)| *input) {
+            Ok(at) => self.documents_by_input[at].1 += documents,
+            Err(at) => self.documents_by_input.insert(at, (input, documents)),
+        }
+    }
 }
 
-/// A spill file open for reading. Its lengths are checked against each other when it is opened.
-pub(crate) struct Spill {
+/// Where a sorted run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunPlace {
+    pub(crate) documents: u64,
+    pub(crate) tokens: u64,
+    pub(crate) own_id_bytes: u64,
+    pub(crate) rows_offset: u64,
+    pub(crate) payload_offset: u64,
+    pub(crate) index_offset: u64,
+    /// XXH3 of all rows.
+    pub(crate) rows_hash: u64,
+}
+
+/// The end of a spill file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Footer {
+    pub(crate) summary: Summary,
+    pub(crate) runs: Vec<RunPlace>,
+}
+
+/// A document of a chunk, with what it takes along.
+#[derive(Clone, Copy)]
+struct Item<'c> {
+    row: &'c Row,
+    ids: &'c [u8],
+    mask: &'c [u8],
+    own_id: &'c [u8],
+}
+
+/// A spill file while it is written, under a name of its own; dropped, it is removed.
+pub(crate) struct SpillWriter {
     path: PathBuf,
-    file: File,
-    summary: Summary,
-    index_offset: u64,
+    temporary: PathBuf,
+    out: BufWriter<File>,
+    offset: u64,
+    order: Order,
+    payload: Payload,
+    runs: Vec<RunPlace>,
+    renamed: bool,
 }
 
-impl Spill {
-    /// Opens a whole spill that was made for this many buckets and this dtype.
-    pub(crate) fn open(path: &Path, buckets: u64, dtype: Dtype) -> Result<Self, Error> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut head = [0; 16];
-        file.read_exact(&mut head).map_err(|source| match source.kind() {
-            ErrorKind::UnexpectedEof => {
-                damaged(path, "a spill file's head", &format!("{len} bytes"))
+impl SpillWriter {
+    pub(crate) fn create(path: &Path, order: Order, payload: Payload) -> Result<Self, Error> {
+        let temporary = temporary_path(path);
+        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            out: BufWriter::with_capacity(1 << 18, file),
+            offset: 0,
+            order,
+            payload,
+            runs: Vec::new(),
+            renamed: false,
+        })
+    }
+
+    /// Sorts the documents of these chunks and appends them as a run.
+    pub(crate) fn write_run(&mut self, chunks: &[EncodedChunk]) -> Result<(), Error> {
+        let items: Vec<Item<'_>> = chunks.iter().flat_map(|chunk| self.items(chunk)).collect();
+        // With its number: should two keys ever be equal, the order in which they came decides.
+        let mut order: Vec<(u128, usize)> =
+            items.iter().enumerate().map(|(number, item)| (item.row.key, number)).collect();
+        order.sort_unstable();
+        let sorted: Vec<Item<'_>> = order.into_iter().map(|(_, number)| items[number]).collect();
+        let written = self.write_sorted(&sorted);
+        written.map_err(Error::io("write", &self.temporary))
+    }
+
+    fn items<'c>(&self, chunk: &'c EncodedChunk) -> impl Iterator<Item = Item<'c>> + use<'c> {
+        let Payload { id_bytes, masks, .. } = self.payload;
+        let (mut ids, mut mask) = (chunk.ids.as_slice(), chunk.masks.as_slice());
+        let mut own_ids = chunk.own_ids.split_inclusive(|&byte| byte == b'\n');
+        chunk.rows.iter().map(move |row| {
+            let tokens = u64::from(row.len_tokens);
+            let own_mask = if masks { tokens } else { 0 };
+            Item {
+                row,
+                ids: take(&mut ids, tokens * id_bytes),
+                mask: take(&mut mask, own_mask),
+                own_id: own_ids.next().unwrap_or_default(),
             }
-            _ => Error::io("read", path)(source),
-        })?;
-        let (magic, summary_len) = head.split_at(8);
-        let summary_len = u64::from_le_bytes(array(summary_len));
-        if magic != MAGIC || summary_len > MAX_SUMMARY_BYTES.min(len) {
-            return Err(damaged(path, "a spill file's head", "something else"));
+        })
+    }
+
+    fn write_sorted(&mut self, items: &[Item<'_>]) -> io::Result<()> {
+        let rows_offset = self.offset;
+        let mut rows_hash = Xxh3::new();
+        for item in items {
+            let row = item.row.to_bytes();
+            rows_hash.update(&row);
+            self.put(&row)?;
         }
-        let json = read_at(&mut file, path, 16, summary_len)?;
-        let summary: Summary = serde_json::from_slice(&json)
-            .map_err(|error| damaged(path, "a summary", &error.to_string()))?;
-        let index_offset = 16 + summary_len;
-        let spill = Self { path: path.to_owned(), file, summary, index_offset };
-        spill.check(len, buckets, dtype)?;
-        Ok(spill)
-    }
-
-    pub(crate) fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// Documents and tokens before `bucket`; for the number of buckets, those in all.
-    pub(crate) fn start(&mut self, bucket: u64) -> Result<(u64, u64), Error> {
-        let bytes = read_at(&mut self.file, &self.path, self.index_offset + bucket * 16, 16)?;
-        let (documents, tokens) = bytes.split_at(8);
-        Ok((u64::from_le_bytes(array(documents)), u64::from_le_bytes(array(tokens))))
-    }
-
-    /// The rows of the documents from `first` to before `end`.
-    pub(crate) fn rows(&mut self, first: u64, end: u64) -> Result<Vec<Row>, Error> {
-        self.check_range(first, end, self.summary.documents)?;
-        let offset = self.rows_offset() + first * ROW_BYTES;
-        let bytes = read_at(&mut self.file, &self.path, offset, (end - first) * ROW_BYTES)?;
-        let (rows, _) = bytes.as_chunks::<36>();
-        Ok(rows.iter().map(Row::from_bytes).collect())
-    }
-
-    /// The bytes of the ids from token `first` to before token `end`.
-    pub(crate) fn ids(&mut self, first: u64, end: u64) -> Result<Vec<u8>, Error> {
-        self.check_range(first, end, self.summary.tokens)?;
-        let width = self.summary.id_bytes;
-        let offset = self.rows_offset() + self.summary.documents * ROW_BYTES + first * width;
-        read_at(&mut self.file, &self.path, offset, (end - first) * width)
-    }
-
-    fn rows_offset(&self) -> u64 {
-        self.index_offset + (self.summary.buckets + 1) * 16
-    }
-
-    fn check(&self, len: u64, buckets: u64, dtype: Dtype) -> Result<(), Error> {
-        let summary = &self.summary;
-        if summary.buckets != buckets || summary.id_bytes != dtype.bytes() {
-            let expected = format!("{buckets} buckets of {}-byte ids", dtype.bytes());
-            let got = format!("{} of {}", summary.buckets, summary.id_bytes);
-            return Err(damaged(&self.path, &expected, &got));
+        let payload_offset = self.offset;
+        let mut index = Vec::new();
+        let mut before = [0_u64; 3];
+        let mut rest = items;
+        for bucket in 0..self.order.buckets() {
+            let of_bucket = |item: &Item<'_>| self.order.bucket(item.row.key) <= bucket;
+            let (now, later) =
+                rest.split_at(rest.iter().take_while(|item| of_bucket(item)).count());
+            rest = later;
+            let hash = self.put_payload(now)?;
+            index.extend(before.into_iter().chain([hash]).flat_map(u64::to_le_bytes));
+            before[0] += as_u64(now.len());
+            for item in now {
+                before[1] += u64::from(item.row.len_tokens);
+                before[2] += as_u64(item.own_id.len());
+            }
         }
-        let expected = summary
-            .documents
-            .checked_mul(ROW_BYTES)
-            .zip(summary.tokens.checked_mul(summary.id_bytes))
-            .and_then(|(rows, ids)| rows.checked_add(ids)?.checked_add(self.rows_offset()));
-        if expected != Some(len) {
-            let expected = expected.map_or("fewer".to_owned(), |len| len.to_string());
-            return Err(damaged(&self.path, &format!("{expected} bytes"), &format!("{len}")));
-        }
+        let index_offset = self.offset;
+        index.extend(before.into_iter().chain([0]).flat_map(u64::to_le_bytes));
+        self.put(&index)?;
+        let [documents, tokens, own_id_bytes] = before;
+        let rows_hash = rows_hash.digest();
+        self.runs.push(RunPlace {
+            documents,
+            tokens,
+            own_id_bytes,
+            rows_offset,
+            payload_offset,
+            index_offset,
+            rows_hash,
+        });
         Ok(())
     }
 
-    fn check_range(&self, first: u64, end: u64, len: u64) -> Result<(), Error> {
-        if first <= end && end <= len {
-            return Ok(());
+    /// Writes the payload of one bucket and gives the hash of its rows and payload.
+    fn put_payload(&mut self, items: &[Item<'_>]) -> io::Result<u64> {
+        if items.is_empty() {
+            return Ok(EMPTY_HASH);
         }
-        let got = format!("a bucket from {first} to {end}");
-        Err(damaged(&self.path, &format!("buckets in order, within {len}"), &got))
+        let mut hash = Xxh3::new();
+        for item in items {
+            hash.update(&item.row.to_bytes());
+        }
+        let parts: [for<'c> fn(&Item<'c>) -> &'c [u8]; 3] = [ids_of, mask_of, own_id_of];
+        for part in parts {
+            for item in items {
+                let bytes = part(item);
+                hash.update(bytes);
+                self.put(bytes)?;
+            }
+        }
+        Ok(hash.digest())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.offset += as_u64(bytes.len());
+        self.out.write_all(bytes)
+    }
+
+    /// Ends the file and gives it its name.
+    pub(crate) fn finish(mut self, summary: &Summary) -> Result<(), Error> {
+        let footer = Footer { summary: summary.clone(), runs: std::mem::take(&mut self.runs) };
+        let json = serde_json::to_vec(&footer).map_err(io::Error::from);
+        let ended = json.and_then(|json| {
+            let numbers = [self.offset, as_u64(json.len()), xxh3_64(&json)];
+            self.put(&json)?;
+            numbers.into_iter().try_for_each(|number| self.put(&number.to_le_bytes()))?;
+            self.put(MAGIC)?;
+            self.out.flush()
+        });
+        ended.map_err(Error::io("write", &self.temporary))?;
+        fs::rename(&self.temporary, &self.path).map_err(Error::io("rename", &self.path))?;
+        self.renamed = true;
+        Ok(())
     }
 }
 
-pub(crate) fn damaged(path: &Path, expected: &str, got: &str) -> Error {
-    let path = path.to_owned();
-    Error::DamagedWork { path, expected: expected.to_owned(), got: got.to_owned() }
+impl Drop for SpillWriter {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // What cannot be removed now goes with the other leftovers.
+            let _left_behind = fs::remove_file(&self.temporary);
+        }
+    }
 }
 
-/// `len` bytes from `offset`; the caller has checked them against the file's length.
-fn read_at(file: &mut File, path: &Path, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
-    file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
-    let mut bytes = Vec::new();
-    file.take(len).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if as_u64(bytes.len()) < len {
-        return Err(damaged(path, &format!("{len} bytes at {offset}"), &bytes.len().to_string()));
-    }
-    Ok(bytes)
+/// The hash of a bucket without documents.
+pub(crate) const EMPTY_HASH: u64 = 0;
+
+fn ids_of<'c>(item: &Item<'c>) -> &'c [u8] {
+    item.ids
+}
+
+fn mask_of<'c>(item: &Item<'c>) -> &'c [u8] {
+    item.mask
+}
+
+fn own_id_of<'c>(item: &Item<'c>) -> &'c [u8] {
+    item.own_id
+}
+
+/// Takes bytes off the front.
+pub(crate) fn take<'b>(bytes: &mut &'b [u8], len: u64) -> &'b [u8] {
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
+    let (now, later) = bytes.split_at(len);
+    *bytes = later;
+    now
 }
 
 pub(crate) fn as_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(path: &Path) -> (Summary, Vec<Row>) {
-        let rows: Vec<Row> = (0..7_u32)
-            .map(|index| Row {
-                key: u128::from(index) << 100,
-                hash: u64::from(index) * 11,
-                text_bytes: 5,
-                len_tokens: index + 1,
-            })
-            .collect();
-        let summary =
-            Summary { buckets: 4, id_bytes: 2, documents: 7, tokens: 28, ..Summary::default() };
-        let ids = [7_u8; 64];
-        let documents: Vec<SpillDocument<'_>> = rows
-            .iter()
-            .zip([0, 0, 1, 1, 1, 3, 3])
-            .map(|(&row, bucket)| {
-                let len = usize::try_from(row.len_tokens * 2).unwrap();
-                SpillDocument { row, bucket, ids: &ids[..len] }
-            })
-            .collect();
-        write_spill(path, &summary, &documents).unwrap();
-        (summary, rows)
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("part");
-        let (summary, rows) = sample(&path);
-        let mut spill = Spill::open(&path, 4, Dtype::U16).unwrap();
-        assert_eq!(spill.summary(), &summary);
-        let starts: Vec<(u64, u64)> = (0..=4).map(|b| spill.start(b).unwrap()).collect();
-        assert_eq!(starts, [(0, 0), (2, 3), (5, 15), (5, 15), (7, 28)]);
-        assert_eq!(spill.rows(2, 5).unwrap(), rows[2..5]);
-        assert_eq!(spill.ids(3, 15).unwrap(), [7; 24]);
-        assert!(spill.rows(5, 8).is_err());
-    }
-
-    #[test]
-    fn every_truncation_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("part");
-        sample(&path);
-        let whole = std::fs::read(&path).unwrap();
-        for len in 0..whole.len() {
-            std::fs::write(&path, &whole[..len]).unwrap();
-            let error = Spill::open(&path, 4, Dtype::U16).err().unwrap();
-            assert!(matches!(error, Error::DamagedWork { .. }), "{len} bytes: {error}");
-        }
-        std::fs::write(&path, &whole).unwrap();
-        assert!(Spill::open(&path, 8, Dtype::U16).is_err());
-        assert!(Spill::open(&path, 4, Dtype::I32).is_err());
-    }
 }

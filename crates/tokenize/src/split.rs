@@ -1,58 +1,105 @@
 //! Who is held out, decided over all parts before a shard is written.
 
 use std::collections::BinaryHeap;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::Buckets;
 use crate::error::Error;
 use crate::options::Holdout;
 use crate::spill::Row;
 
-/// Documents and tokens of both sides, and the hash that parts them.
+/// Documents and tokens of both sides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Split {
-    /// Documents whose hash is smaller are held out.
-    pub(crate) limit: u64,
+pub(crate) struct Sides {
     pub(crate) train_documents: u64,
     pub(crate) train_tokens: u64,
     pub(crate) holdout_documents: u64,
     pub(crate) holdout_tokens: u64,
 }
 
+/// Where the sides part, and what is on each in every bucket.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) limit: SideLimit,
+    pub(crate) buckets: Vec<Sides>,
+}
+
+/// Documents whose side hash is smaller are held out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SideLimit(u64);
+
+impl SideLimit {
+    /// Whether a document is held out.
+    pub(crate) fn holds_out(self, row: &Row) -> bool {
+        row.side < self.0
+    }
+}
+
+/// The side hash of every document of the inputs that are the holdout.
+pub(crate) const HELD_OUT: u64 = 0;
+/// And of every other, where there are such inputs.
+pub(crate) const TRAINED_ON: u64 = u64::MAX;
+
 impl Split {
-    /// Splits the documents behind `rows`, which is called for a fresh pass over all of them.
+    /// Splits the documents of all buckets.
     pub(crate) fn decide(
         holdout: Holdout,
-        rows: impl Fn(&mut dyn FnMut(&Row)) -> Result<(), Error>,
+        buckets: &Buckets,
+        threads: usize,
+        stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        let limit = match holdout {
+        let limit = SideLimit(match holdout {
             Holdout::None => 0,
+            Holdout::Input => 1,
             Holdout::Share(share) => share_limit(share),
             Holdout::Tokens(tokens) => {
-                let mut smallest = SmallestHashes::within(tokens);
-                rows(&mut |row| smallest.add(row))?;
-                smallest.limit
+                let within = || SmallestHashes::within(tokens);
+                let found = buckets.fold_rows(threads, stop, within, |smallest, _, row| {
+                    smallest.add(row.side, row.len_tokens);
+                })?;
+                SmallestHashes::of_all(tokens, &found)
             }
-        };
-        let mut split = Self { limit, ..Self::default() };
-        rows(&mut |row| split.count(row))?;
-        split.check(holdout)?;
-        Ok(split)
+        });
+        let len = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
+        let none = || vec![Sides::default(); len];
+        let counted = buckets.fold_rows(threads, stop, none, |sides, bucket, row| {
+            if let Some(sides) = sides.get_mut(bucket) {
+                sides.count(row, limit);
+            }
+        })?;
+        let mut sums = none();
+        let mut total = Sides::default();
+        for (bucket, sum) in sums.iter_mut().enumerate() {
+            counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
+            total.add(sum);
+        }
+        total.check(holdout)?;
+        Ok(Self { limit, buckets: sums })
     }
+}
 
-    /// Whether a document is held out.
-    pub(crate) fn holds_out(&self, row: &Row) -> bool {
-        row.hash < self.limit
-    }
-
-    fn count(&mut self, row: &Row) {
-        let (documents, tokens) = if self.holds_out(row) {
+impl Sides {
+    fn count(&mut self, row: &Row, limit: SideLimit) {
+        let (documents, tokens) = if limit.holds_out(row) {
             (&mut self.holdout_documents, &mut self.holdout_tokens)
         } else {
             (&mut self.train_documents, &mut self.train_tokens)
         };
         *documents += 1;
         *tokens += u64::from(row.len_tokens);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.train_documents += other.train_documents;
+        self.train_tokens += other.train_tokens;
+        self.holdout_documents += other.holdout_documents;
+        self.holdout_tokens += other.holdout_tokens;
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.train_tokens + self.holdout_tokens
     }
 
     fn check(&self, holdout: Holdout) -> Result<(), Error> {
@@ -94,12 +141,22 @@ impl SmallestHashes {
         Self { budget, held: BinaryHeap::new(), held_tokens: 0, limit: u64::MAX }
     }
 
-    fn add(&mut self, row: &Row) {
-        if row.hash >= self.limit {
+    /// The first hash that is out over all of what several passes held.
+    fn of_all(budget: u64, parts: &[Self]) -> u64 {
+        let mut all = Self::within(budget);
+        all.limit = parts.iter().map(|part| part.limit).min().unwrap_or(u64::MAX);
+        for &(hash, tokens) in parts.iter().flat_map(|part| &part.held) {
+            all.add(hash, tokens);
+        }
+        all.limit
+    }
+
+    fn add(&mut self, hash: u64, len_tokens: u32) {
+        if hash >= self.limit {
             return;
         }
-        self.held.push((row.hash, row.len_tokens));
-        self.held_tokens += u64::from(row.len_tokens);
+        self.held.push((hash, len_tokens));
+        self.held_tokens += u64::from(len_tokens);
         while let Some(&(hash, tokens)) = self.held.peek() {
             if self.held_tokens > self.budget {
                 self.limit = hash;
@@ -118,35 +175,22 @@ mod tests {
     use super::*;
     use xxhash_rust::xxh3::xxh3_64;
 
-    fn rows(count: u64, distinct: u64) -> Vec<Row> {
+    fn rows(count: u64, distinct: u64) -> Vec<(u64, u32)> {
         (0..count)
             .map(|index| {
                 let hash = xxh3_64(&(index % distinct).to_le_bytes());
-                Row {
-                    key: 0,
-                    hash,
-                    text_bytes: 1,
-                    len_tokens: u32::try_from(hash % 50).unwrap() + 1,
-                }
+                (hash, u32::try_from(hash % 50).unwrap() + 1)
             })
             .collect()
     }
 
-    fn decide(holdout: Holdout, rows: &[Row]) -> Result<Split, Error> {
-        Split::decide(holdout, |visit| {
-            rows.iter().for_each(visit);
-            Ok(())
-        })
-    }
-
     /// Sort, and take whole hashes while they fit.
-    fn naive_limit(rows: &[Row], budget: u64) -> u64 {
-        let mut sorted: Vec<(u64, u64)> =
-            rows.iter().map(|row| (row.hash, u64::from(row.len_tokens))).collect();
+    fn naive_limit(rows: &[(u64, u32)], budget: u64) -> u64 {
+        let mut sorted = rows.to_vec();
         sorted.sort_unstable();
         let mut tokens = 0;
         for group in sorted.chunk_by(|left, right| left.0 == right.0) {
-            tokens += group.iter().map(|(_, tokens)| tokens).sum::<u64>();
+            tokens += group.iter().map(|&(_, tokens)| u64::from(tokens)).sum::<u64>();
             if tokens > budget {
                 return group[0].0;
             }
@@ -158,38 +202,36 @@ mod tests {
     fn a_number_of_tokens_takes_the_smallest_hashes_that_fit() {
         for distinct in [1000, 60] {
             let rows = rows(1000, distinct);
-            for budget in [1, 25, 26, 100, 777, 5000, 12_345, 24_000] {
-                let limit = naive_limit(&rows, budget);
-                match decide(Holdout::Tokens(budget), &rows) {
-                    Ok(split) => {
-                        assert_eq!(split.limit, limit, "{distinct} {budget}");
-                        assert!(split.holdout_tokens <= budget);
-                        assert_eq!(split.train_documents + split.holdout_documents, 1000);
-                    }
-                    Err(error) => {
-                        assert!(rows.iter().all(|row| row.hash >= limit), "{error}");
-                    }
+            for budget in [1, 25, 26, 100, 777, 5000, 12_345, 24_000, 1 << 40] {
+                for threads in [1, 2, 7] {
+                    let pass = |rows: &[(u64, u32)]| {
+                        let mut smallest = SmallestHashes::within(budget);
+                        rows.iter().for_each(|&(hash, tokens)| smallest.add(hash, tokens));
+                        smallest
+                    };
+                    let parts: Vec<SmallestHashes> =
+                        rows.chunks(rows.len().div_ceil(threads)).map(pass).collect();
+                    let limit = SmallestHashes::of_all(budget, &parts);
+                    assert_eq!(limit, naive_limit(&rows, budget), "{distinct} {budget} {threads}");
                 }
             }
         }
     }
 
     #[test]
-    fn a_share_takes_about_that_many() {
-        let rows = rows(20_000, 20_000);
-        let split = decide(Holdout::Share(0.05), &rows).unwrap();
-        assert!((900..1100).contains(&split.holdout_documents), "{split:?}");
+    fn a_share_is_of_all_hashes() {
         assert_eq!(share_limit(0.5), 1 << 63);
-        assert_eq!(decide(Holdout::None, &rows).unwrap().holdout_documents, 0);
+        let limit = share_limit(0.05);
+        let held = rows(20_000, 20_000).iter().filter(|(hash, _)| *hash < limit).count();
+        assert!((900..1100).contains(&held), "{held}");
     }
 
     #[test]
-    fn a_holdout_that_leaves_nothing_gives_the_numbers() {
-        let rows = rows(3, 3);
-        for holdout in [Holdout::Share(1e-9), Holdout::Tokens(1_000_000)] {
-            let error = decide(holdout, &rows).unwrap_err();
-            assert!(error.is_configuration());
-            assert!(error.to_string().contains("0 documents (0 tokens)"), "{error}");
-        }
+    fn a_side_without_documents_gives_the_numbers() {
+        let sides = Sides { train_documents: 3, train_tokens: 7, ..Sides::default() };
+        sides.check(Holdout::None).unwrap();
+        let error = sides.check(Holdout::Share(1e-9)).unwrap_err();
+        assert!(error.is_configuration());
+        assert!(error.to_string().contains("0 documents (0 tokens)"), "{error}");
     }
 }

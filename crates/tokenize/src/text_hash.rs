@@ -1,34 +1,103 @@
 //! The hash that tells equal texts, and with it who is held out.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// One salt for all corpora, so that the same text falls on the same side in each of them.
 const SALT: u64 = 0x6d69_7864_6f77_6e31;
 
+/// Normalised bytes that are hashed at once: they stay in the first caches.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Bytes looked at together.
+const BLOCK: usize = 32;
+
 /// The hash of a text with every run of white space (Unicode) taken as one space and none at the
 /// ends. `buffer` is scratch space.
 ///
-/// One pass without branches on ASCII, then one hash of the whole: copying word by word took twice
-/// as long, and feeding a hasher word by word longer still.
+/// A block of bytes in which no white space follows another and none is beyond ASCII is copied
+/// whole, with a space for each white space; compilers make vector code of its loops. Byte by byte
+/// everywhere took six times as long on prose.
 pub(crate) fn text_hash(text: &str, buffer: &mut Vec<u8>) -> u64 {
-    buffer.clear();
-    buffer.resize(text.len() + 1, 0);
-    let (mut len, mut after_space) = (0, true);
+    buffer.resize(PIECE_BYTES + BLOCK, 0);
+    let bytes = text.as_bytes();
+    let mut whole: Option<Xxh3> = None;
+    let mut normal = Normal { buffer, len: 0, after_space: true };
     let mut index = 0;
-    while let Some(&byte) = text.as_bytes().get(index) {
-        let mut class = CLASSES[usize::from(byte)];
-        let mut width = 1;
-        if class == MAYBE_SPACE {
-            (class, width) = class_of_character(text, index);
+    while index < bytes.len() {
+        if normal.len >= PIECE_BYTES {
+            // All but the last byte, a space that may turn out to be the text's end.
+            let hasher = whole.get_or_insert_with(|| Xxh3::with_seed(SALT));
+            hasher.update(&normal.buffer[..normal.len - 1]);
+            normal.buffer[0] = normal.buffer[normal.len - 1];
+            normal.len = 1;
         }
-        let is_space = class == SPACE;
-        buffer[len] = if is_space { b' ' } else { byte };
-        len += usize::from(!(is_space && after_space));
-        after_space = is_space;
-        index += width;
+        index += match bytes[index..].first_chunk::<BLOCK>() {
+            Some(block) if normal.push_block(block) => BLOCK,
+            _ => normal.push_slowly(text, index, (index + BLOCK).min(bytes.len())),
+        };
     }
-    let end = len - usize::from(after_space && len > 0);
-    xxh3_64_with_seed(&buffer[..end], SALT)
+    let end = normal.len - usize::from(normal.after_space && normal.len > 0);
+    let rest = &normal.buffer[..end];
+    match whole {
+        None => xxh3_64_with_seed(rest, SALT),
+        Some(mut hasher) => {
+            hasher.update(rest);
+            hasher.digest()
+        }
+    }
+}
+
+/// Normalised bytes as they come.
+struct Normal<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+    after_space: bool,
+}
+
+impl Normal<'_> {
+    /// Takes a block whole, if no white space in it goes and none may be beyond ASCII.
+    fn push_block(&mut self, block: &[u8; BLOCK]) -> bool {
+        let mut spaces = [0_u8; BLOCK];
+        let mut beyond = 0_u8;
+        for (space, &byte) in spaces.iter_mut().zip(block) {
+            *space = u8::from(byte == b' ') | u8::from(byte.wrapping_sub(9) < 5);
+            beyond |= u8::from(byte == 0xc2) | u8::from(byte.wrapping_sub(0xe1) < 3);
+        }
+        let mut double = u8::from(self.after_space) & spaces[0];
+        for (left, right) in spaces.iter().zip(&spaces[1..]) {
+            double |= left & right;
+        }
+        if double | beyond != 0 {
+            return false;
+        }
+        let out = &mut self.buffer[self.len..self.len + BLOCK];
+        for ((out, &byte), &space) in out.iter_mut().zip(block).zip(&spaces) {
+            *out = if space == 1 { b' ' } else { byte };
+        }
+        self.len += BLOCK;
+        self.after_space = spaces[BLOCK - 1] == 1;
+        true
+    }
+
+    /// Takes the bytes from `start` to `end` and what is left of a character; gives how many.
+    fn push_slowly(&mut self, text: &str, start: usize, end: usize) -> usize {
+        let bytes = text.as_bytes();
+        let mut index = start;
+        while index < end {
+            let byte = bytes[index];
+            let mut class = CLASSES[usize::from(byte)];
+            let mut width = 1;
+            if class == MAYBE_SPACE {
+                (class, width) = class_of_character(bytes, index);
+            }
+            let is_space = class == SPACE;
+            self.buffer[self.len] = if is_space { b' ' } else { byte };
+            self.len += usize::from(!(is_space && self.after_space));
+            self.after_space = is_space;
+            index += width;
+        }
+        index - start
+    }
 }
 
 const OTHER: u8 = 0;
@@ -53,10 +122,13 @@ static CLASSES: [u8; 256] = {
 
 /// The class of the character at `index`, and how many bytes to go on by: the whole of a white
 /// space, the first byte of anything else.
-#[cold]
-fn class_of_character(text: &str, index: usize) -> (u8, usize) {
-    match text.get(index..).and_then(|rest| rest.chars().next()) {
-        Some(character) if character.is_whitespace() => (SPACE, character.len_utf8()),
+fn class_of_character(bytes: &[u8], index: usize) -> (u8, usize) {
+    match bytes[index..] {
+        [0xc2, 0x85 | 0xa0, ..] => (SPACE, 2),
+        [0xe1, 0x9a, 0x80, ..]
+        | [0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf, ..]
+        | [0xe2, 0x81, 0x9f, ..]
+        | [0xe3, 0x80, 0x80, ..] => (SPACE, 3),
         _ => (OTHER, 1),
     }
 }
@@ -87,6 +159,32 @@ mod tests {
             character.encode_utf8(&mut bytes);
             assert_ne!(CLASSES[usize::from(bytes[0])], OTHER, "{character:?}");
             assert_eq!(hash(&format!("x{character}y")), hash("x y"), "{character:?}");
+        }
+        for character in ('\0'..=char::MAX).filter(|character| !character.is_whitespace()) {
+            let mut bytes = [0; 4];
+            let text = character.encode_utf8(&mut bytes);
+            assert_eq!(class_of_character(text.as_bytes(), 0), (OTHER, 1), "{character:?}");
+        }
+    }
+
+    /// Word by word, whatever the blocks and pieces cut through.
+    #[test]
+    fn the_hash_is_the_naive_one() {
+        let words = [
+            " ", "  ", "\n", "a", "word", "\u{a0}", "\u{3000}", "é", "漢字", "’", "\t\t\t", "かな",
+        ];
+        let mut state = 1_u32;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+            usize::try_from(state >> 8).unwrap() % below
+        };
+        for round in 0..3000 {
+            let len = if round % 100 == 0 { 30_000 } else { next(40) };
+            let plain = next(3);
+            let text: String =
+                (0..len).map(|_| words[if next(3) < plain { 4 } else { next(12) }]).collect();
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert_eq!(hash(&text), xxh3_64_with_seed(words.join(" ").as_bytes(), SALT), "{round}");
         }
     }
 

@@ -1,38 +1,69 @@
 //! How the inputs are cut into parts, from the list alone.
 
-use mixdown_documents::{Compression, InputFile, InputFormat, InputList};
+use std::ops::Range;
 
-/// Decompressed bytes of input that a part starts records from.
+use mixdown_documents::{Cuts, InputFile, InputList, Place};
+
+/// Decompressed bytes of input that a part starts records from, at most.
 pub(crate) const PART_BYTES: u64 = 64 << 20;
+/// And at least, unless there is less.
+const LEAST_PART_BYTES: u64 = 4 << 20;
+/// Parts that inputs are cut into until the parts are as large as they may be: enough that all
+/// threads are busy to the end, few enough that a bucket is gathered from few places.
+const PARTS: u64 = 64;
 
-/// Inputs that are read in one go: a run of small files as one part, or one file cut into parts at
-/// multiples of the part size.
+/// The part size for these inputs.
+pub(crate) fn part_bytes(inputs: &InputList, most: u64) -> u64 {
+    (text_bytes_estimate(inputs) / PARTS).clamp(LEAST_PART_BYTES.min(most), most)
+}
+
+/// Inputs that are read in one go: a run of small files as one part, or one file in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
     /// Ordinal of the first input.
     pub(crate) first: u32,
     /// Ordinal after the last input.
     pub(crate) end: u32,
-    /// Whether it is cut; else it is a single part.
-    pub(crate) cut: bool,
+    /// Its parts; `Whole` is a single one.
+    pub(crate) cuts: Cuts,
 }
 
-/// The units in the order of the list.
-pub(crate) fn units(inputs: &InputList, part_bytes: u64) -> Vec<Unit> {
+impl Unit {
+    /// How many parts it has, where that is known before it is read.
+    pub(crate) fn parts(&self) -> Option<u64> {
+        match &self.cuts {
+            Cuts::Whole => Some(1),
+            Cuts::Ranges(ranges) => Some(u64::try_from(ranges.len()).unwrap_or(u64::MAX)),
+            Cuts::Stream => None,
+        }
+    }
+}
+
+/// The units in the order of the list, of the documents before `end`.
+pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut filled = 0_u64;
     for (ordinal, file) in (0_u32..).zip(inputs.files()) {
-        let bytes = text_bytes(file);
-        // A compressed file's real length is known once it is read, so it is always cut.
-        let cut = file.format == InputFormat::JsonLines
-            && (bytes > part_bytes || file.compression != Compression::None);
-        match units.last_mut().filter(|unit| !unit.cut && !cut && filled + bytes <= part_bytes) {
+        if end.is_some_and(|end| end <= Place { input: ordinal, offset: 0 }) {
+            break;
+        }
+        let bytes = file.text_bytes_estimate();
+        let last = end.filter(|end| end.input == ordinal).map_or(u64::MAX, |end| end.offset);
+        let cuts = match file.cuts(part_bytes) {
+            Cuts::Ranges(ranges) => within(ranges, last),
+            cuts => cuts,
+        };
+        let alone = cuts != Cuts::Whole;
+        let open = |unit: &&mut Unit| {
+            unit.cuts == Cuts::Whole && !alone && filled.saturating_add(bytes) <= part_bytes
+        };
+        match units.last_mut().filter(open) {
             Some(unit) => {
                 unit.end = ordinal + 1;
                 filled += bytes;
             }
             None => {
-                units.push(Unit { first: ordinal, end: ordinal + 1, cut });
+                units.push(Unit { first: ordinal, end: ordinal + 1, cuts });
                 filled = bytes;
             }
         }
@@ -40,25 +71,22 @@ pub(crate) fn units(inputs: &InputList, part_bytes: u64) -> Vec<Unit> {
     units
 }
 
-/// About how many bytes of text the inputs hold.
-pub(crate) fn text_bytes_estimate(inputs: &InputList) -> u64 {
-    inputs.files().iter().map(text_bytes).sum()
+/// The ranges that begin before `end`; a file of a single one goes together with its neighbours.
+fn within(mut ranges: Vec<Range<u64>>, end: u64) -> Cuts {
+    ranges.retain(|range| range.start < end);
+    if ranges.len() > 1 { Cuts::Ranges(ranges) } else { Cuts::Whole }
 }
 
-/// The length of a plain file; text compresses to about a quarter.
-fn text_bytes(file: &InputFile) -> u64 {
-    match file.compression {
-        Compression::None => file.bytes,
-        Compression::Zstd | Compression::Gzip => file.bytes.saturating_mul(4),
-    }
+/// About how many bytes of text the inputs hold.
+pub(crate) fn text_bytes_estimate(inputs: &InputList) -> u64 {
+    inputs.files().iter().map(InputFile::text_bytes_estimate).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn small_files_go_together_and_large_ones_are_cut() {
+    fn files() -> (tempfile::TempDir, InputList) {
         let folder = tempfile::tempdir().unwrap();
         let line = |len: usize| format!("{{\"text\":\"{}\"}}\n", "x".repeat(len));
         let files = [
@@ -74,9 +102,39 @@ mod tests {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let inputs = InputList::discover(&[folder.path().to_owned()]).unwrap();
-        let found: Vec<(u32, u32, bool)> =
-            units(&inputs, 103).into_iter().map(|unit| (unit.first, unit.end, unit.cut)).collect();
-        let expected = [(0, 3, false), (3, 4, true), (4, 5, false), (5, 7, false)];
+        (folder, inputs)
+    }
+
+    #[test]
+    fn small_files_go_together_and_large_ones_are_cut() {
+        let (_folder, inputs) = files();
+        let found: Vec<(u32, u32, Option<u64>)> = units(&inputs, 103, None)
+            .into_iter()
+            .map(|unit| (unit.first, unit.end, unit.parts()))
+            .collect();
+        let expected = [(0, 3, Some(1)), (3, 4, Some(3)), (4, 5, Some(1)), (5, 7, Some(1))];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_end_leaves_out_what_comes_after_it() {
+        let (_folder, inputs) = files();
+        let ends = |input, offset| {
+            units(&inputs, 103, Some(Place { input, offset }))
+                .last()
+                .map(|unit| (unit.first, unit.end, unit.parts()))
+        };
+        assert_eq!(ends(0, 0), None);
+        assert_eq!(ends(3, 0), Some((0, 3, Some(1))));
+        assert_eq!(ends(3, 103), Some((3, 4, Some(1))));
+        assert_eq!(ends(3, 104), Some((3, 4, Some(2))));
+        assert_eq!(ends(4, 0), Some((3, 4, Some(3))));
+    }
+
+    #[test]
+    fn parts_grow_with_the_inputs_up_to_a_limit() {
+        let (_folder, inputs) = files();
+        assert_eq!(part_bytes(&inputs, PART_BYTES), LEAST_PART_BYTES);
+        assert_eq!(part_bytes(&inputs, 100), 100);
     }
 }

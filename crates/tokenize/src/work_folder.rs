@@ -1,30 +1,50 @@
 //! The output folder before it is a corpus: whose it is, and where the unfinished work lies.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use mixdown_shards::{Manifest, Split, finished_name};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::end_of_text::FILES;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::work_file::{read_json, write_json};
+use crate::work_file::{read_json, write_json, write_json_first};
 
 const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
+const LOCK: &str = "lock";
 
-/// `OUT/.work`, held by one process at a time.
+/// Who may be at work in an output folder at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// This call alone.
+    Alone,
+    /// Any number of tasks.
+    Shared,
+}
+
+/// `OUT/.work`, and the folder of the parts.
 pub(crate) struct WorkFolder {
     out: PathBuf,
     work: PathBuf,
+    parts: PathBuf,
     /// Holds the lock for as long as it is open.
     _lock: File,
 }
 
+/// A finished stream's own file.
+#[derive(Serialize, Deserialize)]
+struct UnitRecord {
+    parts: u64,
+}
+
 impl WorkFolder {
     /// Takes an output folder that is absent, empty or holds unfinished work with an equal plan.
-    pub(crate) fn claim(out: &Path, plan: &Plan) -> Result<Self, Error> {
+    pub(crate) fn claim(out: &Path, plan: &Plan, hold: Hold) -> Result<Self, Error> {
         let work = out.join(WORK);
         let plan_path = work.join(PLAN);
         if is_finished(out)? {
@@ -32,19 +52,56 @@ impl WorkFolder {
         }
         refuse_taken(out, &work)?;
         fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
-        let lock = lock(out, &work);
+        let lock = lock(out, &work, Hold::Alone);
         // Whoever held the lock may have finished in the meantime.
         if is_finished(out)? {
             drop(lock);
             return Err(refuse_finished(out, &work)?);
         }
-        let lock = lock?;
-        remove_files(&work, |name| finished_name(name).is_some())?;
-        match read_json(&plan_path)? {
-            None => write_json(&plan_path, plan)?,
-            Some(before) => plan.check_equal(&before, out)?,
+        let parts = parts_folder(&work, out, plan);
+        fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
+        let mut folder = match (lock, hold) {
+            (Ok(Locked { file, known }), _) => {
+                let folder = Self { out: out.to_owned(), work, parts, _lock: file };
+                // Only where nobody else can be writing them.
+                if known {
+                    folder.remove_leftovers()?;
+                }
+                folder
+            }
+            (Err(error), Hold::Alone) => return Err(error),
+            (Err(_), Hold::Shared) => {
+                let Locked { file, .. } = self::lock(out, &work, hold)?;
+                Self { out: out.to_owned(), work, parts, _lock: file }
+            }
+        };
+        if hold == Hold::Shared {
+            folder.share()?;
         }
-        Ok(Self { out: out.to_owned(), work, _lock: lock })
+        write_json_first(&plan_path, plan)?;
+        match read_json(&plan_path)? {
+            Some(before) => plan.check_equal(&before, out)?,
+            // Another task has finished just now.
+            None => return Err(Error::AlreadyCorpus { path: out.to_owned() }),
+        }
+        Ok(folder)
+    }
+
+    /// Lets other tasks in.
+    fn share(&mut self) -> Result<(), Error> {
+        let path = self.work.join(LOCK);
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        // Both are released on closing; a plain call that comes in between finds no task yet.
+        self._lock = file;
+        match self._lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Err(Error::Busy { path: self.out.clone() }),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+        }
+    }
+
+    /// Where the parts lie.
+    pub(crate) fn parts_folder(&self) -> &Path {
+        &self.parts
     }
 
     /// The output folder.
@@ -54,12 +111,46 @@ impl WorkFolder {
 
     /// Where part `part` of a unit is written.
     pub(crate) fn part(&self, unit: u64, part: u64) -> PathBuf {
-        self.work.join(format!("part-{unit:06}-{part:06}"))
+        self.parts.join(format!("part-{unit:06}-{part:06}"))
     }
 
-    /// The file that says how many parts a finished unit has.
+    /// Units and numbers of the parts that are there.
+    pub(crate) fn parts(&self) -> Result<BTreeSet<(u64, u64)>, Error> {
+        let part = |name: String| {
+            let (unit, part) = name.strip_prefix("part-")?.split_once('-')?;
+            Some((unit.parse().ok()?, part.parse().ok()?))
+        };
+        Ok(names(&self.parts)?.into_iter().filter_map(part).collect())
+    }
+
+    /// The file that says how many parts a stream has.
     pub(crate) fn unit(&self, unit: u64) -> PathBuf {
-        self.work.join(format!("unit-{unit:06}.json"))
+        self.parts.join(format!("unit-{unit:06}.json"))
+    }
+
+    /// How many parts a stream has, once it has been read to its end.
+    pub(crate) fn unit_parts(&self, unit: u64) -> Result<Option<u64>, Error> {
+        match read_json(&self.unit(unit)) {
+            Ok(record) => Ok(record.map(|record: UnitRecord| record.parts)),
+            Err(Error::DamagedWork { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes how many parts a stream has.
+    pub(crate) fn write_unit(&self, unit: u64, parts: u64) -> Result<(), Error> {
+        write_json(&self.unit(unit), &UnitRecord { parts })
+    }
+
+    /// Removes a damaged file of a part, which is made again.
+    pub(crate) fn forget(&self, path: &Path) -> Result<(), Error> {
+        absent_or(fs::remove_file(path)).map_err(Error::io("remove", path))
+    }
+
+    /// Whether a path is one of the parts'.
+    pub(crate) fn is_part(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        path.parent() == Some(self.parts.as_path()) && name.starts_with("part-")
     }
 
     /// The file that says how documents are split.
@@ -86,19 +177,44 @@ impl WorkFolder {
         Ok(())
     }
 
-    /// Removes what killed calls left of the shards' files.
-    pub(crate) fn remove_unfinished_shards(&self) -> Result<(), Error> {
+    /// Removes what killed processes left under temporary names.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), Error> {
+        let unfinished = |name: &str| finished_name(name).is_some();
+        remove_files(&self.work, unfinished)?;
+        remove_files(&self.parts, unfinished)?;
         for side in [Split::Train, Split::Holdout] {
-            let unfinished = |name: &str| finished_name(name).is_some_and(is_shard_file);
-            remove_files(&self.out.join(side.folder()), unfinished)?;
+            let of_shard = |name: &str| finished_name(name).is_some_and(is_shard_file);
+            remove_files(&self.out.join(side.folder()), of_shard)?;
         }
-        Ok(())
+        let companion = |name: &str| {
+            finished_name(name).is_some_and(|name| {
+                name == Manifest::FILE || FILES.contains(&name) || name == "tokenizer.json"
+            })
+        };
+        remove_files(&self.out, companion)
     }
 
     /// Forgets the unfinished work, which a manifest has made superfluous.
     pub(crate) fn remove(self) -> Result<(), Error> {
+        self.remove_leftovers()?;
+        if self.parts != self.work {
+            remove_files(&self.parts, |name| {
+                name.starts_with("part-") || name.starts_with("unit-")
+            })?;
+            // Left where it holds something else.
+            let _not_empty = fs::remove_dir(&self.parts);
+        }
         remove_work(&self.work)
     }
+}
+
+/// Where the parts lie: in a folder that is named after the output and the plan, so that many
+/// outputs may share a work folder.
+fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> PathBuf {
+    let Some(shared) = &plan.work_dir else { return work.to_owned() };
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let plan = plan.fingerprint().to_string();
+    shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan)))
 }
 
 /// The error for an output that is a corpus, after removing the work of a call that was killed
@@ -106,7 +222,7 @@ impl WorkFolder {
 fn refuse_finished(out: &Path, work: &Path) -> Result<Error, Error> {
     let begun = work.is_dir() && foreign_in(work)?.is_none();
     if (begun || holds_our_plan(work))
-        && let Ok(_lock) = lock(out, work)
+        && let Ok(_lock) = lock(out, work, Hold::Alone)
         && is_finished(out)?
     {
         remove_work(work)?;
@@ -121,7 +237,7 @@ fn remove_work(work: &Path) -> Result<(), Error> {
 }
 
 /// Whether the output is a corpus; a manifest that cannot be read is somebody else's.
-fn is_finished(out: &Path) -> Result<bool, Error> {
+pub(crate) fn is_finished(out: &Path) -> Result<bool, Error> {
     match Manifest::read(out) {
         Ok(_) => Ok(true),
         Err(mixdown_shards::Error::NoManifest { .. }) => Ok(false),
@@ -153,7 +269,7 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
 
 /// Something in the work folder that no call leaves that was ended before it had written its plan.
 fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
-    let begun = |name: &str| name == "lock" || finished_name(name) == Some(PLAN);
+    let begun = |name: &str| name == LOCK || finished_name(name) == Some(PLAN);
     Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
 }
 
@@ -201,13 +317,25 @@ fn absent_or(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// Takes the lock file. Where the file system knows no locks it is left at that: two processes in
-/// one folder then damage each other's unfinished work, which the checks on reading notice.
-fn lock(out: &Path, work: &Path) -> Result<File, Error> {
-    let path = work.join("lock");
+/// Takes the lock file: a plain call alone, tasks together. Where the file system knows no locks it
+/// is left at that: names of their own keep two processes from harming each other, and they only do
+/// the same work twice.
+fn lock(out: &Path, work: &Path, hold: Hold) -> Result<Locked, Error> {
+    let path = work.join(LOCK);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
-    match file.try_lock() {
+    let locked = match hold {
+        Hold::Alone => file.try_lock(),
+        Hold::Shared => file.try_lock_shared(),
+    };
+    match locked {
+        Ok(()) => Ok(Locked { file, known: true }),
         Err(TryLockError::WouldBlock) => Err(Error::Busy { path: out.to_owned() }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Err(TryLockError::Error(_)) => Ok(Locked { file, known: false }),
     }
+}
+
+/// The lock file, and whether the file system knows locks.
+struct Locked {
+    file: File,
+    known: bool,
 }

@@ -3,26 +3,40 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    BeginningOfText, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle, SpecialText,
-    prepare,
+    BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
+    SpecialText, Stage, Task, TaskReport, finish, prepare, prepare_task,
 };
 
 use crate::commands::Context;
 use crate::commands::tokenizer::ReadArgs;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit, stage_name};
+use crate::progress::{Meter, Unit, megabytes, say, stage_name};
+
+/// What is held out where nothing is said.
+const USUAL_HOLDOUT: Holdout = Holdout::Share(0.01);
+
+/// From so many bytes of disk on it is said beforehand what the work will take.
+const MUCH_DISK_BYTES: u64 = 1 << 30;
 
 /// Arguments of `prepare`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mixdown prepare docs/ --tokenizer tokenizer.json --out corpora/docs --holdout 1%
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --holdout '500k tokens'
+  mixdown prepare code.parquet --tokenizer llama/ --out corpora/code --text-field content --holdout-by repo
+  zcat dump.gz | mixdown prepare - --tokenizer gpt2/ --out corpora/dump
+
+  On many machines, in an array job (Slurm, Kubernetes, AWS Batch), and once at the end:
+  mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --task auto
+  mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --finish
 
 A killed run goes on where it stopped when the same command is given again.")]
 pub struct PrepareArgs {
-    /// JSON lines and texts (plain, zstd, gzip), Parquet, Arrow IPC, folders of them, 'patterns*', @LISTS, or -.
+    /// JSON lines (plain, zstd, gzip), Parquet, Arrow, text files, folders or patterns of them, or -
+    /// for standard input.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// A tokenizer.json, or a model folder that holds one.
@@ -31,16 +45,31 @@ pub struct PrepareArgs {
     /// The corpus folder to make.
     #[arg(long)]
     out: PathBuf,
-    /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0.
-    #[arg(long, default_value = "1%")]
-    holdout: Holdout,
+    /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0
+    /// [default: 1%].
+    #[arg(long)]
+    holdout: Option<Holdout>,
+    /// Keep documents on one side that agree in this field: a repository, a URL, a conversation.
+    #[arg(long, value_name = "FIELD")]
+    holdout_by: Option<String>,
+    /// Take the documents of this file or folder as the holdout and train on the inputs; may be
+    /// repeated.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
+    holdout_input: Vec<PathBuf>,
+    /// Take only the first N documents of the inputs.
+    #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
+    limit: Option<u64>,
+    /// Leave out documents of fewer characters; they are counted.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_chars: u64,
     /// Seed of the global document order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Keep the documents in the order of the input.
     #[arg(long)]
     no_shuffle: bool,
-    /// Worker threads, 0 for all cores; the bytes are the same for any number.
+    /// Worker threads, 0 for all that the process may use (affinity, control group); the bytes are
+    /// the same for any number.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: u32,
     /// Token before each document: auto (what the tokenizer's post-processor adds), none, or an id.
@@ -52,8 +81,54 @@ pub struct PrepareArgs {
     /// Let special tokens written in the text (a literal <|endoftext|>) count as special tokens.
     #[arg(long)]
     parse_special: bool,
+    /// Where the unfinished work's large files go [default: .work in the corpus folder].
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+    /// Be task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler. A task does its share and
+    /// then whatever the others have not; any later tasks complete the rest.
+    #[arg(long, value_name = "I/N|auto", conflicts_with = "finish")]
+    task: Option<String>,
+    /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
+    #[arg(long, value_name = "N", requires = "task")]
+    tasks: Option<u64>,
+    /// Write the manifest of what tasks have made; says what is missing if something is.
+    #[arg(long)]
+    finish: bool,
     #[command(flatten)]
     read: ReadArgs,
+}
+
+impl PrepareArgs {
+    fn options(&self) -> PrepareOptions {
+        let usual = if self.holdout_input.is_empty() { USUAL_HOLDOUT } else { Holdout::Input };
+        let read = ReadOptions {
+            group_field: self.holdout_by.clone(),
+            ..ReadOptions::from(self.read.clone())
+        };
+        PrepareOptions {
+            read,
+            holdout: self.holdout.unwrap_or(usual),
+            holdout_inputs: self.holdout_input.clone(),
+            limit: self.limit,
+            min_chars: self.min_chars,
+            work_dir: self.work_dir.clone(),
+            seed: self.seed,
+            shuffle: if self.no_shuffle { Shuffle::Keep } else { Shuffle::Global },
+            threads: self.threads,
+            beginning_of_text: self.bos,
+            special_text: if self.parse_special { SpecialText::Parse } else { SpecialText::Plain },
+            end_of_text: self.end_of_text.clone(),
+        }
+    }
+
+    fn task(&self) -> Result<Option<Task>, Error> {
+        let task = match self.task.as_deref() {
+            None => return Ok(None),
+            Some("auto") => Task::from_environment(|name| std::env::var(name).ok(), self.tasks),
+            Some(task) => task.parse(),
+        };
+        Ok(Some(task?))
+    }
 }
 
 /// Runs the subcommand.
@@ -61,30 +136,59 @@ pub struct PrepareArgs {
 /// # Errors
 /// Bad input, an output folder that holds something else, a full disk, or an interruption.
 pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
-    let options = PrepareOptions {
-        read: arguments.read.into(),
-        holdout: arguments.holdout,
-        seed: arguments.seed,
-        shuffle: if arguments.no_shuffle { Shuffle::Keep } else { Shuffle::Global },
-        threads: arguments.threads,
-        beginning_of_text: arguments.bos,
-        special_text: if arguments.parse_special { SpecialText::Parse } else { SpecialText::Plain },
-        end_of_text: arguments.end_of_text,
-    };
+    let options = arguments.options();
+    let PrepareArgs { input, tokenizer, out, .. } = &arguments;
+    let say_corpus = |report: &PrepareReport| format!("{}: {}", out.display(), describe(report));
+    if arguments.finish {
+        let report = finish(input, tokenizer, out, &options)?;
+        return context.output.print(&report, say_corpus);
+    }
+    let task = arguments.task()?;
     let meter = Meter::new("prepare", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
-    let report = prepare(
-        &arguments.input,
-        &arguments.tokenizer,
-        &arguments.out,
-        &options,
-        &progress,
-        context.stop,
-    )?;
+    let progress = |at: Progress| match at.stage {
+        Stage::Disk(estimate) => say_disk(&estimate),
+        stage => meter.set(at.done, at.total, stage_name(stage)),
+    };
+    if let Some(task) = task {
+        let report = prepare_task(input, tokenizer, out, &options, task, &progress, context.stop)?;
+        meter.finish("done");
+        return context.output.print(&report, |report| describe_task(task, report));
+    }
+    let report = prepare(input, tokenizer, out, &options, &progress, context.stop)?;
     meter.finish("done");
-    context
-        .output
-        .print(&report, |report| format!("{}: {}", arguments.out.display(), describe(report)))
+    context.output.print(&report, say_corpus)
+}
+
+/// Says what the disks will have to hold, where that is much or more than there is.
+fn say_disk(estimate: &DiskEstimate) {
+    let DiskEstimate { work_bytes, work_free_bytes, corpus_bytes, corpus_free_bytes, one_disk } =
+        *estimate;
+    if !estimate.is_tight() && work_bytes < MUCH_DISK_BYTES {
+        return;
+    }
+    let warning = if estimate.is_tight() { "warning: the disk may fill up: " } else { "" };
+    let (work, corpus) = (megabytes(work_bytes), megabytes(corpus_bytes));
+    let free = if one_disk {
+        format!("of {} free", megabytes(corpus_free_bytes))
+    } else {
+        format!("of {} and {} free", megabytes(work_free_bytes), megabytes(corpus_free_bytes))
+    };
+    say(&format!(
+        "prepare: {warning}takes about {work} for the unfinished work and {corpus} for the corpus, {free}"
+    ));
+}
+
+fn describe_task(task: Task, report: &TaskReport) -> String {
+    if report.finished {
+        return format!("task {task}: the corpus is finished already");
+    }
+    format!(
+        "task {task}: all {} parts and {} runs of shards are there, {} of these made here: complete the \
+         corpus with --finish in place of --task",
+        thousands(report.parts),
+        thousands(report.runs),
+        thousands(report.runs_made)
+    )
 }
 
 /// One sentence about a finished corpus.
@@ -99,6 +203,7 @@ pub fn describe(report: &PrepareReport) -> String {
     for (count, what) in [
         (report.counts.bad_records, "bad records skipped"),
         (report.counts.empty_documents, "empty documents skipped"),
+        (report.counts.short_documents, "short documents left out"),
         (report.counts.special_text_documents, "documents with the text of a special token"),
     ] {
         if count > 0 {

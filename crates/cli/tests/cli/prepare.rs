@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use insta::assert_snapshot;
 
 use crate::sandbox::{Sandbox, code, prose, tree};
 
@@ -95,4 +96,56 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         );
     }
     assert_eq!(tree(&sandbox.path("undisturbed")), tree(&sandbox.path("killed")));
+}
+
+/// An array of tasks, of which the scheduler runs two, and the call that completes it.
+#[test]
+fn tasks_make_the_same_corpus() {
+    let sandbox = Sandbox::with_corpora();
+    let prepare =
+        "prepare general.jsonl target.jsonl --tokenizer tokenizer.json --holdout 5% --out";
+    sandbox.ok(&format!("{prepare} plain"));
+    assert_snapshot!(sandbox.failure(&format!("{prepare} tasks --finish")), @"");
+    let mut auto = sandbox.command(&format!("{prepare} tasks --task auto"));
+    auto.env("SLURM_ARRAY_TASK_ID", "7").env("SLURM_ARRAY_TASK_MIN", "3");
+    auto.env("SLURM_ARRAY_TASK_COUNT", "2").env("SLURM_ARRAY_TASK_STEP", "1");
+    assert!(auto.output().unwrap().status.success());
+    let report = sandbox.json(&format!("{prepare} tasks --task 2/4"));
+    assert_eq!((report["runs"].as_u64(), report["runs_made"].as_u64()), (Some(1), Some(0)));
+    assert!(!sandbox.path("tasks/manifest.json").exists());
+    sandbox.ok(&format!("{prepare} tasks --finish"));
+    sandbox.ok(&format!("{prepare} tasks --finish"));
+    assert_eq!(tree(&sandbox.path("plain")), tree(&sandbox.path("tasks")));
+    let report = sandbox.json(&format!("{prepare} tasks --task 0/4"));
+    assert_eq!(report["finished"], true);
+}
+
+#[test]
+fn tasks_without_a_scheduler_or_with_a_limit() {
+    let sandbox = Sandbox::with_corpora();
+    let prepare = "prepare general.jsonl --tokenizer tokenizer.json --out c";
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task auto")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 4/4")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 0/4 --limit 3")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --limit 3 --holdout 99.99%")), @"");
+}
+
+#[test]
+fn a_limit_short_documents_and_files_as_the_holdout() {
+    let sandbox = Sandbox::with_corpora();
+    let report = sandbox
+        .json("prepare general.jsonl --tokenizer tokenizer.json --out few --limit 20 --holdout 0");
+    assert_eq!(report["train_documents"], 20);
+    sandbox.write("short.jsonl", "{\"text\": \"ab\"}\n{\"text\": \"äöü\"}\n");
+    let report = sandbox.json(
+        "prepare short.jsonl --tokenizer tokenizer.json --out long --min-chars 3 --holdout 0",
+    );
+    assert_eq!(
+        (report["train_documents"].as_u64(), &report["counts"]["short_documents"]),
+        (Some(1), &1.into())
+    );
+    let report = sandbox.json(
+        "prepare general.jsonl --tokenizer tokenizer.json --out other --holdout-input short.jsonl",
+    );
+    assert_eq!(report["holdout_documents"], 2);
 }

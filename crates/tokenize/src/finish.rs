@@ -1,0 +1,188 @@
+//! The end of the work: all shards are there, the manifest makes them a corpus.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use mixdown_documents::InputFile;
+use mixdown_shards::{Counts, InputRecord, Manifest, Split as Side, SplitRecord};
+
+use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
+use crate::end_of_text;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::prepare::PrepareReport;
+use crate::spill::Summary;
+use crate::tokenizer::Tokenizer;
+use crate::unit::units;
+use crate::work::{Holdouts, SplitFile, Work, count};
+use crate::work_file::write_aside;
+use crate::work_folder::WorkFolder;
+use crate::write_stage::run_record;
+
+impl Work<'_> {
+    /// Checks that all shards are there and writes the manifest.
+    pub(crate) fn finish(
+        &self,
+        folder: WorkFolder,
+        split: &SplitFile,
+        resumed: u64,
+    ) -> Result<PrepareReport, Error> {
+        let out = folder.out().to_owned();
+        let (mut train, mut holdout, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        let fingerprint = split.fingerprint();
+        for number in 0..count(split.runs.len()) {
+            match run_record(&folder, number, fingerprint)? {
+                Some(record) => {
+                    train.extend(record.train);
+                    holdout.extend(record.holdout);
+                }
+                None => missing.push(number),
+            }
+        }
+        if let Some(first) = missing.first() {
+            let expected = format!("{} runs of shards", split.runs.len());
+            let got = format!("all but {} (the first is run {first})", missing.len());
+            return Err(Error::Unfinished { path: out, expected, got });
+        }
+        let manifest =
+            self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
+        copy_tokenizer(&self.tokenizer, &out)?;
+        manifest.write(&out)?;
+        folder.remove()?;
+        Ok(self.report(&manifest, split.parts, resumed))
+    }
+
+    /// What is missing of the parts.
+    pub(crate) fn unfinished_parts(&self, folder: &WorkFolder) -> Result<Error, Error> {
+        let path = folder.out().to_owned();
+        let Holdouts { expected, got } = self.holdouts(folder)?;
+        if let Some(expected) = expected {
+            return Ok(Error::PlanDiffers { path, field: "holdout".to_owned(), expected, got });
+        }
+        let there = folder.parts()?;
+        let units = units(&self.inputs, self.plan.part_bytes, self.plan.end);
+        let (mut known, mut streams, mut missing) = (0, 0_u64, None);
+        for (unit, cuts) in (0_u64..).zip(&units) {
+            let parts = match cuts.parts() {
+                Some(parts) => parts,
+                None => folder.unit_parts(unit)?.unwrap_or_else(|| {
+                    streams += 1;
+                    0
+                }),
+            };
+            known += parts;
+            let absent = || (0..parts).find(|&part| !there.contains(&(unit, part)));
+            missing = missing.or_else(|| absent().map(|part| (cuts.first, part)));
+        }
+        let mut expected = format!("{known} parts and a split");
+        if streams > 0 {
+            expected.push_str(&format!(", and those of {streams} compressed files not yet read"));
+        }
+        let got = match missing.and_then(|(input, part)| Some((self.inputs.file(input)?, part))) {
+            Some((InputFile { name, .. }, part)) => {
+                format!(
+                    "{} parts (the first that is missing is part {part} of {name})",
+                    there.len()
+                )
+            }
+            None => format!("{} parts and no split", there.len()),
+        };
+        Ok(Error::Unfinished { path, expected, got })
+    }
+
+    /// What a finished corpus holds, if it is the one of these inputs, tokenizer and options.
+    pub(crate) fn check_finished(&self, out: &Path) -> Result<PrepareReport, Error> {
+        let manifest = Manifest::read(out)?;
+        let inputs = |manifest: &Manifest| -> Vec<(String, u64)> {
+            manifest.inputs.iter().map(|input| (input.path.clone(), input.bytes)).collect()
+        };
+        let own =
+            self.manifest(&Summary::default(), SplitRecord::default(), SplitRecord::default());
+        let same = manifest.options == own.options
+            && manifest.tokenizer_fingerprint == own.tokenizer_fingerprint
+            && inputs(&manifest) == inputs(&own);
+        if same {
+            Ok(self.report(&manifest, 0, 0))
+        } else {
+            Err(Error::AlreadyCorpus { path: out.to_owned() })
+        }
+    }
+
+    fn manifest(&self, total: &Summary, train: SplitRecord, holdout: SplitRecord) -> Manifest {
+        let Plan { dtype, tokenizer_fingerprint, .. } = self.plan;
+        let mut inputs: Vec<InputRecord> = self
+            .inputs
+            .files()
+            .iter()
+            .map(|file| InputRecord { path: file.name.clone(), bytes: file.bytes, documents: 0 })
+            .collect();
+        for &(input, documents) in &total.documents_by_input {
+            let record = usize::try_from(input).ok().and_then(|input| inputs.get_mut(input));
+            if let Some(record) = record {
+                record.documents += documents;
+            }
+        }
+        let shards = (&train.shards, &holdout.shards);
+        let fingerprint =
+            Manifest::data_fingerprint(dtype, tokenizer_fingerprint, shards.0, shards.1);
+        Manifest {
+            format: Manifest::FORMAT.to_owned(),
+            version: Manifest::VERSION,
+            dtype,
+            vocab_size: self.plan.vocab_size,
+            end_of_text: self.plan.end_of_text,
+            beginning_of_text: self.plan.beginning_of_text,
+            tokenizer_fingerprint,
+            fingerprint,
+            train,
+            holdout,
+            inputs,
+            options: self.options.record(),
+            counts: Counts {
+                bad_records: total.bad_records,
+                empty_documents: total.empty_documents,
+                short_documents: total.short_documents,
+                special_text_documents: total.special_text_documents,
+                untargeted_documents: total.untargeted_documents,
+                ..Counts::default()
+            },
+            pack: None,
+        }
+    }
+
+    fn report(&self, manifest: &Manifest, parts: u64, resumed: u64) -> PrepareReport {
+        let (train, holdout) = (manifest.split(Side::Train), manifest.split(Side::Holdout));
+        PrepareReport {
+            train_documents: train.documents,
+            train_tokens: train.tokens,
+            holdout_documents: holdout.documents,
+            holdout_tokens: holdout.tokens,
+            text_bytes: train.text_bytes + holdout.text_bytes,
+            input_bytes: self.inputs.total_bytes(),
+            input_files: count(self.inputs.files().len()),
+            skipped_files: self.inputs.skipped_files(),
+            counts: manifest.counts,
+            shards: count(train.shards.len() + holdout.shards.len()),
+            parts,
+            resumed,
+            fingerprint: manifest.fingerprint,
+            tokenizer_fingerprint: manifest.tokenizer_fingerprint,
+        }
+    }
+}
+
+/// The tokenizer as it was loaded, and the files beside it where there are any: the corpus decodes
+/// itself.
+fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
+    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
+    for name in end_of_text::FILES {
+        let from = folder.join(name);
+        match read_capped(&from, MAX_CONFIG_BYTES) {
+            Ok(bytes) => write_aside(&out.join(name), |file| file.write_all(&bytes))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::io("read", &from)(source)),
+        }
+    }
+    let text = tokenizer.text().as_bytes();
+    write_aside(&out.join("tokenizer.json"), |file| file.write_all(text))
+}

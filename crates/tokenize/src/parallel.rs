@@ -1,0 +1,95 @@
+//! The same work on many things, by several threads.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::error::Error;
+
+/// Lets `threads` threads add the items to one sum each; gives the sums. The first error ends it.
+pub(crate) fn fold<T: Sync, S: Send>(
+    threads: usize,
+    items: &[T],
+    stop: &AtomicBool,
+    sum: impl Fn() -> S + Sync,
+    add: impl Fn(&mut S, usize, &T) -> Result<(), Error> + Sync,
+) -> Result<Vec<S>, Error> {
+    let next = AtomicUsize::new(0);
+    let failure = Failure::default();
+    let work = || {
+        let mut own = sum();
+        while !failure.is_set() {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            let stopped = stop.load(Ordering::Relaxed);
+            let added = if stopped { Err(Error::Interrupted) } else { add(&mut own, index, item) };
+            failure.note(added);
+        }
+        own
+    };
+    let sums = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let mut sums = vec![work()];
+        // A thread that panics has said so; its scope panics too.
+        sums.extend(others.into_iter().filter_map(|other| other.join().ok()));
+        sums
+    });
+    failure.into_result().map(|()| sums)
+}
+
+/// The first error of several threads, which ends the others.
+#[derive(Default)]
+pub(crate) struct Failure {
+    set: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl Failure {
+    /// Whether a thread has failed.
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the error, if it is the first.
+    pub(crate) fn note(&self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+            self.set.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The first error, if there was one.
+    pub(crate) fn into_result(self) -> Result<(), Error> {
+        match self.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_added_once_and_an_error_ends_it() {
+        let items: Vec<u64> = (0..1000).collect();
+        let stop = AtomicBool::new(false);
+        for threads in [1, 2, 5] {
+            let add = |sum: &mut u64, _: usize, item: &u64| {
+                *sum += item;
+                Ok(())
+            };
+            let sums = fold(threads, &items, &stop, || 0, add).unwrap();
+            assert_eq!(sums.iter().sum::<u64>(), 499_500);
+            let fail = |_: &mut u64, index: usize, _: &u64| {
+                if index == 7 { Err(Error::Interrupted) } else { Ok(()) }
+            };
+            assert!(fold(threads, &items, &stop, || 0, fail).is_err());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(fold(2, &items, &stop, || 0, |_, _, _| Ok(())).is_err());
+    }
+}
