@@ -209,9 +209,8 @@ pub(crate) fn finish_sized(
         return work.check_finished(out);
     }
     let folder = WorkFolder::claim(out, &work.plan, Hold::Shared)?;
-    let split = match work.split_before(&folder)? {
-        Some(split) => split,
-        None => return Err(work.unfinished_parts(&folder)?),
+    let Some(split) = work.split_before(&folder)? else {
+        return Err(work.unfinished_parts(&folder)?);
     };
     work.finish(folder, &split, split.parts)
 }

@@ -338,15 +338,15 @@ fn bad_records_are_refused_in_the_inputs_order_and_counted() {
     assert_eq!(setting.run("out3", &with(2, 3)).unwrap().counts.bad_records, 2);
     {
         let (out, threads) = ("out1", 1);
-        let error = setting.run(&out, &with(0, threads)).unwrap_err().to_string();
+        let error = setting.run(out, &with(0, threads)).unwrap_err().to_string();
         assert!(
             error.contains("bad.jsonl: line 151, byte 5250: expected a JSON object"),
             "{error}"
         );
-        let error = setting.run(&out, &with(1, threads)).unwrap_err().to_string();
+        let error = setting.run(out, &with(1, threads)).unwrap_err().to_string();
         assert!(error.contains("line 401, byte 13972: the field \"text\" is missing"), "{error}");
         assert!(error.contains("bad records so far 2, tolerated 1"), "{error}");
-        let error = setting.run(&out, &with(0, threads)).unwrap_err();
+        let error = setting.run(out, &with(0, threads)).unwrap_err();
         assert!(error.is_configuration() && error.to_string().contains("0 (1 were passed over)"));
     }
     // The parts before the bad record stay, and tolerance may grow from call to call.
