@@ -226,7 +226,8 @@ pub enum Error {
     },
     /// The work is not complete, so that it cannot be finished.
     #[error(
-        "{} is not complete: expected {expected}, got {got}: run more tasks (--task I/N, any of them),          or the same command without --finish to do the rest here",
+        "{} is not complete: expected {expected}, got {got}: run more tasks (--task I/N, any of \
+         them), or the same command without --finish to do the rest here",
         path.display()
     )]
     Unfinished {
@@ -239,7 +240,8 @@ pub enum Error {
     },
     /// A disk has clearly not enough room.
     #[error(
-        "{} has too little room: expected about {expected} bytes free, got {got}: free some, or choose          another folder (--work-dir for the unfinished work, --out for the corpus)",
+        "{} has too little room: expected about {expected} bytes free, got {got}: free some, or \
+         choose another folder (--work-dir for the unfinished work, --out for the corpus)",
         path.display()
     )]
     DiskTooSmall {

@@ -105,7 +105,10 @@ fn tasks_make_the_same_corpus() {
     let prepare =
         "prepare general.jsonl target.jsonl --tokenizer tokenizer.json --holdout 5% --out";
     sandbox.ok(&format!("{prepare} plain"));
-    assert_snapshot!(sandbox.failure(&format!("{prepare} tasks --finish")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} tasks --finish")), @"
+    exit code 2
+    error: tasks is not complete: expected 1 parts and a split, got 0 parts (the first that is missing is part 0 of general.jsonl): run more tasks (--task I/N, any of them), or the same command without --finish to do the rest here
+    ");
     let mut auto = sandbox.command(&format!("{prepare} tasks --task auto"));
     auto.env("SLURM_ARRAY_TASK_ID", "7").env("SLURM_ARRAY_TASK_MIN", "3");
     auto.env("SLURM_ARRAY_TASK_COUNT", "2").env("SLURM_ARRAY_TASK_STEP", "1");
@@ -124,10 +127,22 @@ fn tasks_make_the_same_corpus() {
 fn tasks_without_a_scheduler_or_with_a_limit() {
     let sandbox = Sandbox::with_corpora();
     let prepare = "prepare general.jsonl --tokenizer tokenizer.json --out c";
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --task auto")), @"");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 4/4")), @"");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 0/4 --limit 3")), @"");
-    assert_snapshot!(sandbox.failure(&format!("{prepare} --limit 3 --holdout 99.99%")), @"");
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task auto")), @r#"
+    exit code 2
+    error: task: expected auto inside an array job (SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or AWS_BATCH_JOB_ARRAY_INDEX is set), else I/N, got "auto"
+    "#);
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 4/4")), @r#"
+    exit code 2
+    error: task: expected I/N with 0 <= I < N, like 0/4, or auto, got "4/4"
+    "#);
+    assert_snapshot!(sandbox.failure(&format!("{prepare} --task 0/4 --limit 3")), @"
+    exit code 2
+    error: the argument '--task <I/N|auto>' cannot be used with '--limit <N>'
+
+    Usage: mixdown prepare --tokenizer <TOKENIZER> --out <OUT> --task <I/N|auto> <INPUT>...
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
