@@ -1,7 +1,7 @@
 //! Rows of a Parquet or Arrow file, decoded on a thread of their own.
 //!
-//! Decoding pages costs about as much as finding lines and far less than tokenizing, so one thread
-//! that runs ahead keeps several encoders busy; parts of a file can be read side by side.
+//! A page's error is the file's and not a record's, so pages are decoded here and only the strings of
+//! a batch on the threads that tokenize. Parts of a file can be read side by side.
 
 use std::fs::File;
 
