@@ -4,10 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use mixdown_documents::Labels;
 use serde_json::Value;
 use tokenizers::json::Json;
 use tokenizers::pipeline::PipelineToken;
 
+use crate::labels::LabelEncoder;
 use crate::options::SpecialText;
 use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
@@ -54,6 +56,28 @@ fn every_kind_gives_the_ids_of_the_python_package_on_either_path() {
                 let case = format!("{name}, {special_text:?}: {text:?}");
                 assert_eq!(PipelineToken::cast_slice(&slow), expected, "0.23, {case}");
                 assert_eq!(PipelineToken::cast_slice(&chosen), expected, "{case}");
+            }
+        }
+    }
+}
+
+/// Labelled documents take another way to their ids: with everything in the content they are those
+/// of special tokens as plain text, with nothing in it those of special tokens that count.
+#[test]
+fn labelled_documents_have_the_same_ids_for_every_kind() {
+    let golden = fs::read_to_string(folder().join("ids.json")).unwrap();
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    for (name, modes) in golden["ids"].as_object().unwrap() {
+        let tokenizer = Tokenizer::load(&folder().join(format!("{name}.json"))).unwrap();
+        let encoder = LabelEncoder::new(&tokenizer).unwrap();
+        for (place, text) in golden["texts"].as_array().unwrap().iter().enumerate() {
+            let text = text.as_str().unwrap();
+            let plain = &modes["plain"][place];
+            let parse = Some(&modes["parse"][place]).filter(|ids| !ids.is_null()).unwrap_or(plain);
+            for (cuts, expected) in [((0..text.len()).collect(), plain), (Vec::new(), parse)] {
+                let labels = Labels { targets: Vec::new(), plain: cuts };
+                let labelled = encoder.encode(text, &labels).unwrap();
+                assert_eq!(labelled.ids, ids_of(expected), "{name}: {text:?}");
             }
         }
     }

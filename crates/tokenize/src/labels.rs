@@ -12,9 +12,11 @@
 use std::ops::Range;
 
 use mixdown_documents::Labels;
-use tokenizers_023::{AddedToken, Tokenizer as Reference};
+use tokenizers::json::Json;
+use tokenizers_023::AddedToken;
 
 use crate::error::Error;
+use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
 
 /// Stands for a special token of the template: noncharacters, which no sound text holds.
@@ -25,7 +27,7 @@ type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Encodes labelled documents. One serves all threads.
 pub(crate) struct LabelEncoder {
-    reference: Reference,
+    reference: tokenizers_023::Tokenizer,
     stand_in: u32,
     special: Vec<SpecialToken>,
 }
@@ -55,12 +57,8 @@ impl LabelEncoder {
     /// 0.23 cannot read the tokenizer.
     pub(crate) fn new(tokenizer: &Tokenizer) -> Result<Self, Error> {
         let bad = |source| Error::BadTokenizer { path: tokenizer.path().to_owned(), source };
-        let mut reference: Reference = tokenizer.text().parse().map_err(bad)?;
-        reference.with_truncation(None).map_err(bad)?;
-        reference.with_padding(None);
-        // A post-processor may trim white space off the bytes that an id covers.
-        reference.with_post_processor(None::<tokenizers_023::PostProcessorWrapper>);
-        reference.set_encode_special_tokens(true);
+        let file = Json::parse(tokenizer.text()).map_err(|error| bad(error.into()))?;
+        let mut reference = Reference::new(tokenizer.text(), &file).map_err(bad)?.into_untrimmed();
         let special = special_tokens(&reference);
         let stand_in = AddedToken::from(STAND_IN, false).normalized(false);
         reference.add_tokens([stand_in]).map_err(bad)?;
@@ -197,7 +195,7 @@ impl LabelledIds {
     }
 }
 
-fn special_tokens(reference: &Reference) -> Vec<SpecialToken> {
+fn special_tokens(reference: &tokenizers_023::Tokenizer) -> Vec<SpecialToken> {
     let mut special: Vec<SpecialToken> = reference
         .get_added_vocabulary()
         .get_added_tokens_decoder()

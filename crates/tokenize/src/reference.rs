@@ -36,6 +36,14 @@ impl Reference {
         Ok(Self { plain, parse: OnceLock::new() })
     }
 
+    /// The tokenizer itself, special tokens as plain text, and without a post-processor: that one
+    /// may trim white space off the bytes that an id covers.
+    pub(crate) fn into_untrimmed(self) -> Tokenizer {
+        let mut plain = self.plain;
+        plain.with_post_processor(None::<tokenizers_023::PostProcessorWrapper>);
+        plain
+    }
+
     fn of(&self, special_text: SpecialText) -> &Tokenizer {
         match special_text {
             SpecialText::Plain => &self.plain,
