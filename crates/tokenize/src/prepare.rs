@@ -176,6 +176,8 @@ pub(crate) fn prepare_task_sized(
         // Whatever went wrong, files that another process took away among it: the corpus is there.
         Err(error) if is_finished(out)? => {
             work.check_finished(out).map_err(|_| error)?;
+            // What this task may have put back of the work that finishing removed.
+            let _already_a_corpus = WorkFolder::claim(out, &work.plan, Hold::Shared);
             Ok(TaskReport { parts: 0, resumed: 0, runs: 0, runs_made: 0, finished: true })
         }
         Err(error) => Err(error),

@@ -78,6 +78,27 @@ fn tasks_at_once_make_the_plain_calls_bytes() {
     }
 }
 
+/// Of tasks that begin at the same moment each lets the others in.
+#[test]
+fn tasks_that_begin_at_once_do_not_shut_each_other_out() {
+    let setting = Setting::new();
+    for round in 0..8 {
+        let out = format!("out{round}");
+        thread::scope(|scope| {
+            for index in 0..8 {
+                let (setting, out) = (&setting, &out);
+                scope.spawn(move || {
+                    let stopped = task(setting, out, &options(), &format!("{index}/8"), 2);
+                    assert!(
+                        stopped.as_ref().err().is_none_or(Error::is_interrupted),
+                        "{stopped:?}"
+                    );
+                });
+            }
+        });
+    }
+}
+
 /// Tasks end early, others come, and at last one of them does the rest.
 #[test]
 fn any_later_set_of_tasks_completes_the_rest() {

@@ -17,6 +17,7 @@ use crate::work_file::{read_json, write_json, write_json_first};
 const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
 const LOCK: &str = "lock";
+const TASKS: &str = "tasks.lock";
 
 /// Who may be at work in an output folder at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub(crate) struct WorkFolder {
     out: PathBuf,
     work: PathBuf,
     parts: PathBuf,
-    /// Holds the lock for as long as it is open.
-    _lock: File,
+    /// Locks that are held for as long as these are open.
+    _locks: Vec<File>,
 }
 
 /// A finished stream's own file.
@@ -48,35 +49,25 @@ impl WorkFolder {
         let work = out.join(WORK);
         let plan_path = work.join(PLAN);
         if is_finished(out)? {
-            return Err(refuse_finished(out, &work)?);
+            return Err(refuse_finished(out, &work, plan)?);
         }
         refuse_taken(out, &work)?;
         fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
-        let lock = lock(out, &work, Hold::Alone);
+        let lock = lock(out, &work, hold);
         // Whoever held the lock may have finished in the meantime.
         if is_finished(out)? {
             drop(lock);
-            return Err(refuse_finished(out, &work)?);
+            return Err(refuse_finished(out, &work, plan)?);
         }
+        let Locked { file, known } = lock?;
         let parts = parts_folder(&work, out, plan);
         fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
-        let mut folder = match (lock, hold) {
-            (Ok(Locked { file, known }), _) => {
-                let folder = Self { out: out.to_owned(), work, parts, _lock: file };
-                // Only where nobody else can be writing them.
-                if known {
-                    folder.remove_leftovers()?;
-                }
-                folder
-            }
-            (Err(error), Hold::Alone) => return Err(error),
-            (Err(_), Hold::Shared) => {
-                let Locked { file, .. } = self::lock(out, &work, hold)?;
-                Self { out: out.to_owned(), work, parts, _lock: file }
-            }
-        };
-        if hold == Hold::Shared {
-            folder.share()?;
+        let mut folder = Self { out: out.to_owned(), work, parts, _locks: vec![file] };
+        match hold {
+            // Only where nobody else can be writing them.
+            Hold::Alone if known => folder.remove_leftovers()?,
+            Hold::Alone => {}
+            Hold::Shared => folder.join_tasks()?,
         }
         write_json_first(&plan_path, plan)?;
         match read_json(&plan_path)? {
@@ -87,16 +78,21 @@ impl WorkFolder {
         Ok(folder)
     }
 
-    /// Lets other tasks in.
-    fn share(&mut self) -> Result<(), Error> {
-        let path = self.work.join(LOCK);
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        // Both are released on closing; a plain call that comes in between finds no task yet.
-        self._lock = file;
-        match self._lock.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Err(Error::Busy { path: self.out.clone() }),
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    /// Removes what killed tasks left, if no other task is there, and notes that this one is. Nobody
+    /// holds this lock alone for longer than that takes, so waiting for it is short.
+    fn join_tasks(&mut self) -> Result<(), Error> {
+        let path = self.work.join(TASKS);
+        let open = || File::create(&path).map_err(Error::io("create", &path));
+        if let alone = open()?
+            && alone.try_lock().is_ok()
+        {
+            self.remove_leftovers()?;
         }
+        let together = open()?;
+        // Where there are no locks, finishing removes what was left.
+        let _no_locks_here = together.lock_shared();
+        self._locks.push(together);
+        Ok(())
     }
 
     /// Where the parts lie.
@@ -197,13 +193,7 @@ impl WorkFolder {
     /// Forgets the unfinished work, which a manifest has made superfluous.
     pub(crate) fn remove(self) -> Result<(), Error> {
         self.remove_leftovers()?;
-        if self.parts != self.work {
-            remove_files(&self.parts, |name| {
-                name.starts_with("part-") || name.starts_with("unit-")
-            })?;
-            // Left where it holds something else.
-            let _not_empty = fs::remove_dir(&self.parts);
-        }
+        remove_parts(&self.parts, &self.work)?;
         remove_work(&self.work)
     }
 }
@@ -219,15 +209,29 @@ fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> PathBuf {
 
 /// The error for an output that is a corpus, after removing the work of a call that was killed
 /// between its manifest and the end, or of one that came while another finished.
-fn refuse_finished(out: &Path, work: &Path) -> Result<Error, Error> {
+fn refuse_finished(out: &Path, work: &Path, plan: &Plan) -> Result<Error, Error> {
     let begun = work.is_dir() && foreign_in(work)?.is_none();
     if (begun || holds_our_plan(work))
         && let Ok(_lock) = lock(out, work, Hold::Alone)
         && is_finished(out)?
     {
+        remove_parts(&parts_folder(work, out, plan), work)?;
         remove_work(work)?;
     }
     Ok(Error::AlreadyCorpus { path: out.to_owned() })
+}
+
+/// Removes the folder of the parts, if they lie in one of their own.
+fn remove_parts(parts: &Path, work: &Path) -> Result<(), Error> {
+    if parts != work {
+        remove_files(parts, |name| {
+            let whole = finished_name(name).unwrap_or(name);
+            whole.starts_with("part-") || whole.starts_with("unit-")
+        })?;
+        // Left where it holds something else.
+        let _not_empty = fs::remove_dir(parts);
+    }
+    Ok(())
 }
 
 /// The plan goes last, for it tells that the folder is ours.
@@ -269,7 +273,7 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
 
 /// Something in the work folder that no call leaves that was ended before it had written its plan.
 fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
-    let begun = |name: &str| name == LOCK || finished_name(name) == Some(PLAN);
+    let begun = |name: &str| [LOCK, TASKS].contains(&name) || finished_name(name) == Some(PLAN);
     Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
 }
 
