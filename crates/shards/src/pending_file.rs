@@ -1,10 +1,15 @@
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
+    thread::{self, JoinHandle},
 };
 
 use crate::{Error, Fingerprint, temporary::temporary_path};
+
+/// Bytes after which what was written goes to the disk while more is being written: the last flush,
+/// which everybody waits for, then finds little left to do.
+const FLUSH_BYTES: usize = 16 << 20;
 
 /// A file under a temporary name of its own until [`PendingFile::rename`].
 ///
@@ -16,6 +21,9 @@ pub(crate) struct PendingFile {
     path: PathBuf,
     temporary: PathBuf,
     renamed: bool,
+    /// Bytes written since the last flush began.
+    unflushed: usize,
+    flush: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl PendingFile {
@@ -26,7 +34,8 @@ impl PendingFile {
 
     fn create_as(path: &Path, temporary: PathBuf) -> Result<Self, Error> {
         let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-        Ok(Self { file, path: path.to_owned(), temporary, renamed: false })
+        let path = path.to_owned();
+        Ok(Self { file, path, temporary, renamed: false, unflushed: 0, flush: None })
     }
 
     /// The final path.
@@ -35,11 +44,32 @@ impl PendingFile {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.temporary))
+        self.file.write_all(bytes).map_err(Error::io("write", &self.temporary))?;
+        self.unflushed += bytes.len();
+        if self.unflushed >= FLUSH_BYTES && self.flush.as_ref().is_none_or(JoinHandle::is_finished)
+        {
+            self.join_flush()?;
+            let file = self.file.try_clone().map_err(Error::io("open", &self.temporary))?;
+            self.flush = Some(thread::spawn(move || file.sync_data()));
+            self.unflushed = 0;
+        }
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way. The system tells a failed write once, to whoever
+    /// flushes first.
+    fn join_flush(&mut self) -> Result<(), Error> {
+        let flush = self.flush.take().map(JoinHandle::join);
+        flush.map_or(Ok(()), |joined| {
+            joined
+                .unwrap_or_else(|_| Err(io::Error::other("the flushing thread panicked")))
+                .map_err(Error::io("flush", &self.temporary))
+        })
     }
 
     /// Brings the content to the disk.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.join_flush()?;
         self.file.sync_all().map_err(Error::io("flush", &self.temporary))
     }
 
