@@ -15,7 +15,7 @@ use crate::raw::{Raw, check_unchanged};
 
 /// Decompressed bytes that a chunk is cut at: large enough that handing one to another thread
 /// costs nothing beside decoding it, small enough that a few of them fit a cache.
-const CHUNK_BYTES: u64 = 512 * 1024;
+const CHUNK_BYTES: u64 = 128 * 1024;
 
 /// Bytes of a record (a line without its newline, or a whole text file) at most: 1 GiB, a thousand
 /// times a long book. It bounds what a file without newlines, or one that decompresses to far

@@ -80,14 +80,6 @@ impl Splitter {
                 return Ok(certain);
             }
             if whole {
-                self.spans.len()
-            } else {
-                certain_words(slice, &self.spans)
-            };
-            if certain > 0 {
-                return Ok(certain);
-            }
-            if whole {
                 return Err("a pre-tokenizer left text over".into());
             }
             len = slice.len() * 2;
