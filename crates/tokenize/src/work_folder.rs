@@ -266,8 +266,9 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
     }
     let other = names(out)?.into_iter().filter(|name| name != WORK).min();
     match other.or(foreign_in(work)?.map(|name| format!("{WORK}/{name}"))) {
-        Some(name) => taken(name),
-        None => Ok(()),
+        // Between the two looks another task may have begun, or even finished.
+        Some(name) if !holds_our_plan(work) && !is_finished(out)? => taken(name),
+        _ => Ok(()),
     }
 }
 
