@@ -1,10 +1,9 @@
 //! Reading documents: one core from bytes in the page cache to decoded texts.
 //!
-//! `records`: decoding a chunk's records alone, per byte of JSON lines (or of text, for Parquet): the
-//! UTF-8 check, the JSON check of the whole line and the unescaped text. `read`: opening a file and
-//! decoding all of it, with decompression and page decoding on the reader's own thread; criterion
-//! shows wall-clock time. The texts are prose-like ASCII with line feeds, and a mix with accents and
-//! CJK. Writing the files is outside the timing.
+//! `records`: decoding a chunk's records alone, per byte of JSON lines: the UTF-8 check, the JSON check
+//! of the whole line and the unescaped text. `read`: opening a file and decoding all of it. The texts are
+//! prose-like ASCII with line feeds, and a mix with accents and CJK. Writing the files is outside the
+//! timing.
 //!
 //! `cargo bench -p mixdown-benches --bench reading`
 

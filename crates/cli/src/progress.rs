@@ -81,7 +81,10 @@ impl Meter {
             Unit::Bytes => {
                 (megabytes(done), megabytes(stretch.total), format!("{:.1} MB/s", rate / 1e6))
             }
-            Unit::Tokens | Unit::Steps => {
+            Unit::Tokens => {
+                (done.to_string(), stretch.total.to_string(), format!("{rate:.0} tokens/s"))
+            }
+            Unit::Steps => {
                 (done.to_string(), stretch.total.to_string(), format!("{rate:.1} steps/s"))
             }
         };

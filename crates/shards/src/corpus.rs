@@ -130,7 +130,8 @@ impl Corpus {
     /// # Errors
     /// There is no such document; index or ids are damaged; a file cannot be read.
     pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
-        let (shard, start, len) = self.place_of_document(split, index)?;
+        let (shard, index) = self.shard_of_document(split, index)?;
+        let (start, len) = place_of_document(shard, index)?;
         let mut ids = vec![0; len];
         shard.token_file()?.read(start, &mut ids)?;
         Ok(ids)
@@ -141,22 +142,28 @@ impl Corpus {
     /// # Errors
     /// There is no such document; index or mask are damaged; a file cannot be read.
     pub fn document_mask(&self, split: Split, index: u64) -> Result<Vec<u8>, Error> {
-        let (shard, start, len) = self.place_of_document(split, index)?;
+        let (shard, index) = self.shard_of_document(split, index)?;
+        let (start, len) = place_of_document(shard, index)?;
         let mut mask = vec![0; len];
         shard.read_mask(start, &mut mask)?;
         Ok(mask)
     }
 
-    /// A document's shard, its first token there, and its length in ids, which the index has
-    /// checked against the token file's size.
-    fn place_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64, usize), Error> {
-        let stream = self.stream(split);
-        let Some((shard, index)) = stream.shard_of_document(index, self.documents(split)) else {
-            let got = format!("document {index}");
-            return Err(self.out_of_range(split, "documents", self.documents(split), got));
-        };
-        let (start, length) = shard.index()?.document(index)?;
-        Ok((shard, start, usize::try_from(length).unwrap_or(usize::MAX)))
+    /// The own id of one document, where the corpus keeps them and it has one.
+    ///
+    /// # Errors
+    /// There is no such document; the ids are damaged or cannot be read.
+    pub fn document_own_id(&self, split: Split, index: u64) -> Result<Option<String>, Error> {
+        let (shard, index) = self.shard_of_document(split, index)?;
+        shard.own_id(index)
+    }
+
+    /// A document's shard and its number there.
+    fn shard_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64), Error> {
+        let documents = self.documents(split);
+        self.stream(split).shard_of_document(index, documents).ok_or_else(|| {
+            self.out_of_range(split, "documents", documents, format!("document {index}"))
+        })
     }
 
     /// The lengths in ids of all documents of a split, in order.
@@ -254,4 +261,11 @@ fn starts(shards: &[Shard], count: fn(&ShardRecord) -> u64) -> Vec<u64> {
 fn locate(starts: &[u64], position: u64) -> (usize, u64) {
     let part = starts.partition_point(|start| *start <= position).saturating_sub(1);
     (part, position - starts.get(part).copied().unwrap_or(0))
+}
+
+/// A document's first token in its shard, and its length in ids, which the index has checked against
+/// the token file's size.
+fn place_of_document(shard: &Shard, index: u64) -> Result<(u64, usize), Error> {
+    let (start, length) = shard.index()?.document(index)?;
+    Ok((start, usize::try_from(length).unwrap_or(usize::MAX)))
 }

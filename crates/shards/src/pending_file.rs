@@ -50,7 +50,8 @@ impl PendingFile {
         {
             self.join_flush()?;
             let file = self.file.try_clone().map_err(Error::io("open", &self.temporary))?;
-            self.flush = Some(thread::spawn(move || file.sync_data()));
+            // Where no thread is to be had, the last flush does it all.
+            self.flush = thread::Builder::new().spawn(move || file.sync_data()).ok();
             self.unflushed = 0;
         }
         Ok(())
@@ -157,5 +158,18 @@ mod tests {
         assert!(error.is_io() && !error.is_configuration(), "{error}");
         drop(file);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_flushed_on_the_way_is_there_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.bin");
+        let mut file = PendingFile::create(&path).unwrap();
+        let block = vec![7; FLUSH_BYTES / 4 + 1];
+        (0..9).for_each(|_| file.write(&block).unwrap());
+        assert!(file.flush.is_some());
+        file.sync().unwrap();
+        file.rename().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), block.repeat(9));
     }
 }

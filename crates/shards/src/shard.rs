@@ -1,4 +1,6 @@
 use std::{
+    fs::File,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -7,6 +9,7 @@ use crate::{
     Access, Dtype, Error, Manifest, ShardRecord, Split, TokenFile,
     adopted::shard_path,
     block_sums::{SUM_BYTES, sums_count},
+    error::quoted,
     index::IndexFile,
     index_layout::index_bytes,
     mask_file::MaskFile,
@@ -128,6 +131,23 @@ impl Shard {
     /// Opens the index; not kept, or a corpus of many shards would run out of file descriptors.
     pub(crate) fn index(&self) -> Result<IndexFile, Error> {
         IndexFile::open(&self.path("idx"), self.dtype, &self.record)
+    }
+
+    /// The own id of a document, if it has one; the lines before it are read.
+    pub(crate) fn own_id(&self, document: u64) -> Result<Option<String>, Error> {
+        if self.record.ids.is_none() {
+            return Ok(None);
+        }
+        let path = self.path("ids");
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let number = usize::try_from(document).unwrap_or(usize::MAX);
+        let line = BufReader::new(file).split(b'\n').nth(number);
+        let line = line.transpose().map_err(Error::io("read", &path))?.unwrap_or_default();
+        serde_json::from_slice(&line).map_err(|_| Error::Shard {
+            expected: format!("a JSON string or null in line {}", document + 1),
+            got: quoted(&String::from_utf8_lossy(&line)),
+            path,
+        })
     }
 
     /// Appends the hashes of all documents.

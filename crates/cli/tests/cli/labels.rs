@@ -97,9 +97,10 @@ fn what_is_missing_or_wrong_is_named() {
     For more information, try '--help'.
     "#);
     sandbox.write("chats.jsonl", "{\"messages\":\"hello\"}\n");
+    let prepare = format!("{PREPARE} --out other");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
-    exit code 2
-    error: none holds unfinished work that differs in inputs[0].bytes (then 309, now 21): repeat the first call to go on with it, or delete the folder to start afresh
+    exit code 3
+    error: chats.jsonl: line 1, byte 0: expected a list of messages in "messages", got a string; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
     "#);
 }
 

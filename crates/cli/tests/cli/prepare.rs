@@ -61,6 +61,12 @@ fn documents_come_back_as_they_were() {
     assert_eq!(report["counts"]["special_text_documents"], 1);
     let document = sandbox.json("inspect c --document 1");
     assert_eq!(document["text"], "# The second\n\nläuft, 走る, <|endoftext|>\n<|endoftext|>");
+    assert_eq!(document["id"], serde_json::Value::Null);
+    sandbox.write("named.jsonl", "{\"text\":\"one\",\"id\":\"first\"}\n");
+    sandbox
+        .ok("prepare named.jsonl --id-field id --tokenizer tokenizer.json --out named --holdout 0");
+    let shown = sandbox.ok("inspect named --document 0");
+    assert!(shown.starts_with("id: first\none"), "{shown}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use std::fs;
 
 use mixdown_shards::{
-    Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardWriter, SplitRecord,
-    finished_name,
+    Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardWriter, Split,
+    SplitRecord, finished_name,
 };
 
 use crate::support::{damage_of, flip, small_corpus, write_corpus};
@@ -119,7 +119,11 @@ fn own_ids_stand_in_a_file_of_lines() {
     let (train_shards, holdout) = (&manifest.train.shards, &manifest.holdout.shards);
     manifest.fingerprint = Manifest::data_fingerprint(dtype, tokenizer, train_shards, holdout);
     manifest.write(folder.path()).unwrap();
-    Corpus::open(folder.path(), Access::Read).unwrap();
+    let corpus = Corpus::open(folder.path(), Access::Read).unwrap();
+    let own_id = |index| corpus.document_own_id(Split::Train, index);
+    assert_eq!(own_id(0).unwrap().as_deref(), Some("a"));
+    assert_eq!(own_id(1).unwrap(), None);
+    assert!(own_id(2).is_err());
     assert_eq!(damage_of(folder.path()), []);
     flip(&train.join("named.ids"), 1, 1);
     assert_eq!(damage_of(folder.path()), [(train.join("named.ids"), None)]);

@@ -10,6 +10,9 @@ use crate::error::Error;
 #[derive(Serialize)]
 struct DocumentView {
     document: u64,
+    /// Its own id, where the corpus keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     tokens: usize,
     /// How many of its tokens are loss targets, where the part has labels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,16 +39,26 @@ pub(super) fn show(
     let ids = corpus.document(split, number)?;
     let tokenizer = Tokenizer::load(&corpus.tokenizer_path())?;
     let text = tokenizer.decode(&ids)?;
-    let mut view =
-        DocumentView { document: number, tokens: ids.len(), loss_tokens: None, text, runs: None };
+    let mut view = DocumentView {
+        document: number,
+        id: corpus.document_own_id(split, number)?,
+        tokens: ids.len(),
+        loss_tokens: None,
+        text,
+        runs: None,
+    };
     if corpus.is_labelled(split) {
         let mask = corpus.document_mask(split, number)?;
         view.loss_tokens = Some(mask.iter().filter(|byte| **byte == 1).count());
         view.runs = Some(runs(&tokenizer, &ids, &mask)?);
     }
-    context.output.print(&view, |view| match &view.runs {
-        None => view.text.clone(),
-        Some(runs) => runs.iter().map(marked).collect(),
+    context.output.print(&view, |view| {
+        let id = view.id.as_ref().map(|id| format!("id: {id}\n"));
+        let text = match &view.runs {
+            None => view.text.clone(),
+            Some(runs) => runs.iter().map(marked).collect(),
+        };
+        id.unwrap_or_default() + &text
     })
 }
 
