@@ -61,14 +61,20 @@ const FIRST_BYTE: u8 = 0xc4;
 /// Whether a text holds one. Text below U+0100 costs a scan of its bytes (20 GB/s or so), other
 /// characters some 2 ns each.
 pub(crate) fn holds_disputed(text: &str) -> bool {
+    first_disputed(text).is_some()
+}
+
+/// Where the first one stands.
+pub(crate) fn first_disputed(text: &str) -> Option<usize> {
     let chunks = text.as_bytes().chunks(64).zip((0..).step_by(64));
     let mut foreign = chunks.filter(|(chunk, _)| {
         chunk.iter().fold(0, |highest, &byte| highest.max(byte)) >= FIRST_BYTE
     });
-    foreign.any(|(chunk, start): (&[u8], usize)| {
-        let places = chunk.iter().zip(start..).filter(|&(&byte, _)| byte >= FIRST_BYTE);
-        let mut characters = places.filter_map(|(_, place)| text.get(place..)?.chars().next());
-        characters.any(is_disputed)
+    foreign.find_map(|(chunk, start): (&[u8], usize)| {
+        let mut places = chunk.iter().zip(start..).filter(|&(&byte, _)| byte >= FIRST_BYTE);
+        let character = |place: usize| text.get(place..)?.chars().next();
+        let found = places.find(|&(_, place)| character(place).is_some_and(is_disputed));
+        found.map(|(_, place)| place)
     })
 }
 

@@ -26,7 +26,6 @@ use tokenizers::utils::Grammar;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::agreement::Agreement;
-use crate::disputed::holds_disputed;
 use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
 use word_cache::{INLINE_IDS, Place, Value, WordCache};
@@ -118,15 +117,18 @@ impl FastEncoder {
         self.added.as_ref().is_some_and(|added| added.is_match(text))
     }
 
-    /// The ids of a text that spells no added token, or `None` where only the library can tell.
+    /// Whether 0.23 decides on some texts.
+    pub(crate) fn agreement(&self) -> Agreement {
+        self.agreement
+    }
+
+    /// The ids of a text that spells no added token and holds no character on which 0.23 decides, or
+    /// `None` where only the library can tell.
     pub(crate) fn encode<'s>(
         &self,
         text: &str,
         scratch: &'s mut FastScratch,
     ) -> tokenizers::Result<Option<&'s [u32]>> {
-        if self.agreement == Agreement::Undisputed && holds_disputed(text) {
-            return Ok(None);
-        }
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             return Ok(None);
         }

@@ -5,10 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use mixdown_documents::Labels;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 use tokenizers::json::Json;
 use tokenizers::pipeline::PipelineToken;
 
+use crate::encode::encode_by_words;
 use crate::labels::LabelEncoder;
 use crate::options::SpecialText;
 use crate::reference::Reference;
@@ -116,5 +119,64 @@ fn the_reason_is_told_where_the_slower_library_encodes() {
     ] {
         let tokenizer = Tokenizer::load(&folder().join(format!("{name}.json"))).unwrap();
         assert!(tokenizer.encoder().contains(words), "{name}: {}", tokenizer.encoder());
+    }
+}
+
+/// 0.23 is given the words around disputed characters alone, and all is as if it had been given the
+/// whole text.
+#[test]
+fn pieces_of_a_text_have_the_ids_of_the_whole() {
+    let parts = [
+        "word",
+        " next",
+        "A",
+        " I",
+        "'s",
+        "'ſ",
+        "ſ",
+        " ",
+        "  ",
+        "\n",
+        " \n ",
+        "12",
+        " 345",
+        "!",
+        " (x)",
+        "é",
+        "e\u{301}",
+        "漢字",
+        "\u{2e43}",
+        " \u{2e52}",
+        "\u{1e030}",
+        "\u{16ea0}b",
+        "\u{897}",
+        "\u{323b0}\u{323b1}",
+        "\u{11382}",
+        "\t",
+    ];
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    for name in ["gpt2", "llama3", "qwen", "o200k"] {
+        let path = folder().join(format!("{name}.json"));
+        let tokenizer = Tokenizer::load(&path).unwrap();
+        let file = fs::read_to_string(&path).unwrap();
+        let reference = Reference::new(&file, &Json::parse(&file).unwrap()).unwrap();
+        let fast = tokenizer.fast().unwrap();
+        let mut scratch = fast.scratch();
+        for _ in 0..1500 {
+            let len = 1 + random.next_u32() % 60;
+            // Few or many of the odd ones.
+            let kinds = [4, 17, 26][random.next_u32() as usize % 3];
+            let text: String = (0..len)
+                .map(|_| match random.next_u32() % 5 {
+                    0 => parts[random.next_u32() as usize % parts.len()],
+                    _ => parts[random.next_u32() as usize % kinds],
+                })
+                .collect();
+            let (mut pieces, mut whole) = (Vec::new(), Vec::new());
+            encode_by_words(&fast, &tokenizer, &text, &mut pieces, &mut scratch).unwrap();
+            reference.encode_onto(&text, SpecialText::Plain, &mut whole).unwrap();
+            let cast = PipelineToken::cast_slice;
+            assert_eq!(cast(&pieces), cast(&whole), "{name}: {text:?}");
+        }
     }
 }

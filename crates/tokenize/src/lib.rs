@@ -54,6 +54,7 @@ mod order;
 mod pack;
 mod parallel;
 mod part;
+mod pieces;
 mod plan;
 mod prepare;
 #[cfg(test)]
