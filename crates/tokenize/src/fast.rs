@@ -15,6 +15,8 @@ mod fast_tests;
 mod splitter;
 mod word_cache;
 
+pub(crate) use character_classes::within;
+
 use aho_corasick::AhoCorasick;
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::pipeline::{

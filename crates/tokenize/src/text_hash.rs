@@ -3,6 +3,8 @@
 use wide::u8x16;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use crate::fast::within;
+
 /// One salt for all corpora, so that the same text falls on the same side in each of them.
 const SALT: u64 = 0x6d69_7864_6f77_6e31;
 
@@ -109,12 +111,6 @@ impl Normal<'_> {
         }
         index - start
     }
-}
-
-/// The bytes from `first` to `last`: less `first` they are at most `last - first`.
-fn within(bytes: u8x16, first: u8, last: u8) -> u8x16 {
-    let above = bytes - u8x16::splat(first);
-    above.min(u8x16::splat(last - first)).simd_eq(above)
 }
 
 /// The first of the marked bytes that white space begins at, or may, as the block ends in it; else

@@ -52,7 +52,7 @@ fn equal(bytes: u8x16, byte: u8) -> u8x16 {
 
 /// The bytes from `first` to `last`: less `first` they are at most `last - first`.
 #[inline(always)]
-fn within(bytes: u8x16, first: u8, last: u8) -> u8x16 {
+pub(crate) fn within(bytes: u8x16, first: u8, last: u8) -> u8x16 {
     let above = bytes - u8x16::splat(first);
     above.min(u8x16::splat(last - first)).simd_eq(above)
 }
