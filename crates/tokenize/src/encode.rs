@@ -182,7 +182,7 @@ impl Encoder<'_> {
         match &self.fast {
             Some(fast) if !may_spell_special => {
                 let scratch = scratch.get_or_insert_with(|| fast.scratch());
-                encode_by_words(fast, self.tokenizer, text, ids, scratch)
+                encode_by_words(fast, self.tokenizer, text, self.special_text, ids, scratch)
             }
             _ => self.tokenizer.encode_onto(text, self.special_text, ids),
         }
@@ -247,6 +247,7 @@ pub(crate) fn encode_by_words(
     fast: &FastEncoder,
     tokenizer: &Tokenizer,
     text: &str,
+    special_text: SpecialText,
     ids: &mut Vec<PipelineToken>,
     scratch: &mut FastScratch,
 ) -> tokenizers::Result<()> {
@@ -260,7 +261,8 @@ pub(crate) fn encode_by_words(
             ids.extend(found.iter().copied().map(PipelineToken::from));
             return Ok(());
         }
-        tokenizer.encode_onto(piece, SpecialText::Plain, ids)
+        // A normal form may spell an added token that the text does not.
+        tokenizer.encode_onto(piece, special_text, ids)
     })
 }
 

@@ -173,7 +173,8 @@ fn pieces_of_a_text_have_the_ids_of_the_whole() {
                 })
                 .collect();
             let (mut pieces, mut whole) = (Vec::new(), Vec::new());
-            encode_by_words(&fast, &tokenizer, &text, &mut pieces, &mut scratch).unwrap();
+            let plain = SpecialText::Plain;
+            encode_by_words(&fast, &tokenizer, &text, plain, &mut pieces, &mut scratch).unwrap();
             reference.encode_onto(&text, SpecialText::Plain, &mut whole).unwrap();
             let cast = PipelineToken::cast_slice;
             assert_eq!(cast(&pieces), cast(&whole), "{name}: {text:?}");
