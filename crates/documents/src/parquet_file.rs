@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{DataType, FieldRef, Fields, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -54,6 +56,25 @@ fn load(file: &File, bytes: u64) -> Result<ArrowReaderMetadata, Damage> {
     Ok(ArrowReaderMetadata::load(file, options)?)
 }
 
+/// The same file, its strings to be read as views of the pages.
+fn with_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, Damage> {
+    let views = metadata.schema().fields().iter().map(with_view).collect::<Fields>();
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_schema(Arc::new(Schema::new(views)));
+    Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
+}
+
+/// A column of strings as views of its pages: what stands in a page is not copied once more.
+fn with_view(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Struct(inner) => DataType::Struct(inner.iter().map(with_view).collect()),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
 /// The leaf columns at or below the wanted ones; all of them where nothing is wanted.
 fn leaves(schema: &SchemaDescriptor, columns: &[Vec<String>]) -> Vec<usize> {
     let is_wanted = |leaf: &usize| {
@@ -101,6 +122,7 @@ impl ParquetBatches {
         let metadata = guarded(path, InputFormat::Parquet, Where::Index, || load(&file, bytes))?;
         let columns = find_columns(path, metadata.schema().fields(), wanted)?;
         let leaves = leaves(metadata.parquet_schema(), &columns);
+        let metadata = guarded(path, InputFormat::Parquet, Where::Index, || with_views(&metadata))?;
         let blocks: Vec<Block> = guarded(path, InputFormat::Parquet, Where::Index, || {
             let groups = metadata.metadata().row_groups().iter();
             groups.map(|group| block(group, &leaves, bytes)).collect()
