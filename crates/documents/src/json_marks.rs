@@ -6,15 +6,18 @@
 
 use wide::u8x16;
 
-/// The quotes, backslashes and control characters of some bytes (`ALL`), or the backslashes alone.
-pub(crate) struct Marks<'t, const ALL: bool> {
+/// Bytes that are looked at together.
+pub(crate) const BLOCK: usize = 64;
+
+/// The quotes, backslashes and control characters of some bytes.
+pub(crate) struct Marks<'t> {
     bytes: &'t [u8],
     /// The first of the 64 bytes that `bits` are of.
     base: usize,
     bits: u64,
 }
 
-impl<'t, const ALL: bool> Marks<'t, ALL> {
+impl<'t> Marks<'t> {
     /// Starts at a byte.
     pub(crate) fn new(bytes: &'t [u8], start: usize) -> Self {
         let mut marks = Self { bytes, base: start, bits: 0 };
@@ -25,7 +28,7 @@ impl<'t, const ALL: bool> Marks<'t, ALL> {
     /// The place of the next mark, which stays the next one; the end of the bytes where none is left.
     pub(crate) fn next(&mut self) -> usize {
         while self.bits == 0 {
-            self.base += 64;
+            self.base += BLOCK;
             if self.base >= self.bytes.len() {
                 return self.bytes.len();
             }
@@ -37,7 +40,7 @@ impl<'t, const ALL: bool> Marks<'t, ALL> {
     /// Passes over everything before a place.
     pub(crate) fn pass(&mut self, place: usize) {
         let len = place - self.base;
-        if len < 64 {
+        if len < BLOCK {
             self.bits &= u64::MAX << len;
         } else {
             self.base = place;
@@ -47,32 +50,34 @@ impl<'t, const ALL: bool> Marks<'t, ALL> {
 
     fn look(&mut self) {
         let rest = self.bytes.get(self.base..).unwrap_or_default();
-        self.bits = match rest.first_chunk::<64>() {
-            Some(block) => bits::<ALL>(block),
-            None => {
-                let mut block = [b' '; 64];
-                for (to, from) in block.iter_mut().zip(rest) {
-                    *to = *from;
-                }
-                bits::<ALL>(&block)
-            }
-        };
+        self.bits = bits(&block_of(rest), |bytes| {
+            let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
+            let quotes = bytes.simd_eq(u8x16::splat(b'"'));
+            let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+            backslashes | quotes | controls
+        });
     }
 }
 
-fn bits<const ALL: bool>(block: &[u8; 64]) -> u64 {
+/// The first bytes, with spaces after them where they are fewer.
+#[inline(always)]
+pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK] {
+    bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut block = [b' '; BLOCK];
+        block.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        block
+    })
+}
+
+/// The backslashes of a block, a bit a byte.
+#[inline(always)]
+pub(crate) fn backslashes(block: &[u8; BLOCK]) -> u64 {
+    bits(block, |bytes| bytes.simd_eq(u8x16::splat(b'\\')))
+}
+
+#[inline(always)]
+fn bits(block: &[u8; BLOCK], marks: impl Fn(u8x16) -> u8x16) -> u64 {
     let (four, _) = block.as_chunks::<16>();
-    let bits = |sixteen: &[u8; 16]| u64::from(sixteen_bits::<ALL>(sixteen));
+    let bits = |sixteen: &[u8; 16]| u64::from(marks(u8x16::new(*sixteen)).to_bitmask());
     four.iter().rev().fold(0, |all, sixteen| (all << 16) | bits(sixteen))
-}
-
-fn sixteen_bits<const ALL: bool>(bytes: &[u8; 16]) -> u32 {
-    let bytes = u8x16::new(*bytes);
-    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
-    if !ALL {
-        return backslashes.to_bitmask();
-    }
-    let quotes = bytes.simd_eq(u8x16::splat(b'"'));
-    let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-    (backslashes | quotes | controls).to_bitmask()
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::json_marks::Marks;
+use crate::json_marks::{BLOCK, Marks, backslashes, block_of};
 
 /// A key and its value in an object, as they stand on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Scanner<'_> {
 
     /// A string after its opening quote, up to and with the closing one.
     fn string(&mut self) -> Option<()> {
-        let mut marks = Marks::<true>::new(self.bytes, self.at);
+        let mut marks = Marks::new(self.bytes, self.at);
         loop {
             let at = marks.next();
             match self.bytes.get(at)? {
@@ -204,31 +204,52 @@ impl Scanner<'_> {
 
 /// The text of a string between its quotes. A surrogate without its other half stands for no
 /// character and becomes U+FFFD. `text` is a string that the scanner has checked.
+///
+/// 64 bytes are copied at a time, whatever is needed of them: a copy of some length for each run
+/// between two escapes costs more.
 pub(crate) fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut marks = Marks::<false>::new(text.as_bytes(), 0);
-    let mut start = 0;
-    loop {
-        let at = marks.next();
-        out.push_str(text.get(start..at).unwrap_or_default());
-        let Some(escape) = text.as_bytes().get(at + 1) else { return out };
-        start = at + 2;
-        out.push(match escape {
-            b'n' => '\n',
-            b'u' => {
-                let unicode = text.get(at..).and_then(unicode);
-                let (character, pairs) = unicode.unwrap_or((char::REPLACEMENT_CHARACTER, 1));
-                start = at + 6 * pairs;
-                character
+    let bytes = text.as_bytes();
+    let mut out = vec![0; bytes.len() + BLOCK];
+    let (mut from, mut to) = (0, 0);
+    while let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) {
+        let block = block_of(rest);
+        if let Some(out) = out.get_mut(to..).and_then(<[u8]>::first_chunk_mut) {
+            *out = block;
+        }
+        let plain = backslashes(&block).trailing_zeros() as usize;
+        let plain = plain.min(rest.len());
+        (from, to) = (from + plain, to + plain);
+        let Some(escape) = rest.get(plain + 1).filter(|_| plain < BLOCK) else {
+            if plain == 0 {
+                break;
             }
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'r' => '\r',
-            b't' => '\t',
-            &other => char::from(other),
-        });
-        marks.pass(start);
+            continue;
+        };
+        from += 2;
+        let simple = match escape {
+            b'n' => b'\n',
+            b'b' => 8,
+            b'f' => 12,
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let unicode = text.get(from - 2..).and_then(unicode);
+                let (character, pairs) = unicode.unwrap_or((char::REPLACEMENT_CHARACTER, 1));
+                from += 6 * pairs - 2;
+                let spelled = out.get_mut(to..to + character.len_utf8()).unwrap_or_default();
+                to += character.encode_utf8(spelled).len();
+                continue;
+            }
+            &other => other,
+        };
+        if let Some(out) = out.get_mut(to) {
+            *out = simple;
+        }
+        to += 1;
     }
+    out.truncate(to);
+    // Whole runs of a valid text and whole characters.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn split(text: &str, at: Option<usize>) -> (&str, &str) {
@@ -278,7 +299,7 @@ mod tests {
     use super::*;
 
     fn plain_len(bytes: &[u8]) -> usize {
-        Marks::<true>::new(bytes, 0).next()
+        Marks::new(bytes, 0).next()
     }
 
     fn accepts(text: &str) -> bool {
