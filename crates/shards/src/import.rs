@@ -24,7 +24,7 @@ use crate::{
     error::quoted,
     index_layout::write_index,
     mask_file::bad_byte,
-    pending_file::{HashedFile, PendingFile, sync_folder},
+    pending_file::{HashedFile, PendingFile, name_all},
     positioned_file::PositionedFile,
     shard::file_path,
     verify::Meter,
@@ -236,10 +236,8 @@ impl Job<'_> {
             .flat_map(|hash| hash.to_le_bytes())
             .collect();
         let (hashes, hashes_root) = write_all(&file_path(&sidecars, &file, "hashes"), &hashes)?;
-        for pending in [Some(sums), idx, texts.is_some().then_some(hashes)].into_iter().flatten() {
-            pending.rename()?;
-        }
-        sync_folder(&sidecars)?;
+        let pending = [Some(sums), idx, texts.is_some().then_some(hashes)];
+        name_all(pending.into_iter().flatten().collect(), &sidecars)?;
         let is_sampled = self.options.sample_sums.is_some();
         let bin_root = if is_sampled { sums_root } else { merged_root(&scanned.sums) };
         let record = ShardRecord {

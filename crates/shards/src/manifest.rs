@@ -10,7 +10,7 @@ use crate::{
     Counts, Dtype, Error, Fingerprint, InputRecord, PackRecord, ShardRecord, Split, SplitRecord,
     confined::check_link,
     manifest_check,
-    pending_file::{PendingFile, sync_folder},
+    pending_file::{PendingFile, name_all},
 };
 
 /// What a corpus folder must hold: `manifest.json`, written last.
@@ -137,9 +137,7 @@ impl Manifest {
         check_size(&path, bytes.len() as u64)?;
         let mut file = PendingFile::create(&path)?;
         file.write(&bytes)?;
-        file.sync()?;
-        file.rename()?;
-        sync_folder(folder)
+        name_all(vec![file], folder)
     }
 }
 

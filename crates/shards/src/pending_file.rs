@@ -11,7 +11,7 @@ use crate::{Error, Fingerprint, temporary::temporary_path};
 /// which everybody waits for, then finds little left to do.
 const FLUSH_BYTES: usize = 16 << 20;
 
-/// A file under a temporary name of its own until [`PendingFile::rename`].
+/// A file under a temporary name of its own until [`name_all`].
 ///
 /// So a file under its own name is always whole, and two processes that make the same file do each
 /// other no harm. Dropped before that, it is removed; a killed process leaves it behind.
@@ -48,12 +48,17 @@ impl PendingFile {
         self.unflushed += bytes.len();
         if self.unflushed >= FLUSH_BYTES && self.flush.as_ref().is_none_or(JoinHandle::is_finished)
         {
-            self.join_flush()?;
-            let file = self.file.try_clone().map_err(Error::io("open", &self.temporary))?;
-            // Where no thread is to be had, the last flush does it all.
-            self.flush = thread::Builder::new().spawn(move || file.sync_data()).ok();
-            self.unflushed = 0;
+            self.start_flush()?;
         }
+        Ok(())
+    }
+
+    fn start_flush(&mut self) -> Result<(), Error> {
+        self.join_flush()?;
+        let file = self.file.try_clone().map_err(Error::io("open", &self.temporary))?;
+        // Where no thread is to be had, the last flush does it all.
+        self.flush = thread::Builder::new().spawn(move || file.sync_data()).ok();
+        self.unflushed = 0;
         Ok(())
     }
 
@@ -68,18 +73,27 @@ impl PendingFile {
         })
     }
 
-    /// Brings the content to the disk.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+    fn sync(&mut self) -> Result<(), Error> {
         self.join_flush()?;
         self.file.sync_all().map_err(Error::io("flush", &self.temporary))
     }
 
-    /// Gives the file its own name; after [`PendingFile::sync`].
-    pub(crate) fn rename(mut self) -> Result<(), Error> {
+    fn rename(mut self) -> Result<(), Error> {
         let renamed = fs::rename(&self.temporary, &self.path);
         self.renamed = renamed.is_ok();
         renamed.map_err(Error::io("rename the finished file to", &self.path))
     }
+}
+
+/// Brings the files of one folder to the disk, all at the same time, and then gives them their own
+/// names, one after the other.
+pub(crate) fn name_all(mut files: Vec<PendingFile>, folder: &Path) -> Result<(), Error> {
+    for file in files.iter_mut().filter(|file| file.unflushed > 0) {
+        file.start_flush()?;
+    }
+    files.iter_mut().try_for_each(PendingFile::sync)?;
+    files.into_iter().try_for_each(PendingFile::rename)?;
+    sync_folder(folder)
 }
 
 impl Drop for PendingFile {
@@ -127,10 +141,9 @@ impl HashedFile {
         Ok(())
     }
 
-    /// Brings everything to the disk and gives the file, still to be renamed, with its root.
+    /// The file, whole and still to be named ([`name_all`]), and its root.
     pub(crate) fn finish(mut self) -> Result<(PendingFile, Fingerprint), Error> {
         self.flush()?;
-        self.pending.sync()?;
         Ok((self.pending, self.hasher.finalize().into()))
     }
 }
@@ -168,8 +181,7 @@ mod tests {
         let block = vec![7; FLUSH_BYTES / 4 + 1];
         (0..9).for_each(|_| file.write(&block).unwrap());
         assert!(file.flush.is_some());
-        file.sync().unwrap();
-        file.rename().unwrap();
+        name_all(vec![file], folder.path()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), block.repeat(9));
     }
 }

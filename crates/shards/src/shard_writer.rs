@@ -9,7 +9,7 @@ use crate::{
     confined::{NAME_RULE, is_plain_name},
     error::quoted,
     index_layout::write_index,
-    pending_file::{HashedFile, PendingFile, sync_folder},
+    pending_file::{HashedFile, PendingFile, name_all},
     shard::file_path,
 };
 
@@ -167,13 +167,10 @@ impl ShardWriter {
         let (mask, mask_root) = self.mask.map(HashedFile::finish).transpose()?.unzip();
         let ids_bytes = self.own_ids.as_ref().map_or(0, HashedFile::len_bytes);
         let (own_ids, ids_root) = self.own_ids.map(HashedFile::finish).transpose()?.unzip();
-        self.bin.sync()?;
         // The token file last: under its own name it has its companions.
         let optional = mask.into_iter().chain(own_ids);
-        for file in [sums, hashes, idx].into_iter().chain(optional).chain([self.bin]) {
-            file.rename()?;
-        }
-        sync_folder(&self.split_folder)?;
+        let files = [sums, hashes, idx].into_iter().chain(optional).chain([self.bin]);
+        name_all(files.collect(), &self.split_folder)?;
         Ok(ShardRecord {
             file: self.file,
             documents,

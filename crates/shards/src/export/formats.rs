@@ -4,8 +4,8 @@ use flate2::{Compression, GzBuilder};
 
 use super::{ExportFormat, ExportOptions, ExportedFile, sink::Sink};
 use crate::{
-    Corpus, Dtype, Error, Split, import::llmc, index_layout::write_index, shard::Shard,
-    verify::Meter,
+    Corpus, Dtype, Error, Split, import::llmc, index_layout::write_index, pending_file::name_all,
+    shard::Shard, verify::Meter,
 };
 
 /// Ids that are read at a time.
@@ -183,7 +183,8 @@ impl Job<'_> {
             .map(|length| i32::try_from(length).unwrap_or(i32::MAX))
             .collect();
         let index = self.folder.join(format!("{split}-{number}.idx"));
-        write_index(&index, self.dtype, &lengths)?.0.rename()?;
+        let (index, _root) = write_index(&index, self.dtype, &lengths)?;
+        name_all(vec![index], self.folder)?;
         Ok(path)
     }
 
