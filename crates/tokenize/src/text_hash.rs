@@ -60,7 +60,7 @@ struct Normal<'b> {
 impl Normal<'_> {
     /// Takes a block up to its first white space beyond ASCII; gives how many bytes.
     fn push_block(&mut self, block: &[u8; BLOCK]) -> usize {
-        let (mut white, mut beyond) = (0_u64, 0_u64);
+        let (mut white, mut foreign) = (0_u64, 0_u64);
         // Twice as long, so that 64 bytes can be copied from anywhere in the block.
         let mut spaced = [0; 2 * BLOCK];
         let (sixteens, _) = block.as_chunks::<16>();
@@ -68,12 +68,11 @@ impl Normal<'_> {
         for ((shift, &sixteen), out) in (0..).step_by(16).zip(sixteens).zip(outs) {
             let bytes = u8x16::from(sixteen);
             let is_white = within(bytes, 0x09, 0x0d) | bytes.simd_eq(u8x16::splat(b' '));
-            let may_begin = within(bytes, 0xe1, 0xe3) | bytes.simd_eq(u8x16::splat(0xc2));
             white |= u64::from(is_white.to_bitmask()) << shift;
-            beyond |= u64::from(may_begin.to_bitmask()) << shift;
+            foreign |= u64::from(bytes.to_bitmask()) << shift;
             *out = is_white.select(u8x16::splat(b' '), bytes).to_array();
         }
-        let taken = if beyond == 0 { BLOCK } else { white_beyond(block, beyond) };
+        let taken = if foreign == 0 { BLOCK } else { white_beyond(block) };
         let Some(last) = taken.checked_sub(1) else { return 0 };
         let repeated = white & (white << 1 | u64::from(self.after_space));
         self.after_space = (white >> last) & 1 != 0;
@@ -113,9 +112,15 @@ impl Normal<'_> {
     }
 }
 
-/// The first of the marked bytes that white space begins at, or may, as the block ends in it; else
-/// the block's end.
-fn white_beyond(block: &[u8; BLOCK], mut marked: u64) -> usize {
+/// The first byte that white space beyond ASCII begins at, or may, as the block ends in it; else the
+/// block's end.
+fn white_beyond(block: &[u8; BLOCK]) -> usize {
+    let mut marked = 0_u64;
+    for (shift, &sixteen) in (0..).step_by(16).zip(block.as_chunks::<16>().0) {
+        let bytes = u8x16::from(sixteen);
+        let may_begin = within(bytes, 0xe1, 0xe3) | bytes.simd_eq(u8x16::splat(0xc2));
+        marked |= u64::from(may_begin.to_bitmask()) << shift;
+    }
     while marked != 0 {
         let at = marked.trailing_zeros() as usize;
         if at + 3 > BLOCK || class_of_character(block, at).0 == SPACE {
