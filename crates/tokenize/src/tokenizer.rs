@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use mixdown_shards::Fingerprint;
 use serde_json::Value;
@@ -76,15 +77,23 @@ impl Tokenizer {
         let bad = |source| Error::BadTokenizer { path: path.clone(), source };
         let json = Json::parse(text).map_err(|error| bad(error.into()))?;
         let file = TokenizerParts::new(&json).map_err(bad)?;
-        let sorted_ids = file.sorted_ids();
-        let vocabulary = Vocabulary::new(&sorted_ids);
-        check_highest(&path, vocabulary.highest())?;
-        let fingerprint =
-            tokenizer_fingerprint(&file, &sorted_ids).map_err(|error| bad(error.into()))?;
-        let library = Library::new(text, &json, &file).map_err(bad)?;
+        // Before anything is allocated for them.
+        let highest = file.highest_id();
+        check_highest(&path, highest)?;
+        let (library, hashed) = thread::scope(|scope| {
+            // The longest of it, on a thread of its own.
+            let library = scope.spawn(|| Library::new(text, &json, &file).map_err(bad));
+            let sorted_ids = file.sorted_ids();
+            let fingerprint = tokenizer_fingerprint(&file, &sorted_ids);
+            let hashed = fingerprint.map(|hash| (hash, Vocabulary::new(&sorted_ids)));
+            let panicked = || bad("the tokenizer library panicked on it".into());
+            (library.join().unwrap_or_else(|_| Err(panicked())), hashed)
+        });
+        let (fingerprint, vocabulary) = hashed.map_err(|error| bad(error.into()))?;
+        let library = library?;
         let around = around(file.rest.get("post_processor"));
         let added = library.added();
-        let highest = added.values().fold(vocabulary.highest(), |highest, &id| highest.max(id));
+        let highest = added.values().fold(highest, |highest, &id| highest.max(id));
         let vocab_size = check_highest(&path, highest)?;
         let text = String::new();
         Ok(Self { path, text, library, vocabulary, around, added, vocab_size, fingerprint })

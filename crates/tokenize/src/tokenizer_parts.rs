@@ -10,6 +10,8 @@ use serde_json::{Map, Number, Value};
 use tokenizers::ConvertError;
 use tokenizers::json::Json;
 
+use crate::spill::as_u64;
+
 /// The words of the tokenizer library, which has no error type of its own.
 type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -63,6 +65,16 @@ impl<'a> TokenizerParts<'a> {
             rest = canonical;
         }
         Ok(Self { rest, vocabulary, merges, refused })
+    }
+
+    /// The highest id, 0 if there is none; one beyond 32 bits becomes the highest of those.
+    pub(crate) fn highest_id(&self) -> u32 {
+        let highest = match &self.vocabulary {
+            Tokens::Ids(tokens) => tokens.iter().map(|&(_, id)| id).max().unwrap_or(0),
+            Tokens::Scores(pieces) => as_u64(pieces.len().saturating_sub(1)),
+            Tokens::None => 0,
+        };
+        u32::try_from(highest).unwrap_or(u32::MAX)
     }
 
     /// The tokens with their ids in the order of their bytes; of one token's several the last.

@@ -9,7 +9,6 @@ pub(crate) struct Vocabulary {
     spelled: String,
     /// Where each token ends in `spelled` (it starts where the one before ends), and its id.
     entries: Vec<(usize, u32)>,
-    highest: u32,
 }
 
 impl Vocabulary {
@@ -19,19 +18,13 @@ impl Vocabulary {
     /// [`TokenizerParts::sorted_ids`]: crate::tokenizer_parts::TokenizerParts::sorted_ids
     pub(crate) fn new(sorted: &[(&str, u64)]) -> Self {
         let spelled = String::with_capacity(sorted.iter().map(|(token, _)| token.len()).sum());
-        let mut new = Self { spelled, entries: Vec::with_capacity(sorted.len()), highest: 0 };
+        let mut new = Self { spelled, entries: Vec::with_capacity(sorted.len()) };
         for &(token, id) in sorted {
             let id = u32::try_from(id).unwrap_or(u32::MAX);
             new.spelled.push_str(token);
             new.entries.push((new.spelled.len(), id));
-            new.highest = new.highest.max(id);
         }
         new
-    }
-
-    /// The highest id, 0 if there is none.
-    pub(crate) fn highest(&self) -> u32 {
-        self.highest
     }
 
     /// The id of a token: O(log n).
@@ -66,9 +59,6 @@ mod tests {
                 let expected = known.get(token).map(|&id| u32::try_from(id).unwrap());
                 assert_eq!(vocabulary.id(token), expected, "{token:?} of {count}");
             }
-            let highest = known.values().max().map_or(0, |&id| u32::try_from(id).unwrap());
-            assert_eq!(vocabulary.highest(), highest);
         }
-        assert_eq!(Vocabulary::new(&[("a", 1 << 40)]).highest(), u32::MAX);
     }
 }
