@@ -90,6 +90,7 @@ impl Encoder<'_> {
         let mut encoded = EncodedChunk {
             input: chunk.place.input,
             consumed_bytes: chunk.consumed_bytes,
+            ids: Vec::with_capacity(self.likely_id_bytes(chunk)),
             ..EncodedChunk::default()
         };
         let labeller = self.labels.map(|labels| &labels.labeller);
@@ -104,6 +105,15 @@ impl Encoder<'_> {
             }
         }
         Ok(encoded)
+    }
+
+    /// Bytes of ids that a chunk's text comes to, if it is like most: growing to them would copy
+    /// them and touch fresh memory several times.
+    fn likely_id_bytes(&self, chunk: &Chunk) -> usize {
+        const BYTES_OF_A_TOKEN: u64 = 3;
+        const MOST: u64 = 1 << 20;
+        let bytes = chunk.len_bytes().min(MOST) / BYTES_OF_A_TOKEN * self.dtype.bytes();
+        usize::try_from(bytes).unwrap_or(0)
     }
 
     fn encode_document(
@@ -259,6 +269,9 @@ pub(crate) fn encode_by_words(
             && let Some(found) = fast.encode(piece, scratch)?
         {
             ids.extend(found.iter().copied().map(PipelineToken::from));
+            return Ok(());
+        }
+        if judge == Judge::Reference && fast.encode_as_reference(piece, scratch, ids)? {
             return Ok(());
         }
         // A normal form may spell an added token that the text does not.

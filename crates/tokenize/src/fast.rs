@@ -28,6 +28,7 @@ use tokenizers::utils::Grammar;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::agreement::Agreement;
+use crate::reference::ReferenceSplit;
 use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
 use word_cache::{INLINE_IDS, Place, Value, WordCache};
@@ -47,6 +48,8 @@ pub(crate) struct FastEncoder {
     nfc: bool,
     /// Spellings of all added tokens; a text with one of them takes the library's path.
     added: Option<AhoCorasick>,
+    /// The same pattern as 0.23 runs it.
+    reference: ReferenceSplit,
 }
 
 /// What a thread keeps from text to text.
@@ -83,7 +86,8 @@ impl KnownPattern {
 impl FastEncoder {
     /// An encoder for this tokenizer, if it is of a kind that this one knows.
     pub(crate) fn new(pipeline: &PipelineTokenizer, agreement: Agreement) -> Option<Self> {
-        let pattern = KnownPattern::of(split_of(pipeline.get_pre_tokenizer())?.grammar()?)?;
+        let split = split_of(pipeline.get_pre_tokenizer())?;
+        let pattern = KnownPattern::of(split.grammar()?)?;
         let PipelineModel::BPE(model) = pipeline.get_model() else { return None };
         let nfc = match pipeline.get_normalizers() {
             [] => false,
@@ -95,12 +99,14 @@ impl FastEncoder {
             true => None,
             false => Some(AhoCorasick::new(spellings.keys()).ok()?),
         };
+        let reference = ReferenceSplit::new(split);
         model.is_byte_level().then(|| Self {
             pipeline: pipeline.clone(),
             agreement,
             pattern,
             nfc,
             added,
+            reference,
         })
     }
 
@@ -144,6 +150,28 @@ impl FastEncoder {
             KnownPattern::O200k => self.encode_words::<O200k>(split, text, scratch),
         }?;
         Ok(scratch.ids.get(..len))
+    }
+
+    /// Appends the ids of a text that spells no added token, cut into words by 0.23; false where
+    /// that one's normalizer counts too. So a character that the libraries' tables tell apart
+    /// costs no second tokenizer.
+    pub(crate) fn encode_as_reference(
+        &self,
+        text: &str,
+        scratch: &mut FastScratch,
+        ids: &mut Vec<PipelineToken>,
+    ) -> tokenizers::Result<bool> {
+        if self.nfc {
+            return Ok(false);
+        }
+        let model = self.pipeline.get_model();
+        self.reference.for_each_word(text, |word| {
+            scratch.tokens.clear();
+            model.tokenize_pipeline(word, &mut scratch.model, &mut scratch.tokens)?;
+            ids.extend_from_slice(&scratch.tokens);
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Writes the ids of all words; gives back how many there are.

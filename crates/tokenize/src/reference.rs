@@ -7,7 +7,11 @@ use std::sync::OnceLock;
 
 use tokenizers::json::Json;
 use tokenizers::pipeline::PipelineToken;
-use tokenizers_023::Tokenizer;
+use tokenizers_023::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers_023::{
+    OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, SplitDelimiterBehavior,
+    Tokenizer,
+};
 
 use crate::options::SpecialText;
 
@@ -83,6 +87,37 @@ impl Reference {
         let added = self.plain.get_added_vocabulary();
         let mut special = added.get_added_tokens_decoder().values().filter(|token| token.special);
         special.any(|token| text.contains(&token.content))
+    }
+}
+
+/// A pre-tokenizer's pattern as 0.23 runs it, compiled for the first text.
+pub(crate) struct ReferenceSplit {
+    pattern: String,
+    split: OnceLock<Result<Split, String>>,
+}
+
+impl ReferenceSplit {
+    pub(crate) fn new(split: &tokenizers::pre_tokenizers::split::Split) -> Self {
+        use tokenizers::pre_tokenizers::split::SplitPattern;
+        let (SplitPattern::Regex(pattern) | SplitPattern::String(pattern)) = &split.pattern;
+        Self { pattern: pattern.clone(), split: OnceLock::new() }
+    }
+
+    /// Shows the words of a text in order.
+    pub(crate) fn for_each_word(
+        &self,
+        text: &str,
+        mut show: impl FnMut(&str) -> Result<(), Foreign>,
+    ) -> Result<(), Foreign> {
+        let split = self.split.get_or_init(|| {
+            let pattern = SplitPattern::Regex(self.pattern.clone());
+            Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+                .map_err(|error| error.to_string())
+        });
+        let mut words = PreTokenizedString::from(text);
+        split.as_ref().map_err(String::as_str)?.pre_tokenize(&mut words)?;
+        let splits = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits.into_iter().try_for_each(|(word, _, _)| show(word))
     }
 }
 
