@@ -47,7 +47,7 @@ struct Entry {
 
 impl Bucket {
     /// The documents, each with its row.
-    pub(crate) fn documents(&self) -> impl Iterator<Item = (&Row, DocumentBytes<'_>)> {
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (&Row, DocumentBytes<'_>)> + Clone {
         self.order.iter().filter_map(|&(_, number)| {
             let Entry { row, load, ids, mask, own_id } = self.entries.get(number)?;
             let payload = &self.loads.get(*load)?.payload;

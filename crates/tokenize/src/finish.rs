@@ -12,13 +12,13 @@ use crate::end_of_text;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::prepare::PrepareReport;
+use crate::shard_run::run_record;
 use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
 use crate::unit::units;
 use crate::work::{Holdouts, SplitFile, Work, count};
 use crate::work_file::write_aside;
 use crate::work_folder::WorkFolder;
-use crate::write_stage::run_record;
 
 impl Work<'_> {
     /// Checks that all shards are there and writes the manifest.
@@ -45,6 +45,9 @@ impl Work<'_> {
             let got = format!("all but {} (the first is run {first})", missing.len());
             return Err(Error::Unfinished { path: out, expected, got });
         }
+        // What an ended call had written under another holdout.
+        folder.keep_shards(Side::Train, &train)?;
+        folder.keep_shards(Side::Holdout, &holdout)?;
         let manifest =
             self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
         copy_tokenizer(&self.tokenizer, &out)?;

@@ -198,6 +198,6 @@ impl<'s> Lane<'s> {
 
     fn part(&self, unit: u64, part: u64) -> Arc<Part> {
         let Encoder { order, payload, .. } = self.stage.encoder;
-        Arc::new(Part::new(self.stage.folder.part(unit, part), order, payload))
+        Arc::new(Part::new((unit, part), self.stage.folder.part(unit, part), order, payload))
     }
 }

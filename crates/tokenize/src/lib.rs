@@ -35,6 +35,9 @@ mod error;
 mod error_kind;
 mod fast;
 mod finish;
+mod follower;
+#[cfg(test)]
+mod follower_tests;
 #[cfg(test)]
 mod golden_tests;
 mod label_options;
@@ -62,6 +65,7 @@ mod prepare_tests;
 mod progress;
 mod reference;
 mod rows;
+mod shard_run;
 mod spill;
 mod spill_reader;
 mod split;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::encode::EncodedChunk;
 use crate::error::Error;
+use crate::follower::Chunks;
 use crate::order::Order;
 use crate::spill::{Payload, SpillWriter, Summary, as_u64};
 
@@ -14,6 +15,8 @@ const RUN_BYTES: u64 = 40 << 20;
 /// A part that is being made, by all threads that encode its chunks. In whatever order those come
 /// back, the documents end up sorted by their keys.
 pub(crate) struct Part {
+    /// The numbers of its unit, and its own there.
+    pub(crate) number: (u64, u64),
     path: PathBuf,
     order: Order,
     payload: Payload,
@@ -32,12 +35,12 @@ struct Gathering {
 }
 
 impl Part {
-    pub(crate) fn new(path: PathBuf, order: Order, payload: Payload) -> Self {
+    pub(crate) fn new(number: (u64, u64), path: PathBuf, order: Order, payload: Payload) -> Self {
         let summary = Summary { buckets: order.buckets(), payload, ..Summary::default() };
         let gathering =
             Gathering { chunks: Vec::new(), bytes: 0, pending: 0, closed: false, summary };
         let (gathering, spill) = (Mutex::new(gathering), Mutex::new(None));
-        Self { path, order, payload, gathering, spill }
+        Self { number, path, order, payload, gathering, spill }
     }
 
     /// Notes that a chunk is handed out.
@@ -72,16 +75,19 @@ impl Part {
         Ok(self.gathering().delivered())
     }
 
-    /// Writes what is left and gives the file its name, once.
-    pub(crate) fn finish(&self) -> Result<Summary, Error> {
-        let (chunks, summary) = {
+    /// Writes what is left and gives the file its name, once. The chunks come back if they are the
+    /// whole part.
+    pub(crate) fn finish(&self) -> Result<Option<Chunks>, Error> {
+        let (chunks, bytes, summary) = {
             let mut gathering = self.gathering();
-            (std::mem::take(&mut gathering.chunks), gathering.summary.clone())
+            let chunks = std::mem::take(&mut gathering.chunks);
+            (chunks, gathering.bytes, gathering.summary.clone())
         };
+        let whole = self.spill().is_none();
         self.write_run(&chunks)?;
         let spill = self.spill().take();
         spill.map_or(Ok(()), |spill| spill.finish(&summary))?;
-        Ok(summary)
+        Ok(whole.then_some(Chunks { chunks, bytes }))
     }
 
     fn write_run(&self, chunks: &[EncodedChunk]) -> Result<(), Error> {

@@ -15,11 +15,11 @@ use crate::error::Error;
 use crate::options::PrepareOptions;
 use crate::order::Order;
 use crate::progress::Progress;
+use crate::shard_run::SHARD_BYTES;
 use crate::task::Task;
 use crate::unit::PART_BYTES;
 use crate::work::{Made, Work, count};
 use crate::work_folder::{Hold, WorkFolder, is_finished};
-use crate::write_stage::SHARD_BYTES;
 
 /// What [`prepare`] made.
 #[derive(Debug, Clone, PartialEq, Serialize)]

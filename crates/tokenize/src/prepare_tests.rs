@@ -188,9 +188,11 @@ fn the_corpus_is_the_naive_models_for_any_threads_and_sizes() {
 #[test]
 fn an_interrupted_call_goes_on_to_the_same_bytes() {
     let setting = Setting::new();
-    let whole = setting.run("whole", &options()).unwrap();
-    let expected = contents(&setting.path("whole"));
-    for stride in [4, 23, 60] {
+    for (stride, shuffle) in [(4, Shuffle::Global), (23, Shuffle::Keep), (60, Shuffle::Global)] {
+        let options = PrepareOptions { shuffle, ..options() };
+        let whole_out = format!("whole-{stride}");
+        let whole = setting.run(&whole_out, &options).unwrap();
+        let expected = contents(&setting.path(&whole_out));
         let out = setting.path(&format!("stopped-{stride}"));
         let (mut calls, mut resumed) = (0, 0);
         let report = loop {
@@ -203,8 +205,8 @@ fn an_interrupted_call_goes_on_to_the_same_bytes() {
                 }
             };
             let tokenizer = setting.path("tokenizer.json");
-            let options =
-                PrepareOptions { threads: 1 + u32::try_from(calls % 3).unwrap(), ..options() };
+            let threads = 1 + u32::try_from(calls % 3).unwrap();
+            let options = PrepareOptions { threads, ..options.clone() };
             match prepare_sized(&setting.inputs, &tokenizer, &out, &options, &progress, &stop, TINY)
             {
                 Ok(report) => break report,

@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::temporary_path;
+use mixdown_shards::{DocumentBytes, temporary_path};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -168,11 +168,52 @@ pub(crate) struct Footer {
 
 /// A document of a chunk, with what it takes along.
 #[derive(Clone, Copy)]
-struct Item<'c> {
-    row: &'c Row,
+pub(crate) struct Item<'c> {
+    pub(crate) row: &'c Row,
     ids: &'c [u8],
     mask: &'c [u8],
+    /// With its newline.
     own_id: &'c [u8],
+}
+
+impl<'c> Item<'c> {
+    /// The document as a shard takes it.
+    pub(crate) fn document(&self, payload: Payload) -> DocumentBytes<'c> {
+        let own_id = self.own_id.strip_suffix(b"\n").unwrap_or(self.own_id);
+        DocumentBytes {
+            ids: self.ids,
+            text_bytes: self.row.text_bytes,
+            hash: self.row.hash,
+            mask: payload.masks.then_some(self.mask),
+            own_id: payload.own_ids.then_some(own_id),
+        }
+    }
+}
+
+/// The documents of these chunks by their keys.
+pub(crate) fn sorted_items(chunks: &[EncodedChunk], payload: Payload) -> Vec<Item<'_>> {
+    let items: Vec<Item<'_>> = chunks.iter().flat_map(|chunk| items(chunk, payload)).collect();
+    // With its number: should two keys ever be equal, the order in which they came decides.
+    let mut order: Vec<(u128, usize)> =
+        items.iter().enumerate().map(|(number, item)| (item.row.key, number)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, number)| items[number]).collect()
+}
+
+fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_>> {
+    let Payload { id_bytes, masks, .. } = payload;
+    let (mut ids, mut mask) = (chunk.ids.as_slice(), chunk.masks.as_slice());
+    let mut own_ids = chunk.own_ids.split_inclusive(|&byte| byte == b'\n');
+    chunk.rows.iter().map(move |row| {
+        let tokens = u64::from(row.len_tokens);
+        let own_mask = if masks { tokens } else { 0 };
+        Item {
+            row,
+            ids: take(&mut ids, tokens * id_bytes),
+            mask: take(&mut mask, own_mask),
+            own_id: own_ids.next().unwrap_or_default(),
+        }
+    })
 }
 
 /// A spill file while it is written, under a name of its own; dropped, it is removed.
@@ -205,30 +246,8 @@ impl SpillWriter {
 
     /// Sorts the documents of these chunks and appends them as a run.
     pub(crate) fn write_run(&mut self, chunks: &[EncodedChunk]) -> Result<(), Error> {
-        let items: Vec<Item<'_>> = chunks.iter().flat_map(|chunk| self.items(chunk)).collect();
-        // With its number: should two keys ever be equal, the order in which they came decides.
-        let mut order: Vec<(u128, usize)> =
-            items.iter().enumerate().map(|(number, item)| (item.row.key, number)).collect();
-        order.sort_unstable();
-        let sorted: Vec<Item<'_>> = order.into_iter().map(|(_, number)| items[number]).collect();
-        let written = self.write_sorted(&sorted);
+        let written = self.write_sorted(&sorted_items(chunks, self.payload));
         written.map_err(Error::io("write", &self.temporary))
-    }
-
-    fn items<'c>(&self, chunk: &'c EncodedChunk) -> impl Iterator<Item = Item<'c>> + use<'c> {
-        let Payload { id_bytes, masks, .. } = self.payload;
-        let (mut ids, mut mask) = (chunk.ids.as_slice(), chunk.masks.as_slice());
-        let mut own_ids = chunk.own_ids.split_inclusive(|&byte| byte == b'\n');
-        chunk.rows.iter().map(move |row| {
-            let tokens = u64::from(row.len_tokens);
-            let own_mask = if masks { tokens } else { 0 };
-            Item {
-                row,
-                ids: take(&mut ids, tokens * id_bytes),
-                mask: take(&mut mask, own_mask),
-                own_id: own_ids.next().unwrap_or_default(),
-            }
-        })
     }
 
     fn write_sorted(&mut self, items: &[Item<'_>]) -> io::Result<()> {

@@ -31,6 +31,16 @@ pub(crate) struct Split {
 pub(crate) struct SideLimit(u64);
 
 impl SideLimit {
+    /// The limit that can be told before all documents are there.
+    pub(crate) fn known(holdout: Holdout) -> Option<Self> {
+        match holdout {
+            Holdout::None => Some(Self(0)),
+            Holdout::Input => Some(Self(1)),
+            Holdout::Share(share) => Some(Self(share_limit(share))),
+            Holdout::Tokens(_) => None,
+        }
+    }
+
     /// Whether a document is held out.
     pub(crate) fn holds_out(self, row: &Row) -> bool {
         row.side < self.0
@@ -50,18 +60,16 @@ impl Split {
         threads: usize,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        let limit = SideLimit(match holdout {
-            Holdout::None => 0,
-            Holdout::Input => 1,
-            Holdout::Share(share) => share_limit(share),
-            Holdout::Tokens(tokens) => {
+        let limit = match (SideLimit::known(holdout), holdout) {
+            (None, Holdout::Tokens(tokens)) => {
                 let within = || SmallestHashes::within(tokens);
                 let found = buckets.fold_rows(threads, stop, within, |smallest, _, row| {
                     smallest.add(row.side, row.len_tokens);
                 })?;
-                SmallestHashes::of_all(tokens, &found)
+                SideLimit(SmallestHashes::of_all(tokens, &found))
             }
-        });
+            (known, _) => known.unwrap_or_default(),
+        };
         let len = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
         let none = || vec![Sides::default(); len];
         let counted = buckets.fold_rows(threads, stop, none, |sides, bucket, row| {
@@ -81,7 +89,8 @@ impl Split {
 }
 
 impl Sides {
-    fn count(&mut self, row: &Row, limit: SideLimit) {
+    /// Adds a document.
+    pub(crate) fn count(&mut self, row: &Row, limit: SideLimit) {
         let (documents, tokens) = if limit.holds_out(row) {
             (&mut self.holdout_documents, &mut self.holdout_tokens)
         } else {

@@ -15,6 +15,7 @@ use mixdown_documents::{Chunk, Place};
 
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
+use crate::follower::{FollowPlan, Followed, Follower};
 use crate::lane::{Job, Lane, Step, Turns};
 use crate::parallel::Failure;
 use crate::part::Part;
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) total: Summary,
     /// Parts that an earlier call had finished.
     pub(crate) resumed: u64,
+    /// Shards that were written on the way.
+    pub(crate) followed: Vec<Followed>,
 }
 
 /// The first stage's plan and its surroundings.
@@ -50,6 +53,8 @@ pub(crate) struct TokenizeStage<'p> {
     pub(crate) skip_bad: u64,
     pub(crate) task: Option<Task>,
     pub(crate) threads: usize,
+    /// How shards are written on the way, if they can be.
+    pub(crate) follow: Option<FollowPlan<'p>>,
     pub(crate) folder: &'p WorkFolder,
     pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
     pub(crate) stop: &'p AtomicBool,
@@ -62,6 +67,7 @@ struct Shared<'s> {
     helper: AtomicUsize,
     heavy: Mutex<()>,
     failure: Failure,
+    follower: Option<Follower<'s>>,
     bad_records: AtomicU64,
     done_bytes: AtomicU64,
 }
@@ -80,11 +86,11 @@ impl TokenizeStage<'_> {
             attempt += 1;
             let there = self.parts_there()?;
             let resumed = *resumed.get_or_insert(there.len());
-            self.make_missing(&there)?;
+            let followed = self.make_missing(&there)?;
             match self.collect() {
                 Ok(parts) => {
                     let resumed = u64::try_from(resumed).unwrap_or(u64::MAX);
-                    return Ok(Parts { resumed, ..parts });
+                    return Ok(Parts { resumed, followed, ..parts });
                 }
                 Err(Error::DamagedWork { path, .. }) if attempt < ATTEMPTS => {
                     self.folder.forget(&path)?;
@@ -99,12 +105,16 @@ impl TokenizeStage<'_> {
         self.folder.parts()
     }
 
-    fn make_missing(&self, there: &BTreeSet<(u64, u64)>) -> Result<(), Error> {
+    fn make_missing(&self, there: &BTreeSet<(u64, u64)>) -> Result<Vec<Followed>, Error> {
         let mut done = Summary::default();
+        let follower = self.follow.map(|plan| Follower::new(plan, &self.units));
         for &(unit, part) in there {
             let path = self.folder.part(unit, part);
             match self.open(unit, part) {
-                Ok(spill) => done.add(spill.summary()),
+                Ok(spill) => {
+                    done.add(spill.summary());
+                    follower.as_ref().map_or(Ok(()), |it| it.add((unit, part), None))?;
+                }
                 Err(Error::DamagedWork { .. }) => self.folder.forget(&path)?,
                 // Another task has finished the corpus or found the part damaged.
                 Err(error) if error.is_missing_file() => {}
@@ -117,6 +127,7 @@ impl TokenizeStage<'_> {
             helper: AtomicUsize::new(0),
             heavy: Mutex::new(()),
             failure: Failure::default(),
+            follower,
             bad_records: AtomicU64::new(done.bad_records),
             done_bytes: AtomicU64::new(0),
         };
@@ -128,7 +139,8 @@ impl TokenizeStage<'_> {
             }
             work();
         });
-        shared.failure.into_result()
+        shared.failure.into_result()?;
+        shared.follower.map_or_else(|| Ok(Vec::new()), Follower::finish)
     }
 
     /// All that there is to do, in the order of this task.
@@ -177,10 +189,10 @@ impl TokenizeStage<'_> {
                         self.check_chunk(&encoded, shared)?;
                         self.report(shared, encoded.consumed_bytes);
                         if part.deliver(encoded)? {
-                            self.finish(&part)?;
+                            self.finish(&part, shared)?;
                         }
                     }
-                    Step::Whole(part) => self.finish(&part)?,
+                    Step::Whole(part) => self.finish(&part, shared)?,
                     Step::End => break,
                 }
             }
@@ -244,8 +256,9 @@ impl TokenizeStage<'_> {
         })
     }
 
-    fn finish(&self, part: &Part) -> Result<(), Error> {
-        part.finish().map(drop)
+    fn finish(&self, part: &Part, shared: &Shared<'_>) -> Result<(), Error> {
+        let chunks = part.finish()?;
+        shared.follower.as_ref().map_or(Ok(()), |it| it.add(part.number, chunks))
     }
 
     /// Refuses a bad record too many, by its line.

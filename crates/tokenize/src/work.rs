@@ -13,6 +13,7 @@ use crate::bucket::Buckets;
 use crate::disk;
 use crate::encode::Encoder;
 use crate::error::Error;
+use crate::follower::{FollowPlan, Followed};
 use crate::label_stage::LabelStage;
 use crate::limit;
 use crate::model_template::role_tokens;
@@ -21,6 +22,7 @@ use crate::order::Order;
 use crate::plan::Plan;
 use crate::prepare::Sizes;
 use crate::progress::{Progress, Stage};
+use crate::shard_run::{Run, RunRecord, Runs, ShardTarget};
 use crate::spill::{Payload, Summary};
 use crate::split::{SideLimit, Split};
 use crate::task::Task;
@@ -29,7 +31,7 @@ use crate::tokenizer::Tokenizer;
 use crate::unit::{part_bytes, units};
 use crate::work_file::{read_json, write_json};
 use crate::work_folder::WorkFolder;
-use crate::write_stage::{Run, WriteStage, runs};
+use crate::write_stage::WriteStage;
 
 /// All that is the same for every process at the same work.
 pub(crate) struct Work<'o> {
@@ -107,11 +109,18 @@ impl<'o> Work<'o> {
         if let Some(estimate) = disk::estimate(&self.inputs, plan, work, folder.out())? {
             progress(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
         }
-        let stage = self.stage(folder, task, progress, stop);
+        let mut stage = self.stage(folder, task, progress, stop);
+        if task.is_none() && self.split_before(folder)?.is_none() {
+            // No split is no proof that there are no shards: its file may have been deleted.
+            folder.forget_runs()?;
+            stage.follow = self.follow_plan(folder);
+        }
         let mut attempt = 1;
         let mut resumed = None;
         loop {
             let parts = stage.run()?;
+            // What was written on the way is not written again.
+            stage.follow = None;
             let resumed = *resumed.get_or_insert(parts.resumed);
             match self.write(&stage, parts) {
                 Ok((split, runs_made)) => return Ok(Made { split, resumed, runs_made }),
@@ -157,10 +166,22 @@ impl<'o> Work<'o> {
             skip_bad: options.read.skip_bad,
             task,
             threads: threads(options.threads),
+            follow: None,
             folder,
             progress,
             stop,
         }
+    }
+
+    /// How shards are written while the parts are made: in the inputs' order, with a holdout that is
+    /// known beforehand and documents that are not laid into rows.
+    fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<FollowPlan<'w>> {
+        let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
+        let limit = SideLimit::known(self.options.holdout)?;
+        let target = ShardTarget { folder, dtype, vocab_size };
+        let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none();
+        let shard_bytes = self.shard_bytes;
+        in_order.then_some(FollowPlan { target, limit, shard_bytes, order, payload })
     }
 
     fn write(&self, stage: &TokenizeStage<'_>, parts: Parts) -> Result<(SplitFile, u64), Error> {
@@ -172,6 +193,7 @@ impl<'o> Work<'o> {
         let Plan { order, payload, vocab_size, .. } = self.plan;
         let buckets = Buckets { spills: parts.spills, order, payload };
         let split = self.split(folder, &buckets, parts.total, threads, task, stop)?;
+        split.adopt(parts.followed, folder)?;
         let len = count(split.runs.len());
         let order = task.map_or_else(|| (0..len).collect(), |task| task.order(len));
         let stage = WriteStage {
@@ -216,12 +238,8 @@ impl<'o> Work<'o> {
             limit: decided.limit,
             parts: count(buckets.spills.len()),
             total,
-            runs: runs(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
+            runs: Runs::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
         };
-        if task.is_none() {
-            // No split is no proof that there are no shards: its file may have been deleted.
-            folder.forget_runs()?;
-        }
         write_json(&folder.split(), &split)?;
         Ok(split)
     }
@@ -269,6 +287,19 @@ pub(crate) struct SplitFile {
 impl SplitFile {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Notes the runs as finished whose shards were written before the split was known, and that are
+    /// its runs.
+    fn adopt(&self, followed: Vec<Followed>, folder: &WorkFolder) -> Result<(), Error> {
+        for (number, (run, followed)) in (0_u64..).zip(self.runs.iter().zip(followed)) {
+            let Followed { run: own, train, holdout } = followed;
+            if own == *run {
+                let record = RunRecord { split: self.fingerprint(), train, holdout };
+                write_json(&folder.run(number), &record)?;
+            }
+        }
+        Ok(())
     }
 }
 

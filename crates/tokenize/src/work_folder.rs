@@ -5,7 +5,7 @@ use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::{Manifest, Split, finished_name};
+use mixdown_shards::{Manifest, ShardRecord, Split, finished_name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -162,14 +162,20 @@ impl WorkFolder {
     /// Forgets which shards are finished, and the shards with it.
     pub(crate) fn forget_runs(&self) -> Result<(), Error> {
         remove_files(&self.work, |name| name.starts_with("run-"))?;
-        for side in [Split::Train, Split::Holdout] {
-            let folder = self.out.join(side.folder());
-            if folder.is_dir() {
-                remove_files(&folder, is_shard_file)?;
-                // Left where it holds something else, which is not ours.
-                let _not_empty = fs::remove_dir(&folder);
-            }
-        }
+        self.keep_shards(Split::Train, &[])?;
+        self.keep_shards(Split::Holdout, &[])
+    }
+
+    /// Removes the shards of a side but these.
+    pub(crate) fn keep_shards(&self, side: Split, keep: &[ShardRecord]) -> Result<(), Error> {
+        let folder = self.out.join(side.folder());
+        let kept = |name: &str| {
+            let of = |shard: &ShardRecord| name.strip_prefix(shard.file.as_str());
+            keep.iter().filter_map(of).any(|ending| ending.starts_with('.'))
+        };
+        remove_files(&folder, |name| is_shard_file(name) && !kept(name))?;
+        // Left where it holds something else; where there is none there is nothing to remove.
+        let _not_empty = fs::remove_dir(&folder);
         Ok(())
     }
 

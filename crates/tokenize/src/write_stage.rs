@@ -12,20 +12,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use mixdown_shards::{DocumentBytes, Fingerprint, ShardRecord, ShardWriter, Split as Side};
-use serde::{Deserialize, Serialize};
+use mixdown_shards::{Fingerprint, Split as Side};
 
 use crate::bucket::{Bucket, BucketRange, Buckets};
 use crate::error::Error;
 use crate::parallel::Failure;
 use crate::progress::{Progress, Stage};
 use crate::rows::Rows;
-use crate::split::{SideLimit, Sides};
-use crate::work_file::{read_json, write_json};
+use crate::shard_run::{Output, Run, RunRecord, ShardTarget, finish_shards, run_record};
+use crate::split::SideLimit;
+use crate::work_file::write_json;
 use crate::work_folder::WorkFolder;
-
-/// Bytes of ids that a shard holds at most, unless one bucket alone holds more.
-pub(crate) const SHARD_BYTES: u64 = 1 << 30;
 
 /// Bytes of memory that the buckets take which a thread has loaded.
 const GROUP_BYTES: u64 = 40 << 20;
@@ -46,38 +43,6 @@ pub(crate) struct WriteStage<'p> {
     pub(crate) folder: &'p WorkFolder,
     pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
     pub(crate) stop: &'p AtomicBool,
-}
-
-/// Buckets from `first` to before `end`, and the numbers of the shards they become.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
-    first: u64,
-    end: u64,
-    tokens: u64,
-    train_shard: Option<u64>,
-    holdout_shard: Option<u64>,
-}
-
-/// A finished run's own file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunRecord {
-    split: Fingerprint,
-    pub(crate) train: Option<ShardRecord>,
-    pub(crate) holdout: Option<ShardRecord>,
-}
-
-/// The record of a run, if it is finished under this split.
-pub(crate) fn run_record(
-    folder: &WorkFolder,
-    number: u64,
-    split: Fingerprint,
-) -> Result<Option<RunRecord>, Error> {
-    match read_json(&folder.run(number)) {
-        Ok(record) => Ok(record.filter(|record: &RunRecord| record.split == split)),
-        // Half of a file that a power cut left: the run is made again.
-        Err(Error::DamagedWork { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// A run that is being written.
@@ -140,14 +105,12 @@ impl WriteStage<'_> {
             let Some(mut turn) = wait_for(&run, group, &shared.failure) else { break };
             self.write(&bucket, &mut turn, shared)?;
             turn.group += 1;
-            let outputs = (turn.group == run.groups.len())
-                .then(|| (turn.train.writer.take(), turn.holdout.writer.take()));
+            let outputs =
+                (turn.group == run.groups.len()).then(|| (turn.train.take(), turn.holdout.take()));
             drop(turn);
             run.turned.notify_all();
             if let Some((train, holdout)) = outputs {
-                let finish =
-                    |writer: Option<ShardWriter>| writer.map(ShardWriter::finish).transpose();
-                let (train, holdout) = (finish(train)?, finish(holdout)?);
+                let (train, holdout) = finish_shards(train, holdout)?;
                 let record = RunRecord { split: self.split, train, holdout };
                 write_json(&self.folder.run(run.number), &record)?;
                 shared.made.fetch_add(1, Ordering::Relaxed);
@@ -185,7 +148,13 @@ impl WriteStage<'_> {
         let range = self.buckets.range(run.first, run.end)?;
         // Rows are laid within a bucket, so that memory and threads decide none of them.
         let groups = range.groups(if self.rows.is_some() { 0 } else { GROUP_BYTES });
-        let output = |side, shard| Output { stage: self, side, shard, writer: None };
+        let target = ShardTarget {
+            folder: self.folder,
+            dtype: self.buckets.dtype(),
+            vocab_size: self.vocab_size,
+        };
+        let output =
+            |side, shard: Option<u64>| Output::new(target, side, shard.unwrap_or_default());
         let train = output(Side::Train, run.train_shard);
         let holdout = output(Side::Holdout, run.holdout_shard);
         let turn = Mutex::new(Turn { group: 0, train, holdout });
@@ -247,86 +216,4 @@ fn wait_for<'r, 's>(
         turn = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     Some(turn)
-}
-
-/// Cuts the buckets into runs of at most `shard_bytes` of ids, both sides together, and numbers
-/// their shards.
-pub(crate) fn runs(buckets: &[Sides], id_bytes: u64, shard_bytes: u64) -> Vec<Run> {
-    let mut sums: Vec<(Range<u64>, Sides)> = Vec::new();
-    for (bucket, sides) in (0_u64..).zip(buckets) {
-        match sums.last_mut() {
-            Some((range, sum)) if (sum.tokens() + sides.tokens()) * id_bytes <= shard_bytes => {
-                range.end = bucket + 1;
-                sum.add(sides);
-            }
-            _ => sums.push((bucket..bucket + 1, *sides)),
-        }
-    }
-    let (mut train, mut holdout) = (0, 0);
-    let number = |documents: u64, next: &mut u64| {
-        (documents > 0).then(|| {
-            *next += 1;
-            *next - 1
-        })
-    };
-    let run = |(range, sum): (Range<u64>, Sides)| Run {
-        first: range.start,
-        end: range.end,
-        tokens: sum.tokens(),
-        train_shard: number(sum.train_documents, &mut train),
-        holdout_shard: number(sum.holdout_documents, &mut holdout),
-    };
-    sums.into_iter().map(run).collect()
-}
-
-/// The shard of one side, begun with its first document.
-struct Output<'s> {
-    stage: &'s WriteStage<'s>,
-    side: Side,
-    shard: Option<u64>,
-    writer: Option<ShardWriter>,
-}
-
-impl Output<'_> {
-    fn push(&mut self, document: &DocumentBytes<'_>) -> Result<(), Error> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => {
-                let folder = self.stage.folder.out().join(self.side.folder());
-                let name = format!("shard-{:05}", self.shard.unwrap_or_default());
-                let dtype = self.stage.buckets.dtype();
-                let writer = ShardWriter::create(&folder, &name, dtype, self.stage.vocab_size)?;
-                self.writer.insert(writer)
-            }
-        };
-        Ok(writer.push_bytes(document)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_hold_every_bucket_once_and_stay_within_the_limit() {
-        let sides = |tokens: &u64| Sides {
-            train_documents: u64::from(*tokens > 1),
-            train_tokens: *tokens,
-            holdout_documents: u64::from(*tokens == 20),
-            ..Sides::default()
-        };
-        let buckets: Vec<Sides> = [3, 4, 0, 20, 1, 1, 0, 0, 19, 9].iter().map(sides).collect();
-        let found: Vec<_> = runs(&buckets, 2, 20)
-            .into_iter()
-            .map(|run| ((run.first, run.end, run.tokens), run.train_shard, run.holdout_shard))
-            .collect();
-        let expected = [
-            ((0, 3, 7), Some(0), None),
-            ((3, 4, 20), Some(1), Some(0)),
-            ((4, 8, 2), None, None),
-            ((8, 9, 19), Some(2), None),
-            ((9, 10, 9), Some(3), None),
-        ];
-        assert_eq!(found, expected);
-    }
 }
