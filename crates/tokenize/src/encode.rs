@@ -141,8 +141,8 @@ impl Encoder<'_> {
             len_tokens: self.checked_len(document, scratch.ids.len())?,
         });
         let ids = PipelineToken::cast_slice(&scratch.ids);
-        self.check_ids(document, ids)?;
-        append(ids, self.dtype, &mut encoded.ids);
+        let largest = append(ids, self.dtype, &mut encoded.ids);
+        self.check_largest(document, largest)?;
         encoded.masks.extend(&scratch.mask);
         if self.payload.own_ids {
             let line = serde_json::to_string(&document.id).unwrap_or_default();
@@ -220,11 +220,9 @@ impl Encoder<'_> {
         })
     }
 
-    /// Before ids are narrowed: one beyond the vocabulary may be beyond the width as well.
-    fn check_ids(&self, document: &Document, ids: &[u32]) -> Result<(), Error> {
+    /// An id beyond the vocabulary may be beyond the width as well, and is then another one there.
+    fn check_largest(&self, document: &Document, largest: u32) -> Result<(), Error> {
         let expected = self.tokenizer.vocab_size();
-        // The largest first: one pass of vector code over ids that are nearly always good.
-        let largest = ids.iter().fold(0, |largest, &id| largest.max(id));
         if u64::from(largest) < expected {
             return Ok(());
         }
@@ -279,27 +277,30 @@ pub(crate) fn encode_by_words(
     })
 }
 
-/// Appends ids, little endian. They are below the vocabulary's size, from which the width follows.
-fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) {
+/// Appends ids, little endian, and gives the largest of them.
+fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    let width = usize::try_from(dtype.bytes()).unwrap_or(0);
+    out.resize(start + ids.len() * width, 0);
+    let out = out.get_mut(start..).unwrap_or_default();
+    // One pass of vector code.
+    let mut largest = 0;
     match dtype {
         Dtype::U16 => {
-            let start = out.len();
-            out.resize(start + ids.len() * 2, 0);
-            let narrowed = out.get_mut(start..).unwrap_or_default().as_chunks_mut().0;
-            for (out, id) in narrowed.iter_mut().zip(ids) {
+            for (out, &id) in out.as_chunks_mut().0.iter_mut().zip(ids) {
                 let [first, second, ..] = id.to_le_bytes();
                 *out = [first, second];
+                largest = largest.max(id);
             }
         }
         Dtype::I32 => {
-            let start = out.len();
-            out.resize(start + ids.len() * 4, 0);
-            let wide = out.get_mut(start..).unwrap_or_default().as_chunks_mut().0;
-            for (out, id) in wide.iter_mut().zip(ids) {
+            for (out, &id) in out.as_chunks_mut().0.iter_mut().zip(ids) {
                 *out = id.to_le_bytes();
+                largest = largest.max(id);
             }
         }
     }
+    largest
 }
 
 /// Whether a text has fewer characters; most are told by their bytes.
@@ -359,7 +360,7 @@ mod tests {
         let ids = [0, 1, 255, 256, 65_535];
         for dtype in [Dtype::U16, Dtype::I32] {
             let mut bytes = Vec::new();
-            append(&ids, dtype, &mut bytes);
+            assert_eq!(append(&ids, dtype, &mut bytes), 65_535);
             assert_eq!(as_u64(bytes.len()), 5 * dtype.bytes());
             let width = usize::try_from(dtype.bytes()).unwrap();
             for (id, bytes) in ids.iter().zip(bytes.chunks(width)) {

@@ -60,11 +60,10 @@ struct Normal<'b> {
 impl Normal<'_> {
     /// Takes a block up to its first white space beyond ASCII; gives how many bytes.
     fn push_block(&mut self, block: &[u8; BLOCK]) -> usize {
+        let Some(out) = self.buffer[self.len..].first_chunk_mut::<BLOCK>() else { return 0 };
         let (mut white, mut foreign) = (0_u64, 0_u64);
-        // Twice as long, so that 64 bytes can be copied from anywhere in the block.
-        let mut spaced = [0; 2 * BLOCK];
         let (sixteens, _) = block.as_chunks::<16>();
-        let (outs, _) = spaced.as_chunks_mut::<16>();
+        let (outs, _) = out.as_chunks_mut::<16>();
         for ((shift, &sixteen), out) in (0..).step_by(16).zip(sixteens).zip(outs) {
             let bytes = u8x16::from(sixteen);
             let is_white = within(bytes, 0x09, 0x0d) | bytes.simd_eq(u8x16::splat(b' '));
@@ -74,9 +73,25 @@ impl Normal<'_> {
         }
         let taken = if foreign == 0 { BLOCK } else { white_beyond(block) };
         let Some(last) = taken.checked_sub(1) else { return 0 };
-        let repeated = white & (white << 1 | u64::from(self.after_space));
+        let whole = u64::MAX >> (BLOCK - taken);
+        let kept = whole & !(white & (white << 1 | u64::from(self.after_space)));
         self.after_space = (white >> last) & 1 != 0;
-        let mut kept = !repeated & (u64::MAX >> (BLOCK - taken));
+        if kept == whole {
+            self.len += taken;
+        } else {
+            self.close_gaps(kept);
+        }
+        taken
+    }
+
+    /// Moves the kept bytes of the block at the end of the buffer together.
+    fn close_gaps(&mut self, mut kept: u64) {
+        // Twice as long, so that 64 bytes can be copied from anywhere in the block.
+        let mut spaced = [0; 2 * BLOCK];
+        let from = self.buffer[self.len..].first_chunk::<BLOCK>();
+        if let (Some(from), Some(to)) = (from, spaced.first_chunk_mut()) {
+            *to = *from;
+        }
         while kept != 0 {
             let start = kept.trailing_zeros() as usize;
             let len = (kept >> start).trailing_ones() as usize;
@@ -89,7 +104,6 @@ impl Normal<'_> {
             // The lowest run of ones carries into the bit after it.
             kept &= kept.wrapping_add(1 << start);
         }
-        taken
     }
 
     /// Takes the bytes from `start` to `end` and what is left of a character; gives how many.
