@@ -11,6 +11,7 @@ use crate::document::Place;
 use crate::error::Error;
 use crate::format::InputFormat;
 use crate::input_list::InputFile;
+use crate::long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
 use crate::raw::{Raw, check_unchanged};
 
 /// Decompressed bytes that a chunk is cut at: large enough that handing one to another thread
@@ -32,6 +33,10 @@ pub(crate) struct ByteReader<'l> {
     at_end: bool,
     reported_bytes: u64,
     max_record_bytes: u64,
+    /// Where long records are read one at a time.
+    turns: Option<LongRecords>,
+    /// While the record at hand is a long one.
+    turn: Option<Turn>,
 }
 
 impl<'l> ByteReader<'l> {
@@ -54,10 +59,12 @@ impl<'l> ByteReader<'l> {
             at_end: false,
             reported_bytes: entry,
             max_record_bytes,
+            turns: None,
+            turn: None,
         };
         if entry > 0 {
             // The byte before `start` tells whether a record starts there: it is a newline.
-            reader.take_until(start)?;
+            reader.pass_record()?;
         } else {
             while reader.next_before(0, start)?.is_some() {}
         }
@@ -90,7 +97,12 @@ impl<'l> ByteReader<'l> {
             InputFormat::Text => Content::Text { bytes, name: self.file.name.clone() },
             _ => Content::Lines(bytes),
         };
-        Ok(Some(Chunk::new(place, content, consumed_bytes)))
+        Ok(Some(Chunk::new(place, content, consumed_bytes).with_turn(self.turn.take())))
+    }
+
+    /// Reads long records in turn with other readers from now on.
+    pub(crate) fn take_turns(&mut self, turns: &LongRecords) {
+        self.turns = Some(turns.clone());
     }
 
     /// Whether nothing is left.
@@ -101,15 +113,39 @@ impl<'l> ByteReader<'l> {
         Ok(self.buffer.is_empty())
     }
 
+    /// Passes over what is left of the record at hand, which is another part's and may be long.
+    fn pass_record(&mut self) -> Result<(), Error> {
+        loop {
+            self.fill(CHUNK_BYTES)?;
+            let newline = memchr::memchr(b'\n', &self.buffer);
+            self.take(newline.map_or(self.buffer.len(), |newline| newline + 1));
+            if newline.is_some() || self.at_end {
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes bytes up to the first record that starts at or after `limit`, or up to the end.
     fn take_until(&mut self, limit: u64) -> Result<Vec<u8>, Error> {
+        let taken = self.read_until(limit);
+        if taken.is_err() {
+            // Nobody waits for a record that never comes.
+            self.turn = None;
+        }
+        taken
+    }
+
+    fn read_until(&mut self, limit: u64) -> Result<Vec<u8>, Error> {
         let wanted = limit.saturating_sub(self.offset);
         // A record starts after a newline, so the byte before the limit is the first to look at.
         let mut searched = usize::try_from(wanted.saturating_sub(1)).unwrap_or(usize::MAX);
-        let mut enough = wanted.saturating_add(CHUNK_BYTES / 8);
+        let mut enough = wanted.saturating_add(CHUNK_BYTES / 8).min(LONG_RECORD_BYTES);
         loop {
             // Not beyond what the last record may hold, so no record in the buffer is too long.
             let most = as_u64(self.last_record()).saturating_add(self.max_record_bytes);
+            if enough > LONG_RECORD_BYTES && self.turn.is_none() {
+                self.turn = self.turns.as_ref().map(LongRecords::wait);
+            }
             self.fill(enough.min(most.saturating_add(1)))?;
             let tail = self.buffer.get(searched..);
             let newline = tail.and_then(|tail| memchr::memchr(b'\n', tail));
@@ -121,7 +157,9 @@ impl<'l> ByteReader<'l> {
             }
             self.check_record()?;
             searched = searched.max(self.buffer.len());
-            enough = as_u64(self.buffer.len()).saturating_mul(2);
+            // Of a long record not much more than itself.
+            let more = (as_u64(self.buffer.len()) / 8).max(CHUNK_BYTES);
+            enough = as_u64(self.buffer.len()).saturating_add(more);
         }
     }
 
@@ -195,6 +233,41 @@ mod tests {
             whole.extend_from_slice(chunk.bytes());
         }
         Ok(whole)
+    }
+
+    /// The chunk of a long line holds the turn, and a part that begins inside of it passes over it
+    /// without taking it into memory.
+    #[test]
+    fn long_records_have_a_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = usize::try_from(LONG_RECORD_BYTES).unwrap() + 5;
+        let lines = [b"a".repeat(9), b"b".repeat(long), b"c".repeat(200_000), b"d".to_vec()];
+        for (name, packs) in [("a.jsonl", false), ("b.jsonl", true), ("c.txt", false)] {
+            let path = folder.path().join(name);
+            let mut bytes = lines.join(&b'\n');
+            if packs {
+                bytes = zstd::stream::encode_all(bytes.as_slice(), 1).unwrap();
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let list = InputList::discover(&[path]).unwrap();
+            let file = list.file(0).unwrap();
+            let turns = LongRecords::default();
+            let mut reader = ByteReader::open(file, 0).unwrap();
+            reader.take_turns(&turns);
+            let mut found = Vec::new();
+            while let Some(chunk) = reader.next_before(0, u64::MAX).unwrap() {
+                found.push((chunk.has_turn(), as_u64(chunk.bytes().len()) > LONG_RECORD_BYTES));
+            }
+            assert!(found.iter().all(|(turn, is_long)| turn == is_long), "{name}: {found:?}");
+            assert_eq!(found.iter().filter(|(turn, _)| *turn).count(), 1, "{name}");
+            // The turn is free again.
+            drop(turns.wait());
+            if !packs && name != "c.txt" {
+                let reader = ByteReader::open(file, 1000).unwrap();
+                assert_eq!(reader.offset(), 10 + as_u64(long) + 1);
+                assert!(reader.buffer.capacity() < 1 << 20, "{}", reader.buffer.capacity());
+            }
+        }
     }
 
     #[test]

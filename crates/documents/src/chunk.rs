@@ -1,5 +1,7 @@
 //! Whole records of one file, to be decoded wherever there is a thread for it.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 
 use crate::columns::Columns;
@@ -7,6 +9,7 @@ use crate::document::{BadRecord, Document, Place, ReadOptions, RecordFault};
 use crate::json_line::JsonLine;
 use crate::json_scan::Entry;
 use crate::labeller::Labeller;
+use crate::long_records::Turn;
 use crate::record::Record;
 
 /// Whole records of one file.
@@ -17,6 +20,8 @@ pub struct Chunk {
     /// Bytes on disk that were read for this chunk since the one before, for progress.
     pub consumed_bytes: u64,
     content: Content,
+    /// Where a record is long: no other one is in memory before this chunk is dropped.
+    turn: Option<Arc<Turn>>,
 }
 
 /// The records as they stand in the file.
@@ -42,7 +47,18 @@ pub(crate) enum Content {
 
 impl Chunk {
     pub(crate) fn new(place: Place, content: Content, consumed_bytes: u64) -> Self {
-        Self { place, consumed_bytes, content }
+        Self { place, consumed_bytes, content, turn: None }
+    }
+
+    /// The same with the turn that its long record took.
+    pub(crate) fn with_turn(self, turn: Option<Turn>) -> Self {
+        Self { turn: turn.map(Arc::new), ..self }
+    }
+
+    /// Whether it holds the turn of the long records.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// Bytes of memory that the records take before they are decoded.

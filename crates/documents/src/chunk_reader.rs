@@ -4,6 +4,7 @@ use crate::byte_reader::ByteReader;
 use crate::chunk::Chunk;
 use crate::error::Error;
 use crate::input_list::{InputFile, InputList};
+use crate::long_records::LongRecords;
 use crate::row_reader::RowReader;
 
 /// Reads one file as [`Chunk`]s.
@@ -38,6 +39,16 @@ impl<'l> ChunkReader<'l> {
             Source::Bytes(ByteReader::open(file, start)?)
         };
         Ok(Self { file, input, source })
+    }
+
+    /// From now on long records of lines and texts are read one at a time, together with all others
+    /// of these readers: a chunk that holds one holds the turn.
+    #[must_use]
+    pub fn in_turn(mut self, turns: &LongRecords) -> Self {
+        if let Source::Bytes(reader) = &mut self.source {
+            reader.take_turns(turns);
+        }
+        self
     }
 
     /// Where the next record starts; the end of the file at its end.

@@ -108,7 +108,7 @@ impl<'s> Lane<'s> {
             let Some(input) = state.inputs.next() else { return Ok(None) };
             limit = self.limit(input, u64::MAX);
             state.part = state.part.take().map(|(part, _)| (part, limit));
-            state.reader = Some(ChunkReader::open(self.stage.encoder.inputs, input, 0)?);
+            state.reader = Some(self.open(input, 0)?);
         }
     }
 
@@ -131,7 +131,7 @@ impl<'s> Lane<'s> {
         };
         let limit = match range {
             Some(range) => {
-                let reader = ChunkReader::open(stage.encoder.inputs, inputs.first, range.start)?;
+                let reader = self.open(inputs.first, range.start)?;
                 state.reader = Some(reader);
                 self.limit(inputs.first, range.end)
             }
@@ -168,7 +168,7 @@ impl<'s> Lane<'s> {
                 let first = (0..).find(|&part| !stage.folder.part(unit, part).exists());
                 state.next_part = first.unwrap_or(0);
                 let start = state.next_part.saturating_mul(stage.part_bytes);
-                ChunkReader::open(stage.encoder.inputs, input, start.min(last))?
+                self.open(input, start.min(last))?
             }
         };
         loop {
@@ -187,6 +187,11 @@ impl<'s> Lane<'s> {
             }
             reader.skip_to(limit)?;
         }
+    }
+
+    fn open(&self, input: u32, start: u64) -> Result<ChunkReader<'s>, Error> {
+        let stage = self.stage;
+        Ok(ChunkReader::open(stage.encoder.inputs, input, start)?.in_turn(&stage.long_records))
     }
 
     fn limit(&self, input: u32, wanted: u64) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use mixdown_documents::{Chunk, Place};
+use mixdown_documents::{Chunk, LONG_RECORD_BYTES, LongRecords, Place};
 
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
@@ -25,9 +25,6 @@ use crate::spill_reader::Spill;
 use crate::task::Task;
 use crate::unit::Unit;
 use crate::work_folder::WorkFolder;
-
-/// Chunks from this size on are encoded one at a time, for what they take of the memory.
-const HEAVY_BYTES: u64 = 16 << 20;
 
 /// How often parts that turn out to be damaged are made again before it is an error.
 const ATTEMPTS: u32 = 3;
@@ -53,6 +50,7 @@ pub(crate) struct TokenizeStage<'p> {
     pub(crate) skip_bad: u64,
     pub(crate) task: Option<Task>,
     pub(crate) threads: usize,
+    pub(crate) long_records: LongRecords,
     /// How shards are written on the way, if they can be.
     pub(crate) follow: Option<FollowPlan<'p>>,
     pub(crate) folder: &'p WorkFolder,
@@ -65,7 +63,6 @@ struct Shared<'s> {
     lanes: Mutex<Lanes<'s>>,
     /// Helpers take turns among the open lanes.
     helper: AtomicUsize,
-    heavy: Mutex<()>,
     failure: Failure,
     follower: Option<Follower<'s>>,
     bad_records: AtomicU64,
@@ -125,7 +122,6 @@ impl TokenizeStage<'_> {
         let shared = Shared {
             lanes: Mutex::new(Lanes { jobs: self.jobs()?, open: Vec::new() }),
             helper: AtomicUsize::new(0),
-            heavy: Mutex::new(()),
             failure: Failure::default(),
             follower,
             bad_records: AtomicU64::new(done.bad_records),
@@ -184,7 +180,7 @@ impl TokenizeStage<'_> {
                 }
                 match lane.next()? {
                     Step::Chunk(chunk, part) => {
-                        let encoded = self.encode(&chunk, &mut scratch, shared)?;
+                        let encoded = self.encode(&chunk, &mut scratch)?;
                         drop(chunk);
                         self.check_chunk(&encoded, shared)?;
                         self.report(shared, encoded.consumed_bytes);
@@ -227,16 +223,13 @@ impl TokenizeStage<'_> {
         }
     }
 
-    fn encode(
-        &self,
-        chunk: &Chunk,
-        scratch: &mut Scratch,
-        shared: &Shared<'_>,
-    ) -> Result<EncodedChunk, Error> {
-        if chunk.len_bytes() < HEAVY_BYTES {
+    /// Long records are encoded one at a time, for what they take of the memory.
+    fn encode(&self, chunk: &Chunk, scratch: &mut Scratch) -> Result<EncodedChunk, Error> {
+        if chunk.len_bytes() < LONG_RECORD_BYTES {
             return self.encode_guarded(chunk, scratch);
         }
-        let _one_at_a_time = shared.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rows are read without it.
+        let _one_at_a_time = (!chunk.has_turn()).then(|| self.long_records.wait());
         let encoded = self.encode_guarded(chunk, scratch);
         scratch.shrink();
         encoded

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use mixdown_documents::{InputFile, InputList, Labeller};
+use mixdown_documents::{InputFile, InputList, Labeller, LongRecords};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +166,7 @@ impl<'o> Work<'o> {
             skip_bad: options.read.skip_bad,
             task,
             threads: threads(options.threads),
+            long_records: LongRecords::default(),
             follow: None,
             folder,
             progress,

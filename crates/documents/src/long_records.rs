@@ -1,0 +1,70 @@
+//! Long records are in memory one at a time, however many threads read.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Bytes from which on a record is long: it takes a multiple of that while it is tokenized.
+pub const LONG_RECORD_BYTES: u64 = 16 << 20;
+
+/// Whose turn it is to hold a long record; shared by all readers of a process.
+#[derive(Debug, Clone, Default)]
+pub struct LongRecords {
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: Mutex<bool>,
+    freed: Condvar,
+}
+
+/// The turn, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    state: Arc<State>,
+}
+
+impl LongRecords {
+    /// Waits for the turn.
+    #[must_use]
+    pub fn wait(&self) -> Turn {
+        let mut taken = self.state.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            taken = self.state.freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Turn { state: Arc::clone(&self.state) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.state.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.state.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    #[test]
+    fn one_at_a_time() {
+        let (turns, inside, passed) =
+            (LongRecords::default(), AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let _turn = turns.wait();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        passed.fetch_add(1, Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 2000);
+    }
+}
