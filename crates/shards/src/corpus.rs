@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Access, Error, Fingerprint, Manifest, ShardRecord, Split,
+    Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenFile, TokenInt,
     shard::{Shard, check_file, has_hashes},
 };
 
@@ -80,16 +80,35 @@ impl Corpus {
     ///
     /// # Errors
     /// The range goes beyond the stream, an id is not below the vocabulary (with shard and byte
-    /// offset), or a shard cannot be opened or read. `out` then holds anything.
-    pub fn read_tokens(
+    /// offset), the vocabulary does not fit the integer, or a shard cannot be opened or read. `out`
+    /// then holds anything.
+    pub fn read_tokens<T: TokenInt>(
         &self,
         split: Split,
         start_token: u64,
-        out: &mut [u32],
+        out: &mut [T],
     ) -> Result<(), Error> {
         self.read_stream(split, start_token, out, |shard, start, part| {
             shard.token_file()?.read(start, part)
         })
+    }
+
+    /// A range of the split's stream that lies in one shard, opened now if need be: to be fetched
+    /// first and read later. `None` where it crosses shards or goes beyond the stream.
+    ///
+    /// # Errors
+    /// The shard cannot be opened.
+    pub fn window(
+        &self,
+        split: Split,
+        start_token: u64,
+        tokens: u64,
+    ) -> Result<Option<Window<'_>>, Error> {
+        let (shards, start_token) = self.stream(split).shards_from(start_token);
+        let Some(shard) = shards.first() else { return Ok(None) };
+        let within =
+            start_token.checked_add(tokens).is_some_and(|end| end <= shard.record().tokens);
+        within.then(|| Ok(Window { file: shard.token_file()?, start_token })).transpose()
     }
 
     /// Fills `out` with the loss mask of the split's stream from token `start_token` on: 1 where
@@ -132,7 +151,7 @@ impl Corpus {
     pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
         let (shard, index) = self.shard_of_document(split, index)?;
         let (start, len) = place_of_document(shard, index)?;
-        let mut ids = vec![0; len];
+        let mut ids = vec![0_u32; len];
         shard.token_file()?.read(start, &mut ids)?;
         Ok(ids)
     }
@@ -225,6 +244,28 @@ impl Corpus {
     fn out_of_range(&self, split: Split, what: &str, there_are: u64, got: String) -> Error {
         let expected = format!("a range within its {there_are} {what}");
         Error::OutOfRange { path: self.folder.join(split.folder()), expected, got }
+    }
+}
+
+/// A place in an opened shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'c> {
+    file: &'c TokenFile,
+    start_token: u64,
+}
+
+impl Window<'_> {
+    /// Has its first `tokens` ids fetched from memory while others are copied, where they are mapped.
+    pub fn prefetch(&self, tokens: u64) {
+        self.file.prefetch(self.start_token, tokens);
+    }
+
+    /// Fills `out` with its ids.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_tokens`].
+    pub fn read<T: TokenInt>(&self, out: &mut [T]) -> Result<(), Error> {
+        self.file.read(self.start_token, out)
     }
 }
 

@@ -80,6 +80,7 @@ mod temporary;
 #[cfg(test)]
 mod test_corpus;
 mod token_file;
+mod token_int;
 mod verify;
 mod verify_shard;
 
@@ -87,7 +88,7 @@ pub use adopted::AdoptedRecord;
 pub use contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
 };
-pub use corpus::Corpus;
+pub use corpus::{Corpus, Window};
 pub use dtype::Dtype;
 pub use duplicates::{DuplicateReport, duplicates};
 pub use error::Error;
@@ -103,4 +104,5 @@ pub use shard_writer::{DocumentBytes, ShardWriter};
 pub use split::Split;
 pub use temporary::{finished_name, temporary_path};
 pub use token_file::{Access, TokenFile};
+pub use token_int::TokenInt;
 pub use verify::{Damage, Progress, VerifyReport, verify};

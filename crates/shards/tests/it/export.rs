@@ -127,7 +127,7 @@ fn wide_ids_and_both_splits() {
     let names: Vec<&str> = report.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(names, ["train-00000.npy", "train-00001.npy", "holdout-00000.npy"]);
     let bytes = fs::read(out.join("holdout-00000.npy")).unwrap();
-    let mut ids = vec![0; usize::try_from(corpus.tokens(Split::Holdout)).unwrap()];
+    let mut ids = vec![0_u32; usize::try_from(corpus.tokens(Split::Holdout)).unwrap()];
     corpus.read_tokens(Split::Holdout, 0, &mut ids).unwrap();
     assert_eq!(bytes, ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>());
 }
