@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use mixdown_shards::Split;
+use mixdown_shards::{Split, TokenInt, Window};
 
 use crate::batch::Batch;
 use crate::error::Error;
@@ -33,11 +33,10 @@ pub struct Mixer {
     identity: Identity,
 }
 
-/// The lengths of a batch's tokens: of a row, and of all rows.
-struct Room {
-    row_len: usize,
-    len: usize,
-}
+/// Rows that are fetched from memory ahead of the one that is copied.
+const ROWS_AHEAD: usize = 8;
+/// Tokens of a row up to which that is faster.
+const LONGEST_FETCHED: u64 = 2 << 10;
 
 impl Mixer {
     /// A mixer for a checked mixture. O(K log K), and O(P log K) for a period P ≤ 16,384.
@@ -157,36 +156,119 @@ impl Mixer {
     /// As [`batch`](Self::batch); a slot that is not of this mixer.
     pub fn gather(&self, plan: &[Slot], out: &mut Batch) -> Result<(), Error> {
         let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
-        let Room { row_len, len } = self.reserve_tokens(rows, out)?;
+        let len = self.reserve_tokens(rows, out)?;
         out.tokens.resize(len, 0);
         out.rows = rows;
         out.sequence_length = self.sequence_length();
         out.sources.clear();
         out.slots.clear();
-        for (slot, row) in plan.iter().zip(out.tokens.chunks_exact_mut(row_len)) {
-            self.read_row(slot, row)?;
-            out.sources.push(slot.source);
-            out.slots.push(slot.slot);
+        out.sources.extend(plan.iter().map(|slot| slot.source));
+        out.slots.extend(plan.iter().map(|slot| slot.slot));
+        self.fill(plan, &mut out.tokens)
+    }
+
+    /// Writes planned sequences into the caller's memory as integers of its choice: a row of T + 1
+    /// ids each, one after another. [`Planner::fill`] plans as well, and is faster for short rows.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather); `out` is not `plan.len()` rows long; a vocabulary that does not
+    /// fit the integer.
+    pub fn fill<T: TokenInt>(&self, plan: &[Slot], out: &mut [T]) -> Result<(), Error> {
+        let mut plan_rest = plan.iter();
+        self.fill_rows(plan.len(), || Ok(plan_rest.next().copied()), out)
+    }
+
+    /// Fills rows with the sequences that `next` gives, which is asked for some of them before the
+    /// first row is copied: their tokens are fetched from memory meanwhile.
+    pub(crate) fn fill_rows<T: TokenInt>(
+        &self,
+        rows_len: usize,
+        mut next: impl FnMut() -> Result<Option<Slot>, Error>,
+        out: &mut [T],
+    ) -> Result<(), Error> {
+        let rows = u64::try_from(rows_len).unwrap_or(u64::MAX);
+        let row_len =
+            usize::try_from(self.sequence_length() + 1).map_err(|_| self.too_large(rows))?;
+        if rows_len.checked_mul(row_len) != Some(out.len()) {
+            return Err(Error::OutOfRange {
+                what: "the length of the memory to fill (rows times T + 1)",
+                expected: rows.saturating_mul(self.sequence_length() + 1),
+                got: u64::try_from(out.len()).unwrap_or(u64::MAX),
+            });
+        }
+        // Of longer rows the processor sees by itself how they go on.
+        let row_tokens = self.sequence_length() + 1;
+        let fetched = if row_tokens <= LONGEST_FETCHED { row_tokens } else { 0 };
+        let mut fetching = [None; ROWS_AHEAD];
+        let mut rows = out.chunks_exact_mut(row_len);
+        for place in 0..rows_len + ROWS_AHEAD {
+            let mut planned = None;
+            if place < rows_len
+                && let Some(slot) = next()?
+            {
+                let window = self.window(&slot)?;
+                if let Some(window) = window {
+                    window.prefetch(fetched);
+                }
+                planned = Some((slot, window));
+            }
+            let row_and_slot = std::mem::replace(&mut fetching[place % ROWS_AHEAD], planned);
+            if let Some((slot, window)) = row_and_slot
+                && let Some(row) = rows.next()
+            {
+                match window {
+                    Some(window) => window.read(row).map_err(|error| self.named(&slot, error))?,
+                    None => self.read_row(&slot, row)?,
+                }
+            }
         }
         Ok(())
     }
 
-    /// Makes room in `out` for the tokens of `rows` rows, and for nothing else.
-    fn reserve_tokens(&self, rows: u64, out: &mut Batch) -> Result<Room, Error> {
+    /// Where the tokens of a slot stand, if they stand together.
+    fn window(&self, slot: &Slot) -> Result<Option<Window<'_>>, Error> {
+        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
+        let (Some(source), Some(order)) =
+            (self.mixture.sources().get(place), self.orders.get(place))
+        else {
+            return Err(no_such_source(self, slot.source));
+        };
+        let tokens = self.sequence_length() + 1;
+        let windows = order.windows();
+        // A slot of another mixer is refused when it is read.
+        if slot.start_token >= windows.targets()
+            || windows.runs(slot.start_token).len_tokens < tokens
+        {
+            return Ok(None);
+        }
+        let window = source.corpus.window(Split::Train, slot.start_token, tokens);
+        window.map_err(|error| self.named(slot, error))
+    }
+
+    fn named(&self, slot: &Slot, error: mixdown_shards::Error) -> Error {
+        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
+        match self.mixture.sources().get(place) {
+            Some(source) => corpus_error(&source.name, source.corpus.folder(), error),
+            None => no_such_source(self, slot.source),
+        }
+    }
+
+    /// Makes room in `out` for the tokens of `rows` rows, and for nothing else; gives how many.
+    fn reserve_tokens(&self, rows: u64, out: &mut Batch) -> Result<usize, Error> {
         let too_large = || self.too_large(rows);
         let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
         let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
         let len = rows_len.checked_mul(row_len).ok_or_else(too_large)?;
         let more_len = len.saturating_sub(out.tokens.len());
         out.tokens.try_reserve(more_len).map_err(|_| too_large())?;
-        Ok(Room { row_len, len })
+        Ok(len)
     }
 
     fn too_large(&self, rows: u64) -> Error {
         Error::BatchTooLarge { rows, row_tokens: self.sequence_length() + 1 }
     }
 
-    fn read_row(&self, slot: &Slot, row: &mut [u32]) -> Result<(), Error> {
+    fn read_row<T: TokenInt>(&self, slot: &Slot, row: &mut [T]) -> Result<(), Error> {
         let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
         let (Some(source), Some(order)) =
             (self.mixture.sources().get(place), self.orders.get(place))

@@ -66,9 +66,9 @@ impl EpochOrder {
         self.epoch
     }
 
-    /// The window at a place of the epoch.
-    pub(crate) fn window(&self, place: u64) -> u64 {
-        self.permutation.apply(place)
+    /// From places of the epoch to its windows.
+    pub(crate) fn permutation(&self) -> &Permutation {
+        &self.permutation
     }
 
     /// Where the epoch's first window starts, in tokens.

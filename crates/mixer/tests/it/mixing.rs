@@ -296,3 +296,53 @@ proptest! {
         }
     }
 }
+
+/// Whatever integers the caller holds, batches of any number of rows are the same ids.
+#[test]
+fn memory_of_the_callers_is_filled_with_the_same_ids() {
+    let test = three();
+    let mixer = &test.mixer;
+    let row_len = usize::try_from(mixer.sequence_length()).unwrap() + 1;
+    for rows in [0, 1, 7, 24, 100] {
+        let (mut plan, mut expected) = (Vec::new(), Batch::default());
+        mixer.planner().plan(500..500 + rows, &mut plan).unwrap();
+        mixer.gather(&plan, &mut expected).unwrap();
+        let len = plan.len() * row_len;
+        let (mut signed, mut wide) = (vec![-1_i32; len], vec![-1_i64; len]);
+        mixer.fill(&plan, &mut signed).unwrap();
+        mixer.fill(&plan, &mut wide).unwrap();
+        assert!(signed.iter().map(|&id| id.cast_unsigned()).eq(expected.tokens.iter().copied()));
+        assert!(wide.iter().copied().eq(expected.tokens.iter().map(|&id| i64::from(id))));
+        let (mut planned, mut ids) = (Vec::new(), vec![0_u32; len]);
+        mixer.planner().fill(500..500 + rows, &mut planned, &mut ids).unwrap();
+        assert_eq!((planned, ids), (plan.clone(), expected.tokens));
+        // Room for one id more or less is another batch's.
+        for len in [len + 1, len.wrapping_sub(1)] {
+            let Some(mut other) = (len < 1 << 20).then(|| vec![0_u32; len]) else { continue };
+            let error = mixer.fill(&plan, &mut other).unwrap_err().to_string();
+            assert!(error.contains(&format!("{}", plan.len() * row_len)), "{error}");
+        }
+        // The corpora have 2^24 ids.
+        let narrow = mixer.fill(&plan, &mut vec![0_u16; plan.len() * row_len]);
+        assert_eq!(narrow.is_err(), rows > 0);
+        if let Err(error) = narrow {
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("integers up to 65535"), "{error}: {cause}");
+        }
+    }
+}
+
+/// One by one and together, forwards and from anywhere.
+#[test]
+fn slots_planned_together_are_those_planned_alone() {
+    let test = three();
+    let mut planner = test.mixer.planner();
+    let mut plan = Vec::new();
+    for (start, len) in [(0, 1), (0, 400), (399, 3), (77, 64), (1 << 40, 65), (5, 0), (400, 2_000)]
+    {
+        planner.plan(start..start + len, &mut plan).unwrap();
+        let alone: Vec<Slot> =
+            (start..start + len).map(|slot| test.mixer.slot(slot).unwrap()).collect();
+        assert_eq!(plan, alone, "{start} {len}");
+    }
+}
