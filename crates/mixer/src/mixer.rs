@@ -168,7 +168,7 @@ impl Mixer {
     }
 
     /// Writes planned sequences into the caller's memory as integers of its choice: a row of T + 1
-    /// ids each, one after another. [`Planner::fill`] plans as well, and is faster for short rows.
+    /// ids each, one after another. [`Planner::fill`] plans as well.
     ///
     /// # Errors
     /// As [`gather`](Self::gather); `out` is not `plan.len()` rows long; a vocabulary that does not

@@ -73,8 +73,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Replaces `plan` by the sequences of some slots and writes them into the caller's memory, as
-    /// [`Mixer::fill`] does. Planning goes on while tokens come from memory, which makes short rows
-    /// faster than one after the other.
+    /// [`Mixer::fill`] does, each row planned some rows before it is copied.
     ///
     /// # Errors
     /// As [`plan`](Self::plan) and [`Mixer::fill`].
