@@ -33,8 +33,10 @@ pub struct Mixer {
     identity: Identity,
 }
 
-/// Rows that are fetched from memory ahead of the one that is copied.
+/// Rows that are fetched from memory together, before those before them are copied.
 const ROWS_AHEAD: usize = 8;
+/// Such rows, each with where its tokens stand, if they stand together.
+type Group<'m> = [Option<(Slot, Option<Window<'m>>)>; ROWS_AHEAD];
 /// Tokens of a row up to which that is faster.
 const LONGEST_FETCHED: u64 = 2 << 10;
 
@@ -179,7 +181,7 @@ impl Mixer {
     }
 
     /// Fills rows with the sequences that `next` gives, which is asked for some of them before the
-    /// first row is copied: their tokens are fetched from memory meanwhile.
+    /// first row is copied.
     pub(crate) fn fill_rows<T: TokenInt>(
         &self,
         rows_len: usize,
@@ -199,30 +201,39 @@ impl Mixer {
         // Of longer rows the processor sees by itself how they go on.
         let row_tokens = self.sequence_length() + 1;
         let fetched = if row_tokens <= LONGEST_FETCHED { row_tokens } else { 0 };
-        let mut fetching = [None; ROWS_AHEAD];
         let mut rows = out.chunks_exact_mut(row_len);
-        for place in 0..rows_len + ROWS_AHEAD {
-            let mut planned = None;
-            if place < rows_len
-                && let Some(slot) = next()?
-            {
-                let window = self.window(&slot)?;
-                if let Some(window) = window {
-                    window.prefetch(fetched);
-                }
-                planned = Some((slot, window));
-            }
-            let row_and_slot = std::mem::replace(&mut fetching[place % ROWS_AHEAD], planned);
-            if let Some((slot, window)) = row_and_slot
-                && let Some(row) = rows.next()
-            {
+        let mut group = self.fetch_group(&mut next, fetched)?;
+        while group.first().is_some_and(Option::is_some) {
+            let later = self.fetch_group(&mut next, fetched)?;
+            for ((slot, window), row) in group.into_iter().flatten().zip(&mut rows) {
                 match window {
                     Some(window) => window.read(row).map_err(|error| self.named(&slot, error))?,
                     None => self.read_row(&slot, row)?,
                 }
             }
+            group = later;
         }
         Ok(())
+    }
+
+    /// The next rows, fetched all at once: finding their pages is what takes longest, and the processor
+    /// does that for several side by side.
+    fn fetch_group(
+        &self,
+        next: &mut impl FnMut() -> Result<Option<Slot>, Error>,
+        fetched: u64,
+    ) -> Result<Group<'_>, Error> {
+        let mut group = [None; ROWS_AHEAD];
+        for place in &mut group {
+            let Some(slot) = next()? else { break };
+            *place = Some((slot, self.window(&slot)?));
+        }
+        for (_, window) in group.iter().flatten() {
+            if let Some(window) = window {
+                window.prefetch(fetched);
+            }
+        }
+        Ok(group)
     }
 
     /// Where the tokens of a slot stand, if they stand together.

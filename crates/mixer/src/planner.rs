@@ -104,8 +104,8 @@ impl<'a> Planner<'a> {
     }
 
     fn plan_four(&mut self, slots: [u64; 4], plan: &mut Vec<Slot>) -> Result<(), Error> {
-        let [a, b, c, d] = slots.map(|slot| self.place(slot));
-        let placed = [a?, b?, c?, d?];
+        let [a, b, c, d] = slots;
+        let placed = [self.place(a)?, self.place(b)?, self.place(c)?, self.place(d)?];
         for placed in &placed {
             self.order(placed)?;
         }
