@@ -202,38 +202,39 @@ impl Mixer {
         let row_tokens = self.sequence_length() + 1;
         let fetched = if row_tokens <= LONGEST_FETCHED { row_tokens } else { 0 };
         let mut rows = out.chunks_exact_mut(row_len);
-        let mut group = self.fetch_group(&mut next, fetched)?;
+        let (mut group, mut later) = (&mut [None; ROWS_AHEAD], &mut [None; ROWS_AHEAD]);
+        self.fetch_group(&mut next, fetched, group)?;
         while group.first().is_some_and(Option::is_some) {
-            let later = self.fetch_group(&mut next, fetched)?;
-            for ((slot, window), row) in group.into_iter().flatten().zip(&mut rows) {
+            self.fetch_group(&mut next, fetched, later)?;
+            for ((slot, window), row) in group.iter().flatten().zip(&mut rows) {
                 match window {
-                    Some(window) => window.read(row).map_err(|error| self.named(&slot, error))?,
-                    None => self.read_row(&slot, row)?,
+                    Some(window) => window.read(row).map_err(|error| self.named(slot, error))?,
+                    None => self.read_row(slot, row)?,
                 }
             }
-            group = later;
+            std::mem::swap(&mut group, &mut later);
         }
         Ok(())
     }
 
     /// The next rows, fetched all at once: finding their pages is what takes longest, and the processor
     /// does that for several side by side.
-    fn fetch_group(
-        &self,
+    fn fetch_group<'m>(
+        &'m self,
         next: &mut impl FnMut() -> Result<Option<Slot>, Error>,
         fetched: u64,
-    ) -> Result<Group<'_>, Error> {
-        let mut group = [None; ROWS_AHEAD];
-        for place in &mut group {
-            let Some(slot) = next()? else { break };
-            *place = Some((slot, self.window(&slot)?));
+        group: &mut Group<'m>,
+    ) -> Result<(), Error> {
+        for place in &mut *group {
+            let slot = next()?;
+            *place = slot.map(|slot| Ok((slot, self.window(&slot)?))).transpose()?;
         }
         for (_, window) in group.iter().flatten() {
             if let Some(window) = window {
                 window.prefetch(fetched);
             }
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Where the tokens of a slot stand, if they stand together.
