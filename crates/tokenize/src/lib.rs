@@ -64,6 +64,8 @@ mod prepare;
 mod prepare_tests;
 mod progress;
 mod reference;
+#[cfg(test)]
+mod restart_tests;
 mod rows;
 mod shard_run;
 mod spill;

@@ -30,7 +30,7 @@ const MAX_VOCABULARY: u64 = 1 << 24;
 pub struct Tokenizer {
     path: PathBuf,
     text: String,
-    library: Library,
+    backend: Library,
     vocabulary: Vocabulary,
     /// What the post-processor puts before a text and after it, or why that cannot be told.
     around: Result<[Vec<u32>; 2], String>,
@@ -80,7 +80,7 @@ impl Tokenizer {
         // Before anything is allocated for them.
         let highest = file.highest_id();
         check_highest(&path, highest)?;
-        let (library, hashed) = thread::scope(|scope| {
+        let (backend, hashed) = thread::scope(|scope| {
             // The longest of it, on a thread of its own.
             let library = scope.spawn(|| Library::new(text, &json, &file).map_err(bad));
             let sorted_ids = file.sorted_ids();
@@ -90,13 +90,13 @@ impl Tokenizer {
             (library.join().unwrap_or_else(|_| Err(panicked())), hashed)
         });
         let (fingerprint, vocabulary) = hashed.map_err(|error| bad(error.into()))?;
-        let library = library?;
+        let backend = backend?;
         let around = around(file.rest.get("post_processor"));
-        let added = library.added();
+        let added = backend.added();
         let highest = added.values().fold(highest, |highest, &id| highest.max(id));
         let vocab_size = check_highest(&path, highest)?;
         let text = String::new();
-        Ok(Self { path, text, library, vocabulary, around, added, vocab_size, fingerprint })
+        Ok(Self { path, text, backend, vocabulary, around, added, vocab_size, fingerprint })
     }
 
     /// The tokenizer.json it was loaded from.
@@ -146,7 +146,7 @@ impl Tokenizer {
     /// # Errors
     /// The library fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.library
+        self.backend
             .decode(ids)
             .map_err(|source| Error::Library { path: self.path.clone(), source })
     }
@@ -221,7 +221,7 @@ impl Tokenizer {
 
     /// What the file itself names as its token for a role such as `eos_token`.
     pub(crate) fn role(&self, role: &str) -> Option<&str> {
-        self.library.role(role)
+        self.backend.role(role)
     }
 
     /// Appends a text's ids.
@@ -231,28 +231,28 @@ impl Tokenizer {
         special_text: SpecialText,
         ids: &mut Vec<PipelineToken>,
     ) -> tokenizers::Result<()> {
-        self.library.encode_onto(&self.text, text, special_text, ids)
+        self.backend.encode_onto(&self.text, text, special_text, ids)
     }
 
     /// The word-cached encoder, if the tokenizer is of a kind that has one.
     pub(crate) fn fast(&self) -> Option<FastEncoder> {
-        self.library.fast_encoder()
+        self.backend.fast_encoder()
     }
 
     /// Whether the text spells a special token.
     pub(crate) fn spells_special(&self, text: &str) -> bool {
-        self.library.spells_special(text)
+        self.backend.spells_special(text)
     }
 
     /// The library that encodes, and why where it is not the faster one.
     #[must_use]
     pub fn encoder(&self) -> String {
-        self.library.describe()
+        self.backend.describe()
     }
 
     /// The fast library's tokenizer, where that one encodes.
     pub(crate) fn pipeline(&self) -> Option<&PipelineTokenizer> {
-        self.library.pipeline()
+        self.backend.pipeline()
     }
 }
 

@@ -17,7 +17,7 @@ const LOOK_AHEAD: usize = 4;
 /// Cuts texts; keeps its buffers.
 #[derive(Default)]
 pub(super) struct Splitter {
-    library: PreTokenizerScratch,
+    scratch: PreTokenizerScratch,
     spans: Vec<Span>,
 }
 
@@ -73,7 +73,7 @@ impl Splitter {
             let rest = text.get(start..).unwrap_or_default();
             let slice = rest.get(..rest.ceil_char_boundary(len)).unwrap_or(rest);
             self.spans.clear();
-            split.pre_tokenize(slice, &mut self.library, &mut self.spans)?;
+            split.pre_tokenize(slice, &mut self.scratch, &mut self.spans)?;
             let whole = slice.len() == rest.len();
             let certain = if whole { self.spans.len() } else { certain_words(slice, &self.spans) };
             if certain > 0 {
