@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mixdown_mixer::{
     Batch, Mixer, Mixture, MixtureConfig, Permutation, Rank, Schedule, SourceConfig, Weight,
-    WeightParts, WindowOffset,
+    WeightParts, WeightUnit, WindowOffset,
 };
 use mixdown_shards::{Access, Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
 
@@ -73,16 +73,23 @@ fn mixer(corpus: &Path, weights: &[u64], sequence_length: u64) -> Outcome<Mixer>
             Ok(SourceConfig {
                 name: format!("source {place}"),
                 corpus: PathBuf::from(corpus),
-                weight: Weight::from_integer(weight)?,
+                weight: Some(Weight::from_integer(weight)?),
                 max_tokens: None,
                 max_epochs: None,
             })
         })
         .collect::<Outcome<Vec<_>>>()?;
-    let window_offset = WindowOffset::Epoch;
-    let access = Access::Map;
-    let config =
-        MixtureConfig { sequence_length, batch_size: 64, seed: 7, window_offset, access, source };
+    let config = MixtureConfig {
+        sequence_length,
+        batch_size: 64,
+        seed: 7,
+        window_offset: WindowOffset::Epoch,
+        shuffle_block: None,
+        weight_unit: WeightUnit::Sequences,
+        access: Access::Map,
+        source,
+        stage: Vec::new(),
+    };
     Ok(Mixer::new(Mixture::open(&config, Path::new(""))?)?)
 }
 
@@ -137,7 +144,7 @@ fn gather(criterion: &mut Criterion, corpus: &Path) -> Outcome<()> {
     for sequence_length in [128, 512, 1_024, 4_096] {
         let mixer = mixer(corpus, &[70, 20, 10], sequence_length)?;
         let mut planner = mixer.planner();
-        let (mut slots, mut batch, mut step) = (Vec::new(), Batch::default(), 0_u64);
+        let (mut slots, mut batch, mut step) = (Vec::new(), Batch::<u32>::default(), 0_u64);
         group.throughput(Throughput::ElementsAndBytes {
             elements: 64 * sequence_length,
             bytes: 64 * sequence_length * 4,

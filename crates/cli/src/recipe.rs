@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mixdown_mixer::{MixtureConfig, SourceConfig, Weight, WindowOffset};
+use mixdown_mixer::{MixtureConfig, SourceConfig, Weight, WeightUnit, WindowOffset};
 use mixdown_shards::{Access, Split};
 use mixdown_train::{EvalConfig, EvalCorpus, ModelChoice, RunConfig, TrainConfig};
 
@@ -57,8 +57,11 @@ impl Recipe {
                 batch_size: self.batch_size,
                 seed: self.seed,
                 window_offset: WindowOffset::default(),
+                shuffle_block: None,
+                weight_unit: WeightUnit::default(),
                 access: Access::default(),
                 source: self.sources()?,
+                stage: Vec::new(),
             },
             train: TrainConfig {
                 learning_rate: self.learning_rate,
@@ -74,7 +77,7 @@ impl Recipe {
         let source =
             |name: &str, corpus: &PathBuf, weight, max_tokens| -> Result<SourceConfig, Error> {
                 let (name, corpus, weight) =
-                    (name.to_owned(), corpus.clone(), Weight::from_integer(weight)?);
+                    (name.to_owned(), corpus.clone(), Some(Weight::from_integer(weight)?));
                 Ok(SourceConfig { name, corpus, weight, max_tokens, max_epochs: None })
             };
         let Some(target) = &self.target else {

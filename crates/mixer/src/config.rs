@@ -1,10 +1,12 @@
 //! A mixture as a user writes it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mixdown_shards::Access;
 use serde::{Deserialize, Serialize};
 
+use crate::run_length::RunLength;
 use crate::weight::Weight;
 
 /// A mixture's description: the `[mixture]` table of a run, or the whole of a MIX.toml.
@@ -21,12 +23,22 @@ pub struct MixtureConfig {
     /// Where the windows of an epoch begin.
     #[serde(default)]
     pub window_offset: WindowOffset,
+    /// Neighbouring sequences that stay together in an epoch's order, shuffled among themselves, so
+    /// that the reads of a step lie close to each other; none: the whole epoch is shuffled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle_block: Option<u64>,
+    /// What the weights count.
+    #[serde(default, skip_serializing_if = "WeightUnit::is_sequences")]
+    pub weight_unit: WeightUnit,
     /// How the corpora are read: `"map"`, or `"read"` where files may be truncated under a run. Changes
     /// no order, so a resumed run may change it.
     #[serde(default)]
     pub access: Access,
     /// The sources; their order breaks ties.
     pub source: Vec<SourceConfig>,
+    /// Other weights from some slot on, in the order of their starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stage: Vec<StageConfig>,
 }
 
 /// One source of a [`MixtureConfig`].
@@ -37,14 +49,26 @@ pub struct SourceConfig {
     pub name: String,
     /// Its corpus folder, relative to the description's own folder.
     pub corpus: PathBuf,
-    /// Its share.
-    pub weight: Weight,
+    /// Its share from the first slot on; a source without one waits for a stage that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
     /// Use only the first tokens of the training part, in whole sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Refuse a run that would repeat it more often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_epochs: Option<u64>,
+}
+
+/// The weights from some slot on. Every source goes on where it stood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Where it begins, counted from the beginning of the run: `"2000 steps"`, `"1B tokens"`,
+    /// `"1 epoch of target"`.
+    pub start: RunLength,
+    /// Per source name its share; a source without one gives nothing in this stage.
+    pub weights: BTreeMap<String, Weight>,
 }
 
 /// Where the windows of an epoch begin.
@@ -56,4 +80,21 @@ pub enum WindowOffset {
     Epoch,
     /// At the first token, in every epoch.
     Fixed,
+}
+
+/// What the weights of a mixture are shares of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightUnit {
+    /// Of all sequences, and so of all tokens, as every sequence has T targets.
+    #[default]
+    Sequences,
+    /// Of all targets that count for the loss, by the exact mean number of each corpus.
+    LossTokens,
+}
+
+impl WeightUnit {
+    fn is_sequences(&self) -> bool {
+        *self == Self::Sequences
+    }
 }

@@ -150,19 +150,75 @@ pub enum Error {
         /// The way out.
         fix: &'static str,
     },
-    /// A corpus with a loss mask or packed rows, which batches do not carry.
+    /// Packed rows of another length.
     #[error(
-        "source {name:?} ({}): expected a corpus whose every token is a target, got {got}, which \
-         batches do not carry yet; prepare it from plain text (--text-field), without --pack",
+        "source {name:?} ({}): expected rows packed for sequence_length {expected}, got {got}; prepare it \
+         with --pack {expected}, or set sequence_length = {got}",
         path.display()
     )]
-    Labelled {
+    Pack {
         /// The source's name.
         name: String,
         /// Its corpus folder.
         path: PathBuf,
-        /// What it has.
-        got: &'static str,
+        /// T of the mixture.
+        expected: u64,
+        /// T of the rows.
+        got: u64,
+    },
+    /// A source of which no target counts for the loss, weighed by such targets.
+    #[error(
+        "source {name:?} ({}): expected loss tokens, as weight_unit is \"loss_tokens\", got none",
+        path.display()
+    )]
+    NoLossTokens {
+        /// The source's name.
+        name: String,
+        /// Its corpus folder.
+        path: PathBuf,
+    },
+    /// No source has a weight at the beginning.
+    #[error("the mixture: expected a weight for at least one source at slot 0, got none")]
+    NoWeights,
+    /// A stage names a source that is not there.
+    #[error(
+        "stage {number}: expected the names of sources, got {name:?}; add a [[source]] of that name"
+    )]
+    StageSource {
+        /// The stage, counted from 1; the beginning of the run is none.
+        number: u64,
+        /// The name.
+        name: String,
+    },
+    /// A stage that begins no later than the one before it.
+    #[error(
+        "stage {number}: expected a start after slot {expected}, where the one before begins, got slot {got}; \
+         put the stages in order"
+    )]
+    StageStart {
+        /// The stage, counted from 1.
+        number: u64,
+        /// The slot of the stage before.
+        expected: u64,
+        /// Its own.
+        got: u64,
+    },
+    /// A text that is no length of a run.
+    #[error(
+        "a length: expected steps, sequences, tokens or epochs such as \"1000 steps\", \"1B tokens\" or \
+         \"2 epochs of target\", got {got:?}"
+    )]
+    RunLength {
+        /// The text.
+        got: String,
+    },
+    /// A length in epochs of a source that is never drawn so often.
+    #[error("the length {length}: expected a source that is drawn so often, got {got}")]
+    Epochs {
+        /// The length.
+        length: String,
+        /// What is wrong with it.
+        got: String,
     },
     /// A rank that does not exist in its world.
     #[error("rank {rank}: expected less than the world size, got world size {world_size}")]
@@ -208,7 +264,7 @@ pub enum Error {
     },
     /// A state that belongs to another order.
     #[error(
-        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; go back to the mixture the state was made with"
+        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; go back to the mixture the state was made with, or change it by a [[stage]] that starts at \"{slot} sequences\" or later"
     )]
     OtherOrder {
         /// The state's slot.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::WindowOffset;
 use crate::mixture::{Mixture, Source};
 use crate::schedule::SCHEDULE_VERSION;
+use crate::timeline::Stage;
+use crate::window::Windows;
 
 /// The hash of all that orders a run, and small checks of its parts.
 ///
@@ -17,7 +19,7 @@ pub(crate) struct Identity {
 }
 
 /// One small check of each part of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Checks {
     pub(crate) seed: u16,
@@ -31,48 +33,114 @@ pub(crate) struct Checks {
 }
 
 impl Identity {
-    /// The identity of a mixture. The batch size is no part of it.
+    /// The identities of a mixture's stages, each of all stages up to it. The batch size is no part of
+    /// them.
     ///
-    /// A later stage of a run is to be chained on: hash(this order, its first slot, the stage).
-    pub(crate) fn of(mixture: &Mixture) -> Self {
-        let shape = mixture.shape();
-        let seed = shape.seed.to_le_bytes().to_vec();
-        let mut windows = shape.sequence_length.to_le_bytes().to_vec();
-        windows.push(match shape.window_offset {
-            WindowOffset::Epoch => 0,
-            WindowOffset::Fixed => 1,
-        });
-        let names = joined(mixture.sources(), |source| {
+    /// The first is a hash of the mixture with the sources and weights of its first stage; each later one
+    /// hashes the one before, its first slot and its own sources and weights. So a state fits every mixture
+    /// that agrees with its own up to its slot.
+    pub(crate) fn of_stages(mixture: &Mixture) -> Vec<Self> {
+        let stages = mixture.timeline().stages();
+        let mut identities: Vec<Self> = Vec::with_capacity(stages.len());
+        for stage in stages {
+            let before = identities.last().copied();
+            identities.push(Self::of_stage(mixture, stage, before.as_ref()));
+        }
+        identities
+    }
+
+    fn of_stage(mixture: &Mixture, stage: &Stage, before: Option<&Self>) -> Self {
+        let members: Vec<(&Source, &Windows)> = members(mixture, stage).collect();
+        let names = joined(&members, |(source, _)| {
             let len = u64::try_from(source.name.len()).unwrap_or(u64::MAX);
             [&len.to_le_bytes(), source.name.as_bytes()].concat()
         });
-        let weights = joined(mixture.parts().parts(), |part| part.to_le_bytes().to_vec());
-        let sizes = joined(mixture.windows(), |windows| windows.sequences().to_le_bytes().to_vec());
-        let data =
-            joined(mixture.sources(), |source| source.corpus.fingerprint().as_bytes().to_vec());
-        let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer order 1");
-        hasher.update(&SCHEDULE_VERSION.to_le_bytes());
-        for part in [&seed, &windows, &names, &weights, &sizes, &data] {
-            hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-            hasher.update(part);
+        let parts = stage.schedule().parts().parts();
+        let mut weights = joined(parts, |part| part.to_le_bytes().to_vec());
+        let sizes = joined(&members, |(_, windows)| sizes(windows));
+        let data = joined(&members, |(source, _)| source.corpus.fingerprint().as_bytes().to_vec());
+        let mut hasher = match before {
+            None => {
+                let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer order 1");
+                hasher.update(&SCHEDULE_VERSION.to_le_bytes());
+                for part in [seed_bytes(mixture), windows_bytes(mixture)] {
+                    update(&mut hasher, &part);
+                }
+                hasher
+            }
+            Some(before) => {
+                weights.extend(stage.start.to_le_bytes());
+                let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
+                hasher.update(before.order.as_bytes());
+                hasher
+            }
+        };
+        for part in [&names, &weights, &sizes, &data] {
+            update(&mut hasher, part);
         }
+        let none = Checks::default();
+        let earlier = before.map_or(&none, |before| &before.checks);
         Self {
             order: Fingerprint::from_bytes(*hasher.finalize().as_bytes()),
             checks: Checks {
-                seed: check(&seed),
-                windows: check(&windows),
-                names: check(&names),
-                weights: check(&weights),
-                sizes: check(&sizes),
-                data: data_check(mixture.sources()),
+                seed: check(&seed_bytes(mixture)),
+                windows: check(&windows_bytes(mixture)),
+                names: chained(earlier.names, &names),
+                weights: chained(earlier.weights, &weights),
+                sizes: chained(earlier.sizes, &sizes),
+                data: data_check(earlier.data, mixture, stage),
             },
         }
     }
 }
 
+/// A stage's sources, in their order.
+fn members<'m>(
+    mixture: &'m Mixture,
+    stage: &'m Stage,
+) -> impl Iterator<Item = (&'m Source, &'m Windows)> {
+    let places = stage.members().iter().filter_map(|&source| usize::try_from(source).ok());
+    places.filter_map(|place| Some((mixture.sources().get(place)?, mixture.windows().get(place)?)))
+}
+
+fn seed_bytes(mixture: &Mixture) -> Vec<u8> {
+    mixture.shape().seed.to_le_bytes().to_vec()
+}
+
+fn windows_bytes(mixture: &Mixture) -> Vec<u8> {
+    let shape = mixture.shape();
+    let mut bytes = shape.sequence_length.to_le_bytes().to_vec();
+    bytes.push(match shape.window_offset {
+        WindowOffset::Epoch => 0,
+        WindowOffset::Fixed => 1,
+    });
+    if let Some(block) = shape.shuffle_block {
+        bytes.extend(block.to_le_bytes());
+    }
+    bytes
+}
+
+fn sizes(windows: &Windows) -> Vec<u8> {
+    let mut bytes = windows.sequences().to_le_bytes().to_vec();
+    if windows.are_rows() {
+        bytes.push(1);
+    }
+    bytes
+}
+
+fn update(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+    hasher.update(part);
+}
+
+/// A check of a part over all stages; that of the first alone is its own.
+fn chained(earlier: u16, part: &[u8]) -> u16 {
+    if earlier == 0 { check(part) } else { check(&[&earlier.to_le_bytes(), part].concat()) }
+}
+
 impl Checks {
-    /// In words, what of `mixture` (whose checks are `self`) is not as in `other`.
-    pub(crate) fn differences(&self, other: &Self, mixture: &Mixture) -> String {
+    /// In words, what of `mixture` (whose checks at a slot are `self`) is not as in `other`.
+    pub(crate) fn differences(&self, other: &Self, mixture: &Mixture, slot: u64) -> String {
         let shape = mixture.shape();
         let mut parts = Vec::new();
         if self.seed != other.seed {
@@ -80,15 +148,23 @@ impl Checks {
         }
         if self.windows != other.windows {
             let length = shape.sequence_length;
-            parts.push(format!("sequence_length (now {length}) or window_offset"));
+            parts.push(format!("sequence_length (now {length}), window_offset or shuffle_block"));
         }
+        let stages = mixture.timeline().stages();
+        let stage =
+            stages.get(stages.partition_point(|stage| stage.start < slot).saturating_sub(1));
+        let later = stage.is_some_and(|stage| stage.start > 0);
         if self.names != other.names {
-            parts.push(format!("the sources or their names (now {})", names(mixture.sources())));
+            let names = stage.map(|stage| members(mixture, stage)).into_iter().flatten();
+            let names: Vec<String> =
+                names.map(|(source, _)| format!("{:?}", source.name)).collect();
+            parts.push(format!("the sources or their names (now {})", names.join(", ")));
         }
         if self.weights != other.weights {
-            let weights: Vec<String> =
-                mixture.sources().iter().map(|source| source.weight.to_string()).collect();
-            parts.push(format!("the weights (now {})", weights.join(", ")));
+            let weights = stage.map_or(&[][..], |stage| stage.schedule().parts().parts());
+            let weights: Vec<String> = weights.iter().map(u64::to_string).collect();
+            let stages = if later { ", or a stage that begins before that slot" } else { "" };
+            parts.push(format!("the weights (now {}{stages})", weights.join(":")));
         }
         if self.sizes != other.sizes {
             parts.push("the number of sequences of a source (its size or max_tokens)".to_owned());
@@ -109,11 +185,6 @@ impl Checks {
     }
 }
 
-fn names(sources: &[Source]) -> String {
-    let names: Vec<String> = sources.iter().map(|source| format!("{:?}", source.name)).collect();
-    names.join(", ")
-}
-
 fn joined<T>(items: &[T], bytes: impl Fn(&T) -> Vec<u8>) -> Vec<u8> {
     items.iter().flat_map(bytes).collect()
 }
@@ -124,12 +195,18 @@ fn check(part: &[u8]) -> u16 {
     u16::from_le_bytes([low, high])
 }
 
-fn data_check(sources: &[Source]) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    for (source, place) in sources.iter().zip((0..bytes.len()).cycle()) {
+fn data_check(earlier: [u8; 8], mixture: &Mixture, stage: &Stage) -> [u8; 8] {
+    let mut bytes = earlier;
+    for &source in stage.members() {
+        let place = usize::try_from(source).unwrap_or(usize::MAX);
+        let Some(source) = mixture.sources().get(place) else { continue };
         let hash = blake3::hash(source.corpus.fingerprint().as_bytes());
         let [first, ..] = *hash.as_bytes();
-        bytes[place] ^= first;
+        // A source of several stages counts once, or it would cancel out.
+        let before = mixture.timeline().stages().iter().take_while(|one| one.start < stage.start);
+        if before.flat_map(Stage::members).all(|&one| usize::try_from(one) != Ok(place)) {
+            bytes[place % earlier.len()] ^= first;
+        }
     }
     bytes
 }

@@ -11,21 +11,26 @@
 //! proofs.
 
 mod batch;
+mod blocks;
 mod config;
 mod deviation;
+mod documents;
 mod error;
 mod fork;
+mod gather;
 mod identity;
 mod mixer;
 mod mixture;
 mod permutation;
 mod planner;
 mod rank;
+mod run_length;
 mod schedule;
 mod shares;
 mod source_order;
 mod state;
 mod table;
+mod timeline;
 mod tree;
 mod two_sources;
 mod weight;
@@ -33,16 +38,18 @@ mod weight_parts;
 mod window;
 
 pub use batch::Batch;
-pub use config::{MixtureConfig, SourceConfig, WindowOffset};
+pub use config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 pub use deviation::{Deviations, largest_deviations};
+pub use documents::Documents;
 pub use error::Error;
 pub use mixer::Mixer;
 pub use mixture::{Mixture, MixtureShape, Source};
 pub use permutation::{LONGEST_PERMUTATION, Permutation};
 pub use planner::{Planner, Slot};
 pub use rank::Rank;
+pub use run_length::RunLength;
 pub use schedule::{Placement, SCHEDULE_VERSION, Schedule};
-pub use shares::SourceShare;
+pub use shares::{SourceShare, StageShares};
 pub use state::MixerState;
-pub use weight::{Weight, WeightUnit};
+pub use weight::{Weight, WeightNotation};
 pub use weight_parts::{LARGEST_PERIOD, WeightParts};

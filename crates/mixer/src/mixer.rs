@@ -2,77 +2,62 @@
 
 use std::ops::Range;
 
-use mixdown_shards::{Split, TokenInt, Window};
+use mixdown_shards::{Corpus, TokenInt};
 
 use crate::batch::Batch;
+use crate::documents::Documents;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::mixture::{Mixture, corpus_error};
+use crate::mixture::{Mixture, Source, corpus_error};
 use crate::planner::{Planner, Slot};
 use crate::rank::Rank;
-use crate::schedule::Schedule;
-use crate::shares::{SourceShare, shares};
+use crate::run_length::RunLength;
 use crate::source_order::SourceOrder;
 use crate::state::MixerState;
-use crate::window::{Runs, WRAPPED_START};
+use crate::window::Runs;
 
 /// Random access to the sequences of an endless run.
 ///
 /// Slot n of the run is one sequence, batch b the slots b·B to b·B + B − 1. What stands in a slot
-/// depends on the seed, the sources' names, weights and sizes, T, the window offset and the
-/// schedule version alone: any batch size, world size, thread or restart sees the same slots.
-/// Seeking costs nothing, O(K) memory, and a state is a number.
+/// depends on the seed, the sources' names, weights and sizes, the stages before it, T, the window
+/// offset and the schedule version alone: any batch size, world size, thread or restart sees the same
+/// slots. Seeking costs nothing, O(K) memory, and a state is a number.
 ///
 /// Planning a slot takes some tens of nanoseconds; gathering it copies T + 1 tokens from the map.
 #[derive(Debug, Clone)]
 pub struct Mixer {
     mixture: Mixture,
-    schedule: Schedule,
     orders: Vec<SourceOrder>,
     rotation_key: [u8; 32],
-    identity: Identity,
+    /// One for each stage, of all up to it.
+    identities: Vec<Identity>,
 }
 
-/// Rows that are fetched from memory together, before those before them are copied.
-const ROWS_AHEAD: usize = 8;
-/// Such rows, each with where its tokens stand, if they stand together.
-type Group<'m> = [Option<(Slot, Option<Window<'m>>)>; ROWS_AHEAD];
-/// Tokens of a row up to which that is faster.
-const LONGEST_FETCHED: u64 = 2 << 10;
-
 impl Mixer {
-    /// A mixer for a checked mixture. O(K log K), and O(P log K) for a period P ≤ 16,384.
+    /// A mixer for a checked mixture. O(K).
     ///
     /// # Errors
     /// A source with more sequences than a permutation orders (2⁶³).
     pub fn new(mixture: Mixture) -> Result<Self, Error> {
-        let shape = *mixture.shape();
-        let schedule = Schedule::new(mixture.parts().clone());
+        let shape = mixture.shape();
         let orders: Vec<SourceOrder> = mixture
             .sources()
             .iter()
             .zip(mixture.windows())
-            .map(|(source, &windows)| {
-                SourceOrder::new(shape.seed, &source.name, windows, shape.window_offset)
-            })
+            .map(|(source, &windows)| SourceOrder::new(shape, &source.name, windows))
             .collect();
         for order in &orders {
             order.epoch(0)?;
         }
         let rotation_key =
             blake3::derive_key("mixdown-mixer rank rotation 1", &shape.seed.to_le_bytes());
-        let identity = Identity::of(&mixture);
-        Ok(Self { mixture, schedule, orders, rotation_key, identity })
+        let identities = Identity::of_stages(&mixture);
+        Ok(Self { mixture, orders, rotation_key, identities })
     }
 
     /// The mixture.
     pub fn mixture(&self) -> &Mixture {
         &self.mixture
-    }
-
-    /// Which source fills which slot.
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
     }
 
     /// T: inputs (and targets) a sequence, in tokens.
@@ -99,12 +84,12 @@ impl Mixer {
     /// # Errors
     /// A source that does not exist, or a slot beyond 64 bits.
     pub fn slot_of(&self, source: u32, sequence: u64) -> Result<u64, Error> {
-        if source >= self.schedule.parts().sources() {
+        if self.mixture.sequences(source).is_none() {
             return Err(no_such_source(self, source));
         }
-        self.schedule.slot_of(source, sequence).ok_or(Error::OutOfRange {
-            what: "the slot of a source's sequence (its slot passes 64 bits)",
-            expected: u64::MAX,
+        self.mixture.timeline().slot_of(source, sequence).ok_or(Error::OutOfRange {
+            what: "a source's sequence (no stage gives it, or its slot passes 64 bits)",
+            expected: self.mixture.timeline().count(source, u64::MAX).saturating_sub(1),
             got: sequence,
         })
     }
@@ -137,9 +122,13 @@ impl Mixer {
     /// their slots.
     ///
     /// # Errors
-    /// As [`slots`](Self::slots); a corpus that cannot be read or holds an id outside the
-    /// vocabulary; a batch too large for this machine.
-    pub fn batch(&self, step: u64, rank: Rank, out: &mut Batch) -> Result<(), Error> {
+    /// As [`slots`](Self::slots) and [`fill`](Self::fill); a batch too large for this machine.
+    pub fn batch<T: TokenInt>(
+        &self,
+        step: u64,
+        rank: Rank,
+        out: &mut Batch<T>,
+    ) -> Result<(), Error> {
         let slots = self.slots(step, rank)?;
         let rows = slots.end - slots.start;
         // Before planning, which for billions of rows would take minutes and the machine's memory.
@@ -156,117 +145,49 @@ impl Mixer {
     ///
     /// # Errors
     /// As [`batch`](Self::batch); a slot that is not of this mixer.
-    pub fn gather(&self, plan: &[Slot], out: &mut Batch) -> Result<(), Error> {
+    pub fn gather<T: TokenInt>(&self, plan: &[Slot], out: &mut Batch<T>) -> Result<(), Error> {
+        self.shape_batch(plan, out)?;
+        self.fill(plan, &mut out.tokens)?;
+        if !self.mixture.is_labelled() {
+            return Ok(());
+        }
+        self.fill_loss_mask(plan, &mut out.loss_mask)
+    }
+
+    /// Fills `out.documents` with where documents begin in its rows.
+    ///
+    /// # Errors
+    /// As [`documents`](Self::documents); a batch that is not of this mixer.
+    pub fn add_documents<T: TokenInt>(&self, out: &mut Batch<T>) -> Result<(), Error> {
+        let mut planner = self.planner();
+        let plan: Vec<Slot> =
+            out.slots.iter().map(|&slot| planner.slot(slot)).collect::<Result<_, _>>()?;
+        self.documents(&plan, out.documents.get_or_insert_with(Documents::default))
+    }
+
+    /// Makes room in `out` for planned rows, and fills in all but tokens and mask.
+    pub(crate) fn shape_batch<T: TokenInt>(
+        &self,
+        plan: &[Slot],
+        out: &mut Batch<T>,
+    ) -> Result<(), Error> {
         let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
         let len = self.reserve_tokens(rows, out)?;
-        out.tokens.resize(len, 0);
+        out.tokens.resize(len, T::default());
+        let mask_len = if self.mixture.is_labelled() { len - plan.len() } else { 0 };
+        out.loss_mask.resize(mask_len, 0);
         out.rows = rows;
         out.sequence_length = self.sequence_length();
         out.sources.clear();
         out.slots.clear();
         out.sources.extend(plan.iter().map(|slot| slot.source));
         out.slots.extend(plan.iter().map(|slot| slot.slot));
-        self.fill(plan, &mut out.tokens)
-    }
-
-    /// Writes planned sequences into the caller's memory as integers of its choice: a row of T + 1
-    /// ids each, one after another. [`Planner::fill`] plans as well.
-    ///
-    /// # Errors
-    /// As [`gather`](Self::gather); `out` is not `plan.len()` rows long; a vocabulary that does not
-    /// fit the integer.
-    pub fn fill<T: TokenInt>(&self, plan: &[Slot], out: &mut [T]) -> Result<(), Error> {
-        let mut plan_rest = plan.iter();
-        self.fill_rows(plan.len(), || Ok(plan_rest.next().copied()), out)
-    }
-
-    /// Fills rows with the sequences that `next` gives, which is asked for some of them before the
-    /// first row is copied.
-    pub(crate) fn fill_rows<T: TokenInt>(
-        &self,
-        rows_len: usize,
-        mut next: impl FnMut() -> Result<Option<Slot>, Error>,
-        out: &mut [T],
-    ) -> Result<(), Error> {
-        let rows = u64::try_from(rows_len).unwrap_or(u64::MAX);
-        let row_len =
-            usize::try_from(self.sequence_length() + 1).map_err(|_| self.too_large(rows))?;
-        if rows_len.checked_mul(row_len) != Some(out.len()) {
-            return Err(Error::OutOfRange {
-                what: "the length of the memory to fill (rows times T + 1)",
-                expected: rows.saturating_mul(self.sequence_length() + 1),
-                got: u64::try_from(out.len()).unwrap_or(u64::MAX),
-            });
-        }
-        // Of longer rows the processor sees by itself how they go on.
-        let row_tokens = self.sequence_length() + 1;
-        let fetched = if row_tokens <= LONGEST_FETCHED { row_tokens } else { 0 };
-        let mut rows = out.chunks_exact_mut(row_len);
-        let (mut group, mut later) = (&mut [None; ROWS_AHEAD], &mut [None; ROWS_AHEAD]);
-        self.fetch_group(&mut next, fetched, group)?;
-        while group.first().is_some_and(Option::is_some) {
-            self.fetch_group(&mut next, fetched, later)?;
-            for ((slot, window), row) in group.iter().flatten().zip(&mut rows) {
-                match window {
-                    Some(window) => window.read(row).map_err(|error| self.named(slot, error))?,
-                    None => self.read_row(slot, row)?,
-                }
-            }
-            std::mem::swap(&mut group, &mut later);
-        }
+        out.documents = None;
         Ok(())
-    }
-
-    /// The next rows, fetched all at once: finding their pages is what takes longest, and the processor
-    /// does that for several side by side.
-    fn fetch_group<'m>(
-        &'m self,
-        next: &mut impl FnMut() -> Result<Option<Slot>, Error>,
-        fetched: u64,
-        group: &mut Group<'m>,
-    ) -> Result<(), Error> {
-        for place in &mut *group {
-            let slot = next()?;
-            *place = slot.map(|slot| Ok((slot, self.window(&slot)?))).transpose()?;
-        }
-        for (_, window) in group.iter().flatten() {
-            if let Some(window) = window {
-                window.prefetch(fetched);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the tokens of a slot stand, if they stand together.
-    fn window(&self, slot: &Slot) -> Result<Option<Window<'_>>, Error> {
-        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
-        let (Some(source), Some(order)) =
-            (self.mixture.sources().get(place), self.orders.get(place))
-        else {
-            return Err(no_such_source(self, slot.source));
-        };
-        let tokens = self.sequence_length() + 1;
-        let windows = order.windows();
-        // A slot of another mixer is refused when it is read.
-        if slot.start_token >= windows.targets()
-            || windows.runs(slot.start_token).len_tokens < tokens
-        {
-            return Ok(None);
-        }
-        let window = source.corpus.window(Split::Train, slot.start_token, tokens);
-        window.map_err(|error| self.named(slot, error))
-    }
-
-    fn named(&self, slot: &Slot, error: mixdown_shards::Error) -> Error {
-        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
-        match self.mixture.sources().get(place) {
-            Some(source) => corpus_error(&source.name, source.corpus.folder(), error),
-            None => no_such_source(self, slot.source),
-        }
     }
 
     /// Makes room in `out` for the tokens of `rows` rows, and for nothing else; gives how many.
-    fn reserve_tokens(&self, rows: u64, out: &mut Batch) -> Result<usize, Error> {
+    fn reserve_tokens<T: TokenInt>(&self, rows: u64, out: &mut Batch<T>) -> Result<usize, Error> {
         let too_large = || self.too_large(rows);
         let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
         let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
@@ -280,38 +201,36 @@ impl Mixer {
         Error::BatchTooLarge { rows, row_tokens: self.sequence_length() + 1 }
     }
 
-    fn read_row<T: TokenInt>(&self, slot: &Slot, row: &mut [T]) -> Result<(), Error> {
-        let place = usize::try_from(slot.source).unwrap_or(usize::MAX);
-        let (Some(source), Some(order)) =
-            (self.mixture.sources().get(place), self.orders.get(place))
-        else {
-            return Err(no_such_source(self, slot.source));
+    /// The corpus of a planned sequence, and where its tokens stand there.
+    pub(crate) fn runs(&self, source: u32, start_token: u64) -> Result<(&Corpus, Runs), Error> {
+        let place = usize::try_from(source).unwrap_or(usize::MAX);
+        let sources = (self.mixture.sources().get(place), self.mixture.windows().get(place));
+        let (Some(Source { corpus, .. }), Some(windows)) = sources else {
+            return Err(no_such_source(self, source));
         };
-        let targets = order.windows().targets();
-        if slot.start_token >= targets {
-            return Err(Error::OutOfRange {
-                what: "the start token of a planned sequence",
-                expected: targets - 1,
-                got: slot.start_token,
-            });
+        let got = start_token;
+        if got > windows.last_start() {
+            let what = "the start token of a planned sequence";
+            return Err(Error::OutOfRange { what, expected: windows.last_start(), got });
         }
-        let Runs { start_token, len_tokens, .. } = order.windows().runs(slot.start_token);
-        let len = usize::try_from(len_tokens).unwrap_or(usize::MAX).min(row.len());
-        let (head, tail) = row.split_at_mut(len);
-        let named = |error| corpus_error(&source.name, source.corpus.folder(), error);
-        source.corpus.read_tokens(Split::Train, start_token, head).map_err(named)?;
-        if tail.is_empty() {
-            return Ok(());
-        }
-        source.corpus.read_tokens(Split::Train, WRAPPED_START, tail).map_err(named)
+        Ok((corpus, windows.runs(got)))
     }
 
-    /// What each source has given after `slots` slots, in the order of the sources.
+    /// What a corpus said, with the source that was read for.
+    pub(crate) fn corpus_error(&self, source: u32, error: mixdown_shards::Error) -> Error {
+        let place = usize::try_from(source).unwrap_or(usize::MAX);
+        match self.mixture.sources().get(place) {
+            Some(source) => corpus_error(&source.name, source.corpus.folder(), error),
+            None => no_such_source(self, source),
+        }
+    }
+
+    /// The steps that a length takes, the last one whole.
     ///
-    /// Looks at up to 2²⁰ slots one by one for the largest deviation (some tens of milliseconds);
-    /// see [`SourceShare::deviation_slots`].
-    pub fn shares(&self, slots: u64) -> Vec<SourceShare> {
-        shares(self, slots)
+    /// # Errors
+    /// A source that does not exist or is never drawn so often; a length beyond 64 bits.
+    pub fn steps(&self, length: &RunLength) -> Result<u64, Error> {
+        Ok(self.mixture.slots_of(length)?.div_ceil(self.batch_size()))
     }
 
     /// Checks that a run of `slots` slots keeps every source within its `max_epochs`.
@@ -326,7 +245,7 @@ impl Mixer {
             .zip(0_u32..)
             .filter_map(|(source, place)| {
                 let sequences = source.max_epochs?.checked_mul(self.mixture.sequences(place)?)?;
-                let slot = self.schedule.slot_of(place, sequences)?;
+                let slot = self.mixture.timeline().slot_of(place, sequences)?;
                 (slot < slots).then_some((slot, source))
             })
             .min_by_key(|(slot, _)| *slot);
@@ -343,7 +262,7 @@ impl Mixer {
 
     /// The state of a run whose next slot is `slot`.
     pub fn state(&self, slot: u64) -> MixerState {
-        MixerState::new(slot, &self.identity)
+        MixerState::new(slot, self.identity(slot))
     }
 
     /// The next slot of a run that stopped at `state`.
@@ -351,8 +270,17 @@ impl Mixer {
     /// # Errors
     /// A state of another order: what differs is named.
     pub fn resume(&self, state: &MixerState) -> Result<u64, Error> {
-        state.check(&self.identity, &self.mixture)?;
+        state.check(self.identity(state.slot()), &self.mixture)?;
         Ok(state.slot())
+    }
+
+    /// What orders the slots before `slot`: a stage that begins there or later is no part of it, so
+    /// that it may be added to a run that stands at `slot`.
+    fn identity(&self, slot: u64) -> &Identity {
+        let stages = self.mixture.timeline().stages();
+        let begun = stages.partition_point(|stage| stage.start < slot);
+        // There is one for each stage, and at least one stage.
+        &self.identities[begun.saturating_sub(1)]
     }
 
     /// h(seed, b): by how many parts the ranks of a batch are turned.
@@ -371,7 +299,7 @@ impl Mixer {
 pub(crate) fn no_such_source(mixer: &Mixer, source: u32) -> Error {
     Error::OutOfRange {
         what: "the source's place in the mixture",
-        expected: u64::from(mixer.schedule.parts().sources()) - 1,
+        expected: u64::try_from(mixer.orders.len()).unwrap_or(u64::MAX) - 1,
         got: u64::from(source),
     }
 }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use mixdown_shards::{Access, Corpus, Split};
 
-use crate::config::{MixtureConfig, SourceConfig, WindowOffset};
+use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
+use crate::run_length::RunLength;
+use crate::schedule::Schedule;
+use crate::timeline::Timeline;
 use crate::weight::Weight;
-use crate::weight_parts::{WeightParts, check_units, too_many_sources};
+use crate::weight_parts::{LossEpoch, WeightParts, check_notations, too_many_sources};
 use crate::window::Windows;
 
 /// One source of a mixture: a corpus, its share and its limits.
@@ -19,8 +22,9 @@ pub struct Source {
     pub name: String,
     /// Its corpus, of which the training part is drawn.
     pub corpus: Arc<Corpus>,
-    /// Its share.
-    pub weight: Weight,
+    /// Its share from the first slot on.
+    /// None: it waits for a stage that names it.
+    pub weight: Option<Weight>,
     /// Use only the first tokens of the training part, in whole sequences.
     pub max_tokens: Option<u64>,
     /// Refuse a run that would repeat it more often.
@@ -38,6 +42,10 @@ pub struct MixtureShape {
     pub seed: u64,
     /// Where the windows of an epoch begin.
     pub window_offset: WindowOffset,
+    /// Neighbouring sequences that stay together in an epoch's order, if any do.
+    pub shuffle_block: Option<u64>,
+    /// What the weights count.
+    pub weight_unit: WeightUnit,
 }
 
 /// The longest sequence and the largest batch: token counts of a batch then fit 64 bits.
@@ -49,38 +57,51 @@ const LARGEST_SIDE: u64 = 1 << 31;
 pub struct Mixture {
     shape: MixtureShape,
     sources: Vec<Source>,
-    parts: WeightParts,
     windows: Vec<Windows>,
+    timeline: Timeline,
 }
 
 impl Mixture {
-    /// Checks sources that are open already. O(K log K); no token is read.
+    /// Checks sources that are open already. O(K log K), and O(P log K) for a period P ≤ 16,384; no
+    /// token is read, and of masks what is beyond a `max_tokens` if weights are shares of loss tokens.
     ///
     /// Whether one corpus' holdout stands in another's training part is checked by
     /// [`check_overlap`](Self::check_overlap), as that reads all document hashes.
     ///
     /// # Errors
-    /// No source; an empty or repeated name; weights that do not fit together; a sequence length,
-    /// batch size or `max_epochs` of zero; different tokenizers; a source with a loss mask or
-    /// packed rows; a source of less than one sequence.
-    pub fn new(sources: Vec<Source>, shape: MixtureShape) -> Result<Self, Error> {
-        check_side("sequence_length", shape.sequence_length)?;
-        check_side("batch_size", shape.batch_size)?;
-        check_names(sources.iter().map(|source| source.name.as_str()))?;
+    /// No source; an empty or repeated name; weights that do not fit together; stages out of order or
+    /// of unknown sources; a sequence length, batch size, `shuffle_block` or `max_epochs` of zero;
+    /// different tokenizers; rows packed for another length; a source of less than one sequence.
+    pub fn new(
+        sources: Vec<Source>,
+        stages: &[StageConfig],
+        shape: MixtureShape,
+    ) -> Result<Self, Error> {
+        check_shape(&shape)?;
+        let weights = sources.iter().map(|source| (source.name.as_str(), source.weight));
+        let shares = shares_of_stages(weights, stages)?;
         check_max_epochs(sources.iter().map(|source| (source.name.as_str(), source.max_epochs)))?;
-        let parts =
-            weight_parts(sources.iter().map(|source| (source.name.as_str(), source.weight)))?;
         check_tokenizers(&sources)?;
-        sources.iter().try_for_each(check_unlabelled)?;
-        let windows = sources
+        let windows: Vec<Windows> = sources
             .iter()
             .map(|source| windows_of(source, shape.sequence_length))
             .collect::<Result<_, _>>()?;
-        Ok(Self { shape, sources, parts, windows })
+        let mut mixture = Self { shape, sources, windows, timeline: Timeline::default() };
+        let mut stages = (1..).zip(stages);
+        for shares in shares {
+            let schedule = mixture.schedule(&shares)?;
+            if mixture.timeline.stages().is_empty() {
+                let sources = mixture.sources.len();
+                mixture.timeline = Timeline::new(sources, shares.members, schedule);
+            } else if let Some((number, stage)) = stages.next() {
+                mixture.add_stage(number, &stage.start, shares.members, schedule)?;
+            }
+        }
+        Ok(mixture)
     }
 
     /// Opens the corpora of a description, with relative paths taken from `base`, and checks all
-    /// that can be checked, overlap included. Corpora are memory-mapped.
+    /// that can be checked, overlap included.
     ///
     /// What needs no corpus is checked before any is opened.
     ///
@@ -88,18 +109,99 @@ impl Mixture {
     /// As [`new`](Self::new); a corpus that cannot be opened; held-out documents of one source in
     /// the training part of another.
     pub fn open(config: &MixtureConfig, base: &Path) -> Result<Self, Error> {
-        check_side("sequence_length", config.sequence_length)?;
-        check_side("batch_size", config.batch_size)?;
-        check_names(config.source.iter().map(|source| source.name.as_str()))?;
-        weight_parts(config.source.iter().map(|source| (source.name.as_str(), source.weight)))?;
+        let shape = MixtureShape::of(config);
+        check_shape(&shape)?;
+        let weights = config.source.iter().map(|source| (source.name.as_str(), source.weight));
+        shares_of_stages(weights, &config.stage)?;
         let sources = config
             .source
             .iter()
             .map(|source| open_source(source, base, config.access))
             .collect::<Result<Vec<_>, _>>()?;
-        let mixture = Self::new(sources, MixtureShape::of(config))?;
+        let mixture = Self::new(sources, &config.stage, shape)?;
         mixture.check_overlap()?;
         Ok(mixture)
+    }
+
+    /// The schedule of some sources' shares.
+    fn schedule(&self, shares: &Shares) -> Result<Schedule, Error> {
+        let parts = match self.shape.weight_unit {
+            WeightUnit::Sequences => WeightParts::of_weights(&shares.weights)?,
+            WeightUnit::LossTokens => {
+                let epochs: Vec<LossEpoch> = shares
+                    .members
+                    .iter()
+                    .map(|&source| self.loss_epoch(source))
+                    .collect::<Result<_, _>>()?;
+                WeightParts::of_loss_tokens(&shares.weights, &epochs)?
+            }
+        };
+        Ok(Schedule::new(parts))
+    }
+
+    fn loss_epoch(&self, source: u32) -> Result<LossEpoch, Error> {
+        let loss_tokens = self.loss_tokens(source)?;
+        let sequences = self.sequences(source).unwrap_or(0);
+        let place = usize::try_from(source).unwrap_or(usize::MAX);
+        match self.sources.get(place).filter(|_| loss_tokens == 0) {
+            None => Ok(LossEpoch { sequences, loss_tokens }),
+            Some(Source { name, corpus, .. }) => {
+                Err(Error::NoLossTokens { name: name.clone(), path: corpus.folder().to_owned() })
+            }
+        }
+    }
+
+    fn add_stage(
+        &mut self,
+        number: u64,
+        start: &RunLength,
+        members: Vec<u32>,
+        schedule: Schedule,
+    ) -> Result<(), Error> {
+        let got = self.slots_of(start)?;
+        let expected = self.timeline.stages().last().map_or(0, |stage| stage.start);
+        if got <= expected {
+            return Err(Error::StageStart { number, expected, got });
+        }
+        self.timeline.push(got, members, schedule);
+        Ok(())
+    }
+
+    /// The slots that a length takes from the beginning of the run.
+    ///
+    /// # Errors
+    /// A source that does not exist or is never drawn so often; a length beyond 64 bits.
+    pub(crate) fn slots_of(&self, length: &RunLength) -> Result<u64, Error> {
+        let too_long = |got: u64| Error::OutOfRange {
+            what: "the sequences of a run",
+            expected: u64::MAX,
+            got,
+        };
+        match length {
+            RunLength::Steps(steps) => {
+                steps.checked_mul(self.shape.batch_size).ok_or_else(|| too_long(*steps))
+            }
+            RunLength::Sequences(sequences) => Ok(*sequences),
+            RunLength::Tokens(tokens) => Ok(tokens.div_ceil(self.shape.sequence_length)),
+            RunLength::Epochs { epochs: 0, .. } => Ok(0),
+            RunLength::Epochs { epochs, source } => {
+                let wrong = |got: String| Error::Epochs { length: length.to_string(), got };
+                let place = match source {
+                    None => Some(0),
+                    Some(name) => self.sources.iter().position(|source| source.name == *name),
+                };
+                let place = place.and_then(|place| u32::try_from(place).ok());
+                let sequences = place.and_then(|place| Some((place, self.sequences(place)?)));
+                let (place, sequences) = sequences.ok_or_else(|| {
+                    wrong(format!("no source named {:?}", source.as_deref().unwrap_or_default()))
+                })?;
+                let last = sequences.checked_mul(*epochs).ok_or_else(|| too_long(*epochs))? - 1;
+                let slot = self.timeline.slot_of(place, last);
+                Ok(slot
+                    .ok_or_else(|| wrong("one that no stage draws".to_owned()))?
+                    .saturating_add(1))
+            }
+        }
     }
 
     /// Refuses held-out documents of one source in the training part of another, by the exact
@@ -133,9 +235,35 @@ impl Mixture {
         &self.shape
     }
 
-    /// The weights as integer parts.
-    pub fn parts(&self) -> &WeightParts {
-        &self.parts
+    /// Whether batches have a loss mask: a source has labels.
+    pub fn is_labelled(&self) -> bool {
+        self.sources.iter().any(|source| source.corpus.is_labelled(Split::Train))
+    }
+
+    /// The targets of an epoch of a source that count for the loss; 0 for a source that does not exist.
+    ///
+    /// Where a `max_tokens` cuts a shard with labels, its mask is read up to there.
+    ///
+    /// # Errors
+    /// A mask that cannot be read or is damaged.
+    pub fn loss_tokens(&self, source: u32) -> Result<u64, Error> {
+        let place = usize::try_from(source).unwrap_or(usize::MAX);
+        let (Some(source), Some(windows)) = (self.sources.get(place), self.windows.get(place))
+        else {
+            return Ok(0);
+        };
+        let corpus = &source.corpus;
+        if !corpus.is_labelled(Split::Train) {
+            return Ok(windows.targets());
+        }
+        corpus
+            .count_loss_tokens(Split::Train, windows.target_tokens())
+            .map_err(|error| corpus_error(&source.name, corpus.folder(), error))
+    }
+
+    /// Which source fills which slot.
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     /// S, the sequences of an epoch of a source; `None` for a source that does not exist.
@@ -156,7 +284,22 @@ impl MixtureShape {
             batch_size: config.batch_size,
             seed: config.seed,
             window_offset: config.window_offset,
+            shuffle_block: config.shuffle_block,
+            weight_unit: config.weight_unit,
         }
+    }
+}
+
+fn check_shape(shape: &MixtureShape) -> Result<(), Error> {
+    check_side("sequence_length", shape.sequence_length)?;
+    check_side("batch_size", shape.batch_size)?;
+    match shape.shuffle_block {
+        Some(0) => Err(Error::Setting {
+            field: "shuffle_block".to_owned(),
+            expected: "at least 1 (leave it out to shuffle whole epochs)".to_owned(),
+            got: 0,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -200,12 +343,48 @@ fn check_max_epochs<'a>(
     }
 }
 
-fn weight_parts<'a>(
-    weights: impl Iterator<Item = (&'a str, Weight)>,
-) -> Result<WeightParts, Error> {
-    let (names, weights): (Vec<_>, Vec<_>) = weights.unzip();
-    check_units(&names, &weights)?;
-    WeightParts::of_weights(&weights)
+/// The sources that a stage draws from, by their place in the mixture, and their weights.
+struct Shares {
+    members: Vec<u32>,
+    weights: Vec<Weight>,
+}
+
+impl Shares {
+    /// The shares of some sources, checked against each other.
+    fn new<'a>(weights: impl Iterator<Item = (&'a str, Option<Weight>)>) -> Result<Self, Error> {
+        let (mut members, mut names, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (name, weight)) in (0_u32..).zip(weights) {
+            if let Some(weight) = weight {
+                members.push(place);
+                names.push(name);
+                shares.push(weight);
+            }
+        }
+        if members.is_empty() {
+            return Err(Error::NoWeights);
+        }
+        check_notations(&names, &shares)?;
+        WeightParts::of_weights(&shares)?;
+        Ok(Self { members, weights: shares })
+    }
+}
+
+/// The shares at the beginning and of each stage: all that can be checked without a corpus.
+fn shares_of_stages<'a>(
+    weights: impl ExactSizeIterator<Item = (&'a str, Option<Weight>)> + Clone,
+    stages: &[StageConfig],
+) -> Result<Vec<Shares>, Error> {
+    check_names(weights.clone().map(|(name, _)| name))?;
+    let mut all = vec![Shares::new(weights.clone())?];
+    for (number, stage) in (1..).zip(stages) {
+        let mut given = stage.weights.keys();
+        if let Some(name) = given.find(|&name| weights.clone().all(|(source, _)| source != name)) {
+            return Err(Error::StageSource { number, name: name.clone() });
+        }
+        let shares = weights.clone().map(|(name, _)| (name, stage.weights.get(name).copied()));
+        all.push(Shares::new(shares)?);
+    }
+    Ok(all)
 }
 
 fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
@@ -229,18 +408,6 @@ fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A mask that is not delivered would be trained over, and rows cut into windows.
-fn check_unlabelled(source: &Source) -> Result<(), Error> {
-    let manifest = source.corpus.manifest();
-    let got = match (manifest.pack, source.corpus.is_labelled(Split::Train)) {
-        (Some(_), _) => "packed rows",
-        (None, true) => "a loss mask",
-        (None, false) => return Ok(()),
-    };
-    let path = source.corpus.folder().to_owned();
-    Err(Error::Labelled { name: source.name.clone(), path, got })
-}
-
 fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
     let present = source.corpus.tokens(Split::Train);
     let (got, limit, fix) = match source.max_tokens {
@@ -251,7 +418,21 @@ fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
             "prepare more text, hold less of it out, or shorten sequence_length",
         ),
     };
-    Windows::new(got, sequence_length).ok_or_else(|| Error::TooShort {
+    let windows = match source.corpus.manifest().pack {
+        None => Windows::new(got, sequence_length),
+        Some(pack) if pack.sequence_length == sequence_length => {
+            Windows::rows(got, sequence_length)
+        }
+        Some(pack) => {
+            return Err(Error::Pack {
+                name: source.name.clone(),
+                path: source.corpus.folder().to_owned(),
+                expected: sequence_length,
+                got: pack.sequence_length,
+            });
+        }
+    };
+    windows.ok_or_else(|| Error::TooShort {
         name: source.name.clone(),
         path: source.corpus.folder().to_owned(),
         expected: sequence_length + 1,

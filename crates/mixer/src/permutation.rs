@@ -29,23 +29,19 @@ pub struct Permutation {
     rows: u64,
     column_bits: u32,
     rounds: u32,
-    round_keys: [u64; MOST_ROUNDS],
+    round_keys: [RoundKeys; MOST_ROUNDS],
 }
 
 /// The longest permutation.
 pub const LONGEST_PERMUTATION: u64 = 1 << 63;
 
-/// Rounds for fewer than 2¹⁶ items. A round on a small grid draws only a handful of random bits:
-/// counting all permutations of 7 items over 5 million keys, chi-square lies 0.9 standard deviations
-/// (chance) too high with 24 rounds, as `long_statistics` shows. With 12 rounds it lay 238 too high,
-/// with 16 rounds 52, measured once.
-const MOST_ROUNDS: usize = 24;
+/// Rounds, and the number of items from which on they are enough. A round on a small grid draws only a
+/// handful of random bits, so fewer items need more of them: docs/design/mixing.md has the figures.
+const ROUNDS: [(u64, u32); 3] = [(0, 32), (1 << 10, 12), (1 << 16, 8)];
+const MOST_ROUNDS: usize = 32;
 
-/// Rounds for more items: pairs of neighbours are spread as evenly as by a shuffle
-/// (docs/design/mixing.md has the figures).
-const FEWEST_ROUNDS: u32 = 8;
-
-const FEW_CELLS: u64 = 1 << 16;
+/// The two keys of a round.
+type RoundKeys = [u64; 2];
 
 impl Permutation {
     /// The permutation of `0..len` under a key.
@@ -70,12 +66,15 @@ impl Permutation {
         let bits = u64::BITS - (len - 1).leading_zeros();
         let column_bits = bits.div_ceil(2);
         let rows = len.div_ceil(1 << column_bits);
-        let rounds = if len < FEW_CELLS { MOST_ROUNDS as u32 } else { FEWEST_ROUNDS };
-        let mut round_keys = [0; MOST_ROUNDS];
-        for key in round_keys.iter_mut().take(rounds as usize) {
-            let mut bytes = [0; 8];
+        let enough = ROUNDS.iter().rev().find(|(items, _)| len >= *items);
+        let rounds = enough.map_or(MOST_ROUNDS as u32, |(_, rounds)| *rounds);
+        let mut round_keys = [[0; 2]; MOST_ROUNDS];
+        for keys in round_keys.iter_mut().take(rounds as usize) {
+            let mut bytes = [0; 16];
             reader.fill(&mut bytes);
-            *key = u64::from_le_bytes(bytes);
+            let keys_at_once = u128::from_le_bytes(bytes);
+            // An odd factor loses nothing of what it multiplies.
+            *keys = [keys_at_once as u64, (keys_at_once >> 64) as u64 | 1];
         }
         Ok(Self { len, rows, column_bits, rounds, round_keys })
     }
@@ -99,18 +98,13 @@ impl Permutation {
         cell
     }
 
-    /// The places of four items of four permutations: their rounds are done side by side, which
-    /// takes half the time of one after another.
+    /// The places of four items of four permutations of as many rounds, which are done side by side:
+    /// that takes half the time of one after another.
     pub(crate) fn apply_four(permutations: [&Self; 4], items: [u64; 4]) -> [u64; 4] {
-        let [first, rest @ ..] = permutations;
-        if rest.iter().any(|permutation| permutation.rounds != first.rounds) {
-            return std::array::from_fn(|lane| permutations[lane].apply(items[lane]));
-        }
-        let mut cells: [(u64, u64); 4] = std::array::from_fn(|lane| {
-            let permutation = permutations[lane];
-            permutation.split(items[lane] % permutation.len)
-        });
-        for round in (0..first.rounds as usize).step_by(2) {
+        let rounds = permutations[0].rounds as usize;
+        let mut cells: [(u64, u64); 4] =
+            std::array::from_fn(|lane| permutations[lane].split(items[lane]));
+        for round in (0..rounds).step_by(2) {
             for (permutation, cell) in permutations.iter().zip(&mut cells) {
                 permutation.two_rounds(cell, round);
             }
@@ -123,6 +117,18 @@ impl Permutation {
             }
             cell
         })
+    }
+
+    /// Another permutation of as many items, one for each number.
+    pub(crate) fn numbered(&self, number: u64) -> Self {
+        let change = mix(number.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let round_keys = self.round_keys.map(|[mask, factor]| [mask ^ change, factor]);
+        Self { round_keys, ..self.clone() }
+    }
+
+    /// Which of the numbers of rounds it has: permutations of one class can be applied side by side.
+    pub(crate) fn class(&self) -> usize {
+        ROUNDS.iter().position(|(_, rounds)| *rounds == self.rounds).unwrap_or(0)
     }
 
     /// The item at `place`: the inverse of [`apply`](Self::apply).
@@ -160,7 +166,7 @@ impl Permutation {
         self.join(row, column)
     }
 
-    fn keys(&self) -> &[u64] {
+    fn keys(&self) -> &[RoundKeys] {
         &self.round_keys[..self.rounds as usize]
     }
 
@@ -177,13 +183,23 @@ impl Permutation {
     }
 
     /// Uniform in `0..rows`; rows are at most 2³², so the product fits.
-    fn row_shift(&self, column: u64, key: u64) -> u64 {
-        ((mix(column ^ key) >> 32) * self.rows) >> 32
+    #[inline(always)]
+    fn row_shift(&self, column: u64, keys: RoundKeys) -> u64 {
+        ((scramble(column, keys) >> 32) * self.rows) >> 32
     }
 
-    fn column_shift(&self, row: u64, key: u64) -> u64 {
-        mix(row ^ key) >> 32 & self.column_mask()
+    #[inline(always)]
+    fn column_shift(&self, row: u64, keys: RoundKeys) -> u64 {
+        scramble(row, keys) >> 32 & self.column_mask()
     }
+}
+
+/// Both halves of a 128-bit product, folded: one multiplication, a third of the instructions of a
+/// finaliser of two, and as even over these rounds.
+#[inline(always)]
+fn scramble(value: u64, [mask, factor]: RoundKeys) -> u64 {
+    let product = u128::from(value ^ mask) * u128::from(factor);
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// The finaliser of SplitMix64 (S. Vigna's variant 13 of Stafford): every input bit flips every

@@ -6,14 +6,15 @@ use mixdown_shards::TokenInt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::mixer::Mixer;
+use crate::gather::{Gather, ROWS_AHEAD};
+use crate::mixer::{Mixer, no_such_source};
 use crate::permutation::Permutation;
 use crate::schedule::Placement;
-use crate::source_order::EpochOrder;
-use crate::window::Windows;
+use crate::source_order::{EpochOrder, Order};
+use crate::timeline::Cursor;
 
 /// One slot of the run: a sequence and where its tokens stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its number in the run, from 0.
     pub slot: u64,
@@ -38,12 +39,28 @@ pub struct Slot {
 pub struct Planner<'a> {
     mixer: &'a Mixer,
     epochs: Vec<Option<EpochOrder>>,
+    /// At the slot after the last one planned.
+    cursor: Cursor<'a>,
+}
+
+/// Slots that are planned together before they are gathered: enough that most windows are drawn four at
+/// a time, few enough that their plan stays in the first-level cache.
+const SLOTS_AHEAD: u64 = 64;
+
+/// Slots whose windows are not known yet: their places in the plan, by their permutation's class.
+type Waiting = [Lanes; 3];
+
+#[derive(Default)]
+struct Lanes {
+    places: [usize; 4],
+    len: usize,
 }
 
 impl<'a> Planner<'a> {
     pub(crate) fn new(mixer: &'a Mixer) -> Self {
         let sources = mixer.mixture().sources().len();
-        Self { mixer, epochs: std::iter::repeat_with(|| None).take(sources).collect() }
+        let epochs = std::iter::repeat_with(|| None).take(sources).collect();
+        Self { mixer, epochs, cursor: mixer.mixture().timeline().cursor(0) }
     }
 
     /// The sequence of one slot.
@@ -51,9 +68,9 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// None that a checked mixture can cause.
     pub fn slot(&mut self, slot: u64) -> Result<Slot, Error> {
-        let placed = self.place(slot)?;
-        let order = self.order(&placed)?;
-        Ok(placed.in_window(order, order.permutation().apply(placed.place)))
+        let mut plan = Vec::with_capacity(1);
+        self.append(slot, 1, &mut plan)?;
+        Ok(plan.pop().unwrap_or_default())
     }
 
     /// Replaces `plan` by the sequences of some slots.
@@ -62,14 +79,7 @@ impl<'a> Planner<'a> {
     /// As [`slot`](Self::slot).
     pub fn plan(&mut self, slots: Range<u64>, plan: &mut Vec<Slot>) -> Result<(), Error> {
         plan.clear();
-        let mut slots = slots;
-        while let Some(four) = take_four(&mut slots) {
-            self.plan_four(four, plan)?;
-        }
-        for slot in slots {
-            plan.push(self.slot(slot)?);
-        }
-        Ok(())
+        self.append(slots.start, slots.end.saturating_sub(slots.start), plan)
     }
 
     /// Replaces `plan` by the sequences of some slots and writes them into the caller's memory, as
@@ -84,102 +94,114 @@ impl<'a> Planner<'a> {
         out: &mut [T],
     ) -> Result<(), Error> {
         plan.clear();
-        let rows = usize::try_from(slots.end.saturating_sub(slots.start)).unwrap_or(usize::MAX);
-        let (mixer, mut place, mut slots) = (self.mixer, 0, slots);
-        let next = || {
-            if place == plan.len() {
-                match take_four(&mut slots) {
-                    Some(four) => self.plan_four(four, plan)?,
-                    None => {
-                        if let Some(slot) = slots.next() {
-                            plan.push(self.slot(slot)?);
-                        }
-                    }
-                }
-            }
-            place += 1;
-            Ok(plan.get(place - 1).copied())
-        };
-        mixer.fill_rows(rows, next, out)
+        let rows = slots.end.saturating_sub(slots.start);
+        let mut gather = Gather::new(self.mixer, rows, out)?;
+        let mut next = slots.start;
+        while next < slots.end {
+            let some = (slots.end - next).min(SLOTS_AHEAD);
+            let planned = plan.len();
+            self.append(next, some, plan)?;
+            let planned = plan.get(planned..).unwrap_or_default();
+            planned.chunks(ROWS_AHEAD).try_for_each(|slots| gather.push(slots))?;
+            next += some;
+        }
+        gather.finish()
     }
 
-    fn plan_four(&mut self, slots: [u64; 4], plan: &mut Vec<Slot>) -> Result<(), Error> {
-        let [a, b, c, d] = slots;
-        let placed = [self.place(a)?, self.place(b)?, self.place(c)?, self.place(d)?];
-        for placed in &placed {
-            self.order(placed)?;
+    /// Appends `slots` slots from `first` on.
+    fn append(&mut self, first: u64, slots: u64, plan: &mut Vec<Slot>) -> Result<(), Error> {
+        if self.cursor.slot() != first {
+            self.cursor = self.mixer.mixture().timeline().cursor(first);
         }
-        let orders = placed.each_ref().map(|placed| {
-            let order = self.epochs.get(placed.index)?.as_ref()?;
-            (order.epoch() == placed.epoch).then_some(order)
-        });
-        let [Some(a), Some(b), Some(c), Some(d)] = orders else {
-            // A source goes from one epoch to the next between them.
-            for slot in slots {
-                plan.push(self.slot(slot)?);
-            }
-            return Ok(());
-        };
-        let orders = [a, b, c, d];
-        let permutations = orders.map(EpochOrder::permutation);
-        let windows = Permutation::apply_four(permutations, placed.each_ref().map(|p| p.place));
-        let lanes = placed.iter().zip(orders).zip(windows);
-        plan.extend(lanes.map(|((placed, order), window)| placed.in_window(order, window)));
+        let mut waiting = Waiting::default();
+        for slot in (0..slots).map(|more| first.wrapping_add(more)) {
+            let Placement { source, sequence } = self.cursor.take();
+            let index = usize::try_from(source).unwrap_or(usize::MAX);
+            let kept = self.epochs.get(index).and_then(Option::as_ref);
+            let place = match kept.and_then(|epoch| epoch.place_of(sequence)) {
+                Some(place) => place,
+                None => {
+                    // Those that wait belong to the epoch before.
+                    self.draw_rest(&mut waiting, plan);
+                    self.enter_epoch(index, sequence)?
+                }
+            };
+            plan.push(Slot { slot, source, sequence, epoch: 0, window: place, start_token: 0 });
+            self.draw_later(index, &mut waiting, plan);
+        }
+        self.draw_rest(&mut waiting, plan);
         Ok(())
     }
 
-    /// The source and epoch of a slot, and its place there.
-    fn place(&self, slot: u64) -> Result<Placed, Error> {
-        let Placement { source, sequence } = self.mixer.schedule().at(slot);
-        let index = usize::try_from(source).unwrap_or(usize::MAX);
-        let order = self.mixer.orders().get(index);
-        let order = order.ok_or_else(|| crate::mixer::no_such_source(self.mixer, source))?;
-        let (epoch, place) = order.epoch_of(sequence);
-        Ok(Placed { slot, source, index, sequence, epoch, place, windows: *order.windows() })
-    }
-
-    /// The order of a source's epoch, which is kept.
-    fn order(&mut self, placed: &Placed) -> Result<&EpochOrder, Error> {
-        let orders = (self.mixer.orders().get(placed.index), self.epochs.get_mut(placed.index));
+    /// Derives the order of the epoch that a source's sequence falls into, and gives its place there.
+    fn enter_epoch(&mut self, index: usize, sequence: u64) -> Result<u64, Error> {
+        let orders = (self.mixer.orders().get(index), self.epochs.get_mut(index));
         let (Some(order), Some(kept)) = orders else {
-            return Err(crate::mixer::no_such_source(self.mixer, placed.source));
+            return Err(no_such_source(self.mixer, u32::try_from(index).unwrap_or(u32::MAX)));
         };
-        if kept.as_ref().is_none_or(|kept| kept.epoch() != placed.epoch) {
-            *kept = None;
+        let epoch = kept.insert(order.epoch_of(sequence)?);
+        Ok(epoch.place_of(sequence).unwrap_or(0))
+    }
+
+    /// Has the window of the plan's last slot drawn together with three others, as soon as there are
+    /// so many.
+    fn draw_later(&self, index: usize, waiting: &mut Waiting, plan: &mut [Slot]) {
+        let Some(Some(epoch)) = self.epochs.get(index) else { return };
+        let lanes = match epoch.order() {
+            Order::Whole(permutation) => &mut waiting[permutation.class()],
+            Order::Blocks(blocks) => {
+                if let Some(slot) = plan.last_mut() {
+                    finish(slot, epoch, blocks.apply(slot.window));
+                }
+                return;
+            }
+        };
+        lanes.places[lanes.len] = plan.len() - 1;
+        lanes.len += 1;
+        if lanes.len == lanes.places.len() {
+            self.draw(lanes, plan);
         }
-        match kept {
-            Some(kept) => Ok(kept),
-            None => Ok(kept.insert(order.epoch(placed.epoch)?)),
+    }
+
+    fn draw_rest(&self, waiting: &mut Waiting, plan: &mut [Slot]) {
+        waiting.iter_mut().for_each(|lanes| self.draw(lanes, plan));
+    }
+
+    /// Draws the windows of up to four slots.
+    fn draw(&self, lanes: &mut Lanes, plan: &mut [Slot]) {
+        let len = std::mem::take(&mut lanes.len);
+        let [first, ..] = lanes.places;
+        // Lanes that are left over draw what the first draws.
+        let places: [usize; 4] =
+            std::array::from_fn(|lane| if lane < len { lanes.places[lane] } else { first });
+        let drawn = places.map(|place| self.epoch_at(place, plan));
+        let ([Some(a), Some(b), Some(c), Some(d)], 1..) = (drawn, len) else { return };
+        let drawn = [a, b, c, d];
+        let windows = if len == 1 {
+            [a.1.apply(a.2); 4]
+        } else {
+            let permutations = drawn.map(|(_, permutation, _)| permutation);
+            Permutation::apply_four(permutations, drawn.map(|(_, _, item)| item))
+        };
+        for ((place, (epoch, ..)), window) in places.into_iter().zip(drawn).zip(windows).take(len) {
+            finish(&mut plan[place], epoch, window);
+        }
+    }
+
+    /// The epoch of a slot that waits, its permutation and the item to be permuted.
+    fn epoch_at(&self, place: usize, plan: &[Slot]) -> Option<(&EpochOrder, &Permutation, u64)> {
+        let slot = plan.get(place)?;
+        let epoch = self.epochs.get(usize::try_from(slot.source).ok()?)?.as_ref()?;
+        match epoch.order() {
+            Order::Whole(permutation) => Some((epoch, permutation, slot.window)),
+            Order::Blocks(_) => None,
         }
     }
 }
 
-/// The next four slots, if there are so many.
-fn take_four(slots: &mut Range<u64>) -> Option<[u64; 4]> {
-    let first = slots.start;
-    (slots.end.saturating_sub(first) >= 4).then(|| {
-        slots.start += 4;
-        [first, first + 1, first + 2, first + 3]
-    })
-}
-
-/// A slot before its window is known.
-struct Placed {
-    slot: u64,
-    source: u32,
-    /// The source's place in the mixture.
-    index: usize,
-    sequence: u64,
-    epoch: u64,
-    /// Which of the epoch's sequences it is.
-    place: u64,
-    windows: Windows,
-}
-
-impl Placed {
-    fn in_window(&self, order: &EpochOrder, window: u64) -> Slot {
-        let &Self { slot, source, sequence, epoch, windows, .. } = self;
-        let start_token = windows.start_token(window, order.offset());
-        Slot { slot, source, sequence, epoch, window, start_token }
-    }
+/// Fills in what a drawn window says.
+fn finish(slot: &mut Slot, epoch: &EpochOrder, window: u64) {
+    slot.epoch = epoch.epoch();
+    slot.window = window;
+    slot.start_token = epoch.start_token(window);
 }

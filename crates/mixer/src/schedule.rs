@@ -8,7 +8,7 @@ use crate::weight_parts::WeightParts;
 
 /// The version of the rule that turns weights into an order. A state of another version is
 /// refused, as its slots would mean other sequences.
-pub const SCHEDULE_VERSION: u16 = 1;
+pub const SCHEDULE_VERSION: u16 = 2;
 
 /// Where a slot falls: a source, and which of its sequences (from 0) this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,34 @@ enum Rule {
     Tree(Tree),
 }
 
+/// A place in a schedule that goes on slot by slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor<'a> {
+    schedule: &'a Schedule,
+    /// Whole periods before it.
+    periods: u64,
+    /// The slot within the period.
+    within: u64,
+}
+
+impl Cursor<'_> {
+    /// The source and sequence of this slot.
+    #[inline]
+    pub(crate) fn at(&self) -> Placement {
+        self.schedule.within(self.periods, self.within)
+    }
+
+    /// Goes on to the next slot.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        self.within += 1;
+        if self.within == self.schedule.period() {
+            self.within = 0;
+            self.periods += 1;
+        }
+    }
+}
+
 impl Schedule {
     /// The schedule of some integer parts. O(K log K), and O(P log K) for a period P ≤ 16,384.
     pub fn new(parts: WeightParts) -> Self {
@@ -76,7 +104,12 @@ impl Schedule {
 
     /// The source and sequence of a slot.
     pub fn at(&self, slot: u64) -> Placement {
-        let (periods, slot) = (slot / self.period(), slot % self.period());
+        self.cursor(slot).at()
+    }
+
+    /// The source and sequence of a slot given by whole periods and the slot within the next.
+    #[inline]
+    fn within(&self, periods: u64, slot: u64) -> Placement {
         let within = match &self.rule {
             Rule::One => Placement { source: 0, sequence: slot },
             Rule::Two(two) => two.at(slot),
@@ -85,6 +118,12 @@ impl Schedule {
         };
         let sequence = periods * self.parts.part(within.source) + within.sequence;
         Placement { sequence, ..within }
+    }
+
+    /// A walk over the slots from `slot` on, in order, which spares most divisions.
+    pub(crate) fn cursor(&self, slot: u64) -> Cursor<'_> {
+        let (periods, within) = (slot / self.period(), slot % self.period());
+        Cursor { schedule: self, periods, within }
     }
 
     /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.

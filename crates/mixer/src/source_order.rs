@@ -1,7 +1,9 @@
 //! The order of one source's sequences, epoch by epoch.
 
+use crate::blocks::Blocks;
 use crate::config::WindowOffset;
 use crate::error::Error;
+use crate::mixture::MixtureShape;
 use crate::permutation::Permutation;
 use crate::window::Windows;
 
@@ -11,36 +13,48 @@ pub(crate) struct SourceOrder {
     key: [u8; 32],
     windows: Windows,
     window_offset: WindowOffset,
+    shuffle_block: Option<u64>,
 }
 
 /// The order of one epoch.
 #[derive(Debug, Clone)]
 pub(crate) struct EpochOrder {
     epoch: u64,
+    /// The source's sequence that is the epoch's first.
+    first_sequence: u64,
     offset: u64,
-    permutation: Permutation,
+    windows: Windows,
+    order: Order,
+}
+
+/// From places of an epoch to its windows.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, looked at for every slot"
+)]
+pub(crate) enum Order {
+    Whole(Permutation),
+    Blocks(Box<Blocks>),
 }
 
 impl SourceOrder {
     /// The order under the mixture's seed of the source called `name`.
-    pub(crate) fn new(
-        seed: u64,
-        name: &str,
-        windows: Windows,
-        window_offset: WindowOffset,
-    ) -> Self {
+    pub(crate) fn new(shape: &MixtureShape, name: &str, windows: Windows) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer source order 1");
-        hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
-        Self { key: *hasher.finalize().as_bytes(), windows, window_offset }
+        hasher.update(&shape.seed.to_le_bytes()).update(name.as_bytes());
+        let key = *hasher.finalize().as_bytes();
+        let MixtureShape { window_offset, shuffle_block, .. } = *shape;
+        Self { key, windows, window_offset, shuffle_block }
     }
 
     pub(crate) fn windows(&self) -> &Windows {
         &self.windows
     }
 
-    /// The epoch of a source's `sequence`-th sequence (from 0), and its place in that epoch.
-    pub(crate) fn epoch_of(&self, sequence: u64) -> (u64, u64) {
-        (sequence / self.windows.sequences(), sequence % self.windows.sequences())
+    /// The order of the epoch that a source's `sequence`-th sequence (from 0) falls into.
+    pub(crate) fn epoch_of(&self, sequence: u64) -> Result<EpochOrder, Error> {
+        self.epoch(sequence / self.windows.sequences())
     }
 
     /// The order of an epoch: one keyed hash, its output first the offset, then the round keys.
@@ -51,13 +65,18 @@ impl SourceOrder {
         let mut offset_bytes = [0; 8];
         reader.fill(&mut offset_bytes);
         let offset = match self.window_offset {
-            WindowOffset::Epoch => {
+            WindowOffset::Epoch if !self.windows.are_rows() => {
                 u64::from_le_bytes(offset_bytes) % self.windows.sequence_length()
             }
-            WindowOffset::Fixed => 0,
+            _ => 0,
         };
-        let permutation = Permutation::from_reader(self.windows.sequences(), &mut reader)?;
-        Ok(EpochOrder { epoch, offset, permutation })
+        let sequences = self.windows.sequences();
+        let order = match self.shuffle_block {
+            None => Order::Whole(Permutation::from_reader(sequences, &mut reader)?),
+            Some(len) => Order::Blocks(Box::new(Blocks::new(sequences, len, &mut reader)?)),
+        };
+        let first_sequence = epoch * sequences;
+        Ok(EpochOrder { epoch, first_sequence, offset, windows: self.windows, order })
     }
 }
 
@@ -66,13 +85,21 @@ impl EpochOrder {
         self.epoch
     }
 
-    /// From places of the epoch to its windows.
-    pub(crate) fn permutation(&self) -> &Permutation {
-        &self.permutation
+    /// The place in this epoch of a source's sequence, if it is one of its sequences.
+    #[inline]
+    pub(crate) fn place_of(&self, sequence: u64) -> Option<u64> {
+        let place = sequence.wrapping_sub(self.first_sequence);
+        (place < self.windows.sequences()).then_some(place)
     }
 
-    /// Where the epoch's first window starts, in tokens.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    /// Where a window starts, in tokens.
+    #[inline]
+    pub(crate) fn start_token(&self, window: u64) -> u64 {
+        self.windows.start_token(window, self.offset)
+    }
+
+    /// From places of the epoch to its windows.
+    pub(crate) fn order(&self) -> &Order {
+        &self.order
     }
 }

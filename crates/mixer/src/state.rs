@@ -113,7 +113,7 @@ impl MixerState {
             return Ok(());
         }
         let differences = if self.schedule_version == SCHEDULE_VERSION {
-            identity.checks.differences(&self.checks, mixture)
+            identity.checks.differences(&self.checks, mixture, self.slot)
         } else {
             let state = self.schedule_version;
             format!("the schedule version (state {state}, this mixdown {SCHEDULE_VERSION})")

@@ -26,12 +26,12 @@ use crate::error::Error;
 pub struct Weight {
     numerator: u64,
     denominator: u64,
-    unit: WeightUnit,
+    notation: WeightNotation,
 }
 
 /// How a weight was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WeightUnit {
+pub enum WeightNotation {
     /// As a part of a hundred: all percentages of a mixture sum to 100 %.
     Percent,
     /// As a number: only the proportions count.
@@ -46,7 +46,7 @@ impl Weight {
     /// # Errors
     /// Zero.
     pub fn from_integer(value: u64) -> Result<Self, Error> {
-        Self::reduced(value, 1, WeightUnit::Plain)
+        Self::reduced(value, 1, WeightNotation::Plain)
             .ok_or_else(|| refused(&value.to_string(), "zero"))
     }
 
@@ -61,8 +61,8 @@ impl Weight {
     }
 
     /// How it was written.
-    pub fn unit(&self) -> WeightUnit {
-        self.unit
+    pub fn notation(&self) -> WeightNotation {
+        self.notation
     }
 
     /// Several weights from one text with colons between them: `"99:1"`.
@@ -73,13 +73,13 @@ impl Weight {
         text.split(':').map(str::parse).collect()
     }
 
-    fn reduced(numerator: u64, denominator: u64, unit: WeightUnit) -> Option<Self> {
+    fn reduced(numerator: u64, denominator: u64, notation: WeightNotation) -> Option<Self> {
         let divisor = greatest_common_divisor(u128::from(numerator), u128::from(denominator));
         let divisor = u64::try_from(divisor).ok()?;
         if numerator == 0 || denominator == 0 {
             return None;
         }
-        Some(Self { numerator: numerator / divisor, denominator: denominator / divisor, unit })
+        Some(Self { numerator: numerator / divisor, denominator: denominator / divisor, notation })
     }
 }
 
@@ -88,9 +88,9 @@ impl FromStr for Weight {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let trimmed = text.trim();
-        let (number, unit, hundred) = match trimmed.strip_suffix('%') {
-            Some(number) => (number.trim_end(), WeightUnit::Percent, 100),
-            None => (trimmed, WeightUnit::Plain, 1),
+        let (number, notation, hundred) = match trimmed.strip_suffix('%') {
+            Some(number) => (number.trim_end(), WeightNotation::Percent, 100),
+            None => (trimmed, WeightNotation::Plain, 1),
         };
         if number.starts_with('-') {
             return Err(refused(text, "a negative number"));
@@ -110,7 +110,7 @@ impl FromStr for Weight {
             product(divisor, scale).checked_mul(hundred).ok_or_else(|| refused(text, TOO_LONG))?;
         let common = greatest_common_divisor(numerator, denominator);
         match (u64::try_from(numerator / common), u64::try_from(denominator / common)) {
-            (Ok(numerator), Ok(denominator)) => Ok(Self { numerator, denominator, unit }),
+            (Ok(numerator), Ok(denominator)) => Ok(Self { numerator, denominator, notation }),
             _ => Err(refused(text, TOO_LONG)),
         }
     }
@@ -118,9 +118,9 @@ impl FromStr for Weight {
 
 impl fmt::Display for Weight {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hundred, sign) = match self.unit {
-            WeightUnit::Percent => (100, "%"),
-            WeightUnit::Plain => (1, ""),
+        let (hundred, sign) = match self.notation {
+            WeightNotation::Percent => (100, "%"),
+            WeightNotation::Plain => (1, ""),
         };
         let numerator = u128::from(self.numerator) * hundred;
         write_exactly(formatter, numerator, u128::from(self.denominator))?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::weight::{Weight, WeightUnit, greatest_common_divisor, write_exactly};
+use crate::weight::{Weight, WeightNotation, greatest_common_divisor, write_exactly};
 
 /// Positive integer parts aᵢ in lowest terms: source i gets aᵢ of every P = Σ aᵢ slots.
 ///
@@ -55,6 +55,28 @@ impl WeightParts {
         Self::reduce(&parts.ok_or_else(|| overflow(&"a part above 128 bits"))?)
     }
 
+    /// The parts, in sequences, of weights that are shares of the loss tokens, for sources that have
+    /// so many loss tokens in so many sequences an epoch.
+    ///
+    /// Exact where the period fits; else each part is rounded to some 2⁻⁵⁵ of the largest, which moves
+    /// no sequence in any run shorter than that.
+    ///
+    /// # Errors
+    /// As [`of_weights`](Self::of_weights).
+    pub(crate) fn of_loss_tokens(weights: &[Weight], epochs: &[LossEpoch]) -> Result<Self, Error> {
+        let shares = Self::of_weights(weights)?;
+        let quotients: Vec<Quotient> = shares
+            .parts
+            .iter()
+            .zip(epochs)
+            .map(|(&part, epoch)| Quotient::new(part, epoch.sequences, epoch.loss_tokens.max(1)))
+            .collect();
+        match exact_parts(&quotients).map(|parts| Self::reduce(&parts)) {
+            Some(Ok(parts)) => Ok(parts),
+            _ => Self::reduce(&rounded_parts(&quotients)),
+        }
+    }
+
     fn reduce(parts: &[u128]) -> Result<Self, Error> {
         let sources = match u32::try_from(parts.len()) {
             Ok(0) => return Err(Error::NoSources),
@@ -99,13 +121,78 @@ impl WeightParts {
     }
 }
 
+/// How much of a source counts for the loss.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LossEpoch {
+    /// Sequences of an epoch.
+    pub(crate) sequences: u64,
+    /// Targets of an epoch that count.
+    pub(crate) loss_tokens: u64,
+}
+
+/// A positive fraction in lowest terms.
+struct Quotient {
+    above: u128,
+    below: u128,
+}
+
+impl Quotient {
+    fn new(part: u64, sequences: u64, loss_tokens: u64) -> Self {
+        let above = u128::from(part) * u128::from(sequences);
+        let below = u128::from(loss_tokens);
+        let common = greatest_common_divisor(above, below);
+        Self { above: above / common, below: below / common }
+    }
+}
+
+/// Integers in the proportion of the quotients, if 128 bits hold them.
+fn exact_parts(quotients: &[Quotient]) -> Option<Vec<u128>> {
+    let denominator = quotients.iter().try_fold(1_u128, |all, quotient| {
+        all.checked_mul(quotient.below / greatest_common_divisor(all, quotient.below))
+    })?;
+    let part = |quotient: &Quotient| quotient.above.checked_mul(denominator / quotient.below);
+    quotients.iter().map(part).collect()
+}
+
+/// Integers near the proportion of the quotients, whose sum is below 2⁶².
+fn rounded_parts(quotients: &[Quotient]) -> Vec<u128> {
+    let sources_bits = (usize::BITS - quotients.len().leading_zeros()).min(32);
+    // The largest quotient is at least 2^(largest − 1) and below 2^(largest + 1).
+    let largest = quotients.iter().map(Quotient::magnitude).max().unwrap_or(0);
+    let power = 60 - i64::from(sources_bits) - largest;
+    quotients.iter().map(|quotient| quotient.times_power_of_two(power).max(1)).collect()
+}
+
+impl Quotient {
+    /// By how many bits the numerator is longer than the denominator.
+    fn magnitude(&self) -> i64 {
+        i64::from(self.below.leading_zeros()) - i64::from(self.above.leading_zeros())
+    }
+
+    /// The quotient times 2^power rounded down, by long division.
+    fn times_power_of_two(&self, power: i64) -> u128 {
+        let mut whole = self.above / self.below;
+        if power < 0 {
+            return whole.checked_shr(u32::try_from(-power).unwrap_or(u32::MAX)).unwrap_or(0);
+        }
+        let mut rest = self.above % self.below;
+        for _ in 0..power {
+            rest *= 2;
+            let bit = u128::from(rest >= self.below);
+            rest -= bit * self.below;
+            whole = 2 * whole + bit;
+        }
+        whole
+    }
+}
+
 /// Checks that the weights are all percentages summing to 100 %, or none is a percentage.
 ///
 /// A mixture of both is refused rather than guessed at: `"0.01"` beside `"99%"` could mean 0.01 or
 /// one per cent.
-pub(crate) fn check_units(names: &[&str], weights: &[Weight]) -> Result<(), Error> {
-    let first_with = |unit| weights.iter().position(|weight| weight.unit() == unit);
-    match (first_with(WeightUnit::Percent), first_with(WeightUnit::Plain)) {
+pub(crate) fn check_notations(names: &[&str], weights: &[Weight]) -> Result<(), Error> {
+    let first_with = |notation| weights.iter().position(|weight| weight.notation() == notation);
+    match (first_with(WeightNotation::Percent), first_with(WeightNotation::Plain)) {
         (Some(percent), Some(plain)) => Err(Error::MixedWeights {
             percent: names.get(percent).copied().unwrap_or_default().to_owned(),
             plain: names.get(plain).copied().unwrap_or_default().to_owned(),
@@ -186,11 +273,48 @@ mod tests {
         assert!(matches!(WeightParts::new(&[1, 0]), Err(Error::Weight { .. })));
     }
 
+    fn of_loss_tokens(texts: &[&str], epochs: &[(u64, u64)]) -> WeightParts {
+        let epochs: Vec<LossEpoch> = epochs
+            .iter()
+            .map(|&(sequences, loss_tokens)| LossEpoch { sequences, loss_tokens })
+            .collect();
+        WeightParts::of_loss_tokens(&weights(texts), &epochs).unwrap()
+    }
+
+    #[test]
+    fn shares_of_loss_tokens_are_exact_in_sequences() {
+        // 512 and 128 loss tokens a sequence: to have as many, the second needs four times the sequences.
+        let parts = of_loss_tokens(&["1", "1"], &[(1_000, 512_000), (50, 6_400)]);
+        assert_eq!(parts.parts, [1, 4]);
+        // 99 % of 1,000/3 a sequence, 1 % of 7: 99·3/1000 to 1/7.
+        let parts = of_loss_tokens(&["99%", "1%"], &[(3, 1_000), (1, 7)]);
+        assert_eq!(parts.parts, [99 * 3 * 7, 1_000]);
+    }
+
+    #[test]
+    fn shares_of_loss_tokens_whose_period_does_not_fit_are_near() {
+        let epochs = [
+            (1_000_003, 998_244_353_000_001),
+            (999_983, 1_000_000_007_000_003),
+            (77_777_777, 31_415_926_535_897_933),
+        ];
+        let rounded = of_loss_tokens(&["70%", "20%", "10%"], &epochs);
+        assert!(rounded.period() > 1 << 56 && rounded.period() < 1 << 62);
+        let shares: [f64; 3] = [70.0, 20.0, 10.0];
+        let exact = shares.iter().zip(epochs).map(|(share, (s, l))| share * s as f64 / l as f64);
+        let exact: Vec<f64> = exact.collect();
+        let total: f64 = exact.iter().sum();
+        for (part, exact) in rounded.parts.iter().zip(&exact) {
+            let realised = *part as f64 / rounded.period() as f64;
+            assert!((realised / (exact / total) - 1.0).abs() < 1e-12);
+        }
+    }
+
     #[test]
     fn percentages_sum_to_a_hundred_exactly() {
         let check = |texts: &[&str]| {
             let names: Vec<&str> = texts.to_vec();
-            check_units(&names, &weights(texts))
+            check_notations(&names, &weights(texts))
         };
         assert!(check(&["99%", "1%"]).is_ok());
         assert!(check(&["100/3%", "100/3%", "100/3%"]).is_ok());

@@ -1,16 +1,21 @@
-//! The sequences of a source: windows on its tokens, circular so that an offset loses none.
+//! The sequences of a source: windows on its tokens, circular so that an offset loses none, or the
+//! rows of a packed corpus.
 
-/// S = ⌊(D − 1)/T⌋ windows of T + 1 tokens over D tokens.
+/// The S sequences of T + 1 tokens that a source has.
 ///
-/// Target t of 0..S·T is token t + 1. A window that starts at s has the targets s, s + 1, …,
-/// s + T − 1 modulo S·T, and as its first input token s; every further input is the target before
-/// it. So for any offset the S windows that start at `offset + j·T` hit each target exactly
-/// once. Only the window that runs over the end has a seam in it: token 1 follows token S·T there,
-/// as one document follows another.
+/// **Windows** over D tokens: S = ⌊(D − 1)/T⌋. Target t of 0..S·T is token t + 1. A window that starts
+/// at s has the targets s, s + 1, …, s + T − 1 modulo S·T, and as its first input token s; every
+/// further input is the target before it. So for any offset the S windows that start at
+/// `offset + j·T` hit each target exactly once. Only the window that runs over the end has a seam in
+/// it: token 1 follows token S·T there, as one document follows another.
+///
+/// **Rows** that `prepare --pack` laid out: row j is the tokens from j·(T + 1) on, without an offset.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
     sequence_length: u64,
     sequences: u64,
+    /// Tokens from one sequence to the next: T, or T + 1 of packed rows.
+    stride: u64,
 }
 
 /// The one or two runs of neighbouring tokens that make up a window.
@@ -31,10 +36,17 @@ impl Windows {
     /// Windows of `sequence_length` (at least 1) on `tokens`; `None` where not one fits.
     pub(crate) fn new(tokens: u64, sequence_length: u64) -> Option<Self> {
         let sequences = tokens.checked_sub(1)?.checked_div(sequence_length)?;
-        (sequences > 0).then_some(Self { sequence_length, sequences })
+        (sequences > 0).then_some(Self { sequence_length, sequences, stride: sequence_length })
     }
 
-    /// The number of windows.
+    /// Packed rows of `sequence_length` + 1 in `tokens`; `None` where not one fits.
+    pub(crate) fn rows(tokens: u64, sequence_length: u64) -> Option<Self> {
+        let stride = sequence_length.checked_add(1)?;
+        let sequences = tokens / stride;
+        (sequences > 0).then_some(Self { sequence_length, sequences, stride })
+    }
+
+    /// The number of sequences.
     pub(crate) fn sequences(&self) -> u64 {
         self.sequences
     }
@@ -44,21 +56,40 @@ impl Windows {
         self.sequence_length
     }
 
+    /// Whether they are packed rows.
+    pub(crate) fn are_rows(&self) -> bool {
+        self.stride > self.sequence_length
+    }
+
     /// S·T, the targets of an epoch.
     pub(crate) fn targets(&self) -> u64 {
         self.sequences * self.sequence_length
     }
 
-    /// Where window `window` (less than S) of an epoch with `offset` (less than T) starts.
-    pub(crate) fn start_token(&self, window: u64, offset: u64) -> u64 {
-        // Only the last window can start at S·T or later, and does not: offset < T.
-        window * self.sequence_length + offset
+    /// Where in the stream the targets of an epoch stand; in rows, with every row's first token.
+    pub(crate) fn target_tokens(&self) -> std::ops::Range<u64> {
+        if self.are_rows() { 0..self.sequences * self.stride } else { 1..self.targets() + 1 }
     }
 
-    /// The runs of the window that starts at `start_token`.
+    /// The greatest token that a sequence can start at.
+    pub(crate) fn last_start(&self) -> u64 {
+        if self.are_rows() { (self.sequences - 1) * self.stride } else { self.targets() - 1 }
+    }
+
+    /// Where sequence `window` (less than S) of an epoch with `offset` (less than T) starts. Rows have
+    /// no offset.
+    pub(crate) fn start_token(&self, window: u64, offset: u64) -> u64 {
+        // Only the last window can start at S·T or later, and does not: offset < T.
+        window * self.stride + offset
+    }
+
+    /// The runs of the sequence that starts at `start_token`, at most [`last_start`](Self::last_start).
     pub(crate) fn runs(&self, start_token: u64) -> Runs {
         let row_tokens = self.sequence_length + 1;
-        let until_end = self.targets() + 1 - start_token;
+        let until_end = match self.are_rows() {
+            true => row_tokens,
+            false => self.targets() + 1 - start_token,
+        };
         let len_tokens = row_tokens.min(until_end);
         Runs { start_token, len_tokens, wrapped_len_tokens: row_tokens - len_tokens }
     }
@@ -104,6 +135,16 @@ mod tests {
         assert_eq!(hits[0], 0);
         assert!(hits[1..=targets].iter().all(|&count| count == 1), "{windows:?} {offset}");
         assert!(hits[targets + 1..].iter().all(|&count| count == 0));
+    }
+
+    #[test]
+    fn rows_stand_side_by_side() {
+        let rows = Windows::rows(35, 16).unwrap();
+        assert_eq!((rows.sequences(), rows.targets(), rows.last_start()), (2, 32, 17));
+        assert_eq!(rows.target_tokens(), 0..34);
+        let expected = Runs { start_token: 17, len_tokens: 17, wrapped_len_tokens: 0 };
+        assert_eq!(rows.runs(rows.start_token(1, 0)), expected);
+        assert!(Windows::rows(16, 16).is_none());
     }
 
     #[test]

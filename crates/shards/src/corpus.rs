@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenFile, TokenInt,
@@ -119,6 +122,52 @@ impl Corpus {
     /// read. `out` then holds anything.
     pub fn read_mask(&self, split: Split, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
         self.read_stream(split, start_token, out, Shard::read_mask)
+    }
+
+    /// How many of the tokens in a range of the split's stream are loss targets. Masks of shards that lie in
+    /// the range whole are not read: the manifest has their sums.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_mask`].
+    pub fn count_loss_tokens(&self, split: Split, tokens: Range<u64>) -> Result<u64, Error> {
+        let stream = self.stream(split);
+        let mut sum = 0;
+        for (shard, &start) in stream.shards.iter().zip(&stream.token_starts) {
+            let end = start + shard.record().tokens;
+            let own = tokens.start.max(start)..tokens.end.min(end);
+            if own.is_empty() {
+                continue;
+            }
+            sum += match shard.record().mask {
+                None => own.end - own.start,
+                Some(mask) if own == (start..end) => mask.loss_tokens,
+                Some(_) => shard.count_loss_tokens(own.start - start..own.end - start)?,
+            };
+        }
+        Ok(sum)
+    }
+
+    /// Calls `found` with every token in a range of the split's stream that a document begins at, in
+    /// order. O(log documents) and what is found.
+    ///
+    /// # Errors
+    /// An index is damaged or cannot be opened or read.
+    pub fn each_document_start(
+        &self,
+        split: Split,
+        tokens: Range<u64>,
+        mut found: impl FnMut(u64),
+    ) -> Result<(), Error> {
+        let (mut shards, mut within) = self.stream(split).shards_from(tokens.start);
+        let mut base = tokens.start - within;
+        while let (Some((shard, later)), true) = (shards.split_first(), base < tokens.end) {
+            let end = (tokens.end - base).min(shard.record().tokens);
+            let index = shard.kept_index()?;
+            index.each_start(within..end, |token| found(base + token))?;
+            base += shard.record().tokens;
+            (shards, within) = (later, 0);
+        }
+        Ok(())
     }
 
     fn read_stream<T>(
@@ -255,17 +304,20 @@ pub struct Window<'c> {
 }
 
 impl Window<'_> {
-    /// Has its first `tokens` ids fetched from memory while others are copied, where they are mapped.
-    pub fn prefetch(&self, tokens: u64) {
-        self.file.prefetch(self.start_token, tokens);
+    /// Has `tokens` ids from its token `first` on fetched from memory while others are copied, where they
+    /// are mapped.
+    #[inline]
+    pub fn prefetch(&self, first: u64, tokens: u64) {
+        self.file.prefetch(self.start_token.saturating_add(first), tokens);
     }
 
-    /// Fills `out` with its ids.
+    /// Fills `out` with its ids from its token `first` on.
     ///
     /// # Errors
     /// As [`Corpus::read_tokens`].
-    pub fn read<T: TokenInt>(&self, out: &mut [T]) -> Result<(), Error> {
-        self.file.read(self.start_token, out)
+    #[inline]
+    pub fn read<T: TokenInt>(&self, first: u64, out: &mut [T]) -> Result<(), Error> {
+        self.file.read(self.start_token.saturating_add(first), out)
     }
 }
 

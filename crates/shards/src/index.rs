@@ -1,12 +1,15 @@
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    Dtype, Error, ShardRecord,
+    Access, Dtype, Error, ShardRecord,
     index_layout::{
         DTYPE_OFFSET_BYTES, ENTRIES_OFFSET_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, OFFSET_BYTES,
         SEQUENCES_OFFSET_BYTES, VERSION, VERSION_OFFSET_BYTES, index_bytes,
     },
-    positioned_file::PositionedFile,
+    token_file::Bytes,
 };
 
 /// Documents decoded at a time when all are read: 40 to 160 KiB of buffers.
@@ -14,10 +17,10 @@ const STEP_DOCUMENTS: u64 = 8192;
 
 /// An opened `.idx` whose header and size agree with the shard's record.
 ///
-/// Always read with pread: documents are looked up rarely, and in checks front to back.
+/// Read with pread where documents are looked up rarely, or front to back; mapped for batches.
 #[derive(Debug)]
 pub(crate) struct IndexFile {
-    file: PositionedFile,
+    file: Bytes,
     path: PathBuf,
     dtype: Dtype,
     documents: u64,
@@ -25,30 +28,39 @@ pub(crate) struct IndexFile {
 }
 
 impl IndexFile {
-    /// Opens the index of the shard that `record` describes.
+    /// Opens the index of the shard that `record` describes, to be read with pread.
     pub(crate) fn open(path: &Path, dtype: Dtype, record: &ShardRecord) -> Result<Self, Error> {
+        Self::open_with(path, dtype, record, Access::Read)
+    }
+
+    /// As [`IndexFile::open`], read as `access` says.
+    pub(crate) fn open_with(
+        path: &Path,
+        dtype: Dtype,
+        record: &ShardRecord,
+        access: Access,
+    ) -> Result<Self, Error> {
         let (documents, tokens) = (record.documents, record.tokens);
-        let file = PositionedFile::open(path)?;
+        let (file, got_bytes) = Bytes::open(path, access)?;
         let index = Self { file, path: path.to_owned(), dtype, documents, tokens };
-        index.check_header()?;
+        index.check_header(got_bytes)?;
         Ok(index)
     }
 
-    fn check_header(&self) -> Result<(), Error> {
+    fn check_header(&self, got_bytes: u64) -> Result<(), Error> {
         // The magic goes first: the size of a file of another kind would mislead.
         let mut magic = [0; MAGIC.len()];
-        let got_bytes = self.file.len_bytes()?;
         if got_bytes < HEADER_BYTES {
             let expected = format!("an index of at least {HEADER_BYTES} bytes");
             return Err(self.damaged(None, expected, format!("{got_bytes} bytes")));
         }
-        self.file.read(0, &mut magic)?;
+        self.read(0, &mut magic)?;
         if magic != MAGIC {
             let got = format!("{:?}", magic.escape_ascii().to_string());
             return Err(self.damaged(Some(0), "the magic \"MMIDIDX\\x00\\x00\"".to_owned(), got));
         }
         let mut code = [0];
-        self.file.read(DTYPE_OFFSET_BYTES, &mut code)?;
+        self.read(DTYPE_OFFSET_BYTES, &mut code)?;
         self.check_number(VERSION_OFFSET_BYTES, "version", VERSION)?;
         if code != [self.dtype.megatron_code()] {
             let expected = format!("dtype code {} ({})", self.dtype.megatron_code(), self.dtype);
@@ -65,7 +77,7 @@ impl IndexFile {
 
     fn check_number(&self, offset_bytes: u64, name: &str, expected: u64) -> Result<(), Error> {
         let mut bytes = [0; 8];
-        self.file.read(offset_bytes, &mut bytes)?;
+        self.read(offset_bytes, &mut bytes)?;
         let got = u64::from_le_bytes(bytes);
         if got == expected {
             return Ok(());
@@ -78,8 +90,8 @@ impl IndexFile {
         let mut length = [0; 4];
         let mut offset = [0; 8];
         let offset_at = self.offset_at(document);
-        self.file.read(self.length_at(document), &mut length)?;
-        self.file.read(offset_at, &mut offset)?;
+        self.read(self.length_at(document), &mut length)?;
+        self.read(offset_at, &mut offset)?;
         let length = self.checked_length(document, i32::from_le_bytes(length))?;
         let offset_bytes = i64::from_le_bytes(offset);
         let start =
@@ -175,14 +187,13 @@ impl IndexFile {
     }
 
     fn read_lengths(&self, first: u64) -> Result<Vec<i32>, Error> {
-        let bytes =
-            self.file.read_vec(self.length_at(first), LENGTH_BYTES * self.step_len(first))?;
+        let bytes = self.read_vec(self.length_at(first), LENGTH_BYTES * self.step_len(first))?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
     }
 
     /// `count` 8-byte numbers at `offset_bytes`; a negative one is above every expected number.
     fn read_numbers(&self, offset_bytes: u64, count: u64) -> Result<Vec<u64>, Error> {
-        let bytes = self.file.read_vec(offset_bytes, 8 * count)?;
+        let bytes = self.read_vec(offset_bytes, 8 * count)?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
     }
 
@@ -199,6 +210,43 @@ impl IndexFile {
         }
         let expected = format!("document lengths that add up to {} ids", self.tokens);
         Err(self.damaged(Some(HEADER_BYTES), expected, format!("{got} or more")))
+    }
+
+    /// Calls `found` with every token in a range of the shard that a document begins at.
+    pub(crate) fn each_start(
+        &self,
+        tokens: Range<u64>,
+        mut found: impl FnMut(u64),
+    ) -> Result<(), Error> {
+        // The first document that begins at or after the range's start.
+        let (mut document, mut end) = (0, self.documents);
+        while document < end {
+            let middle = document + (end - document) / 2;
+            if self.document(middle)?.0 < tokens.start {
+                document = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        while document < self.documents {
+            let (start, _) = self.document(document)?;
+            if start >= tokens.end {
+                break;
+            }
+            found(start);
+            document += 1;
+        }
+        Ok(())
+    }
+
+    fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.file.read(&self.path, offset_bytes, out)
+    }
+
+    fn read_vec(&self, offset_bytes: u64, len_bytes: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; usize::try_from(len_bytes).unwrap_or(usize::MAX)];
+        self.read(offset_bytes, &mut bytes)?;
+        Ok(bytes)
     }
 
     fn length_at(&self, document: u64) -> u64 {

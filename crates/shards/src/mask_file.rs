@@ -22,19 +22,7 @@ impl MaskFile {
 
     /// Fills `out` from token `start_token` on; the caller keeps the range within the shard.
     pub(crate) fn read(&self, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
-        match &self.bytes {
-            Bytes::Map(map) => {
-                let start = usize::try_from(start_token).unwrap_or(usize::MAX);
-                let range = start..start.saturating_add(out.len());
-                let Some(bytes) = map.get(range) else {
-                    let expected = format!("{} more bytes", out.len());
-                    let at = Some(start_token);
-                    return Err(Error::damaged(&self.path, at, expected, "the end of the file"));
-                };
-                out.copy_from_slice(bytes);
-            }
-            Bytes::Read(file) => file.read(start_token, out)?,
-        }
+        self.bytes.read(&self.path, start_token, out)?;
         match bad_byte(&self.path, start_token, out) {
             Some(error) => Err(error),
             None => Ok(()),

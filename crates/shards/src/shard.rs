@@ -1,6 +1,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    ops::Range,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -16,6 +17,9 @@ use crate::{
     positioned_file::PositionedFile,
     token_file::TokenLayout,
 };
+
+/// Mask bytes that are counted at a time.
+const MASK_STEP: usize = 1 << 16;
 
 /// The endings of a shard's files, each with the file's exact size in bytes.
 pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static str, u64)> + use<> {
@@ -52,6 +56,7 @@ pub(crate) struct Shard {
     access: Access,
     tokens: OnceLock<TokenFile>,
     mask: OnceLock<MaskFile>,
+    index: OnceLock<IndexFile>,
 }
 
 impl Shard {
@@ -71,6 +76,7 @@ impl Shard {
             access,
             tokens: OnceLock::new(),
             mask: OnceLock::new(),
+            index: OnceLock::new(),
         };
         manifest.split(split).shards.iter().map(shard).collect()
     }
@@ -126,6 +132,28 @@ impl Shard {
         }
         let file = MaskFile::open(&self.path("mask"), self.record.tokens, self.access)?;
         self.mask.get_or_init(|| file).read(start_token, out)
+    }
+
+    /// Counts the loss targets in a range of the shard's tokens.
+    pub(crate) fn count_loss_tokens(&self, tokens: Range<u64>) -> Result<u64, Error> {
+        let mut buffer = vec![0; MASK_STEP];
+        let mut sum = 0;
+        for start in tokens.clone().step_by(MASK_STEP) {
+            let len = usize::try_from(tokens.end - start).unwrap_or(usize::MAX).min(MASK_STEP);
+            let part = buffer.get_mut(..len).unwrap_or_default();
+            self.read_mask(start, part)?;
+            sum += part.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        }
+        Ok(sum)
+    }
+
+    /// The index, opened now if this is the first use, and kept: mapped or read as the tokens are.
+    pub(crate) fn kept_index(&self) -> Result<&IndexFile, Error> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = IndexFile::open_with(&self.path("idx"), self.dtype, &self.record, self.access)?;
+        Ok(self.index.get_or_init(|| index))
     }
 
     /// Opens the index; not kept, or a corpus of many shards would run out of file descriptors.

@@ -89,6 +89,25 @@ impl Bytes {
     }
 }
 
+impl Bytes {
+    /// Fills `out` with the bytes of the file at `path` from `offset_bytes` on.
+    pub(crate) fn read(&self, path: &Path, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
+        match self {
+            Self::Map(map) => {
+                let start = usize::try_from(offset_bytes).unwrap_or(usize::MAX);
+                let Some(bytes) = map.get(start..start.saturating_add(out.len())) else {
+                    let expected = format!("{} more bytes", out.len());
+                    let at = Some(offset_bytes);
+                    return Err(Error::damaged(path, at, expected, "the end of the file"));
+                };
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
+            Self::Read(file) => file.read(offset_bytes, out),
+        }
+    }
+}
+
 /// Bytes that [`Access::Read`] reads at a time, on the stack: a sequence of 4,096 ids of 2 bytes.
 const READ_BYTES: usize = 8 << 10;
 

@@ -34,7 +34,7 @@ fn config() -> ModelConfig {
 fn batch(step: u64) -> Batch {
     let tokens = (0..16 * 129_u64).map(|i| u32::try_from((i * i + step * 77) % 2048).unwrap_or(0));
     let tokens = tokens.collect();
-    Batch { tokens, rows: 16, sequence_length: 128, sources: Vec::new(), slots: Vec::new() }
+    Batch { tokens, rows: 16, sequence_length: 128, ..Batch::default() }
 }
 
 fn main() -> Result<(), Error> {

@@ -34,8 +34,8 @@ pub struct Evaluation {
 /// document are alike, so it is rather too small.
 ///
 /// # Errors
-/// A part with a loss mask or packed rows, shorter than one sequence or without a byte of text; ids
-/// or a tokenizer that are not the model's; a corpus that cannot be read; the stop flag; a loss that
+/// A part packed for another length, without a target that counts, shorter than one sequence or without
+/// a byte of text; ids or a tokenizer that are not the model's; a corpus that cannot be read; the stop flag; a loss that
 /// is not finite.
 pub fn evaluate(
     model: &Model,
@@ -58,9 +58,8 @@ pub(crate) fn measure(
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
     model.check_corpus(corpus)?;
-    check_unlabelled(corpus, evaluation)?;
     let sequences = windows(corpus, evaluation)?;
-    let mut means = Vec::new();
+    let mut sums = Vec::new();
     let mut first = 0;
     while first < sequences {
         if stop.load(Ordering::Relaxed) {
@@ -68,23 +67,28 @@ pub(crate) fn measure(
         }
         let rows = evaluation.batch_size.max(1).min(sequences - first);
         let batch = read_windows(corpus, evaluation, first, rows)?;
-        means.extend(row_means(&model.token_losses(&batch)?, evaluation.sequence_length)?);
+        sums.extend(row_sums(&model.token_losses(&batch)?, &batch)?);
         first += rows;
     }
-    Ok(record(corpus, evaluation, &means))
+    if sums.iter().all(|row| row.targets == 0) {
+        let expected = "a target that counts for the loss in the sequences measured";
+        return Err(Error::bad_file(corpus.folder(), expected.to_owned(), "none"));
+    }
+    Ok(record(corpus, evaluation, &sums))
 }
 
-/// The mean is over every token, so a loss mask or padding would be counted in.
-fn check_unlabelled(corpus: &Corpus, evaluation: &Evaluation) -> Result<(), Error> {
-    let got = match (corpus.manifest().pack, corpus.is_labelled(evaluation.split)) {
-        (Some(_), _) => "packed rows",
-        (None, true) => "a loss mask",
-        (None, false) => return Ok(()),
-    };
-    let field = format!("corpus {}", corpus.folder().display());
-    let expected = "one whose every token is a target, as evaluation knows no mask yet; prepare it \
-                    from plain text, without --pack";
-    Err(Error::setting(&field, expected, got))
+/// Tokens from one sequence to the next: T, or the T + 1 of a packed row.
+fn stride(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
+    let length = evaluation.sequence_length;
+    match corpus.manifest().pack {
+        None => Ok(length),
+        Some(pack) if pack.sequence_length == length => Ok(length.saturating_add(1)),
+        Some(pack) => {
+            let field = format!("the sequence length for corpus {}", corpus.folder().display());
+            let expected = format!("{}, as its rows are packed for that", pack.sequence_length);
+            Err(Error::setting(&field, expected, length))
+        }
+    }
 }
 
 /// How many sequences there are, at most as many as asked for.
@@ -98,7 +102,9 @@ fn windows(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
         let expected = format!("text_bytes above 0 in {}", evaluation.split.folder());
         return Err(Error::bad_file(corpus.folder(), expected, 0));
     }
-    match tokens.saturating_sub(1) / length {
+    let stride = stride(corpus, evaluation)?;
+    // A window ends with the first token of the next; a row stands alone.
+    match tokens.saturating_sub(1 - (stride - length)) / stride {
         0 => Err(Error::TooShort {
             path: corpus.folder().to_owned(),
             split: evaluation.split.folder(),
@@ -117,35 +123,60 @@ fn read_windows(
 ) -> Result<Batch, Error> {
     let length = evaluation.sequence_length;
     let row = len(length)? + 1;
+    let stride = stride(corpus, evaluation)?;
     let mut tokens = vec![0; len(rows.saturating_mul(length.saturating_add(1)))?];
     for (window, out) in (first..).zip(tokens.chunks_exact_mut(row)) {
-        corpus.read_tokens(evaluation.split, window * length, out)?;
+        corpus.read_tokens(evaluation.split, window * stride, out)?;
     }
-    Ok(Batch { tokens, rows, sequence_length: length, ..Batch::default() })
+    let mut loss_mask = Vec::new();
+    if corpus.is_labelled(evaluation.split) {
+        loss_mask.resize(tokens.len() - len(rows)?, 0);
+        for (window, out) in (first..).zip(loss_mask.chunks_exact_mut(row - 1)) {
+            corpus.read_mask(evaluation.split, window * stride + 1, out)?;
+        }
+    }
+    Ok(Batch { tokens, loss_mask, rows, sequence_length: length, ..Batch::default() })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a sequence is far shorter than 2^53 tokens")]
-fn row_means(losses: &[f32], sequence_length: u64) -> Result<Vec<f64>, Error> {
-    let mean =
-        |row: &[f32]| row.iter().map(|&loss| f64::from(loss)).sum::<f64>() / sequence_length as f64;
-    Ok(losses.chunks_exact(len(sequence_length)?).map(mean).collect())
+/// The loss of one sequence, in nats over all its targets that count.
+struct RowSum {
+    loss: f64,
+    targets: u64,
 }
 
+fn row_sums(losses: &[f32], batch: &Batch) -> Result<Vec<RowSum>, Error> {
+    let row_len = len(batch.sequence_length)?;
+    let mut masks = batch.loss_mask.chunks_exact(row_len);
+    let sum = |row: &[f32]| {
+        let loss = row.iter().map(|&loss| f64::from(loss)).sum();
+        let targets = match masks.next() {
+            None => batch.sequence_length,
+            Some(mask) => mask.iter().map(|&counts| u64::from(counts)).sum(),
+        };
+        RowSum { loss, targets }
+    };
+    Ok(losses.chunks_exact(row_len).map(sum).collect())
+}
+
+/// The mean over all targets, and its standard error as that of a ratio of sums over sequences
+/// (Cochran, Sampling Techniques, 1977, section 6.3); with as many targets in each it is that of the
+/// mean of the sequences' means.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn record(corpus: &Corpus, evaluation: &Evaluation, means: &[f64]) -> EvalRecord {
-    let count = means.len() as f64;
-    let loss = means.iter().sum::<f64>() / count;
-    let squares: f64 = means.iter().map(|mean| (mean - loss) * (mean - loss)).sum();
-    let deviation = if means.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
+fn record(corpus: &Corpus, evaluation: &Evaluation, sums: &[RowSum]) -> EvalRecord {
+    let count = sums.len() as f64;
+    let targets: u64 = sums.iter().map(|row| row.targets).sum();
+    let loss = sums.iter().map(|row| row.loss).sum::<f64>() / targets as f64;
+    let squares: f64 = sums.iter().map(|row| (row.loss - loss * row.targets as f64).powi(2)).sum();
+    let deviation = if sums.len() > 1 { (squares * count / (count - 1.0)).sqrt() } else { 0.0 };
     let bytes = corpus.text_bytes(evaluation.split) as f64;
     let tokens_per_byte = corpus.tokens(evaluation.split) as f64 / bytes;
-    let sequences = u64::try_from(means.len()).unwrap_or(u64::MAX);
+    let sequences = u64::try_from(sums.len()).unwrap_or(u64::MAX);
     EvalRecord {
         corpus: evaluation.name.clone(),
         loss,
-        standard_error: deviation / count.sqrt(),
+        standard_error: deviation / targets as f64,
         bits_per_byte: loss / std::f64::consts::LN_2 * tokens_per_byte,
-        tokens: sequences * evaluation.sequence_length,
+        tokens: targets,
         sequences,
     }
 }
@@ -162,6 +193,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use mixdown_shards::Split;
+
+    use mixdown_mixer::Batch;
 
     use super::{Evaluation, evaluate, read_windows};
     use crate::error::Error;
@@ -186,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_with_a_loss_mask_is_refused() {
+    fn only_targets_that_count_are_measured() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path();
         drop(corpus(folder, 40, &tokens(30, 1), &tokens(60, 2)));
@@ -198,7 +231,8 @@ mod tests {
             manifest.vocab_size,
         )
         .unwrap();
-        writer.push(&tokens(60, 2), 60, 1, Some(&[1; 60])).unwrap();
+        let mask: Vec<u8> = (0..60).map(|token| u8::from(token % 3 == 0)).collect();
+        writer.push(&tokens(60, 2), 60, 1, Some(&mask)).unwrap();
         manifest.holdout = mixdown_shards::SplitRecord::new(vec![writer.finish().unwrap()]);
         manifest.fingerprint = mixdown_shards::Manifest::data_fingerprint(
             manifest.dtype,
@@ -209,8 +243,14 @@ mod tests {
         manifest.write(folder).unwrap();
         let corpus = mixdown_shards::Corpus::open(folder, mixdown_shards::Access::Map).unwrap();
         let stop = AtomicBool::new(false);
-        let error = evaluate(&model(), &corpus, &evaluation(4, 2), &stop).unwrap_err().to_string();
-        assert!(error.contains("got a loss mask") && error.contains("--pack"), "{error}");
+        let record = evaluate(&model(), &corpus, &evaluation(4, 2), &stop).unwrap();
+        let batch = read_windows(&corpus, &evaluation(4, 2), 0, 4).unwrap();
+        let losses = model().token_losses(&Batch { loss_mask: Vec::new(), ..batch }).unwrap();
+        // Target t of the windows is token t + 1.
+        let counted: Vec<f64> =
+            (1..).zip(losses).filter(|(t, _)| t % 3 == 0).map(|(_, l)| f64::from(l)).collect();
+        assert_eq!(record.tokens, 10);
+        assert!((record.loss - counted.iter().sum::<f64>() / 10.0).abs() < 1e-6);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::graph::{Graph, Recording, Value};
 use crate::initial::Normal;
 use crate::model_config::ModelConfig;
 use crate::ops::attention::{Attention, Heads};
-use crate::ops::cross_entropy::{CrossEntropy, token_losses};
+use crate::ops::cross_entropy::{CrossEntropy, IGNORED, token_losses};
 use crate::ops::linear::{Linear, LinearAdd};
 use crate::ops::rms_norm::RmsNorm;
 use crate::ops::rotary::Rotary;
@@ -217,6 +217,15 @@ impl Model {
             inputs.extend_from_slice(&row[..row.len() - 1]);
             targets.extend_from_slice(&row[1..]);
         }
+        if !batch.loss_mask.is_empty() && batch.loss_mask.len() != targets.len() {
+            let expected = format!("a loss mask of {} targets", targets.len());
+            return Err(Error::setting("batch", expected, batch.loss_mask.len()));
+        }
+        for (target, _) in
+            targets.iter_mut().zip(&batch.loss_mask).filter(|(_, counts)| **counts == 0)
+        {
+            *target = IGNORED;
+        }
         Ok((inputs, targets))
     }
 
@@ -338,7 +347,7 @@ pub(crate) mod tests {
         let tokens = (0..rows * (length + 1))
             .map(|i| u32::try_from((i * 7919 + seed * 31 + i * i * 13) % 40).unwrap())
             .collect();
-        Batch { tokens, rows, sequence_length: length, sources: Vec::new(), slots: Vec::new() }
+        Batch { tokens, rows, sequence_length: length, ..Batch::default() }
     }
 
     #[test]
@@ -367,6 +376,24 @@ pub(crate) mod tests {
         let loss = model.loss(&batch, 27).unwrap().value();
         assert!((loss - mean).abs() < 1e-6);
         assert!((mean - 40f64.ln()).abs() < 0.05);
+    }
+
+    #[test]
+    fn only_targets_that_count_have_a_loss() {
+        let model = Model::new(&tiny(), 1).unwrap();
+        let whole = batch(2, 6, 2);
+        // All of the first row and none of the second is the first row alone.
+        let masked = Batch { loss_mask: [[1; 6], [0; 6]].concat(), ..whole.clone() };
+        let alone = Batch { tokens: whole.tokens[..7].to_vec(), rows: 1, ..whole };
+        let (masked, alone) = (model.loss(&masked, 6).unwrap(), model.loss(&alone, 6).unwrap());
+        assert!((masked.value() - alone.value()).abs() < 1e-6);
+        let (masked, alone) = (model.gradients(masked).unwrap(), model.gradients(alone).unwrap());
+        for (one, other) in masked.tensors().iter().zip(alone.tensors()) {
+            let worst = (one - other).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(worst.to_scalar::<f32>().unwrap() < 1e-6);
+        }
+        let short = Batch { loss_mask: vec![1; 5], ..batch(2, 6, 2) };
+        assert!(model.loss(&short, 6).is_err());
     }
 
     #[test]

@@ -186,8 +186,8 @@ impl Trainer {
         let start = Instant::now();
         let (step, rank) = (self.state.step, Rank::single());
         self.inputs.mixer.batch(step, rank, &mut self.batch)?;
-        let tokens = self.batch_tokens();
-        let loss = self.model.loss(&self.batch, tokens)?;
+        // A batch may have no target that counts; its loss is then 0.
+        let loss = self.model.loss(&self.batch, self.batch.loss_targets().max(1))?;
         let value = loss.value();
         self.finite(step + 1, "training loss", value)?;
         let gradients = self.model.gradients(loss)?;

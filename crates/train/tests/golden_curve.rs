@@ -21,7 +21,7 @@ fn batch(step: u64, rows: u64, length: u64, vocabulary: u64) -> Batch {
         u32::try_from(product / vocabulary).unwrap_or(u32::MAX)
     });
     let tokens = tokens.collect();
-    Batch { tokens, rows, sequence_length: length, sources: Vec::new(), slots: Vec::new() }
+    Batch { tokens, rows, sequence_length: length, ..Batch::default() }
 }
 
 fn numbers(value: &Value) -> Vec<f64> {

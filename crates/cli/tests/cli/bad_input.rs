@@ -191,7 +191,7 @@ fn an_unknown_key() {
       |
     2 | batchsize = 4
       | ^^^^^^^^^
-    unknown field `batchsize`, expected one of `sequence_length`, `batch_size`, `seed`, `window_offset`, `access`, `source`
+    unknown field `batchsize`, expected one of `sequence_length`, `batch_size`, `seed`, `window_offset`, `shuffle_block`, `weight_unit`, `access`, `source`, `stage`
       hint: did you mean `batch_size`?
     ");
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WindowOffset};
+use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WeightUnit, WindowOffset};
 use mixdown_shards::{
     Access, Counts, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter, Split,
     SplitRecord,
@@ -22,6 +22,8 @@ pub struct CorpusPlan<'a> {
     pub labelled: bool,
     /// Say that the documents lie in rows of this many inputs.
     pub pack: Option<u64>,
+    /// Tokens of a shard; a third and one where there is none.
+    pub shard_len: Option<usize>,
 }
 
 impl Default for CorpusPlan<'_> {
@@ -35,6 +37,7 @@ impl Default for CorpusPlan<'_> {
             tokenizer: b"one",
             labelled: false,
             pack: None,
+            shard_len: None,
         }
     }
 }
@@ -46,7 +49,7 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
     let end = plan.first_token + plan.train_tokens;
     let tokens: Vec<u32> = (plan.first_token..end).collect();
     let mut hashes = plan.train_hashes.iter().copied().chain(1_000_000_u64 + u64::from(end)..);
-    let shard_len = tokens.len() / 3 + 1;
+    let shard_len = plan.shard_len.unwrap_or(tokens.len() / 3 + 1);
     let train: Vec<ShardRecord> = tokens
         .chunks(shard_len)
         .enumerate()
@@ -97,17 +100,23 @@ fn write_shard<'a>(
     let mut writer =
         ShardWriter::create(&folder.join(split.folder()), &name, dtype, VOCAB_SIZE).unwrap();
     for (document, hash) in documents {
-        let mask = labelled.then(|| vec![1; document.len()]);
+        let mask: Option<Vec<u8>> =
+            labelled.then(|| document.iter().map(|&token| counts(token)).collect());
         writer.push(document, 10, hash, mask.as_deref()).unwrap();
     }
     writer.finish().unwrap()
+}
+
+/// The loss mask of a labelled corpus: whether the token with this id counts.
+pub fn counts(id: u32) -> u8 {
+    u8::from(id % 5 < 3)
 }
 
 pub fn source(name: &str, weight: &str) -> SourceConfig {
     SourceConfig {
         name: name.to_owned(),
         corpus: PathBuf::from(name),
-        weight: weight.parse().unwrap(),
+        weight: Some(weight.parse().unwrap()),
         max_tokens: None,
         max_epochs: None,
     }
@@ -119,8 +128,11 @@ pub fn config(source: Vec<SourceConfig>) -> MixtureConfig {
         batch_size: 24,
         seed: 7,
         window_offset: WindowOffset::Epoch,
+        shuffle_block: None,
+        weight_unit: WeightUnit::Sequences,
         access: Access::Map,
         source,
+        stage: Vec::new(),
     }
 }
 
@@ -140,10 +152,21 @@ pub fn mixer_with(
     sources: &[(&str, &str, u32)],
     change: impl FnOnce(&mut MixtureConfig),
 ) -> TestMixer {
+    mixer_of(sources, |_| {}, change)
+}
+
+/// With corpora and description changed before they are written.
+pub fn mixer_of(
+    sources: &[(&str, &str, u32)],
+    plan: impl Fn(&mut CorpusPlan<'_>),
+    change: impl FnOnce(&mut MixtureConfig),
+) -> TestMixer {
     let folder = tempfile::tempdir().unwrap();
     for (place, &(name, _, train_tokens)) in (0_u32..).zip(sources) {
         let first_token = place * 100_000;
-        write(folder.path(), &CorpusPlan { name, first_token, train_tokens, ..Default::default() });
+        let mut corpus = CorpusPlan { name, first_token, train_tokens, ..Default::default() };
+        plan(&mut corpus);
+        write(folder.path(), &corpus);
     }
     let mut config =
         config(sources.iter().map(|&(name, weight, _)| source(name, weight)).collect());

@@ -5,6 +5,8 @@ mod corpora;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod mixing;
 #[cfg(test)]
 mod permutations;
@@ -14,5 +16,7 @@ mod random;
 mod refusals;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod stages;
 #[cfg(test)]
 mod states;

@@ -45,7 +45,7 @@ fn each_epoch_is_a_permutation_that_hits_every_target_once() {
             assert!(slots.iter().all(|slot| slot.epoch == epoch && slot.source == source));
             let windows: BTreeSet<u64> = slots.iter().map(|slot| slot.window).collect();
             assert!(windows.iter().copied().eq(0..sequences));
-            let mut rows = Batch::default();
+            let mut rows = Batch::<u32>::default();
             mixer.gather(&slots, &mut rows).unwrap();
             let mut targets: Vec<u32> =
                 rows.tokens.chunks_exact(17).flat_map(|row| row[1..].to_vec()).collect();
@@ -99,6 +99,8 @@ fn the_batch_is_the_same_for_every_world_size() {
                 sequence_length: 16,
                 sources: parts.iter().flat_map(|part| part.sources.clone()).collect(),
                 slots: parts.iter().flat_map(|part| part.slots.clone()).collect(),
+                loss_mask: Vec::new(),
+                documents: None,
             };
             assert_eq!(joined, whole, "step {step}, {world_size} ranks");
         }
@@ -175,7 +177,7 @@ fn max_tokens_are_nested_and_never_passed() {
             config.source[0].max_tokens = max_tokens;
         });
         let slots: Vec<Slot> = (0..300).map(|slot| test.mixer.slot(slot).unwrap()).collect();
-        let mut rows = Batch::default();
+        let mut rows = Batch::<u32>::default();
         test.mixer.gather(&slots, &mut rows).unwrap();
         rows.tokens.chunks_exact(17).flat_map(|row| row[1..].to_vec()).collect()
     };
@@ -282,7 +284,7 @@ proptest! {
             config.window_offset = if fixed { WindowOffset::Fixed } else { WindowOffset::Epoch };
         });
         let mut next = vec![0; sizes.len()];
-        let mut rows = Batch::default();
+        let mut rows = Batch::<u32>::default();
         for number in 0..300 {
             let slot = test.mixer.slot(number).unwrap();
             let sequences = test.mixer.mixture().sequences(slot.source).unwrap();

@@ -34,11 +34,8 @@ fn long_permutations_invert() {
 }
 
 /// How many standard deviations chi-square lies above its mean, by Wilson and Hilferty.
-fn excess(observed: &[u64], degrees: usize, factor: f64) -> f64 {
-    let expected = observed.iter().sum::<u64>() as f64 / observed.len() as f64;
-    let chi_square: f64 =
-        observed.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
-    let (chi_square, degrees) = (chi_square * factor, degrees as f64);
+fn excess(chi_square: f64, degrees: usize) -> f64 {
+    let degrees = degrees as f64;
     let scale = 2.0 / (9.0 * degrees);
     ((chi_square / degrees).cbrt() - (1.0 - scale)) / scale.sqrt()
 }
@@ -47,9 +44,28 @@ fn assert_even(what: &str, observed: &[u64], degrees: usize) {
     assert_even_scaled(what, observed, degrees, 1.0);
 }
 
-#[expect(clippy::print_stdout, reason = "the figures, when asked for")]
 fn assert_even_scaled(what: &str, observed: &[u64], degrees: usize, factor: f64) {
-    let excess = excess(observed, degrees, factor);
+    let expected = observed.iter().sum::<u64>() as f64 / observed.len() as f64;
+    let terms = observed.iter().map(|&count| (count as f64 - expected).powi(2) / expected);
+    assert_within(what, terms.sum::<f64>() * factor, degrees);
+}
+
+/// Counts whose expectations are in the proportion of `weights`; one that cannot be counts nothing.
+fn assert_in_proportion(what: &str, observed: &[u64], weights: &[u64]) {
+    let scale =
+        observed.iter().sum::<u64>() as f64 / weights.iter().map(|&w| w as f64).sum::<f64>();
+    let cells = observed.iter().zip(weights).filter(|(_, weight)| **weight > 0);
+    let terms = cells.map(|(&count, &weight)| {
+        let expected = weight as f64 * scale;
+        (count as f64 - expected).powi(2) / expected
+    });
+    let degrees = weights.iter().filter(|weight| **weight > 0).count() - 1;
+    assert_within(what, terms.sum(), degrees);
+}
+
+#[expect(clippy::print_stdout, reason = "the figures, when asked for")]
+fn assert_within(what: &str, chi_square: f64, degrees: usize) {
+    let excess = excess(chi_square, degrees);
     if std::env::var_os("MIXDOWN_PRINT").is_some() {
         println!("{what}: {excess:+.2} standard deviations over {degrees} degrees of freedom");
     }
@@ -138,7 +154,19 @@ fn long_statistics() {
     ] {
         pair_statistics(len, keys);
     }
-    for len in [1_000, 65_535, 65_536, 1_000_000, 1_000_000_000, 1 << 40, LONGEST_PERMUTATION] {
+    for len in [
+        1_000,
+        1_023,
+        1_024,
+        4_099,
+        30_000,
+        65_535,
+        65_536,
+        1_000_000,
+        1_000_000_000,
+        1 << 40,
+        LONGEST_PERMUTATION,
+    ] {
         buckets(len, 4_000_000);
     }
 }
@@ -160,10 +188,17 @@ fn buckets(len: u64, items: u64) {
             distances[bucket(distance)] += 1;
         }
     }
-    if len > 60_000 {
-        assert_even(&format!("bucket pairs, {len} items"), &pairs, 64 * 64 - 1);
-        assert_even(&format!("bucket distances, {len} items"), &distances, 63);
-    }
+    // Places in bucket b; of pairs in one bucket, no place pairs with itself, and no distance is 0. Of
+    // long permutations a share of 2⁻²⁰ stands for them all.
+    let shift = (u64::BITS - len.leading_zeros()).saturating_sub(32);
+    let start = |b: u64| u64::try_from((u128::from(len) * u128::from(b)).div_ceil(64)).unwrap();
+    let places: Vec<u64> = (0..64).map(|b| (start(b + 1) - start(b)) >> shift).collect();
+    let itself = u64::from(shift == 0);
+    let pair = |i: usize, j: usize| places[i] * (places[j] - if i == j { itself } else { 0 });
+    let weights: Vec<u64> = (0..64 * 64).map(|cell| pair(cell / 64, cell % 64)).collect();
+    assert_in_proportion(&format!("bucket pairs, {len} items"), &pairs, &weights);
+    let weights: Vec<u64> = (0..64).map(|b| places[b] - if b == 0 { itself } else { 0 }).collect();
+    assert_in_proportion(&format!("bucket distances, {len} items"), &distances, &weights);
 }
 
 #[test]

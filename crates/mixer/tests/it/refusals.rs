@@ -39,30 +39,15 @@ fn numbers_out_of_range() {
 
 #[test]
 fn weights_that_do_not_fit() {
-    let error = refusal(|config| config.source[1].weight = "2%".parse().unwrap());
+    let error = refusal(|config| config.source[1].weight = Some("2%".parse().unwrap()));
     assert_names(&error, &["100%", "got 101%"]);
-    let error = refusal(|config| config.source[1].weight = "1".parse().unwrap());
+    let error = refusal(|config| config.source[1].weight = Some("1".parse().unwrap()));
     assert_names(&error, &["\"math\"", "\"general\"", "percentage"]);
     let error = refusal(|config| {
-        config.source[0].weight = "1/18446744073709551557".parse().unwrap();
-        config.source[1].weight = "1/18446744073709551533".parse().unwrap();
+        config.source[0].weight = Some("1/18446744073709551557".parse().unwrap());
+        config.source[1].weight = Some("1/18446744073709551533".parse().unwrap());
     });
     assert_names(&error, &["9223372036854775807", "rounder"]);
-}
-
-/// A batch has no place for a mask: trained on without it, prompts and padding would count.
-#[test]
-fn corpora_with_a_loss_mask_or_packed_rows() {
-    for (labelled, pack, got) in [(true, None, "got a loss mask"), (true, Some(1), "packed rows")] {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &CorpusPlan { name: "math", ..Default::default() });
-        let plan = CorpusPlan { name: "chats", labelled, pack, ..Default::default() };
-        write(folder.path(), &plan);
-        let config = config(vec![source("math", "99%"), source("chats", "1%")]);
-        let error = Mixture::open(&config, folder.path()).unwrap_err();
-        assert_names(&error, &["\"chats\"", "every token is a target", got, "--pack"]);
-        assert!(error.is_configuration());
-    }
 }
 
 #[test]
@@ -136,7 +121,7 @@ fn a_holdout_in_another_training_part() {
 fn ranks_that_do_not_divide_the_batch() {
     let test = mixer(&[("math", "1", 500)]);
     let rank = Rank::new(0, 5).unwrap();
-    let error = test.mixer.batch(0, rank, &mut Batch::default()).unwrap_err();
+    let error = test.mixer.batch(0, rank, &mut Batch::<u32>::default()).unwrap_err();
     assert_names(&error, &["batch_size 24", "world size 5"]);
     assert_names(&Rank::new(2, 2).unwrap_err(), &["rank 2", "world size 2"]);
     assert!(Rank::new(0, 0).is_err());
@@ -161,7 +146,7 @@ fn a_batch_too_large_for_the_machine() {
         config.batch_size = 1 << 31;
         config.sequence_length = 1 << 16;
     });
-    let mut batch = Batch::default();
+    let mut batch = Batch::<u32>::default();
     let error = test.mixer.batch(0, Rank::single(), &mut batch).unwrap_err();
     assert_names(&error, &["2147483648 rows of 65537 tokens"]);
     assert_eq!(batch, Batch::default());
@@ -171,7 +156,7 @@ fn a_batch_too_large_for_the_machine() {
 fn slots_of_another_mixer() {
     let test = mixer(&[("math", "1", 500)]);
     let sound = test.mixer.slot(3).unwrap();
-    let mut rows = Batch::default();
+    let mut rows = Batch::<u32>::default();
     for slot in [Slot { source: 1, ..sound }, Slot { start_token: 1_000, ..sound }] {
         assert!(test.mixer.gather(&[slot], &mut rows).is_err());
     }
@@ -194,7 +179,7 @@ fn a_description_in_toml() {
     "#;
     let config: MixtureConfig = toml::from_str(text).unwrap();
     assert_eq!(config.seed, 0);
-    assert_eq!(config.source[1].weight.to_string(), "1%");
+    assert_eq!(config.source[1].weight.unwrap().to_string(), "1%");
     let again: MixtureConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
     assert_eq!(again, config);
     let integer = text.replace("\"99%\"", "99").replace("\"1%\"", "1");

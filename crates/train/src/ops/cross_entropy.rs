@@ -22,6 +22,9 @@ const CHUNK_LOGITS: usize = 1 << 20;
 /// Logits of the largest chunk: 256 MiB.
 const MOST_LOGITS: usize = 1 << 26;
 
+/// A target that does not count: no loss, no gradient.
+pub(crate) const IGNORED: u32 = u32::MAX;
+
 /// `−log softmax(hidden · Eᵀ)[target]` of every row, without gradients.
 pub(crate) fn token_losses(
     hidden: &Tensor,
@@ -58,9 +61,8 @@ impl Sizes {
                 targets.len()
             )
         }
-        if let Some(target) =
-            targets.iter().find(|&&id| usize::try_from(id).is_ok_and(|id| id >= vocabulary))
-        {
+        let beyond = |id: u32| usize::try_from(id).is_ok_and(|id| id >= vocabulary);
+        if let Some(target) = targets.iter().find(|&&id| id != IGNORED && beyond(id)) {
             bail!("cross-entropy: expected targets below {vocabulary}, got {target}")
         }
         Ok(Self { rows, width, vocabulary })
@@ -87,7 +89,7 @@ impl Sizes {
     }
 }
 
-/// The loss of every row; with a divisor the logits become the gradient of `Σ loss / divisor`.
+/// The loss of every row (0 of one whose target is ignored); with a divisor the logits become the gradient of `Σ loss / divisor`.
 fn soft_max(
     logits: &mut [f32],
     vocabulary: usize,
@@ -111,6 +113,12 @@ fn soft_max(
 
 #[expect(clippy::cast_possible_truncation, reason = "the gradient is f32 by definition")]
 fn soft_max_row(row: &mut [f32], target: u32, divisor: Option<f64>) -> f32 {
+    if target == IGNORED {
+        if divisor.is_some() {
+            row.fill(0.0);
+        }
+        return 0.0;
+    }
     let target = target as usize;
     let logit = row[target];
     let shift = maximum(row);
@@ -205,7 +213,7 @@ impl CustomOp2 for CrossEntropy {
 
 #[cfg(test)]
 mod tests {
-    use super::{CrossEntropy, token_losses};
+    use super::{CrossEntropy, IGNORED, token_losses};
     use crate::ops::check::{Operand, check};
     use candle_core::{Device, Tensor};
 
@@ -220,6 +228,28 @@ mod tests {
             losses.push(sum.ln() - logits[target as usize]);
         }
         losses
+    }
+
+    #[test]
+    fn ignored_targets_are_as_if_their_rows_were_not_there() {
+        let (width, vocabulary) = (6, 11);
+        let tensor = |rows: usize, seed: u64| {
+            let operand = Operand::new(&[rows, width], seed);
+            Tensor::from_vec(operand.values, operand.shape, &Device::Cpu).unwrap()
+        };
+        let (hidden, embedding) = (tensor(20, 1), tensor(vocabulary, 2));
+        let targets: Vec<u32> =
+            (0..20).map(|i| if i % 3 == 0 { IGNORED } else { i % 11 }).collect();
+        let losses = token_losses(&hidden, &embedding, &targets).unwrap();
+        let kept: Vec<u32> = (0..20).filter(|i| i % 3 != 0).collect();
+        let rows = Tensor::new(kept.as_slice(), &Device::Cpu).unwrap();
+        let kept_hidden = hidden.index_select(&rows, 0).unwrap();
+        let kept_targets: Vec<u32> = kept.iter().map(|i| i % 11).collect();
+        let expected = token_losses(&kept_hidden, &embedding, &kept_targets).unwrap();
+        let counted: Vec<f32> =
+            losses.iter().zip(&targets).filter(|(_, t)| **t != IGNORED).map(|(l, _)| *l).collect();
+        assert_eq!(counted, expected);
+        assert!(losses.iter().step_by(3).all(|loss| *loss == 0.0));
     }
 
     #[test]

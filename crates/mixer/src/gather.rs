@@ -1,0 +1,181 @@
+//! Gathering: planned sequences out of the corpora into the caller's memory.
+
+use std::slice::ChunksExactMut;
+
+use mixdown_shards::{Split, TokenInt, Window};
+
+use crate::error::Error;
+use crate::mixer::Mixer;
+use crate::planner::Slot;
+use crate::window::{Runs, WRAPPED_START};
+
+/// Rows that are fetched from memory together, before those before them are copied.
+pub(crate) const ROWS_AHEAD: usize = 8;
+
+/// Tokens that are fetched, and others copied, in turn: as many cache lines as the processor waits for
+/// at once.
+const PIECE_LEN: usize = 512;
+
+/// A planned row and where its tokens stand, if they stand together.
+#[derive(Clone, Copy)]
+struct Fetched<'m> {
+    source: u32,
+    start_token: u64,
+    window: Option<Window<'m>>,
+}
+
+/// Writes planned rows one after another, each a group of rows later than it was planned.
+///
+/// Finding a row's pages is what takes longest, and the processor does that for several rows side by
+/// side, while others are copied.
+pub(crate) struct Gather<'m, 'o, T> {
+    mixer: &'m Mixer,
+    rows: ChunksExactMut<'o, T>,
+    /// The rows that were fetched, and are not copied yet.
+    fetched: [Option<Fetched<'m>>; ROWS_AHEAD],
+    piece_len: usize,
+}
+
+impl<'m, 'o, T: TokenInt> Gather<'m, 'o, T> {
+    /// A gathering of `rows` rows of T + 1 ids, which `out` must have room for exactly.
+    pub(crate) fn new(mixer: &'m Mixer, rows: u64, out: &'o mut [T]) -> Result<Self, Error> {
+        let row_tokens = mixer.sequence_length() + 1;
+        let expected = rows.checked_mul(row_tokens);
+        if expected.and_then(|len| usize::try_from(len).ok()) != Some(out.len()) {
+            return Err(Error::OutOfRange {
+                what: "the length of the memory to fill (rows times T + 1)",
+                expected: expected.unwrap_or(u64::MAX),
+                got: u64::try_from(out.len()).unwrap_or(u64::MAX),
+            });
+        }
+        let row_len = usize::try_from(row_tokens).unwrap_or(usize::MAX);
+        let pieces = (row_len / PIECE_LEN).max(1);
+        let rows = out.chunks_exact_mut(row_len);
+        Ok(Self { mixer, rows, fetched: [None; ROWS_AHEAD], piece_len: row_len.div_ceil(pieces) })
+    }
+
+    /// Fetches up to [`ROWS_AHEAD`] rows, and copies those fetched before.
+    pub(crate) fn push(&mut self, slots: &[Slot]) -> Result<(), Error> {
+        let mut later = [None; ROWS_AHEAD];
+        for (place, &Slot { source, start_token, .. }) in later.iter_mut().zip(slots) {
+            let window = self.mixer.window(source, start_token)?;
+            *place = Some(Fetched { source, start_token, window });
+        }
+        // Their first pages are found side by side, as a page found late holds up all behind it.
+        for window in later.iter().flatten().filter_map(|later| later.window) {
+            window.prefetch(0, 1);
+        }
+        for (fetched, later) in self.fetched.iter().zip(&later) {
+            let later = later.and_then(|later| later.window);
+            copy(self.mixer, *fetched, &mut self.rows, self.piece_len, later)?;
+        }
+        self.fetched = later;
+        Ok(())
+    }
+
+    /// Copies what was fetched last.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        let Self { mixer, piece_len, .. } = self;
+        let mut fetched = self.fetched.into_iter();
+        fetched.try_for_each(|fetched| copy(mixer, fetched, &mut self.rows, piece_len, None))
+    }
+}
+
+/// Copies a row, if there is one, while a later one is fetched, piece by piece.
+fn copy<T: TokenInt>(
+    mixer: &Mixer,
+    fetched: Option<Fetched<'_>>,
+    rows: &mut ChunksExactMut<'_, T>,
+    piece_len: usize,
+    later: Option<Window<'_>>,
+) -> Result<(), Error> {
+    let prefetch = |start, tokens| {
+        if let Some(later) = later {
+            later.prefetch(start, tokens);
+        }
+    };
+    let row = fetched.and_then(|_| rows.next());
+    let (Some(Fetched { source, start_token, window }), Some(row)) = (fetched, row) else {
+        prefetch(0, mixer.sequence_length() + 1);
+        return Ok(());
+    };
+    let Some(window) = window else {
+        prefetch(0, mixer.sequence_length() + 1);
+        return mixer.read_row(source, start_token, row);
+    };
+    let mut start = 0;
+    for piece in row.chunks_mut(piece_len) {
+        let tokens = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        prefetch(start, tokens);
+        window.read(start, piece).map_err(|error| mixer.corpus_error(source, error))?;
+        start += tokens;
+    }
+    Ok(())
+}
+
+impl Mixer {
+    /// Writes planned sequences into the caller's memory as integers of its choice: a row of T + 1
+    /// ids each, one after another. [`Planner::fill`](crate::Planner::fill) plans as well.
+    ///
+    /// # Errors
+    /// A corpus that cannot be read or holds an id outside the vocabulary; a slot that is not of this
+    /// mixer; `out` is not `plan.len()` rows long; a vocabulary that does not fit the integer.
+    pub fn fill<T: TokenInt>(&self, plan: &[Slot], out: &mut [T]) -> Result<(), Error> {
+        let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
+        let mut gather = Gather::new(self, rows, out)?;
+        plan.chunks(ROWS_AHEAD).try_for_each(|slots| gather.push(slots))?;
+        gather.finish()
+    }
+
+    /// Writes which targets of planned sequences count for the loss: T bytes a sequence, 1 where one
+    /// does. Without labels all do.
+    ///
+    /// # Errors
+    /// A mask that cannot be read or is damaged; a slot that is not of this mixer; `out` is not
+    /// `plan.len()` times T long.
+    pub fn fill_loss_mask(&self, plan: &[Slot], out: &mut [u8]) -> Result<(), Error> {
+        let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
+        let expected = rows.saturating_mul(self.sequence_length());
+        let got = u64::try_from(out.len()).unwrap_or(u64::MAX);
+        if expected != got {
+            let what = "the length of the mask to fill (rows times T)";
+            return Err(Error::OutOfRange { what, expected, got });
+        }
+        let row_len = usize::try_from(self.sequence_length()).unwrap_or(usize::MAX);
+        for (slot, row) in plan.iter().zip(out.chunks_exact_mut(row_len)) {
+            let (corpus, runs) = self.runs(slot.source, slot.start_token)?;
+            // The first run's first token is input only.
+            let head_tokens = runs.len_tokens.saturating_sub(1);
+            let head_len = usize::try_from(head_tokens).unwrap_or(usize::MAX).min(row.len());
+            let (head, tail) = row.split_at_mut(head_len);
+            let named = |error| self.corpus_error(slot.source, error);
+            corpus.read_mask(Split::Train, runs.start_token + 1, head).map_err(named)?;
+            corpus.read_mask(Split::Train, WRAPPED_START, tail).map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// Where the tokens of a slot stand, if they stand together.
+    fn window(&self, source: u32, start_token: u64) -> Result<Option<Window<'_>>, Error> {
+        let (corpus, runs) = self.runs(source, start_token)?;
+        if runs.wrapped_len_tokens > 0 {
+            return Ok(None);
+        }
+        let window = corpus.window(Split::Train, runs.start_token, runs.len_tokens);
+        window.map_err(|error| self.corpus_error(source, error))
+    }
+
+    fn read_row<T: TokenInt>(
+        &self,
+        source: u32,
+        start_token: u64,
+        row: &mut [T],
+    ) -> Result<(), Error> {
+        let (corpus, Runs { start_token, len_tokens, .. }) = self.runs(source, start_token)?;
+        let len = usize::try_from(len_tokens).unwrap_or(usize::MAX).min(row.len());
+        let (head, tail) = row.split_at_mut(len);
+        let named = |error| self.corpus_error(source, error);
+        corpus.read_tokens(Split::Train, start_token, head).map_err(named)?;
+        corpus.read_tokens(Split::Train, WRAPPED_START, tail).map_err(named)
+    }
+}
