@@ -21,6 +21,7 @@ mod gather;
 mod identity;
 mod mixer;
 mod mixture;
+mod mixture_check;
 mod permutation;
 mod planner;
 mod rank;

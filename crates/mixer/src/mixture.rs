@@ -1,6 +1,5 @@
 //! A checked mixture: sources that fit each other, and the shape of a batch.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,11 +7,14 @@ use mixdown_shards::{Access, Corpus, Split};
 
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
+use crate::mixture_check::{
+    Shares, check_max_epochs, check_pair, check_shape, check_tokenizers, shares_of_stages,
+};
 use crate::run_length::RunLength;
 use crate::schedule::Schedule;
 use crate::timeline::Timeline;
 use crate::weight::Weight;
-use crate::weight_parts::{LossEpoch, WeightParts, check_notations, too_many_sources};
+use crate::weight_parts::{LossEpoch, WeightParts};
 use crate::window::Windows;
 
 /// One source of a mixture: a corpus, its share and its limits.
@@ -47,9 +49,6 @@ pub struct MixtureShape {
     /// What the weights count.
     pub weight_unit: WeightUnit,
 }
-
-/// The longest sequence and the largest batch: token counts of a batch then fit 64 bits.
-const LARGEST_SIDE: u64 = 1 << 31;
 
 /// Sources that can be mixed: at least one, names unique, one tokenizer, exact weights, and in
 /// each at least one whole sequence.
@@ -101,14 +100,29 @@ impl Mixture {
     }
 
     /// Opens the corpora of a description, with relative paths taken from `base`, and checks all
-    /// that can be checked, overlap included.
+    /// that can be checked: that every file is there at its size, and
+    /// [`check_overlap`](Self::check_overlap).
     ///
     /// What needs no corpus is checked before any is opened.
     ///
     /// # Errors
-    /// As [`new`](Self::new); a corpus that cannot be opened; held-out documents of one source in
-    /// the training part of another.
+    /// As [`new`](Self::new); a corpus that cannot be opened or lacks a file; held-out documents of
+    /// one source in the training part of another.
     pub fn open(config: &MixtureConfig, base: &Path) -> Result<Self, Error> {
+        let mixture = Self::open_lazily(config, base)?;
+        for Source { name, corpus, .. } in &mixture.sources {
+            corpus.check_files().map_err(|error| corpus_error(name, corpus.folder(), error))?;
+        }
+        mixture.check_overlap()?;
+        Ok(mixture)
+    }
+
+    /// As [`open`](Self::open), for further ranks and resumes of a run that was opened so: a shard is looked
+    /// at when it is first read, and holdouts are not compared.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); a corpus whose manifest cannot be read.
+    pub fn open_lazily(config: &MixtureConfig, base: &Path) -> Result<Self, Error> {
         let shape = MixtureShape::of(config);
         check_shape(&shape)?;
         let weights = config.source.iter().map(|source| (source.name.as_str(), source.weight));
@@ -118,9 +132,7 @@ impl Mixture {
             .iter()
             .map(|source| open_source(source, base, config.access))
             .collect::<Result<Vec<_>, _>>()?;
-        let mixture = Self::new(sources, &config.stage, shape)?;
-        mixture.check_overlap()?;
-        Ok(mixture)
+        Self::new(sources, &config.stage, shape)
     }
 
     /// The schedule of some sources' shares.
@@ -290,124 +302,6 @@ impl MixtureShape {
     }
 }
 
-fn check_shape(shape: &MixtureShape) -> Result<(), Error> {
-    check_side("sequence_length", shape.sequence_length)?;
-    check_side("batch_size", shape.batch_size)?;
-    match shape.shuffle_block {
-        Some(0) => Err(Error::Setting {
-            field: "shuffle_block".to_owned(),
-            expected: "at least 1 (leave it out to shuffle whole epochs)".to_owned(),
-            got: 0,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn check_side(field: &str, got: u64) -> Result<(), Error> {
-    if (1..=LARGEST_SIDE).contains(&got) {
-        return Ok(());
-    }
-    let expected = format!("a number from 1 to {LARGEST_SIDE}");
-    Err(Error::Setting { field: field.to_owned(), expected, got })
-}
-
-fn check_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Error> {
-    if names.len() == 0 {
-        return Err(Error::NoSources);
-    }
-    if u32::try_from(names.len()).is_err() {
-        return Err(too_many_sources(names.len()));
-    }
-    let mut seen = BTreeSet::new();
-    for (number, name) in (1..).zip(names) {
-        if name.is_empty() {
-            return Err(Error::EmptyName { number });
-        }
-        if !seen.insert(name) {
-            return Err(Error::DuplicateName { name: name.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-fn check_max_epochs<'a>(
-    mut limits: impl Iterator<Item = (&'a str, Option<u64>)>,
-) -> Result<(), Error> {
-    match limits.find(|(_, limit)| *limit == Some(0)) {
-        None => Ok(()),
-        Some((name, _)) => Err(Error::Setting {
-            field: format!("source {name:?}: max_epochs"),
-            expected: "at least 1 (leave the source out to have none of it)".to_owned(),
-            got: 0,
-        }),
-    }
-}
-
-/// The sources that a stage draws from, by their place in the mixture, and their weights.
-struct Shares {
-    members: Vec<u32>,
-    weights: Vec<Weight>,
-}
-
-impl Shares {
-    /// The shares of some sources, checked against each other.
-    fn new<'a>(weights: impl Iterator<Item = (&'a str, Option<Weight>)>) -> Result<Self, Error> {
-        let (mut members, mut names, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (name, weight)) in (0_u32..).zip(weights) {
-            if let Some(weight) = weight {
-                members.push(place);
-                names.push(name);
-                shares.push(weight);
-            }
-        }
-        if members.is_empty() {
-            return Err(Error::NoWeights);
-        }
-        check_notations(&names, &shares)?;
-        WeightParts::of_weights(&shares)?;
-        Ok(Self { members, weights: shares })
-    }
-}
-
-/// The shares at the beginning and of each stage: all that can be checked without a corpus.
-fn shares_of_stages<'a>(
-    weights: impl ExactSizeIterator<Item = (&'a str, Option<Weight>)> + Clone,
-    stages: &[StageConfig],
-) -> Result<Vec<Shares>, Error> {
-    check_names(weights.clone().map(|(name, _)| name))?;
-    let mut all = vec![Shares::new(weights.clone())?];
-    for (number, stage) in (1..).zip(stages) {
-        let mut given = stage.weights.keys();
-        if let Some(name) = given.find(|&name| weights.clone().all(|(source, _)| source != name)) {
-            return Err(Error::StageSource { number, name: name.clone() });
-        }
-        let shares = weights.clone().map(|(name, _)| (name, stage.weights.get(name).copied()));
-        all.push(Shares::new(shares)?);
-    }
-    Ok(all)
-}
-
-fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
-    let Some((first, others)) = sources.split_first() else {
-        return Err(Error::NoSources);
-    };
-    let expected = first.corpus.tokenizer_fingerprint();
-    for source in others {
-        let got = source.corpus.tokenizer_fingerprint();
-        if got != expected {
-            return Err(Error::Tokenizers {
-                first: first.name.clone(),
-                first_path: first.corpus.folder().to_owned(),
-                second: source.name.clone(),
-                path: source.corpus.folder().to_owned(),
-                expected: Box::new(expected),
-                got: Box::new(got),
-            });
-        }
-    }
-    Ok(())
-}
-
 fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
     let present = source.corpus.tokens(Split::Train);
     let (got, limit, fix) = match source.max_tokens {
@@ -444,29 +338,14 @@ fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
 
 fn open_source(config: &SourceConfig, base: &Path, access: Access) -> Result<Source, Error> {
     let path = base.join(&config.corpus);
-    let corpus =
-        Corpus::open(&path, access).map_err(|source| corpus_error(&config.name, &path, source))?;
+    let corpus = Corpus::open_lazily(&path, access)
+        .map_err(|source| corpus_error(&config.name, &path, source))?;
     Ok(Source {
         name: config.name.clone(),
         corpus: Arc::new(corpus),
         weight: config.weight,
         max_tokens: config.max_tokens,
         max_epochs: config.max_epochs,
-    })
-}
-
-fn check_pair(holdout: &Source, train: &Source) -> Result<(), Error> {
-    let got = mixdown_shards::overlap(&holdout.corpus, &train.corpus)
-        .map_err(|source| corpus_error(&holdout.name, holdout.corpus.folder(), source))?;
-    if got == 0 {
-        return Ok(());
-    }
-    Err(Error::Overlap {
-        holdout: holdout.name.clone(),
-        path: holdout.corpus.folder().to_owned(),
-        train: train.name.clone(),
-        train_path: train.corpus.folder().to_owned(),
-        got,
     })
 }
 

@@ -5,6 +5,7 @@ use std::{
 
 use crate::{
     Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenFile, TokenInt,
+    manifest_check::check_shard_links,
     shard::{Shard, check_file, has_hashes},
 };
 
@@ -32,15 +33,34 @@ impl Corpus {
     /// # Errors
     /// What [`Manifest::read`] gives; a shard's file is missing or has another size.
     pub fn open(folder: &Path, access: Access) -> Result<Self, Error> {
-        let manifest = Manifest::read(folder)?;
+        let corpus = Self::open_lazily(folder, access)?;
+        corpus.check_files()?;
+        Ok(corpus)
+    }
+
+    /// As [`Corpus::open`], but a shard's files are looked at when they are first read.
+    ///
+    /// # Errors
+    /// What [`Manifest::read`] gives but for links.
+    pub fn open_lazily(folder: &Path, access: Access) -> Result<Self, Error> {
+        let manifest = Manifest::read_alone(folder)?;
         let [train, holdout] =
             Split::ALL.map(|split| Stream::new(Shard::of_split(folder, &manifest, split, access)));
-        for shard in train.shards.iter().chain(&holdout.shards) {
+        Ok(Self { folder: folder.to_owned(), manifest, train, holdout })
+    }
+
+    /// Checks that every file of the manifest is there, has its size and is no link out of the folder.
+    ///
+    /// # Errors
+    /// The first that is not so.
+    pub fn check_files(&self) -> Result<(), Error> {
+        check_shard_links(&self.manifest, &self.folder)?;
+        for shard in self.train.shards.iter().chain(&self.holdout.shards) {
             for (path, bytes) in shard.files() {
                 check_file(&path, bytes)?;
             }
         }
-        Ok(Self { folder: folder.to_owned(), manifest, train, holdout })
+        Ok(())
     }
 
     /// The folder as it was given.

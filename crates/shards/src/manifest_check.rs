@@ -60,24 +60,35 @@ pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
 const COMPANIONS: [&str; 3] =
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
-/// Refuses the tokenizer's files, split folders and shard files that are links out of the corpus
-/// folder. The manifest's own link is checked before it is opened.
-pub(crate) fn check_links(manifest: &Manifest, folder: &Path) -> Result<(), Error> {
+/// Refuses the tokenizer's files and split folders that are links out of the corpus folder. The
+/// manifest's own link is checked before it is opened, a shard's files before they are.
+pub(crate) fn check_folder_links(folder: &Path) -> Result<(), Error> {
     COMPANIONS.iter().try_for_each(|name| check_link(folder, &folder.join(name)))?;
+    Split::ALL.iter().try_for_each(|split| check_link(folder, &folder.join(split.folder())))
+}
+
+/// Refuses shard files that are links out of the corpus folder.
+pub(crate) fn check_shard_links(manifest: &Manifest, folder: &Path) -> Result<(), Error> {
     for split in Split::ALL {
-        let split_folder = folder.join(split.folder());
-        check_link(folder, &split_folder)?;
         for shard in &manifest.split(split).shards {
             for (extension, _) in files_of(shard) {
-                let path = shard_path(folder, split, shard, extension);
-                match shard.adopted {
-                    None => check_link(folder, &path)?,
-                    Some(_) => check_links_of_path(folder, &path)?,
-                }
+                check_shard_link(folder, shard, &shard_path(folder, split, shard, extension))?;
             }
         }
     }
     Ok(())
+}
+
+/// Refuses one file of a shard that is a link out of the corpus folder.
+pub(crate) fn check_shard_link(
+    folder: &Path,
+    shard: &ShardRecord,
+    path: &Path,
+) -> Result<(), Error> {
+    match shard.adopted {
+        None => check_link(folder, path),
+        Some(_) => check_links_of_path(folder, path),
+    }
 }
 
 fn check_vocabulary(manifest: &Manifest, path: &Path) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use crate::{
     error::quoted,
     index::IndexFile,
     index_layout::index_bytes,
+    manifest_check::check_shard_link,
     mask_file::MaskFile,
     positioned_file::PositionedFile,
     token_file::TokenLayout,
@@ -97,6 +98,13 @@ impl Shard {
         shard_path(&self.folder, self.split, &self.record, extension)
     }
 
+    /// The path of a file that is not a link out of the corpus folder.
+    fn checked_path(&self, extension: &str) -> Result<PathBuf, Error> {
+        let path = self.path(extension);
+        check_shard_link(&self.folder, &self.record, &path)?;
+        Ok(path)
+    }
+
     /// Bytes before the first id of the token file.
     pub(crate) fn header_bytes(&self) -> u64 {
         self.record.adopted.as_ref().map_or(0, |adopted| adopted.header_bytes)
@@ -112,7 +120,7 @@ impl Shard {
         if let Some(file) = self.tokens.get() {
             return Ok(file);
         }
-        let path = self.path("bin");
+        let path = self.checked_path("bin")?;
         let (dtype, tokens) = (self.dtype, self.record.tokens);
         let layout = TokenLayout { header_bytes: self.header_bytes(), dtype, tokens };
         let file = TokenFile::open_with(&path, layout, self.vocab_size, self.access)?;
@@ -130,7 +138,7 @@ impl Shard {
         if let Some(file) = self.mask.get() {
             return file.read(start_token, out);
         }
-        let file = MaskFile::open(&self.path("mask"), self.record.tokens, self.access)?;
+        let file = MaskFile::open(&self.checked_path("mask")?, self.record.tokens, self.access)?;
         self.mask.get_or_init(|| file).read(start_token, out)
     }
 
@@ -152,7 +160,12 @@ impl Shard {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let index = IndexFile::open_with(&self.path("idx"), self.dtype, &self.record, self.access)?;
+        let index = IndexFile::open_with(
+            &self.checked_path("idx")?,
+            self.dtype,
+            &self.record,
+            self.access,
+        )?;
         Ok(self.index.get_or_init(|| index))
     }
 
