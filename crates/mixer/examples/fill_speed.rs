@@ -1,6 +1,7 @@
-//! Tokens a second of whole batches, planned and filled on one thread, from a warm map.
+//! Tokens a second of whole batches from a warm map, planned and filled by this thread, or by some threads
+//! of a loader of which this one takes the batches.
 //!
-//!     cargo run --release -p mixdown-mixer --example fill_speed -- MIX.toml u32|i64 SECONDS
+//!     cargo run --release -p mixdown-mixer --example fill_speed -- MIX.toml u32|i64 SECONDS [THREADS]
 //!
 //! Prints tokens (T a row) a second. Opening, and reading every corpus once so that its map is warm, are
 //! outside.
@@ -9,27 +10,31 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mixdown_mixer::{Mixer, Mixture, MixtureConfig, Rank};
+use mixdown_mixer::{Loader, LoaderConfig, Mixer, Mixture, MixtureConfig, Rank};
 use mixdown_shards::{Corpus, Split, TokenInt};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, width, seconds] = arguments.as_slice() else {
-        return Err("usage: fill_speed MIX.toml u32|i64 SECONDS".into());
+    let [path, width, seconds, threads @ ..] = arguments.as_slice() else {
+        return Err("usage: fill_speed MIX.toml u32|i64 SECONDS [THREADS]".into());
     };
+    let threads = threads.first().map(|threads| threads.parse()).transpose()?;
     let config: MixtureConfig = toml::from_str(&std::fs::read_to_string(path)?)?;
     let base = Path::new(path).parent().unwrap_or(Path::new(""));
-    let mixer = Mixer::new(Mixture::open(&config, base)?)?;
+    let mixer = Arc::new(Mixer::new(Mixture::open(&config, base)?)?);
     let limit = Duration::from_secs_f64(seconds.parse()?);
     for source in mixer.mixture().sources() {
         warm(&source.corpus)?;
     }
-    let rate = match width.as_str() {
-        "u32" => speed::<u32>(&mixer, limit)?,
-        "i64" => speed::<i64>(&mixer, limit)?,
-        other => return Err(format!("expected u32 or i64, got {other}").into()),
+    let rate = match (width.as_str(), threads) {
+        ("u32", None) => speed::<u32>(&mixer, limit)?,
+        ("i64", None) => speed::<i64>(&mixer, limit)?,
+        ("u32", Some(threads)) => loader_speed::<u32>(&mixer, limit, threads)?,
+        ("i64", Some(threads)) => loader_speed::<i64>(&mixer, limit, threads)?,
+        (other, _) => return Err(format!("expected u32 or i64, got {other}").into()),
     };
     println!("{rate:.0}");
     Ok(())
@@ -61,5 +66,26 @@ fn speed<T: TokenInt>(mixer: &Mixer, limit: Duration) -> Result<f64, Box<dyn Err
         step += 8;
     }
     let tokens = (step - 64) * mixer.batch_size() * mixer.sequence_length();
+    Ok(tokens as f64 / start.elapsed().as_secs_f64())
+}
+
+fn loader_speed<T: TokenInt>(
+    mixer: &Arc<Mixer>,
+    limit: Duration,
+    threads: u32,
+) -> Result<f64, Box<dyn Error>> {
+    let config = LoaderConfig { threads, ..LoaderConfig::from_step(0) };
+    let mut loader = Loader::<T>::new(Arc::clone(mixer), config)?;
+    for batch in loader.by_ref().take(64) {
+        batch?;
+    }
+    let (start, mut steps) = (Instant::now(), 0);
+    while start.elapsed() < limit {
+        for batch in loader.by_ref().take(8) {
+            std::hint::black_box(&batch?.tokens);
+            steps += 1;
+        }
+    }
+    let tokens = steps * mixer.batch_size() * mixer.sequence_length();
     Ok(tokens as f64 / start.elapsed().as_secs_f64())
 }

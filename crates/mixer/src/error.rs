@@ -284,6 +284,21 @@ pub enum Error {
         /// What stands there.
         got: String,
     },
+    /// The system starts no thread.
+    #[error("a thread of the loader: cannot start it")]
+    Thread {
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread that made a batch panicked.
+    #[error(
+        "the loader: expected the batch of step {step}, but its thread has ended; this is a bug"
+    )]
+    ThreadEnded {
+        /// The step.
+        step: u64,
+    },
     /// Memory for a batch could not be counted on this machine.
     #[error("a batch of {rows} rows of {row_tokens} tokens does not fit this machine's memory")]
     BatchTooLarge {
@@ -299,14 +314,18 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Corpus { source, .. } => source.is_configuration(),
-            Self::State { .. } => false,
+            Self::State { .. } | Self::Thread { .. } | Self::ThreadEnded { .. } => false,
             _ => true,
         }
     }
 
     /// Whether the machine failed (disk, permission), not the data.
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::Corpus { source, .. } if source.is_io())
+        match self {
+            Self::Corpus { source, .. } => source.is_io(),
+            Self::Thread { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the work was stopped on request.

@@ -155,6 +155,17 @@ impl Mixer {
         Ok(())
     }
 
+    /// Has the system read the windows of planned sequences from the disk, where they are mapped and not in
+    /// memory.
+    pub(crate) fn will_need(&self, plan: &[Slot]) -> Result<(), Error> {
+        for &Slot { source, start_token, .. } in plan {
+            if let Some(window) = self.window(source, start_token)? {
+                window.will_need(self.sequence_length() + 1);
+            }
+        }
+        Ok(())
+    }
+
     /// Where the tokens of a slot stand, if they stand together.
     fn window(&self, source: u32, start_token: u64) -> Result<Option<Window<'_>>, Error> {
         let (corpus, runs) = self.runs(source, start_token)?;

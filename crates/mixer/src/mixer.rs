@@ -130,15 +130,7 @@ impl Mixer {
         out: &mut Batch<T>,
     ) -> Result<(), Error> {
         let slots = self.slots(step, rank)?;
-        let rows = slots.end - slots.start;
-        // Before planning, which for billions of rows would take minutes and the machine's memory.
-        self.reserve_tokens(rows, out)?;
-        let mut plan = Vec::new();
-        let too_large = || self.too_large(rows);
-        let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
-        plan.try_reserve_exact(rows_len).map_err(|_| too_large())?;
-        self.planner().plan(slots, &mut plan)?;
-        self.gather(&plan, out)
+        self.planner().fill_batch(slots, &mut Vec::new(), out)
     }
 
     /// Fills `out` with planned sequences, a row each.
@@ -146,11 +138,21 @@ impl Mixer {
     /// # Errors
     /// As [`batch`](Self::batch); a slot that is not of this mixer.
     pub fn gather<T: TokenInt>(&self, plan: &[Slot], out: &mut Batch<T>) -> Result<(), Error> {
-        self.shape_batch(plan, out)?;
+        self.make_room(u64::try_from(plan.len()).unwrap_or(u64::MAX), out)?;
         self.fill(plan, &mut out.tokens)?;
+        self.describe(plan, out);
+        self.add_loss_mask(plan, out)
+    }
+
+    pub(crate) fn add_loss_mask<T: TokenInt>(
+        &self,
+        plan: &[Slot],
+        out: &mut Batch<T>,
+    ) -> Result<(), Error> {
         if !self.mixture.is_labelled() {
             return Ok(());
         }
+        out.loss_mask.resize(out.tokens.len() - plan.len(), 0);
         self.fill_loss_mask(plan, &mut out.loss_mask)
     }
 
@@ -165,36 +167,33 @@ impl Mixer {
         self.documents(&plan, out.documents.get_or_insert_with(Documents::default))
     }
 
-    /// Makes room in `out` for planned rows, and fills in all but tokens and mask.
-    pub(crate) fn shape_batch<T: TokenInt>(
+    /// Makes room for the tokens of some rows, before they are planned: for billions of rows the plan
+    /// alone would take minutes and the machine's memory.
+    pub(crate) fn make_room<T: TokenInt>(
         &self,
-        plan: &[Slot],
+        rows: u64,
         out: &mut Batch<T>,
     ) -> Result<(), Error> {
-        let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
-        let len = self.reserve_tokens(rows, out)?;
-        out.tokens.resize(len, T::default());
-        let mask_len = if self.mixture.is_labelled() { len - plan.len() } else { 0 };
-        out.loss_mask.resize(mask_len, 0);
-        out.rows = rows;
-        out.sequence_length = self.sequence_length();
-        out.sources.clear();
-        out.slots.clear();
-        out.sources.extend(plan.iter().map(|slot| slot.source));
-        out.slots.extend(plan.iter().map(|slot| slot.slot));
-        out.documents = None;
-        Ok(())
-    }
-
-    /// Makes room in `out` for the tokens of `rows` rows, and for nothing else; gives how many.
-    fn reserve_tokens<T: TokenInt>(&self, rows: u64, out: &mut Batch<T>) -> Result<usize, Error> {
         let too_large = || self.too_large(rows);
         let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
         let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
         let len = rows_len.checked_mul(row_len).ok_or_else(too_large)?;
         let more_len = len.saturating_sub(out.tokens.len());
         out.tokens.try_reserve(more_len).map_err(|_| too_large())?;
-        Ok(len)
+        out.tokens.resize(len, T::default());
+        Ok(())
+    }
+
+    /// Fills in what is known of planned rows without their tokens.
+    pub(crate) fn describe<T: TokenInt>(&self, plan: &[Slot], out: &mut Batch<T>) {
+        out.rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
+        out.sequence_length = self.sequence_length();
+        out.loss_mask.clear();
+        out.sources.clear();
+        out.slots.clear();
+        out.sources.extend(plan.iter().map(|slot| slot.source));
+        out.slots.extend(plan.iter().map(|slot| slot.slot));
+        out.documents = None;
     }
 
     fn too_large(&self, rows: u64) -> Error {

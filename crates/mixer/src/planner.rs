@@ -5,6 +5,7 @@ use std::ops::Range;
 use mixdown_shards::TokenInt;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Batch;
 use crate::error::Error;
 use crate::gather::{Gather, ROWS_AHEAD};
 use crate::mixer::{Mixer, no_such_source};
@@ -106,6 +107,23 @@ impl<'a> Planner<'a> {
             next += some;
         }
         gather.finish()
+    }
+
+    /// Fills a batch with the sequences of some slots, a row each, each planned some rows before it is
+    /// copied; `plan` is replaced by them.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan) and [`Mixer::gather`].
+    pub fn fill_batch<T: TokenInt>(
+        &mut self,
+        slots: Range<u64>,
+        plan: &mut Vec<Slot>,
+        out: &mut Batch<T>,
+    ) -> Result<(), Error> {
+        self.mixer.make_room(slots.end.saturating_sub(slots.start), out)?;
+        self.fill(slots, plan, &mut out.tokens)?;
+        self.mixer.describe(plan, out);
+        self.mixer.add_loss_mask(plan, out)
     }
 
     /// Appends `slots` slots from `first` on.

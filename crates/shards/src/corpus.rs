@@ -331,6 +331,11 @@ impl Window<'_> {
         self.file.prefetch(self.start_token.saturating_add(first), tokens);
     }
 
+    /// Has the system read its first `tokens` ids from the disk meanwhile, where they are mapped.
+    pub fn will_need(&self, tokens: u64) {
+        self.file.will_need(self.start_token, tokens);
+    }
+
     /// Fills `out` with its ids from its token `first` on.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -184,15 +185,34 @@ impl TokenFile {
     /// may be outside.
     pub(crate) fn prefetch(&self, start_token: u64, tokens: u64) {
         let Bytes::Map(map) = &self.bytes else { return };
+        for line in
+            map.get(self.range(map, start_token, tokens)).unwrap_or_default().chunks(LINE_BYTES)
+        {
+            fetch(line);
+        }
+    }
+
+    /// Has the system read a range from the disk meanwhile: it is not waited for.
+    pub(crate) fn will_need(&self, start_token: u64, tokens: u64) {
+        let Bytes::Map(map) = &self.bytes else { return };
+        let range = self.range(map, start_token, tokens);
+        #[cfg(unix)]
+        if !range.is_empty() {
+            // Advice: what the system cannot follow is read later.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+
+    /// Where ids stand in the map, as far as it goes.
+    fn range(&self, map: &Mmap, start_token: u64, tokens: u64) -> Range<usize> {
         let width = self.dtype.bytes();
         let place = |token: u64| {
             let offset = token.saturating_mul(width).saturating_add(self.header_bytes);
             usize::try_from(offset).unwrap_or(usize::MAX).min(map.len())
         };
-        let range = place(start_token)..place(start_token.saturating_add(tokens));
-        for line in map.get(range).unwrap_or_default().chunks(LINE_BYTES) {
-            fetch(line);
-        }
+        place(start_token)..place(start_token.saturating_add(tokens))
     }
 
     fn read_map<T: TokenInt>(

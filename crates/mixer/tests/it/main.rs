@@ -7,6 +7,8 @@ mod golden;
 #[cfg(test)]
 mod labels;
 #[cfg(test)]
+mod loader;
+#[cfg(test)]
 mod mixing;
 #[cfg(test)]
 mod permutations;

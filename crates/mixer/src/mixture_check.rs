@@ -1,0 +1,145 @@
+//! What a mixture's numbers, names, weights and corpora must be to fit each other.
+
+use std::collections::BTreeSet;
+
+use crate::config::StageConfig;
+use crate::error::Error;
+use crate::mixture::{MixtureShape, Source, corpus_error};
+use crate::weight::Weight;
+use crate::weight_parts::{WeightParts, check_notations, too_many_sources};
+
+/// The longest sequence and the largest batch: token counts of a batch then fit 64 bits.
+const LARGEST_SIDE: u64 = 1 << 31;
+
+pub(crate) fn check_shape(shape: &MixtureShape) -> Result<(), Error> {
+    check_side("sequence_length", shape.sequence_length)?;
+    check_side("batch_size", shape.batch_size)?;
+    match shape.shuffle_block {
+        Some(0) => Err(Error::Setting {
+            field: "shuffle_block".to_owned(),
+            expected: "at least 1 (leave it out to shuffle whole epochs)".to_owned(),
+            got: 0,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_side(field: &str, got: u64) -> Result<(), Error> {
+    if (1..=LARGEST_SIDE).contains(&got) {
+        return Ok(());
+    }
+    let expected = format!("a number from 1 to {LARGEST_SIDE}");
+    Err(Error::Setting { field: field.to_owned(), expected, got })
+}
+
+fn check_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Error> {
+    if names.len() == 0 {
+        return Err(Error::NoSources);
+    }
+    if u32::try_from(names.len()).is_err() {
+        return Err(too_many_sources(names.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for (number, name) in (1..).zip(names) {
+        if name.is_empty() {
+            return Err(Error::EmptyName { number });
+        }
+        if !seen.insert(name) {
+            return Err(Error::DuplicateName { name: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_max_epochs<'a>(
+    mut limits: impl Iterator<Item = (&'a str, Option<u64>)>,
+) -> Result<(), Error> {
+    match limits.find(|(_, limit)| *limit == Some(0)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::Setting {
+            field: format!("source {name:?}: max_epochs"),
+            expected: "at least 1 (leave the source out to have none of it)".to_owned(),
+            got: 0,
+        }),
+    }
+}
+
+/// The sources that a stage draws from, by their place in the mixture, and their weights.
+pub(crate) struct Shares {
+    pub(crate) members: Vec<u32>,
+    pub(crate) weights: Vec<Weight>,
+}
+
+impl Shares {
+    /// The shares of some sources, checked against each other.
+    fn new<'a>(weights: impl Iterator<Item = (&'a str, Option<Weight>)>) -> Result<Self, Error> {
+        let (mut members, mut names, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (name, weight)) in (0_u32..).zip(weights) {
+            if let Some(weight) = weight {
+                members.push(place);
+                names.push(name);
+                shares.push(weight);
+            }
+        }
+        if members.is_empty() {
+            return Err(Error::NoWeights);
+        }
+        check_notations(&names, &shares)?;
+        WeightParts::of_weights(&shares)?;
+        Ok(Self { members, weights: shares })
+    }
+}
+
+/// The shares at the beginning and of each stage: all that can be checked without a corpus.
+pub(crate) fn shares_of_stages<'a>(
+    weights: impl ExactSizeIterator<Item = (&'a str, Option<Weight>)> + Clone,
+    stages: &[StageConfig],
+) -> Result<Vec<Shares>, Error> {
+    check_names(weights.clone().map(|(name, _)| name))?;
+    let mut all = vec![Shares::new(weights.clone())?];
+    for (number, stage) in (1..).zip(stages) {
+        let mut given = stage.weights.keys();
+        if let Some(name) = given.find(|&name| weights.clone().all(|(source, _)| source != name)) {
+            return Err(Error::StageSource { number, name: name.clone() });
+        }
+        let shares = weights.clone().map(|(name, _)| (name, stage.weights.get(name).copied()));
+        all.push(Shares::new(shares)?);
+    }
+    Ok(all)
+}
+
+pub(crate) fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
+    let Some((first, others)) = sources.split_first() else {
+        return Err(Error::NoSources);
+    };
+    let expected = first.corpus.tokenizer_fingerprint();
+    for source in others {
+        let got = source.corpus.tokenizer_fingerprint();
+        if got != expected {
+            return Err(Error::Tokenizers {
+                first: first.name.clone(),
+                first_path: first.corpus.folder().to_owned(),
+                second: source.name.clone(),
+                path: source.corpus.folder().to_owned(),
+                expected: Box::new(expected),
+                got: Box::new(got),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_pair(holdout: &Source, train: &Source) -> Result<(), Error> {
+    let got = mixdown_shards::overlap(&holdout.corpus, &train.corpus)
+        .map_err(|source| corpus_error(&holdout.name, holdout.corpus.folder(), source))?;
+    if got == 0 {
+        return Ok(());
+    }
+    Err(Error::Overlap {
+        holdout: holdout.name.clone(),
+        path: holdout.corpus.folder().to_owned(),
+        train: train.name.clone(),
+        train_path: train.corpus.folder().to_owned(),
+        got,
+    })
+}
