@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    demo, eval, export, import, inspect, mix, prepare, report, tokenizer, train, verify,
+    bench, demo, eval, export, import, inspect, mix, prepare, report, tokenizer, train, verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -49,6 +49,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Show what a mixture would deliver, before anything is spent.
     Mix(mix::MixArgs),
+    /// Measure how fast a mixture's batches come.
+    Bench(bench::BenchArgs),
     /// Pretrain or finetune a model on a mixture.
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.

@@ -1,5 +1,6 @@
 //! One file a subcommand, each with its arguments and `run`.
 
+pub mod bench;
 pub mod demo;
 pub mod eval;
 pub mod export;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Verify(arguments) => verify::run(arguments, context),
         Command::Mix(arguments) => mix::run(arguments, context),
+        Command::Bench(arguments) => bench::run(arguments, context),
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
         Command::Report(arguments) => report::run(arguments, context),

@@ -8,6 +8,7 @@ mod error;
 mod injection;
 mod interrupt;
 mod output;
+mod page_cache;
 mod progress;
 mod recipe;
 

@@ -118,7 +118,11 @@ impl<T: TokenInt> Loader<T> {
             next_in: steps.start,
             made: VecDeque::new(),
             spare: Vec::new(),
-            read_ahead: ReadAhead::new(slots.end - slots.start, mixer.sequence_length()),
+            read_ahead: ReadAhead::new(
+                steps.start,
+                slots.end - slots.start,
+                mixer.sequence_length(),
+            ),
             stopped: false,
             working: 0,
         };
@@ -243,7 +247,7 @@ const MOST_SPARE: usize = 64;
 struct Task<T: TokenInt> {
     step: u64,
     batch: Batch<T>,
-    /// Later steps whose windows are to be read ahead.
+    /// Steps whose windows are to be read ahead.
     ahead: Range<u64>,
 }
 

@@ -5,8 +5,9 @@ use std::ops::Range;
 /// Decides by the time that batches take whether data come from the disk.
 ///
 /// Asking the system to read what it has already costs half a microsecond a window, as much as copying a
-/// short one, so nothing is asked for while batches come at the speed of memory. A batch that is slower
-/// switches reading ahead on for the next [`LASTING_STEPS`].
+/// short one, so nothing is asked for while batches come at the speed of memory. It is on for the first
+/// [`LASTING_STEPS`], as a first batch that met the disk unprepared would have whole stretches of files read
+/// for each of its windows; later, a slow batch switches it on for as many.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     /// A batch that takes longer waited for the disk.
@@ -32,21 +33,23 @@ const MOST_BYTES: u64 = 128 << 20;
 const LASTING_STEPS: u64 = 512;
 
 impl ReadAhead {
-    /// For batches of some rows.
-    pub(crate) fn new(rows: u64, sequence_length: u64) -> Self {
+    /// For batches of some rows, from `step` on.
+    pub(crate) fn new(step: u64, rows: u64, sequence_length: u64) -> Self {
         let tokens = rows.saturating_mul(sequence_length).max(1);
         let depth = ROWS.div_ceil(rows.max(1)).min(MOST_BYTES / 2 / tokens).max(2);
         let slow_nanoseconds = SLOW_NANOSECONDS * u128::from(tokens);
-        Self { slow_nanoseconds, depth, on_until: 0, asked: 0 }
+        let on_until = step.saturating_add(LASTING_STEPS);
+        Self { slow_nanoseconds, depth, on_until, asked: step }
     }
 
-    /// The steps whose windows are to be asked for now that `step` is begun.
+    /// The steps whose windows are to be asked for before `step` is begun: later ones, and itself if that
+    /// was not done.
     pub(crate) fn steps_after(&mut self, step: u64, end: u64) -> Range<u64> {
         if step >= self.on_until {
             return 0..0;
         }
         let until = step.saturating_add(1 + self.depth).min(end);
-        let from = self.asked.max(step + 1).min(until);
+        let from = self.asked.max(step).min(until);
         self.asked = until.max(self.asked);
         from..until
     }
@@ -64,23 +67,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_asked_for_until_a_batch_is_slow_and_every_step_once() {
-        let mut ahead = ReadAhead::new(64, 1_024);
-        assert_eq!(ahead.steps_after(0, 10_000), 0..0);
-        ahead.note(0, 600_000);
-        assert_eq!(ahead.steps_after(1, 10_000), 0..0);
-        ahead.note(1, 700_000);
-        assert_eq!(ahead.steps_after(2, 10_000), 3..35);
-        assert_eq!(ahead.steps_after(3, 10_000), 35..36);
-        assert_eq!(ahead.steps_after(4, 37), 36..37);
-        assert_eq!(ahead.steps_after(5, 37), 37..37);
-        assert_eq!(ahead.steps_after(1 + LASTING_STEPS, 10_000), 0..0);
+    fn every_step_is_asked_for_once_while_batches_are_slow() {
+        let mut ahead = ReadAhead::new(5, 64, 1_024);
+        assert_eq!(ahead.steps_after(5, 10_000), 5..38);
+        ahead.note(5, 600_000);
+        assert_eq!(ahead.steps_after(6, 10_000), 38..39);
+        assert_eq!(ahead.steps_after(7, 40), 39..40);
+        assert_eq!(ahead.steps_after(8, 40), 40..40);
+        // Batches were fast: it ends.
+        let later = 5 + LASTING_STEPS;
+        assert_eq!(ahead.steps_after(later, 10_000), 0..0);
+        ahead.note(later, 700_000);
+        assert_eq!(ahead.steps_after(later + 1, 10_000), later + 1..later + 34);
     }
 
     #[test]
     fn large_batches_are_read_ahead_by_two() {
-        let mut ahead = ReadAhead::new(1_024, 65_536);
-        ahead.note(0, u128::MAX);
-        assert_eq!(ahead.steps_after(1, 100), 2..4);
+        let mut ahead = ReadAhead::new(0, 1_024, 65_536);
+        assert_eq!(ahead.steps_after(0, 100), 0..3);
     }
 }

@@ -299,6 +299,11 @@ impl Corpus {
         self.folder.join("tokenizer.json")
     }
 
+    /// Where the token files of a split stand, in order.
+    pub fn token_paths(&self, split: Split) -> impl Iterator<Item = PathBuf> {
+        self.stream(split).shards.iter().map(|shard| shard.path("bin"))
+    }
+
     pub(crate) fn shards(&self, split: Split) -> &[Shard] {
         &self.stream(split).shards
     }

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     ops::Range,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use memmap2::Mmap;
@@ -47,6 +48,8 @@ pub struct TokenFile {
     vocab_size: u64,
     tokens: u64,
     header_bytes: u64,
+    /// Set once the map is advised that reads are at random.
+    random: OnceLock<()>,
 }
 
 /// Where the ids lie in a token file.
@@ -146,7 +149,8 @@ impl TokenFile {
             let expected = format!("{tokens} ids of {} bytes{header}", dtype.bytes());
             return Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes")));
         }
-        Ok(Self { bytes, path: path.to_owned(), dtype, vocab_size, tokens, header_bytes })
+        let (path, random) = (path.to_owned(), OnceLock::new());
+        Ok(Self { bytes, path, dtype, vocab_size, tokens, header_bytes, random })
     }
 
     /// The number of ids in it.
@@ -192,17 +196,29 @@ impl TokenFile {
         }
     }
 
-    /// Has the system read a range from the disk meanwhile: it is not waited for.
+    /// Has the system read a range from the disk meanwhile: it is not waited for. From the first call on, a page
+    /// that was not asked for is read without its neighbours, up to megabytes of which would hold up what was.
     pub(crate) fn will_need(&self, start_token: u64, tokens: u64) {
         let Bytes::Map(map) = &self.bytes else { return };
         let range = self.range(map, start_token, tokens);
         #[cfg(unix)]
         if !range.is_empty() {
             // Advice: what the system cannot follow is read later.
+            self.random.get_or_init(|| {
+                let _ = map.advise(memmap2::Advice::Random);
+            });
             let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         }
         #[cfg(not(unix))]
         drop(range);
+    }
+
+    /// The bytes of a range of ids where the file is mapped, if they are all there.
+    pub(crate) fn bytes_of(&self, start_token: u64, tokens: u64) -> Option<&[u8]> {
+        let Bytes::Map(map) = &self.bytes else { return None };
+        let bytes = map.get(self.range(map, start_token, tokens))?;
+        let expected = tokens.checked_mul(self.dtype.bytes());
+        (expected == u64::try_from(bytes.len()).ok()).then_some(bytes)
     }
 
     /// Where ids stand in the map, as far as it goes.
