@@ -1,6 +1,7 @@
 //! mixdown: finetune a language model on a target domain without forgetting.
 
 mod args;
+mod arrow_stream;
 mod commands;
 mod configuration;
 mod demo;

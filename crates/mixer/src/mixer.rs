@@ -14,7 +14,7 @@ use crate::rank::Rank;
 use crate::run_length::RunLength;
 use crate::source_order::SourceOrder;
 use crate::state::MixerState;
-use crate::window::Runs;
+use crate::window::{Runs, WRAPPED_START};
 
 /// Random access to the sequences of an endless run.
 ///
@@ -213,6 +213,18 @@ impl Mixer {
             return Err(Error::OutOfRange { what, expected: windows.last_start(), got });
         }
         Ok((corpus, windows.runs(got)))
+    }
+
+    /// The targets of a planned sequence as tokens of its source's training part: one run of them, and a
+    /// second one, mostly empty, where the window runs over the end of an epoch.
+    ///
+    /// # Errors
+    /// A slot that is not of this mixer.
+    pub fn target_ranges(&self, slot: &Slot) -> Result<[Range<u64>; 2], Error> {
+        let (_, runs) = self.runs(slot.source, slot.start_token)?;
+        let end = runs.start_token + runs.len_tokens;
+        let wrapped_end = WRAPPED_START + runs.wrapped_len_tokens;
+        Ok([runs.start_token + 1..end, WRAPPED_START..wrapped_end])
     }
 
     /// What a corpus said, with the source that was read for.

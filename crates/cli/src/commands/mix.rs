@@ -1,24 +1,29 @@
 //! `mixdown mix`.
 
+mod batches;
+mod compare;
+mod order;
+mod plan;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::Ordering;
 
-use clap::Args;
-use mixdown_mixer::{Mixer, Mixture, MixtureConfig, Slot, SourceShare};
-use serde::Serialize;
+use clap::{Args, ValueEnum};
+use mixdown_mixer::{Mixer, Mixture, MixtureConfig, RunLength};
 
 use crate::commands::Context;
 use crate::configuration::{base_folder, read_toml};
 use crate::error::Error;
-use crate::output::{Lines, percent, table, thousands};
 
 /// Arguments of `mix`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mixdown mix mix.toml --steps 1000
+  mixdown mix mix.toml --steps \"2 epochs of target\"
   mixdown mix mix.toml --order 0..10
+  mixdown mix mix.toml --steps 1000 --compare before.toml
+  mixdown mix mix.toml --emit arrow --rank 3 --world-size 8 | python train.py
 
 mix.toml:
   sequence_length = 1024
@@ -31,16 +36,55 @@ mix.toml:
   [[source]]
   name = \"pretraining\"
   corpus = \"corpora/general\"
-  weight = \"1%\"")]
+  weight = \"1%\"
+  [[stage]]                # optional: other weights from there on
+  start = \"2000 steps\"
+  weights = { target = \"95%\", pretraining = \"5%\" }
+
+Batches as Arrow: one record batch a step, a row a sequence: tokens (T + 1 of them: inputs are all but
+the last, targets all but the first), source, slot, where there are labels loss_mask, and state: what
+--resume goes on from after this step, as it is or in hexadecimal digits.")]
 pub struct MixArgs {
     /// The mixture, in TOML.
     mixture: PathBuf,
-    /// Steps (batches) of the run that is planned. [default: one epoch of the first source]
-    #[arg(long)]
-    steps: Option<u64>,
-    /// Print these slots of the order as JSON lines instead of the plan.
-    #[arg(long, value_name = "A..B")]
+    /// Length of the run that is planned: steps (batches), or \"1B tokens\", \"2 epochs of target\",
+    /// \"64000 sequences\". [default: one epoch of the first source; batches: endless]
+    #[arg(long, value_name = "LENGTH")]
+    steps: Option<RunLength>,
+    /// Print these slots of the order instead of the plan.
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["compare", "emit"])]
     order: Option<SlotRange>,
+    /// The form of the order: JSON lines, or one Arrow IPC stream.
+    #[arg(long, value_enum, default_value_t, requires = "order")]
+    format: OrderFormat,
+    /// Say which samples of this run were in that one already.
+    #[arg(long, value_name = "OTHER.toml", conflicts_with = "emit")]
+    compare: Option<PathBuf>,
+    /// How long the other run was. [default: as long as this one]
+    #[arg(long, value_name = "LENGTH", requires = "compare")]
+    other_steps: Option<RunLength>,
+    /// Write the batches themselves to standard output, as one Arrow IPC stream.
+    #[arg(long, value_enum)]
+    emit: Option<Emit>,
+    #[command(flatten)]
+    batches: batches::BatchArgs,
+}
+
+/// The form of an order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OrderFormat {
+    /// A JSON object a slot.
+    #[default]
+    Json,
+    /// Arrow IPC.
+    Arrow,
+}
+
+/// The form of batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// Arrow IPC.
+    Arrow,
 }
 
 /// Slots `A..B`, B left out.
@@ -60,105 +104,48 @@ impl FromStr for SlotRange {
     }
 }
 
-#[derive(Serialize)]
-struct Plan {
-    steps: u64,
-    slots: u64,
-    tokens: u64,
-    fingerprint: String,
-    sources: Vec<SourceShare>,
-}
-
-#[derive(Serialize)]
-struct OrderLine<'a> {
-    slot: u64,
-    source: &'a str,
-    sequence: u64,
-    epoch: u64,
-    start_token: u64,
-}
-
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A mixture that cannot be opened, or a run that would exceed a source's `max_epochs`.
+/// A mixture that cannot be opened or read, a run that would exceed a source's `max_epochs`, a state of
+/// another mixture.
 pub fn run(arguments: MixArgs, context: Context) -> Result<(), Error> {
     let config: MixtureConfig = read_toml(&arguments.mixture)?;
-    let mixer = Mixer::new(Mixture::open(&config, base_folder(&arguments.mixture))?)?;
+    let base = base_folder(&arguments.mixture);
+    if arguments.emit == Some(Emit::Arrow) {
+        return batches::write(
+            &config,
+            base,
+            arguments.steps.as_ref(),
+            &arguments.batches,
+            context,
+        );
+    }
+    let mixer = Mixer::new(Mixture::open(&config, base)?)?;
     if let Some(SlotRange(range)) = arguments.order {
-        return print_order(&mixer, range, context);
+        return order::print(&mixer, range, arguments.format, context);
     }
-    let steps = arguments.steps.map_or_else(|| one_epoch(&mixer), Ok)?;
-    let slots = steps.checked_mul(mixer.batch_size()).ok_or_else(|| {
-        Error::usage(format!("{steps} steps are more than 2^64 sequences"), "ask for fewer --steps")
-    })?;
-    mixer.check_run(slots)?;
-    let plan = Plan {
-        steps,
-        slots,
-        tokens: slots.saturating_mul(mixer.sequence_length()),
-        fingerprint: mixer.state(0).order().to_string(),
-        sources: mixer.shares(slots),
+    let steps = match &arguments.steps {
+        Some(length) => mixer.steps(length)?,
+        None => mixer.steps(&RunLength::Epochs { epochs: 1, source: None })?,
     };
-    context.output.print(&plan, describe)
-}
-
-/// Steps until every sequence of the first source was drawn once.
-fn one_epoch(mixer: &Mixer) -> Result<u64, Error> {
-    let sequences = mixer.mixture().sequences(0).unwrap_or(1);
-    Ok(mixer.slot_of(0, sequences.saturating_sub(1))? / mixer.batch_size() + 1)
-}
-
-fn print_order(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), Error> {
-    let sources = mixer.mixture().sources();
-    let mut planner = mixer.planner();
-    let mut lines = Lines::new();
-    for slot in range {
-        if context.stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let Slot { slot, source, sequence, epoch, start_token, .. } = planner.slot(slot)?;
-        let source = usize::try_from(source).ok().and_then(|index| sources.get(index));
-        let source = source.map_or("", |source| source.name.as_str());
-        if lines.write(&OrderLine { slot, source, sequence, epoch, start_token })?.is_break() {
-            return Ok(());
+    let slots = slots_of(&mixer, steps)?;
+    mixer.check_run(slots)?;
+    match &arguments.compare {
+        None => plan::print(&mixer, steps, slots, context),
+        Some(path) => {
+            let other_config: MixtureConfig = read_toml(path)?;
+            let other = Mixer::new(Mixture::open(&other_config, base_folder(path))?)?;
+            let other_steps =
+                arguments.other_steps.as_ref().map_or(Ok(steps), |length| other.steps(length))?;
+            let other_slots = slots_of(&other, other_steps)?;
+            compare::print(&mixer, slots, &other, other_slots, context)
         }
     }
-    lines.finish()
 }
 
-fn describe(plan: &Plan) -> String {
-    let rows: Vec<Vec<String>> = plan.sources.iter().map(share_row).collect();
-    let header = [
-        "source",
-        "requested",
-        "realised",
-        "sequences",
-        "tokens",
-        "unique tokens",
-        "epochs",
-        "largest deviation",
-    ];
-    format!(
-        "{} steps, {} sequences, {} tokens\n{}\nlargest deviation: |count − n·w| over all prefixes, in sequences\n\
-         mixture {}",
-        thousands(plan.steps),
-        thousands(plan.slots),
-        thousands(plan.tokens),
-        table(&header, &rows),
-        plan.fingerprint
-    )
-}
-
-fn share_row(share: &SourceShare) -> Vec<String> {
-    vec![
-        share.name.clone(),
-        percent(share.requested),
-        percent(share.realised),
-        thousands(share.sequences),
-        thousands(share.tokens),
-        thousands(share.unique_tokens),
-        format!("{:.3}", share.epochs),
-        format!("{:.3}", share.largest_deviation),
-    ]
+fn slots_of(mixer: &Mixer, steps: u64) -> Result<u64, Error> {
+    steps.checked_mul(mixer.batch_size()).ok_or_else(|| {
+        Error::usage(format!("{steps} steps are more than 2^64 sequences"), "ask for fewer --steps")
+    })
 }

@@ -1,0 +1,66 @@
+//! Arrow IPC on standard output.
+
+use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::ops::ControlFlow;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, Schema};
+
+use crate::error::Error;
+
+/// One Arrow IPC stream on standard output.
+pub struct ArrowStream {
+    writer: StreamWriter<BufWriter<StdoutLock<'static>>>,
+}
+
+impl ArrowStream {
+    /// Begins the stream.
+    ///
+    /// # Errors
+    /// Standard output is a terminal, or cannot be written.
+    pub fn new(schema: &Schema) -> Result<Self, Error> {
+        let stdout = std::io::stdout().lock();
+        if stdout.is_terminal() {
+            let message = "Arrow IPC: expected a file or a program to write to, got a terminal";
+            return Err(Error::usage(message.to_owned(), "redirect it: … > batches.arrows"));
+        }
+        let writer = StreamWriter::try_new(BufWriter::new(stdout), schema);
+        Ok(Self { writer: writer.map_err(|error| unwritable(&error))? })
+    }
+
+    /// Writes one record batch and flushes it; breaks where the reader has gone.
+    ///
+    /// # Errors
+    /// Standard output cannot be written for another reason.
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<ControlFlow<()>, Error> {
+        let written = self.writer.write(rows).and_then(|()| Ok(self.writer.get_mut().flush()?));
+        match written {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if is_broken_pipe(&error) => Ok(ControlFlow::Break(())),
+            Err(error) => Err(unwritable(&error)),
+        }
+    }
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn finish(mut self) -> Result<(), Error> {
+        let written = self.writer.finish().and_then(|()| Ok(self.writer.get_mut().flush()?));
+        match written {
+            Err(error) if !is_broken_pipe(&error) => Err(unwritable(&error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_broken_pipe(error: &ArrowError) -> bool {
+    matches!(error, ArrowError::IoError(_, error) if error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// The error for what Arrow could not write.
+pub fn unwritable(error: &ArrowError) -> Error {
+    let path = std::path::Path::new("standard output");
+    Error::io(path, "write", std::io::Error::other(error.to_string()))
+}
