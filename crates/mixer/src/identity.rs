@@ -42,22 +42,21 @@ impl Identity {
     pub(crate) fn of_stages(mixture: &Mixture) -> Vec<Self> {
         let stages = mixture.timeline().stages();
         let mut identities: Vec<Self> = Vec::with_capacity(stages.len());
+        let mut previous = None;
         for stage in stages {
-            let before = identities.last().copied();
-            identities.push(Self::of_stage(mixture, stage, before.as_ref()));
+            let before = identities.last().copied().zip(previous);
+            identities.push(Self::of_stage(mixture, stage, before));
+            previous = Some(stage);
         }
         identities
     }
 
-    fn of_stage(mixture: &Mixture, stage: &Stage, before: Option<&Self>) -> Self {
+    fn of_stage(mixture: &Mixture, stage: &Stage, before: Option<(Self, &Stage)>) -> Self {
         let members: Vec<(&Source, &Windows)> = members(mixture, stage).collect();
-        let names = joined(&members, |(source, _)| {
-            let len = u64::try_from(source.name.len()).unwrap_or(u64::MAX);
-            [&len.to_le_bytes(), source.name.as_bytes()].concat()
-        });
+        let names = names_bytes(mixture, stage);
         let parts = stage.schedule().parts().parts();
         let mut weights = joined(parts, |part| part.to_le_bytes().to_vec());
-        let sizes = joined(&members, |(_, windows)| sizes(windows));
+        let sizes = sizes_bytes(mixture, stage);
         let data = joined(&members, |(source, _)| source.corpus.fingerprint().as_bytes().to_vec());
         let mut hasher = match before {
             None => {
@@ -68,7 +67,7 @@ impl Identity {
                 }
                 hasher
             }
-            Some(before) => {
+            Some((before, _)) => {
                 weights.extend(stage.start.to_le_bytes());
                 let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
                 hasher.update(before.order.as_bytes());
@@ -79,19 +78,40 @@ impl Identity {
             update(&mut hasher, part);
         }
         let none = Checks::default();
-        let earlier = before.map_or(&none, |before| &before.checks);
+        let earlier = before.as_ref().map_or(&none, |(before, _)| &before.checks);
+        let previous = before.map(|(_, stage)| stage);
+        // What a stage has in common with the one before is no further difference.
+        let same = |bytes: fn(&Mixture, &Stage) -> Vec<u8>| {
+            previous.is_some_and(|previous| bytes(mixture, previous) == bytes(mixture, stage))
+        };
+        let kept = |same: bool, earlier: u16, part: &[u8]| {
+            if same { earlier } else { chained(earlier, part) }
+        };
         Self {
             order: Fingerprint::from_bytes(*hasher.finalize().as_bytes()),
             checks: Checks {
                 seed: check(&seed_bytes(mixture)),
                 windows: check(&windows_bytes(mixture)),
-                names: chained(earlier.names, &names),
+                names: kept(same(names_bytes), earlier.names, &names),
                 weights: chained(earlier.weights, &weights),
-                sizes: chained(earlier.sizes, &sizes),
+                sizes: kept(same(sizes_bytes), earlier.sizes, &sizes),
                 data: data_check(earlier.data, mixture, stage),
             },
         }
     }
+}
+
+fn names_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
+    let members: Vec<&Source> = members(mixture, stage).map(|(source, _)| source).collect();
+    joined(&members, |source| {
+        let len = u64::try_from(source.name.len()).unwrap_or(u64::MAX);
+        [&len.to_le_bytes(), source.name.as_bytes()].concat()
+    })
+}
+
+fn sizes_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
+    let members: Vec<&Windows> = members(mixture, stage).map(|(_, windows)| windows).collect();
+    joined(&members, |windows| sizes(windows))
 }
 
 /// A stage's sources, in their order.
