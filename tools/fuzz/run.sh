@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: tools/fuzz/run.sh TARGET SECONDS      TARGET: manifest, index, sums, import or jsonl
+# usage: tools/fuzz/run.sh TARGET SECONDS      TARGET: manifest, index, sums, import, jsonl or mixer
 # Runs one fuzz target on the stable toolchain with address sanitizer and libFuzzer's coverage. What it
 # finds is left in tools/fuzz/artifacts/TARGET; the corpus grows in tools/fuzz/corpus/TARGET, beginning
 # with the golden files of testdata.
@@ -15,6 +15,7 @@ case "$target" in
   index) seeds=("$golden"/train/*.idx) ;;
   sums) seeds=("$golden"/train/*.sums) ;;
   import) seeds=("$interchange"/*/*) ;;
+  mixer) seeds=("$golden"/train/*.sums) ;;
   jsonl) seeds=(seeds/jsonl/*); features=(--features documents) ;;
   *) echo "no target $target" >&2; exit 2 ;;
 esac

@@ -122,7 +122,8 @@ pub enum Error {
     /// The output folder holds a run with other settings.
     #[error(
         "{}: {field}: expected {expected} (the run in this folder), got {got}: choose another \
-         output folder, or the same settings to go on",
+         output folder, or the same settings to go on; a mixture may change by a [[mixture.stage]] that \
+         begins later, with --allow-change",
         path.display()
     )]
     OtherRun {

@@ -35,8 +35,8 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// A part packed for another length, without a target that counts, shorter than one sequence or without
-/// a byte of text; ids or a tokenizer that are not the model's; a corpus that cannot be read; the stop flag; a loss that
-/// is not finite.
+/// a byte of text; ids or a tokenizer that are not the model's; a corpus that cannot be read; the stop
+/// flag; a loss that is not finite.
 pub fn evaluate(
     model: &Model,
     corpus: &Corpus,

@@ -39,5 +39,6 @@ pub use model::{Model, Parameter};
 pub use model_choice::{FreshModel, ModelChoice};
 pub use model_config::ModelConfig;
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
+pub use run_file::Changes;
 pub use schedule::{LearningRate, Schedule};
 pub use trainer::{Progress, RunName, Trainer};

@@ -49,29 +49,74 @@ impl RunFile {
         Ok(Self { text, table: comparable(table) })
     }
 
-    /// A hash of all settings that change numbers.
+    /// A hash of all settings that change numbers, less sources and stages, which the mixer's state
+    /// answers for.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self.table.to_string().as_bytes())
+        Fingerprint::of(without_mixing(&self.table).to_string().as_bytes())
     }
 
-    /// Writes run.toml into a new folder, or compares with the one that is there.
+    /// Writes run.toml into a new folder.
+    pub(crate) fn write(&self, folder: &RunFolder) -> Result<(), Error> {
+        Ok(folder.write_run_toml(&self.text)?)
+    }
+
+    /// Compares with the run.toml of the folder, if there is one.
     ///
     /// # Errors
-    /// The first setting that differs, by name; a damaged run.toml.
-    pub(crate) fn claim(&self, folder: &RunFolder) -> Result<(), Error> {
+    /// The first setting that differs and may not, by name; a damaged run.toml.
+    pub(crate) fn claim(&self, folder: &RunFolder, changes: Changes) -> Result<Claim, Error> {
         let path = folder.run_toml();
         if !path.exists() {
-            return Ok(folder.write_run_toml(&self.text)?);
+            return Ok(Claim::New);
         }
         let there = folder.read_run_toml()?;
         let there = there
             .parse::<Table>()
             .map_err(|error| Error::bad_file(&path, "a TOML file", error.message()))?;
-        match difference(&comparable(there), &self.table) {
-            None => Ok(()),
+        let there = comparable(there);
+        let found = match changes {
+            Changes::None => difference(&there, &self.table),
+            Changes::Stages => difference(&without_mixing(&there), &without_mixing(&self.table)),
+        };
+        match found {
             Some((field, expected, got)) => Err(Error::OtherRun { path, field, expected, got }),
+            None if there == self.table => Ok(Claim::Same),
+            None => Ok(Claim::Changed),
         }
     }
+}
+
+/// What a run that goes on may have changed in its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// The mixture's stages and sources, from a slot on that the run has not reached.
+    Stages,
+}
+
+/// What a folder's run.toml is to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// There is none.
+    New,
+    /// Its own.
+    Same,
+    /// Its own but for what may have changed.
+    Changed,
+}
+
+/// The table without the mixture's sources and stages and the fingerprints of sources.
+fn without_mixing(table: &Table) -> Table {
+    let mut table = table.clone();
+    if let Some(Value::Table(mixture)) = table.get_mut("mixture") {
+        mixture.remove("source");
+        mixture.remove("stage");
+    }
+    if let Some(Value::Table(fingerprints)) = table.get_mut("fingerprints") {
+        fingerprints.retain(|name, _| !name.starts_with("source "));
+    }
+    table
 }
 
 /// The table without names and paths, which change no number.

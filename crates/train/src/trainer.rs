@@ -15,7 +15,7 @@ use crate::evaluate::measure;
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::run_config::RunConfig;
-use crate::run_file::{RunFile, resolved};
+use crate::run_file::{Changes, Claim, RunFile, resolved};
 use crate::summary;
 
 /// How a run is called in its records.
@@ -74,9 +74,15 @@ impl Trainer {
     ///
     /// # Errors
     /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
-    /// other; a folder that holds something else, or a run with other settings or data: the first
-    /// difference is named.
-    pub fn open(config: &RunConfig, base: &Path, out: &Path, name: RunName) -> Result<Self, Error> {
+    /// other; a folder that holds something else, or a run with other settings or data than `changes` lets
+    /// pass: the first difference is named.
+    pub fn open(
+        config: &RunConfig,
+        base: &Path,
+        out: &Path,
+        name: RunName,
+        changes: Changes,
+    ) -> Result<Self, Error> {
         config.check()?;
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
@@ -84,7 +90,10 @@ impl Trainer {
         let fingerprints = inputs.fingerprints(&config)?;
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         let folder = RunFolder::create(out)?;
-        run_file.claim(&folder)?;
+        let claim = run_file.claim(&folder, changes)?;
+        if claim == Claim::New {
+            run_file.write(&folder)?;
+        }
         checkpoint::recover(&folder)?;
         let settings = run_file.fingerprint();
         let options = config.train.adamw();
@@ -100,6 +109,9 @@ impl Trainer {
                 state: State::new(inputs.mixer.state(0), settings),
             },
         };
+        if claim == Claim::Changed {
+            run_file.write(&folder)?;
+        }
         let data_fingerprint = summary::data_fingerprint(&fingerprints);
         let batch = Batch::default();
         let tokens_per_second = 0.0;
@@ -352,6 +364,7 @@ mod tests {
     use crate::model_config::tests::tiny;
     use crate::ops::check::on_threads;
     use crate::run_config::RunConfig;
+    use crate::run_file::Changes;
     use crate::test_corpus::{corpus, tokens};
 
     const TEXT: &str = r#"
@@ -401,7 +414,7 @@ mod tests {
 
     fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
         let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-        Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name)
+        Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
     }
 
     fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
@@ -439,6 +452,38 @@ mod tests {
         (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
         let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
         (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
+    }
+
+    #[test]
+    fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
+        let staged = |start: u64| {
+            let stage = format!(
+                "[[mixture.stage]]\nstart = {start}\n\
+                 weights = {{ target = \"50%\", pretraining = \"50%\" }}\n[train]"
+            );
+            TEXT.replace("[train]", &stage)
+        };
+        let place = world();
+        run(place.path(), &staged(8), "straight").unwrap();
+        run_until(place.path(), TEXT, "changed", 6).unwrap_err();
+        let refused = open(place.path(), &staged(8), "changed").map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("--allow-change"), "{refused}");
+        let open_changed = |text: &str| {
+            let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+            let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
+            Trainer::open(&config, place.path(), &out, name, Changes::Stages)
+        };
+        let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
+        assert!(past.to_string().contains("what differs: the weights"), "{past}");
+        let other =
+            open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
+        assert!(other.map(|_| ()).unwrap_err().to_string().contains("train.steps"));
+        let mut trainer = open_changed(&staged(8)).unwrap();
+        trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+        assert_eq!(end(place.path(), "changed").0, end(place.path(), "straight").0);
+        assert_eq!(end(place.path(), "changed").1, end(place.path(), "straight").1);
+        // Its run.toml has the stage now.
+        open(place.path(), &staged(8), "changed").unwrap();
     }
 
     #[test]
@@ -632,7 +677,8 @@ mod tests {
         }
         let config = RunConfig::parse(&table.to_string()).unwrap();
         let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-        let again = Trainer::open(&config, folder.path(), &place.path().join("again"), name);
+        let again = place.path().join("again");
+        let again = Trainer::open(&config, folder.path(), &again, name, Changes::None);
         again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
         assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
     }

@@ -1,10 +1,12 @@
-//! What the fuzz targets share: a golden corpus in a folder of memory.
+//! What the fuzz targets share: corpora in a folder of memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use mixdown_shards::{Access, Corpus, Split, verify};
+use mixdown_shards::{
+    Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify,
+};
 
 /// A copy of the tiny golden corpus, and the bytes of one of its files.
 pub struct Scratch {
@@ -75,4 +77,40 @@ pub fn read_all(folder: &Path) {
         }
     }
     let _ = verify(folder, &|_| (), &AtomicBool::new(false));
+}
+
+/// Writes a corpus whose token i has the id `first_id + i`, in two shards.
+pub fn numbered_corpus(folder: &Path, first_id: u32, tokens: u32) {
+    let (dtype, vocab_size) = (Dtype::U16, 65_536);
+    let ids: Vec<u32> = (first_id..first_id + tokens).collect();
+    let shards = (0..).zip(ids.chunks(ids.len() / 2 + 1)).map(|(number, ids)| {
+        let name = format!("shard-{number:05}");
+        let writer = ShardWriter::create(&folder.join("train"), &name, dtype, vocab_size);
+        let mut writer = writer.expect("room for a shard");
+        for (hash, document) in (u64::from(ids[0])..).zip(ids.chunks(7)) {
+            writer.push(document, 1, hash, None).expect("room for a document");
+        }
+        writer.finish().expect("room for a shard")
+    });
+    let (train, holdout) = (SplitRecord::new(shards.collect()), SplitRecord::default());
+    let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
+    let (one, other) = (&train.shards, &holdout.shards);
+    let fingerprint = Manifest::data_fingerprint(dtype, tokenizer_fingerprint, one, other);
+    let manifest = Manifest {
+        format: Manifest::FORMAT.to_owned(),
+        version: Manifest::VERSION,
+        dtype,
+        vocab_size,
+        end_of_text: 0,
+        beginning_of_text: None,
+        pack: None,
+        tokenizer_fingerprint,
+        fingerprint,
+        train,
+        holdout,
+        inputs: Vec::new(),
+        options: serde_json::Value::Null,
+        counts: Counts::default(),
+    };
+    manifest.write(folder).expect("room for a manifest");
 }

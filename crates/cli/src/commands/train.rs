@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mixdown_runs::Summary;
 use mixdown_shards::{Access, Corpus};
-use mixdown_train::{FreshModel, ModelChoice, Progress, RunConfig, RunName, Trainer};
+use mixdown_train::{Changes, FreshModel, ModelChoice, Progress, RunConfig, RunName, Trainer};
 
 use crate::commands::Context;
 use crate::commands::eval::eval_table;
@@ -83,6 +83,10 @@ pub struct TrainArgs {
     /// Seed of a fresh model's weights and of the order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Go on although the mixture has other stages or more sources: from a step on that the run has not
+    /// reached.
+    #[arg(long)]
+    allow_change: bool,
 }
 
 /// Runs the subcommand.
@@ -92,9 +96,10 @@ pub struct TrainArgs {
 pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let out = arguments.out.clone();
     let name = run_name(&out.display().to_string());
+    let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
     let summary = match &arguments.run {
-        Some(path) => train(&read_run(path)?, base_folder(path), &out, name, context)?,
-        None => train(&arguments.run_config()?, Path::new(""), &out, name, context)?,
+        Some(path) => train(&read_run(path)?, base_folder(path), &out, name, changes, context)?,
+        None => train(&arguments.run_config()?, Path::new(""), &out, name, changes, context)?,
     };
     context.output.print(&summary, describe)
 }
@@ -146,10 +151,11 @@ pub fn train(
     base: &Path,
     out: &Path,
     name: RunName,
+    changes: Changes,
     context: Context,
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-    let mut trainer = Trainer::open(config, base, out, name)?;
+    let mut trainer = Trainer::open(config, base, out, name, changes)?;
     let progress = |at: Progress| meter.set(at.step, at.steps, &note(&at));
     let summary = trainer.run(&progress, context.stop)?;
     let losses: Vec<String> =

@@ -89,7 +89,8 @@ impl Sizes {
     }
 }
 
-/// The loss of every row (0 of one whose target is ignored); with a divisor the logits become the gradient of `Σ loss / divisor`.
+/// The loss of every row (0 of one whose target is ignored); with a divisor the logits become the
+/// gradient of `Σ loss / divisor`.
 fn soft_max(
     logits: &mut [f32],
     vocabulary: usize,
