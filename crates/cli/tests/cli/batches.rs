@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 
 use crate::sandbox::Sandbox;
