@@ -20,7 +20,7 @@ use mixdown_mixer::{
     Batch, Mixer, Mixture, MixtureConfig, Permutation, Rank, Schedule, SourceConfig, Weight,
     WeightParts, WeightUnit, WindowOffset,
 };
-use mixdown_shards::{Access, Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+use mixdown_shards::{Access, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -43,25 +43,7 @@ fn write_corpus(folder: &Path, tokens: u64, seed: u64) -> Outcome<()> {
     }
     let (train, holdout) = (SplitRecord::new(vec![writer.finish()?]), SplitRecord::new(Vec::new()));
     let tokenizer_fingerprint = Fingerprint::of(b"bench");
-    let (one, other) = (&train.shards, &holdout.shards);
-    let fingerprint = Manifest::data_fingerprint(dtype, tokenizer_fingerprint, one, other);
-    Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size: VOCAB_SIZE,
-        end_of_text: 0,
-        beginning_of_text: None,
-        pack: None,
-        tokenizer_fingerprint,
-        fingerprint,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
-    }
-    .write(folder)?;
+    Manifest::new(dtype, VOCAB_SIZE, tokenizer_fingerprint, train, holdout).write(folder)?;
     Ok(())
 }
 

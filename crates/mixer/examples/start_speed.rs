@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mixdown_mixer::{Batch, Mixer, Mixture, MixtureConfig, Rank};
-use mixdown_shards::{Counts, Dtype, Fingerprint, Manifest, ShardRecord, Split, SplitRecord};
+use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardRecord, Split, SplitRecord};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -69,24 +69,7 @@ fn write_corpus(folder: &Path, sequences: u64, shards: u64) -> Outcome<()> {
     }
     let (train, holdout) = (SplitRecord::new(records), SplitRecord::default());
     let tokenizer_fingerprint = Fingerprint::of(b"none");
-    let (dtype, none) = (Dtype::U16, &holdout.shards);
-    let fingerprint = Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train.shards, none);
-    let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size: 50_257,
-        end_of_text: 0,
-        beginning_of_text: None,
-        pack: None,
-        tokenizer_fingerprint,
-        fingerprint,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
-    };
+    let manifest = Manifest::new(Dtype::U16, 50_257, tokenizer_fingerprint, train, holdout);
     Ok(manifest.write(folder)?)
 }
 

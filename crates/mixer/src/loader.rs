@@ -43,18 +43,16 @@ impl LoaderConfig {
 /// memory yet, the windows of later batches are read ahead, as they are known. Dropping it stops the threads
 /// at their current batch and waits for them.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let mixer: mixdown_mixer::Mixer = todo!();
-/// use mixdown_mixer::{Loader, LoaderConfig};
+/// ```
+/// use mixdown_mixer::{Error, Loader, LoaderConfig, Mixer};
 ///
-/// let loader = Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(0))?;
-/// for batch in loader {
-///     let batch = batch?;
-///     println!("step {} has {} tokens", batch.step(), batch.tokens.len());
+/// fn run(mixer: Mixer) -> Result<(), Error> {
+///     for batch in Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(0))? {
+///         let batch = batch?;
+///         println!("step {} has {} tokens", batch.step(), batch.tokens.len());
+///     }
+///     Ok(())
 /// }
-/// # Ok(())
-/// # }
 /// ```
 #[derive(Debug)]
 pub struct Loader<T: TokenInt = u32> {

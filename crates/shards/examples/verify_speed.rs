@@ -14,9 +14,7 @@
 
 use std::{env, fs, path::Path, sync::atomic::AtomicBool, time::Instant};
 
-use mixdown_shards::{
-    Counts, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify,
-};
+use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify};
 
 const VOCAB_SIZE: u64 = 50_257;
 
@@ -66,26 +64,6 @@ fn write(folder: &Path, megabytes: u64) {
     fs::write(folder.join("tokenizer.json"), "{}").unwrap();
     let (train, holdout) = (SplitRecord::new(shards), SplitRecord::new(Vec::new()));
     let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
-    let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype: Dtype::U16,
-        vocab_size: VOCAB_SIZE,
-        end_of_text: 0,
-        beginning_of_text: None,
-        tokenizer_fingerprint,
-        fingerprint: Manifest::data_fingerprint(
-            Dtype::U16,
-            tokenizer_fingerprint,
-            &train.shards,
-            &holdout.shards,
-        ),
-        pack: None,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
-    };
+    let manifest = Manifest::new(Dtype::U16, VOCAB_SIZE, tokenizer_fingerprint, train, holdout);
     manifest.write(folder).unwrap();
 }

@@ -174,26 +174,13 @@ fn manifest(
     holdout: SplitRecord,
 ) -> Manifest {
     let sample_sums = options.sample_sums.map(|share| share.to_string());
+    let ImportOptions { vocab_size, tokenizer_fingerprint, .. } = *options;
     Manifest {
-        format: Manifest::FORMAT.to_owned(),
         version: Manifest::ADOPTED_VERSION,
-        dtype,
-        vocab_size: options.vocab_size,
         end_of_text: options.end_of_text,
         beginning_of_text: beginning,
-        tokenizer_fingerprint: options.tokenizer_fingerprint,
-        fingerprint: Manifest::data_fingerprint(
-            dtype,
-            options.tokenizer_fingerprint,
-            &train.shards,
-            &holdout.shards,
-        ),
-        pack: None,
-        train,
-        holdout,
-        inputs: Vec::new(),
         options: serde_json::json!({ "import": { "sample_sums": sample_sums } }),
-        counts: Counts::default(),
+        ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
     }
 }
 

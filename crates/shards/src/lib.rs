@@ -22,23 +22,8 @@
 //! let train = SplitRecord::new(vec![writer.finish()?]);
 //! let holdout = SplitRecord::new(Vec::new());
 //! let tokenizer_fingerprint = Fingerprint::of(b"its canonical content");
-//! let manifest = Manifest {
-//!     format: Manifest::FORMAT.to_owned(),
-//!     version: Manifest::VERSION,
-//!     dtype,
-//!     vocab_size: 500,
-//!     end_of_text: 499,
-//!     beginning_of_text: None,
-//!     tokenizer_fingerprint,
-//!     fingerprint: Manifest::data_fingerprint(
-//!         dtype, tokenizer_fingerprint, &train.shards, &holdout.shards),
-//!     pack: None,
-//!     train,
-//!     holdout,
-//!     inputs: Vec::new(),
-//!     options: serde_json::Value::Null,
-//!     counts: Counts::default(),
-//! };
+//! let new = Manifest::new(dtype, 500, tokenizer_fingerprint, train, holdout);
+//! let manifest = Manifest { end_of_text: 499, ..new };
 //! manifest.write(folder)?;
 //!
 //! let corpus = Corpus::open(folder, Access::Map)?;

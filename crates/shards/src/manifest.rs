@@ -62,6 +62,35 @@ impl Manifest {
     /// The largest manifest that is read: 64 MiB, some 100,000 shards.
     pub const MAX_BYTES: u64 = 64 << 20;
 
+    /// The manifest of some shards, with their data fingerprint: end-of-text id 0, and none of what not every
+    /// corpus has.
+    pub fn new(
+        dtype: Dtype,
+        vocab_size: u64,
+        tokenizer_fingerprint: Fingerprint,
+        train: SplitRecord,
+        holdout: SplitRecord,
+    ) -> Self {
+        let shards = (&train.shards, &holdout.shards);
+        let fingerprint = Self::data_fingerprint(dtype, tokenizer_fingerprint, shards.0, shards.1);
+        Self {
+            format: Self::FORMAT.to_owned(),
+            version: Self::VERSION,
+            dtype,
+            vocab_size,
+            end_of_text: 0,
+            beginning_of_text: None,
+            tokenizer_fingerprint,
+            fingerprint,
+            pack: None,
+            train,
+            holdout,
+            inputs: Vec::new(),
+            options: serde_json::Value::Null,
+            counts: Counts::default(),
+        }
+    }
+
     /// The record of one split.
     pub fn split(&self, split: Split) -> &SplitRecord {
         match split {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Counts, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord};
+use crate::{Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord};
 
 /// Writes documents without beginning and end; id 0 ends a text and is in none of them.
 pub(crate) fn write(folder: &Path, train: &[Vec<u32>], holdout: &[Vec<u32>]) {
@@ -22,26 +22,6 @@ pub(crate) fn write(folder: &Path, train: &[Vec<u32>], holdout: &[Vec<u32>]) {
             SplitRecord::new(vec![writer.finish().unwrap()])
         });
     let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
-    let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size,
-        end_of_text: 0,
-        beginning_of_text: None,
-        tokenizer_fingerprint,
-        fingerprint: Manifest::data_fingerprint(
-            dtype,
-            tokenizer_fingerprint,
-            &train.shards,
-            &holdout.shards,
-        ),
-        pack: None,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
-    };
+    let manifest = Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout);
     manifest.write(folder).unwrap();
 }

@@ -113,7 +113,7 @@ impl Work<'_> {
     }
 
     fn manifest(&self, total: &Summary, train: SplitRecord, holdout: SplitRecord) -> Manifest {
-        let Plan { dtype, tokenizer_fingerprint, .. } = self.plan;
+        let Plan { dtype, vocab_size, tokenizer_fingerprint, .. } = self.plan;
         let mut inputs: Vec<InputRecord> = self
             .inputs
             .files()
@@ -132,20 +132,9 @@ impl Work<'_> {
         // What the shards hold beyond the documents.
         let tokens = train.tokens.saturating_add(holdout.tokens);
         let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(total.tokens));
-        let shards = (&train.shards, &holdout.shards);
-        let fingerprint =
-            Manifest::data_fingerprint(dtype, tokenizer_fingerprint, shards.0, shards.1);
         Manifest {
-            format: Manifest::FORMAT.to_owned(),
-            version: Manifest::VERSION,
-            dtype,
-            vocab_size: self.plan.vocab_size,
             end_of_text: self.plan.end_of_text,
             beginning_of_text: self.plan.beginning_of_text,
-            tokenizer_fingerprint,
-            fingerprint,
-            train,
-            holdout,
             inputs,
             options: self.record(),
             counts: Counts {
@@ -158,6 +147,7 @@ impl Work<'_> {
                 padding_tokens,
             },
             pack,
+            ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
         }
     }
 

@@ -53,6 +53,8 @@ mod limit;
 mod model_folder;
 mod model_template;
 mod options;
+#[cfg(test)]
+mod options_tests;
 mod order;
 mod pack;
 mod parallel;

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use mixdown_shards::{
-    Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord,
-};
+use mixdown_shards::{Access, Corpus, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
 
 /// Ids below 40 with some structure to learn.
 pub(crate) fn tokens(len: u32, seed: u32) -> Vec<u32> {
@@ -35,23 +33,9 @@ pub(crate) fn corpus_of_bytes(
     };
     let (train, holdout) = (shard("train", train), shard("holdout", holdout));
     let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
-    let fingerprint =
-        Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train.shards, &holdout.shards);
     let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size,
         end_of_text: 39,
-        beginning_of_text: None,
-        pack: None,
-        tokenizer_fingerprint,
-        fingerprint,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
+        ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
     };
     manifest.write(folder).unwrap();
     let tokenizer = r#"{"added_tokens":[{"id":39,"content":"<|endoftext|>"}]}"#;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use mixdown_shards::{
-    Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify,
+    Access, Corpus, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify,
 };
 
 /// A copy of the tiny golden corpus, and the bytes of one of its files.
@@ -19,7 +19,8 @@ impl Scratch {
     /// Copies the corpus; `name` is the file that will be damaged.
     pub fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/format-v1/tiny");
+        let golden =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/format-v1/tiny");
         copy(&golden, folder.path());
         let path = folder.path().join(name);
         let sound = fs::read(&path).expect("the golden file");
@@ -64,7 +65,8 @@ pub fn read_all(folder: &Path) {
         let Ok(corpus) = Corpus::open(folder, access) else { continue };
         for split in Split::ALL {
             let documents = corpus.documents(split);
-            for document in [0, 1, documents / 2, documents.saturating_sub(1), documents, u64::MAX] {
+            for document in [0, 1, documents / 2, documents.saturating_sub(1), documents, u64::MAX]
+            {
                 let _ = corpus.document(split, document);
             }
             let _ = corpus.document_lengths(split);
@@ -94,23 +96,6 @@ pub fn numbered_corpus(folder: &Path, first_id: u32, tokens: u32) {
     });
     let (train, holdout) = (SplitRecord::new(shards.collect()), SplitRecord::default());
     let tokenizer_fingerprint = Fingerprint::of(b"tokenizer");
-    let (one, other) = (&train.shards, &holdout.shards);
-    let fingerprint = Manifest::data_fingerprint(dtype, tokenizer_fingerprint, one, other);
-    let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size,
-        end_of_text: 0,
-        beginning_of_text: None,
-        pack: None,
-        tokenizer_fingerprint,
-        fingerprint,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
-    };
+    let manifest = Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout);
     manifest.write(folder).expect("room for a manifest");
 }

@@ -3,9 +3,9 @@
 use std::io::{Cursor, Read};
 use std::process::Stdio;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 
 use crate::sandbox::Sandbox;

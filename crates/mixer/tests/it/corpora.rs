@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WeightUnit, WindowOffset};
 use mixdown_shards::{
-    Access, Counts, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter, Split,
-    SplitRecord,
+    Access, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter, Split, SplitRecord,
 };
 
 pub const VOCAB_SIZE: u64 = 1 << 24;
@@ -65,23 +64,9 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
     }
     let (train, holdout) = (SplitRecord::new(train), SplitRecord::new(holdout));
     let tokenizer_fingerprint = Fingerprint::of(plan.tokenizer);
-    let fingerprint =
-        Manifest::data_fingerprint(dtype, tokenizer_fingerprint, &train.shards, &holdout.shards);
     Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size: VOCAB_SIZE,
-        end_of_text: 0,
-        beginning_of_text: None,
         pack: plan.pack.map(|sequence_length| PackRecord { sequence_length, padding: 0 }),
-        tokenizer_fingerprint,
-        fingerprint,
-        train,
-        holdout,
-        inputs: Vec::new(),
-        options: serde_json::Value::Null,
-        counts: Counts::default(),
+        ..Manifest::new(dtype, VOCAB_SIZE, tokenizer_fingerprint, train, holdout)
     }
     .write(&folder)
     .unwrap();

@@ -11,6 +11,8 @@ mod hostile;
 #[cfg(test)]
 mod interchange;
 #[cfg(test)]
+mod interchange_refusals;
+#[cfg(test)]
 mod labels;
 #[cfg(test)]
 mod manifest;

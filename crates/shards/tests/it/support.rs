@@ -5,8 +5,8 @@ use std::{
 };
 
 use mixdown_shards::{
-    Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter, Split,
-    SplitRecord, VerifyReport, verify,
+    Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
+    VerifyReport, verify,
 };
 
 /// Shards of documents of ids.
@@ -83,29 +83,13 @@ pub fn write_corpus_with(
     fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
     let tokenizer_fingerprint = Fingerprint::of(tokenizer);
     let manifest = Manifest {
-        format: Manifest::FORMAT.to_owned(),
-        version: Manifest::VERSION,
-        dtype,
-        vocab_size,
-        end_of_text: 0,
-        beginning_of_text: None,
-        pack: None,
-        tokenizer_fingerprint,
-        fingerprint: Manifest::data_fingerprint(
-            dtype,
-            tokenizer_fingerprint,
-            &train.shards,
-            &holdout.shards,
-        ),
         inputs: vec![InputRecord {
             path: "prose/a.jsonl".to_owned(),
             bytes: train.text_bytes,
             documents: train.documents,
         }],
-        train,
-        holdout,
         options: serde_json::json!({"holdout": "1%", "seed": 7}),
-        counts: Counts::default(),
+        ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
     };
     manifest.write(folder).unwrap();
     manifest

@@ -16,7 +16,9 @@ fuzz_target!(|data: &[u8]| {
             skip_bad: u64::MAX,
             ..ReadOptions::default()
         };
-        let Ok(list) = InputList::discover_with(std::slice::from_ref(&path), &options) else { return };
+        let Ok(list) = InputList::discover_with(std::slice::from_ref(&path), &options) else {
+            return;
+        };
         // More documents than bytes would be an endless loop.
         let documents = DocumentReader::new(&list, &options).take(data.len() + 1);
         let read = documents.filter(|document| document.is_ok()).count();
