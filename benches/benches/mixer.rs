@@ -6,6 +6,7 @@
 //! `seek`: one slot at a random place of a fresh planner, keys included.
 //! `gather`: tokens a second (elements) and bytes delivered, of whole batches of 64 rows, mix
 //! 70/20/10, planning included, from a warm map of 64 MiB of 16-bit ids in a temporary folder.
+//! `loader`: the same batches taken from a loader of one and of two threads, buffers going back to it.
 //! Writing the corpora, opening and mapping are outside. There is no C limit in this bench; the
 //! peers' table is made by its own runner.
 //!
@@ -14,11 +15,12 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mixdown_mixer::{
-    Batch, Mixer, Mixture, MixtureConfig, Permutation, Rank, Schedule, SourceConfig, Weight,
-    WeightParts, WeightUnit, WindowOffset,
+    Batch, Loader, LoaderConfig, Mixer, Mixture, MixtureConfig, Permutation, Rank, Schedule,
+    SourceConfig, Weight, WeightParts, WeightUnit, WindowOffset,
 };
 use mixdown_shards::{Access, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
 
@@ -144,11 +146,34 @@ fn gather(criterion: &mut Criterion, corpus: &Path) -> Outcome<()> {
     Ok(())
 }
 
+#[expect(clippy::expect_used, reason = "a refusal in the loop would be timed as if it were work")]
+fn loader(criterion: &mut Criterion, corpus: &Path) -> Outcome<()> {
+    let mut group = criterion.benchmark_group("loader");
+    for sequence_length in [128, 1_024, 4_096] {
+        let mixer = Arc::new(mixer(corpus, &[70, 20, 10], sequence_length)?);
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 64 * sequence_length,
+            bytes: 64 * sequence_length * 4,
+        });
+        for threads in [1, 2] {
+            let config = LoaderConfig { threads, ..LoaderConfig::from_step(0) };
+            let mut batches = Loader::<u32>::new(Arc::clone(&mixer), config)?;
+            let id = BenchmarkId::new(format!("{threads} threads"), sequence_length);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| batches.next().expect("an endless run").expect("a batch"));
+            });
+        }
+    }
+    group.finish();
+    Ok(())
+}
+
 fn run(criterion: &mut Criterion) -> Outcome<()> {
     let folder = std::env::temp_dir().join(format!("mixdown-bench-{}", std::process::id()));
     let outcome = write_corpus(&folder, 32 << 20, 1)
         .and_then(|()| plan(criterion, &folder))
-        .and_then(|()| gather(criterion, &folder));
+        .and_then(|()| gather(criterion, &folder))
+        .and_then(|()| loader(criterion, &folder));
     std::fs::remove_dir_all(&folder)?;
     outcome
 }

@@ -52,17 +52,7 @@ impl Recipe {
     /// Weights beyond what a mixture takes.
     pub fn run_config(self) -> Result<RunConfig, Error> {
         Ok(RunConfig {
-            mixture: MixtureConfig {
-                sequence_length: self.sequence_length,
-                batch_size: self.batch_size,
-                seed: self.seed,
-                window_offset: WindowOffset::default(),
-                shuffle_block: None,
-                weight_unit: WeightUnit::default(),
-                access: Access::default(),
-                source: self.sources()?,
-                stage: Vec::new(),
-            },
+            mixture: self.mixture()?,
             train: TrainConfig {
                 learning_rate: self.learning_rate,
                 warmup_steps: self.warmup_steps,
@@ -70,6 +60,24 @@ impl Recipe {
             },
             eval: self.eval(),
             model: self.model,
+        })
+    }
+
+    /// The run's mixture, which does not depend on its length.
+    ///
+    /// # Errors
+    /// As [`Recipe::run_config`].
+    pub fn mixture(&self) -> Result<MixtureConfig, Error> {
+        Ok(MixtureConfig {
+            sequence_length: self.sequence_length,
+            batch_size: self.batch_size,
+            seed: self.seed,
+            window_offset: WindowOffset::default(),
+            shuffle_block: None,
+            weight_unit: WeightUnit::default(),
+            access: Access::default(),
+            source: self.sources()?,
+            stage: Vec::new(),
         })
     }
 

@@ -1,12 +1,12 @@
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{Error, error::quoted};
 
 /// A 32-byte BLAKE3 hash, shown as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
@@ -42,17 +42,38 @@ impl FromStr for Fingerprint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let hash =
-            blake3::Hash::from_hex(text).map_err(|_| Error::Fingerprint { got: quoted(text) })?;
-        Ok(Self(*hash.as_bytes()))
+        decoded(text.as_bytes()).map(Self).ok_or_else(|| Error::Fingerprint { got: quoted(text) })
     }
 }
 
-impl TryFrom<String> for Fingerprint {
-    type Error = Error;
+/// The bytes that 64 hexadecimal digits spell. A manifest of 10,000 shards holds 40,000 of them, and this
+/// takes a fraction of the time of `blake3::Hash::from_hex`.
+fn decoded(digits: &[u8]) -> Option<[u8; 32]> {
+    if digits.len() != 64 || !digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
+    {
+        return None;
+    }
+    // Letters, with bit 6, begin at ...1 in either case.
+    let value = |digit: u8| (digit & 15) + 9 * (digit >> 6);
+    let pairs: &[[u8; 2]; 32] = digits.as_chunks().0.try_into().ok()?;
+    Some(pairs.map(|[high, low]| value(high) << 4 | value(low)))
+}
 
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl de::Visitor<'_> for Digits {
+            type Value = Fingerprint;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("64 hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Fingerprint, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Digits)
     }
 }
 

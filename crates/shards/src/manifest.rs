@@ -152,9 +152,13 @@ impl Manifest {
         let path = folder.join(Self::FILE);
         check_link(folder, &path)?;
         let bytes = read_capped(folder, &path)?;
-        manifest_check::check_version(&path, &bytes)?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            .map_err(|source| Error::ManifestJson { path: path.clone(), source })?;
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|source| {
+            // Another version is named before what it lacks.
+            match manifest_check::check_version(&path, &bytes) {
+                Err(error) => error,
+                Ok(()) => Error::ManifestJson { path: path.clone(), source },
+            }
+        })?;
         manifest_check::check(&manifest, &path)?;
         manifest_check::check_folder_links(folder)?;
         Ok(manifest)

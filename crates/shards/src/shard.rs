@@ -3,7 +3,7 @@ use std::{
     io::{BufRead, BufReader},
     ops::Range,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) fn file_path(split_folder: &Path, file: &str, extension: &str) -> Pat
 /// One shard of an opened corpus; its token file is opened when it is first read.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    folder: PathBuf,
+    folder: Arc<Path>,
     split: Split,
     record: ShardRecord,
     dtype: Dtype,
@@ -68,8 +68,9 @@ impl Shard {
         split: Split,
         access: Access,
     ) -> Vec<Self> {
+        let folder = Arc::from(folder);
         let shard = |record: &ShardRecord| Self {
-            folder: folder.to_owned(),
+            folder: Arc::clone(&folder),
             split,
             record: record.clone(),
             dtype: manifest.dtype,

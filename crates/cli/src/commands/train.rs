@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_runs::Summary;
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{Changes, FreshModel, ModelChoice, Progress, RunConfig, RunName, Trainer};
@@ -68,9 +69,9 @@ pub struct TrainArgs {
     /// Sequences a batch.
     #[arg(long, default_value_t = 16)]
     batch_size: u64,
-    /// Optimiser steps.
-    #[arg(long, default_value_t = 200)]
-    steps: u64,
+    /// How long the run is: optimiser steps, or a length such as "10M tokens" or "2 epochs of target".
+    #[arg(long, default_value = "200", value_name = "LENGTH")]
+    steps: RunLength,
     /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps, then cosine).
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
@@ -118,7 +119,7 @@ impl TrainArgs {
                 seed: self.seed,
             }),
         };
-        Recipe {
+        let recipe = Recipe {
             model,
             target: self.target,
             pretraining,
@@ -126,14 +127,21 @@ impl TrainArgs {
             target_tokens: self.target_tokens,
             sequence_length: self.sequence_length,
             batch_size: self.batch_size,
-            steps: self.steps,
+            steps: 0,
             learning_rate: self.learning_rate,
-            warmup_steps: self.steps / 20,
+            warmup_steps: 0,
             eval_every: self.eval_every,
             eval_sequences: self.eval_sequences,
             seed: self.seed,
-        }
-        .run_config()
+        };
+        let steps = match self.steps {
+            RunLength::Steps(steps) => steps,
+            length => {
+                let mixture = Mixture::open_lazily(&recipe.mixture()?, Path::new(""))?;
+                Mixer::new(mixture)?.steps(&length)?
+            }
+        };
+        Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()
     }
 }
 

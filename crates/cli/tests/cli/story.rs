@@ -72,6 +72,27 @@ fn the_resolved_file_repeats_the_run() {
     assert_eq!(first["last"], again["last"]);
 }
 
+#[test]
+fn a_length_in_tokens_or_epochs_is_as_many_steps() {
+    let sandbox = Sandbox::with_corpora();
+    let steps = |length: &str, out: &str| {
+        let output = sandbox
+            .command(&format!(
+                "train --pretraining corpora/general --hidden-size 32 --layers 1 --heads 2 --inject 50% \
+                 --target corpora/target --target-tokens 640 --out {out} --json {SIZES}"
+            ))
+            .args(["--steps", length])
+            .output()
+            .unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        summary["steps"].as_u64().unwrap()
+    };
+    assert_eq!(steps("6", "a"), 6);
+    assert_eq!(steps("700 tokens", "b"), 6, "steps of 128 tokens, the last one whole");
+    let sequences = (640 - 1) / 16_u64;
+    assert_eq!(steps("1 epoch of target", "c"), (2 * sequences).div_ceil(8));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_goes_on_to_the_same_end() {
