@@ -1,7 +1,7 @@
 //! The loader: batches in the order of their steps, made by threads some steps ahead.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -28,12 +28,20 @@ pub struct LoaderConfig {
     /// Batches that may be ready or in the making beyond the one asked for, at least 1. Memory: so many
     /// batches, and those that the consumer holds.
     pub batches_ahead: u32,
+    /// Where documents begin in the rows is looked up as well.
+    pub documents: bool,
 }
 
 impl LoaderConfig {
-    /// All batches from a step on, for the only process, by one thread, four ahead.
+    /// All batches from a step on, for the only process, by one thread, four ahead, without documents.
     pub fn from_step(step: u64) -> Self {
-        Self { steps: step..u64::MAX, rank: Rank::single(), threads: 1, batches_ahead: 4 }
+        Self {
+            steps: step..u64::MAX,
+            rank: Rank::single(),
+            threads: 1,
+            batches_ahead: 4,
+            documents: false,
+        }
     }
 }
 
@@ -226,6 +234,12 @@ impl<T: TokenInt> Deref for LoadedBatch<T> {
     }
 }
 
+impl<T: TokenInt> DerefMut for LoadedBatch<T> {
+    fn deref_mut(&mut self) -> &mut Batch<T> {
+        &mut self.batch
+    }
+}
+
 impl<T: TokenInt> Drop for LoadedBatch<T> {
     fn drop(&mut self) {
         if self.batch.tokens.capacity() > 0 {
@@ -295,7 +309,11 @@ impl<T: TokenInt> Shared<T> {
         batch: &mut Batch<T>,
     ) -> Result<(), Error> {
         let slots = self.mixer.slots(step, self.config.rank)?;
-        planner.fill_batch(slots, plan, batch)
+        planner.fill_batch(slots, plan, batch)?;
+        if self.config.documents {
+            self.mixer.documents(plan, batch.documents.get_or_insert_default())?;
+        }
+        Ok(())
     }
 
     fn read_ahead(

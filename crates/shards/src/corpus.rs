@@ -4,9 +4,10 @@ use std::{
 };
 
 use crate::{
-    Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenFile, TokenInt,
+    Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenInt,
     manifest_check::check_shard_links,
     shard::{Shard, check_file, has_hashes},
+    window::Window,
 };
 
 /// An opened corpus folder: read by any number of threads, shards opened on first use.
@@ -131,7 +132,7 @@ impl Corpus {
         let Some(shard) = shards.first() else { return Ok(None) };
         let within =
             start_token.checked_add(tokens).is_some_and(|end| end <= shard.record().tokens);
-        within.then(|| Ok(Window { file: shard.token_file()?, start_token })).transpose()
+        within.then(|| Ok(Window::new(shard.token_file()?, start_token))).transpose()
     }
 
     /// Fills `out` with the loss mask of the split's stream from token `start_token` on: 1 where
@@ -213,15 +214,26 @@ impl Corpus {
         Ok(())
     }
 
+    /// The tokens of one document in the split's stream, `index` counted through the whole split. They
+    /// lie in one shard.
+    ///
+    /// # Errors
+    /// There is no such document; the index is damaged or cannot be read.
+    pub fn document_range(&self, split: Split, index: u64) -> Result<Range<u64>, Error> {
+        let (shard, within, shard_start) = self.shard_of_document(split, index)?;
+        let (start, length) = shard.kept_index()?.document(within)?;
+        let start = shard_start + start;
+        Ok(start..start + u64::from(length))
+    }
+
     /// The ids of one document, `index` counted through the whole split.
     ///
     /// # Errors
     /// There is no such document; index or ids are damaged; a file cannot be read.
     pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
-        let (shard, index) = self.shard_of_document(split, index)?;
-        let (start, len) = place_of_document(shard, index)?;
-        let mut ids = vec![0_u32; len];
-        shard.token_file()?.read(start, &mut ids)?;
+        let range = self.document_range(split, index)?;
+        let mut ids = vec![0_u32; len_of(&range)];
+        self.read_tokens(split, range.start, &mut ids)?;
         Ok(ids)
     }
 
@@ -230,10 +242,9 @@ impl Corpus {
     /// # Errors
     /// There is no such document; index or mask are damaged; a file cannot be read.
     pub fn document_mask(&self, split: Split, index: u64) -> Result<Vec<u8>, Error> {
-        let (shard, index) = self.shard_of_document(split, index)?;
-        let (start, len) = place_of_document(shard, index)?;
-        let mut mask = vec![0; len];
-        shard.read_mask(start, &mut mask)?;
+        let range = self.document_range(split, index)?;
+        let mut mask = vec![0; len_of(&range)];
+        self.read_mask(split, range.start, &mut mask)?;
         Ok(mask)
     }
 
@@ -242,12 +253,12 @@ impl Corpus {
     /// # Errors
     /// There is no such document; the ids are damaged or cannot be read.
     pub fn document_own_id(&self, split: Split, index: u64) -> Result<Option<String>, Error> {
-        let (shard, index) = self.shard_of_document(split, index)?;
+        let (shard, index, _) = self.shard_of_document(split, index)?;
         shard.own_id(index)
     }
 
-    /// A document's shard and its number there.
-    fn shard_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64), Error> {
+    /// A document's shard, its number there, and the shard's first token in the stream.
+    fn shard_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64, u64), Error> {
         let documents = self.documents(split);
         self.stream(split).shard_of_document(index, documents).ok_or_else(|| {
             self.out_of_range(split, "documents", documents, format!("document {index}"))
@@ -321,36 +332,6 @@ impl Corpus {
     }
 }
 
-/// A place in an opened shard.
-#[derive(Clone, Copy, Debug)]
-pub struct Window<'c> {
-    file: &'c TokenFile,
-    start_token: u64,
-}
-
-impl Window<'_> {
-    /// Has `tokens` ids from its token `first` on fetched from memory while others are copied, where they
-    /// are mapped.
-    #[inline]
-    pub fn prefetch(&self, first: u64, tokens: u64) {
-        self.file.prefetch(self.start_token.saturating_add(first), tokens);
-    }
-
-    /// Has the system read its first `tokens` ids from the disk meanwhile, where they are mapped.
-    pub fn will_need(&self, tokens: u64) {
-        self.file.will_need(self.start_token, tokens);
-    }
-
-    /// Fills `out` with its ids from its token `first` on.
-    ///
-    /// # Errors
-    /// As [`Corpus::read_tokens`].
-    #[inline]
-    pub fn read<T: TokenInt>(&self, first: u64, out: &mut [T]) -> Result<(), Error> {
-        self.file.read(self.start_token.saturating_add(first), out)
-    }
-}
-
 impl Stream {
     fn new(shards: Vec<Shard>) -> Self {
         let token_starts = starts(&shards, |record| record.tokens);
@@ -364,9 +345,10 @@ impl Stream {
         (self.shards.get(shard..).unwrap_or_default(), start)
     }
 
-    fn shard_of_document(&self, index: u64, documents: u64) -> Option<(&Shard, u64)> {
+    fn shard_of_document(&self, index: u64, documents: u64) -> Option<(&Shard, u64, u64)> {
         let (shard, index_in_shard) = locate(&self.document_starts, index);
-        self.shards.get(shard).filter(|_| index < documents).map(|shard| (shard, index_in_shard))
+        let start_token = *self.token_starts.get(shard)?;
+        (index < documents).then_some((self.shards.get(shard)?, index_in_shard, start_token))
     }
 }
 
@@ -386,9 +368,7 @@ fn locate(starts: &[u64], position: u64) -> (usize, u64) {
     (part, position - starts.get(part).copied().unwrap_or(0))
 }
 
-/// A document's first token in its shard, and its length in ids, which the index has checked against
-/// the token file's size.
-fn place_of_document(shard: &Shard, index: u64) -> Result<(u64, usize), Error> {
-    let (start, length) = shard.index()?.document(index)?;
-    Ok((start, usize::try_from(length).unwrap_or(usize::MAX)))
+/// A document's length in ids, which the index has checked against the token file's size.
+fn len_of(document: &Range<u64>) -> usize {
+    usize::try_from(document.end - document.start).unwrap_or(usize::MAX)
 }

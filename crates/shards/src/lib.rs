@@ -69,12 +69,13 @@ mod token_file;
 mod token_int;
 mod verify;
 mod verify_shard;
+mod window;
 
 pub use adopted::AdoptedRecord;
 pub use contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
 };
-pub use corpus::{Corpus, Window};
+pub use corpus::Corpus;
 pub use dtype::Dtype;
 pub use duplicates::{DuplicateReport, duplicates};
 pub use error::Error;
@@ -93,3 +94,4 @@ pub use temporary::{finished_name, temporary_path};
 pub use token_file::{Access, TokenFile};
 pub use token_int::TokenInt;
 pub use verify::{Damage, Progress, VerifyReport, verify};
+pub use window::Window;

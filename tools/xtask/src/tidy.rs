@@ -33,6 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-train",
         ],
     ),
+    (
+        "mixdown-python",
+        &["mixdown-documents", "mixdown-mixer", "mixdown-shards", "mixdown-tokenize"],
+    ),
     ("mixdown-benches", &["mixdown-documents", "mixdown-mixer", "mixdown-shards"]),
     ("xtask", &[]),
 ];
@@ -49,6 +53,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("zstd", &["mixdown-documents"]),
     ("flate2", &["mixdown-documents", "mixdown-shards"]),
     ("plotly", &["mixdown-report"]),
+    ("pyo3", &["mixdown-python"]),
+    ("numpy", &["mixdown-python"]),
 ];
 
 /// Runs every check.

@@ -11,6 +11,7 @@ use crate::random::Random;
 fn expected(mixer: &Mixer, step: u64, rank: Rank) -> Batch {
     let mut batch = Batch::default();
     mixer.batch(step, rank, &mut batch).unwrap();
+    mixer.add_documents(&mut batch).unwrap();
     batch
 }
 
@@ -24,7 +25,7 @@ fn batches_come_in_order_and_are_the_mixer_s() {
         (2, 3, Rank::new(1, 3).unwrap()),
         (5, 16, Rank::new(7, 8).unwrap()),
     ] {
-        let config = LoaderConfig { steps: 11..60, rank, threads, batches_ahead };
+        let config = LoaderConfig { steps: 11..60, rank, threads, batches_ahead, documents: true };
         let mut loader = Loader::<u32>::new(Arc::clone(&mixer), config).unwrap();
         let mut held = Vec::new();
         for step in 11..60 {
@@ -130,6 +131,7 @@ fn ten_thousand_loaders_are_dropped_under_load() {
             rank: Rank::single(),
             threads: u32::try_from(1 + random.below(4)).unwrap(),
             batches_ahead: u32::try_from(1 + random.below(6)).unwrap(),
+            documents: random.below(4) == 0,
         };
         let end = config.steps.end;
         let mut loader = Loader::<i32>::new(Arc::clone(&mixer), config).unwrap();

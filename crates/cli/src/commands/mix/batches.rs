@@ -59,10 +59,14 @@ pub(super) fn write(
     let start = state.map_or(Ok(0), |state| first_step(&mixer, &state))?;
     let end = length.map_or(Ok(u64::MAX), |length| mixer.steps(length))?;
     mixer.check_run(end.saturating_mul(mixer.batch_size()))?;
-    let loader =
-        LoaderConfig { rank, threads: arguments.threads, ..LoaderConfig::from_step(start) };
-    let loader =
-        Loader::<i32>::new(Arc::clone(&mixer), LoaderConfig { steps: start..end, ..loader })?;
+    let loader = LoaderConfig {
+        steps: start..end,
+        rank,
+        threads: arguments.threads,
+        documents: arguments.documents,
+        ..LoaderConfig::from_step(start)
+    };
+    let loader = Loader::<i32>::new(Arc::clone(&mixer), loader)?;
     let mut stream = None;
     for batch in loader {
         if context.stop.load(Ordering::Relaxed) {
@@ -70,12 +74,8 @@ pub(super) fn write(
         }
         let batch = batch?;
         let after = mixer.state((batch.step() + 1).saturating_mul(mixer.batch_size()));
-        let mut batch = batch.into_inner();
-        if arguments.documents {
-            mixer.add_documents(&mut batch)?;
-        }
-        let rows =
-            rows(batch, &after, || metadata(&mixer, rank)).map_err(|error| unwritable(&error))?;
+        let rows = rows(batch.into_inner(), &after, || metadata(&mixer, rank))
+            .map_err(|error| unwritable(&error))?;
         let stream = match &mut stream {
             Some(stream) => stream,
             none => none.insert(ArrowStream::new(&rows.schema())?),

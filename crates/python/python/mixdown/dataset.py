@@ -1,0 +1,410 @@
+"""The sequences of a run as samples and batches, for PyTorch, JAX, or plain NumPy."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixdown.errors import ConfigurationError, OrderWarning
+from mixdown.mixture import Mixture
+
+if TYPE_CHECKING:
+    from mixdown._mixdown import BatchLoader, Rows
+
+#: What a batch may hold beside input_ids, labels and source.
+FIELDS = ("position_ids", "segment_ids", "cu_seqlens", "loss_mask", "slot")
+
+#: The label of a target that does not count, as PyTorch's cross-entropy has it.
+IGNORE_INDEX = -100
+
+
+class MixtureDataset:
+    """The first steps of a mixture's run: a map-style dataset of its slots, and an iterator of batches.
+
+    ``len(dataset)`` is the number of slots, ``steps`` · ``batch_size``. ``dataset[slot]`` is one sample, a
+    dict; a DataLoader that takes samples in ascending order without shuffling gets the mixture's exact
+    order. :meth:`batches` gives whole batches made ahead by threads and needs no DataLoader.
+
+    Every sample and batch holds, with L = T for ``labels="shifted"`` and L = T + 1 for ``labels="hf"``:
+
+    - ``input_ids``: (L,) or (rows, L), ``dtype``;
+    - ``labels``: like ``input_ids``; −100 where a target does not count for the loss;
+    - ``source``: an integer or (rows,) int64, the place in ``mixture.sources``;
+
+    and of ``fields`` what was asked for:
+
+    - ``position_ids``: (L,) or (rows, L) int64, beginning at 0 with every document;
+    - ``segment_ids``: (L,) or (rows, L) int64, which document of its row each input belongs to;
+    - ``cu_seqlens``: (documents + 1,) int32, where documents begin among all inputs, as FlashAttention
+      takes them;
+    - ``loss_mask``: (L,) or (rows, L) uint8, 1 where the label counts;
+    - ``slot``: an integer or (rows,) int64.
+
+    ``input_ids`` and ``labels`` are views of one (rows, T + 1) buffer where no label is masked: change
+    neither in place, and use ``reshape`` where ``view`` asks for contiguous memory. The buffer is used
+    again once nothing refers to it.
+
+    Args:
+        mixture: a :class:`Mixture`, or what makes one: the path of a MIX.toml or a mapping.
+        steps: the run's length: steps, or such as ``"1B tokens"`` or ``"2 epochs of math"``.
+        labels: ``"shifted"``: label t is the target of input t (Megatron, torchtitan, plain PyTorch).
+            ``"hf"``: labels are the inputs, T + 1 of each, and the model shifts them (transformers). Both
+            train on the same T targets.
+        fields: more of what a batch holds, from the list above.
+        dtype: of ids and labels: ``"int64"``, ``"int32"``, ``"uint32"`` or ``"uint16"``.
+        format: ``"torch"`` for tensors or ``"numpy"`` for arrays.
+
+    Raises:
+        ConfigurationError: an argument that is none of these, or a run that would pass a source's
+            ``max_epochs``.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture | str | os.PathLike[str] | Mapping[str, Any],
+        steps: int | str,
+        *,
+        labels: str = "shifted",
+        fields: Iterable[str] = (),
+        dtype: str = "int64",
+        format: str = "torch",
+    ) -> None:
+        self.mixture = mixture if isinstance(mixture, Mixture) else Mixture(mixture)
+        self.steps = self.mixture.steps(steps)
+        if self.steps * self.mixture.batch_size >= 1 << 63:
+            raise ConfigurationError(f"steps: expected fewer than 2^63 sequences, got {steps}")
+        self.labels = _one_of("labels", labels, ("shifted", "hf"))
+        self.fields = tuple(_one_of("fields", field, FIELDS) for field in fields)
+        self.format = _one_of("format", format, ("torch", "numpy"))
+        self.dtype = str(dtype).removeprefix("torch.")
+        if self.dtype.startswith("u") and self.mixture.is_labelled:
+            raise ConfigurationError(
+                f"dtype: expected \"int64\" or \"int32\", as labels may be {IGNORE_INDEX}, got {dtype!r}"
+            )
+        self._open()
+
+    def _open(self) -> None:
+        if self.format == "torch":
+            _torch()
+        self._documents = any(field in self.fields for field in ("position_ids", "segment_ids", "cu_seqlens"))
+        self._filler = self.mixture._here().filler(self.dtype, self._documents)
+        self._process = os.getpid()
+        self._last = -1
+        self._descents = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return self.steps * self.mixture.batch_size
+
+    def __repr__(self) -> str:
+        return f"MixtureDataset of {self.steps} steps, {len(self)} sequences, labels {self.labels}: {self.mixture}"
+
+    def __getitem__(self, slot):
+        if isinstance(slot, slice):
+            return self.__getitems__(range(*slot.indices(len(self))))
+        return self.__getitems__([slot])[0]
+
+    def __getitems__(self, slots: Sequence[int]) -> Samples:
+        """Samples of several slots, filled at once; a DataLoader calls it with a batch's slots."""
+        slots = self._checked(slots)
+        if self._process != os.getpid():
+            self._open()
+        self._watch(slots)
+        return Samples(self._arrays(self._filler.fill(slots)), self._documents)
+
+    def _checked(self, slots: Sequence[int]) -> list[int]:
+        count = len(self)
+        checked = [slot.__index__() for slot in slots]
+        for place, slot in enumerate(checked):
+            if slot < 0:
+                checked[place] = slot + count
+            if not 0 <= checked[place] < count:
+                raise IndexError(f"slot {slot} of a run of {count} ({self.steps} steps)")
+        return checked
+
+    def _watch(self, slots: list[int]) -> None:
+        """Warns once where slots are not taken in ascending order; a run may begin anew."""
+        for slot in slots:
+            # Looking back now and then is no shuffling.
+            self._descents += slot < self._last and slot != 0
+            self._last = slot
+        if self._descents == _DESCENTS:
+            self._descents += 1
+            warnings.warn(
+                "samples are taken in another order than the mixture's, so its shares no longer hold at every "
+                "step: use shuffle=False, or a sampler that keeps the order such as mixdown.StepSampler "
+                "(the mixture is shuffled already)",
+                OrderWarning,
+                stacklevel=4,
+            )
+
+    def batches(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int | Mapping[str, Any] = 0,
+        *,
+        threads: int = 1,
+        ahead: int = 4,
+    ) -> Batches:
+        """Iterates over a rank's part of every batch, made ahead by threads of this process.
+
+        Args:
+            rank: this process' number among those that share out a batch.
+            world_size: how many there are; it divides ``batch_size``.
+            start: the first step, or a state of :meth:`Batches.state_dict`, of any rank and world size.
+            threads: threads that make batches; one fills some hundred million tokens a second.
+            ahead: batches that may be ready beyond the one asked for.
+
+        Raises:
+            ConfigurationError: a rank or world size that does not fit; a state of another mixture, with
+                what differs.
+        """
+        step = self.step_of(start) if isinstance(start, Mapping) else start
+        loader = self.mixture._here().batches(
+            start=step,
+            end=self.steps,
+            rank=rank,
+            world_size=world_size,
+            threads=threads,
+            ahead=ahead,
+            dtype=self.dtype,
+            documents=self._documents,
+        )
+        return Batches(self, loader, step)
+
+    def state_at(self, step: int) -> dict[str, Any]:
+        """The state of a run whose next step is ``step``: the same for every rank. It names the mixture by
+        fingerprints, so that another one is refused."""
+        return json.loads(self.mixture._here().state(step * self.mixture.batch_size))
+
+    def step_of(self, state: Mapping[str, Any]) -> int:
+        """The next step of a run that stopped at ``state``.
+
+        Raises:
+            ConfigurationError: a state of another mixture, with what differs.
+        """
+        slot = self.mixture._here().resume(json.dumps(dict(state)))
+        step, rest = divmod(slot, self.mixture.batch_size)
+        if rest:
+            raise ConfigurationError(
+                f"state: expected a multiple of batch_size {self.mixture.batch_size}, got slot {slot}: go on "
+                "with the batch size that the run had"
+            )
+        return step
+
+    def _arrays(self, rows: Rows) -> dict[str, Any]:
+        """A batch's arrays or tensors by name."""
+        tokens, mask = rows.tokens(), rows.loss_mask()
+        shifted = self.labels == "shifted"
+        inputs = tokens[:, :-1] if shifted else tokens
+        labels = tokens[:, 1:] if shifted else tokens
+        if mask is not None:
+            labels = labels.copy()
+            labels[:, -mask.shape[1] :][mask == 0] = IGNORE_INDEX
+        arrays = {"input_ids": inputs, "labels": labels, "source": rows.sources()}
+        if self.fields:
+            self._add_fields(arrays, rows, mask)
+        if self.format == "torch":
+            torch = _torch()
+            arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return arrays
+
+    def _add_fields(self, arrays: dict[str, Any], rows: Rows, mask: Any) -> None:
+        import numpy as np
+
+        documents = rows.documents()
+        if documents is not None:
+            segments, positions = documents
+            if self.labels == "hf":
+                # The last token is no input of the loss; it counts to the last document.
+                segments = np.concatenate([segments, segments[:, -1:]], axis=1)
+                positions = np.concatenate([positions, positions[:, -1:] + 1], axis=1)
+            starts = np.append(np.flatnonzero(positions == 0), positions.size)
+            extra = {"segment_ids": segments, "position_ids": positions, "cu_seqlens": starts.astype(np.int32)}
+            arrays.update((name, array) for name, array in extra.items() if name in self.fields)
+        if "loss_mask" in self.fields:
+            whole = np.ones(arrays["labels"].shape, np.uint8)
+            if mask is not None:
+                whole[:, -mask.shape[1] :] = mask
+            if self.labels == "hf":
+                whole[:, 0] = 0
+            arrays["loss_mask"] = whole
+        if "slot" in self.fields:
+            arrays["slot"] = rows.slots()
+
+
+#: Descents within a process from which on the order counts as lost.
+_DESCENTS = 4
+
+
+class Samples(Sequence):
+    """Some samples, filled at once: a sequence of dicts whose memory is one batch.
+
+    ``arrays`` is that batch; :func:`collate` hands it over as it is.
+    """
+
+    def __init__(self, arrays: dict[str, Any], documents: bool) -> None:
+        self.arrays = arrays
+        self._documents = documents
+
+    def __len__(self) -> int:
+        return len(self.arrays["source"])
+
+    def __getitem__(self, place):
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"sample {place} of {len(self)}")
+        place %= len(self)
+        sample = {
+            name: array[place].item() if array.ndim == 1 else array[place]
+            for name, array in self.arrays.items()
+            if name != "cu_seqlens"
+        }
+        if "cu_seqlens" in self.arrays:
+            sample["cu_seqlens"] = self._starts(place)
+        return sample
+
+    def _starts(self, place: int):
+        """Where documents begin among the inputs of one sample."""
+        length = self.arrays["input_ids"].shape[1]
+        starts = self.arrays["cu_seqlens"]
+        first = place * length
+        return starts[(starts >= first) & (starts <= first + length)] - first
+
+
+def collate(samples: Samples | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A DataLoader's ``collate_fn`` that copies nothing: the batch that the samples were filled in.
+
+    Samples from elsewhere (a subset, say) are stacked as PyTorch's own collate function does.
+    """
+    if isinstance(samples, Samples):
+        return samples.arrays
+    from torch.utils.data import default_collate
+
+    return default_collate(samples)
+
+
+class Batches(Iterator[dict[str, Any]]):
+    """A rank's batches in the order of their steps; what :meth:`MixtureDataset.batches` returns."""
+
+    def __init__(self, dataset: MixtureDataset, loader: BatchLoader, step: int) -> None:
+        self._dataset = dataset
+        self._loader = loader
+        self._step = step
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        arrays = self._dataset._arrays(next(self._loader))
+        self._step += 1
+        return arrays
+
+    def __len__(self) -> int:
+        return self._dataset.steps - self._step
+
+    @property
+    def step(self) -> int:
+        """The step that comes next."""
+        return self._step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state to go on from after the batches that were taken, the same on every rank: plain numbers
+        and strings, for ``start`` of :meth:`MixtureDataset.batches` with any rank and world size."""
+        return self._dataset.state_at(self._step)
+
+    def close(self) -> None:
+        """Stops the threads; batches that are held stay."""
+        self._loader.close()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StepSampler:
+    """A DataLoader's ``batch_sampler``: the slots of a rank's part of every step, in the mixture's order.
+
+    >>> loader = DataLoader(dataset, batch_sampler=StepSampler(dataset, rank, world_size),
+    ...                     collate_fn=mixdown.collate, num_workers=2)
+
+    Its state is that of the run, for torchdata's StatefulDataLoader: it counts the batches that the
+    consumer took, is the same on every rank, and may be loaded by another world size.
+
+    Args:
+        dataset: the dataset that the loader reads.
+        rank: this process' number among those that share out a batch.
+        world_size: how many there are; it divides ``batch_size``.
+        start: the first step, or a state of :meth:`MixtureDataset.state_at` or :meth:`Batches.state_dict`.
+    """
+
+    def __init__(
+        self,
+        dataset: MixtureDataset,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int | Mapping[str, Any] = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.rank = rank
+        self.world_size = world_size
+        self.start = dataset.step_of(start) if isinstance(start, Mapping) else start
+        dataset.mixture._here().part(0, rank, world_size)
+
+    def __len__(self) -> int:
+        return max(self.dataset.steps - self.start, 0)
+
+    def __iter__(self) -> StepIterator:
+        return StepIterator(self)
+
+
+class StepIterator(Iterator[list[int]]):
+    """One pass of a :class:`StepSampler`."""
+
+    def __init__(self, sampler: StepSampler) -> None:
+        self._sampler = sampler
+        self._step = sampler.start
+
+    def __next__(self) -> list[int]:
+        sampler = self._sampler
+        if self._step >= sampler.dataset.steps:
+            raise StopIteration
+        start, end = sampler.dataset.mixture._here().part(self._step, sampler.rank, sampler.world_size)
+        self._step += 1
+        return list(range(start, end))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._sampler.dataset.state_at(self._step)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._step = self._sampler.dataset.step_of(state)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        choices = ", ".join(f'"{choice}"' for choice in allowed)
+        raise ConfigurationError(f"{name}: expected one of {choices}, got {value!r}")
+    return value
+
+
+def _torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigurationError(
+            'format: "torch" needs PyTorch, which cannot be imported here: install it, or take "numpy"'
+        ) from error
+    return torch

@@ -1,0 +1,200 @@
+"""Sources and the exact shares in which they are mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mixdown._mixdown import MixtureCore, read_mixture
+from mixdown.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: The seven fields of a MIX.toml beside its sources and stages.
+_SHAPE = (
+    "sequence_length",
+    "batch_size",
+    "seed",
+    "window_offset",
+    "shuffle_block",
+    "weight_unit",
+    "access",
+)
+
+
+class Mixture:
+    """Corpora mixed in an exact ratio: any slot, step and rank of an endless run at once.
+
+    A run is a sequence of slots, each filled by one sequence of ``sequence_length`` + 1 ids; step b is the
+    slots b · batch_size to (b + 1) · batch_size. At every slot the count of each source is its share as
+    exactly as whole numbers allow. The order depends on the description alone, never on ranks, workers or
+    restarts.
+
+    It is described by a MIX.toml, by a mapping of the same form, or by keywords:
+
+    >>> Mixture("mix.toml")
+    >>> Mixture(sequence_length=1024, batch_size=64, seed=7,
+    ...         sources={"math": ("corpora/math", "99%"), "general": ("corpora/general", "1%")})
+
+    Args:
+        description: path of a MIX.toml, whose corpora's paths count from its folder, or a mapping with its
+            fields, whose paths count from the current folder.
+        sequence_length: T, the inputs (and targets) of a sequence, in tokens.
+        batch_size: B, the sequences of a step over all ranks.
+        seed: orders the data; equal seeds give equal orders.
+        sources: by name ``(corpus, weight)``, or a mapping with ``corpus`` and any of ``weight``,
+            ``max_tokens`` and ``max_epochs``. Weights are ``"99%"``, ``"1/3"``, ``"0.5"`` or whole numbers,
+            never floats, which hold no tenth exactly.
+        stages: other weights later on: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``.
+        window_offset: ``"epoch"`` (windows begin elsewhere in each epoch) or ``"fixed"``.
+        shuffle_block: neighbouring sequences that stay together, for data read from disks.
+        weight_unit: what weights are shares of: ``"sequences"`` (and so tokens) or ``"loss_tokens"``.
+        access: ``"map"``, or ``"read"`` where files may be truncated while they are read.
+
+    Raises:
+        ConfigurationError: weights, lengths or stages that cannot be, or a source that is too short.
+        NotFoundError: a description or corpus that is not there.
+        DataError: a damaged corpus, or held-out documents of one source in another's training part.
+    """
+
+    def __init__(
+        self,
+        description: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        sequence_length: int | None = None,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        sources: Mapping[str, Any] | None = None,
+        stages: list[Mapping[str, Any]] | None = None,
+        window_offset: str | None = None,
+        shuffle_block: int | None = None,
+        weight_unit: str | None = None,
+        access: str | None = None,
+    ) -> None:
+        values = (sequence_length, batch_size, seed, window_offset, shuffle_block, weight_unit, access)
+        fields = {name: value for name, value in zip(_SHAPE, values) if value is not None}
+        if sources is not None:
+            fields["source"] = [_source(name, source) for name, source in sources.items()]
+        if stages is not None:
+            fields["stage"] = [dict(stage) for stage in stages]
+        if description is not None and fields:
+            raise ConfigurationError(
+                f"Mixture: expected a description or keywords, got both (keyword {next(iter(fields))})"
+            )
+        base = os.getcwd()
+        if isinstance(description, (str, os.PathLike)):
+            text, base = read_mixture(os.path.abspath(description))
+        else:
+            text = _json(fields if description is None else dict(description))
+        self._open(text, os.fspath(base), lazily=False)
+
+    def _open(self, description: str, base: str, lazily: bool) -> None:
+        self._description = description
+        self._base = base
+        self._core = MixtureCore(description, base, lazily)
+        self._process = os.getpid()
+
+    def _here(self) -> MixtureCore:
+        """The open mixture of this process: one that was forked may have copied locks that are held."""
+        if self._process != os.getpid():
+            self._reopen()
+        return self._core
+
+    def _reopen(self) -> None:
+        before = self._core.state(0)
+        self._open(self._description, self._base, lazily=True)
+        self._core.resume(before)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"description": self._description, "base": self._base, "state": self._here().state(0)}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self._open(state["description"], state["base"], lazily=True)
+        # A corpus that has changed since is refused, with what differs.
+        self._core.resume(state["state"])
+
+    def __repr__(self) -> str:
+        return (
+            f"Mixture of {', '.join(self.sources)}: sequence_length {self.sequence_length}, "
+            f"batch_size {self.batch_size}, seed {self.seed}"
+        )
+
+    @property
+    def sequence_length(self) -> int:
+        """T, in tokens."""
+        return self._core.sequence_length
+
+    @property
+    def batch_size(self) -> int:
+        """B, in sequences, over all ranks."""
+        return self._core.batch_size
+
+    @property
+    def seed(self) -> int:
+        """What orders the data."""
+        return self._core.seed
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources' names; a batch's ``source`` counts in this order."""
+        return self._core.sources
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a source has a loss mask."""
+        return self._core.is_labelled
+
+    def steps(self, length: int | str) -> int:
+        """The steps of a length: a number of steps, ``"1B tokens"``, ``"64k sequences"``, ``"2 epochs"`` of
+        the first source or ``"2 epochs of math"``; the last step whole.
+
+        Raises:
+            ConfigurationError: no such length, or a source would pass its ``max_epochs``.
+        """
+        return self._here().steps(str(length))
+
+    def plan(self, length: int | str) -> dict[str, Any]:
+        """What a run of this length would deliver, before it costs anything: per source (and stage) the
+        share that was asked for and the share delivered, sequences, tokens, unique tokens, epochs, from
+        which slot on it repeats, and the largest deviation."""
+        return json.loads(self._here().plan(self.steps(length)))
+
+    def order(self, start: int, end: int) -> dict[str, np.ndarray]:
+        """What stands in the slots from ``start`` to ``end`` (left out): arrays ``slot``, ``source``,
+        ``sequence``, ``epoch`` and ``start_token``, each (end − start,)."""
+        return self._here().order(start, end)
+
+
+def _source(name: str, source: Any) -> dict[str, Any]:
+    if isinstance(source, Mapping):
+        fields = dict(source)
+    elif isinstance(source, (tuple, list)) and len(source) == 2:
+        fields = {"corpus": source[0], "weight": source[1]}
+    else:
+        raise ConfigurationError(
+            f"sources[{name!r}]: expected (corpus, weight) or a mapping with \"corpus\", got {source!r}"
+        )
+    return {"name": name, **fields}
+
+
+def _json(description: dict[str, Any]) -> str:
+    try:
+        return json.dumps(description, default=_plain, allow_nan=False)
+    except ValueError as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(f"Mixture: expected finite numbers, got NaN or infinity ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text and NumPy's integers as integers."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "__index__"):
+        return value.__index__()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ConfigurationError(f"Mixture: {value!r} ({type(value).__name__}) is no part of a description")

@@ -1,0 +1,169 @@
+"""Raw text to a corpus: the command ``mixdown prepare``, from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mixdown import _mixdown
+from mixdown.errors import ConfigurationError
+
+
+
+def prepare(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tokenizer: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    holdout: str | float | None = None,
+    holdout_by: str | None = None,
+    holdout_input: Iterable[str | os.PathLike[str]] = (),
+    limit: int | None = None,
+    min_chars: int = 0,
+    seed: int = 0,
+    shuffle: bool = True,
+    threads: int = 0,
+    bos: str | int = "auto",
+    end_of_text: str | None = None,
+    parse_special: bool = False,
+    work_dir: str | os.PathLike[str] | None = None,
+    text_field: str = "text",
+    id_field: str | None = None,
+    skip_bad: int = 0,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    ignore_rules: bool = True,
+    messages_field: str | None = None,
+    tools_field: str | None = None,
+    chat_template: str | os.PathLike[str] | None = None,
+    template_date: str | None = None,
+    train_on: str = "assistant",
+    prompt_field: str | None = None,
+    completion_field: str | None = None,
+    pack: int | None = None,
+    too_long: str = "error",
+    progress: bool | Callable[[str, int, int], None] = True,
+) -> dict[str, Any]:
+    """Tokenizes documents into a corpus, byte for byte as ``mixdown prepare`` does.
+
+    Interrupted work (Ctrl-C, a kill) is gone on with by the same call. Memory does not grow with the
+    inputs. Every option is that of the command line; ``mixdown prepare --help`` says more.
+
+    Args:
+        inputs: files, folders or patterns: JSON lines (plain, zstd, gzip), Parquet, Arrow, text.
+        tokenizer: a tokenizer.json, or a model folder that holds one.
+        out: the corpus folder to make.
+        holdout: documents kept for validation: a share (``"1%"``, 0.01), ``"500k tokens"`` or 0. By default
+            1 %, or the documents of ``holdout_input``.
+        holdout_by: keep documents that agree in this field on one side.
+        holdout_input: files whose documents are the holdout.
+        limit: take only the first documents.
+        min_chars: leave out shorter documents.
+        seed: of the global document order.
+        shuffle: whether documents are put into a random order.
+        threads: worker threads, 0 for all; the bytes are the same for any number.
+        bos: token before each document: ``"auto"``, ``"none"`` or an id.
+        end_of_text: the token that ends documents, where the tokenizer does not name it.
+        parse_special: let special tokens written in the text count as special tokens.
+        work_dir: where the unfinished work's large files go.
+        text_field: the field that holds the text; dots lead into nested ones.
+        id_field: the field that holds a document's own id.
+        skip_bad: bad records to skip before giving up.
+        include, exclude: patterns for the files of folders.
+        ignore_rules: whether .gitignore and .ignore files of folders are obeyed.
+        messages_field, tools_field, chat_template, template_date, train_on: conversations, rendered with
+            the model's chat template; ``train_on`` is ``"assistant"``, ``"last-turn"`` or ``"all"``.
+        prompt_field, completion_field: pairs of which only the completion is a loss target.
+        pack, too_long: lay whole documents into rows for this many inputs; longer ones are an
+            ``"error"``, ``"drop"`` or ``"truncate"``.
+        progress: whether to show a bar (tqdm's, in notebooks too, where it is installed), or a function
+            that is called with stage, bytes done and bytes in all.
+
+    Returns:
+        The report: documents and tokens of both sides, what was left out, fingerprints.
+
+    Raises:
+        ConfigurationError: options that cannot be, or an output folder that holds something else.
+        NotFoundError: inputs or a tokenizer that are not there.
+        DataError: bad records, or a damaged tokenizer.
+        KeyboardInterrupt: Ctrl-C, after the work stopped at its next safe place.
+    """
+    options = {
+        "holdout": None if holdout is None else str(holdout),
+        "holdout_by": holdout_by,
+        "holdout_input": [os.fspath(path) for path in holdout_input],
+        "limit": limit,
+        "min_chars": min_chars,
+        "seed": seed,
+        "shuffle": shuffle,
+        "threads": threads,
+        "bos": str(bos),
+        "end_of_text": end_of_text,
+        "parse_special": parse_special,
+        "work_dir": None if work_dir is None else os.fspath(work_dir),
+        "text_field": text_field,
+        "id_field": id_field,
+        "skip_bad": skip_bad,
+        "include": list(include),
+        "exclude": list(exclude),
+        "ignore_rules": ignore_rules,
+        "messages_field": messages_field,
+        "tools_field": tools_field,
+        "chat_template": None if chat_template is None else os.fspath(chat_template),
+        "template_date": template_date,
+        "train_on": train_on,
+        "prompt_field": prompt_field,
+        "completion_field": completion_field,
+        "pack": pack,
+        "too_long": too_long,
+    }
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = [inputs]
+    paths = [os.fspath(path) for path in inputs]
+    if not paths:
+        raise ConfigurationError("inputs: expected at least one file, folder or pattern, got none")
+    meter = progress if callable(progress) else _Meter() if progress else None
+    try:
+        report = _mixdown.prepare(paths, os.fspath(tokenizer), os.fspath(out), json.dumps(options), meter)
+    finally:
+        if isinstance(meter, _Meter):
+            meter.close()
+    return json.loads(report)
+
+
+class _Meter:
+    """Shows progress: tqdm's bar where it is installed, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+        self._shown = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = _bar(stage)
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._shown > 5:
+            self._shown = time.monotonic()
+            print(f"prepare: {stage} {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _bar(stage: str) -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm(desc=stage, unit="B", unit_scale=True, leave=False)

@@ -1,0 +1,166 @@
+//! A mixture's plan, order and batches.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mixdown_mixer::{LoaderConfig, Mixer, MixerState, Mixture, MixtureConfig, Rank, RunLength};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::filler::Filler;
+use crate::loader::BatchLoader;
+
+/// A mixture that is open.
+#[pyclass(frozen, module = "mixdown._mixdown")]
+pub struct MixtureCore {
+    mixer: Arc<Mixer>,
+}
+
+/// Reads a MIX.toml: its description as JSON, and the folder that its corpora's paths count from.
+#[pyfunction]
+pub fn read_mixture(path: PathBuf) -> PyResult<(String, PathBuf)> {
+    let text = std::fs::read_to_string(&path).map_err(|error| Failure::io(&path, &error))?;
+    let config: MixtureConfig = toml::from_str(&text).map_err(|error| {
+        let message = format!("{}: {}", path.display(), error.to_string().trim_end());
+        Failure::configuration(message)
+    })?;
+    let base = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok((json_of(&config)?, base))
+}
+
+fn json_of(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::configuration(error.to_string()))
+}
+
+#[pymethods]
+impl MixtureCore {
+    /// Opens the mixture of a description in JSON; `lazily` where it was opened and checked before.
+    #[new]
+    fn new(py: Python<'_>, description: &str, base: PathBuf, lazily: bool) -> PyResult<Self> {
+        let config: MixtureConfig = serde_json::from_str(description)
+            .map_err(|error| Failure::configuration(format!("the mixture: {error}")))?;
+        let open = || {
+            let mixture = match lazily {
+                true => Mixture::open_lazily(&config, &base)?,
+                false => Mixture::open(&config, &base)?,
+            };
+            Mixer::new(mixture)
+        };
+        let mixer = py.detach(open).map_err(Failure::from)?;
+        Ok(Self { mixer: Arc::new(mixer) })
+    }
+
+    #[getter]
+    fn sequence_length(&self) -> u64 {
+        self.mixer.sequence_length()
+    }
+
+    #[getter]
+    fn batch_size(&self) -> u64 {
+        self.mixer.batch_size()
+    }
+
+    #[getter]
+    fn seed(&self) -> u64 {
+        self.mixer.mixture().shape().seed
+    }
+
+    /// Whether a source has a loss mask.
+    #[getter]
+    fn is_labelled(&self) -> bool {
+        self.mixer.mixture().is_labelled()
+    }
+
+    /// The sources' names, in the order of their places.
+    #[getter]
+    fn sources(&self) -> Vec<String> {
+        self.mixer.mixture().sources().iter().map(|source| source.name.clone()).collect()
+    }
+
+    /// The steps of a length such as "1B tokens"; refused where a source would pass its max_epochs.
+    fn steps(&self, length: &str) -> PyResult<u64> {
+        let length: RunLength = length.parse().map_err(Failure::from)?;
+        let steps = self.mixer.steps(&length).map_err(Failure::from)?;
+        let slots = steps.saturating_mul(self.mixer.batch_size());
+        self.mixer.check_run(slots).map_err(Failure::from)?;
+        Ok(steps)
+    }
+
+    /// What each source gives in the first steps and in each stage, as JSON.
+    fn plan(&self, py: Python<'_>, steps: u64) -> PyResult<String> {
+        let slots = steps.saturating_mul(self.mixer.batch_size());
+        let plan = py.detach(|| {
+            json!({
+                "steps": steps,
+                "sequences": slots,
+                "tokens": slots.saturating_mul(self.mixer.sequence_length()),
+                "fingerprint": self.mixer.state(slots).order(),
+                "sources": self.mixer.shares(slots),
+                "stages": self.mixer.stage_shares(slots),
+            })
+        });
+        Ok(plan.to_string())
+    }
+
+    /// What stands in some slots, as arrays by name.
+    fn order<'py>(&self, py: Python<'py>, start: u64, end: u64) -> PyResult<Bound<'py, PyDict>> {
+        let mut plan = Vec::new();
+        py.detach(|| self.mixer.planner().plan(start..end, &mut plan)).map_err(Failure::from)?;
+        let columns = PyDict::new(py);
+        columns.set_item("slot", PyArray1::from_iter(py, plan.iter().map(|slot| slot.slot)))?;
+        columns.set_item("source", PyArray1::from_iter(py, plan.iter().map(|slot| slot.source)))?;
+        columns
+            .set_item("sequence", PyArray1::from_iter(py, plan.iter().map(|slot| slot.sequence)))?;
+        columns.set_item("epoch", PyArray1::from_iter(py, plan.iter().map(|slot| slot.epoch)))?;
+        columns.set_item(
+            "start_token",
+            PyArray1::from_iter(py, plan.iter().map(|slot| slot.start_token)),
+        )?;
+        Ok(columns)
+    }
+
+    /// The slots of a rank's part of a step: first, and the one after the last.
+    fn part(&self, step: u64, rank: u32, world_size: u32) -> PyResult<(u64, u64)> {
+        let rank = Rank::new(rank, world_size).map_err(Failure::from)?;
+        let slots = self.mixer.slots(step, rank).map_err(Failure::from)?;
+        Ok((slots.start, slots.end))
+    }
+
+    /// The state of a run whose next slot this is, as JSON.
+    fn state(&self, slot: u64) -> PyResult<String> {
+        Ok(json_of(&self.mixer.state(slot))?)
+    }
+
+    /// The next slot of a run that stopped at a state in JSON.
+    fn resume(&self, state: &str) -> PyResult<u64> {
+        let state: MixerState = serde_json::from_str(state)
+            .map_err(|error| Failure::configuration(format!("the state: {error}")))?;
+        Ok(self.mixer.resume(&state).map_err(Failure::from)?)
+    }
+
+    fn filler(&self, dtype: &str, documents: bool) -> PyResult<Filler> {
+        Ok(Filler::new(Arc::clone(&self.mixer), dtype, documents)?)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of a loader's settings, by name in Python")]
+    #[pyo3(signature = (*, start, end, rank, world_size, threads, ahead, dtype, documents))]
+    fn batches(
+        &self,
+        start: u64,
+        end: u64,
+        rank: u32,
+        world_size: u32,
+        threads: u32,
+        ahead: u32,
+        dtype: &str,
+        documents: bool,
+    ) -> PyResult<BatchLoader> {
+        let rank = Rank::new(rank, world_size).map_err(Failure::from)?;
+        let config =
+            LoaderConfig { steps: start..end, rank, threads, batches_ahead: ahead, documents };
+        Ok(BatchLoader::new(Arc::clone(&self.mixer), config, dtype)?)
+    }
+}

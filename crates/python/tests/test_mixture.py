@@ -1,0 +1,115 @@
+"""A mixture's description, plan and order."""
+
+import pickle
+import shutil
+import tomllib
+
+import numpy as np
+import pytest
+from conftest import mixture_of
+
+import mixdown
+
+
+def order_of(mixture, slots=200):
+    return np.stack(list(mixture.order(0, slots).values()))
+
+
+def test_toml_mapping_and_keywords_describe_the_same_mixture(mixture, mix_toml, monkeypatch):
+    expected = order_of(mixture)
+    assert np.array_equal(order_of(mixdown.Mixture(mix_toml)), expected)
+    assert np.array_equal(order_of(mixdown.Mixture(str(mix_toml))), expected)
+    description = tomllib.loads(mix_toml.read_text())
+    monkeypatch.chdir(mix_toml.parent)
+    by_mapping = mixdown.Mixture(description)
+    assert np.array_equal(order_of(by_mapping), expected)
+    monkeypatch.chdir("/")
+    # The folder that paths count from is kept.
+    assert np.array_equal(order_of(pickle.loads(pickle.dumps(by_mapping))), expected)
+
+
+def test_shares_are_exact_at_every_slot(mixture):
+    source = mixture.order(0, 1_000)["source"]
+    assert mixture.sources == ["math", "general"]
+    slots = np.arange(1, 1_001)
+    assert np.abs(np.cumsum(source == 1) - slots * 0.1).max() <= 0.5
+
+
+def test_the_plan_says_what_a_run_delivers(mixture):
+    plan = mixture.plan("3840 tokens")
+    assert (plan["steps"], plan["sequences"], plan["tokens"]) == (10, 120, 3_840)
+    math, general = plan["sources"]
+    assert (math["name"], math["sequences"], general["sequences"]) == ("math", 108, 12)
+    assert general["realised"] == pytest.approx(0.1) and math["epochs"] > 0
+    assert mixture.steps(7) == 7 and mixture.steps("1 epoch of general") > 100
+
+
+def test_stages_and_limits_are_passed_on(corpora):
+    general = {"corpus": corpora / "general", "weight": "10%", "max_tokens": 1_000, "max_epochs": 2}
+    mixture = mixture_of(
+        corpora,
+        sources={"math": (corpora / "math", "90%"), "general": general},
+        stages=[{"start": "5 steps", "weights": {"math": "50%", "general": "50%"}}],
+    )
+    source = mixture.order(0, 120)["source"]
+    assert (source[:60].sum(), source[60:].sum()) == (6, 30)
+    with pytest.raises(mixdown.ConfigurationError, match="max_epochs"):
+        mixture.steps(1_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"sequence_length": None}, ValueError, "sequence_length"),
+        ({"sequence_length": 0}, ValueError, "sequence_length"),
+        ({"sequence_length": -1}, ValueError, "invalid value: integer `-1`"),
+        ({"sequence_length": 10**9}, ValueError, "general|math"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"batch_size": "12"}, ValueError, "invalid type: string"),
+        ({"seed": 1 << 64}, ValueError, "expected u64"),
+        ({"sources": {}}, ValueError, "source"),
+        ({"sources": {"math": "corpora/math"}}, ValueError, r"sources\['math'\]: expected \(corpus, weight\)"),
+        ({"sources": {"math": ("nowhere", 1)}}, FileNotFoundError, "nowhere"),
+        ({"sources": {"math": ("nowhere", 0)}}, ValueError, "zero"),
+        ({"sources": {"math": ("nowhere", 0.1)}}, ValueError, "float"),
+        ({"sources": {"math": ("nowhere", float("nan"))}}, ValueError, "got NaN"),
+        ({"sources": {"math": ("nowhere", "-1%")}}, ValueError, "-1%"),
+        ({"sources": {"math": {"corpus": "nowhere", "wieght": 1}}}, ValueError, "unknown field `wieght`"),
+        ({"weight_unit": "bytes"}, ValueError, "unknown variant `bytes`"),
+        ({"stages": [{"start": "soon", "weights": {}}]}, ValueError, "soon"),
+        ({"access": object()}, ValueError, "no part of a description"),
+    ],
+)
+def test_what_no_mixture_can_be(corpora, changes, error, message):
+    with pytest.raises(error, match=message) as caught:
+        mixture_of(corpora, **changes)
+    assert isinstance(caught.value, mixdown.MixdownError)
+
+
+def test_what_no_file_can_be(mix_toml):
+    with pytest.raises(mixdown.NotFoundError, match="none.toml"):
+        mixdown.Mixture("none.toml")
+    with pytest.raises(mixdown.ConfigurationError, match="a description or keywords, got both"):
+        mixdown.Mixture(mix_toml, seed=1)
+    mix_toml.write_text(mix_toml.read_text().replace("weight", "wieght"))
+    with pytest.raises(mixdown.ConfigurationError, match="mix.toml: TOML parse error at line 7"):
+        mixdown.Mixture(mix_toml)
+
+
+def test_a_corpus_that_changed_or_went_is_noticed(corpora, tmp_path):
+    for name in ("math", "general"):
+        shutil.copytree(corpora / name, tmp_path / name)
+    mixture = mixture_of(tmp_path)
+    pickled = pickle.dumps(mixture)
+    expected = order_of(mixture)
+    # What is mapped stays readable when its files go.
+    dataset = mixdown.MixtureDataset(mixture, 4, format="numpy")
+    batches = [batch["input_ids"].sum() for batch in dataset.batches()]
+    shutil.rmtree(tmp_path / "general")
+    assert [batch["input_ids"].sum() for batch in dataset.batches()] == batches
+    assert np.array_equal(order_of(mixture), expected)
+    with pytest.raises(FileNotFoundError, match="general"):
+        pickle.loads(pickled)
+    shutil.copytree(corpora / "pairs", tmp_path / "general")
+    with pytest.raises(mixdown.ConfigurationError, match="general"):
+        pickle.loads(pickled)
