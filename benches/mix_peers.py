@@ -6,7 +6,7 @@
 
 A peer is a command whose last line on standard output is JSON with `mtok_s`, million tokens a second of batches of
 the same shape out of the same data (or of `error`). Every round runs fill_speed with 32-bit and 64-bit ids, one
-thread, and each peer once; printed are medians, ranges and by how much the mixer is faster: the median of
+thread (or what `--own` gives, such as benches/python_speed.py), and each peer once; printed are medians, ranges and by how much the mixer is faster: the median of
 the rounds' ratios, by 64-bit ids where a peer delivers those, else by 32-bit ones.
 """
 
@@ -21,9 +21,9 @@ import subprocess
 import tempfile
 
 
-def own(fill, mixture, width, seconds):
-    command = [str(fill), str(mixture), width, str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True).stdout) / 1e6
+def own(command, mixture, width, seconds):
+    command = command.format(mixture=shlex.quote(str(mixture)), ids=width, seconds=seconds)
+    return float(subprocess.run(shlex.split(command), check=True, capture_output=True).stdout) / 1e6
 
 
 def peer(command, timeout):
@@ -52,7 +52,11 @@ def peer(command, timeout):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixture", type=pathlib.Path, required=True)
-    parser.add_argument("--fill", type=pathlib.Path, default=pathlib.Path("target/release/examples/fill_speed"))
+    parser.add_argument(
+        "--own",
+        default="target/release/examples/fill_speed {mixture} {ids} {seconds}",
+        help="what times the mixer and prints tokens a second (default: %(default)s)",
+    )
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -63,7 +67,7 @@ def main():
     rates = {}
     for number in range(arguments.rounds):
         for width in ["u32", "i64"]:
-            rate = own(arguments.fill, arguments.mixture, width, arguments.seconds)
+            rate = own(arguments.own, arguments.mixture, width, arguments.seconds)
             rates.setdefault(width, []).append(rate)
         for name, command in peers.items():
             result = {"round": number, "peer": name, **peer(command, arguments.timeout)}
@@ -76,7 +80,7 @@ def main():
     for width in ["u32", "i64"]:
         values = rates[width]
         cell = f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
-        print(f"{'mixdown, 1 thread':28} {cell:>24} {width:>8}")
+        print(f"{'mixdown':28} {cell:>24} {width:>8}")
     for name in peers:
         good = [result for result in rates[name] if "mtok_s" in result]
         if not good:

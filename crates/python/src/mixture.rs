@@ -68,6 +68,13 @@ impl MixtureCore {
         self.mixer.mixture().shape().seed
     }
 
+    /// Every id of every source is smaller.
+    #[getter]
+    fn vocab_size(&self) -> u64 {
+        let sources = self.mixer.mixture().sources().iter();
+        sources.map(|source| source.corpus.manifest().vocab_size).max().unwrap_or(0)
+    }
+
     /// Whether a source has a loss mask.
     #[getter]
     fn is_labelled(&self) -> bool {

@@ -60,9 +60,7 @@ def mixture(corpora):
 
 @pytest.fixture
 def labelled(corpora):
-    return mixture_of(
-        corpora, sources={"pairs": (corpora / "pairs", 1), "general": (corpora / "general", 1)}
-    )
+    return mixture_of(corpora, sources={"pairs": (corpora / "pairs", 1), "general": (corpora / "general", 1)})
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import mixture_of
 
 import mixdown
+from conftest import mixture_of
 
 T, B = 32, 12
 
@@ -70,6 +70,19 @@ def test_batches_are_the_samples_of_their_slots(mixture, dtype):
             names = ("input_ids", "labels", "source", "slot", "position_ids")
             assert all(np.array_equal(batch[name][row], sample[name]) for name in names)
     assert step == 39
+
+
+def test_any_step_is_there_at_once(mixture):
+    dataset = dataset_of(mixture, fields=["slot"])
+    for rank, world_size in ((0, 1), (2, 3)):
+        batches = list(dataset.batches(rank, world_size))
+        for step in (39, 0, 17):
+            batch = dataset.batch(step, rank, world_size)
+            assert all(np.array_equal(batch[name], batches[step][name]) for name in batch)
+    with pytest.raises(IndexError, match="step 40 of a run of 40"):
+        dataset.batch(40)
+    with pytest.raises(mixdown.ConfigurationError, match="rank"):
+        dataset.batch(0, 3, 3)
 
 
 def test_documents_restart_positions_and_end_sequences(mixture):

@@ -2,25 +2,28 @@
 
 import pickle
 import shutil
-import tomllib
 
 import numpy as np
 import pytest
-from conftest import mixture_of
 
 import mixdown
+from conftest import mixture_of
 
 
 def order_of(mixture, slots=200):
     return np.stack(list(mixture.order(0, slots).values()))
 
 
-def test_toml_mapping_and_keywords_describe_the_same_mixture(mixture, mix_toml, monkeypatch):
+def test_toml_mapping_and_keywords_describe_the_same_mixture(corpora, mixture, mix_toml, monkeypatch):
     expected = order_of(mixture)
     assert np.array_equal(order_of(mixdown.Mixture(mix_toml)), expected)
     assert np.array_equal(order_of(mixdown.Mixture(str(mix_toml))), expected)
-    description = tomllib.loads(mix_toml.read_text())
-    monkeypatch.chdir(mix_toml.parent)
+    source = [
+        {"name": "math", "corpus": "math", "weight": "90%"},
+        {"name": "general", "corpus": "general", "weight": "10%"},
+    ]
+    description = {"sequence_length": 32, "batch_size": 12, "seed": 7, "source": source}
+    monkeypatch.chdir(corpora)
     by_mapping = mixdown.Mixture(description)
     assert np.array_equal(order_of(by_mapping), expected)
     monkeypatch.chdir("/")

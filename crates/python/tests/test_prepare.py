@@ -8,17 +8,15 @@ import threading
 import time
 
 import pytest
-from conftest import TOKENIZER, write_documents
 
 import mixdown
+from conftest import TOKENIZER, write_documents
 
 OPTIONS = {"end_of_text": "<|endoftext|>", "progress": False}
 
 
 def tree(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_report_tells_what_was_made_and_threads_change_no_byte(corpora, tmp_path):
@@ -93,9 +91,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(tmp_path):
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "works\n"
     child.send_signal(signal.SIGINT)
     rest, _ = child.communicate(timeout=120)

@@ -4,6 +4,7 @@
 mod ci;
 mod demo_packages;
 mod metadata;
+mod python;
 mod tidy;
 
 use std::process::ExitCode;

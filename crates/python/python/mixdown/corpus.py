@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING, Iterator, overload
+from typing import TYPE_CHECKING, overload
 
 from mixdown._mixdown import CorpusCore
 

@@ -82,7 +82,7 @@ class MixtureDataset:
         self.dtype = str(dtype).removeprefix("torch.")
         if self.dtype.startswith("u") and self.mixture.is_labelled:
             raise ConfigurationError(
-                f"dtype: expected \"int64\" or \"int32\", as labels may be {IGNORE_INDEX}, got {dtype!r}"
+                f'dtype: expected "int64" or "int32", as labels may be {IGNORE_INDEX}, got {dtype!r}'
             )
         self._open()
 
@@ -94,6 +94,7 @@ class MixtureDataset:
         self._process = os.getpid()
         self._last = -1
         self._descents = 0
+        self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
@@ -110,15 +111,30 @@ class MixtureDataset:
 
     def __getitem__(self, slot):
         if isinstance(slot, slice):
-            return self.__getitems__(range(*slot.indices(len(self))))
+            return self._samples(list(range(*slot.indices(len(self)))))
         return self.__getitems__([slot])[0]
 
     def __getitems__(self, slots: Sequence[int]) -> Samples:
         """Samples of several slots, filled at once; a DataLoader calls it with a batch's slots."""
         slots = self._checked(slots)
+        self._watch(slots)
+        return self._samples(slots)
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+        """A rank's part of the batch of any step, made by the calling thread: what :meth:`batches` gives.
+
+        Raises:
+            ConfigurationError: a rank or world size that does not fit.
+        """
+        step = step.__index__()
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step {step} of a run of {self.steps}")
+        start, end = self.mixture._here().part(step, rank, world_size)
+        return self._samples(list(range(start, end))).arrays
+
+    def _samples(self, slots: list[int]) -> Samples:
         if self._process != os.getpid():
             self._open()
-        self._watch(slots)
         return Samples(self._arrays(self._filler.fill(slots)), self._documents)
 
     def _checked(self, slots: Sequence[int]) -> list[int]:
@@ -137,8 +153,8 @@ class MixtureDataset:
             # Looking back now and then is no shuffling.
             self._descents += slot < self._last and slot != 0
             self._last = slot
-        if self._descents == _DESCENTS:
-            self._descents += 1
+        if self._descents >= _DESCENTS and not self._warned:
+            self._warned = True
             warnings.warn(
                 "samples are taken in another order than the mixture's, so its shares no longer hold at every "
                 "step: use shuffle=False, or a sampler that keeps the order such as mixdown.StepSampler "

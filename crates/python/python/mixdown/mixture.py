@@ -143,6 +143,11 @@ class Mixture:
         return self._core.sources
 
     @property
+    def vocab_size(self) -> int:
+        """Every id of every source is smaller."""
+        return self._core.vocab_size
+
+    @property
     def is_labelled(self) -> bool:
         """Whether a source has a loss mask."""
         return self._core.is_labelled
@@ -175,7 +180,7 @@ def _source(name: str, source: Any) -> dict[str, Any]:
         fields = {"corpus": source[0], "weight": source[1]}
     else:
         raise ConfigurationError(
-            f"sources[{name!r}]: expected (corpus, weight) or a mapping with \"corpus\", got {source!r}"
+            f'sources[{name!r}]: expected (corpus, weight) or a mapping with "corpus", got {source!r}'
         )
     return {"name": name, **fields}
 

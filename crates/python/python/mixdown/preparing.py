@@ -13,7 +13,6 @@ from mixdown import _mixdown
 from mixdown.errors import ConfigurationError
 
 
-
 def prepare(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     tokenizer: str | os.PathLike[str],

@@ -1,0 +1,253 @@
+"""Every example, run with the library that it is for, in the mixture's exact order."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mixdown
+
+torch = pytest.importorskip("torch")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+T, B, STEPS = 32, 12, 12
+VOCAB_SIZE = 1024
+
+
+@pytest.fixture(autouse=True)
+def examples_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+class Recorder(torch.nn.Module):
+    """A bigram model that keeps what it was trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(VOCAB_SIZE, VOCAB_SIZE)
+        self.seen = []
+
+    def forward(self, input_ids):
+        if self.training:
+            self.seen.extend(input_ids.reshape(-1, T).clone())
+        return self.table(input_ids)
+
+
+def rows_of(mixture, steps=STEPS, start=0, **options):
+    batches = mixdown.MixtureDataset(mixture, steps, **options).batches(start=start)
+    return [row for batch in batches for row in batch["input_ids"].clone()]
+
+
+def assert_rows(seen, expected):
+    assert len(seen) == len(expected)
+    assert all(torch.equal(torch.as_tensor(one).long(), other) for one, other in zip(seen, expected))
+
+
+def test_accelerate(mixture):
+    pytest.importorskip("accelerate")
+    from accelerate_loop import train
+
+    model = Recorder()
+    state = train(model, mixture, 8, workers=2)
+    train(model, mixture, STEPS, state=state)
+    assert_rows(model.seen, rows_of(mixture))
+
+
+def test_lightning(mixture, tmp_path):
+    pytest.importorskip("lightning")
+    pytest.importorskip("torchdata")
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from lightning_trainer import train
+
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+    }
+    model = Recorder()
+    saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=5, save_top_k=-1)
+    train(model, mixture, STEPS, callbacks=[saving], **options)
+    assert_rows(model.seen, rows_of(mixture))
+    model.seen.clear()
+    train(model, mixture, STEPS, tmp_path / "step=5.ckpt", **options)
+    assert_rows(model.seen, rows_of(mixture, start=5))
+
+
+def test_huggingface_trainer(corpora, mixture, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    from huggingface_trainer import train
+
+    class Recording(transformers.LlamaForCausalLM):
+        seen = []
+
+        def forward(self, input_ids=None, labels=None, **inputs):
+            self.seen.extend(input_ids.clone())
+            return super().forward(input_ids=input_ids, labels=labels, **inputs)
+
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    options = {"use_cpu": True, "save_steps": 5, "disable_tqdm": True, "logging_strategy": "no"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", mixdown.OrderWarning)
+        train(Recording(config), mixture, STEPS, tmp_path, **options)
+        expected = rows_of(mixture, labels="hf")
+        assert_rows(Recording.seen, expected)
+        Recording.seen.clear()
+        checkpoint = tmp_path / "checkpoint-5"
+        train(Recording(config), mixture, STEPS, tmp_path, resume_from_checkpoint=checkpoint, **options)
+    assert_rows(Recording.seen, expected[5 * B :])
+
+
+def test_torchtitan(mixture, mix_toml):
+    pytest.importorskip("torchtitan.components.dataloader")
+    from torchtitan_dataloader import MixdownDataLoader
+
+    def loader(rank, world_size, **changes):
+        config = MixdownDataLoader.Config(mixture=str(mix_toml), steps=str(STEPS))
+        shape = {"seq_len": T, "local_batch_size": B // world_size, **changes}
+        return config.build(dp_world_size=world_size, dp_rank=rank, tokenizer=None, **shape)
+
+    loaders = [loader(rank, 2) for rank in range(2)]
+    expected = rows_of(mixture)
+    seen, states = [], []
+    for one in loaders:
+        batches = iter(one)
+        seen.append([next(batches)[0]["input"].clone() for _ in range(7)])
+        states.append(one.state_dict())
+    assert states[0] == states[1]
+    again = loader(0, 1)
+    again.load_state_dict(states[0])
+    for inputs, labels in again:
+        assert inputs["positions"].shape == labels.shape == (B, T)
+        seen[0].append(inputs["input"])
+    rows = {row.numpy().tobytes() for part in seen for batch in part for row in batch}
+    assert rows == {row.numpy().tobytes() for row in expected}
+    assert_rows([row for batch in seen[0][7:] for row in batch], expected[7 * B :])
+    with pytest.raises(ValueError, match="expected sequence_length 64"):
+        loader(0, 1, seq_len=64)
+
+
+def test_grain_and_jax(mixture, mix_toml):
+    pytest.importorskip("grain")
+    pytest.importorskip("jax")
+    from grain_jax import loader_of, train
+
+    seen = [row for batch in loader_of(mixture, STEPS) for row in batch["input_ids"]]
+    assert_rows(seen, rows_of(mixture))
+    losses = list(train(mixture, STEPS))
+    assert len(losses) == STEPS and losses[-1] < losses[0]
+    command = [sys.executable, str(EXAMPLES / "grain_jax.py"), str(mix_toml), f"--steps={STEPS}", "--workers=2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    with_workers = [float(line.split()[-1]) for line in result.stdout.splitlines()]
+    assert with_workers == pytest.approx(losses, abs=1e-4)
+
+
+def test_megatron(corpora, mixture, labelled):
+    from megatron_dataset import MegatronDataset
+
+    dataset = MegatronDataset(mixture, STEPS)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=B, num_workers=2)
+    assert_rows([row for batch in loader for row in batch["tokens"]], rows_of(mixture))
+    sample = dataset[3]
+    assert torch.equal(sample["tokens"][1:], sample["labels"][:-1]) and sample["loss_mask"].sum() == T
+    masked = next(iter(torch.utils.data.DataLoader(MegatronDataset(labelled, 1, True), batch_size=B)))
+    assert (masked["labels"] >= 0).all() and 0 < masked["loss_mask"].sum() < B * T
+    assert (masked["position_ids"] == 0).sum() > B
+
+
+def test_megatron_samples_are_like_those_of_gpt_dataset(corpora, mixture, tmp_path):
+    datasets = pytest.importorskip("megatron.core.datasets.gpt_dataset")
+    from megatron.core.datasets.indexed_dataset import IndexedDataset
+    from megatron.core.datasets.utils import Split
+
+    from megatron_dataset import MegatronDataset
+
+    class Tokenizer:
+        eod = 0
+        pad = -1
+        unique_identifiers = {}
+        vocab_size = VOCAB_SIZE
+
+    config = datasets.GPTDatasetConfig(
+        random_seed=1,
+        sequence_length=T,
+        blend=([str(corpora / "math" / "train" / "shard-00000")], None),
+        split="1,0,0",
+        path_to_cache=str(tmp_path),
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        create_attention_mask=False,
+        tokenizer=Tokenizer(),
+    )
+    indexed = IndexedDataset(str(corpora / "math" / "train" / "shard-00000"))
+    documents = np.arange(len(indexed), dtype=np.int32)
+    theirs = datasets.GPTDataset(indexed, None, documents, 5, Split.train, config)[0]
+    ours = MegatronDataset(mixture, STEPS)[0]
+    assert set(ours) == set(theirs)
+    for name, tensor in theirs.items():
+        assert (ours[name].dtype, ours[name].shape) == (tensor.dtype, tensor.shape), name
+
+
+def test_torchrun(mix_toml):
+    pytest.importorskip("torch.distributed.run")
+    outputs = []
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        command += [str(EXAMPLES / "ddp.py"), str(mix_toml), "--steps", "4"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr[-2000:]
+        outputs.append([float(line.split()[-1]) for line in result.stdout.splitlines() if "loss" in line])
+    assert len(outputs[0]) == 4 and outputs[0] == pytest.approx(outputs[1], abs=2e-5)
+
+
+def test_finetuning_from_end_to_end(corpora, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    import finetune
+
+    options = ["--target", str(corpora / "math"), "--pretraining", str(corpora / "general"), "--steps", "8"]
+    options += ["--sequence-length", "32", "--batch-size", "12", "--save-every", "4", "--eval-sequences", "8"]
+
+    def run(out, *more):
+        finetune.main([*options, "--out", str(tmp_path / out), *more])
+        return json.loads((tmp_path / out / "losses.json").read_text())
+
+    without = run("without", "--inject", "0%")
+    with_some = run("with", "--inject", "25%")
+    assert without["before"] == with_some["before"]
+    assert with_some["after"]["target"] < with_some["before"]["target"]
+    assert with_some["after"]["pretraining"] < without["after"]["pretraining"]
+    assert "forgetting:" in capsys.readouterr().out
+
+    # Killed after step 6 of 8, whose last checkpoint is that of step 4, and gone on with other workers.
+    train = finetune.train
+
+    def stopped(model, options):
+        for step, loss in train(model, options):
+            yield step, loss
+            if step == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", "--inject", "25%", "--workers", "1")
+    monkeypatch.setattr(finetune, "train", train)
+    run("stopped", "--inject", "25%", "--workers", "3")
+    names = [tmp_path / out / "model.safetensors" for out in ("with", "stopped")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+    with pytest.raises(mixdown.ConfigurationError, match="weight|seed|share"):
+        run("stopped", "--inject", "30%")
