@@ -1,15 +1,26 @@
 //! The command line's shape; each subcommand's arguments stand in its own file.
 
+use std::sync::LazyLock;
+
 use clap::{Parser, Subcommand};
+use mixdown_mixer::SCHEDULE_VERSION;
+use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, eval, export, import, inspect, mix, prepare, report, tokenizer, train, verify,
+    bench, demo, eval, export, import, inspect, mix, prepare, report, shell, tokenizer, train,
+    verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
 /// measure.
 #[derive(Debug, Parser)]
-#[command(name = "mixdown", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(
+    name = "mixdown",
+    version,
+    long_version = LONG_VERSION.as_str(),
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
 pub struct Cli {
     /// Print the result as one JSON object on standard output.
     #[arg(long, global = true)]
@@ -18,6 +29,14 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// What `--version` says: also which data this build reads, and what it trains on.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (program, format) = (env!("CARGO_PKG_VERSION"), Manifest::ADOPTED_VERSION);
+    format!(
+        "{program}\ncorpus format: up to {format}\nschedule version: {SCHEDULE_VERSION}\ntrains on: cpu"
+    )
+});
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,4 +76,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Write one HTML page about one or more runs.
     Report(report::ReportArgs),
+    /// Print the completion script of a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages.
+    Man(shell::ManArgs),
 }

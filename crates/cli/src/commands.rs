@@ -10,6 +10,7 @@ pub mod labels_args;
 pub mod mix;
 pub mod prepare;
 pub mod report;
+pub mod shell;
 pub mod tokenizer;
 pub mod train;
 pub mod verify;
@@ -50,5 +51,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
+        Command::Completions(arguments) => shell::completions(arguments),
+        Command::Man(arguments) => shell::man(arguments),
     }
 }

@@ -160,6 +160,8 @@ def test_arrays_of_numpy_collate_as_tensors_do(mixture, dataset):
     arrays = mixdown.MixtureDataset(mixture, STEPS, fields=["slot", "position_ids"], format="numpy")
     assert isinstance(arrays[0]["input_ids"], np.ndarray)
     assert_same(DataLoader(arrays, batch_size=B), list(dataset.batches()))
+    loader = DataLoader(arrays, batch_size=B, num_workers=1, collate_fn=mixdown.collate)
+    assert all(isinstance(batch["labels"], np.ndarray) and batch["labels"].shape == (B, T) for batch in loader)
 
 
 def test_a_labelled_mixture_in_workers(corpora):

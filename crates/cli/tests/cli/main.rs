@@ -11,4 +11,5 @@ mod labels;
 mod mix;
 mod prepare;
 mod sandbox;
+mod shell;
 mod story;

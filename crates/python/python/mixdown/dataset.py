@@ -6,10 +6,11 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from mixdown.errors import ConfigurationError, OrderWarning
-from mixdown.mixture import Mixture
+from mixdown.mixture import Mixture, whole
 
 if TYPE_CHECKING:
     from mixdown._mixdown import BatchLoader, Rows
@@ -129,13 +130,14 @@ class MixtureDataset:
         step = step.__index__()
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} of a run of {self.steps}")
+        rank, world_size = whole("rank", rank), whole("world_size", world_size)
         start, end = self.mixture._here().part(step, rank, world_size)
         return self._samples(list(range(start, end))).arrays
 
     def _samples(self, slots: list[int]) -> Samples:
         if self._process != os.getpid():
             self._open()
-        return Samples(self._arrays(self._filler.fill(slots)), self._documents)
+        return Samples(self._arrays(self._filler.fill(slots)))
 
     def _checked(self, slots: Sequence[int]) -> list[int]:
         count = len(self)
@@ -185,23 +187,26 @@ class MixtureDataset:
             ConfigurationError: a rank or world size that does not fit; a state of another mixture, with
                 what differs.
         """
-        step = self.step_of(start) if isinstance(start, Mapping) else start
+        step = self._first_step(start)
         loader = self.mixture._here().batches(
             start=step,
             end=self.steps,
-            rank=rank,
-            world_size=world_size,
-            threads=threads,
-            ahead=ahead,
+            rank=whole("rank", rank),
+            world_size=whole("world_size", world_size),
+            threads=whole("threads", threads),
+            ahead=whole("ahead", ahead),
             dtype=self.dtype,
             documents=self._documents,
         )
         return Batches(self, loader, step)
 
+    def _first_step(self, start: int | Mapping[str, Any]) -> int:
+        return self.step_of(start) if isinstance(start, Mapping) else whole("start", start, self.steps)
+
     def state_at(self, step: int) -> dict[str, Any]:
         """The state of a run whose next step is ``step``: the same for every rank. It names the mixture by
         fingerprints, so that another one is refused."""
-        return json.loads(self.mixture._here().state(step * self.mixture.batch_size))
+        return json.loads(self.mixture._here().state(whole("step", step, self.steps) * self.mixture.batch_size))
 
     def step_of(self, state: Mapping[str, Any]) -> int:
         """The next step of a run that stopped at ``state``.
@@ -221,18 +226,23 @@ class MixtureDataset:
     def _arrays(self, rows: Rows) -> dict[str, Any]:
         """A batch's arrays or tensors by name."""
         tokens, mask = rows.tokens(), rows.loss_mask()
+        if self.format == "torch":
+            # Before it is sliced: so both views share one storage.
+            tokens = _torch().from_numpy(tokens)
         shifted = self.labels == "shifted"
-        inputs = tokens[:, :-1] if shifted else tokens
         labels = tokens[:, 1:] if shifted else tokens
         if mask is not None:
-            labels = labels.copy()
+            labels = labels.clone() if self.format == "torch" else labels.copy()
             labels[:, -mask.shape[1] :][mask == 0] = IGNORE_INDEX
-        arrays = {"input_ids": inputs, "labels": labels, "source": rows.sources()}
+        arrays = {"input_ids": tokens[:, :-1] if shifted else tokens, "labels": labels, "source": rows.sources()}
         if self.fields:
             self._add_fields(arrays, rows, mask)
         if self.format == "torch":
             torch = _torch()
-            arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            arrays = {
+                name: array if isinstance(array, torch.Tensor) else torch.from_numpy(array)
+                for name, array in arrays.items()
+            }
         return arrays
 
     def _add_fields(self, arrays: dict[str, Any], rows: Rows, mask: Any) -> None:
@@ -249,7 +259,7 @@ class MixtureDataset:
             extra = {"segment_ids": segments, "position_ids": positions, "cu_seqlens": starts.astype(np.int32)}
             arrays.update((name, array) for name, array in extra.items() if name in self.fields)
         if "loss_mask" in self.fields:
-            whole = np.ones(arrays["labels"].shape, np.uint8)
+            whole = np.ones(tuple(arrays["labels"].shape), np.uint8)
             if mask is not None:
                 whole[:, -mask.shape[1] :] = mask
             if self.labels == "hf":
@@ -269,9 +279,8 @@ class Samples(Sequence):
     ``arrays`` is that batch; :func:`collate` hands it over as it is.
     """
 
-    def __init__(self, arrays: dict[str, Any], documents: bool) -> None:
+    def __init__(self, arrays: dict[str, Any]) -> None:
         self.arrays = arrays
-        self._documents = documents
 
     def __len__(self) -> int:
         return len(self.arrays["source"])
@@ -304,11 +313,38 @@ def collate(samples: Samples | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Samples from elsewhere (a subset, say) are stacked as PyTorch's own collate function does.
     """
-    if isinstance(samples, Samples):
-        return samples.arrays
-    from torch.utils.data import default_collate
+    from torch.utils.data import default_collate, get_worker_info
 
-    return default_collate(samples)
+    if not isinstance(samples, Samples):
+        return default_collate(samples)
+    if get_worker_info() is None or not hasattr(samples.arrays["source"], "untyped_storage"):
+        return samples.arrays
+    return _in_one_piece(samples.arrays)
+
+
+def _in_one_piece(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same tensors in one piece of shared memory. A worker hands each piece over in a millisecond, whatever
+    its size: tensors one by one would take two to four."""
+    import torch
+
+    memories = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors.values()}
+    # Each begins at a multiple of the widest number's size.
+    starts = dict(zip(memories, accumulate((-(-len(memory) // 8) * 8 for memory in memories.values()), initial=0)))
+    last = next(reversed(memories), None)
+    piece = torch.UntypedStorage._new_shared(starts[last] + len(memories[last]) if memories else 0)
+    whole = torch.empty(0, dtype=torch.uint8).set_(piece)
+    for address, memory in memories.items():
+        start = starts[address]
+        whole[start : start + len(memory)] = torch.empty(0, dtype=torch.uint8).set_(memory)
+    return {
+        name: tensor.new_empty(0).set_(
+            piece,
+            starts[tensor.untyped_storage().data_ptr()] // tensor.element_size() + tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+        )
+        for name, tensor in tensors.items()
+    }
 
 
 class Batches(Iterator[dict[str, Any]]):
@@ -375,9 +411,10 @@ class StepSampler:
         start: int | Mapping[str, Any] = 0,
     ) -> None:
         self.dataset = dataset
-        self.rank = rank
-        self.world_size = world_size
-        self.start = dataset.step_of(start) if isinstance(start, Mapping) else start
+        self.rank = whole("rank", rank)
+        self.world_size = whole("world_size", world_size)
+        self.start = dataset._first_step(start)
+        # Refuses a rank that does not fit before any worker is started.
         dataset.mixture._here().part(0, rank, world_size)
 
     def __len__(self) -> int:

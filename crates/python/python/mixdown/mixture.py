@@ -170,7 +170,18 @@ class Mixture:
     def order(self, start: int, end: int) -> dict[str, np.ndarray]:
         """What stands in the slots from ``start`` to ``end`` (left out): arrays ``slot``, ``source``,
         ``sequence``, ``epoch`` and ``start_token``, each (end − start,)."""
-        return self._here().order(start, end)
+        return self._here().order(whole("start", start, 1 << 63), whole("end", end, 1 << 63))
+
+
+def whole(name: str, value: Any, largest: int = (1 << 32) - 1) -> int:
+    """An argument as an integer from 0 to ``largest``.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not hasattr(value, "__index__") or not 0 <= value.__index__() <= largest:
+        raise ConfigurationError(f"{name}: expected a whole number from 0 to {largest}, got {value!r}")
+    return value.__index__()
 
 
 def _source(name: str, source: Any) -> dict[str, Any]:
