@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import final
 
 import numpy as np
 
 __version__: str
 
+@final
 class CorpusCore:
     def __new__(cls, path: str | os.PathLike[str], split: str) -> CorpusCore: ...
     documents: int
@@ -25,6 +27,7 @@ class CorpusCore:
     def lengths(self) -> np.ndarray: ...
     def decode(self, ids: Sequence[int]) -> str: ...
 
+@final
 class MixtureCore:
     def __new__(cls, description: str, base: str | os.PathLike[str], lazily: bool) -> MixtureCore: ...
     sequence_length: int
@@ -53,14 +56,17 @@ class MixtureCore:
         documents: bool,
     ) -> BatchLoader: ...
 
+@final
 class Filler:
     def fill(self, slots: Sequence[int]) -> Rows: ...
 
+@final
 class BatchLoader:
     def __iter__(self) -> BatchLoader: ...
     def __next__(self) -> Rows: ...
     def close(self) -> None: ...
 
+@final
 class Rows:
     def __len__(self) -> int: ...
     def tokens(self) -> np.ndarray: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, overload
 
@@ -45,7 +45,7 @@ class Corpus:
     def __getitem__(self, document: int) -> np.ndarray: ...
     @overload
     def __getitem__(self, document: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, document):
+    def __getitem__(self, document: int | slice) -> np.ndarray | list[np.ndarray]:
         if isinstance(document, slice):
             return [self[i] for i in range(*document.indices(len(self)))]
         start, end = self._core.document(self._index(document))
@@ -59,7 +59,7 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({self.path!r}, {self.split!r}): {self.num_tokens} tokens in {len(self)} documents"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Corpus], tuple[str, str]]:
         return Corpus, (self.path, self.split)
 
     def _index(self, document: int) -> int:
@@ -136,6 +136,6 @@ class Corpus:
         """The document's own id, where the corpus keeps them (``--id-field``) and it has one."""
         return self._core.document_id(self._index(document))
 
-    def decode(self, ids) -> str:
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, by the tokenizer that the corpus carries; special tokens are spelled out."""
         return self._core.decode([int(i) for i in ids])

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from mixdown.errors import ConfigurationError, OrderWarning
 from mixdown.mixture import Mixture, whole
@@ -110,7 +110,11 @@ class MixtureDataset:
     def __repr__(self) -> str:
         return f"MixtureDataset of {self.steps} steps, {len(self)} sequences, labels {self.labels}: {self.mixture}"
 
-    def __getitem__(self, slot):
+    @overload
+    def __getitem__(self, slot: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, slot: slice) -> Samples: ...
+    def __getitem__(self, slot: int | slice) -> dict[str, Any] | Samples:
         if isinstance(slot, slice):
             return self._samples(list(range(*slot.indices(len(self)))))
         return self.__getitems__([slot])[0]
@@ -206,7 +210,9 @@ class MixtureDataset:
     def state_at(self, step: int) -> dict[str, Any]:
         """The state of a run whose next step is ``step``: the same for every rank. It names the mixture by
         fingerprints, so that another one is refused."""
-        return json.loads(self.mixture._here().state(whole("step", step, self.steps) * self.mixture.batch_size))
+        slot = whole("step", step, self.steps) * self.mixture.batch_size
+        state: dict[str, Any] = json.loads(self.mixture._here().state(slot))
+        return state
 
     def step_of(self, state: Mapping[str, Any]) -> int:
         """The next step of a run that stopped at ``state``.
@@ -225,7 +231,8 @@ class MixtureDataset:
 
     def _arrays(self, rows: Rows) -> dict[str, Any]:
         """A batch's arrays or tensors by name."""
-        tokens, mask = rows.tokens(), rows.loss_mask()
+        tokens: Any = rows.tokens()
+        mask = rows.loss_mask()
         if self.format == "torch":
             # Before it is sliced: so both views share one storage.
             tokens = _torch().from_numpy(tokens)
@@ -273,7 +280,7 @@ class MixtureDataset:
 _DESCENTS = 4
 
 
-class Samples(Sequence):
+class Samples(Sequence[dict[str, Any]]):
     """Some samples, filled at once: a sequence of dicts whose memory is one batch.
 
     ``arrays`` is that batch; :func:`collate` hands it over as it is.
@@ -285,7 +292,11 @@ class Samples(Sequence):
     def __len__(self) -> int:
         return len(self.arrays["source"])
 
-    def __getitem__(self, place):
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
@@ -300,7 +311,7 @@ class Samples(Sequence):
             sample["cu_seqlens"] = self._starts(place)
         return sample
 
-    def _starts(self, place: int):
+    def _starts(self, place: int) -> Any:
         """Where documents begin among the inputs of one sample."""
         length = self.arrays["input_ids"].shape[1]
         starts = self.arrays["cu_seqlens"]
@@ -316,7 +327,8 @@ def collate(samples: Samples | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from torch.utils.data import default_collate, get_worker_info
 
     if not isinstance(samples, Samples):
-        return default_collate(samples)
+        stacked: dict[str, Any] = default_collate(list(samples))
+        return stacked
     if get_worker_info() is None or not hasattr(samples.arrays["source"], "untyped_storage"):
         return samples.arrays
     return _in_one_piece(samples.arrays)
@@ -453,7 +465,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _torch():
+def _torch() -> Any:
     try:
         import torch
     except ImportError as error:

@@ -75,7 +75,7 @@ class Mixture:
         access: str | None = None,
     ) -> None:
         values = (sequence_length, batch_size, seed, window_offset, shuffle_block, weight_unit, access)
-        fields = {name: value for name, value in zip(_SHAPE, values) if value is not None}
+        fields: dict[str, Any] = {name: value for name, value in zip(_SHAPE, values) if value is not None}
         if sources is not None:
             fields["source"] = [_source(name, source) for name, source in sources.items()]
         if stages is not None:
@@ -165,7 +165,8 @@ class Mixture:
         """What a run of this length would deliver, before it costs anything: per source (and stage) the
         share that was asked for and the share delivered, sequences, tokens, unique tokens, epochs, from
         which slot on it repeats, and the largest deviation."""
-        return json.loads(self._here().plan(self.steps(length)))
+        plan: dict[str, Any] = json.loads(self._here().plan(self.steps(length)))
+        return plan
 
     def order(self, start: int, end: int) -> dict[str, np.ndarray]:
         """What stands in the slots from ``start`` to ``end`` (left out): arrays ``slot``, ``source``,
@@ -181,7 +182,7 @@ def whole(name: str, value: Any, largest: int = (1 << 32) - 1) -> int:
     """
     if not hasattr(value, "__index__") or not 0 <= value.__index__() <= largest:
         raise ConfigurationError(f"{name}: expected a whole number from 0 to {largest}, got {value!r}")
-    return value.__index__()
+    return int(value.__index__())
 
 
 def _source(name: str, source: Any) -> dict[str, Any]:

@@ -131,7 +131,8 @@ def prepare(
     finally:
         if isinstance(meter, _Meter):
             meter.close()
-    return json.loads(report)
+    result: dict[str, Any] = json.loads(report)
+    return result
 
 
 class _Meter:
