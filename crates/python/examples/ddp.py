@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--steps", default="20", help='steps, or such as "1B tokens"')
     options = parser.parse_args()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    mixture = mixdown.Mixture(options.mixture)
+    mixture = mixdown.Mixture(options.mixture, check=dist.get_rank() == 0)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Embedding(mixture.vocab_size, 16), torch.nn.Linear(16, mixture.vocab_size))
     for step, loss in enumerate(train(model, mixture, options.steps)):

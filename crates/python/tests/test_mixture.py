@@ -1,5 +1,6 @@
 """A mixture's description, plan and order."""
 
+import json
 import pickle
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import mixdown
-from conftest import mixture_of
+from conftest import TOKENIZER, mixture_of
 
 
 def order_of(mixture, slots=200):
@@ -97,6 +98,29 @@ def test_what_no_file_can_be(mix_toml):
     mix_toml.write_text(mix_toml.read_text().replace("weight", "wieght"))
     with pytest.raises(mixdown.ConfigurationError, match="mix.toml: TOML parse error at line 7"):
         mixdown.Mixture(mix_toml)
+
+
+def test_one_rank_checks_for_all(corpora, tmp_path):
+    for name in ("math", "general"):
+        shutil.copytree(corpora / name, tmp_path / name)
+    expected = order_of(mixture_of(tmp_path))
+    # A held-out part that another source trains on, and a file that is missing.
+    overlapping = {"math": (tmp_path / "math", 1), "general": (tmp_path / "general", 1)}
+    shutil.rmtree(tmp_path / "general")
+    documents = [json.loads(line) for line in open(corpora / "math.jsonl")]
+    texts = "".join(json.dumps({"text": document["text"]}) + "\n" for document in documents)
+    (tmp_path / "same.jsonl").write_text(texts)
+    options = {"end_of_text": "<|endoftext|>", "holdout": "50%", "seed": 5, "progress": False}
+    mixdown.prepare(tmp_path / "same.jsonl", TOKENIZER, tmp_path / "general", **options)
+    with pytest.raises(mixdown.ConfigurationError, match="no held-out document in the training part"):
+        mixture_of(tmp_path, sources=overlapping)
+    assert mixture_of(tmp_path, sources=overlapping, check=False).sources == ["math", "general"]
+    shutil.rmtree(tmp_path / "general")
+    shutil.copytree(corpora / "general", tmp_path / "general")
+    next((tmp_path / "math" / "train").glob("*.idx")).unlink()
+    with pytest.raises(mixdown.MixdownError, match="idx"):
+        mixture_of(tmp_path)
+    assert np.array_equal(order_of(mixture_of(tmp_path, check=False)), expected)
 
 
 def test_a_corpus_that_changed_or_went_is_noticed(corpora, tmp_path):
