@@ -29,7 +29,8 @@ def batches_of(options):
 
     dataset = mixdown.MixtureDataset(options.mixture, 1 << 40, dtype=IDS[options.ids], **labels)
     sampler = mixdown.StepSampler(dataset)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=options.workers, collate_fn=mixdown.collate)
+    collate = mixdown.collate_by_slot if options.by_slot else mixdown.collate
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=options.workers, collate_fn=collate)
 
 
 def proportional_mib():
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--loader", action="store_true", help="through PyTorch's DataLoader")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--by-slot", action="store_true", help="collate_by_slot")
     parser.add_argument("--hf", action="store_true", help='labels="hf"')
     parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 //! The loader: batches in the order of their steps, made by threads some steps ahead.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -231,12 +231,6 @@ impl<T: TokenInt> Deref for LoadedBatch<T> {
 
     fn deref(&self) -> &Batch<T> {
         &self.batch
-    }
-}
-
-impl<T: TokenInt> DerefMut for LoadedBatch<T> {
-    fn deref_mut(&mut self) -> &mut Batch<T> {
-        &mut self.batch
     }
 }
 

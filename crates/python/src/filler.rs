@@ -1,9 +1,8 @@
 //! Sequences by their slots, made by the thread that asks: for map-style datasets.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use mixdown_mixer::{Batch, Mixer, Slot};
+use mixdown_mixer::{Batch, Mixer};
 use mixdown_shards::TokenInt;
 use numpy::Element;
 use pyo3::prelude::*;
@@ -11,46 +10,28 @@ use pyo3::prelude::*;
 use crate::batch::{AnyBatch, Rows};
 use crate::failure::Failure;
 
-/// Buffers that are kept for later calls.
-const MOST_SPARE: usize = 8;
-
 /// Fills batches with any slots of a run.
 #[pyclass(frozen, module = "mixdown._mixdown")]
 pub struct Filler {
-    pool: Box<dyn AnyPool>,
-}
-
-/// Makes batches of whatever integers.
-trait AnyPool: Send + Sync {
-    fn fill(&self, slots: &[u64]) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error>;
-}
-
-struct Pool<T: TokenInt> {
     mixer: Arc<Mixer>,
+    fill: Fill,
     documents: bool,
-    spare: Spare<T>,
 }
 
-type Spare<T> = Arc<Mutex<Vec<Batch<T>>>>;
-
-/// A batch whose buffers go back to the pool.
-struct Pooled<T: TokenInt> {
-    batch: Batch<T>,
-    spare: Spare<T>,
-}
+/// Makes a batch of whatever integers.
+type Fill = fn(&Mixer, &[u64], bool) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error>;
 
 impl Filler {
     /// A filler of integers of this dtype.
     pub fn new(mixer: Arc<Mixer>, dtype: &str, documents: bool) -> Result<Self, Failure> {
-        Ok(Self {
-            pool: match dtype {
-                "uint16" => Box::new(Pool::<u16>::new(mixer, documents)),
-                "uint32" => Box::new(Pool::<u32>::new(mixer, documents)),
-                "int32" => Box::new(Pool::<i32>::new(mixer, documents)),
-                "int64" => Box::new(Pool::<i64>::new(mixer, documents)),
-                other => return Err(unknown_dtype(other)),
-            },
-        })
+        let fill: Fill = match dtype {
+            "uint16" => fill::<u16>,
+            "uint32" => fill::<u32>,
+            "int32" => fill::<i32>,
+            "int64" => fill::<i64>,
+            other => return Err(unknown_dtype(other)),
+        };
+        Ok(Self { mixer, fill, documents })
     }
 }
 
@@ -65,38 +46,31 @@ pub fn unknown_dtype(got: &str) -> Failure {
 impl Filler {
     /// The sequences of these slots, a row each, in the order asked for.
     fn fill(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<Rows> {
-        Ok(Rows::new(py.detach(|| self.pool.fill(&slots)).map_err(Failure::from)?))
+        let batch = py.detach(|| (self.fill)(&self.mixer, &slots, self.documents));
+        batch.map_err(Failure::from)?.into_rows(py)
     }
 }
 
-impl<T: TokenInt> Pool<T> {
-    fn new(mixer: Arc<Mixer>, documents: bool) -> Self {
-        Self { mixer, documents, spare: Arc::default() }
-    }
-}
-
-impl<T: TokenInt + Element> AnyPool for Pool<T> {
-    fn fill(&self, slots: &[u64]) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error> {
-        let kept = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
-        let mut pooled = Pooled { batch: kept.unwrap_or_default(), spare: Arc::clone(&self.spare) };
-        let batch = &mut pooled.batch;
-        let mut planner = self.mixer.planner();
-        let mut plan = Vec::with_capacity(slots.len());
-        match neighbours(slots) {
-            Some(range) => planner.fill_batch(range, &mut plan, batch)?,
-            None => {
-                for &slot in slots {
-                    let slot: Slot = planner.slot(slot)?;
-                    plan.push(slot);
-                }
-                self.mixer.gather(&plan, batch)?;
+fn fill<T: TokenInt + Element>(
+    mixer: &Mixer,
+    slots: &[u64],
+    documents: bool,
+) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error> {
+    let (mut batch, mut planner) = (Batch::<T>::default(), mixer.planner());
+    let mut plan = Vec::with_capacity(slots.len());
+    match neighbours(slots) {
+        Some(range) => planner.fill_batch(range, &mut plan, &mut batch)?,
+        None => {
+            for &slot in slots {
+                plan.push(planner.slot(slot)?);
             }
+            mixer.gather(&plan, &mut batch)?;
         }
-        if self.documents {
-            self.mixer.documents(&plan, batch.documents.get_or_insert_default())?;
-        }
-        Ok(Box::new(pooled))
     }
+    if documents {
+        mixer.documents(&plan, batch.documents.get_or_insert_default())?;
+    }
+    Ok(Box::new(batch))
 }
 
 /// The range that ascending neighbours make up.
@@ -104,29 +78,4 @@ fn neighbours(slots: &[u64]) -> Option<std::ops::Range<u64>> {
     let first = *slots.first()?;
     let end = first.checked_add(u64::try_from(slots.len()).ok()?)?;
     slots.iter().copied().eq(first..end).then_some(first..end)
-}
-
-impl<T: TokenInt> Deref for Pooled<T> {
-    type Target = Batch<T>;
-
-    fn deref(&self) -> &Batch<T> {
-        &self.batch
-    }
-}
-
-impl<T: TokenInt> DerefMut for Pooled<T> {
-    fn deref_mut(&mut self) -> &mut Batch<T> {
-        &mut self.batch
-    }
-}
-
-impl<T: TokenInt> Drop for Pooled<T> {
-    fn drop(&mut self) {
-        // Whoever holds the lock keeps nobody waiting, least of all in a forked process.
-        if let Ok(mut spare) = self.spare.try_lock()
-            && spare.len() < MOST_SPARE
-        {
-            spare.push(std::mem::take(&mut self.batch));
-        }
-    }
 }

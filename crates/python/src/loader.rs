@@ -26,7 +26,7 @@ trait AnyLoader: Send {
 
 impl<T: TokenInt + Element> AnyLoader for Loader<T> {
     fn next(&mut self) -> Option<Result<Box<dyn AnyBatch>, Error>> {
-        let boxed = |batch: LoadedBatch<T>| -> Box<dyn AnyBatch> { Box::new(batch) };
+        let boxed = |batch: LoadedBatch<T>| -> Box<dyn AnyBatch> { Box::new(batch.into_inner()) };
         Iterator::next(self).map(|batch| batch.map(boxed))
     }
 }
@@ -62,7 +62,7 @@ impl BatchLoader {
             let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
             loader.as_mut().and_then(|loader| loader.next())
         });
-        Ok(next.transpose().map_err(Failure::from)?.map(Rows::new))
+        next.transpose().map_err(Failure::from)?.map(|batch| batch.into_rows(py)).transpose()
     }
 
     /// Stops the threads. Batches that are held stay.

@@ -125,17 +125,15 @@ def test_without_labels_hf_batches_copy_nothing(mixture):
     assert batch["input_ids"].shape == (B, T + 1) and batch["input_ids"] is batch["labels"]
 
 
-def test_memory_is_used_again_but_never_while_it_is_held(mixture):
+def test_a_batch_that_is_held_is_never_written_to_again(mixture):
     dataset = dataset_of(mixture, 200)
     expected = [dataset[step * B]["input_ids"].copy() for step in range(200)]
     batches = dataset.batches(ahead=2)
-    held, addresses = [], set()
+    held = []
     for step, batch in enumerate(batches):
-        addresses.add(batch["input_ids"].__array_interface__["data"][0])
         if step % 20 == 0:
             # One row is enough to keep the whole buffer.
             held.append((step, batch["labels"][0], batch["input_ids"][0]))
-    assert len(addresses) < 40
     del batches, batch
     gc.collect()
     for step, labels, inputs in held:

@@ -1,6 +1,7 @@
 """PyTorch: DataLoader with workers, states of torchdata's StatefulDataLoader, both forms of labels."""
 
 import json
+import pickle
 import warnings
 
 import numpy as np
@@ -44,6 +45,20 @@ def test_a_data_loader_gives_the_order_of_the_run(dataset, workers):
     for collate in (mixdown.collate, None):
         loader = DataLoader(dataset, batch_size=B, num_workers=workers, collate_fn=collate)
         assert_same(loader, expected)
+
+
+@pytest.mark.parametrize(("workers", "context"), [(0, None), (1, "fork"), (3, "fork"), (2, "spawn")])
+def test_batches_may_cross_as_their_slots(dataset, labelled, workers, context):
+    options = {"num_workers": workers, "collate_fn": mixdown.collate_by_slot, "multiprocessing_context": context}
+    for one in (dataset, mixdown.MixtureDataset(labelled, STEPS, labels="hf", fields=["cu_seqlens"])):
+        for rank in range(2):
+            loader = DataLoader(one, batch_sampler=mixdown.StepSampler(one, rank, 2), **options)
+            assert_same(loader, list(one.batches(rank, 2)))
+        copy = pickle.loads(pickle.dumps(one))
+        del one
+        assert_same(DataLoader(copy, batch_size=B, **options), list(copy.batches()))
+    with pytest.raises(mixdown.ConfigurationError, match="got list: take"):
+        mixdown.collate_by_slot([dataset[0]])
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])

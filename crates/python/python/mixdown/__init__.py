@@ -12,7 +12,7 @@
 
 from mixdown._mixdown import __version__
 from mixdown.corpus import Corpus
-from mixdown.dataset import Batches, MixtureDataset, Samples, StepSampler, collate
+from mixdown.dataset import Batches, MixtureDataset, Samples, StepSampler, collate, collate_by_slot
 from mixdown.errors import (
     ConfigurationError,
     DataError,
@@ -39,5 +39,6 @@ __all__ = [
     "SystemFailure",
     "__version__",
     "collate",
+    "collate_by_slot",
     "prepare",
 ]
