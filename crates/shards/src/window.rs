@@ -27,7 +27,7 @@ impl<'c> Window<'c> {
     /// Fills `out` with its ids from its token `first` on.
     ///
     /// # Errors
-    /// As [`Corpus::read_tokens`].
+    /// As [`Corpus::read_tokens`](crate::Corpus::read_tokens).
     #[inline]
     pub fn read<T: TokenInt>(&self, first: u64, out: &mut [T]) -> Result<(), Error> {
         self.file.read(self.start_token.saturating_add(first), out)
