@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod labels_args;
 pub mod mix;
 pub mod prepare;
+pub mod preview;
 pub mod report;
 pub mod shell;
 pub mod tokenizer;

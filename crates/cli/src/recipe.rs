@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mixdown_mixer::{MixtureConfig, SourceConfig, Weight, WeightUnit, WindowOffset};
 use mixdown_shards::{Access, Split};
-use mixdown_train::{EvalConfig, EvalCorpus, ModelChoice, RunConfig, TrainConfig};
+use mixdown_train::{EvalConfig, EvalCorpus, ModelChoice, RunConfig, Schedule, TrainConfig};
 
 use crate::error::Error;
 use crate::injection::Injection;
@@ -35,6 +35,8 @@ pub struct Recipe {
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// What follows the warm-up.
+    pub schedule: Schedule,
     /// Steps in which the learning rate rises.
     pub warmup_steps: u64,
     /// Steps between two evaluations.
@@ -56,6 +58,7 @@ impl Recipe {
             train: TrainConfig {
                 learning_rate: self.learning_rate,
                 warmup_steps: self.warmup_steps,
+                schedule: self.schedule,
                 ..TrainConfig::new(self.steps)
             },
             eval: self.eval(),
@@ -133,6 +136,7 @@ mod tests {
             batch_size: 2,
             steps: 3,
             learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
             warmup_steps: 1,
             eval_every: 1,
             eval_sequences: 1,

@@ -65,6 +65,7 @@ fn eval(corpus: &str, loss: f64) -> EvalRecord {
         bits_per_byte: loss / 2.1,
         tokens: 32_768,
         sequences: 256,
+        ..EvalRecord::default()
     }
 }
 
@@ -95,6 +96,7 @@ fn metrics(
             tokens: u64::from(step) * BATCH_TOKENS,
             tokens_per_second: Some(5_400.0),
             evals: if step.is_multiple_of(EVERY) { evals(at) } else { Vec::new() },
+            ..MetricsRecord::default()
         }
     };
     (0..=steps).map(record).collect()

@@ -24,6 +24,7 @@ pub(crate) fn eval(corpus: &str, loss: f64) -> EvalRecord {
         bits_per_byte: loss / 2.0,
         tokens: 1024,
         sequences: 8,
+        ..EvalRecord::default()
     }
 }
 
@@ -90,6 +91,7 @@ fn metrics(evals: &[(u64, Vec<EvalRecord>)]) -> Vec<MetricsRecord> {
             .iter()
             .find(|(at, _)| *at == step)
             .map_or_else(Vec::new, |found| found.1.clone()),
+        ..MetricsRecord::default()
     };
     (0..=40).map(record).collect()
 }

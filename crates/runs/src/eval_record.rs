@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Loss of a model on the fixed held-out sequences of one corpus.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Name of the corpus in the run's settings.
     pub corpus: String,
@@ -17,6 +17,22 @@ pub struct EvalRecord {
     pub tokens: u64,
     /// Sequences evaluated.
     pub sequences: u64,
+    /// The mean loss of other sequences of the corpus, by which the best step is chosen: a loss that
+    /// chose it would be too low to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection_loss: Option<f64>,
+    /// Against the same sequences before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<LossChange>,
+}
+
+/// How a loss changed, sequence by sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossChange {
+    /// The mean loss less that before, in nats per token.
+    pub mean: f64,
+    /// Standard error of that difference over sequences: much smaller than that of either loss.
+    pub standard_error: f64,
 }
 
 impl EvalRecord {
@@ -25,11 +41,15 @@ impl EvalRecord {
         records.iter().find(|record| record.corpus == corpus)
     }
 
-    pub(crate) fn numbers(&self) -> [(&'static str, f64); 3] {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, Option<f64>)> {
         [
-            ("evaluation loss", self.loss),
-            ("standard error", self.standard_error),
-            ("bits per byte", self.bits_per_byte),
+            ("evaluation loss", Some(self.loss)),
+            ("standard error", Some(self.standard_error)),
+            ("bits per byte", Some(self.bits_per_byte)),
+            ("selection loss", self.selection_loss),
+            ("change of the loss", self.change.map(|change| change.mean)),
+            ("standard error of the change", self.change.map(|change| change.standard_error)),
         ]
+        .into_iter()
     }
 }

@@ -213,6 +213,7 @@ mod tests {
             bits_per_byte: 1.2,
             tokens: 1024,
             sequences: 8,
+            ..EvalRecord::default()
         }
     }
 
@@ -225,6 +226,7 @@ mod tests {
             tokens: step * 2048,
             tokens_per_second: None,
             evals: if step.is_multiple_of(2) { vec![eval(3.5)] } else { Vec::new() },
+            ..MetricsRecord::default()
         }
     }
 

@@ -20,9 +20,9 @@ mod summary;
 mod table;
 
 pub use crate::error::Error;
-pub use crate::eval_record::EvalRecord;
+pub use crate::eval_record::{EvalRecord, LossChange};
 pub use crate::folder::RunFolder;
-pub use crate::metrics::MetricsRecord;
+pub use crate::metrics::{MetricsRecord, SourceLoss};
 pub use crate::row::RunRow;
 pub use crate::summary::{ShareRecord, Summary};
 pub use crate::table::RunsTable;

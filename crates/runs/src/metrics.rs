@@ -10,7 +10,7 @@ use crate::eval_record::EvalRecord;
 /// What is known after a step: training numbers, evaluations, or both.
 ///
 /// Step 0 is the state before the first update; its record has evaluations only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricsRecord {
     /// Updates done so far.
     pub step: u64,
@@ -27,9 +27,30 @@ pub struct MetricsRecord {
     /// Training rate: a moving average over recent steps.
     #[serde(default)]
     pub tokens_per_second: Option<f64>,
+    /// The share of recent steps' time that was spent waiting for data, in [0, 1].
+    #[serde(default)]
+    pub data_wait: Option<f64>,
+    /// Model FLOP utilisation: the model's operations a second, of recent steps, over those of a large
+    /// matrix product on the same machine, in [0, 1].
+    #[serde(default)]
+    pub mfu: Option<f64>,
+    /// The training loss by source: weighted with their targets they add up to `train_loss`.
+    #[serde(default)]
+    pub sources: Vec<SourceLoss>,
     /// Evaluations made at that step (often none).
     #[serde(default)]
     pub evals: Vec<EvalRecord>,
+}
+
+/// What one source's sequences of a batch lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceLoss {
+    /// Name of the source.
+    pub source: String,
+    /// Mean loss in nats per token.
+    pub loss: f64,
+    /// Targets that counted.
+    pub tokens: u64,
 }
 
 impl MetricsRecord {
@@ -40,9 +61,12 @@ impl MetricsRecord {
             ("training loss", self.train_loss),
             ("gradient norm", self.gradient_norm),
             ("rate", self.tokens_per_second),
+            ("wait for data", self.data_wait),
+            ("model FLOP utilisation", self.mfu),
         ];
-        let evals = self.evals.iter().flat_map(EvalRecord::numbers).map(|(n, v)| (n, Some(v)));
-        check_finite(path, own.into_iter().chain(evals))
+        let sources = self.sources.iter().map(|source| ("loss of a source", Some(source.loss)));
+        let evals = self.evals.iter().flat_map(EvalRecord::numbers);
+        check_finite(path, own.into_iter().chain(sources).chain(evals))
     }
 }
 

@@ -64,8 +64,8 @@ impl Summary {
         let shares = self.shares.iter().flat_map(|share| {
             [("share", share.requested), ("share", share.realised), ("epochs", share.epochs)]
         });
-        let numbers = own.into_iter().chain(evals.flat_map(EvalRecord::numbers)).chain(shares);
-        check_finite(path, numbers.map(|(name, value)| (name, Some(value))))?;
+        let own = own.into_iter().chain(shares).map(|(name, value)| (name, Some(value)));
+        check_finite(path, own.chain(evals.flat_map(EvalRecord::numbers)))?;
         self.row.as_ref().map_or(Ok(()), |row| row.check(path, 1))
     }
 }

@@ -85,6 +85,7 @@ pub use gather_limit::gather_limit;
 pub use import::{ImportFile, ImportOptions, SampleShare, TextOf, TokenFormat, import};
 pub use manifest::Manifest;
 pub use overlap::{overlap, overlap_of};
+pub use positioned_file::PositionedFile;
 pub use records::{
     Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
 };

@@ -7,8 +7,10 @@ use std::{
 use crate::Error;
 
 /// A file read at given offsets, by any number of threads at once.
+///
+/// Nothing of it is mapped: a file that is truncated under us is an ordinary error.
 #[derive(Debug)]
-pub(crate) struct PositionedFile {
+pub struct PositionedFile {
     file: Inner,
     path: PathBuf,
 }
@@ -19,18 +21,28 @@ type Inner = Pread;
 type Inner = Seeking;
 
 impl PositionedFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// The file is missing or may not be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         Ok(Self { file: Inner::new(file), path: path.to_owned() })
     }
 
     /// The file's size now.
-    pub(crate) fn len_bytes(&self) -> Result<u64, Error> {
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn len_bytes(&self) -> Result<u64, Error> {
         self.file.len_bytes().map_err(Error::io("read the size of", &self.path))
     }
 
-    /// Fills `out` from `offset_bytes` on; a file that ends before is damaged.
-    pub(crate) fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
+    /// Fills `out` from `offset_bytes` on.
+    ///
+    /// # Errors
+    /// The file ends before, or cannot be read.
+    pub fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
         self.file.read_exact_at(out, offset_bytes).map_err(|source| {
             if source.kind() != io::ErrorKind::UnexpectedEof {
                 return Error::io("read", &self.path)(source);

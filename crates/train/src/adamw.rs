@@ -1,19 +1,15 @@
-//! AdamW with decoupled weight decay, in one pass over each tensor.
-//!
-//! candle-nn's own keeps its moments to itself, so that no run could be resumed bit for bit, decays
-//! norms like matrices, and makes about fifteen new tensors a parameter.
+//! AdamW with decoupled weight decay, in one pass over the flat buffers.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, bail};
-use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::{ParallelSlice, ParallelSliceMut};
+use rayon::prelude::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSlice;
 
 use crate::error::Error;
-use crate::gradients::Gradients;
-use crate::model::Parameter;
-use crate::ops::elementwise::square_sum;
-use crate::ops::host;
+use crate::kernels::elementwise::square_sum;
+use crate::kernels::number::vectorised;
+use crate::layout::Layout;
+use crate::model::Model;
 
 /// Numbers of one task.
 const TASK_LEN: usize = 1 << 14;
@@ -33,38 +29,49 @@ pub struct AdamWOptions {
     pub clip: f64,
 }
 
-/// Running moments of one parameter's gradient.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Moments {
-    pub(crate) first: Vec<f32>,
-    pub(crate) second: Vec<f32>,
-}
-
-/// The optimiser of one model's parameters, in their order.
+/// The optimiser of one model's parameters.
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
-    moments: Vec<Moments>,
+    /// Ranges of the buffer in order, with whether they decay.
+    ranges: Vec<(Range<usize>, bool)>,
+    first: Vec<f32>,
+    second: Vec<f32>,
     steps: u64,
+}
+
+/// Some numbers of all four buffers.
+struct Task<'a> {
+    decays: bool,
+    parameters: &'a mut [f32],
+    gradients: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
 }
 
 impl AdamW {
     /// An optimiser that has done no step.
-    pub fn new(parameters: &[Parameter], options: AdamWOptions) -> Self {
-        let zero = |parameter: &Parameter| vec![0.0; parameter.var.elem_count()];
-        let moments =
-            parameters.iter().map(|p| Moments { first: zero(p), second: zero(p) }).collect();
-        Self { options, moments, steps: 0 }
+    ///
+    /// # Errors
+    /// No memory for the moments.
+    pub fn new(model: &Model, options: AdamWOptions) -> Result<Self, Error> {
+        let zeros = || model.zero_gradients();
+        Ok(Self::resumed(model.layout(), options, [zeros()?, zeros()?], 0))
     }
 
-    /// One that goes on after `steps` steps.
-    pub(crate) fn resumed(options: AdamWOptions, moments: Vec<Moments>, steps: u64) -> Self {
-        Self { options, moments, steps }
+    /// One that goes on after `steps` steps with these moments.
+    pub(crate) fn resumed(
+        layout: &Layout,
+        options: AdamWOptions,
+        [first, second]: [Vec<f32>; 2],
+        steps: u64,
+    ) -> Self {
+        Self { options, ranges: ranges(layout), first, second, steps }
     }
 
-    /// Moments of all parameters, in their order.
-    pub(crate) fn moments(&self) -> &[Moments] {
-        &self.moments
+    /// First and second moments, in the layout of the parameters.
+    pub(crate) fn moments(&self) -> [&[f32]; 2] {
+        [&self.first, &self.second]
     }
 
     /// Steps done.
@@ -72,44 +79,86 @@ impl AdamW {
         self.steps
     }
 
-    /// Changes the parameters by one step and gives the global norm the gradients had before
-    /// clipping. Where that is not finite nothing is changed.
+    /// Changes the model's parameters by one step, leaves the gradients zero, and gives the global norm
+    /// they had before clipping. Where that is not finite no parameter is changed.
     ///
     /// # Errors
-    /// Gradients that are not of these parameters.
+    /// A model or gradients that are not those of this optimiser.
     pub fn step(
         &mut self,
-        parameters: &[Parameter],
-        gradients: &Gradients,
+        model: &mut Model,
+        gradients: &mut [f32],
         learning_rate: f64,
     ) -> Result<f64, Error> {
-        let norm = gradient_norm(gradients)?;
+        let expected = self.first.len();
+        match [model.parameters().len(), gradients.len()].into_iter().find(|len| *len != expected) {
+            Some(got) => Err(Error::setting("gradients", format!("{expected} numbers"), got)),
+            None => Ok(self.update(model.parameters_mut(), gradients, learning_rate)),
+        }
+    }
+
+    fn update(&mut self, parameters: &mut [f32], gradients: &mut [f32], learning_rate: f64) -> f64 {
+        let norm = norm(gradients);
         if !norm.is_finite() {
-            return Ok(norm);
+            gradients.fill(0.0);
+            return norm;
         }
         self.steps += 1;
-        let values = parameters.iter().zip(gradients.tensors());
-        for ((parameter, gradient), moments) in values.zip(&mut self.moments) {
-            let decay = if parameter.decays() { self.options.weight_decay } else { 0.0 };
-            let factors = factors(&self.options, self.steps, learning_rate, decay, norm);
-            parameter
-                .var
-                .inplace_op2(gradient, &Update { factors, moments: Mutex::new(moments) })?;
+        let of = |decay: f64| factors(&self.options, self.steps, learning_rate, decay, norm);
+        let (plain, decayed) = (of(0.0), of(self.options.weight_decay));
+        let mut tasks = Vec::new();
+        let mut rest = Task {
+            decays: false,
+            parameters,
+            gradients,
+            first: &mut self.first,
+            second: &mut self.second,
+        };
+        for (range, decays) in &self.ranges {
+            let mut left = range.len();
+            while left > 0 {
+                let (mut task, after) = rest.split(left.min(TASK_LEN));
+                task.decays = *decays;
+                left -= task.parameters.len();
+                tasks.push(task);
+                rest = after;
+            }
         }
-        Ok(norm)
+        tasks.into_par_iter().with_min_len(4).for_each(|task| {
+            vectorised(
+                #[inline(always)]
+                || update_task(if task.decays { decayed } else { plain }, task),
+            );
+        });
+        norm
     }
 }
 
-/// The root of the sum of squares of all gradients, summed in the parameters' order.
-fn gradient_norm(gradients: &Gradients) -> Result<f64, Error> {
-    let mut sum = 0.0;
-    for gradient in gradients.tensors() {
-        let parts: Vec<f64> = host::with_numbers(gradient, |values| {
-            Ok(values.par_chunks(TASK_LEN).map(square_sum).collect())
-        })?;
-        sum += parts.iter().sum::<f64>();
+/// Weights decay; norms and biases do not.
+fn ranges(layout: &Layout) -> Vec<(Range<usize>, bool)> {
+    let mut ranges = Vec::new();
+    let mut end = 0;
+    for matrix in layout.matrices() {
+        ranges.push((end..matrix.start, false));
+        end = matrix.end;
+        ranges.push((matrix, true));
     }
-    Ok(sum.sqrt())
+    ranges.push((end..layout.len, false));
+    ranges
+}
+
+/// The root of the sum of squares, summed in order.
+fn norm(gradients: &[f32]) -> f64 {
+    let parts: Vec<f64> = gradients
+        .par_chunks(TASK_LEN)
+        .map(|part| {
+            vectorised(
+                #[inline(always)]
+                || square_sum(part),
+            )
+        })
+        .collect();
+    parts.iter().sum::<f64>().sqrt()
 }
 
 /// What the inner loop multiplies by.
@@ -137,7 +186,7 @@ fn factors(
 ) -> Factors {
     let correction = |beta: f64| 1.0 - beta.powf(steps as f64);
     Factors {
-        // The millionth is PyTorch's, which the committed curve follows.
+        // The millionth is PyTorch's, which the committed curves follow.
         gradient: (options.clip / (norm + 1e-6)).min(1.0) as f32,
         keep: (1.0 - learning_rate * decay) as f32,
         beta1: options.beta1 as f32,
@@ -150,119 +199,95 @@ fn factors(
     }
 }
 
-struct Update<'a> {
-    factors: Factors,
-    moments: Mutex<&'a mut Moments>,
-}
-
-fn update(f: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
-    let values = weights.iter_mut().zip(gradients).zip(m.iter_mut().zip(v));
-    for ((weight, gradient), (first, second)) in values {
-        let gradient = gradient * f.gradient;
-        *first = *first * f.beta1 + gradient * f.one_less_beta1;
-        *second = *second * f.beta2 + gradient * gradient * f.one_less_beta2;
+#[inline(always)]
+fn update_task(f: Factors, task: Task) {
+    let values = task.parameters.iter_mut().zip(task.gradients);
+    for ((weight, gradient), (first, second)) in values.zip(task.first.iter_mut().zip(task.second))
+    {
+        let scaled = *gradient * f.gradient;
+        *gradient = 0.0;
+        *first = *first * f.beta1 + scaled * f.one_less_beta1;
+        *second = *second * f.beta2 + scaled * scaled * f.one_less_beta2;
         let root = second.sqrt() * f.inverse_correction2 + f.epsilon;
         *weight = *weight * f.keep - f.rate * *first / root;
     }
 }
 
-impl InplaceOp2 for Update<'_> {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-
-    fn cpu_fwd(
-        &self,
-        weights: &mut CpuStorage,
-        layout: &Layout,
-        gradients: &CpuStorage,
-        gradients_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let gradients = host::numbers(gradients, gradients_layout)?;
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let (CpuStorage::F32(weights), Some((start, end))) = (weights, layout.contiguous_offsets())
-        else {
-            bail!("adamw: expected contiguous f32 weights")
-        };
-        let weights = &mut weights[start..end];
-        let Moments { first, second } = &mut **moments;
-        if [gradients.len(), first.len(), second.len()] != [weights.len(); 3] {
-            bail!("adamw: expected {} gradients, got {}", weights.len(), gradients.len())
-        }
-        weights
-            .par_chunks_mut(TASK_LEN)
-            .zip(gradients.par_chunks(TASK_LEN))
-            .zip(first.par_chunks_mut(TASK_LEN).zip(second.par_chunks_mut(TASK_LEN)))
-            .for_each(|((weights, gradients), (first, second))| {
-                update(self.factors, weights, gradients, first, second);
-            });
-        Ok(())
+impl<'a> Task<'a> {
+    fn split(self, at: usize) -> (Self, Self) {
+        let (parameters, parameters_after) = self.parameters.split_at_mut(at);
+        let (gradients, gradients_after) = self.gradients.split_at_mut(at);
+        let (first, first_after) = self.first.split_at_mut(at);
+        let (second, second_after) = self.second.split_at_mut(at);
+        let decays = self.decays;
+        (
+            Self { decays, parameters, gradients, first, second },
+            Self {
+                decays,
+                parameters: parameters_after,
+                gradients: gradients_after,
+                first: first_after,
+                second: second_after,
+            },
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
-
     use super::{AdamW, AdamWOptions};
-    use crate::gradients::Gradients;
-    use crate::model::Parameter;
+    use crate::kernels::check::numbers;
+    use crate::layout::Layout;
+    use crate::model_config::tests::{all_kinds, tiny};
 
-    /// The gradients of the sum of all squares.
-    fn gradients(parameters: &[Parameter]) -> Gradients {
-        let doubled = parameters.iter().map(|p| (p.var.as_tensor().detach() * 2.0).unwrap());
-        Gradients::from_tensors(doubled.collect())
+    const OPTIONS: AdamWOptions =
+        AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 0.5 };
+
+    fn fresh(layout: &Layout) -> AdamW {
+        AdamW::resumed(layout, OPTIONS, [vec![0.0; layout.len], vec![0.0; layout.len]], 0)
     }
 
-    fn parameter(name: &str, values: &[f32], shape: &[usize]) -> Parameter {
-        let var = Var::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap();
-        Parameter { name: name.to_owned(), var }
-    }
-
-    /// The textbook's formula, number by number in f64.
+    /// The textbook's formula, number by number in f64, for the gradients of the sum of squares.
     #[test]
-    fn steps_follow_the_formula_and_norms_do_not_decay() {
-        let options =
-            AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 0.5 };
-        let start = [0.5_f32, -1.5, 2.0];
-        let parameters = [parameter("matrix", &start, &[1, 3]), parameter("norm", &start, &[3])];
-        let mut optimiser = AdamW::new(&parameters, options);
-        let mut expected = [start.map(f64::from); 2];
-        let (mut m, mut v) = ([[0.0; 3]; 2], [[0.0; 3]; 2]);
-        for step in 1..=4 {
-            let gradients = gradients(&parameters);
-            let norm = optimiser.step(&parameters, &gradients, 0.01).unwrap();
-            let exact = expected.iter().flatten().map(|w| 4.0 * w * w).sum::<f64>().sqrt();
-            assert!((norm - exact).abs() < 1e-5);
-            for p in 0..2 {
-                for i in 0..3 {
-                    let g = 2.0 * expected[p][i] * 0.5 / (exact + 1e-6);
-                    m[p][i] = 0.9 * m[p][i] + 0.1 * g;
-                    v[p][i] = 0.95 * v[p][i] + 0.05 * g * g;
-                    let corrected = m[p][i] / (1.0 - 0.9f64.powi(step));
-                    let root = (v[p][i] / (1.0 - 0.95f64.powi(step))).sqrt() + 1e-8;
-                    let decay = if p == 0 { 0.01 * 0.1 } else { 0.0 };
-                    expected[p][i] = expected[p][i] * (1.0 - decay) - 0.01 * corrected / root;
-                }
-                let got = parameters[p].var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                for i in 0..3 {
-                    assert!((f64::from(got[i]) - expected[p][i]).abs() < 1e-6);
+    fn steps_follow_the_formula_and_norms_and_biases_do_not_decay() {
+        for config in all_kinds() {
+            let layout = Layout::new(&config).unwrap();
+            let mut decays = vec![false; layout.len];
+            layout.matrices().into_iter().for_each(|range| decays[range].fill(true));
+            let mut parameters = numbers::<f32>(layout.len, 4);
+            let mut expected: Vec<f64> = parameters.iter().map(|&p| f64::from(p)).collect();
+            let mut optimiser = fresh(&layout);
+            let (mut m, mut v) = (vec![0.0; layout.len], vec![0.0; layout.len]);
+            for step in 1..=4 {
+                let mut gradients: Vec<f32> = parameters.iter().map(|p| 2.0 * p).collect();
+                let norm = optimiser.update(&mut parameters, &mut gradients, 0.01);
+                assert!(gradients.iter().all(|g| g.abs() == 0.0));
+                let exact = expected.iter().map(|w| 4.0 * w * w).sum::<f64>().sqrt();
+                assert!((norm / exact - 1.0).abs() < 1e-5);
+                for i in 0..layout.len {
+                    let g = 2.0 * expected[i] * 0.5 / (exact + 1e-6);
+                    m[i] = 0.9 * m[i] + 0.1 * g;
+                    v[i] = 0.95 * v[i] + 0.05 * g * g;
+                    let corrected = m[i] / (1.0 - 0.9f64.powi(step));
+                    let root = (v[i] / (1.0 - 0.95f64.powi(step))).sqrt() + 1e-8;
+                    let decay = if decays[i] { 0.01 * 0.1 } else { 0.0 };
+                    expected[i] = expected[i] * (1.0 - decay) - 0.01 * corrected / root;
+                    assert!((f64::from(parameters[i]) - expected[i]).abs() < 1e-5);
                 }
             }
+            assert_eq!(optimiser.steps(), 4);
         }
-        assert_eq!(optimiser.steps(), 4);
     }
 
     #[test]
-    fn a_nan_changes_nothing_and_foreign_gradients_are_refused() {
-        let options =
-            AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 0.5 };
-        let parameters = [parameter("a", &[1.0], &[1]), parameter("b", &[f32::NAN], &[1])];
-        let mut optimiser = AdamW::new(&parameters, options);
-        assert!(optimiser.step(&parameters, &gradients(&parameters), 0.1).unwrap().is_nan());
-        assert_eq!(parameters[0].var.to_vec1::<f32>().unwrap(), [1.0]);
-        assert_eq!(optimiser.steps(), 0);
-        let other = gradients(&[parameter("c", &[1.0, 2.0], &[2])]);
-        assert!(optimiser.step(&parameters, &other, 0.1).is_err());
+    fn a_nan_changes_nothing() {
+        let layout = Layout::new(&tiny()).unwrap();
+        let mut optimiser = fresh(&layout);
+        let mut parameters = vec![1.0; layout.len];
+        let mut gradients = vec![1.0; layout.len];
+        gradients[5] = f32::NAN;
+        assert!(optimiser.update(&mut parameters, &mut gradients, 0.1).is_nan());
+        assert_eq!(parameters, vec![1.0; layout.len]);
+        assert_eq!((optimiser.steps(), gradients[0].to_bits()), (0, 0));
     }
 }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::MixerState;
 use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder};
-use mixdown_shards::{Corpus, Fingerprint};
+use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::adamw::{AdamW, AdamWOptions, Moments};
+use crate::adamw::{AdamW, AdamWOptions};
 use crate::error::Error;
+use crate::evaluate::RowSum;
 use crate::files::{read_json, remove_folder, sync_folder, write_json};
-use crate::model::{Model, Parameter};
-use crate::model_folder;
-use crate::weights_file::{self, NamedNumbers};
+use crate::initial;
+use crate::model::{Model, Snapshot};
+use crate::weights_file::{read_flat, write_flat};
 
 const MOMENTS_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
@@ -23,11 +24,11 @@ const TEMPORARY: &str = ".tmp";
 /// A whole folder that stands aside while another takes its name.
 const ASIDE: &str = ".old.tmp";
 
-/// The version of state.json.
-const VERSION: u32 = 1;
+/// The names of the two moments in their file, each in the layout of the parameters.
+const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
-/// Checkpoints of a run that are kept: a damaged last one leaves one to go on from.
-const KEPT: usize = 2;
+/// The version of state.json.
+const VERSION: u32 = 2;
 
 /// The evaluation of least `eval.select` loss so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub(crate) struct State {
     pub(crate) settings: Fingerprint,
     /// Evaluations before the first step.
     pub(crate) before: Vec<EvalRecord>,
+    /// Their sequences, corpus by corpus: what changes are measured against.
+    pub(crate) before_rows: Vec<Vec<RowSum>>,
     /// The latest evaluations.
     pub(crate) last: Vec<EvalRecord>,
     /// The best so far.
@@ -71,6 +74,7 @@ impl State {
             mixer,
             settings,
             before: Vec::new(),
+            before_rows: Vec::new(),
             last: Vec::new(),
             best: None,
             evaluations_without_gain: 0,
@@ -112,6 +116,18 @@ fn names(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// Bytes that a run's folder has of checkpoints and best/ already.
+pub(crate) fn taken_bytes(out: &Path) -> u64 {
+    let Ok(folder) = RunFolder::open(out) else { return 0 };
+    let checkpoints = names(&folder.checkpoints()).unwrap_or_default();
+    let folders = checkpoints.iter().map(|name| folder.checkpoints().join(name));
+    let files = folders.chain([folder.best()]).flat_map(|folder| {
+        let names = names(&folder).unwrap_or_default();
+        names.into_iter().map(move |name| folder.join(name))
+    });
+    files.filter_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
+}
+
 /// The step of the latest whole checkpoint, if there is one.
 pub(crate) fn latest_step(folder: &RunFolder) -> Result<Option<u64>, Error> {
     Ok(steps(folder)?.pop())
@@ -129,8 +145,11 @@ pub(crate) fn latest(
     let path = folder.checkpoint(step);
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
     let model = Model::load(&path)?;
-    let moments = read_moments(&path.join(MOMENTS_FILE), model.parameters())?;
-    let optimiser = AdamW::resumed(options, moments, step);
+    let mut moments = [initial::zeros(model.parameters().len())?, model.zero_gradients()?];
+    let [first, second] = &mut moments;
+    let mut parts = [(MOMENTS[0], &mut first[..]), (MOMENTS[1], &mut second[..])];
+    read_flat(&path.join(MOMENTS_FILE), &mut parts)?;
+    let optimiser = AdamW::resumed(model.layout(), options, moments, step);
     Ok(Some(Checkpoint { model, optimiser, state }))
 }
 
@@ -150,60 +169,61 @@ fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Er
     Ok(state)
 }
 
-/// The names of one parameter's moments.
-fn moment_names(parameter: &Parameter) -> [String; 2] {
-    [format!("first.{}", parameter.name), format!("second.{}", parameter.name)]
+/// All of a run at one step, apart from the run itself: a thread writes it.
+pub(crate) struct Moment {
+    pub(crate) folder: RunFolder,
+    pub(crate) model: Snapshot,
+    pub(crate) state: State,
+    /// Parameters, first and second moments.
+    pub(crate) numbers: [Vec<f32>; 3],
+    /// Checkpoints to keep.
+    pub(crate) keep: usize,
 }
 
-fn read_moments(path: &Path, parameters: &[Parameter]) -> Result<Vec<Moments>, Error> {
-    let mut expected = Vec::with_capacity(2 * parameters.len());
-    for parameter in parameters {
-        expected.extend(moment_names(parameter).map(|name| (name, parameter.var.dims().to_vec())));
+impl Moment {
+    /// Writes a checkpoint, and best/ where the state's best is of this step, and removes all
+    /// checkpoints but the last ones.
+    pub(crate) fn write(&self) -> Result<(), Error> {
+        let [parameters, first, second] = &self.numbers;
+        let path = self.folder.checkpoint(self.state.step);
+        let temporary = temporary(&path)?;
+        self.model.save(&temporary, parameters)?;
+        let moments = [(MOMENTS[0], &first[..]), (MOMENTS[1], &second[..])];
+        write_flat(&temporary.join(MOMENTS_FILE), &moments)?;
+        write_json(&temporary.join(STATE_FILE), &self.state)?;
+        sync_folder(&temporary);
+        replace(&temporary, &path)?;
+        write_best(&self.folder, &self.state)?;
+        let mut steps = steps(&self.folder)?;
+        steps.truncate(steps.len().saturating_sub(self.keep));
+        steps.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
     }
-    let mut numbers = weights_file::read(path, &expected)?.into_iter();
-    let mut moments = Vec::with_capacity(parameters.len());
-    while let (Some(first), Some(second)) = (numbers.next(), numbers.next()) {
-        moments.push(Moments { first, second });
+}
+
+/// Replaces best/ by the model of the checkpoint of the state's step, where that is the best.
+///
+/// The files are the checkpoint's own, linked where the disk can: no file here is ever changed in
+/// place.
+pub(crate) fn write_best(folder: &RunFolder, state: &State) -> Result<(), Error> {
+    if state.best.as_ref().is_none_or(|best| best.step != state.step) {
+        return Ok(());
     }
-    Ok(moments)
-}
-
-fn write_moments(path: &Path, parameters: &[Parameter], optimiser: &AdamW) -> Result<(), Error> {
-    let mut tensors = Vec::with_capacity(2 * parameters.len());
-    for (parameter, moments) in parameters.iter().zip(optimiser.moments()) {
-        let values = [moments.first.clone(), moments.second.clone()];
-        for (name, values) in moment_names(parameter).into_iter().zip(values) {
-            tensors.push(NamedNumbers { name, shape: parameter.var.dims().to_vec(), values });
-        }
-    }
-    weights_file::write(path, &tensors)
-}
-
-/// Writes a checkpoint of the state's step and removes all but the last two.
-pub(crate) fn write(
-    folder: &RunFolder,
-    model: &Model,
-    optimiser: &AdamW,
-    state: &State,
-    corpus: &Corpus,
-) -> Result<(), Error> {
-    let path = folder.checkpoint(state.step);
-    let temporary = temporary(&path)?;
-    model_folder::write(&temporary, model, corpus)?;
-    write_moments(&temporary.join(MOMENTS_FILE), model.parameters(), optimiser)?;
-    write_json(&temporary.join(STATE_FILE), state)?;
-    sync_folder(&temporary);
-    replace(&temporary, &path)?;
-    let mut steps = steps(folder)?;
-    steps.truncate(steps.len().saturating_sub(KEPT));
-    steps.into_iter().try_for_each(|step| discard(&folder.checkpoint(step)))
-}
-
-/// Replaces best/ by the model as it is.
-pub(crate) fn write_best(folder: &RunFolder, model: &Model, corpus: &Corpus) -> Result<(), Error> {
+    let checkpoint = folder.checkpoint(state.step);
     let best = folder.best();
     let temporary = temporary(&best)?;
-    model_folder::write(&temporary, model, corpus)?;
+    for name in names(&checkpoint)? {
+        if name == MOMENTS_FILE || name == STATE_FILE {
+            continue;
+        }
+        let (from, to) = (checkpoint.join(&name), temporary.join(&name));
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).map_err(Error::io(&to, "write"))?;
+            fs::File::open(&to)
+                .and_then(|file| file.sync_all())
+                .map_err(Error::io(&to, "write"))?;
+        }
+    }
+    sync_folder(&temporary);
     replace(&temporary, &best)
 }
 

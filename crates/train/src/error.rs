@@ -136,6 +136,33 @@ pub enum Error {
         /// Its value now.
         got: String,
     },
+    /// A run needs more memory than is free.
+    #[error(
+        "memory: expected {expected} bytes free, got {got}, of which {pass} are for the rows computed at \
+         once: lower train.micro_batch_size or sequence_length, or set train.recompute = true"
+    )]
+    Memory {
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes free.
+        got: u64,
+        /// Bytes of a pass.
+        pass: u64,
+    },
+    /// A run's checkpoints need more disk than is free.
+    #[error(
+        "{}: expected {expected} bytes free for checkpoints, got {got}: choose another disk or lower \
+         train.keep_checkpoints",
+        path.display()
+    )]
+    Disk {
+        /// The run's folder.
+        path: PathBuf,
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes free.
+        got: u64,
+    },
     /// The loss or the gradient of a run is NaN or infinite.
     #[error(
         "step {step}: expected a finite {what}, got {got}: lower learning_rate or clip, or lengthen \
@@ -216,7 +243,9 @@ impl Error {
             | Self::Tokenizer { .. }
             | Self::Overlap { .. }
             | Self::TooShort { .. }
-            | Self::OtherRun { .. } => true,
+            | Self::OtherRun { .. }
+            | Self::Memory { .. }
+            | Self::Disk { .. } => true,
             Self::Mixer(error) => error.is_configuration(),
             Self::Corpus(error) => error.is_configuration(),
             Self::Run(error) => error.is_configuration(),

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mixdown_mixer::Batch;
-use mixdown_runs::EvalRecord;
+use mixdown_mixer::{Batch, Documents};
+use mixdown_runs::{EvalRecord, LossChange};
 use mixdown_shards::{Corpus, Split};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::model::Model;
@@ -20,8 +21,29 @@ pub struct Evaluation {
     pub sequence_length: u64,
     /// Sequences, at most: a shorter part is measured as a whole.
     pub sequences: u64,
-    /// Sequences computed at once; changes no result.
+    /// Sequences computed at once; changes results by rounding alone.
     pub batch_size: u64,
+    /// Whether attention stays within documents.
+    pub attention: Attention,
+}
+
+/// How far attention goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Attention {
+    /// To the beginning of the row.
+    #[default]
+    Row,
+    /// To the beginning of the document, where positions start at 0.
+    Document,
+}
+
+/// Which sequences make a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All.
+    All,
+    /// Every second one reports, and the others choose the best step; one alone does both.
+    Halves,
 }
 
 /// The mean loss of `model` over the first sequences of `corpus`, with its standard error over
@@ -38,25 +60,26 @@ pub struct Evaluation {
 /// a byte of text; ids or a tokenizer that are not the model's; a corpus that cannot be read; the stop
 /// flag; a loss that is not finite.
 pub fn evaluate(
-    model: &Model,
+    model: &mut Model,
     corpus: &Corpus,
     evaluation: &Evaluation,
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
-    let record = measure(model, corpus, evaluation, stop)?;
+    let rows = measure(model, corpus, evaluation, stop)?;
+    let record = record(corpus, evaluation, Part::All, &rows, None);
     if record.loss.is_finite() {
         return Ok(record);
     }
     Err(Error::NonFiniteEvaluation { corpus: evaluation.name.clone(), got: record.loss })
 }
 
-/// As [`evaluate`], but a loss that is not finite is a result.
+/// The loss of each sequence; one that is not finite is a result.
 pub(crate) fn measure(
-    model: &Model,
+    model: &mut Model,
     corpus: &Corpus,
     evaluation: &Evaluation,
     stop: &AtomicBool,
-) -> Result<EvalRecord, Error> {
+) -> Result<Vec<RowSum>, Error> {
     model.check_corpus(corpus)?;
     let sequences = windows(corpus, evaluation)?;
     let mut sums = Vec::new();
@@ -67,14 +90,15 @@ pub(crate) fn measure(
         }
         let rows = evaluation.batch_size.max(1).min(sequences - first);
         let batch = read_windows(corpus, evaluation, first, rows)?;
-        sums.extend(row_sums(&model.token_losses(&batch)?, &batch)?);
+        sums.extend(row_sums(&model.losses(&batch)?, &batch)?);
         first += rows;
     }
-    if sums.iter().all(|row| row.targets == 0) {
+    let empty = |parity: usize| sums.iter().skip(parity).step_by(2).all(|row| row.targets == 0);
+    if empty(0) && empty(1) {
         let expected = "a target that counts for the loss in the sequences measured";
         return Err(Error::bad_file(corpus.folder(), expected.to_owned(), "none"));
     }
-    Ok(record(corpus, evaluation, &sums))
+    Ok(sums)
 }
 
 /// Tokens from one sequence to the next: T, or the T + 1 of a packed row.
@@ -135,13 +159,45 @@ fn read_windows(
             corpus.read_mask(evaluation.split, window * stride + 1, out)?;
         }
     }
-    Ok(Batch { tokens, loss_mask, rows, sequence_length: length, ..Batch::default() })
+    let documents = match evaluation.attention {
+        Attention::Row => None,
+        Attention::Document => {
+            let mut position_ids = Vec::with_capacity(tokens.len());
+            for window in first..first + rows {
+                let start = window * stride;
+                push_positions(corpus, evaluation, start, &mut position_ids)?;
+            }
+            Some(Documents { position_ids, ..Documents::default() })
+        }
+    };
+    Ok(Batch { tokens, loss_mask, rows, sequence_length: length, documents, ..Batch::default() })
+}
+
+/// The places in their documents of the inputs from token `start` on.
+fn push_positions(
+    corpus: &Corpus,
+    evaluation: &Evaluation,
+    start: u64,
+    positions: &mut Vec<u32>,
+) -> Result<(), Error> {
+    let end = start + evaluation.sequence_length;
+    let mut push = |from: u64, to: u64| {
+        positions.extend((0..to - from).map(|place| u32::try_from(place).unwrap_or(u32::MAX)));
+    };
+    let mut from = start;
+    corpus.each_document_start(evaluation.split, start + 1..end, |token| {
+        push(from, token);
+        from = token;
+    })?;
+    push(from, end);
+    Ok(())
 }
 
 /// The loss of one sequence, in nats over all its targets that count.
-struct RowSum {
-    loss: f64,
-    targets: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RowSum {
+    pub(crate) loss: f64,
+    pub(crate) targets: u64,
 }
 
 fn row_sums(losses: &[f32], batch: &Batch) -> Result<Vec<RowSum>, Error> {
@@ -158,26 +214,56 @@ fn row_sums(losses: &[f32], batch: &Batch) -> Result<Vec<RowSum>, Error> {
     Ok(losses.chunks_exact(row_len).map(sum).collect())
 }
 
-/// The mean over all targets, and its standard error as that of a ratio of sums over sequences
+/// A mean over all targets, and its standard error as that of a ratio of sums over sequences
 /// (Cochran, Sampling Techniques, 1977, section 6.3); with as many targets in each it is that of the
 /// mean of the sequences' means.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn record(corpus: &Corpus, evaluation: &Evaluation, sums: &[RowSum]) -> EvalRecord {
+fn mean(sums: &[RowSum]) -> LossChange {
     let count = sums.len() as f64;
-    let targets: u64 = sums.iter().map(|row| row.targets).sum();
-    let loss = sums.iter().map(|row| row.loss).sum::<f64>() / targets as f64;
-    let squares: f64 = sums.iter().map(|row| (row.loss - loss * row.targets as f64).powi(2)).sum();
+    let targets = sums.iter().map(|row| row.targets).sum::<u64>() as f64;
+    let mean = sums.iter().map(|row| row.loss).sum::<f64>() / targets;
+    let squares: f64 = sums.iter().map(|row| (row.loss - mean * row.targets as f64).powi(2)).sum();
     let deviation = if sums.len() > 1 { (squares * count / (count - 1.0)).sqrt() } else { 0.0 };
+    LossChange { mean, standard_error: deviation / targets }
+}
+
+/// The record of sequences measured now and, where they were, before the first step.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub(crate) fn record(
+    corpus: &Corpus,
+    evaluation: &Evaluation,
+    part: Part,
+    sums: &[RowSum],
+    before: Option<&[RowSum]>,
+) -> EvalRecord {
+    let every_second = |parity: usize, sums: &[RowSum]| -> Vec<RowSum> {
+        sums.iter().skip(parity).step_by(2).copied().collect()
+    };
+    let counts = |sums: &[RowSum]| sums.iter().any(|row| row.targets > 0);
+    let halves = [every_second(0, sums), every_second(1, sums)];
+    let halved = part == Part::Halves && halves.iter().all(|half| counts(half));
+    let reported = |sums: &[RowSum]| if halved { every_second(0, sums) } else { sums.to_vec() };
+    let chosen = if halved { &halves[1] } else { sums };
+    let own = reported(sums);
+    let LossChange { mean: loss, standard_error } = mean(&own);
+    let change = before.map(|before| {
+        let pairs = own.iter().zip(reported(before));
+        let differences: Vec<RowSum> = pairs
+            .map(|(now, before)| RowSum { loss: now.loss - before.loss, targets: now.targets })
+            .collect();
+        mean(&differences)
+    });
     let bytes = corpus.text_bytes(evaluation.split) as f64;
     let tokens_per_byte = corpus.tokens(evaluation.split) as f64 / bytes;
-    let sequences = u64::try_from(sums.len()).unwrap_or(u64::MAX);
     EvalRecord {
         corpus: evaluation.name.clone(),
         loss,
-        standard_error: deviation / targets as f64,
+        standard_error,
         bits_per_byte: loss / std::f64::consts::LN_2 * tokens_per_byte,
-        tokens: targets,
-        sequences,
+        tokens: own.iter().map(|row| row.targets).sum(),
+        sequences: u64::try_from(own.len()).unwrap_or(u64::MAX),
+        selection_loss: (part == Part::Halves).then(|| mean(chosen).mean),
+        change,
     }
 }
 
@@ -196,7 +282,7 @@ mod tests {
 
     use mixdown_mixer::Batch;
 
-    use super::{Evaluation, evaluate, read_windows};
+    use super::{Attention, Evaluation, Part, evaluate, measure, read_windows, record};
     use crate::error::Error;
     use crate::model::Model;
     use crate::model_config::tests::tiny;
@@ -209,6 +295,7 @@ mod tests {
             sequence_length: 8,
             sequences,
             batch_size,
+            attention: Attention::Row,
         }
     }
 
@@ -243,9 +330,9 @@ mod tests {
         manifest.write(folder).unwrap();
         let corpus = mixdown_shards::Corpus::open(folder, mixdown_shards::Access::Map).unwrap();
         let stop = AtomicBool::new(false);
-        let record = evaluate(&model(), &corpus, &evaluation(4, 2), &stop).unwrap();
+        let record = evaluate(&mut model(), &corpus, &evaluation(4, 2), &stop).unwrap();
         let batch = read_windows(&corpus, &evaluation(4, 2), 0, 4).unwrap();
-        let losses = model().token_losses(&Batch { loss_mask: Vec::new(), ..batch }).unwrap();
+        let losses = model().losses(&Batch { loss_mask: Vec::new(), ..batch }).unwrap();
         // Target t of the windows is token t + 1.
         let counted: Vec<f64> =
             (1..).zip(losses).filter(|(t, _)| t % 3 == 0).map(|(_, l)| f64::from(l)).collect();
@@ -258,7 +345,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let corpus = corpus(place.path(), 40, &tokens(30, 1), &tokens(60, 2));
         let never = AtomicBool::new(false);
-        let record = evaluate(&model(), &corpus, &evaluation(5, 2), &never).unwrap();
+        let record = evaluate(&mut model(), &corpus, &evaluation(5, 2), &never).unwrap();
         assert_eq!((record.sequences, record.tokens), (5, 40));
         let all = tokens(60, 2);
         let means: Vec<f64> = (0..5)
@@ -269,19 +356,19 @@ mod tests {
                     sequence_length: 8,
                     ..Default::default()
                 };
-                let losses = model().token_losses(&batch).unwrap();
+                let losses = model().losses(&batch).unwrap();
                 losses.iter().map(|&l| f64::from(l)).sum::<f64>() / 8.0
             })
             .collect();
         let mean = means.iter().sum::<f64>() / 5.0;
         let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / 4.0;
-        assert!((record.loss - mean).abs() < 1e-9);
-        assert!((record.standard_error - (variance / 5.0).sqrt()).abs() < 1e-9);
+        assert!((record.loss - mean).abs() < 1e-6);
+        assert!((record.standard_error - (variance / 5.0).sqrt()).abs() < 1e-6);
         // The test corpus has 3 bytes a token.
-        assert!((record.bits_per_byte - mean / 2f64.ln() / 3.0).abs() < 1e-9);
-        let other = evaluate(&model(), &corpus, &evaluation(5, 3), &never).unwrap();
-        assert_eq!(record, other);
-        let whole = evaluate(&model(), &corpus, &evaluation(99, 16), &never).unwrap();
+        assert!((record.bits_per_byte - mean / 2f64.ln() / 3.0).abs() < 1e-6);
+        let other = evaluate(&mut model(), &corpus, &evaluation(5, 3), &never).unwrap();
+        assert!((record.loss - other.loss).abs() < 1e-6);
+        let whole = evaluate(&mut model(), &corpus, &evaluation(99, 16), &never).unwrap();
         assert_eq!(whole.sequences, 7);
     }
 
@@ -291,23 +378,64 @@ mod tests {
         let short = corpus(&place.path().join("a"), 40, &tokens(30, 1), &tokens(8, 2));
         let large = corpus(&place.path().join("b"), 41, &tokens(30, 1), &tokens(60, 2));
         let never = AtomicBool::new(false);
-        let error = evaluate(&model(), &short, &evaluation(5, 2), &never).unwrap_err();
+        let error = evaluate(&mut model(), &short, &evaluation(5, 2), &never).unwrap_err();
         assert!(error.to_string().contains("at least 9 tokens in holdout for one sequence, got 8"));
-        let error = evaluate(&model(), &large, &evaluation(5, 2), &never).unwrap_err();
+        let error = evaluate(&mut model(), &large, &evaluation(5, 2), &never).unwrap_err();
         assert!(error.to_string().contains("a vocabulary of at most 40 (the model's), got 41"));
         let mut config = tiny();
         config.vocab_size = 41;
-        let other = Model::new(&config, 1).unwrap();
-        let error = evaluate(&other, &large, &evaluation(5, 2), &never).unwrap_err();
+        let mut other = Model::new(&config, 1).unwrap();
+        let error = evaluate(&mut other, &large, &evaluation(5, 2), &never).unwrap_err();
         assert!(matches!(error, Error::Tokenizer { .. }) && error.is_configuration());
         let silent =
             corpus_of_bytes(&place.path().join("c"), 40, &tokens(30, 1), &tokens(60, 2), 0);
-        let error = evaluate(&model(), &silent, &evaluation(5, 2), &never).unwrap_err();
+        let error = evaluate(&mut model(), &silent, &evaluation(5, 2), &never).unwrap_err();
         assert!(error.to_string().ends_with("expected text_bytes above 0 in holdout, got 0"));
         let mut huge = evaluation(u64::MAX, u64::MAX);
         huge.sequence_length = 1 << 31;
         assert!(read_windows(&short, &huge, 0, u64::MAX).unwrap_err().is_configuration());
-        let stopped = evaluate(&model(), &short, &evaluation(5, 2), &AtomicBool::new(true));
+        let stopped = evaluate(&mut model(), &short, &evaluation(5, 2), &AtomicBool::new(true));
         assert!(stopped.is_err());
+    }
+
+    #[test]
+    fn halves_report_and_choose_and_changes_are_paired() {
+        let place = tempfile::tempdir().unwrap();
+        let corpus = corpus(place.path(), 40, &tokens(30, 1), &tokens(60, 2));
+        let (evaluation, never) = (evaluation(7, 3), AtomicBool::new(false));
+        let measure = |seed: u64| {
+            let mut config = tiny();
+            config.tokenizer_fingerprint = None;
+            let mut model = Model::new(&config, seed).unwrap();
+            measure(&mut model, &corpus, &evaluation, &never).unwrap()
+        };
+        let (before, now) = (measure(1), measure(2));
+        let halves = record(&corpus, &evaluation, Part::Halves, &now, Some(&before));
+        let mean = |rows: &[usize], of: &dyn Fn(usize) -> f64| {
+            rows.iter().map(|&row| of(row) / 8.0).sum::<f64>() / rows.len() as f64
+        };
+        assert_eq!((halves.sequences, halves.tokens), (4, 32));
+        assert!((halves.loss - mean(&[0, 2, 4, 6], &|row| now[row].loss)).abs() < 1e-12);
+        let chosen = halves.selection_loss.unwrap();
+        assert!((chosen - mean(&[1, 3, 5], &|row| now[row].loss)).abs() < 1e-12);
+        let change = halves.change.unwrap();
+        let paired = mean(&[0, 2, 4, 6], &|row| now[row].loss - before[row].loss);
+        assert!((change.mean - paired).abs() < 1e-12);
+        let same = record(&corpus, &evaluation, Part::Halves, &now, Some(&now)).change.unwrap();
+        assert_eq!((same.mean.abs(), same.standard_error.abs()), (0.0, 0.0));
+        // One sequence alone reports and chooses.
+        let alone = record(&corpus, &evaluation, Part::Halves, &now[..1], None);
+        assert_eq!(alone.selection_loss, Some(alone.loss));
+    }
+
+    #[test]
+    fn documents_are_kept_apart_where_asked_for() {
+        let place = tempfile::tempdir().unwrap();
+        let corpus = corpus(place.path(), 40, &tokens(30, 1), &tokens(60, 2));
+        let apart = Evaluation { attention: Attention::Document, ..evaluation(3, 2) };
+        let batch = read_windows(&corpus, &apart, 1, 2).unwrap();
+        // One document only: places count from the beginning of the row.
+        let expected: Vec<u32> = [(0..8).collect::<Vec<_>>(), (0..8).collect()].concat();
+        assert_eq!(batch.documents.unwrap().position_ids, expected);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// No JSON file of a model or checkpoint is larger.
-const LARGEST_JSON_BYTES: u64 = 16 << 20;
+pub(crate) const LARGEST_JSON_BYTES: u64 = 16 << 20;
 /// No file of a tokenizer is larger; one of 128 thousand words has 17 MB.
 pub(crate) const LARGEST_TOKENIZER_BYTES: u64 = 1 << 28;
 
@@ -57,6 +57,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Erro
         .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
     bytes.push(b'\n');
     write_synced(path, &bytes)
+}
+
+/// A value as the text of a JSON file.
+pub(crate) fn json_bytes(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
 }
 
 /// Brings a folder's list of names to the disk, where the system can.

@@ -1,9 +1,63 @@
 //! Initial weights: normal numbers from ChaCha, the same on every machine.
 
-use std::collections::TryReserveError;
-
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::error::Error;
+use crate::hugging_face::{FileTensor, tensors};
+use crate::layout::Layout;
+use crate::model_config::ModelConfig;
+
+/// Standard deviation of the initial weights.
+const DEVIATION: f64 = 0.02;
+
+/// `len` zeros, where there is memory for them.
+pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, Error> {
+    let mut zeros = Vec::new();
+    zeros
+        .try_reserve_exact(len)
+        .map_err(|error| Error::setting("model", format!("memory for {len} numbers"), error))?;
+    zeros.resize(len, 0.0);
+    Ok(zeros)
+}
+
+/// The parameters of a fresh model: normal weights, the projections onto the residual stream scaled
+/// by 1/√(2·layers) (Radford et al., 2019), the weights of norms one, biases zero.
+///
+/// Tensor number n of the model's file has numbers of its own: a further layer changes no earlier one.
+#[expect(clippy::cast_precision_loss, reason = "layers are far below 2^53")]
+pub(crate) fn parameters(
+    config: &ModelConfig,
+    layout: &Layout,
+    seed: u64,
+) -> Result<Vec<f32>, Error> {
+    let mut parameters = zeros(layout.len)?;
+    for (stream, tensor) in (0..).zip(tensors(config, layout)) {
+        let values = &mut parameters[tensor.range.clone()];
+        if !tensor.decays() {
+            values.fill(if tensor.name.ends_with(".bias") { 0.0 } else { 1.0 });
+            continue;
+        }
+        let is_residual = layout
+            .blocks
+            .iter()
+            .any(|block| [&block.output.weight, &block.down.weight].contains(&&tensor.range));
+        let shrink = if is_residual { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
+        fill(&tensor, Normal::new(seed, stream), DEVIATION / shrink, values);
+    }
+    Ok(parameters)
+}
+
+/// Fills a tensor in the order of its file.
+fn fill(tensor: &FileTensor, mut normal: Normal, deviation: f64, values: &mut [f32]) {
+    let mut numbers = Vec::new();
+    let part_len = (1usize << 18).next_multiple_of(tensor.part_len());
+    for first in (0..values.len()).step_by(part_len) {
+        numbers.clear();
+        numbers.extend(normal.weights(deviation).take(part_len.min(values.len() - first)));
+        tensor.copy_in(first, &numbers, values);
+    }
+}
 
 /// Normal numbers by Marsaglia's polar form of Box and Muller's method.
 ///
@@ -15,25 +69,17 @@ pub(crate) struct Normal {
 }
 
 impl Normal {
-    /// Parameter number `stream` of the model with `seed` has numbers of its own: a further layer
-    /// changes no earlier one.
+    /// Each `stream` of a `seed` has numbers of its own.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(stream);
         Self { generator, spare: None }
     }
 
-    /// `len` numbers of mean 0 and the given standard deviation, where there is memory for them.
+    /// Numbers of mean 0 and the given standard deviation.
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32 by definition")]
-    pub(crate) fn weights(
-        &mut self,
-        len: usize,
-        deviation: f64,
-    ) -> Result<Vec<f32>, TryReserveError> {
-        let mut weights = Vec::new();
-        weights.try_reserve_exact(len)?;
-        weights.extend((0..len).map(|_| (self.next() * deviation) as f32));
-        Ok(weights)
+    pub(crate) fn weights(&mut self, deviation: f64) -> impl Iterator<Item = f32> {
+        std::iter::repeat_with(move || (self.next() * deviation) as f32)
     }
 
     fn next(&mut self) -> f64 {
@@ -75,7 +121,10 @@ fn logarithm(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Normal, logarithm};
+    use super::{Normal, logarithm, parameters, zeros};
+    use crate::layout::Layout;
+    use crate::model_config::ModelConfig;
+    use crate::model_config::tests::all_kinds;
 
     #[test]
     fn the_logarithm_is_right() {
@@ -87,7 +136,7 @@ mod tests {
 
     #[test]
     fn moments_and_tails_are_those_of_a_normal_distribution() {
-        let values = Normal::new(3, 1).weights(400_000, 2.0).unwrap();
+        let values: Vec<f32> = Normal::new(3, 1).weights(2.0).take(400_000).collect();
         let moment = |power: i32| {
             values.iter().map(|&v| f64::from(v / 2.0).powi(power)).sum::<f64>() / 400_000.0
         };
@@ -99,11 +148,37 @@ mod tests {
 
     #[test]
     fn the_numbers_are_fixed_for_ever() {
-        let first = Normal::new(7, 0).weights(4, 1.0).unwrap();
-        assert_eq!(first.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), FIRST);
-        assert_ne!(Normal::new(7, 1).weights(4, 1.0).unwrap(), first);
-        assert_ne!(Normal::new(8, 0).weights(4, 1.0).unwrap(), first);
-        assert!(Normal::new(8, 0).weights(usize::MAX, 1.0).is_err());
+        let numbers = |seed, stream| -> Vec<u32> {
+            Normal::new(seed, stream).weights(1.0).take(4).map(f32::to_bits).collect()
+        };
+        assert_eq!(numbers(7, 0), FIRST);
+        assert_ne!(numbers(7, 1), FIRST);
+        assert_ne!(numbers(8, 0), FIRST);
+        assert!(zeros(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn tensors_have_the_deviations_of_their_kind() {
+        for config in all_kinds() {
+            let config = ModelConfig { hidden_size: 64, intermediate_size: 128, ..config };
+            let layout = Layout::new(&config).unwrap();
+            let parameters = parameters(&config, &layout, 3).unwrap();
+            let deviation = |range: &std::ops::Range<usize>| {
+                let values = &parameters[range.clone()];
+                let square: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+                (square / values.len() as f64).sqrt()
+            };
+            let near = |got: f64, expected: f64| assert!((got / expected - 1.0).abs() < 0.08);
+            near(deviation(&layout.embedding), 0.02);
+            for block in &layout.blocks {
+                near(deviation(&block.qkv.weight), 0.02);
+                near(deviation(&block.down.weight), 0.01);
+                near(deviation(&block.output.weight), 0.01);
+                near(deviation(&block.mlp_norm.weight), 1.0);
+                let biases = [&block.qkv.bias, &block.mlp_norm.bias, &block.down.bias];
+                biases.into_iter().flatten().for_each(|bias| assert!(deviation(bias).abs() < 1e-9));
+            }
+        }
     }
 
     const FIRST: [u32; 4] = [3_198_170_476, 3_197_857_728, 1_064_356_468, 1_065_722_567];

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use mixdown_mixer::{Mixer, Mixture};
 use mixdown_shards::{Access, Corpus, Fingerprint, Split, overlap};
+use rayon::prelude::ParallelIterator;
+use rayon::slice::ParallelSlice;
 
 use crate::error::Error;
-use crate::evaluate::Evaluation;
-use crate::files::{WEIGHTS_FILE, read_capped};
+use crate::evaluate::{Attention, Evaluation, Part};
 use crate::model::Model;
 use crate::model_choice::ModelChoice;
+use crate::model_folder;
 use crate::run_config::RunConfig;
-use crate::weights_file::LARGEST_WEIGHTS_BYTES;
 
 /// An opened evaluation corpus and what is measured on it.
 pub(crate) struct EvalInput {
     pub(crate) corpus: Corpus,
     pub(crate) evaluation: Evaluation,
+    /// Of the one that chooses, other sequences report.
+    pub(crate) part: Part,
 }
 
 /// The data of a run.
@@ -25,6 +28,8 @@ pub(crate) struct Inputs {
     pub(crate) evals: Vec<EvalInput>,
     /// The place of `eval.select` among the evaluations.
     pub(crate) select: usize,
+    /// How far attention goes back.
+    pub(crate) attention: Attention,
 }
 
 impl Inputs {
@@ -33,6 +38,7 @@ impl Inputs {
         // Paths are absolute or relative to the working directory by now.
         let mixer = Mixer::new(Mixture::open(&config.mixture, "".as_ref())?)?;
         mixer.check_run(config.train.steps.saturating_mul(config.mixture.batch_size))?;
+        let attention = attention(config, &mixer);
         let mut evals = Vec::new();
         for eval in &config.eval.corpus {
             let corpus = Corpus::open(&eval.corpus, Access::Map)?;
@@ -43,14 +49,16 @@ impl Inputs {
                 sequence_length: config.mixture.sequence_length,
                 sequences: config.eval.sequences,
                 batch_size: config.mixture.batch_size,
+                attention,
             };
-            evals.push(EvalInput { corpus, evaluation });
+            let part = if eval.name == config.eval.select { Part::Halves } else { Part::All };
+            evals.push(EvalInput { corpus, evaluation, part });
         }
         let select = config.eval.corpus.iter().position(|eval| eval.name == config.eval.select);
         let select = select.ok_or_else(|| {
             Error::setting("eval.select", "one of the eval.corpus names", &config.eval.select)
         })?;
-        Ok(Self { mixer, evals, select })
+        Ok(Self { mixer, evals, select, attention })
     }
 
     /// The corpus whose loss chooses best/ and whose tokenizer goes with the model.
@@ -77,6 +85,7 @@ impl Inputs {
             .chain(self.evals.iter().map(|eval| &eval.corpus))
             .try_for_each(|corpus| model.check_corpus(corpus))?;
         model.note_corpus(self.selecting_corpus().manifest());
+        model_folder::complete(&mut model, self.selecting_corpus())?;
         Ok(model)
     }
 
@@ -84,7 +93,8 @@ impl Inputs {
     pub(crate) fn fingerprints(
         &self,
         config: &RunConfig,
-    ) -> Result<BTreeMap<String, Fingerprint>, Error> {
+        model: &Model,
+    ) -> BTreeMap<String, Fingerprint> {
         let mut all = BTreeMap::new();
         for source in self.mixer.mixture().sources() {
             all.insert(format!("source {}", source.name), source.corpus.fingerprint());
@@ -92,12 +102,32 @@ impl Inputs {
         for eval in &self.evals {
             all.insert(format!("eval {}", eval.evaluation.name), eval.corpus.fingerprint());
         }
-        if let ModelChoice::Init(folder) = &config.model {
-            let path = folder.join(WEIGHTS_FILE);
-            let bytes = read_capped(&path, LARGEST_WEIGHTS_BYTES)?;
-            all.insert("init".to_owned(), Fingerprint::of(&bytes));
+        if let ModelChoice::Init(_) = &config.model {
+            all.insert("init".to_owned(), weights_fingerprint(model.parameters()));
         }
-        Ok(all)
+        all
+    }
+}
+
+/// A hash of the numbers in the order of the layout, whatever file and precision they came from.
+fn weights_fingerprint(parameters: &[f32]) -> Fingerprint {
+    let hashes: Vec<[u8; 32]> = parameters
+        .par_chunks(1 << 20)
+        .map(|part| {
+            let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
+            *Fingerprint::of(&bytes).as_bytes()
+        })
+        .collect();
+    Fingerprint::of(hashes.as_flattened())
+}
+
+/// As the run says; else within documents where rows of them were packed.
+fn attention(config: &RunConfig, mixer: &Mixer) -> Attention {
+    let mut sources = mixer.mixture().sources().iter();
+    let packed = || sources.any(|source| source.corpus.manifest().pack.is_some());
+    match config.train.separate_documents.unwrap_or_else(packed) {
+        true => Attention::Document,
+        false => Attention::Row,
     }
 }
 

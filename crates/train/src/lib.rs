@@ -1,30 +1,45 @@
-//! The candle trainer: model, optimiser, evaluation and checkpoints.
+//! The trainer: models, optimiser, evaluation and checkpoints.
 //!
 //! A [`RunConfig`] (RUN.toml) names a model, a mixture and what is measured; a [`Trainer`] runs it in
-//! a folder, from its last checkpoint on if there is one. [`Model`] is a Llama-style decoder in
-//! Hugging Face's names and files; [`evaluate`] measures it on a corpus.
+//! a folder, from its last checkpoint on if there is one. [`Model`] is a decoder of one of the
+//! [`Family`]s in Hugging Face's names and files; [`evaluate`] measures it on a corpus.
 //!
 //! Everything is f32 on the CPU. Weights, losses and checkpoints are the same bits for any number
 //! of threads and any number of interruptions: every sum has a fixed order, and work is parted by
 //! shapes alone.
+//!
+//! A model's parameters, gradients and moments are one flat buffer each (layout.rs). The fast path
+//! (decoder, kernels) computes forward and backward by hand; the reference path composes candle's
+//! operations and is what the fast path is checked against.
 
 mod adamw;
 mod checkpoint;
+mod checkpoint_writer;
+mod decoder;
+mod engine;
 mod error;
 mod evaluate;
 mod files;
-mod gradients;
-mod graph;
+mod flops;
+#[cfg(test)]
+mod golden_tests;
+mod hugging_face;
 mod initial;
 mod inputs;
+mod kernels;
+mod layout;
+mod memory;
 mod model;
 mod model_choice;
 mod model_config;
 mod model_folder;
-mod ops;
+mod preview;
+mod reference;
+mod rows;
 mod run_config;
 mod run_file;
 mod schedule;
+mod step;
 mod summary;
 #[cfg(test)]
 mod test_corpus;
@@ -33,11 +48,14 @@ mod weights_file;
 
 pub use adamw::{AdamW, AdamWOptions};
 pub use error::Error;
-pub use evaluate::{Evaluation, evaluate};
-pub use gradients::{Gradients, Loss};
-pub use model::{Model, Parameter};
-pub use model_choice::{FreshModel, ModelChoice};
-pub use model_config::ModelConfig;
+pub use evaluate::{Attention, Evaluation, evaluate};
+pub use memory::Estimate;
+pub use model::{ComputePath, Model, PassOptions, Recompute};
+pub use model_choice::{FreshFamily, FreshModel, ModelChoice};
+pub use model_config::{
+    Activation, Family, ModelConfig, Norm, Positions, RotaryConfig, RotaryScaling,
+};
+pub use preview::Preview;
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
 pub use run_file::Changes;
 pub use schedule::{LearningRate, Schedule};

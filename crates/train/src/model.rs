@@ -1,71 +1,86 @@
-//! The decoder: embeddings, blocks of attention and SwiGLU, and the tied output projection.
+//! A model: its shape, its parameters in one flat buffer, and the files it came with.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use candle_core::{Device, Var};
+use candle_core::{DType, Device};
 use mixdown_mixer::Batch;
 use mixdown_shards::{Corpus, Manifest};
+use serde::{Deserialize, Serialize};
 
+use crate::decoder::{Decoder, Keep};
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::files::{CONFIG_FILE, WEIGHTS_FILE, write_json};
-use crate::gradients::{Gradients, Loss};
-use crate::graph::{Graph, Recording, Value};
-use crate::initial::Normal;
+use crate::files::{CONFIG_FILE, write_json};
+use crate::hugging_face::{Companions, tensors};
+use crate::initial;
+use crate::layout::Layout;
 use crate::model_config::ModelConfig;
-use crate::ops::attention::{Attention, Heads};
-use crate::ops::cross_entropy::{CrossEntropy, IGNORED, token_losses};
-use crate::ops::linear::{Linear, LinearAdd};
-use crate::ops::rms_norm::RmsNorm;
-use crate::ops::rotary::Rotary;
-use crate::ops::swiglu::SwiGlu;
-use crate::weights_file::{self, NamedNumbers};
+use crate::reference::Reference;
+use crate::rows::Rows;
+use crate::weights_file::{SHARD_BYTES, read_model, write_model};
 
-/// Tensors of one block, in the order of [`Model::parameters`].
-const BLOCK: [&str; 9] = [
-    "self_attn.q_proj.weight",
-    "self_attn.k_proj.weight",
-    "self_attn.v_proj.weight",
-    "self_attn.o_proj.weight",
-    "mlp.gate_proj.weight",
-    "mlp.up_proj.weight",
-    "mlp.down_proj.weight",
-    "input_layernorm.weight",
-    "post_attention_layernorm.weight",
-];
-
-/// Standard deviation of the initial weights.
-const INITIAL_DEVIATION: f64 = 0.02;
-
-/// A trainable tensor with its Hugging Face name.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    /// The name in model.safetensors.
-    pub name: String,
-    /// The numbers.
-    pub var: Var,
+/// How a training step is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PassOptions {
+    /// Rows of a batch that are computed at once; none for as many as have 2,048 tokens.
+    pub micro_batch_size: Option<u64>,
+    /// Whether the backward pass computes each block again instead of keeping it.
+    pub recompute: Recompute,
+    /// What computes.
+    pub path: ComputePath,
 }
 
-/// A Llama-style decoder with tied embeddings, in f32 on the CPU.
+/// What computes losses and gradients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputePath {
+    /// Kernels with a backward pass by hand.
+    #[default]
+    Fast,
+    /// Composed operations of candle, each with candle's own gradient: several times slower and
+    /// larger, to check the other with.
+    Reference,
+}
+
+/// Whether blocks are computed again in the backward pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// They are kept.
+    #[default]
+    Nothing,
+    /// They are computed again.
+    Blocks,
+}
+
+impl PassOptions {
+    pub(crate) fn keep(&self) -> Keep {
+        match self.recompute {
+            Recompute::Nothing => Keep::All,
+            Recompute::Blocks => Keep::Streams,
+        }
+    }
+}
+
+/// A decoder in f32 on the CPU.
 ///
 /// Results do not depend on the number of threads, bit for bit.
-#[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
-    parameters: Vec<Parameter>,
+    layout: Layout,
+    parameters: Vec<f32>,
+    companions: Companions,
+    engine: Box<dyn Engine>,
 }
 
-/// A forward pass up to the last hidden states.
-struct Pass {
-    graph: Graph,
-    /// \[rows · length, hidden\], normalised.
-    hidden: Value,
-    embedding: Value,
+impl std::fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Model").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Model {
     /// A fresh model: normal weights of deviation 0.02 from ChaCha, the projections onto the
-    /// residual stream scaled by 1/√(2·layers), norms one.
+    /// residual stream scaled by 1/√(2·layers), the weights of norms one, biases zero.
     ///
     /// # Errors
     /// A shape that no model can have, or of more than 2^34 parameters; weights that the system
@@ -74,56 +89,94 @@ impl Model {
         config
             .check()
             .map_err(|(field, expected, got)| Error::setting(run_key(field), expected, got))?;
-        let mut values = Vec::new();
-        for (stream, (name, shape)) in (0..).zip(names_and_shapes(config)?) {
-            let len = shape.iter().product();
-            values.push(match deviation(&name, config) {
-                Some(deviation) => {
-                    Normal::new(seed, stream).weights(len, deviation).map_err(|error| {
-                        Error::setting("model", format!("memory for {len} weights"), error)
-                    })?
-                }
-                None => vec![1.0; len],
-            });
-        }
-        Self::from_values(config, values)
+        let layout = layout(config)?;
+        let parameters = initial::parameters(config, &layout, seed)?;
+        Ok(Self::of(config.clone(), layout, parameters, Companions::default()))
     }
 
-    /// Opens a Hugging Face folder: config.json and model.safetensors (f32 or bf16).
+    /// Opens a Hugging Face folder: config.json and model.safetensors or its shards, in f32, f16 or
+    /// bf16, and the tokenizer and templates that go with them.
     ///
     /// # Errors
-    /// A missing file; an architecture other than `LlamaForCausalLM` with tied embeddings, plain
-    /// rotary positions and as many key as query heads; missing or unexpected tensors, listed.
+    /// A missing file; an architecture other than those of [`Family`](crate::Family); missing or
+    /// unexpected tensors, listed; a tensor of another shape; a damaged file.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let config = ModelConfig::read(folder)?;
-        let expected = names_and_shapes(&config)?;
-        let values = weights_file::read(&folder.join(WEIGHTS_FILE), &expected)?;
-        Self::from_values(&config, values)
+        let layout = layout(&config)?;
+        let mut parameters = initial::zeros(layout.len)?;
+        read_model(folder, &config, &tensors(&config, &layout), &mut parameters)?;
+        Ok(Self::of(config, layout, parameters, Companions::read(folder)?))
     }
 
-    /// Writes config.json and model.safetensors into an existing folder, synced to the disk.
+    fn of(
+        config: ModelConfig,
+        layout: Layout,
+        parameters: Vec<f32>,
+        companions: Companions,
+    ) -> Self {
+        let engine = Box::new(Decoder::new(&config, &layout, Keep::All, None));
+        Self { config, layout, parameters, companions, engine }
+    }
+
+    /// Computes as `options` say from now on.
+    ///
+    /// # Errors
+    /// A micro batch of no rows.
+    pub fn set_pass(&mut self, options: PassOptions) -> Result<(), Error> {
+        let rows = match options.micro_batch_size {
+            Some(0) => return Err(Error::setting("train.micro_batch_size", "at least 1", 0)),
+            rows => rows.and_then(|rows| usize::try_from(rows).ok()),
+        };
+        self.engine = match options.path {
+            ComputePath::Fast => {
+                Box::new(Decoder::new(&self.config, &self.layout, options.keep(), rows))
+            }
+            ComputePath::Reference => {
+                Box::new(Reference::new(&self.config, &Device::Cpu, DType::F32)?)
+            }
+        };
+        Ok(())
+    }
+
+    /// Writes config.json, the weights in f32 (in shards of 5 GB) and the files the model came with
+    /// into an existing folder, synced to the disk.
     ///
     /// # Errors
     /// The disk refuses.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        write_json(&folder.join(CONFIG_FILE), &self.config.to_json())?;
-        let tensors: Result<Vec<_>, Error> =
-            self.parameters.iter().map(Parameter::named_numbers).collect();
-        weights_file::write(&folder.join(WEIGHTS_FILE), &tensors?)
+        self.snapshot().save(folder, &self.parameters)
     }
 
-    fn from_values(config: &ModelConfig, values: Vec<Vec<f32>>) -> Result<Self, Error> {
-        let mut parameters = Vec::with_capacity(values.len());
-        for ((name, shape), values) in names_and_shapes(config)?.into_iter().zip(values) {
-            let var = Var::from_vec(values, shape, &Device::Cpu)?;
-            parameters.push(Parameter { name, var });
+    /// All but the parameters, for a thread that writes them.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            config: self.config.clone(),
+            layout: self.layout.clone(),
+            companions: self.companions.clone(),
         }
-        Ok(Self { config: config.clone(), parameters })
     }
 
     /// The shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The files it came with.
+    pub(crate) fn companions_mut(&mut self) -> &mut Companions {
+        &mut self.companions
+    }
+
+    /// All trainable numbers: the embedding, the blocks, the last norm and the output projection.
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    pub(crate) fn parameters_mut(&mut self) -> &mut [f32] {
+        &mut self.parameters
     }
 
     /// Takes note of the corpus the model is trained on: config.json will name its tokenizer and
@@ -150,135 +203,72 @@ impl Model {
         }
     }
 
-    /// All trainable tensors in a fixed order: the embedding, the blocks, the last norm.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+    /// Gradients of the parameters, all zero.
+    ///
+    /// # Errors
+    /// No memory for them.
+    pub fn zero_gradients(&self) -> Result<Vec<f32>, Error> {
+        initial::zeros(self.parameters.len())
     }
 
-    /// The sum of the cross-entropies of all targets of `batch` divided by `target_tokens`, in
-    /// nats.
+    /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
+    /// not count. Adds the gradients of their sum over `target_tokens` to `gradients`.
     ///
-    /// With the batch's own number of targets it is the mean; with the number of a larger batch,
-    /// the gradients of its parts add up to that of the whole.
+    /// With the batch's own number of targets that is the gradient of the mean; with the number of
+    /// a larger batch, the gradients of its parts add up to that of the whole.
     ///
     /// # Errors
     /// A batch that is empty or not of its own sizes, a sequence longer than the model's limit, an
-    /// id outside its vocabulary; no `target_tokens`.
+    /// id outside its vocabulary; no `target_tokens`; gradients of another model.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
-    pub fn loss(&self, batch: &Batch, target_tokens: u64) -> Result<Loss, Error> {
+    pub fn losses_and_gradients(
+        &mut self,
+        batch: &Batch,
+        target_tokens: u64,
+        gradients: &mut [f32],
+    ) -> Result<Vec<f32>, Error> {
         if target_tokens == 0 {
             return Err(Error::setting("target_tokens", "at least 1", target_tokens));
         }
-        let (inputs, targets) = self.split(batch)?;
-        let mut pass = self.forward(inputs, batch.sequence_length, Recording::On)?;
-        let op = CrossEntropy::new(targets, target_tokens as f64);
-        let loss = pass.graph.two(op, &pass.hidden, &pass.embedding)?;
-        Loss::new(&loss, pass.graph)
+        if gradients.len() != self.parameters.len() {
+            let expected = format!("{} numbers", self.parameters.len());
+            return Err(Error::setting("gradients", expected, gradients.len()));
+        }
+        let rows = Rows::new(batch, &self.config)?;
+        let divisor = target_tokens as f64;
+        self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients)
     }
 
-    /// The gradients of `loss`, in the order of [`parameters`](Self::parameters).
+    /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
+    /// not count.
     ///
     /// # Errors
-    /// A parameter that the loss does not depend on.
-    pub fn gradients(&self, loss: Loss) -> Result<Gradients, Error> {
-        Gradients::of(loss, &self.parameters)
-    }
-
-    /// The cross-entropy of every target of `batch` in nats, \[rows · T\]; nothing is recorded.
-    ///
-    /// # Errors
-    /// As [`loss`](Self::loss).
-    pub fn token_losses(&self, batch: &Batch) -> Result<Vec<f32>, Error> {
-        let (inputs, targets) = self.split(batch)?;
-        let pass = self.forward(inputs, batch.sequence_length, Recording::Off)?;
-        Ok(token_losses(&pass.hidden.tensor, &pass.embedding.tensor, &targets)?)
-    }
-
-    /// Inputs and targets of all rows.
-    fn split(&self, batch: &Batch) -> Result<(Vec<u32>, Vec<u32>), Error> {
-        let limit = self.config.max_position_embeddings;
-        if batch.sequence_length == 0 || batch.sequence_length > limit {
-            let expected = format!("1 to {limit} (the model's max_position_embeddings)");
-            return Err(Error::setting("sequence_length", expected, batch.sequence_length));
-        }
-        let row = side(batch.sequence_length)? + 1;
-        let tokens = side(batch.rows)?.checked_mul(row);
-        if batch.rows == 0 || tokens != Some(batch.tokens.len()) {
-            let expected = format!("{} rows, at least 1, of {row} tokens", batch.rows);
-            return Err(Error::setting("batch", expected, batch.tokens.len()));
-        }
-        if let Some(id) = batch.tokens.iter().find(|&&id| u64::from(id) >= self.config.vocab_size) {
-            let expected = format!("ids below {} (the model's vocab_size)", self.config.vocab_size);
-            return Err(Error::setting("batch", expected, id));
-        }
-        let mut inputs = Vec::with_capacity(batch.tokens.len());
-        let mut targets = Vec::with_capacity(batch.tokens.len());
-        for row in batch.tokens.chunks_exact(row) {
-            inputs.extend_from_slice(&row[..row.len() - 1]);
-            targets.extend_from_slice(&row[1..]);
-        }
-        if !batch.loss_mask.is_empty() && batch.loss_mask.len() != targets.len() {
-            let expected = format!("a loss mask of {} targets", targets.len());
-            return Err(Error::setting("batch", expected, batch.loss_mask.len()));
-        }
-        for (target, _) in
-            targets.iter_mut().zip(&batch.loss_mask).filter(|(_, counts)| **counts == 0)
-        {
-            *target = IGNORED;
-        }
-        Ok((inputs, targets))
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "ε is f32 in the operation")]
-    fn forward(&self, inputs: Vec<u32>, length: u64, recording: Recording) -> Result<Pass, Error> {
-        let heads = Heads {
-            length: side(length)?,
-            heads: side(self.config.heads)?,
-            width: side(self.config.head_width())?,
-        };
-        let rotary = Arc::new(Rotary::new(heads.length, heads.width, self.config.rope_theta));
-        let norm = || RmsNorm { epsilon: self.config.rms_norm_eps as f32 };
-        let leaves = self.parameters.iter().map(|parameter| parameter.var.as_tensor().detach());
-        let (mut graph, weights) = Graph::new(recording, leaves);
-        let (Some(embedding), Some(last)) = (weights.first(), weights.last()) else {
-            return Err(Error::setting("model", "an embedding", "none"));
-        };
-        let mut x = graph.embedding(embedding, inputs)?;
-        for block in weights[1..weights.len() - 1].chunks_exact(BLOCK.len()) {
-            let [q, k, v, output, gate, up, down, attention_norm, mlp_norm] = block else {
-                break;
-            };
-            // One product instead of three, and of two: wider products are faster, and copying
-            // the weights together costs about a hundredth of a step.
-            let qkv = graph.rows(&[q, k, v])?;
-            let gate_up = graph.rows(&[gate, up])?;
-            let normed = graph.two(norm(), &x, attention_norm)?;
-            let projected = graph.two(Linear, &normed, &qkv)?;
-            let mixed = graph.one(Attention::new(heads, rotary.clone()), &projected)?;
-            x = graph.three(LinearAdd, [&mixed, output, &x])?;
-            let normed = graph.two(norm(), &x, mlp_norm)?;
-            let projected = graph.two(Linear, &normed, &gate_up)?;
-            let gated = graph.one(SwiGlu, &projected)?;
-            x = graph.three(LinearAdd, [&gated, down, &x])?;
-        }
-        let hidden = graph.two(norm(), &x, last)?;
-        Ok(Pass { graph, hidden, embedding: embedding.clone() })
+    /// As [`losses_and_gradients`](Self::losses_and_gradients).
+    pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let rows = Rows::new(batch, &self.config)?;
+        self.engine.losses(&self.parameters, &rows)
     }
 }
 
-impl Parameter {
-    /// Whether weight decay applies: to matrices, not to the weights of norms.
-    pub fn decays(&self) -> bool {
-        self.var.rank() > 1
-    }
+/// A model less its parameters.
+pub(crate) struct Snapshot {
+    config: ModelConfig,
+    layout: Layout,
+    companions: Companions,
+}
 
-    pub(crate) fn named_numbers(&self) -> Result<NamedNumbers, Error> {
-        Ok(NamedNumbers {
-            name: self.name.clone(),
-            shape: self.var.dims().to_vec(),
-            values: self.var.flatten_all()?.to_vec1()?,
-        })
+impl Snapshot {
+    /// As [`Model::save`].
+    pub(crate) fn save(&self, folder: &Path, parameters: &[f32]) -> Result<(), Error> {
+        write_json(&folder.join(CONFIG_FILE), &self.config.to_json())?;
+        self.companions.write(folder)?;
+        write_model(folder, &tensors(&self.config, &self.layout), parameters, SHARD_BYTES)
     }
+}
+
+fn layout(config: &ModelConfig) -> Result<Layout, Error> {
+    let expected = "sizes that fit memory";
+    Layout::new(config).ok_or_else(|| Error::setting("model", expected, config.parameters()))
 }
 
 /// The key of a run's description that sets this field of a fresh model's config.json.
@@ -295,171 +285,117 @@ fn run_key(field: &str) -> &str {
     }
 }
 
-/// A side of a tensor as an index.
-fn side(value: u64) -> Result<usize, Error> {
-    usize::try_from(value).map_err(|_| Error::setting("model", "sizes that fit memory", value))
-}
-
-fn names_and_shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, Error> {
-    let hidden = side(config.hidden_size)?;
-    let inner = side(config.intermediate_size)?;
-    let mut all =
-        vec![("model.embed_tokens.weight".to_owned(), vec![side(config.vocab_size)?, hidden])];
-    for layer in 0..config.layers {
-        for name in BLOCK {
-            let shape = match name {
-                "mlp.gate_proj.weight" | "mlp.up_proj.weight" => vec![inner, hidden],
-                "mlp.down_proj.weight" => vec![hidden, inner],
-                _ if name.ends_with("layernorm.weight") => vec![hidden],
-                _ => vec![hidden, hidden],
-            };
-            all.push((format!("model.layers.{layer}.{name}"), shape));
-        }
-    }
-    all.push(("model.norm.weight".to_owned(), vec![hidden]));
-    Ok(all)
-}
-
-/// The deviation of a tensor's initial weights; `None` for norms.
-#[expect(clippy::cast_precision_loss, reason = "layers are far below 2^53")]
-fn deviation(name: &str, config: &ModelConfig) -> Option<f64> {
-    if name.ends_with("norm.weight") {
-        None
-    } else if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
-        Some(INITIAL_DEVIATION / (2.0 * config.layers as f64).sqrt())
-    } else {
-        Some(INITIAL_DEVIATION)
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use mixdown_mixer::Batch;
 
-    use candle_core::Tensor;
+    use super::{Model, PassOptions};
+    use crate::kernels::check::on_threads;
+    use crate::model_config::ModelConfig;
+    use crate::model_config::tests::{all_kinds, tiny};
 
-    use super::{Gradients, Model, ModelConfig};
-    use crate::model_config::tests::tiny;
-    use crate::ops::check::on_threads;
+    fn batch(rows: u64, length: u64, seed: u64) -> Batch {
+        let tokens = (0..rows * (length + 1)).map(|i| u32::try_from((i * i + seed) % 40).unwrap());
+        Batch { tokens: tokens.collect(), rows, sequence_length: length, ..Batch::default() }
+    }
 
-    /// A batch of arbitrary ids below the tiny model's vocabulary.
-    pub(crate) fn batch(rows: u64, length: u64, seed: u64) -> Batch {
-        let tokens = (0..rows * (length + 1))
-            .map(|i| u32::try_from((i * 7919 + seed * 31 + i * i * 13) % 40).unwrap())
-            .collect();
-        Batch { tokens, rows, sequence_length: length, ..Batch::default() }
+    /// Losses, and gradients of their sum over `targets`.
+    fn run(model: &mut Model, batch: &Batch, targets: u64) -> (Vec<f32>, Vec<f32>) {
+        let mut gradients = model.zero_gradients().unwrap();
+        let losses = model.losses_and_gradients(batch, targets, &mut gradients).unwrap();
+        (losses, gradients)
+    }
+
+    fn worst(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
     #[test]
-    fn every_parameter_gets_a_finite_nonzero_gradient() {
-        let model = Model::new(&tiny(), 1).unwrap();
-        let grads = model.gradients(model.loss(&batch(3, 9, 1), 27).unwrap()).unwrap();
-        for (parameter, gradient) in model.parameters().iter().zip(grads.tensors()) {
-            let values = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert!(values.iter().all(|v| v.is_finite()), "{}", parameter.name);
-            assert!(values.iter().any(|&v| v != 0.0), "{}", parameter.name);
-            let rows = gradient.dims()[0];
-            let width = values.len() / rows;
-            if parameter.name != "model.embed_tokens.weight" {
-                assert!(values.chunks(width).all(|row| row.iter().any(|&v| v != 0.0)));
-            }
+    fn gradients_of_parts_add_up_to_that_of_the_batch_whatever_counts() {
+        for config in all_kinds() {
+            let mut model = Model::new(&config, 1).unwrap();
+            let mask: Vec<u8> = (0..24).map(|i| u8::from(i % 5 > 1 || i > 20)).collect();
+            let whole = Batch { loss_mask: mask.clone(), ..batch(4, 6, 2) };
+            let targets = whole.loss_targets();
+            let (losses, all) = run(&mut model, &whole, targets);
+            let part = |rows: std::ops::Range<usize>| Batch {
+                tokens: whole.tokens[rows.start * 7..rows.end * 7].to_vec(),
+                loss_mask: mask[rows.start * 6..rows.end * 6].to_vec(),
+                rows: rows.len() as u64,
+                ..whole.clone()
+            };
+            let (first, one) = run(&mut model, &part(0..1), targets);
+            let (second, three) = run(&mut model, &part(1..4), targets);
+            assert!(worst(&losses, &[first, second].concat()) < 1e-6);
+            let sum: Vec<f32> = one.iter().zip(&three).map(|(a, b)| a + b).collect();
+            assert!(worst(&all, &sum) < 1e-6, "{}", config.family);
+            // The same by rows computed at once.
+            let options = PassOptions { micro_batch_size: Some(1), ..PassOptions::default() };
+            model.set_pass(options).unwrap();
+            assert!(worst(&all, &run(&mut model, &whole, targets).1) < 1e-6);
         }
-    }
-
-    #[test]
-    fn the_loss_is_the_mean_of_the_token_losses() {
-        let model = Model::new(&tiny(), 1).unwrap();
-        let batch = batch(3, 9, 1);
-        let losses = model.token_losses(&batch).unwrap();
-        assert_eq!(losses.len(), 27);
-        let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / 27.0;
-        let loss = model.loss(&batch, 27).unwrap().value();
-        assert!((loss - mean).abs() < 1e-6);
-        assert!((mean - 40f64.ln()).abs() < 0.05);
     }
 
     #[test]
     fn only_targets_that_count_have_a_loss() {
-        let model = Model::new(&tiny(), 1).unwrap();
+        let mut model = Model::new(&tiny(), 1).unwrap();
         let whole = batch(2, 6, 2);
         // All of the first row and none of the second is the first row alone.
         let masked = Batch { loss_mask: [[1; 6], [0; 6]].concat(), ..whole.clone() };
         let alone = Batch { tokens: whole.tokens[..7].to_vec(), rows: 1, ..whole };
-        let (masked, alone) = (model.loss(&masked, 6).unwrap(), model.loss(&alone, 6).unwrap());
-        assert!((masked.value() - alone.value()).abs() < 1e-6);
-        let (masked, alone) = (model.gradients(masked).unwrap(), model.gradients(alone).unwrap());
-        for (one, other) in masked.tensors().iter().zip(alone.tensors()) {
-            let worst = (one - other).unwrap().abs().unwrap().max_all().unwrap();
-            assert!(worst.to_scalar::<f32>().unwrap() < 1e-6);
-        }
+        let (masked, alone) = (run(&mut model, &masked, 6), run(&mut model, &alone, 6));
+        assert!(worst(&masked.0[..6], &alone.0) < 1e-6 && masked.0[6..] == [0.0; 6]);
+        assert!(worst(&masked.1, &alone.1) < 1e-6);
         let short = Batch { loss_mask: vec![1; 5], ..batch(2, 6, 2) };
-        assert!(model.loss(&short, 6).is_err());
-    }
-
-    #[test]
-    fn gradients_of_parts_add_up_to_that_of_the_batch() {
-        let model = Model::new(&tiny(), 1).unwrap();
-        let whole = batch(4, 6, 2);
-        let half = |range: std::ops::Range<usize>| Batch {
-            tokens: whole.tokens[range].to_vec(),
-            rows: 2,
-            ..whole.clone()
-        };
-        let grads = |batch: &Batch| model.gradients(model.loss(batch, 24).unwrap()).unwrap();
-        let (all, first, second) = (grads(&whole), grads(&half(0..14)), grads(&half(14..28)));
-        for (index, parameter) in model.parameters().iter().enumerate() {
-            let get = |grads: &Gradients| grads.tensors()[index].clone();
-            let difference = (get(&all) - (get(&first) + get(&second)).unwrap()).unwrap();
-            let worst = difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            assert!(worst < 1e-6, "{}: {worst}", parameter.name);
-        }
+        assert!(model.losses(&short).is_err());
     }
 
     #[test]
     fn the_thread_count_changes_no_bit() {
-        let run = || {
-            let model = Model::new(&tiny(), 1).unwrap();
-            let grads = model.gradients(model.loss(&batch(5, 31, 1), 155).unwrap()).unwrap();
-            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            grads.tensors().iter().flat_map(flat).collect::<Vec<f32>>()
-        };
-        assert_eq!(on_threads(1, run), on_threads(2, run));
+        // Wide enough for several blocks of a product.
+        let config = ModelConfig { hidden_size: 192, intermediate_size: 400, ..tiny() };
+        let run = || run(&mut Model::new(&config, 1).unwrap(), &batch(40, 31, 1), 155);
+        let one = on_threads(1, run);
+        for threads in [2, 3, 5] {
+            assert_eq!(on_threads(threads, run), one);
+        }
     }
 
     #[test]
     fn a_saved_model_comes_back_bit_for_bit() {
-        let place = tempfile::tempdir().unwrap();
-        let model = Model::new(&tiny(), 5).unwrap();
-        model.save(place.path()).unwrap();
-        let back = Model::load(place.path()).unwrap();
-        assert_eq!(back.config(), model.config());
-        for (a, b) in model.parameters().iter().zip(back.parameters()) {
-            let (a, b) = (a.named_numbers().unwrap(), b.named_numbers().unwrap());
-            assert_eq!((a.name, a.values), (b.name, b.values));
+        for config in all_kinds() {
+            let place = tempfile::tempdir().unwrap();
+            let model = Model::new(&config, 5).unwrap();
+            model.save(place.path()).unwrap();
+            let back = Model::load(place.path()).unwrap();
+            let extra = back.config().extra.clone();
+            assert_eq!(back.config(), &ModelConfig { extra, ..config });
+            assert_eq!(back.parameters(), model.parameters());
         }
     }
 
     #[test]
     fn batches_the_model_cannot_take_are_refused() {
-        let model = Model::new(&tiny(), 5).unwrap();
-        let error = model.loss(&batch(1, 33, 0), 33).unwrap_err().to_string();
+        let mut model = Model::new(&tiny(), 5).unwrap();
+        let error = model.losses(&batch(1, 33, 0)).unwrap_err().to_string();
         assert!(error.contains("expected 1 to 32 (the model's max_position_embeddings), got 33"));
         let mut bad = batch(1, 4, 0);
         bad.tokens[4] = 40;
-        let error = model.token_losses(&bad).unwrap_err().to_string();
+        let error = model.losses(&bad).unwrap_err().to_string();
         assert!(error.contains("expected ids below 40 (the model's vocab_size), got 40"));
         let empty = Batch { tokens: Vec::new(), rows: 0, ..batch(1, 4, 0) };
         let ragged = Batch { rows: 2, ..batch(3, 4, 0) };
         for batch in [empty, ragged] {
-            assert!(model.token_losses(&batch).unwrap_err().is_configuration());
-            assert!(model.loss(&batch, 4).unwrap_err().is_configuration());
+            assert!(model.losses(&batch).unwrap_err().is_configuration());
         }
-        assert!(model.loss(&batch(1, 4, 0), 0).unwrap_err().is_configuration());
+        let mut gradients = model.zero_gradients().unwrap();
+        let mut refused = |targets: u64, gradients: &mut [f32]| {
+            let refused = model.losses_and_gradients(&batch(1, 4, 0), targets, gradients);
+            refused.unwrap_err().is_configuration()
+        };
+        assert!(refused(0, &mut gradients) && refused(4, &mut gradients[1..]));
         assert!(Model::load("/nowhere".as_ref()).unwrap_err().is_configuration());
-        let mut config = tiny();
-        config.heads = 3;
-        assert!(Model::new(&config, 1).unwrap_err().is_configuration());
-        config = ModelConfig { layers: 1 << 40, ..tiny() };
+        let config = ModelConfig { layers: 1 << 40, ..tiny() };
         let error = Model::new(&config, 1).unwrap_err().to_string();
         assert!(
             error.starts_with("model.layers: expected a number from 1 to 4096, got"),

@@ -1,19 +1,13 @@
-//! A model's shape, as Hugging Face's `config.json` of a `LlamaForCausalLM` tells it.
+//! A decoder's architecture: what its blocks are made of, and their sizes.
+//!
+//! One description covers the two kinds of blocks that are supported: Llama-like ones (RMSNorm,
+//! rotary positions, SwiGLU) and GPT-like ones (LayerNorm, GELU, biases). [`Family`] names what a
+//! Hugging Face folder says it is; hugging_face.rs reads and writes its config.json.
 
-use std::path::Path;
+use std::fmt;
 
 use mixdown_shards::Fingerprint;
-use serde_json::{Value, json};
-
-use crate::error::Error;
-use crate::files::{CONFIG_FILE, read_json};
-
-/// The architecture that is supported, by its Hugging Face names.
-const ARCHITECTURE: &str = "LlamaForCausalLM";
-const MODEL_TYPE: &str = "llama";
-
-/// Our own entry in config.json; other readers pass over it.
-const TOKENIZER_FIELD: &str = "mixdown_tokenizer_fingerprint";
+use serde_json::{Map, Value};
 
 /// No side of a model is larger: products of two sides then fit 64 bits.
 const LARGEST_SIDE: u64 = 1 << 24;
@@ -22,88 +16,182 @@ const MOST_LAYERS: u64 = 1 << 12;
 /// No model has more trainable numbers: 64 GiB of f32, as many as are read of a weights file.
 const MOST_PARAMETERS: u64 = 1 << 34;
 
-/// Shape and constants of a Llama-style decoder with tied embeddings.
+/// The kinds of models whose folders are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `LlamaForCausalLM`: Llama 1 to 3, SmolLM, TinyLlama.
+    Llama,
+    /// `MistralForCausalLM`.
+    Mistral,
+    /// `Qwen2ForCausalLM`: Qwen 2 and 2.5.
+    Qwen2,
+    /// `Qwen3ForCausalLM`.
+    Qwen3,
+    /// `GPT2LMHeadModel`.
+    Gpt2,
+    /// `GPTNeoXForCausalLM`: Pythia.
+    GptNeoX,
+}
+
+/// The normalisation of hidden states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// RMSNorm: a weight.
+    Rms,
+    /// LayerNorm: a weight and a bias.
+    Layer,
+}
+
+/// What stands between the MLP's projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `silu(gate) · up`, both projected from the hidden state.
+    SwiGlu,
+    /// GELU by the error function.
+    Gelu,
+    /// GELU by tanh (`gelu_new`).
+    GeluTanh,
+}
+
+/// How positions enter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Positions {
+    /// A trained vector a position, added to the embedding.
+    Learned,
+    /// Queries and keys are turned.
+    Rotary(RotaryConfig),
+}
+
+/// Rotary positions: pairs (i, i + width/2) of a head's first `width` numbers are turned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RotaryConfig {
+    /// θ: pair i turns by position · θ^(−2i/width).
+    pub theta: f64,
+    /// Numbers of a head that are turned; even. The rest stays as it is.
+    pub width: u64,
+    /// How slow frequencies are stretched.
+    pub scaling: RotaryScaling,
+}
+
+/// Stretching of rotary frequencies for sequences longer than those of pretraining.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RotaryScaling {
+    /// None.
+    None,
+    /// Every frequency divided by the factor.
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// Llama 3.1: wavelengths above original/low are divided by the factor, those below original/high
+    /// stay, those between are interpolated.
+    Llama3 {
+        /// The factor.
+        factor: f64,
+        /// `low_freq_factor`.
+        low_frequency_factor: f64,
+        /// `high_freq_factor`.
+        high_frequency_factor: f64,
+        /// `original_max_position_embeddings`.
+        original_positions: u64,
+    },
+}
+
+/// Architecture, sizes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
+    /// What its folder says it is.
+    pub family: Family,
     /// Entries of the vocabulary.
     pub vocab_size: u64,
     /// Numbers of one hidden state.
     pub hidden_size: u64,
-    /// Numbers between the SwiGLU's two projections.
+    /// Numbers between the MLP's two projections.
     pub intermediate_size: u64,
     /// Decoder blocks.
     pub layers: u64,
-    /// Attention heads; as many for keys and values.
+    /// Heads of queries.
     pub heads: u64,
+    /// Heads of keys and values; divides `heads`.
+    pub key_value_heads: u64,
+    /// Numbers of one head.
+    pub head_width: u64,
     /// The longest sequence, in tokens.
     pub max_position_embeddings: u64,
-    /// ε of RMSNorm.
-    pub rms_norm_eps: f64,
-    /// θ of the rotary positions.
-    pub rope_theta: f64,
+    /// The normalisation.
+    pub norm: Norm,
+    /// ε of the normalisation.
+    pub norm_epsilon: f64,
+    /// What stands between the MLP's projections.
+    pub activation: Activation,
+    /// How positions enter.
+    pub positions: Positions,
+    /// Whether queries, keys and values have a bias.
+    pub query_key_value_bias: bool,
+    /// Whether the attention's output projection has one.
+    pub attention_output_bias: bool,
+    /// Whether the MLP's projections have one.
+    pub mlp_bias: bool,
+    /// Whether each head's queries and keys are normalised (RMSNorm) before they are turned.
+    pub query_key_norm: bool,
+    /// Whether attention and MLP both read the block's input (`x + attention(x) + mlp(x)`).
+    pub parallel_residual: bool,
+    /// Whether the output projection is the embedding.
+    pub tied_embeddings: bool,
+    /// A position attends to so many at most, itself counted; none for all before it.
+    pub sliding_window: Option<u64>,
     /// The token that begins a text, where there is one.
     pub bos_token_id: Option<u64>,
     /// The token that ends a text, where there is one.
     pub eos_token_id: Option<u64>,
     /// The tokenizer it was trained with, where that is known: models of ours say it.
     pub tokenizer_fingerprint: Option<Fingerprint>,
+    /// config.json as it was read, empty for a fresh model: what is written back beside the fields above.
+    pub extra: Map<String, Value>,
 }
 
 impl ModelConfig {
-    /// Numbers of one head.
-    pub fn head_width(&self) -> u64 {
-        self.hidden_size / self.heads.max(1)
+    /// Heads of queries that share one of keys and values.
+    pub fn group(&self) -> u64 {
+        self.heads / self.key_value_heads.max(1)
     }
 
-    /// Trainable numbers, the embedding counted once; [`u64::MAX`] for more.
+    /// Trainable numbers, learned positions among them, an embedding that is also the output
+    /// projection counted once; [`u64::MAX`] for more.
     pub fn parameters(&self) -> u64 {
-        let embedding = self.vocab_size.saturating_mul(self.hidden_size);
-        embedding.saturating_add(self.non_embedding_parameters())
-    }
-
-    /// Trainable numbers without the embedding; [`u64::MAX`] for more.
-    pub fn non_embedding_parameters(&self) -> u64 {
-        let [hidden, inner] = [self.hidden_size, self.intermediate_size].map(u128::from);
-        let block = hidden.saturating_mul(4 * hidden + 3 * inner + 2);
-        let all = block.saturating_mul(self.layers.into()).saturating_add(hidden);
+        let tables = u128::from(self.vocab_size) * if self.tied_embeddings { 1 } else { 2 };
+        let learned =
+            if self.positions == Positions::Learned { self.max_position_embeddings } else { 0 };
+        let embeddings = (tables + u128::from(learned)) * u128::from(self.hidden_size);
+        let all = embeddings + u128::from(self.non_embedding_parameters());
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 
-    /// Reads and checks `folder/config.json`.
-    ///
-    /// # Errors
-    /// The file is missing or no JSON, a field is missing, or the model is of a kind that is not
-    /// supported: the field, what is supported and what the file says are named.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(CONFIG_FILE);
-        Self::from_json(&read_json(&path)?, &path)
+    /// Trainable numbers without embedding, learned positions and output projection; [`u64::MAX`]
+    /// for more.
+    pub fn non_embedding_parameters(&self) -> u64 {
+        u64::try_from(self.block_parameters() * u128::from(self.layers) + self.norm_parameters())
+            .unwrap_or(u64::MAX)
     }
 
-    fn from_json(value: &Value, path: &Path) -> Result<Self, Error> {
-        let fields = Fields { value, path };
-        fields.check_kind()?;
-        let heads = fields.count("num_attention_heads")?;
-        let config = Self {
-            vocab_size: fields.count("vocab_size")?,
-            hidden_size: fields.count("hidden_size")?,
-            intermediate_size: fields.count("intermediate_size")?,
-            layers: fields.count("num_hidden_layers")?,
-            heads,
-            max_position_embeddings: fields.count("max_position_embeddings")?,
-            rms_norm_eps: fields.number("rms_norm_eps", 1e-6)?,
-            rope_theta: fields.rope_theta()?,
-            bos_token_id: fields.token("bos_token_id"),
-            eos_token_id: fields.token("eos_token_id"),
-            tokenizer_fingerprint: fields.tokenizer_fingerprint()?,
-        };
-        config
-            .check()
-            .map_err(|(field, expected, got)| fields.unsupported(field, expected, got))?;
-        fields.check_heads(&config)?;
-        Ok(config)
+    fn norm_parameters(&self) -> u128 {
+        u128::from(self.hidden_size) * if self.norm == Norm::Layer { 2 } else { 1 }
     }
 
-    /// What no model can have: the field, what it may be, what it is.
+    fn block_parameters(&self) -> u128 {
+        let [hidden, inner] = [self.hidden_size, self.intermediate_size].map(u128::from);
+        let width = u128::from(self.head_width);
+        let queries = u128::from(self.heads) * width;
+        let projected = queries + 2 * u128::from(self.key_value_heads) * width;
+        let up = inner * if self.activation == Activation::SwiGlu { 2 } else { 1 };
+        let biases = if self.query_key_value_bias { projected } else { 0 }
+            + if self.attention_output_bias { hidden } else { 0 }
+            + if self.mlp_bias { up + hidden } else { 0 };
+        let norms = 2 * self.norm_parameters() + if self.query_key_norm { 2 * width } else { 0 };
+        hidden * (projected + queries + up + inner) + biases + norms
+    }
+
+    /// What no model can have: the field of config.json, what it may be, what it is.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String, String)> {
         let sides = [
             ("vocab_size", self.vocab_size),
@@ -111,6 +199,8 @@ impl ModelConfig {
             ("intermediate_size", self.intermediate_size),
             ("num_hidden_layers", self.layers),
             ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.key_value_heads),
+            ("head_dim", self.head_width),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
         for (field, got) in sides {
@@ -123,218 +213,168 @@ impl ModelConfig {
             let expected = format!("a model of at most {MOST_PARAMETERS} parameters");
             return Err(("hidden_size", expected, self.parameters().to_string()));
         }
-        if !self.hidden_size.is_multiple_of(2 * self.heads) {
-            let expected = format!("a multiple of 2 × {} heads", self.heads);
-            return Err(("hidden_size", expected, self.hidden_size.to_string()));
+        if !self.heads.is_multiple_of(self.key_value_heads) {
+            let expected = format!("a divisor of {} heads", self.heads);
+            return Err(("num_key_value_heads", expected, self.key_value_heads.to_string()));
         }
-        let constants = [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)];
-        for (field, got) in constants {
-            if !(got.is_finite() && got > 0.0) {
-                return Err((field, "a positive number".to_owned(), got.to_string()));
-            }
-        }
-        Ok(())
+        self.check_constants()
     }
 
-    /// The `config.json` that `transformers` opens.
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "architectures": [ARCHITECTURE],
-            "model_type": MODEL_TYPE,
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.heads,
-            "head_dim": self.head_width(),
-            "hidden_act": "silu",
-            "max_position_embeddings": self.max_position_embeddings,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "mlp_bias": false,
-            "tie_word_embeddings": true,
-            "initializer_range": 0.02,
-            "use_cache": true,
-            "bos_token_id": self.bos_token_id,
-            "eos_token_id": self.eos_token_id,
-            "torch_dtype": "float32",
-            TOKENIZER_FIELD: self.tokenizer_fingerprint,
-        })
+    fn check_constants(&self) -> Result<(), (&'static str, String, String)> {
+        let mut positive = vec![("norm_eps", self.norm_epsilon)];
+        if let Positions::Rotary(rotary) = &self.positions {
+            positive.push(("rope_theta", rotary.theta));
+            let fits = rotary.width > 0
+                && rotary.width.is_multiple_of(2)
+                && rotary.width <= self.head_width;
+            if !fits {
+                let expected =
+                    format!("an even number of turned numbers a head, at most {}", self.head_width);
+                return Err(("head_dim", expected, rotary.width.to_string()));
+            }
+            match rotary.scaling {
+                RotaryScaling::None => {}
+                RotaryScaling::Linear { factor } => positive.push(("rope_scaling.factor", factor)),
+                RotaryScaling::Llama3 {
+                    factor,
+                    low_frequency_factor,
+                    high_frequency_factor,
+                    ..
+                } => {
+                    positive.push(("rope_scaling.factor", factor));
+                    positive.push(("rope_scaling.low_freq_factor", low_frequency_factor));
+                    let range = high_frequency_factor - low_frequency_factor;
+                    positive.push(("rope_scaling.high_freq_factor less low_freq_factor", range));
+                }
+            }
+        }
+        match positive.into_iter().find(|(_, got)| !(got.is_finite() && *got > 0.0)) {
+            None => Ok(()),
+            Some((field, got)) => Err((field, "a positive number".to_owned(), got.to_string())),
+        }
     }
 }
 
-/// The fields of a config.json.
-struct Fields<'a> {
-    value: &'a Value,
-    path: &'a Path,
-}
-
-impl Fields<'_> {
-    fn unsupported(&self, field: &'static str, expected: impl Into<String>, got: String) -> Error {
-        Error::UnsupportedModel {
-            path: self.path.to_owned(),
-            field,
-            expected: expected.into(),
-            got,
-        }
-    }
-
-    fn count(&self, field: &'static str) -> Result<u64, Error> {
-        self.value[field].as_u64().ok_or_else(|| {
-            self.unsupported(field, "a positive whole number", self.value[field].to_string())
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gpt2 => "gpt2",
+            Self::GptNeoX => "gpt_neox",
         })
-    }
-
-    fn number(&self, field: &'static str, default: f64) -> Result<f64, Error> {
-        match &self.value[field] {
-            Value::Null => Ok(default),
-            value => {
-                value.as_f64().ok_or_else(|| self.unsupported(field, "a number", value.to_string()))
-            }
-        }
-    }
-
-    /// A token id; of a list of them the first.
-    fn token(&self, field: &str) -> Option<u64> {
-        let value = &self.value[field];
-        value.as_u64().or_else(|| value[0].as_u64())
-    }
-
-    fn tokenizer_fingerprint(&self) -> Result<Option<Fingerprint>, Error> {
-        let value = &self.value[TOKENIZER_FIELD];
-        serde_json::from_value(value.clone())
-            .map_err(|_| self.unsupported(TOKENIZER_FIELD, "64 hex digits", value.to_string()))
-    }
-
-    /// θ as `rope_theta`, or within `rope_parameters` as newer files have it.
-    fn rope_theta(&self) -> Result<f64, Error> {
-        for field in ["rope_parameters", "rope_scaling"] {
-            let rope = &self.value[field];
-            let kind = if rope["rope_type"].is_null() { &rope["type"] } else { &rope["rope_type"] };
-            if !kind.is_null() && kind != "default" {
-                return Err(self.unsupported(field, "plain rotary positions", kind.to_string()));
-            }
-        }
-        match self.value["rope_parameters"]["rope_theta"].as_f64() {
-            Some(theta) => Ok(theta),
-            None => self.number("rope_theta", 10_000.0),
-        }
-    }
-
-    fn check_kind(&self) -> Result<(), Error> {
-        let model_type = &self.value["model_type"];
-        if model_type != MODEL_TYPE {
-            let expected = format!("{MODEL_TYPE:?} (the only supported architecture)");
-            return Err(self.unsupported("model_type", expected, model_type.to_string()));
-        }
-        let architecture = &self.value["architectures"][0];
-        if !architecture.is_null() && architecture != ARCHITECTURE {
-            let expected = format!("{ARCHITECTURE:?} (the only supported one)");
-            return Err(self.unsupported("architectures", expected, architecture.to_string()));
-        }
-        let fixed = [
-            ("hidden_act", json!("silu"), json!("silu")),
-            ("attention_bias", json!(false), json!(false)),
-            ("mlp_bias", json!(false), json!(false)),
-            ("tie_word_embeddings", json!(true), json!(false)),
-        ];
-        for (field, expected, default) in fixed {
-            let got = &self.value[field];
-            let got = if got.is_null() { &default } else { got };
-            if *got != expected {
-                return Err(self.unsupported(field, expected.to_string(), got.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_heads(&self, config: &ModelConfig) -> Result<(), Error> {
-        let same = [("num_key_value_heads", config.heads), ("head_dim", config.head_width())];
-        for (field, expected) in same {
-            let got = &self.value[field];
-            if !got.is_null() && got.as_u64() != Some(expected) {
-                let expected = match field {
-                    "head_dim" => format!("{expected} (hidden_size / num_attention_heads)"),
-                    _ => format!("{expected} (grouped-query attention is not supported)"),
-                };
-                return Err(self.unsupported(field, expected, got.to_string()));
-            }
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use mixdown_shards::Fingerprint;
-    use serde_json::json;
+    use serde_json::Map;
 
-    use super::ModelConfig;
+    use super::{Activation, Family, ModelConfig, Norm, Positions, RotaryConfig, RotaryScaling};
 
-    /// A model of 2 layers and 2 heads.
+    /// A Llama of 2 layers and 2 heads.
     pub(crate) fn tiny() -> ModelConfig {
         ModelConfig {
+            family: Family::Llama,
             vocab_size: 40,
             hidden_size: 8,
             intermediate_size: 12,
             layers: 2,
             heads: 2,
+            key_value_heads: 2,
+            head_width: 4,
             max_position_embeddings: 32,
-            rms_norm_eps: 1e-6,
-            rope_theta: 10_000.0,
+            norm: Norm::Rms,
+            norm_epsilon: 1e-6,
+            activation: Activation::SwiGlu,
+            positions: rotary(4, RotaryScaling::None),
+            query_key_value_bias: false,
+            attention_output_bias: false,
+            mlp_bias: false,
+            query_key_norm: false,
+            parallel_residual: false,
+            tied_embeddings: true,
+            sliding_window: None,
             bos_token_id: None,
             eos_token_id: Some(0),
             tokenizer_fingerprint: Some(Fingerprint::of(b"t")),
+            extra: Map::new(),
         }
     }
 
-    #[test]
-    fn what_is_written_is_read() {
-        let config = tiny();
-        assert_eq!(ModelConfig::from_json(&config.to_json(), "c".as_ref()).unwrap(), config);
-        assert_eq!(config.parameters(), 40 * 8 + 2 * (4 * 64 + 3 * 96 + 16) + 8);
+    fn rotary(width: u64, scaling: RotaryScaling) -> Positions {
+        Positions::Rotary(RotaryConfig { theta: 100.0, width, scaling })
+    }
+
+    /// Models that together have every switch on and off.
+    pub(crate) fn all_kinds() -> Vec<ModelConfig> {
+        let scaling = RotaryScaling::Llama3 {
+            factor: 4.0,
+            low_frequency_factor: 1.0,
+            high_frequency_factor: 2.0,
+            original_positions: 16,
+        };
+        let llama = ModelConfig {
+            heads: 4,
+            key_value_heads: 2,
+            head_width: 2,
+            positions: rotary(2, scaling),
+            tied_embeddings: false,
+            ..tiny()
+        };
+        let mistral = ModelConfig {
+            family: Family::Mistral,
+            sliding_window: Some(3),
+            tied_embeddings: false,
+            ..tiny()
+        };
+        let qwen2 = ModelConfig { family: Family::Qwen2, query_key_value_bias: true, ..tiny() };
+        let qwen3 = ModelConfig {
+            family: Family::Qwen3,
+            heads: 4,
+            key_value_heads: 2,
+            head_width: 6,
+            positions: rotary(6, RotaryScaling::Linear { factor: 2.0 }),
+            query_key_norm: true,
+            ..tiny()
+        };
+        let gpt2 = ModelConfig {
+            family: Family::Gpt2,
+            norm: Norm::Layer,
+            activation: Activation::GeluTanh,
+            positions: Positions::Learned,
+            query_key_value_bias: true,
+            attention_output_bias: true,
+            mlp_bias: true,
+            ..tiny()
+        };
+        let neox = ModelConfig {
+            family: Family::GptNeoX,
+            activation: Activation::Gelu,
+            positions: rotary(2, RotaryScaling::None),
+            parallel_residual: true,
+            tied_embeddings: false,
+            ..gpt2.clone()
+        };
+        vec![tiny(), llama, mistral, qwen2, qwen3, gpt2, neox]
     }
 
     #[test]
-    fn other_models_are_refused_by_name() {
-        for (field, value, words) in [
-            ("model_type", json!("gpt2"), "model_type: expected \"llama\" (the only supported"),
-            ("architectures", json!(["GPT2LMHeadModel"]), "expected \"LlamaForCausalLM\""),
-            ("num_key_value_heads", json!(1), "grouped-query attention is not supported), got 1"),
-            ("head_dim", json!(16), "head_dim: expected 4"),
-            ("tie_word_embeddings", json!(false), "tie_word_embeddings: expected true, got false"),
-            ("hidden_act", json!("gelu"), "hidden_act: expected \"silu\", got \"gelu\""),
-            ("rope_scaling", json!({"rope_type": "llama3"}), "expected plain rotary positions"),
-            ("hidden_size", json!(10), "hidden_size: expected a multiple of 2 × 2 heads, got 10"),
-            ("vocab_size", json!(0), "vocab_size: expected a number from 1"),
-            ("vocab_size", json!(-3), "vocab_size: expected a positive whole number, got -3"),
-            (
-                "num_hidden_layers",
-                json!(4097),
-                "num_hidden_layers: expected a number from 1 to 4096",
-            ),
-            (
-                "hidden_size",
-                json!(1 << 24),
-                "a model of at most 17179869184 parameters, got 2251801776619520",
-            ),
-        ] {
-            let mut json = tiny().to_json();
-            json[field] = value;
-            let error = ModelConfig::from_json(&json, "c.json".as_ref()).unwrap_err();
-            assert!(error.is_configuration());
-            assert!(error.to_string().contains(words), "{error}");
+    fn parameters_are_those_of_the_layout() {
+        for config in all_kinds() {
+            config.check().unwrap();
+            let layout = crate::layout::Layout::new(&config).unwrap();
+            assert_eq!(
+                u64::try_from(layout.len).unwrap(),
+                config.parameters(),
+                "{}",
+                config.family
+            );
         }
-    }
-
-    #[test]
-    fn newer_files_keep_theta_elsewhere() {
-        let mut json = tiny().to_json();
-        json["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 5e5});
-        let theta = ModelConfig::from_json(&json, "c".as_ref()).unwrap().rope_theta;
-        assert!((theta - 5e5).abs() < 1e-9);
+        assert_eq!(tiny().parameters(), 40 * 8 + 2 * (4 * 64 + 3 * 96 + 16) + 8);
+        assert_eq!(tiny().non_embedding_parameters(), tiny().parameters() - 40 * 8);
     }
 }

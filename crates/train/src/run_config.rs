@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWOptions;
 use crate::error::Error;
+use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
 use crate::schedule::{LearningRate, Schedule};
 
@@ -40,7 +41,10 @@ pub struct TrainConfig {
     /// What follows.
     #[serde(default)]
     pub schedule: Schedule,
-    /// The share of the highest rate that a cosine ends at.
+    /// Steps of the fall of `schedule = "wsd"`; a fifth of all where that is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_steps: Option<u64>,
+    /// The share of the highest rate that the schedule ends at; `constant` has none.
     #[serde(default = "defaults::final_learning_rate_share")]
     pub final_learning_rate_share: f64,
     /// Decoupled weight decay of matrices.
@@ -58,6 +62,23 @@ pub struct TrainConfig {
     /// The largest global gradient norm; `inf` for any.
     #[serde(default = "defaults::clip")]
     pub clip: f64,
+    /// Rows of a batch that are computed at once, their gradients added up; as many as have 2,048 tokens
+    /// where that is not said. Changes memory and speed, and the loss only by rounding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<u64>,
+    /// Whether the backward pass computes each block again: less memory for more time.
+    #[serde(default)]
+    pub recompute: bool,
+    /// What computes: `fast`, or `reference` to check it with.
+    #[serde(default)]
+    pub path: ComputePath,
+    /// Whether attention stays within documents, whose positions then start at 0; where that is not said,
+    /// in rows of documents that were packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separate_documents: Option<bool>,
+    /// Checkpoints that are kept beside best/.
+    #[serde(default = "defaults::keep_checkpoints")]
+    pub keep_checkpoints: u64,
     /// Steps between two checkpoints; there is one with each new best/, too.
     #[serde(default = "defaults::checkpoint_every")]
     pub checkpoint_every: u64,
@@ -122,6 +143,10 @@ mod defaults {
     pub(super) fn clip() -> f64 {
         1.0
     }
+    /// A damaged last one leaves one to go on from.
+    pub(super) fn keep_checkpoints() -> u64 {
+        2
+    }
     pub(super) fn checkpoint_every() -> u64 {
         100
     }
@@ -141,12 +166,18 @@ impl TrainConfig {
             learning_rate: defaults::learning_rate(),
             warmup_steps: 0,
             schedule: Schedule::Cosine,
+            decay_steps: None,
             final_learning_rate_share: defaults::final_learning_rate_share(),
             weight_decay: defaults::weight_decay(),
             beta1: defaults::beta1(),
             beta2: defaults::beta2(),
             epsilon: defaults::epsilon(),
             clip: defaults::clip(),
+            micro_batch_size: None,
+            recompute: false,
+            path: ComputePath::Fast,
+            separate_documents: None,
+            keep_checkpoints: defaults::keep_checkpoints(),
             checkpoint_every: defaults::checkpoint_every(),
             patience: None,
         }
@@ -158,8 +189,14 @@ impl TrainConfig {
             peak: self.learning_rate,
             final_share: self.final_learning_rate_share,
             warmup_steps: self.warmup_steps,
+            decay_steps: self.decay_steps.unwrap_or(self.steps.div_ceil(5)),
             steps: self.steps,
         }
+    }
+
+    pub(crate) fn pass(&self) -> PassOptions {
+        let recompute = if self.recompute { Recompute::Blocks } else { Recompute::Nothing };
+        PassOptions { micro_batch_size: self.micro_batch_size, recompute, path: self.path }
     }
 
     pub(crate) fn adamw(&self) -> AdamWOptions {
@@ -173,12 +210,20 @@ impl TrainConfig {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let counts = [("steps", self.steps), ("checkpoint_every", self.checkpoint_every)];
-        for (field, got) in counts.into_iter().chain(self.patience.map(|got| ("patience", got))) {
+        let counts = [
+            ("steps", Some(self.steps)),
+            ("checkpoint_every", Some(self.checkpoint_every)),
+            ("keep_checkpoints", Some(self.keep_checkpoints)),
+            ("patience", self.patience),
+            ("micro_batch_size", self.micro_batch_size),
+            ("decay_steps", self.decay_steps),
+        ];
+        for (field, got) in counts.into_iter().filter_map(|(field, got)| Some((field, got?))) {
             if got == 0 {
                 return Err(Error::setting(&format!("train.{field}"), "at least 1", got));
             }
         }
+        self.check_schedule()?;
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..1.0).contains(&value);
         let numbers = [
@@ -198,6 +243,28 @@ impl TrainConfig {
                 Err(Error::setting(&format!("train.{field}"), format!("a number {expected}"), got))
             }
         }
+    }
+}
+
+impl TrainConfig {
+    /// Warm-up and fall fit the run, and nothing is said that has no effect.
+    fn check_schedule(&self) -> Result<(), Error> {
+        if self.warmup_steps > self.steps {
+            let expected = format!("at most {} (train.steps)", self.steps);
+            return Err(Error::setting("train.warmup_steps", expected, self.warmup_steps));
+        }
+        let Some(decay_steps) = self.decay_steps else { return Ok(()) };
+        if self.schedule != Schedule::Wsd {
+            let expected = "schedule = \"wsd\", which alone has it";
+            let got = format!("schedule = {:?}", self.schedule.name());
+            return Err(Error::setting("train.decay_steps", expected, got));
+        }
+        let limit = self.steps - self.warmup_steps;
+        if decay_steps > limit {
+            let expected = format!("at most {limit} (steps less warmup_steps)");
+            return Err(Error::setting("train.decay_steps", expected, decay_steps));
+        }
+        Ok(())
     }
 }
 
@@ -254,7 +321,7 @@ impl RunConfig {
 #[cfg(test)]
 mod tests {
     use super::{RunConfig, TrainConfig};
-    use crate::model_choice::ModelChoice;
+    use crate::model_choice::{FreshFamily, ModelChoice};
 
     const TEXT: &str = r#"
         [model]
@@ -291,6 +358,7 @@ mod tests {
         assert_eq!(config.eval.select, "target");
         let ModelChoice::Fresh(fresh) = &config.model else { panic!() };
         assert_eq!((fresh.intermediate_size, fresh.seed), (32, 0));
+        assert_eq!(fresh.family, FreshFamily::Llama);
         let text = toml::to_string(&config).unwrap();
         assert_eq!(RunConfig::parse(&text).unwrap(), config);
     }
@@ -307,6 +375,19 @@ mod tests {
             ),
             ("steps = 10", "steps = 1\nlearning_rate = nan", "train.learning_rate"),
             ("steps = 10", "steps = 1\npatience = 0", "train.patience"),
+            ("steps = 10", "steps = 1\nwarmup_steps = 2", "train.warmup_steps: expected at most 1"),
+            (
+                "steps = 10",
+                "steps = 9\ndecay_steps = 2",
+                "which alone has it, got schedule = \"cos",
+            ),
+            (
+                "steps = 10",
+                "steps = 9\nwarmup_steps = 3\nschedule = \"wsd\"\ndecay_steps = 7",
+                "train.decay_steps: expected at most 6",
+            ),
+            ("steps = 10", "steps = 1\nmicro_batch_size = 0", "train.micro_batch_size"),
+            ("steps = 10", "steps = 1\nkeep_checkpoints = 0", "train.keep_checkpoints"),
             ("steps = 10", "stepps = 10", "unknown field `stepps`"),
             ("every_steps = 5", "every_steps = 0", "eval.every_steps: expected at least 1"),
             ("every_steps = 5", "every_steps = 5\nselect = \"x\"", "eval.select: expected one of"),
@@ -314,7 +395,7 @@ mod tests {
             (
                 "layers = 2",
                 "init = \"m\"",
-                "expected either init or sizes, got init and vocab_size",
+                "expected either init or sizes, got init and hidden_size",
             ),
             ("layers = 2", "", "missing layers (or init = \"folder\""),
         ] {

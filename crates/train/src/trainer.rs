@@ -4,18 +4,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_mixer::{Batch, Rank};
 use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, Summary};
 use mixdown_shards::Fingerprint;
 
 use crate::adamw::AdamW;
-use crate::checkpoint::{self, Best, Checkpoint, State};
+use crate::checkpoint::{self, Best, Checkpoint, Moment, State};
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::error::Error;
-use crate::evaluate::measure;
+use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
+use crate::preview;
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
+use crate::step::{Step, Stepper};
 use crate::summary;
 
 /// How a run is called in its records.
@@ -55,8 +57,8 @@ pub struct Trainer {
     model: Model,
     optimiser: AdamW,
     state: State,
-    batch: Batch,
-    tokens_per_second: f64,
+    stepper: Stepper,
+    writer: CheckpointWriter,
 }
 
 /// How an evaluation compares to those before.
@@ -87,8 +89,10 @@ impl Trainer {
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
         let model = inputs.model(&config)?;
-        let fingerprints = inputs.fingerprints(&config)?;
+        let estimate = preview::estimate(&config, &model, out);
+        let fingerprints = inputs.fingerprints(&config, &model);
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
+        estimate.check(out, checkpoint::taken_bytes(out))?;
         let folder = RunFolder::create(out)?;
         let claim = run_file.claim(&folder, changes)?;
         if claim == Claim::New {
@@ -98,13 +102,14 @@ impl Trainer {
         let settings = run_file.fingerprint();
         let options = config.train.adamw();
         let going_on = checkpoint::latest(&folder, options, settings)?;
-        let Checkpoint { model, optimiser, state } = match going_on {
+        let Checkpoint { mut model, optimiser, state } = match going_on {
             Some(going_on) => {
                 inputs.mixer.resume(&going_on.state.mixer)?;
+                checkpoint::write_best(&folder, &going_on.state)?;
                 going_on
             }
             None => Checkpoint {
-                optimiser: AdamW::new(model.parameters(), options),
+                optimiser: AdamW::new(&model, options)?,
                 model,
                 state: State::new(inputs.mixer.state(0), settings),
             },
@@ -112,20 +117,18 @@ impl Trainer {
         if claim == Claim::Changed {
             run_file.write(&folder)?;
         }
-        let data_fingerprint = summary::data_fingerprint(&fingerprints);
-        let batch = Batch::default();
-        let tokens_per_second = 0.0;
+        model.set_pass(config.train.pass())?;
         Ok(Self {
+            data_fingerprint: summary::data_fingerprint(&fingerprints),
+            stepper: Stepper::new(&model, &inputs, &config)?,
+            writer: CheckpointWriter::default(),
             name,
             config,
             folder,
             inputs,
-            data_fingerprint,
             model,
             optimiser,
             state,
-            batch,
-            tokens_per_second,
         })
     }
 
@@ -155,7 +158,7 @@ impl Trainer {
         }
         self.drop_later_metrics()?;
         if self.state.step == 0 && self.state.before.is_empty() {
-            self.state.pending = Some(self.record(None, None));
+            self.state.pending = Some(self.record(None));
         }
         loop {
             if let Err(error) = self.finish_step(progress, stop) {
@@ -171,6 +174,7 @@ impl Trainer {
             progress(self.progress(None));
         }
         self.write_checkpoint()?;
+        self.writer.finish()?;
         let summary = self.summary();
         self.folder.write_summary(&summary)?;
         Ok(summary)
@@ -183,11 +187,11 @@ impl Trainer {
     }
 
     /// An interruption leaves a checkpoint; every other error leaves the last one.
-    fn leave(&self, error: Error) -> Error {
+    fn leave(&mut self, error: Error) -> Error {
         if !error.is_interrupted() {
             return error;
         }
-        match self.write_checkpoint() {
+        match self.write_checkpoint().and_then(|()| self.writer.finish()) {
             Ok(()) => Error::Interrupted { step: self.state.step },
             Err(error) => error,
         }
@@ -195,50 +199,39 @@ impl Trainer {
 
     /// One optimiser step; its record is pending afterwards.
     fn train_step(&mut self) -> Result<(), Error> {
-        let start = Instant::now();
-        let (step, rank) = (self.state.step, Rank::single());
-        self.inputs.mixer.batch(step, rank, &mut self.batch)?;
-        // A batch may have no target that counts; its loss is then 0.
-        let loss = self.model.loss(&self.batch, self.batch.loss_targets().max(1))?;
-        let value = loss.value();
-        self.finite(step + 1, "training loss", value)?;
-        let gradients = self.model.gradients(loss)?;
+        let step = self.state.step;
         let rate = self.config.train.rate().at(step);
-        let norm = self.optimiser.step(self.model.parameters(), &gradients, rate)?;
-        self.finite(step + 1, "gradient norm", norm)?;
+        let done =
+            self.stepper.step(&mut self.model, &mut self.optimiser, &self.inputs, step, rate)?;
+        self.finite(step + 1, "training loss", done.loss)?;
+        self.finite(step + 1, "gradient norm", done.gradient_norm)?;
         self.state.step += 1;
         let slot = self.state.step.saturating_mul(self.inputs.mixer.batch_size());
         self.state.mixer = self.inputs.mixer.state(slot);
-        self.time_step(start.elapsed().as_secs_f64());
-        self.state.pending = Some(self.record(Some(value), Some(norm)));
+        self.state.training_seconds += done.seconds;
+        self.state.seconds += done.seconds;
+        self.state.pending = Some(self.record(Some(done)));
         Ok(())
     }
 
-    /// Counts the time and keeps a rate that forgets steps older than a few dozen.
-    #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
-    fn time_step(&mut self, seconds: f64) {
-        self.state.training_seconds += seconds;
-        self.state.seconds += seconds;
-        let rate = self.batch_tokens() as f64 / seconds.max(1e-9);
-        let weight = if self.tokens_per_second > 0.0 { 0.05 } else { 1.0 };
-        self.tokens_per_second += weight * (rate - self.tokens_per_second);
-    }
-
-    /// Target tokens of one batch.
-    fn batch_tokens(&self) -> u64 {
-        self.inputs.mixer.batch_size().saturating_mul(self.inputs.mixer.sequence_length())
-    }
-
-    fn record(&self, train_loss: Option<f64>, gradient_norm: Option<f64>) -> MetricsRecord {
+    /// The record of a step, or of the state before the first one.
+    fn record(&self, done: Option<Step>) -> MetricsRecord {
         let step = self.state.step;
-        MetricsRecord {
+        let record = MetricsRecord {
             step,
-            train_loss,
             learning_rate: self.config.train.rate().at(step.saturating_sub(1)),
-            gradient_norm,
-            tokens: step.saturating_mul(self.batch_tokens()),
-            tokens_per_second: train_loss.is_some().then_some(self.tokens_per_second),
-            evals: Vec::new(),
+            tokens: step.saturating_mul(self.stepper.batch_tokens()),
+            ..MetricsRecord::default()
+        };
+        let Some(done) = done else { return record };
+        MetricsRecord {
+            train_loss: Some(done.loss),
+            gradient_norm: Some(done.gradient_norm),
+            tokens_per_second: Some(self.stepper.tokens_per_second()),
+            data_wait: Some(self.stepper.data_wait()),
+            mfu: Some(self.stepper.mfu()),
+            sources: done.sources,
+            ..record
         }
     }
 
@@ -256,8 +249,8 @@ impl Trainer {
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
             record.evals = self.evaluate(stop)?;
-            // A best/ that the last checkpoint knows nothing of would outlive a kill.
-            due |= self.take_evaluation(&record.evals)? == Standing::Best;
+            // best/ is made from a checkpoint's files.
+            due |= self.take_evaluation(&record.evals) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
             progress(self.progress(Some(record.evals.clone())));
         }
@@ -269,37 +262,56 @@ impl Trainer {
         Ok(())
     }
 
-    fn evaluate(&self, stop: &AtomicBool) -> Result<Vec<EvalRecord>, Error> {
+    fn evaluate(&mut self, stop: &AtomicBool) -> Result<Vec<EvalRecord>, Error> {
+        let step = self.state.step;
+        let mut all: Vec<Vec<RowSum>> = Vec::with_capacity(self.inputs.evals.len());
         let mut records = Vec::with_capacity(self.inputs.evals.len());
-        for eval in &self.inputs.evals {
-            let record = measure(&self.model, &eval.corpus, &eval.evaluation, stop)?;
-            self.finite(self.state.step, &format!("loss on {}", record.corpus), record.loss)?;
-            records.push(record);
+        for (place, eval) in self.inputs.evals.iter().enumerate() {
+            let rows = measure(&mut self.model, &eval.corpus, &eval.evaluation, stop)?;
+            let before = self.state.before_rows.get(place).map(Vec::as_slice);
+            records.push(record(&eval.corpus, &eval.evaluation, eval.part, &rows, before));
+            all.push(rows);
+        }
+        for record in &records {
+            self.finite(step, &format!("loss on {}", record.corpus), record.loss)?;
+        }
+        if step == 0 {
+            self.state.before_rows = all;
         }
         Ok(records)
     }
 
-    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Result<Standing, Error> {
+    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Standing {
         let step = self.state.step;
         if step == 0 {
             self.state.before = evals.to_vec();
         }
         self.state.last = evals.to_vec();
-        let loss = evals[self.inputs.select].loss;
-        let least = self.state.best.as_ref().map(|best| best.evals[self.inputs.select].loss);
-        if least.is_some_and(|least| loss >= least) {
+        let choosing = |evals: &[EvalRecord]| {
+            let chosen = &evals[self.inputs.select];
+            chosen.selection_loss.unwrap_or(chosen.loss)
+        };
+        let loss = choosing(evals);
+        if self.state.best.as_ref().is_some_and(|best| loss >= choosing(&best.evals)) {
             self.state.evaluations_without_gain += 1;
-            return Ok(Standing::Behind);
+            return Standing::Behind;
         }
         self.state.evaluations_without_gain = 0;
         self.state.best = Some(Best { step, evals: evals.to_vec() });
-        checkpoint::write_best(&self.folder, &self.model, self.inputs.selecting_corpus())?;
-        Ok(Standing::Best)
+        Standing::Best
     }
 
-    fn write_checkpoint(&self) -> Result<(), Error> {
-        let corpus = self.inputs.selecting_corpus();
-        checkpoint::write(&self.folder, &self.model, &self.optimiser, &self.state, corpus)
+    /// Begins to write a checkpoint, with best/ where this step is the best.
+    fn write_checkpoint(&mut self) -> Result<(), Error> {
+        let moment = Moment {
+            folder: self.folder.clone(),
+            model: self.model.snapshot(),
+            state: self.state.clone(),
+            numbers: Default::default(),
+            keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
+        };
+        let [first, second] = self.optimiser.moments();
+        self.writer.start(moment, [self.model.parameters(), first, second])
     }
 
     /// Removes lines of metrics.jsonl that a killed run wrote after its last checkpoint.
@@ -319,10 +331,12 @@ impl Trainer {
         }
     }
 
-    fn finite(&self, step: u64, what: &str, got: f64) -> Result<(), Error> {
+    fn finite(&mut self, step: u64, what: &str, got: f64) -> Result<(), Error> {
         if got.is_finite() {
             return Ok(());
         }
+        // The one that is being written counts.
+        self.writer.finish()?;
         let checkpoint = checkpoint::latest_step(&self.folder)?;
         Err(Error::NonFiniteLoss { step, what: what.to_owned(), got, checkpoint })
     }
@@ -331,7 +345,7 @@ impl Trainer {
         Progress {
             step: self.state.step,
             steps: self.config.train.steps,
-            tokens_per_second: self.tokens_per_second,
+            tokens_per_second: self.stepper.tokens_per_second(),
             train_loss: self.state.pending.as_ref().and_then(|record| record.train_loss),
             evals,
         }
@@ -351,365 +365,5 @@ impl Trainer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use mixdown_runs::{RunFolder, Summary};
-
-    use super::{Progress, RunName, Trainer};
-    use crate::error::Error;
-    use crate::model::Model;
-    use crate::model_config::tests::tiny;
-    use crate::ops::check::on_threads;
-    use crate::run_config::RunConfig;
-    use crate::run_file::Changes;
-    use crate::test_corpus::{corpus, tokens};
-
-    const TEXT: &str = r#"
-        [model]
-        vocab_size = 40
-        hidden_size = 8
-        intermediate_size = 12
-        layers = 2
-        heads = 2
-        seed = 3
-        [mixture]
-        sequence_length = 8
-        batch_size = 4
-        seed = 5
-        [[mixture.source]]
-        name = "target"
-        corpus = "target"
-        weight = "75%"
-        max_tokens = 200
-        [[mixture.source]]
-        name = "pretraining"
-        corpus = "general"
-        weight = "25%"
-        [train]
-        steps = 12
-        warmup_steps = 3
-        learning_rate = 0.01
-        checkpoint_every = 4
-        [eval]
-        every_steps = 3
-        sequences = 6
-        pretraining = "pretraining"
-        [[eval.corpus]]
-        name = "target"
-        corpus = "target"
-        [[eval.corpus]]
-        name = "pretraining"
-        corpus = "general"
-    "#;
-
-    fn world() -> tempfile::TempDir {
-        let place = tempfile::tempdir().unwrap();
-        corpus(&place.path().join("target"), 40, &tokens(400, 1), &tokens(490, 1)[400..]);
-        corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(580, 3)[500..]);
-        place
-    }
-
-    fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
-        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-        Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
-    }
-
-    fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
-        open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
-    }
-
-    /// Runs until progress has been told `calls` times, then sets the stop flag.
-    fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summary, Error> {
-        let stop = AtomicBool::new(false);
-        let told = Mutex::new(0);
-        let progress = |_: Progress| {
-            let mut told = told.lock().unwrap();
-            *told += 1;
-            if *told == calls {
-                stop.store(true, Ordering::Relaxed);
-            }
-        };
-        open(place, text, out)?.run(&progress, &stop)
-    }
-
-    /// Weights, moments and best weights at the end, and all numbers that know no clock.
-    fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
-        let folder = RunFolder::open(&place.join(out)).unwrap();
-        let last = folder.checkpoint(12);
-        let files = [
-            last.join("model.safetensors"),
-            last.join("optimizer.safetensors"),
-            folder.best().join("model.safetensors"),
-        ];
-        let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
-            record.tokens_per_second = None;
-            serde_json::to_string(&record).unwrap()
-        });
-        let mut summary = folder.read_summary().unwrap();
-        (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
-        let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
-        (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
-    }
-
-    #[test]
-    fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
-        let staged = |start: u64| {
-            let stage = format!(
-                "[[mixture.stage]]\nstart = {start}\n\
-                 weights = {{ target = \"50%\", pretraining = \"50%\" }}\n[train]"
-            );
-            TEXT.replace("[train]", &stage)
-        };
-        let place = world();
-        run(place.path(), &staged(8), "straight").unwrap();
-        run_until(place.path(), TEXT, "changed", 6).unwrap_err();
-        let refused = open(place.path(), &staged(8), "changed").map(|_| ()).unwrap_err();
-        assert!(refused.to_string().contains("--allow-change"), "{refused}");
-        let open_changed = |text: &str| {
-            let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-            let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
-            Trainer::open(&config, place.path(), &out, name, Changes::Stages)
-        };
-        let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
-        assert!(past.to_string().contains("what differs: the weights"), "{past}");
-        let other =
-            open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
-        assert!(other.map(|_| ()).unwrap_err().to_string().contains("train.steps"));
-        let mut trainer = open_changed(&staged(8)).unwrap();
-        trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
-        assert_eq!(end(place.path(), "changed").0, end(place.path(), "straight").0);
-        assert_eq!(end(place.path(), "changed").1, end(place.path(), "straight").1);
-        // Its run.toml has the stage now.
-        open(place.path(), &staged(8), "changed").unwrap();
-    }
-
-    #[test]
-    fn a_run_leaves_a_whole_folder() {
-        let place = world();
-        let summary = run(place.path(), TEXT, "out").unwrap();
-        assert_eq!((summary.steps, summary.before.len(), summary.shares.len()), (12, 2, 2));
-        assert!(summary.best[0].loss < summary.before[0].loss);
-        assert_eq!(summary.shares[0].sequences, 36);
-        assert_eq!(summary.model_parameters, tiny().parameters());
-        let row = summary.row.unwrap();
-        assert_eq!(
-            (row.p_requested, row.target_tokens, row.best_step),
-            // Of 200 tokens one is only an input: 24 sequences of 8 targets.
-            (0.25, 192, summary.best_step)
-        );
-        assert_eq!((row.domain.as_str(), row.evaluation_tokens), ("target", 48));
-        assert_eq!(row.target_loss.to_bits(), summary.best[0].loss.to_bits());
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        let metrics = folder.read_metrics().unwrap();
-        let steps: Vec<u64> = metrics.iter().map(|record| record.step).collect();
-        assert_eq!(steps, (0..=12).collect::<Vec<_>>());
-        let evaluated: Vec<u64> =
-            metrics.iter().filter(|r| !r.evals.is_empty()).map(|r| r.step).collect();
-        assert_eq!(evaluated, [0, 3, 6, 9, 12]);
-        let mut kept: Vec<String> = std::fs::read_dir(folder.checkpoints())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        kept.sort();
-        assert_eq!(kept, ["step-12", "step-9"]);
-        let best = Model::load(&folder.best()).unwrap();
-        assert_eq!(best.config().eos_token_id, Some(39));
-        let tokenizer =
-            std::fs::read_to_string(folder.best().join("tokenizer_config.json")).unwrap();
-        assert!(tokenizer.contains(r#""eos_token": "<|endoftext|>""#), "{tokenizer}");
-        // A finished run only gives its summary.
-        assert_eq!(run(place.path(), TEXT, "out").unwrap(), folder.read_summary().unwrap());
-    }
-
-    #[test]
-    fn stopping_anywhere_and_going_on_changes_no_bit() {
-        let place = world();
-        on_threads(1, || run(place.path(), TEXT, "whole")).unwrap();
-        let expected = end(place.path(), "whole");
-        // Told after the first evaluation, every step and every further evaluation: 17 times.
-        for calls in [1, 2, 4, 5, 9, 16] {
-            let out = format!("stopped-{calls}");
-            let error = run_until(place.path(), TEXT, &out, calls).unwrap_err();
-            assert!(error.is_interrupted(), "{error}");
-            on_threads(2, || run(place.path(), TEXT, &out)).unwrap();
-            assert_eq!(end(place.path(), &out), expected, "stopped after {calls} calls");
-        }
-        // Stopped again and again.
-        while let Err(error) = run_until(place.path(), TEXT, "often", 2) {
-            assert!(error.is_interrupted(), "{error}");
-        }
-        assert_eq!(end(place.path(), "often"), expected);
-    }
-
-    #[test]
-    fn a_kill_after_a_checkpoint_changes_no_bit() {
-        let place = world();
-        run(place.path(), TEXT, "out").unwrap();
-        let expected = end(place.path(), "out");
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        std::fs::remove_dir_all(folder.checkpoint(12)).unwrap();
-        std::fs::remove_file(folder.summary()).unwrap();
-        std::fs::create_dir(folder.checkpoints().join("step-9.tmp")).unwrap();
-        std::fs::rename(folder.best(), place.path().join("out/best.old.tmp")).unwrap();
-        run(place.path(), TEXT, "out").unwrap();
-        assert_eq!(end(place.path(), "out"), expected);
-    }
-
-    #[test]
-    fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
-        let place = world();
-        let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
-        assert!(stopped.unwrap_err().is_interrupted());
-        run(place.path(), TEXT, "out").unwrap();
-    }
-
-    #[test]
-    fn other_settings_are_refused_by_name() {
-        let place = world();
-        run(place.path(), TEXT, "out").unwrap();
-        let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
-        let other = error(&TEXT.replace("steps = 12", "steps = 13"));
-        assert!(other.is_configuration());
-        assert!(
-            other.to_string().contains("train.steps: expected 12 (the run in this folder), got 13")
-        );
-        let other = error(&TEXT.replace("75%", "60%").replace("25%", "40%"));
-        assert!(other.to_string().contains("mixture.source.1.weight: expected \"75%\""), "{other}");
-        std::fs::remove_dir_all(place.path().join("general")).unwrap();
-        corpus(&place.path().join("general"), 40, &tokens(501, 3), &tokens(80, 4));
-        let other = error(TEXT).to_string();
-        assert!(other.contains("fingerprints.eval pretraining: expected"), "{other}");
-    }
-
-    #[test]
-    fn a_run_without_pretraining_data_has_p_zero() {
-        let place = world();
-        let source =
-            TEXT.find("        [[mixture.source]]\n        name = \"pretraining\"").unwrap();
-        let train = TEXT.find("        [train]").unwrap();
-        let text = format!("{}{}", &TEXT[..source], &TEXT[train..]).replace("75%", "100%");
-        let summary = run(place.path(), &text, "out").unwrap();
-        let row = summary.row.unwrap();
-        assert_eq!((row.p_requested, row.p_realised), (0.0, 0.0));
-        assert!(row.pretraining_loss_before > 3.0);
-        let text = text.replace("pretraining = \"pretraining\"", "");
-        assert_eq!(run(place.path(), &text, "plain").unwrap().row, None);
-    }
-
-    #[test]
-    fn patience_ends_a_run_early() {
-        let place = world();
-        let text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e-30\npatience = 2");
-        let summary = run(place.path(), &text, "out").unwrap();
-        assert_eq!((summary.steps, summary.best_step), (6, 0));
-        assert_eq!(run(place.path(), &text, "out").unwrap(), summary);
-    }
-
-    #[test]
-    fn a_diverging_run_is_numerical_and_keeps_its_checkpoint() {
-        let place = world();
-        let mut text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e30\nclip = inf");
-        text = text.replace("checkpoint_every = 4", "checkpoint_every = 1");
-        let error = run(place.path(), &text, "out").unwrap_err();
-        assert!(error.is_numerical(), "{error}");
-        assert!(matches!(error, Error::NonFiniteLoss { step: 2..=12, .. }), "{error}");
-        let out = place.path().join("out");
-        assert!(out.join("best/model.safetensors").exists());
-        let folder = RunFolder::open(&out).unwrap();
-        assert!(folder.checkpoint(1).join("optimizer.safetensors").exists());
-        assert!(open(place.path(), &text, "out").unwrap().step() > 0);
-        let kept = error.to_string();
-        assert!(kept.contains("; the checkpoint of step "), "{kept}");
-    }
-
-    #[test]
-    fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
-        let place = world();
-        run(place.path(), TEXT, "out").unwrap();
-        let expected = end(place.path(), "out");
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        std::fs::remove_file(folder.checkpoint(12).join("state.json")).unwrap();
-        std::fs::remove_file(folder.summary()).unwrap();
-        let remains = ["checkpoints/step-2.tmp", "checkpoints/step-12.old.tmp", "best.tmp"];
-        for name in remains {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        let opened = open(place.path(), TEXT, "out").unwrap();
-        assert!((8..12).contains(&opened.step()));
-        assert!(remains.iter().all(|name| !folder.path().join(name).exists()));
-        run(place.path(), TEXT, "out").unwrap();
-        assert_eq!(end(place.path(), "out"), expected);
-    }
-
-    #[test]
-    fn a_checkpoint_set_aside_by_a_kill_comes_back() {
-        let place = world();
-        run(place.path(), TEXT, "out").unwrap();
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        let aside = folder.checkpoints().join("step-12.old.tmp");
-        std::fs::rename(folder.checkpoint(12), &aside).unwrap();
-        assert_eq!(open(place.path(), TEXT, "out").unwrap().step(), 12);
-        assert!(!aside.exists());
-    }
-
-    #[test]
-    fn the_last_checkpoint_knows_the_best() {
-        let place = world();
-        let text = TEXT.replace("checkpoint_every = 4", "checkpoint_every = 100");
-        // Told after the evaluation and the step before: 5 is the evaluation of step 3.
-        let error = run_until(place.path(), &text, "out", 6).unwrap_err();
-        assert!(error.is_interrupted(), "{error}");
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        assert!(folder.checkpoint(3).exists());
-    }
-
-    #[test]
-    fn a_run_toml_repeats_its_run_from_where_it_lies() {
-        let place = world();
-        run(place.path(), TEXT, "out").unwrap();
-        let folder = RunFolder::open(&place.path().join("out")).unwrap();
-        let mut table: toml::Table = folder.read_run_toml().unwrap().parse().unwrap();
-        for key in ["run_id", "title", "fingerprints"] {
-            table.remove(key).unwrap();
-        }
-        let config = RunConfig::parse(&table.to_string()).unwrap();
-        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-        let again = place.path().join("again");
-        let again = Trainer::open(&config, folder.path(), &again, name, Changes::None);
-        again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
-        assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
-    }
-
-    #[test]
-    fn a_model_folder_goes_on_where_it_was_left() {
-        let place = world();
-        let first = run(place.path(), TEXT, "first").unwrap();
-        let model = TEXT.find("[model]").unwrap();
-        let mixture = TEXT.find("[mixture]").unwrap();
-        let text =
-            format!("{}[model]\ninit = \"first/best\"\n{}", &TEXT[..model], &TEXT[mixture..]);
-        let second = run(place.path(), &text, "second").unwrap();
-        assert_eq!(second.before, first.best);
-        let longer = text.replace("sequence_length = 8", "sequence_length = 9");
-        let error = open(place.path(), &longer, "third").map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("mixture.sequence_length: expected at most 8"), "{error}");
-    }
-
-    #[test]
-    fn data_that_do_not_fit_are_refused() {
-        let place = world();
-        let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
-        let small = error(&TEXT.replace("vocab_size = 40", "vocab_size = 39"));
-        assert!(small.to_string().contains("a vocabulary of at most 39 (the model's), got 40"));
-        // The held-out document of one corpus is the training document of the other.
-        corpus(&place.path().join("leak"), 40, &tokens(500, 3), &tokens(400, 1));
-        let eval = TEXT.rfind("corpus = \"general\"").unwrap();
-        let leaking = format!("{}corpus = \"leak\"", &TEXT[..eval]);
-        let leak = error(&leaking);
-        assert!(matches!(leak, Error::Overlap { got: 1, .. }) && leak.is_configuration(), "{leak}");
-        assert!(!place.path().join("out").exists());
-    }
-}
+#[path = "trainer_tests.rs"]
+mod tests;

@@ -116,7 +116,9 @@ fn check_source(path: &Path, root: &Path, findings: &mut Vec<String>) -> Result<
 /// Files of tests alone, whose snapshots and cases are as long as they are.
 fn is_test(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    stem.ends_with("_tests") || path.components().any(|part| part.as_os_str() == "tests")
+    stem.ends_with("_tests")
+        || stem == "tests"
+        || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 /// A message is read as one line, so it stands as one.

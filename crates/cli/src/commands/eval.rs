@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus};
-use mixdown_train::{Evaluation, Model, evaluate};
+use mixdown_train::{Attention, Evaluation, Model, evaluate};
 
 use crate::commands::Context;
 use crate::commands::inspect::SplitName;
@@ -32,6 +32,9 @@ pub struct EvalArgs {
     /// Sequences a corpus, the first ones of the split.
     #[arg(long, default_value_t = 256)]
     sequences: u64,
+    /// Keep attention within documents, as for a model trained so.
+    #[arg(long)]
+    separate_documents: bool,
     /// Sequences computed at once.
     #[arg(long, default_value_t = 16)]
     batch_size: u64,
@@ -42,7 +45,7 @@ pub struct EvalArgs {
 /// # Errors
 /// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
 pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
-    let model = Model::load(&arguments.checkpoint)?;
+    let mut model = Model::load(&arguments.checkpoint)?;
     let meter = Meter::new("eval", Unit::Steps);
     let mut records: Vec<EvalRecord> = Vec::new();
     for (index, path) in arguments.corpus.iter().enumerate() {
@@ -54,8 +57,13 @@ pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
             sequence_length: arguments.sequence_length,
             sequences: arguments.sequences,
             batch_size: arguments.batch_size,
+            attention: if arguments.separate_documents {
+                Attention::Document
+            } else {
+                Attention::Row
+            },
         };
-        records.push(evaluate(&model, &corpus, &evaluation, context.stop)?);
+        records.push(evaluate(&mut model, &corpus, &evaluation, context.stop)?);
     }
     meter.finish("done");
     context.output.print(&records, |records| eval_table(records))

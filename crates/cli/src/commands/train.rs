@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_runs::Summary;
 use mixdown_shards::{Access, Corpus};
-use mixdown_train::{Changes, FreshModel, ModelChoice, Progress, RunConfig, RunName, Trainer};
+use mixdown_train::{
+    Changes, FreshFamily, FreshModel, ModelChoice, Preview, Progress, RunConfig, RunName, Schedule,
+    Trainer,
+};
 
 use crate::commands::Context;
 use crate::commands::eval::eval_table;
+use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
 use crate::injection::Injection;
@@ -25,6 +30,8 @@ use crate::recipe::Recipe;
   finetune it with 1 % pretraining data:
     mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
       --inject 1% --target-tokens 50000 --steps 200 --out runs/math-1
+  a GPT-2-like model of 41 million parameters; what it would take, without a step:
+    mixdown train --pretraining corpora/general --size 41M --steps '1 epoch of pretraining' --out base --dry-run
   repeat a run, or run a description of your own:
     mixdown train runs/math-1/run.toml --out runs/again
 
@@ -32,8 +39,9 @@ A stopped run goes on from its last checkpoint when the same command is given ag
 pub struct TrainArgs {
     /// A run's description in TOML, instead of the options below.
     #[arg(conflicts_with_all = [
-        "pretraining", "target", "inject", "target_tokens", "init", "hidden_size", "layers", "heads",
-        "sequence_length", "batch_size", "steps", "learning_rate", "eval_every", "eval_sequences", "seed",
+        "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
+        "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
+        "eval_sequences", "seed",
     ])]
     run: Option<PathBuf>,
     /// The run's folder.
@@ -54,7 +62,14 @@ pub struct TrainArgs {
     /// A Hugging Face folder to start from; without it a fresh model of the sizes below.
     #[arg(long)]
     init: Option<PathBuf>,
-    /// Width of a fresh model.
+    /// The size of a fresh GPT-2-like model, in the place of the sizes below.
+    #[arg(
+        long,
+        value_parser = PossibleValuesParser::new(FreshModel::sizes()),
+        conflicts_with_all = ["init", "hidden_size", "layers", "heads"]
+    )]
+    size: Option<String>,
+    /// Width of a fresh Llama-like model.
     #[arg(long, default_value_t = 128, conflicts_with = "init")]
     hidden_size: u64,
     /// Decoder blocks of a fresh model.
@@ -72,9 +87,12 @@ pub struct TrainArgs {
     /// How long the run is: optimiser steps, or a length such as "10M tokens" or "2 epochs of target".
     #[arg(long, default_value = "200", value_name = "LENGTH")]
     steps: RunLength,
-    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps, then cosine).
+    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps).
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
+    /// What follows the warm-up; `wsd` falls in the last fifth of the steps.
+    #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
+    schedule: ScheduleName,
     /// Steps between two evaluations.
     #[arg(long, default_value_t = 20)]
     eval_every: u64,
@@ -88,6 +106,29 @@ pub struct TrainArgs {
     /// reached.
     #[arg(long)]
     allow_change: bool,
+    /// Say what the run would do and need, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The schedules, as the command line spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScheduleName {
+    Cosine,
+    Linear,
+    Constant,
+    Wsd,
+}
+
+impl From<ScheduleName> for Schedule {
+    fn from(name: ScheduleName) -> Self {
+        match name {
+            ScheduleName::Cosine => Self::Cosine,
+            ScheduleName::Linear => Self::Linear,
+            ScheduleName::Constant => Self::Constant,
+            ScheduleName::Wsd => Self::Wsd,
+        }
+    }
 }
 
 /// Runs the subcommand.
@@ -98,10 +139,17 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let out = arguments.out.clone();
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
-    let summary = match &arguments.run {
-        Some(path) => train(&read_run(path)?, base_folder(path), &out, name, changes, context)?,
-        None => train(&arguments.run_config()?, Path::new(""), &out, name, changes, context)?,
+    let dry_run = arguments.dry_run;
+    let run = arguments.run.clone();
+    let (config, base) = match &run {
+        Some(path) => (read_run(path)?, base_folder(path)),
+        None => (arguments.run_config()?, Path::new("")),
     };
+    if dry_run {
+        let preview = Preview::new(&config, base, &out)?;
+        return context.output.print(&preview, preview::describe);
+    }
+    let summary = train(&config, base, &out, name, changes, context)?;
     context.output.print(&summary, describe)
 }
 
@@ -110,14 +158,21 @@ impl TrainArgs {
         let pretraining = self.pretraining.unwrap_or_default();
         let model = match self.init {
             Some(init) => ModelChoice::Init(init),
-            None => ModelChoice::Fresh(FreshModel {
-                vocab_size: Corpus::open(&pretraining, Access::Map)?.manifest().vocab_size,
-                hidden_size: self.hidden_size,
-                intermediate_size: FreshModel::usual_intermediate_size(self.hidden_size),
-                layers: self.layers,
-                heads: self.heads,
-                seed: self.seed,
-            }),
+            None => {
+                let vocab_size = Corpus::open(&pretraining, Access::Map)?.manifest().vocab_size;
+                let family = FreshFamily::Llama;
+                let named =
+                    self.size.and_then(|size| FreshModel::of_size(&size, vocab_size, self.seed));
+                ModelChoice::Fresh(named.unwrap_or(FreshModel {
+                    family,
+                    vocab_size,
+                    hidden_size: self.hidden_size,
+                    intermediate_size: family.usual_intermediate_size(self.hidden_size),
+                    layers: self.layers,
+                    heads: self.heads,
+                    seed: self.seed,
+                }))
+            }
         };
         let recipe = Recipe {
             model,
@@ -129,6 +184,7 @@ impl TrainArgs {
             batch_size: self.batch_size,
             steps: 0,
             learning_rate: self.learning_rate,
+            schedule: self.schedule.into(),
             warmup_steps: 0,
             eval_every: self.eval_every,
             eval_sequences: self.eval_sequences,

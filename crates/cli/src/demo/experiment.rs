@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_report::Report;
 use mixdown_runs::{RunsTable, Summary};
-use mixdown_train::{Changes, FreshModel, ModelChoice, RunConfig};
+use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule};
 
 use super::DemoSettings;
 use super::corpora::Corpora;
@@ -57,10 +57,12 @@ fn run_folder(inject: Injection) -> PathBuf {
 
 fn base_config(settings: &DemoSettings, corpora: &Corpora) -> Result<RunConfig, Error> {
     let hidden_size = 128;
+    let family = FreshFamily::Llama;
     let model = FreshModel {
+        family,
         vocab_size: settings.vocab_size.into(),
         hidden_size,
-        intermediate_size: FreshModel::usual_intermediate_size(hidden_size),
+        intermediate_size: family.usual_intermediate_size(hidden_size),
         layers: 4,
         heads: 4,
         seed: settings.seed,
@@ -95,6 +97,7 @@ fn recipe(settings: &DemoSettings, corpora: &Corpora, inject: Injection) -> Reci
         batch_size: BATCH_SIZE,
         steps: settings.finetuning_steps,
         learning_rate: LEARNING_RATE,
+        schedule: Schedule::Cosine,
         warmup_steps: settings.finetuning_steps / 20,
         eval_every: settings.finetuning_steps.div_ceil(20).max(1),
         eval_sequences: EVAL_SEQUENCES,

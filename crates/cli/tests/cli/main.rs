@@ -13,3 +13,4 @@ mod prepare;
 mod sandbox;
 mod shell;
 mod story;
+mod train;

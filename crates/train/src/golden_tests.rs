@@ -1,0 +1,172 @@
+//! Tiny models of transformers (tools/golden_models.py): the same logits, the same loss at every step
+//! of a training by PyTorch, the same gradient norms, and the same files back.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Device};
+use mixdown_mixer::{Batch, Documents};
+use serde_json::Value;
+
+use crate::adamw::{AdamW, AdamWOptions};
+use crate::decoder::{Decoder, Keep};
+use crate::model::{ComputePath, Model, PassOptions};
+use crate::reference::Reference;
+use crate::rows::Rows;
+use crate::schedule::{LearningRate, Schedule};
+
+const FAMILIES: [&str; 5] = ["gpt2", "llama", "qwen2", "qwen3", "pythia"];
+
+struct Golden {
+    folder: PathBuf,
+    curve: Value,
+}
+
+impl Golden {
+    fn open(family: &str) -> Self {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let folder = root.join("../../testdata/train").join(family);
+        let curve = std::fs::read_to_string(folder.join("curve.json")).unwrap();
+        Self { curve: serde_json::from_str(&curve).unwrap(), folder }
+    }
+
+    fn number(&self, place: &str) -> f64 {
+        self.curve.pointer(place).and_then(Value::as_f64).unwrap()
+    }
+
+    fn count(&self, place: &str) -> u64 {
+        self.curve.pointer(place).and_then(Value::as_u64).unwrap()
+    }
+
+    fn numbers(&self, place: &str) -> Vec<f64> {
+        let values = self.curve.pointer(place).and_then(Value::as_array).unwrap();
+        values.iter().map(|value| value.as_f64().unwrap()).collect()
+    }
+
+    fn batch(&self, step: u64) -> Batch {
+        let (rows, length) = (self.count("/rows"), self.count("/length"));
+        let count = rows * (length + 1);
+        let tokens = (step * count..(step + 1) * count).map(|counter| {
+            let z = splitmix64(counter);
+            let product = ((z >> 32) % 256) * ((z & 0xFFFF_FFFF) % 256);
+            u32::try_from(product / 256).unwrap()
+        });
+        let tokens = tokens.collect();
+        Batch { tokens, rows, sequence_length: length, ..Batch::default() }
+    }
+
+    fn logits(&self) -> Vec<f32> {
+        let bytes = std::fs::read(self.folder.join("logits.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let logits = file.tensor("logits").unwrap();
+        assert_eq!(logits.shape(), [4, 32, 256]);
+        logits.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    fn rate(&self) -> LearningRate {
+        LearningRate {
+            schedule: Schedule::Cosine,
+            peak: self.number("/learning_rate/peak"),
+            final_share: self.number("/learning_rate/final_share"),
+            warmup_steps: self.count("/learning_rate/warmup_steps"),
+            decay_steps: 1,
+            steps: self.count("/learning_rate/steps"),
+        }
+    }
+
+    fn adamw(&self) -> AdamWOptions {
+        AdamWOptions {
+            beta1: self.number("/adamw/beta1"),
+            beta2: self.number("/adamw/beta2"),
+            epsilon: self.number("/adamw/epsilon"),
+            weight_decay: self.number("/adamw/weight_decay"),
+            clip: self.number("/adamw/clip"),
+        }
+    }
+}
+
+fn splitmix64(counter: u64) -> u64 {
+    let z = (counter + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn mean(losses: &[f32]) -> f64 {
+    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
+}
+
+/// Figures for people: `MIXDOWN_PRINT=1 cargo test -p mixdown-train golden -- --nocapture`.
+#[expect(clippy::print_stderr, reason = "asked for")]
+fn print(line: &str) {
+    if std::env::var_os("MIXDOWN_PRINT").is_some() {
+        eprintln!("{line}");
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for family in FAMILIES {
+        let golden = Golden::open(family);
+        let model = Model::load(&golden.folder).unwrap();
+        let batch = golden.batch(0);
+        let first: Vec<f64> = batch.tokens[..8].iter().map(|&id| f64::from(id)).collect();
+        assert_eq!(first, golden.numbers("/first_tokens"));
+        let rows = Rows::new(&batch, model.config()).unwrap();
+        let expected = golden.logits();
+        let mut fast = Decoder::new(model.config(), model.layout(), Keep::All, None);
+        let reference = Reference::new(model.config(), &Device::Cpu, DType::F32).unwrap();
+        let reference = reference.logits(model.parameters(), &rows).unwrap();
+        let both = [
+            fast.logits(model.parameters(), &rows),
+            reference.flatten_all().unwrap().to_vec1().unwrap(),
+        ];
+        for got in both {
+            let pairs = got.iter().zip(&expected).map(|(got, expected)| (got - expected).abs());
+            let worst = pairs.fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{family}: {worst:e}");
+            print(&format!("{family}: logits differ by at most {worst:e}"));
+        }
+    }
+}
+
+#[test]
+fn every_step_is_within_a_hundred_thousandth_of_pytorch() {
+    for family in FAMILIES {
+        for path in [ComputePath::Fast, ComputePath::Reference] {
+            let golden = Golden::open(family);
+            let mut model = Model::load(&golden.folder).unwrap();
+            model.set_pass(PassOptions { path, ..PassOptions::default() }).unwrap();
+            let mut optimiser = AdamW::new(&model, golden.adamw()).unwrap();
+            let mut gradients = model.zero_gradients().unwrap();
+            let (losses, norms) = (golden.numbers("/losses"), golden.numbers("/gradient_norms"));
+            assert_eq!((losses.len(), norms.len()), (20, 20));
+            let (mut worst, mut worst_norm) = (0.0_f64, 0.0_f64);
+            for (step, (expected, expected_norm)) in (0..).zip(losses.into_iter().zip(norms)) {
+                let batch = golden.batch(step);
+                let losses = model.losses_and_gradients(&batch, 4 * 32, &mut gradients).unwrap();
+                let rate = golden.rate().at(step);
+                let norm = optimiser.step(&mut model, &mut gradients, rate).unwrap();
+                worst = worst.max((mean(&losses) - expected).abs());
+                worst_norm = worst_norm.max((norm / expected_norm - 1.0).abs());
+            }
+            print(&format!(
+                "{family} {path:?}: losses differ by {worst:.1e}, norms by {worst_norm:.1e}"
+            ));
+            assert!(worst < 1e-5 && worst_norm < 1e-5, "{family} {path:?}: {worst} {worst_norm}");
+        }
+    }
+}
+
+#[test]
+fn documents_are_kept_apart_as_rows_of_their_own_are() {
+    for family in FAMILIES {
+        let golden = Golden::open(family);
+        let mut model = Model::load(&golden.folder).unwrap();
+        let position_ids: Vec<u32> = (0..4).flat_map(|_| (0..13).chain(0..19)).collect();
+        let documents = Some(Documents { position_ids, ..Documents::default() });
+        let batch = Batch { documents, ..golden.batch(0) };
+        let loss = mean(&model.losses(&batch).unwrap());
+        let expected = golden.number("/document_loss");
+        assert!((loss - expected).abs() < 1e-5, "{family}: expected {expected}, got {loss}");
+    }
+}

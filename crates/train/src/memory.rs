@@ -1,0 +1,101 @@
+//! What a run needs of memory and disk, computed before it starts.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::decoder::pass_bytes;
+use crate::error::Error;
+use crate::model::{Model, PassOptions};
+
+/// The bytes that a run will need, by use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Parameters in f32.
+    pub parameters_bytes: u64,
+    /// Gradients in f32.
+    pub gradients_bytes: u64,
+    /// AdamW's two moments in f32.
+    pub moments_bytes: u64,
+    /// The copy of parameters and moments from which a checkpoint is written.
+    pub snapshot_bytes: u64,
+    /// Activations, scratch and logits of the rows computed at once.
+    pub pass_bytes: u64,
+    /// All of the above.
+    pub memory_bytes: u64,
+    /// What the system says is free, where it does.
+    pub available_memory_bytes: Option<u64>,
+    /// Checkpoints with their moments, one more than are kept, and best/.
+    pub disk_bytes: u64,
+    /// What is free on the disk of the run's folder, where the system says it.
+    pub available_disk_bytes: Option<u64>,
+}
+
+impl Estimate {
+    /// What training `model` takes with rows of `length` tokens, `batch_size` a batch, and `keep`
+    /// checkpoints beside best/ under `out`.
+    pub(crate) fn new(
+        model: &Model,
+        [length, batch_size]: [u64; 2],
+        options: PassOptions,
+        keep: u64,
+        out: &Path,
+    ) -> Self {
+        let parameters_bytes = model.config().parameters().saturating_mul(4);
+        let (gradients_bytes, moments_bytes) = (parameters_bytes, 2 * parameters_bytes);
+        let snapshot_bytes = 3 * parameters_bytes;
+        let pass_bytes = pass_bytes(model.config(), model.layout(), [length, batch_size], options);
+        let memory_bytes = [gradients_bytes, moments_bytes, snapshot_bytes, pass_bytes]
+            .into_iter()
+            .fold(parameters_bytes, u64::saturating_add);
+        // A checkpoint replaces one only when it is whole; best/ may be of a checkpoint gone by.
+        let checkpoints = keep.saturating_add(1).saturating_mul(3 * parameters_bytes);
+        Self {
+            parameters_bytes,
+            gradients_bytes,
+            moments_bytes,
+            snapshot_bytes,
+            pass_bytes,
+            memory_bytes,
+            available_memory_bytes: available_memory(),
+            disk_bytes: checkpoints.saturating_add(2 * parameters_bytes),
+            available_disk_bytes: fs4::available_space(existing(out)).ok(),
+        }
+    }
+
+    /// Once the parameters are there; `taken_disk` bytes are the run's own already.
+    ///
+    /// # Errors
+    /// More than is free, of memory or of disk.
+    pub(crate) fn check(&self, out: &Path, taken_disk: u64) -> Result<(), Error> {
+        let needed = self.memory_bytes.saturating_sub(self.parameters_bytes);
+        if let Some(got) = self.available_memory_bytes.filter(|&got| needed > got) {
+            return Err(Error::Memory { expected: needed, got, pass: self.pass_bytes });
+        }
+        let needed = self.disk_bytes.saturating_sub(taken_disk);
+        match self.available_disk_bytes.filter(|&got| needed > got) {
+            Some(got) => Err(Error::Disk { path: out.to_owned(), expected: needed, got }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The folder, or the nearest above it that there is.
+fn existing(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// What Linux says is free without swapping, and no more than the limit of the control group less
+/// what it uses; other systems say nothing.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)?;
+    let group = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    let limit = group("memory.max").zip(group("memory.current"));
+    Some(limit.map_or(free, |(limit, used)| free.min(limit.saturating_sub(used))))
+}

@@ -1,0 +1,60 @@
+//! What a run would do and need, without a step done.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::flops::{peak_flops, training_flops};
+use crate::inputs::Inputs;
+use crate::memory::Estimate;
+use crate::model::Model;
+use crate::run_config::RunConfig;
+use crate::run_file::resolved;
+
+/// What a run would do and need, without a step done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preview {
+    /// The model's trainable numbers.
+    pub parameters: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Target tokens of one step.
+    pub batch_tokens: u64,
+    /// Floating point operations of the whole run, evaluations left out.
+    pub flops: f64,
+    /// How long that takes at half of the rate of a large matrix product, measured now.
+    pub seconds: f64,
+    /// Memory and disk.
+    pub estimate: Estimate,
+}
+
+impl Preview {
+    /// What a run of `config` into `out` would do and need; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.
+    pub fn new(config: &RunConfig, base: &Path, out: &Path) -> Result<Self, Error> {
+        config.check()?;
+        let config = resolved(config, base);
+        let inputs = Inputs::open(&config)?;
+        let model = inputs.model(&config)?;
+        let (steps, length) = (config.train.steps, config.mixture.sequence_length);
+        let batch_tokens = config.mixture.batch_size.saturating_mul(length);
+        let flops = training_flops(model.config(), length, steps.saturating_mul(batch_tokens));
+        Ok(Self {
+            parameters: model.config().parameters(),
+            steps,
+            batch_tokens,
+            flops,
+            seconds: flops / (0.5 * peak_flops()),
+            estimate: estimate(&config, &model, out),
+        })
+    }
+}
+
+/// What training `model` as `config` says takes.
+pub(crate) fn estimate(config: &RunConfig, model: &Model, out: &Path) -> Estimate {
+    let rows = [config.mixture.sequence_length, config.mixture.batch_size];
+    Estimate::new(model, rows, config.train.pass(), config.train.keep_checkpoints, out)
+}

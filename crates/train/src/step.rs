@@ -1,0 +1,142 @@
+//! One optimiser step, and what is measured of it.
+
+use std::time::Instant;
+
+use mixdown_mixer::{Batch, Rank};
+use mixdown_runs::SourceLoss;
+
+use crate::adamw::AdamW;
+use crate::error::Error;
+use crate::evaluate::Attention;
+use crate::flops::{peak_flops, training_flops};
+use crate::inputs::Inputs;
+use crate::model::Model;
+use crate::run_config::RunConfig;
+
+/// How much of the average of recent steps is the last one.
+const FRESH: f64 = 0.05;
+
+/// What one step gave.
+pub(crate) struct Step {
+    /// Mean loss of the batch's targets, nats per token.
+    pub(crate) loss: f64,
+    /// The same by source.
+    pub(crate) sources: Vec<SourceLoss>,
+    /// Norm of the gradient before clipping.
+    pub(crate) gradient_norm: f64,
+    pub(crate) seconds: f64,
+}
+
+/// The memory of steps, and averages of recent ones.
+pub(crate) struct Stepper {
+    batch: Batch,
+    gradients: Vec<f32>,
+    batch_tokens: u64,
+    batch_flops: f64,
+    peak_flops: f64,
+    /// Of recent steps; none before the first.
+    seconds: f64,
+    data_seconds: f64,
+}
+
+impl Stepper {
+    pub(crate) fn new(model: &Model, inputs: &Inputs, config: &RunConfig) -> Result<Self, Error> {
+        let length = config.mixture.sequence_length;
+        let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
+        Ok(Self {
+            batch: Batch::default(),
+            gradients: model.zero_gradients()?,
+            batch_tokens,
+            batch_flops: training_flops(model.config(), length, batch_tokens),
+            peak_flops: peak_flops(),
+            seconds: 0.0,
+            data_seconds: 0.0,
+        })
+    }
+
+    /// Target tokens of one batch.
+    pub(crate) fn batch_tokens(&self) -> u64 {
+        self.batch_tokens
+    }
+
+    /// Of recent steps.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.batch_tokens as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// The share of recent steps that waited for data.
+    pub(crate) fn data_wait(&self) -> f64 {
+        if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
+    }
+
+    /// Operations a second of recent steps over those of a matrix product.
+    pub(crate) fn mfu(&self) -> f64 {
+        if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
+    }
+
+    /// Trains on the batch of step `step`. A loss or a norm that is not finite is a result; the model
+    /// is then as it was.
+    pub(crate) fn step(
+        &mut self,
+        model: &mut Model,
+        optimiser: &mut AdamW,
+        inputs: &Inputs,
+        step: u64,
+        rate: f64,
+    ) -> Result<Step, Error> {
+        let start = Instant::now();
+        inputs.mixer.batch(step, Rank::single(), &mut self.batch)?;
+        if inputs.attention == Attention::Document {
+            inputs.mixer.add_documents(&mut self.batch)?;
+        }
+        let data_seconds = start.elapsed().as_secs_f64();
+        // A batch may have no target that counts; its loss is then 0.
+        let targets = self.batch.loss_targets().max(1);
+        let losses = model.losses_and_gradients(&self.batch, targets, &mut self.gradients)?;
+        let (loss, sources) = by_source(&losses, &self.batch, inputs);
+        if !loss.is_finite() {
+            self.gradients.fill(0.0);
+            return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
+        }
+        let gradient_norm = optimiser.step(model, &mut self.gradients, rate)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.average(seconds, data_seconds);
+        Ok(Step { loss, sources, gradient_norm, seconds })
+    }
+
+    fn average(&mut self, seconds: f64, data_seconds: f64) {
+        let share = if self.seconds > 0.0 { FRESH } else { 1.0 };
+        self.seconds += share * (seconds - self.seconds);
+        self.data_seconds += share * (data_seconds - self.data_seconds);
+    }
+}
+
+/// The mean loss of a batch and of each source's sequences in it, in the mixture's order; one sum a
+/// source, so that they add up.
+#[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+fn by_source(losses: &[f32], batch: &Batch, inputs: &Inputs) -> (f64, Vec<SourceLoss>) {
+    let names: Vec<&str> =
+        inputs.mixer.mixture().sources().iter().map(|source| source.name.as_str()).collect();
+    let mut sums = vec![(0.0, 0_u64); names.len()];
+    let length = losses.len() / batch.sources.len().max(1);
+    let mut masks = batch.loss_mask.chunks(length.max(1));
+    for (row, &source) in losses.chunks(length.max(1)).zip(&batch.sources) {
+        let targets = masks
+            .next()
+            .map_or(row.len() as u64, |mask| mask.iter().map(|&counts| u64::from(counts)).sum());
+        if let Some(sum) = sums.get_mut(source as usize) {
+            sum.0 += row.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            sum.1 += targets;
+        }
+    }
+    let all = sums.iter().map(|(loss, _)| loss).sum::<f64>();
+    let targets: u64 = sums.iter().map(|(_, targets)| targets).sum();
+    let sources = names.into_iter().zip(sums).filter(|(_, (_, targets))| *targets > 0);
+    let sources = sources.map(|(name, (loss, tokens))| SourceLoss {
+        source: name.to_owned(),
+        loss: loss / tokens as f64,
+        tokens,
+    });
+    (all / targets.max(1) as f64, sources.collect())
+}

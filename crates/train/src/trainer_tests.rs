@@ -1,0 +1,372 @@
+//! Whole runs: what they leave, and that stopping and going on changes nothing.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mixdown_runs::{EvalRecord, RunFolder, Summary};
+
+use super::{Progress, RunName, Trainer};
+use crate::error::Error;
+use crate::kernels::check::on_threads;
+use crate::model::Model;
+use crate::model_config::tests::tiny;
+use crate::run_config::RunConfig;
+use crate::run_file::Changes;
+use crate::test_corpus::{corpus, tokens};
+
+const TEXT: &str = r#"
+    [model]
+    vocab_size = 40
+    hidden_size = 8
+    intermediate_size = 12
+    layers = 2
+    heads = 2
+    seed = 3
+    [mixture]
+    sequence_length = 8
+    batch_size = 4
+    seed = 5
+    [[mixture.source]]
+    name = "target"
+    corpus = "target"
+    weight = "75%"
+    max_tokens = 200
+    [[mixture.source]]
+    name = "pretraining"
+    corpus = "general"
+    weight = "25%"
+    [train]
+    steps = 12
+    warmup_steps = 3
+    learning_rate = 0.01
+    checkpoint_every = 4
+    [eval]
+    every_steps = 3
+    sequences = 6
+    pretraining = "pretraining"
+    [[eval.corpus]]
+    name = "target"
+    corpus = "target"
+    [[eval.corpus]]
+    name = "pretraining"
+    corpus = "general"
+"#;
+
+fn world() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    corpus(&place.path().join("target"), 40, &tokens(400, 1), &tokens(490, 1)[400..]);
+    corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(580, 3)[500..]);
+    place
+}
+
+fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
+    let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+    Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
+}
+
+fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
+    open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
+}
+
+/// Runs until progress has been told `calls` times, then sets the stop flag.
+fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summary, Error> {
+    let stop = AtomicBool::new(false);
+    let told = Mutex::new(0);
+    let progress = |_: Progress| {
+        let mut told = told.lock().unwrap();
+        *told += 1;
+        if *told == calls {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    open(place, text, out)?.run(&progress, &stop)
+}
+
+/// Weights, moments and best weights at the end, and all numbers that know no clock.
+fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
+    let folder = RunFolder::open(&place.join(out)).unwrap();
+    let last = folder.checkpoint(12);
+    let files = [
+        last.join("model.safetensors"),
+        last.join("optimizer.safetensors"),
+        folder.best().join("model.safetensors"),
+    ];
+    let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
+        (record.tokens_per_second, record.data_wait, record.mfu) = (None, None, None);
+        serde_json::to_string(&record).unwrap()
+    });
+    let mut summary = folder.read_summary().unwrap();
+    (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
+    let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
+}
+
+#[test]
+fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
+    let staged = |start: u64| {
+        let stage = format!(
+            "[[mixture.stage]]\nstart = {start}\n\
+             weights = {{ target = \"50%\", pretraining = \"50%\" }}\n[train]"
+        );
+        TEXT.replace("[train]", &stage)
+    };
+    let place = world();
+    run(place.path(), &staged(8), "straight").unwrap();
+    run_until(place.path(), TEXT, "changed", 6).unwrap_err();
+    let refused = open(place.path(), &staged(8), "changed").map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("--allow-change"), "{refused}");
+    let open_changed = |text: &str| {
+        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+        let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
+        Trainer::open(&config, place.path(), &out, name, Changes::Stages)
+    };
+    let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
+    assert!(past.to_string().contains("what differs: the weights"), "{past}");
+    let other = open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
+    assert!(other.map(|_| ()).unwrap_err().to_string().contains("train.steps"));
+    let mut trainer = open_changed(&staged(8)).unwrap();
+    trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!(end(place.path(), "changed").0, end(place.path(), "straight").0);
+    assert_eq!(end(place.path(), "changed").1, end(place.path(), "straight").1);
+    // Its run.toml has the stage now.
+    open(place.path(), &staged(8), "changed").unwrap();
+}
+
+#[test]
+fn a_run_leaves_a_whole_folder() {
+    let place = world();
+    let summary = run(place.path(), TEXT, "out").unwrap();
+    assert_eq!((summary.steps, summary.before.len(), summary.shares.len()), (12, 2, 2));
+    assert!(summary.best[0].loss < summary.before[0].loss);
+    assert_eq!(summary.shares[0].sequences, 36);
+    assert_eq!(summary.model_parameters, tiny().parameters());
+    let row = summary.row.unwrap();
+    assert_eq!(
+        (row.p_requested, row.target_tokens, row.best_step),
+        // Of 200 tokens one is only an input: 24 sequences of 8 targets.
+        (0.25, 192, summary.best_step)
+    );
+    assert_eq!((row.domain.as_str(), row.evaluation_tokens), ("target", 24));
+    assert_eq!(row.target_loss.to_bits(), summary.best[0].loss.to_bits());
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    let metrics = folder.read_metrics().unwrap();
+    let steps: Vec<u64> = metrics.iter().map(|record| record.step).collect();
+    assert_eq!(steps, (0..=12).collect::<Vec<_>>());
+    let evaluated: Vec<u64> =
+        metrics.iter().filter(|r| !r.evals.is_empty()).map(|r| r.step).collect();
+    assert_eq!(evaluated, [0, 3, 6, 9, 12]);
+    // The losses of the sources add up to that of the batch.
+    for record in &metrics[1..] {
+        let sum: f64 = record.sources.iter().map(|s| s.loss * s.tokens as f64).sum();
+        let tokens: u64 = record.sources.iter().map(|s| s.tokens).sum();
+        assert_eq!((record.sources.len(), tokens), (2, 32));
+        assert!((sum / 32.0 - record.train_loss.unwrap()).abs() < 1e-12);
+        assert!(record.mfu.unwrap() > 0.0 && record.data_wait.unwrap() < 1.0);
+    }
+    // Changes are those to the sequences before the first step.
+    let change = summary.best[1].change.unwrap();
+    assert!((change.mean - (summary.best[1].loss - summary.before[1].loss)).abs() < 1e-12);
+    assert!(summary.best[0].selection_loss.is_some() && summary.best[1].selection_loss.is_none());
+    let mut kept: Vec<String> = std::fs::read_dir(folder.checkpoints())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["step-12", "step-9"]);
+    let best = Model::load(&folder.best()).unwrap();
+    assert!(!folder.best().join("state.json").exists());
+    assert_eq!(best.config().eos_token_id, Some(39));
+    let tokenizer = std::fs::read_to_string(folder.best().join("tokenizer_config.json")).unwrap();
+    assert!(tokenizer.contains(r#""eos_token": "<|endoftext|>""#), "{tokenizer}");
+    // A finished run only gives its summary.
+    assert_eq!(run(place.path(), TEXT, "out").unwrap(), folder.read_summary().unwrap());
+}
+
+#[test]
+fn stopping_anywhere_and_going_on_changes_no_bit() {
+    let place = world();
+    on_threads(1, || run(place.path(), TEXT, "whole")).unwrap();
+    let expected = end(place.path(), "whole");
+    // Told after the first evaluation, every step and every further evaluation: 17 times.
+    for calls in [1, 2, 4, 5, 9, 16] {
+        let out = format!("stopped-{calls}");
+        let error = run_until(place.path(), TEXT, &out, calls).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        on_threads(2, || run(place.path(), TEXT, &out)).unwrap();
+        assert_eq!(end(place.path(), &out), expected, "stopped after {calls} calls");
+    }
+    // Stopped again and again.
+    while let Err(error) = run_until(place.path(), TEXT, "often", 2) {
+        assert!(error.is_interrupted(), "{error}");
+    }
+    assert_eq!(end(place.path(), "often"), expected);
+}
+
+#[test]
+fn a_kill_after_a_checkpoint_changes_no_bit() {
+    let place = world();
+    run(place.path(), TEXT, "out").unwrap();
+    let expected = end(place.path(), "out");
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    std::fs::remove_dir_all(folder.checkpoint(12)).unwrap();
+    std::fs::remove_file(folder.summary()).unwrap();
+    std::fs::create_dir(folder.checkpoints().join("step-9.tmp")).unwrap();
+    std::fs::rename(folder.best(), place.path().join("out/best.old.tmp")).unwrap();
+    run(place.path(), TEXT, "out").unwrap();
+    assert_eq!(end(place.path(), "out"), expected);
+}
+
+#[test]
+fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
+    let place = world();
+    let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
+    assert!(stopped.unwrap_err().is_interrupted());
+    run(place.path(), TEXT, "out").unwrap();
+}
+
+#[test]
+fn other_settings_are_refused_by_name() {
+    let place = world();
+    run(place.path(), TEXT, "out").unwrap();
+    let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
+    let other = error(&TEXT.replace("steps = 12", "steps = 13"));
+    assert!(other.is_configuration());
+    assert!(
+        other.to_string().contains("train.steps: expected 12 (the run in this folder), got 13")
+    );
+    let other = error(&TEXT.replace("75%", "60%").replace("25%", "40%"));
+    assert!(other.to_string().contains("mixture.source.1.weight: expected \"75%\""), "{other}");
+    std::fs::remove_dir_all(place.path().join("general")).unwrap();
+    corpus(&place.path().join("general"), 40, &tokens(501, 3), &tokens(80, 4));
+    let other = error(TEXT).to_string();
+    assert!(other.contains("fingerprints.eval pretraining: expected"), "{other}");
+}
+
+#[test]
+fn a_run_without_pretraining_data_has_p_zero() {
+    let place = world();
+    let source = TEXT.find("    [[mixture.source]]\n    name = \"pretraining\"").unwrap();
+    let train = TEXT.find("    [train]").unwrap();
+    let text = format!("{}{}", &TEXT[..source], &TEXT[train..]).replace("75%", "100%");
+    let summary = run(place.path(), &text, "out").unwrap();
+    let row = summary.row.unwrap();
+    assert_eq!((row.p_requested, row.p_realised), (0.0, 0.0));
+    assert!(row.pretraining_loss_before > 3.0);
+    let text = text.replace("pretraining = \"pretraining\"", "");
+    assert_eq!(run(place.path(), &text, "plain").unwrap().row, None);
+}
+
+#[test]
+fn patience_ends_a_run_early() {
+    let place = world();
+    let text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e-30\npatience = 2");
+    let summary = run(place.path(), &text, "out").unwrap();
+    assert_eq!((summary.steps, summary.best_step), (6, 0));
+    assert_eq!(run(place.path(), &text, "out").unwrap(), summary);
+}
+
+#[test]
+fn a_diverging_run_is_numerical_and_keeps_its_checkpoint() {
+    let place = world();
+    let mut text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e30\nclip = inf");
+    text = text.replace("checkpoint_every = 4", "checkpoint_every = 1");
+    let error = run(place.path(), &text, "out").unwrap_err();
+    assert!(error.is_numerical(), "{error}");
+    assert!(matches!(error, Error::NonFiniteLoss { step: 2..=12, .. }), "{error}");
+    let out = place.path().join("out");
+    assert!(out.join("best/model.safetensors").exists());
+    let folder = RunFolder::open(&out).unwrap();
+    assert!(folder.checkpoint(1).join("optimizer.safetensors").exists());
+    assert!(open(place.path(), &text, "out").unwrap().step() > 0);
+    let kept = error.to_string();
+    assert!(kept.contains("; the checkpoint of step "), "{kept}");
+}
+
+#[test]
+fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
+    let place = world();
+    run(place.path(), TEXT, "out").unwrap();
+    let expected = end(place.path(), "out");
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    std::fs::remove_file(folder.checkpoint(12).join("state.json")).unwrap();
+    std::fs::remove_file(folder.summary()).unwrap();
+    let remains = ["checkpoints/step-2.tmp", "checkpoints/step-12.old.tmp", "best.tmp"];
+    for name in remains {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let opened = open(place.path(), TEXT, "out").unwrap();
+    assert!((8..12).contains(&opened.step()));
+    assert!(remains.iter().all(|name| !folder.path().join(name).exists()));
+    run(place.path(), TEXT, "out").unwrap();
+    assert_eq!(end(place.path(), "out"), expected);
+}
+
+#[test]
+fn a_checkpoint_set_aside_by_a_kill_comes_back() {
+    let place = world();
+    run(place.path(), TEXT, "out").unwrap();
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    let aside = folder.checkpoints().join("step-12.old.tmp");
+    std::fs::rename(folder.checkpoint(12), &aside).unwrap();
+    assert_eq!(open(place.path(), TEXT, "out").unwrap().step(), 12);
+    assert!(!aside.exists());
+}
+
+#[test]
+fn the_last_checkpoint_knows_the_best() {
+    let place = world();
+    let text = TEXT.replace("checkpoint_every = 4", "checkpoint_every = 100");
+    // Told after the evaluation and the step before: 5 is the evaluation of step 3.
+    let error = run_until(place.path(), &text, "out", 6).unwrap_err();
+    assert!(error.is_interrupted(), "{error}");
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    assert!(folder.checkpoint(3).exists());
+}
+
+#[test]
+fn a_run_toml_repeats_its_run_from_where_it_lies() {
+    let place = world();
+    run(place.path(), TEXT, "out").unwrap();
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    let mut table: toml::Table = folder.read_run_toml().unwrap().parse().unwrap();
+    for key in ["run_id", "title", "fingerprints"] {
+        table.remove(key).unwrap();
+    }
+    let config = RunConfig::parse(&table.to_string()).unwrap();
+    let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
+    let again = place.path().join("again");
+    let again = Trainer::open(&config, folder.path(), &again, name, Changes::None);
+    again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
+}
+
+#[test]
+fn a_model_folder_goes_on_where_it_was_left() {
+    let place = world();
+    let first = run(place.path(), TEXT, "first").unwrap();
+    let model = TEXT.find("[model]").unwrap();
+    let mixture = TEXT.find("[mixture]").unwrap();
+    let text = format!("{}[model]\ninit = \"first/best\"\n{}", &TEXT[..model], &TEXT[mixture..]);
+    let second = run(place.path(), &text, "second").unwrap();
+    let losses = |evals: &[EvalRecord]| evals.iter().map(|eval| eval.loss).collect::<Vec<_>>();
+    assert_eq!(losses(&second.before), losses(&first.best));
+    let longer = text.replace("sequence_length = 8", "sequence_length = 9");
+    let error = open(place.path(), &longer, "third").map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("mixture.sequence_length: expected at most 8"), "{error}");
+}
+
+#[test]
+fn data_that_do_not_fit_are_refused() {
+    let place = world();
+    let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
+    let small = error(&TEXT.replace("vocab_size = 40", "vocab_size = 39"));
+    assert!(small.to_string().contains("a vocabulary of at most 39 (the model's), got 40"));
+    // The held-out document of one corpus is the training document of the other.
+    corpus(&place.path().join("leak"), 40, &tokens(500, 3), &tokens(400, 1));
+    let eval = TEXT.rfind("corpus = \"general\"").unwrap();
+    let leaking = format!("{}corpus = \"leak\"", &TEXT[..eval]);
+    let leak = error(&leaking);
+    assert!(matches!(leak, Error::Overlap { got: 1, .. }) && leak.is_configuration(), "{leak}");
+    assert!(!place.path().join("out").exists());
+}
