@@ -9,5 +9,6 @@ set -eu
 cd "$(dirname "$0")/.."
 python=$1/bin/python
 "$python" -m pip install --quiet 'torch==2.13.*' 'torchdata==0.11.*' 'transformers==5.23.*' 'accelerate==1.15.*' \
-    'lightning==2.6.*' 'torchtitan==0.3.*' 'megatron-core==0.16.*' 'grain==0.2.*' 'jax==0.10.*' 'pytest>=8' tqdm
+    'lightning==2.6.*' 'torchtitan==0.3.*' 'megatron-core==0.16.*' 'grain==0.2.*' 'jax==0.10.*' 'lm-eval[hf]==0.4.*' \
+    'pytest>=8' tqdm
 "$python" -m pip install --quiet ./crates/python

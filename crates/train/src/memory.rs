@@ -99,3 +99,50 @@ fn available_memory() -> Option<u64> {
     let limit = group("memory.max").zip(group("memory.current"));
     Some(limit.map_or(free, |(limit, used)| free.min(limit.saturating_sub(used))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Estimate, available_memory};
+    use crate::error::Error;
+    use crate::model::{Model, PassOptions, Recompute};
+    use crate::model_config::tests::tiny;
+
+    fn estimate(options: PassOptions) -> Estimate {
+        let model = Model::new(&tiny(), 1).unwrap();
+        Estimate::new(&model, [32, 64], options, 2, std::env::temp_dir().as_path())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let estimate = estimate(PassOptions::default());
+        let out = "out".as_ref();
+        estimate.check(out, 0).unwrap();
+        // The parameters are there when the check is made.
+        let needed = estimate.memory_bytes - estimate.parameters_bytes;
+        let memory = |free| Estimate { available_memory_bytes: free, ..estimate.clone() };
+        memory(Some(needed)).check(out, 0).unwrap();
+        memory(None).check(out, 0).unwrap();
+        let error = memory(Some(needed - 1)).check(out, 0).unwrap_err();
+        assert!(matches!(error, Error::Memory { expected, got, .. } if expected == got + 1));
+        assert!(error.is_configuration() && error.to_string().contains("micro_batch_size"));
+        let disk = |free| Estimate { available_disk_bytes: free, ..estimate.clone() };
+        let needed = estimate.disk_bytes;
+        let error = disk(Some(needed - 1)).check(out, 0).unwrap_err();
+        assert!(matches!(error, Error::Disk { expected, got, .. } if expected == got + 1));
+        // Checkpoints of the run that goes on are on the disk already.
+        disk(Some(needed - 1)).check(out, 1).unwrap();
+    }
+
+    #[test]
+    fn fewer_rows_and_recomputing_take_less() {
+        let pass = |micro_batch_size, recompute| {
+            estimate(PassOptions { micro_batch_size, recompute, ..PassOptions::default() })
+                .pass_bytes
+        };
+        let [all, one] = [None, Some(1)].map(|rows| pass(rows, Recompute::Nothing));
+        assert!(one < all / 8 && pass(None, Recompute::Blocks) < all);
+        if cfg!(target_os = "linux") {
+            assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
+        }
+    }
+}

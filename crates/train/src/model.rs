@@ -22,7 +22,7 @@ use crate::weights_file::{SHARD_BYTES, read_model, write_model};
 /// How a training step is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PassOptions {
-    /// Rows of a batch that are computed at once; none for as many as have 2,048 tokens.
+    /// Rows of a batch that are computed at once; none for as many as have 1,024 tokens.
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again instead of keeping it.
     pub recompute: Recompute,

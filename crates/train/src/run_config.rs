@@ -62,7 +62,7 @@ pub struct TrainConfig {
     /// The largest global gradient norm; `inf` for any.
     #[serde(default = "defaults::clip")]
     pub clip: f64,
-    /// Rows of a batch that are computed at once, their gradients added up; as many as have 2,048 tokens
+    /// Rows of a batch that are computed at once, their gradients added up; as many as have 1,024 tokens
     /// where that is not said. Changes memory and speed, and the loss only by rounding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<u64>,

@@ -23,7 +23,7 @@ pub(crate) use room::Keep;
 use room::{Room, numbers_per_token};
 
 /// Tokens of one pass, at most, but at least one row.
-const PASS_TOKENS: usize = 2048;
+const PASS_TOKENS: usize = 1024;
 
 /// A decoder's shape with the memory of its passes.
 pub(crate) struct Decoder<F> {

@@ -3,7 +3,7 @@
 use std::mem;
 use std::path::Path;
 
-use rayon::prelude::*;
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
