@@ -97,15 +97,32 @@ impl FileTensor {
             }
             Arrangement::Transposed => {
                 let (inputs, input) = (values.len() / part, first / part);
-                for (output, row) in values.chunks_exact(inputs).enumerate() {
-                    let column = numbers[output..].iter_mut().step_by(part);
-                    row[input..].iter().zip(column).for_each(|(from, to)| *to = *from);
-                }
+                transpose(&values[input..], inputs, numbers, part);
             }
             Arrangement::InterleavedHeads { heads } => {
                 for (n, numbers) in numbers.chunks_exact_mut(part).enumerate() {
                     let place = place(first / part + n, heads) * part;
                     numbers.copy_from_slice(&values[place..place + part]);
+                }
+            }
+        }
+    }
+}
+
+/// Numbers on a side of a block that is transposed at once: rows lie a multiple of 4 KiB apart, so
+/// whole columns would push each other out of the inner cache.
+const BLOCK: usize = 8;
+
+/// `to[i][o] = from[o][i]` for all of `to`, whose rows are `outputs` long; those of `from` begin
+/// `stride` apart.
+fn transpose(from: &[f32], stride: usize, to: &mut [f32], outputs: usize) {
+    for (block, rows) in to.chunks_mut(BLOCK * outputs).enumerate() {
+        let input = block * BLOCK;
+        for output in (0..outputs).step_by(BLOCK) {
+            let end = outputs.min(output + BLOCK);
+            for (i, row) in rows.chunks_exact_mut(outputs).enumerate() {
+                for (o, place) in (output..end).zip(&mut row[output..end]) {
+                    *place = from[o * stride + input + i];
                 }
             }
         }
