@@ -5,8 +5,7 @@
 //! [`Family`]s in Hugging Face's names and files; [`evaluate`] measures it on a corpus.
 //!
 //! Everything is f32 on the CPU. Weights, losses and checkpoints are the same bits for any number
-//! of threads and any number of interruptions: every sum has a fixed order, and work is parted by
-//! shapes alone.
+//! of threads and any number of interruptions: every sum has a fixed order.
 //!
 //! A model's parameters, gradients and moments are one flat buffer each (layout.rs). The fast path
 //! (decoder, kernels) computes forward and backward by hand; the reference path composes candle's

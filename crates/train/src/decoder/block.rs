@@ -9,19 +9,19 @@ use crate::kernels::linear::{Linear, backward_bias};
 use crate::kernels::norm::{Norm, Sums};
 use crate::kernels::number::Number;
 use crate::kernels::rotary::{Rotary, Turn, TurnedHeads};
-use crate::layout::{BlockLayout, LinearRange, NormRange, Sizes};
+use crate::layout::{BlockLayout, Layout, LinearRange, NormRange, Sizes};
 use crate::model_config::ModelConfig;
 use crate::rows::RowsPart;
 
 /// A block with its parameters and what it needs of the rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a, F> {
-    pub(crate) config: &'a ModelConfig,
-    pub(crate) sizes: &'a Sizes,
-    pub(crate) layout: &'a BlockLayout,
-    pub(crate) parameters: &'a [F],
-    pub(crate) rotary: Option<&'a Rotary<F>>,
-    pub(crate) rows: RowsPart<'a>,
+    config: &'a ModelConfig,
+    sizes: &'a Sizes,
+    layout: &'a BlockLayout,
+    parameters: &'a [F],
+    rotary: Option<&'a Rotary<F>>,
+    rows: RowsPart<'a>,
 }
 
 /// A norm over these parameters.
@@ -46,6 +46,19 @@ pub(crate) fn add_norm<F: Number>(range: &NormRange, sums: &Sums<F>, gradients: 
 }
 
 impl<'a, F: Number> Block<'a, F> {
+    /// Block number `index` of a decoder, for these rows.
+    pub(crate) fn new(
+        config: &'a ModelConfig,
+        layout: &'a Layout,
+        index: usize,
+        parameters: &'a [F],
+        rotary: Option<&'a Rotary<F>>,
+        rows: RowsPart<'a>,
+    ) -> Self {
+        let (sizes, layout) = (&layout.sizes, &layout.blocks[index]);
+        Self { config, sizes, layout, parameters, rotary, rows }
+    }
+
     fn norm(&self, range: &NormRange) -> Norm<'a, F> {
         norm(range, self.parameters, self.config)
     }

@@ -123,15 +123,9 @@ impl<F: Number> Decoder<F> {
         if let Some(positions) = self.layout.positions.clone() {
             embedding::forward_add(&parameters[positions], hidden, part.positions, first);
         }
-        for (index, layout) in self.layout.blocks.iter().enumerate() {
-            let block = Block {
-                config: &self.config,
-                sizes: &self.layout.sizes,
-                layout,
-                parameters,
-                rotary: self.rotary.as_ref(),
-                rows: part,
-            };
+        for index in 0..self.layout.blocks.len() {
+            let (config, rotary) = (&self.config, self.rotary.as_ref());
+            let block = Block::new(config, &self.layout, index, parameters, rotary, part);
             let (input, output) = streams(&mut self.room.streams, index, keep);
             let saved = &mut self.room.saved[if keep == Keep::All { index } else { 0 }];
             block.forward(input, saved, &mut self.room.scratch);
@@ -171,15 +165,9 @@ impl<F: Number> Decoder<F> {
     /// From the gradient of the last stream back to the embedding.
     fn backward(&mut self, parameters: &[F], part: RowsPart, gradients: &mut [F]) {
         let Room { streams, saved, scratch, d, .. } = &mut self.room;
-        for (index, layout) in self.layout.blocks.iter().enumerate().rev() {
-            let block = Block {
-                config: &self.config,
-                sizes: &self.layout.sizes,
-                layout,
-                parameters,
-                rotary: self.rotary.as_ref(),
-                rows: part,
-            };
+        for index in (0..self.layout.blocks.len()).rev() {
+            let (config, rotary) = (&self.config, self.rotary.as_ref());
+            let block = Block::new(config, &self.layout, index, parameters, rotary, part);
             let input = &streams[index];
             let saved = if self.keep == Keep::All {
                 &mut saved[index]

@@ -179,7 +179,8 @@ pub(crate) fn multiply<F: Number>(
 
 /// Blocks a thread, so that one that is held up does not hold up all.
 const BLOCKS_PER_THREAD: usize = 2;
-/// No block has fewer rows or columns, where it is not all of them.
+/// The longer side of a block, at least, of a product that is parted at all: with both sides up to 64
+/// the kernel sums in other pieces. A multiple of 48, as parts are.
 const LEAST_SIDE: usize = 96;
 
 /// How many rows of blocks and columns of blocks a product is parted into.
@@ -320,7 +321,7 @@ mod tests {
                 let all: Vec<_> = (0..parts).flat_map(|index| part(len, parts, index)).collect();
                 assert_eq!(all, (0..len).collect::<Vec<_>>());
                 let least = (0..parts).map(|index| part(len, parts, index).len()).min();
-                assert!(parts == 1 || least >= Some(48), "{len} in {parts}");
+                assert!(parts == 1 || least >= Some(96), "{len} in {parts}");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The operations of a decoder on plain slices, one a file, each with its forward and its backward.
 //!
 //! All are generic over [`Number`]: models run in f32, and the gradient checks run the same code in
-//! f64 against central differences. Work is parted by shapes alone, never by the number of threads,
-//! and every sum has a fixed order, so a result has the same bits on any number of threads.
+//! f64 against central differences. Every sum has a fixed order, however the work is parted, so a result
+//! has the same bits on any number of threads.
 
 pub(crate) mod activation;
 pub(crate) mod attention;

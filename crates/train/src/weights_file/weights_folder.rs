@@ -245,4 +245,6 @@ fn shards<'a, 'b>(parts: &'b [Part<'a>], shard_bytes: u64) -> Vec<&'b [Part<'a>]
 }
 
 #[cfg(test)]
+mod speed_tests;
+#[cfg(test)]
 mod tests;
