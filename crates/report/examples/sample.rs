@@ -146,6 +146,8 @@ fn finetuning(p: f64) -> RunPage {
         weight_decay: Some(0.1),
         optimizer: Some("adamw".to_owned()),
         method: Some("full".to_owned()),
+        tokenizer: None,
+        base_tokens: None,
     };
     let settings_toml = format!(
         "[mixture]\nsequence_length = 128\nbatch_size = 16\nseed = 7\n\n[[mixture.source]]\nname = \

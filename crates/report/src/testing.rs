@@ -133,5 +133,7 @@ fn row(p: f64, forgetting: f64) -> RunRow {
         weight_decay: None,
         optimizer: None,
         method: None,
+        tokenizer: None,
+        base_tokens: None,
     }
 }

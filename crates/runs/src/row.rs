@@ -69,11 +69,17 @@ pub struct RunRow {
     /// What was trained ("full", "lora", …).
     #[serde(default)]
     pub method: Option<String>,
+    /// Fingerprint of the tokenizer: losses per token of different tokenizers do not compare.
+    #[serde(default)]
+    pub tokenizer: Option<String>,
+    /// Tokens that the base model was pretrained on, where that is known.
+    #[serde(default)]
+    pub base_tokens: Option<u64>,
 }
 
 impl RunRow {
     /// The columns of a table in their order.
-    pub const COLUMNS: [&str; 23] = [
+    pub const COLUMNS: [&str; 25] = [
         "run_id",
         "domain",
         "model_size",
@@ -97,6 +103,8 @@ impl RunRow {
         "weight_decay",
         "optimizer",
         "method",
+        "tokenizer",
+        "base_tokens",
     ];
 
     /// How many of [`Self::COLUMNS`], from the first, every table must have.
@@ -132,6 +140,8 @@ impl RunRow {
             weight_decay: fields.optional("weight_decay", Fields::number)?,
             optimizer: fields.optional("optimizer", Fields::text)?,
             method: fields.optional("method", Fields::text)?,
+            tokenizer: fields.optional("tokenizer", Fields::text)?,
+            base_tokens: fields.optional("base_tokens", Fields::count)?,
         };
         row.check(fields.path, fields.row)?;
         Ok(row)

@@ -191,6 +191,8 @@ mod tests {
             weight_decay: Some(0.1),
             optimizer: Some("adamw".to_owned()),
             method: None,
+            tokenizer: Some("cd".repeat(32)),
+            base_tokens: Some(4_000_000),
         }
     }
 

@@ -108,6 +108,8 @@ impl Finished<'_> {
             weight_decay: Some(train.weight_decay),
             optimizer: Some("adamw".to_owned()),
             method: Some("full".to_owned()),
+            tokenizer: self.model.tokenizer_fingerprint.map(|fingerprint| fingerprint.to_string()),
+            base_tokens: None,
         })
     }
 }
