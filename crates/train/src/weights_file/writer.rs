@@ -1,8 +1,10 @@
 //! Buffers of f32 into a safetensors file.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use super::convert::encode;
 use super::header;
@@ -11,6 +13,8 @@ use crate::hugging_face::{Arrangement, FileTensor};
 
 /// Numbers that are written at once.
 const PART_LEN: usize = 1 << 18;
+/// Parts after which the disk is told to begin: left to the end, it would idle while numbers are encoded.
+const PARTS_TO_SYNC: usize = 32;
 
 /// Writes one-dimensional tensors, each a whole buffer, to a file that nobody reads yet, and brings
 /// it to the disk.
@@ -28,8 +32,32 @@ pub(super) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), 
     let refused = || Error::io(path, "write");
     let header = header::bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
     let mut file = File::create(path).map_err(Error::io(path, "create"))?;
-    file.write_all(&header).map_err(refused())?;
+    let synced = file.try_clone().map_err(refused())?;
+    // One sync waits while another is at work; a third would bring nothing.
+    let (begin, asked) = sync_channel(1);
+    let written = thread::scope(|scope| {
+        let syncing = scope.spawn(move || sync(&synced, &asked));
+        let written = file.write_all(&header).and_then(|()| write_parts(&mut file, parts, &begin));
+        drop(begin);
+        let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.and(synced)
+    });
+    written.and_then(|()| file.sync_all()).map_err(refused())
+}
+
+/// Brings what is written to the disk whenever it is asked to. An error of the disk is told once, and here
+/// it is not lost.
+fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
+    asked.iter().try_for_each(|()| file.sync_data())
+}
+
+fn write_parts(
+    file: &mut File,
+    parts: &[(&FileTensor, &[f32])],
+    begin_sync: &SyncSender<()>,
+) -> io::Result<()> {
     let (mut bytes, mut numbers) = (Vec::new(), Vec::new());
+    let mut count = 0;
     for (tensor, values) in parts {
         let part_len = PART_LEN.next_multiple_of(tensor.part_len());
         for first in (0..values.len()).step_by(part_len) {
@@ -41,8 +69,13 @@ pub(super) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), 
                 tensor.copy_out(first, values, &mut numbers);
                 encode(&numbers, &mut bytes);
             }
-            file.write_all(&bytes).map_err(refused())?;
+            file.write_all(&bytes)?;
+            count += 1;
+            if count % PARTS_TO_SYNC == 0 {
+                // Full: a sync is about to begin anyhow. Closed: it failed, and tells so at the end.
+                let _ = begin_sync.try_send(());
+            }
         }
     }
-    file.sync_all().map_err(refused())
+    Ok(())
 }
