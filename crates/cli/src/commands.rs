@@ -13,6 +13,7 @@ pub mod preview;
 pub mod report;
 pub mod shell;
 pub mod sweep;
+pub mod sweep_preview;
 pub mod tokenizer;
 pub mod train;
 pub mod verify;

@@ -17,7 +17,7 @@ pub fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
 }
 
 /// Operations a second of a large f32 matrix product on all threads: the best of a few, some 50 ms.
-pub(crate) fn peak_flops() -> f64 {
+pub fn peak_flops() -> f64 {
     const SIDE: usize = 768;
     let (lhs, rhs) = (vec![0.5; SIDE * SIDE], vec![0.25; SIDE * SIDE]);
     let mut out = vec![0.0; SIDE * SIDE];

@@ -7,17 +7,19 @@ use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
 
-use crate::commands::Context;
-use crate::configuration::{base_folder, read_toml};
+use crate::commands::{Context, sweep_preview};
+use crate::configuration::{base_folder, read_left};
 use crate::error::Error;
 use crate::output::{percent, table, thousands};
-use crate::sweep::{self, Design, Failure, SweepConfig};
+use crate::sweep::{self, Design, Failure, Stage, SweepConfig};
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mixdown sweep sweep.toml --out sweeps/math
   mixdown sweep sweep.toml --out sweeps/math --design minimal
+  what it would do and take, without a step:
+    mixdown sweep sweep.toml --out sweeps/math --dry-run
   as task 3 of 8 of an array job (0/8 … 7/8), or as the scheduler says:
     mixdown sweep sweep.toml --out sweeps/math --task 3/8
     mixdown sweep sweep.toml --out sweeps/math --task auto
@@ -39,6 +41,16 @@ pub struct SweepArgs {
     /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
     #[arg(long, value_name = "N", requires = "task")]
     tasks: Option<u64>,
+    /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
+    #[arg(long)]
+    bases_only: bool,
+    /// Say what the sweep would do and take, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The training rate of the largest model, for --dry-run; without it that of the sweep's finished runs, or
+    /// one by this machine's matrix product.
+    #[arg(long, value_name = "RATE", requires = "dry_run")]
+    tokens_per_second: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -53,15 +65,18 @@ struct SweepReport {
 /// # Errors
 /// As the sweep; runs that failed.
 pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
-    let mut settings: SweepConfig = read_toml(&arguments.sweep)?;
+    let mut settings: SweepConfig = read_left(&arguments.sweep)?;
     settings.design = arguments.design.or(settings.design);
     let settings = settings.absolute(base_folder(&arguments.sweep))?.checked()?;
-    let outcome = sweep::run(&settings, &arguments.out, arguments.task()?, context)?;
-    let report = SweepReport {
-        planned: outcome.planned,
-        runs: outcome.rows,
-        failures: outcome.failures,
-    };
+    let (out, task) = (&arguments.out, arguments.task()?);
+    if arguments.dry_run {
+        let preview = sweep::preview(&settings, out, task, arguments.tokens_per_second)?;
+        return context.output.print(&preview, sweep_preview::describe);
+    }
+    let stage = if arguments.bases_only { Stage::Bases } else { Stage::Runs };
+    let outcome = sweep::run(&settings, out, task, stage, context)?;
+    let report =
+        SweepReport { planned: outcome.planned, runs: outcome.rows, failures: outcome.failures };
     context.output.print(&report, describe)?;
     incomplete(&report.failures)
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use mixdown_train::{ModelChoice, ModelConfig, RunConfig, training_flops};
+use serde::Serialize;
 
 use super::plan::{BasePlan, Origin, RunPlan};
 use crate::error::Error;
 
 /// What one pretraining or finetuning run takes at most: a run may end before its horizon.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Cost {
     /// Tokens trained on.
     pub tokens: u64,

@@ -1,18 +1,24 @@
 //! The doing of a sweep: base models when a run first needs them, then the runs, one row each.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer};
 
+use super::command;
 use super::cost::Cost;
 use super::folder::{Failure, SweepFolder};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
+use super::preview::{Rate, Speed};
 use super::settings::SweepConfig;
+use super::{is_made, is_own, missing, pending};
 use crate::commands::Context;
 use crate::error::Error;
+use crate::output::duration;
 use crate::progress::{Meter, Unit, say};
 
 /// A sweep that is being done.
@@ -43,7 +49,45 @@ impl<'a> Execution<'a> {
         context: Context,
     ) -> Self {
         let meter = Meter::new("sweep", Unit::Work);
-        Self { settings, plan, folder, context, meter, work: Work::default(), lost: BTreeMap::new() }
+        Self {
+            settings,
+            plan,
+            folder,
+            context,
+            meter,
+            work: Work::default(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Makes the base models that runs without a row need; of several tasks each its share.
+    ///
+    /// # Errors
+    /// An interruption, base models that could not be made.
+    pub fn make_bases(mut self) -> Result<(), Error> {
+        let undone = self.plan.runs.iter().map(|run| Ok((run, self.folder.is_done(run)?)));
+        let undone = undone.collect::<Result<Vec<_>, Error>>()?;
+        let mut own = Vec::new();
+        for (place, base) in self.plan.bases.iter().enumerate() {
+            let is_needed = undone.iter().any(|(run, is_done)| run.base == place && !is_done);
+            if is_needed && is_own(place, self.folder) && !is_made(self.folder.path(), base) {
+                self.work.total += Cost::of_base(base)?.flops;
+                own.push((place, base));
+            }
+        }
+        for (place, base) in own {
+            match self.make_base(place, base) {
+                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) => say(&format!("base {}: {}", base.name, error.report())),
+                Ok(_) => {}
+            }
+        }
+        let reasons: Vec<&str> = self.lost.values().map(|(reason, _)| reason.as_str()).collect();
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let numerical = self.lost.values().any(|(_, numerical)| *numerical);
+        Err(Error::Incomplete { message: reasons.join("; "), numerical })
     }
 
     /// Does all runs of this process that have no row yet.
@@ -51,11 +95,18 @@ impl<'a> Execution<'a> {
     /// # Errors
     /// An interruption; a folder that cannot be read or written. A run that fails is none.
     pub fn run(mut self) -> Result<(), Error> {
-        let mut pending = self.pending()?;
+        let mut pending = pending(self.plan, self.folder)?;
+        self.remove_leftovers()?;
         self.work.total = self.total_work(&pending)?;
         let total = pending.len();
+        if total > 0 {
+            self.announce(total)?;
+        }
         let (mut done, mut failed) = (0, 0);
         while let Some(run) = self.next(&mut pending) {
+            if self.context.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
+            }
             let label = format!("run {} of {total}, {}", done + failed + 1, run.run_id);
             match self.row(run, &label) {
                 Ok(row) => {
@@ -75,33 +126,45 @@ impl<'a> Execution<'a> {
             }
             self.work.done += Cost::of_run(run, self.base(run))?.flops;
         }
-        self.meter.finish(&format!("{done} runs done, {failed} failed"));
+        if total > 0 {
+            self.meter.finish(&format!("{done} runs done, {failed} failed"));
+        }
         self.folder.finish(&self.plan.runs)
     }
 
-    /// The runs of this process without a row; what a killed process left of finished ones is removed.
-    fn pending(&self) -> Result<Vec<&'a RunPlan>, Error> {
-        let mut pending = Vec::new();
-        for (place, run) in (0_u64..).zip(&self.plan.runs) {
-            if self.folder.task().is_some_and(|task| place % task.count() != task.index()) {
-                continue;
-            }
-            if !self.folder.is_done(run)? {
-                pending.push(run);
-            } else if !self.settings.keep_weights {
+    /// What a killed process left of finished runs.
+    fn remove_leftovers(&self) -> Result<(), Error> {
+        if self.settings.keep_weights {
+            return Ok(());
+        }
+        for (place, run) in self.plan.runs.iter().enumerate() {
+            if is_own(place, self.folder) && self.folder.row(&run.run_id).is_some() {
                 self.folder.remove_weights(&run.run_id)?;
             }
         }
-        Ok(pending)
+        Ok(())
+    }
+
+    fn announce(&self, total: usize) -> Result<(), Error> {
+        let Speed { flops_per_second, rate } = Speed::new(self.plan, self.folder.path(), None)?;
+        let at = if rate == Rate::Measured {
+            "at the rate of what is done"
+        } else {
+            "at half of this machine's rate"
+        };
+        say(&format!(
+            "sweep: {total} runs to do of {}, {:.2e} operations with their base models: at most {} {at}",
+            self.plan.runs.len(),
+            self.work.total,
+            duration(self.work.total / flops_per_second.max(1.0))
+        ));
+        Ok(())
     }
 
     fn total_work(&self, pending: &[&RunPlan]) -> Result<f64, Error> {
         let mut total = 0.0;
-        for (place, base) in self.plan.bases.iter().enumerate() {
-            let is_needed = pending.iter().any(|run| run.base == place);
-            if is_needed && !is_made(self.folder.path(), base) {
-                total += Cost::of_base(base)?.flops;
-            }
+        for base in missing(self.plan, self.folder, pending) {
+            total += Cost::of_base(base)?.flops;
         }
         for run in pending {
             total += Cost::of_run(run, self.base(run))?.flops;
@@ -135,6 +198,11 @@ impl<'a> Execution<'a> {
         let base = self.base(run);
         let base_tokens = self.make_base(run.base, base)?;
         let folder = self.folder.run_folder(&run.run_id);
+        if let Some(command) = &self.settings.command {
+            self.meter.set(operations(self.work.done), operations(self.work.total), label);
+            let stop = self.context.stop;
+            return command::row(self.settings, command, run, &folder, base_tokens, stop);
+        }
         let name = RunName { run_id: run.run_id.clone(), title: run.run_id.clone() };
         let flops = Cost::of_run(run, base)?.flops;
         let summary = self.train(&run.config, &folder, name, label, flops)?;
@@ -180,8 +248,12 @@ impl<'a> Execution<'a> {
     fn pretrain(&self, base: &BasePlan, config: &RunConfig, folder: &Path) -> Result<(), Error> {
         let own = match self.folder.task() {
             None => folder.to_owned(),
-            Some(task) => folder
-                .with_file_name(format!("{}.task-{}-of-{}", base.name, task.index(), task.count())),
+            Some(task) => folder.with_file_name(format!(
+                "{}.task-{}-of-{}",
+                base.name,
+                task.index(),
+                task.count()
+            )),
         };
         if folder.join("summary.json").exists() {
             // Finished, but its weights are gone: nothing to go on from.
@@ -200,10 +272,24 @@ impl<'a> Execution<'a> {
             fs::remove_dir_all(&checkpoints)
                 .map_err(|error| Error::io(&checkpoints, "remove", error))?;
         }
-        if own != folder && !is_made(self.folder.path(), base) {
-            fs::rename(&own, folder).map_err(|error| Error::io(folder, "rename to", error))?;
+        if own != folder {
+            self.hand_in(base, &own, folder)?;
         }
         Ok(())
+    }
+
+    /// Gives a base model that a task has made its name, or removes it where another task was first.
+    fn hand_in(&self, base: &BasePlan, own: &Path, folder: &Path) -> Result<(), Error> {
+        let renamed = fs::rename(own, folder);
+        if !is_made(self.folder.path(), base) {
+            return renamed.map_err(|error| Error::io(folder, "rename to", error));
+        }
+        match fs::remove_dir_all(own) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(own, "remove", error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn train(
@@ -232,17 +318,6 @@ impl<'a> Execution<'a> {
     }
 }
 
-/// Whether a base model can be started from.
-fn is_made(out: &Path, base: &BasePlan) -> bool {
-    match &base.origin {
-        Origin::Given(..) => true,
-        Origin::Pretrained(_) => {
-            let folder: PathBuf = base_folder(out, &base.name);
-            folder.join("summary.json").exists() && folder.join("best/config.json").exists()
-        }
-    }
-}
-
 fn failure(run: &RunPlan, error: &Error) -> Failure {
     let (run_id, reason) = (run.run_id.clone(), reason(error));
     Failure { run_id, reason, numerical: error.is_numerical() }
@@ -250,9 +325,13 @@ fn failure(run: &RunPlan, error: &Error) -> Failure {
 
 /// An error with its causes in one line.
 fn reason(error: &Error) -> String {
-    let report = error.report();
-    let lines = report.lines().map(|line| line.trim());
-    lines.collect::<Vec<_>>().join("; ").trim_start_matches("error: ").to_owned()
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 fn describe(row: &RunRow) -> String {
@@ -271,7 +350,11 @@ fn fraction(part: u64, whole: u64) -> f64 {
 }
 
 /// Millions of operations.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0 and below 2^63")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "above 0 and below 2^63"
+)]
 fn operations(flops: f64) -> u64 {
     (flops / 1e6).clamp(0.0, 9e18) as u64
 }

@@ -151,3 +151,61 @@ fn to_json(value: &impl Serialize) -> Result<serde_json::Value, Error> {
 fn of_json(value: &serde_json::Value) -> Fingerprint {
     Fingerprint::of(value.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mixdown_shards::Fingerprint;
+
+    use super::{Fingerprints, base_fingerprint, run_fingerprint};
+    use crate::sweep::settings::SweepConfig;
+
+    const SWEEP: &str = "pretraining = 'g'\np = ['0', '1%']\ntarget_tokens = [30_000]\n\
+                         [[domain]]\nname = 'd'\ncorpus = 'c'\n\
+                         [[model]]\nname = 'm'\nhidden_size = 64\nlayers = 2\nheads = 2\ntokens = 4_000_000\n\
+                         [train]\nsequence_length = 128\nbatch_size = 16\n";
+
+    fn fingerprint(text: &str, p: &str) -> String {
+        let settings: SweepConfig = toml::from_str(text).unwrap();
+        let of = |name: &str| Fingerprint::of(name.as_bytes());
+        let all = Fingerprints {
+            pretraining: of("general"),
+            domain: BTreeMap::from([("d".to_owned(), of("target"))]),
+            model: BTreeMap::new(),
+        };
+        let base = base_fingerprint(&settings, &all, &settings.model[0]).unwrap();
+        let point = (30_000, p.parse().unwrap(), 0);
+        run_fingerprint(&settings, &all, base, of("target"), point).unwrap().to_string()
+    }
+
+    /// Rows that are on disks stay those of their runs: a setting that is added later must not change this.
+    #[test]
+    fn a_run_has_one_fingerprint_for_ever() {
+        assert_eq!(
+            fingerprint(SWEEP, "1%"),
+            "01e29af3a56f1654d563078bcb371712316a6feb5aaf41c564135495dc428197"
+        );
+    }
+
+    #[test]
+    fn what_changes_numbers_changes_it() {
+        let own = fingerprint(SWEEP, "1%");
+        assert_ne!(own, fingerprint(SWEEP, "2%"));
+        for (from, to) in [
+            ("batch_size = 16", "batch_size = 8"),
+            ("layers = 2", "layers = 3"),
+            ("[train]", "[eval]\nsequences = 64\n[train]"),
+            ("[train]", "[pretrain]\nlearning_rate = 1e-4\n[train]"),
+        ] {
+            assert_ne!(own, fingerprint(&SWEEP.replace(from, to), "1%"), "{to}");
+        }
+        for (from, to) in [
+            ("name = 'm'", "name = 'other'"),
+            ("p = ['0', '1%']", "p = ['1%']\nkeep_weights = true"),
+            ("corpus = 'c'", "corpus = 'elsewhere'"),
+        ] {
+            assert_eq!(own, fingerprint(&SWEEP.replace(from, to), "1%"), "{to}");
+        }
+    }
+}

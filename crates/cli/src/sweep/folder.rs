@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mixdown_runs::{RunFolder, RunRow, RunsTable};
+use mixdown_runs::{RunRow, RunsTable};
 use mixdown_tokenize::Task;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub struct SweepFolder {
 }
 
 impl SweepFolder {
-    /// Reads what is done. A process without a task takes over the rows of all tasks.
+    /// Reads what is done; a folder that is not there yet has nothing.
     ///
     /// # Errors
     /// Files that cannot be read, or rows that no run can have.
@@ -134,12 +134,8 @@ impl SweepFolder {
     /// A disk that refuses.
     pub fn remove_weights(&self, run_id: &str) -> Result<(), Error> {
         let folder = self.run_folder(run_id);
-        if !folder.exists() {
-            return Ok(());
-        }
-        let run = RunFolder::open(&folder)?;
-        remove(&run.checkpoints())?;
-        remove(&run.best())
+        remove(&folder.join("checkpoints"))?;
+        remove(&folder.join("best"))
     }
 
     /// Writes the table of all runs, where all `planned` ones are done by several tasks.
@@ -183,10 +179,15 @@ impl SweepFolder {
             }
         }
         self.failures.retain(|run_id, _| !self.rows.contains_key(run_id));
-        if self.task.is_some() {
-            return Ok(());
-        }
-        if self.own.len() < self.rows.len() {
+        Ok(())
+    }
+
+    /// Of a process without a task: takes over the rows of all tasks.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn merge(&mut self) -> Result<(), Error> {
+        if self.task.is_none() && self.own.len() < self.rows.len() {
             let own: Vec<&str> = self.own.iter().map(|row| row.run_id.as_str()).collect();
             let others = self.rows.values().filter(|row| !own.contains(&row.run_id.as_str()));
             let others: Vec<RunRow> = others.cloned().collect();
@@ -200,6 +201,9 @@ impl SweepFolder {
     fn files(&self, name: &str) -> Result<Vec<(String, PathBuf)>, Error> {
         let io = |error| Error::io(&self.path, "list", error);
         let mut files = Vec::new();
+        if !self.path.exists() {
+            return Ok(files);
+        }
         for entry in self.path.read_dir().map_err(io)? {
             let path = entry.map_err(io)?.path();
             let Some(file) = path.file_name().and_then(|file| file.to_str()) else { continue };

@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn counts_are_exact() {
-        for (tokens, text) in [(999, "999"), (30_000, "30k"), (1_500_000, "1500k"), (3_000_000, "3M")]
+        for (tokens, text) in
+            [(999, "999"), (30_000, "30k"), (1_500_000, "1500k"), (3_000_000, "3M")]
         {
             assert_eq!(count(tokens), text);
         }

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_shards::{Access, Corpus, Fingerprint, Split};
-use mixdown_train::{
-    EvalConfig, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, TrainConfig,
-};
+use mixdown_train::{FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, TrainConfig};
 
 use super::fingerprints::{Fingerprints, base_fingerprint, run_fingerprint};
 use super::names::run_id;
@@ -51,7 +49,7 @@ pub struct RunPlan {
     pub base: usize,
     /// The domain's name.
     pub domain: String,
-    /// D.
+    /// D: the targets that the run can draw, those of an epoch's whole sequences.
     pub target_tokens: u64,
     /// p.
     pub inject: Injection,
@@ -180,8 +178,7 @@ fn base(settings: &SweepConfig, model: &ModelSettings) -> Result<BasePlan, Error
 }
 
 fn fresh_model(settings: &SweepConfig, model: &ModelSettings) -> Result<FreshModel, Error> {
-    let vocab_size =
-        Corpus::open_lazily(&settings.pretraining, Access::Map)?.manifest().vocab_size;
+    let vocab_size = Corpus::open_lazily(&settings.pretraining, Access::Map)?.manifest().vocab_size;
     let seed = model.seed.unwrap_or(0);
     let field = |name: &str| format!("model {}: {name}", model.name);
     if let Some(size) = &model.size {
@@ -262,7 +259,7 @@ fn run(
     point: &Point<'_>,
     out: &Path,
 ) -> Result<RunPlan, Error> {
-    let config = finetuning(settings, point, out)?;
+    let (config, target_tokens) = finetuning(settings, point, out)?;
     config.check()?;
     let base = base_fingerprint(settings, fingerprints, point.model)?;
     let coordinates = (point.target_tokens, point.inject, point.seed);
@@ -272,7 +269,7 @@ fn run(
         run_id: run_id(&point.domain.name, &point.model.name, coordinates),
         base: point.base,
         domain: point.domain.name.clone(),
-        target_tokens: point.target_tokens,
+        target_tokens,
         inject: point.inject,
         seed: point.seed,
         fingerprint,
@@ -280,12 +277,12 @@ fn run(
     })
 }
 
-/// The run that finetunes a base model to the bottom of the target's validation loss.
+/// The run that finetunes a base model to the bottom of the target's validation loss, and its D.
 fn finetuning(
     settings: &SweepConfig,
     point: &Point<'_>,
     out: &Path,
-) -> Result<RunConfig, Error> {
+) -> Result<(RunConfig, u64), Error> {
     let train = &settings.train;
     let weights = match &point.model.init {
         Some(folder) => folder.clone(),
@@ -308,21 +305,12 @@ fn finetuning(
         seed: point.seed,
     };
     let mixer = Mixer::new(Mixture::open_lazily(&recipe.mixture()?, Path::new(""))?)?;
-    let steps_of = |epochs: u64| {
-        mixer.steps(&RunLength::Epochs { epochs, source: Some(TARGET.to_owned()) })
-    };
+    let steps_of =
+        |epochs: u64| mixer.steps(&RunLength::Epochs { epochs, source: Some(TARGET.to_owned()) });
     recipe.steps = steps_of(train.epochs)?;
     recipe.eval_every = steps_of(1)?.div_ceil(settings.eval.per_epoch).max(1);
     let mut config = recipe.run_config()?;
-    config.train = TrainConfig {
-        patience: Some(train.patience),
-        ..shared(settings, config.train)
-    };
-    debug_assert_eq!(config.eval.select, TARGET);
-    Ok(config)
-}
-
-/// The steps of a run's evaluations but the last, which is at its end.
-pub fn evaluations(eval: &EvalConfig, steps: u64) -> u64 {
-    steps.div_ceil(eval.every_steps.max(1)).saturating_add(1)
+    config.train = TrainConfig { patience: Some(train.patience), ..shared(settings, config.train) };
+    let sequences = mixer.mixture().sequences(0).unwrap_or(0);
+    Ok((config, sequences.saturating_mul(train.sequence_length)))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mixdown_train::{FreshFamily, Schedule};
 use serde::{Deserialize, Serialize};
 
+use super::command::PLACEHOLDER;
 use crate::error::Error;
 use crate::injection::Injection;
 
@@ -51,6 +52,9 @@ pub struct SweepConfig {
     /// Single runs beside or instead of the grid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<RunSettings>,
+    /// The description's own folder, in which `command` runs.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 /// A known part of a grid.
@@ -272,12 +276,16 @@ impl SweepConfig {
     /// # Errors
     /// A working directory that is gone.
     pub fn absolute(mut self, base: &Path) -> Result<Self, Error> {
+        // An empty path is the working folder's own.
+        let base = std::env::current_dir()
+            .map_err(|error| Error::io(base, "find the folder of", error))?
+            .join(base);
         let domains = self.domain.iter_mut().map(|domain| &mut domain.corpus);
         let models = self.model.iter_mut().filter_map(|model| model.init.as_mut());
         for path in domains.chain(models).chain([&mut self.pretraining]) {
-            *path = std::path::absolute(base.join(&*path))
-                .map_err(|error| Error::io(path, "find the folder of", error))?;
+            *path = base.join(&*path);
         }
+        self.folder = base;
         Ok(self)
     }
 
@@ -301,7 +309,14 @@ impl SweepConfig {
             return Err(setting(empty, "at least one, as the grid has", "none"));
         }
         if self.p.is_empty() && self.run.is_empty() {
-            return Err(setting("p and target_tokens", "a grid, or single runs as [[run]]", "none"));
+            return Err(setting(
+                "p and target_tokens",
+                "a grid, or single runs as [[run]]",
+                "none",
+            ));
+        }
+        if self.command.as_ref().is_some_and(|command| !command.contains(PLACEHOLDER)) {
+            return Err(setting("command", "{run} in it, for the run file's path", "none"));
         }
         if self.eval.per_epoch == 0 || self.train.epochs == 0 {
             return Err(setting("eval.per_epoch and train.epochs", "at least 1", 0));
@@ -365,7 +380,11 @@ fn check_names(kind: &str, names: &[&String]) -> Result<(), Error> {
             return Err(setting(&format!("{kind}.name"), expected, format!("{name:?}")));
         }
         if names.iter().take(place).any(|other| other == name) {
-            return Err(setting(&format!("{kind}.name"), "each name once", format!("{name:?} twice")));
+            return Err(setting(
+                &format!("{kind}.name"),
+                "each name once",
+                format!("{name:?} twice"),
+            ));
         }
     }
     Ok(())

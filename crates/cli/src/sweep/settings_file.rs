@@ -42,8 +42,9 @@ impl SettingsFile {
     /// # Errors
     /// Settings that TOML cannot hold.
     pub fn new(settings: &SweepConfig, fingerprints: &Fingerprints) -> Result<Self, Error> {
-        let table = Table::try_from(Contents { settings, fingerprints })
-            .map_err(|error| Error::usage(format!("settings that TOML cannot hold: {error}"), ""))?;
+        let table = Table::try_from(Contents { settings, fingerprints }).map_err(|error| {
+            Error::usage(format!("settings that TOML cannot hold: {error}"), "")
+        })?;
         Ok(Self { table })
     }
 
@@ -75,9 +76,9 @@ impl SettingsFile {
 
     /// The first setting that differs and may not: its place, the value in `self` and that in `other`.
     fn difference(&self, other: &Self) -> Option<(String, String, String)> {
-        let fixed = FIXED.into_iter().find_map(|key| {
-            difference(key, self.table.get(key), other.table.get(key))
-        });
+        let fixed = FIXED
+            .into_iter()
+            .find_map(|key| difference(key, self.table.get(key), other.table.get(key)));
         let named = || NAMED.into_iter().find_map(|key| self.named_difference(other, key));
         fixed.or_else(named).or_else(|| self.fingerprint_difference(other))
     }
@@ -93,7 +94,11 @@ impl SettingsFile {
 
     fn fingerprint_difference(&self, other: &Self) -> Option<(String, String, String)> {
         let of = |file: &Self, key: &str| file.table.get("fingerprints")?.get(key).cloned();
-        let own = difference("pretraining", of(self, "pretraining").as_ref(), of(other, "pretraining").as_ref());
+        let own = difference(
+            "pretraining",
+            of(self, "pretraining").as_ref(),
+            of(other, "pretraining").as_ref(),
+        );
         own.or_else(|| {
             NAMED.into_iter().find_map(|key| {
                 let (ours, theirs) = (of(self, key)?, of(other, key)?);
@@ -111,7 +116,8 @@ impl SettingsFile {
         for key in NAMED {
             let ours: BTreeSet<String> =
                 named(&self.table, key).into_iter().map(|(name, _)| name.to_owned()).collect();
-            let gone = named(&earlier.table, key).into_iter().filter(|(name, _)| !ours.contains(*name));
+            let gone =
+                named(&earlier.table, key).into_iter().filter(|(name, _)| !ours.contains(*name));
             let gone: Vec<Value> = gone.map(|(_, table)| Value::Table(table.clone())).collect();
             if let Some(Value::Array(all)) = self.table.get_mut(key) {
                 all.extend(gone);
@@ -172,7 +178,10 @@ fn check_empty(out: &Path, path: &Path) -> Result<(), Error> {
         |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| e.path() != temporary);
     if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
         return Err(Error::usage(
-            format!("{}: expected no such folder or an empty one, got something else", out.display()),
+            format!(
+                "{}: expected no such folder or an empty one, got something else",
+                out.display()
+            ),
             "name another folder with --out",
         ));
     }
@@ -192,15 +201,19 @@ fn without_paths(table: &Table) -> Value {
 }
 
 /// The first value that differs: its place and both values.
-fn difference(place: &str, ours: Option<&Value>, theirs: Option<&Value>) -> Option<(String, String, String)> {
+fn difference(
+    place: &str,
+    ours: Option<&Value>,
+    theirs: Option<&Value>,
+) -> Option<(String, String, String)> {
     if ours == theirs {
         return None;
     }
     if let (Some(Value::Table(ours)), Some(Value::Table(theirs))) = (ours, theirs) {
         let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-        return keys.into_iter().find_map(|key| {
-            difference(&format!("{place}.{key}"), ours.get(key), theirs.get(key))
-        });
+        return keys
+            .into_iter()
+            .find_map(|key| difference(&format!("{place}.{key}"), ours.get(key), theirs.get(key)));
     }
     let text = |value: Option<&Value>| {
         value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
@@ -213,5 +226,56 @@ fn damaged(path: &Path, got: &str) -> Error {
     Error::Data {
         message: format!("{}: expected the settings of a sweep, got {got}", path.display()),
         hint: "take the file from a copy, or name another folder with --out".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SettingsFile;
+
+    const THERE: &str = "p = ['1%']\n[fingerprints]\npretraining = 'a'\n[fingerprints.domain]\nx = 'b'\n\
+                         [fingerprints.model]\n[train]\nepochs = 3\n[[domain]]\nname = 'x'\ncorpus = '/x'\n\
+                         [[model]]\nname = 'm'\nlayers = 2\n";
+
+    fn file(text: &str) -> SettingsFile {
+        SettingsFile { table: text.parse().unwrap() }
+    }
+
+    #[test]
+    fn lists_may_grow_and_paths_move() {
+        let there = file(THERE);
+        for (from, to) in [
+            ("['1%']", "['1%', '2%']"),
+            ("'/x'", "'/elsewhere'"),
+            ("[[model]]", "[[model]]\nname = 'n'\nlayers = 9\n[[model]]"),
+            ("x = 'b'", "x = 'b'\ny = 'c'"),
+        ] {
+            let ours = file(&THERE.replace(from, to));
+            assert_eq!(there.difference(&ours), None, "{to}");
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let there = file(THERE);
+        for (from, to, place) in [
+            ("epochs = 3", "epochs = 4", "train.epochs"),
+            ("layers = 2", "layers = 3", "model m.layers"),
+            ("x = 'b'", "x = 'c'", "fingerprint of domain x"),
+            ("pretraining = 'a'", "pretraining = 'c'", "pretraining"),
+        ] {
+            let found = there.difference(&file(&THERE.replace(from, to))).unwrap();
+            assert_eq!(found.0, place);
+        }
+    }
+
+    #[test]
+    fn what_earlier_calls_had_is_kept() {
+        let mut ours = file(&THERE.replace("'x'", "'y'").replace("x = 'b'", "y = 'c'"));
+        ours.keep(&file(THERE));
+        let text = ours.table.to_string();
+        assert!(text.contains("name = \"x\"") && text.contains("x = \"b\""), "{text}");
+        let changed = file(&THERE.replace("x = 'b'", "x = 'd'"));
+        assert!(ours.difference(&changed).is_some());
     }
 }
