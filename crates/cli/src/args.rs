@@ -7,8 +7,8 @@ use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, eval, export, import, inspect, mix, prepare, report, shell, tokenizer, train,
-    verify,
+    bench, demo, eval, export, import, inspect, mix, prepare, report, shell, sweep, tokenizer,
+    train, verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -74,6 +74,8 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
+    /// Finetune over a grid of models, target tokens and shares of pretraining data: one table of runs.
+    Sweep(sweep::SweepArgs),
     /// Write one HTML page about one or more runs.
     Report(report::ReportArgs),
     /// Print the completion script of a shell.

@@ -12,6 +12,8 @@ pub mod prepare;
 pub mod preview;
 pub mod report;
 pub mod shell;
+pub mod sweep;
+pub mod sweep_preview;
 pub mod tokenizer;
 pub mod train;
 pub mod verify;
@@ -51,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(arguments) => bench::run(arguments, context),
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
+        Command::Sweep(arguments) => sweep::run(arguments, context).map_err(Error::resumable),
         Command::Report(arguments) => report::run(arguments, context),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),

@@ -22,6 +22,14 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// # Errors
 /// As [`read_toml`].
 pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
+    read_left(path)
+}
+
+/// Reads a description that a user wrote, or the one that a run or a sweep left.
+///
+/// # Errors
+/// As [`read_toml`].
+pub fn read_left<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
     if table.remove("fingerprints").is_none() {

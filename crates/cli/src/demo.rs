@@ -6,7 +6,6 @@ mod experiment;
 mod registry_text;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mixdown_runs::Summary;
@@ -14,6 +13,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
+use crate::whole_file::{temporary, write_whole};
 
 /// Everything that decides what the demo computes; kept in its folder, so that the same command goes on
 /// and another one is refused.
@@ -109,20 +109,4 @@ fn difference(there: &str, here: &str) -> Option<(String, String, String)> {
     let differs = |name: &&String| there.get(*name) != here.get(*name);
     let name = there.keys().chain(here.keys()).find(differs)?;
     Some((name.clone(), text(there.get(name)), text(here.get(name))))
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("tmp")
-}
-
-/// Writes a file so that it is either absent or whole, also after a power cut.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = temporary(path);
-    let write = || {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| Error::io(&temporary, "write", error))?;
-    fs::rename(&temporary, path).map_err(|error| Error::io(path, "rename to", error))
 }

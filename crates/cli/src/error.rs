@@ -31,6 +31,14 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
+    /// Work that went on to its end left some of it undone.
+    #[error("{message}")]
+    Incomplete {
+        /// What failed, and why.
+        message: String,
+        /// Whether losses that are not finite are among the reasons.
+        numerical: bool,
+    },
     /// Reading or writing failed.
     #[error("{}: cannot {action}", path.display())]
     Io {
@@ -114,8 +122,19 @@ impl Error {
         match self {
             Self::Usage { hint, .. } | Self::Data { hint, .. } if !hint.is_empty() => Some(hint),
             Self::Stopped { .. } => Some("run the same command again: it goes on where it stopped"),
+            Self::Incomplete { .. } => Some("run the same command again to try them again"),
             _ => None,
         }
+    }
+
+    /// Whether the user stopped the work.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.kind(), Kind::Interrupted)
+    }
+
+    /// Whether numbers left the finite range.
+    pub fn is_numerical(&self) -> bool {
+        matches!(self.kind(), Kind::Numerical)
     }
 
     fn kind(&self) -> Kind {
@@ -123,6 +142,7 @@ impl Error {
             Self::Usage { .. } => (true, false, false, false),
             Self::Stopped { .. } => (false, true, false, false),
             Self::Data { .. } => (false, false, false, false),
+            Self::Incomplete { numerical, .. } => (false, false, *numerical, true),
             Self::Io { source, .. } => (source.kind() == ErrorKind::NotFound, false, false, true),
             Self::Shards(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
             Self::Documents(e) => (e.is_configuration(), false, false, e.is_io()),

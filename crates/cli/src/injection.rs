@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use mixdown_mixer::{Weight, WeightParts};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 
@@ -69,6 +71,36 @@ impl fmt::Display for Injection {
             Ok(weight) => weight.fmt(formatter),
             Err(_) => formatter.write_str("0%"),
         }
+    }
+}
+
+impl Serialize for Injection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Injection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InjectionVisitor)
+    }
+}
+
+struct InjectionVisitor;
+
+impl Visitor<'_> for InjectionVisitor {
+    type Value = Injection;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a share as a string like \"1%\", \"0.01\" or \"99:1\", or 0")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Injection, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Injection, E> {
+        number.to_string().parse().map_err(E::custom)
     }
 }
 

@@ -1,12 +1,47 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop at its next safe place, the second ends
-//! the process at once (what is on disk stays whole either way).
+//! the process at once (what is on disk stays whole either way). A program that the work runs is asked and
+//! ended with it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::progress::say;
 
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The process group of a program that is running; 0 where there is none.
+static PROGRAM: AtomicU32 = AtomicU32::new(0);
+
+/// How urgently a program is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// When it has saved what it wants to (SIGTERM).
+    Asked,
+    /// At once (SIGKILL).
+    Forced,
+}
+
+/// Says which program ends with this process; 0 for none. It leads a process group of its own.
+pub fn follow(program: u32) {
+    PROGRAM.store(program, Ordering::SeqCst);
+}
+
+/// Ends all processes of the program's group.
+#[cfg(unix)]
+pub fn end_program(ending: Ending) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    let group = i32::try_from(PROGRAM.load(Ordering::SeqCst)).ok().and_then(Pid::from_raw);
+    let signal = if ending == Ending::Asked { Signal::TERM } else { Signal::KILL };
+    if let Some(group) = group {
+        // It may have ended by itself.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Elsewhere the console has told the program already.
+#[cfg(not(unix))]
+pub fn end_program(_ending: Ending) {}
 
 /// Installs the handler and returns the flag that work looks at.
 ///
@@ -15,6 +50,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub fn install() -> Result<&'static AtomicBool, Error> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
+            end_program(Ending::Forced);
             std::process::exit(130);
         }
         say("stopping at the next safe place; once more ends at once");

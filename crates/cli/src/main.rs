@@ -12,6 +12,8 @@ mod output;
 mod page_cache;
 mod progress;
 mod recipe;
+mod sweep;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -112,6 +112,16 @@ pub fn percent(share: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// Seconds in the largest unit that leaves at least two of it.
+pub fn duration(seconds: f64) -> String {
+    for (unit, length) in [("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)] {
+        if seconds >= 2.0 * length {
+            return format!("{:.0} {unit}", seconds / length);
+        }
+    }
+    format!("{seconds:.0} seconds")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +134,18 @@ mod tests {
         assert_eq!(percent(0.01), "1 %");
         assert_eq!(percent(0.0), "0 %");
         assert_eq!(percent(0.001_25), "0.125 %");
+    }
+
+    #[test]
+    fn durations_have_a_unit_that_fits() {
+        for (seconds, text) in [
+            (0.4, "0 seconds"),
+            (119.0, "119 seconds"),
+            (150.0, "2 minutes"),
+            (1e5, "28 hours"),
+            (1e6, "12 days"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use mixdown_tokenize::Stage;
 
+use crate::output::{duration, percent};
+
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -19,6 +21,8 @@ pub enum Unit {
     Tokens,
     /// Optimiser steps.
     Steps,
+    /// Operations of a whole sweep, shown as a share.
+    Work,
 }
 
 /// One stage's progress.
@@ -87,6 +91,10 @@ impl Meter {
             Unit::Steps => {
                 (done.to_string(), stretch.total.to_string(), format!("{rate:.1} steps/s"))
             }
+            Unit::Work => {
+                let share = percent(to_f64(done) / to_f64(stretch.total.max(1)));
+                return format!("{}: {share}, {} left  {note}", self.label, duration(remaining));
+            }
         };
         format!("{}: {done}/{total}, {rate}, {remaining:.0} s left  {note}", self.label)
     }
@@ -104,6 +112,7 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
     let counts = match unit {
         Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
         Unit::Tokens | Unit::Steps => "{pos}/{len} {per_sec}",
+        Unit::Work => "{percent} %",
     };
     let template = format!("{{prefix:28}} [{{bar:28}}] {counts}, {{eta}} left  {{wide_msg}}");
     let style =

@@ -1,6 +1,8 @@
 """Every example, run with the library that it is for, in the mixture's exact order."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import warnings
@@ -14,6 +16,7 @@ import mixdown
 torch = pytest.importorskip("torch")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+BINARY = Path(os.environ.get("MIXDOWN", Path(__file__).parents[3] / "target" / "release" / "mixdown"))
 T, B, STEPS = 32, 12, 12
 VOCAB_SIZE = 1024
 
@@ -251,3 +254,48 @@ def test_finetuning_from_end_to_end(corpora, tmp_path, monkeypatch, capsys):
     assert names[0].read_bytes() == names[1].read_bytes()
     with pytest.raises(mixdown.ConfigurationError, match="weight|seed|share"):
         run("stopped", "--inject", "30%")
+
+
+SWEEP = """
+pretraining = "{corpora}/general"
+p = ["0", "25%"]
+target_tokens = [640]
+command = "'{python}' '{trainer}' {{run}}"
+[train]
+sequence_length = 32
+batch_size = 4
+epochs = 2
+warmup_steps = 2
+[eval]
+sequences = 8
+[[domain]]
+name = "math"
+corpus = "{corpora}/math"
+[[model]]
+name = "16"
+hidden_size = 16
+layers = 1
+heads = 2
+tokens = 2_000
+"""
+
+
+@pytest.mark.skipif(not BINARY.exists(), reason="the binary is not built: cargo build --release")
+def test_a_sweep_with_a_trainer_in_pytorch(corpora, tmp_path):
+    pytest.importorskip("transformers")
+    settings = SWEEP.format(corpora=corpora, python=sys.executable, trainer=EXAMPLES / "sweep_trainer.py")
+    (tmp_path / "own.toml").write_text(settings)
+    (tmp_path / "same.toml").write_text(re.sub("command = .*", "", settings))
+    rows = {}
+    for name in ("own", "same"):
+        command = [BINARY, "sweep", f"{name}.toml", "--out", name, "--json"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        rows[name] = json.loads(result.stdout)["runs"]
+    for own, same in zip(rows["own"], rows["same"], strict=True):
+        for column in ("run_id", "target_tokens", "p_requested", "horizon_steps", "tokenizer", "base_tokens"):
+            assert own[column] == same[column]
+        # All held-out sequences, the same model: both trainers measure the same before the first step.
+        assert own["pretraining_loss_before"] == pytest.approx(same["pretraining_loss_before"], abs=1e-4)
+        assert own["target_loss"] < 8
+    assert rows["own"][1]["p_realised"] > 0.2

@@ -30,6 +30,16 @@ impl Task {
         }
     }
 
+    /// Which one it is, from 0.
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
     /// The task that a scheduler's environment variables name, looked up with `variable`.
     ///
     /// Slurm's SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT say all. Kubernetes'

@@ -9,7 +9,7 @@ use crate::model_config::ModelConfig;
 /// parameters that are multiplied with (all but a table of embeddings) and the rest is attention, L
 /// layers of H heads of Q numbers over T positions (Chowdhery et al., PaLM, 2022, appendix B).
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-pub(crate) fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
+pub fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
     let projection = config.vocab_size.saturating_mul(config.hidden_size);
     let multiplied = config.non_embedding_parameters().saturating_add(projection) as f64;
     let attended = (config.heads.saturating_mul(config.head_width)) as f64;
@@ -17,7 +17,7 @@ pub(crate) fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> 
 }
 
 /// Operations a second of a large f32 matrix product on all threads: the best of a few, some 50 ms.
-pub(crate) fn peak_flops() -> f64 {
+pub fn peak_flops() -> f64 {
     const SIDE: usize = 768;
     let (lhs, rhs) = (vec![0.5; SIDE * SIDE], vec![0.25; SIDE * SIDE]);
     let mut out = vec![0.0; SIDE * SIDE];

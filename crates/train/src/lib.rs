@@ -48,6 +48,7 @@ mod weights_file;
 pub use adamw::{AdamW, AdamWOptions};
 pub use error::Error;
 pub use evaluate::{Attention, Evaluation, evaluate};
+pub use flops::{peak_flops, training_flops};
 pub use memory::Estimate;
 pub use model::{ComputePath, Model, PassOptions, Recompute};
 pub use model_choice::{FreshFamily, FreshModel, ModelChoice};

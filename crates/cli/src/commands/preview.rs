@@ -2,7 +2,7 @@
 
 use mixdown_train::Preview;
 
-use crate::output::{table, thousands};
+use crate::output::{duration, table, thousands};
 use crate::progress::megabytes as bytes;
 
 /// The preview as a table, and whether it fits.
@@ -33,32 +33,4 @@ pub fn describe(preview: &Preview) -> String {
         bytes(estimate.disk_bytes),
         free(estimate.available_disk_bytes),
     )
-}
-
-/// Seconds in the largest unit that leaves at least two of it.
-fn duration(seconds: f64) -> String {
-    for (unit, length) in [("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)] {
-        if seconds >= 2.0 * length {
-            return format!("{:.0} {unit}", seconds / length);
-        }
-    }
-    format!("{seconds:.0} seconds")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_have_a_unit_that_fits() {
-        for (seconds, text) in [
-            (0.4, "0 seconds"),
-            (119.0, "119 seconds"),
-            (150.0, "2 minutes"),
-            (1e5, "28 hours"),
-            (1e6, "12 days"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
-    }
 }

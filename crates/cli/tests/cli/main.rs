@@ -13,4 +13,5 @@ mod prepare;
 mod sandbox;
 mod shell;
 mod story;
+mod sweep;
 mod train;

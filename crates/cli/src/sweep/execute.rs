@@ -1,0 +1,360 @@
+//! The doing of a sweep: base models when a run first needs them, then the runs, one row each.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use mixdown_runs::{RunFolder, RunRow, Summary};
+use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer};
+
+use super::command;
+use super::cost::Cost;
+use super::folder::{Failure, SweepFolder};
+use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
+use super::preview::{Rate, Speed};
+use super::settings::SweepConfig;
+use super::{is_made, is_own, missing, pending};
+use crate::commands::Context;
+use crate::error::Error;
+use crate::output::duration;
+use crate::progress::{Meter, Unit, say};
+
+/// A sweep that is being done.
+pub struct Execution<'a> {
+    settings: &'a SweepConfig,
+    plan: &'a Plan,
+    folder: &'a mut SweepFolder,
+    context: Context,
+    meter: Meter,
+    work: Work,
+    /// Why base models could not be made, by their places.
+    lost: BTreeMap<usize, (String, bool)>,
+}
+
+/// What is done of all that this call does, in operations.
+#[derive(Default)]
+struct Work {
+    total: f64,
+    done: f64,
+}
+
+impl<'a> Execution<'a> {
+    /// Nothing done yet.
+    pub fn new(
+        settings: &'a SweepConfig,
+        plan: &'a Plan,
+        folder: &'a mut SweepFolder,
+        context: Context,
+    ) -> Self {
+        let meter = Meter::new("sweep", Unit::Work);
+        Self {
+            settings,
+            plan,
+            folder,
+            context,
+            meter,
+            work: Work::default(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Makes the base models that runs without a row need; of several tasks each its share.
+    ///
+    /// # Errors
+    /// An interruption, base models that could not be made.
+    pub fn make_bases(mut self) -> Result<(), Error> {
+        let undone = self.plan.runs.iter().map(|run| Ok((run, self.folder.is_done(run)?)));
+        let undone = undone.collect::<Result<Vec<_>, Error>>()?;
+        let mut own = Vec::new();
+        for (place, base) in self.plan.bases.iter().enumerate() {
+            let is_needed = undone.iter().any(|(run, is_done)| run.base == place && !is_done);
+            if is_needed && is_own(place, self.folder) && !is_made(self.folder.path(), base) {
+                self.work.total += Cost::of_base(base)?.flops;
+                own.push((place, base));
+            }
+        }
+        for (place, base) in own {
+            match self.make_base(place, base) {
+                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) => say(&format!("base {}: {}", base.name, error.report())),
+                Ok(_) => {}
+            }
+        }
+        let reasons: Vec<&str> = self.lost.values().map(|(reason, _)| reason.as_str()).collect();
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let numerical = self.lost.values().any(|(_, numerical)| *numerical);
+        Err(Error::Incomplete { message: reasons.join("; "), numerical })
+    }
+
+    /// Does all runs of this process that have no row yet.
+    ///
+    /// # Errors
+    /// An interruption; a folder that cannot be read or written. A run that fails is none.
+    pub fn run(mut self) -> Result<(), Error> {
+        let mut pending = pending(self.plan, self.folder)?;
+        self.remove_leftovers()?;
+        self.work.total = self.total_work(&pending)?;
+        let total = pending.len();
+        if total > 0 {
+            self.announce(total)?;
+        }
+        let (mut done, mut failed) = (0, 0);
+        while let Some(run) = self.next(&mut pending) {
+            if self.context.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
+            }
+            let label = format!("run {} of {total}, {}", done + failed + 1, run.run_id);
+            match self.row(run, &label) {
+                Ok(row) => {
+                    say(&format!("{label}: {}", describe(&row)));
+                    self.folder.push(row)?;
+                    if !self.settings.keep_weights {
+                        self.folder.remove_weights(&run.run_id)?;
+                    }
+                    done += 1;
+                }
+                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) => {
+                    say(&format!("{label}: {}", error.report()));
+                    self.folder.push_failure(failure(run, &error))?;
+                    failed += 1;
+                }
+            }
+            self.work.done += Cost::of_run(run, self.base(run))?.flops;
+        }
+        if total > 0 {
+            self.meter.finish(&format!("{done} runs done, {failed} failed"));
+        }
+        self.folder.finish(&self.plan.runs)
+    }
+
+    /// What a killed process left of finished runs.
+    fn remove_leftovers(&self) -> Result<(), Error> {
+        if self.settings.keep_weights {
+            return Ok(());
+        }
+        for (place, run) in self.plan.runs.iter().enumerate() {
+            if is_own(place, self.folder) && self.folder.row(&run.run_id).is_some() {
+                self.folder.remove_weights(&run.run_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&self, total: usize) -> Result<(), Error> {
+        let Speed { flops_per_second, rate } = Speed::new(self.plan, self.folder.path(), None)?;
+        let at = if rate == Rate::Measured {
+            "at the rate of what is done"
+        } else {
+            "at half of this machine's rate"
+        };
+        say(&format!(
+            "sweep: {total} runs to do of {}, {:.2e} operations with their base models: at most {} {at}",
+            self.plan.runs.len(),
+            self.work.total,
+            duration(self.work.total / flops_per_second.max(1.0))
+        ));
+        Ok(())
+    }
+
+    fn total_work(&self, pending: &[&RunPlan]) -> Result<f64, Error> {
+        let mut total = 0.0;
+        for base in missing(self.plan, self.folder, pending) {
+            total += Cost::of_base(base)?.flops;
+        }
+        for run in pending {
+            total += Cost::of_run(run, self.base(run))?.flops;
+        }
+        Ok(total)
+    }
+
+    fn base(&self, run: &RunPlan) -> &'a BasePlan {
+        &self.plan.bases[run.base]
+    }
+
+    /// The next run: alone, in the order of the plan; as a task of several first those whose base model
+    /// is there, then those of the base model that this task would make, another one than its neighbours.
+    fn next(&self, pending: &mut Vec<&'a RunPlan>) -> Option<&'a RunPlan> {
+        let place = match self.folder.task() {
+            None => 0,
+            Some(task) => {
+                let bases = self.plan.bases.len();
+                let first = usize::try_from(task.index()).unwrap_or(0);
+                let rank = |run: &RunPlan| {
+                    let is_missing = !is_made(self.folder.path(), self.base(run));
+                    (is_missing, (run.base + bases - first % bases) % bases)
+                };
+                pending.iter().enumerate().min_by_key(|(place, run)| (rank(run), *place))?.0
+            }
+        };
+        (place < pending.len()).then(|| pending.remove(place))
+    }
+
+    fn row(&mut self, run: &'a RunPlan, label: &str) -> Result<RunRow, Error> {
+        let base = self.base(run);
+        let base_tokens = self.make_base(run.base, base)?;
+        let folder = self.folder.run_folder(&run.run_id);
+        if let Some(command) = &self.settings.command {
+            self.meter.set(operations(self.work.done), operations(self.work.total), label);
+            let stop = self.context.stop;
+            return command::row(self.settings, command, run, &folder, base_tokens, stop);
+        }
+        let name = RunName { run_id: run.run_id.clone(), title: run.run_id.clone() };
+        let flops = Cost::of_run(run, base)?.flops;
+        let summary = self.train(&run.config, &folder, name, label, flops)?;
+        let row = summary.row.ok_or_else(|| Error::Data {
+            message: format!("{}: expected a row in summary.json, got none", folder.display()),
+            hint: "remove the run's folder".to_owned(),
+        })?;
+        Ok(RunRow {
+            domain: run.domain.clone(),
+            fingerprint: run.fingerprint.to_string(),
+            base_tokens,
+            ..row
+        })
+    }
+
+    /// Makes a base model where it is not there yet; the tokens that it has seen.
+    fn make_base(&mut self, place: usize, base: &BasePlan) -> Result<Option<u64>, Error> {
+        let config = match &base.origin {
+            Origin::Given(_, tokens) => return Ok(*tokens),
+            Origin::Pretrained(config) => config,
+        };
+        if let Some((message, numerical)) = self.lost.get(&place) {
+            return Err(Error::Incomplete { message: message.clone(), numerical: *numerical });
+        }
+        let folder = base_folder(self.folder.path(), &base.name);
+        if !is_made(self.folder.path(), base) {
+            if let Err(error) = self.pretrain(base, config, &folder) {
+                if !error.is_interrupted() {
+                    let message = format!("base model {}: {}", base.name, reason(&error));
+                    self.lost.insert(place, (message, error.is_numerical()));
+                }
+                return Err(error);
+            }
+            self.work.done += Cost::of_base(base)?.flops;
+        }
+        let summary = RunFolder::open(&folder)?.read_summary()?;
+        let batch = config.mixture.batch_size.saturating_mul(config.mixture.sequence_length);
+        Ok(Some(summary.best_step.saturating_mul(batch)))
+    }
+
+    /// Pretrains in `folder`; a task of several in a folder of its own, which becomes `folder` at the end.
+    /// Where two make the same model, the first one's stays: they have the same bytes.
+    fn pretrain(&self, base: &BasePlan, config: &RunConfig, folder: &Path) -> Result<(), Error> {
+        let own = match self.folder.task() {
+            None => folder.to_owned(),
+            Some(task) => folder.with_file_name(format!(
+                "{}.task-{}-of-{}",
+                base.name,
+                task.index(),
+                task.count()
+            )),
+        };
+        if folder.join("summary.json").exists() {
+            // Finished, but its weights are gone: nothing to go on from.
+            fs::remove_dir_all(folder).map_err(|error| Error::io(folder, "remove", error))?;
+        }
+        let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
+        let label = format!("base {}", base.name);
+        let summary = self.train(config, &own, name, &label, Cost::of_base(base)?.flops)?;
+        let loss = summary.best.first().map_or(f64::NAN, |eval| eval.loss);
+        say(&format!(
+            "{label}: {} parameters, pretraining loss {loss:.4}, {:.0} tokens/s",
+            summary.model_parameters, summary.tokens_per_second
+        ));
+        if !self.settings.keep_weights {
+            let checkpoints = RunFolder::open(&own)?.checkpoints();
+            fs::remove_dir_all(&checkpoints)
+                .map_err(|error| Error::io(&checkpoints, "remove", error))?;
+        }
+        if own != folder {
+            self.hand_in(base, &own, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a base model that a task has made its name, or removes it where another task was first.
+    fn hand_in(&self, base: &BasePlan, own: &Path, folder: &Path) -> Result<(), Error> {
+        let renamed = fs::rename(own, folder);
+        if !is_made(self.folder.path(), base) {
+            return renamed.map_err(|error| Error::io(folder, "rename to", error));
+        }
+        match fs::remove_dir_all(own) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(own, "remove", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn train(
+        &self,
+        config: &RunConfig,
+        folder: &Path,
+        name: RunName,
+        label: &str,
+        flops: f64,
+    ) -> Result<Summary, Error> {
+        let mut trainer = Trainer::open(config, Path::new(""), folder, name, Changes::None)?;
+        let progress = |at: Progress| {
+            let share = fraction(at.step, at.steps);
+            let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));
+            let note = format!(
+                "{label}: step {} of {} at most, {loss}{:.0} tokens/s",
+                at.step, at.steps, at.tokens_per_second
+            );
+            self.meter.set(
+                operations(self.work.done + share * flops),
+                operations(self.work.total),
+                &note,
+            );
+        };
+        Ok(trainer.run(&progress, self.context.stop)?)
+    }
+}
+
+fn failure(run: &RunPlan, error: &Error) -> Failure {
+    let (run_id, reason) = (run.run_id.clone(), reason(error));
+    Failure { run_id, reason, numerical: error.is_numerical() }
+}
+
+/// An error with its causes in one line.
+fn reason(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn describe(row: &RunRow) -> String {
+    format!(
+        "best step {}, target loss {:.4}, pretraining loss {:.4} ({:+.4})",
+        row.best_step,
+        row.target_loss,
+        row.pretraining_loss,
+        row.forgetting()
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn fraction(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// Millions of operations.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "above 0 and below 2^63"
+)]
+fn operations(flops: f64) -> u64 {
+    (flops / 1e6).clamp(0.0, 9e18) as u64
+}

@@ -1,0 +1,230 @@
+//! What a sweep would do and take, without a step done.
+
+use std::path::Path;
+
+use mixdown_runs::{RunFolder, Summary};
+use mixdown_train::{ModelChoice, ModelConfig, Preview, RunConfig, peak_flops, training_flops};
+use serde::Serialize;
+
+use super::cost::{Cost, shape};
+use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
+use super::settings::SweepConfig;
+use crate::error::Error;
+
+/// What a sweep would do and take, without a step done.
+#[derive(Debug, Serialize)]
+pub struct SweepPreview {
+    /// Base models that would be made.
+    pub bases: Vec<PartPreview>,
+    /// Runs that would be done.
+    pub runs: Vec<PartPreview>,
+    /// Runs that are done already.
+    pub done: usize,
+    /// Tokens trained on, at most.
+    pub tokens: u64,
+    /// Floating point operations, evaluations included, at most.
+    pub flops: f64,
+    /// Seconds, at most.
+    pub seconds: f64,
+    /// Where the rate behind `seconds` comes from.
+    pub rate: Rate,
+    /// Memory of the largest part.
+    pub memory_bytes: u64,
+    /// Disk at the fullest: base models, and what is kept or being written of runs.
+    pub disk_bytes: u64,
+    /// What is free on the disk, where the system says it.
+    pub available_disk_bytes: Option<u64>,
+}
+
+/// One base model or run to do.
+#[derive(Debug, Serialize)]
+pub struct PartPreview {
+    /// The name of the base model or the id of the run.
+    pub name: String,
+    /// Its steps, at most.
+    pub steps: u64,
+    /// What it takes, at most.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Seconds, at most.
+    pub seconds: f64,
+}
+
+/// Where a rate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    /// The user says it, for the largest model.
+    Given,
+    /// What is done of the sweep.
+    Measured,
+    /// Half of the rate of a large matrix product on this machine.
+    Machine,
+}
+
+/// A rate in operations a second, and where it comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Speed {
+    /// Operations a second.
+    pub flops_per_second: f64,
+    /// Where it comes from.
+    pub rate: Rate,
+}
+
+impl Speed {
+    /// From `tokens_per_second` of the largest model, else from what is done of the sweep in `out`, else
+    /// of this machine.
+    ///
+    /// # Errors
+    /// A given base model without a readable config.json.
+    pub fn new(plan: &Plan, out: &Path, tokens_per_second: Option<f64>) -> Result<Self, Error> {
+        if let Some(given) = tokens_per_second {
+            let per_token = plan
+                .bases
+                .iter()
+                .zip(length(plan))
+                .map(|(base, length)| Ok(training_flops(&shape(base)?, length, 1)));
+            let per_token = per_token.collect::<Result<Vec<f64>, Error>>()?;
+            let largest = per_token.into_iter().fold(0.0, f64::max);
+            return Ok(Self { flops_per_second: given * largest, rate: Rate::Given });
+        }
+        if let Some(flops_per_second) = measured(plan, out) {
+            return Ok(Self { flops_per_second, rate: Rate::Measured });
+        }
+        Ok(Self { flops_per_second: 0.5 * peak_flops(), rate: Rate::Machine })
+    }
+}
+
+/// The sequence length, for each base model.
+fn length(plan: &Plan) -> impl Iterator<Item = u64> {
+    let length = plan.runs.first().map_or(1, |run| run.config.mixture.sequence_length);
+    std::iter::repeat(length)
+}
+
+/// The mean rate over the sweep's finished parts, in operations a second.
+fn measured(plan: &Plan, out: &Path) -> Option<f64> {
+    let (mut flops, mut seconds) = (0.0, 0.0);
+    let mut add = |folder: &Path, base: &BasePlan, config: &RunConfig| {
+        let summary = RunFolder::open(folder).and_then(|folder| folder.read_summary());
+        if let (Ok(summary), Ok(model)) = (summary, shape(base)) {
+            flops += operations(&summary, config, &model);
+            seconds += summary.seconds;
+        }
+    };
+    for base in &plan.bases {
+        if let Origin::Pretrained(config) = &base.origin {
+            add(&base_folder(out, &base.name), base, config);
+        }
+    }
+    for run in &plan.runs {
+        add(&out.join("runs").join(&run.run_id), &plan.bases[run.base], &run.config);
+    }
+    (seconds > 0.0).then(|| flops / seconds)
+}
+
+/// The operations of a finished run.
+fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) -> f64 {
+    let mut done = config.clone();
+    done.train.steps = summary.steps;
+    Cost::new(&done, model).flops
+}
+
+impl SweepPreview {
+    /// What doing `pending`, of the runs of `plan`, into `out` would take.
+    ///
+    /// # Errors
+    /// Corpora or given models that cannot be opened or do not fit each other.
+    pub fn new(
+        settings: &SweepConfig,
+        plan: &Plan,
+        (missing, pending): (&[&BasePlan], &[&RunPlan]),
+        speed: Speed,
+        out: &Path,
+    ) -> Result<Self, Error> {
+        let part = |name: &str, steps: u64, cost: Cost| PartPreview {
+            name: name.to_owned(),
+            steps,
+            seconds: cost.flops / speed.flops_per_second.max(1.0),
+            cost,
+        };
+        let mut bases = Vec::new();
+        for base in missing {
+            let Origin::Pretrained(config) = &base.origin else { continue };
+            bases.push(part(&base.name, config.train.steps, Cost::of_base(base)?));
+        }
+        let mut runs = Vec::new();
+        for run in pending {
+            let cost = Cost::of_run(run, &plan.bases[run.base])?;
+            runs.push(part(&run.run_id, run.config.train.steps, cost));
+        }
+        let total = bases.iter().chain(&runs).fold(Cost::default(), |sum, part| sum.and(part.cost));
+        let needs = Needs::new(settings, plan, pending, out)?;
+        Ok(Self {
+            done: plan.runs.len() - pending.len(),
+            tokens: total.tokens,
+            flops: total.flops,
+            seconds: bases.iter().chain(&runs).map(|part| part.seconds).sum(),
+            rate: speed.rate,
+            bases,
+            runs,
+            memory_bytes: needs.memory_bytes,
+            disk_bytes: needs.disk_bytes,
+            available_disk_bytes: needs.available_disk_bytes,
+        })
+    }
+}
+
+/// Bytes of memory and disk.
+#[derive(Default)]
+struct Needs {
+    memory_bytes: u64,
+    disk_bytes: u64,
+    available_disk_bytes: Option<u64>,
+}
+
+impl Needs {
+    fn new(
+        settings: &SweepConfig,
+        plan: &Plan,
+        pending: &[&RunPlan],
+        out: &Path,
+    ) -> Result<Self, Error> {
+        let mut needs = Self::default();
+        let (mut kept, mut largest) = (0_u64, 0);
+        for (place, base) in plan.bases.iter().enumerate() {
+            let own = pending.iter().filter(|run| run.base == place);
+            let own = own.max_by_key(|run| run.config.train.steps);
+            let Some(run) = own else { continue };
+            let count = pending.iter().filter(|run| run.base == place).count();
+            for (config, is_base) in configs(base, run) {
+                let estimate = Preview::new(&config, Path::new(""), out)?.estimate;
+                needs.memory_bytes = needs.memory_bytes.max(estimate.memory_bytes);
+                needs.available_disk_bytes = estimate.available_disk_bytes;
+                largest = largest.max(estimate.disk_bytes);
+                if is_base {
+                    kept = kept.saturating_add(estimate.parameters_bytes);
+                } else if settings.keep_weights {
+                    let count = u64::try_from(count).unwrap_or(u64::MAX);
+                    kept = kept.saturating_add(estimate.disk_bytes.saturating_mul(count));
+                }
+            }
+        }
+        needs.disk_bytes = kept.saturating_add(largest);
+        Ok(needs)
+    }
+}
+
+/// The pretraining of a base model, if there is one, and a run from it; a model that is not there yet is
+/// one with fresh weights.
+fn configs(base: &BasePlan, run: &RunPlan) -> Vec<(RunConfig, bool)> {
+    let mut finetuning = run.config.clone();
+    match &base.origin {
+        Origin::Given(..) => vec![(finetuning, false)],
+        Origin::Pretrained(config) => {
+            if let ModelChoice::Fresh(fresh) = config.model {
+                finetuning.model = ModelChoice::Fresh(fresh);
+            }
+            vec![((**config).clone(), true), (finetuning, false)]
+        }
+    }
+}

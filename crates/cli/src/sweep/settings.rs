@@ -1,0 +1,396 @@
+//! A sweep as a user writes it: SWEEP.toml.
+
+use std::path::{Path, PathBuf};
+
+use mixdown_train::{FreshFamily, Schedule};
+use serde::{Deserialize, Serialize};
+
+use super::command::PLACEHOLDER;
+use crate::error::Error;
+use crate::injection::Injection;
+
+/// The whole of a SWEEP.toml: what is varied, the domains, the models, and how each run is trained.
+///
+/// The grid (`model` × `domain` × `target_tokens` × `p` × `seeds`) may grow from call to call; of the
+/// rest nothing may change in a sweep's folder but `keep_weights`. A field that is added later must
+/// not be written where it is left out: the fingerprints of finished runs are taken from this text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepConfig {
+    /// The corpus that models are pretrained on, and that forgetting is measured on.
+    pub pretraining: PathBuf,
+    /// A known part of the grid in the place of all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design: Option<Design>,
+    /// Seeds of the order of the data.
+    #[serde(default = "defaults::seeds")]
+    pub seeds: Vec<u64>,
+    /// Shares of pretraining data.
+    #[serde(default)]
+    pub p: Vec<Injection>,
+    /// Unique target tokens (D).
+    #[serde(default)]
+    pub target_tokens: Vec<u64>,
+    /// Whether checkpoints and best/ stay when a run is finished.
+    #[serde(default)]
+    pub keep_weights: bool,
+    /// The program that does the finetuning, `{run}` standing for the path of its run file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// How models are finetuned.
+    pub train: TrainSettings,
+    /// How fresh models are pretrained.
+    #[serde(default)]
+    pub pretrain: PretrainSettings,
+    /// What is measured.
+    #[serde(default)]
+    pub eval: EvalSettings,
+    /// The targets.
+    pub domain: Vec<DomainSettings>,
+    /// The base models.
+    pub model: Vec<ModelSettings>,
+    /// Single runs beside or instead of the grid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<RunSettings>,
+    /// The description's own folder, in which `command` runs.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// A known part of a grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Design {
+    /// Three models × three numbers of target tokens × {0, 1 %}: the least that gives a law.
+    Minimal,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainSettings {
+    /// Its name in the table of runs.
+    pub name: String,
+    /// Its corpus.
+    pub corpus: PathBuf,
+}
+
+/// A base model: a folder, or the size of a fresh model that the sweep pretrains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Its name in ids of runs.
+    pub name: String,
+    /// A Hugging Face folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// The size of a fresh GPT-2-like model by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The architecture of a fresh model whose sizes follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<FreshFamily>,
+    /// Numbers of one hidden state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<u64>,
+    /// Numbers between the MLP's two projections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<u64>,
+    /// Decoder blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<u64>,
+    /// Attention heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<u64>,
+    /// Seed of a fresh model's weights and of its pretraining's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Tokens of pretraining: of a fresh model those it gets, of a folder those it has seen, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// The pretraining's peak learning rate, where this model's is not that of `[pretrain]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+}
+
+/// One run outside the grid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSettings {
+    /// A model's name.
+    pub model: String,
+    /// A domain's name.
+    pub domain: String,
+    /// Unique target tokens.
+    pub target_tokens: u64,
+    /// The share of pretraining data.
+    pub p: Injection,
+    /// Seed of the order.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// `[train]`: how models are finetuned, to the bottom of the target's validation loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Tokens a sequence, in pretraining and evaluations as well.
+    pub sequence_length: u64,
+    /// Sequences a batch.
+    pub batch_size: u64,
+    /// Passes over the target tokens at most: the horizon of the schedule.
+    #[serde(default = "defaults::epochs")]
+    pub epochs: u64,
+    /// End after so many evaluations in a row without a lower target loss.
+    #[serde(default = "defaults::patience")]
+    pub patience: u64,
+    /// Peak learning rate.
+    #[serde(default = "defaults::learning_rate")]
+    pub learning_rate: f64,
+    /// What follows the warm-up.
+    #[serde(default = "defaults::schedule")]
+    pub schedule: Schedule,
+    /// Steps in which the learning rate rises.
+    #[serde(default = "defaults::warmup_steps")]
+    pub warmup_steps: u64,
+    /// Decoupled weight decay of matrices.
+    #[serde(default = "defaults::weight_decay")]
+    pub weight_decay: f64,
+    /// Decay of the gradient's first moment.
+    #[serde(default = "defaults::beta1")]
+    pub beta1: f64,
+    /// Decay of its second moment.
+    #[serde(default = "defaults::beta2")]
+    pub beta2: f64,
+    /// The largest global gradient norm.
+    #[serde(default = "defaults::clip")]
+    pub clip: f64,
+    /// Rows of a batch that are computed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<u64>,
+    /// Whether the backward pass computes each block again.
+    #[serde(default)]
+    pub recompute: bool,
+    /// Whether attention stays within documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separate_documents: Option<bool>,
+    /// Steps between two checkpoints.
+    #[serde(default = "defaults::checkpoint_every")]
+    pub checkpoint_every: u64,
+}
+
+/// `[pretrain]`: how fresh models are pretrained; what is left out is as in `[train]` or usual.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainSettings {
+    /// Sequences a batch; those of `[train]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u64>,
+    /// Peak learning rate; 1e-3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// What follows the warm-up; a cosine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Steps in which the learning rate rises; a twentieth of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
+    /// Decoupled weight decay; that of `[train]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Evaluations on the way; 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluations: Option<u64>,
+    /// Steps between two checkpoints; those of `[train]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+}
+
+/// `[eval]`: the same held-out sequences for every run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalSettings {
+    /// Held-out sequences of each corpus.
+    #[serde(default = "defaults::sequences")]
+    pub sequences: u64,
+    /// Evaluations per pass over the target tokens.
+    #[serde(default = "defaults::per_epoch")]
+    pub per_epoch: u64,
+}
+
+impl Default for EvalSettings {
+    fn default() -> Self {
+        Self { sequences: defaults::sequences(), per_epoch: defaults::per_epoch() }
+    }
+}
+
+/// What stands for a field that is left out.
+mod defaults {
+    use mixdown_train::Schedule;
+
+    pub(super) fn seeds() -> Vec<u64> {
+        vec![0]
+    }
+    pub(super) fn epochs() -> u64 {
+        12
+    }
+    pub(super) fn patience() -> u64 {
+        3
+    }
+    pub(super) fn learning_rate() -> f64 {
+        1e-3
+    }
+    /// Under a cosine the bottom of the U lies at a rate that depends on where it is.
+    pub(super) fn schedule() -> Schedule {
+        Schedule::Constant
+    }
+    pub(super) fn warmup_steps() -> u64 {
+        10
+    }
+    pub(super) fn weight_decay() -> f64 {
+        0.1
+    }
+    pub(super) fn beta1() -> f64 {
+        0.9
+    }
+    pub(super) fn beta2() -> f64 {
+        0.95
+    }
+    pub(super) fn clip() -> f64 {
+        1.0
+    }
+    pub(super) fn checkpoint_every() -> u64 {
+        100
+    }
+    pub(super) fn sequences() -> u64 {
+        128
+    }
+    pub(super) fn per_epoch() -> u64 {
+        2
+    }
+}
+
+impl SweepConfig {
+    /// The settings with paths from the root on, relative ones counted from `base`.
+    ///
+    /// # Errors
+    /// A working directory that is gone.
+    pub fn absolute(mut self, base: &Path) -> Result<Self, Error> {
+        // An empty path is the working folder's own.
+        let base = std::env::current_dir()
+            .map_err(|error| Error::io(base, "find the folder of", error))?
+            .join(base);
+        let domains = self.domain.iter_mut().map(|domain| &mut domain.corpus);
+        let models = self.model.iter_mut().filter_map(|model| model.init.as_mut());
+        for path in domains.chain(models).chain([&mut self.pretraining]) {
+            *path = base.join(&*path);
+        }
+        self.folder = base;
+        Ok(self)
+    }
+
+    /// Checks what needs no file, and applies `design`.
+    ///
+    /// # Errors
+    /// The first setting that no sweep can have.
+    pub fn checked(mut self) -> Result<Self, Error> {
+        for (kind, names) in [
+            ("domain", self.domain.iter().map(|domain| &domain.name).collect::<Vec<_>>()),
+            ("model", self.model.iter().map(|model| &model.name).collect()),
+        ] {
+            check_names(kind, &names)?;
+        }
+        self.model.iter().try_for_each(ModelSettings::check)?;
+        if self.design == Some(Design::Minimal) {
+            self.minimal()?;
+        }
+        if self.p.is_empty() != self.target_tokens.is_empty() {
+            let empty = if self.p.is_empty() { "p" } else { "target_tokens" };
+            return Err(setting(empty, "at least one, as the grid has", "none"));
+        }
+        if self.p.is_empty() && self.run.is_empty() {
+            return Err(setting(
+                "p and target_tokens",
+                "a grid, or single runs as [[run]]",
+                "none",
+            ));
+        }
+        if self.command.as_ref().is_some_and(|command| !command.contains(PLACEHOLDER)) {
+            return Err(setting("command", "{run} in it, for the run file's path", "none"));
+        }
+        if self.eval.per_epoch == 0 || self.train.epochs == 0 {
+            return Err(setting("eval.per_epoch and train.epochs", "at least 1", 0));
+        }
+        Ok(self)
+    }
+
+    /// Three models, three numbers of target tokens, {0, 1 %}.
+    fn minimal(&mut self) -> Result<(), Error> {
+        self.model = three("[[model]]", std::mem::take(&mut self.model))?;
+        self.target_tokens.sort_unstable();
+        self.target_tokens = three("target_tokens", std::mem::take(&mut self.target_tokens))?;
+        self.p = vec![Injection::NONE, "1%".parse()?];
+        self.seeds.truncate(1);
+        self.run.clear();
+        Ok(())
+    }
+}
+
+/// The first, the middle and the last.
+fn three<T: Clone>(field: &str, all: Vec<T>) -> Result<Vec<T>, Error> {
+    match (all.as_slice(), all.get(all.len() / 2)) {
+        ([first, .., last], Some(middle)) if all.len() >= 3 => {
+            Ok(vec![first.clone(), middle.clone(), last.clone()])
+        }
+        _ => Err(setting(field, "at least three for the minimal design", all.len())),
+    }
+}
+
+impl ModelSettings {
+    fn check(&self) -> Result<(), Error> {
+        let sizes = [self.hidden_size, self.intermediate_size, self.layers, self.heads];
+        let is_sized = self.family.is_some() || sizes.iter().any(Option::is_some);
+        let field = format!("model {}", self.name);
+        let ways = [self.init.is_some(), self.size.is_some(), is_sized];
+        if ways.into_iter().filter(|way| *way).count() != 1 {
+            let expected = "one of init, size, or hidden_size, layers and heads";
+            return Err(setting(&field, expected, "none or several"));
+        }
+        if self.init.is_some() {
+            let own = self.seed.map(|_| "seed").or(self.learning_rate.map(|_| "learning_rate"));
+            return own.map_or(Ok(()), |own| Err(setting(&field, "init without it", own)));
+        }
+        match self.tokens {
+            Some(tokens) if tokens > 0 => Ok(()),
+            _ => Err(setting(&field, "tokens of pretraining, such as tokens = 4_000_000", "none")),
+        }
+    }
+}
+
+/// Names stand in file names and ids.
+fn check_names(kind: &str, names: &[&String]) -> Result<(), Error> {
+    if names.is_empty() {
+        return Err(setting(&format!("[[{kind}]]"), "at least one", "none"));
+    }
+    for (place, name) in names.iter().enumerate() {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if !begins || name.len() > 64 || !name.chars().all(fits) {
+            let expected = "a letter or digit, then letters, digits and . _ -, 64 in all at most";
+            return Err(setting(&format!("{kind}.name"), expected, format!("{name:?}")));
+        }
+        if names.iter().take(place).any(|other| other == name) {
+            return Err(setting(
+                &format!("{kind}.name"),
+                "each name once",
+                format!("{name:?} twice"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A setting that no sweep can have.
+pub fn setting(field: &str, expected: &str, got: impl ToString) -> Error {
+    Error::usage(format!("{field}: expected {expected}, got {}", got.to_string()), "")
+}
