@@ -22,10 +22,26 @@
 
 mod error;
 mod fit;
+mod forgetting_law;
 mod injection;
+mod interval;
+mod observation;
+mod predict;
+mod scaling_fit;
 mod search;
 mod student;
+mod target_law;
+mod warning;
 
 pub use crate::error::Error;
 pub use crate::fit::{Advice, InjectionFit, fit_injection};
+pub use crate::forgetting_law::ForgettingLaw;
 pub use crate::injection::{InjectionLaw, forgetting_removed};
+pub use crate::interval::{Coefficient, Estimate, Interval};
+pub use crate::observation::Observation;
+pub use crate::scaling_fit::{
+    Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut, HoldOutErrors,
+    HoldOutRow, Method, Prediction, Quantity, Residual, ScalingFit, ShareAdvice, Split, TargetFit,
+};
+pub use crate::target_law::TargetLaw;
+pub use crate::warning::Warning;
