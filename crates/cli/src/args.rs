@@ -7,7 +7,7 @@ use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, eval, export, import, inspect, mix, prepare, report, shell, tokenizer, train,
+    bench, demo, eval, export, fit, import, inspect, mix, prepare, report, shell, tokenizer, train,
     verify,
 };
 
@@ -74,6 +74,8 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
+    /// Fit scaling laws to a table of runs: how much pretraining data is enough.
+    Fit(Box<fit::FitArgs>),
     /// Write one HTML page about one or more runs.
     Report(report::ReportArgs),
     /// Print the completion script of a shell.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod demo;
 pub mod eval;
 pub mod export;
+pub mod fit;
 pub mod import;
 pub mod inspect;
 pub mod labels_args;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(arguments) => bench::run(arguments, context),
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
+        Command::Fit(arguments) => fit::run(*arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),
