@@ -7,8 +7,8 @@ use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, eval, export, fit, import, inspect, mix, prepare, report, shell, tokenizer, train,
-    verify,
+    bench, demo, design, eval, export, fit, import, inspect, mix, prepare, report, shell,
+    tokenizer, train, verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -74,6 +74,8 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
+    /// Say what a grid of runs would tell about the share of pretraining data, before it is paid for.
+    Design(Box<design::DesignArgs>),
     /// Fit scaling laws to a table of runs: how much pretraining data is enough.
     Fit(Box<fit::FitArgs>),
     /// Write one HTML page about one or more runs.

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod design;
 pub mod eval;
 pub mod export;
 pub mod fit;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(arguments) => bench::run(arguments, context),
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
+        Command::Design(arguments) => design::run(*arguments, context),
         Command::Fit(arguments) => fit::run(*arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
         Command::Completions(arguments) => shell::completions(arguments),

@@ -1,5 +1,7 @@
 //! The fit of one domain: both laws, intervals, hold-outs, comparisons, warnings.
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
 use crate::candidates::REPORTED;
 use crate::comparison::compare;
 use crate::error::Error;
@@ -121,14 +123,15 @@ fn method(options: &FitOptions, forgetting: &ForgettingFit, target: Option<&Targ
 }
 
 fn hold_outs(observations: &[Observation], with_target: bool) -> Vec<HoldOut> {
-    let mut hold_outs = Vec::new();
-    for split in splits(observations) {
-        hold_outs.push(hold_out(observations, split, Quantity::PretrainingLoss));
-        if with_target {
-            hold_outs.push(hold_out(observations, split, Quantity::TargetLoss));
-        }
-    }
-    hold_outs
+    let quantities = if with_target {
+        &[Quantity::PretrainingLoss, Quantity::TargetLoss][..]
+    } else {
+        &[Quantity::PretrainingLoss][..]
+    };
+    let splits = splits(observations);
+    let all = splits.iter().flat_map(|split| quantities.iter().map(|quantity| (*split, *quantity)));
+    let all: Vec<_> = all.collect();
+    all.par_iter().map(|(split, quantity)| hold_out(observations, *split, *quantity)).collect()
 }
 
 fn warnings(

@@ -4,7 +4,7 @@ use crate::form::{COORDINATES, Point};
 use crate::linear::cholesky_solve;
 use crate::objective::{Curvature, Objective};
 
-const MOST_STEPS: u32 = 400;
+const MOST_STEPS: u32 = 80;
 /// Steps without the law's own curvature. Most polishes end within them; where a law misses by much, they
 /// only creep, and the whole second derivative ends it.
 const GAUSS_NEWTON_STEPS: u32 = 25;
@@ -44,10 +44,8 @@ pub(crate) fn polish(objective: &Objective<'_>, start: Point) -> Option<Optimum>
     let mut curvature = objective.curvature(&at)?;
     let mut gradient_norm = norm(objective, &at, &curvature);
     for number in 0..MOST_STEPS {
-        if number >= GAUSS_NEWTON_STEPS {
-            curvature.newton = hessian(objective, &at).unwrap_or(curvature.newton);
-        }
-        if gradient_norm <= 0.01 * GRADIENT_TOLERANCE {
+        let enough = if number < GAUSS_NEWTON_STEPS { 0.01 } else { 1.0 };
+        if gradient_norm <= enough * GRADIENT_TOLERANCE {
             break;
         }
         let step = solve(objective, &at, &curvature, damping);
@@ -63,6 +61,9 @@ pub(crate) fn polish(objective: &Objective<'_>, start: Point) -> Option<Optimum>
             }
             if !stalled {
                 (at, curvature, gradient_norm) = (candidate, next, next_norm);
+                if number >= GAUSS_NEWTON_STEPS {
+                    curvature.newton = hessian(objective, &at).unwrap_or(curvature.newton);
+                }
                 damping = (damping * 0.2).max(1e-12);
                 continue;
             }

@@ -9,6 +9,8 @@ use crate::starts::StartGrid;
 
 /// Starts that are polished.
 const STARTS: usize = 6;
+/// Starts of the grid that are polished again, beside the optima known, when δ moves.
+const WARM_STARTS: usize = 2;
 /// Huber's constant by the scale of the residuals: 95 % efficient where they are Gaussian
 /// (Huber 1981, section 4.2).
 const EFFICIENT: f64 = 1.345;
@@ -38,8 +40,7 @@ pub(crate) struct Solution {
 /// 1.345 of their scale, and 1e-3 at least.
 pub(crate) fn solve(form: &dyn Form, rows: &[Row], delta: Option<f64>) -> Result<Solution, Error> {
     let weights = vec![1.0; rows.len()];
-    let grid = StartGrid::new(form, rows);
-    let starts = grid.starts(rows, &weights, STARTS);
+    let starts = StartGrid::new(form, rows).starts(rows, &weights, STARTS);
     if let Some(delta) = delta {
         return from_starts(form, rows, &weights, delta, &starts);
     }
@@ -49,7 +50,7 @@ pub(crate) fn solve(form: &dyn Form, rows: &[Row], delta: Option<f64>) -> Result
         let delta = efficient_delta(&solution.residuals, searched(form));
         let mut warm = vec![solution.at];
         warm.extend(solution.optima.iter().skip(1).map(|optimum| optimum.1));
-        warm.extend(starts.iter().copied());
+        warm.extend(starts.iter().take(WARM_STARTS).copied());
         solution = from_starts(form, rows, &weights, delta, &warm)?;
     }
     Ok(solution)

@@ -2,7 +2,7 @@
 
 pub mod mixture;
 mod rows;
-mod text;
+pub mod text;
 mod view;
 
 use std::path::{Path, PathBuf};
