@@ -7,8 +7,8 @@ use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, eval, export, import, inspect, mix, prepare, report, shell, sweep, tokenizer,
-    train, verify,
+    bench, demo, design, eval, export, fit, import, inspect, mix, prepare, report, shell, sweep,
+    tokenizer, train, verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -76,6 +76,10 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Finetune over a grid of models, target tokens and shares of pretraining data: one table of runs.
     Sweep(sweep::SweepArgs),
+    /// Say what a grid of runs would tell about the share of pretraining data, before it is paid for.
+    Design(Box<design::DesignArgs>),
+    /// Fit scaling laws to a table of runs: how much pretraining data is enough.
+    Fit(Box<fit::FitArgs>),
     /// Write one HTML page about one or more runs.
     Report(report::ReportArgs),
     /// Print the completion script of a shell.

@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod demo;
+pub mod design;
 pub mod eval;
 pub mod export;
+pub mod fit;
 pub mod import;
 pub mod inspect;
 pub mod labels_args;
@@ -54,6 +56,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
         Command::Sweep(arguments) => sweep::run(arguments, context).map_err(Error::resumable),
+        Command::Design(arguments) => design::run(*arguments, context),
+        Command::Fit(arguments) => fit::run(*arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),

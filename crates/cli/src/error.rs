@@ -67,6 +67,15 @@ pub enum Error {
     /// A run's records.
     #[error(transparent)]
     Runs(#[from] mixdown_runs::Error),
+    /// A scaling law.
+    #[error("domain {domain:?}: {source}")]
+    Scaling {
+        /// The domain whose runs were fitted.
+        domain: String,
+        /// Why there is no law.
+        #[source]
+        source: mixdown_scaling::Error,
+    },
     /// The report page.
     #[error(transparent)]
     Report(#[from] mixdown_report::Error),
@@ -106,7 +115,11 @@ impl Error {
     /// Prints kind, message, causes and hint, the way a person reads them.
     pub fn report(&self) -> String {
         let mut text = format!("error: {self}");
-        let mut source = self.source();
+        let mut source = match self {
+            // Its message has the cause already.
+            Self::Scaling { .. } => None,
+            other => other.source(),
+        };
         // A transparent variant's source is the inner error's own source, so nothing is said twice.
         while let Some(cause) = source {
             text.push_str(&format!("\n  cause: {cause}"));
@@ -152,6 +165,9 @@ impl Error {
                 (e.is_configuration(), e.is_interrupted(), e.is_numerical(), e.is_io())
             }
             Self::Runs(e) => (e.is_configuration(), false, false, e.is_io()),
+            Self::Scaling { source, .. } => {
+                (source.is_configuration(), false, source.is_numerical(), false)
+            }
             Self::Report(e) => (e.is_configuration(), false, false, e.is_io()),
         };
         match () {

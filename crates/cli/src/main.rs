@@ -4,6 +4,7 @@ mod args;
 mod arrow_stream;
 mod commands;
 mod configuration;
+mod count;
 mod demo;
 mod error;
 mod injection;

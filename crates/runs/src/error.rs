@@ -55,8 +55,19 @@ pub enum Error {
         /// The file's length in bytes.
         got: u64,
     },
+    /// A table is no Parquet file, or a damaged one.
+    #[error(
+        "{}: expected a Parquet table of numbers and texts, got {got}; write it again",
+        path.display()
+    )]
+    DamagedParquet {
+        /// The table.
+        path: PathBuf,
+        /// What the reader found.
+        got: String,
+    },
     /// A table's name does not say its format.
-    #[error("{}: expected a table named *.jsonl or *.csv, got {got}", path.display())]
+    #[error("{}: expected a table named *.parquet, *.csv or *.jsonl, got {got}", path.display())]
     UnknownTableFormat {
         /// The table.
         path: PathBuf,

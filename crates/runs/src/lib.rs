@@ -15,6 +15,7 @@ mod files;
 mod folder;
 mod json_lines;
 mod metrics;
+mod parquet;
 mod row;
 mod summary;
 mod table;

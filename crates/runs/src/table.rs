@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::fields::{Fields, list_columns};
 use crate::files::{read_capped, write_by_rename};
 use crate::json_lines;
+use crate::parquet;
 use crate::row::RunRow;
 
 /// No table of runs is longer.
@@ -34,7 +35,7 @@ impl RunsTable {
         &self.rows
     }
 
-    /// Reads `.jsonl` or `.csv`, told apart by the name. Columns that [`RunRow`] does not know are
+    /// Reads `.jsonl`, `.csv` or `.parquet`, told apart by the name. Columns that [`RunRow`] does not know are
     /// left out; half a last JSON line is dropped.
     ///
     /// # Errors
@@ -44,11 +45,12 @@ impl RunsTable {
         let rows = match Format::of(path)? {
             Format::JsonLines => read_json_lines(path)?,
             Format::Csv => read_csv(path)?,
+            Format::Parquet => parquet::read(path, LIMIT_BYTES)?,
         };
         Self::checked(path, rows)
     }
 
-    /// Writes `.jsonl` or `.csv`, told apart by the name, by rename.
+    /// Writes `.jsonl`, `.csv` or `.parquet`, told apart by the name, by rename.
     ///
     /// # Errors
     /// [`Error::UnknownTableFormat`], [`Error::Io`].
@@ -56,6 +58,7 @@ impl RunsTable {
         let contents = match Format::of(path)? {
             Format::JsonLines => self.to_json_lines(path)?,
             Format::Csv => self.to_csv(path)?,
+            Format::Parquet => parquet::to_bytes(path, &self.rows)?,
         };
         write_by_rename(path, &contents)
     }
@@ -97,6 +100,7 @@ impl RunsTable {
 enum Format {
     JsonLines,
     Csv,
+    Parquet,
 }
 
 impl Format {
@@ -104,6 +108,7 @@ impl Format {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("jsonl") => Ok(Self::JsonLines),
             Some("csv") => Ok(Self::Csv),
+            Some("parquet") => Ok(Self::Parquet),
             other => Err(Error::UnknownTableFormat {
                 path: path.to_path_buf(),
                 got: other.map_or_else(|| "no extension".to_owned(), |name| format!(".{name}")),
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_give_back_every_bit() {
+    fn all_formats_give_back_every_bit() {
         let mut rows: Vec<RunRow> =
             (0..200).map(|k| row(&format!("run-{k}"), f64::from(k) / 777.0)).collect();
         rows[3].schedule = None;
@@ -220,7 +225,7 @@ mod tests {
         rows[4].p_realised = 1.0;
         let table = RunsTable::new(rows).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        for name in ["t.jsonl", "t.csv"] {
+        for name in ["t.jsonl", "t.csv", "t.parquet"] {
             let path = folder.path().join(name);
             table.write(&path).unwrap();
             assert_eq!(RunsTable::read(&path).unwrap(), table, "{name}");
@@ -327,11 +332,11 @@ mod tests {
 
     #[test]
     fn other_formats_and_missing_files_are_the_users_to_mend() {
-        let error = RunsTable::read("runs.parquet".as_ref()).unwrap_err();
+        let error = RunsTable::read("runs.xlsx".as_ref()).unwrap_err();
         assert!(error.is_configuration());
         assert_eq!(
             error.to_string(),
-            "runs.parquet: expected a table named *.jsonl or *.csv, got .parquet"
+            "runs.xlsx: expected a table named *.parquet, *.csv or *.jsonl, got .xlsx"
         );
         assert!(RunsTable::read("/nowhere/runs.csv".as_ref()).unwrap_err().is_configuration());
     }

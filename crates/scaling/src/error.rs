@@ -43,6 +43,63 @@ pub enum Error {
         /// The largest observation in nats.
         got: f64,
     },
+    /// The runs do not span what a law needs.
+    #[error(
+        "{law}: expected {expected}, got {rows} rows with {configurations} configurations: \
+         N {model_sizes}; D {target_tokens}; p {shares}"
+    )]
+    TooFewRows {
+        /// The law.
+        law: &'static str,
+        /// What it needs.
+        expected: String,
+        /// Rows given.
+        rows: u64,
+        /// Distinct (N, D, p) among them.
+        configurations: u64,
+        /// Their distinct N.
+        model_sizes: String,
+        /// Their distinct D.
+        target_tokens: String,
+        /// Their distinct shares.
+        shares: String,
+    },
+    /// No start of the search ended at an optimum.
+    #[error(
+        "the fit did not converge: expected a gradient of at most {tolerance:.0e}, got \
+         {gradient_norm:.1e} at the best of {starts} starts; check the losses for outliers"
+    )]
+    Unconverged {
+        /// Starts polished.
+        starts: u64,
+        /// The largest gradient (without units) that counts as an optimum.
+        tolerance: f64,
+        /// The gradient found.
+        gradient_norm: f64,
+    },
+    /// Advice for another N or D than the only one that was run.
+    #[error(
+        "{what}: expected {only:e}, the only one that was run, got {got:e}; a law of one value says \
+         nothing about others: add runs at a second one"
+    )]
+    NoExtrapolation {
+        /// Model size or target tokens.
+        what: &'static str,
+        /// The value of all runs.
+        only: f64,
+        /// The value asked for.
+        got: f64,
+    },
+    /// An option of a fit is out of its range.
+    #[error("{option}: expected {expected}, got {got}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// The value.
+        got: f64,
+    },
     /// A budget that asks for nothing.
     #[error("forgetting budget: expected a finite number of nats above 0, got {got}")]
     BadBudget {
@@ -54,6 +111,14 @@ pub enum Error {
 impl Error {
     /// Whether the user's options are wrong, not the observations.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::BadBudget { .. })
+        matches!(
+            self,
+            Self::BadBudget { .. } | Self::BadOption { .. } | Self::NoExtrapolation { .. }
+        )
+    }
+
+    /// Whether the numbers were good but the search failed.
+    pub fn is_numerical(&self) -> bool {
+        matches!(self, Self::Unconverged { .. })
     }
 }

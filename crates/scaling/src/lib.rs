@@ -1,31 +1,85 @@
 //! Scaling laws of forgetting: pure mathematics on plain observations.
 //!
 //! Finetuning with a share p of pretraining data in the stream raises the pretraining loss by
-//! `A · D^β / ((1 + B·p) · N)^α` nats per token, for N parameters and D unique target tokens. The
-//! form is that of Bethune et al., "Scaling Laws for Forgetting during Finetuning with Pretraining
-//! Data Injection" (2025).
+//! `A · D^β / ((1 + B·p) · N)^α` nats per token, for N parameters and D unique target tokens, and
+//! brings the target loss to `A / (N^α · D^β) + E`. The forms are those of Bethune et al., "Scaling
+//! Laws for Forgetting during Finetuning with Pretraining Data Injection" (2025).
 //!
-//! At one N and D that is a curve in p alone, `F0 · (1 + B·p)^(−α)` ([`InjectionLaw`]);
-//! [`fit_injection`] finds it from measured points and says whether they identify it.
+//! [`fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
+//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan_grid`] says what
+//! a grid of runs would tell before it is paid for.
 //!
 //! ```
-//! use mixdown_scaling::{InjectionLaw, fit_injection};
+//! use mixdown_scaling::{FitOptions, ForgettingLaw, Plan, Simulation, TargetLaw};
+//! use mixdown_scaling::{fit_scaling, full_grid};
 //!
-//! let law = InjectionLaw::new(0.83, 829.0, 0.3)?;
-//! let points = [0.0, 0.001, 0.005, 0.01, 0.05].map(|p| (p, law.excess(p)));
-//! let fit = fit_injection(&points)?;
-//! assert!(fit.identified());
-//! assert!((fit.law().b() / 829.0 - 1.0).abs() < 1e-3);
+//! let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+//! let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+//! let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+//! let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&grid, 7);
+//! let options = FitOptions { draws: 50, ..FitOptions::default() };
+//! let fit = fit_scaling(&runs, &options)?;
+//! assert!((fit.forgetting.law.b / 1500.0 - 1.0).abs() < 1e-6);
+//! let plan = Plan {
+//!     model_size: 1.27e9,
+//!     target_tokens: 30e6,
+//!     budget: 0.1,
+//!     pretraining_loss_before: None,
+//! };
+//! assert!(fit.advise(&plan)?.p.is_some());
 //! # Ok::<(), mixdown_scaling::Error>(())
 //! ```
+//!
+//! At one N and D the law is a curve in p alone, `F0 · (1 + B·p)^(−α)` ([`InjectionLaw`]);
+//! [`fit_injection`] finds it from measured points and says whether they identify it.
 #![forbid(unsafe_code)]
 
+mod advise;
+mod candidates;
+mod comparison;
 mod error;
-mod fit;
+mod fit_scaling;
+mod fitted_forgetting;
+mod fitted_target;
+mod forgetting_law;
+mod form;
+mod forms;
+mod hold_out;
 mod injection;
+mod injection_fit;
+mod interval;
+mod linear;
+mod objective;
+mod observation;
+mod plan_grid;
+mod polish;
+mod predict;
+mod profile;
+mod requirements;
+mod resample;
+mod scale;
+mod scaling_fit;
 mod search;
+mod simulate;
+mod solution;
+mod starts;
 mod student;
+mod target_law;
+mod warning;
 
+pub use crate::advise::Plan;
 pub use crate::error::Error;
-pub use crate::fit::{Advice, InjectionFit, fit_injection};
+pub use crate::fit_scaling::{FitOptions, fit_scaling};
+pub use crate::forgetting_law::ForgettingLaw;
 pub use crate::injection::{InjectionLaw, forgetting_removed};
+pub use crate::injection_fit::{Advice, InjectionFit, fit_injection};
+pub use crate::interval::{Coefficient, Estimate, Interval};
+pub use crate::observation::Observation;
+pub use crate::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
+pub use crate::scaling_fit::{
+    Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut, HoldOutErrors,
+    HoldOutRow, Method, Prediction, Quantity, Residual, ScalingFit, ShareAdvice, Split, TargetFit,
+};
+pub use crate::simulate::{Simulation, full_grid};
+pub use crate::target_law::TargetLaw;
+pub use crate::warning::Warning;

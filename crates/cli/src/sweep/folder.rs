@@ -15,7 +15,7 @@ use crate::whole_file::write_whole;
 /// The rows as JSON lines: what counts as done.
 const ROWS: &str = "runs.jsonl";
 /// The same rows for programs that read tables.
-const TABLE: &str = "runs.csv";
+const TABLE: &str = "runs.parquet";
 
 /// A run that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,229 @@
+//! `mixdown design`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixdown_scaling::{
+    FitRecord, ForgettingLaw, GridPlan, GridReport, Plan, Simulation, TargetLaw, full_grid,
+    plan_grid,
+};
+use serde::Serialize;
+
+use crate::commands::Context;
+use crate::commands::fit::text::{interval, share, share_interval};
+use crate::count::{Count, short};
+use crate::error::Error;
+use crate::injection::Injection;
+use crate::output::table;
+
+/// Shares of which the next run may have one.
+const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
+/// Next runs that are shown.
+const SHOWN: usize = 5;
+/// The target law plays no part in p*; this one only fills the column.
+const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+
+/// Arguments of `design`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  what 18 runs on small models would say about a large one:
+    mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M
+  another grid, with two seeds, and the coefficients of a fit:
+    mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M --fit fit.json \\
+      --grid-model-sizes 41M,334M,665M --grid-target-tokens 1M,10M,30M --grid-shares 0,0.5%,5% --seeds 2")]
+pub struct DesignArgs {
+    /// Forgetting allowed, in nats per token.
+    #[arg(long, value_name = "NATS")]
+    budget: f64,
+    /// Parameters of the model that is planned.
+    #[arg(long, value_name = "N")]
+    model_size: Count,
+    /// Unique target tokens that are planned.
+    #[arg(long, value_name = "D")]
+    target_tokens: Count,
+    /// Model sizes of the grid.
+    #[arg(long, value_delimiter = ',', default_value = "41M,109M,334M", value_name = "N,..")]
+    grid_model_sizes: Vec<Count>,
+    /// Target tokens of the grid.
+    #[arg(long, value_delimiter = ',', default_value = "300K,1M,3M", value_name = "D,..")]
+    grid_target_tokens: Vec<Count>,
+    /// Shares of the grid.
+    #[arg(long, value_delimiter = ',', default_value = "0,1%", value_name = "SHARE,..")]
+    grid_shares: Vec<Injection>,
+    /// Runs of every configuration.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    seeds: u16,
+    /// Take the coefficients and the noise from this fit (`mixdown fit --out`).
+    #[arg(long, value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
+    fit: Option<PathBuf>,
+    /// The domain in that fit, where it has several.
+    #[arg(long, requires = "fit")]
+    domain: Option<String>,
+    /// Expected forgetting at p = 0 with the planned model and data. [default: three times the budget]
+    #[arg(long, value_name = "NATS")]
+    forgetting: Option<f64>,
+    /// Expected efficiency B of pretraining data: about 800 near to it, 10,000 far from it.
+    #[arg(long, default_value_t = 3000.0)]
+    b: f64,
+    /// Expected exponent α of the model size.
+    #[arg(long, default_value_t = 0.5)]
+    alpha: f64,
+    /// Expected exponent β of the target tokens.
+    #[arg(long, default_value_t = 0.3)]
+    beta: f64,
+    /// Standard deviation of the noise of ln loss. [default: that of the fit, or 0.003]
+    #[arg(long)]
+    noise: Option<f64>,
+    /// Grids to simulate.
+    #[arg(long, default_value_t = 400)]
+    simulations: u32,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    runs: usize,
+    forgetting: ForgettingLaw,
+    noise: f64,
+    #[serde(flatten)]
+    report: &'a GridReport,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A grid that cannot determine the law, a fit that cannot be read.
+pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
+    let plan = Plan {
+        model_size: arguments.model_size.value(),
+        target_tokens: arguments.target_tokens.value(),
+        budget: arguments.budget,
+        pretraining_loss_before: None,
+    };
+    let simulation = simulation(&arguments, &plan)?;
+    let sizes: Vec<f64> = arguments.grid_model_sizes.iter().map(|size| size.value()).collect();
+    let tokens: Vec<f64> = arguments.grid_target_tokens.iter().map(|one| one.value()).collect();
+    let shares: Vec<f64> = arguments.grid_shares.iter().map(|share| share.share()).collect();
+    let grid = GridPlan {
+        runs: full_grid(&sizes, &tokens, &shares).repeat(usize::from(arguments.seeds)),
+        candidates: full_grid(&sizes, &tokens, &SHARES),
+        simulation,
+        plan,
+        simulations: arguments.simulations,
+        seed: arguments.seed,
+    };
+    let in_plan = |source| Error::Scaling { domain: "the planned grid".to_owned(), source };
+    let report = plan_grid(&grid).map_err(in_plan)?;
+    let view = View {
+        runs: grid.runs.len(),
+        forgetting: simulation.forgetting,
+        noise: simulation.noise,
+        report: &report,
+    };
+    context.output.print(&view, |view| text(view, &plan))
+}
+
+fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> {
+    if let Some(path) = &arguments.fit {
+        let record = read_fit(path)?;
+        let wanted = |name: &str| arguments.domain.as_deref().is_none_or(|domain| domain == name);
+        let found: Vec<_> = record.domains.iter().filter(|one| wanted(&one.domain)).collect();
+        let [only] = found.as_slice() else {
+            let names: Vec<&str> = record.domains.iter().map(|one| one.domain.as_str()).collect();
+            return Err(Error::usage(
+                format!("{}: expected one domain, got {}", path.display(), found.len()),
+                format!("choose one with --domain: {}", names.join(", ")),
+            ));
+        };
+        let forgetting = &only.fit.forgetting;
+        return Ok(Simulation {
+            forgetting: forgetting.law,
+            target: ANY_TARGET,
+            noise: arguments.noise.unwrap_or(forgetting.convergence.root_mean_square),
+        });
+    }
+    let numbers = [("--b", arguments.b), ("--alpha", arguments.alpha)];
+    let expected = arguments.forgetting.unwrap_or(3.0 * arguments.budget);
+    for (name, value) in numbers.into_iter().chain([("--forgetting", expected)]) {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::usage(
+                format!("{name}: expected a finite number above 0, got {value}"),
+                "",
+            ));
+        }
+    }
+    let law =
+        ForgettingLaw { ln_a: 0.0, b: arguments.b, alpha: arguments.alpha, beta: arguments.beta };
+    let ln_a = expected.ln() - law.ln_forgetting(plan.model_size, plan.target_tokens, 0.0);
+    Ok(Simulation {
+        forgetting: ForgettingLaw { ln_a, ..law },
+        target: ANY_TARGET,
+        noise: arguments.noise.unwrap_or(0.003),
+    })
+}
+
+/// Reads a file that `mixdown fit --out` wrote.
+///
+/// # Errors
+/// A missing file, one that is no fit or of another version.
+pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+    let no_fit = |got: String| Error::Data {
+        message: format!("{}: expected a fit, got {got}", path.display()),
+        hint: "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
+    };
+    let record: FitRecord =
+        serde_json::from_slice(&bytes).map_err(|error| no_fit(error.to_string()))?;
+    if record.format != FitRecord::FORMAT || record.version != FitRecord::VERSION {
+        return Err(no_fit(format!("{} version {}", record.format, record.version)));
+    }
+    Ok(record)
+}
+
+fn text(view: &View<'_>, plan: &Plan) -> String {
+    let report = view.report;
+    let law = &view.forgetting;
+    let or_none = |p: Option<f64>| p.map_or_else(|| "none below 100 %".to_owned(), share);
+    let rows: Vec<Vec<String>> = report
+        .candidates
+        .iter()
+        .take(SHOWN)
+        .map(|one| {
+            vec![
+                short(one.model_size),
+                short(one.target_tokens),
+                share(one.p),
+                format!("{:.3}", one.width_factor),
+            ]
+        })
+        .collect();
+    format!(
+        "{} runs, simulated {} times from B = {}, α = {}, β = {}, noise {:.2} % of the loss ({} fitted)\n\n\
+         to forget at most {} nats per token with N = {}, D = {}:\n\
+         p* of these coefficients   {}\n\
+         p* expected of the fit     median {}, 95 % interval {}\n\
+         forgetting at p = 0        predicted within factors {}\n\n\
+         the next runs that narrow forgetting there the most (width of its interval, now 1)\n{}",
+        view.runs,
+        report.simulations,
+        round(law.b),
+        round(law.alpha),
+        round(law.beta),
+        view.noise * 100.0,
+        report.fitted,
+        plan.budget,
+        short(plan.model_size),
+        short(plan.target_tokens),
+        or_none(report.true_p),
+        or_none(report.share.median),
+        share_interval(report.share.interval),
+        interval(report.forgetting_ratio),
+        table(&["N", "D", "p", "width"], &rows),
+    )
+}
+
+fn round(value: f64) -> String {
+    crate::commands::fit::text::digits(value)
+}

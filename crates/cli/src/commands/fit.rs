@@ -1,0 +1,147 @@
+//! `mixdown fit`.
+
+pub mod mixture;
+mod rows;
+pub mod text;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, fit_scaling};
+
+use crate::commands::Context;
+use crate::commands::fit::mixture::Delivery;
+use crate::commands::fit::rows::{Domain, Pooling, read_domains};
+use crate::count::Count;
+use crate::error::Error;
+use crate::whole_file::write_whole;
+
+/// Arguments of `fit`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  the laws of forgetting and of the target loss, with intervals and hold-outs:
+    mixdown fit runs.parquet
+  how much pretraining data a run needs that may forget 0.02 nats per token:
+    mixdown fit runs.csv --budget 0.02 --model-size 1.27B --target-tokens 30M
+  the same as a file for `mixdown report`, and the mixture to train with:
+    mixdown fit runs.csv --domain math --budget 0.02 --model-size 1.27B --target-tokens 30M \\
+      --out fit.json --mixture-out mix.toml
+
+Every table (.parquet, .csv, .jsonl) has the columns run_id, domain, model_size, non_embedding_parameters,
+target_tokens, p_requested, p_realised, best_step, target_loss, pretraining_loss, pretraining_loss_before,
+evaluation_tokens, seed, fingerprint; others are optional or left out. Domains are fitted each by itself.")]
+pub struct FitArgs {
+    /// Tables of runs: Parquet, CSV or JSON lines.
+    #[arg(required = true, value_name = "RUNS")]
+    runs: Vec<PathBuf>,
+    /// Fit this domain only.
+    #[arg(long)]
+    domain: Option<String>,
+    /// Forgetting allowed, in nats per token: asks for the least share of pretraining data that keeps it.
+    #[arg(long, value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
+    budget: Option<f64>,
+    /// Parameters of the model that is planned.
+    #[arg(long, value_name = "N", requires = "budget")]
+    model_size: Option<Count>,
+    /// Unique target tokens that are planned.
+    #[arg(long, value_name = "D", requires = "budget")]
+    target_tokens: Option<Count>,
+    /// Its pretraining loss before finetuning. [default: that of the runs with this model size]
+    #[arg(long, value_name = "NATS", requires = "budget")]
+    pretraining_loss_before: Option<f64>,
+    /// Bootstrap draws for the intervals.
+    #[arg(long, default_value_t = 1000)]
+    draws: u32,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where the Huber loss turns linear, in log loss. [default: 1.345 of the residuals' scale, 0.001 at
+    /// least]
+    #[arg(long, value_name = "DELTA")]
+    huber_delta: Option<f64>,
+    /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
+    #[arg(long)]
+    pool_recipes: bool,
+    /// Write the fits as JSON, for `mixdown report`.
+    #[arg(long, value_name = "FIT.json")]
+    out: Option<PathBuf>,
+    /// Write the mixture that keeps the budget as TOML.
+    #[arg(long, value_name = "MIX.toml", requires = "budget")]
+    mixture_out: Option<PathBuf>,
+    /// The target corpus in that mixture.
+    #[arg(long, value_name = "CORPUS", default_value = "corpora/target")]
+    target: PathBuf,
+    /// The pretraining corpus in that mixture.
+    #[arg(long, value_name = "CORPUS", default_value = "corpora/pretraining")]
+    pretraining: PathBuf,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Tables that cannot be read or pooled, too few runs for a law, a fit that does not converge.
+pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
+    let pooling = if arguments.pool_recipes { Pooling::AllRecipes } else { Pooling::OneRecipe };
+    let domains = read_domains(&arguments.runs, arguments.domain.as_deref(), pooling)?;
+    let options = FitOptions {
+        draws: arguments.draws,
+        seed: arguments.seed,
+        huber_delta: arguments.huber_delta,
+    };
+    let plan = plan(&arguments);
+    let mut fits = Vec::with_capacity(domains.len());
+    for domain in &domains {
+        fits.push(fit(domain, &options, plan.as_ref())?);
+    }
+    let deliveries: Vec<Option<Delivery>> = domains
+        .iter()
+        .zip(&fits)
+        .map(|(domain, fit)| {
+            Delivery::new(domain, fit.advice.as_ref()?, &arguments.target, &arguments.pretraining)
+        })
+        .collect();
+    if let Some(path) = &arguments.mixture_out {
+        write_mixture(path, &deliveries)?;
+    }
+    let record = FitRecord::new(fits);
+    if let Some(path) = &arguments.out {
+        let json =
+            serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
+        write_whole(path, &json)?;
+    }
+    let view = view::of(&record, &deliveries);
+    context.output.print(&view, |_| text::of(&record, &deliveries))
+}
+
+fn plan(arguments: &FitArgs) -> Option<Plan> {
+    Some(Plan {
+        budget: arguments.budget?,
+        model_size: arguments.model_size?.value(),
+        target_tokens: arguments.target_tokens?.value(),
+        pretraining_loss_before: arguments.pretraining_loss_before,
+    })
+}
+
+fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
+    let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
+    let fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
+    let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
+    Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
+}
+
+fn write_mixture(path: &Path, deliveries: &[Option<Delivery>]) -> Result<(), Error> {
+    match deliveries {
+        [Some(delivery)] => write_whole(path, delivery.toml().as_bytes()),
+        [_] => Err(Error::Data {
+            message:
+                "no share of pretraining data below 100 % keeps the budget, so there is no mixture"
+                    .to_owned(),
+            hint: "allow more forgetting, or take a larger model or less target data".to_owned(),
+        }),
+        several => Err(Error::usage(
+            format!("--mixture-out takes one domain, got {}", several.len()),
+            "choose one with --domain",
+        )),
+    }
+}

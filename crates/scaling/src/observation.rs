@@ -1,0 +1,112 @@
+//! What a finetuning run says to the laws.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// One finetuning run, read at the checkpoint of least target validation loss.
+///
+/// Runs of equal N, D and p (other seeds) are one *configuration*: resampling and degrees of freedom
+/// count configurations, because what a law misses at a configuration it misses in all its runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Name of the run, for messages and pages.
+    pub name: String,
+    /// N: parameters.
+    pub model_size: f64,
+    /// D: unique target tokens.
+    pub target_tokens: f64,
+    /// Share of pretraining sequences asked for, in [0, 1).
+    pub p: f64,
+    /// Share delivered up to that checkpoint, in [0, 1]. The laws take it in place of `p` where it
+    /// is known.
+    #[serde(default)]
+    pub p_realised: Option<f64>,
+    /// Target validation loss in nats per token.
+    pub target_loss: f64,
+    /// Pretraining validation loss in nats per token.
+    pub pretraining_loss: f64,
+    /// Pretraining validation loss before finetuning in nats per token.
+    pub pretraining_loss_before: f64,
+    /// Target tokens seen up to that checkpoint, repeats counted; for the data-constrained law.
+    #[serde(default)]
+    pub target_tokens_seen: Option<f64>,
+}
+
+impl Observation {
+    /// Forgetting in nats per token: pretraining loss less its value before finetuning.
+    pub fn forgetting(&self) -> f64 {
+        self.pretraining_loss - self.pretraining_loss_before
+    }
+
+    /// The share that the laws see: the delivered one where it is known.
+    pub fn share(&self) -> f64 {
+        self.p_realised.unwrap_or(self.p)
+    }
+}
+
+/// Refuses numbers that no run can have.
+pub(crate) fn check_all(observations: &[Observation]) -> Result<(), Error> {
+    for (number, observation) in (1_u64..).zip(observations) {
+        check(number, observation)?;
+    }
+    Ok(())
+}
+
+fn check(number: u64, observation: &Observation) -> Result<(), Error> {
+    let bad = |expected, got| Err(Error::BadObservation { observation: number, expected, got });
+    for size in [observation.model_size, observation.target_tokens] {
+        if !(size.is_finite() && size > 0.0) {
+            return bad("a finite number above 0 of parameters and of target tokens", size);
+        }
+    }
+    if !(0.0..1.0).contains(&observation.p) {
+        return bad("a share p in [0, 1)", observation.p);
+    }
+    if let Some(p) = observation.p_realised.filter(|p| !(0.0..=1.0).contains(p)) {
+        return bad("a realised share in [0, 1]", p);
+    }
+    let losses = [
+        observation.target_loss,
+        observation.pretraining_loss,
+        observation.pretraining_loss_before,
+    ];
+    for loss in losses {
+        if !(loss.is_finite() && loss > 0.0) {
+            return bad("a finite loss above 0 nats per token", loss);
+        }
+    }
+    if let Some(seen) =
+        observation.target_tokens_seen.filter(|seen| !(seen.is_finite() && *seen > 0.0))
+    {
+        return bad("a finite number above 0 of target tokens seen", seen);
+    }
+    Ok(())
+}
+
+/// For every observation the number of its configuration, counted from 0 in order of appearance.
+pub(crate) fn configurations(observations: &[Observation]) -> Vec<usize> {
+    let mut keys: Vec<[u64; 3]> = Vec::new();
+    let key_of = |observation: &Observation| {
+        // Adding 0 makes −0 the same share as 0.
+        [observation.model_size, observation.target_tokens, observation.p + 0.0].map(f64::to_bits)
+    };
+    observations
+        .iter()
+        .map(|observation| {
+            let key = key_of(observation);
+            keys.iter().position(|known| *known == key).unwrap_or_else(|| {
+                keys.push(key);
+                keys.len() - 1
+            })
+        })
+        .collect()
+}
+
+/// Distinct values in rising order.
+pub(crate) fn distinct(observations: &[Observation], of: impl Fn(&Observation) -> f64) -> Vec<f64> {
+    let mut values: Vec<f64> = observations.iter().map(|one| of(one) + 0.0).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.dedup_by(|left, right| left.to_bits() == right.to_bits());
+    values
+}
