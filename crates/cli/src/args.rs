@@ -74,7 +74,7 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
-    /// Finetune over a grid of models, target tokens and shares of pretraining data: one table of runs.
+    /// Finetune over a grid of models, target tokens and shares: one table of runs.
     Sweep(sweep::SweepArgs),
     /// Say what a grid of runs would tell about the share of pretraining data, before it is paid for.
     Design(Box<design::DesignArgs>),

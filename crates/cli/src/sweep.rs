@@ -84,7 +84,10 @@ pub fn run(
         Stage::Runs => execution.run()?,
     }
     let rows = plan.runs.iter().filter_map(|run| folder.row(&run.run_id).cloned()).collect();
-    Ok(SweepOutcome { rows, planned: plan.runs.len(), failures: folder.failures() })
+    // Of runs that earlier calls had in their grids nobody asks now.
+    let failures = plan.runs.iter().filter_map(|run| folder.failure(&run.run_id).cloned());
+    let failures = if stage == Stage::Runs { failures.collect() } else { Vec::new() };
+    Ok(SweepOutcome { rows, planned: plan.runs.len(), failures })
 }
 
 /// What [`run`] would do and take; nothing is written.
@@ -157,4 +160,9 @@ fn is_made(out: &Path, base: &BasePlan) -> bool {
             folder.join("summary.json").exists() && folder.join("best/config.json").exists()
         }
     }
+}
+
+/// Whether the target's loss rose again before the run ended.
+pub fn bottom_is_reached(row: &RunRow) -> bool {
+    row.horizon_steps.is_none_or(|steps| row.best_step < steps)
 }

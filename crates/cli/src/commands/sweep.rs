@@ -11,7 +11,7 @@ use crate::commands::{Context, sweep_preview};
 use crate::configuration::{base_folder, read_left};
 use crate::error::Error;
 use crate::output::{percent, table, thousands};
-use crate::sweep::{self, Design, Failure, Stage, SweepConfig};
+use crate::sweep::{self, Design, Failure, Stage, SweepConfig, bottom_is_reached};
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
@@ -57,6 +57,8 @@ pub struct SweepArgs {
 struct SweepReport {
     planned: usize,
     runs: Vec<RunRow>,
+    /// Ids of runs whose target loss was least at the very last step.
+    bottom_not_reached: Vec<String>,
     failures: Vec<Failure>,
 }
 
@@ -75,8 +77,13 @@ pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
     }
     let stage = if arguments.bases_only { Stage::Bases } else { Stage::Runs };
     let outcome = sweep::run(&settings, out, task, stage, context)?;
-    let report =
-        SweepReport { planned: outcome.planned, runs: outcome.rows, failures: outcome.failures };
+    let late = outcome.rows.iter().filter(|row| !bottom_is_reached(row));
+    let report = SweepReport {
+        planned: outcome.planned,
+        bottom_not_reached: late.map(|row| row.run_id.clone()).collect(),
+        runs: outcome.rows,
+        failures: outcome.failures,
+    };
     context.output.print(&report, describe)?;
     incomplete(&report.failures)
 }
@@ -116,8 +123,7 @@ fn describe(report: &SweepReport) -> String {
         "forgetting",
     ];
     let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
-    let late = report.runs.iter().filter(|row| !bottom_is_reached(row)).count();
-    let late = match late {
+    let late = match report.bottom_not_reached.len() {
         0 => String::new(),
         late => format!(
             "\n{late} marked *: the target's loss was least at the very last step, so that the bottom of its U \
@@ -130,11 +136,6 @@ fn describe(report: &SweepReport) -> String {
         report.runs.len(),
         report.planned
     )
-}
-
-/// Whether the target's loss rose again before the run ended.
-fn bottom_is_reached(row: &RunRow) -> bool {
-    row.horizon_steps.is_none_or(|steps| row.best_step < steps)
 }
 
 fn row(row: &RunRow) -> Vec<String> {

@@ -15,7 +15,7 @@ use super::folder::{Failure, SweepFolder};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use super::preview::{Rate, Speed};
 use super::settings::SweepConfig;
-use super::{is_made, is_own, missing, pending};
+use super::{bottom_is_reached, is_made, is_own, missing, pending};
 use crate::commands::Context;
 use crate::error::Error;
 use crate::output::duration;
@@ -335,8 +335,10 @@ fn reason(error: &Error) -> String {
 }
 
 fn describe(row: &RunRow) -> String {
+    let late =
+        if bottom_is_reached(row) { "" } else { ", the last one: the bottom may lie beyond" };
     format!(
-        "best step {}, target loss {:.4}, pretraining loss {:.4} ({:+.4})",
+        "best step {}{late}, target loss {:.4}, pretraining loss {:.4} ({:+.4})",
         row.best_step,
         row.target_loss,
         row.pretraining_loss,

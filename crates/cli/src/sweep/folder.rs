@@ -14,7 +14,7 @@ use crate::whole_file::write_whole;
 
 /// The rows as JSON lines: what counts as done.
 const ROWS: &str = "runs.jsonl";
-/// The same rows for programs that read tables.
+/// The same rows for programs that read tables; its extension says the format.
 const TABLE: &str = "runs.parquet";
 
 /// A run that failed.
@@ -72,9 +72,9 @@ impl SweepFolder {
         self.rows.get(run_id)
     }
 
-    /// Runs that failed in the last attempt.
-    pub fn failures(&self) -> Vec<Failure> {
-        self.failures.values().cloned().collect()
+    /// Why a run failed in the last attempt, if it did.
+    pub fn failure(&self, run_id: &str) -> Option<&Failure> {
+        self.failures.get(run_id)
     }
 
     /// Whether a run is done: its row is there.
