@@ -118,14 +118,16 @@ fn report(design: &Design, simulation: &Simulation, simulations: u64) -> Result<
     errors.sort_by(f64::total_cmp);
     let at = |share: usize| errors[(errors.len() - 1) * share / 100];
     println!(
-        "{:32}{cells}  {:.1} %, error {:.2} %   ({seconds:.0} s)\n{:32}  predicted L_pt: {:.2} %, {:.2} %, {:.2} %, {:.2} %",
+        "{:32}{cells}  {:.1} %, error {:.2} %   ({seconds:.0} s)",
         design.name,
         100.0 * sum(|one| one.held_out.0) / rows,
         100.0 * sum(|one| one.held_out.1) / rows,
+    );
+    println!(
+        "{:32}  predicted L_pt: {:.2} %, {:.2} %, {of_fourteen:.2} %, {:.2} %",
         "",
         at(50),
         at(95),
-        of_fourteen,
         at(100),
     );
     Ok(())

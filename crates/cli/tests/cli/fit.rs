@@ -131,7 +131,8 @@ fn the_mixture_and_the_fit_are_written() {
 fn several_domains_are_fitted_each_by_itself() {
     let sandbox = with_runs(|runs| runs.extend(rows("code", 1)));
     let fit = sandbox.json("fit runs.csv --draws 0");
-    let names: Vec<_> = fit["domains"].as_array().unwrap().iter().map(|one| &one["domain"]).collect();
+    let names: Vec<_> =
+        fit["domains"].as_array().unwrap().iter().map(|one| &one["domain"]).collect();
     assert_eq!(names, ["code", "math"]);
     assert_eq!(sandbox.json("fit runs.csv --draws 0 --domain code")["domain"], "code");
     assert_snapshot!(sandbox.failure("fit runs.csv --draws 0 --domain law"), @"");
