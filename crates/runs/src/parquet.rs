@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -43,7 +43,9 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> Result<Vec<RunRow>, Error> 
 }
 
 fn read_batches(path: &Path, file: File) -> Result<Vec<RecordBatch>, Error> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+    // Without Arrow's own schema in the file a data frame's categories are plain texts.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
         .map_err(|error| damaged(path, error.to_string()))?;
     let schema = Arc::clone(builder.schema());
     let reader = builder.build().map_err(|error| damaged(path, error.to_string()))?;
@@ -184,24 +186,30 @@ mod tests {
 
     use ::parquet::basic::{Compression, ZstdLevel};
     use ::parquet::file::properties::WriterProperties;
-    use arrow_array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, StringArray};
+    use arrow_array::types::Int8Type;
+    use arrow_array::{
+        ArrayRef, DictionaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
+        LargeStringArray, StringArray,
+    };
 
     use super::*;
     use crate::table::RunsTable;
 
-    /// A table as a data frame writes it: narrow integers, floats for counts with gaps, more columns.
+    /// A table as a data frame writes it: narrow numbers, large strings, categories, floats for counts with
+    /// gaps, more columns.
     fn frame(
         change: impl Fn(&mut Vec<(&str, ArrayRef)>),
         compression: Compression,
     ) -> (tempfile::TempDir, PathBuf) {
         let texts =
-            |values: [&str; 2]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+            |values: [&str; 2]| -> ArrayRef { Arc::new(LargeStringArray::from(values.to_vec())) };
+        let categories = DictionaryArray::<Int8Type>::from_iter(["math", "math"]);
         let whole = |values: [i64; 2]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
         let real = |values: [f64; 2]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
         let mut columns: Vec<(&str, ArrayRef)> = vec![
             ("note", texts(["x", "y"])),
             ("run_id", texts(["a", "b"])),
-            ("domain", texts(["math", "math"])),
+            ("domain", Arc::new(categories)),
             ("model_size", whole([41_000_000, 334_000_000])),
             ("non_embedding_parameters", real([3e7, 3e8])),
             ("target_tokens", Arc::new(Int32Array::from(vec![300_000, 3_000_000]))),
@@ -247,6 +255,7 @@ mod tests {
             );
             assert_eq!((first.warmup_steps, second.warmup_steps), (Some(10), None));
             assert!((second.p_requested - 0.25).abs() < 1e-12);
+            assert_eq!((first.run_id.as_str(), second.domain.as_str()), ("a", "math"));
         }
     }
 

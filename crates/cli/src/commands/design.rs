@@ -18,6 +18,8 @@ use crate::output::table;
 
 /// Shares of which the next run may have one.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
+/// Noise of a loss between seeds, where nothing says it.
+const NOISE: f64 = 0.003;
 /// Next runs that are shown.
 const SHOWN: usize = 5;
 /// The target law plays no part in p*; this one only fills the column.
@@ -29,7 +31,7 @@ const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0
   what 18 runs on small models would say about a large one:
     mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M
   another grid, with two seeds, and the coefficients of a fit:
-    mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M --fit fit.json \\
+    mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M --from fit.json \\
       --grid-model-sizes 41M,334M,665M --grid-target-tokens 1M,10M,30M --grid-shares 0,0.5%,5% --seeds 2")]
 pub struct DesignArgs {
     /// Forgetting allowed, in nats per token.
@@ -55,9 +57,9 @@ pub struct DesignArgs {
     seeds: u16,
     /// Take the coefficients and the noise from this fit (`mixdown fit --out`).
     #[arg(long, value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
-    fit: Option<PathBuf>,
+    from: Option<PathBuf>,
     /// The domain in that fit, where it has several.
-    #[arg(long, requires = "fit")]
+    #[arg(long, requires = "from")]
     domain: Option<String>,
     /// Expected forgetting at p = 0 with the planned model and data. [default: three times the budget]
     #[arg(long, value_name = "NATS")]
@@ -71,9 +73,9 @@ pub struct DesignArgs {
     /// Expected exponent β of the target tokens.
     #[arg(long, default_value_t = 0.3)]
     beta: f64,
-    /// Standard deviation of the noise of ln loss. [default: that of the fit, or 0.003]
-    #[arg(long)]
-    noise: Option<f64>,
+    /// Standard deviation of a measured loss, as a share of it. [default: that of the fit, or 0.3%]
+    #[arg(long, value_name = "SHARE")]
+    noise: Option<Injection>,
     /// Grids to simulate.
     #[arg(long, default_value_t = 400)]
     simulations: u32,
@@ -126,7 +128,8 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
 }
 
 fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> {
-    if let Some(path) = &arguments.fit {
+    let noise = arguments.noise.map(Injection::share);
+    if let Some(path) = &arguments.from {
         let record = read_fit(path)?;
         let wanted = |name: &str| arguments.domain.as_deref().is_none_or(|domain| domain == name);
         let found: Vec<_> = record.domains.iter().filter(|one| wanted(&one.domain)).collect();
@@ -141,7 +144,7 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> 
         return Ok(Simulation {
             forgetting: forgetting.law,
             target: ANY_TARGET,
-            noise: arguments.noise.unwrap_or(forgetting.convergence.root_mean_square),
+            noise: noise.unwrap_or(forgetting.convergence.root_mean_square),
         });
     }
     let numbers = [("--b", arguments.b), ("--alpha", arguments.alpha)];
@@ -160,7 +163,7 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> 
     Ok(Simulation {
         forgetting: ForgettingLaw { ln_a, ..law },
         target: ANY_TARGET,
-        noise: arguments.noise.unwrap_or(0.003),
+        noise: noise.unwrap_or(NOISE),
     })
 }
 

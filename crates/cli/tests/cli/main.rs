@@ -6,6 +6,7 @@
 mod bad_input;
 mod batches;
 mod demo;
+mod fit;
 mod interchange;
 mod labels;
 mod mix;
