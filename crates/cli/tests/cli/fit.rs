@@ -275,7 +275,10 @@ fn one_model_size_says_nothing_about_others() {
         let grid = full_grid(&[109e6], &[3e5, 1e6, 3e6], &[0.0, 0.005, 0.01, 0.05]);
         *rows = rows_of("math", 0, &grid);
     });
-    assert_snapshot!(sandbox.failure(&format!("fit runs.csv --draws 0 {PLAN}")), @"");
+    assert_snapshot!(sandbox.failure(&format!("fit runs.csv --draws 0 {PLAN}")), @r#"
+    exit code 2
+    error: domain "math": model size: expected 1.09e8, the only one that was run, got 1.27e9; a law of one value says nothing about others: add runs at a second one
+    "#);
     let own = "--budget 0.1 --model-size 109M --target-tokens 3M";
     assert!(sandbox.ok(&format!("fit runs.csv --draws 20 {own}")).contains("p* = "));
 }
@@ -309,7 +312,16 @@ fn losses_that_are_no_numbers_and_runs_that_stand_twice_are_named() {
     error: none.parquet: cannot read it
       cause: No such file or directory (os error 2)
     ");
-    assert_snapshot!(sandbox.failure("fit runs.csv --budget 0 --model-size 1M --target-tokens 1M"), @"");
+}
+
+#[test]
+fn a_budget_of_nothing_is_refused() {
+    let sandbox = with_runs(|_| {});
+    let none = "fit runs.csv --draws 0 --budget 0 --model-size 1M --target-tokens 1M";
+    assert_snapshot!(sandbox.failure(none), @r#"
+    exit code 2
+    error: domain "math": forgetting budget: expected a finite number of nats above 0, got 0
+    "#);
 }
 
 #[test]
