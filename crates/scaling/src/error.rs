@@ -45,8 +45,7 @@ pub enum Error {
     },
     /// The runs do not span what a law needs.
     #[error(
-        "{law}: expected {expected}, got {rows} rows with {configurations} configurations: \
-         N {model_sizes}; D {target_tokens}; p {shares}"
+        "{law}: expected {expected}, got {rows} rows with {configurations} configurations: {got}"
     )]
     TooFewRows {
         /// The law.
@@ -57,12 +56,8 @@ pub enum Error {
         rows: u64,
         /// Distinct (N, D, p) among them.
         configurations: u64,
-        /// Their distinct N.
-        model_sizes: String,
-        /// Their distinct D.
-        target_tokens: String,
-        /// Their distinct shares.
-        shares: String,
+        /// Their distinct N, D and shares.
+        got: String,
     },
     /// No start of the search ended at an optimum.
     #[error(

@@ -11,8 +11,8 @@ pub(crate) fn cholesky_solve(
     for column in 0..count {
         for row in column..count {
             let mut sum = matrix[row][column];
-            for k in 0..column {
-                sum -= matrix[row][k] * matrix[column][k];
+            for (one, other) in matrix[row].iter().zip(&matrix[column]).take(column) {
+                sum -= one * other;
             }
             matrix[row][column] =
                 if row == column { sum.max(1e-16).sqrt() } else { sum / matrix[column][column] };

@@ -156,8 +156,8 @@ impl<'a> Objective<'a> {
                 let column = slope[first] / self.delta;
                 sum.gradient[first] -= weight * clipped * column;
                 sum.columns[first] += weight * column * column;
-                for second in 0..=first {
-                    let product = weight * column * slope[second] / self.delta;
+                for (second, other) in slope.iter().enumerate().take(first + 1) {
+                    let product = weight * column * other / self.delta;
                     sum.reweighted[first][second] += share * product;
                     if inside {
                         sum.newton[first][second] += product;

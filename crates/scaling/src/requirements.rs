@@ -62,9 +62,12 @@ pub(crate) fn too_few(law: &'static str, expected: String, observations: &[Obser
         expected,
         rows: count(observations.len()),
         configurations: count(configurations_len(observations)),
-        model_sizes: list(|one| one.model_size),
-        target_tokens: list(|one| one.target_tokens),
-        shares: list(|one| one.p),
+        got: format!(
+            "N {}; D {}; p {}",
+            list(|one| one.model_size),
+            list(|one| one.target_tokens),
+            list(|one| one.p)
+        ),
     }
 }
 
