@@ -76,6 +76,7 @@ fn stable(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of them are the text that is compared")]
 fn the_laws_and_the_advice_are_readable() {
     let sandbox = with_runs(|_| {});
     let text = sandbox.ok(&format!("fit runs.csv --draws 100 {PLAN}"));
