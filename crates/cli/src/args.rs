@@ -74,7 +74,7 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
-    /// Say what a grid of runs would tell about the share of pretraining data, before it is paid for.
+    /// Say what a planned grid of runs would tell, before it is paid for.
     Design(Box<design::DesignArgs>),
     /// Fit scaling laws to a table of runs: how much pretraining data is enough.
     Fit(Box<fit::FitArgs>),
