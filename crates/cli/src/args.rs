@@ -76,7 +76,7 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Finetune over a grid of models, target tokens and shares: one table of runs.
     Sweep(sweep::SweepArgs),
-    /// Say what a grid of runs would tell about the share of pretraining data, before it is paid for.
+    /// Say what a planned grid of runs would tell, before it is paid for.
     Design(Box<design::DesignArgs>),
     /// Fit scaling laws to a table of runs: how much pretraining data is enough.
     Fit(Box<fit::FitArgs>),

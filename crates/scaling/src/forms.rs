@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn the_public_chinchilla_replication() {
         let Some(path) = std::env::var_os("MIXDOWN_CHINCHILLA_POINTS") else {
-            println!("skipped: MIXDOWN_CHINCHILLA_POINTS names no file");
+            // Skipped: nothing names a file of the points.
             return;
         };
         let text = std::fs::read_to_string(path).unwrap();
