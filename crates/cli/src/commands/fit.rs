@@ -24,7 +24,7 @@ use crate::whole_file::write_whole;
     mixdown fit runs.parquet
   how much pretraining data a run needs that may forget 0.02 nats per token:
     mixdown fit runs.csv --budget 0.02 --model-size 1.27B --target-tokens 30M
-  the same as a file for `mixdown report`, and the mixture to train with:
+  the same as a file for `mixdown design`, and the mixture to train with:
     mixdown fit runs.csv --domain math --budget 0.02 --model-size 1.27B --target-tokens 30M \\
       --out fit.json --mixture-out mix.toml
 
@@ -63,7 +63,7 @@ pub struct FitArgs {
     /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
     #[arg(long)]
     pool_recipes: bool,
-    /// Write the fits as JSON, for `mixdown report`.
+    /// Write the fits as JSON, for `mixdown design --from`.
     #[arg(long, value_name = "FIT.json")]
     out: Option<PathBuf>,
     /// Write the mixture that keeps the budget as TOML.
