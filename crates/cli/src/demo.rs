@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::whole_file::{temporary, write_whole};
+use crate::whole_file::{check_unclaimed, write_whole};
 
 /// Everything that decides what the demo computes; kept in its folder, so that the same command goes on
 /// and another one is refused.
@@ -77,19 +77,7 @@ fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
             )),
         };
     }
-    // A kill between writing and renaming leaves the temporary file alone.
-    let temporary = temporary(&path);
-    let stranger =
-        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| e.path() != temporary);
-    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
-        return Err(Error::usage(
-            format!(
-                "{}: expected no such folder or an empty one, got something else",
-                out.display()
-            ),
-            "name another folder with --out",
-        ));
-    }
+    check_unclaimed(out, &path)?;
     fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
     write_whole(&path, ours.as_bytes())
 }

@@ -22,9 +22,15 @@ pub fn describe(preview: &SweepPreview) -> String {
     let free = preview.available_disk_bytes;
     let free =
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", megabytes(free)));
+    let expected = if preview.expected_seconds < preview.seconds {
+        let expected = duration(preview.expected_seconds);
+        format!("; {expected} if runs end as early as those that are done")
+    } else {
+        String::new()
+    };
     format!(
         "{}\n{} base models and {} runs to do, {} runs done; all at most: a run ends where the target's loss has not \
-         fallen for a while\ntokens: {}\noperations: {:.2e}, {} {rate}\nmemory: {}\ndisk: {} ({free})",
+         fallen for a while\ntokens: {}\noperations: {:.2e}, {} {rate}{expected}\nmemory: {}\ndisk: {} ({free})",
         table(&header, &rows),
         preview.bases.len(),
         preview.runs.len(),

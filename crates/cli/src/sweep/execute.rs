@@ -10,10 +10,10 @@ use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer};
 
 use super::command;
-use super::cost::Cost;
+use super::cost::{Cost, shape};
 use super::folder::{Failure, SweepFolder};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
-use super::preview::{Rate, Speed};
+use super::preview::{Rate, Speed, Taken, operations};
 use super::settings::SweepConfig;
 use super::{bottom_is_reached, is_made, is_own, missing, pending};
 use crate::commands::Context;
@@ -33,11 +33,30 @@ pub struct Execution<'a> {
     lost: BTreeMap<usize, (String, bool)>,
 }
 
-/// What is done of all that this call does, in operations.
+/// What is done and what is left of all that this call does, in operations.
 #[derive(Default)]
 struct Work {
-    total: f64,
     done: f64,
+    /// Base models to make.
+    bases: f64,
+    /// Runs to do, up to their horizons.
+    runs: f64,
+    taken: Taken,
+}
+
+impl Work {
+    /// A run that might have taken `most` is done.
+    fn end_run(&mut self, flops: f64, most: f64) {
+        self.done += flops;
+        self.taken.flops += flops;
+        self.taken.most += most;
+    }
+
+    /// All that this call does, if runs end as early as those that are done; what has `begun` is more than
+    /// was expected where a run goes on for longer.
+    fn total(&self, begun: f64) -> f64 {
+        self.done + (self.bases + self.taken.share() * self.runs).max(begun)
+    }
 }
 
 impl<'a> Execution<'a> {
@@ -71,7 +90,7 @@ impl<'a> Execution<'a> {
         for (place, base) in self.plan.bases.iter().enumerate() {
             let is_needed = undone.iter().any(|(run, is_done)| run.base == place && !is_done);
             if is_needed && is_own(place, self.folder) && !is_made(self.folder.path(), base) {
-                self.work.total += Cost::of_base(base)?.flops;
+                self.work.bases += Cost::of_base(base)?.flops;
                 own.push((place, base));
             }
         }
@@ -97,7 +116,7 @@ impl<'a> Execution<'a> {
     pub fn run(mut self) -> Result<(), Error> {
         let mut pending = pending(self.plan, self.folder)?;
         self.remove_leftovers()?;
-        self.work.total = self.total_work(&pending)?;
+        self.count(&pending)?;
         let total = pending.len();
         if total > 0 {
             self.announce(total)?;
@@ -124,7 +143,7 @@ impl<'a> Execution<'a> {
                     failed += 1;
                 }
             }
-            self.work.done += Cost::of_run(run, self.base(run))?.flops;
+            self.work.runs -= Cost::of_run(run, self.base(run))?.flops;
         }
         if total > 0 {
             self.meter.finish(&format!("{done} runs done, {failed} failed"));
@@ -145,31 +164,31 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    fn announce(&self, total: usize) -> Result<(), Error> {
-        let Speed { flops_per_second, rate } = Speed::new(self.plan, self.folder.path(), None)?;
-        let at = if rate == Rate::Measured {
+    fn announce(&mut self, total: usize) -> Result<(), Error> {
+        let speed = Speed::new(self.plan, self.folder.path(), None)?;
+        self.work.taken = speed.taken;
+        let at = if speed.rate == Rate::Measured {
             "at the rate of what is done"
         } else {
             "at half of this machine's rate"
         };
+        let most = self.work.bases + self.work.runs;
         say(&format!(
-            "sweep: {total} runs to do of {}, {:.2e} operations with their base models: at most {} {at}",
+            "sweep: {total} runs to do of {}, {most:.2e} operations with their base models: at most {} {at}",
             self.plan.runs.len(),
-            self.work.total,
-            duration(self.work.total / flops_per_second.max(1.0))
+            duration(most / speed.flops_per_second.max(1.0))
         ));
         Ok(())
     }
 
-    fn total_work(&self, pending: &[&RunPlan]) -> Result<f64, Error> {
-        let mut total = 0.0;
+    fn count(&mut self, pending: &[&RunPlan]) -> Result<(), Error> {
         for base in missing(self.plan, self.folder, pending) {
-            total += Cost::of_base(base)?.flops;
+            self.work.bases += Cost::of_base(base)?.flops;
         }
         for run in pending {
-            total += Cost::of_run(run, self.base(run))?.flops;
+            self.work.runs += Cost::of_run(run, self.base(run))?.flops;
         }
-        Ok(total)
+        Ok(())
     }
 
     fn base(&self, run: &RunPlan) -> &'a BasePlan {
@@ -199,13 +218,18 @@ impl<'a> Execution<'a> {
         let base_tokens = self.make_base(run.base, base)?;
         let folder = self.folder.run_folder(&run.run_id);
         if let Some(command) = &self.settings.command {
-            self.meter.set(operations(self.work.done), operations(self.work.total), label);
+            self.meter.set(whole(self.work.done), whole(self.work.total(0.0)), label);
             let stop = self.context.stop;
-            return command::row(self.settings, command, run, &folder, base_tokens, stop);
+            let row = command::row(self.settings, command, run, &folder, base_tokens, stop)?;
+            let flops = Cost::of_run(run, base)?.flops;
+            self.work.end_run(flops, flops);
+            return Ok(row);
         }
         let name = RunName { run_id: run.run_id.clone(), title: run.run_id.clone() };
         let flops = Cost::of_run(run, base)?.flops;
         let summary = self.train(&run.config, &folder, name, label, flops)?;
+        let done = operations(&summary, &run.config, &shape(base)?);
+        self.work.end_run(done, flops);
         let row = summary.row.ok_or_else(|| Error::Data {
             message: format!("{}: expected a row in summary.json, got none", folder.display()),
             hint: "remove the run's folder".to_owned(),
@@ -236,7 +260,9 @@ impl<'a> Execution<'a> {
                 }
                 return Err(error);
             }
-            self.work.done += Cost::of_base(base)?.flops;
+            let flops = Cost::of_base(base)?.flops;
+            self.work.done += flops;
+            self.work.bases -= flops;
         }
         let summary = RunFolder::open(&folder)?.read_summary()?;
         let batch = config.mixture.batch_size.saturating_mul(config.mixture.sequence_length);
@@ -309,8 +335,8 @@ impl<'a> Execution<'a> {
                 at.step, at.steps, at.tokens_per_second
             );
             self.meter.set(
-                operations(self.work.done + share * flops),
-                operations(self.work.total),
+                whole(self.work.done + share * flops),
+                whole(self.work.total(share * flops)),
                 &note,
             );
         };
@@ -357,6 +383,25 @@ fn fraction(part: u64, whole: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "above 0 and below 2^63"
 )]
-fn operations(flops: f64) -> u64 {
+fn whole(flops: f64) -> u64 {
     (flops / 1e6).clamp(0.0, 9e18) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Taken, Work};
+
+    #[test]
+    fn what_is_left_is_expected_from_what_was_taken() {
+        let mut work = Work { bases: 10.0, runs: 100.0, ..Work::default() };
+        assert!((work.total(0.0) - 110.0).abs() < 1e-9, "nothing is known yet");
+        work.end_run(20.0, 50.0);
+        work.runs -= 50.0;
+        work.bases -= 10.0;
+        work.done += 10.0;
+        // 30 are done; of the 50 that are left 40 % are expected.
+        assert!((work.total(0.0) - 50.0).abs() < 1e-9);
+        assert!((work.total(35.0) - 65.0).abs() < 1e-9, "a run that goes on for longer");
+        assert!((Taken::default().share() - 1.0).abs() < 1e-9);
+    }
 }

@@ -26,7 +26,9 @@ pub struct SweepPreview {
     pub flops: f64,
     /// Seconds, at most.
     pub seconds: f64,
-    /// Where the rate behind `seconds` comes from.
+    /// Seconds, if the runs end as early as those that are done.
+    pub expected_seconds: f64,
+    /// Where the rate behind both comes from.
     pub rate: Rate,
     /// Memory of the largest part.
     pub memory_bytes: u64,
@@ -69,6 +71,24 @@ pub struct Speed {
     pub flops_per_second: f64,
     /// Where it comes from.
     pub rate: Rate,
+    /// What the finished runs took.
+    pub taken: Taken,
+}
+
+/// Operations of finished runs, and those that they might have taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taken {
+    /// Up to where they ended.
+    pub flops: f64,
+    /// Up to their horizons.
+    pub most: f64,
+}
+
+impl Taken {
+    /// The share that a run takes; all of it where none is finished.
+    pub fn share(self) -> f64 {
+        if self.most > 0.0 { self.flops / self.most } else { 1.0 }
+    }
 }
 
 impl Speed {
@@ -78,20 +98,21 @@ impl Speed {
     /// # Errors
     /// A given base model without a readable config.json.
     pub fn new(plan: &Plan, out: &Path, tokens_per_second: Option<f64>) -> Result<Self, Error> {
-        if let Some(given) = tokens_per_second {
-            let per_token = plan
-                .bases
-                .iter()
-                .zip(length(plan))
-                .map(|(base, length)| Ok(training_flops(&shape(base)?, length, 1)));
-            let per_token = per_token.collect::<Result<Vec<f64>, Error>>()?;
-            let largest = per_token.into_iter().fold(0.0, f64::max);
-            return Ok(Self { flops_per_second: given * largest, rate: Rate::Given });
-        }
-        if let Some(flops_per_second) = measured(plan, out) {
-            return Ok(Self { flops_per_second, rate: Rate::Measured });
-        }
-        Ok(Self { flops_per_second: 0.5 * peak_flops(), rate: Rate::Machine })
+        let (measured, taken) = measured(plan, out);
+        let speed = |flops_per_second, rate| Self { flops_per_second, rate, taken };
+        let Some(given) = tokens_per_second else {
+            return Ok(match measured {
+                Some(measured) => speed(measured, Rate::Measured),
+                None => speed(0.5 * peak_flops(), Rate::Machine),
+            });
+        };
+        let per_token = plan
+            .bases
+            .iter()
+            .zip(length(plan))
+            .map(|(base, length)| Ok(training_flops(&shape(base)?, length, 1)));
+        let per_token = per_token.collect::<Result<Vec<f64>, Error>>()?;
+        Ok(speed(given * per_token.into_iter().fold(0.0, f64::max), Rate::Given))
     }
 }
 
@@ -101,29 +122,32 @@ fn length(plan: &Plan) -> impl Iterator<Item = u64> {
     std::iter::repeat(length)
 }
 
-/// The mean rate over the sweep's finished parts, in operations a second.
-fn measured(plan: &Plan, out: &Path) -> Option<f64> {
-    let (mut flops, mut seconds) = (0.0, 0.0);
-    let mut add = |folder: &Path, base: &BasePlan, config: &RunConfig| {
-        let summary = RunFolder::open(folder).and_then(|folder| folder.read_summary());
-        if let (Ok(summary), Ok(model)) = (summary, shape(base)) {
+/// The mean rate over the sweep's finished parts, in operations a second, and what its finished runs took.
+fn measured(plan: &Plan, out: &Path) -> (Option<f64>, Taken) {
+    let (mut flops, mut seconds, mut taken) = (0.0, 0.0, Taken::default());
+    let read = |folder: &Path| RunFolder::open(folder).and_then(|folder| folder.read_summary());
+    for base in &plan.bases {
+        let Origin::Pretrained(config) = &base.origin else { continue };
+        if let (Ok(summary), Ok(model)) = (read(&base_folder(out, &base.name)), shape(base)) {
             flops += operations(&summary, config, &model);
             seconds += summary.seconds;
         }
-    };
-    for base in &plan.bases {
-        if let Origin::Pretrained(config) = &base.origin {
-            add(&base_folder(out, &base.name), base, config);
-        }
     }
     for run in &plan.runs {
-        add(&out.join("runs").join(&run.run_id), &plan.bases[run.base], &run.config);
+        let base = &plan.bases[run.base];
+        let summary = read(&out.join("runs").join(&run.run_id));
+        if let (Ok(summary), Ok(model)) = (summary, shape(base)) {
+            taken.flops += operations(&summary, &run.config, &model);
+            taken.most += Cost::new(&run.config, &model).flops;
+            seconds += summary.seconds;
+        }
     }
-    (seconds > 0.0).then(|| flops / seconds)
+    flops += taken.flops;
+    ((seconds > 0.0).then(|| flops / seconds), taken)
 }
 
 /// The operations of a finished run.
-fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) -> f64 {
+pub fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) -> f64 {
     let mut done = config.clone();
     done.train.steps = summary.steps;
     Cost::new(&done, model).flops
@@ -158,12 +182,14 @@ impl SweepPreview {
             runs.push(part(&run.run_id, run.config.train.steps, cost));
         }
         let total = bases.iter().chain(&runs).fold(Cost::default(), |sum, part| sum.and(part.cost));
+        let seconds = |parts: &[PartPreview]| parts.iter().map(|part| part.seconds).sum::<f64>();
         let needs = Needs::new(settings, plan, pending, out)?;
         Ok(Self {
             done: plan.runs.len() - pending.len(),
             tokens: total.tokens,
             flops: total.flops,
-            seconds: bases.iter().chain(&runs).map(|part| part.seconds).sum(),
+            seconds: seconds(&bases) + seconds(&runs),
+            expected_seconds: seconds(&bases) + speed.taken.share() * seconds(&runs),
             rate: speed.rate,
             bases,
             runs,

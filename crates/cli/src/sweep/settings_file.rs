@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::fingerprints::Fingerprints;
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::whole_file::{temporary, write_whole};
+use crate::whole_file::{check_unclaimed, write_whole};
 
 const FILE: &str = "sweep.toml";
 
@@ -145,7 +145,7 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
             check(out, there, &ours)?;
             ours.keep(there);
         }
-        None => check_empty(out, &path)?,
+        None => check_unclaimed(out, &path)?,
     }
     if there.as_ref() == Some(&ours) {
         return Ok(());
@@ -169,23 +169,6 @@ pub fn check(out: &Path, there: &SettingsFile, ours: &SettingsFile) -> Result<()
             "name another folder with --out; the lists of a grid may grow in this one",
         )),
     }
-}
-
-/// A kill between writing and renaming leaves the temporary file alone.
-fn check_empty(out: &Path, path: &Path) -> Result<(), Error> {
-    let temporary = temporary(path);
-    let stranger =
-        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| e.path() != temporary);
-    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
-        return Err(Error::usage(
-            format!(
-                "{}: expected no such folder or an empty one, got something else",
-                out.display()
-            ),
-            "name another folder with --out",
-        ));
-    }
-    Ok(())
 }
 
 /// The tables of a list by name.

@@ -15,4 +15,5 @@ mod sandbox;
 mod shell;
 mod story;
 mod sweep;
+mod sweep_command;
 mod train;

@@ -97,6 +97,26 @@ impl Sandbox {
         }
     }
 
+    /// Runs a command to its end, killed with SIGKILL again and again, each time a little later; how often.
+    #[cfg(unix)]
+    pub fn killed_again_and_again(&self, words: &str, first_ms: u64) -> u64 {
+        let (mut kills, mut delay_ms) = (0, first_ms);
+        loop {
+            let mut child = self.command(words).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "mixdown {words}, after {kills} kills");
+                assert!(kills > 2, "mixdown {words}: {kills} kills");
+                return kills;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            // Different from kill to kill; longer, so that the work gets on at last.
+            delay_ms += (first_ms + 1) / 3 + first_ms * (kills % 5) / 2;
+        }
+    }
+
     /// Two corpora from one tokenizer, made from sentences of two kinds.
     pub fn with_corpora() -> Self {
         let sandbox = Self::new();

@@ -1,5 +1,4 @@
-//! `mixdown sweep`: a whole small grid, killed and gone on with, extended, refused, failed, in tasks, and with
-//! another program as the trainer.
+//! `mixdown sweep`: a whole small grid, killed and gone on with, extended, refused, failed and in tasks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,14 +36,14 @@ heads = 2
 tokens = 3_000
 "#;
 
-fn sandbox() -> Sandbox {
+pub fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_corpora();
     sandbox.write("sweep.toml", SWEEP);
     sandbox
 }
 
 /// The sweep with some of its text replaced.
-fn change(sandbox: &Sandbox, name: &str, changes: &[(&str, &str)]) {
+pub fn change(sandbox: &Sandbox, name: &str, changes: &[(&str, &str)]) {
     let mut text = SWEEP.to_owned();
     for (from, to) in changes {
         assert!(text.contains(from), "{from}");
@@ -53,7 +52,7 @@ fn change(sandbox: &Sandbox, name: &str, changes: &[(&str, &str)]) {
     sandbox.write(name, text);
 }
 
-fn rows(sandbox: &Sandbox, folder: &str) -> Vec<serde_json::Value> {
+pub fn rows(sandbox: &Sandbox, folder: &str) -> Vec<serde_json::Value> {
     let text = sandbox.read(&format!("{folder}/runs.jsonl"));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -122,20 +121,7 @@ fn a_grid_is_one_row_a_run_and_nothing_is_done_twice() {
 fn a_sweep_killed_again_and_again_has_the_same_rows() {
     let sandbox = sandbox();
     sandbox.ok("sweep sweep.toml --out straight");
-    let (mut kills, mut delay_ms) = (0, 60);
-    loop {
-        let mut child = sandbox.command("sweep sweep.toml --out killed").spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-        delay_ms += 17 + 23 * (kills % 5);
-    }
-    assert!(kills > 2, "{kills}");
+    let kills = sandbox.killed_again_and_again("sweep sweep.toml --out killed", 60);
     assert_eq!(
         sandbox.read("straight/runs.jsonl"),
         sandbox.read("killed/runs.jsonl"),
@@ -297,6 +283,15 @@ fn a_dry_run_says_the_cost_and_writes_nothing() {
         (after["bases"].as_array().unwrap().len(), after["rate"].as_str()),
         (0, Some("measured"))
     );
+    assert_eq!(after["expected_seconds"], after["seconds"], "no run is done");
+    // At this rate the target's loss only rises: both evaluations of the patience follow at once.
+    let early = ("learning_rate = 3e-3", "learning_rate = 1.0");
+    change(&sandbox, "half.toml", &[early, ("[600, 1_200]", "[1_200]")]);
+    change(&sandbox, "whole.toml", &[early]);
+    sandbox.ok("sweep half.toml --out early");
+    let half = sandbox.json("sweep whole.toml --out early --dry-run");
+    let seconds = |name: &str| half[name].as_f64().unwrap();
+    assert!(seconds("expected_seconds") < seconds("seconds"), "{half}");
 }
 
 #[test]
@@ -359,57 +354,4 @@ fn tasks_do_what_one_process_does() {
         sandbox.ok(&format!("sweep sweep.toml --out two --task {task}"));
     }
     assert_eq!(sorted("one"), sorted("two"), "the last task writes the table of all");
-}
-
-/// A trainer that takes what it is told from the run file and measures nothing.
-#[cfg(unix)]
-const TRAINER: &str = r#"
-field() { sed -n "s/^ *\"$1\": \"*\([^\",]*\)\"*,*\$/\1/p" "$2" | head -n 1; }
-row=$(field row "$1"); seed=$(field seed "$1")
-test "$seed" = 1 && { echo "no luck with seed 1" >&2; exit 9; }
-loss=2.5
-test "$seed" = 2 && loss=NaN
-test -e "$(field init "$1")/model.safetensors" || exit 8
-printf '{"model_size": 1000, "non_embedding_parameters": 500, "p_realised": %s, "best_step": 7, "target_loss": %s,
- "pretraining_loss": 3.5, "pretraining_loss_before": 3.25, "evaluation_tokens": 64, "method": "lora"}' \
-    "$(field p_requested "$1")" "$loss" > "$row"
-"#;
-
-#[cfg(unix)]
-#[test]
-fn another_program_is_the_trainer() {
-    let sandbox = sandbox();
-    sandbox.write("trainer.sh", TRAINER);
-    let command = "command = \"sh trainer.sh {run}\"\nseeds = [0, 1, 2]\n[train]";
-    change(&sandbox, "own.toml", &[("[train]", command), ("[600, 1_200]", "[600]")]);
-    let failure = sandbox.failure("sweep own.toml --out s");
-    assert!(failure.starts_with("exit code 4") && failure.contains("8 runs failed"), "{failure}");
-    assert!(failure.contains("exit status: 9: no luck with seed 1"), "{failure}");
-    assert!(failure.contains("got NaN in it"), "{failure}");
-    let rows = rows(&sandbox, "s");
-    assert_eq!(rows.len(), 4);
-    for (name, expected) in [("method", "lora"), ("domain", "code"), ("schedule", "constant")] {
-        assert_eq!(rows[0][name], expected);
-    }
-    assert_eq!(rows[1]["p_requested"], 0.1);
-    assert_eq!(rows[1]["target_tokens"], 592);
-    // A row of another run is none.
-    let liar = TRAINER.replace("\"model_size\"", "\"seed\": 5, \"model_size\"");
-    sandbox.write("trainer.sh", liar);
-    let failure = sandbox.failure("sweep own.toml --out t");
-    assert!(failure.contains("got seed = 5 in the place of 0"), "{failure}");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_program_is_stopped_with_the_sweep() {
-    let sandbox = sandbox();
-    let trainer = "trap 'echo yes > ended; exit 1' TERM; echo yes > begun; sleep 600 & wait";
-    sandbox.write("trainer.sh", trainer);
-    let command = "command = \"sh trainer.sh {run}\"\n[train]";
-    change(&sandbox, "own.toml", &[("[train]", command)]);
-    let stderr = sandbox.terminated("sweep own.toml --out s", "begun", 2);
-    assert!(stderr.contains("the same command again"), "{stderr}");
-    assert!(sandbox.path("ended").exists(), "it was asked to end");
-    assert!(!sandbox.path("s/failures.jsonl").exists());
 }

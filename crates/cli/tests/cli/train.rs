@@ -89,21 +89,7 @@ fn a_run_killed_again_and_again_has_the_same_bits() {
         )
     };
     sandbox.ok(&words("straight"));
-    let (mut kills, mut delay_ms) = (0, 20);
-    loop {
-        let mut child = sandbox.command(&words("killed")).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-        // Different from kill to kill; longer, so that the run gets on at last.
-        delay_ms += 7 + 13 * (kills % 5);
-    }
-    assert!(kills > 2, "{kills}");
+    let kills = sandbox.killed_again_and_again(&words("killed"), 20);
     for file in [
         "best/model.safetensors",
         "checkpoints/step-60/model.safetensors",
