@@ -12,6 +12,9 @@
 //! operations and is what the fast path is checked against.
 
 mod adamw;
+mod adapter;
+mod adapter_file;
+mod average;
 mod checkpoint;
 mod checkpoint_writer;
 mod decoder;
@@ -20,6 +23,7 @@ mod error;
 mod evaluate;
 mod files;
 mod flops;
+mod freeze;
 #[cfg(test)]
 mod golden_tests;
 mod hugging_face;
@@ -27,6 +31,7 @@ mod initial;
 mod inputs;
 mod kernels;
 mod layout;
+mod lora;
 mod memory;
 mod model;
 mod model_choice;
@@ -42,6 +47,7 @@ mod step;
 mod summary;
 #[cfg(test)]
 mod test_corpus;
+mod trained;
 mod trainer;
 mod weights_file;
 
@@ -49,6 +55,7 @@ pub use adamw::{AdamW, AdamWOptions};
 pub use error::Error;
 pub use evaluate::{Attention, Evaluation, evaluate};
 pub use flops::{peak_flops, training_flops};
+pub use lora::{LoraConfig, LoraPreset, LoraTargets};
 pub use memory::Estimate;
 pub use model::{ComputePath, Model, PassOptions, Recompute};
 pub use model_choice::{FreshFamily, FreshModel, ModelChoice};
