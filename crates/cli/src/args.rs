@@ -80,7 +80,7 @@ pub enum Command {
     Design(Box<design::DesignArgs>),
     /// Fit scaling laws to a table of runs: how much pretraining data is enough.
     Fit(Box<fit::FitArgs>),
-    /// Write one HTML page about one or more runs.
+    /// Write one HTML page about runs, a sweep or a fit.
     Report(report::ReportArgs),
     /// Print the completion script of a shell.
     Completions(shell::CompletionsArgs),

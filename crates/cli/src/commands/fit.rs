@@ -1,7 +1,7 @@
 //! `mixdown fit`.
 
 pub mod mixture;
-mod rows;
+pub mod rows;
 pub mod text;
 mod view;
 
@@ -63,7 +63,7 @@ pub struct FitArgs {
     /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
     #[arg(long)]
     pool_recipes: bool,
-    /// Write the fits as JSON, for `mixdown design --from`.
+    /// Write the fits as JSON, for `mixdown report` and `mixdown design --from`.
     #[arg(long, value_name = "FIT.json")]
     out: Option<PathBuf>,
     /// Write the mixture that keeps the budget as TOML.
@@ -127,7 +127,11 @@ fn plan(arguments: &FitArgs) -> Option<Plan> {
     })
 }
 
-fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
+/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
+///
+/// # Errors
+/// Too few runs for a law, a fit that does not converge.
+pub fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
     let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
     let fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
     let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;

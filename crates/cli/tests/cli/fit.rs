@@ -9,7 +9,7 @@ use crate::sandbox::Sandbox;
 const PLAN: &str = "--budget 0.1 --model-size 1.27B --target-tokens 30M";
 
 /// 18 runs of known laws, B = 1500, α = 0.45, β = 0.3, with 0.3 % noise.
-fn rows(domain: &str, seed: u64) -> Vec<RunRow> {
+pub fn rows(domain: &str, seed: u64) -> Vec<RunRow> {
     rows_of(domain, seed, &full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]))
 }
 

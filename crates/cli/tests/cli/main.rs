@@ -11,6 +11,7 @@ mod interchange;
 mod labels;
 mod mix;
 mod prepare;
+mod report;
 mod sandbox;
 mod shell;
 mod story;
