@@ -29,6 +29,9 @@ fn sentences(domain: &DomainPage) -> (String, Option<String>) {
                        coefficients has an open interval.";
             (measured, Some(law.to_owned()))
         }
+        Laws::Refused(reason) if domain.observations.is_empty() => {
+            (format!("the laws are not identified: {reason}."), None)
+        }
         Laws::Refused(reason) => {
             (measured, Some(format!("the laws are not identified by these runs: {reason}.")))
         }

@@ -47,7 +47,7 @@ pub struct DomainPage {
     pub name: String,
     /// What all its runs have in common, as (field, value).
     pub recipe: Vec<(String, String)>,
-    /// The runs as the laws see them.
+    /// The runs as the laws see them; none of a domain that a fit refused.
     pub observations: Vec<Observation>,
     /// The fitted laws, or why there are none.
     pub laws: Laws,
@@ -131,6 +131,9 @@ pub fn write_scaling(report: &ScalingReport, path: &Path) -> Result<(), Error> {
 
 fn domain_html(domain: &DomainPage, report: &ScalingReport) -> String {
     let groups = Groups::of(&domain.observations);
+    if domain.observations.is_empty() {
+        return laws_html(domain, &groups);
+    }
     let name = &domain.name;
     let titled = |title: &str| escape(&format!("{name}: {title}"));
     let mut html = String::new();
