@@ -33,7 +33,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
         .auto_margin(true)
         .range(AxisRange::new(lowest, -0.5))
         .tick_suffix("\u{a0}");
-    let x_axis = axis("share of the sequences (%)").range_mode(RangeMode::ToZero);
+    let x_axis = axis("sequences (%)").range_mode(RangeMode::ToZero);
     plot.set_layout(
         layout(x_axis, y_axis)
             .bar_mode(BarMode::Stack)

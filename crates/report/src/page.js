@@ -31,6 +31,8 @@
         layout.width = paper.width;
         layout.height = Math.min(layout.height, paper.height);
       }
+      // When a window changes, plotly takes the height of the box.
+      box.style.height = `${layout.height}px`;
       // On a touch screen a drag scrolls the page.
       if (touch.matches) layout.dragmode = false;
       Plotly.react(box, data, layout, config);
