@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
 use serde::Serialize;
 
@@ -30,7 +30,12 @@ pub struct GenerateArgs {
     /// A Hugging Face model folder with its tokenizer, such as a run's best/.
     checkpoint: PathBuf,
     /// The text to go on from; '' for a text from its beginning.
-    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "prompt_file"
+    )]
     prompt: Option<String>,
     /// The file that holds it, to its last byte.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
@@ -51,7 +56,7 @@ pub struct GenerateArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Texts to draw; of several each is printed when all are there.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     count: u64,
 }
 
@@ -83,7 +88,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let text = Text::load(&arguments.checkpoint)?;
     let model = Model::load(&arguments.checkpoint)?;
     let ids = text.prompt(&prompt)?;
-    let count = usize::try_from(arguments.count.max(1)).unwrap_or(usize::MAX);
+    let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
     let prompts = vec![ids.clone(); count];
     let mut shown = Shown {
         growing: (context.output == Output::Text && count == 1).then(|| Growing::new(&text, &ids)),

@@ -71,9 +71,9 @@ fn a_run_prints_and_keeps_its_samples() {
     let steps: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 0, 3, 3, 6, 6]);
     // The last checkpoint draws what the last evaluation did.
-    let again = sandbox.command("generate out/checkpoints/step-6 --max-tokens 5 --json --prompt");
-    let mut again = again;
-    let again = again.arg("the river").output().unwrap();
+    let mut command =
+        sandbox.command("generate out/checkpoints/step-6 --max-tokens 5 --json --prompt");
+    let again = command.arg("the river").output().unwrap();
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again["samples"][0]["ids"], lines[4]["ids"]);
     assert_eq!(again["samples"][0]["text"], lines[4]["text"]);
