@@ -245,7 +245,7 @@ pub fn train(
 fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
     let corpora = &config.eval.corpus;
     let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
-    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| &chosen.corpus)))
+    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))
 }
 
 fn sampled(sample: &SampleRecord) -> String {
