@@ -12,6 +12,9 @@
 //! operations and is what the fast path is checked against.
 
 mod adamw;
+mod adapter;
+mod adapter_file;
+mod average;
 mod checkpoint;
 mod checkpoint_writer;
 mod decoder;
@@ -20,6 +23,7 @@ mod error;
 mod evaluate;
 mod files;
 mod flops;
+mod freeze;
 mod generate;
 #[cfg(test)]
 mod golden_tests;
@@ -28,12 +32,14 @@ mod initial;
 mod inputs;
 mod kernels;
 mod layout;
+mod lora;
 mod memory;
 mod model;
 mod model_choice;
 mod model_config;
 mod model_folder;
 mod preview;
+mod progress;
 mod reference;
 mod rows;
 mod run_config;
@@ -45,6 +51,7 @@ mod step;
 mod summary;
 #[cfg(test)]
 mod test_corpus;
+mod trained;
 mod trainer;
 mod weights_file;
 
@@ -53,6 +60,7 @@ pub use error::Error;
 pub use evaluate::{Attention, Evaluation, evaluate};
 pub use flops::{peak_flops, training_flops};
 pub use generate::{Ending, GenerateOptions, Generated, generate};
+pub use lora::{LoraConfig, LoraPreset, LoraTargets};
 pub use memory::Estimate;
 pub use model::{ComputePath, Model, PassOptions, Recompute};
 pub use model_choice::{FreshFamily, FreshModel, ModelChoice};
@@ -60,9 +68,10 @@ pub use model_config::{
     Activation, Family, ModelConfig, Norm, Positions, RotaryConfig, RotaryScaling,
 };
 pub use preview::Preview;
+pub use progress::{Progress, RunName};
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
 pub use run_file::Changes;
 pub use samples::{SamplesConfig, TextCodec};
 pub use sampling::Sampling;
 pub use schedule::{LearningRate, Schedule};
-pub use trainer::{Progress, RunName, Trainer};
+pub use trainer::Trainer;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWOptions;
 use crate::error::Error;
+use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
 use crate::samples::SamplesConfig;
@@ -86,6 +87,16 @@ pub struct TrainConfig {
     /// End after so many evaluations in a row without a lower `eval.select` loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Tensors that stay as they are: patterns over their names in model.safetensors, `*` standing for any
+    /// characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Decay of an exponential moving average of what is trained, which is then what is evaluated and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Train adapters of low rank in the place of the model's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// `[eval]`: which corpora are measured, when, and which chooses the best checkpoint.
@@ -184,6 +195,9 @@ impl TrainConfig {
             keep_checkpoints: defaults::keep_checkpoints(),
             checkpoint_every: defaults::checkpoint_every(),
             patience: None,
+            freeze: Vec::new(),
+            ema: None,
+            lora: None,
         }
     }
 
@@ -228,6 +242,7 @@ impl TrainConfig {
             }
         }
         self.check_schedule()?;
+        self.check_trained()?;
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..1.0).contains(&value);
         let numbers = [
@@ -251,6 +266,19 @@ impl TrainConfig {
 }
 
 impl TrainConfig {
+    /// What is trained and averaged.
+    fn check_trained(&self) -> Result<(), Error> {
+        if let Some(ema) = self.ema.filter(|ema| !(*ema > 0.0 && *ema < 1.0)) {
+            return Err(Error::setting("train.ema", "a number between 0 and 1", ema));
+        }
+        let Some(lora) = &self.lora else { return Ok(()) };
+        if !self.freeze.is_empty() {
+            let expected = "none beside train.lora, which freezes the whole model";
+            return Err(Error::setting("train.freeze", expected, format!("{:?}", self.freeze)));
+        }
+        lora.check()
+    }
+
     /// Warm-up and fall fit the run, and nothing is said that has no effect.
     fn check_schedule(&self) -> Result<(), Error> {
         if self.warmup_steps > self.steps {
@@ -318,6 +346,10 @@ impl RunConfig {
     /// The first setting that no run can have.
     pub fn check(&self) -> Result<(), Error> {
         self.train.check()?;
+        if let (Some(_), ModelChoice::Fresh(_)) = (&self.train.lora, &self.model) {
+            let expected = "model.init, whose weights the adapters go with";
+            return Err(Error::setting("train.lora", expected, "a fresh model"));
+        }
         self.eval.check()
     }
 }
@@ -392,6 +424,16 @@ mod tests {
             ),
             ("steps = 10", "steps = 1\nmicro_batch_size = 0", "train.micro_batch_size"),
             ("steps = 10", "steps = 1\nkeep_checkpoints = 0", "train.keep_checkpoints"),
+            ("steps = 10", "steps = 1\nema = 1.0", "train.ema: expected a number between 0 and 1"),
+            ("steps = 10", "steps = 1\nema = 0.0", "train.ema: expected a number between 0 and 1"),
+            ("steps = 10", "steps = 1\nlora.rank = 4", "train.lora: expected model.init"),
+            ("steps = 10", "steps = 1\nlora.rank = 0", "train.lora.rank: expected at least 1"),
+            (
+                "steps = 10",
+                "steps = 1\nfreeze = [\"a\"]\n[train.lora]",
+                "train.freeze: expected none beside train.lora",
+            ),
+            ("steps = 10", "steps = 1\nlora.rang = 4", "unknown field `rang`"),
             ("steps = 10", "stepps = 10", "unknown field `stepps`"),
             ("every_steps = 5", "every_steps = 0", "eval.every_steps: expected at least 1"),
             ("every_steps = 5", "every_steps = 5\nselect = \"x\"", "eval.select: expected one of"),

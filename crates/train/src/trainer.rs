@@ -7,45 +7,21 @@ use std::time::Instant;
 use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
-use crate::adamw::AdamW;
-use crate::checkpoint::{self, Best, Checkpoint, Moment, State};
+use crate::adapter_file::AdapterFiles;
+use crate::checkpoint::{self, Best, Moment, Numbers, State};
 use crate::checkpoint_writer::CheckpointWriter;
 use crate::error::Error;
 use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::preview;
+use crate::progress::{Progress, RunName};
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
 use crate::samples::{Samples, TextCodec};
 use crate::step::{Step, Stepper};
 use crate::summary;
-
-/// How a run is called in its records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunName {
-    /// Unique within a table of runs.
-    pub run_id: String,
-    /// What a reader sees.
-    pub title: String,
-}
-
-/// Where a run is, told after every step and every evaluation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Target tokens a second of training, of late.
-    pub tokens_per_second: f64,
-    /// The loss of the last step's batch, nats per token; none before the first step.
-    pub train_loss: Option<f64>,
-    /// Fresh results, after an evaluation.
-    pub evals: Option<Vec<EvalRecord>>,
-    /// What the model made of the prompts, with the results.
-    pub samples: Vec<SampleRecord>,
-}
+use crate::trained::{Show, Trained};
 
 /// One run: model, optimiser, data and the folder that keeps them.
 ///
@@ -58,7 +34,8 @@ pub struct Trainer {
     inputs: Inputs,
     data_fingerprint: Fingerprint,
     model: Model,
-    optimiser: AdamW,
+    trained: Trained,
+    adapter: Option<AdapterFiles>,
     state: State,
     stepper: Stepper,
     writer: CheckpointWriter,
@@ -93,8 +70,8 @@ impl Trainer {
         config.check()?;
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
-        let model = inputs.model(&config)?;
-        let estimate = preview::estimate(&config, &model, out);
+        let mut model = inputs.model(&config)?;
+        let estimate = preview::estimate(&config, &model, out)?;
         let fingerprints = inputs.fingerprints(&config, &model);
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         estimate.check(out, checkpoint::taken_bytes(out))?;
@@ -105,38 +82,47 @@ impl Trainer {
         }
         checkpoint::recover(&folder)?;
         let settings = run_file.fingerprint();
-        let options = config.train.adamw();
-        let going_on = checkpoint::latest(&folder, options, settings)?;
-        let Checkpoint { mut model, optimiser, state } = match going_on {
-            Some(going_on) => {
-                inputs.mixer.resume(&going_on.state.mixer)?;
-                checkpoint::write_best(&folder, &going_on.state)?;
-                going_on
-            }
-            None => Checkpoint {
-                optimiser: AdamW::new(&model, options)?,
-                model,
-                state: State::new(inputs.mixer.state(0), settings),
-            },
-        };
+        let mut trained = Trained::new(&model, &config)?;
+        let adapter = trained.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
+        let going_on = checkpoint::resume(&folder, settings, &mut model, &mut trained)?;
+        if let Some(state) = &going_on {
+            inputs.mixer.resume(&state.mixer)?;
+        }
+        let state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
         if claim == Claim::Changed {
             run_file.write(&folder)?;
         }
         model.set_pass(config.train.pass())?;
-        Ok(Self {
+        let trainer = Self {
             data_fingerprint: summary::data_fingerprint(&fingerprints),
-            stepper: Stepper::new(&model, &inputs, &config)?,
+            stepper: Stepper::new(&model, &trained, &inputs, &config)?,
             writer: CheckpointWriter::default(),
             samples: None,
             tensorboard: TensorBoard::new(&folder),
+            adapter: adapter.transpose()?,
             name,
             config,
             folder,
             inputs,
             model,
-            optimiser,
+            trained,
             state,
-        })
+        };
+        trainer.repair_best()?;
+        Ok(trainer)
+    }
+
+    /// Writes best/ again where the checkpoint that the run goes on from is the best: a kill may have come
+    /// between the two.
+    fn repair_best(&self) -> Result<(), Error> {
+        if !self.state.is_best() {
+            return Ok(());
+        }
+        let mut moment = self.moment();
+        if self.adapter.is_some() {
+            moment.numbers.fill(&self.trained, &self.model, true);
+        }
+        moment.write_best()
     }
 
     /// Hands over who reads the prompts of `[eval.samples]` and writes what follows them.
@@ -220,7 +206,7 @@ impl Trainer {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
         let done =
-            self.stepper.step(&mut self.model, &mut self.optimiser, &self.inputs, step, rate)?;
+            self.stepper.step(&mut self.model, &mut self.trained, &self.inputs, step, rate)?;
         self.finite(step + 1, "training loss", done.loss)?;
         self.finite(step + 1, "gradient norm", done.gradient_norm)?;
         self.state.step += 1;
@@ -266,8 +252,11 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
-            record.evals = self.evaluate(stop)?;
-            let samples = self.sample(stop)?;
+            self.trained.show(Show::Evaluated, &mut self.model);
+            let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
+            self.trained.show(Show::Current, &mut self.model);
+            let samples;
+            (record.evals, samples) = seen?;
             // best/ is made from a checkpoint's files.
             due |= self.take_evaluation(&record.evals) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
@@ -339,15 +328,20 @@ impl Trainer {
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
-        let moment = Moment {
+        let moment = self.moment();
+        self.writer.start(moment, &self.trained, &self.model)
+    }
+
+    /// All of the run but its numbers.
+    fn moment(&self) -> Moment {
+        Moment {
             folder: self.folder.clone(),
             model: self.model.snapshot(),
+            adapter: self.adapter.clone(),
             state: self.state.clone(),
-            numbers: Default::default(),
+            numbers: Numbers::default(),
             keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
-        };
-        let [first, second] = self.optimiser.moments();
-        self.writer.start(moment, [self.model.parameters(), first, second])
+        }
     }
 
     /// Removes lines of metrics.jsonl and samples.jsonl that a killed run wrote after its last checkpoint.
@@ -392,4 +386,4 @@ impl Trainer {
 
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 use crate::test_corpus::{corpus, tokens};
 
-const TEXT: &str = r#"
+pub(crate) const TEXT: &str = r#"
     [model]
     vocab_size = 40
     hidden_size = 8
@@ -53,24 +53,29 @@ const TEXT: &str = r#"
     corpus = "general"
 "#;
 
-fn world() -> tempfile::TempDir {
+pub(crate) fn world() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     corpus(&place.path().join("target"), 40, &tokens(400, 1), &tokens(490, 1)[400..]);
     corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(580, 3)[500..]);
     place
 }
 
-fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
+pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
     Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
 }
 
-fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
+pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
     open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
 }
 
 /// Runs until progress has been told `calls` times, then sets the stop flag.
-fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summary, Error> {
+pub(crate) fn run_until(
+    place: &Path,
+    text: &str,
+    out: &str,
+    calls: usize,
+) -> Result<Summary, Error> {
     let stop = AtomicBool::new(false);
     let told = Mutex::new(0);
     let progress = |_: Progress| {
@@ -84,13 +89,16 @@ fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summar
 }
 
 /// Weights, moments and best weights at the end, and all numbers that know no clock.
-fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
+pub(crate) fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
     let folder = RunFolder::open(&place.join(out)).unwrap();
     let last = folder.checkpoint(12);
+    let adapter = "adapter/adapter_model.safetensors";
     let files = [
         last.join("model.safetensors"),
         last.join("optimizer.safetensors"),
         folder.best().join("model.safetensors"),
+        last.join(adapter),
+        folder.best().join(adapter),
     ];
     let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
         (record.tokens_per_second, record.data_wait, record.mfu) = (None, None, None);
@@ -98,7 +106,8 @@ fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
     });
     let mut summary = folder.read_summary().unwrap();
     (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
-    let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let files = files.iter().filter(|path| path.exists());
+    let files = files.map(|path| std::fs::read(path).unwrap()).collect();
     (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
 }
 

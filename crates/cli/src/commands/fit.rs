@@ -8,7 +8,7 @@ mod view;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, fit_scaling};
+use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
 
 use crate::commands::Context;
 use crate::commands::fit::mixture::Delivery;
@@ -90,21 +90,25 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
         huber_delta: arguments.huber_delta,
     };
     let plan = plan(&arguments);
-    let mut fits = Vec::with_capacity(domains.len());
+    let (mut fits, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for domain in &domains {
-        fits.push(fit(domain, &options, plan.as_ref())?);
+        match fit(domain, &options, plan.as_ref()) {
+            Ok(fit) => {
+                let advice = fit.advice.as_ref();
+                let (target, pretraining) = (&arguments.target, &arguments.pretraining);
+                deliveries.push(
+                    advice.and_then(|advice| Delivery::new(domain, advice, target, pretraining)),
+                );
+                fits.push(fit);
+            }
+            Err(error) => refused.push((domain, error)),
+        }
     }
-    let deliveries: Vec<Option<Delivery>> = domains
-        .iter()
-        .zip(&fits)
-        .map(|(domain, fit)| {
-            Delivery::new(domain, fit.advice.as_ref()?, &arguments.target, &arguments.pretraining)
-        })
-        .collect();
+    let refused = refusals(refused, &fits)?;
     if let Some(path) = &arguments.mixture_out {
         write_mixture(path, &deliveries)?;
     }
-    let record = FitRecord::new(fits);
+    let record = FitRecord::new(fits, refused);
     if let Some(path) = &arguments.out {
         let json =
             serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
@@ -128,6 +132,19 @@ fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<Dom
     let fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
     let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
     Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
+}
+
+/// What is recorded of domains without a law: runs that do not determine it, or a search that failed. Wrong
+/// options, or no law at all, end the command.
+fn refusals(refused: Vec<(&Domain, Error)>, fits: &[DomainFit]) -> Result<Vec<Refusal>, Error> {
+    let recorded = |(domain, error)| match error {
+        Error::Scaling { source, .. } if !fits.is_empty() && !source.is_configuration() => {
+            let domain: &Domain = domain;
+            Ok(Refusal { domain: domain.name.clone(), reason: source.to_string() })
+        }
+        other => Err(other),
+    };
+    refused.into_iter().map(recorded).collect()
 }
 
 fn write_mixture(path: &Path, deliveries: &[Option<Delivery>]) -> Result<(), Error> {

@@ -8,8 +8,8 @@ use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
-    Changes, FreshFamily, FreshModel, ModelChoice, Preview, Progress, RunConfig, RunName, Schedule,
-    Trainer,
+    Changes, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets, ModelChoice, Preview,
+    Progress, RunConfig, RunName, Schedule, Trainer,
 };
 
 use crate::commands::Context;
@@ -33,6 +33,9 @@ use crate::text::Text;
       --inject 1% --target-tokens 50000 --steps 200 --out runs/math-1
   a GPT-2-like model of 41 million parameters; what it would take, without a step:
     mixdown train --pretraining corpora/general --size 41M --steps '1 epoch of pretraining' --out base --dry-run
+  train adapters of all linears instead of all weights:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
+      --lora-rank 8 --lora-targets all-linear --out runs/math-lora
   repeat a run, or run a description of your own:
     mixdown train runs/math-1/run.toml --out runs/again
 
@@ -42,7 +45,7 @@ pub struct TrainArgs {
     #[arg(conflicts_with_all = [
         "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
         "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
-        "eval_sequences", "seed",
+        "eval_sequences", "seed", "lora_rank", "lora_targets",
     ])]
     run: Option<PathBuf>,
     /// The run's folder.
@@ -103,6 +106,12 @@ pub struct TrainArgs {
     /// Seed of a fresh model's weights and of the order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Train LoRA adapters of this rank and alpha 16 in the place of all weights.
+    #[arg(long, value_name = "RANK", requires = "init")]
+    lora_rank: Option<u64>,
+    /// The matrices that get adapters: `all-linear`, or names with commas between; PEFT's choice without it.
+    #[arg(long, value_name = "NAMES", requires = "lora_rank")]
+    lora_targets: Option<String>,
     /// Go on although the mixture has other stages or more sources: from a step on that the run has not
     /// reached.
     #[arg(long)]
@@ -155,7 +164,18 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
 }
 
 impl TrainArgs {
+    fn lora(&self) -> Option<LoraConfig> {
+        let rank = self.lora_rank?;
+        let names = |names: &str| names.split(',').map(|name| name.trim().to_owned()).collect();
+        let targets = self.lora_targets.as_deref().map(|targets| match targets {
+            "all-linear" => LoraTargets::Preset(LoraPreset::AllLinear),
+            targets => LoraTargets::Names(names(targets)),
+        });
+        Some(LoraConfig { rank, targets, ..LoraConfig::default() })
+    }
+
     fn run_config(self) -> Result<RunConfig, Error> {
+        let lora = self.lora();
         let pretraining = self.pretraining.unwrap_or_default();
         let model = match self.init {
             Some(init) => ModelChoice::Init(init),
@@ -198,7 +218,9 @@ impl TrainArgs {
                 Mixer::new(mixture)?.steps(&length)?
             }
         };
-        Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()
+        let mut config = Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()?;
+        config.train.lora = lora;
+        Ok(config)
     }
 }
 

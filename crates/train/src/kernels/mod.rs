@@ -15,6 +15,7 @@ pub(crate) mod embedding;
 pub(crate) mod few_rows;
 pub(crate) mod head_norm;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 pub(crate) mod matrix;
 pub(crate) mod norm;
 pub(crate) mod number;
