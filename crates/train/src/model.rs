@@ -168,6 +168,11 @@ impl Model {
         &self.layout
     }
 
+    /// The bytes of a file it came with.
+    pub(crate) fn companion(&self, name: &str) -> Option<&[u8]> {
+        self.companions.get(name)
+    }
+
     /// The files it came with.
     pub(crate) fn companions_mut(&mut self) -> &mut Companions {
         &mut self.companions

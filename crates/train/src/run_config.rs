@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
+use crate::samples::SamplesConfig;
 use crate::schedule::{LearningRate, Schedule};
 
 /// The whole of a RUN.toml: `[model]`, `[mixture]`, `[train]` and `[eval]`.
@@ -99,7 +100,7 @@ pub struct TrainConfig {
 }
 
 /// `[eval]`: which corpora are measured, when, and which chooses the best checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
     /// Steps between two evaluations; there is one before the first step and one after the last.
@@ -112,6 +113,9 @@ pub struct EvalConfig {
     /// The evaluation that shows forgetting; also the name of the pretraining data's source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<String>,
+    /// Texts that the model goes on from at each evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<SamplesConfig>,
     /// The corpora.
     pub corpus: Vec<EvalCorpus>,
 }
@@ -318,7 +322,7 @@ impl EvalConfig {
                 return Err(Error::setting(&format!("eval.{field}"), expected, got));
             }
         }
-        Ok(())
+        self.samples.as_ref().map_or(Ok(()), SamplesConfig::check)
     }
 }
 

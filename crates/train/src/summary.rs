@@ -9,8 +9,8 @@ use mixdown_shards::Fingerprint;
 use crate::checkpoint::State;
 use crate::inputs::Inputs;
 use crate::model_config::ModelConfig;
+use crate::progress::RunName;
 use crate::run_config::{RunConfig, TrainConfig};
-use crate::trainer::RunName;
 
 /// A hash of the fingerprints of all that a run reads, in the order of their names.
 pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> Fingerprint {

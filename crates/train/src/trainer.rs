@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, Summary};
+use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
 use crate::adapter_file::AdapterFiles;
@@ -15,35 +15,13 @@ use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::preview;
+use crate::progress::{Progress, RunName};
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
+use crate::samples::{Samples, TextCodec};
 use crate::step::{Step, Stepper};
 use crate::summary;
 use crate::trained::{Show, Trained};
-
-/// How a run is called in its records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunName {
-    /// Unique within a table of runs.
-    pub run_id: String,
-    /// What a reader sees.
-    pub title: String,
-}
-
-/// Where a run is, told after every step and every evaluation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Target tokens a second of training, of late.
-    pub tokens_per_second: f64,
-    /// The loss of the last step's batch, nats per token; none before the first step.
-    pub train_loss: Option<f64>,
-    /// Fresh results, after an evaluation.
-    pub evals: Option<Vec<EvalRecord>>,
-}
 
 /// One run: model, optimiser, data and the folder that keeps them.
 ///
@@ -61,6 +39,8 @@ pub struct Trainer {
     state: State,
     stepper: Stepper,
     writer: CheckpointWriter,
+    samples: Option<Samples>,
+    tensorboard: TensorBoard,
 }
 
 /// How an evaluation compares to those before.
@@ -117,6 +97,8 @@ impl Trainer {
             data_fingerprint: summary::data_fingerprint(&fingerprints),
             stepper: Stepper::new(&model, &trained, &inputs, &config)?,
             writer: CheckpointWriter::default(),
+            samples: None,
+            tensorboard: TensorBoard::new(&folder),
             adapter: adapter.transpose()?,
             name,
             config,
@@ -141,6 +123,17 @@ impl Trainer {
             moment.numbers.fill(&self.trained, &self.model, true);
         }
         moment.write_best()
+    }
+
+    /// Hands over who reads the prompts of `[eval.samples]` and writes what follows them.
+    ///
+    /// # Errors
+    /// A prompt that cannot be read, or of more ids than the model has positions.
+    pub fn set_text_codec(&mut self, codec: Box<dyn TextCodec>) -> Result<(), Error> {
+        if let Some(config) = &self.config.eval.samples {
+            self.samples = Some(Samples::new(config, codec, &self.model)?);
+        }
+        Ok(())
     }
 
     /// Steps done.
@@ -260,15 +253,21 @@ impl Trainer {
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
             self.trained.show(Show::Evaluated, &mut self.model);
-            let evals = self.evaluate(stop);
+            let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
             self.trained.show(Show::Current, &mut self.model);
-            record.evals = evals?;
+            let samples;
+            (record.evals, samples) = seen?;
             // best/ is made from a checkpoint's files.
             due |= self.take_evaluation(&record.evals) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
-            progress(self.progress(Some(record.evals.clone())));
+            if !samples.is_empty() {
+                self.folder.append_samples(&samples)?;
+                self.tensorboard.write_samples(&samples)?;
+            }
+            progress(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
         self.folder.append_metrics(&record)?;
+        self.tensorboard.write_metrics(&record)?;
         self.state.pending = None;
         if due && step < steps {
             self.write_checkpoint()?;
@@ -293,6 +292,18 @@ impl Trainer {
             self.state.before_rows = all;
         }
         Ok(records)
+    }
+
+    /// What the model makes of the prompts, where there are some.
+    fn sample(&self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
+        match (&self.samples, &self.config.eval.samples) {
+            (Some(samples), _) => samples.records(&self.model, self.state.step, stop),
+            (None, None) => Ok(Vec::new()),
+            (None, Some(_)) => {
+                let expected = "a trainer with a text codec (Trainer::set_text_codec)";
+                Err(Error::setting("eval.samples", expected, "none"))
+            }
+        }
     }
 
     fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Standing {
@@ -333,21 +344,10 @@ impl Trainer {
         }
     }
 
-    /// Removes lines of metrics.jsonl that a killed run wrote after its last checkpoint.
+    /// Removes lines of metrics.jsonl and samples.jsonl that a killed run wrote after its last checkpoint.
     fn drop_later_metrics(&self) -> Result<(), Error> {
         let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
-        match self.state.step.checked_sub(due) {
-            Some(step) => Ok(self.folder.truncate_metrics_after(step)?),
-            None => {
-                let path = self.folder.metrics();
-                match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(Error::io(&path, "remove")(error))
-                    }
-                    _ => Ok(()),
-                }
-            }
-        }
+        Ok(self.folder.truncate_after(self.state.step.checked_sub(due))?)
     }
 
     fn finite(&mut self, step: u64, what: &str, got: f64) -> Result<(), Error> {
@@ -367,6 +367,7 @@ impl Trainer {
             tokens_per_second: self.stepper.tokens_per_second(),
             train_loss: self.state.pending.as_ref().and_then(|record| record.train_loss),
             evals,
+            samples: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
-use mixdown_runs::Summary;
+use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets, ModelChoice, Preview,
@@ -21,6 +21,7 @@ use crate::injection::Injection;
 use crate::output::{percent, table, thousands};
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
+use crate::text::Text;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -242,7 +243,13 @@ pub fn train(
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
     let mut trainer = Trainer::open(config, base, out, name, changes)?;
-    let progress = |at: Progress| meter.set(at.step, at.steps, &note(&at));
+    if config.eval.samples.is_some() {
+        trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+    }
+    let progress = |at: Progress| {
+        meter.set(at.step, at.steps, &note(&at));
+        at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
+    };
     let summary = trainer.run(&progress, context.stop)?;
     let losses: Vec<String> =
         summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
@@ -254,6 +261,17 @@ pub fn train(
         summary.tokens_per_second
     ));
     Ok(summary)
+}
+
+/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora.
+fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
+    let corpora = &config.eval.corpus;
+    let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
+    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))
+}
+
+fn sampled(sample: &SampleRecord) -> String {
+    format!("step {}: {}│{}", sample.step, sample.prompt, sample.text)
 }
 
 fn note(at: &Progress) -> String {

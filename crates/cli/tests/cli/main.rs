@@ -7,6 +7,7 @@ mod bad_input;
 mod batches;
 mod demo;
 mod fit;
+mod generate;
 mod interchange;
 mod labels;
 mod mix;

@@ -4,6 +4,8 @@ use super::gradients::Gradients;
 use super::room::{Saved, Scratch};
 use crate::kernels::activation;
 use crate::kernels::attention::{Attended, Attention};
+use crate::kernels::cached_attention::Cache;
+use crate::kernels::elementwise::add;
 use crate::kernels::head_norm::HeadNorm;
 use crate::kernels::linear::Linear;
 use crate::kernels::norm::Norm;
@@ -147,6 +149,39 @@ impl<'a, F: Number> Block<'a, F> {
         let activation = self.config.activation;
         activation::forward(activation, self.sizes.inner, &saved.up, &mut scratch.inner);
         self.down().forward_residual(&scratch.inner, &saved.middle, output);
+    }
+
+    /// The residual stream after the block for one new row of each of `sequences`, whose keys and values go
+    /// into the cache.
+    pub(crate) fn step(
+        &self,
+        input: &[F],
+        (sequences, cache): (&[usize], &mut Cache<F>),
+        saved: &mut Saved<F>,
+        scratch: &mut Scratch<F>,
+        output: &mut [F],
+    ) {
+        self.norm(&self.layout.attention_norm).forward(input, &mut scratch.normed);
+        self.qkv().forward_few(&scratch.normed, &mut saved.qkv);
+        if let Some(norm) = self.head_norm() {
+            norm.forward(&mut saved.qkv, self.sizes.qkv(), &mut saved.raw);
+        }
+        self.turn(Turn::Forward, &mut saved.qkv);
+        let positions = self.rows.positions;
+        for (row, (&sequence, &position)) in
+            saved.qkv.chunks_exact(self.sizes.qkv()).zip(sequences.iter().zip(positions))
+        {
+            cache.fill(sequence, position as usize, row);
+        }
+        let window = self.attention().window;
+        cache.attend(&saved.qkv, sequences, positions, window, &mut saved.attended);
+        self.output().forward_residual_few(&saved.attended, input, &mut saved.middle);
+        let mlp_input = self.mlp_input(input, &saved.middle);
+        self.norm(&self.layout.mlp_norm).forward(mlp_input, &mut scratch.normed);
+        self.up().forward_few(&scratch.normed, &mut saved.up);
+        let activation = self.config.activation;
+        activation::forward(activation, self.sizes.inner, &saved.up, &mut scratch.inner);
+        self.down().forward_residual_few(&scratch.inner, &saved.middle, output);
     }
 
     /// Turns `d`, the gradient of the residual stream after the block, into that before it, and adds

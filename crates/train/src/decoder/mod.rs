@@ -4,6 +4,7 @@
 //! depends on the pass and not on the batch.
 
 mod block;
+pub(crate) mod cached;
 mod gradients;
 mod room;
 #[cfg(test)]
@@ -139,6 +140,17 @@ impl<F: Number> Decoder<F> {
 
     /// Fills the streams, of which the last stands in the place that [`last`](Self::last) tells.
     fn forward(&mut self, parameters: &[F], part: RowsPart, keep: Keep) {
+        self.forward_seen(parameters, part, keep, |_, _| {});
+    }
+
+    /// As [`forward`](Self::forward); `see` is shown the queries, keys and values of each block.
+    fn forward_seen(
+        &mut self,
+        parameters: &[F],
+        part: RowsPart,
+        keep: Keep,
+        mut see: impl FnMut(usize, &[F]),
+    ) {
         self.fit_rotary(part);
         self.room.fit(&self.config, &self.layout.sizes, part.tokens.len(), keep);
         let hidden = self.layout.sizes.hidden;
@@ -153,6 +165,7 @@ impl<F: Number> Decoder<F> {
             let (input, output) = streams(&mut self.room.streams, index, keep);
             let saved = &mut self.room.saved[if keep == Keep::All { index } else { 0 }];
             block.forward(input, saved, &mut self.room.scratch);
+            see(index, &saved.qkv);
             block.finish(saved, &mut self.room.scratch, output);
         }
     }
