@@ -114,7 +114,7 @@ def check_page(browser, path, shots):
         chosen = check_theme(page, name)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(250)
+            page.wait_for_timeout(1000)
             place = f"{name}, {width} px, {chosen}"
             check_width(page, place)
             check_drawn(page, place)

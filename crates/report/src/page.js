@@ -5,7 +5,7 @@
   const root = document.documentElement;
   const scripts = [...document.querySelectorAll("script[data-figure]")];
   const touch = matchMedia("(pointer: coarse)");
-  const config = { responsive: true, displayModeBar: false };
+  const config = { displayModeBar: false };
 
   // Every "var(--name)" in a figure becomes the value of that property.
   const resolve = (value, style) => {
@@ -27,12 +27,8 @@
       const box = script.previousElementSibling;
       if (box.closest("[hidden]")) continue;
       const { data, layout } = resolve(JSON.parse(script.textContent), style);
-      if (paper) {
-        layout.width = paper.width;
-        layout.height = Math.min(layout.height, paper.height);
-      }
-      // When a window changes, plotly takes the height of the box.
-      box.style.height = `${layout.height}px`;
+      layout.width = paper ? paper.width : box.clientWidth;
+      if (paper) layout.height = Math.min(layout.height, paper.height);
       // On a touch screen a drag scrolls the page.
       if (touch.matches) layout.dragmode = false;
       Plotly.react(box, data, layout, config);
@@ -99,6 +95,15 @@
   name();
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  // Plotly's own following of a window's width leaves legends where they stood in the old one.
+  let width = innerWidth;
+  let waiting;
+  addEventListener("resize", () => {
+    if (innerWidth === width) return;
+    width = innerWidth;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => draw(), 120);
+  });
   let before;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
