@@ -64,7 +64,7 @@ fn a_prompt_draws_the_same_alone_and_with_any_number_of_threads() {
         config.eos_token_id = None;
         let model = Model::new(&config, 1).unwrap();
         let prompts = [vec![3, 1, 4], vec![1], vec![5, 9, 2, 6, 5]];
-        let all = || run(&model, &prompts, WARM).unwrap();
+        let all = || run(&Model::new(&config, 1).unwrap(), &prompts, WARM).unwrap();
         let three = on_threads(3, all);
         assert_eq!(on_threads(1, all), three);
         assert_eq!(run(&model, &prompts[..1], WARM).unwrap()[0], three[0]);

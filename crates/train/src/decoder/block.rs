@@ -5,7 +5,6 @@ use super::room::{Saved, Scratch};
 use crate::kernels::activation;
 use crate::kernels::attention::{Attended, Attention};
 use crate::kernels::cached_attention::Cache;
-use crate::kernels::elementwise::add;
 use crate::kernels::head_norm::HeadNorm;
 use crate::kernels::linear::Linear;
 use crate::kernels::norm::Norm;
