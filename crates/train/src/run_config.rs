@@ -7,9 +7,11 @@ use mixdown_shards::Split;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWOptions;
+use crate::device_choice::DeviceChoice;
 use crate::error::Error;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
+use crate::precision::Precision;
 use crate::schedule::{LearningRate, Schedule};
 
 /// The whole of a RUN.toml: `[model]`, `[mixture]`, `[train]` and `[eval]`.
@@ -72,6 +74,12 @@ pub struct TrainConfig {
     /// What computes: `fast`, or `reference` to check it with.
     #[serde(default)]
     pub path: ComputePath,
+    /// Where: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: DeviceChoice,
+    /// The numbers that are multiplied: `f32`, or on a GPU `bf16`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// Whether attention stays within documents, whose positions then start at 0; where that is not said,
     /// in rows of documents that were packed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +124,11 @@ pub struct EvalCorpus {
     /// Its part.
     #[serde(default = "defaults::split")]
     pub split: Split,
+}
+
+/// Files of runs before a key was there have none: their fingerprints stay.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What stands for a field that is left out.
@@ -176,6 +189,8 @@ impl TrainConfig {
             micro_batch_size: None,
             recompute: false,
             path: ComputePath::Fast,
+            device: DeviceChoice::Cpu,
+            precision: Precision::F32,
             separate_documents: None,
             keep_checkpoints: defaults::keep_checkpoints(),
             checkpoint_every: defaults::checkpoint_every(),
@@ -196,7 +211,13 @@ impl TrainConfig {
 
     pub(crate) fn pass(&self) -> PassOptions {
         let recompute = if self.recompute { Recompute::Blocks } else { Recompute::Nothing };
-        PassOptions { micro_batch_size: self.micro_batch_size, recompute, path: self.path }
+        PassOptions {
+            micro_batch_size: self.micro_batch_size,
+            recompute,
+            path: self.path,
+            device: self.device,
+            precision: self.precision,
+        }
     }
 
     pub(crate) fn adamw(&self) -> AdamWOptions {

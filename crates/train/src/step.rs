@@ -8,7 +8,7 @@ use mixdown_runs::SourceLoss;
 use crate::adamw::AdamW;
 use crate::error::Error;
 use crate::evaluate::Attention;
-use crate::flops::{peak_flops, training_flops};
+use crate::flops::training_flops;
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::run_config::RunConfig;
@@ -40,7 +40,7 @@ pub(crate) struct Stepper {
 }
 
 impl Stepper {
-    pub(crate) fn new(model: &Model, inputs: &Inputs, config: &RunConfig) -> Result<Self, Error> {
+    pub(crate) fn new(model: &mut Model, inputs: &Inputs, config: &RunConfig) -> Result<Self, Error> {
         let length = config.mixture.sequence_length;
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
         Ok(Self {
@@ -48,7 +48,7 @@ impl Stepper {
             gradients: model.zero_gradients()?,
             batch_tokens,
             batch_flops: training_flops(model.config(), length, batch_tokens),
-            peak_flops: peak_flops(),
+            peak_flops: model.peak_flops()?,
             seconds: 0.0,
             data_seconds: 0.0,
         })
@@ -96,7 +96,7 @@ impl Stepper {
         let losses = model.losses_and_gradients(&self.batch, targets, &mut self.gradients)?;
         let (loss, sources) = by_source(&losses, &self.batch, inputs);
         if !loss.is_finite() {
-            self.gradients.fill(0.0);
+            model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
         let gradient_norm = optimiser.step(model, &mut self.gradients, rate)?;

@@ -118,9 +118,10 @@ impl Trainer {
             run_file.write(&folder)?;
         }
         model.set_pass(config.train.pass())?;
+        model.settle(&optimiser, &estimate)?;
         Ok(Self {
             data_fingerprint: summary::data_fingerprint(&fingerprints),
-            stepper: Stepper::new(&model, &inputs, &config)?,
+            stepper: Stepper::new(&mut model, &inputs, &config)?,
             writer: CheckpointWriter::default(),
             name,
             config,
@@ -303,6 +304,7 @@ impl Trainer {
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
+        self.model.fetch(&mut self.optimiser)?;
         let moment = Moment {
             folder: self.folder.clone(),
             model: self.model.snapshot(),
