@@ -92,7 +92,8 @@ impl AdamW {
             return Ok(norm);
         }
         self.steps += 1;
-        let of = |decay: f64| factors(&self.options, self.steps, learning_rate, decay, norm).update();
+        let of =
+            |decay: f64| factors(&self.options, self.steps, learning_rate, decay, norm).update();
         let (plain, decayed) = (of(0.0), of(self.options.weight_decay));
         let updates = joined(&self.ranges).into_iter();
         let updates = updates.map(|(range, decays)| (range, if decays { decayed } else { plain }));

@@ -68,7 +68,9 @@ impl PassOptions {
         if self.device == DeviceChoice::Cpu {
             let is_f32 = self.precision == Precision::F32;
             let expected = "\"f32\", or train.device = \"cuda\"";
-            return is_f32.then_some(()).ok_or_else(|| Error::setting("train.precision", expected, "bf16"));
+            return is_f32
+                .then_some(())
+                .ok_or_else(|| Error::setting("train.precision", expected, "bf16"));
         }
         if !cfg!(feature = "cuda") {
             let expected = "\"cpu\", or a mixdown built with --features cuda (docs/guide/gpu.md)";
@@ -76,9 +78,11 @@ impl PassOptions {
         }
         match self.path {
             ComputePath::Fast => Ok(()),
-            ComputePath::Reference => {
-                Err(Error::setting("train.path", "\"fast\", or train.device = \"cpu\"", "reference"))
-            }
+            ComputePath::Reference => Err(Error::setting(
+                "train.path",
+                "\"fast\", or train.device = \"cpu\"",
+                "reference",
+            )),
         }
     }
 

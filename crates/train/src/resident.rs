@@ -61,6 +61,8 @@ impl Model {
 
     /// Operations a second of a large product where the model is computed.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
-        self.engine_mut().resident().map_or_else(|| Ok(peak_flops()), |resident| resident.peak_flops())
+        self.engine_mut()
+            .resident()
+            .map_or_else(|| Ok(peak_flops()), |resident| resident.peak_flops())
     }
 }

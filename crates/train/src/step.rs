@@ -40,7 +40,11 @@ pub(crate) struct Stepper {
 }
 
 impl Stepper {
-    pub(crate) fn new(model: &mut Model, inputs: &Inputs, config: &RunConfig) -> Result<Self, Error> {
+    pub(crate) fn new(
+        model: &mut Model,
+        inputs: &Inputs,
+        config: &RunConfig,
+    ) -> Result<Self, Error> {
         let length = config.mixture.sequence_length;
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
         Ok(Self {

@@ -128,7 +128,8 @@ impl CudaDecoder {
         output: Address,
         shape: Shape,
     ) -> Result<(), Error> {
-        let (down, tokens, inner) = (self.layout.blocks[index].down.clone(), shape.tokens(), self.room.inner);
+        let (down, tokens, inner) =
+            (self.layout.blocks[index].down.clone(), shape.tokens(), self.room.inner);
         self.kernels.activation_forward(inner, saved.up, self.config.activation, tokens)?;
         self.project_residual(&down, [inner, saved.middle, output], self.layout.sizes.inner, tokens)
     }
@@ -152,10 +153,17 @@ impl CudaDecoder {
         self.backward_attention(index, input, saved, shape)
     }
 
-    fn backward_mlp(&mut self, index: usize, input: Address, saved: Saved, shape: Shape) -> Result<(), Error> {
+    fn backward_mlp(
+        &mut self,
+        index: usize,
+        input: Address,
+        saved: Saved,
+        shape: Shape,
+    ) -> Result<(), Error> {
         let (block, sizes) = (self.layout.blocks[index].clone(), self.layout.sizes);
         let (tokens, mlp_input) = (shape.tokens(), self.mlp_input(input, saved));
-        let (normed, inner, dup, d) = (self.room.normed, self.room.inner, self.room.dup, self.room.narrow_d);
+        let (normed, inner, dup, d) =
+            (self.room.normed, self.room.inner, self.room.dup, self.room.narrow_d);
         let (up, down) = ([sizes.hidden, sizes.up], [sizes.inner, sizes.hidden]);
         self.back_project(&block.down, [inner, d], down, tokens)?;
         self.kernels.activation_backward(inner, dup, saved.up, self.config.activation, tokens)?;
@@ -168,14 +176,22 @@ impl CudaDecoder {
     }
 
     fn backward_output(&mut self, index: usize, saved: Saved, shape: Shape) -> Result<(), Error> {
-        let (output, sizes, tokens) = (self.layout.blocks[index].output.clone(), self.layout.sizes, shape.tokens());
+        let (output, sizes, tokens) =
+            (self.layout.blocks[index].output.clone(), self.layout.sizes, shape.tokens());
         let (d, sides) = (self.room.narrow_d, [sizes.attended(), sizes.hidden]);
         self.back_project(&output, [self.room.dattended, d], sides, tokens)?;
         self.add_linear(&output, [saved.attended, d], sides, tokens)
     }
 
-    fn backward_attention(&mut self, index: usize, input: Address, saved: Saved, shape: Shape) -> Result<(), Error> {
-        let (block, sizes, tokens) = (self.layout.blocks[index].clone(), self.layout.sizes, shape.tokens());
+    fn backward_attention(
+        &mut self,
+        index: usize,
+        input: Address,
+        saved: Saved,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        let (block, sizes, tokens) =
+            (self.layout.blocks[index].clone(), self.layout.sizes, shape.tokens());
         let (normed, dqkv, sides) = (self.room.normed, self.room.dqkv, [sizes.hidden, sizes.qkv()]);
         let at = AttentionGradients {
             qkv: saved.qkv,
@@ -190,7 +206,14 @@ impl CudaDecoder {
         if let Some(weights) = self.head_norms(index, self.parameters)
             && let Some(gradients) = self.head_norms(index, self.gradients)
         {
-            self.kernels.head_norm_backward(dqkv, saved.raw, weights, gradients, self.room.partial, tokens)?;
+            self.kernels.head_norm_backward(
+                dqkv,
+                saved.raw,
+                weights,
+                gradients,
+                self.room.partial,
+                tokens,
+            )?;
         }
         let norm = self.norm_at(&block.attention_norm, self.parameters);
         self.kernels.norm_forward(normed, input, norm, tokens)?;
@@ -210,7 +233,17 @@ impl CudaDecoder {
         let norm = self.norm_at(range, self.parameters);
         let gradients = self.norm_at(range, self.gradients);
         // In f32 products take the gradient itself.
-        let narrow = if self.room.narrow_d == self.room.d { Address::NULL } else { self.room.narrow_d };
-        self.kernels.norm_backward(self.room.d, narrow, dy, x, norm, gradients, self.room.partial, tokens)
+        let narrow =
+            if self.room.narrow_d == self.room.d { Address::NULL } else { self.room.narrow_d };
+        self.kernels.norm_backward(
+            self.room.d,
+            narrow,
+            dy,
+            x,
+            norm,
+            gradients,
+            self.room.partial,
+            tokens,
+        )
     }
 }

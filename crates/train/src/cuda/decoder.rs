@@ -14,7 +14,6 @@ use crate::model_config::{ModelConfig, Positions};
 use crate::precision::Precision;
 use crate::rows::{Rows, RowsPart};
 
-
 /// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
 const PASS_TOKENS: usize = 8192;
 /// The side of the product that measures what the device can do.
@@ -86,14 +85,17 @@ impl CudaDecoder {
         }
         #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
         let epsilon = config.norm_epsilon as f32;
-        let window = config.sliding_window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX));
+        let window = config
+            .sliding_window
+            .map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX));
         let mut kernels = Kernels { device, precision: pass.precision, sizes, epsilon, window };
         let device = &mut kernels.device;
         let [wide, narrow] = [4, pass.precision.bytes()].map(|bytes| (layout.len * bytes) as u64);
         let weights = device.allocate(wide)?;
         let gradients = device.allocate(wide)?;
         let moments = [device.allocate(wide)?, device.allocate(wide)?];
-        let narrow = if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
+        let narrow =
+            if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
         let squares = device.allocate(4 * layout.len.div_ceil(SQUARE_RUN) as u64)?;
         device.zero(gradients, wide)?;
         let room = Room::new(config, &sizes, pass.precision, 0, Keep::Nothing, Address::NULL);
@@ -212,7 +214,8 @@ impl CudaDecoder {
 
     /// Losses of a part, and with a divisor the gradients of the output projection and the last norm.
     fn output(&mut self, part: RowsPart, last: Address, divisor: Option<f64>) -> Result<(), Error> {
-        let (sizes, tokens, bytes) = (self.layout.sizes, part.tokens.len(), self.pass.precision.bytes());
+        let (sizes, tokens, bytes) =
+            (self.layout.sizes, part.tokens.len(), self.pass.precision.bytes());
         let norm = self.norm_at(&self.layout.last_norm, self.parameters);
         self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
         let range = self.layout.output();
@@ -238,8 +241,16 @@ impl CudaDecoder {
             let (losses, targets) = (self.room.losses.f32(start), self.room.targets.f32(start));
             self.kernels.cross_entropy(logits, losses, targets, scale, [rows, pitch])?;
             if divisor.is_some() {
-                self.kernels.device.product(Product { form: Form::Input, x: dhidden, ..product })?;
-                self.kernels.device.product(Product { form: Form::Weight, weight: gradient, ..product })?;
+                self.kernels.device.product(Product {
+                    form: Form::Input,
+                    x: dhidden,
+                    ..product
+                })?;
+                self.kernels.device.product(Product {
+                    form: Form::Weight,
+                    weight: gradient,
+                    ..product
+                })?;
             }
         }
         if divisor.is_none() {
@@ -265,9 +276,11 @@ impl CudaDecoder {
         self.table_backward(table, part.tokens, self.room.token_lists)?;
         match self.layout.positions.clone() {
             None => Ok(()),
-            Some(range) => {
-                self.table_backward(self.gradients.f32(range.start), part.positions, self.room.position_lists)
-            }
+            Some(range) => self.table_backward(
+                self.gradients.f32(range.start),
+                part.positions,
+                self.room.position_lists,
+            ),
         }
     }
 
@@ -277,7 +290,12 @@ impl CudaDecoder {
         device.write_u32(at.entries, &entries)?;
         device.write_u32(at.begins, &begins)?;
         device.write_u32(at.order, &order)?;
-        self.kernels.embed_backward(table, self.room.d, [at.entries, at.begins, at.order], entries.len())
+        self.kernels.embed_backward(
+            table,
+            self.room.d,
+            [at.entries, at.begins, at.order],
+            entries.len(),
+        )
     }
 
     /// Losses of all rows, part by part, and with a divisor their gradients.
@@ -301,14 +319,18 @@ impl CudaDecoder {
 fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
     let side = MEASURED_SIDE;
     let bytes = side * side * precision.bytes();
-    let [x, weight, y] =
-        [device.allocate(bytes as u64)?, device.allocate(bytes as u64)?, device.allocate(bytes as u64)?];
+    let [x, weight, y] = [
+        device.allocate(bytes as u64)?,
+        device.allocate(bytes as u64)?,
+        device.allocate(bytes as u64)?,
+    ];
     // Zeros would take less power than numbers do: two bf16, or one f32, of about 3/4.
     let numbers = vec![f32::from_bits(0x3f40_3f40); bytes / size_of::<f32>()];
     device.write_f32(x, &numbers)?;
     device.write_f32(weight, &numbers)?;
     let form = Form::Output;
-    let product = Product { form, x, weight, y, rows: side, inputs: side, outputs: side, pitch: side };
+    let product =
+        Product { form, x, weight, y, rows: side, inputs: side, outputs: side, pitch: side };
     let mut best = f64::INFINITY;
     for _ in 0..5 {
         let start = Instant::now();

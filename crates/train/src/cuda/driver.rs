@@ -51,7 +51,9 @@ unsafe impl Send for Gpu {}
 
 fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| match error.0 {
-        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::Device { action, got: "out of memory".to_owned() },
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            Error::Device { action, got: "out of memory".to_owned() }
+        }
         _ => Error::Device { action, got: error.to_string() },
     }
 }
@@ -68,8 +70,13 @@ fn missing(name: &str, package: &str) -> Error {
 fn check_libraries() -> Result<(), Error> {
     // SAFETY: these load shared libraries, whose initialisers are NVIDIA's. A missing one is told here, as the
     // bindings would otherwise panic at the first call.
-    let [driver, nvrtc, blas] =
-        unsafe { [driver::sys::is_culib_present(), nvrtc::sys::is_culib_present(), cublas::sys::is_culib_present()] };
+    let [driver, nvrtc, blas] = unsafe {
+        [
+            driver::sys::is_culib_present(),
+            nvrtc::sys::is_culib_present(),
+            cublas::sys::is_culib_present(),
+        ]
+    };
     match [driver, nvrtc, blas] {
         [false, ..] => Err(missing("libcuda", "driver")),
         [_, false, _] => Err(missing("libnvrtc", "CUDA toolkit")),
@@ -79,11 +86,19 @@ fn check_libraries() -> Result<(), Error> {
 }
 
 /// Compiles the kernels for the device's own compute capability.
-fn compile((major, minor): (i32, i32), precision: Precision, head_width: usize) -> Result<Ptx, Error> {
+fn compile(
+    (major, minor): (i32, i32),
+    precision: Precision,
+    head_width: usize,
+) -> Result<Ptx, Error> {
     let mut options = definitions(precision, head_width).to_vec();
     options.push(format!("--gpu-architecture=compute_{major}{minor}"));
     options.push("--std=c++17".to_owned());
-    let options = CompileOptions { options, name: Some("mixdown.cu".to_owned()), ..CompileOptions::default() };
+    let options = CompileOptions {
+        options,
+        name: Some("mixdown.cu".to_owned()),
+        ..CompileOptions::default()
+    };
     nvrtc::compile_ptx_with_opts(program(precision, head_width), options)
         .map_err(|error| Error::Device { action: "compile its kernels", got: error.to_string() })
 }
@@ -93,17 +108,28 @@ impl Gpu {
     ///
     /// # Errors
     /// No driver, no such device, one too old, or libraries that are missing: each with what to do.
-    pub(crate) fn open(ordinal: usize, precision: Precision, head_width: usize) -> Result<Self, Error> {
+    pub(crate) fn open(
+        ordinal: usize,
+        precision: Precision,
+        head_width: usize,
+    ) -> Result<Self, Error> {
         check_libraries()?;
         let count = CudaContext::device_count().map_err(device_error("be found"))?;
         if usize::try_from(count).is_ok_and(|count| ordinal >= count) {
-            let expected = format!("one of {count} GPUs that the driver shows (CUDA_VISIBLE_DEVICES), or \"cpu\"");
+            let expected = format!(
+                "one of {count} GPUs that the driver shows (CUDA_VISIBLE_DEVICES), or \"cpu\""
+            );
             return Err(Error::setting("train.device", expected, format!("cuda:{ordinal}")));
         }
         let context = CudaContext::new(ordinal).map_err(device_error("be opened"))?;
         let capability = context.compute_capability().map_err(device_error("tell its kind"))?;
         if capability < LEAST_CAPABILITY {
-            let got = format!("{} of capability {}.{}", context.name().unwrap_or_default(), capability.0, capability.1);
+            let got = format!(
+                "{} of capability {}.{}",
+                context.name().unwrap_or_default(),
+                capability.0,
+                capability.1
+            );
             let expected = "a GPU of compute capability 8.0 or later (Ampere), or \"cpu\"";
             return Err(Error::setting("train.device", expected, got));
         }
@@ -125,12 +151,18 @@ impl Gpu {
 
 impl Blas {
     fn new() -> Result<Self, Error> {
-        let failed = |error: cublas::result::CublasError| Error::Device { action: "open cuBLAS", got: error.to_string() };
+        let failed = |error: cublas::result::CublasError| Error::Device {
+            action: "open cuBLAS",
+            got: error.to_string(),
+        };
         let handle = blas::create_handle().map_err(failed)?;
         // SAFETY: freed in `drop`, after the handle that uses it.
-        let workspace = unsafe { result::malloc_sync(WORKSPACE_BYTES) }.map_err(device_error("take memory"))?;
+        let workspace =
+            unsafe { result::malloc_sync(WORKSPACE_BYTES) }.map_err(device_error("take memory"))?;
         // SAFETY: the handle is fresh, the memory is so long.
-        let set = unsafe { cublas::sys::cublasSetWorkspace_v2(handle, pointer(Address(workspace)), WORKSPACE_BYTES) };
+        let set = unsafe {
+            cublas::sys::cublasSetWorkspace_v2(handle, pointer(Address(workspace)), WORKSPACE_BYTES)
+        };
         set.result().map_err(failed)?;
         Ok(Self { handle, workspace })
     }
@@ -152,7 +184,8 @@ fn pointer(address: Address) -> *mut c_void {
 
 /// A side of a product.
 fn side(value: usize) -> Result<i32, Error> {
-    i32::try_from(value).map_err(|_| Error::Device { action: "multiply", got: format!("a side of {value}") })
+    i32::try_from(value)
+        .map_err(|_| Error::Device { action: "multiply", got: format!("a side of {value}") })
 }
 
 impl Device for Gpu {
@@ -181,7 +214,8 @@ impl Device for Gpu {
         self.bind()?;
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);
         // SAFETY: callers give places within what they allocated.
-        unsafe { result::memset_d8_async(to.0, 0, len, std::ptr::null_mut()) }.map_err(device_error("clear memory"))
+        unsafe { result::memset_d8_async(to.0, 0, len, std::ptr::null_mut()) }
+            .map_err(device_error("clear memory"))
     }
 
     fn write_f32(&mut self, to: Address, from: &[f32]) -> Result<(), Error> {
@@ -207,19 +241,32 @@ impl Device for Gpu {
         let unknown = || Error::Device { action: "run a kernel", got: launch.kernel.to_owned() };
         let kernel = self.kernels.get_mut(launch.kernel).ok_or_else(unknown)?;
         if launch.shared_bytes > kernel.allowed {
-            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let attribute =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let bytes = i32::try_from(launch.shared_bytes).unwrap_or(i32::MAX);
-            kernel.function.set_attribute(attribute, bytes).map_err(device_error("give a kernel shared memory"))?;
+            kernel
+                .function
+                .set_attribute(attribute, bytes)
+                .map_err(device_error("give a kernel shared memory"))?;
             kernel.allowed = launch.shared_bytes;
         }
-        let mut values: Vec<u64> = launch.arguments.iter().map(|argument| argument.bits()).collect();
-        let mut places: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
+        let mut values: Vec<u64> =
+            launch.arguments.iter().map(|argument| argument.bits()).collect();
+        let mut places: Vec<*mut c_void> =
+            values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
         let [x, y, z] = launch.grid;
         // SAFETY: kernels.rs gives each kernel what it declares, which the emulator checks in count and the tests in
         // effect; values are read before the call returns, each from the first bytes of its 8 (little-endian).
         let started = unsafe {
             let (threads, stream) = ((launch.threads, 1, 1), std::ptr::null_mut());
-            result::launch_kernel(kernel.raw, (x, y, z), threads, launch.shared_bytes, stream, &mut places)
+            result::launch_kernel(
+                kernel.raw,
+                (x, y, z),
+                threads,
+                launch.shared_bytes,
+                stream,
+                &mut places,
+            )
         };
         started.map_err(device_error("run a kernel"))
     }
@@ -229,15 +276,21 @@ impl Device for Gpu {
         let Product { form, x, weight, y, .. } = product;
         let (rows, inputs) = (side(product.rows)?, side(product.inputs)?);
         let (outputs, pitch) = (side(product.outputs)?, side(product.pitch)?);
-        let (plain, turned) =
-            (cublas::sys::cublasOperation_t::CUBLAS_OP_N, cublas::sys::cublasOperation_t::CUBLAS_OP_T);
+        let (plain, turned) = (
+            cublas::sys::cublasOperation_t::CUBLAS_OP_N,
+            cublas::sys::cublasOperation_t::CUBLAS_OP_T,
+        );
         // A row-major matrix is cuBLAS's column-major one transposed: it is asked for the result transposed.
         let (ops, [m, n, k], [a, b, c], [lda, ldb, ldc]) = match form {
             Form::Output | Form::AddOutput => {
                 ((turned, plain), [outputs, rows, inputs], [weight, x, y], [inputs, inputs, pitch])
             }
-            Form::Input => ((plain, plain), [inputs, rows, outputs], [weight, y, x], [inputs, pitch, inputs]),
-            Form::Weight => ((plain, turned), [inputs, outputs, rows], [x, y, weight], [inputs, pitch, inputs]),
+            Form::Input => {
+                ((plain, plain), [inputs, rows, outputs], [weight, y, x], [inputs, pitch, inputs])
+            }
+            Form::Weight => {
+                ((plain, turned), [inputs, outputs, rows], [x, y, weight], [inputs, pitch, inputs])
+            }
         };
         let is_f32 = self.precision == Precision::F32;
         let single = cublas::sys::cudaDataType::CUDA_R_32F;

@@ -1,7 +1,8 @@
 //! The decoder on emulated kernels against the CPU's: the launches of this crate, the kernels' own text, no GPU.
 //!
 //! A C++ compiler makes a library of the kernels and tools/gpu/emulator; threads of a block take turns in the order that
-//! a test says. Memory is not a number until it is written.
+//! a test says. Memory is not a number until it is written. With MIXDOWN_TEST_GPU=N in the environment the same tests
+//! run on GPU number N.
 
 #![expect(unsafe_code, reason = "the emulator is a shared library with C's interface")]
 
@@ -13,6 +14,7 @@ use std::sync::Mutex;
 
 use super::decoder::{CudaDecoder, CudaPass, device_bytes};
 use super::device::{Address, Device, Form, Launch, Product};
+use super::driver::Gpu;
 use super::kernels::{AttentionGradients, Kernels, Shape};
 use super::source::{definitions, kernels, names};
 use crate::adamw::{AdamW, AdamWOptions};
@@ -47,8 +49,7 @@ type Emulate = unsafe extern "C" fn(
     u32,
     u32,
 ) -> c_int;
-type Multiply =
-    unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u32, u32, u32, u32);
+type Multiply = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u32, u32, u32, u32);
 
 /// A library of the kernels for one width of numbers and heads; it stays loaded.
 #[derive(Clone, Copy)]
@@ -92,7 +93,10 @@ fn compile(precision: Precision, head_width: usize) -> Library {
         assert!(!library.is_null(), "{:?}", CStr::from_ptr(dlerror()));
         Library {
             emulate: std::mem::transmute::<*mut c_void, Emulate>(symbol(library, c"emulate")),
-            multiply: std::mem::transmute::<*mut c_void, Multiply>(symbol(library, c"emulate_product")),
+            multiply: std::mem::transmute::<*mut c_void, Multiply>(symbol(
+                library,
+                c"emulate_product",
+            )),
         }
     }
 }
@@ -178,14 +182,29 @@ impl Device for Emulator {
         // SAFETY: as for a GPU: the kernels keep within what they are given.
         let result = unsafe {
             let places = places.as_mut_ptr();
-            (self.library.emulate)(name.as_ptr(), x, y, z, threads, shared, places, count, self.order)
+            (self.library.emulate)(
+                name.as_ptr(),
+                x,
+                y,
+                z,
+                threads,
+                shared,
+                places,
+                count,
+                self.order,
+            )
         };
-        assert_eq!(result, 0, "{}: 1 is no such kernel, 2 another number of arguments", launch.kernel);
+        assert_eq!(
+            result, 0,
+            "{}: 1 is no such kernel, 2 another number of arguments",
+            launch.kernel
+        );
         Ok(())
     }
 
     fn product(&mut self, p: Product) -> Result<(), Error> {
-        let [rows, inputs, outputs] = [p.rows, p.inputs, p.outputs].map(|v| u32::try_from(v).unwrap());
+        let [rows, inputs, outputs] =
+            [p.rows, p.inputs, p.outputs].map(|v| u32::try_from(v).unwrap());
         let [wide, pitch] = [p.inputs, p.pitch].map(|v| v as u64);
         let real = self.precision.bytes();
         let bytes = |form: Form, is_f32: bool| match is_f32 {
@@ -222,9 +241,17 @@ impl Device for Emulator {
     }
 }
 
+/// An emulator, or the GPU that the environment names.
+fn device(precision: Precision, head_width: usize, order: u32) -> Box<dyn Device> {
+    match std::env::var("MIXDOWN_TEST_GPU") {
+        Ok(number) => Box::new(Gpu::open(number.parse().unwrap(), precision, head_width).unwrap()),
+        Err(_) => Box::new(Emulator::new(precision, head_width, order)),
+    }
+}
+
 fn decoder(config: &ModelConfig, pass: CudaPass, order: u32, parameters: &[f32]) -> CudaDecoder {
     let layout = Layout::new(config).unwrap();
-    let device = Box::new(Emulator::new(pass.precision, layout.sizes.head_width, order));
+    let device = device(pass.precision, layout.sizes.head_width, order);
     CudaDecoder::new(config, &layout, pass, device, parameters).unwrap()
 }
 
@@ -295,11 +322,16 @@ fn f32_is_what_the_cpu_computes_in_any_order_of_threads() {
             close(&got.0, &expected.0, 1e-5, "losses");
             close(&got.1, &expected.1, 1e-4, &config.family.to_string());
             for order in [1, 7] {
-                assert_eq!(run(&config, whole, order, &parameters, &rows), got, "another order of threads");
+                assert_eq!(
+                    run(&config, whole, order, &parameters, &rows),
+                    got,
+                    "another order of threads"
+                );
             }
             let recomputed = pass(Precision::F32, Keep::Streams, None);
             assert_eq!(run(&config, recomputed, 0, &parameters, &rows), got, "recomputed");
-            let parts = run(&config, pass(Precision::F32, Keep::All, Some(1)), 0, &parameters, &rows);
+            let parts =
+                run(&config, pass(Precision::F32, Keep::All, Some(1)), 0, &parameters, &rows);
             close(&parts.1, &expected.1, 1e-4, "row by row");
         }
     }
@@ -328,7 +360,11 @@ fn bf16_is_what_the_cpu_computes_but_for_rounding() {
         let got = run(&config, whole, 0, model.parameters(), &rows);
         close(&got.0, &expected.0, 3e-3, "losses");
         close(&got.1, &expected.1, 2e-2, &config.family.to_string());
-        assert_eq!(run(&config, whole, 5, model.parameters(), &rows), got, "another order of threads");
+        assert_eq!(
+            run(&config, whole, 5, model.parameters(), &rows),
+            got,
+            "another order of threads"
+        );
         let recomputed = pass(Precision::Bf16, Keep::Streams, None);
         assert_eq!(run(&config, recomputed, 0, model.parameters(), &rows), got, "recomputed");
     }
@@ -349,7 +385,8 @@ fn exact(len: usize, seed: u64) -> (Vec<f64>, Vec<u32>) {
 }
 
 fn unpack(packed: &[f32], len: usize) -> Vec<f32> {
-    let halves = packed.iter().flat_map(|pair| [pair.to_bits() << 16, pair.to_bits() & 0xffff_0000]);
+    let halves =
+        packed.iter().flat_map(|pair| [pair.to_bits() << 16, pair.to_bits() & 0xffff_0000]);
     halves.map(f32::from_bits).take(len).collect()
 }
 
@@ -377,12 +414,18 @@ fn check_attention(case: Heads, order: u32) {
     let saved = Attended { qkv: &qkv, result: &expected, log_sums: &log_sums };
     attention.backward(saved, &gradient, &mut scratch, &mut dqkv);
 
-    let sizes = Sizes { heads, key_value_heads, head_width: width, ..Layout::new(&all_kinds()[0]).unwrap().sizes };
-    let mut device = Box::new(Emulator::new(Precision::Bf16, width, order));
+    let sizes = Sizes {
+        heads,
+        key_value_heads,
+        head_width: width,
+        ..Layout::new(&all_kinds()[0]).unwrap().sizes
+    };
+    let mut device = device(Precision::Bf16, width, order);
     let mut place = |bytes: usize| device.allocate(bytes as u64).unwrap();
     let [at_qkv, at_dqkv] = [place(2 * qkv.len()), place(2 * qkv.len())];
     let [result, dresult] = [place(2 * expected.len()), place(2 * expected.len())];
-    let [sums, delta, at_starts] = [place(4 * tokens * heads), place(4 * tokens * heads), place(4 * tokens)];
+    let [sums, delta, at_starts] =
+        [place(4 * tokens * heads), place(4 * tokens * heads), place(4 * tokens)];
     device.write_u32(at_qkv, &packed).unwrap();
     device.write_u32(dresult, &packed_gradient).unwrap();
     device.write_u32(at_starts, &starts).unwrap();
@@ -399,7 +442,9 @@ fn check_attention(case: Heads, order: u32) {
         dqkv: at_dqkv,
     };
     kernels.attention_backward(at, shape).unwrap();
-    let what = format!("{heads} heads of {width}, {key_value_heads} of keys, {length} long, window {window}");
+    let what = format!(
+        "{heads} heads of {width}, {key_value_heads} of keys, {length} long, window {window}"
+    );
     let mut read = |from: Address, len: usize| {
         let mut to = vec![0.0; len.div_ceil(2)];
         kernels.device.read_f32(&mut to, from).unwrap();
@@ -414,7 +459,13 @@ fn check_attention(case: Heads, order: u32) {
 
 #[test]
 fn attention_on_tensor_cores_is_attention() {
-    let case = |heads, key_value_heads, width, length, window| Heads { heads, key_value_heads, width, length, window };
+    let case = |heads, key_value_heads, width, length, window| Heads {
+        heads,
+        key_value_heads,
+        width,
+        length,
+        window,
+    };
     for order in [0, 1, 9] {
         check_attention(case(2, 1, 64, 150, usize::MAX), order);
         check_attention(case(2, 2, 128, 130, 70), order);
@@ -427,7 +478,8 @@ fn attention_on_tensor_cores_is_attention() {
 
 #[test]
 fn steps_are_those_of_the_cpu_and_numbers_come_back() {
-    let options = AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 0.5 };
+    let options =
+        AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 0.5 };
     let rows = difficult(7);
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
@@ -472,7 +524,8 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let config = &all_kinds()[0];
     let mut model = Model::new(config, 3).unwrap();
     model.parameters_mut()[0] = f32::NAN;
-    let options = AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
+    let options =
+        AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let mut optimiser = AdamW::new(&model, options).unwrap();
     let mut device = decoder(config, pass(Precision::F32, Keep::All, None), 0, model.parameters());
     let mut rows = difficult(7);
@@ -491,58 +544,62 @@ fn a_pass_takes_what_is_estimated() {
         let layout = Layout::new(&config).unwrap();
         for precision in [Precision::F32, Precision::Bf16] {
             let pass = pass(precision, Keep::All, None);
-            let emulator = Emulator::new(precision, layout.sizes.head_width, 0);
-            let device = Box::new(Counted { emulator, bytes: 0 });
+            let inner = device(precision, layout.sizes.head_width, 0);
+            let device = Box::new(Counted { inner, bytes: 0 });
             let parameters = vec![0.5; layout.len];
-            let mut decoder = CudaDecoder::new(&config, &layout, pass, device, &parameters).unwrap();
+            let mut decoder =
+                CudaDecoder::new(&config, &layout, pass, device, &parameters).unwrap();
             let rows = rows(2, 16, 1);
             decoder.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
             let [resident, room] = device_bytes(&config, &layout, [16, 2], pass);
             // Angles are not in it: some KB.
             let taken = decoder.kernels.device.free_bytes().unwrap().unwrap();
-            assert!(taken >= resident + room && taken - resident - room < 4096, "{taken} {resident} {room}");
+            assert!(
+                taken >= resident + room && taken - resident - room < 4096,
+                "{taken} {resident} {room}"
+            );
         }
     }
 }
 
-/// An emulator that tells as free what it has given.
+/// A device that tells as free what it has given.
 struct Counted {
-    emulator: Emulator,
+    inner: Box<dyn Device>,
     bytes: u64,
 }
 
 impl Device for Counted {
     fn allocate(&mut self, bytes: u64) -> Result<Address, Error> {
         self.bytes += bytes;
-        self.emulator.allocate(bytes)
+        self.inner.allocate(bytes)
     }
 
     fn free(&mut self, address: Address) -> Result<(), Error> {
-        self.emulator.free(address)
+        self.inner.free(address)
     }
 
     fn zero(&mut self, to: Address, bytes: u64) -> Result<(), Error> {
-        self.emulator.zero(to, bytes)
+        self.inner.zero(to, bytes)
     }
 
     fn write_f32(&mut self, to: Address, from: &[f32]) -> Result<(), Error> {
-        self.emulator.write_f32(to, from)
+        self.inner.write_f32(to, from)
     }
 
     fn write_u32(&mut self, to: Address, from: &[u32]) -> Result<(), Error> {
-        self.emulator.write_u32(to, from)
+        self.inner.write_u32(to, from)
     }
 
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error> {
-        self.emulator.read_f32(to, from)
+        self.inner.read_f32(to, from)
     }
 
     fn launch(&mut self, launch: Launch) -> Result<(), Error> {
-        self.emulator.launch(launch)
+        self.inner.launch(launch)
     }
 
     fn product(&mut self, product: Product) -> Result<(), Error> {
-        self.emulator.product(product)
+        self.inner.product(product)
     }
 
     fn free_bytes(&mut self) -> Result<Option<u64>, Error> {

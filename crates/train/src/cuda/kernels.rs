@@ -129,12 +129,22 @@ impl Kernels {
         self.precision == Precision::Bf16 && self.sizes.head_width <= WIDEST_TILE_HEAD
     }
 
-    fn go(&mut self, kernel: &'static str, grid: [u32; 3], arguments: &[Argument]) -> Result<(), Error> {
+    fn go(
+        &mut self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
         self.device.launch(Launch { kernel, grid, threads: THREADS, shared_bytes: 0, arguments })
     }
 
     /// One thread for each of `len` numbers, which is the last argument.
-    fn each(&mut self, kernel: &'static str, len: usize, arguments: &[Argument]) -> Result<(), Error> {
+    fn each(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
         let mut all = arguments.to_vec();
         all.push(long(len));
         self.go(kernel, [blocks(len, THREADS), 1, 1], &all)
@@ -156,15 +166,28 @@ impl Kernels {
         self.each("add_bias_to_stream", tokens * width, &arguments)
     }
 
-    pub(super) fn add_bias(&mut self, rows: Address, bias: Address, tokens: usize, width: usize) -> Result<(), Error> {
+    pub(super) fn add_bias(
+        &mut self,
+        rows: Address,
+        bias: Address,
+        tokens: usize,
+        width: usize,
+    ) -> Result<(), Error> {
         self.each("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
     }
 
     /// `tables` are those of ids and, or null, of positions.
-    pub(super) fn embed(&mut self, rows: Address, tables: [Address; 2], ids: Address, shape: Shape) -> Result<(), Error> {
+    pub(super) fn embed(
+        &mut self,
+        rows: Address,
+        tables: [Address; 2],
+        ids: Address,
+        shape: Shape,
+    ) -> Result<(), Error> {
         let width = self.sizes.hidden;
         let [table, positions] = tables.map(address);
-        let arguments = [address(rows), table, address(ids), positions, address(shape.positions), count(width)];
+        let arguments =
+            [address(rows), table, address(ids), positions, address(shape.positions), count(width)];
         self.each("embed", shape.tokens() * width, &arguments)
     }
 
@@ -192,7 +215,11 @@ impl Kernels {
     ) -> Result<(), Error> {
         let parts = COLUMN_PARTS.min(tokens);
         let grid = [blocks(width, THREADS), blocks(parts, 1), 1];
-        self.go("column_sums", grid, &[address(partial), address(rows), count(tokens), count(width)])?;
+        self.go(
+            "column_sums",
+            grid,
+            &[address(partial), address(rows), count(tokens), count(width)],
+        )?;
         self.add_partial(to, partial, [parts, width], width)
     }
 
@@ -207,9 +234,16 @@ impl Kernels {
         self.go("add_partial", [blocks(width, THREADS), 1, 1], &arguments)
     }
 
-    pub(super) fn norm_forward(&mut self, y: Address, x: Address, norm: NormAt, tokens: usize) -> Result<(), Error> {
+    pub(super) fn norm_forward(
+        &mut self,
+        y: Address,
+        x: Address,
+        norm: NormAt,
+        tokens: usize,
+    ) -> Result<(), Error> {
         let (weight, bias) = (address(norm.weight), address(norm.bias));
-        let arguments = [address(y), address(x), weight, bias, real(self.epsilon), count(self.sizes.hidden)];
+        let arguments =
+            [address(y), address(x), weight, bias, real(self.epsilon), count(self.sizes.hidden)];
         self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
@@ -383,7 +417,12 @@ impl Kernels {
     }
 
     /// The sums of squares of runs of [`SQUARE_RUN`] numbers.
-    pub(super) fn square_sums(&mut self, sums: Address, from: Address, len: usize) -> Result<(), Error> {
+    pub(super) fn square_sums(
+        &mut self,
+        sums: Address,
+        from: Address,
+        len: usize,
+    ) -> Result<(), Error> {
         let run = u32::try_from(SQUARE_RUN).unwrap_or(u32::MAX);
         let arguments = [address(sums), address(from), long(SQUARE_RUN), long(len)];
         self.go("square_sums", [blocks(len, run), 1, 1], &arguments)
@@ -446,7 +485,13 @@ impl Kernels {
             let grid = [blocks(shape.length, tile), blocks(heads, 1), blocks(shape.rows, 1)];
             let shared_bytes = self.tile_bytes(tiles, inner);
             let arguments = &arguments;
-            return self.device.launch(Launch { kernel: tiled, grid, threads: TILE_THREADS, shared_bytes, arguments });
+            return self.device.launch(Launch {
+                kernel: tiled,
+                grid,
+                threads: TILE_THREADS,
+                shared_bytes,
+                arguments,
+            });
         }
         let items = shape.tokens() * heads;
         arguments.push(long(items));
@@ -464,7 +509,11 @@ impl Kernels {
         self.attention(names, [3, 0], self.sizes.heads, shape, &[attended, log_sums, qkv])
     }
 
-    pub(super) fn attention_backward(&mut self, at: AttentionGradients, shape: Shape) -> Result<(), Error> {
+    pub(super) fn attention_backward(
+        &mut self,
+        at: AttentionGradients,
+        shape: Shape,
+    ) -> Result<(), Error> {
         let heads = self.sizes.heads;
         let items = shape.tokens() * heads;
         let arguments = [
@@ -483,7 +532,12 @@ impl Kernels {
         self.attention(names, [2, 2], self.sizes.key_value_heads, shape, &addresses)
     }
 
-    pub(super) fn product(&mut self, form: Form, operands: [Address; 3], [rows, inputs, outputs]: [usize; 3]) -> Result<(), Error> {
+    pub(super) fn product(
+        &mut self,
+        form: Form,
+        operands: [Address; 3],
+        [rows, inputs, outputs]: [usize; 3],
+    ) -> Result<(), Error> {
         let [x, weight, y] = operands;
         self.device.product(Product { form, x, weight, y, rows, inputs, outputs, pitch: outputs })
     }
