@@ -114,7 +114,11 @@ impl Gpu {
         head_width: usize,
     ) -> Result<Self, Error> {
         check_libraries()?;
-        let count = CudaContext::device_count().map_err(device_error("be found"))?;
+        let count = CudaContext::device_count().map_err(|error| {
+            let expected =
+                "a GPU that the driver shows (nvidia-smi, CUDA_VISIBLE_DEVICES), or \"cpu\"";
+            Error::setting("train.device", expected, error)
+        })?;
         if usize::try_from(count).is_ok_and(|count| ordinal >= count) {
             let expected = format!(
                 "one of {count} GPUs that the driver shows (CUDA_VISIBLE_DEVICES), or \"cpu\""
