@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::decoder::pass_bytes;
+#[cfg(feature = "cuda")]
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
 use crate::model::{Model, PassOptions};

@@ -1,8 +1,9 @@
 //! One block on the device: the steps of decoder/block.rs, on addresses.
 
+use super::attention::AttentionGradients;
 use super::decoder::CudaDecoder;
 use super::device::{Address, Form};
-use super::kernels::{AttentionGradients, NormAt, Shape};
+use super::kernels::{NormAt, Shape};
 use super::room::Saved;
 use crate::error::Error;
 use crate::layout::{LinearRange, NormRange};

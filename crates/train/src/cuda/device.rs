@@ -74,8 +74,8 @@ pub(crate) enum Form {
     Weight,
 }
 
-/// A product of x \[rows, inputs\], W \[outputs, inputs\] and y \[rows, outputs\], of which `form` says which is made of the
-/// other two.
+/// A product of x \[rows, inputs\], W \[outputs, inputs\] and y \[rows, outputs\], of which `form` says which is made
+/// of the other two.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) form: Form,

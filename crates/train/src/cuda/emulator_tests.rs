@@ -12,10 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
+use super::attention::AttentionGradients;
 use super::decoder::{CudaDecoder, CudaPass, device_bytes};
 use super::device::{Address, Device, Form, Launch, Product};
 use super::driver::Gpu;
-use super::kernels::{AttentionGradients, Kernels, Shape};
+use super::kernels::{Kernels, Shape};
 use super::source::{definitions, kernels, names};
 use crate::adamw::{AdamW, AdamWOptions};
 use crate::decoder::tests::{parameters, rows};

@@ -1,26 +1,22 @@
 //! The kernels, one function each: the only place that knows their arguments.
 
 use super::device::{Address, Argument, Device, Form, Launch, Product};
-use super::source::WIDEST_TILE_HEAD;
 use crate::error::Error;
 use crate::layout::Sizes;
 use crate::model_config::Activation;
 use crate::precision::Precision;
 
 /// Threads of a block, but for attention on tensor cores.
-const THREADS: u32 = 256;
-const WARP: u32 = 32;
+pub(super) const THREADS: u32 = 256;
+pub(super) const WARP: u32 = 32;
 /// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
-const SUM_BLOCKS: usize = 256;
+pub(super) const SUM_BLOCKS: usize = 256;
 /// Parts of the sums of columns.
 const COLUMN_PARTS: usize = 64;
 /// Blocks of the norms of heads.
-const HEAD_BLOCKS: usize = 64;
+pub(super) const HEAD_BLOCKS: usize = 64;
 /// Numbers that one block squares and sums.
 pub(super) const SQUARE_RUN: usize = 1 << 16;
-/// Queries or keys of a block on tensor cores.
-const TILE: usize = 64;
-const TILE_THREADS: u32 = 128;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
 pub(crate) const WIDEST_STREAM: usize = 12_288;
 
@@ -58,17 +54,6 @@ impl Shape {
     }
 }
 
-/// What attention's backward pass reads and writes.
-#[derive(Clone, Copy)]
-pub(super) struct AttentionGradients {
-    pub(super) qkv: Address,
-    pub(super) attended: Address,
-    pub(super) log_sums: Address,
-    pub(super) dattended: Address,
-    pub(super) delta: Address,
-    pub(super) dqkv: Address,
-}
-
 /// What AdamW multiplies by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Update {
@@ -94,24 +79,24 @@ pub(super) struct Buffers {
     pub(super) narrow: Address,
 }
 
-fn address(value: Address) -> Argument {
+pub(super) fn address(value: Address) -> Argument {
     Argument::Address(value)
 }
 
 /// A count that fits: sides are checked when the decoder is made, and passes have at most 2^31 numbers a row.
-fn count(value: usize) -> Argument {
+pub(super) fn count(value: usize) -> Argument {
     Argument::U32(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
-fn long(value: usize) -> Argument {
+pub(super) fn long(value: usize) -> Argument {
     Argument::U64(value as u64)
 }
 
-fn real(value: f32) -> Argument {
+pub(super) fn real(value: f32) -> Argument {
     Argument::F32(value)
 }
 
-fn blocks(len: usize, each: u32) -> u32 {
+pub(super) fn blocks(len: usize, each: u32) -> u32 {
     u32::try_from(len.div_ceil(each as usize)).unwrap_or(u32::MAX)
 }
 
@@ -124,12 +109,7 @@ pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
 }
 
 impl Kernels {
-    /// Whether attention runs on tensor cores.
-    pub(super) fn has_tiles(&self) -> bool {
-        self.precision == Precision::Bf16 && self.sizes.head_width <= WIDEST_TILE_HEAD
-    }
-
-    fn go(
+    pub(super) fn go(
         &mut self,
         kernel: &'static str,
         grid: [u32; 3],
@@ -223,7 +203,7 @@ impl Kernels {
         self.add_partial(to, partial, [parts, width], width)
     }
 
-    fn add_partial(
+    pub(super) fn add_partial(
         &mut self,
         to: Address,
         partial: Address,
@@ -232,118 +212,6 @@ impl Kernels {
     ) -> Result<(), Error> {
         let arguments = [address(to), address(partial), count(parts), count(stride), count(width)];
         self.go("add_partial", [blocks(width, THREADS), 1, 1], &arguments)
-    }
-
-    pub(super) fn norm_forward(
-        &mut self,
-        y: Address,
-        x: Address,
-        norm: NormAt,
-        tokens: usize,
-    ) -> Result<(), Error> {
-        let (weight, bias) = (address(norm.weight), address(norm.bias));
-        let arguments =
-            [address(y), address(x), weight, bias, real(self.epsilon), count(self.sizes.hidden)];
-        self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
-    }
-
-    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias.
-    #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
-    pub(super) fn norm_backward(
-        &mut self,
-        d: Address,
-        narrow: Address,
-        dy: Address,
-        x: Address,
-        norm: NormAt,
-        gradients: NormAt,
-        partial: Address,
-        tokens: usize,
-    ) -> Result<(), Error> {
-        let width = self.sizes.hidden;
-        let parts = SUM_BLOCKS.min(tokens);
-        let arguments = [
-            address(d),
-            address(narrow),
-            address(partial),
-            address(dy),
-            address(x),
-            address(norm.weight),
-            address(norm.bias),
-            real(self.epsilon),
-            count(width),
-            count(tokens),
-        ];
-        let shared_bytes = blocks(2 * width * size_of::<f32>(), 1);
-        let grid = [blocks(parts, 1), 1, 1];
-        self.device.launch(Launch {
-            kernel: "norm_backward",
-            grid,
-            threads: THREADS,
-            shared_bytes,
-            arguments: &arguments,
-        })?;
-        self.add_partial(gradients.weight, partial, [parts, 2 * width], width)?;
-        if gradients.bias == Address::NULL {
-            return Ok(());
-        }
-        self.add_partial(gradients.bias, partial.f32(width), [parts, 2 * width], width)
-    }
-
-    fn normed_heads(&self) -> usize {
-        self.sizes.heads + self.sizes.key_value_heads
-    }
-
-    /// `weights` of queries and of keys.
-    pub(super) fn head_norm_forward(
-        &mut self,
-        qkv: Address,
-        raw: Address,
-        weights: [Address; 2],
-        tokens: usize,
-    ) -> Result<(), Error> {
-        let [query, key] = weights.map(address);
-        let arguments = [
-            address(qkv),
-            address(raw),
-            query,
-            key,
-            real(self.epsilon),
-            count(self.sizes.heads),
-            count(self.normed_heads()),
-            count(self.sizes.qkv()),
-            count(tokens),
-        ];
-        let grid = [blocks(tokens * self.normed_heads(), THREADS / WARP), 1, 1];
-        self.go("head_norm_forward", grid, &arguments)
-    }
-
-    pub(super) fn head_norm_backward(
-        &mut self,
-        dqkv: Address,
-        raw: Address,
-        weights: [Address; 2],
-        gradients: [Address; 2],
-        partial: Address,
-        tokens: usize,
-    ) -> Result<(), Error> {
-        let [query, key] = weights.map(address);
-        let arguments = [
-            address(dqkv),
-            address(partial),
-            address(raw),
-            query,
-            key,
-            real(self.epsilon),
-            count(self.sizes.heads),
-            count(self.normed_heads()),
-            count(self.sizes.qkv()),
-            count(tokens),
-        ];
-        self.go("head_norm_backward", [blocks(HEAD_BLOCKS, 1), 1, 1], &arguments)?;
-        let (parts, width) = (HEAD_BLOCKS * (THREADS / WARP) as usize, self.sizes.head_width);
-        self.add_partial(gradients[0], partial, [parts, 2 * width], width)?;
-        self.add_partial(gradients[1], partial.f32(width), [parts, 2 * width], width)
     }
 
     /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.
@@ -446,90 +314,6 @@ impl Kernels {
             real(update.keep),
         ];
         self.each("adamw", len, &arguments)
-    }
-
-    /// What all kernels of attention are told last.
-    fn attention_shape(&self, shape: Shape) -> [Argument; 6] {
-        #[expect(clippy::cast_precision_loss, reason = "a head is far narrower than 2^24")]
-        let scale = 1.0 / (self.sizes.head_width as f32).sqrt();
-        [
-            address(shape.starts),
-            count(shape.length),
-            count(self.sizes.heads),
-            count(self.sizes.key_value_heads),
-            Argument::U32(self.window),
-            real(scale),
-        ]
-    }
-
-    /// Bytes of `tiles` and of `inner` rows of a head in shared memory.
-    fn tile_bytes(&self, tiles: usize, inner: usize) -> u32 {
-        let head = self.sizes.head_width.div_ceil(16) * 16;
-        let inner_rows = if head <= 64 { 64 } else { 32 };
-        blocks((tiles * TILE + inner * inner_rows) * (head + 8) * 2, 1)
-    }
-
-    /// One launch of attention, of `heads` heads: of its kernel on tensor cores or its plain one.
-    fn attention(
-        &mut self,
-        [tiled, plain]: [&'static str; 2],
-        [tiles, inner]: [usize; 2],
-        heads: usize,
-        shape: Shape,
-        addresses: &[Address],
-    ) -> Result<(), Error> {
-        let mut arguments: Vec<Argument> = addresses.iter().copied().map(address).collect();
-        arguments.extend(self.attention_shape(shape));
-        if self.has_tiles() {
-            let tile = u32::try_from(TILE).unwrap_or(u32::MAX);
-            let grid = [blocks(shape.length, tile), blocks(heads, 1), blocks(shape.rows, 1)];
-            let shared_bytes = self.tile_bytes(tiles, inner);
-            let arguments = &arguments;
-            return self.device.launch(Launch {
-                kernel: tiled,
-                grid,
-                threads: TILE_THREADS,
-                shared_bytes,
-                arguments,
-            });
-        }
-        let items = shape.tokens() * heads;
-        arguments.push(long(items));
-        self.go(plain, [blocks(items, THREADS / WARP), 1, 1], &arguments)
-    }
-
-    pub(super) fn attention_forward(
-        &mut self,
-        attended: Address,
-        log_sums: Address,
-        qkv: Address,
-        shape: Shape,
-    ) -> Result<(), Error> {
-        let names = ["attention_forward_tensor", "attention_forward_plain"];
-        self.attention(names, [3, 0], self.sizes.heads, shape, &[attended, log_sums, qkv])
-    }
-
-    pub(super) fn attention_backward(
-        &mut self,
-        at: AttentionGradients,
-        shape: Shape,
-    ) -> Result<(), Error> {
-        let heads = self.sizes.heads;
-        let items = shape.tokens() * heads;
-        let arguments = [
-            address(at.delta),
-            address(at.attended),
-            address(at.dattended),
-            count(shape.length),
-            count(heads),
-            long(items),
-        ];
-        self.go("attention_delta", [blocks(items, THREADS / WARP), 1, 1], &arguments)?;
-        let addresses = [at.dqkv, at.qkv, at.dattended, at.log_sums, at.delta];
-        let names = ["attention_queries_tensor", "attention_queries_plain"];
-        self.attention(names, [2, 2], heads, shape, &addresses)?;
-        let names = ["attention_keys_tensor", "attention_keys_plain"];
-        self.attention(names, [2, 2], self.sizes.key_value_heads, shape, &addresses)
     }
 
     pub(super) fn product(
