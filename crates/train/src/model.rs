@@ -355,10 +355,12 @@ fn run_key(field: &str) -> &str {
 mod tests {
     use mixdown_mixer::Batch;
 
-    use super::{Model, PassOptions};
+    use super::{ComputePath, Model, PassOptions};
+    use crate::device_choice::DeviceChoice;
     use crate::kernels::check::on_threads;
     use crate::model_config::ModelConfig;
     use crate::model_config::tests::{all_kinds, tiny};
+    use crate::precision::Precision;
 
     fn batch(rows: u64, length: u64, seed: u64) -> Batch {
         let tokens = (0..rows * (length + 1)).map(|i| u32::try_from((i * i + seed) % 40).unwrap());
@@ -374,6 +376,30 @@ mod tests {
 
     fn worst(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn what_this_build_or_the_cpu_cannot_compute_is_refused() {
+        let message = |options: PassOptions| {
+            let mut model = Model::new(&tiny(), 1).unwrap();
+            let error = model.set_pass(options).unwrap_err();
+            assert!(error.is_configuration());
+            error.to_string()
+        };
+        let narrow = PassOptions { precision: Precision::Bf16, ..PassOptions::default() };
+        let expected = "train.precision: expected \"f32\", or train.device = \"cuda\", got bf16";
+        assert_eq!(message(narrow), expected);
+        let there = PassOptions { device: DeviceChoice::Cuda(1), ..PassOptions::default() };
+        if cfg!(feature = "cuda") {
+            let reference = PassOptions { path: ComputePath::Reference, ..there };
+            let expected =
+                "train.path: expected \"fast\", or train.device = \"cpu\", got reference";
+            assert_eq!(message(reference), expected);
+        } else {
+            let expected = "train.device: expected \"cpu\", or a mixdown built with --features \
+                            cuda (docs/guide/gpu.md), got cuda:1";
+            assert_eq!(message(there), expected);
+        }
     }
 
     #[test]

@@ -244,6 +244,7 @@ impl TrainConfig {
                 return Err(Error::setting(&format!("train.{field}"), "at least 1", got));
             }
         }
+        self.pass().check()?;
         self.check_schedule()?;
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..1.0).contains(&value);

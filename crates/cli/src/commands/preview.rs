@@ -9,7 +9,7 @@ use crate::progress::megabytes as bytes;
 pub fn describe(preview: &Preview) -> String {
     let estimate = &preview.estimate;
     let row = |use_of: &str, size: u64| vec![use_of.to_owned(), bytes(size)];
-    let rows = [
+    let mut rows = vec![
         row("parameters", estimate.parameters_bytes),
         row("gradients", estimate.gradients_bytes),
         row("AdamW's moments", estimate.moments_bytes),
@@ -17,6 +17,7 @@ pub fn describe(preview: &Preview) -> String {
         row("rows computed at once", estimate.pass_bytes),
         row("all", estimate.memory_bytes),
     ];
+    rows.extend(estimate.device_bytes.map(|size| row("on the GPU", size)));
     let free = |free: Option<u64>| {
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", bytes(free)))
     };
