@@ -25,12 +25,13 @@ static void resume(u32 index) {
     if (_setjmp(block.scheduler) != 0) return;
     if (fiber.begun) _longjmp(fiber.place, 1);
     fiber.begun = true;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = block.stacks.data() + index * STACK;
-    fiber.context.uc_stack.ss_size = STACK;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, start, 0);
-    setcontext(&fiber.context);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = block.stacks.data() + index * STACK;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, start, 0);
+    setcontext(&context);
 }
 
 void meet(Meeting& meeting, u32 expected) {

@@ -208,13 +208,11 @@ impl Device for Emulator {
             [p.rows, p.inputs, p.outputs].map(|v| u32::try_from(v).unwrap());
         let [wide, pitch] = [p.inputs, p.pitch].map(|v| v as u64);
         let real = self.precision.bytes();
-        let bytes = |form: Form, is_f32: bool| match is_f32 {
-            true if p.form == form => 4,
-            _ => real,
-        };
+        let bytes = |is_f32: bool| if is_f32 { 4 } else { real };
         self.check(p.x, p.rows * p.inputs * real);
-        self.check(p.weight, p.outputs * p.inputs * bytes(Form::Weight, true));
-        self.check(p.y, ((p.rows - 1) * p.pitch + p.outputs) * bytes(Form::AddOutput, true));
+        self.check(p.weight, p.outputs * p.inputs * bytes(p.form == Form::Weight));
+        let len = (p.rows - 1) * p.pitch + p.outputs;
+        self.check(p.y, len * bytes(p.form == Form::AddOutput));
         let multiply = self.library.multiply;
         // SAFETY: the three matrices lie within their allocations, as was checked.
         unsafe {
@@ -316,25 +314,20 @@ fn f32_is_what_the_cpu_computes_in_any_order_of_threads() {
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
         let parameters = parameters::<f32>(&layout);
-        for rows in [difficult(7), rows(3, 32, 8)] {
-            let expected = on_cpu(&config, &parameters, &rows);
-            let whole = pass(Precision::F32, Keep::All, None);
-            let got = run(&config, whole, 0, &parameters, &rows);
-            close(&got.0, &expected.0, 1e-5, "losses");
-            close(&got.1, &expected.1, 1e-4, &config.family.to_string());
-            for order in [1, 7] {
-                assert_eq!(
-                    run(&config, whole, order, &parameters, &rows),
-                    got,
-                    "another order of threads"
-                );
-            }
-            let recomputed = pass(Precision::F32, Keep::Streams, None);
-            assert_eq!(run(&config, recomputed, 0, &parameters, &rows), got, "recomputed");
-            let parts =
-                run(&config, pass(Precision::F32, Keep::All, Some(1)), 0, &parameters, &rows);
-            close(&parts.1, &expected.1, 1e-4, "row by row");
+        let rows = difficult(7);
+        let expected = on_cpu(&config, &parameters, &rows);
+        let whole = pass(Precision::F32, Keep::All, None);
+        let got = run(&config, whole, 0, &parameters, &rows);
+        close(&got.0, &expected.0, 1e-5, "losses");
+        close(&got.1, &expected.1, 1e-4, &config.family.to_string());
+        for order in [1, 7] {
+            let again = run(&config, whole, order, &parameters, &rows);
+            assert_eq!(again, got, "another order of threads");
         }
+        let recomputed = pass(Precision::F32, Keep::Streams, None);
+        assert_eq!(run(&config, recomputed, 0, &parameters, &rows), got, "recomputed");
+        let parts = run(&config, pass(Precision::F32, Keep::All, Some(1)), 0, &parameters, &rows);
+        close(&parts.1, &expected.1, 1e-4, "row by row");
     }
 }
 
@@ -342,7 +335,7 @@ fn f32_is_what_the_cpu_computes_in_any_order_of_threads() {
 fn wide_models_and_long_rows_are_as_on_the_cpu() {
     for config in wide() {
         let model = Model::new(&config, 3).unwrap();
-        let rows = difficult(75);
+        let rows = difficult(70);
         let expected = on_cpu(&config, model.parameters(), &rows);
         let got = run(&config, pass(Precision::F32, Keep::All, None), 0, model.parameters(), &rows);
         close(&got.0, &expected.0, 1e-5, "losses");
@@ -355,7 +348,7 @@ fn wide_models_and_long_rows_are_as_on_the_cpu() {
 fn bf16_is_what_the_cpu_computes_but_for_rounding() {
     for config in all_kinds().into_iter().chain(wide()) {
         let model = Model::new(&config, 3).unwrap();
-        let rows = difficult(if config.layers == 1 { 75 } else { 32 });
+        let rows = difficult(if config.layers == 1 { 70 } else { 9 });
         let expected = on_cpu(&config, model.parameters(), &rows);
         let whole = pass(Precision::Bf16, Keep::All, None);
         let got = run(&config, whole, 0, model.parameters(), &rows);
