@@ -533,6 +533,12 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
 }
 
 #[test]
+fn without_a_gpu_the_error_says_what_to_do() {
+    let Err(error) = Gpu::open(0, Precision::F32, 64) else { return };
+    assert!(error.is_configuration() && error.to_string().contains("\"cpu\""), "{error}");
+}
+
+#[test]
 fn a_pass_takes_what_is_estimated() {
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
