@@ -86,7 +86,7 @@ fn check_libraries() -> Result<(), Error> {
 }
 
 /// Compiles the kernels for the device's own compute capability.
-fn compile(
+pub(super) fn compile(
     (major, minor): (i32, i32),
     precision: Precision,
     head_width: usize,
