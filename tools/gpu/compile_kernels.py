@@ -24,7 +24,11 @@ def ptx(nvrtc, text, options):
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"mixdown.cu", 0, None, None)
     given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     failed = nvrtc.nvrtcCompileProgram(program, len(options), given)
-    size, get = (nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog) if failed else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+    size, get = (
+        (nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
+        if failed
+        else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+    )
     size(program, ctypes.byref(length))
     result = ctypes.create_string_buffer(length.value)
     get(program, result)
@@ -54,7 +58,9 @@ def main():
             elif "spill" in line:
                 spills = line.strip()
             elif "Used" in line and name.endswith("_tensor"):
-                print(f"{real} {width} sm_{capability} {name}:", line.split(":", 1)[1].split(",")[0].strip(), "|", spills)
+                print(
+                    f"{real} {width} sm_{capability} {name}:", line.split(":", 1)[1].split(",")[0].strip(), "|", spills
+                )
                 if "0 bytes spill stores, 0 bytes spill loads" not in spills:
                     sys.exit(f"{name} spills")
     print(f"{len(CASES)} programs compiled")
