@@ -7,8 +7,8 @@ use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
 
 use crate::commands::{
-    bench, demo, design, eval, export, fit, import, inspect, mix, prepare, report, shell, sweep,
-    tokenizer, train, verify,
+    bench, demo, design, eval, export, fit, generate, import, inspect, mix, prepare, report, shell,
+    sweep, tokenizer, train, verify,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -74,13 +74,15 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Measure a checkpoint's loss on held-out text.
     Eval(eval::EvalArgs),
+    /// Let a checkpoint go on from a prompt.
+    Generate(generate::GenerateArgs),
     /// Finetune over a grid of models, target tokens and shares: one table of runs.
     Sweep(sweep::SweepArgs),
     /// Say what a planned grid of runs would tell, before it is paid for.
     Design(Box<design::DesignArgs>),
     /// Fit scaling laws to a table of runs: how much pretraining data is enough.
     Fit(Box<fit::FitArgs>),
-    /// Write one HTML page about one or more runs.
+    /// Write one HTML page about runs, a sweep or a fit.
     Report(report::ReportArgs),
     /// Print the completion script of a shell.
     Completions(shell::CompletionsArgs),

@@ -6,6 +6,7 @@ pub mod design;
 pub mod eval;
 pub mod export;
 pub mod fit;
+pub mod generate;
 pub mod import;
 pub mod inspect;
 pub mod labels_args;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(arguments) => bench::run(arguments, context),
         Command::Train(arguments) => train::run(arguments, context).map_err(Error::resumable),
         Command::Eval(arguments) => eval::run(arguments, context),
+        Command::Generate(arguments) => generate::run(arguments, context),
         Command::Sweep(arguments) => sweep::run(arguments, context).map_err(Error::resumable),
         Command::Design(arguments) => design::run(*arguments, context),
         Command::Fit(arguments) => fit::run(*arguments, context),

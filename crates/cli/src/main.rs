@@ -14,6 +14,7 @@ mod page_cache;
 mod progress;
 mod recipe;
 mod sweep;
+mod text;
 mod whole_file;
 
 use std::process::ExitCode;

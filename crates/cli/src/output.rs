@@ -67,7 +67,11 @@ impl Lines {
     }
 }
 
-fn reader_is_there(written: std::io::Result<()>) -> Result<ControlFlow<()>, Error> {
+/// Breaks where the reader of standard output has gone (`| head`).
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn reader_is_there(written: std::io::Result<()>) -> Result<ControlFlow<()>, Error> {
     match written {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),

@@ -73,11 +73,11 @@ impl Meter {
             && now - stretch.last_line >= PLAIN_INTERVAL
         {
             stretch.last_line = now;
-            say(&self.line(done, stretch, note));
+            say(&self.plain(done, stretch, note));
         }
     }
 
-    fn line(&self, done: u64, stretch: &Stretch, note: &str) -> String {
+    fn plain(&self, done: u64, stretch: &Stretch, note: &str) -> String {
         let seconds = stretch.start.elapsed().as_secs_f64();
         let rate = to_f64(done.saturating_sub(stretch.first_done)) / seconds.max(1e-9);
         let remaining = to_f64(stretch.total.saturating_sub(done)) / rate.max(1e-9);
@@ -97,6 +97,14 @@ impl Meter {
             }
         };
         format!("{}: {done}/{total}, {rate}, {remaining:.0} s left  {note}", self.label)
+    }
+
+    /// A line that stays, above the bar.
+    pub fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
+        }
     }
 
     /// Ends the stage with one line that stays.

@@ -110,6 +110,7 @@ impl Recipe {
             sequences: self.eval_sequences,
             select: if self.target.is_some() { TARGET } else { PRETRAINING }.to_owned(),
             pretraining: self.target.is_some().then(|| PRETRAINING.to_owned()),
+            samples: None,
             corpus: corpora
                 .map(|(name, corpus)| EvalCorpus {
                     name: name.to_owned(),

@@ -26,12 +26,11 @@ use crate::error::Error;
 
 use self::execute::Execution;
 use self::fingerprints::Fingerprints;
-use self::folder::SweepFolder;
 use self::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use self::preview::Speed;
 use self::settings_file::SettingsFile;
 
-pub use self::folder::Failure;
+pub use self::folder::{Failure, SweepFolder};
 pub use self::preview::{PartPreview, Rate, SweepPreview};
 pub use self::settings::{Design, SweepConfig};
 

@@ -8,10 +8,10 @@ use plotly::common::{DashType, Line};
 use plotly::layout::AxisRange;
 
 use crate::figure::{Figure, Width};
-use crate::html::Table;
+use crate::html::{Cell, Table};
 use crate::plot::{axis, bare_line, coordinate, layout, marked_line, ring};
 use crate::series::{Finetuned, Series};
-use crate::text::{count, fixed};
+use crate::text::fixed;
 
 /// The corpora of a group of runs: target first, then the pretraining yardstick, then the others.
 pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
@@ -154,9 +154,10 @@ pub(crate) fn by_step(curves: &[(&str, Vec<(u64, &EvalRecord)>)]) -> Table {
     let mut table = Table::new(std::iter::once("step".to_owned()).chain(names));
     for step in steps {
         let cell = |column: &BTreeMap<u64, f64>| {
-            column.get(&step).map_or_else(|| "—".to_owned(), |loss| fixed(*loss, 4))
+            Cell::or_dash(column.get(&step).map(|loss| Cell::fixed(*loss, 4)))
         };
-        table.push(std::iter::once(count(step)).chain(columns.iter().map(cell)).collect());
+        let row = std::iter::once(Cell::count(step)).chain(columns.iter().map(cell));
+        table.push(row.collect::<Vec<_>>());
     }
     table
 }

@@ -2,24 +2,23 @@
 
 use mixdown_scaling::{Error as ScalingError, InjectionFit, fit_injection, forgetting_removed};
 use plotly::common::{DashType, HoverInfo, Line, Marker, Mode};
-use plotly::{Layout, Plot, Scatter};
+use plotly::{Plot, Scatter};
 
 use crate::comparison::{baseline, comparable};
 use crate::figure::{Figure, Width};
-use crate::html::Table;
-use crate::plot::{axis, bare_line, layout, plain};
+use crate::html::{Cell, Table};
+use crate::plot::{bare_line, plain};
 use crate::series::Finetuned;
-use crate::text::{fixed, per_cent, percent_fixed, percent_rounded};
-
-/// Points of the law's curve.
-const CURVE_POINTS: u32 = 120;
+use crate::shares::ShareScale;
+use crate::text::{fixed, percent_fixed, percent_rounded};
 
 /// The figure, or none when no run has a row.
 pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     if runs.is_empty() {
         return None;
     }
-    let scale = Scale::of(runs);
+    let shares = runs.iter().map(|run| (run.row.p_requested, run.row.p_realised));
+    let scale = ShareScale::of(shares);
     let with_zero = runs.iter().any(|run| run.row.p_realised <= 0.0);
     let fit = comparable(runs).then(|| fit(runs));
     let mut plot = Plot::new();
@@ -29,9 +28,11 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
             let line = Line::new().color("var(--ink-soft)").width(1.5);
             if with_zero {
                 let dotted = line.clone().dash(DashType::Dot);
-                plot.add_trace(bare_line(scale.bridge(fit), None, dotted));
+                let bridge = scale.bridge().map(|(place, p)| (place, fit.law().excess(p)));
+                plot.add_trace(bare_line(bridge.to_vec(), None, dotted));
             }
-            plot.add_trace(bare_line(scale.curve(fit), None, line));
+            let curve = scale.curve().map(|(place, p)| (place, fit.law().excess(p)));
+            plot.add_trace(bare_line(curve.collect(), None, line));
         }
         Some(Err(_)) => {
             let points =
@@ -43,7 +44,7 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     for run in runs {
         plot.add_trace(point(run, &scale));
     }
-    plot.set_layout(scale.layout());
+    plot.set_layout(scale.layout("forgetting (nats per token)").show_legend(false));
     let mut caption = "Rise of the held-out pretraining loss at the chosen checkpoint over its \
                        value before finetuning, on the same sequences. The axis is logarithmic"
         .to_owned();
@@ -127,70 +128,7 @@ fn significant(value: f64) -> String {
     }
 }
 
-/// Places of shares on the axis: decades of p, and p = 0 one step left of the least share.
-struct Scale {
-    zero: f64,
-    low: f64,
-    right: f64,
-    ticks: Vec<(f64, String)>,
-}
-
-impl Scale {
-    fn of(runs: &[Finetuned<'_>]) -> Self {
-        let shares = runs.iter().map(|run| run.row.p_realised).filter(|p| *p > 0.0);
-        let (low, high) = shares
-            .fold((f64::INFINITY, 0.0_f64), |(low, high), p| (low.min(p.log10()), high.max(p)));
-        let (low, high) = if low.is_finite() { (low, high.log10()) } else { (-2.0, -2.0) };
-        let zero = low - ((high - low) * 0.3).max(0.6);
-        let mut ticks: Vec<(f64, String)> = Vec::new();
-        for run in runs {
-            let p = run.row.p_requested;
-            let place = if p > 0.0 { p.log10() } else { zero };
-            if ticks.last().is_none_or(|(last, _)| place - last > 1e-9) {
-                ticks.push((place, per_cent(p)));
-            }
-        }
-        Self { zero, low, right: high + ((high - low) * 0.1).max(0.2), ticks }
-    }
-
-    fn place(&self, p: f64) -> f64 {
-        if p > 0.0 { p.log10().max(self.zero) } else { self.zero }
-    }
-
-    /// The law from the middle of the gap to the right end.
-    fn curve(&self, fit: &InjectionFit) -> Vec<(f64, f64)> {
-        let left = self.gap_middle();
-        let step = (self.right - left) / f64::from(CURVE_POINTS);
-        let at = |place: f64| (place, fit.law().excess(10.0_f64.powf(place)));
-        (0..=CURVE_POINTS).map(|k| at(left + step * f64::from(k))).collect()
-    }
-
-    /// From p = 0 to where the curve begins: infinitely far on a true logarithmic axis, so dotted.
-    fn bridge(&self, fit: &InjectionFit) -> Vec<(f64, f64)> {
-        let left = self.gap_middle();
-        vec![(self.zero, fit.law().f0()), (left, fit.law().excess(10.0_f64.powf(left)))]
-    }
-
-    fn gap_middle(&self) -> f64 {
-        f64::midpoint(self.zero, self.low)
-    }
-
-    fn layout(&self) -> Layout {
-        let (places, names): (Vec<f64>, Vec<String>) = self.ticks.iter().cloned().unzip();
-        let room = (self.right - self.zero) * 0.06;
-        let x_axis = axis("share of pretraining data p (%)")
-            .tick_values(places)
-            .tick_text(names)
-            .range(plotly::layout::AxisRange::new(self.zero - room, self.right));
-        let y_axis = axis("forgetting (nats per token)")
-            .range_mode(plotly::layout::RangeMode::ToZero)
-            .zero_line(true)
-            .zero_line_color("var(--rule)");
-        layout(x_axis, y_axis).hover_mode(plotly::layout::HoverMode::Closest).show_legend(false)
-    }
-}
-
-fn point(run: &Finetuned<'_>, scale: &Scale) -> Box<Scatter<f64, f64>> {
+fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
     let hover = format!(
         "{}: {} nats (realised p {})",
         run.series.label,
@@ -225,12 +163,12 @@ fn table(runs: &[Finetuned<'_>]) -> Table {
             .filter(|_| row.p_requested > 0.0)
             .and_then(|base| forgetting_removed(base.row.forgetting(), row.forgetting()));
         table.push(vec![
-            run.series.label.clone(),
-            percent_rounded(row.p_realised, 3),
-            fixed(row.pretraining_loss_before, 4),
-            fixed(row.pretraining_loss, 4),
-            fixed(row.forgetting(), 4),
-            removed.map_or_else(|| "—".to_owned(), |removed| percent_fixed(removed, 0)),
+            run.series.label.clone().into(),
+            Cell::number(percent_rounded(row.p_realised, 3), row.p_realised),
+            Cell::fixed(row.pretraining_loss_before, 4),
+            Cell::fixed(row.pretraining_loss, 4),
+            Cell::fixed(row.forgetting(), 4),
+            Cell::or_dash(removed.map(|share| Cell::number(percent_fixed(share, 0), share))),
         ]);
     }
     table
@@ -240,7 +178,7 @@ fn table(runs: &[Finetuned<'_>]) -> Table {
 mod tests {
     use mixdown_scaling::InjectionLaw;
 
-    use super::{Scale, figure};
+    use super::figure;
     use crate::page::RunPage;
     use crate::series::arrange;
     use crate::testing::finetuned;
@@ -273,15 +211,5 @@ mod tests {
         assert!(caption(&[0.0, 0.01].map(|p| finetuned(p, 0.5))).contains(apart));
         let without = caption(&[0.01, 0.05].map(|p| finetuned(p, 0.5)));
         assert!(!without.contains(apart), "{without}");
-    }
-
-    #[test]
-    fn p_zero_stands_left_of_every_share() {
-        let pages = [0.0, 0.001, 0.2].map(|p| finetuned(p, 0.5));
-        let scale = Scale::of(&arrange(&pages).0);
-        assert!(scale.place(0.0) < scale.place(0.001) - 0.5);
-        assert!(scale.place(0.2) < scale.right);
-        let names: Vec<&str> = scale.ticks.iter().map(|tick| tick.1.as_str()).collect();
-        assert_eq!(names, ["0", "0.1", "20"]);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::text::{count, fixed, percent_rounded, short};
+
 /// Text made safe for element content and for quoted attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -24,11 +26,53 @@ pub(crate) fn escape_json(json: &str) -> String {
     json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
-/// A table of texts; the first column names the row, the others are set as numbers.
+/// A cell: what is read, and the number behind it with all its digits, which a CSV takes in its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    raw: Option<String>,
+}
+
+impl Cell {
+    pub fn number(text: String, raw: f64) -> Self {
+        Self { text, raw: raw.is_finite().then(|| raw.to_string()) }
+    }
+
+    /// With `digits` decimals.
+    pub fn fixed(value: f64, digits: usize) -> Self {
+        Self::number(fixed(value, digits), value)
+    }
+
+    pub fn count(value: u64) -> Self {
+        Self { text: count(value), raw: Some(value.to_string()) }
+    }
+
+    /// A share in per cent; its number is the share.
+    pub fn percent(share: f64) -> Self {
+        Self::number(percent_rounded(share, 4), share)
+    }
+
+    /// A size of a model or of data.
+    pub fn short(value: f64) -> Self {
+        Self::number(short(value), value)
+    }
+
+    pub fn or_dash(cell: Option<Self>) -> Self {
+        cell.unwrap_or_else(|| Self { text: "—".to_owned(), raw: Some(String::new()) })
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, raw: None }
+    }
+}
+
+/// A table of cells; the first column names the row, the others are set as numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     head: Vec<String>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
@@ -36,8 +80,8 @@ impl Table {
         Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    pub fn push(&mut self, row: Vec<String>) {
-        self.rows.push(row);
+    pub fn push<C: Into<Cell>>(&mut self, row: Vec<C>) {
+        self.rows.push(row.into_iter().map(Into::into).collect());
     }
 
     pub fn is_empty(&self) -> bool {
@@ -57,10 +101,13 @@ impl Table {
         for row in &self.rows {
             html.push_str("<tr>");
             for (place, cell) in row.iter().enumerate() {
-                let cell = escape(cell);
+                let raw = cell.raw.as_ref();
+                let raw =
+                    raw.map_or_else(String::new, |raw| format!(" data-raw=\"{}\"", escape(raw)));
+                let text = escape(&cell.text);
                 match place {
-                    0 => push(&mut html, format_args!("<th scope=\"row\">{cell}</th>")),
-                    _ => push(&mut html, format_args!("<td>{cell}</td>")),
+                    0 => push(&mut html, format_args!("<th scope=\"row\"{raw}>{text}</th>")),
+                    _ => push(&mut html, format_args!("<td{raw}>{text}</td>")),
                 }
             }
             html.push_str("</tr>\n");

@@ -5,7 +5,7 @@ use plotly::layout::{Axis, AxisRange, AxisType, BarMode, Margin, RangeMode, Trac
 use plotly::{Bar, Plot};
 
 use crate::figure::{Figure, Width};
-use crate::html::Table;
+use crate::html::{Cell, Table};
 use crate::plot::{axis, layout, legend, plain};
 use crate::series::Series;
 use crate::text::{count, fixed, percent, percent_rounded};
@@ -24,7 +24,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     for (source, colour) in sources(&runs).iter().zip(COLOURS.iter().cycle()) {
         plot.add_trace(bar(&runs, source, colour));
     }
-    let height = 130 + 46 * runs.len();
+    let height = 130 + if runs.len() > 8 { 26 } else { 46 } * runs.len();
     // From the top down: categories count from 0 at their middles.
     let lowest = f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX)) - 0.5;
     // Left to itself plotly reads labels like "2024" as numbers.
@@ -33,7 +33,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
         .auto_margin(true)
         .range(AxisRange::new(lowest, -0.5))
         .tick_suffix("\u{a0}");
-    let x_axis = axis("share of the sequences (%)").range_mode(RangeMode::ToZero);
+    let x_axis = axis("sequences (%)").range_mode(RangeMode::ToZero);
     plot.set_layout(
         layout(x_axis, y_axis)
             .bar_mode(BarMode::Stack)
@@ -68,14 +68,14 @@ pub(crate) fn table(runs: &[&Series<'_>]) -> Table {
     for run in runs {
         for share in &run.page.summary.shares {
             table.push(vec![
-                run.label.clone(),
-                share.source.clone(),
-                percent(share.requested),
-                percent_rounded(share.realised, 3),
-                count(share.sequences),
-                count(share.tokens),
-                count(share.unique_tokens),
-                fixed(share.epochs, if share.epochs < 0.1 { 4 } else { 2 }),
+                run.label.clone().into(),
+                share.source.clone().into(),
+                Cell::number(percent(share.requested), share.requested),
+                Cell::number(percent_rounded(share.realised, 3), share.realised),
+                Cell::count(share.sequences),
+                Cell::count(share.tokens),
+                Cell::count(share.unique_tokens),
+                Cell::fixed(share.epochs, if share.epochs < 0.1 { 4 } else { 2 }),
             ]);
         }
     }

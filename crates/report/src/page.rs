@@ -1,7 +1,5 @@
-//! The page as a whole.
+//! The page of runs.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use mixdown_runs::{MetricsRecord, Summary};
@@ -11,16 +9,12 @@ use crate::curves;
 use crate::error::Error;
 use crate::figure::Figure;
 use crate::forgetting;
-use crate::headline::{self, Headline};
-use crate::html::{escape, push};
+use crate::headline;
 use crate::mix;
-use crate::plot;
 use crate::results;
 use crate::series::{Finetuned, Series, arrange};
+use crate::shell::{self, facts, headline as headline_section, notes, section, write_html};
 use crate::training;
-
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
 
 /// Everything a page shows. All texts are plain texts: markup in them is shown, not obeyed.
 #[derive(Debug, Clone)]
@@ -59,23 +53,8 @@ pub fn render(report: &Report) -> Result<String, Error> {
         return Err(Error::NoRuns { title: report.title.clone() });
     }
     let (finetuned, others) = arrange(&report.runs);
-    let mut html = head(&report.title);
-    push(
-        &mut html,
-        format_args!(
-            "<body>\n<main>\n<header>\n<p class=\"brand\">mixdown report</p>\n<h1>{}</h1>\n<p \
-             class=\"lead\">{}</p>\n</header>\n",
-            escape(&report.title),
-            escape(&report.lead)
-        ),
-    );
-    html.push_str(&body(&finetuned, &others));
-    html.push_str(&appendix(report));
-    push(
-        &mut html,
-        format_args!("</main>\n{}\n<script>{SCRIPT}</script>\n</body>\n</html>\n", plot::script()),
-    );
-    Ok(html)
+    let body = body(&finetuned, &others) + &appendix(report);
+    Ok(shell::page(&report.title, &report.lead, &body))
 }
 
 /// Renders the page to a file, by a temporary name and rename.
@@ -83,43 +62,20 @@ pub fn render(report: &Report) -> Result<String, Error> {
 /// # Errors
 /// [`Error::NoRuns`], [`Error::Io`].
 pub fn write(report: &Report, path: &Path) -> Result<(), Error> {
-    let html = render(report)?;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(html.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| Error::Io { path: path.to_path_buf(), source })
-}
-
-/// The policy forbids the page every connection: what it shows is in it.
-fn head(title: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src \
-         'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:\">\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n",
-        escape(title)
-    )
+    write_html(&render(report)?, path)
 }
 
 fn body(finetuned: &[Finetuned<'_>], others: &[Series<'_>]) -> String {
     let mut html = String::new();
     if finetuned.is_empty() {
-        html.push_str(&headline_html(&headline::of_losses(others)));
+        html.push_str(&headline_section(&headline::of_losses(others)));
         html.push_str("<section>\n<h2>Results</h2>\n");
         html.push_str(
             &results::losses(others.iter().map(|run| run.page)).render("results second-text"),
         );
         html.push_str("</section>\n");
     } else {
-        html.push_str(&headline_html(&headline::of_finetuning(finetuned)));
+        html.push_str(&headline_section(&headline::of_finetuning(finetuned)));
         html.push_str("<section>\n<h2>Results</h2>\n");
         html.push_str(&results::finetuning(finetuned).render("results"));
         html.push_str(
@@ -161,101 +117,23 @@ fn mix_section(finetuned: &[Finetuned<'_>]) -> String {
     )
 }
 
-fn section(title: &str, figures: &[Figure]) -> String {
-    if figures.is_empty() {
-        return String::new();
-    }
-    let mut html = format!("<section>\n<h2>{}</h2>\n<div class=\"figures\">\n", escape(title));
-    for figure in figures {
-        html.push_str(&figure.render());
-    }
-    html.push_str("</div>\n</section>\n");
-    html
-}
-
-fn headline_html(headline: &Headline) -> String {
-    let mut html =
-        format!("<section class=\"headline\">\n<p class=\"main\">{}</p>\n", escape(&headline.main));
-    if !headline.others.is_empty() {
-        html.push_str("<ul>\n");
-        for sentence in &headline.others {
-            push(&mut html, format_args!("<li>{}</li>\n", escape(sentence)));
-        }
-        html.push_str("</ul>\n");
-    }
-    html.push_str("</section>\n");
-    html
-}
-
 fn appendix(report: &Report) -> String {
-    let mut html = String::new();
-    if !report.notes.is_empty() {
-        html.push_str("<section>\n<h2>Notes</h2>\n");
-        for note in &report.notes {
-            push(&mut html, format_args!("<p>{}</p>\n", escape(note)));
-        }
-        html.push_str("</section>\n");
-    }
+    let mut html = notes(&report.notes);
     html.push_str("<section>\n<h2>Runs and settings</h2>\n");
-    if !report.settings.is_empty() {
-        html.push_str("<dl>\n");
-        for (name, value) in &report.settings {
-            push(&mut html, format_args!("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value)));
-        }
-        html.push_str("</dl>\n");
-    }
+    html.push_str(&facts(&report.settings));
     html.push_str(&results::identities(&report.runs).render("results second-text identities"));
     html.push_str(&results::settings(&report.runs));
     html.push_str("</section>\n");
-    html.push_str(
-        "<noscript><p class=\"small\">The figures need JavaScript; the numbers behind them stand \
-         in the tables.</p></noscript>\n<footer class=\"small\">Click a name in a legend to hide its \
-         curve, drag to enlarge, double-click to go back. The page is complete in itself and loads \
-         nothing.</footer>\n",
-    );
     html
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Report, RunPage, render, write};
+    use super::{Report, render, write};
     use crate::error::Error;
-    use crate::testing::{base, finetuned, report};
-
-    const MARKUP: &str = "</script><script>alert(1)</script><!-- <b onclick='x'>";
-
-    /// The page without plotly.js, which has every tag somewhere in its strings.
-    fn without_library(html: &str) -> String {
-        let library = crate::plot::script();
-        assert!(html.contains(&library));
-        assert!(library.contains("plotly.js v") && library.len() < 5_000_000, "MathJax came along");
-        html.replace(&library, "")
-    }
-
-    fn count(html: &str, text: &str) -> usize {
-        html.matches(text).count()
-    }
-
-    /// What page.js reads.
-    fn figures(html: &str) -> Vec<serde_json::Value> {
-        let pieces = html.split("data-figure>").skip(1);
-        let json = pieces.map(|piece| piece.split("</script>").next().unwrap());
-        json.map(|json| serde_json::from_str(json).unwrap()).collect()
-    }
-
-    /// Every string of a figure, keys left out.
-    fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
-        match value {
-            serde_json::Value::String(text) => found.push(text),
-            serde_json::Value::Array(values) => {
-                values.iter().for_each(|value| strings(value, found));
-            }
-            serde_json::Value::Object(entries) => {
-                entries.values().for_each(|value| strings(value, found));
-            }
-            _ => {}
-        }
-    }
+    use crate::testing::{
+        MARKUP, base, count, figures, finetuned, mark_up, report, strings, without_library,
+    };
 
     #[test]
     fn markup_in_names_is_shown_and_not_obeyed() {
@@ -288,26 +166,6 @@ mod tests {
             assert!(markup.is_empty(), "plotly obeys {markup:?}");
             let shown = texts.iter().any(|text| text.contains("&lt;/script&gt;"));
             assert!(shown, "no name of ours in {figure}");
-        }
-    }
-
-    fn mark_up(page: &mut RunPage) {
-        let summary = &mut page.summary;
-        for text in [&mut summary.title, &mut summary.run_id, &mut page.settings_toml] {
-            text.push_str(MARKUP);
-        }
-        if let Some(row) = &mut summary.row {
-            row.run_id.push_str(MARKUP);
-            row.domain.push_str(MARKUP);
-            row.fingerprint.push_str(MARKUP);
-        }
-        for share in &mut summary.shares {
-            share.source.push_str(MARKUP);
-        }
-        let recorded = page.metrics.iter_mut().flat_map(|record| &mut record.evals);
-        let evals = summary.before.iter_mut().chain(&mut summary.best).chain(&mut summary.last);
-        for eval in evals.chain(recorded) {
-            eval.corpus.push_str(MARKUP);
         }
     }
 

@@ -3,11 +3,12 @@
 //! Colours stand as `var(--name)`: page.js puts the values of page.css in, so that light, dark and
 //! print need one file only.
 
+use mixdown_scaling::Estimate;
 use plotly::Layout;
 use plotly::Plot;
 use plotly::Scatter;
 use plotly::common::{
-    Anchor, DashType, Font, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation,
+    Anchor, DashType, Fill, Font, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation,
 };
 use plotly::layout::{Axis, HoverMode, Legend, Margin};
 
@@ -122,4 +123,41 @@ pub(crate) fn ring(point: (f64, f64), colour: &str) -> Box<Scatter<f64, f64>> {
                 .color(colour.to_owned())
                 .line(Line::new().width(2.5).color(colour.to_owned())),
         )
+}
+
+/// Measured points, each as (place, hover text).
+pub(crate) fn points(
+    points: Vec<((f64, f64), String)>,
+    name: &str,
+    colour: &str,
+    symbol: MarkerSymbol,
+) -> Box<Scatter<f64, f64>> {
+    let (places, hovers): (Vec<(f64, f64)>, Vec<String>) = points.into_iter().unzip();
+    let (x, y) = places.into_iter().unzip();
+    Scatter::new(x, y)
+        .name(plain(name))
+        .legend_group(plain(name))
+        .mode(Mode::Markers)
+        .hover_text_array(hovers.iter().map(|hover| plain(hover)).collect::<Vec<_>>())
+        .hover_info(HoverInfo::Text)
+        .marker(
+            Marker::new()
+                .color(colour.to_owned())
+                .size(10)
+                .symbol(symbol)
+                .line(Line::new().color("var(--surface)").width(1.0)),
+        )
+}
+
+/// The area between the ends of (place, estimate), where both are bounded; hidden with its group.
+pub(crate) fn band(curve: &[(f64, Estimate)], colour: &str, group: &str) -> Box<Scatter<f64, f64>> {
+    let ends = |one: &(f64, Estimate)| Some((one.0, one.1.interval.low?, one.1.interval.high?));
+    let bounded: Vec<(f64, f64, f64)> = curve.iter().filter_map(ends).collect();
+    let above = bounded.iter().map(|(at, _, high)| (*at, *high));
+    let below = bounded.iter().rev().map(|(at, low, _)| (*at, *low));
+    bare_line(above.chain(below).collect(), None, Line::new().width(0.0))
+        .fill(Fill::ToSelf)
+        .fill_color(colour.to_owned())
+        .opacity(0.16)
+        .legend_group(plain(group))
 }

@@ -4,7 +4,7 @@ use mixdown_runs::EvalRecord;
 use mixdown_scaling::forgetting_removed;
 
 use crate::comparison::baseline;
-use crate::html::{Table, escape, push};
+use crate::html::{Cell, Table, escape, push};
 use crate::page::RunPage;
 use crate::series::Finetuned;
 use crate::text::{count, duration, fixed, percent, percent_fixed, percent_rounded};
@@ -27,14 +27,14 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
             .filter(|_| row.p_requested > 0.0)
             .and_then(|base| forgetting_removed(base.row.forgetting(), row.forgetting()));
         table.push(vec![
-            run.series.label.clone(),
-            percent(row.p_requested),
-            percent_rounded(row.p_realised, 3),
-            count(row.best_step),
-            with_error(row.target_loss, run.target),
-            with_error(row.pretraining_loss, run.pretraining),
-            fixed(row.forgetting(), 3),
-            removed.map_or_else(|| "—".to_owned(), |removed| percent_fixed(removed, 0)),
+            run.series.label.clone().into(),
+            Cell::number(percent(row.p_requested), row.p_requested),
+            Cell::number(percent_rounded(row.p_realised, 3), row.p_realised),
+            Cell::count(row.best_step),
+            Cell::number(with_error(row.target_loss, run.target), row.target_loss),
+            Cell::number(with_error(row.pretraining_loss, run.pretraining), row.pretraining_loss),
+            Cell::fixed(row.forgetting(), 3),
+            Cell::or_dash(removed.map(|share| Cell::number(percent_fixed(share, 0), share))),
         ]);
     }
     table

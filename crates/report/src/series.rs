@@ -51,8 +51,13 @@ impl<'a> Series<'a> {
 
 /// The runs with rows by growing p, and the others in their order.
 pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>) {
-    let mut with_row: Vec<(&RunPage, &RunRow)> =
-        pages.iter().filter_map(|page| page.summary.row.as_ref().map(|row| (page, row))).collect();
+    arrange_all(&pages.iter().collect::<Vec<_>>())
+}
+
+/// The same of pages that stand apart.
+pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec<Series<'a>>) {
+    let mut with_row: Vec<(&'a RunPage, &'a RunRow)> =
+        pages.iter().filter_map(|page| page.summary.row.as_ref().map(|row| (*page, row))).collect();
     with_row.sort_by(|left, right| left.1.p_requested.total_cmp(&right.1.p_requested));
     let shares: Vec<f64> = with_row.iter().map(|(_, row)| row.p_requested).collect();
     let distinct = shares.windows(2).all(|pair| matches!(pair, [low, high] if low < high));
@@ -81,13 +86,14 @@ pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>
             }
         })
         .collect();
-    let others = pages.iter().filter(|page| page.summary.row.is_none()).map(|page| Series {
-        page,
-        label: unique(page.summary.title.clone(), &mut taken),
-        colour: "var(--series-4)".to_owned(),
-        symbol: MarkerSymbol::Circle,
-        dash: DashType::Solid,
-    });
+    let others =
+        pages.iter().copied().filter(|page| page.summary.row.is_none()).map(|page| Series {
+            page,
+            label: unique(page.summary.title.clone(), &mut taken),
+            colour: "var(--series-4)".to_owned(),
+            symbol: MarkerSymbol::Circle,
+            dash: DashType::Solid,
+        });
     let others = others.collect();
     (finetuned, others)
 }
@@ -108,7 +114,7 @@ fn share_label(p: f64) -> String {
 }
 
 /// Spreads few shares over the whole ramp; more than it holds go round, told apart by dashes.
-fn colour_slot(rank: usize, injected: usize) -> usize {
+pub(crate) fn colour_slot(rank: usize, injected: usize) -> usize {
     match injected {
         0 | 1 => 1 + INJECTED_COLOURS / 2,
         2..=INJECTED_COLOURS => 1 + rank * (INJECTED_COLOURS - 1) / (injected - 1),
@@ -116,7 +122,7 @@ fn colour_slot(rank: usize, injected: usize) -> usize {
     }
 }
 
-fn symbol(place: usize) -> MarkerSymbol {
+pub(crate) fn symbol(place: usize) -> MarkerSymbol {
     match place % 5 {
         0 => MarkerSymbol::Circle,
         1 => MarkerSymbol::Square,

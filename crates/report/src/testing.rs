@@ -137,3 +137,58 @@ fn row(p: f64, forgetting: f64) -> RunRow {
         base_tokens: None,
     }
 }
+
+pub(crate) const MARKUP: &str = "</script><script>alert(1)</script><!-- <b onclick='x'>";
+
+/// The page without plotly.js, which has every tag somewhere in its strings.
+pub(crate) fn without_library(html: &str) -> String {
+    let library = crate::plot::script();
+    assert!(html.contains(&library));
+    assert!(library.contains("plotly.js v") && library.len() < 5_000_000, "MathJax came along");
+    html.replace(&library, "")
+}
+
+pub(crate) fn count(html: &str, text: &str) -> usize {
+    html.matches(text).count()
+}
+
+/// What page.js reads.
+pub(crate) fn figures(html: &str) -> Vec<serde_json::Value> {
+    let pieces = html.split("data-figure>").skip(1);
+    let json = pieces.map(|piece| piece.split("</script>").next().unwrap());
+    json.map(|json| serde_json::from_str(json).unwrap()).collect()
+}
+
+/// Every string of a figure, keys left out.
+pub(crate) fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::String(text) => found.push(text),
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|value| strings(value, found));
+        }
+        serde_json::Value::Object(entries) => {
+            entries.values().for_each(|value| strings(value, found));
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn mark_up(page: &mut RunPage) {
+    let summary = &mut page.summary;
+    for text in [&mut summary.title, &mut summary.run_id, &mut page.settings_toml] {
+        text.push_str(MARKUP);
+    }
+    if let Some(row) = &mut summary.row {
+        row.run_id.push_str(MARKUP);
+        row.domain.push_str(MARKUP);
+        row.fingerprint.push_str(MARKUP);
+    }
+    for share in &mut summary.shares {
+        share.source.push_str(MARKUP);
+    }
+    let recorded = page.metrics.iter_mut().flat_map(|record| &mut record.evals);
+    let evals = summary.before.iter_mut().chain(&mut summary.best).chain(&mut summary.last);
+    for eval in evals.chain(recorded) {
+        eval.corpus.push_str(MARKUP);
+    }
+}

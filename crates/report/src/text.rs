@@ -71,6 +71,43 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
+/// A size with three significant digits and its unit: 344,640 → "345K".
+pub(crate) fn short(value: f64) -> String {
+    let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")];
+    let rounded = rounded(value, 3);
+    let found = units.into_iter().find(|(unit, _)| rounded >= *unit);
+    let (unit, name) = found.unwrap_or((1.0, ""));
+    format!("{}{name}", significant(rounded / unit, 3))
+}
+
+/// A number with `digits` significant digits, in powers of ten where it is very large or small.
+pub(crate) fn significant(value: f64, digits: usize) -> String {
+    let size = value.abs();
+    if !value.is_finite() || size == 0.0 {
+        return fixed(value, 0);
+    }
+    if !(1e-4..1e6).contains(&size) {
+        return format!("{value:.*e}", digits.saturating_sub(1)).replace('-', "−");
+    }
+    let mut decimals = digits.saturating_sub(1);
+    let mut least = 10.0;
+    while size >= least && decimals > 0 {
+        decimals -= 1;
+        least *= 10.0;
+    }
+    let mut below = 1.0;
+    while size < below {
+        decimals += 1;
+        below /= 10.0;
+    }
+    let text = fixed(value, decimals);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 /// Seconds as "48 s", "3 min 20 s" or "2 h 05 min".
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round();
@@ -86,7 +123,31 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, fixed, percent, percent_rounded, rounded, signed};
+    use super::{
+        count, duration, fixed, percent, percent_rounded, rounded, short, signed, significant,
+    };
+
+    #[test]
+    fn sizes_are_short() {
+        for (value, expected) in [
+            (344_640.0, "345K"),
+            (1_267_072.0, "1.27M"),
+            (3e7, "30M"),
+            (999.0, "999"),
+            (999_999.0, "1M"),
+        ] {
+            assert_eq!(short(value), expected);
+        }
+        for (value, expected) in [
+            (0.45236, "0.452"),
+            (1568.2, "1568"),
+            (5.61e5, "561000"),
+            (0.0541, "0.0541"),
+            (1.2e9, "1.20e9"),
+        ] {
+            assert_eq!(significant(value, 3), expected);
+        }
+    }
 
     #[test]
     fn numbers_read_as_people_write_them() {

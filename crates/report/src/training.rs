@@ -4,10 +4,9 @@ use plotly::Plot;
 use plotly::common::Line;
 
 use crate::figure::{Figure, Width};
-use crate::html::Table;
+use crate::html::{Cell, Table};
 use crate::plot::{axis, bare_line, coordinate, layout};
 use crate::series::Series;
-use crate::text::fixed;
 
 /// Single batches are drawn up to this many points a run, means of neighbours beyond it.
 const MOST_POINTS: usize = 1500;
@@ -64,10 +63,10 @@ fn table(runs: &[&Series<'_>], losses: &[Vec<(f64, f64)>], window: usize) -> Tab
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
     for row in 0..rows {
         let step = columns.iter().find_map(|column| column.get(row)).map_or(0.0, |point| point.0);
-        let cells = columns.iter().map(|column| {
-            column.get(row).map_or_else(|| "—".to_owned(), |point| fixed(point.1, 4))
-        });
-        table.push(std::iter::once(fixed(step, 0)).chain(cells).collect());
+        let cells = columns
+            .iter()
+            .map(|column| Cell::or_dash(column.get(row).map(|point| Cell::fixed(point.1, 4))));
+        table.push(std::iter::once(Cell::fixed(step, 0)).chain(cells).collect::<Vec<_>>());
     }
     table
 }

@@ -3,20 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::Error;
 use crate::files::{read_text_capped, write_by_rename};
 use crate::json_lines;
 use crate::metrics::MetricsRecord;
+use crate::sample::SampleRecord;
 use crate::summary::Summary;
 
 /// No settings or summary of a run are longer.
 const LIMIT_BYTES: u64 = 16 << 20;
 
 const METRICS_LINE: &str = "one metrics record as JSON";
+const SAMPLES_LINE: &str = "one sample as JSON";
 
 /// The names a run's folder is made of.
-const ENTRIES: [&str; 6] =
-    ["run.toml", "metrics.jsonl", "checkpoints", "best", "summary.json", "report.html"];
+const ENTRIES: [&str; 8] = [
+    "run.toml",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "best",
+    "summary.json",
+    "report.html",
+];
 
 /// A run's folder: where its files are, and how its records are read and written.
 #[derive(Debug, Clone)]
@@ -66,6 +79,16 @@ impl RunFolder {
     /// One [`MetricsRecord`] a line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    /// One [`SampleRecord`] a line; not there where no samples are asked for.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples.jsonl")
+    }
+
+    /// The folder of the event files of TensorBoard.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     /// The [`Summary`] of a finished run.
@@ -124,26 +147,43 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Damaged`] with the line, [`Error::TooLarge`], [`Error::Io`].
     pub fn read_metrics(&self) -> Result<Vec<MetricsRecord>, Error> {
-        let path = self.metrics();
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let records = json_lines::read(&path, METRICS_LINE)?;
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        read_all(&self.metrics(), METRICS_LINE)
     }
 
-    /// Drops the records of steps after `step`: a run that goes on from a checkpoint writes them
-    /// again.
+    /// Appends the samples of one step and flushes them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn append_samples(&self, records: &[SampleRecord]) -> Result<(), Error> {
+        let path = self.samples();
+        let mut lines = Vec::new();
+        for record in records {
+            lines.extend(json_lines::to_line(&path, record, SAMPLES_LINE)?);
+        }
+        json_lines::append(&path, &lines)
+    }
+
+    /// All samples in the order they were written; none: empty.
     ///
     /// # Errors
     /// As [`Self::read_metrics`].
-    pub fn truncate_metrics_after(&self, step: u64) -> Result<(), Error> {
-        let path = self.metrics();
-        let mut kept = Vec::new();
-        for record in self.read_metrics()?.iter().filter(|record| record.step <= step) {
-            kept.extend(json_lines::to_line(&path, record, METRICS_LINE)?);
-        }
-        write_by_rename(&path, &kept)
+    pub fn read_samples(&self) -> Result<Vec<SampleRecord>, Error> {
+        read_all(&self.samples(), SAMPLES_LINE)
+    }
+
+    /// Drops the metrics and samples of steps after `step`, all where there is none: a run that goes on from
+    /// a checkpoint writes them again.
+    ///
+    /// # Errors
+    /// As [`Self::read_metrics`].
+    pub fn truncate_after(&self, step: Option<u64>) -> Result<(), Error> {
+        let is_kept = |at: u64| step.is_some_and(|step| at <= step);
+        let mut metrics = self.read_metrics()?;
+        metrics.retain(|record| is_kept(record.step));
+        rewrite(&self.metrics(), &metrics, METRICS_LINE)?;
+        let mut samples = self.read_samples()?;
+        samples.retain(|record| is_kept(record.step));
+        rewrite(&self.samples(), &samples, SAMPLES_LINE)
     }
 
     /// Writes `summary.json`.
@@ -188,6 +228,27 @@ impl RunFolder {
     }
 }
 
+/// All values of a file of lines that may not be there.
+fn read_all<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<Vec<T>, Error> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let values = json_lines::read(path, expected)?;
+    Ok(values.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Replaces a file of lines that is there.
+fn rewrite<T: Serialize>(path: &Path, values: &[T], expected: &'static str) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    for value in values {
+        lines.extend(json_lines::to_line(path, value, expected)?);
+    }
+    write_by_rename(path, &lines)
+}
+
 fn not_summary(path: &Path, error: &serde_json::Error) -> Error {
     Error::Damaged {
         path: path.to_path_buf(),
@@ -203,6 +264,7 @@ mod tests {
     use crate::error::Error;
     use crate::eval_record::EvalRecord;
     use crate::metrics::MetricsRecord;
+    use crate::sample::SampleRecord;
     use crate::summary::{ShareRecord, Summary};
 
     fn eval(loss: f64) -> EvalRecord {
@@ -263,12 +325,21 @@ mod tests {
         for step in 0..=6 {
             folder.append_metrics(&record(step)).unwrap();
         }
-        folder.truncate_metrics_after(4).unwrap();
+        folder.truncate_after(Some(4)).unwrap();
         folder.append_metrics(&record(5)).unwrap();
         let expected: Vec<MetricsRecord> = (0..=5).map(record).collect();
         assert_eq!(folder.read_metrics().unwrap(), expected);
         folder.write_summary(&summary()).unwrap();
         assert_eq!(folder.read_summary().unwrap(), summary());
+        let sample = |step: u64| SampleRecord { step, ids: vec![3, 1], ..SampleRecord::default() };
+        folder.append_samples(&[sample(1), sample(1)]).unwrap();
+        let two_steps = std::fs::read(folder.samples()).unwrap();
+        folder.append_samples(&[sample(2)]).unwrap();
+        folder.truncate_after(Some(1)).unwrap();
+        assert_eq!(std::fs::read(folder.samples()).unwrap(), two_steps);
+        folder.truncate_after(None).unwrap();
+        assert!(folder.read_metrics().unwrap().is_empty());
+        assert!(folder.read_samples().unwrap().is_empty());
     }
 
     #[test]

@@ -78,7 +78,8 @@ pub use crate::observation::Observation;
 pub use crate::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
 pub use crate::scaling_fit::{
     Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut, HoldOutErrors,
-    HoldOutRow, Method, Prediction, Quantity, Residual, ScalingFit, ShareAdvice, Split, TargetFit,
+    HoldOutRow, Method, Prediction, Quantity, Refusal, Residual, ScalingFit, ShareAdvice, Split,
+    TargetFit,
 };
 pub use crate::simulate::{Simulation, full_grid};
 pub use crate::target_law::TargetLaw;

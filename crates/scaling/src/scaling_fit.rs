@@ -276,6 +276,15 @@ pub struct DomainFit {
     pub advice: Option<ShareAdvice>,
 }
 
+/// A domain whose runs give no law.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Name of the target domain.
+    pub domain: String,
+    /// Why there is no law.
+    pub reason: String,
+}
+
 /// A file of fits (`mixdown fit --out`), one a domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitRecord {
@@ -285,6 +294,9 @@ pub struct FitRecord {
     pub version: u32,
     /// One fit a domain, sorted by name.
     pub domains: Vec<DomainFit>,
+    /// Domains of the same runs without a law, sorted by name.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
 }
 
 impl FitRecord {
@@ -294,7 +306,7 @@ impl FitRecord {
     pub const VERSION: u32 = 1;
 
     /// A record of these fits.
-    pub fn new(domains: Vec<DomainFit>) -> Self {
-        Self { format: Self::FORMAT.to_owned(), version: Self::VERSION, domains }
+    pub fn new(domains: Vec<DomainFit>, refused: Vec<Refusal>) -> Self {
+        Self { format: Self::FORMAT.to_owned(), version: Self::VERSION, domains, refused }
     }
 }

@@ -33,16 +33,27 @@ pub struct AdamWOptions {
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
-    /// Ranges of the buffer in order, with whether they decay.
-    ranges: Vec<(Range<usize>, bool)>,
+    /// Ranges of the buffer in order.
+    ranges: Vec<(Range<usize>, Update)>,
     first: Vec<f32>,
     second: Vec<f32>,
     steps: u64,
 }
 
+/// What a step does to numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// Nothing, and their gradients do not count.
+    Frozen,
+    /// They move.
+    Plain,
+    /// They move and decay.
+    Decayed,
+}
+
 /// Some numbers of all four buffers.
 struct Task<'a> {
-    decays: bool,
+    update: Update,
     parameters: &'a mut [f32],
     gradients: &'a mut [f32],
     first: &'a mut [f32],
@@ -66,7 +77,29 @@ impl AdamW {
         [first, second]: [Vec<f32>; 2],
         steps: u64,
     ) -> Self {
-        Self { options, ranges: ranges(layout), first, second, steps }
+        Self::of(ranges(layout), options, [first, second], steps)
+    }
+
+    /// One over `ranges`, which are in order and leave nothing out.
+    pub(crate) fn of(
+        ranges: Vec<(Range<usize>, Update)>,
+        options: AdamWOptions,
+        [first, second]: [Vec<f32>; 2],
+        steps: u64,
+    ) -> Self {
+        Self { options, ranges, first, second, steps }
+    }
+
+    /// The same without these parts of the buffer, which are in order and apart.
+    pub(crate) fn without(mut self, frozen: &[Range<usize>]) -> Self {
+        self.ranges = self.ranges.iter().flat_map(|range| parts(range, frozen)).collect();
+        self
+    }
+
+    /// Goes on after `steps` steps with moments that the caller fills in.
+    pub(crate) fn resume(&mut self, steps: u64) -> [&mut [f32]; 2] {
+        self.steps = steps;
+        [&mut self.first, &mut self.second]
     }
 
     /// First and second moments, in the layout of the parameters.
@@ -96,7 +129,11 @@ impl AdamW {
             |decay: f64| factors(&self.options, self.steps, learning_rate, decay, norm).update();
         let (plain, decayed) = (of(0.0), of(self.options.weight_decay));
         let updates = joined(&self.ranges).into_iter();
-        let updates = updates.map(|(range, decays)| (range, if decays { decayed } else { plain }));
+        let updates = updates.filter_map(|(range, update)| match update {
+            Update::Decayed => Some((range, decayed)),
+            Update::Plain => Some((range, plain)),
+            Update::Frozen => None,
+        });
         device.update(&updates.collect::<Vec<_>>())?;
         Ok(norm)
     }
@@ -128,7 +165,18 @@ impl AdamW {
         }
     }
 
-    fn update(&mut self, parameters: &mut [f32], gradients: &mut [f32], learning_rate: f64) -> f64 {
+    /// As [`step`](Self::step), for buffers of this optimiser's length.
+    pub(crate) fn update(
+        &mut self,
+        parameters: &mut [f32],
+        gradients: &mut [f32],
+        learning_rate: f64,
+    ) -> f64 {
+        for (range, update) in &self.ranges {
+            if *update == Update::Frozen {
+                gradients[range.clone()].fill(0.0);
+            }
+        }
         let norm = norm(gradients);
         if !norm.is_finite() {
             gradients.fill(0.0);
@@ -139,17 +187,21 @@ impl AdamW {
         let (plain, decayed) = (of(0.0), of(self.options.weight_decay));
         let mut tasks = Vec::new();
         let mut rest = Task {
-            decays: false,
+            update: Update::Frozen,
             parameters,
             gradients,
             first: &mut self.first,
             second: &mut self.second,
         };
-        for (range, decays) in &self.ranges {
+        for (range, update) in &self.ranges {
+            if *update == Update::Frozen {
+                rest = rest.split(range.len()).1;
+                continue;
+            }
             let mut left = range.len();
             while left > 0 {
                 let (mut task, after) = rest.split(left.min(TASK_LEN));
-                task.decays = *decays;
+                task.update = *update;
                 left -= task.parameters.len();
                 tasks.push(task);
                 rest = after;
@@ -158,7 +210,7 @@ impl AdamW {
         tasks.into_par_iter().with_min_len(4).for_each(|task| {
             vectorised(
                 #[inline(always)]
-                || update_task(if task.decays { decayed } else { plain }, task),
+                || update_task(if task.update == Update::Decayed { decayed } else { plain }, task),
             );
         });
         norm
@@ -166,29 +218,48 @@ impl AdamW {
 }
 
 /// Weights decay; norms and biases do not.
-fn ranges(layout: &Layout) -> Vec<(Range<usize>, bool)> {
+fn ranges(layout: &Layout) -> Vec<(Range<usize>, Update)> {
     let mut ranges = Vec::new();
     let mut end = 0;
     for matrix in layout.matrices() {
-        ranges.push((end..matrix.start, false));
+        ranges.push((end..matrix.start, Update::Plain));
         end = matrix.end;
-        ranges.push((matrix, true));
+        ranges.push((matrix, Update::Decayed));
     }
-    ranges.push((end..layout.len, false));
+    ranges.push((end..layout.len, Update::Plain));
     ranges
 }
 
 /// Neighbours that are treated alike as one: a launch each.
 #[cfg(feature = "cuda")]
-fn joined(ranges: &[(Range<usize>, bool)]) -> Vec<(Range<usize>, bool)> {
-    let mut joined: Vec<(Range<usize>, bool)> = Vec::new();
-    for (range, decays) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
-        match joined.last_mut().filter(|last| last.1 == *decays) {
+fn joined(ranges: &[(Range<usize>, Update)]) -> Vec<(Range<usize>, Update)> {
+    let mut joined: Vec<(Range<usize>, Update)> = Vec::new();
+    for (range, update) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
+        match joined.last_mut().filter(|last| last.1 == *update) {
             Some(last) => last.0.end = range.end,
-            None => joined.push((range.clone(), *decays)),
+            None => joined.push((range.clone(), *update)),
         }
     }
     joined
+}
+
+/// A range in parts of which some are frozen.
+fn parts(
+    (range, update): &(Range<usize>, Update),
+    frozen: &[Range<usize>],
+) -> Vec<(Range<usize>, Update)> {
+    let mut parts = Vec::new();
+    let mut end = range.start;
+    for frozen in frozen {
+        let frozen = frozen.start.max(range.start)..frozen.end.min(range.end);
+        if !frozen.is_empty() {
+            parts.push((end..frozen.start, *update));
+            end = frozen.end;
+            parts.push((frozen, Update::Frozen));
+        }
+    }
+    parts.push((end..range.end, *update));
+    parts
 }
 
 /// The root of the sum of squares, summed in order.
@@ -280,11 +351,11 @@ impl<'a> Task<'a> {
         let (gradients, gradients_after) = self.gradients.split_at_mut(at);
         let (first, first_after) = self.first.split_at_mut(at);
         let (second, second_after) = self.second.split_at_mut(at);
-        let decays = self.decays;
+        let update = self.update;
         (
-            Self { decays, parameters, gradients, first, second },
+            Self { update, parameters, gradients, first, second },
             Self {
-                decays,
+                update,
                 parameters: parameters_after,
                 gradients: gradients_after,
                 first: first_after,
@@ -337,6 +408,32 @@ mod tests {
                 }
             }
             assert_eq!(optimiser.steps(), 4);
+        }
+    }
+
+    #[test]
+    fn frozen_numbers_neither_move_nor_count() {
+        for config in all_kinds() {
+            let layout = Layout::new(&config).unwrap();
+            let frozen = [5..layout.embedding.end, layout.len - 9..layout.len - 2];
+            let is_frozen = |index: &usize| frozen.iter().any(|range| range.contains(index));
+            let start: Vec<f32> = numbers(layout.len, 1);
+            let mut parameters = start.clone();
+            let mut optimiser = fresh(&layout).without(&frozen);
+            let mut gradients: Vec<f32> = numbers(layout.len, 2);
+            // One that is frozen may be anything.
+            gradients[7] = f32::NAN;
+            let free: Vec<usize> = (0..layout.len).filter(|i| !is_frozen(i)).collect();
+            let squares = free.iter().map(|i| f64::from(gradients[*i]).powi(2));
+            let expected = squares.sum::<f64>().sqrt();
+            let norm = optimiser.update(&mut parameters, &mut gradients, 0.1);
+            assert!((norm / expected - 1.0).abs() < 1e-6);
+            for index in 0..layout.len {
+                let stayed = parameters[index].to_bits() == start[index].to_bits();
+                assert_eq!(stayed, is_frozen(&index), "{} {index}", config.family);
+                let moments = optimiser.moments().map(|moments| moments[index].to_bits());
+                assert_eq!(moments == [0, 0], is_frozen(&index));
+            }
         }
     }
 

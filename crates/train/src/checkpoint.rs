@@ -8,12 +8,12 @@ use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder};
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::adamw::{AdamW, AdamWOptions};
+use crate::adapter_file::AdapterFiles;
 use crate::error::Error;
 use crate::evaluate::RowSum;
 use crate::files::{read_json, remove_folder, sync_folder, write_json};
-use crate::initial;
 use crate::model::{Model, Snapshot};
+use crate::trained::Trained;
 use crate::weights_file::{read_flat, write_flat};
 
 const MOMENTS_FILE: &str = "optimizer.safetensors";
@@ -23,9 +23,6 @@ const PREFIX: &str = "step-";
 const TEMPORARY: &str = ".tmp";
 /// A whole folder that stands aside while another takes its name.
 const ASIDE: &str = ".old.tmp";
-
-/// The names of the two moments in their file, each in the layout of the parameters.
-const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
 /// The version of state.json.
 const VERSION: u32 = 2;
@@ -83,13 +80,11 @@ impl State {
             seconds: 0.0,
         }
     }
-}
 
-/// What a run goes on from.
-pub(crate) struct Checkpoint {
-    pub(crate) model: Model,
-    pub(crate) optimiser: AdamW,
-    pub(crate) state: State,
+    /// Whether no step before was better.
+    pub(crate) fn is_best(&self) -> bool {
+        self.best.as_ref().is_some_and(|best| best.step == self.step)
+    }
 }
 
 /// The steps of the whole checkpoints in a run's folder, in order: state.json is the last file
@@ -133,24 +128,24 @@ pub(crate) fn latest_step(folder: &RunFolder) -> Result<Option<u64>, Error> {
     Ok(steps(folder)?.pop())
 }
 
-/// The latest checkpoint of a run, if it has one.
-pub(crate) fn latest(
+/// Brings `model` and `trained`, which are those of the run's start, to the latest checkpoint, if the run
+/// has one; the state it goes on from.
+pub(crate) fn resume(
     folder: &RunFolder,
-    options: AdamWOptions,
     settings: Fingerprint,
-) -> Result<Option<Checkpoint>, Error> {
+    model: &mut Model,
+    trained: &mut Trained,
+) -> Result<Option<State>, Error> {
     let Some(step) = latest_step(folder)? else {
         return Ok(None);
     };
     let path = folder.checkpoint(step);
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
-    let model = Model::load(&path)?;
-    let mut moments = [initial::zeros(model.parameters().len())?, model.zero_gradients()?];
-    let [first, second] = &mut moments;
-    let mut parts = [(MOMENTS[0], &mut first[..]), (MOMENTS[1], &mut second[..])];
-    read_flat(&path.join(MOMENTS_FILE), &mut parts)?;
-    let optimiser = AdamW::resumed(model.layout(), options, moments, step);
-    Ok(Some(Checkpoint { model, optimiser, state }))
+    if trained.adapter().is_none() {
+        *model = Model::load(&path)?;
+    }
+    trained.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
+    Ok(Some(state))
 }
 
 fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Error> {
@@ -173,45 +168,73 @@ fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Er
 pub(crate) struct Moment {
     pub(crate) folder: RunFolder,
     pub(crate) model: Snapshot,
+    pub(crate) adapter: Option<AdapterFiles>,
     pub(crate) state: State,
-    /// Parameters, first and second moments.
-    pub(crate) numbers: [Vec<f32>; 3],
+    pub(crate) numbers: Numbers,
     /// Checkpoints to keep.
     pub(crate) keep: usize,
+}
+
+/// Copies of all numbers of a moment.
+#[derive(Default)]
+pub(crate) struct Numbers {
+    /// The weights that are evaluated and kept. With an adapter they are of best/ alone.
+    pub(crate) weights: Vec<f32>,
+    /// The adapter's part of them.
+    pub(crate) adapter: Vec<f32>,
+    /// What a run goes on from, by name.
+    pub(crate) rest: Vec<(&'static str, Vec<f32>)>,
 }
 
 impl Moment {
     /// Writes a checkpoint, and best/ where the state's best is of this step, and removes all
     /// checkpoints but the last ones.
+    ///
+    /// With an adapter a checkpoint is the adapter and its moments: run.toml names the model that it goes
+    /// with, by its folder and fingerprint.
     pub(crate) fn write(&self) -> Result<(), Error> {
-        let [parameters, first, second] = &self.numbers;
         let path = self.folder.checkpoint(self.state.step);
         let temporary = temporary(&path)?;
-        self.model.save(&temporary, parameters)?;
-        let moments = [(MOMENTS[0], &first[..]), (MOMENTS[1], &second[..])];
-        write_flat(&temporary.join(MOMENTS_FILE), &moments)?;
+        match &self.adapter {
+            None => self.model.save(&temporary, &self.numbers.weights)?,
+            Some(adapter) => adapter.save(&temporary, &self.numbers.adapter)?,
+        }
+        let rest: Vec<_> = self.numbers.rest.iter().map(|(name, v)| (*name, &v[..])).collect();
+        write_flat(&temporary.join(MOMENTS_FILE), &rest)?;
         write_json(&temporary.join(STATE_FILE), &self.state)?;
         sync_folder(&temporary);
         replace(&temporary, &path)?;
-        write_best(&self.folder, &self.state)?;
+        self.write_best()?;
         let mut steps = steps(&self.folder)?;
         steps.truncate(steps.len().saturating_sub(self.keep));
         steps.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
     }
+
+    /// Replaces best/ by the model of this step, where that is the best. Its checkpoint is whole.
+    ///
+    /// The files are the checkpoint's own, linked where the disk can: no file here is ever changed in
+    /// place. Merged weights are no checkpoint's.
+    pub(crate) fn write_best(&self) -> Result<(), Error> {
+        if !self.state.is_best() {
+            return Ok(());
+        }
+        let best = self.folder.best();
+        let temporary = temporary(&best)?;
+        match &self.adapter {
+            None => link_model(&self.folder.checkpoint(self.state.step), &temporary)?,
+            Some(adapter) => {
+                self.model.save(&temporary, &self.numbers.weights)?;
+                adapter.save(&temporary, &self.numbers.adapter)?;
+            }
+        }
+        sync_folder(&temporary);
+        replace(&temporary, &best)
+    }
 }
 
-/// Replaces best/ by the model of the checkpoint of the state's step, where that is the best.
-///
-/// The files are the checkpoint's own, linked where the disk can: no file here is ever changed in
-/// place.
-pub(crate) fn write_best(folder: &RunFolder, state: &State) -> Result<(), Error> {
-    if state.best.as_ref().is_none_or(|best| best.step != state.step) {
-        return Ok(());
-    }
-    let checkpoint = folder.checkpoint(state.step);
-    let best = folder.best();
-    let temporary = temporary(&best)?;
-    for name in names(&checkpoint)? {
+/// Gives a folder the files of a checkpoint's model.
+fn link_model(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
+    for name in names(checkpoint)? {
         if name == MOMENTS_FILE || name == STATE_FILE {
             continue;
         }
@@ -223,8 +246,7 @@ pub(crate) fn write_best(folder: &RunFolder, state: &State) -> Result<(), Error>
                 .map_err(Error::io(&to, "write"))?;
         }
     }
-    sync_folder(&temporary);
-    replace(&temporary, &best)
+    Ok(())
 }
 
 /// Brings back the folders that a kill left aside, and removes those it left half-written or

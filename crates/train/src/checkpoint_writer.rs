@@ -2,11 +2,13 @@
 
 use std::thread::{self, JoinHandle};
 
-use crate::checkpoint::Moment;
+use crate::checkpoint::{Moment, Numbers};
 use crate::error::Error;
+use crate::model::Model;
+use crate::trained::Trained;
 
 /// What a thread hands back: how it went, and the buffers.
-type Written = (Result<(), Error>, [Vec<f32>; 3]);
+type Written = (Result<(), Error>, Numbers);
 
 /// Writes one checkpoint at a time on a thread of its own.
 ///
@@ -16,22 +18,24 @@ type Written = (Result<(), Error>, [Vec<f32>; 3]);
 #[derive(Default)]
 pub(crate) struct CheckpointWriter {
     at_work: Option<JoinHandle<Written>>,
-    spare: [Vec<f32>; 3],
+    spare: Numbers,
 }
 
 impl CheckpointWriter {
-    /// Starts to write `moment` with copies of these numbers, after the checkpoint before it is
+    /// Starts to write `moment` with copies of the numbers of `trained`, after the checkpoint before it is
     /// written.
     ///
     /// # Errors
     /// What refused the checkpoint before.
-    pub(crate) fn start(&mut self, mut moment: Moment, numbers: [&[f32]; 3]) -> Result<(), Error> {
+    pub(crate) fn start(
+        &mut self,
+        mut moment: Moment,
+        trained: &Trained,
+        model: &Model,
+    ) -> Result<(), Error> {
         self.finish()?;
         moment.numbers = std::mem::take(&mut self.spare);
-        for (to, from) in moment.numbers.iter_mut().zip(numbers) {
-            to.clear();
-            to.extend_from_slice(from);
-        }
+        moment.numbers.fill(trained, model, moment.state.is_best());
         let work = thread::Builder::new().name("checkpoint".to_owned());
         let spawned = work.spawn(move || (moment.write(), moment.numbers));
         self.at_work =
@@ -51,6 +55,24 @@ impl CheckpointWriter {
                 result
             }
             Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Numbers {
+    /// Copies all numbers of `trained`; where it is an adapter, the merged weights for a best step only.
+    pub(crate) fn fill(&mut self, trained: &Trained, model: &Model, is_best: bool) {
+        self.adapter.clear();
+        self.adapter.extend_from_slice(trained.evaluated_adapter().unwrap_or_default());
+        if is_best || trained.adapter().is_none() {
+            trained.fill_weights(model, &mut self.weights);
+        }
+        let numbers = trained.numbers(model);
+        self.rest.resize_with(numbers.len(), Default::default);
+        for (to, (name, from)) in self.rest.iter_mut().zip(numbers) {
+            to.0 = name;
+            to.1.clear();
+            to.1.extend_from_slice(from);
         }
     }
 }

@@ -208,6 +208,12 @@ pub enum Error {
         /// The loss.
         got: f64,
     },
+    /// What a model gives for the next token is NaN or infinite.
+    #[error("expected finite logits, got {got}: the model's weights have diverged")]
+    NonFiniteLogits {
+        /// The first that is not.
+        got: f64,
+    },
     /// A parameter got no gradient: an operation has cut the graph.
     #[error("{name}: expected a gradient, got none")]
     NoGradient {
@@ -219,6 +225,12 @@ pub enum Error {
     Interrupted {
         /// Steps done.
         step: u64,
+    },
+    /// The stop flag was set in work that leaves nothing to go on from.
+    #[error("{what} was stopped before its end")]
+    Stopped {
+        /// The work.
+        what: &'static str,
     },
     /// A tensor operation failed.
     #[error("tensor operation failed")]
@@ -278,7 +290,7 @@ impl Error {
     /// Whether the stop flag ended the work.
     pub fn is_interrupted(&self) -> bool {
         match self {
-            Self::Interrupted { .. } => true,
+            Self::Interrupted { .. } | Self::Stopped { .. } => true,
             Self::Mixer(error) => error.is_interrupted(),
             Self::Corpus(error) => error.is_interrupted(),
             _ => false,
@@ -288,7 +300,9 @@ impl Error {
     /// Whether the numbers left the finite range.
     pub fn is_numerical(&self) -> bool {
         match self {
-            Self::NonFiniteLoss { .. } | Self::NonFiniteEvaluation { .. } => true,
+            Self::NonFiniteLoss { .. }
+            | Self::NonFiniteEvaluation { .. }
+            | Self::NonFiniteLogits { .. } => true,
             Self::Run(error) => error.is_numerical(),
             _ => false,
         }

@@ -9,10 +9,13 @@ use serde_json::Value;
 
 use crate::adamw::{AdamW, AdamWOptions};
 use crate::decoder::{Decoder, Keep};
+use crate::lora::{LoraConfig, LoraTargets};
 use crate::model::{ComputePath, Model, PassOptions};
 use crate::reference::Reference;
 use crate::rows::Rows;
+use crate::run_config::{RunConfig, TrainConfig};
 use crate::schedule::{LearningRate, Schedule};
+use crate::trained::Trained;
 
 const FAMILIES: [&str; 5] = ["gpt2", "llama", "qwen2", "qwen3", "pythia"];
 
@@ -168,5 +171,79 @@ fn documents_are_kept_apart_as_rows_of_their_own_are() {
         let loss = mean(&model.losses(&batch).unwrap());
         let expected = golden.number("/document_loss");
         assert!((loss - expected).abs() < 1e-5, "{family}: expected {expected}, got {loss}");
+    }
+}
+
+/// A PEFT adapter over a tiny model (tools/golden_lora.py).
+fn golden_adapter(family: &str) -> (Golden, RunConfig) {
+    let golden = Golden::open(&format!("lora/{family}"));
+    let targets = golden.curve["targets"].as_array().unwrap();
+    let targets = targets.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let lora = LoraConfig {
+        rank: golden.count("/rank"),
+        alpha: golden.number("/alpha"),
+        targets: Some(LoraTargets::Names(targets)),
+    };
+    let adamw = Golden::open(family).adamw();
+    let train = TrainConfig {
+        lora: Some(lora),
+        beta1: adamw.beta1,
+        beta2: adamw.beta2,
+        epsilon: adamw.epsilon,
+        weight_decay: adamw.weight_decay,
+        clip: adamw.clip,
+        ..TrainConfig::new(1)
+    };
+    let text = "[model]\ninit = 'm'\n[mixture]\nsequence_length = 8\nbatch_size = 4\nsource = []\n\
+                [train]\nsteps = 1\n[eval]\nevery_steps = 1\nsequences = 1\ncorpus = []\n";
+    (golden, RunConfig { train, ..RunConfig::parse(text).unwrap() })
+}
+
+#[test]
+fn every_step_of_an_adapter_is_within_a_hundred_thousandth_of_peft() {
+    for family in ["gpt2", "llama", "pythia"] {
+        for path in [ComputePath::Fast, ComputePath::Reference] {
+            let base = Golden::open(family);
+            let (golden, config) = golden_adapter(family);
+            let mut model = Model::load(&base.folder).unwrap();
+            model.set_pass(PassOptions { path, ..PassOptions::default() }).unwrap();
+            let mut trained = Trained::new(&model, &config).unwrap();
+            let bytes = std::fs::read(golden.folder.join("adapter_model.safetensors")).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let adapter = trained.adapter().unwrap().clone();
+            assert_eq!(file.len(), adapter.tensors().count());
+            let mut numbers = vec![0.0; adapter.len];
+            for tensor in adapter.tensors() {
+                let stored = file.tensor(&tensor.name).unwrap();
+                assert_eq!(stored.shape(), tensor.shape);
+                let values: Vec<f32> =
+                    stored.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                tensor.copy_in(0, &values, &mut numbers[tensor.range.clone()]);
+            }
+            let start = |buffers: &mut [(&str, &mut [f32])]| {
+                buffers[2].1.copy_from_slice(&numbers);
+                Ok(())
+            };
+            trained.resume(&mut model, 0, start).unwrap();
+            let mut gradients = trained.zero_gradients().unwrap();
+            let (losses, norms) = (golden.numbers("/losses"), golden.numbers("/gradient_norms"));
+            assert_eq!((losses.len(), norms.len()), (12, 12));
+            let (mut worst, mut worst_norm) = (0.0_f64, 0.0_f64);
+            for (step, (expected, expected_norm)) in (0..).zip(losses.into_iter().zip(norms)) {
+                let batch = base.batch(step);
+                let losses = trained
+                    .losses_and_gradients(&mut model, &batch, 4 * 32, &mut gradients)
+                    .unwrap();
+                let norm = trained.step(&mut model, &mut gradients, base.rate().at(step)).unwrap();
+                worst = worst.max((mean(&losses) - expected).abs());
+                worst_norm = worst_norm.max((norm / expected_norm - 1.0).abs());
+            }
+            let last = mean(&model.losses(&base.batch(0)).unwrap());
+            worst = worst.max((last - golden.number("/last_loss")).abs());
+            print(&format!(
+                "{family} lora {path:?}: losses differ by {worst:.1e}, norms by {worst_norm:.1e}"
+            ));
+            assert!(worst < 1e-5 && worst_norm < 1e-5, "{family} {path:?}: {worst} {worst_norm}");
+        }
     }
 }

@@ -82,6 +82,12 @@ impl Normal {
         std::iter::repeat_with(move || (self.next() * deviation) as f32)
     }
 
+    /// Uniform numbers in ±`bound`.
+    #[expect(clippy::cast_possible_truncation, reason = "weights are f32 by definition")]
+    pub(crate) fn uniforms(&mut self, bound: f64) -> impl Iterator<Item = f32> {
+        std::iter::repeat_with(move || (self.uniform() * bound) as f32)
+    }
+
     fn next(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;

@@ -13,6 +13,9 @@
 //! operations and is what the fast path is checked against.
 
 mod adamw;
+mod adapter;
+mod adapter_file;
+mod average;
 mod checkpoint;
 mod checkpoint_writer;
 #[cfg(feature = "cuda")]
@@ -24,6 +27,8 @@ mod error;
 mod evaluate;
 mod files;
 mod flops;
+mod freeze;
+mod generate;
 #[cfg(test)]
 mod golden_tests;
 mod hugging_face;
@@ -31,6 +36,7 @@ mod initial;
 mod inputs;
 mod kernels;
 mod layout;
+mod lora;
 mod memory;
 mod model;
 mod model_choice;
@@ -38,16 +44,20 @@ mod model_config;
 mod model_folder;
 mod precision;
 mod preview;
+mod progress;
 mod reference;
 mod resident;
 mod rows;
 mod run_config;
 mod run_file;
+mod samples;
+mod sampling;
 mod schedule;
 mod step;
 mod summary;
 #[cfg(test)]
 mod test_corpus;
+mod trained;
 mod trainer;
 mod weights_file;
 
@@ -56,6 +66,8 @@ pub use device_choice::DeviceChoice;
 pub use error::Error;
 pub use evaluate::{Attention, Evaluation, evaluate};
 pub use flops::{peak_flops, training_flops};
+pub use generate::{Ending, GenerateOptions, Generated, generate};
+pub use lora::{LoraConfig, LoraPreset, LoraTargets};
 pub use memory::Estimate;
 pub use model::{ComputePath, Model, PassOptions, Recompute};
 pub use model_choice::{FreshFamily, FreshModel, ModelChoice};
@@ -64,7 +76,10 @@ pub use model_config::{
 };
 pub use precision::Precision;
 pub use preview::Preview;
+pub use progress::{Progress, RunName};
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
 pub use run_file::Changes;
+pub use samples::{SamplesConfig, TextCodec};
+pub use sampling::Sampling;
 pub use schedule::{LearningRate, Schedule};
-pub use trainer::{Progress, RunName, Trainer};
+pub use trainer::Trainer;

@@ -8,18 +8,23 @@ use crate::decoder::pass_bytes;
 #[cfg(feature = "cuda")]
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
-use crate::model::{Model, PassOptions};
+use crate::model::{ComputePath, Model, PassOptions};
+use crate::trained::TrainedSizes;
 
 /// The bytes that a run will need, by use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Estimate {
     /// Parameters in f32.
     pub parameters_bytes: u64,
-    /// Gradients in f32.
+    /// Gradients of what is trained, in f32.
     pub gradients_bytes: u64,
     /// AdamW's two moments in f32.
     pub moments_bytes: u64,
-    /// The copy of parameters and moments from which a checkpoint is written.
+    /// The average of what is trained, in f32; 0 without one.
+    pub average_bytes: u64,
+    /// An adapter in f32 and the matrices that it changes as they were; 0 without one.
+    pub adapter_bytes: u64,
+    /// The copy of all that changes from which a checkpoint is written.
     pub snapshot_bytes: u64,
     /// Activations, scratch and logits of the rows computed at once.
     pub pass_bytes: u64,
@@ -37,35 +42,51 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// What training `model` takes with rows of `length` tokens, `batch_size` a batch, and `keep`
-    /// checkpoints beside best/ under `out`.
+    /// What training `trained` of `model` takes with rows of `length` tokens, `batch_size` a batch, and
+    /// `keep` checkpoints beside best/ under `out`.
     pub(crate) fn new(
         model: &Model,
+        trained: TrainedSizes,
         [length, batch_size]: [u64; 2],
         options: PassOptions,
         keep: u64,
         out: &Path,
     ) -> Self {
-        let parameters_bytes = model.config().parameters().saturating_mul(4);
-        let (gradients_bytes, moments_bytes) = (parameters_bytes, 2 * parameters_bytes);
-        let snapshot_bytes = 3 * parameters_bytes;
+        let bytes = |numbers: u64| numbers.saturating_mul(4);
+        let parameters_bytes = bytes(model.config().parameters());
+        let tracked_bytes = bytes(trained.tracked);
+        let moments_bytes = 2 * tracked_bytes;
+        let average_bytes = bytes(trained.average);
+        let is_adapter = trained.is_adapter();
+        // The engine that only checks the other goes by way of all gradients.
+        let whole = is_adapter && options.path == ComputePath::Reference;
+        let gradients_bytes = tracked_bytes + if whole { parameters_bytes } else { 0 };
+        let adapter_bytes = if is_adapter { tracked_bytes + bytes(trained.base) } else { 0 };
+        // What a checkpoint has beside weights, or an adapter for PEFT in their place.
+        let rest_bytes = moments_bytes + average_bytes + if is_adapter { tracked_bytes } else { 0 };
+        let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
+        let snapshot_bytes =
+            parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
         let (pass_bytes, device_bytes) = passes(model, [length, batch_size], options);
-        let of_pass = if device_bytes.is_some() { [0; 2] } else { [gradients_bytes, pass_bytes] };
-        let memory_bytes = [of_pass[0], moments_bytes, snapshot_bytes, of_pass[1]]
+        let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
+        let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
             .into_iter()
             .fold(parameters_bytes, u64::saturating_add);
         // A checkpoint replaces one only when it is whole; best/ may be of a checkpoint gone by.
-        let checkpoints = keep.saturating_add(1).saturating_mul(3 * parameters_bytes);
+        let checkpoints = keep.saturating_add(1).saturating_mul(kept_bytes + rest_bytes);
+        let best_bytes = parameters_bytes + if is_adapter { tracked_bytes } else { 0 };
         Self {
             parameters_bytes,
             gradients_bytes,
             moments_bytes,
+            average_bytes,
+            adapter_bytes,
             snapshot_bytes,
             pass_bytes,
             memory_bytes,
             device_bytes,
             available_memory_bytes: available_memory(),
-            disk_bytes: checkpoints.saturating_add(2 * parameters_bytes),
+            disk_bytes: checkpoints.saturating_add(2 * best_bytes),
             available_disk_bytes: fs4::available_space(existing(out)).ok(),
         }
     }
@@ -134,10 +155,13 @@ mod tests {
     use crate::error::Error;
     use crate::model::{Model, PassOptions, Recompute};
     use crate::model_config::tests::tiny;
+    use crate::trained::TrainedSizes;
 
     fn estimate(options: PassOptions) -> Estimate {
         let model = Model::new(&tiny(), 1).unwrap();
-        Estimate::new(&model, [32, 64], options, 2, std::env::temp_dir().as_path())
+        let tracked = model.config().parameters();
+        let trained = TrainedSizes { tracked, trainable: tracked, base: 0, average: 0 };
+        Estimate::new(&model, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
     }
 
     #[test]

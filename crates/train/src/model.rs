@@ -7,6 +7,8 @@ use mixdown_mixer::Batch;
 use mixdown_shards::{Corpus, Manifest};
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::AdapterGradients;
+use crate::adapter_file::ADAPTER_FOLDER;
 use crate::decoder::{Decoder, Keep};
 use crate::device_choice::DeviceChoice;
 use crate::engine::Engine;
@@ -135,6 +137,7 @@ impl Model {
     /// A missing file; an architecture other than those of [`Family`](crate::Family); missing or
     /// unexpected tensors, listed; a tensor of another shape; a damaged file.
     pub fn load(folder: &Path) -> Result<Self, Error> {
+        refuse_adapter(folder)?;
         let config = ModelConfig::read(folder)?;
         let layout = layout(&config)?;
         let mut parameters = initial::zeros(layout.len)?;
@@ -231,6 +234,11 @@ impl Model {
         &self.layout
     }
 
+    /// The bytes of a file it came with.
+    pub(crate) fn companion(&self, name: &str) -> Option<&[u8]> {
+        self.companions.get(name)
+    }
+
     /// The files it came with.
     pub(crate) fn companions_mut(&mut self) -> &mut Companions {
         &mut self.companions
@@ -241,7 +249,7 @@ impl Model {
         &self.parameters
     }
 
-    pub(crate) fn parameters_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn parameters_mut(&mut self) -> &mut Vec<f32> {
         &mut self.parameters
     }
 
@@ -286,23 +294,31 @@ impl Model {
     /// # Errors
     /// A batch that is empty or not of its own sizes, a sequence longer than the model's limit, an
     /// id outside its vocabulary; no `target_tokens`; gradients of another model.
-    #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     pub fn losses_and_gradients(
         &mut self,
         batch: &Batch,
         target_tokens: u64,
         gradients: &mut [f32],
     ) -> Result<Vec<f32>, Error> {
-        if target_tokens == 0 {
-            return Err(Error::setting("target_tokens", "at least 1", target_tokens));
-        }
+        let divisor = divisor(target_tokens)?;
         if !self.is_resident() && gradients.len() != self.parameters.len() {
             let expected = format!("{} numbers", self.parameters.len());
             return Err(Error::setting("gradients", expected, gradients.len()));
         }
         let rows = Rows::new(batch, &self.config)?;
-        let divisor = target_tokens as f64;
         self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients)
+    }
+
+    /// The same with the gradients of an adapter that is merged into the parameters.
+    pub(crate) fn losses_and_adapter_gradients(
+        &mut self,
+        batch: &Batch,
+        target_tokens: u64,
+        adapter: AdapterGradients<f32>,
+    ) -> Result<Vec<f32>, Error> {
+        let rows = Rows::new(batch, &self.config)?;
+        let divisor = divisor(target_tokens)?;
+        self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter)
     }
 
     /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
@@ -329,6 +345,25 @@ impl Snapshot {
         write_json(&folder.join(CONFIG_FILE), &self.config.to_json())?;
         self.companions.write(folder)?;
         write_model(folder, &tensors(&self.config, &self.layout), parameters, SHARD_BYTES)
+    }
+}
+
+/// A checkpoint of an adapter is no model.
+fn refuse_adapter(folder: &Path) -> Result<(), Error> {
+    if folder.join(CONFIG_FILE).exists() || !folder.join(ADAPTER_FOLDER).is_dir() {
+        return Ok(());
+    }
+    let expected = "a whole model, such as best/ of the run, which is merged".to_owned();
+    let got = "an adapter without its base".to_owned();
+    Err(Error::UnsupportedModel { path: folder.to_owned(), field: "weights", expected, got })
+}
+
+/// What sums of losses are divided by.
+#[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+fn divisor(target_tokens: u64) -> Result<f64, Error> {
+    match target_tokens {
+        0 => Err(Error::setting("target_tokens", "at least 1", target_tokens)),
+        tokens => Ok(tokens as f64),
     }
 }
 

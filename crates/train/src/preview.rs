@@ -5,18 +5,21 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::flops::training_flops;
+use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::memory::Estimate;
 use crate::model::Model;
 use crate::run_config::RunConfig;
 use crate::run_file::resolved;
+use crate::trained::TrainedSizes;
 
 /// What a run would do and need, without a step done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
-    /// The model's trainable numbers.
+    /// The model's numbers.
     pub parameters: u64,
+    /// Those that are trained, or those of the adapter that is trained in their place.
+    pub trainable_parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
     /// Target tokens of one step.
@@ -42,20 +45,28 @@ impl Preview {
         model.set_pass(config.train.pass())?;
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let batch_tokens = config.mixture.batch_size.saturating_mul(length);
-        let flops = training_flops(model.config(), length, steps.saturating_mul(batch_tokens));
+        let trained = TrainedSizes::new(&model, &config)?;
+        let flops = if trained.is_adapter() { adapter_flops } else { training_flops };
+        let flops = flops(model.config(), length, steps.saturating_mul(batch_tokens));
         Ok(Self {
             parameters: model.config().parameters(),
+            trainable_parameters: trained.trainable,
             steps,
             batch_tokens,
             flops,
             seconds: flops / (0.5 * model.peak_flops()?),
-            estimate: estimate(&config, &model, out),
+            estimate: estimate(&config, &model, out)?,
         })
     }
 }
 
 /// What training `model` as `config` says takes.
-pub(crate) fn estimate(config: &RunConfig, model: &Model, out: &Path) -> Estimate {
+///
+/// # Errors
+/// Patterns or targets that the model does not have.
+pub(crate) fn estimate(config: &RunConfig, model: &Model, out: &Path) -> Result<Estimate, Error> {
     let rows = [config.mixture.sequence_length, config.mixture.batch_size];
-    Estimate::new(model, rows, config.train.pass(), config.train.keep_checkpoints, out)
+    let trained = TrainedSizes::new(model, config)?;
+    let (pass, keep) = (config.train.pass(), config.train.keep_checkpoints);
+    Ok(Estimate::new(model, trained, rows, pass, keep, out))
 }

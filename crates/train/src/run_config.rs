@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::adamw::AdamWOptions;
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
+use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
 use crate::precision::Precision;
+use crate::samples::SamplesConfig;
 use crate::schedule::{LearningRate, Schedule};
 
 /// The whole of a RUN.toml: `[model]`, `[mixture]`, `[train]` and `[eval]`.
@@ -93,10 +95,20 @@ pub struct TrainConfig {
     /// End after so many evaluations in a row without a lower `eval.select` loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Tensors that stay as they are: patterns over their names in model.safetensors, `*` standing for any
+    /// characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Decay of an exponential moving average of what is trained, which is then what is evaluated and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Train adapters of low rank in the place of the model's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// `[eval]`: which corpora are measured, when, and which chooses the best checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
     /// Steps between two evaluations; there is one before the first step and one after the last.
@@ -109,6 +121,9 @@ pub struct EvalConfig {
     /// The evaluation that shows forgetting; also the name of the pretraining data's source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<String>,
+    /// Texts that the model goes on from at each evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<SamplesConfig>,
     /// The corpora.
     pub corpus: Vec<EvalCorpus>,
 }
@@ -195,6 +210,9 @@ impl TrainConfig {
             keep_checkpoints: defaults::keep_checkpoints(),
             checkpoint_every: defaults::checkpoint_every(),
             patience: None,
+            freeze: Vec::new(),
+            ema: None,
+            lora: None,
         }
     }
 
@@ -246,6 +264,7 @@ impl TrainConfig {
         }
         self.pass().check()?;
         self.check_schedule()?;
+        self.check_trained()?;
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..1.0).contains(&value);
         let numbers = [
@@ -269,6 +288,30 @@ impl TrainConfig {
 }
 
 impl TrainConfig {
+    /// What is trained and averaged.
+    fn check_trained(&self) -> Result<(), Error> {
+        if let Some(ema) = self.ema.filter(|ema| !(*ema > 0.0 && *ema < 1.0)) {
+            return Err(Error::setting("train.ema", "a number between 0 and 1", ema));
+        }
+        let partly = [
+            ("train.lora", self.lora.is_some()),
+            ("train.freeze", !self.freeze.is_empty()),
+            ("train.ema", self.ema.is_some()),
+        ];
+        if let Some((key, _)) = partly.into_iter().find(|(_, is_set)| *is_set)
+            && self.device != DeviceChoice::Cpu
+        {
+            let expected = "none with train.device = \"cuda\", which trains all parameters";
+            return Err(Error::setting(key, expected, format!("device = \"{}\"", self.device)));
+        }
+        let Some(lora) = &self.lora else { return Ok(()) };
+        if !self.freeze.is_empty() {
+            let expected = "none beside train.lora, which freezes the whole model";
+            return Err(Error::setting("train.freeze", expected, format!("{:?}", self.freeze)));
+        }
+        lora.check()
+    }
+
     /// Warm-up and fall fit the run, and nothing is said that has no effect.
     fn check_schedule(&self) -> Result<(), Error> {
         if self.warmup_steps > self.steps {
@@ -312,7 +355,7 @@ impl EvalConfig {
                 return Err(Error::setting(&format!("eval.{field}"), expected, got));
             }
         }
-        Ok(())
+        self.samples.as_ref().map_or(Ok(()), SamplesConfig::check)
     }
 }
 
@@ -336,6 +379,10 @@ impl RunConfig {
     /// The first setting that no run can have.
     pub fn check(&self) -> Result<(), Error> {
         self.train.check()?;
+        if let (Some(_), ModelChoice::Fresh(_)) = (&self.train.lora, &self.model) {
+            let expected = "model.init, whose weights the adapters go with";
+            return Err(Error::setting("train.lora", expected, "a fresh model"));
+        }
         self.eval.check()
     }
 }
@@ -410,6 +457,16 @@ mod tests {
             ),
             ("steps = 10", "steps = 1\nmicro_batch_size = 0", "train.micro_batch_size"),
             ("steps = 10", "steps = 1\nkeep_checkpoints = 0", "train.keep_checkpoints"),
+            ("steps = 10", "steps = 1\nema = 1.0", "train.ema: expected a number between 0 and 1"),
+            ("steps = 10", "steps = 1\nema = 0.0", "train.ema: expected a number between 0 and 1"),
+            ("steps = 10", "steps = 1\nlora.rank = 4", "train.lora: expected model.init"),
+            ("steps = 10", "steps = 1\nlora.rank = 0", "train.lora.rank: expected at least 1"),
+            (
+                "steps = 10",
+                "steps = 1\nfreeze = [\"a\"]\n[train.lora]",
+                "train.freeze: expected none beside train.lora",
+            ),
+            ("steps = 10", "steps = 1\nlora.rang = 4", "unknown field `rang`"),
             ("steps = 10", "stepps = 10", "unknown field `stepps`"),
             ("every_steps = 5", "every_steps = 0", "eval.every_steps: expected at least 1"),
             ("every_steps = 5", "every_steps = 5\nselect = \"x\"", "eval.select: expected one of"),

@@ -5,13 +5,13 @@ use std::time::Instant;
 use mixdown_mixer::{Batch, Rank};
 use mixdown_runs::SourceLoss;
 
-use crate::adamw::AdamW;
 use crate::error::Error;
 use crate::evaluate::Attention;
-use crate::flops::training_flops;
+use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::run_config::RunConfig;
+use crate::trained::Trained;
 
 /// How much of the average of recent steps is the last one.
 const FRESH: f64 = 0.05;
@@ -42,16 +42,18 @@ pub(crate) struct Stepper {
 impl Stepper {
     pub(crate) fn new(
         model: &mut Model,
+        trained: &Trained,
         inputs: &Inputs,
         config: &RunConfig,
     ) -> Result<Self, Error> {
         let length = config.mixture.sequence_length;
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
+        let flops = if trained.adapter().is_some() { adapter_flops } else { training_flops };
         Ok(Self {
             batch: Batch::default(),
-            gradients: model.zero_gradients()?,
+            gradients: trained.zero_gradients(model)?,
             batch_tokens,
-            batch_flops: training_flops(model.config(), length, batch_tokens),
+            batch_flops: flops(model.config(), length, batch_tokens),
             peak_flops: model.peak_flops()?,
             seconds: 0.0,
             data_seconds: 0.0,
@@ -84,7 +86,7 @@ impl Stepper {
     pub(crate) fn step(
         &mut self,
         model: &mut Model,
-        optimiser: &mut AdamW,
+        trained: &mut Trained,
         inputs: &Inputs,
         step: u64,
         rate: f64,
@@ -97,13 +99,14 @@ impl Stepper {
         let data_seconds = start.elapsed().as_secs_f64();
         // A batch may have no target that counts; its loss is then 0.
         let targets = self.batch.loss_targets().max(1);
-        let losses = model.losses_and_gradients(&self.batch, targets, &mut self.gradients)?;
+        let losses =
+            trained.losses_and_gradients(model, &self.batch, targets, &mut self.gradients)?;
         let (loss, sources) = by_source(&losses, &self.batch, inputs);
         if !loss.is_finite() {
             model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
-        let gradient_norm = optimiser.step(model, &mut self.gradients, rate)?;
+        let gradient_norm = trained.step(model, &mut self.gradients, rate)?;
         let seconds = start.elapsed().as_secs_f64();
         self.average(seconds, data_seconds);
         Ok(Step { loss, sources, gradient_norm, seconds })

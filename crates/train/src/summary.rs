@@ -9,8 +9,8 @@ use mixdown_shards::Fingerprint;
 use crate::checkpoint::State;
 use crate::inputs::Inputs;
 use crate::model_config::ModelConfig;
-use crate::run_config::RunConfig;
-use crate::trainer::RunName;
+use crate::progress::RunName;
+use crate::run_config::{RunConfig, TrainConfig};
 
 /// A hash of the fingerprints of all that a run reads, in the order of their names.
 pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> Fingerprint {
@@ -106,11 +106,25 @@ impl Finished<'_> {
             batch_tokens: Some(batch),
             sequence_length: Some(self.inputs.mixer.sequence_length()),
             weight_decay: Some(train.weight_decay),
-            optimizer: Some("adamw".to_owned()),
-            method: Some("full".to_owned()),
+            optimizer: Some(optimizer(train)),
+            method: Some(method(train).to_owned()),
             tokenizer: self.model.tokenizer_fingerprint.map(|fingerprint| fingerprint.to_string()),
             base_tokens: None,
         })
+    }
+}
+
+/// The optimiser by name, with the decay of an average that is evaluated in the place of its weights.
+fn optimizer(train: &TrainConfig) -> String {
+    train.ema.map_or_else(|| "adamw".to_owned(), |decay| format!("adamw, ema {decay}"))
+}
+
+/// What was trained.
+fn method(train: &TrainConfig) -> &'static str {
+    match (&train.lora, train.freeze.is_empty()) {
+        (Some(_), _) => "lora",
+        (None, true) => "full",
+        (None, false) => "partial",
     }
 }
 

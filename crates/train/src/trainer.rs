@@ -4,45 +4,24 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, Summary};
+use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
-use crate::adamw::AdamW;
-use crate::checkpoint::{self, Best, Checkpoint, Moment, State};
+use crate::adapter_file::AdapterFiles;
+use crate::checkpoint::{self, Best, Moment, Numbers, State};
 use crate::checkpoint_writer::CheckpointWriter;
 use crate::error::Error;
 use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::preview;
+use crate::progress::{Progress, RunName};
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
+use crate::samples::{Samples, TextCodec};
 use crate::step::{Step, Stepper};
 use crate::summary;
-
-/// How a run is called in its records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunName {
-    /// Unique within a table of runs.
-    pub run_id: String,
-    /// What a reader sees.
-    pub title: String,
-}
-
-/// Where a run is, told after every step and every evaluation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Target tokens a second of training, of late.
-    pub tokens_per_second: f64,
-    /// The loss of the last step's batch, nats per token; none before the first step.
-    pub train_loss: Option<f64>,
-    /// Fresh results, after an evaluation.
-    pub evals: Option<Vec<EvalRecord>>,
-}
+use crate::trained::{Show, Trained};
 
 /// One run: model, optimiser, data and the folder that keeps them.
 ///
@@ -55,10 +34,13 @@ pub struct Trainer {
     inputs: Inputs,
     data_fingerprint: Fingerprint,
     model: Model,
-    optimiser: AdamW,
+    trained: Trained,
+    adapter: Option<AdapterFiles>,
     state: State,
     stepper: Stepper,
     writer: CheckpointWriter,
+    samples: Option<Samples>,
+    tensorboard: TensorBoard,
 }
 
 /// How an evaluation compares to those before.
@@ -88,8 +70,8 @@ impl Trainer {
         config.check()?;
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
-        let model = inputs.model(&config)?;
-        let estimate = preview::estimate(&config, &model, out);
+        let mut model = inputs.model(&config)?;
+        let estimate = preview::estimate(&config, &model, out)?;
         let fingerprints = inputs.fingerprints(&config, &model);
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         estimate.check(out, checkpoint::taken_bytes(out))?;
@@ -100,37 +82,59 @@ impl Trainer {
         }
         checkpoint::recover(&folder)?;
         let settings = run_file.fingerprint();
-        let options = config.train.adamw();
-        let going_on = checkpoint::latest(&folder, options, settings)?;
-        let Checkpoint { mut model, optimiser, state } = match going_on {
-            Some(going_on) => {
-                inputs.mixer.resume(&going_on.state.mixer)?;
-                checkpoint::write_best(&folder, &going_on.state)?;
-                going_on
-            }
-            None => Checkpoint {
-                optimiser: AdamW::new(&model, options)?,
-                model,
-                state: State::new(inputs.mixer.state(0), settings),
-            },
-        };
+        let mut trained = Trained::new(&model, &config)?;
+        let adapter = trained.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
+        let going_on = checkpoint::resume(&folder, settings, &mut model, &mut trained)?;
+        if let Some(state) = &going_on {
+            inputs.mixer.resume(&state.mixer)?;
+        }
+        let state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
         if claim == Claim::Changed {
             run_file.write(&folder)?;
         }
         model.set_pass(config.train.pass())?;
-        model.settle(&optimiser, &estimate)?;
-        Ok(Self {
+        model.settle(trained.optimiser(), &estimate)?;
+        let trainer = Self {
             data_fingerprint: summary::data_fingerprint(&fingerprints),
-            stepper: Stepper::new(&mut model, &inputs, &config)?,
+            stepper: Stepper::new(&mut model, &trained, &inputs, &config)?,
             writer: CheckpointWriter::default(),
+            samples: None,
+            tensorboard: TensorBoard::new(&folder),
+            adapter: adapter.transpose()?,
             name,
             config,
             folder,
             inputs,
             model,
-            optimiser,
+            trained,
             state,
-        })
+        };
+        trainer.repair_best()?;
+        Ok(trainer)
+    }
+
+    /// Writes best/ again where the checkpoint that the run goes on from is the best: a kill may have come
+    /// between the two.
+    fn repair_best(&self) -> Result<(), Error> {
+        if !self.state.is_best() {
+            return Ok(());
+        }
+        let mut moment = self.moment();
+        if self.adapter.is_some() {
+            moment.numbers.fill(&self.trained, &self.model, true);
+        }
+        moment.write_best()
+    }
+
+    /// Hands over who reads the prompts of `[eval.samples]` and writes what follows them.
+    ///
+    /// # Errors
+    /// A prompt that cannot be read, or of more ids than the model has positions.
+    pub fn set_text_codec(&mut self, codec: Box<dyn TextCodec>) -> Result<(), Error> {
+        if let Some(config) = &self.config.eval.samples {
+            self.samples = Some(Samples::new(config, codec, &self.model)?);
+        }
+        Ok(())
     }
 
     /// Steps done.
@@ -203,7 +207,7 @@ impl Trainer {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
         let done =
-            self.stepper.step(&mut self.model, &mut self.optimiser, &self.inputs, step, rate)?;
+            self.stepper.step(&mut self.model, &mut self.trained, &self.inputs, step, rate)?;
         self.finite(step + 1, "training loss", done.loss)?;
         self.finite(step + 1, "gradient norm", done.gradient_norm)?;
         self.state.step += 1;
@@ -249,13 +253,25 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
-            record.evals = self.evaluate(stop)?;
+            if self.samples.is_some() {
+                self.model.fetch(self.trained.optimiser_mut())?;
+            }
+            self.trained.show(Show::Evaluated, &mut self.model);
+            let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
+            self.trained.show(Show::Current, &mut self.model);
+            let samples;
+            (record.evals, samples) = seen?;
             // best/ is made from a checkpoint's files.
             due |= self.take_evaluation(&record.evals) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
-            progress(self.progress(Some(record.evals.clone())));
+            if !samples.is_empty() {
+                self.folder.append_samples(&samples)?;
+                self.tensorboard.write_samples(&samples)?;
+            }
+            progress(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
         self.folder.append_metrics(&record)?;
+        self.tensorboard.write_metrics(&record)?;
         self.state.pending = None;
         if due && step < steps {
             self.write_checkpoint()?;
@@ -282,6 +298,18 @@ impl Trainer {
         Ok(records)
     }
 
+    /// What the model makes of the prompts, where there are some.
+    fn sample(&self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
+        match (&self.samples, &self.config.eval.samples) {
+            (Some(samples), _) => samples.records(&self.model, self.state.step, stop),
+            (None, None) => Ok(Vec::new()),
+            (None, Some(_)) => {
+                let expected = "a trainer with a text codec (Trainer::set_text_codec)";
+                Err(Error::setting("eval.samples", expected, "none"))
+            }
+        }
+    }
+
     fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Standing {
         let step = self.state.step;
         if step == 0 {
@@ -304,33 +332,27 @@ impl Trainer {
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
-        self.model.fetch(&mut self.optimiser)?;
-        let moment = Moment {
-            folder: self.folder.clone(),
-            model: self.model.snapshot(),
-            state: self.state.clone(),
-            numbers: Default::default(),
-            keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
-        };
-        let [first, second] = self.optimiser.moments();
-        self.writer.start(moment, [self.model.parameters(), first, second])
+        self.model.fetch(self.trained.optimiser_mut())?;
+        let moment = self.moment();
+        self.writer.start(moment, &self.trained, &self.model)
     }
 
-    /// Removes lines of metrics.jsonl that a killed run wrote after its last checkpoint.
+    /// All of the run but its numbers.
+    fn moment(&self) -> Moment {
+        Moment {
+            folder: self.folder.clone(),
+            model: self.model.snapshot(),
+            adapter: self.adapter.clone(),
+            state: self.state.clone(),
+            numbers: Numbers::default(),
+            keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Removes lines of metrics.jsonl and samples.jsonl that a killed run wrote after its last checkpoint.
     fn drop_later_metrics(&self) -> Result<(), Error> {
         let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
-        match self.state.step.checked_sub(due) {
-            Some(step) => Ok(self.folder.truncate_metrics_after(step)?),
-            None => {
-                let path = self.folder.metrics();
-                match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(Error::io(&path, "remove")(error))
-                    }
-                    _ => Ok(()),
-                }
-            }
-        }
+        Ok(self.folder.truncate_after(self.state.step.checked_sub(due))?)
     }
 
     fn finite(&mut self, step: u64, what: &str, got: f64) -> Result<(), Error> {
@@ -350,6 +372,7 @@ impl Trainer {
             tokens_per_second: self.stepper.tokens_per_second(),
             train_loss: self.state.pending.as_ref().and_then(|record| record.train_loss),
             evals,
+            samples: Vec::new(),
         }
     }
 
@@ -368,4 +391,4 @@ impl Trainer {
 
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 use crate::test_corpus::{corpus, tokens};
 
-const TEXT: &str = r#"
+pub(crate) const TEXT: &str = r#"
     [model]
     vocab_size = 40
     hidden_size = 8
@@ -53,24 +53,29 @@ const TEXT: &str = r#"
     corpus = "general"
 "#;
 
-fn world() -> tempfile::TempDir {
+pub(crate) fn world() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     corpus(&place.path().join("target"), 40, &tokens(400, 1), &tokens(490, 1)[400..]);
     corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(580, 3)[500..]);
     place
 }
 
-fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
+pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
     Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
 }
 
-fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
+pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
     open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
 }
 
 /// Runs until progress has been told `calls` times, then sets the stop flag.
-fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summary, Error> {
+pub(crate) fn run_until(
+    place: &Path,
+    text: &str,
+    out: &str,
+    calls: usize,
+) -> Result<Summary, Error> {
     let stop = AtomicBool::new(false);
     let told = Mutex::new(0);
     let progress = |_: Progress| {
@@ -84,13 +89,16 @@ fn run_until(place: &Path, text: &str, out: &str, calls: usize) -> Result<Summar
 }
 
 /// Weights, moments and best weights at the end, and all numbers that know no clock.
-fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
+pub(crate) fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
     let folder = RunFolder::open(&place.join(out)).unwrap();
     let last = folder.checkpoint(12);
+    let adapter = "adapter/adapter_model.safetensors";
     let files = [
         last.join("model.safetensors"),
         last.join("optimizer.safetensors"),
         folder.best().join("model.safetensors"),
+        last.join(adapter),
+        folder.best().join(adapter),
     ];
     let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
         (record.tokens_per_second, record.data_wait, record.mfu) = (None, None, None);
@@ -98,7 +106,8 @@ fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String) {
     });
     let mut summary = folder.read_summary().unwrap();
     (summary.seconds, summary.tokens_per_second) = (0.0, 0.0);
-    let files = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let files = files.iter().filter(|path| path.exists());
+    let files = files.map(|path| std::fs::read(path).unwrap()).collect();
     (files, metrics.collect(), serde_json::to_string(&summary).unwrap())
 }
 
@@ -369,4 +378,67 @@ fn data_that_do_not_fit_are_refused() {
     let leak = error(&leaking);
     assert!(matches!(leak, Error::Overlap { got: 1, .. }) && leak.is_configuration(), "{leak}");
     assert!(!place.path().join("out").exists());
+}
+
+/// A codec of digits.
+struct Digits;
+
+impl crate::samples::TextCodec for Digits {
+    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(text.split_whitespace().map(|digits| digits.parse().unwrap()).collect())
+    }
+
+    fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
+        Ok(format!("{} then {ids:?}", prompt.len()))
+    }
+}
+
+#[test]
+fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
+    let text = TEXT.replace(
+        "[[eval.corpus]]\n    name = \"target\"",
+        "[eval.samples]\n prompts = [\"1 2\", \"3\"]\n max_tokens = 3\n[[eval.corpus]]\n name = \"target\"",
+    );
+    let place = world();
+    let run = |out: &str, stop_after: usize| {
+        let mut trainer = open(place.path(), &text, out).unwrap();
+        trainer.set_text_codec(Box::new(Digits)).unwrap();
+        let (stop, told) = (AtomicBool::new(false), Mutex::new(0));
+        let progress = |at: Progress| {
+            assert_eq!(at.samples.len(), if at.evals.is_some() { 2 } else { 0 });
+            let mut told = told.lock().unwrap();
+            *told += 1;
+            stop.store(*told == stop_after, Ordering::Relaxed);
+        };
+        trainer.run(&progress, &stop)
+    };
+    run("straight", usize::MAX).unwrap();
+    for stop_after in [1, 4, 5] {
+        let out = format!("stopped-{stop_after}");
+        assert!(run(&out, stop_after).unwrap_err().is_interrupted());
+        // What a killed process wrote after its checkpoint.
+        let folder = RunFolder::open(&place.path().join(&out)).unwrap();
+        let later = mixdown_runs::SampleRecord { step: 9, ..Default::default() };
+        folder.append_samples(&[later]).unwrap();
+        run(&out, usize::MAX).unwrap();
+        let lines =
+            |out: &str| std::fs::read(place.path().join(out).join("samples.jsonl")).unwrap();
+        assert_eq!(lines(&out), lines("straight"));
+        assert_eq!(end(place.path(), &out), end(place.path(), "straight"));
+    }
+    let straight = RunFolder::open(&place.path().join("straight")).unwrap();
+    let samples = straight.read_samples().unwrap();
+    let steps: Vec<u64> = samples.iter().map(|sample| sample.step).collect();
+    assert_eq!(steps, [0, 0, 3, 3, 6, 6, 9, 9, 12, 12]);
+    assert!(samples.iter().all(|sample| sample.ids.len() <= 3));
+    assert_eq!(samples[0].text, format!("2 then {:?}", samples[0].ids));
+    let error = open(place.path(), &text, "mute").unwrap().run(&|_| {}, &AtomicBool::new(false));
+    assert!(error.unwrap_err().to_string().contains("set_text_codec"));
+    let long = text.replace("\"3\"", "\"1 1 1 1 1 1 1 1 1\"");
+    let refused = open(place.path(), &long, "long").unwrap().set_text_codec(Box::new(Digits));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("eval.samples.prompts: expected 1 to 8 tokens"), "{refused}");
+    let none = text.replace("max_tokens = 3", "max_tokens = 0");
+    let refused = open(place.path(), &none, "none").map(|_| ()).unwrap_err().to_string();
+    assert_eq!(refused, "eval.samples.max_tokens: expected at least 1, got 0");
 }

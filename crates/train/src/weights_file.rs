@@ -13,4 +13,4 @@ mod writer;
 
 pub(crate) use reader::read_flat;
 pub(crate) use weights_folder::{SHARD_BYTES, read_model, write_model};
-pub(crate) use writer::write_flat;
+pub(crate) use writer::{write as write_tensors, write_flat};

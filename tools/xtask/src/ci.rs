@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{metadata, python, tidy};
+use crate::{metadata, pages, python, tidy};
 
 /// A step: its name, cargo's arguments, and environment variables to set.
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
@@ -38,7 +38,7 @@ pub fn run() -> Result<(), String> {
         Ok(found) if found.status.success() => step(&FUZZ)?,
         _ => println!("ci: {}: left out, for there is no c++", FUZZ.0),
     }
-    python::run()?;
+    pages::run(&python::run()?)?;
     println!("ci: every step passed");
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod ci;
 mod demo_packages;
 mod metadata;
+mod pages;
 mod python;
 mod tidy;
 

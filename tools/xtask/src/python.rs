@@ -10,8 +10,8 @@ use crate::metadata;
 /// What the tests need beside the package.
 const TOOLS: &[&str] = &["pytest>=8", "ruff>=0.15,<0.16"];
 
-/// Makes the environment, installs the package into it, and tests it.
-pub fn run() -> Result<(), String> {
+/// Makes the environment, installs the package into it, and tests it; its interpreter.
+pub fn run() -> Result<PathBuf, String> {
     let environment = metadata::root().join("target/ci-python");
     if !python(&environment).exists() {
         create(&environment)?;
@@ -22,7 +22,8 @@ pub fn run() -> Result<(), String> {
     step("Python package", &python, &[&pip[..], &["./crates/python"]].concat())?;
     step("Python formatting", &python, &["-m", "ruff", "format", "--check", "crates/python"])?;
     step("Python lints", &python, &["-m", "ruff", "check", "crates/python"])?;
-    step("Python tests", &python, &["-m", "pytest", "--quiet", "crates/python/tests"])
+    step("Python tests", &python, &["-m", "pytest", "--quiet", "crates/python/tests"])?;
+    Ok(python)
 }
 
 fn python(environment: &Path) -> PathBuf {
@@ -48,7 +49,8 @@ fn create(environment: &Path) -> Result<(), String> {
     step("Python environment", program, &arguments)
 }
 
-fn step(name: &str, program: &Path, arguments: &[&str]) -> Result<(), String> {
+/// Runs a program from the repository's root.
+pub fn step(name: &str, program: &Path, arguments: &[&str]) -> Result<(), String> {
     println!("ci: {name}: {} {}", program.display(), arguments.join(" "));
     let start = Instant::now();
     let status = Command::new(program)

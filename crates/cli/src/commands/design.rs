@@ -116,8 +116,13 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
         simulations: arguments.simulations,
         seed: arguments.seed,
     };
-    let in_plan = |source| Error::Scaling { domain: "the planned grid".to_owned(), source };
-    let report = plan_grid(&grid).map_err(in_plan)?;
+    let report = plan_grid(&grid).map_err(|source| match source.is_numerical() {
+        true => Error::Scaling { domain: "the planned grid".to_owned(), source },
+        false => Error::usage(
+            format!("the planned grid: {source}"),
+            "plan more sizes, target tokens or shares",
+        ),
+    })?;
     let view = View {
         runs: grid.runs.len(),
         forgetting: simulation.forgetting,

@@ -1,14 +1,14 @@
 //! `mixdown fit`.
 
 pub mod mixture;
-mod rows;
+pub mod rows;
 pub mod text;
 mod view;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, fit_scaling};
+use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
 
 use crate::commands::Context;
 use crate::commands::fit::mixture::Delivery;
@@ -63,7 +63,7 @@ pub struct FitArgs {
     /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
     #[arg(long)]
     pool_recipes: bool,
-    /// Write the fits as JSON, for `mixdown design --from`.
+    /// Write the fits as JSON, for `mixdown report` and `mixdown design --from`.
     #[arg(long, value_name = "FIT.json")]
     out: Option<PathBuf>,
     /// Write the mixture that keeps the budget as TOML.
@@ -90,21 +90,25 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
         huber_delta: arguments.huber_delta,
     };
     let plan = plan(&arguments);
-    let mut fits = Vec::with_capacity(domains.len());
+    let (mut fits, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for domain in &domains {
-        fits.push(fit(domain, &options, plan.as_ref())?);
+        match fit(domain, &options, plan.as_ref()) {
+            Ok(fit) => {
+                let advice = fit.advice.as_ref();
+                let (target, pretraining) = (&arguments.target, &arguments.pretraining);
+                deliveries.push(
+                    advice.and_then(|advice| Delivery::new(domain, advice, target, pretraining)),
+                );
+                fits.push(fit);
+            }
+            Err(error) => refused.push((domain, error)),
+        }
     }
-    let deliveries: Vec<Option<Delivery>> = domains
-        .iter()
-        .zip(&fits)
-        .map(|(domain, fit)| {
-            Delivery::new(domain, fit.advice.as_ref()?, &arguments.target, &arguments.pretraining)
-        })
-        .collect();
+    let refused = refusals(refused, &fits)?;
     if let Some(path) = &arguments.mixture_out {
         write_mixture(path, &deliveries)?;
     }
-    let record = FitRecord::new(fits);
+    let record = FitRecord::new(fits, refused);
     if let Some(path) = &arguments.out {
         let json =
             serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
@@ -123,11 +127,28 @@ fn plan(arguments: &FitArgs) -> Option<Plan> {
     })
 }
 
-fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
+/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
+///
+/// # Errors
+/// Too few runs for a law, a fit that does not converge.
+pub fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
     let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
     let fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
     let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
     Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
+}
+
+/// What is recorded of domains without a law: runs that do not determine it, or a search that failed. Wrong
+/// options, or no law at all, end the command.
+fn refusals(refused: Vec<(&Domain, Error)>, fits: &[DomainFit]) -> Result<Vec<Refusal>, Error> {
+    let recorded = |(domain, error)| match error {
+        Error::Scaling { source, .. } if !fits.is_empty() && !source.is_configuration() => {
+            let domain: &Domain = domain;
+            Ok(Refusal { domain: domain.name.clone(), reason: source.to_string() })
+        }
+        other => Err(other),
+    };
+    refused.into_iter().map(recorded).collect()
 }
 
 fn write_mixture(path: &Path, deliveries: &[Option<Delivery>]) -> Result<(), Error> {

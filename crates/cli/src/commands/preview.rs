@@ -2,29 +2,38 @@
 
 use mixdown_train::Preview;
 
-use crate::output::{duration, table, thousands};
+use crate::output::{duration, percent, table, thousands};
 use crate::progress::megabytes as bytes;
 
 /// The preview as a table, and whether it fits.
 pub fn describe(preview: &Preview) -> String {
     let estimate = &preview.estimate;
     let row = |use_of: &str, size: u64| vec![use_of.to_owned(), bytes(size)];
-    let mut rows = vec![
+    let own = |use_of, size| (size > 0).then(|| row(use_of, size));
+    let rows: Vec<_> = [
         row("parameters", estimate.parameters_bytes),
         row("gradients", estimate.gradients_bytes),
         row("AdamW's moments", estimate.moments_bytes),
+    ]
+    .into_iter()
+    .chain(own("adapter and its targets' own weights", estimate.adapter_bytes))
+    .chain(own("average of the weights", estimate.average_bytes))
+    .chain([
         row("copy for checkpoints", estimate.snapshot_bytes),
         row("rows computed at once", estimate.pass_bytes),
         row("all", estimate.memory_bytes),
-    ];
-    rows.extend(estimate.device_bytes.map(|size| row("on the GPU", size)));
+    ])
+    .chain(estimate.device_bytes.map(|size| row("on the GPU", size)))
+    .collect();
     let free = |free: Option<u64>| {
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", bytes(free)))
     };
     format!(
-        "{} parameters, {} steps of {} target tokens: {:.2e} floating point operations, about {} at half of \
+        "{} parameters, {} trained ({}), {} steps of {} target tokens: {:.2e} floating point operations, about {} at half of \
          this machine's rate\n{}\nmemory: {}\ncheckpoints: {} ({})",
         thousands(preview.parameters),
+        thousands(preview.trainable_parameters),
+        share(preview.trainable_parameters, preview.parameters),
         thousands(preview.steps),
         thousands(preview.batch_tokens),
         preview.flops,
@@ -34,4 +43,10 @@ pub fn describe(preview: &Preview) -> String {
         bytes(estimate.disk_bytes),
         free(estimate.available_disk_bytes),
     )
+}
+
+/// A share of a model's numbers.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+fn share(part: u64, all: u64) -> String {
+    percent(part as f64 / all.max(1) as f64)
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
-use mixdown_runs::Summary;
+use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
-    Changes, FreshFamily, FreshModel, ModelChoice, Preview, Progress, RunConfig, RunName, Schedule,
-    Trainer,
+    Changes, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets, ModelChoice, Preview,
+    Progress, RunConfig, RunName, Schedule, Trainer,
 };
 
 use crate::commands::Context;
@@ -21,6 +21,7 @@ use crate::injection::Injection;
 use crate::output::{percent, table, thousands};
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
+use crate::text::Text;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -32,6 +33,9 @@ use crate::recipe::Recipe;
       --inject 1% --target-tokens 50000 --steps 200 --out runs/math-1
   a GPT-2-like model of 41 million parameters; what it would take, without a step:
     mixdown train --pretraining corpora/general --size 41M --steps '1 epoch of pretraining' --out base --dry-run
+  train adapters of all linears instead of all weights:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
+      --lora-rank 8 --lora-targets all-linear --out runs/math-lora
   repeat a run, or run a description of your own:
     mixdown train runs/math-1/run.toml --out runs/again
 
@@ -41,7 +45,7 @@ pub struct TrainArgs {
     #[arg(conflicts_with_all = [
         "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
         "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
-        "eval_sequences", "seed",
+        "eval_sequences", "seed", "lora_rank", "lora_targets",
     ])]
     run: Option<PathBuf>,
     /// The run's folder.
@@ -102,6 +106,12 @@ pub struct TrainArgs {
     /// Seed of a fresh model's weights and of the order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Train LoRA adapters of this rank and alpha 16 in the place of all weights.
+    #[arg(long, value_name = "RANK", requires = "init")]
+    lora_rank: Option<u64>,
+    /// The matrices that get adapters: `all-linear`, or names with commas between; PEFT's choice without it.
+    #[arg(long, value_name = "NAMES", requires = "lora_rank")]
+    lora_targets: Option<String>,
     /// Go on although the mixture has other stages or more sources: from a step on that the run has not
     /// reached.
     #[arg(long)]
@@ -154,7 +164,18 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
 }
 
 impl TrainArgs {
+    fn lora(&self) -> Option<LoraConfig> {
+        let rank = self.lora_rank?;
+        let names = |names: &str| names.split(',').map(|name| name.trim().to_owned()).collect();
+        let targets = self.lora_targets.as_deref().map(|targets| match targets {
+            "all-linear" => LoraTargets::Preset(LoraPreset::AllLinear),
+            targets => LoraTargets::Names(names(targets)),
+        });
+        Some(LoraConfig { rank, targets, ..LoraConfig::default() })
+    }
+
     fn run_config(self) -> Result<RunConfig, Error> {
+        let lora = self.lora();
         let pretraining = self.pretraining.unwrap_or_default();
         let model = match self.init {
             Some(init) => ModelChoice::Init(init),
@@ -197,7 +218,9 @@ impl TrainArgs {
                 Mixer::new(mixture)?.steps(&length)?
             }
         };
-        Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()
+        let mut config = Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()?;
+        config.train.lora = lora;
+        Ok(config)
     }
 }
 
@@ -220,7 +243,13 @@ pub fn train(
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
     let mut trainer = Trainer::open(config, base, out, name, changes)?;
-    let progress = |at: Progress| meter.set(at.step, at.steps, &note(&at));
+    if config.eval.samples.is_some() {
+        trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+    }
+    let progress = |at: Progress| {
+        meter.set(at.step, at.steps, &note(&at));
+        at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
+    };
     let summary = trainer.run(&progress, context.stop)?;
     let losses: Vec<String> =
         summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
@@ -232,6 +261,17 @@ pub fn train(
         summary.tokens_per_second
     ));
     Ok(summary)
+}
+
+/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora.
+fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
+    let corpora = &config.eval.corpus;
+    let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
+    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))
+}
+
+fn sampled(sample: &SampleRecord) -> String {
+    format!("step {}: {}│{}", sample.step, sample.prompt, sample.text)
 }
 
 fn note(at: &Progress) -> String {

@@ -194,6 +194,8 @@ mod tests {
         assert_ne!(own, fingerprint(SWEEP, "2%"));
         for (from, to) in [
             ("batch_size = 16", "batch_size = 8"),
+            ("batch_size = 16", "batch_size = 16\n[train.lora]\nrank = 4"),
+            ("batch_size = 16", "batch_size = 16\nema = 0.9"),
             ("layers = 2", "layers = 3"),
             ("[train]", "[eval]\nsequences = 64\n[train]"),
             ("[train]", "[pretrain]\nlearning_rate = 1e-4\n[train]"),

@@ -72,6 +72,16 @@ impl SweepFolder {
         self.rows.get(run_id)
     }
 
+    /// The rows of all finished runs, in the order of their ids.
+    pub fn rows(&self) -> impl Iterator<Item = &RunRow> {
+        self.rows.values()
+    }
+
+    /// The runs that failed in the last attempt.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.values()
+    }
+
     /// Why a run failed in the last attempt, if it did.
     pub fn failure(&self, run_id: &str) -> Option<&Failure> {
         self.failures.get(run_id)

@@ -1,5 +1,7 @@
 //! Ids of runs: readable, unique, and good as names of folders on every system.
 
+use super::settings::setting;
+use crate::error::Error;
 use crate::injection::Injection;
 
 /// `math-5M-100k-1pct-seed0`: domain, model, target tokens, share of pretraining data, seed.
@@ -16,6 +18,32 @@ pub fn count(tokens: u64) -> String {
         }
     }
     tokens.to_string()
+}
+
+/// Refuses names of a `kind` that cannot stand in file names and ids.
+///
+/// # Errors
+/// No name, one of other letters, one that is there twice.
+pub fn check_names(kind: &str, names: &[&String]) -> Result<(), Error> {
+    if names.is_empty() {
+        return Err(setting(&format!("[[{kind}]]"), "at least one", "none"));
+    }
+    for (place, name) in names.iter().enumerate() {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if !begins || name.len() > 64 || !name.chars().all(fits) {
+            let expected = "a letter or digit, then letters, digits and . _ -, 64 in all at most";
+            return Err(setting(&format!("{kind}.name"), expected, format!("{name:?}")));
+        }
+        if names.iter().take(place).any(|other| other == name) {
+            return Err(setting(
+                &format!("{kind}.name"),
+                "each name once",
+                format!("{name:?} twice"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

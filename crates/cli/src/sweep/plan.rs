@@ -310,7 +310,13 @@ fn finetuning(
     recipe.steps = steps_of(train.epochs)?;
     recipe.eval_every = steps_of(1)?.div_ceil(settings.eval.per_epoch).max(1);
     let mut config = recipe.run_config()?;
-    config.train = TrainConfig { patience: Some(train.patience), ..shared(settings, config.train) };
+    config.train = TrainConfig {
+        patience: Some(train.patience),
+        freeze: train.freeze.clone(),
+        ema: train.ema,
+        lora: train.lora.clone(),
+        ..shared(settings, config.train)
+    };
     let sequences = mixer.mixture().sequences(0).unwrap_or(0);
     Ok((config, sequences.saturating_mul(train.sequence_length)))
 }

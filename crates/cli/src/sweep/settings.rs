@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mixdown_train::{FreshFamily, Schedule};
+use mixdown_train::{FreshFamily, LoraConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
 use super::command::PLACEHOLDER;
+use super::names::check_names;
 use crate::error::Error;
 use crate::injection::Injection;
 
@@ -177,6 +178,15 @@ pub struct TrainSettings {
     /// Steps between two checkpoints.
     #[serde(default = "defaults::checkpoint_every")]
     pub checkpoint_every: u64,
+    /// Tensors that finetuning leaves as they are: patterns over their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Decay of an average of what is trained, which is then evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Finetune adapters in the place of all weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// `[pretrain]`: how fresh models are pretrained; what is left out is as in `[train]` or usual.
@@ -365,29 +375,6 @@ impl ModelSettings {
             _ => Err(setting(&field, "tokens of pretraining, such as tokens = 4_000_000", "none")),
         }
     }
-}
-
-/// Names stand in file names and ids.
-fn check_names(kind: &str, names: &[&String]) -> Result<(), Error> {
-    if names.is_empty() {
-        return Err(setting(&format!("[[{kind}]]"), "at least one", "none"));
-    }
-    for (place, name) in names.iter().enumerate() {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
-        if !begins || name.len() > 64 || !name.chars().all(fits) {
-            let expected = "a letter or digit, then letters, digits and . _ -, 64 in all at most";
-            return Err(setting(&format!("{kind}.name"), expected, format!("{name:?}")));
-        }
-        if names.iter().take(place).any(|other| other == name) {
-            return Err(setting(
-                &format!("{kind}.name"),
-                "each name once",
-                format!("{name:?} twice"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// A setting that no sweep can have.

@@ -9,7 +9,7 @@ use crate::sandbox::Sandbox;
 const PLAN: &str = "--budget 0.1 --model-size 1.27B --target-tokens 30M";
 
 /// 18 runs of known laws, B = 1500, α = 0.45, β = 0.3, with 0.3 % noise.
-fn rows(domain: &str, seed: u64) -> Vec<RunRow> {
+pub fn rows(domain: &str, seed: u64) -> Vec<RunRow> {
     rows_of(domain, seed, &full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]))
 }
 
@@ -230,6 +230,7 @@ fn several_domains_are_fitted_each_by_itself() {
     let names: Vec<_> =
         fit["domains"].as_array().unwrap().iter().map(|one| &one["domain"]).collect();
     assert_eq!(names, ["code", "math"]);
+    assert_eq!(fit["refused"].as_array().unwrap().len(), 0);
     assert_eq!(sandbox.json("fit runs.csv --draws 0 --domain code")["domain"], "code");
     assert_snapshot!(sandbox.failure("fit runs.csv --draws 0 --domain law"), @r#"
     exit code 3
@@ -362,12 +363,32 @@ fn a_planned_grid_says_what_it_would_tell() {
 }
 
 #[test]
+fn a_domain_without_a_law_is_recorded_beside_those_with_one() {
+    let sandbox = with_runs(|all| all.extend(rows("code", 1).into_iter().take(3)));
+    let text = sandbox.ok("fit runs.csv --draws 20 --out fit.json");
+    let reason = "forgetting law: expected at least";
+    assert!(text.contains(&format!("domain code: no law: {reason}")), "{text}");
+    let fit = sandbox.json("fit runs.csv --draws 20");
+    let fitted = fit["domains"].as_array().unwrap();
+    assert_eq!((fitted.len(), fitted[0]["domain"].as_str()), (1, Some("math")));
+    assert_eq!(fit["refused"][0]["domain"], "code");
+    assert!(fit["refused"][0]["reason"].as_str().unwrap().starts_with(reason));
+    let file: serde_json::Value = serde_json::from_str(&sandbox.read("fit.json")).unwrap();
+    assert_eq!(file["refused"], fit["refused"]);
+    // Alone it ends the command.
+    let failure = sandbox.failure("fit runs.csv --draws 20 --domain code --out code.json");
+    assert!(failure.starts_with("exit code 3") && failure.contains(reason), "{failure}");
+    assert!(!sandbox.path("code.json").exists());
+}
+
+#[test]
 fn a_grid_that_determines_nothing_is_refused() {
     let sandbox = with_runs(|_| {});
     let few = format!("design {PLAN} --grid-model-sizes 41M --grid-target-tokens 3M");
     assert_snapshot!(sandbox.failure(&few), @r#"
-    exit code 3
-    error: domain "the planned grid": forgetting law: expected at least three shares p (there is only one N) and 4 configurations (N, D, p), got 2 rows with 2 configurations: N 4.1e7; D 3e6; p 0, 0.01
+    exit code 2
+    error: the planned grid: forgetting law: expected at least three shares p (there is only one N) and 4 configurations (N, D, p), got 2 rows with 2 configurations: N 4.1e7; D 3e6; p 0, 0.01
+      hint: plan more sizes, target tokens or shares
     "#);
     assert_snapshot!(sandbox.failure(&format!("design {PLAN} --from runs.csv")), @"
     exit code 3

@@ -1,12 +1,13 @@
 //! One block: attention and MLP, each behind a norm and added to the residual stream.
 
+use super::gradients::Gradients;
 use super::room::{Saved, Scratch};
 use crate::kernels::activation;
 use crate::kernels::attention::{Attended, Attention};
-use crate::kernels::elementwise::add;
+use crate::kernels::cached_attention::Cache;
 use crate::kernels::head_norm::HeadNorm;
-use crate::kernels::linear::{Linear, backward_bias};
-use crate::kernels::norm::{Norm, Sums};
+use crate::kernels::linear::Linear;
+use crate::kernels::norm::Norm;
 use crate::kernels::number::Number;
 use crate::kernels::rotary::{Rotary, Turn, TurnedHeads};
 use crate::layout::{BlockLayout, Layout, LinearRange, NormRange, Sizes};
@@ -34,14 +35,6 @@ pub(crate) fn norm<'a, F: Number>(
         weight: &parameters[range.weight.clone()],
         bias: range.bias.clone().map(|bias| &parameters[bias]),
         epsilon: F::of(config.norm_epsilon),
-    }
-}
-
-/// Adds the gradients of a norm's weight and bias.
-pub(crate) fn add_norm<F: Number>(range: &NormRange, sums: &Sums<F>, gradients: &mut [F]) {
-    add(&mut gradients[range.weight.clone()], &sums.weight);
-    if let (Some(range), Some(bias)) = (&range.bias, &sums.bias) {
-        add(&mut gradients[range.clone()], bias);
     }
 }
 
@@ -157,6 +150,39 @@ impl<'a, F: Number> Block<'a, F> {
         self.down().forward_residual(&scratch.inner, &saved.middle, output);
     }
 
+    /// The residual stream after the block for one new row of each of `sequences`, whose keys and values go
+    /// into the cache.
+    pub(crate) fn step(
+        &self,
+        input: &[F],
+        (sequences, cache): (&[usize], &mut Cache<F>),
+        saved: &mut Saved<F>,
+        scratch: &mut Scratch<F>,
+        output: &mut [F],
+    ) {
+        self.norm(&self.layout.attention_norm).forward(input, &mut scratch.normed);
+        self.qkv().forward_few(&scratch.normed, &mut saved.qkv);
+        if let Some(norm) = self.head_norm() {
+            norm.forward(&mut saved.qkv, self.sizes.qkv(), &mut saved.raw);
+        }
+        self.turn(Turn::Forward, &mut saved.qkv);
+        let positions = self.rows.positions;
+        for (row, (&sequence, &position)) in
+            saved.qkv.chunks_exact(self.sizes.qkv()).zip(sequences.iter().zip(positions))
+        {
+            cache.fill(sequence, position as usize, row);
+        }
+        let window = self.attention().window;
+        cache.attend(&saved.qkv, sequences, positions, window, &mut saved.attended);
+        self.output().forward_residual_few(&saved.attended, input, &mut saved.middle);
+        let mlp_input = self.mlp_input(input, &saved.middle);
+        self.norm(&self.layout.mlp_norm).forward(mlp_input, &mut scratch.normed);
+        self.up().forward_few(&scratch.normed, &mut saved.up);
+        let activation = self.config.activation;
+        activation::forward(activation, self.sizes.inner, &saved.up, &mut scratch.inner);
+        self.down().forward_residual_few(&scratch.inner, &saved.middle, output);
+    }
+
     /// Turns `d`, the gradient of the residual stream after the block, into that before it, and adds
     /// those of the parameters.
     pub(crate) fn backward(
@@ -165,7 +191,7 @@ impl<'a, F: Number> Block<'a, F> {
         saved: &Saved<F>,
         scratch: &mut Scratch<F>,
         d: &mut [F],
-        gradients: &mut [F],
+        gradients: &mut Gradients<F>,
     ) {
         let mlp_input = self.mlp_input(input, &saved.middle);
         // Each reads d as it was after what it was added to: side by side, the same d.
@@ -185,20 +211,20 @@ impl<'a, F: Number> Block<'a, F> {
         saved: &Saved<F>,
         scratch: &mut Scratch<F>,
         d: &mut [F],
-        gradients: &mut [F],
+        gradients: &mut Gradients<F>,
     ) {
         let (up, down) = (self.up(), self.down());
         down.backward_input(d, &mut scratch.inner);
         let dup = &mut scratch.dup;
         let activation = self.config.activation;
         activation::backward(activation, self.sizes.inner, &saved.up, &mut scratch.inner, dup);
-        add_linear(down, &self.layout.down, &scratch.inner, d, gradients);
+        gradients.add_linear(down, &self.layout.down, &scratch.inner, d);
         let norm = self.norm(&self.layout.mlp_norm);
         norm.forward(mlp_input, &mut scratch.normed);
-        add_linear(up, &self.layout.up, &scratch.normed, dup, gradients);
+        gradients.add_linear(up, &self.layout.up, &scratch.normed, dup);
         up.backward_input(dup, &mut scratch.normed);
         let sums = norm.backward(mlp_input, &scratch.normed, d);
-        add_norm(&self.layout.mlp_norm, &sums, gradients);
+        gradients.add_norm(&self.layout.mlp_norm, &sums);
     }
 
     fn backward_output(
@@ -206,11 +232,11 @@ impl<'a, F: Number> Block<'a, F> {
         saved: &Saved<F>,
         scratch: &mut Scratch<F>,
         d: &[F],
-        gradients: &mut [F],
+        gradients: &mut Gradients<F>,
     ) {
         let output = self.output();
         output.backward_input(d, &mut scratch.dattended);
-        add_linear(output, &self.layout.output, &saved.attended, d, gradients);
+        gradients.add_linear(output, &self.layout.output, &saved.attended, d);
     }
 
     fn backward_attention(
@@ -219,7 +245,7 @@ impl<'a, F: Number> Block<'a, F> {
         saved: &Saved<F>,
         scratch: &mut Scratch<F>,
         d: &mut [F],
-        gradients: &mut [F],
+        gradients: &mut Gradients<F>,
     ) {
         let attended =
             Attended { qkv: &saved.qkv, result: &saved.attended, log_sums: &saved.log_sums };
@@ -230,28 +256,14 @@ impl<'a, F: Number> Block<'a, F> {
             let sums = norm.backward(&saved.raw, dqkv, self.sizes.qkv());
             let ranges = [&self.layout.query_norm, &self.layout.key_norm];
             for (range, sums) in ranges.into_iter().flatten().zip(&sums) {
-                add(&mut gradients[range.clone()], sums);
+                gradients.add(range, sums);
             }
         }
         let norm = self.norm(&self.layout.attention_norm);
         norm.forward(input, &mut scratch.normed);
-        add_linear(self.qkv(), &self.layout.qkv, &scratch.normed, dqkv, gradients);
+        gradients.add_linear(self.qkv(), &self.layout.qkv, &scratch.normed, dqkv);
         self.qkv().backward_input(dqkv, &mut scratch.normed);
         let sums = norm.backward(input, &scratch.normed, d);
-        add_norm(&self.layout.attention_norm, &sums, gradients);
-    }
-}
-
-/// Adds the gradients of a projection's weight and bias.
-fn add_linear<F: Number>(
-    linear: Linear<F>,
-    range: &LinearRange,
-    x: &[F],
-    dy: &[F],
-    gradients: &mut [F],
-) {
-    linear.backward_weight(x, dy, &mut gradients[range.weight.clone()]);
-    if let Some(bias) = &range.bias {
-        backward_bias(dy, &mut gradients[bias.clone()]);
+        gradients.add_norm(&self.layout.attention_norm, &sums);
     }
 }

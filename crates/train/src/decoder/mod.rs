@@ -4,10 +4,13 @@
 //! depends on the pass and not on the batch.
 
 mod block;
+pub(crate) mod cached;
+mod gradients;
 mod room;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::adapter::AdapterGradients;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::kernels::cross_entropy::{Output, OutputGradients};
@@ -18,7 +21,8 @@ use crate::layout::Layout;
 use crate::model::PassOptions;
 use crate::model_config::{ModelConfig, Positions};
 use crate::rows::{Rows, RowsPart};
-use block::{Block, add_norm, norm};
+use block::{Block, norm};
+use gradients::Gradients;
 pub(crate) use room::Keep;
 use room::{Room, numbers_per_token};
 
@@ -62,6 +66,27 @@ impl<F: Number> Decoder<F> {
         rows: &Rows,
         divisor: f64,
         gradients: &mut [F],
+    ) -> Vec<F> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients))
+    }
+
+    /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
+    pub(crate) fn losses_and_adapter_gradients(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        divisor: f64,
+        adapter: AdapterGradients<F>,
+    ) -> Vec<F> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::Adapter(adapter))
+    }
+
+    fn accumulate(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut Gradients<F>,
     ) -> Vec<F> {
         let mut losses = vec![F::ZERO; rows.targets.len()];
         let pass = self.rows(rows.length);
@@ -115,6 +140,17 @@ impl<F: Number> Decoder<F> {
 
     /// Fills the streams, of which the last stands in the place that [`last`](Self::last) tells.
     fn forward(&mut self, parameters: &[F], part: RowsPart, keep: Keep) {
+        self.forward_seen(parameters, part, keep, |_, _| {});
+    }
+
+    /// As [`forward`](Self::forward); `see` is shown the queries, keys and values of each block.
+    fn forward_seen(
+        &mut self,
+        parameters: &[F],
+        part: RowsPart,
+        keep: Keep,
+        mut see: impl FnMut(usize, &[F]),
+    ) {
         self.fit_rotary(part);
         self.room.fit(&self.config, &self.layout.sizes, part.tokens.len(), keep);
         let hidden = self.layout.sizes.hidden;
@@ -129,6 +165,7 @@ impl<F: Number> Decoder<F> {
             let (input, output) = streams(&mut self.room.streams, index, keep);
             let saved = &mut self.room.saved[if keep == Keep::All { index } else { 0 }];
             block.forward(input, saved, &mut self.room.scratch);
+            see(index, &saved.qkv);
             block.finish(saved, &mut self.room.scratch, output);
         }
     }
@@ -139,7 +176,7 @@ impl<F: Number> Decoder<F> {
         parameters: &[F],
         part: RowsPart,
         losses: &mut [F],
-        backward: Option<(f64, &mut [F])>,
+        backward: Option<(f64, &mut Gradients<F>)>,
     ) {
         let sizes = &self.layout.sizes;
         let keep = if backward.is_some() { self.keep } else { Keep::Nothing };
@@ -154,16 +191,16 @@ impl<F: Number> Decoder<F> {
             output.losses(&self.room.hidden, part.targets, losses, logits, None);
             return;
         };
-        let (hidden, weight) = (&mut self.room.dhidden[..], &mut gradients[range]);
+        let (hidden, weight) = (&mut self.room.dhidden[..], gradients.of(range));
         let to = OutputGradients { hidden, weight, divisor };
         output.losses(&self.room.hidden, part.targets, losses, logits, Some(to));
         self.room.d.fill(F::ZERO);
         let sums = last_norm.backward(last, &self.room.dhidden, &mut self.room.d);
-        add_norm(&self.layout.last_norm, &sums, gradients);
+        gradients.add_norm(&self.layout.last_norm, &sums);
     }
 
     /// From the gradient of the last stream back to the embedding.
-    fn backward(&mut self, parameters: &[F], part: RowsPart, gradients: &mut [F]) {
+    fn backward(&mut self, parameters: &[F], part: RowsPart, gradients: &mut Gradients<F>) {
         let Room { streams, saved, scratch, d, .. } = &mut self.room;
         for index in (0..self.layout.blocks.len()).rev() {
             let (config, rotary) = (&self.config, self.rotary.as_ref());
@@ -178,10 +215,12 @@ impl<F: Number> Decoder<F> {
             block.backward(input, saved, scratch, d, gradients);
         }
         let hidden = self.layout.sizes.hidden;
-        let table = &mut gradients[self.layout.embedding.clone()];
-        embedding::backward(d, hidden, part.tokens, table);
-        if let Some(positions) = self.layout.positions.clone() {
-            embedding::backward(d, hidden, part.positions, &mut gradients[positions]);
+        if let Some(table) = gradients.of(self.layout.embedding.clone()) {
+            embedding::backward(d, hidden, part.tokens, table);
+        }
+        let positions = self.layout.positions.clone();
+        if let Some(table) = positions.and_then(|positions| gradients.of(positions)) {
+            embedding::backward(d, hidden, part.positions, table);
         }
     }
 }
@@ -233,6 +272,16 @@ impl Engine for Decoder<f32> {
         gradients: &mut [f32],
     ) -> Result<Vec<f32>, Error> {
         Ok(Self::losses_and_gradients(self, parameters, rows, divisor, gradients))
+    }
+
+    fn losses_and_adapter_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        adapter: AdapterGradients<f32>,
+    ) -> Result<Vec<f32>, Error> {
+        Ok(Self::losses_and_adapter_gradients(self, parameters, rows, divisor, adapter))
     }
 
     fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {

@@ -50,6 +50,11 @@ impl Companions {
         self.files.insert(name, bytes);
     }
 
+    /// The bytes of the file of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
     /// Whether the file of that name is among them.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)

@@ -27,10 +27,10 @@ pub(crate) struct Output<'a, F> {
     pub(crate) vocabulary: usize,
 }
 
-/// Where gradients go: `hidden` is written, `weight` is added to.
+/// Where gradients go: `hidden` is written, `weight` is added to, where it is trained.
 pub(crate) struct OutputGradients<'a, F> {
     pub(crate) hidden: &'a mut [F],
-    pub(crate) weight: &'a mut [F],
+    pub(crate) weight: Option<&'a mut [F]>,
     /// What the sum of all losses is divided by.
     pub(crate) divisor: f64,
 }
@@ -72,7 +72,9 @@ impl<F: Number> Output<'_, F> {
                 let start = index * rows * self.width;
                 let dhidden = &mut gradients.hidden[start..start + targets.len() * self.width];
                 product(dhidden, Existing::Replace, logits, weight);
-                product(gradients.weight, Existing::Add, logits.transposed(), hidden);
+                if let Some(weight) = &mut gradients.weight {
+                    product(weight, Existing::Add, logits.transposed(), hidden);
+                }
             }
         }
     }
@@ -147,7 +149,8 @@ mod tests {
             let mut hidden = vec![F::of(9.0); operands[0].len()];
             let mut weight = vec![F::ZERO; operands[1].len()];
             let divisor = 4.0 / gradient[0].wide();
-            let gradients = OutputGradients { hidden: &mut hidden, weight: &mut weight, divisor };
+            let gradients =
+                OutputGradients { hidden: &mut hidden, weight: Some(&mut weight), divisor };
             let output = output(&operands[1], VOCABULARY);
             let logits = &mut Vec::new();
             output.losses(&operands[0], &TARGETS, &mut losses, logits, Some(gradients));
@@ -173,7 +176,7 @@ mod tests {
         let mut losses = vec![0.0; rows];
         let (mut dhidden, mut dweight) = (vec![9.0; hidden.len()], vec![0.0; weight.len()]);
         let gradients =
-            OutputGradients { hidden: &mut dhidden, weight: &mut dweight, divisor: 150.0 };
+            OutputGradients { hidden: &mut dhidden, weight: Some(&mut dweight), divisor: 150.0 };
         let output = output(&weight, vocabulary);
         assert_eq!(output.chunk_rows(), 64);
         output.losses(&hidden, &targets, &mut losses, &mut Vec::new(), Some(gradients));

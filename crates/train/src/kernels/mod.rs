@@ -6,13 +6,16 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+pub(crate) mod cached_attention;
 #[cfg(test)]
 pub(crate) mod check;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
+pub(crate) mod few_rows;
 pub(crate) mod head_norm;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 pub(crate) mod matrix;
 pub(crate) mod norm;
 pub(crate) mod number;

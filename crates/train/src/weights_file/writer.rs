@@ -28,7 +28,7 @@ pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Er
 
 /// Writes tensors, each with its own part of the flat buffer, to a file that nobody reads yet, and
 /// brings it to the disk.
-pub(super) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
     let refused = || Error::io(path, "write");
     let header = header::bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
     let mut file = File::create(path).map_err(Error::io(path, "create"))?;

@@ -70,7 +70,11 @@ pub fn read_domains(
     domains.into_iter().map(|(name, rows)| domain(name, &rows, pooling)).collect()
 }
 
-fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain, Error> {
+/// The runs of one domain.
+///
+/// # Errors
+/// Runs that stand there twice, recipes or tokenizers that differ.
+pub fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain, Error> {
     check_copies(rows)?;
     let (recipe, differences) = recipe(rows);
     if let Some((_, got)) = differences.iter().find(|(field, _)| field == "tokenizer") {
@@ -186,8 +190,9 @@ fn duplicate(first_id: &str, second_id: &str, first: &Path, second: &Path) -> Er
     Error::Data { message, hint: "remove one of the two".to_owned() }
 }
 
+/// A run as the laws see it.
 #[expect(clippy::cast_precision_loss, reason = "the laws take counts as real numbers")]
-fn observation(row: &RunRow) -> Observation {
+pub fn observation(row: &RunRow) -> Observation {
     // Target tokens seen: a batch's, less the share that was injected.
     let seen = row.batch_tokens.map(|tokens| {
         let delivered = (row.best_step.saturating_mul(tokens)) as f64;

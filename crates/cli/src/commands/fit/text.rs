@@ -12,7 +12,10 @@ use crate::output::{percent, table};
 /// All domains, one after the other.
 pub fn of(record: &FitRecord, deliveries: &[Option<Delivery>]) -> String {
     let fits = record.domains.iter().zip(deliveries);
-    let texts: Vec<String> = fits.map(|(fit, delivery)| domain(fit, delivery.as_ref())).collect();
+    let mut texts: Vec<String> =
+        fits.map(|(fit, delivery)| domain(fit, delivery.as_ref())).collect();
+    let refused = record.refused.iter();
+    texts.extend(refused.map(|one| format!("domain {}: no law: {}", one.domain, one.reason)));
     texts.join("\n\n")
 }
 

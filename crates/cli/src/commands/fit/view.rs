@@ -2,7 +2,7 @@
 
 use mixdown_scaling::{
     Coefficient, Comparison, Convergence, DomainFit, FitRecord, HoldOut, Interval, Prediction,
-    ShareAdvice, Warning,
+    Refusal, ShareAdvice, Warning,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,6 +19,8 @@ pub enum View<'a> {
     Several {
         /// Sorted by name.
         domains: Vec<Domain<'a>>,
+        /// Those without a law.
+        refused: &'a [Refusal],
     },
 }
 
@@ -59,10 +61,10 @@ pub fn of<'a>(record: &'a FitRecord, deliveries: &'a [Option<Delivery>]) -> View
     let mut domains: Vec<Domain<'a>> =
         fits.map(|(fit, delivery)| domain(fit, delivery.as_ref())).collect();
     match domains.pop() {
-        Some(only) if domains.is_empty() => View::One(Box::new(only)),
+        Some(only) if domains.is_empty() && record.refused.is_empty() => View::One(Box::new(only)),
         last => {
             domains.extend(last);
-            View::Several { domains }
+            View::Several { domains, refused: &record.refused }
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Prompts to ids, and new ids back to text.
+
+use std::path::Path;
+
+use mixdown_tokenize::{BeginningOfText, Tokenizer};
+use mixdown_train::TextCodec;
+
+use crate::error::Error;
+
+/// Ids before the new ones that are decoded with them: how a token is spelled may depend on the one before.
+const CONTEXT: usize = 6;
+
+/// A model's tokenizer with the id that begins its texts.
+pub struct Text {
+    tokenizer: Tokenizer,
+    beginning: Option<u32>,
+}
+
+impl Text {
+    /// The tokenizer of a model's folder or of a corpus.
+    ///
+    /// # Errors
+    /// There is none, or it puts several tokens before a text.
+    pub fn load(folder: &Path) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::load(folder)?;
+        let beginning = tokenizer.beginning_of_text(BeginningOfText::Auto)?;
+        Ok(Self { tokenizer, beginning })
+    }
+
+    /// The ids of a prompt, behind the id that begins every text, where there is one. Of no text: what ends
+    /// the text before.
+    ///
+    /// # Errors
+    /// The tokenizer fails; no text, and no token that ends one.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut ids: Vec<u32> = self.beginning.into_iter().collect();
+        ids.extend(self.tokenizer.encode(text)?);
+        if ids.is_empty() {
+            ids.push(self.tokenizer.end_of_text()?);
+        }
+        Ok(ids)
+    }
+
+    /// The text of the ids that follow those of a prompt.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
+        let mut growing = Growing::new(self, prompt);
+        let mut text = String::new();
+        for &id in ids {
+            text.push_str(&growing.push(id)?);
+        }
+        text.push_str(&growing.finish()?);
+        Ok(text)
+    }
+}
+
+impl TextCodec for Text {
+    fn prompt(&self, text: &str) -> Result<Vec<u32>, mixdown_train::Error> {
+        Self::prompt(self, text).map_err(|error| foreign("a text with ids", &error))
+    }
+
+    fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, mixdown_train::Error> {
+        Self::continuation(self, prompt, ids).map_err(|error| foreign("ids with a text", &error))
+    }
+}
+
+fn foreign(expected: &str, error: &Error) -> mixdown_train::Error {
+    mixdown_train::Error::Setting {
+        field: "eval.samples.prompts".to_owned(),
+        expected: expected.to_owned(),
+        got: error.to_string(),
+    }
+}
+
+/// Text that grows by a token at a time; a character of several tokens comes with its last one.
+pub struct Growing<'a> {
+    text: &'a Text,
+    ids: Vec<u32>,
+    /// From here on ids are decoded.
+    from: usize,
+    /// The ids before this one have been told.
+    told: usize,
+}
+
+impl<'a> Growing<'a> {
+    /// Text behind a prompt.
+    pub fn new(text: &'a Text, prompt: &[u32]) -> Self {
+        let from = prompt.len().saturating_sub(CONTEXT);
+        Self { text, ids: prompt.to_vec(), from, told: prompt.len() }
+    }
+
+    /// What a further id adds; empty where it is not whole.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn push(&mut self, id: u32) -> Result<String, Error> {
+        self.ids.push(id);
+        let fresh = self.fresh()?;
+        if fresh.is_empty() || fresh.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(String::new());
+        }
+        self.from = self.told.saturating_sub(CONTEXT);
+        self.told = self.ids.len();
+        Ok(fresh)
+    }
+
+    /// What was not whole.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn finish(&mut self) -> Result<String, Error> {
+        let fresh = self.fresh()?;
+        self.told = self.ids.len();
+        Ok(fresh)
+    }
+
+    /// The text of the ids that have not been told.
+    fn fresh(&self) -> Result<String, Error> {
+        let before = self.text.tokenizer.decode(&self.ids[self.from..self.told])?;
+        let all = self.text.tokenizer.decode(&self.ids[self.from..])?;
+        Ok(all.get(before.len()..).unwrap_or_default().to_owned())
+    }
+}

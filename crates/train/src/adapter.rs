@@ -1,0 +1,213 @@
+//! Adapters of low rank: where their numbers lie, what they start from, and how they enter a model.
+//!
+//! The model always computes with merged weights `W + s · B · A`, so the forward pass and the gradients of
+//! activations are those of any model; the gradients of A and B come from thin products
+//! (kernels/low_rank.rs), without that of W. docs/design/trainer.md has the numbers.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::hugging_face::{Arrangement, FileTensor, tensors};
+use crate::initial::{self, Normal};
+use crate::kernels::low_rank::LowRank;
+use crate::kernels::number::Number;
+use crate::layout::Layout;
+use crate::lora::LoraConfig;
+use crate::model_config::ModelConfig;
+
+/// A and B of one target matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdapterPart {
+    /// The target's numbers in the model's buffer: all or some rows of a matrix.
+    pub(crate) weight: Range<usize>,
+    /// The target's numbers in a buffer of all targets.
+    base: Range<usize>,
+    /// A \[rank, inputs\] by PEFT's name; its range is of the adapter's buffer.
+    pub(crate) a: FileTensor,
+    /// B \[outputs, rank\], its rows in the order of the model's file.
+    pub(crate) b: FileTensor,
+}
+
+impl AdapterPart {
+    fn inputs(&self) -> usize {
+        self.a.shape[1]
+    }
+}
+
+/// Where the numbers of an adapter lie in its one flat buffer; gradients and moments have the same
+/// layout.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AdapterLayout {
+    rank: usize,
+    /// alpha / rank.
+    scale: f64,
+    /// In the order of their targets in the model's buffer.
+    parts: Vec<AdapterPart>,
+    /// The targets as PEFT names them.
+    pub(crate) targets: Vec<String>,
+    /// Numbers of the buffer.
+    pub(crate) len: usize,
+    /// Numbers of all targets.
+    pub(crate) base_len: usize,
+}
+
+/// An adapter's numbers and where its gradients are added.
+pub(crate) struct AdapterGradients<'a, F> {
+    pub(crate) layout: &'a AdapterLayout,
+    pub(crate) numbers: &'a [F],
+    pub(crate) gradients: &'a mut [F],
+}
+
+impl AdapterLayout {
+    /// The adapter that `lora` gives a model.
+    ///
+    /// # Errors
+    /// Targets that the model does not have; a rank beyond the address space.
+    #[expect(clippy::cast_precision_loss, reason = "a rank is far below 2^53")]
+    pub(crate) fn new(
+        config: &ModelConfig,
+        layout: &Layout,
+        lora: &LoraConfig,
+    ) -> Result<Self, Error> {
+        let mut matrices = matrices(config, layout);
+        matrices.sort_by_key(|(_, tensor)| tensor.range.start);
+        let modules: Vec<&str> = matrices.iter().map(|(module, _)| module.as_str()).collect();
+        let (targets, chosen) = lora.chosen(config.family, &modules)?;
+        let too_large = || Error::setting("train.lora.rank", "one that fits memory", lora.rank);
+        let rank = usize::try_from(lora.rank).map_err(|_| too_large())?;
+        let scale = lora.alpha / lora.rank as f64;
+        let mut adapter = Self { rank, scale, parts: Vec::new(), targets, len: 0, base_len: 0 };
+        for ((module, tensor), _) in matrices.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
+            adapter.push(module, tensor).ok_or_else(too_large)?;
+        }
+        Ok(adapter)
+    }
+
+    fn push(&mut self, module: &str, tensor: &FileTensor) -> Option<()> {
+        let mut sides = [*tensor.shape.first()?, *tensor.shape.get(1)?];
+        if tensor.arrangement == Arrangement::Transposed {
+            sides.reverse();
+        }
+        let [outputs, inputs] = sides;
+        let (rank, start) = (self.rank, self.len);
+        let middle = start.checked_add(rank.checked_mul(inputs)?)?;
+        let end = middle.checked_add(outputs.checked_mul(rank)?)?;
+        end.checked_mul(size_of::<f64>())?;
+        let name = |matrix: &str| format!("base_model.model.{module}.lora_{matrix}.weight");
+        // Rows of heads are in the file's order, as those of the target.
+        let arrangement = match tensor.arrangement {
+            Arrangement::InterleavedHeads { .. } => tensor.arrangement,
+            _ => Arrangement::Plain,
+        };
+        let base = self.base_len..self.base_len + tensor.range.len();
+        self.parts.push(AdapterPart {
+            weight: tensor.range.clone(),
+            base: base.clone(),
+            a: FileTensor {
+                name: name("A"),
+                shape: vec![rank, inputs],
+                range: start..middle,
+                arrangement: Arrangement::Plain,
+            },
+            b: FileTensor {
+                name: name("B"),
+                shape: vec![outputs, rank],
+                range: middle..end,
+                arrangement,
+            },
+        });
+        (self.len, self.base_len) = (end, base.end);
+        Some(())
+    }
+
+    /// All its tensors in order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &FileTensor> {
+        self.parts.iter().flat_map(|part| [&part.a, &part.b])
+    }
+
+    /// Its numbers before the first step: A uniform in ±1/√inputs (Kaiming's, with PEFT's slope of √5),
+    /// B zero.
+    #[expect(clippy::cast_precision_loss, reason = "sides are far below 2^53")]
+    pub(crate) fn initial(&self, seed: u64) -> Result<Vec<f32>, Error> {
+        let mut numbers = initial::zeros(self.len)?;
+        for (stream, part) in (0..).zip(&self.parts) {
+            let bound = 1.0 / (part.inputs() as f64).sqrt();
+            let mut uniform = Normal::new(seed, stream);
+            let values = &mut numbers[part.a.range.clone()];
+            values.iter_mut().zip(uniform.uniforms(bound)).for_each(|(to, from)| *to = from);
+        }
+        Ok(numbers)
+    }
+
+    /// The targets' numbers out of a model's buffer.
+    pub(crate) fn base(&self, parameters: &[f32]) -> Result<Vec<f32>, Error> {
+        let mut base = initial::zeros(self.base_len)?;
+        for part in &self.parts {
+            base[part.base.clone()].copy_from_slice(&parameters[part.weight.clone()]);
+        }
+        Ok(base)
+    }
+
+    /// Puts `W + s · B · A` in the place of every target.
+    pub(crate) fn merge<F: Number>(&self, base: &[F], numbers: &[F], parameters: &mut [F]) {
+        for part in &self.parts {
+            let merged = &mut parameters[part.weight.clone()];
+            self.low_rank(part, numbers).merge(&base[part.base.clone()], merged);
+        }
+    }
+
+    fn low_rank<'a, F: Number>(&self, part: &AdapterPart, numbers: &'a [F]) -> LowRank<'a, F> {
+        let (a, b) = (&numbers[part.a.range.clone()], &numbers[part.b.range.clone()]);
+        LowRank { a, b, rank: self.rank, scale: F::of(self.scale) }
+    }
+
+    /// The targets among these numbers of the model's buffer.
+    fn within(&self, weight: &Range<usize>) -> &[AdapterPart] {
+        let place = |end: usize| self.parts.partition_point(|part| part.weight.start < end);
+        &self.parts[place(weight.start)..place(weight.end)]
+    }
+}
+
+impl<F: Number> AdapterGradients<'_, F> {
+    /// Adds the gradients of the targets that are rows of the matrix `weight` \[outputs, inputs\], for x
+    /// \[rows, inputs\] and the gradient dy \[rows, outputs\] of what it gives.
+    pub(crate) fn add_linear(&mut self, weight: &Range<usize>, outputs: usize, x: &[F], dy: &[F]) {
+        for part in self.layout.within(weight) {
+            let first = (part.weight.start - weight.start) / part.inputs();
+            let low_rank = self.layout.low_rank(part, self.numbers);
+            let (da, db) = sides(self.gradients, part);
+            low_rank.backward(x, &dy[first..], outputs, da, db);
+        }
+    }
+
+    /// Adds the gradients that follow from those of all the model's parameters.
+    pub(crate) fn add_whole(&mut self, gradients: &[F]) {
+        for part in &self.layout.parts {
+            let low_rank = self.layout.low_rank(part, self.numbers);
+            let (da, db) = sides(self.gradients, part);
+            low_rank.backward_of(&gradients[part.weight.clone()], da, db);
+        }
+    }
+}
+
+/// A and B of a part in the adapter's buffer.
+fn sides<'a, F>(numbers: &'a mut [F], part: &AdapterPart) -> (&'a mut [F], &'a mut [F]) {
+    numbers[part.a.range.start..part.b.range.end].split_at_mut(part.a.range.len())
+}
+
+/// The matrices of all blocks with their modules' names.
+fn matrices(config: &ModelConfig, layout: &Layout) -> Vec<(String, FileTensor)> {
+    let is_in_block = |range: &Range<usize>| {
+        let first =
+            layout.blocks.first().map_or(layout.len, |block| block.attention_norm.weight.start);
+        (first..layout.last_norm.weight.start).contains(&range.start)
+    };
+    let all = tensors(config, layout).into_iter();
+    all.filter(|tensor| tensor.shape.len() == 2 && is_in_block(&tensor.range))
+        .filter_map(|tensor| Some((tensor.name.strip_suffix(".weight")?.to_owned(), tensor)))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "adapter_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! Text from a model: ids that go on from a prompt.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::decoder::cached::CachedDecoder;
+use crate::error::Error;
+use crate::model::Model;
+use crate::sampling::{Sampler, Sampling};
+
+/// What is generated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GenerateOptions {
+    /// New ids of each prompt, at most.
+    pub max_tokens: u64,
+    /// How they are chosen.
+    pub sampling: Sampling,
+    /// What is drawn; prompt number i draws the same whatever other prompts there are.
+    pub seed: u64,
+}
+
+/// Why a generation came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The model ended the text.
+    EndOfText,
+    /// As many ids as were asked for.
+    MaxTokens,
+    /// The model has no further position.
+    ContextFull,
+}
+
+/// What follows a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// The new ids, without the one that ends a text.
+    pub ids: Vec<u32>,
+    /// Why there are no more.
+    pub ending: Ending,
+}
+
+/// One prompt on its way.
+struct Sequence {
+    sampler: Sampler,
+    generated: Generated,
+    /// What is drawn next at most, less what was.
+    left: u64,
+    /// Positions that are not read yet.
+    room: u64,
+}
+
+/// Goes on from each prompt, all at once; `on_token` is told each new id with the number of its prompt, as
+/// it comes.
+///
+/// A generation ends with an id that ends a text (config.json and generation_config.json say which), after
+/// `max_tokens` ids, or at the model's last position. The ids are the same for any number of threads, and do
+/// not depend on the other prompts.
+///
+/// Keys and values of what was read are kept, so a further id costs one row:
+/// `8 · layers · key_value_heads · head_width` bytes a position and prompt.
+///
+/// # Errors
+/// No prompt or one without an id, of more ids than the model has positions, or of an id outside its
+/// vocabulary; settings nothing can be drawn with; no memory; logits that are not finite; the stop flag.
+pub fn generate(
+    model: &Model,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
+    on_token: &mut dyn FnMut(usize, u32),
+    stop: &AtomicBool,
+) -> Result<Vec<Generated>, Error> {
+    check(model, prompts, options)?;
+    let limit = model.config().max_position_embeddings;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let capacity = count(longest).saturating_add(options.max_tokens).min(limit);
+    let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+    let (layout, parameters) = (model.layout(), model.parameters());
+    let mut decoder =
+        CachedDecoder::new(model.config(), layout, parameters, prompts.len(), capacity)?;
+    let ends = end_ids(model);
+    let mut sequences: Vec<Sequence> = (0..)
+        .zip(prompts)
+        .map(|(stream, prompt)| Sequence::new(options, stream, prompt, limit))
+        .collect();
+    let mut growing: Vec<(usize, u32)> = Vec::with_capacity(prompts.len());
+    for (index, prompt) in prompts.iter().enumerate() {
+        check_stop(stop)?;
+        let logits = decoder.read(index, prompt);
+        growing.extend(sequences[index].take(&logits, &ends)?.map(|id| (index, id)));
+        told(&sequences[index], index, on_token);
+    }
+    while !growing.is_empty() {
+        check_stop(stop)?;
+        let (indices, ids): (Vec<usize>, Vec<u32>) = growing.drain(..).unzip();
+        // Within the pool each product is begun without waiting for a thread to wake.
+        let logits = rayon::scope(|_| decoder.step(&indices, &ids));
+        for (&index, logits) in indices.iter().zip(logits.chunks_exact(layout.sizes.vocabulary)) {
+            let before = sequences[index].generated.ids.len();
+            growing.extend(sequences[index].take(logits, &ends)?.map(|id| (index, id)));
+            if sequences[index].generated.ids.len() > before {
+                told(&sequences[index], index, on_token);
+            }
+        }
+    }
+    Ok(sequences.into_iter().map(|sequence| sequence.generated).collect())
+}
+
+/// Tells the last id.
+fn told(sequence: &Sequence, index: usize, on_token: &mut dyn FnMut(usize, u32)) {
+    if let Some(&id) = sequence.generated.ids.last() {
+        on_token(index, id);
+    }
+}
+
+impl Sequence {
+    fn new(options: &GenerateOptions, stream: u64, prompt: &[u32], limit: u64) -> Self {
+        Self {
+            sampler: Sampler::new(options.sampling, options.seed, stream),
+            generated: Generated { ids: Vec::new(), ending: Ending::MaxTokens },
+            left: options.max_tokens,
+            room: limit - count(prompt.len()),
+        }
+    }
+
+    /// Draws the next id; it is given back where it shall be read to draw another.
+    fn take(&mut self, logits: &[f32], ends: &[u32]) -> Result<Option<u32>, Error> {
+        let id = self.sampler.next(logits)?;
+        if ends.contains(&id) {
+            self.generated.ending = Ending::EndOfText;
+            return Ok(None);
+        }
+        self.generated.ids.push(id);
+        self.left -= 1;
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if self.room == 0 {
+            self.generated.ending = Ending::ContextFull;
+            return Ok(None);
+        }
+        self.room -= 1;
+        Ok(Some(id))
+    }
+}
+
+fn check(model: &Model, prompts: &[Vec<u32>], options: &GenerateOptions) -> Result<(), Error> {
+    options.sampling.check("")?;
+    if options.max_tokens == 0 {
+        return Err(Error::setting("max_tokens", "at least 1", 0));
+    }
+    if prompts.is_empty() {
+        return Err(Error::setting("prompts", "at least one", 0));
+    }
+    let (limit, vocab_size) = (model.config().max_position_embeddings, model.config().vocab_size);
+    for prompt in prompts {
+        if prompt.is_empty() || count(prompt.len()) > limit {
+            let expected = format!("1 to {limit} tokens (the model's positions)");
+            return Err(Error::setting("prompt", expected, prompt.len()));
+        }
+        if let Some(id) = prompt.iter().find(|&&id| u64::from(id) >= vocab_size) {
+            let expected = format!("ids below {vocab_size} (the model's vocab_size)");
+            return Err(Error::setting("prompt", expected, id));
+        }
+    }
+    Ok(())
+}
+
+fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Stopped { what: "generating" }) } else { Ok(()) }
+}
+
+/// All ids that end a text: chat models have several, which generation_config.json lists.
+fn end_ids(model: &Model) -> Vec<u32> {
+    let listed = model.companion("generation_config.json");
+    let listed: Option<Value> = listed.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let listed = listed.as_ref().and_then(|file| file.get("eos_token_id"));
+    let listed: Vec<&Value> = match listed {
+        Some(Value::Array(ids)) => ids.iter().collect(),
+        one => one.into_iter().collect(),
+    };
+    let listed = listed.into_iter().filter_map(Value::as_u64);
+    let ids = listed.chain(model.config().eos_token_id);
+    ids.filter_map(|id| u32::try_from(id).ok()).collect()
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "generate_tests.rs"]
+mod tests;
