@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         0 => ComputePath::Fast,
         _ => ComputePath::Reference,
     };
-    model.set_pass(PassOptions { micro_batch_size, recompute, path })?;
+    model.set_pass(PassOptions { micro_batch_size, recompute, path, ..PassOptions::default() })?;
     let options =
         AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let mut optimiser = AdamW::new(&model, options)?;

@@ -107,6 +107,37 @@ impl AdamW {
         [&self.first, &self.second]
     }
 
+    #[cfg(feature = "cuda")]
+    pub(crate) fn moments_mut(&mut self) -> [&mut [f32]; 2] {
+        [&mut self.first, &mut self.second]
+    }
+
+    /// As [`step`](Self::step), of parameters, gradients and moments on a device.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn step_on_device(
+        &mut self,
+        device: &mut dyn crate::engine::Resident,
+        learning_rate: f64,
+    ) -> Result<f64, Error> {
+        let norm = device.gradient_norm()?;
+        if !norm.is_finite() {
+            device.zero_gradients()?;
+            return Ok(norm);
+        }
+        self.steps += 1;
+        let of =
+            |decay: f64| factors(&self.options, self.steps, learning_rate, decay, norm).update();
+        let (plain, decayed) = (of(0.0), of(self.options.weight_decay));
+        let updates = joined(&self.ranges).into_iter();
+        let updates = updates.filter_map(|(range, update)| match update {
+            Update::Decayed => Some((range, decayed)),
+            Update::Plain => Some((range, plain)),
+            Update::Frozen => None,
+        });
+        device.update(&updates.collect::<Vec<_>>())?;
+        Ok(norm)
+    }
+
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -123,6 +154,10 @@ impl AdamW {
         gradients: &mut [f32],
         learning_rate: f64,
     ) -> Result<f64, Error> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = model.engine_mut().resident() {
+            return self.step_on_device(resident, learning_rate);
+        }
         let expected = self.first.len();
         match [model.parameters().len(), gradients.len()].into_iter().find(|len| *len != expected) {
             Some(got) => Err(Error::setting("gradients", format!("{expected} numbers"), got)),
@@ -195,6 +230,19 @@ fn ranges(layout: &Layout) -> Vec<(Range<usize>, Update)> {
     ranges
 }
 
+/// Neighbours that are treated alike as one: a launch each.
+#[cfg(feature = "cuda")]
+fn joined(ranges: &[(Range<usize>, Update)]) -> Vec<(Range<usize>, Update)> {
+    let mut joined: Vec<(Range<usize>, Update)> = Vec::new();
+    for (range, update) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
+        match joined.last_mut().filter(|last| last.1 == *update) {
+            Some(last) => last.0.end = range.end,
+            None => joined.push((range.clone(), *update)),
+        }
+    }
+    joined
+}
+
 /// A range in parts of which some are frozen.
 fn parts(
     (range, update): &(Range<usize>, Update),
@@ -263,6 +311,23 @@ fn factors(
         inverse_correction2: (1.0 / correction(options.beta2).sqrt()) as f32,
         epsilon: options.epsilon as f32,
         rate: (learning_rate / correction(options.beta1)) as f32,
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Factors {
+    fn update(self) -> crate::cuda::Update {
+        crate::cuda::Update {
+            clip: self.gradient,
+            beta1: self.beta1,
+            one_less_beta1: self.one_less_beta1,
+            beta2: self.beta2,
+            one_less_beta2: self.one_less_beta2,
+            rate: self.rate,
+            inverse_root: self.inverse_correction2,
+            epsilon: self.epsilon,
+            keep: self.keep,
+        }
     }
 }
 

@@ -149,6 +149,27 @@ pub enum Error {
         /// Bytes of a pass.
         pass: u64,
     },
+    /// A run needs more memory than a GPU has free.
+    #[error(
+        "memory of the GPU: expected {expected} bytes free, got {got}, of which {pass} are for the rows computed at \
+         once: lower train.micro_batch_size or sequence_length, set train.recompute = true, or train.device = \"cpu\""
+    )]
+    DeviceMemory {
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes free.
+        got: u64,
+        /// Bytes of a pass.
+        pass: u64,
+    },
+    /// A GPU or its libraries failed.
+    #[error("the GPU could not {action}: {got}")]
+    Device {
+        /// What was tried.
+        action: &'static str,
+        /// The driver's answer.
+        got: String,
+    },
     /// A run's checkpoints need more disk than is free.
     #[error(
         "{}: expected {expected} bytes free for checkpoints, got {got}: choose another disk or lower \
@@ -257,6 +278,7 @@ impl Error {
             | Self::TooShort { .. }
             | Self::OtherRun { .. }
             | Self::Memory { .. }
+            | Self::DeviceMemory { .. }
             | Self::Disk { .. } => true,
             Self::Mixer(error) => error.is_configuration(),
             Self::Corpus(error) => error.is_configuration(),

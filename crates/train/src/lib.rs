@@ -4,7 +4,8 @@
 //! a folder, from its last checkpoint on if there is one. [`Model`] is a decoder of one of the
 //! [`Family`]s in Hugging Face's names and files; [`evaluate`] measures it on a corpus.
 //!
-//! Everything is f32 on the CPU. Weights, losses and checkpoints are the same bits for any number
+//! Everything is f32 on the CPU; the feature `cuda` adds NVIDIA GPUs, with products in bf16 where that is asked for.
+//! Weights, losses and checkpoints are the same bits for any number
 //! of threads and any number of interruptions: every sum has a fixed order.
 //!
 //! A model's parameters, gradients and moments are one flat buffer each (layout.rs). The fast path
@@ -17,7 +18,10 @@ mod adapter_file;
 mod average;
 mod checkpoint;
 mod checkpoint_writer;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decoder;
+mod device_choice;
 mod engine;
 mod error;
 mod evaluate;
@@ -38,9 +42,11 @@ mod model;
 mod model_choice;
 mod model_config;
 mod model_folder;
+mod precision;
 mod preview;
 mod progress;
 mod reference;
+mod resident;
 mod rows;
 mod run_config;
 mod run_file;
@@ -56,6 +62,7 @@ mod trainer;
 mod weights_file;
 
 pub use adamw::{AdamW, AdamWOptions};
+pub use device_choice::DeviceChoice;
 pub use error::Error;
 pub use evaluate::{Attention, Evaluation, evaluate};
 pub use flops::{peak_flops, training_flops};
@@ -67,6 +74,7 @@ pub use model_choice::{FreshFamily, FreshModel, ModelChoice};
 pub use model_config::{
     Activation, Family, ModelConfig, Norm, Positions, RotaryConfig, RotaryScaling,
 };
+pub use precision::Precision;
 pub use preview::Preview;
 pub use progress::{Progress, RunName};
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::decoder::pass_bytes;
+#[cfg(feature = "cuda")]
+use crate::device_choice::DeviceChoice;
 use crate::error::Error;
 use crate::model::{ComputePath, Model, PassOptions};
 use crate::trained::TrainedSizes;
@@ -26,8 +28,11 @@ pub struct Estimate {
     pub snapshot_bytes: u64,
     /// Activations, scratch and logits of the rows computed at once.
     pub pass_bytes: u64,
-    /// All of the above.
+    /// All of the above; with a GPU less gradients and pass, which are there.
     pub memory_bytes: u64,
+    /// What a GPU needs, where one computes: parameters, gradients, moments and pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
     /// What the system says is free, where it does.
     pub available_memory_bytes: Option<u64>,
     /// Checkpoints with their moments, one more than are kept, and best/.
@@ -62,17 +67,11 @@ impl Estimate {
         let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
         let snapshot_bytes =
             parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
-        let pass_bytes = pass_bytes(model.config(), model.layout(), [length, batch_size], options);
-        let memory_bytes = [
-            gradients_bytes,
-            moments_bytes,
-            average_bytes,
-            adapter_bytes,
-            snapshot_bytes,
-            pass_bytes,
-        ]
-        .into_iter()
-        .fold(parameters_bytes, u64::saturating_add);
+        let (pass_bytes, device_bytes) = passes(model, [length, batch_size], options);
+        let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
+        let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
+            .into_iter()
+            .fold(parameters_bytes, u64::saturating_add);
         // A checkpoint replaces one only when it is whole; best/ may be of a checkpoint gone by.
         let checkpoints = keep.saturating_add(1).saturating_mul(kept_bytes + rest_bytes);
         let best_bytes = parameters_bytes + if is_adapter { tracked_bytes } else { 0 };
@@ -85,6 +84,7 @@ impl Estimate {
             snapshot_bytes,
             pass_bytes,
             memory_bytes,
+            device_bytes,
             available_memory_bytes: available_memory(),
             disk_bytes: checkpoints.saturating_add(2 * best_bytes),
             available_disk_bytes: fs4::available_space(existing(out)).ok(),
@@ -106,6 +106,27 @@ impl Estimate {
             None => Ok(()),
         }
     }
+}
+
+/// Bytes of a pass, and all that a GPU needs where it computes.
+fn passes(model: &Model, rows: [u64; 2], options: PassOptions) -> (u64, Option<u64>) {
+    match options.device {
+        #[cfg(feature = "cuda")]
+        DeviceChoice::Cuda(_) => {
+            let [resident, pass] = on_device(model, rows, options);
+            (pass, Some(resident.saturating_add(pass)))
+        }
+        _ => (pass_bytes(model.config(), model.layout(), rows, options), None),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_device(model: &Model, rows: [u64; 2], options: PassOptions) -> [u64; 2] {
+    let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let (precision, keep) = (options.precision, options.keep());
+    let micro_batch = options.micro_batch_size.map(side);
+    let pass = crate::cuda::CudaPass { precision, keep, micro_batch };
+    crate::cuda::device_bytes(model.config(), model.layout(), rows.map(side), pass)
 }
 
 /// The folder, or the nearest above it that there is.

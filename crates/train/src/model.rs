@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::AdapterGradients;
 use crate::adapter_file::ADAPTER_FOLDER;
 use crate::decoder::{Decoder, Keep};
+use crate::device_choice::DeviceChoice;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::files::{CONFIG_FILE, write_json};
@@ -17,6 +18,7 @@ use crate::hugging_face::{Companions, tensors};
 use crate::initial;
 use crate::layout::Layout;
 use crate::model_config::ModelConfig;
+use crate::precision::Precision;
 use crate::reference::Reference;
 use crate::rows::Rows;
 use crate::weights_file::{SHARD_BYTES, read_model, write_model};
@@ -30,6 +32,10 @@ pub struct PassOptions {
     pub recompute: Recompute,
     /// What computes.
     pub path: ComputePath,
+    /// Where.
+    pub device: DeviceChoice,
+    /// In which numbers.
+    pub precision: Precision,
 }
 
 /// What computes losses and gradients.
@@ -55,6 +61,33 @@ pub enum Recompute {
 }
 
 impl PassOptions {
+    /// # Errors
+    /// What no build can compute, or not this one.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.micro_batch_size == Some(0) {
+            return Err(Error::setting("train.micro_batch_size", "at least 1", 0));
+        }
+        if self.device == DeviceChoice::Cpu {
+            let is_f32 = self.precision == Precision::F32;
+            let expected = "\"f32\", or train.device = \"cuda\"";
+            return is_f32
+                .then_some(())
+                .ok_or_else(|| Error::setting("train.precision", expected, "bf16"));
+        }
+        if !cfg!(feature = "cuda") {
+            let expected = "\"cpu\", or a mixdown built with --features cuda (docs/guide/gpu.md)";
+            return Err(Error::setting("train.device", expected, self.device));
+        }
+        match self.path {
+            ComputePath::Fast => Ok(()),
+            ComputePath::Reference => Err(Error::setting(
+                "train.path",
+                "\"fast\", or train.device = \"cpu\"",
+                "reference",
+            )),
+        }
+    }
+
     pub(crate) fn keep(&self) -> Keep {
         match self.recompute {
             Recompute::Nothing => Keep::All,
@@ -72,6 +105,7 @@ pub struct Model {
     parameters: Vec<f32>,
     companions: Companions,
     engine: Box<dyn Engine>,
+    device: DeviceChoice,
 }
 
 impl std::fmt::Debug for Model {
@@ -118,27 +152,59 @@ impl Model {
         companions: Companions,
     ) -> Self {
         let engine = Box::new(Decoder::new(&config, &layout, Keep::All, None));
-        Self { config, layout, parameters, companions, engine }
+        Self { config, layout, parameters, companions, engine, device: DeviceChoice::Cpu }
     }
 
     /// Computes as `options` say from now on.
     ///
     /// # Errors
-    /// A micro batch of no rows.
+    /// A micro batch of no rows; a device that this build or this machine has not, or of too little memory.
     pub fn set_pass(&mut self, options: PassOptions) -> Result<(), Error> {
-        let rows = match options.micro_batch_size {
-            Some(0) => return Err(Error::setting("train.micro_batch_size", "at least 1", 0)),
-            rows => rows.and_then(|rows| usize::try_from(rows).ok()),
-        };
-        self.engine = match options.path {
-            ComputePath::Fast => {
+        options.check()?;
+        let rows = options.micro_batch_size.and_then(|rows| usize::try_from(rows).ok());
+        self.engine = match (options.device, options.path) {
+            #[cfg(feature = "cuda")]
+            (DeviceChoice::Cuda(number), _) => self.on_gpu(number, options, rows)?,
+            (_, ComputePath::Fast) => {
                 Box::new(Decoder::new(&self.config, &self.layout, options.keep(), rows))
             }
-            ComputePath::Reference => {
+            (_, ComputePath::Reference) => {
                 Box::new(Reference::new(&self.config, &Device::Cpu, DType::F32)?)
             }
         };
+        self.device = options.device;
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(
+        &self,
+        number: u32,
+        options: PassOptions,
+        micro_batch: Option<usize>,
+    ) -> Result<Box<dyn Engine>, Error> {
+        use crate::cuda::{CudaDecoder, CudaPass, Gpu};
+
+        let (precision, keep) = (options.precision, options.keep());
+        let pass = CudaPass { precision, keep, micro_batch };
+        let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
+        let gpu = Box::new(Gpu::open(ordinal, precision, self.layout.sizes.head_width)?);
+        Ok(Box::new(CudaDecoder::new(&self.config, &self.layout, pass, gpu, &self.parameters)?))
+    }
+
+    /// Whether parameters, gradients and moments are on a device; the host's are then as old as they may be.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.device != DeviceChoice::Cpu
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parameters_and_engine(&mut self) -> (&mut [f32], &mut dyn Engine) {
+        (&mut self.parameters, self.engine.as_mut())
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn engine_mut(&mut self) -> &mut dyn Engine {
+        self.engine.as_mut()
     }
 
     /// Writes config.json, the weights in f32 (in shards of 5 GB) and the files the model came with
@@ -211,12 +277,12 @@ impl Model {
         }
     }
 
-    /// Gradients of the parameters, all zero.
+    /// Gradients of the parameters, all zero; empty where they are on a device.
     ///
     /// # Errors
     /// No memory for them.
     pub fn zero_gradients(&self) -> Result<Vec<f32>, Error> {
-        initial::zeros(self.parameters.len())
+        initial::zeros(if self.is_resident() { 0 } else { self.parameters.len() })
     }
 
     /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
@@ -235,7 +301,7 @@ impl Model {
         gradients: &mut [f32],
     ) -> Result<Vec<f32>, Error> {
         let divisor = divisor(target_tokens)?;
-        if gradients.len() != self.parameters.len() {
+        if !self.is_resident() && gradients.len() != self.parameters.len() {
             let expected = format!("{} numbers", self.parameters.len());
             return Err(Error::setting("gradients", expected, gradients.len()));
         }
@@ -324,10 +390,12 @@ fn run_key(field: &str) -> &str {
 mod tests {
     use mixdown_mixer::Batch;
 
-    use super::{Model, PassOptions};
+    use super::{ComputePath, Model, PassOptions};
+    use crate::device_choice::DeviceChoice;
     use crate::kernels::check::on_threads;
     use crate::model_config::ModelConfig;
     use crate::model_config::tests::{all_kinds, tiny};
+    use crate::precision::Precision;
 
     fn batch(rows: u64, length: u64, seed: u64) -> Batch {
         let tokens = (0..rows * (length + 1)).map(|i| u32::try_from((i * i + seed) % 40).unwrap());
@@ -343,6 +411,30 @@ mod tests {
 
     fn worst(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn what_this_build_or_the_cpu_cannot_compute_is_refused() {
+        let message = |options: PassOptions| {
+            let mut model = Model::new(&tiny(), 1).unwrap();
+            let error = model.set_pass(options).unwrap_err();
+            assert!(error.is_configuration());
+            error.to_string()
+        };
+        let narrow = PassOptions { precision: Precision::Bf16, ..PassOptions::default() };
+        let expected = "train.precision: expected \"f32\", or train.device = \"cuda\", got bf16";
+        assert_eq!(message(narrow), expected);
+        let there = PassOptions { device: DeviceChoice::Cuda(1), ..PassOptions::default() };
+        if cfg!(feature = "cuda") {
+            let reference = PassOptions { path: ComputePath::Reference, ..there };
+            let expected =
+                "train.path: expected \"fast\", or train.device = \"cpu\", got reference";
+            assert_eq!(message(reference), expected);
+        } else {
+            let expected = "train.device: expected \"cpu\", or a mixdown built with --features \
+                            cuda (docs/guide/gpu.md), got cuda:1";
+            assert_eq!(message(there), expected);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::flops::{adapter_flops, peak_flops, training_flops};
+use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::memory::Estimate;
 use crate::model::Model;
@@ -41,7 +41,8 @@ impl Preview {
         config.check()?;
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
-        let model = inputs.model(&config)?;
+        let mut model = inputs.model(&config)?;
+        model.set_pass(config.train.pass())?;
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let batch_tokens = config.mixture.batch_size.saturating_mul(length);
         let trained = TrainedSizes::new(&model, &config)?;
@@ -53,7 +54,7 @@ impl Preview {
             steps,
             batch_tokens,
             flops,
-            seconds: flops / (0.5 * peak_flops()),
+            seconds: flops / (0.5 * model.peak_flops()?),
             estimate: estimate(&config, &model, out)?,
         })
     }

@@ -7,10 +7,12 @@ use mixdown_shards::Split;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWOptions;
+use crate::device_choice::DeviceChoice;
 use crate::error::Error;
 use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
+use crate::precision::Precision;
 use crate::samples::SamplesConfig;
 use crate::schedule::{LearningRate, Schedule};
 
@@ -74,6 +76,12 @@ pub struct TrainConfig {
     /// What computes: `fast`, or `reference` to check it with.
     #[serde(default)]
     pub path: ComputePath,
+    /// Where: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: DeviceChoice,
+    /// The numbers that are multiplied: `f32`, or on a GPU `bf16`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// Whether attention stays within documents, whose positions then start at 0; where that is not said,
     /// in rows of documents that were packed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +139,11 @@ pub struct EvalCorpus {
     /// Its part.
     #[serde(default = "defaults::split")]
     pub split: Split,
+}
+
+/// Files of runs before a key was there have none: their fingerprints stay.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What stands for a field that is left out.
@@ -191,6 +204,8 @@ impl TrainConfig {
             micro_batch_size: None,
             recompute: false,
             path: ComputePath::Fast,
+            device: DeviceChoice::Cpu,
+            precision: Precision::F32,
             separate_documents: None,
             keep_checkpoints: defaults::keep_checkpoints(),
             checkpoint_every: defaults::checkpoint_every(),
@@ -214,7 +229,13 @@ impl TrainConfig {
 
     pub(crate) fn pass(&self) -> PassOptions {
         let recompute = if self.recompute { Recompute::Blocks } else { Recompute::Nothing };
-        PassOptions { micro_batch_size: self.micro_batch_size, recompute, path: self.path }
+        PassOptions {
+            micro_batch_size: self.micro_batch_size,
+            recompute,
+            path: self.path,
+            device: self.device,
+            precision: self.precision,
+        }
     }
 
     pub(crate) fn adamw(&self) -> AdamWOptions {
@@ -241,6 +262,7 @@ impl TrainConfig {
                 return Err(Error::setting(&format!("train.{field}"), "at least 1", got));
             }
         }
+        self.pass().check()?;
         self.check_schedule()?;
         self.check_trained()?;
         let positive = |value: f64| value > 0.0 && value.is_finite();
@@ -270,6 +292,17 @@ impl TrainConfig {
     fn check_trained(&self) -> Result<(), Error> {
         if let Some(ema) = self.ema.filter(|ema| !(*ema > 0.0 && *ema < 1.0)) {
             return Err(Error::setting("train.ema", "a number between 0 and 1", ema));
+        }
+        let partly = [
+            ("train.lora", self.lora.is_some()),
+            ("train.freeze", !self.freeze.is_empty()),
+            ("train.ema", self.ema.is_some()),
+        ];
+        if let Some((key, _)) = partly.into_iter().find(|(_, is_set)| *is_set)
+            && self.device != DeviceChoice::Cpu
+        {
+            let expected = "none with train.device = \"cuda\", which trains all parameters";
+            return Err(Error::setting(key, expected, format!("device = \"{}\"", self.device)));
         }
         let Some(lora) = &self.lora else { return Ok(()) };
         if !self.freeze.is_empty() {

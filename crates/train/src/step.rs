@@ -7,7 +7,7 @@ use mixdown_runs::SourceLoss;
 
 use crate::error::Error;
 use crate::evaluate::Attention;
-use crate::flops::{adapter_flops, peak_flops, training_flops};
+use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::run_config::RunConfig;
@@ -41,7 +41,7 @@ pub(crate) struct Stepper {
 
 impl Stepper {
     pub(crate) fn new(
-        model: &Model,
+        model: &mut Model,
         trained: &Trained,
         inputs: &Inputs,
         config: &RunConfig,
@@ -51,10 +51,10 @@ impl Stepper {
         let flops = if trained.adapter().is_some() { adapter_flops } else { training_flops };
         Ok(Self {
             batch: Batch::default(),
-            gradients: trained.zero_gradients()?,
+            gradients: trained.zero_gradients(model)?,
             batch_tokens,
             batch_flops: flops(model.config(), length, batch_tokens),
-            peak_flops: peak_flops(),
+            peak_flops: model.peak_flops()?,
             seconds: 0.0,
             data_seconds: 0.0,
         })
@@ -103,7 +103,7 @@ impl Stepper {
             trained.losses_and_gradients(model, &self.batch, targets, &mut self.gradients)?;
         let (loss, sources) = by_source(&losses, &self.batch, inputs);
         if !loss.is_finite() {
-            self.gradients.fill(0.0);
+            model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
         let gradient_norm = trained.step(model, &mut self.gradients, rate)?;

@@ -123,10 +123,21 @@ impl Trained {
         }
     }
 
-    /// Gradients of what is trained, all zero.
-    pub(crate) fn zero_gradients(&self) -> Result<Vec<f32>, Error> {
+    /// Who changes it.
+    pub(crate) fn optimiser(&self) -> &AdamW {
+        &self.rest().optimiser
+    }
+
+    /// As [`optimiser`](Self::optimiser).
+    pub(crate) fn optimiser_mut(&mut self) -> &mut AdamW {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        &mut rest.optimiser
+    }
+
+    /// Gradients of what is trained, all zero; none of a model that has its own on a device.
+    pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
         let [first, _] = self.rest().optimiser.moments();
-        initial::zeros(first.len())
+        initial::zeros(if model.is_resident() { 0 } else { first.len() })
     }
 
     /// As [`Model::losses_and_gradients`], of what is trained.

@@ -93,9 +93,10 @@ impl Trainer {
             run_file.write(&folder)?;
         }
         model.set_pass(config.train.pass())?;
+        model.settle(trained.optimiser(), &estimate)?;
         let trainer = Self {
             data_fingerprint: summary::data_fingerprint(&fingerprints),
-            stepper: Stepper::new(&model, &trained, &inputs, &config)?,
+            stepper: Stepper::new(&mut model, &trained, &inputs, &config)?,
             writer: CheckpointWriter::default(),
             samples: None,
             tensorboard: TensorBoard::new(&folder),
@@ -252,6 +253,9 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
+            if self.samples.is_some() {
+                self.model.fetch(self.trained.optimiser_mut())?;
+            }
             self.trained.show(Show::Evaluated, &mut self.model);
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
             self.trained.show(Show::Current, &mut self.model);
@@ -328,6 +332,7 @@ impl Trainer {
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
+        self.model.fetch(self.trained.optimiser_mut())?;
         let moment = self.moment();
         self.writer.start(moment, &self.trained, &self.model)
     }

@@ -46,6 +46,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("arrow", &["mixdown-documents", "mixdown-runs", "mixdown"]),
     ("parquet", &["mixdown-documents", "mixdown-runs", "mixdown"]),
     ("candle", &["mixdown-train"]),
+    ("cudarc", &["mixdown-train"]),
     ("clap", &["mixdown"]),
     ("indicatif", &["mixdown"]),
     ("memmap2", &["mixdown-shards"]),

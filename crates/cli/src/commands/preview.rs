@@ -23,6 +23,7 @@ pub fn describe(preview: &Preview) -> String {
         row("rows computed at once", estimate.pass_bytes),
         row("all", estimate.memory_bytes),
     ])
+    .chain(estimate.device_bytes.map(|size| row("on the GPU", size)))
     .collect();
     let free = |free: Option<u64>| {
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", bytes(free)))

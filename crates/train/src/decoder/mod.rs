@@ -225,7 +225,7 @@ impl<F: Number> Decoder<F> {
     }
 }
 
-/// Bytes of the buffers of a pass in f32 over rows of `length` tokens, `batch_size` a batch.
+/// Bytes of the buffers of a pass of the CPU's in f32 over rows of `length` tokens, `batch_size` a batch.
 pub(crate) fn pass_bytes(
     config: &ModelConfig,
     layout: &Layout,

@@ -57,6 +57,12 @@ impl<F: Number> Rotary<F> {
         Self { half: frequencies.len(), cosines, sines }
     }
 
+    /// Cosines and sines, \[positions, width / 2\].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tables(&self) -> (&[F], &[F]) {
+        (&self.cosines, &self.sines)
+    }
+
     /// Positions there are angles for.
     pub(crate) fn positions(&self) -> usize {
         self.cosines.len() / self.half

@@ -1,0 +1,328 @@
+//! The decoder on a device: parameters, gradients and moments stay there, and the host sees losses and the
+//! gradient's norm.
+
+use super::device::{Address, Device, Form, Product};
+use super::kernels::{Kernels, SQUARE_RUN, Shape, WIDEST_STREAM};
+use super::room::{Lists, Room, resident_bytes};
+use crate::decoder::Keep;
+use crate::error::Error;
+use crate::kernels::rotary::Rotary;
+use crate::layout::Layout;
+use crate::model_config::{ModelConfig, Positions};
+use crate::precision::Precision;
+use crate::rows::{Rows, RowsPart};
+
+/// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
+const PASS_TOKENS: usize = 8192;
+
+/// How a decoder on a device computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CudaPass {
+    pub(crate) precision: Precision,
+    pub(crate) keep: Keep,
+    /// Rows of one pass, where that is given.
+    pub(crate) micro_batch: Option<usize>,
+}
+
+/// A decoder with all its numbers on a device.
+pub(crate) struct CudaDecoder {
+    pub(super) kernels: Kernels,
+    pub(super) config: ModelConfig,
+    pub(super) layout: Layout,
+    pub(super) pass: CudaPass,
+    pub(super) parameters: Address,
+    pub(super) gradients: Address,
+    pub(super) moments: [Address; 2],
+    /// The parameters in the width of products.
+    pub(super) narrow: Address,
+    pub(super) squares: Address,
+    /// Cosines and sines with the pairs of a head, where positions are rotary.
+    pub(super) angles: Option<([Address; 2], usize)>,
+    /// Positions there are angles for.
+    angle_positions: usize,
+    pub(super) room: Room,
+    /// What the room's memory was taken for.
+    room_base: Option<(Address, usize)>,
+}
+
+/// Bytes on the device that training takes with rows of `length` tokens, `batch_size` a batch: the model, and a pass.
+pub(crate) fn device_bytes(
+    config: &ModelConfig,
+    layout: &Layout,
+    [length, batch_size]: [usize; 2],
+    pass: CudaPass,
+) -> [u64; 2] {
+    let rows = pass_rows(pass.micro_batch, length.max(1)).min(batch_size);
+    let tokens = rows.saturating_mul(length);
+    let room = Room::new(config, &layout.sizes, pass.precision, tokens, pass.keep, Address::NULL);
+    [resident_bytes(layout.len, pass.precision) as u64, room.bytes as u64]
+}
+
+fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
+    micro_batch.unwrap_or(PASS_TOKENS / length).max(1)
+}
+
+impl CudaDecoder {
+    /// A decoder with these parameters, gradients and moments zero.
+    ///
+    /// # Errors
+    /// Too little memory on the device; a model wider than its kernels take.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        layout: &Layout,
+        pass: CudaPass,
+        device: Box<dyn Device>,
+        parameters: &[f32],
+    ) -> Result<Self, Error> {
+        let sizes = layout.sizes;
+        if sizes.hidden > WIDEST_STREAM {
+            let expected = format!("at most {WIDEST_STREAM} with train.device = \"cuda\"");
+            return Err(Error::setting("model.hidden_size", expected, sizes.hidden));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+        let epsilon = config.norm_epsilon as f32;
+        let window = config
+            .sliding_window
+            .map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX));
+        let mut kernels = Kernels { device, precision: pass.precision, sizes, epsilon, window };
+        let device = &mut kernels.device;
+        let [wide, narrow] = [4, pass.precision.bytes()].map(|bytes| (layout.len * bytes) as u64);
+        let weights = device.allocate(wide)?;
+        let gradients = device.allocate(wide)?;
+        let moments = [device.allocate(wide)?, device.allocate(wide)?];
+        let narrow =
+            if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
+        let squares = device.allocate(4 * layout.len.div_ceil(SQUARE_RUN) as u64)?;
+        device.zero(gradients, wide)?;
+        let room = Room::new(config, &sizes, pass.precision, 0, Keep::Nothing, Address::NULL);
+        let mut decoder = Self {
+            kernels,
+            config: config.clone(),
+            layout: layout.clone(),
+            pass,
+            parameters: weights,
+            gradients,
+            moments,
+            narrow,
+            squares,
+            angles: None,
+            angle_positions: 0,
+            room,
+            room_base: None,
+        };
+        for moment in moments {
+            decoder.kernels.device.zero(moment, wide)?;
+        }
+        decoder.set_parameters(parameters)?;
+        Ok(decoder)
+    }
+
+    pub(super) fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), Error> {
+        self.kernels.device.write_f32(self.parameters, parameters)?;
+        match self.narrow == self.parameters {
+            true => Ok(()),
+            false => self.kernels.cast(self.narrow, self.parameters, parameters.len()),
+        }
+    }
+
+    /// Parameter number `index` in the width of products.
+    pub(super) fn narrow(&self, index: usize) -> Address {
+        self.narrow + index * self.pass.precision.bytes()
+    }
+
+    /// Angles for all positions of rows of `length`.
+    fn fit_angles(&mut self, length: usize) -> Result<(), Error> {
+        let Positions::Rotary(config) = &self.config.positions else { return Ok(()) };
+        if self.angle_positions >= length {
+            return Ok(());
+        }
+        let rotary = Rotary::<f32>::new(config, length);
+        let (cosines, sines) = rotary.tables();
+        let device = &mut self.kernels.device;
+        if let Some((angles, _)) = self.angles.take() {
+            for table in angles {
+                device.free(table)?;
+            }
+        }
+        let mut place = |table: &[f32]| {
+            let to = device.allocate((4 * table.len()) as u64)?;
+            device.write_f32(to, table)?;
+            Ok::<_, Error>(to)
+        };
+        self.angles = Some(([place(cosines)?, place(sines)?], cosines.len() / length));
+        self.angle_positions = length;
+        Ok(())
+    }
+
+    /// Fits the room to `tokens`; memory once taken is kept.
+    fn fit(&mut self, tokens: usize, keep: Keep) -> Result<(), Error> {
+        let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
+        let needed = Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes;
+        let base = match self.room_base {
+            Some((base, bytes)) if bytes >= needed => base,
+            before => {
+                if let Some((base, _)) = before {
+                    self.room_base = None;
+                    self.kernels.device.free(base)?;
+                }
+                let base = self.kernels.device.allocate(needed as u64)?;
+                self.room_base = Some((base, needed));
+                base
+            }
+        };
+        self.room = Room::new(config, sizes, precision, tokens, keep, base);
+        Ok(())
+    }
+
+    fn shape(&self, part: RowsPart) -> Shape {
+        Shape {
+            rows: part.tokens.len() / part.length,
+            length: part.length,
+            starts: self.room.starts,
+            positions: self.room.positions,
+        }
+    }
+
+    /// Takes the ids of a part to the device and computes the streams; gives the last.
+    fn forward(&mut self, part: RowsPart, keep: Keep) -> Result<Address, Error> {
+        self.fit_angles(part.length)?;
+        self.fit(part.tokens.len(), keep)?;
+        let device = &mut self.kernels.device;
+        device.write_u32(self.room.tokens, part.tokens)?;
+        device.write_u32(self.room.targets, part.targets)?;
+        device.write_u32(self.room.positions, part.positions)?;
+        device.write_u32(self.room.starts, part.starts)?;
+        let shape = self.shape(part);
+        let positions = self.layout.positions.as_ref();
+        let positions = positions.map_or(Address::NULL, |range| self.parameters.f32(range.start));
+        let tables = [self.parameters.f32(self.layout.embedding.start), positions];
+        self.kernels.embed(self.room.streams[0], tables, self.room.tokens, shape)?;
+        let mut stream = 0;
+        for index in 0..self.layout.blocks.len() {
+            let next = if keep == Keep::Nothing { 1 - stream } else { stream + 1 };
+            let saved = self.room.saved[if keep == Keep::All { index } else { 0 }];
+            self.block_forward(index, self.room.streams[stream], saved, shape)?;
+            self.block_finish(index, saved, self.room.streams[next], shape)?;
+            stream = next;
+        }
+        Ok(self.room.streams[stream])
+    }
+
+    /// Losses of a part, and with a divisor the gradients of the output projection and the last norm.
+    fn output(&mut self, part: RowsPart, last: Address, divisor: Option<f64>) -> Result<(), Error> {
+        let (sizes, tokens, bytes) =
+            (self.layout.sizes, part.tokens.len(), self.pass.precision.bytes());
+        let norm = self.norm_at(&self.layout.last_norm, self.parameters);
+        self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
+        let range = self.layout.output();
+        let (weight, gradient) = (self.narrow(range.start), self.gradients.f32(range.start));
+        #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+        let scale = divisor.map_or(0.0, |divisor| (1.0 / divisor) as f32);
+        let (chunk, pitch, logits) = (self.room.chunk, self.room.pitch, self.room.logits);
+        for start in (0..tokens).step_by(chunk) {
+            let rows = chunk.min(tokens - start);
+            let row_bytes = start * sizes.hidden * bytes;
+            let (hidden, dhidden) = (self.room.hidden + row_bytes, self.room.dhidden + row_bytes);
+            let product = Product {
+                form: Form::Output,
+                x: hidden,
+                weight,
+                y: logits,
+                rows,
+                inputs: sizes.hidden,
+                outputs: sizes.vocabulary,
+                pitch,
+            };
+            self.kernels.device.product(product)?;
+            let (losses, targets) = (self.room.losses.f32(start), self.room.targets.f32(start));
+            self.kernels.cross_entropy(logits, losses, targets, scale, [rows, pitch])?;
+            if divisor.is_some() {
+                self.kernels.device.product(Product {
+                    form: Form::Input,
+                    x: dhidden,
+                    ..product
+                })?;
+                self.kernels.device.product(Product {
+                    form: Form::Weight,
+                    weight: gradient,
+                    ..product
+                })?;
+            }
+        }
+        if divisor.is_none() {
+            return Ok(());
+        }
+        self.kernels.device.zero(self.room.d, (4 * tokens * sizes.hidden) as u64)?;
+        let last_norm = self.layout.last_norm.clone();
+        self.backward_norm(&last_norm, last, self.room.dhidden, tokens)
+    }
+
+    /// From the gradient of the last stream back to the tables.
+    fn backward(&mut self, part: RowsPart) -> Result<(), Error> {
+        let shape = self.shape(part);
+        for index in (0..self.layout.blocks.len()).rev() {
+            let input = self.room.streams[index];
+            let saved = self.room.saved[if self.pass.keep == Keep::All { index } else { 0 }];
+            if self.pass.keep != Keep::All {
+                self.block_forward(index, input, saved, shape)?;
+            }
+            self.block_backward(index, input, saved, shape)?;
+        }
+        let table = self.gradients.f32(self.layout.embedding.start);
+        self.table_backward(table, part.tokens, self.room.token_lists)?;
+        match self.layout.positions.clone() {
+            None => Ok(()),
+            Some(range) => self.table_backward(
+                self.gradients.f32(range.start),
+                part.positions,
+                self.room.position_lists,
+            ),
+        }
+    }
+
+    fn table_backward(&mut self, table: Address, ids: &[u32], at: Lists) -> Result<(), Error> {
+        let [entries, begins, order] = lists(ids);
+        let device = &mut self.kernels.device;
+        device.write_u32(at.entries, &entries)?;
+        device.write_u32(at.begins, &begins)?;
+        device.write_u32(at.order, &order)?;
+        self.kernels.embed_backward(
+            table,
+            self.room.d,
+            [at.entries, at.begins, at.order],
+            entries.len(),
+        )
+    }
+
+    /// Losses of all rows, part by part, and with a divisor their gradients.
+    pub(super) fn pass(&mut self, rows: &Rows, divisor: Option<f64>) -> Result<Vec<f32>, Error> {
+        let mut losses = vec![0.0; rows.targets.len()];
+        let at_once = pass_rows(self.pass.micro_batch, rows.length);
+        let keep = if divisor.is_some() { self.pass.keep } else { Keep::Nothing };
+        for (part, losses) in rows.parts(at_once).zip(losses.chunks_mut(at_once * rows.length)) {
+            let last = self.forward(part, keep)?;
+            self.output(part, last, divisor)?;
+            if divisor.is_some() {
+                self.backward(part)?;
+            }
+            self.kernels.device.read_f32(losses, self.room.losses)?;
+        }
+        Ok(losses)
+    }
+}
+
+/// The distinct ids in order, where the places of each begin in the last list, and the places, in order for each id.
+fn lists(ids: &[u32]) -> [Vec<u32>; 3] {
+    let mut order: Vec<u32> = (0..).take(ids.len()).collect();
+    order.sort_by_key(|&place| ids[place as usize]);
+    let (mut entries, mut begins): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+    for (at, &place) in (0..).zip(&order) {
+        let id = ids[place as usize];
+        if entries.last() != Some(&id) {
+            entries.push(id);
+            begins.push(at);
+        }
+    }
+    begins.extend((0..).take(ids.len() + 1).last());
+    [entries, begins, order]
+}

@@ -1,0 +1,105 @@
+//! What the decoder asks of a device: memory, kernels and matrix products. A GPU answers in driver.rs, an emulator in
+//! the tests.
+
+use std::ops::Add;
+
+use crate::error::Error;
+
+/// A place in a device's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) u64);
+
+impl Address {
+    /// No place.
+    pub(crate) const NULL: Self = Self(0);
+
+    /// The place of f32 number `index` from here.
+    pub(crate) fn f32(self, index: usize) -> Self {
+        self + index * size_of::<f32>()
+    }
+}
+
+impl Add<usize> for Address {
+    type Output = Self;
+
+    /// So many bytes on.
+    fn add(self, bytes: usize) -> Self {
+        Self(self.0 + bytes as u64)
+    }
+}
+
+/// What a kernel is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Argument {
+    Address(Address),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+impl Argument {
+    /// Its bytes, first those of the value, as a little-endian number.
+    pub(crate) fn bits(self) -> u64 {
+        match self {
+            Self::Address(address) => address.0,
+            Self::U32(value) => u64::from(value),
+            Self::U64(value) => value,
+            Self::F32(value) => u64::from(value.to_bits()),
+        }
+    }
+}
+
+/// One launch of a kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Launch<'a> {
+    pub(crate) kernel: &'static str,
+    pub(crate) grid: [u32; 3],
+    /// Threads of a block.
+    pub(crate) threads: u32,
+    /// Shared memory beside what the kernel declares.
+    pub(crate) shared_bytes: u32,
+    pub(crate) arguments: &'a [Argument],
+}
+
+/// Which of the three products of a projection y = x · Wᵀ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// y = x · Wᵀ.
+    Output,
+    /// y += x · Wᵀ, y being f32.
+    AddOutput,
+    /// The gradient of x is written over x: that of y times W.
+    Input,
+    /// The gradient of W, f32, is added to: that of y transposed, times x.
+    Weight,
+}
+
+/// A product of x \[rows, inputs\], W \[outputs, inputs\] and y \[rows, outputs\], of which `form` says which is made
+/// of the other two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub(crate) form: Form,
+    pub(crate) x: Address,
+    pub(crate) weight: Address,
+    pub(crate) y: Address,
+    pub(crate) rows: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// Numbers from one row of y to the next.
+    pub(crate) pitch: usize,
+}
+
+/// A device. Work is done in the order in which it was asked for; reading waits for it.
+pub(crate) trait Device: Send {
+    /// Memory of arbitrary content.
+    fn allocate(&mut self, bytes: u64) -> Result<Address, Error>;
+    fn free(&mut self, address: Address) -> Result<(), Error>;
+    fn zero(&mut self, to: Address, bytes: u64) -> Result<(), Error>;
+    fn write_f32(&mut self, to: Address, from: &[f32]) -> Result<(), Error>;
+    fn write_u32(&mut self, to: Address, from: &[u32]) -> Result<(), Error>;
+    fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error>;
+    fn launch(&mut self, launch: Launch) -> Result<(), Error>;
+    fn product(&mut self, product: Product) -> Result<(), Error>;
+    /// Bytes that are free, where the device tells.
+    fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
+}

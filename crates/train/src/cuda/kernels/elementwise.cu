@@ -1,0 +1,62 @@
+// Casts, biases, tables, and sums over rows in two stages.
+
+extern "C" __global__ void cast(real* to, const float* from, u64 len) {
+    u64 index = thread_index();
+    if (index < len) put(to + index, from[index]);
+}
+
+// to = from + bias, the start of a product that is added to a residual stream; bias may be null.
+extern "C" __global__ void add_bias_to_stream(float* to, const float* from, const float* bias, u32 width, u64 len) {
+    u64 index = thread_index();
+    if (index < len) to[index] = from[index] + (bias ? bias[index % width] : 0.0f);
+}
+
+extern "C" __global__ void add_bias(real* rows, const float* bias, u32 width, u64 len) {
+    u64 index = thread_index();
+    if (index < len) put(rows + index, wide(rows[index]) + bias[index % width]);
+}
+
+// rows [tokens, width] of the table; positions may be null, else its rows are added.
+extern "C" __global__ void embed(
+    float* rows, const float* table, const u32* ids, const float* positions, const u32* places, u32 width, u64 len
+) {
+    u64 index = thread_index();
+    if (index >= len) return;
+    u64 token = index / width;
+    u32 column = (u32)(index % width);
+    float value = table[(u64)ids[token] * width + column];
+    if (positions) value += positions[(u64)places[token] * width + column];
+    rows[index] = value;
+}
+
+// Adds rows of `gradient` to those of `table`: entry i of `entries` gets the rows order[begins[i]..begins[i + 1]],
+// one after the other. One block an entry.
+extern "C" __global__ void embed_backward(
+    float* table, const float* gradient, const u32* entries, const u32* begins, const u32* order, u32 width
+) {
+    float* row = table + (u64)entries[blockIdx.x] * width;
+    u32 begin = begins[blockIdx.x], end = begins[blockIdx.x + 1];
+    for (u32 column = threadIdx.x; column < width; column += blockDim.x) {
+        float sum = 0.0f;
+        for (u32 at = begin; at < end; at++) sum += gradient[(u64)order[at] * width + column];
+        row[column] += sum;
+    }
+}
+
+// Part y of the sums of columns: rows y, y + parts, .. of [rows, width]. Grid [columns / threads, parts].
+extern "C" __global__ void column_sums(float* partial, const real* from, u32 rows, u32 width) {
+    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
+    if (column >= width) return;
+    float sum = 0.0f;
+    for (u32 row = blockIdx.y; row < rows; row += gridDim.y) sum += wide(from[(u64)row * width + column]);
+    partial[(u64)blockIdx.y * width + column] = sum;
+}
+
+// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`, in order.
+extern "C" __global__ void add_partial(float* to, const float* partial, u32 parts, u32 stride, u32 width) {
+    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
+    if (column >= width) return;
+    float sum = 0.0f;
+    for (u32 part = 0; part < parts; part++) sum += partial[(u64)part * stride + column];
+    to[column] += sum;
+}

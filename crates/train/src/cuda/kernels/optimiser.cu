@@ -1,0 +1,28 @@
+// The gradient's norm and AdamW, over the flat buffers.
+
+// Block i leaves the sum of squares of its own run of `run` numbers.
+extern "C" __global__ void square_sums(float* sums, const float* from, u64 run, u64 len) {
+    u64 begin = blockIdx.x * run, end = begin + run < len ? begin + run : len;
+    float sum = 0.0f;
+    for (u64 i = begin + threadIdx.x; i < end; i += blockDim.x) sum += from[i] * from[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+// One step, other1 and other2 being 1 less the betas; gradients become zero, `narrow` the parameters in the width of products unless it is null.
+extern "C" __global__ void adamw(
+    float* parameters, float* gradients, float* first, float* second, real* narrow, float clip, float beta1,
+    float other1, float beta2, float other2, float rate, float root, float epsilon, float keep, u64 len
+) {
+    u64 i = thread_index();
+    if (i >= len) return;
+    float gradient = gradients[i] * clip;
+    float m = beta1 * first[i] + other1 * gradient;
+    float v = beta2 * second[i] + other2 * gradient * gradient;
+    first[i] = m;
+    second[i] = v;
+    gradients[i] = 0.0f;
+    float value = parameters[i] * keep - rate * m / (sqrtf(v) * root + epsilon);
+    parameters[i] = value;
+    if (narrow) put(narrow + i, value);
+}

@@ -1,0 +1,375 @@
+"""Every kernel on the emulator against NumPy, in f32 and bf16 and three orders of threads.
+
+Usage: kernel_checks.py, with NumPy and a C++ compiler named c++. Fails where a kernel is further off than rounding.
+"""
+
+import ctypes
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KERNELS = ROOT / "crates/train/src/cuda/kernels"
+EMULATOR = ROOT / "tools/gpu/emulator"
+FILES = "elementwise norm pointwise optimiser attention_plain".split()
+IGNORED, NO_WINDOW, EPSILON = 0xFFFFFFFF, 0xFFFFFFFF, 1e-5
+ROUNDING = {"float": 3e-6, "bf16": 6e-3}
+checked = 0
+
+
+class Long(int):
+    """An argument of 64 bits."""
+
+
+class Library:
+    """The kernels for numbers of one width and heads of one width."""
+
+    def __init__(self, folder, real, head_width):
+        self.real, self.head_width, self.order = real, head_width, 0
+        tiled = real == "bf16" and head_width <= 128
+        text = "".join((KERNELS / f"{name}.cu").read_text() for name in FILES + ["attention_tensor"] * tiled)
+        stem = pathlib.Path(folder) / f"{real}{head_width}"
+        source, list_file, library = (stem.with_suffix(suffix) for suffix in (".cu", ".h", ".so"))
+        source.write_text(text)
+        names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', text)
+        list_file.write_text("".join(f"KERNEL({name})\n" for name in names))
+        command = ["c++", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{KERNELS}", f"-DREAL={real}"]
+        command += [f"-DHEAD_WIDTH={head_width}", f'-DKERNELS="{source}"', f'-DNAMES="{list_file}"']
+        subprocess.run([*command, EMULATOR / "emulator.cpp", "-o", library], check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def launch(self, kernel, grid, arguments, threads=256, shared=0):
+        values = [argument(value) for value in arguments]
+        places = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
+        sizes = [ctypes.c_uint32(value) for value in (*(*grid, 1, 1)[:3], threads, shared)]
+        count, order = ctypes.c_uint32(len(values)), ctypes.c_uint32(self.order)
+        result = self.library.emulate(kernel.encode(), *sizes, places, count, order)
+        if result != 0:
+            sys.exit(f"{kernel}: {'no such kernel' if result == 1 else 'another number of arguments'}")
+
+    def numbers(self, values):
+        """In memory as the kernels have it."""
+        values = np.asarray(values, np.float32)
+        if self.real == "float":
+            return aligned(values)
+        bits = values.view(np.uint32).astype(np.uint64)
+        return aligned(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16))
+
+    def wide(self, array):
+        if array.dtype == np.float32:
+            return array.astype(float)
+        return (array.astype(np.uint32) << 16).view(np.float32).astype(float)
+
+    def check(self, what, got, expected, tolerance=None):
+        global checked
+        checked += 1
+        far = np.abs(self.wide(got) - expected).max() / max(np.abs(expected).max(), 0.1)
+        if not far < (tolerance or ROUNDING[self.real]):
+            sys.exit(f"{what}, {self.real}, heads of {self.head_width}, order {self.order}: off by {far:.1e}")
+
+
+def argument(value):
+    if value is None:
+        return ctypes.c_uint64(0)
+    if isinstance(value, np.ndarray):
+        return ctypes.c_uint64(value.ctypes.data)
+    if isinstance(value, float):
+        return ctypes.c_float(value)
+    return ctypes.c_uint64(value) if isinstance(value, Long) else ctypes.c_uint32(int(value))
+
+
+def aligned(values):
+    """A copy that begins at a multiple of 256 bytes, as memory of a GPU does."""
+    memory = np.empty(values.nbytes + 256, np.uint8)
+    start = -memory.ctypes.data % 256
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+def ids(values):
+    return aligned(np.asarray(values, np.uint32))
+
+
+def single(values):
+    return aligned(np.asarray(values, np.float32))
+
+
+def unwritten(*shape):
+    return single(np.full(shape, np.nan))
+
+
+def blocks(length, each=256):
+    return (-(-length // each),)
+
+
+def add_partial(it, partial, offset, width, parts, before):
+    """What add_partial makes of the parts that lie `offset` numbers into each row."""
+    to = single(before)
+    stride = partial.size // parts
+    it.launch("add_partial", blocks(width), [to, partial.reshape(-1)[offset:], parts, stride, width])
+    return to
+
+
+def norms(it, random):
+    rows, width, parts = 300, 301, 256
+    x, weight = single(random.normal(1, 2, (rows, width))), single(random.normal(1, 0.5, width))
+    dy = it.numbers(random.normal(0, 1, (rows, width)))
+    for bias in (None, single(random.normal(0, 1, width))):
+        y = it.numbers(np.zeros((rows, width)))
+        it.launch("norm_forward", (rows,), [y, x, weight, bias, EPSILON, width])
+        wide, gradient = x.astype(float), it.wide(dy)
+        shift = 0 if bias is None else wide.mean(1, keepdims=True)
+        scale = 1 / np.sqrt(((wide - shift) ** 2).mean(1, keepdims=True) + EPSILON)
+        normed = (wide - shift) * scale
+        it.check("norm_forward", y, normed * weight + (0 if bias is None else bias))
+        d, narrow, partial = single(random.normal(0, 1, (rows, width))), it.numbers(x), unwritten(parts, 2, width)
+        weighted = gradient * weight
+        mean = 0 if bias is None else weighted.mean(1, keepdims=True)
+        expected = d + scale * (weighted - mean - normed * (weighted * normed).mean(1, keepdims=True))
+        arguments = [d, narrow, partial, dy, x, weight, bias, EPSILON, width, rows]
+        it.launch("norm_backward", (parts,), arguments, shared=8 * width)
+        it.check("norm_backward: stream", d, expected, 3e-6)
+        it.check("norm_backward: its copy", narrow, expected)
+        sums = add_partial(it, partial, 0, width, parts, np.ones(width))
+        it.check("norm_backward: weight", sums, 1 + (gradient * normed).sum(0), 1e-5)
+        sums = add_partial(it, partial, width, width, parts, np.ones(width))
+        it.check("norm_backward: bias", sums, 1 + gradient.sum(0), 1e-5)
+
+
+def head_norms(it, random):
+    rows, heads, keys, width = 77, 3, 2, it.head_width
+    normed, stride, parts = heads + keys, (heads + 2 * keys) * width, 64 * 8
+    qkv = it.numbers(random.normal(0, 1, (rows, stride)))
+    before, raw = it.wide(qkv), it.numbers(np.zeros((rows, normed * width)))
+    weights = [single(random.normal(1, 0.3, width)) for _ in range(2)]
+    shape = [EPSILON, heads, normed, stride, rows]
+    it.launch("head_norm_forward", blocks(rows * normed, 8), [qkv, raw, *weights, *shape])
+    x = before[:, : normed * width].reshape(rows, normed, width)
+    weight = np.stack([weights[0]] * heads + [weights[1]] * keys)
+    scale = 1 / np.sqrt((x**2).mean(-1, keepdims=True) + EPSILON)
+    expected = np.concatenate([(x * scale * weight).reshape(rows, -1), before[:, normed * width :]], 1)
+    it.check("head_norm_forward", qkv, expected)
+    dqkv, partial = it.numbers(random.normal(0, 1, (rows, stride))), unwritten(parts, 2, width)
+    gradient = it.wide(dqkv)[:, : normed * width].reshape(rows, normed, width)
+    it.launch("head_norm_backward", (64,), [dqkv, partial, raw, *weights, *shape])
+    weighted, unit = gradient * weight, x * scale
+    expected = scale * (weighted - unit * (weighted * unit).mean(-1, keepdims=True))
+    it.check("head_norm_backward", dqkv[:, : normed * width], expected.reshape(rows, -1))
+    for offset, part in ((0, slice(0, heads)), (width, slice(heads, None))):
+        sums = add_partial(it, partial, offset, width, parts, np.zeros(width))
+        it.check("head_norm_backward: weight", sums, (gradient * unit)[:, part].sum((0, 1)), 1e-5)
+
+
+def activations(it, random):
+    rows, width, step = 50, 37, 1e-6
+    erf = np.vectorize(math.erf)
+
+    def swiglu(x):
+        return x[:, :width] / (1 + np.exp(-x[:, :width])) * x[:, width:]
+
+    def gelu(x):
+        return x * 0.5 * (1 + erf(x / math.sqrt(2)))
+
+    def gelu_tanh(x):
+        return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    for kind, function in enumerate((swiglu, gelu, gelu_tanh)):
+        x = it.numbers(random.normal(0, 2, (rows, width * (2 if kind == 0 else 1))))
+        wide, y, dx = it.wide(x), it.numbers(np.zeros((rows, width))), it.numbers(np.zeros_like(x, float))
+        tail = [kind, width, Long(rows * width)]
+        it.launch("activation_forward", blocks(rows * width), [y, x, *tail])
+        it.check(f"activation_forward {kind}", y, function(wide))
+        dy = it.numbers(random.normal(0, 1, (rows, width)))
+        gradient = it.wide(dy)
+        it.launch("activation_backward", blocks(rows * width), [dy, dx, x, *tail])
+        it.check(f"activation_backward {kind}: y", dy, function(wide))
+        halves = [slice(0, width), slice(width, None)] if kind == 0 else [slice(None)]
+        slopes = []
+        for half in halves:
+            above, below = wide.copy(), wide.copy()
+            above[:, half] += step
+            below[:, half] -= step
+            slopes.append(gradient * (function(above) - function(below)) / (2 * step))
+        it.check(f"activation_backward {kind}", dx, np.concatenate(slopes, 1))
+
+
+def tables(it, random):
+    tokens, width = 30, 301
+    table, positions = single(random.normal(0, 1, (20, width))), single(random.normal(0, 1, (9, width)))
+    tokens_ids, places = ids(random.integers(0, 20, tokens)), ids(random.integers(0, 9, tokens))
+    rows = unwritten(tokens, width)
+    length = tokens * width
+    it.launch("embed", blocks(length), [rows, table, tokens_ids, positions, places, width, Long(length)])
+    it.check("embed", rows, table[tokens_ids].astype(float) + positions[places], 1e-6)
+    order = ids(np.argsort(tokens_ids, kind="stable"))
+    entries, begins = np.unique(tokens_ids[order], return_index=True)
+    entries, begins = ids(entries), ids(np.append(begins, tokens))
+    gradient = single(np.ones((20, width)))
+    it.launch("embed_backward", (len(entries),), [gradient, rows, entries, begins, order, width])
+    expected = np.ones((20, width))
+    np.add.at(expected, tokens_ids, rows.astype(float))
+    it.check("embed_backward", gradient, expected, 3e-6)
+
+
+def elementwise(it, random):
+    rows, width = 300, 301
+    length = Long(rows * width)
+    matrix, bias = it.numbers(random.normal(0, 1, (rows, width))), single(random.normal(0, 1, width))
+    partial = unwritten(64, width)
+    it.launch("column_sums", (*blocks(width), 64), [partial, matrix, rows, width])
+    sums = add_partial(it, partial, 0, width, 64, np.zeros(width))
+    it.check("column_sums", sums, it.wide(matrix).sum(0), 1e-5)
+    expected = it.wide(matrix) + bias
+    it.launch("add_bias", blocks(length), [matrix, bias, width, length])
+    it.check("add_bias", matrix, expected)
+    stream, to, narrow = single(random.normal(0, 1, (rows, width))), unwritten(rows, width), it.numbers(expected)
+    it.launch("add_bias_to_stream", blocks(length), [to, stream, bias, width, length])
+    it.check("add_bias_to_stream", to, stream.astype(float) + bias, 1e-6)
+    it.launch("cast", blocks(length), [narrow, stream, length])
+    it.check("cast", narrow, stream.astype(float))
+
+
+def rotary(it, random):
+    rows, heads, stride, width = 77, 5, 7 * it.head_width, it.head_width
+    half = width // 2 - 1
+    cosines, sines = (single(random.normal(0, 1, (9, half))) for _ in range(2))
+    places, qkv = ids(random.integers(0, 9, rows)), it.numbers(random.normal(0, 1, (rows, stride)))
+    before = it.wide(qkv)
+    length = Long(rows * heads * half)
+    it.launch("rotary", blocks(length), [qkv, cosines, sines, places, heads, stride, half, -1.0, length])
+    expected = before.copy()
+    turned = expected[:, : heads * width].reshape(rows, heads, width)
+    x, y = turned[:, :, :half].copy(), turned[:, :, half : 2 * half].copy()
+    cosine, sine = cosines[places].astype(float)[:, None], -sines[places].astype(float)[:, None]
+    turned[:, :, :half], turned[:, :, half : 2 * half] = x * cosine - y * sine, y * cosine + x * sine
+    expected[:, : heads * width] = turned.reshape(rows, -1)
+    it.check("rotary", qkv, expected)
+
+
+def losses(it, random):
+    rows, vocabulary, pitch, scale = 40, 1001, 1008, 0.25
+    logits, found = it.numbers(random.normal(0, 3, (rows, pitch))), unwritten(rows)
+    targets = ids(random.integers(0, vocabulary, rows))
+    targets[3] = IGNORED
+    wide = it.wide(logits)[:, :vocabulary]
+    top = wide.max(1, keepdims=True)
+    sums = np.exp(wide - top).sum(1, keepdims=True)
+    expected, gradient = np.zeros(rows), np.exp(wide - top) / sums * scale
+    for row, target in enumerate(targets):
+        if target == IGNORED:
+            gradient[row] = 0
+        else:
+            expected[row] = np.log(sums[row, 0]) + top[row, 0] - wide[row, target]
+            gradient[row, target] -= scale
+    it.launch("cross_entropy", (rows,), [logits, found, targets, scale, vocabulary, pitch])
+    it.check("cross_entropy", found, expected, 3e-6)
+    it.check("cross_entropy: logits", logits[:, :vocabulary], gradient)
+
+
+def optimiser(it, random):
+    length = 200_000
+    from_numbers, sums = single(random.normal(0, 1, length)), unwritten(4)
+    it.launch("square_sums", (4,), [sums, from_numbers, Long(65536), Long(length)])
+    it.check("square_sums", sums.sum(keepdims=True), (from_numbers.astype(float) ** 2).sum(keepdims=True), 1e-5)
+    length = 1000
+    parameters, gradients, first, second = (single(random.normal(0, 1, length)) for _ in range(4))
+    np.abs(second, out=second)
+    narrow = it.numbers(np.zeros(length))
+    p, g, m, v = (array.astype(float) for array in (parameters, gradients, first, second))
+    factors = [0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 1.5, 1e-8, 0.999]
+    it.launch("adamw", blocks(length), [parameters, gradients, first, second, narrow, *factors, Long(length)])
+    g *= 0.5
+    m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+    p = 0.999 * p - 0.01 * m / (1.5 * np.sqrt(v) + 1e-8)
+    for what, got, expected in (("first", first, m), ("second", second, v), ("parameters", parameters, p)):
+        it.check(f"adamw: {what}", got, expected, 3e-6)
+    it.check("adamw: copy", narrow, p)
+    it.check("adamw: gradients", gradients, np.zeros(length))
+
+
+def attention(it, random, heads, keys, length, window):
+    batch, width, tiled = 2, it.head_width, it.real == "bf16" and it.head_width <= 128
+    stride, group, scale = (heads + 2 * keys) * width, heads // keys, 1 / math.sqrt(width)
+    qkv = it.numbers(random.uniform(-1, 1, (batch, length, stride)))
+    dresult = it.numbers(random.uniform(-1, 1, (batch, length, heads, width)))
+    result, dqkv = it.numbers(np.zeros(dresult.shape)), it.numbers(np.zeros(qkv.shape))
+    log_sums, delta, starts = (
+        unwritten(batch, heads, length),
+        unwritten(batch, heads, length),
+        np.zeros((batch, length)),
+    )
+    starts[0, length // 3 :] = length // 3
+    starts = ids(starts)
+
+    def launch(name, count, tiles, inner, addresses):
+        arguments = [*addresses, starts, length, heads, keys, window, scale]
+        if not tiled:
+            items = batch * count * length
+            return it.launch(f"attention_{name}_plain", blocks(items, 8), [*arguments, Long(items)])
+        head = -(-width // 16) * 16
+        shared = (tiles * 64 + inner * (64 if head <= 64 else 32)) * (head + 8) * 2
+        grid = (-(-length // 64), count, batch)
+        return it.launch(f"attention_{name}_tensor", grid, arguments, threads=128, shared=shared)
+
+    launch("forward", heads, 3, 0, [result, log_sums, qkv])
+    items = batch * heads * length
+    it.launch("attention_delta", blocks(items, 8), [delta, result, dresult, length, heads, Long(items)])
+    launch("queries", heads, 2, 2, [dqkv, qkv, dresult, log_sums, delta])
+    launch("keys", keys, 2, 2, [dqkv, qkv, dresult, log_sums, delta])
+
+    wide, gradient = it.wide(qkv).reshape(batch, length, -1, width), it.wide(dresult)
+    query, key, value = np.split(wide, [heads, heads + keys], axis=2)
+    key, value = (np.repeat(array, group, 2) for array in (key, value))
+    at = np.arange(length)
+    first = np.maximum(starts.astype(int), at + 1 - min(window, length))
+    seen = (at[None, None] <= at[None, :, None]) & (at[None, None] >= first[:, :, None])
+    scores = np.where(seen[:, None], np.einsum("bihd,bjhd->bhij", query, key) * scale, -np.inf)
+    top = scores.max(-1, keepdims=True)
+    sums = np.exp(scores - top).sum(-1, keepdims=True)
+    share = np.exp(scores - top) / sums
+    expected = np.einsum("bhij,bjhd->bihd", share, value)
+    correction = (gradient * expected).sum(-1).transpose(0, 2, 1)[..., None]
+    dscores = share * (np.einsum("bihd,bjhd->bhij", gradient, value) - correction) * scale
+    dquery = np.einsum("bhij,bjhd->bihd", dscores, key)
+    shared = (batch, length, keys, group, width)
+    dkey = np.einsum("bhij,bihd->bjhd", dscores, query).reshape(shared).sum(3)
+    dvalue = np.einsum("bhij,bihd->bjhd", share, gradient).reshape(shared).sum(3)
+    what = f"attention {heads}/{keys} × {length}, window {window}"
+    it.check(what, result, expected)
+    it.check(f"{what}: log-sum-exps", log_sums, (top + np.log(sums))[..., 0], 1e-5)
+    got = dqkv.reshape(batch, length, -1, width)
+    parts = np.split(got, [heads, heads + keys], axis=2)
+    for name, part, expected in zip("qkv", parts, (dquery, dkey, dvalue), strict=True):
+        it.check(f"{what}: {name}", np.ascontiguousarray(part), expected)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        for real in ("float", "bf16"):
+            it = Library(folder, real, 6)
+            for it.order in (0, 1, 5):
+                random = np.random.default_rng(1)
+                for check in (norms, head_norms, activations, tables, elementwise, rotary, losses, optimiser):
+                    check(it, random)
+            for width, heads, keys, length, window in (
+                (64, 2, 1, 150, NO_WINDOW),
+                (128, 2, 2, 130, 70),
+                (80, 3, 1, 65, 64),
+                (6, 4, 2, 200, 100),
+                (160, 2, 1, 40, 7),
+                (16, 1, 1, 1, NO_WINDOW),
+            ):
+                it = Library(folder, real, width)
+                for it.order in (0, 1, 5):
+                    attention(it, np.random.default_rng(2), heads, keys, length, window)
+    print(f"{checked} comparisons passed")
+
+
+if __name__ == "__main__":
+    main()
