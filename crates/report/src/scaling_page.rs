@@ -257,7 +257,8 @@ mod tests {
             noise: 0.003,
         };
         let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
-        let observations = simulation.runs(&grid, 0);
+        let mut observations = simulation.runs(&grid, 0);
+        observations.iter_mut().for_each(|one| one.name = format!("{name}-{}", one.name));
         let options = FitOptions { draws: 20, ..FitOptions::default() };
         let fit = fit_scaling(&observations, &options).unwrap();
         let plan = Plan {

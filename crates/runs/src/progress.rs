@@ -86,7 +86,8 @@ mod tests {
         assert_eq!(progress_lost(&curve, 3.0), Some(ProgressLost::Share(0.0)));
         assert_eq!(progress_lost(&curve, 7.0), Some(ProgressLost::AtLeast(0.75)));
         assert_eq!(progress_lost(&curve, 9.0), Some(ProgressLost::AtLeast(0.75)));
-        assert_eq!(progress_lost(&curve, 6.0), Some(ProgressLost::Share(0.75)));
+        let Some(ProgressLost::Share(lost)) = progress_lost(&curve, 6.0) else { panic!() };
+        assert!((lost - 0.75).abs() < 1e-12, "{lost}");
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn every_step_of_an_adapter_is_within_a_hundred_thousandth_of_peft() {
                 Ok(())
             };
             trained.resume(&mut model, 0, start).unwrap();
-            let mut gradients = trained.zero_gradients().unwrap();
+            let mut gradients = trained.zero_gradients(&model).unwrap();
             let (losses, norms) = (golden.numbers("/losses"), golden.numbers("/gradient_norms"));
             assert_eq!((losses.len(), norms.len()), (12, 12));
             let (mut worst, mut worst_norm) = (0.0_f64, 0.0_f64);
