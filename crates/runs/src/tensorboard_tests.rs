@@ -82,7 +82,7 @@ fn events(mut bytes: &[u8]) -> Vec<Vec<Field>> {
     let mut all = Vec::new();
     let masked = |data: &[u8]| {
         let sum = checksum(data);
-        ((sum >> 15) | (sum << 17)).wrapping_add(0xa282_ead8).to_le_bytes()
+        sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
     };
     while !bytes.is_empty() {
         let len = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();

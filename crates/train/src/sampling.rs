@@ -214,7 +214,7 @@ mod tests {
             let (mut square, mut freedom) = (0.0, -1.0);
             for (count, probability) in counts.iter().zip(&expected) {
                 if *probability == 0.0 {
-                    assert_eq!(*count, 0.0, "{sampling:?}");
+                    assert!(*count < 0.5, "{sampling:?}");
                     continue;
                 }
                 let mean = probability * DRAWS as f64;
