@@ -10,6 +10,11 @@ type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'s
 
 const STEPS: &[Step] = &[
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[]),
+    (
+        "lints of the GPU path",
+        &["clippy", "--workspace", "--features", "mixdown/cuda", "--", "--deny", "warnings"],
+        &[],
+    ),
     ("tests", &["test"], &[]),
     ("tests of the tools", &["test", "--package", "xtask", "--package", "mixdown-benches"], &[]),
     ("docs", &["doc", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")]),
