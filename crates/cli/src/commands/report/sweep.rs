@@ -11,6 +11,7 @@ use mixdown_scaling::FitOptions;
 use crate::commands::fit;
 use crate::commands::fit::rows::{Domain, Pooling, domain, observation};
 use crate::commands::report::read_run;
+use crate::count::short;
 use crate::error::Error;
 use crate::sweep::SweepFolder;
 
@@ -62,6 +63,7 @@ pub fn read(path: &Path, title: String, draws: u32) -> Result<ScalingReport, Err
              curves of losses are left out."
         ));
     }
+    notes.extend(pretraining_note(&domains));
     let bases = bases(path, &domains)?;
     Ok(ScalingReport {
         title,
@@ -71,6 +73,22 @@ pub fn read(path: &Path, title: String, draws: u32) -> Result<ScalingReport, Err
         notes,
         settings: vec![("Intervals".to_owned(), format!("{draws} bootstrap draws, seed 0"))],
         documents: documents(path)?,
+    })
+}
+
+/// How far the base models were pretrained, where that is known.
+#[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
+    let rows = domains.iter().flat_map(|domain| &domain.rows);
+    let ratios = rows.filter_map(|row| Some(row.base_tokens? as f64 / row.model_size as f64));
+    let (least, most) = ratios
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+    least.is_finite().then(|| {
+        format!(
+            "The base models were pretrained on {least:.3} to {most:.3} tokens a parameter. The laws              were reported for models with 100 (Bethune et al. 2025).",
+            short(least),
+            short(most)
+        )
     })
 }
 
