@@ -85,7 +85,8 @@ fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
         .fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
     least.is_finite().then(|| {
         format!(
-            "The base models were pretrained on {least:.3} to {most:.3} tokens a parameter. The laws              were reported for models with 100 (Bethune et al. 2025).",
+            "The base models were pretrained on {} to {} tokens a parameter. The laws were reported for \
+             models with 100 (Bethune et al. 2025).",
             short(least),
             short(most)
         )
