@@ -15,7 +15,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chro
 
 /// 12 runs of a model that learns next to nothing, in seconds: what is looked at is the page.
 const SWEEP: &str = r#"
-pretraining = "target/ci-demo/corpora/pretraining"
+pretraining = "../ci-demo/corpora/pretraining"
 p = ["0", "1%", "10%"]
 target_tokens = [2_000, 4_000]
 [train]
@@ -29,7 +29,7 @@ warmup_steps = 2
 sequences = 16
 [[domain]]
 name = "code"
-corpus = "target/ci-demo/corpora/target"
+corpus = "../ci-demo/corpora/target"
 [[model]]
 name = "16"
 hidden_size = 16
