@@ -34,21 +34,21 @@ class Library:
         tiled = real == "bf16" and head_width <= 128
         text = "".join((KERNELS / f"{name}.cu").read_text() for name in FILES + ["attention_tensor"] * tiled)
         stem = pathlib.Path(folder) / f"{real}{head_width}"
-        source, list_file, library = (stem.with_suffix(suffix) for suffix in (".cu", ".h", ".so"))
+        source, list_file, built = (stem.with_suffix(suffix) for suffix in (".cu", ".h", ".so"))
         source.write_text(text)
         names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', text)
         list_file.write_text("".join(f"KERNEL({name})\n" for name in names))
         command = ["c++", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{KERNELS}", f"-DREAL={real}"]
         command += [f"-DHEAD_WIDTH={head_width}", f'-DKERNELS="{source}"', f'-DNAMES="{list_file}"']
-        subprocess.run([*command, EMULATOR / "emulator.cpp", "-o", library], check=True)
-        self.library = ctypes.CDLL(str(library))
+        subprocess.run([*command, EMULATOR / "emulator.cpp", "-o", built], check=True)
+        self.kernels = ctypes.CDLL(str(built))
 
     def launch(self, kernel, grid, arguments, threads=256, shared=0):
         values = [argument(value) for value in arguments]
         places = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
         sizes = [ctypes.c_uint32(value) for value in (*(*grid, 1, 1)[:3], threads, shared)]
         count, order = ctypes.c_uint32(len(values)), ctypes.c_uint32(self.order)
-        result = self.library.emulate(kernel.encode(), *sizes, places, count, order)
+        result = self.kernels.emulate(kernel.encode(), *sizes, places, count, order)
         if result != 0:
             sys.exit(f"{kernel}: {'no such kernel' if result == 1 else 'another number of arguments'}")
 

@@ -139,3 +139,7 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "samples_tests.rs"]
+mod tests;

@@ -6,12 +6,18 @@
 //! the same launches and the same kernels are compared with the CPU's decoder without a GPU.
 
 mod attention;
+#[cfg(test)]
+mod attention_tests;
 mod block;
 mod decoder;
+#[cfg(test)]
+mod decoder_tests;
 mod device;
 mod driver;
 #[cfg(test)]
-mod emulator_tests;
+mod driver_tests;
+#[cfg(test)]
+mod emulator;
 mod kernels;
 mod norms;
 mod resident;

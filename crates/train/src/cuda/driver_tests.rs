@@ -1,0 +1,32 @@
+//! What the driver says without a GPU, and kernels that compile where there is a compiler for them.
+
+#![expect(unsafe_code, reason = "asking whether a shared object is there loads it")]
+
+use super::driver::{Gpu, compile as compile_for};
+use super::source::{names, program};
+use crate::precision::Precision;
+
+#[test]
+fn without_a_gpu_the_error_says_what_to_do() {
+    let Err(error) = Gpu::open(0, Precision::F32, 64) else { return };
+    assert!(error.is_configuration() && error.to_string().contains("\"cpu\""), "{error}");
+}
+
+/// NVRTC needs no GPU: where it is on the loader's path it compiles for several.
+#[test]
+fn kernels_compile_where_there_is_a_compiler_for_them() {
+    // SAFETY: loads the library, as a run does.
+    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return;
+    }
+    for (precision, head_width) in
+        [(Precision::F32, 64), (Precision::Bf16, 128), (Precision::Bf16, 256)]
+    {
+        for capability in [(8, 0), (9, 0)] {
+            let ptx = compile_for(capability, precision, head_width).unwrap().to_src();
+            for name in names(&program(precision, head_width)) {
+                assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
+            }
+        }
+    }
+}

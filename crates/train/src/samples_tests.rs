@@ -1,0 +1,74 @@
+//! Samples of whole runs, which a resume leaves as they are.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mixdown_runs::RunFolder;
+
+use super::TextCodec;
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::trainer::tests::{TEXT, end, open, world};
+
+/// A codec of digits.
+struct Digits;
+
+impl TextCodec for Digits {
+    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(text.split_whitespace().map(|digits| digits.parse().unwrap()).collect())
+    }
+
+    fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
+        Ok(format!("{} then {ids:?}", prompt.len()))
+    }
+}
+
+#[test]
+fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
+    let text = TEXT.replace(
+        "[[eval.corpus]]\n    name = \"target\"",
+        "[eval.samples]\n prompts = [\"1 2\", \"3\"]\n max_tokens = 3\n[[eval.corpus]]\n name = \"target\"",
+    );
+    let place = world();
+    let run = |out: &str, stop_after: usize| {
+        let mut trainer = open(place.path(), &text, out).unwrap();
+        trainer.set_text_codec(Box::new(Digits)).unwrap();
+        let (stop, told) = (AtomicBool::new(false), Mutex::new(0));
+        let progress = |at: Progress| {
+            assert_eq!(at.samples.len(), if at.evals.is_some() { 2 } else { 0 });
+            let mut told = told.lock().unwrap();
+            *told += 1;
+            stop.store(*told == stop_after, Ordering::Relaxed);
+        };
+        trainer.run(&progress, &stop)
+    };
+    run("straight", usize::MAX).unwrap();
+    for stop_after in [1, 4, 5] {
+        let out = format!("stopped-{stop_after}");
+        assert!(run(&out, stop_after).unwrap_err().is_interrupted());
+        // What a killed process wrote after its checkpoint.
+        let folder = RunFolder::open(&place.path().join(&out)).unwrap();
+        let later = mixdown_runs::SampleRecord { step: 9, ..Default::default() };
+        folder.append_samples(&[later]).unwrap();
+        run(&out, usize::MAX).unwrap();
+        let lines =
+            |out: &str| std::fs::read(place.path().join(out).join("samples.jsonl")).unwrap();
+        assert_eq!(lines(&out), lines("straight"));
+        assert_eq!(end(place.path(), &out), end(place.path(), "straight"));
+    }
+    let straight = RunFolder::open(&place.path().join("straight")).unwrap();
+    let samples = straight.read_samples().unwrap();
+    let steps: Vec<u64> = samples.iter().map(|sample| sample.step).collect();
+    assert_eq!(steps, [0, 0, 3, 3, 6, 6, 9, 9, 12, 12]);
+    assert!(samples.iter().all(|sample| sample.ids.len() <= 3));
+    assert_eq!(samples[0].text, format!("2 then {:?}", samples[0].ids));
+    let error = open(place.path(), &text, "mute").unwrap().run(&|_| {}, &AtomicBool::new(false));
+    assert!(error.unwrap_err().to_string().contains("set_text_codec"));
+    let long = text.replace("\"3\"", "\"1 1 1 1 1 1 1 1 1\"");
+    let refused = open(place.path(), &long, "long").unwrap().set_text_codec(Box::new(Digits));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("eval.samples.prompts: expected 1 to 8 tokens"), "{refused}");
+    let none = text.replace("max_tokens = 3", "max_tokens = 0");
+    let refused = open(place.path(), &none, "none").map(|_| ()).unwrap_err().to_string();
+    assert_eq!(refused, "eval.samples.max_tokens: expected at least 1, got 0");
+}
