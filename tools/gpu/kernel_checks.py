@@ -291,6 +291,13 @@ def optimiser(it, random):
         it.check(f"adamw: {what}", got, expected, 3e-6)
     it.check("adamw: copy", narrow, p)
     it.check("adamw: gradients", gradients, np.zeros(length))
+    averages = single(random.normal(0, 1, length))
+    expected = averages + 0.1 * (parameters.astype(float) - averages)
+    it.launch("average", blocks(length), [averages, parameters, 0.1, Long(length)])
+    it.check("average", averages, expected, 3e-6)
+    merged, delta = unwritten(length) if it.real == "float" else it.numbers(np.zeros(length)), it.numbers(first)
+    it.launch("merge", blocks(length), [merged, parameters, delta, 2.0, Long(length)])
+    it.check("merge", merged, parameters + 2.0 * it.wide(delta))
 
 
 def attention(it, random, heads, keys, length, window):

@@ -39,6 +39,14 @@ pub enum Error {
         /// Whether losses that are not finite are among the reasons.
         numerical: bool,
     },
+    /// A process of a run of several ended.
+    #[error("{message}")]
+    Rank {
+        /// Its report; empty where it, or another, has given that itself.
+        message: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// Reading or writing failed.
     #[error("{}: cannot {action}", path.display())]
     Io {
@@ -95,6 +103,7 @@ impl Error {
     /// Says of an interruption that the same command goes on; other errors stay as they are.
     pub fn resumable(self) -> Self {
         match self.kind() {
+            _ if matches!(self, Self::Rank { .. }) => self,
             Kind::Interrupted => Self::Stopped { message: self.to_string() },
             _ => self,
         }
@@ -103,17 +112,28 @@ impl Error {
     /// The exit code: 2 usage or configuration, 3 bad or damaged data, 4 numerical failure,
     /// 130 interrupted, 1 anything else.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind() {
+        ExitCode::from(self.code())
+    }
+
+    /// The exit code as a number.
+    pub fn code(&self) -> u8 {
+        if let Self::Rank { code, .. } = self {
+            return *code;
+        }
+        match self.kind() {
             Kind::Configuration => 2,
             Kind::Data => 3,
             Kind::Numerical => 4,
             Kind::Interrupted => 130,
             Kind::Other => 1,
-        })
+        }
     }
 
-    /// Prints kind, message, causes and hint, the way a person reads them.
+    /// Kind, message, causes and hint, the way a person reads them; empty where another process has said it.
     pub fn report(&self) -> String {
+        if let Self::Rank { message, .. } = self {
+            return message.clone();
+        }
         let mut text = format!("error: {self}");
         let mut source = match self {
             // Its message has the cause already.
@@ -155,6 +175,7 @@ impl Error {
             Self::Usage { .. } => (true, false, false, false),
             Self::Stopped { .. } => (false, true, false, false),
             Self::Data { .. } => (false, false, false, false),
+            Self::Rank { code, .. } => (false, *code == 130, *code == 4, true),
             Self::Incomplete { numerical, .. } => (false, false, *numerical, true),
             Self::Io { source, .. } => (source.kind() == ErrorKind::NotFound, false, false, true),
             Self::Shards(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),

@@ -9,7 +9,7 @@ use crate::progress::say;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The process group of a program that is running; 0 where there is none.
+/// The process group of programs that are running; 0 where there is none.
 static PROGRAM: AtomicU32 = AtomicU32::new(0);
 
 /// How urgently a program is asked to end.
@@ -21,7 +21,7 @@ pub enum Ending {
     Forced,
 }
 
-/// Says which program ends with this process; 0 for none. It leads a process group of its own.
+/// Says which program ends with this process, and its group with it; 0 for none. It leads a process group of its own.
 pub fn follow(program: u32) {
     PROGRAM.store(program, Ordering::SeqCst);
 }
@@ -42,6 +42,11 @@ pub fn end_program(ending: Ending) {
 /// Elsewhere the console has told the program already.
 #[cfg(not(unix))]
 pub fn end_program(_ending: Ending) {}
+
+/// Asks the work to stop at its next safe place.
+pub fn stop() {
+    STOP.store(true, Ordering::SeqCst);
+}
 
 /// Installs the handler and returns the flag that work looks at.
 ///

@@ -11,6 +11,7 @@ mod injection;
 mod interrupt;
 mod output;
 mod page_cache;
+mod processes;
 mod progress;
 mod recipe;
 mod sweep;
@@ -32,7 +33,10 @@ fn main() -> ExitCode {
     match commands::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::say(&error.report());
+            let report = error.report();
+            if !report.is_empty() {
+                progress::say(&report);
+            }
             error.exit_code()
         }
     }

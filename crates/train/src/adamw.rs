@@ -112,16 +112,19 @@ impl AdamW {
         [&mut self.first, &mut self.second]
     }
 
-    /// As [`step`](Self::step), of parameters, gradients and moments on a device.
+    /// As [`step`](Self::step), of numbers, gradients and moments on a device.
     #[cfg(feature = "cuda")]
     pub(crate) fn step_on_device(
         &mut self,
         device: &mut dyn crate::engine::Resident,
         learning_rate: f64,
     ) -> Result<f64, Error> {
+        let frozen = |range: &&(Range<usize>, Update)| range.1 == Update::Frozen;
+        let frozen = self.ranges.iter().filter(frozen).map(|(range, _)| range.clone());
+        device.zero_gradients(&frozen.collect::<Vec<_>>())?;
         let norm = device.gradient_norm()?;
         if !norm.is_finite() {
-            device.zero_gradients()?;
+            device.zero_gradients(&[0..self.first.len()])?;
             return Ok(norm);
         }
         self.steps += 1;

@@ -21,7 +21,7 @@ pub(crate) struct AdapterPart {
     /// The target's numbers in the model's buffer: all or some rows of a matrix.
     pub(crate) weight: Range<usize>,
     /// The target's numbers in a buffer of all targets.
-    base: Range<usize>,
+    pub(crate) base: Range<usize>,
     /// A \[rank, inputs\] by PEFT's name; its range is of the adapter's buffer.
     pub(crate) a: FileTensor,
     /// B \[outputs, rank\], its rows in the order of the model's file.
@@ -29,7 +29,7 @@ pub(crate) struct AdapterPart {
 }
 
 impl AdapterPart {
-    fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.a.shape[1]
     }
 }
@@ -120,6 +120,21 @@ impl AdapterLayout {
         Some(())
     }
 
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// What `B · A` is multiplied by: alpha / rank.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// A and B of each target, in the order of the targets in the model's buffer.
+    pub(crate) fn parts(&self) -> &[AdapterPart] {
+        &self.parts
+    }
+
     /// All its tensors in order.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &FileTensor> {
         self.parts.iter().flat_map(|part| [&part.a, &part.b])
@@ -162,7 +177,7 @@ impl AdapterLayout {
     }
 
     /// The targets among these numbers of the model's buffer.
-    fn within(&self, weight: &Range<usize>) -> &[AdapterPart] {
+    pub(crate) fn within(&self, weight: &Range<usize>) -> &[AdapterPart] {
         let place = |end: usize| self.parts.partition_point(|part| part.weight.start < end);
         &self.parts[place(weight.start)..place(weight.end)]
     }

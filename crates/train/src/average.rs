@@ -22,6 +22,12 @@ impl Average {
         Self { rest: (1.0 - decay) as f32, numbers }
     }
 
+    /// The weight of the numbers of one step.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn rest(&self) -> f32 {
+        self.rest
+    }
+
     pub(crate) fn numbers(&self) -> &[f32] {
         &self.numbers
     }

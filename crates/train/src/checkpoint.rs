@@ -34,6 +34,15 @@ pub(crate) struct Best {
     pub(crate) evals: Vec<EvalRecord>,
 }
 
+/// How an evaluation compares to those before.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Of less loss than all of them.
+    Best,
+    /// Not so.
+    Behind,
+}
+
 /// All of a run that is not in the weights, the moments or run.toml.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +88,26 @@ impl State {
             training_seconds: 0.0,
             seconds: 0.0,
         }
+    }
+
+    /// Takes what was measured after this step; the evaluation at `select` chooses.
+    pub(crate) fn take_evaluation(&mut self, evals: &[EvalRecord], select: usize) -> Standing {
+        if self.step == 0 {
+            self.before = evals.to_vec();
+        }
+        self.last = evals.to_vec();
+        let choosing = |evals: &[EvalRecord]| {
+            let chosen = &evals[select];
+            chosen.selection_loss.unwrap_or(chosen.loss)
+        };
+        let loss = choosing(evals);
+        if self.best.as_ref().is_some_and(|best| loss >= choosing(&best.evals)) {
+            self.evaluations_without_gain += 1;
+            return Standing::Behind;
+        }
+        self.evaluations_without_gain = 0;
+        self.best = Some(Best { step: self.step, evals: evals.to_vec() });
+        Standing::Best
     }
 
     /// Whether no step before was better.

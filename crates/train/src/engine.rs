@@ -1,8 +1,12 @@
 //! A way to compute losses and gradients.
 
 use crate::adapter::AdapterGradients;
+#[cfg(feature = "cuda")]
+use crate::adapter::AdapterLayout;
 use crate::error::Error;
 use crate::initial;
+#[cfg(feature = "cuda")]
+use crate::ranks::Team;
 use crate::rows::Rows;
 
 /// A decoder over one flat buffer of parameters and one of gradients, of the same layout.
@@ -43,11 +47,28 @@ pub(crate) trait Engine: Send {
     }
 }
 
-/// An engine that has parameters, gradients and moments on a device.
+/// What an engine is to train, as the host has it.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Copy)]
+pub(crate) struct Training<'a> {
+    /// Parameters or an adapter's numbers, first and second moments.
+    pub(crate) numbers: [&'a [f32]; 3],
+    pub(crate) average: Option<&'a [f32]>,
+    /// The adapter with the numbers of its targets without it; all parameters are trained where there is none.
+    pub(crate) adapter: Option<(&'a AdapterLayout, &'a [f32])>,
+}
+
+/// An engine that has what is trained, gradients and moments on a device.
 #[cfg(feature = "cuda")]
 pub(crate) trait Resident {
-    /// Forgets the gradients.
-    fn zero_gradients(&mut self) -> Result<(), Error>;
+    /// Sums gradients over all ranks from now on, in each backward pass.
+    fn join(&mut self, team: &mut Team) -> Result<(), Error>;
+
+    /// Takes what is to be trained from the host; gradients are zero.
+    fn train(&mut self, training: Training) -> Result<(), Error>;
+
+    /// Forgets the gradients in these ranges.
+    fn zero_gradients(&mut self, ranges: &[std::ops::Range<usize>]) -> Result<(), Error>;
 
     /// The root of the sum of the gradients' squares.
     fn gradient_norm(&mut self) -> Result<f64, Error>;
@@ -58,11 +79,14 @@ pub(crate) trait Resident {
         ranges: &[(std::ops::Range<usize>, crate::cuda::Update)],
     ) -> Result<(), Error>;
 
-    /// Copies parameters, first and second moments to the host.
-    fn read(&mut self, to: [&mut [f32]; 3]) -> Result<(), Error>;
+    /// Brings the average nearer to the numbers by the share `rest`, where there is one.
+    fn update_average(&mut self, rest: f32) -> Result<(), Error>;
 
-    /// Takes them from the host.
-    fn write(&mut self, from: [&[f32]; 3]) -> Result<(), Error>;
+    /// Lets numbers and average change places, where there is one.
+    fn swap_average(&mut self) -> Result<(), Error>;
+
+    /// Copies numbers, first and second moments to the host, and the average, where there is one.
+    fn read(&mut self, to: [&mut [f32]; 3], average: Option<&mut [f32]>) -> Result<(), Error>;
 
     /// Bytes free on the device, where it tells.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
@@ -70,7 +94,7 @@ pub(crate) trait Resident {
     /// Operations a second of a large product.
     fn peak_flops(&mut self) -> Result<f64, Error>;
 
-    /// Copies the gradients to the host.
+    /// Copies the gradients of what is trained to the host.
     #[cfg(test)]
     fn read_gradients(&mut self, to: &mut [f32]) -> Result<(), Error>;
 }

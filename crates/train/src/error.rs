@@ -170,6 +170,14 @@ pub enum Error {
         /// The driver's answer.
         got: String,
     },
+    /// Another process of the run has ended, hangs or does not fit.
+    #[error("rank {rank} is lost: {got}; the same command goes on from the last checkpoint")]
+    RankLost {
+        /// Which.
+        rank: u32,
+        /// Its own last words, or what was seen of it.
+        got: String,
+    },
     /// A run's checkpoints need more disk than is free.
     #[error(
         "{}: expected {expected} bytes free for checkpoints, got {got}: choose another disk or lower \
@@ -312,6 +320,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match self {
             Self::Io { .. } => !self.is_configuration(),
+            Self::RankLost { .. } => true,
             Self::Mixer(error) => error.is_io(),
             Self::Corpus(error) => error.is_io(),
             Self::Run(error) => error.is_io(),

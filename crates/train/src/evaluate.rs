@@ -1,14 +1,16 @@
 //! The loss on fixed sequences of a corpus.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mixdown_mixer::{Batch, Documents};
+use mixdown_mixer::{Batch, Documents, Rank};
 use mixdown_runs::{EvalRecord, LossChange};
 use mixdown_shards::{Corpus, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::ranks::Team;
 
 /// What is measured: the first windows of one part of a corpus.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ pub fn evaluate(
     evaluation: &Evaluation,
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
-    let rows = measure(model, corpus, evaluation, stop)?;
+    let rows = measure(model, corpus, evaluation, stop, &mut Team::alone())?;
     let record = record(corpus, evaluation, Part::All, &rows, None);
     if record.loss.is_finite() {
         return Ok(record);
@@ -73,25 +75,26 @@ pub fn evaluate(
     Err(Error::NonFiniteEvaluation { corpus: evaluation.name.clone(), got: record.loss })
 }
 
-/// The loss of each sequence; one that is not finite is a result.
+/// The loss of each sequence; one that is not finite is a result. The ranks take turns at batches, and each
+/// gets all of them.
 pub(crate) fn measure(
     model: &mut Model,
     corpus: &Corpus,
     evaluation: &Evaluation,
     stop: &AtomicBool,
+    team: &mut Team,
 ) -> Result<Vec<RowSum>, Error> {
     model.check_corpus(corpus)?;
     let sequences = windows(corpus, evaluation)?;
+    let own = measure_own(model, corpus, evaluation, stop, (sequences, team.rank()));
+    let own = team.agree(own)?;
+    let all = gather_rows(team, &own)?;
+    let mut all: Vec<_> = all.iter().map(|rows| rows.iter().copied()).collect();
     let mut sums = Vec::new();
-    let mut first = 0;
-    while first < sequences {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted { step: 0 });
-        }
-        let rows = evaluation.batch_size.max(1).min(sequences - first);
-        let batch = read_windows(corpus, evaluation, first, rows)?;
-        sums.extend(row_sums(&model.losses(&batch)?, &batch)?);
-        first += rows;
+    for (turn, rows) in batches(evaluation, sequences).enumerate() {
+        let place = turn % all.len();
+        let rows = usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
+        sums.extend(all[place].by_ref().take(rows));
     }
     let empty = |parity: usize| sums.iter().skip(parity).step_by(2).all(|row| row.targets == 0);
     if empty(0) && empty(1) {
@@ -99,6 +102,36 @@ pub(crate) fn measure(
         return Err(Error::bad_file(corpus.folder(), expected.to_owned(), "none"));
     }
     Ok(sums)
+}
+
+/// The loss of each sequence of this rank's batches.
+fn measure_own(
+    model: &mut Model,
+    corpus: &Corpus,
+    evaluation: &Evaluation,
+    stop: &AtomicBool,
+    (sequences, rank): (u64, Rank),
+) -> Result<Vec<RowSum>, Error> {
+    let (first, step) = (rank.rank(), rank.world_size());
+    let places = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut sums = Vec::new();
+    for rows in batches(evaluation, sequences).skip(places(first)).step_by(places(step)) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted { step: 0 });
+        }
+        let batch = read_windows(corpus, evaluation, rows.start, rows.end - rows.start)?;
+        sums.extend(row_sums(&model.losses(&batch)?, &batch)?);
+    }
+    Ok(sums)
+}
+
+/// The sequences of each batch.
+fn batches(evaluation: &Evaluation, sequences: u64) -> impl Iterator<Item = Range<u64>> {
+    let size = evaluation.batch_size.max(1);
+    (0..sequences.div_ceil(size)).map(move |batch| {
+        let first = batch * size;
+        first..first + size.min(sequences - first)
+    })
 }
 
 /// Tokens from one sequence to the next: T, or the T + 1 of a packed row.
@@ -200,6 +233,28 @@ pub(crate) struct RowSum {
     pub(crate) targets: u64,
 }
 
+/// The sums of each rank.
+pub(crate) fn gather_rows(team: &mut Team, own: &[RowSum]) -> Result<Vec<Vec<RowSum>>, Error> {
+    let all = team.gather(own.iter().flat_map(RowSum::to_bytes).collect())?;
+    let rows =
+        |bytes: &Vec<u8>| bytes.as_chunks().0.iter().copied().map(RowSum::from_bytes).collect();
+    Ok(all.iter().map(rows).collect())
+}
+
+impl RowSum {
+    fn to_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.loss.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.targets.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        let (halves, _) = bytes.as_chunks();
+        Self { loss: f64::from_le_bytes(halves[0]), targets: u64::from_le_bytes(halves[1]) }
+    }
+}
+
 fn row_sums(losses: &[f32], batch: &Batch) -> Result<Vec<RowSum>, Error> {
     let row_len = len(batch.sequence_length)?;
     let mut masks = batch.loss_mask.chunks_exact(row_len);
@@ -286,6 +341,7 @@ mod tests {
     use crate::error::Error;
     use crate::model::Model;
     use crate::model_config::tests::tiny;
+    use crate::ranks::Team;
     use crate::test_corpus::{corpus, corpus_of_bytes, tokens};
 
     fn evaluation(sequences: u64, batch_size: u64) -> Evaluation {
@@ -407,7 +463,7 @@ mod tests {
             let mut config = tiny();
             config.tokenizer_fingerprint = None;
             let mut model = Model::new(&config, seed).unwrap();
-            measure(&mut model, &corpus, &evaluation, &never).unwrap()
+            measure(&mut model, &corpus, &evaluation, &never, &mut Team::alone()).unwrap()
         };
         let (before, now) = (measure(1), measure(2));
         let halves = record(&corpus, &evaluation, Part::Halves, &now, Some(&before));

@@ -67,7 +67,7 @@ impl Estimate {
         let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
         let snapshot_bytes =
             parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
-        let (pass_bytes, device_bytes) = passes(model, [length, batch_size], options);
+        let (pass_bytes, device_bytes) = passes(model, trained, [length, batch_size], options);
         let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
         let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
             .into_iter()
@@ -109,11 +109,16 @@ impl Estimate {
 }
 
 /// Bytes of a pass, and all that a GPU needs where it computes.
-fn passes(model: &Model, rows: [u64; 2], options: PassOptions) -> (u64, Option<u64>) {
+fn passes(
+    model: &Model,
+    trained: TrainedSizes,
+    rows: [u64; 2],
+    options: PassOptions,
+) -> (u64, Option<u64>) {
     match options.device {
         #[cfg(feature = "cuda")]
         DeviceChoice::Cuda(_) => {
-            let [resident, pass] = on_device(model, rows, options);
+            let [resident, pass] = on_device(model, trained, rows, options);
             (pass, Some(resident.saturating_add(pass)))
         }
         _ => (pass_bytes(model.config(), model.layout(), rows, options), None),
@@ -121,12 +126,17 @@ fn passes(model: &Model, rows: [u64; 2], options: PassOptions) -> (u64, Option<u
 }
 
 #[cfg(feature = "cuda")]
-fn on_device(model: &Model, rows: [u64; 2], options: PassOptions) -> [u64; 2] {
+fn on_device(
+    model: &Model,
+    trained: TrainedSizes,
+    rows: [u64; 2],
+    options: PassOptions,
+) -> [u64; 2] {
     let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let (precision, keep) = (options.precision, options.keep());
     let micro_batch = options.micro_batch_size.map(side);
     let pass = crate::cuda::CudaPass { precision, keep, micro_batch };
-    crate::cuda::device_bytes(model.config(), model.layout(), rows.map(side), pass)
+    crate::cuda::device_bytes(model.config(), model.layout(), trained, rows.map(side), pass)
 }
 
 /// The folder, or the nearest above it that there is.
@@ -160,7 +170,7 @@ mod tests {
     fn estimate(options: PassOptions) -> Estimate {
         let model = Model::new(&tiny(), 1).unwrap();
         let tracked = model.config().parameters();
-        let trained = TrainedSizes { tracked, trainable: tracked, base: 0, average: 0 };
+        let trained = TrainedSizes { tracked, trainable: tracked, ..TrainedSizes::default() };
         Estimate::new(&model, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
     }
 

@@ -183,12 +183,12 @@ impl Model {
         options: PassOptions,
         micro_batch: Option<usize>,
     ) -> Result<Box<dyn Engine>, Error> {
-        use crate::cuda::{CudaDecoder, CudaPass, Gpu};
+        use crate::cuda::{CudaDecoder, CudaPass, open};
 
         let (precision, keep) = (options.precision, options.keep());
         let pass = CudaPass { precision, keep, micro_batch };
         let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
-        let gpu = Box::new(Gpu::open(ordinal, precision, self.layout.sizes.head_width)?);
+        let gpu = open(ordinal, precision, self.layout.sizes.head_width)?;
         Ok(Box::new(CudaDecoder::new(&self.config, &self.layout, pass, gpu, &self.parameters)?))
     }
 

@@ -1,26 +1,32 @@
 //! What a run tells a device that keeps a model's numbers, and takes back from it. On the CPU nothing is to be done.
 
-use crate::adamw::AdamW;
 use crate::error::Error;
 use crate::flops::peak_flops;
 use crate::memory::Estimate;
 use crate::model::Model;
+use crate::ranks::Team;
+use crate::trained::Trained;
 
 #[cfg(not(feature = "cuda"))]
 impl Model {
-    /// Takes the optimiser's moments to the device; refuses a pass that does not fit its memory.
-    pub(crate) fn settle(&mut self, _optimiser: &AdamW, _estimate: &Estimate) -> Result<(), Error> {
+    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    pub(crate) fn settle(&mut self, _trained: &Trained, _estimate: &Estimate) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Brings parameters and moments up to date on the host.
-    pub(crate) fn fetch(&mut self, _optimiser: &mut AdamW) -> Result<(), Error> {
+    /// Sums gradients over all ranks from now on, where they are on a device.
+    pub(crate) fn join(&mut self, _team: &mut Team) -> Result<(), Error> {
         Ok(())
     }
 
     /// Leaves the gradients zero.
     pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
+        Ok(())
+    }
+
+    /// Lets what is trained and its average change places on the device.
+    pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
@@ -30,14 +36,30 @@ impl Model {
     }
 }
 
+#[cfg(not(feature = "cuda"))]
+impl Trained {
+    /// Brings what is trained up to date on the host.
+    pub(crate) fn fetch(&mut self, _model: &mut Model) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// As [`step`](Self::step), where a device has the numbers.
+    pub(crate) fn step_on_device(
+        &mut self,
+        _model: &mut Model,
+        _learning_rate: f64,
+    ) -> Result<Option<f64>, Error> {
+        Ok(None)
+    }
+}
+
 #[cfg(feature = "cuda")]
 impl Model {
-    /// Takes the optimiser's moments to the device; refuses a pass that does not fit its memory.
-    pub(crate) fn settle(&mut self, optimiser: &AdamW, estimate: &Estimate) -> Result<(), Error> {
+    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    pub(crate) fn settle(&mut self, trained: &Trained, estimate: &Estimate) -> Result<(), Error> {
         let (parameters, engine) = self.parameters_and_engine();
         let Some(resident) = engine.resident() else { return Ok(()) };
-        let [first, second] = optimiser.moments();
-        resident.write([parameters, first, second])?;
+        resident.train(trained.training(parameters))?;
         let (needed, free) = (estimate.pass_bytes, resident.free_bytes()?);
         match free.filter(|&free| needed > free) {
             Some(got) => Err(Error::DeviceMemory { expected: needed, got, pass: needed }),
@@ -45,18 +67,26 @@ impl Model {
         }
     }
 
-    /// Brings parameters and moments up to date on the host.
-    pub(crate) fn fetch(&mut self, optimiser: &mut AdamW) -> Result<(), Error> {
-        let (parameters, engine) = self.parameters_and_engine();
-        let Some(resident) = engine.resident() else { return Ok(()) };
-        let [first, second] = optimiser.moments_mut();
-        resident.read([parameters, first, second])
+    /// Sums gradients over all ranks from now on, where they are on a device.
+    pub(crate) fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        let is_single = team.rank().world_size() == 1;
+        match self.engine_mut().resident() {
+            Some(resident) if !is_single => resident.join(team),
+            _ => Ok(()),
+        }
     }
 
     /// Leaves the gradients zero.
     pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
-        self.engine_mut().resident().map_or(Ok(()), |resident| resident.zero_gradients())
+        let whole = 0..usize::MAX;
+        let resident = self.engine_mut().resident();
+        resident.map_or(Ok(()), |resident| resident.zero_gradients(&[whole]))
+    }
+
+    /// Lets what is trained and its average change places on the device.
+    pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
+        self.engine_mut().resident().map_or(Ok(()), |resident| resident.swap_average())
     }
 
     /// Operations a second of a large product where the model is computed.
@@ -64,5 +94,54 @@ impl Model {
         self.engine_mut()
             .resident()
             .map_or_else(|| Ok(peak_flops()), |resident| resident.peak_flops())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Trained {
+    fn training<'a>(&'a self, parameters: &'a [f32]) -> crate::engine::Training<'a> {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        let [first, second] = rest.optimiser.moments();
+        let average = rest.average.as_ref().map(|average| average.numbers());
+        let (numbers, adapter) = match self {
+            Self::Parameters(_) => (parameters, None),
+            Self::Adapter(adapter, _) => {
+                (&adapter.numbers[..], Some((&adapter.layout, &adapter.base[..])))
+            }
+        };
+        crate::engine::Training { numbers: [numbers, first, second], average, adapter }
+    }
+
+    /// Brings what is trained up to date on the host.
+    pub(crate) fn fetch(&mut self, model: &mut Model) -> Result<(), Error> {
+        let (parameters, engine) = model.parameters_and_engine();
+        let Some(resident) = engine.resident() else { return Ok(()) };
+        let (adapter, rest) = match self {
+            Self::Parameters(rest) => (None, rest),
+            Self::Adapter(adapter, rest) => (Some(adapter), rest),
+        };
+        let [first, second] = rest.optimiser.moments_mut();
+        let average = rest.average.as_mut().map(|average| &mut average.numbers_mut()[..]);
+        let Some(adapter) = adapter else {
+            return resident.read([parameters, first, second], average);
+        };
+        resident.read([&mut adapter.numbers, first, second], average)?;
+        adapter.layout.merge(&adapter.base, &adapter.numbers, parameters);
+        Ok(())
+    }
+
+    /// As [`step`](Self::step), where a device has the numbers.
+    pub(crate) fn step_on_device(
+        &mut self,
+        model: &mut Model,
+        learning_rate: f64,
+    ) -> Result<Option<f64>, Error> {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        let Some(resident) = model.engine_mut().resident() else { return Ok(None) };
+        let norm = rest.optimiser.step_on_device(resident, learning_rate)?;
+        if let Some(average) = rest.average.as_ref().filter(|_| norm.is_finite()) {
+            resident.update_average(average.rest())?;
+        }
+        Ok(Some(norm))
     }
 }

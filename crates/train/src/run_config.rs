@@ -293,17 +293,6 @@ impl TrainConfig {
         if let Some(ema) = self.ema.filter(|ema| !(*ema > 0.0 && *ema < 1.0)) {
             return Err(Error::setting("train.ema", "a number between 0 and 1", ema));
         }
-        let partly = [
-            ("train.lora", self.lora.is_some()),
-            ("train.freeze", !self.freeze.is_empty()),
-            ("train.ema", self.ema.is_some()),
-        ];
-        if let Some((key, _)) = partly.into_iter().find(|(_, is_set)| *is_set)
-            && self.device != DeviceChoice::Cpu
-        {
-            let expected = "none with train.device = \"cuda\", which trains all parameters";
-            return Err(Error::setting(key, expected, format!("device = \"{}\"", self.device)));
-        }
         let Some(lora) = &self.lora else { return Ok(()) };
         if !self.freeze.is_empty() {
             let expected = "none beside train.lora, which freezes the whole model";

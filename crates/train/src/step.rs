@@ -2,19 +2,21 @@
 
 use std::time::Instant;
 
-use mixdown_mixer::{Batch, Rank};
+use mixdown_mixer::Batch;
 use mixdown_runs::SourceLoss;
 
 use crate::error::Error;
-use crate::evaluate::Attention;
+use crate::evaluate::{Attention, RowSum, gather_rows};
 use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::model::Model;
+use crate::ranks::Team;
 use crate::run_config::RunConfig;
 use crate::trained::Trained;
 
 /// How much of the average of recent steps is the last one.
 const FRESH: f64 = 0.05;
+const NOTHING: RowSum = RowSum { loss: 0.0, targets: 0 };
 
 /// What one step gave.
 pub(crate) struct Step {
@@ -45,6 +47,7 @@ impl Stepper {
         trained: &Trained,
         inputs: &Inputs,
         config: &RunConfig,
+        team: &Team,
     ) -> Result<Self, Error> {
         let length = config.mixture.sequence_length;
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
@@ -54,7 +57,7 @@ impl Stepper {
             gradients: trained.zero_gradients(model)?,
             batch_tokens,
             batch_flops: flops(model.config(), length, batch_tokens),
-            peak_flops: model.peak_flops()?,
+            peak_flops: model.peak_flops()? * f64::from(team.rank().world_size()),
             seconds: 0.0,
             data_seconds: 0.0,
         })
@@ -76,36 +79,38 @@ impl Stepper {
         if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
     }
 
-    /// Operations a second of recent steps over those of a matrix product.
+    /// Operations a second of recent steps over those of a matrix product on every rank.
     pub(crate) fn mfu(&self) -> f64 {
         if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
     }
 
-    /// Trains on the batch of step `step`. A loss or a norm that is not finite is a result; the model
+    /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is a result; the model
     /// is then as it was.
     pub(crate) fn step(
         &mut self,
         model: &mut Model,
         trained: &mut Trained,
         inputs: &Inputs,
-        step: u64,
-        rate: f64,
+        team: &mut Team,
+        (step, rate): (u64, f64),
     ) -> Result<Step, Error> {
         let start = Instant::now();
-        inputs.mixer.batch(step, Rank::single(), &mut self.batch)?;
+        inputs.mixer.batch(step, team.rank(), &mut self.batch)?;
         if inputs.attention == Attention::Document {
             inputs.mixer.add_documents(&mut self.batch)?;
         }
         let data_seconds = start.elapsed().as_secs_f64();
         // A batch may have no target that counts; its loss is then 0.
-        let targets = self.batch.loss_targets().max(1);
+        let targets = team.total(self.batch.loss_targets())?.max(1);
         let losses =
             trained.losses_and_gradients(model, &self.batch, targets, &mut self.gradients)?;
-        let (loss, sources) = by_source(&losses, &self.batch, inputs);
+        let (loss, sources) = by_source(&losses, &self.batch, inputs, team)?;
         if !loss.is_finite() {
             model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
+        // Gradients on a device are summed there.
+        team.sum(&mut self.gradients)?;
         let gradient_norm = trained.step(model, &mut self.gradients, rate)?;
         let seconds = start.elapsed().as_secs_f64();
         self.average(seconds, data_seconds);
@@ -119,31 +124,43 @@ impl Stepper {
     }
 }
 
-/// The mean loss of a batch and of each source's sequences in it, in the mixture's order; one sum a
+/// The mean loss of a batch and of each source's sequences in it, all ranks', in the mixture's order; one sum a
 /// source, so that they add up.
 #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
-fn by_source(losses: &[f32], batch: &Batch, inputs: &Inputs) -> (f64, Vec<SourceLoss>) {
+fn by_source(
+    losses: &[f32],
+    batch: &Batch,
+    inputs: &Inputs,
+    team: &mut Team,
+) -> Result<(f64, Vec<SourceLoss>), Error> {
     let names: Vec<&str> =
         inputs.mixer.mixture().sources().iter().map(|source| source.name.as_str()).collect();
-    let mut sums = vec![(0.0, 0_u64); names.len()];
+    let mut own = vec![NOTHING; names.len()];
     let length = losses.len() / batch.sources.len().max(1);
     let mut masks = batch.loss_mask.chunks(length.max(1));
     for (row, &source) in losses.chunks(length.max(1)).zip(&batch.sources) {
         let targets = masks
             .next()
             .map_or(row.len() as u64, |mask| mask.iter().map(|&counts| u64::from(counts)).sum());
-        if let Some(sum) = sums.get_mut(source as usize) {
-            sum.0 += row.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            sum.1 += targets;
+        if let Some(sum) = own.get_mut(source as usize) {
+            sum.loss += row.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            sum.targets += targets;
         }
     }
-    let all = sums.iter().map(|(loss, _)| loss).sum::<f64>();
-    let targets: u64 = sums.iter().map(|(_, targets)| targets).sum();
-    let sources = names.into_iter().zip(sums).filter(|(_, (_, targets))| *targets > 0);
-    let sources = sources.map(|(name, (loss, tokens))| SourceLoss {
+    let mut sums = vec![NOTHING; names.len()];
+    for rows in gather_rows(team, &own)? {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            sum.loss += row.loss;
+            sum.targets += row.targets;
+        }
+    }
+    let all = sums.iter().map(|sum| sum.loss).sum::<f64>();
+    let targets: u64 = sums.iter().map(|sum| sum.targets).sum();
+    let sources = names.into_iter().zip(sums).filter(|(_, sum)| sum.targets > 0);
+    let sources = sources.map(|(name, sum)| SourceLoss {
         source: name.to_owned(),
-        loss: loss / tokens as f64,
-        tokens,
+        loss: sum.loss / sum.targets as f64,
+        tokens: sum.targets,
     });
-    (all / targets.max(1) as f64, sources.collect())
+    Ok((all / targets.max(1) as f64, sources.collect()))
 }

@@ -22,18 +22,18 @@ pub(crate) enum Trained {
 /// An adapter with the numbers of its targets as they were.
 pub(crate) struct Adapter {
     pub(crate) layout: AdapterLayout,
-    numbers: Vec<f32>,
-    base: Vec<f32>,
+    pub(crate) numbers: Vec<f32>,
+    pub(crate) base: Vec<f32>,
 }
 
 /// What both kinds have, in the layout of what is trained.
 pub(crate) struct Rest {
-    optimiser: AdamW,
-    average: Option<Average>,
+    pub(crate) optimiser: AdamW,
+    pub(crate) average: Option<Average>,
 }
 
 /// How many numbers a run trains and keeps, without any of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TrainedSizes {
     /// Numbers that have gradients and moments.
     pub(crate) tracked: u64,
@@ -41,6 +41,9 @@ pub(crate) struct TrainedSizes {
     pub(crate) trainable: u64,
     /// Numbers of an adapter's targets; 0 without an adapter.
     pub(crate) base: u64,
+    /// Those of the largest one, and the adapter's rank; 0 without an adapter.
+    pub(crate) largest_target: u64,
+    pub(crate) rank: u64,
     /// Numbers of the average; 0 without one.
     pub(crate) average: u64,
 }
@@ -61,14 +64,21 @@ impl TrainedSizes {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         let sizes = match adapter_layout(model, config)? {
             Some(layout) => {
-                let (tracked, base) = (count(layout.len), count(layout.base_len));
-                Self { tracked, trainable: tracked, base, average: 0 }
+                let largest = layout.parts().iter().map(|part| part.weight.len()).max();
+                Self {
+                    tracked: count(layout.len),
+                    trainable: count(layout.len),
+                    base: count(layout.base_len),
+                    largest_target: count(largest.unwrap_or(0)),
+                    rank: count(layout.rank()),
+                    average: 0,
+                }
             }
             None => {
                 let frozen = frozen(&config.train.freeze, model)?;
                 let frozen: usize = frozen.iter().map(ExactSizeIterator::len).sum();
                 let tracked = count(model.layout().len);
-                Self { tracked, trainable: tracked - count(frozen), base: 0, average: 0 }
+                Self { tracked, trainable: tracked - count(frozen), ..Self::default() }
             }
         };
         let average = if config.train.ema.is_some() { sizes.tracked } else { 0 };
@@ -123,17 +133,6 @@ impl Trained {
         }
     }
 
-    /// Who changes it.
-    pub(crate) fn optimiser(&self) -> &AdamW {
-        &self.rest().optimiser
-    }
-
-    /// As [`optimiser`](Self::optimiser).
-    pub(crate) fn optimiser_mut(&mut self) -> &mut AdamW {
-        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
-        &mut rest.optimiser
-    }
-
     /// Gradients of what is trained, all zero; none of a model that has its own on a device.
     pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
         let [first, _] = self.rest().optimiser.moments();
@@ -166,6 +165,9 @@ impl Trained {
         gradients: &mut [f32],
         learning_rate: f64,
     ) -> Result<f64, Error> {
+        if let Some(norm) = self.step_on_device(model, learning_rate)? {
+            return Ok(norm);
+        }
         let (norm, numbers, rest) = match self {
             Self::Parameters(rest) => {
                 let norm = rest.optimiser.step(model, gradients, learning_rate)?;
@@ -188,7 +190,7 @@ impl Trained {
     ///
     /// The model's parameters and their average change places: showing either twice would show the
     /// other.
-    pub(crate) fn show(&mut self, show: Show, model: &mut Model) {
+    pub(crate) fn show(&mut self, show: Show, model: &mut Model) -> Result<(), Error> {
         match self {
             Self::Parameters(Rest { average: Some(average), .. }) => {
                 std::mem::swap(model.parameters_mut(), average.numbers_mut());
@@ -200,8 +202,10 @@ impl Trained {
                 };
                 adapter.layout.merge(&adapter.base, numbers, model.parameters_mut());
             }
-            Self::Parameters(_) | Self::Adapter(..) => {}
+            Self::Parameters(_) | Self::Adapter(..) => return Ok(()),
         }
+        // Numbers of a device change places there as well.
+        model.swap_average()
     }
 
     /// The weights that are evaluated and kept, in the model's layout.
@@ -292,4 +296,4 @@ const AVERAGE: &str = "average";
 
 #[cfg(test)]
 #[path = "trained_tests.rs"]
-mod tests;
+pub(crate) mod tests;

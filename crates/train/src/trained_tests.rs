@@ -16,10 +16,10 @@ use crate::preview::Preview;
 use crate::run_config::RunConfig;
 use crate::trainer::tests::{TEXT, end, open, run, run_until, world};
 
-const LORA: &str = "[train.lora]\nrank = 2\ntargets = \"all-linear\"";
+pub(crate) const LORA: &str = "[train.lora]\nrank = 2\ntargets = \"all-linear\"";
 
 /// A run of twelve steps from the folder `base`, with more of `[train]`.
-fn text(more: &str) -> String {
+pub(crate) fn text(more: &str) -> String {
     let (model, rest) = TEXT.split_once("[mixture]").unwrap();
     assert!(model.contains("seed = 3"));
     let (before, eval) = rest.split_once("[eval]").unwrap();
@@ -27,7 +27,7 @@ fn text(more: &str) -> String {
 }
 
 /// Corpora and a base model.
-fn place(config: &ModelConfig) -> tempfile::TempDir {
+pub(crate) fn place(config: &ModelConfig) -> tempfile::TempDir {
     let place = world();
     let base = place.path().join("base");
     fs::create_dir(&base).unwrap();

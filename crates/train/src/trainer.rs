@@ -8,16 +8,17 @@ use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SampleRecord, Summary, 
 use mixdown_shards::Fingerprint;
 
 use crate::adapter_file::AdapterFiles;
-use crate::checkpoint::{self, Best, Moment, Numbers, State};
+use crate::checkpoint::{self, Moment, Numbers, Standing, State};
 use crate::checkpoint_writer::CheckpointWriter;
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
-use crate::preview;
 use crate::progress::{Progress, RunName};
+use crate::ranks::{Team, World};
 use crate::run_config::RunConfig;
-use crate::run_file::{Changes, Claim, RunFile, resolved};
+use crate::run_file::{Changes, Claim};
 use crate::samples::{Samples, TextCodec};
 use crate::step::{Step, Stepper};
 use crate::summary;
@@ -26,11 +27,13 @@ use crate::trained::{Show, Trained};
 /// One run: model, optimiser, data and the folder that keeps them.
 ///
 /// The numbers depend on settings and data alone: not on threads, nor on how often the run was
-/// stopped and gone on with.
+/// stopped and gone on with; on the number of processes by rounding. Of several processes ([`World`]) the first
+/// writes the folder.
 pub struct Trainer {
     name: RunName,
     config: RunConfig,
     folder: RunFolder,
+    team: Team,
     inputs: Inputs,
     data_fingerprint: Fingerprint,
     model: Model,
@@ -43,18 +46,10 @@ pub struct Trainer {
     tensorboard: TensorBoard,
 }
 
-/// How an evaluation compares to those before.
-#[derive(PartialEq, Eq)]
-enum Standing {
-    /// Of less loss than all of them.
-    Best,
-    /// Not so.
-    Behind,
-}
-
 impl Trainer {
     /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. Relative
-    /// paths of the description are taken from `base`.
+    /// paths of the description are taken from `base`. `world` says which of the run's processes this one is; it
+    /// waits for the others. A run may go on with another number of them.
     ///
     /// # Errors
     /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
@@ -66,21 +61,19 @@ impl Trainer {
         out: &Path,
         name: RunName,
         changes: Changes,
+        world: World,
     ) -> Result<Self, Error> {
-        config.check()?;
-        let config = resolved(config, base);
-        let inputs = Inputs::open(&config)?;
-        let mut model = inputs.model(&config)?;
-        let estimate = preview::estimate(&config, &model, out)?;
-        let fingerprints = inputs.fingerprints(&config, &model);
-        let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
-        estimate.check(out, checkpoint::taken_bytes(out))?;
-        let folder = RunFolder::create(out)?;
-        let claim = run_file.claim(&folder, changes)?;
-        if claim == Claim::New {
-            run_file.write(&folder)?;
+        let mut entry = Entry::new(config, base, out, name, changes, world)?;
+        let mut herald = entry.team.share()?;
+        let begun = Self::begin(entry);
+        if let Err(error) = &begun {
+            herald.leave(error);
         }
-        checkpoint::recover(&folder)?;
+        begun
+    }
+
+    fn begin(entry: Entry) -> Result<Self, Error> {
+        let Entry { config, inputs, mut model, run_file, folder, mut team, .. } = entry;
         let settings = run_file.fingerprint();
         let mut trained = Trained::new(&model, &config)?;
         let adapter = trained.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
@@ -89,21 +82,25 @@ impl Trainer {
             inputs.mixer.resume(&state.mixer)?;
         }
         let state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
-        if claim == Claim::Changed {
+        // No checkpoint is written or removed before all have read theirs.
+        team.wait()?;
+        if entry.claim == Claim::Changed {
             run_file.write(&folder)?;
         }
-        model.set_pass(config.train.pass())?;
-        model.settle(trained.optimiser(), &estimate)?;
+        model.set_pass(entry.pass)?;
+        model.settle(&trained, &entry.estimate)?;
+        model.join(&mut team)?;
         let trainer = Self {
-            data_fingerprint: summary::data_fingerprint(&fingerprints),
-            stepper: Stepper::new(&mut model, &trained, &inputs, &config)?,
+            data_fingerprint: entry.data_fingerprint,
+            stepper: Stepper::new(&mut model, &trained, &inputs, &config, &team)?,
             writer: CheckpointWriter::default(),
             samples: None,
             tensorboard: TensorBoard::new(&folder),
             adapter: adapter.transpose()?,
-            name,
+            name: entry.name,
             config,
             folder,
+            team,
             inputs,
             model,
             trained,
@@ -116,7 +113,7 @@ impl Trainer {
     /// Writes best/ again where the checkpoint that the run goes on from is the best: a kill may have come
     /// between the two.
     fn repair_best(&self) -> Result<(), Error> {
-        if !self.state.is_best() {
+        if !self.team.leads() || !self.state.is_best() {
             return Ok(());
         }
         let mut moment = self.moment();
@@ -147,7 +144,8 @@ impl Trainer {
         &self.model
     }
 
-    /// Trains to the end and writes summary.json. A run that is at its end only gives its summary.
+    /// Trains to the end and writes summary.json. A run that is at its end only gives its summary. Of several
+    /// processes each calls this; an interruption of one is one of all.
     ///
     /// # Errors
     /// [`Error::Interrupted`] where `stop` was set: a checkpoint is written, and the same call
@@ -161,6 +159,18 @@ impl Trainer {
         if self.at_end() && self.state.pending.is_none() && self.folder.summary().exists() {
             return Ok(self.folder.read_summary()?);
         }
+        let ended = self.run_steps(progress, stop).and_then(|()| self.end());
+        if let Err(error) = &ended {
+            self.team.leave(error);
+        }
+        ended
+    }
+
+    fn run_steps(
+        &mut self,
+        progress: &(dyn Fn(Progress) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
         self.drop_later_metrics()?;
         if self.state.step == 0 && self.state.before.is_empty() {
             self.state.pending = Some(self.record(None));
@@ -170,18 +180,23 @@ impl Trainer {
                 return Err(self.leave(error));
             }
             if self.at_end() {
-                break;
+                return Ok(());
             }
-            if stop.load(Ordering::Relaxed) {
+            if self.team.any(stop.load(Ordering::Relaxed))? {
                 return Err(self.leave(Error::Interrupted { step: self.state.step }));
             }
             self.train_step()?;
             progress(self.progress(None));
         }
+    }
+
+    fn end(&mut self) -> Result<Summary, Error> {
         self.write_checkpoint()?;
         self.writer.finish()?;
         let summary = self.summary();
-        self.folder.write_summary(&summary)?;
+        if self.team.leads() {
+            self.folder.write_summary(&summary)?;
+        }
         Ok(summary)
     }
 
@@ -206,8 +221,8 @@ impl Trainer {
     fn train_step(&mut self) -> Result<(), Error> {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
-        let done =
-            self.stepper.step(&mut self.model, &mut self.trained, &self.inputs, step, rate)?;
+        let (model, trained, team) = (&mut self.model, &mut self.trained, &mut self.team);
+        let done = self.stepper.step(model, trained, &self.inputs, team, (step, rate))?;
         self.finite(step + 1, "training loss", done.loss)?;
         self.finite(step + 1, "gradient norm", done.gradient_norm)?;
         self.state.step += 1;
@@ -253,25 +268,28 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
-            if self.samples.is_some() {
-                self.model.fetch(self.trained.optimiser_mut())?;
+            if self.samples.is_some() && self.team.leads() {
+                self.trained.fetch(&mut self.model)?;
             }
-            self.trained.show(Show::Evaluated, &mut self.model);
+            self.trained.show(Show::Evaluated, &mut self.model)?;
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
-            self.trained.show(Show::Current, &mut self.model);
+            self.trained.show(Show::Current, &mut self.model)?;
             let samples;
             (record.evals, samples) = seen?;
             // best/ is made from a checkpoint's files.
-            due |= self.take_evaluation(&record.evals) == Standing::Best;
+            due |= self.state.take_evaluation(&record.evals, self.inputs.select) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
             if !samples.is_empty() {
+                // Only the first rank has some.
                 self.folder.append_samples(&samples)?;
                 self.tensorboard.write_samples(&samples)?;
             }
             progress(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
-        self.folder.append_metrics(&record)?;
-        self.tensorboard.write_metrics(&record)?;
+        if self.team.leads() {
+            self.folder.append_metrics(&record)?;
+            self.tensorboard.write_metrics(&record)?;
+        }
         self.state.pending = None;
         if due && step < steps {
             self.write_checkpoint()?;
@@ -284,7 +302,8 @@ impl Trainer {
         let mut all: Vec<Vec<RowSum>> = Vec::with_capacity(self.inputs.evals.len());
         let mut records = Vec::with_capacity(self.inputs.evals.len());
         for (place, eval) in self.inputs.evals.iter().enumerate() {
-            let rows = measure(&mut self.model, &eval.corpus, &eval.evaluation, stop)?;
+            let rows =
+                measure(&mut self.model, &eval.corpus, &eval.evaluation, stop, &mut self.team)?;
             let before = self.state.before_rows.get(place).map(Vec::as_slice);
             records.push(record(&eval.corpus, &eval.evaluation, eval.part, &rows, before));
             all.push(rows);
@@ -298,41 +317,26 @@ impl Trainer {
         Ok(records)
     }
 
-    /// What the model makes of the prompts, where there are some.
-    fn sample(&self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
-        match (&self.samples, &self.config.eval.samples) {
-            (Some(samples), _) => samples.records(&self.model, self.state.step, stop),
-            (None, None) => Ok(Vec::new()),
+    /// What the model makes of the prompts, where there are some; on the first rank alone.
+    fn sample(&mut self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
+        let own = match (&self.samples, &self.config.eval.samples) {
+            (None, None) => return Ok(Vec::new()),
             (None, Some(_)) => {
                 let expected = "a trainer with a text codec (Trainer::set_text_codec)";
                 Err(Error::setting("eval.samples", expected, "none"))
             }
-        }
-    }
-
-    fn take_evaluation(&mut self, evals: &[EvalRecord]) -> Standing {
-        let step = self.state.step;
-        if step == 0 {
-            self.state.before = evals.to_vec();
-        }
-        self.state.last = evals.to_vec();
-        let choosing = |evals: &[EvalRecord]| {
-            let chosen = &evals[self.inputs.select];
-            chosen.selection_loss.unwrap_or(chosen.loss)
+            (Some(_), _) if !self.team.leads() => Ok(Vec::new()),
+            (Some(samples), _) => samples.records(&self.model, self.state.step, stop),
         };
-        let loss = choosing(evals);
-        if self.state.best.as_ref().is_some_and(|best| loss >= choosing(&best.evals)) {
-            self.state.evaluations_without_gain += 1;
-            return Standing::Behind;
-        }
-        self.state.evaluations_without_gain = 0;
-        self.state.best = Some(Best { step, evals: evals.to_vec() });
-        Standing::Best
+        self.team.agree(own)
     }
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
-        self.model.fetch(self.trained.optimiser_mut())?;
+        if !self.team.leads() {
+            return Ok(());
+        }
+        self.trained.fetch(&mut self.model)?;
         let moment = self.moment();
         self.writer.start(moment, &self.trained, &self.model)
     }
@@ -351,6 +355,9 @@ impl Trainer {
 
     /// Removes lines of metrics.jsonl and samples.jsonl that a killed run wrote after its last checkpoint.
     fn drop_later_metrics(&self) -> Result<(), Error> {
+        if !self.team.leads() {
+            return Ok(());
+        }
         let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
         Ok(self.folder.truncate_after(self.state.step.checked_sub(due))?)
     }
@@ -392,3 +399,7 @@ impl Trainer {
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
 pub(crate) mod tests;
+
+#[cfg(test)]
+#[path = "trainer_ranks_tests.rs"]
+mod ranks_tests;

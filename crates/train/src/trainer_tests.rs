@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::kernels::check::on_threads;
 use crate::model::Model;
 use crate::model_config::tests::tiny;
+use crate::ranks::World;
 use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 use crate::test_corpus::{corpus, tokens};
@@ -62,7 +63,14 @@ pub(crate) fn world() -> tempfile::TempDir {
 
 pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-    Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None)
+    Trainer::open(
+        &RunConfig::parse(text)?,
+        place,
+        &place.join(out),
+        name,
+        Changes::None,
+        World::single(),
+    )
 }
 
 pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
@@ -128,7 +136,7 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     let open_changed = |text: &str| {
         let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
         let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
-        Trainer::open(&config, place.path(), &out, name, Changes::Stages)
+        Trainer::open(&config, place.path(), &out, name, Changes::Stages, World::single())
     };
     let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
     assert!(past.to_string().contains("what differs: the weights"), "{past}");
@@ -345,7 +353,7 @@ fn a_run_toml_repeats_its_run_from_where_it_lies() {
     let config = RunConfig::parse(&table.to_string()).unwrap();
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
     let again = place.path().join("again");
-    let again = Trainer::open(&config, folder.path(), &again, name, Changes::None);
+    let again = Trainer::open(&config, folder.path(), &again, name, Changes::None, World::single());
     again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
 }

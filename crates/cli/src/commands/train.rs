@@ -8,9 +8,10 @@ use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
-    Changes, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets, ModelChoice, Preview,
-    Progress, RunConfig, RunName, Schedule, Trainer,
+    Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
+    ModelChoice, Precision, Preview, Progress, RunConfig, RunName, Schedule, Trainer, World,
 };
+use serde::de::DeserializeOwned;
 
 use crate::commands::Context;
 use crate::commands::eval::eval_table;
@@ -19,6 +20,7 @@ use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::output::{percent, table, thousands};
+use crate::processes;
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
 use crate::text::Text;
@@ -36,6 +38,8 @@ use crate::text::Text;
   train adapters of all linears instead of all weights:
     mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
       --lora-rank 8 --lora-targets all-linear --out runs/math-lora
+  on all eight GPUs of this machine:
+    mixdown train RUN.toml --gpus 8 --out runs/math-1
   repeat a run, or run a description of your own:
     mixdown train runs/math-1/run.toml --out runs/again
 
@@ -45,7 +49,7 @@ pub struct TrainArgs {
     #[arg(conflicts_with_all = [
         "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
         "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
-        "eval_sequences", "seed", "lora_rank", "lora_targets",
+        "eval_sequences", "seed", "lora_rank", "lora_targets", "device", "precision",
     ])]
     run: Option<PathBuf>,
     /// The run's folder.
@@ -112,6 +116,19 @@ pub struct TrainArgs {
     /// The matrices that get adapters: `all-linear`, or names with commas between; PEFT's choice without it.
     #[arg(long, value_name = "NAMES", requires = "lora_rank")]
     lora_targets: Option<String>,
+    /// What computes: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
+    #[arg(long, default_value = "cpu", value_parser = parsed::<DeviceChoice>)]
+    device: DeviceChoice,
+    /// The numbers that products take: `f32`, or on a GPU `bf16`.
+    #[arg(long, default_value = "f32", value_parser = parsed::<Precision>)]
+    precision: Precision,
+    /// Share out each batch among N processes of this machine. With `--device cuda` each has a GPU, on the CPU its
+    /// share of the cores. 1: do not ask torchrun's or Slurm's variables.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    processes: Option<u32>,
+    /// `--processes N --device cuda`; also of a RUN.toml, whatever device that names.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "processes")]
+    gpus: Option<u32>,
     /// Go on although the mixture has other stages or more sources: from a step on that the run has not
     /// reached.
     #[arg(long)]
@@ -151,16 +168,28 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
     let dry_run = arguments.dry_run;
     let run = arguments.run.clone();
-    let (config, base) = match &run {
+    let (gpus, count) = (arguments.gpus, arguments.gpus.or(arguments.processes));
+    let (mut config, base) = match &run {
         Some(path) => (read_run(path)?, base_folder(path)),
         None => (arguments.run_config()?, Path::new("")),
     };
+    if gpus.is_some() {
+        config.train.device = DeviceChoice::Cuda(0);
+    }
     if dry_run {
         let preview = Preview::new(&config, base, &out)?;
         return context.output.print(&preview, preview::describe);
     }
-    let summary = train(&config, base, &out, name, changes, context)?;
-    context.output.print(&summary, describe)
+    let Some(world) = processes::world(count)? else {
+        let count = count.unwrap_or(1);
+        World::new(0, count)?.check(&config)?;
+        return processes::launch(count, context.stop);
+    };
+    let trained = train(&config, base, &out, name, changes, context, world);
+    match world.leads() {
+        true => context.output.print(&trained?, describe),
+        false => trained.map(|_| ()).map_err(|error| processes::of_rank(error, world)),
+    }
 }
 
 impl TrainArgs {
@@ -220,8 +249,15 @@ impl TrainArgs {
         };
         let mut config = Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()?;
         config.train.lora = lora;
+        (config.train.device, config.train.precision) = (self.device, self.precision);
         Ok(config)
     }
+}
+
+/// A value as run.toml spells it.
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = toml::Value::String(text.to_owned());
+    value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
 }
 
 /// A name that serves as id and title.
@@ -229,7 +265,7 @@ pub fn run_name(name: &str) -> RunName {
     RunName { run_id: name.to_owned(), title: name.to_owned() }
 }
 
-/// Trains with a meter on standard error.
+/// Trains as one of the run's processes, with a meter on standard error where it leads.
 ///
 /// # Errors
 /// As [`Trainer::open`] and [`Trainer::run`].
@@ -240,11 +276,15 @@ pub fn train(
     name: RunName,
     changes: Changes,
     context: Context,
+    world: World,
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-    let mut trainer = Trainer::open(config, base, out, name, changes)?;
+    let mut trainer = Trainer::open(config, base, out, name, changes, world)?;
     if config.eval.samples.is_some() {
         trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+    }
+    if !world.leads() {
+        return Ok(trainer.run(&|_| {}, context.stop)?);
     }
     let progress = |at: Progress| {
         meter.set(at.step, at.steps, &note(&at));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_report::Report;
 use mixdown_runs::{RunsTable, Summary};
-use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule};
+use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, World};
 
 use super::DemoSettings;
 use super::corpora::Corpora;
@@ -34,13 +34,29 @@ pub fn run(
     context: Context,
 ) -> Result<Vec<Summary>, Error> {
     let base = base_config(settings, corpora)?;
-    train(&base, out, &out.join(BASE), run_name("base model"), Changes::None, context)?;
+    train(
+        &base,
+        out,
+        &out.join(BASE),
+        run_name("base model"),
+        Changes::None,
+        context,
+        World::single(),
+    )?;
     let mut summaries = Vec::new();
     for inject in injections(settings)? {
         let config = finetuning_config(settings, corpora, inject)?;
         let folder = out.join(run_folder(inject));
         let name = run_name(&format!("p = {inject}"));
-        summaries.push(train(&config, out, &folder, name, Changes::None, context)?);
+        summaries.push(train(
+            &config,
+            out,
+            &folder,
+            name,
+            Changes::None,
+            context,
+            World::single(),
+        )?);
     }
     let rows = summaries.iter().filter_map(|summary| summary.row.clone()).collect();
     RunsTable::new(rows)?.write(&out.join("runs.jsonl"))?;

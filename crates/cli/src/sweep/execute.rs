@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use mixdown_runs::{RunFolder, RunRow, Summary};
-use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer};
+use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
 use super::command;
 use super::cost::{Cost, shape};
@@ -326,7 +326,8 @@ impl<'a> Execution<'a> {
         label: &str,
         flops: f64,
     ) -> Result<Summary, Error> {
-        let mut trainer = Trainer::open(config, Path::new(""), folder, name, Changes::None)?;
+        let mut trainer =
+            Trainer::open(config, Path::new(""), folder, name, Changes::None, World::single())?;
         let progress = |at: Progress| {
             let share = fraction(at.step, at.steps);
             let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));

@@ -12,6 +12,8 @@ mod interchange;
 mod labels;
 mod mix;
 mod prepare;
+#[cfg(unix)]
+mod processes;
 mod report;
 mod sandbox;
 mod shell;

@@ -12,7 +12,11 @@ use crate::layout::{LinearRange, NormRange};
 type Sides = [usize; 2];
 
 impl CudaDecoder {
+    /// Null where `from` is.
     pub(super) fn norm_at(&self, range: &NormRange, from: Address) -> NormAt {
+        if from == Address::NULL {
+            return NormAt { weight: from, bias: from };
+        }
         let bias = range.bias.as_ref().map_or(Address::NULL, |bias| from.f32(bias.start));
         NormAt { weight: from.f32(range.weight.start), bias }
     }
@@ -51,7 +55,7 @@ impl CudaDecoder {
         self.kernels.product(Form::AddOutput, [x, weight, to], [tokens, inputs, outputs])
     }
 
-    /// Adds the gradients of a projection's weight and bias.
+    /// Adds the gradients of a projection's weight and bias, or those of the adapter's part of it.
     fn add_linear(
         &mut self,
         range: &LinearRange,
@@ -59,6 +63,9 @@ impl CudaDecoder {
         [inputs, outputs]: Sides,
         tokens: usize,
     ) -> Result<(), Error> {
+        if self.gradients == Address::NULL {
+            return self.add_low_rank(range, [x, dy], [inputs, outputs], tokens);
+        }
         let weight = self.gradients.f32(range.weight.start);
         self.kernels.product(Form::Weight, [x, weight, dy], [tokens, inputs, outputs])?;
         match self.bias(range, self.gradients) {
@@ -85,6 +92,9 @@ impl CudaDecoder {
 
     fn head_norms(&self, index: usize, from: Address) -> Option<[Address; 2]> {
         let block = &self.layout.blocks[index];
+        if from == Address::NULL && block.query_norm.is_some() {
+            return Some([from; 2]);
+        }
         let at = |range: &Option<std::ops::Range<usize>>| Some(from.f32(range.as_ref()?.start));
         Some([at(&block.query_norm)?, at(&block.key_norm)?])
     }

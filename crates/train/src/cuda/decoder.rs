@@ -1,9 +1,11 @@
 //! The decoder on a device: parameters, gradients and moments stay there, and the host sees losses and the
 //! gradient's norm.
 
+use super::buckets::{BUCKET, Buckets};
 use super::device::{Address, Device, Form, Product};
-use super::kernels::{Kernels, SQUARE_RUN, Shape, WIDEST_STREAM};
-use super::room::{Lists, Room, resident_bytes};
+use super::kernels::{Kernels, Shape, WIDEST_STREAM};
+use super::room::{Lists, Room};
+use super::tracked::{Averaging, Tracked, tracked_bytes};
 use crate::decoder::Keep;
 use crate::error::Error;
 use crate::kernels::rotary::Rotary;
@@ -11,6 +13,7 @@ use crate::layout::Layout;
 use crate::model_config::{ModelConfig, Positions};
 use crate::precision::Precision;
 use crate::rows::{Rows, RowsPart};
+use crate::trained::TrainedSizes;
 
 /// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
 const PASS_TOKENS: usize = 8192;
@@ -31,31 +34,40 @@ pub(crate) struct CudaDecoder {
     pub(super) layout: Layout,
     pub(super) pass: CudaPass,
     pub(super) parameters: Address,
+    /// Those of all parameters, in their layout; null where these are not trained.
     pub(super) gradients: Address,
-    pub(super) moments: [Address; 2],
     /// The parameters in the width of products.
     pub(super) narrow: Address,
-    pub(super) squares: Address,
+    /// What is trained; nothing before it was said or the first gradients were asked for.
+    pub(super) tracked: Option<Tracked>,
     /// Cosines and sines with the pairs of a head, where positions are rotary.
     pub(super) angles: Option<([Address; 2], usize)>,
     /// Positions there are angles for.
     angle_positions: usize,
     pub(super) room: Room,
+    /// Whether gradients are summed over several ranks, and in how large parts at least.
+    pub(super) is_joined: bool,
+    pub(super) bucket: usize,
+    /// What is left to be summed of this backward pass, once its last rows are computed.
+    sums: Option<Buckets>,
     /// What the room's memory was taken for.
     room_base: Option<(Address, usize)>,
 }
 
-/// Bytes on the device that training takes with rows of `length` tokens, `batch_size` a batch: the model, and a pass.
+/// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and a pass.
 pub(crate) fn device_bytes(
     config: &ModelConfig,
     layout: &Layout,
+    trained: TrainedSizes,
     [length, batch_size]: [usize; 2],
     pass: CudaPass,
 ) -> [u64; 2] {
     let rows = pass_rows(pass.micro_batch, length.max(1)).min(batch_size);
     let tokens = rows.saturating_mul(length);
     let room = Room::new(config, &layout.sizes, pass.precision, tokens, pass.keep, Address::NULL);
-    [resident_bytes(layout.len, pass.precision) as u64, room.bytes as u64]
+    let thin = trained.rank.saturating_mul((2 * tokens * pass.precision.bytes()) as u64);
+    let resident = tracked_bytes(layout.len as u64, trained, pass.precision);
+    [resident, thin.saturating_add(room.bytes as u64)]
 }
 
 fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
@@ -63,7 +75,7 @@ fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
 }
 
 impl CudaDecoder {
-    /// A decoder with these parameters, gradients and moments zero.
+    /// A decoder with these parameters.
     ///
     /// # Errors
     /// Too little memory on the device; a model wider than its kernels take.
@@ -88,12 +100,8 @@ impl CudaDecoder {
         let device = &mut kernels.device;
         let [wide, narrow] = [4, pass.precision.bytes()].map(|bytes| (layout.len * bytes) as u64);
         let weights = device.allocate(wide)?;
-        let gradients = device.allocate(wide)?;
-        let moments = [device.allocate(wide)?, device.allocate(wide)?];
         let narrow =
             if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
-        let squares = device.allocate(4 * layout.len.div_ceil(SQUARE_RUN) as u64)?;
-        device.zero(gradients, wide)?;
         let room = Room::new(config, &sizes, pass.precision, 0, Keep::Nothing, Address::NULL);
         let mut decoder = Self {
             kernels,
@@ -101,18 +109,17 @@ impl CudaDecoder {
             layout: layout.clone(),
             pass,
             parameters: weights,
-            gradients,
-            moments,
+            gradients: Address::NULL,
             narrow,
-            squares,
+            tracked: None,
             angles: None,
             angle_positions: 0,
             room,
+            is_joined: false,
+            bucket: BUCKET,
+            sums: None,
             room_base: None,
         };
-        for moment in moments {
-            decoder.kernels.device.zero(moment, wide)?;
-        }
         decoder.set_parameters(parameters)?;
         Ok(decoder)
     }
@@ -215,7 +222,7 @@ impl CudaDecoder {
         let norm = self.norm_at(&self.layout.last_norm, self.parameters);
         self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
         let range = self.layout.output();
-        let (weight, gradient) = (self.narrow(range.start), self.gradients.f32(range.start));
+        let (weight, gradients) = (self.narrow(range.start), self.gradients);
         #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
         let scale = divisor.map_or(0.0, |divisor| (1.0 / divisor) as f32);
         let (chunk, pitch, logits) = (self.room.chunk, self.room.pitch, self.room.logits);
@@ -242,11 +249,10 @@ impl CudaDecoder {
                     x: dhidden,
                     ..product
                 })?;
-                self.kernels.device.product(Product {
-                    form: Form::Weight,
-                    weight: gradient,
-                    ..product
-                })?;
+            }
+            if divisor.is_some() && gradients != Address::NULL {
+                let weight = gradients.f32(range.start);
+                self.kernels.device.product(Product { form: Form::Weight, weight, ..product })?;
             }
         }
         if divisor.is_none() {
@@ -254,7 +260,8 @@ impl CudaDecoder {
         }
         self.kernels.device.zero(self.room.d, (4 * tokens * sizes.hidden) as u64)?;
         let last_norm = self.layout.last_norm.clone();
-        self.backward_norm(&last_norm, last, self.room.dhidden, tokens)
+        self.backward_norm(&last_norm, last, self.room.dhidden, tokens)?;
+        self.sum_from(last_norm.weight.start)
     }
 
     /// From the gradient of the last stream back to the tables.
@@ -267,16 +274,28 @@ impl CudaDecoder {
                 self.block_forward(index, input, saved, shape)?;
             }
             self.block_backward(index, input, saved, shape)?;
+            self.sum_from(self.layout.blocks[index].attention_norm.weight.start)?;
+        }
+        if self.gradients == Address::NULL {
+            return self.sum_from(0);
         }
         let table = self.gradients.f32(self.layout.embedding.start);
         self.table_backward(table, part.tokens, self.room.token_lists)?;
-        match self.layout.positions.clone() {
+        if let Some(range) = self.layout.positions.clone() {
+            let table = self.gradients.f32(range.start);
+            self.table_backward(table, part.positions, self.room.position_lists)?;
+        }
+        self.sum_from(0)
+    }
+
+    /// Begins to sum what is final, as all gradients from number `start` on are.
+    fn sum_from(&mut self, start: usize) -> Result<(), Error> {
+        let ready = self.sums.as_mut().and_then(|sums| sums.ready(start));
+        match ready.zip(self.tracked.as_ref()) {
+            Some((ready, tracked)) => {
+                self.kernels.device.sum(tracked.gradients.f32(ready.start), ready.len())
+            }
             None => Ok(()),
-            Some(range) => self.table_backward(
-                self.gradients.f32(range.start),
-                part.positions,
-                self.room.position_lists,
-            ),
         }
     }
 
@@ -299,11 +318,26 @@ impl CudaDecoder {
         let mut losses = vec![0.0; rows.targets.len()];
         let at_once = pass_rows(self.pass.micro_batch, rows.length);
         let keep = if divisor.is_some() { self.pass.keep } else { Keep::Nothing };
-        for (part, losses) in rows.parts(at_once).zip(losses.chunks_mut(at_once * rows.length)) {
+        if divisor.is_some() && self.tracked.is_none() {
+            self.track(self.layout.len, None, Averaging::None)?;
+        }
+        let mut parts =
+            rows.parts(at_once).zip(losses.chunks_mut(at_once * rows.length)).peekable();
+        while let Some((part, losses)) = parts.next() {
+            // Before its last rows a pass adds to the gradients of those before.
+            let sums = self.is_joined && divisor.is_some() && parts.peek().is_none();
+            self.sums = self.tracked.as_ref().filter(|_| sums).map(|tracked| {
+                // Gradients of an adapter are final at the end.
+                let least = if tracked.adapter.is_some() { usize::MAX } else { self.bucket };
+                Buckets::new(tracked.len, least)
+            });
             let last = self.forward(part, keep)?;
             self.output(part, last, divisor)?;
             if divisor.is_some() {
                 self.backward(part)?;
+            }
+            if sums {
+                self.kernels.device.finish_sums()?;
             }
             self.kernels.device.read_f32(losses, self.room.losses)?;
         }

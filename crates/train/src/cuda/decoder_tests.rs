@@ -6,7 +6,7 @@ use super::emulator::device;
 use crate::adamw::{AdamW, AdamWOptions};
 use crate::decoder::tests::{parameters, rows};
 use crate::decoder::{Decoder, Keep};
-use crate::engine::{Engine, Resident};
+use crate::engine::{Engine, Resident, Training};
 use crate::error::Error;
 use crate::kernels::check::close;
 use crate::kernels::cross_entropy::IGNORED;
@@ -15,7 +15,9 @@ use crate::model::Model;
 use crate::model_config::ModelConfig;
 use crate::model_config::tests::all_kinds;
 use crate::precision::Precision;
+use crate::ranks::Team;
 use crate::rows::Rows;
+use crate::trained::TrainedSizes;
 
 fn decoder(config: &ModelConfig, pass: CudaPass, order: u32, parameters: &[f32]) -> CudaDecoder {
     let layout = Layout::new(config).unwrap();
@@ -156,7 +158,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         }
         let mut numbers = [vec![0.0; layout.len], vec![0.0; layout.len], vec![0.0; layout.len]];
         let [parameters, first, second] = &mut numbers;
-        device.read([parameters, first, second]).unwrap();
+        device.read([parameters, first, second], None).unwrap();
         let wide = |list: &[f32]| list.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
         let [first, second] = optimiser.moments();
         // Adam's first steps are as long for a gradient of rounding errors as for any other: parameters of which
@@ -171,7 +173,8 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         // What was read goes on elsewhere with the same bits.
         let losses = device.losses(&[], &rows).unwrap();
         let mut other = decoder(&config, whole, 0, &vec![0.0; layout.len]);
-        other.write([&numbers[0], &numbers[1], &numbers[2]]).unwrap();
+        let numbers = [&numbers[0][..], &numbers[1], &numbers[2]];
+        other.train(Training { numbers, average: None, adapter: None }).unwrap();
         assert_eq!(other.losses(&[], &rows).unwrap(), losses);
     }
 }
@@ -208,7 +211,9 @@ fn a_pass_takes_what_is_estimated() {
                 CudaDecoder::new(&config, &layout, pass, device, &parameters).unwrap();
             let rows = rows(2, 16, 1);
             decoder.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
-            let [resident, room] = device_bytes(&config, &layout, [16, 2], pass);
+            let tracked = layout.len as u64;
+            let trained = TrainedSizes { tracked, ..TrainedSizes::default() };
+            let [resident, room] = device_bytes(&config, &layout, trained, [16, 2], pass);
             // Angles are not in it: some KB.
             let taken = decoder.kernels.device.free_bytes().unwrap().unwrap();
             assert!(
@@ -257,6 +262,18 @@ impl Device for Counted {
 
     fn product(&mut self, product: Product) -> Result<(), Error> {
         self.inner.product(product)
+    }
+
+    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        self.inner.join(team)
+    }
+
+    fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
+        self.inner.sum(at, len)
+    }
+
+    fn finish_sums(&mut self) -> Result<(), Error> {
+        self.inner.finish_sums()
     }
 
     fn free_bytes(&mut self) -> Result<Option<u64>, Error> {

@@ -4,6 +4,7 @@
 use std::ops::Add;
 
 use crate::error::Error;
+use crate::ranks::Team;
 
 /// A place in a device's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,6 +101,12 @@ pub(crate) trait Device: Send {
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error>;
     fn launch(&mut self, launch: Launch) -> Result<(), Error>;
     fn product(&mut self, product: Product) -> Result<(), Error>;
+    /// Takes part in the sums of several ranks from now on.
+    fn join(&mut self, team: &mut Team) -> Result<(), Error>;
+    /// Begins to sum `len` f32 over all ranks, after what was asked for before; what is asked for later does not wait.
+    fn sum(&mut self, at: Address, len: usize) -> Result<(), Error>;
+    /// What is asked for later waits for all sums.
+    fn finish_sums(&mut self) -> Result<(), Error>;
     /// Bytes that are free, where the device tells.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
 }

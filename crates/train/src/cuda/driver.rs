@@ -13,9 +13,11 @@ use cudarc::driver::{self, CudaContext, CudaFunction, DriverError, result, sys};
 use cudarc::nvrtc::{self, CompileOptions, Ptx};
 
 use super::device::{Address, Device, Form, Launch, Product};
+use super::nccl::Reduction;
 use super::source::{definitions, names, program};
 use crate::error::Error;
 use crate::precision::Precision;
+use crate::ranks::Team;
 
 /// The least compute capability: bf16 on tensor cores.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
@@ -27,6 +29,7 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 /// One GPU with the kernels of a model.
 pub(crate) struct Gpu {
     // Dropped in this order: the context last.
+    reduction: Option<Reduction>,
     blas: Blas,
     kernels: BTreeMap<String, Kernel>,
     context: Arc<CudaContext>,
@@ -145,7 +148,7 @@ impl Gpu {
             let raw = function.cu_function();
             kernels.insert(name, Kernel { function, raw, allowed: PLAIN_SHARED_BYTES });
         }
-        Ok(Self { blas: Blas::new()?, context, kernels, precision })
+        Ok(Self { reduction: None, blas: Blas::new()?, context, kernels, precision })
     }
 
     fn bind(&self) -> Result<(), Error> {
@@ -236,6 +239,9 @@ impl Device for Gpu {
 
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error> {
         self.bind()?;
+        if let Some(reduction) = &mut self.reduction {
+            reduction.wait()?;
+        }
         // SAFETY: as above; the copy is done when this returns, and waits for all work before it.
         unsafe { result::memcpy_dtoh_sync(to, from.0) }.map_err(device_error("give numbers"))
     }
@@ -329,6 +335,22 @@ impl Device for Gpu {
             )
         };
         done.map_err(|error| Error::Device { action: "multiply", got: error.to_string() })
+    }
+
+    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        self.bind()?;
+        self.reduction = Some(Reduction::new(team)?);
+        Ok(())
+    }
+
+    fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
+        self.bind()?;
+        self.reduction.as_ref().map_or(Ok(()), |reduction| reduction.sum(at, len))
+    }
+
+    fn finish_sums(&mut self) -> Result<(), Error> {
+        self.bind()?;
+        self.reduction.as_ref().map_or(Ok(()), Reduction::finish)
     }
 
     fn free_bytes(&mut self) -> Result<Option<u64>, Error> {

@@ -17,6 +17,7 @@ use super::driver::Gpu;
 use super::source::{definitions, kernels, names};
 use crate::error::Error;
 use crate::precision::Precision;
+use crate::ranks::Team;
 
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
@@ -100,12 +101,13 @@ struct Emulator {
     precision: Precision,
     order: u32,
     memory: BTreeMap<u64, Vec<u128>>,
+    team: Team,
 }
 
 impl Emulator {
     fn new(precision: Precision, head_width: usize, order: u32) -> Self {
         let object = object(precision, head_width);
-        Self { object, precision, order, memory: BTreeMap::new() }
+        Self { object, precision, order, memory: BTreeMap::new(), team: Team::alone() }
     }
 
     fn check(&self, at: Address, bytes: usize) {
@@ -217,6 +219,22 @@ impl Device for Emulator {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        self.team = team.share()?;
+        Ok(())
+    }
+
+    fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
+        let mut numbers = vec![0.0; len];
+        self.read_f32(&mut numbers, at)?;
+        self.team.sum(&mut numbers)?;
+        self.write_f32(at, &numbers)
+    }
+
+    fn finish_sums(&mut self) -> Result<(), Error> {
         Ok(())
     }
 

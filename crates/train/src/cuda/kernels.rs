@@ -134,6 +134,29 @@ impl Kernels {
         self.each("cast", len, &[address(to), address(from)])
     }
 
+    /// `to` = `base` + `scale` · `delta`.
+    pub(super) fn merge(
+        &mut self,
+        to: Address,
+        base: Address,
+        delta: Address,
+        scale: f32,
+        len: usize,
+    ) -> Result<(), Error> {
+        self.each("merge", len, &[address(to), address(base), address(delta), real(scale)])
+    }
+
+    /// Brings `averages` nearer to `numbers` by the share `rest`.
+    pub(super) fn average(
+        &mut self,
+        averages: Address,
+        numbers: Address,
+        rest: f32,
+        len: usize,
+    ) -> Result<(), Error> {
+        self.each("average", len, &[address(averages), address(numbers), real(rest)])
+    }
+
     pub(super) fn add_bias_to_stream(
         &mut self,
         to: Address,

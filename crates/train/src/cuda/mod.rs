@@ -5,10 +5,12 @@
 //! have a fixed order. The decoder asks a [`Device`](device::Device) for everything: the tests give it an emulator, so
 //! the same launches and the same kernels are compared with the CPU's decoder without a GPU.
 
+mod adapter;
 mod attention;
 #[cfg(test)]
 mod attention_tests;
 mod block;
+mod buckets;
 mod decoder;
 #[cfg(test)]
 mod decoder_tests;
@@ -19,11 +21,34 @@ mod driver_tests;
 #[cfg(test)]
 mod emulator;
 mod kernels;
+mod nccl;
 mod norms;
+#[cfg(test)]
+mod ranks_tests;
 mod resident;
 mod room;
 mod source;
+mod tracked;
+#[cfg(test)]
+mod trainer_tests;
+
+use crate::error::Error;
+use crate::precision::Precision;
 
 pub(crate) use decoder::{CudaDecoder, CudaPass, device_bytes};
-pub(crate) use driver::Gpu;
 pub(crate) use kernels::Update;
+
+/// GPU number `ordinal` with the kernels for heads of `head_width`; in tests an emulator.
+///
+/// # Errors
+/// No such GPU, or one that cannot do it.
+pub(crate) fn open(
+    ordinal: usize,
+    precision: Precision,
+    head_width: usize,
+) -> Result<Box<dyn device::Device>, Error> {
+    #[cfg(test)]
+    return Ok(emulator::device(precision, head_width, ordinal as u32));
+    #[cfg(not(test))]
+    Ok(Box::new(driver::Gpu::open(ordinal, precision, head_width)?))
+}

@@ -20,7 +20,8 @@ impl Kernels {
         self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
-    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias.
+    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias, where they are
+    /// trained.
     #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
     pub(super) fn norm_backward(
         &mut self,
@@ -56,6 +57,9 @@ impl Kernels {
             shared_bytes,
             arguments: &arguments,
         })?;
+        if gradients.weight == Address::NULL {
+            return Ok(());
+        }
         self.add_partial(gradients.weight, partial, [parts, 2 * width], width)?;
         if gradients.bias == Address::NULL {
             return Ok(());
@@ -91,6 +95,7 @@ impl Kernels {
         self.go("head_norm_forward", grid, &arguments)
     }
 
+    /// As [`norm_backward`](Self::norm_backward); null gradients are of weights that are not trained.
     pub(super) fn head_norm_backward(
         &mut self,
         dqkv: Address,
@@ -114,6 +119,9 @@ impl Kernels {
             count(tokens),
         ];
         self.go("head_norm_backward", [blocks(HEAD_BLOCKS, 1), 1, 1], &arguments)?;
+        if gradients[0] == Address::NULL {
+            return Ok(());
+        }
         let (parts, width) = (HEAD_BLOCKS * (THREADS / WARP) as usize, self.sizes.head_width);
         self.add_partial(gradients[0], partial, [parts, 2 * width], width)?;
         self.add_partial(gradients[1], partial.f32(width), [parts, 2 * width], width)

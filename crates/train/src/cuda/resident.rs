@@ -3,16 +3,20 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use super::adapter::DeviceAdapter;
 use super::decoder::CudaDecoder;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Buffers, SQUARE_RUN, Update};
-use crate::engine::{Engine, Resident};
+use super::tracked::Averaging;
+use crate::adapter::AdapterGradients;
+use crate::engine::{Engine, Resident, Training};
 use crate::error::Error;
 use crate::precision::Precision;
+use crate::ranks::Team;
 use crate::rows::Rows;
 
-/// The side of the product that measures what the device can do.
-const MEASURED_SIDE: usize = 8192;
+/// The side of the product that measures what the device can do; an emulator can do little.
+const MEASURED_SIDE: usize = if cfg!(test) { 16 } else { 8192 };
 
 impl Engine for CudaDecoder {
     /// The parameters and gradients are those on the device.
@@ -22,6 +26,17 @@ impl Engine for CudaDecoder {
         rows: &Rows,
         divisor: f64,
         _gradients: &mut [f32],
+    ) -> Result<Vec<f32>, Error> {
+        self.pass(rows, Some(divisor))
+    }
+
+    /// The adapter's numbers and gradients are those on the device, too.
+    fn losses_and_adapter_gradients(
+        &mut self,
+        _parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        _adapter: AdapterGradients<f32>,
     ) -> Result<Vec<f32>, Error> {
         self.pass(rows, Some(divisor))
     }
@@ -36,43 +51,102 @@ impl Engine for CudaDecoder {
 }
 
 impl Resident for CudaDecoder {
-    fn zero_gradients(&mut self) -> Result<(), Error> {
-        self.kernels.device.zero(self.gradients, (4 * self.layout.len) as u64)
+    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        self.is_joined = true;
+        self.kernels.device.join(team)
     }
 
-    fn gradient_norm(&mut self) -> Result<f64, Error> {
-        let mut sums = vec![0.0; self.layout.len.div_ceil(SQUARE_RUN)];
-        self.kernels.square_sums(self.squares, self.gradients, self.layout.len)?;
-        self.kernels.device.read_f32(&mut sums, self.squares)?;
-        Ok(sums.iter().map(|&sum| f64::from(sum)).sum::<f64>().sqrt())
+    fn train(&mut self, training: Training) -> Result<(), Error> {
+        let Training { numbers: [numbers, first, second], average, adapter } = training;
+        let averaging = if average.is_some() { Averaging::Kept } else { Averaging::None };
+        self.track(numbers.len(), adapter.map(|(layout, _)| layout), averaging)?;
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        let moments = tracked.moments;
+        let kept = tracked.average.zip(average);
+        let own = tracked.numbers;
+        for (to, from) in moments.into_iter().zip([first, second]).chain(kept) {
+            self.kernels.device.write_f32(to, from)?;
+        }
+        let Some((layout, base)) = adapter else { return self.set_parameters(numbers) };
+        self.kernels.device.write_f32(own, numbers)?;
+        for part in layout.parts() {
+            let to = self.parameters.f32(part.weight.start);
+            self.kernels.device.write_f32(to, &base[part.base.clone()])?;
+        }
+        self.merge_adapter()
     }
 
-    fn update(&mut self, ranges: &[(Range<usize>, Update)]) -> Result<(), Error> {
-        for (range, update) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
-            let [first, second] = self.moments.map(|moment| moment.f32(range.start));
-            let is_narrow = self.narrow != self.parameters;
-            let buffers = Buffers {
-                parameters: self.parameters.f32(range.start),
-                gradients: self.gradients.f32(range.start),
-                first,
-                second,
-                narrow: if is_narrow { self.narrow(range.start) } else { Address::NULL },
-            };
-            self.kernels.adamw(buffers, *update, range.len())?;
+    fn zero_gradients(&mut self, ranges: &[Range<usize>]) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        for range in ranges {
+            let len = range.end.min(tracked.len).saturating_sub(range.start);
+            self.kernels.device.zero(tracked.gradients.f32(range.start), (4 * len) as u64)?;
         }
         Ok(())
     }
 
-    fn read(&mut self, to: [&mut [f32]; 3]) -> Result<(), Error> {
-        let from = [self.parameters, self.moments[0], self.moments[1]];
-        to.into_iter().zip(from).try_for_each(|(to, from)| self.kernels.device.read_f32(to, from))
+    fn gradient_norm(&mut self) -> Result<f64, Error> {
+        let Some(tracked) = &self.tracked else { return Ok(0.0) };
+        let mut sums = vec![0.0; tracked.len.div_ceil(SQUARE_RUN)];
+        self.kernels.square_sums(tracked.squares, tracked.gradients, tracked.len)?;
+        self.kernels.device.read_f32(&mut sums, tracked.squares)?;
+        let norm = sums.iter().map(|&sum| f64::from(sum)).sum::<f64>().sqrt();
+        Ok(tracked.adapter.as_ref().map_or(norm, |adapter| norm * adapter.layout.scale()))
     }
 
-    fn write(&mut self, from: [&[f32]; 3]) -> Result<(), Error> {
-        let [parameters, first, second] = from;
-        self.kernels.device.write_f32(self.moments[0], first)?;
-        self.kernels.device.write_f32(self.moments[1], second)?;
-        self.set_parameters(parameters)
+    fn update(&mut self, ranges: &[(Range<usize>, Update)]) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        let scale = tracked.adapter.as_ref().map_or(1.0, DeviceAdapter::scale);
+        let bytes = self.pass.precision.bytes();
+        for (range, update) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
+            let [first, second] = tracked.moments.map(|moment| moment.f32(range.start));
+            // That of an adapter is made with the merged matrices.
+            let is_narrow = tracked.narrow != Address::NULL && tracked.adapter.is_none();
+            let narrow = tracked.narrow + range.start * bytes;
+            let buffers = Buffers {
+                parameters: tracked.numbers.f32(range.start),
+                gradients: tracked.gradients.f32(range.start),
+                first,
+                second,
+                narrow: if is_narrow { narrow } else { Address::NULL },
+            };
+            let update = Update { clip: update.clip * scale, ..*update };
+            self.kernels.adamw(buffers, update, range.len())?;
+        }
+        self.merge_adapter()
+    }
+
+    fn update_average(&mut self, rest: f32) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        let Some(average) = tracked.average else { return Ok(()) };
+        self.kernels.average(average, tracked.numbers, rest, tracked.len)
+    }
+
+    fn swap_average(&mut self) -> Result<(), Error> {
+        let Some(tracked) = &mut self.tracked else { return Ok(()) };
+        let Some(average) = &mut tracked.average else { return Ok(()) };
+        std::mem::swap(average, &mut tracked.numbers);
+        if tracked.adapter.is_some() {
+            return self.merge_adapter();
+        }
+        let (numbers, before) = (tracked.numbers, self.parameters);
+        self.parameters = numbers;
+        if self.narrow == before {
+            self.narrow = numbers;
+            return Ok(());
+        }
+        self.kernels.cast(self.narrow, numbers, self.layout.len)
+    }
+
+    fn read(&mut self, to: [&mut [f32]; 3], average: Option<&mut [f32]>) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        let from = [tracked.numbers, tracked.moments[0], tracked.moments[1]];
+        let kept = average.zip(tracked.average);
+        let all = to.into_iter().zip(from).chain(kept);
+        for (to, from) in all {
+            self.kernels.device.read_f32(to, from)?;
+        }
+        Ok(())
     }
 
     fn free_bytes(&mut self) -> Result<Option<u64>, Error> {
@@ -85,7 +159,8 @@ impl Resident for CudaDecoder {
 
     #[cfg(test)]
     fn read_gradients(&mut self, to: &mut [f32]) -> Result<(), Error> {
-        self.kernels.device.read_f32(to, self.gradients)
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        self.kernels.device.read_f32(to, tracked.gradients)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The memory of a pass on the device: one allocation, in which each buffer has its place.
 
 use super::device::Address;
-use super::kernels::{SQUARE_RUN, partial_len};
+use super::kernels::partial_len;
 use crate::decoder::Keep;
 use crate::layout::Sizes;
 use crate::model_config::ModelConfig;
@@ -160,11 +160,4 @@ impl Room {
             bytes: next.bytes,
         }
     }
-}
-
-/// Bytes of the model itself: parameters, gradients and two moments in f32, with bf16 a copy of the parameters, and the
-/// sums of squares of the gradient.
-pub(crate) fn resident_bytes(parameters: usize, precision: Precision) -> usize {
-    let narrow = if precision == Precision::Bf16 { 2 } else { 0 };
-    parameters.saturating_mul(16 + narrow).saturating_add(4 * parameters.div_ceil(SQUARE_RUN))
 }

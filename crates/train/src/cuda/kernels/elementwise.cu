@@ -5,6 +5,12 @@ extern "C" __global__ void cast(real* to, const float* from, u64 len) {
     if (index < len) put(to + index, from[index]);
 }
 
+// to = base + scale * delta, in the width of products: a matrix with an adapter of low rank in it.
+extern "C" __global__ void merge(real* to, const float* base, const real* delta, float scale, u64 len) {
+    u64 index = thread_index();
+    if (index < len) put(to + index, base[index] + scale * wide(delta[index]));
+}
+
 // to = from + bias, the start of a product that is added to a residual stream; bias may be null.
 extern "C" __global__ void add_bias_to_stream(float* to, const float* from, const float* bias, u32 width, u64 len) {
     u64 index = thread_index();

@@ -1,4 +1,4 @@
-// The gradient's norm and AdamW, over the flat buffers.
+// The gradient's norm, AdamW and the average of what is trained, over the flat buffers.
 
 // Block i leaves the sum of squares of its own run of `run` numbers.
 extern "C" __global__ void square_sums(float* sums, const float* from, u64 run, u64 len) {
@@ -25,4 +25,10 @@ extern "C" __global__ void adamw(
     float value = parameters[i] * keep - rate * m / (sqrtf(v) * root + epsilon);
     parameters[i] = value;
     if (narrow) put(narrow + i, value);
+}
+
+// As a difference, so that a number that is frozen stays bit for bit.
+extern "C" __global__ void average(float* averages, const float* numbers, float rest, u64 len) {
+    u64 i = thread_index();
+    if (i < len) averages[i] += rest * (numbers[i] - averages[i]);
 }

@@ -1,0 +1,165 @@
+//! How the processes of a run find each other: the first writes where it listens into the run's folder.
+//!
+//! That needs no port to be chosen, works with every launcher, and brings together only those that share the
+//! folder. A random token tells a file that a killed run left from one that counts.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mixdown_mixer::Rank;
+use mixdown_shards::Fingerprint;
+
+use super::frame::{Frame, receive, send, send_gone};
+use crate::error::Error;
+
+/// Between two looks for the file, or for a process that comes.
+const PAUSE: Duration = Duration::from_millis(20);
+/// A greeting takes no time; whoever gives none is somebody else.
+const GREETING: Duration = Duration::from_secs(5);
+/// The first words of a greeting, with the version of all that is said afterwards.
+const WORDS: &[u8] = b"mixdown ranks 1\n";
+
+/// Waits for all other ranks and greets them: their sockets, in order of rank.
+pub(super) fn lead(
+    file: &Path,
+    rank: Rank,
+    settings: Fingerprint,
+    patience: Duration,
+) -> Result<Vec<TcpStream>, Error> {
+    let listen = || -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    let (listener, address) =
+        listen().map_err(Error::io(file, "listen for the other processes of"))?;
+    let token = token();
+    let aside = file.with_extension("tmp");
+    fs::write(&aside, format!("{address} {token}\n")).map_err(Error::io(&aside, "write"))?;
+    fs::rename(&aside, file).map_err(Error::io(file, "write"))?;
+    let met = welcome_all(&listener, &token, rank, settings, patience);
+    // A file that stays is one that nobody answers for.
+    let _ = fs::remove_file(file);
+    met
+}
+
+fn welcome_all(
+    listener: &TcpListener,
+    token: &str,
+    rank: Rank,
+    settings: Fingerprint,
+    patience: Duration,
+) -> Result<Vec<TcpStream>, Error> {
+    let start = Instant::now();
+    let mut met: Vec<Option<TcpStream>> = (1..rank.world_size()).map(|_| None).collect();
+    while let Some(missing) = met.iter().position(Option::is_none) {
+        match listener.accept() {
+            Ok((stream, _)) => welcome(stream, token, rank, settings, &mut met)?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE),
+            Err(error) => return Err(lost(0, error)),
+        }
+        if start.elapsed() > patience {
+            return Err(lost(missing + 1, format!("it did not come within {patience:?}")));
+        }
+    }
+    Ok(met.into_iter().flatten().collect())
+}
+
+/// Greets one that came: a stranger is sent away, a rank of another run is an error.
+fn welcome(
+    mut stream: TcpStream,
+    token: &str,
+    rank: Rank,
+    settings: Fingerprint,
+    met: &mut [Option<TcpStream>],
+) -> Result<(), Error> {
+    let prepared = stream.set_nonblocking(false).and_then(|()| prepare(&stream));
+    let Ok(Frame::Data(greeting)) = prepared.and_then(|()| receive(&mut stream)) else {
+        return Ok(());
+    };
+    let expected = greeting_of(token, 0, rank.world_size(), settings);
+    let (expected, known) = (&expected[size_of::<u32>()..], WORDS.len() + token.len());
+    let Some((own, shared)) = greeting.split_first_chunk() else { return Ok(()) };
+    if shared.get(..known) != expected.get(..known) {
+        return Ok(());
+    }
+    let own = u32::from_le_bytes(*own);
+    if shared != expected {
+        let got = "it has other settings, other data or another world size than rank 0".to_owned();
+        // The other one sees the socket close, should this not arrive.
+        let _ = send_gone(&mut stream, 0, &format!("rank {own} was refused: {got}"));
+        return Err(lost(own, got));
+    }
+    let place = usize::try_from(own).ok().and_then(|own| met.get_mut(own.checked_sub(1)?));
+    match place {
+        Some(place) if place.is_none() => {
+            send(&mut stream, WORDS).map_err(|error| lost(own, error))?;
+            *place = Some(stream);
+            Ok(())
+        }
+        _ => Err(lost(own, "two processes have its number")),
+    }
+}
+
+/// Finds the first rank by its file and greets it.
+pub(super) fn follow(
+    file: &Path,
+    rank: Rank,
+    settings: Fingerprint,
+    patience: Duration,
+) -> Result<TcpStream, Error> {
+    let start = Instant::now();
+    loop {
+        if let Some((address, token)) = read(file)
+            && let Ok(mut stream) = TcpStream::connect(address)
+        {
+            let greeting = greeting_of(&token, rank.rank(), rank.world_size(), settings);
+            let greeted = prepare(&stream).and_then(|()| send(&mut stream, &greeting));
+            match greeted.and_then(|()| receive(&mut stream)) {
+                Ok(Frame::Data(words)) if words == WORDS => return Ok(stream),
+                Ok(Frame::Gone(rank, why)) => return Err(lost(rank, why)),
+                // Somebody else at the address of a run that was killed, or the first rank at its end.
+                Ok(Frame::Data(_)) | Err(_) => {}
+            }
+        }
+        if start.elapsed() > patience {
+            let got = format!("it did not write {} within {patience:?}", file.display());
+            return Err(lost(0, got));
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn read(file: &Path) -> Option<(SocketAddr, String)> {
+    let text = fs::read_to_string(file).ok()?;
+    let (address, token) = text.trim_end().split_once(' ')?;
+    Some((address.parse().ok()?, token.to_owned()))
+}
+
+/// Small messages go at once; a greeting comes soon.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(GREETING))
+}
+
+/// Rank first, then what all must share.
+fn greeting_of(token: &str, rank: u32, world_size: u32, settings: Fingerprint) -> Vec<u8> {
+    let (rank, world_size) = (rank.to_le_bytes(), world_size.to_le_bytes());
+    [&rank[..], WORDS, token.as_bytes(), &world_size, settings.as_bytes()].concat()
+}
+
+/// 128 bits that no earlier run had: the standard library's hasher is seeded by the system.
+fn token() -> String {
+    let half = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}", half(), half())
+}
+
+fn lost(rank: impl TryInto<u32>, got: impl ToString) -> Error {
+    Error::RankLost { rank: rank.try_into().unwrap_or(u32::MAX), got: got.to_string() }
+}

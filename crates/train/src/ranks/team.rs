@@ -1,0 +1,278 @@
+//! The ranks of a run together: what they sum, share and decide as one.
+
+use std::io;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use mixdown_mixer::Rank;
+use mixdown_shards::Fingerprint;
+
+#[cfg(feature = "cuda")]
+use super::frame::is_there;
+use super::frame::{Frame, receive, receive_into, send, send_gone};
+use super::{World, meeting};
+use crate::error::Error;
+
+/// Where the first rank says that it listens.
+const MEETING_FILE: &str = "ranks.txt";
+/// Loading a large model from a slow disk takes minutes, and the ranks of a batch system do not start at once.
+const MEETING_PATIENCE: Duration = Duration::from_secs(600);
+/// A rank that is silent for so long hangs: longer than any evaluation between two exchanges.
+const SILENCE: Duration = Duration::from_secs(1800);
+/// Numbers that are summed at once: 1 MiB, which caches hold.
+const CHUNK: usize = 1 << 18;
+
+/// This process among those of a run.
+///
+/// Every rank calls the same methods in the same order. A rank that ends is an error of every other one that names
+/// it.
+pub(crate) struct Team {
+    world: World,
+    /// Of rank 0 the sockets of all others in order, of another that of rank 0.
+    streams: Vec<TcpStream>,
+}
+
+impl Team {
+    /// The only process.
+    pub(crate) fn alone() -> Self {
+        Self { world: World::single(), streams: Vec::new() }
+    }
+
+    /// Meets the other ranks by way of the run's folder, which the first one has made.
+    ///
+    /// # Errors
+    /// A rank that does not come, or has other settings.
+    pub(crate) fn meet(world: World, folder: &Path, settings: Fingerprint) -> Result<Self, Error> {
+        if world.world_size() == 1 {
+            return Ok(Self { world, streams: Vec::new() });
+        }
+        Self::meet_within(MEETING_PATIENCE, world, folder, settings)
+    }
+
+    fn meet_within(
+        patience: Duration,
+        world: World,
+        folder: &Path,
+        settings: Fingerprint,
+    ) -> Result<Self, Error> {
+        let (file, rank) = (folder.join(MEETING_FILE), world.rank());
+        let streams = if world.leads() {
+            meeting::lead(&file, rank, settings, patience)?
+        } else {
+            vec![meeting::follow(&file, rank, settings, patience)?]
+        };
+        let mut team = Self { world, streams };
+        for place in 0..team.streams.len() {
+            let set = team.streams[place].set_read_timeout(Some(SILENCE));
+            set.map_err(|error| team.lost(place, &error))?;
+        }
+        Ok(team)
+    }
+
+    /// Another handle of the same ranks, for whoever takes turns with this one.
+    pub(crate) fn share(&mut self) -> Result<Self, Error> {
+        let streams: io::Result<Vec<_>> = self.streams.iter().map(TcpStream::try_clone).collect();
+        match streams {
+            Ok(streams) => Ok(Self { world: self.world, streams }),
+            Err(error) => Err(self.lost(0, &error)),
+        }
+    }
+
+    /// Which part of a batch is this rank's own.
+    pub(crate) fn rank(&self) -> Rank {
+        self.world.rank()
+    }
+
+    /// Whether this rank writes the run's folder and speaks for all.
+    pub(crate) fn leads(&self) -> bool {
+        self.world.leads()
+    }
+
+    /// What each rank gives, in order of rank.
+    pub(crate) fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+        if self.streams.is_empty() {
+            return Ok(vec![own]);
+        }
+        if !self.leads() {
+            self.say(0, &own)?;
+            let all = self.hear(0)?;
+            return split(&all).ok_or_else(|| Error::RankLost {
+                rank: 0,
+                got: "it sent what nobody asked for".to_owned(),
+            });
+        }
+        let mut all = vec![own];
+        for place in 0..self.streams.len() {
+            all.push(self.hear(place)?);
+        }
+        let joined = join(&all);
+        (0..self.streams.len()).try_for_each(|place| self.say(place, &joined))?;
+        Ok(all)
+    }
+
+    /// Waits for all ranks.
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        self.gather(Vec::new()).map(|_| ())
+    }
+
+    /// Whether any rank says so.
+    pub(crate) fn any(&mut self, own: bool) -> Result<bool, Error> {
+        Ok(self.gather(vec![u8::from(own)])?.iter().any(|flag| flag == &[1]))
+    }
+
+    /// The sum over all ranks.
+    pub(crate) fn total(&mut self, own: u64) -> Result<u64, Error> {
+        let all = self.gather(own.to_le_bytes().to_vec())?;
+        Ok(all.iter().map(|count| count.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))).sum())
+    }
+
+    /// What a rank has, unless the stop flag ended the work of any: then an interruption on all ranks.
+    pub(crate) fn agree<T>(&mut self, own: Result<T, Error>) -> Result<T, Error> {
+        let is_interrupted = own.as_ref().is_err_and(Error::is_interrupted);
+        match own {
+            Err(error) if !is_interrupted => Err(error),
+            own if self.any(is_interrupted)? => {
+                Err(own.err().unwrap_or(Error::Interrupted { step: 0 }))
+            }
+            own => own,
+        }
+    }
+
+    /// Replaces `numbers`, of the same length on each rank, by their sums over all ranks, added in order of rank.
+    ///
+    /// By way of rank 0, chunk by chunk: it moves 2 · (R - 1) times the numbers, which on one machine is a copy.
+    pub(crate) fn sum(&mut self, numbers: &mut [f32]) -> Result<(), Error> {
+        if self.streams.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = vec![0; 4 * CHUNK.min(numbers.len())];
+        for chunk in numbers.chunks_mut(CHUNK) {
+            let bytes = &mut bytes[..4 * chunk.len()];
+            if !self.leads() {
+                encode(chunk, bytes);
+                self.say(0, bytes)?;
+                self.hear_into(0, bytes)?;
+                decode(bytes, |place, number| chunk[place] = number);
+                continue;
+            }
+            for place in 0..self.streams.len() {
+                self.hear_into(place, bytes)?;
+                decode(bytes, |place, number| chunk[place] += number);
+            }
+            encode(chunk, bytes);
+            (0..self.streams.len()).try_for_each(|place| self.say(place, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the others why this rank ends. Nothing is said afterwards.
+    pub(crate) fn leave(&mut self, error: &Error) {
+        if !matches!(error, Error::RankLost { .. }) {
+            self.tell(self.world.rank().rank(), &error.to_string(), None);
+        }
+    }
+
+    /// # Errors
+    /// A rank that has ended, while this one waits for something else.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        for place in 0..self.streams.len() {
+            match is_there(&self.streams[place]) {
+                Ok(true) => {}
+                // What it said, or that it said nothing, comes now.
+                Ok(false) => drop(self.hear(place)?),
+                Err(error) => return Err(self.lost(place, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, place: usize, bytes: &[u8]) -> Result<(), Error> {
+        send(&mut self.streams[place], bytes).map_err(|error| {
+            // Why it ended is in what it said last, where it could.
+            match receive(&mut self.streams[place]) {
+                Ok(Frame::Gone(rank, why)) => self.gone(rank, why),
+                _ => self.lost(place, &error),
+            }
+        })
+    }
+
+    fn hear(&mut self, place: usize) -> Result<Vec<u8>, Error> {
+        match receive(&mut self.streams[place]) {
+            Ok(Frame::Data(bytes)) => Ok(bytes),
+            Ok(Frame::Gone(rank, why)) => Err(self.gone(rank, why)),
+            Err(error) => Err(self.lost(place, &error)),
+        }
+    }
+
+    fn hear_into(&mut self, place: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        match receive_into(&mut self.streams[place], bytes) {
+            Ok(None) => Ok(()),
+            Ok(Some(Frame::Gone(rank, why))) => Err(self.gone(rank, why)),
+            Ok(Some(Frame::Data(_))) => Err(self.lost(place, &io::ErrorKind::InvalidData.into())),
+            Err(error) => Err(self.lost(place, &error)),
+        }
+    }
+
+    /// The socket at `place` says nothing more.
+    fn lost(&mut self, place: usize, error: &io::Error) -> Error {
+        let rank = if self.leads() { u32::try_from(place + 1).unwrap_or(u32::MAX) } else { 0 };
+        let got = match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("silent for {SILENCE:?}")
+            }
+            io::ErrorKind::InvalidData => error.to_string(),
+            _ => "its process has ended".to_owned(),
+        };
+        self.gone(rank, got)
+    }
+
+    fn gone(&mut self, rank: u32, got: String) -> Error {
+        self.tell(rank, &got, usize::try_from(rank).ok().and_then(|rank| rank.checked_sub(1)));
+        Error::RankLost { rank, got }
+    }
+
+    /// Tells all but one, who may have ended as well.
+    fn tell(&mut self, rank: u32, why: &str, but: Option<usize>) {
+        let skipped = if self.leads() { but } else { None };
+        for (place, stream) in self.streams.iter_mut().enumerate() {
+            if Some(place) != skipped {
+                let _ = send_gone(stream, rank, why);
+            }
+        }
+    }
+}
+
+fn encode(numbers: &[f32], bytes: &mut [u8]) {
+    for (number, bytes) in numbers.iter().zip(bytes.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn decode(bytes: &[u8], mut each: impl FnMut(usize, f32)) {
+    for (place, bytes) in bytes.as_chunks().0.iter().enumerate() {
+        each(place, f32::from_le_bytes(*bytes));
+    }
+}
+
+/// Messages in one, each after its length.
+fn join(all: &[Vec<u8>]) -> Vec<u8> {
+    let len = |bytes: &Vec<u8>| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    all.iter().flat_map(|bytes| len(bytes).into_iter().chain(bytes.iter().copied())).collect()
+}
+
+fn split(mut joined: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    while let Some((len, rest)) = joined.split_first_chunk() {
+        let (bytes, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+        all.push(bytes.to_vec());
+        joined = rest;
+    }
+    joined.is_empty().then_some(all)
+}
+
+#[cfg(test)]
+#[path = "team_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,160 @@
+//! Ranks as threads: what they exchange, and what they see of one that ends.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use mixdown_shards::Fingerprint;
+
+use super::{CHUNK, MEETING_FILE, Team};
+use crate::error::Error;
+use crate::kernels::check::numbers;
+use crate::ranks::World;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What each of `count` ranks makes of its team, in order.
+pub(crate) fn on_ranks<T: Send>(count: u32, rank: impl Fn(World) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let spawn = |number| {
+            let rank = &rank;
+            scope.spawn(move || rank(World::new(number, count).unwrap()))
+        };
+        let ranks: Vec<_> = (0..count).map(spawn).collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
+fn meet(world: World, folder: &Path) -> Team {
+    Team::meet(world, folder, Fingerprint::of(b"settings")).unwrap()
+}
+
+fn message(result: Result<Vec<Vec<u8>>, Error>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn numbers_are_added_in_order_of_rank_and_all_get_the_same_bits() {
+    // More than a chunk, so that the last one is shorter.
+    let len = CHUNK + 1000;
+    let own = |rank: u32| -> Vec<f32> { numbers(len, u64::from(rank) + 1) };
+    for count in [1, 2, 3, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut expected = own(0);
+        for rank in 1..count {
+            expected.iter_mut().zip(own(rank)).for_each(|(sum, number)| *sum += number);
+        }
+        let sums = on_ranks(count, |world| {
+            let mut team = meet(world, folder.path());
+            let mut numbers = own(world.rank().rank());
+            team.sum(&mut numbers).unwrap();
+            team.sum(&mut []).unwrap();
+            numbers
+        });
+        let bits = |numbers: &[f32]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
+        assert!(sums.iter().all(|sum| bits(sum) == bits(&expected)), "{count}");
+        assert!(!folder.path().join(MEETING_FILE).exists());
+    }
+}
+
+#[test]
+fn all_know_what_each_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = on_ranks(3, |world| {
+        let rank = world.rank().rank();
+        let mut team = meet(world, folder.path());
+        team.wait().unwrap();
+        let all = team.gather(vec![7; usize::try_from(rank).unwrap()]).unwrap();
+        let flags = [team.any(rank == 2).unwrap(), team.any(false).unwrap()];
+        let stopped = if rank == 1 { Err(Error::Interrupted { step: 5 }) } else { Ok(()) };
+        let agreed = [team.agree(stopped), team.agree(Ok(()))];
+        (all, flags, team.total(u64::from(rank)).unwrap(), agreed.map(|agreed| agreed.is_ok()))
+    });
+    let expected = (vec![vec![], vec![7], vec![7, 7]], [true, false], 3, [false, true]);
+    assert!(known.iter().all(|known| *known == expected), "{known:?}");
+}
+
+#[test]
+fn a_rank_that_ends_is_named_to_all_others() {
+    for (ended, last_words) in [(0, true), (0, false), (2, true), (2, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let seen = on_ranks(4, |world| {
+            let mut team = meet(world, folder.path());
+            team.wait().unwrap();
+            if world.rank().rank() == ended {
+                if last_words {
+                    team.leave(&Error::Stopped { what: "its disk" });
+                }
+                return None;
+            }
+            Some(message(team.gather(vec![1])))
+        });
+        let why = if last_words {
+            "its disk was stopped before its end"
+        } else {
+            "its process has ended"
+        };
+        let expected = format!(
+            "rank {ended} is lost: {why}; the same command goes on from the last checkpoint"
+        );
+        let others: Vec<_> = seen.into_iter().flatten().collect();
+        assert_eq!(others, vec![expected; 3]);
+    }
+}
+
+#[test]
+fn a_sum_ends_with_the_rank_that_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = on_ranks(3, |world| {
+        let mut team = meet(world, folder.path());
+        if world.rank().rank() == 1 {
+            return String::new();
+        }
+        team.sum(&mut vec![1.0; 3 * CHUNK]).unwrap_err().to_string()
+    });
+    assert!(seen[0].starts_with("rank 1 is lost: its process has ended"), "{seen:?}");
+    assert_eq!(seen[0], seen[2]);
+}
+
+#[test]
+fn other_settings_and_missing_ranks_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = on_ranks(2, |world| {
+        let settings = Fingerprint::of(if world.leads() { b"one" } else { b"two" });
+        Team::meet(world, folder.path(), settings).map(|_| ()).unwrap_err().to_string()
+    });
+    let why = "it has other settings, other data or another world size than rank 0";
+    assert!(seen[0].starts_with(&format!("rank 1 is lost: {why}")), "{seen:?}");
+    assert!(seen[1].contains(why), "{seen:?}");
+
+    let short = Duration::from_millis(100);
+    let wait = |rank| {
+        let world = World::new(rank, 2).unwrap();
+        let met = Team::meet_within(short, world, folder.path(), Fingerprint::of(b"s"));
+        met.map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(wait(0).starts_with("rank 1 is lost: it did not come within 100ms"), "{}", wait(0));
+    assert!(wait(1).starts_with("rank 0 is lost: it did not write "), "{}", wait(1));
+}
+
+#[test]
+fn what_a_killed_run_left_and_strangers_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    // Another program has the port of the run that was killed.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let left = format!("{} 0123456789abcdef0123456789abcdef\n", other.local_addr().unwrap());
+    fs::write(folder.path().join(MEETING_FILE), left).unwrap();
+    let hang_up = thread::spawn(move || drop(other.accept()));
+    let met = on_ranks(2, |world| {
+        if world.leads() {
+            thread::sleep(Duration::from_millis(200));
+        }
+        let settings = Fingerprint::of(b"s");
+        let mut team = Team::meet_within(PATIENCE, world, folder.path(), settings).unwrap();
+        team.total(1).unwrap()
+    });
+    assert_eq!(met, [2, 2]);
+    hang_up.join().unwrap();
+}

@@ -1,0 +1,197 @@
+//! Which process of a run this one is.
+
+use mixdown_mixer::Rank;
+
+use crate::device_choice::DeviceChoice;
+use crate::error::Error;
+use crate::run_config::RunConfig;
+
+/// What starts the processes of a run, by the variables that it sets: rank, world size and the number on this machine.
+const LAUNCHERS: [Launcher; 3] = [
+    // `mixdown train --processes`.
+    Launcher {
+        rank: "MIXDOWN_RANK",
+        world_size: "MIXDOWN_WORLD_SIZE",
+        local: "MIXDOWN_RANK",
+        nodes: None,
+    },
+    // torchrun's; docs.pytorch.org/docs/stable/elastic/run.html.
+    Launcher {
+        rank: "RANK",
+        world_size: "WORLD_SIZE",
+        local: "LOCAL_RANK",
+        nodes: Some("GROUP_WORLD_SIZE"),
+    },
+    // srun's. A batch script has SLURM_PROCID and SLURM_NTASKS, too, but no step: it is one process.
+    Launcher {
+        rank: "SLURM_PROCID",
+        world_size: "SLURM_STEP_NUM_TASKS",
+        local: "SLURM_LOCALID",
+        nodes: Some("SLURM_STEP_NUM_NODES"),
+    },
+];
+
+struct Launcher {
+    rank: &'static str,
+    world_size: &'static str,
+    local: &'static str,
+    nodes: Option<&'static str>,
+}
+
+/// One of the processes that share out the batches of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct World {
+    rank: Rank,
+    /// The number of its GPU on this machine.
+    gpu: u32,
+}
+
+impl World {
+    /// The only process.
+    pub fn single() -> Self {
+        Self { rank: Rank::single(), gpu: 0 }
+    }
+
+    /// Rank `rank` of `world_size` processes on this machine, with the GPU of that number.
+    ///
+    /// # Errors
+    /// A rank outside of the world.
+    pub fn new(rank: u32, world_size: u32) -> Result<Self, Error> {
+        Ok(Self { rank: Rank::new(rank, world_size)?, gpu: rank })
+    }
+
+    /// What the environment says, as [`std::env::var`] reads it: the variables of `mixdown train --processes`, of
+    /// torchrun or of Slurm's srun; a single process without them.
+    ///
+    /// # Errors
+    /// Variables that are no numbers or do not fit each other; more than one node.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let read = |name: &'static str| -> Result<Option<u32>, Error> {
+            let Some(text) = variable(name) else { return Ok(None) };
+            text.parse().map(Some).map_err(|_| Error::setting(name, "a whole number", text))
+        };
+        for launcher in LAUNCHERS {
+            let (Some(rank), Some(world_size)) = (read(launcher.rank)?, read(launcher.world_size)?)
+            else {
+                continue;
+            };
+            if world_size == 1 {
+                return Ok(Self::single());
+            }
+            if let Some(name) = launcher.nodes
+                && let Some(nodes) = read(name)?.filter(|nodes| *nodes > 1)
+            {
+                let expected = "1: a run has all its processes on one node; for more, feed torchrun and FSDP \
+                                from Python (docs/guide/feed-a-trainer.md)";
+                return Err(Error::setting(name, expected, nodes));
+            }
+            let local = read(launcher.local)?.unwrap_or(rank);
+            // A launcher may show each process its own GPU alone.
+            let shown = variable("CUDA_VISIBLE_DEVICES");
+            let is_alone = shown.is_some_and(|shown| !shown.is_empty() && !shown.contains(','));
+            let gpu = if is_alone { 0 } else { local };
+            return Ok(Self { rank: Rank::new(rank, world_size)?, gpu });
+        }
+        Ok(Self::single())
+    }
+
+    /// Which part of a batch is this process' own.
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// Whether this process writes the run's folder and speaks for all.
+    pub fn leads(&self) -> bool {
+        self.rank.rank() == 0
+    }
+
+    /// The number of processes.
+    pub fn world_size(&self) -> u32 {
+        self.rank.world_size()
+    }
+
+    /// The device of this process, where the run says `choice`: one GPU for each.
+    ///
+    /// # Errors
+    /// One GPU that is named for several processes.
+    pub(crate) fn device(&self, choice: DeviceChoice) -> Result<DeviceChoice, Error> {
+        match choice {
+            DeviceChoice::Cuda(0) => Ok(DeviceChoice::Cuda(self.gpu)),
+            DeviceChoice::Cuda(_) if self.world_size() > 1 => {
+                let expected = format!("\"cuda\" for {} processes", self.world_size());
+                Err(Error::setting("train.device", expected, choice))
+            }
+            choice => Ok(choice),
+        }
+    }
+
+    /// What can be said of a run on so many processes before they are started.
+    ///
+    /// # Errors
+    /// Settings that no run can have, or none of so many processes.
+    pub fn check(&self, config: &RunConfig) -> Result<(), Error> {
+        config.check()?;
+        self.device(config.train.device)?;
+        self.check_batch(config.mixture.batch_size)
+    }
+
+    /// # Errors
+    /// A batch that the processes cannot share out evenly.
+    fn check_batch(&self, batch_size: u64) -> Result<(), Error> {
+        let world_size = u64::from(self.world_size());
+        if batch_size.is_multiple_of(world_size) {
+            return Ok(());
+        }
+        let expected = format!("a multiple of {world_size}, the number of processes");
+        Err(Error::setting("mixture.batch_size", expected, batch_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::World;
+    use crate::device_choice::DeviceChoice;
+
+    fn world(variables: &[(&str, &str)]) -> Result<World, String> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        World::from_environment(variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn launchers_are_known_by_their_variables() {
+        assert_eq!(world(&[]), Ok(World::single()));
+        assert_eq!(world(&[("RANK", "0"), ("WORLD_SIZE", "1")]), Ok(World::single()));
+        let third = Ok(World::new(2, 4).unwrap());
+        assert_eq!(world(&[("MIXDOWN_RANK", "2"), ("MIXDOWN_WORLD_SIZE", "4")]), third);
+        let torchrun =
+            [("RANK", "2"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "2"), ("GROUP_WORLD_SIZE", "1")];
+        assert_eq!(world(&torchrun), third);
+        let slurm = [("SLURM_PROCID", "2"), ("SLURM_LOCALID", "2"), ("SLURM_NTASKS", "4")];
+        assert_eq!(world(&slurm), Ok(World::single()), "a batch script is no step");
+        let step = [&slurm[..], &[("SLURM_STEP_NUM_TASKS", "4")]].concat();
+        assert_eq!(world(&step), third);
+        let own = [&step[..], &[("CUDA_VISIBLE_DEVICES", "5")]].concat();
+        let device = |world: World| world.device(DeviceChoice::Cuda(0)).unwrap();
+        assert_eq!(world(&own).map(device), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(world(&step).map(device), Ok(DeviceChoice::Cuda(2)));
+    }
+
+    #[test]
+    fn what_no_world_can_be_is_refused_by_name() {
+        let nodes = [("RANK", "0"), ("WORLD_SIZE", "8"), ("GROUP_WORLD_SIZE", "2")];
+        assert!(world(&nodes).unwrap_err().starts_with("GROUP_WORLD_SIZE: expected 1: "));
+        let wrong = world(&[("RANK", "x"), ("WORLD_SIZE", "2")]);
+        assert_eq!(wrong, Err("RANK: expected a whole number, got x".to_owned()));
+        assert!(world(&[("RANK", "2"), ("WORLD_SIZE", "2")]).is_err());
+        let pair = World::new(1, 2).unwrap();
+        let text = |result: Result<(), crate::Error>| result.unwrap_err().to_string();
+        let expected =
+            "mixture.batch_size: expected a multiple of 2, the number of processes, got 5";
+        assert_eq!(text(pair.check_batch(5)), expected);
+        let expected = "train.device: expected \"cuda\" for 2 processes, got cuda:3";
+        assert_eq!(text(pair.device(DeviceChoice::Cuda(3)).map(|_| ())), expected);
+        assert_eq!(pair.device(DeviceChoice::Cpu).unwrap(), DeviceChoice::Cpu);
+    }
+}
