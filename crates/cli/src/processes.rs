@@ -110,7 +110,8 @@ fn wait(ranks: &mut [Rank], stop: &AtomicBool) -> Result<(), Error> {
                 first_failure.get_or_insert((number, status));
             }
         }
-        if stop.load(Ordering::Relaxed) {
+        // The others end by themselves where they train; one may still wait to meet the one that failed.
+        if stop.load(Ordering::Relaxed) || first_failure.is_some() {
             ranks.iter_mut().for_each(|rank| rank.thread = None);
         }
         if first_failure.is_some() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {

@@ -1,6 +1,7 @@
 //! The start of a run: all that it is made of, checked against each other and against its folder.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use mixdown_runs::RunFolder;
 use mixdown_shards::Fingerprint;
@@ -42,6 +43,7 @@ impl Entry {
         name: RunName,
         changes: Changes,
         world: World,
+        stop: &AtomicBool,
     ) -> Result<Self, Error> {
         world.check(config)?;
         let device = world.device(config.train.device)?;
@@ -56,7 +58,7 @@ impl Entry {
         let data_fingerprint = summary::data_fingerprint(&fingerprints);
         // The others wait for the first rank to make the folder and to tidy it.
         let claimed = if world.leads() { Some(claim(out, &run_file, changes)?) } else { None };
-        let team = Team::meet(world, out, run_file.fingerprint())?;
+        let team = Team::meet(world, out, run_file.fingerprint(), stop)?;
         let (folder, claim) = match claimed {
             Some(claimed) => claimed,
             None => (RunFolder::open(out)?, Claim::Same),

@@ -109,6 +109,10 @@ impl Estimate {
 }
 
 /// Bytes of a pass, and all that a GPU needs where it computes.
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(unused_variables, reason = "on the CPU what is trained is counted by its caller")
+)]
 fn passes(
     model: &Model,
     trained: TrainedSizes,

@@ -49,7 +49,7 @@ pub struct Trainer {
 impl Trainer {
     /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. Relative
     /// paths of the description are taken from `base`. `world` says which of the run's processes this one is; it
-    /// waits for the others. A run may go on with another number of them.
+    /// waits for the others, until `stop` is set. A run may go on with another number of them.
     ///
     /// # Errors
     /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
@@ -62,8 +62,9 @@ impl Trainer {
         name: RunName,
         changes: Changes,
         world: World,
+        stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        let mut entry = Entry::new(config, base, out, name, changes, world)?;
+        let mut entry = Entry::new(config, base, out, name, changes, world, stop)?;
         let mut herald = entry.team.share()?;
         let begun = Self::begin(entry);
         if let Err(error) = &begun {

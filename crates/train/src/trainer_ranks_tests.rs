@@ -16,7 +16,15 @@ use crate::run_file::Changes;
 
 fn open(place: &Path, text: &str, out: &str, world: World) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-    Trainer::open(&RunConfig::parse(text)?, place, &place.join(out), name, Changes::None, world)
+    Trainer::open(
+        &RunConfig::parse(text)?,
+        place,
+        &place.join(out),
+        name,
+        Changes::None,
+        world,
+        &AtomicBool::new(false),
+    )
 }
 
 /// Runs on `count` ranks, of which one ends when it has been told of step `at`.
@@ -62,7 +70,7 @@ fn any_number_of_ranks_gives_the_same_losses() {
     for (kind, text) in [("all", TEXT), ("lora", &lora)] {
         run(place, text, kind).unwrap();
         let alone = losses(place, kind);
-        assert!(alone.len() > 60);
+        assert!(alone.len() > 40, "{}", alone.len());
         for count in [2, 4] {
             let out = format!("{kind}-{count}");
             let ended = run_on(place, (text, &out), count, |_, _, _| {});

@@ -136,7 +136,15 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     let open_changed = |text: &str| {
         let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
         let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
-        Trainer::open(&config, place.path(), &out, name, Changes::Stages, World::single())
+        Trainer::open(
+            &config,
+            place.path(),
+            &out,
+            name,
+            Changes::Stages,
+            World::single(),
+            &AtomicBool::new(false),
+        )
     };
     let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
     assert!(past.to_string().contains("what differs: the weights"), "{past}");
@@ -353,7 +361,15 @@ fn a_run_toml_repeats_its_run_from_where_it_lies() {
     let config = RunConfig::parse(&table.to_string()).unwrap();
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
     let again = place.path().join("again");
-    let again = Trainer::open(&config, folder.path(), &again, name, Changes::None, World::single());
+    let again = Trainer::open(
+        &config,
+        folder.path(),
+        &again,
+        name,
+        Changes::None,
+        World::single(),
+        &AtomicBool::new(false),
+    );
     again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
 }

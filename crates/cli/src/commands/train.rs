@@ -279,7 +279,7 @@ pub fn train(
     world: World,
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-    let mut trainer = Trainer::open(config, base, out, name, changes, world)?;
+    let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
     if config.eval.samples.is_some() {
         trainer.set_text_codec(Box::new(text_of(config, base)?))?;
     }

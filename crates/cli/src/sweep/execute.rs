@@ -326,8 +326,15 @@ impl<'a> Execution<'a> {
         label: &str,
         flops: f64,
     ) -> Result<Summary, Error> {
-        let mut trainer =
-            Trainer::open(config, Path::new(""), folder, name, Changes::None, World::single())?;
+        let mut trainer = Trainer::open(
+            config,
+            Path::new(""),
+            folder,
+            name,
+            Changes::None,
+            World::single(),
+            self.context.stop,
+        )?;
         let progress = |at: Progress| {
             let share = fraction(at.step, at.steps);
             let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));

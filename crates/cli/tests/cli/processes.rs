@@ -18,14 +18,12 @@ fn check_close(a: &serde_json::Value, b: &serde_json::Value) {
     pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
 }
 
-/// Waits until a run has a checkpoint that it may go on from.
-fn wait_for_checkpoint(sandbox: &Sandbox, out: &str, child: &mut Child) {
-    let (checkpoints, start) = (sandbox.path(&format!("{out}/checkpoints")), Instant::now());
-    let is_there = || {
-        let entries = fs::read_dir(&checkpoints).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).any(|path| path.extension().is_none())
-    };
-    while !is_there() {
+/// Waits until a run has done some steps.
+fn wait_for_steps(sandbox: &Sandbox, out: &str, child: &mut Child) {
+    let (metrics, start) = (sandbox.path(&format!("{out}/metrics.jsonl")), Instant::now());
+    let bytes = || fs::metadata(&metrics).map_or(0, |file| file.len());
+    let before = bytes();
+    while bytes() < before + 4096 {
         assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(120));
         sleep(Duration::from_millis(5));
     }
@@ -117,18 +115,14 @@ fn is_running(process: &str) -> bool {
 fn a_stop_is_one_of_all_and_fewer_go_on() {
     let sandbox = Sandbox::with_corpora();
     let mut launcher = start(&sandbox, "run", 2);
-    wait_for_checkpoint(&sandbox, "run", &mut launcher);
+    wait_for_steps(&sandbox, "run", &mut launcher);
     signal(&launcher.id().to_string(), "-TERM");
     let (code, said) = end(launcher);
     assert_eq!(code, Some(130), "{said}");
     assert_eq!(said.matches("the same command goes on from there").count(), 1, "{said}");
     // The last words of a rank that its batch system stops are those of all.
     let mut launcher = start(&sandbox, "run", 4);
-    sleep(Duration::from_millis(300));
-    while children(launcher.id()).len() < 4 {
-        assert!(launcher.try_wait().unwrap().is_none());
-    }
-    sleep(Duration::from_millis(500));
+    wait_for_steps(&sandbox, "run", &mut launcher);
     signal(&children(launcher.id())[2], "-TERM");
     assert_eq!(end(launcher).0, Some(130));
 }
@@ -139,7 +133,7 @@ fn a_rank_that_is_killed_ends_the_others_with_its_name() {
     let sandbox = Sandbox::with_corpora();
     for victim in [1, 0] {
         let mut launcher = start(&sandbox, "run", 2);
-        wait_for_checkpoint(&sandbox, "run", &mut launcher);
+        wait_for_steps(&sandbox, "run", &mut launcher);
         sleep(Duration::from_millis(300));
         signal(&children(launcher.id())[victim], "-KILL");
         let (code, said) = end(launcher);
@@ -147,10 +141,17 @@ fn a_rank_that_is_killed_ends_the_others_with_its_name() {
         assert!(said.contains(&format!("rank {victim} has ended: signal: 9")), "{said}");
         assert!(said.contains(&format!("rank {victim} is lost: its process has ended")), "{said}");
     }
+    // One that is killed before it has met the others is not waited for.
+    let mut launcher = start(&sandbox, "run", 2);
+    while children(launcher.id()).len() < 2 {
+        assert!(launcher.try_wait().unwrap().is_none());
+    }
+    signal(&children(launcher.id())[0], "-KILL");
+    let (code, said) = end(launcher);
+    assert!(code == Some(1) && said.contains("rank 0 has ended: signal: 9"), "{code:?} {said}");
     // What is left is whole.
     let mut again = start(&sandbox, "run", 2);
-    sleep(Duration::from_millis(800));
-    assert!(again.try_wait().unwrap().is_none());
+    wait_for_steps(&sandbox, "run", &mut again);
     // The processes do not outlive the one that started them, and leave a checkpoint.
     let ranks = children(again.id());
     again.kill().unwrap();

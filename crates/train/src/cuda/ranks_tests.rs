@@ -1,6 +1,8 @@
 //! Several decoders that sum their gradients, each a thread with an emulator of its own: the buckets and the order of
 //! calls are those of GPUs, the sums are the CPU's.
 
+use std::sync::atomic::AtomicBool;
+
 use super::decoder::{CudaDecoder, CudaPass};
 use super::emulator::device;
 use crate::decoder::Keep;
@@ -38,8 +40,10 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
         let expected = gradients(&mut decoder(&config, None), &whole, len);
         for (bucket, micro_batch) in [(1, None), (300, Some(1)), (usize::MAX, None)] {
             let folder = tempfile::tempdir().unwrap();
+            let never = AtomicBool::new(false);
             let got = on_ranks(2, |world: World| {
-                let mut team = Team::meet(world, folder.path(), Fingerprint::of(b"s")).unwrap();
+                let mut team =
+                    Team::meet(world, folder.path(), Fingerprint::of(b"s"), &never).unwrap();
                 let mut decoder = decoder(&config, micro_batch);
                 decoder.bucket = bucket;
                 decoder.join(&mut team).unwrap();

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,38 @@ const GREETING: Duration = Duration::from_secs(5);
 /// The first words of a greeting, with the version of all that is said afterwards.
 const WORDS: &[u8] = b"mixdown ranks 1\n";
 
+/// How long a rank waits for others: at most so long, and until it is asked to stop.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'a> {
+    pub(super) limit: Duration,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Patience<'_> {
+    /// # Errors
+    /// Rank `missing` has not done `what` for too long; or the stop flag.
+    fn check(
+        &self,
+        since: Instant,
+        missing: u32,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped { what: "waiting for the other processes" });
+        }
+        match since.elapsed() > self.limit {
+            true => Err(lost(missing, format!("it did not {} within {:?}", what(), self.limit))),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Waits for all other ranks and greets them: their sockets, in order of rank.
 pub(super) fn lead(
     file: &Path,
     rank: Rank,
     settings: Fingerprint,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<Vec<TcpStream>, Error> {
     let listen = || -> io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -54,7 +81,7 @@ fn welcome_all(
     token: &str,
     rank: Rank,
     settings: Fingerprint,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<Vec<TcpStream>, Error> {
     let start = Instant::now();
     let mut met: Vec<Option<TcpStream>> = (1..rank.world_size()).map(|_| None).collect();
@@ -64,9 +91,8 @@ fn welcome_all(
             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE),
             Err(error) => return Err(lost(0, error)),
         }
-        if start.elapsed() > patience {
-            return Err(lost(missing + 1, format!("it did not come within {patience:?}")));
-        }
+        let missing = u32::try_from(missing + 1).unwrap_or(u32::MAX);
+        patience.check(start, missing, || "come".to_owned())?;
     }
     Ok(met.into_iter().flatten().collect())
 }
@@ -112,7 +138,7 @@ pub(super) fn follow(
     file: &Path,
     rank: Rank,
     settings: Fingerprint,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<TcpStream, Error> {
     let start = Instant::now();
     loop {
@@ -128,10 +154,7 @@ pub(super) fn follow(
                 Ok(Frame::Data(_)) | Err(_) => {}
             }
         }
-        if start.elapsed() > patience {
-            let got = format!("it did not write {} within {patience:?}", file.display());
-            return Err(lost(0, got));
-        }
+        patience.check(start, 0, || format!("write {}", file.display()))?;
         sleep(PAUSE);
     }
 }
@@ -160,6 +183,6 @@ fn token() -> String {
     format!("{:016x}{:016x}", half(), half())
 }
 
-fn lost(rank: impl TryInto<u32>, got: impl ToString) -> Error {
-    Error::RankLost { rank: rank.try_into().unwrap_or(u32::MAX), got: got.to_string() }
+fn lost(rank: u32, got: impl ToString) -> Error {
+    Error::RankLost { rank, got: got.to_string() }
 }

@@ -3,15 +3,17 @@
 use std::io;
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mixdown_mixer::Rank;
 use mixdown_shards::Fingerprint;
 
+use super::World;
 #[cfg(feature = "cuda")]
 use super::frame::is_there;
 use super::frame::{Frame, receive, receive_into, send, send_gone};
-use super::{World, meeting};
+use super::meeting::{self, Patience};
 use crate::error::Error;
 
 /// Where the first rank says that it listens.
@@ -42,20 +44,25 @@ impl Team {
     /// Meets the other ranks by way of the run's folder, which the first one has made.
     ///
     /// # Errors
-    /// A rank that does not come, or has other settings.
-    pub(crate) fn meet(world: World, folder: &Path, settings: Fingerprint) -> Result<Self, Error> {
-        if world.world_size() == 1 {
-            return Ok(Self { world, streams: Vec::new() });
-        }
-        Self::meet_within(MEETING_PATIENCE, world, folder, settings)
+    /// A rank that does not come, or has other settings; the stop flag.
+    pub(crate) fn meet(
+        world: World,
+        folder: &Path,
+        settings: Fingerprint,
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
+        Self::meet_with(Patience { limit: MEETING_PATIENCE, stop }, world, folder, settings)
     }
 
-    fn meet_within(
-        patience: Duration,
+    fn meet_with(
+        patience: Patience,
         world: World,
         folder: &Path,
         settings: Fingerprint,
     ) -> Result<Self, Error> {
+        if world.world_size() == 1 {
+            return Ok(Self { world, streams: Vec::new() });
+        }
         let (file, rank) = (folder.join(MEETING_FILE), world.rank());
         let streams = if world.leads() {
             meeting::lead(&file, rank, settings, patience)?

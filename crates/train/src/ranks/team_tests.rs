@@ -3,17 +3,16 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use mixdown_shards::Fingerprint;
 
-use super::{CHUNK, MEETING_FILE, Team};
+use super::{CHUNK, MEETING_FILE, Patience, Team};
 use crate::error::Error;
 use crate::kernels::check::numbers;
 use crate::ranks::World;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each of `count` ranks makes of its team, in order.
 pub(crate) fn on_ranks<T: Send>(count: u32, rank: impl Fn(World) -> T + Sync) -> Vec<T> {
@@ -27,8 +26,10 @@ pub(crate) fn on_ranks<T: Send>(count: u32, rank: impl Fn(World) -> T + Sync) ->
     })
 }
 
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 fn meet(world: World, folder: &Path) -> Team {
-    Team::meet(world, folder, Fingerprint::of(b"settings")).unwrap()
+    Team::meet(world, folder, Fingerprint::of(b"settings"), &NEVER).unwrap()
 }
 
 fn message(result: Result<Vec<Vec<u8>>, Error>) -> String {
@@ -123,20 +124,23 @@ fn other_settings_and_missing_ranks_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let seen = on_ranks(2, |world| {
         let settings = Fingerprint::of(if world.leads() { b"one" } else { b"two" });
-        Team::meet(world, folder.path(), settings).map(|_| ()).unwrap_err().to_string()
+        Team::meet(world, folder.path(), settings, &NEVER).map(|_| ()).unwrap_err().to_string()
     });
     let why = "it has other settings, other data or another world size than rank 0";
     assert!(seen[0].starts_with(&format!("rank 1 is lost: {why}")), "{seen:?}");
     assert!(seen[1].contains(why), "{seen:?}");
 
-    let short = Duration::from_millis(100);
-    let wait = |rank| {
+    let stopped = AtomicBool::new(true);
+    let wait = |rank, stop| {
         let world = World::new(rank, 2).unwrap();
-        let met = Team::meet_within(short, world, folder.path(), Fingerprint::of(b"s"));
-        met.map(|_| ()).unwrap_err().to_string()
+        let patience = Patience { limit: Duration::from_millis(100), stop };
+        let met = Team::meet_with(patience, world, folder.path(), Fingerprint::of(b"s"));
+        met.map(|_| ()).unwrap_err()
     };
-    assert!(wait(0).starts_with("rank 1 is lost: it did not come within 100ms"), "{}", wait(0));
-    assert!(wait(1).starts_with("rank 0 is lost: it did not write "), "{}", wait(1));
+    let [first, second] = [0, 1].map(|rank| wait(rank, &NEVER).to_string());
+    assert!(first.starts_with("rank 1 is lost: it did not come within 100ms"), "{first}");
+    assert!(second.starts_with("rank 0 is lost: it did not write "), "{second}");
+    assert!(wait(0, &stopped).is_interrupted() && wait(1, &stopped).is_interrupted());
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn what_a_killed_run_left_and_strangers_are_passed_over() {
             thread::sleep(Duration::from_millis(200));
         }
         let settings = Fingerprint::of(b"s");
-        let mut team = Team::meet_within(PATIENCE, world, folder.path(), settings).unwrap();
+        let mut team = Team::meet(world, folder.path(), settings, &NEVER).unwrap();
         team.total(1).unwrap()
     });
     assert_eq!(met, [2, 2]);
