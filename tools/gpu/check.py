@@ -100,10 +100,11 @@ def metrics(out):
     return [record for record in map(json.loads, lines) if record.get("train_loss") is not None]
 
 
-def train(name, train, expect=0, **options):
+def train(name, train, expect=0, gpus=1, **options):
     out = WORK / name
     shutil.rmtree(out, ignore_errors=True)
-    result = mixdown("train", run_file(name, options.pop("model", SMALL), train, **options), "--out", out)
+    several = ("--gpus", gpus) if gpus > 1 else ()
+    result = mixdown("train", run_file(name, options.pop("model", SMALL), train, **options), *several, "--out", out)
     if result.returncode != expect:
         sys.exit(f"{name}: exit code {result.returncode}\n{result.stderr}")
     return out, result
@@ -119,7 +120,8 @@ def worst(a, b):
 
 def check_kernels():
     result = subprocess.run(
-        [HERE / "kernel-tests", "cuda::", "--test-threads", "1"],
+        # All of its tests are given GPU 0; several ranks want one each.
+        [HERE / "kernel-tests", "cuda::", "--test-threads", "1", "--skip", "ranks", "--skip", "two_devices"],
         capture_output=True,
         text=True,
         env={**ENVIRONMENT, "MIXDOWN_TEST_GPU": "0"},
@@ -182,6 +184,48 @@ def check_errors():
     say("no GPU at all", result.returncode != 0 and "cpu" in result.stderr, last(result))
 
 
+def gpus():
+    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return len(told.splitlines())
+
+
+def check_ranks():
+    """Several GPUs: losses of one, a rank that is killed, going on with another number."""
+    count = gpus()
+    if count < 2:
+        print(f"-    several GPUs: {count} here, not checked", flush=True)
+        return
+    keys = {"steps": 20, "checkpoint_every": 5}
+    alone, _ = train("alone", {**keys, "device": '"cuda"'})
+    for number in sorted({2, count - count % 2}):
+        out = WORK / f"ranks-{number}"
+        shutil.rmtree(out, ignore_errors=True)
+        must("train", run_file("ranks", SMALL, keys), "--gpus", number, "--out", out)
+        far = worst(losses(alone), losses(out))
+        say(f"{number} GPUs have the losses of one within 1e-4", far <= 1e-4, f"{far:.2e}")
+    out = WORK / "killed"
+    shutil.rmtree(out, ignore_errors=True)
+    path = run_file("killed", SMALL, {"steps": 100_000, "checkpoint_every": 20})
+    command = [MIXDOWN, "train", path, "--gpus", "2", "--out", out]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (out / "checkpoints").is_dir():
+        time.sleep(0.05)
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    begun = time.monotonic()
+    try:
+        told = process.communicate(timeout=300)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        told = process.communicate()[1]
+    named = process.returncode == 1 and "rank 1 is lost" in told
+    say("a rank that is killed ends the other with its name", named, f"{time.monotonic() - begun:.1f} s: {told[-300:]}")
+    process = subprocess.Popen([*command[:3], "--gpus", "1", "--out", out], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    time.sleep(15)
+    process.send_signal(signal.SIGINT)
+    say("one GPU goes on from there", process.wait() == 130, f"{len(losses(out))} steps")
+
+
 def last(result):
     return (result.stderr.strip().splitlines() or [""])[-1][:300]
 
@@ -195,13 +239,13 @@ def peak_memory(stop, found):
         stop.wait(0.2)
 
 
-def time_mixdown(model, rows, length, number):
+def time_mixdown(model, rows, length, number, gpus=1):
     stop, found = threading.Event(), [0]
     watcher = threading.Thread(target=peak_memory, args=(stop, found))
     watcher.start()
     keys = {"steps": 30, "device": '"cuda"', "precision": '"bf16"', "checkpoint_every": 1000}
     try:
-        out, _ = train(f"time-{number}-{length}", keys, model=model, length=length, rows=rows)
+        out, _ = train(f"time-{number}-{length}-{gpus}", keys, gpus=gpus, model=model, length=length, rows=rows * gpus)
     finally:
         stop.set()
         watcher.join()
@@ -245,6 +289,22 @@ def times():
             )
 
 
+def times_of_ranks():
+    """Tokens a second of GPT-2 124M, as many rows a GPU for any number of them."""
+    count = gpus()
+    name, family, layers, hidden, heads, inner, vocabulary, sizes = TIMED[0]
+    if count < 2:
+        return
+    model = {"family": f'"{family}"', "vocab_size": vocabulary, "hidden_size": hidden, "layers": layers}
+    model |= {"heads": heads, "intermediate_size": inner}
+    print("\n| GPUs | tokens/s | beside as many times one |\n|---|---|---|")
+    first = None
+    for number in (number for number in (1, 2, 4, 8) if number <= count):
+        speed = time_mixdown(model, sizes[1024], 1024, 0, number)["tokens_per_second"]
+        first = first or speed
+        print(f"| {number} | {speed:.0f} | {speed / number / first:.2f} |", flush=True)
+
+
 def main():
     what = sys.argv[1] if len(sys.argv) > 1 else "all"
     WORK.mkdir(exist_ok=True)
@@ -253,8 +313,10 @@ def main():
         check_curves()
         check_resume()
         check_errors()
+        check_ranks()
     if what in ("all", "times"):
         times()
+        times_of_ranks()
     sys.exit(f"failed: {', '.join(failures)}" if failures else 0)
 
 

@@ -70,6 +70,7 @@ pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error
         name,
         Changes::None,
         World::single(),
+        &AtomicBool::new(false),
     )
 }
 

@@ -13,7 +13,7 @@ use cudarc::driver::{self, CudaContext, CudaFunction, DriverError, result, sys};
 use cudarc::nvrtc::{self, CompileOptions, Ptx};
 
 use super::device::{Address, Device, Form, Launch, Product};
-use super::nccl::Reduction;
+use super::reduction::Reduction;
 use super::source::{definitions, names, program};
 use crate::error::Error;
 use crate::precision::Precision;

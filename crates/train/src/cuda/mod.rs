@@ -25,6 +25,7 @@ mod nccl;
 mod norms;
 #[cfg(test)]
 mod ranks_tests;
+mod reduction;
 mod resident;
 mod room;
 mod source;

@@ -1,174 +1,164 @@
-//! Sums over the GPUs of a node by NVIDIA's NCCL, on a stream of their own, so that they go on beside the backward pass.
+//! NVIDIA's NCCL, found when a run of several processes starts: sums over the GPUs of a node.
+//!
+//! The functions are declared here as cudarc, whose own bindings of NCCL load it as well, looks for `libnccl.so`
+//! alone: Debian's package and PyTorch's wheels have `libnccl.so.2`. The values are those of nccl.h, version 2.
 
-#![expect(unsafe_code, reason = "the driver's and NCCL's interfaces are C's")]
+#![expect(unsafe_code, reason = "NCCL's interface is C's")]
 
-use std::ffi::c_char;
-use std::mem::MaybeUninit;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::null_mut;
 
-use cudarc::driver::result::{event, stream};
-use cudarc::driver::{DriverError, sys};
-use cudarc::nccl;
-use cudarc::nccl::result as calls;
+use libloading::Library;
 
 use super::device::Address;
 use crate::error::Error;
-use crate::ranks::Team;
 
-/// Between two looks at a sum: a fifth of the shortest step.
-const PAUSE: Duration = Duration::from_micros(50);
-/// Between two looks at the other ranks.
-const CHECK: Duration = Duration::from_millis(50);
+const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
+const SUCCESS: c_int = 0;
+const FLOAT32: c_int = 7;
+const SUM: c_int = 0;
 
-/// This GPU among those of the other ranks.
-pub(super) struct Reduction {
-    communicator: nccl::sys::ncclComm_t,
-    stream: sys::CUstream,
-    /// What a stream has done, for the other one to wait for.
-    events: [sys::CUevent; 2],
-    team: Team,
+/// What the ranks of a communicator know each other by.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct UniqueId(pub(super) [u8; 128]);
+
+type Handle = *mut c_void;
+
+/// The library with the functions that are used.
+struct Nccl {
+    get_unique_id: unsafe extern "C" fn(*mut UniqueId) -> c_int,
+    init_rank: unsafe extern "C" fn(*mut Handle, c_int, UniqueId, c_int) -> c_int,
+    all_reduce:
+        unsafe extern "C" fn(*const c_void, Handle, usize, c_int, c_int, Handle, Handle) -> c_int,
+    get_async_error: unsafe extern "C" fn(Handle, *mut c_int) -> c_int,
+    abort: unsafe extern "C" fn(Handle) -> c_int,
+    error_string: unsafe extern "C" fn(c_int) -> *const c_char,
+    _library: Library,
 }
 
-fn driver_error(error: DriverError) -> Error {
-    Error::Device { action: "order its work", got: error.to_string() }
+/// The GPUs of all ranks as one of them sees them.
+pub(super) struct Communicator {
+    nccl: Nccl,
+    /// Null once it is given back.
+    handle: Handle,
 }
 
-fn nccl_error(error: calls::NcclError) -> Error {
-    Error::Device {
-        action: "sum gradients with the others (NCCL_DEBUG=INFO tells more)",
-        got: format!("{:?}", error.0),
+impl Nccl {
+    fn load() -> Result<Self, Error> {
+        // SAFETY: the library's initialisers are NVIDIA's.
+        let found = NAMES.iter().find_map(|name| unsafe { Library::new(*name) }.ok());
+        let library = found.ok_or_else(|| {
+            let expected = "NVIDIA's libnccl.so.2 on the loader's path (LD_LIBRARY_PATH; PyTorch's wheels bring it \
+                            under nvidia/), or one process";
+            Error::setting("--gpus", expected, "no such library")
+        })?;
+        let missing = |error: libloading::Error| Error::Device {
+            action: "load NCCL",
+            got: error.to_string(),
+        };
+        // SAFETY: the types are those of nccl.h, and the functions live as long as the library beside them.
+        unsafe {
+            Ok(Self {
+                get_unique_id: *library.get(b"ncclGetUniqueId\0").map_err(missing)?,
+                init_rank: *library.get(b"ncclCommInitRank\0").map_err(missing)?,
+                all_reduce: *library.get(b"ncclAllReduce\0").map_err(missing)?,
+                get_async_error: *library.get(b"ncclCommGetAsyncError\0").map_err(missing)?,
+                abort: *library.get(b"ncclCommAbort\0").map_err(missing)?,
+                error_string: *library.get(b"ncclGetErrorString\0").map_err(missing)?,
+                _library: library,
+            })
+        }
+    }
+
+    fn check(&self, result: c_int) -> Result<(), Error> {
+        if result == SUCCESS {
+            return Ok(());
+        }
+        // SAFETY: gives a constant text for any number.
+        let told = unsafe { CStr::from_ptr((self.error_string)(result)) };
+        let action = "sum gradients with the others";
+        Err(Error::Device { action, got: told.to_string_lossy().into_owned() })
     }
 }
 
-impl Reduction {
-    /// Joins the GPUs of all ranks; the context of this one is current.
+impl Communicator {
+    /// Joins the GPUs of all ranks; the context of this one is current. `agree` is given the first rank's id and gives it to
+    /// all.
     ///
     /// # Errors
-    /// No NCCL; GPUs that it cannot join, such as two ranks with the same one.
-    pub(super) fn new(team: &mut Team) -> Result<Self, Error> {
-        // SAFETY: loads NVIDIA's library, as a missing one would be a panic at the first call.
-        if !unsafe { nccl::sys::is_culib_present() } {
-            let expected = "NVIDIA's libnccl on the loader's path (LD_LIBRARY_PATH; PyTorch's wheels bring it under \
-                            nvidia/), or one process";
-            return Err(Error::setting("--gpus", expected, "no such library"));
+    /// No NCCL; GPUs that it cannot join, such as one that two ranks have.
+    pub(super) fn new(
+        [rank, world_size]: [u32; 2],
+        agree: impl FnOnce(UniqueId) -> Result<UniqueId, Error>,
+    ) -> Result<Self, Error> {
+        let nccl = Nccl::load()?;
+        let mut id = UniqueId([0; 128]);
+        if rank == 0 {
+            // SAFETY: fills the id.
+            nccl.check(unsafe { (nccl.get_unique_id)(&raw mut id) })?;
         }
-        let own = if team.leads() {
-            calls::get_uniqueid().map_err(nccl_error)?.internal
-        } else {
-            [0; 128]
-        };
-        let told = team.gather(own.iter().map(|byte| byte.cast_unsigned()).collect())?;
-        let mut id = nccl::sys::ncclUniqueId { internal: [0; 128] };
-        for (to, from) in id.internal.iter_mut().zip(told.iter().flatten()) {
-            *to = c_char::from_ne_bytes([*from]);
-        }
-        // Nobody waits in NCCL for a rank that has failed before.
-        team.wait()?;
-        let side = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-        let (rank, world_size) = (side(team.rank().rank()), side(team.rank().world_size()));
-        let mut communicator = MaybeUninit::uninit();
-        // SAFETY: written by the call before it is read, and given back in `drop`.
-        let communicator = unsafe {
-            calls::comm_init_rank(communicator.as_mut_ptr(), world_size, id, rank)
-                .map_err(nccl_error)?;
-            communicator.assume_init()
-        };
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        let events = [event::create(flags), event::create(flags)];
-        let [Ok(first), Ok(second)] = events else {
-            return Err(Error::Device { action: "order its work", got: "no events".to_owned() });
-        };
-        // One that does not wait for the null stream, where all else is done.
-        let stream = stream::create(stream::StreamKind::NonBlocking).map_err(driver_error)?;
-        Ok(Self { communicator, stream, events: [first, second], team: team.share()? })
+        let id = agree(id)?;
+        let number = |count: u32| c_int::try_from(count).unwrap_or(c_int::MAX);
+        let mut handle = null_mut();
+        // SAFETY: the handle is written before it is read, and given back in `abort`.
+        let joined =
+            unsafe { (nccl.init_rank)(&raw mut handle, number(world_size), id, number(rank)) };
+        nccl.check(joined)?;
+        Ok(Self { nccl, handle })
     }
 
-    /// Lets `later` wait for what `earlier` has been asked to do.
-    fn order(
-        &self,
-        place: usize,
-        earlier: sys::CUstream,
-        later: sys::CUstream,
-    ) -> Result<(), Error> {
-        let event = self.events[place];
-        // SAFETY: event and streams are of this value, or the null stream, which is always there.
-        unsafe {
-            event::record(event, earlier).map_err(driver_error)?;
-            stream::wait_event(later, event, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)
-                .map_err(driver_error)
-        }
+    /// Begins to sum `len` f32 in place on `stream`.
+    ///
+    /// # Errors
+    /// NCCL refuses.
+    pub(super) fn sum(&self, at: Address, len: usize, stream: *mut c_void) -> Result<(), Error> {
+        let place = at.0 as *mut c_void;
+        // SAFETY: the numbers lie within one allocation, which nothing touches before the stream is waited for.
+        let begun =
+            unsafe { (self.nccl.all_reduce)(place, place, len, FLOAT32, SUM, self.handle, stream) };
+        self.nccl.check(begun)
     }
 
-    /// Begins to sum `len` f32 after all that the null stream was asked for.
-    pub(super) fn sum(&self, at: Address, len: usize) -> Result<(), Error> {
-        self.order(0, std::ptr::null_mut(), self.stream)?;
-        let number = nccl::sys::ncclDataType_t::ncclFloat32;
-        let sum = nccl::sys::ncclRedOp_t::ncclSum;
-        // SAFETY: the numbers lie within one allocation, and nothing touches them before `finish`.
-        let begun = unsafe {
-            let place = at.0 as *mut std::ffi::c_void;
-            calls::all_reduce(place, place, len, number, sum, self.communicator, self.stream.cast())
-        };
-        begun.map(|_| ()).map_err(nccl_error)
+    /// # Errors
+    /// A sum that has failed meanwhile.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let mut state = SUCCESS;
+        // SAFETY: writes one number; the handle is this value's own.
+        self.nccl.check(unsafe { (self.nccl.get_async_error)(self.handle, &raw mut state) })?;
+        self.nccl.check(state)
     }
 
-    /// Lets the null stream wait for all sums.
-    pub(super) fn finish(&self) -> Result<(), Error> {
-        self.order(1, self.stream, std::ptr::null_mut())
-    }
-
-    /// Waits for all work of the null stream, sums among it, as long as the other ranks are there.
-    pub(super) fn wait(&mut self) -> Result<(), Error> {
-        let event = self.events[0];
-        // SAFETY: as in `order`.
-        unsafe { event::record(event, std::ptr::null_mut()) }.map_err(driver_error)?;
-        let mut looked = Instant::now();
-        loop {
-            // SAFETY: as above.
-            match unsafe { event::query(event) } {
-                Ok(()) => return Ok(()),
-                Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => sleep(PAUSE),
-                Err(error) => return Err(driver_error(error)),
-            }
-            if looked.elapsed() > CHECK {
-                looked = Instant::now();
-                self.check()?;
-            }
-        }
-    }
-
-    /// Ends the sums that a lost rank will never answer.
-    fn check(&mut self) -> Result<(), Error> {
-        let mut state = nccl::sys::ncclResult_t::ncclSuccess;
-        // SAFETY: the communicator is this value's own.
-        let asked = unsafe { nccl::sys::ncclCommGetAsyncError(self.communicator, &raw mut state) };
-        let healthy = asked.result().and_then(|_| state.result());
-        let lost = self.team.check().and_then(|()| healthy.map(|_| ()).map_err(nccl_error));
-        if lost.is_err() {
-            self.abort();
-        }
-        lost
-    }
-
-    fn abort(&mut self) {
-        if !self.communicator.is_null() {
-            // SAFETY: given back once. It does not wait for other ranks, as `ncclCommDestroy` may.
-            let _ = unsafe { calls::comm_abort(self.communicator) };
-            self.communicator = std::ptr::null_mut();
+    /// Ends all sums, those that others will never answer among them.
+    pub(super) fn abort(&mut self) {
+        if !self.handle.is_null() {
+            // SAFETY: given back once; errors at the end of a process help nobody.
+            let _ = unsafe { (self.nccl.abort)(self.handle) };
+            self.handle = null_mut();
         }
     }
 }
 
-impl Drop for Reduction {
+impl Drop for Communicator {
     fn drop(&mut self) {
         self.abort();
-        // SAFETY: this value's own; errors at the end of a process help nobody.
-        unsafe {
-            let _ = stream::destroy(self.stream);
-            for event in self.events {
-                let _ = event::destroy(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Nccl;
+
+    /// With the library, its own words for an error; without it, what to do.
+    #[test]
+    fn errors_are_in_words() {
+        match Nccl::load() {
+            Ok(nccl) => {
+                assert!(nccl.check(0).is_ok());
+                let error = nccl.check(4).unwrap_err().to_string();
+                assert!(error.contains(": invalid argument"), "{error}");
             }
+            Err(error) => assert!(error.is_configuration(), "{error}"),
         }
     }
 }

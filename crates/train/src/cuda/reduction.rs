@@ -1,0 +1,120 @@
+//! Sums over the ranks on a stream of their own, so that they go on beside the backward pass.
+
+#![expect(unsafe_code, reason = "the driver's interface is C's")]
+
+use std::ptr::null_mut;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cudarc::driver::result::{event, stream};
+use cudarc::driver::{DriverError, sys};
+
+use super::device::Address;
+use super::nccl::{Communicator, UniqueId};
+use crate::error::Error;
+use crate::ranks::Team;
+
+/// Between two looks at a sum: short beside a step.
+const PAUSE: Duration = Duration::from_micros(50);
+/// Between two looks at the other ranks.
+const CHECK: Duration = Duration::from_millis(50);
+
+/// This GPU among those of the other ranks.
+pub(super) struct Reduction {
+    communicator: Communicator,
+    /// One that does not wait for the null stream, where all else is done.
+    stream: sys::CUstream,
+    /// What a stream has done, for the other one to wait for.
+    events: [sys::CUevent; 2],
+    team: Team,
+}
+
+fn failed(error: DriverError) -> Error {
+    Error::Device { action: "order its work", got: error.to_string() }
+}
+
+impl Reduction {
+    /// Joins the GPUs of all ranks; the context of this one is current.
+    ///
+    /// # Errors
+    /// As [`Communicator::new`]; a rank that is lost.
+    pub(super) fn new(team: &mut Team) -> Result<Self, Error> {
+        let rank = [team.rank().rank(), team.rank().world_size()];
+        let mut own = team.share()?;
+        let communicator = Communicator::new(rank, |id| {
+            let told = own.gather(id.0.to_vec())?;
+            let first = told.first().and_then(|id| id.first_chunk());
+            // Nobody waits in NCCL for a rank that has failed before.
+            own.wait()?;
+            Ok(first.map_or(id, |first| UniqueId(*first)))
+        })?;
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        let events = [event::create(flags).map_err(failed)?, event::create(flags).map_err(failed)?];
+        let stream = stream::create(stream::StreamKind::NonBlocking).map_err(failed)?;
+        Ok(Self { communicator, stream, events, team: own })
+    }
+
+    /// Lets `later` wait for what `earlier` has been asked to do.
+    fn order(
+        &self,
+        place: usize,
+        earlier: sys::CUstream,
+        later: sys::CUstream,
+    ) -> Result<(), Error> {
+        let event = self.events[place];
+        let at_once = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: event and streams are of this value, or the null stream, which is always there.
+        unsafe {
+            event::record(event, earlier).map_err(failed)?;
+            stream::wait_event(later, event, at_once).map_err(failed)
+        }
+    }
+
+    /// Begins to sum `len` f32 after all that the null stream was asked for.
+    pub(super) fn sum(&self, at: Address, len: usize) -> Result<(), Error> {
+        self.order(0, null_mut(), self.stream)?;
+        self.communicator.sum(at, len, self.stream.cast())
+    }
+
+    /// Lets the null stream wait for all sums.
+    pub(super) fn finish(&self) -> Result<(), Error> {
+        self.order(1, self.stream, null_mut())
+    }
+
+    /// Waits for all work of the null stream, sums among it, as long as the other ranks are there.
+    pub(super) fn wait(&mut self) -> Result<(), Error> {
+        let event = self.events[0];
+        // SAFETY: as in `order`.
+        unsafe { event::record(event, null_mut()) }.map_err(failed)?;
+        let mut looked = Instant::now();
+        loop {
+            // SAFETY: as above.
+            match unsafe { event::query(event) } {
+                Ok(()) => return Ok(()),
+                Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => sleep(PAUSE),
+                Err(error) => return Err(failed(error)),
+            }
+            if looked.elapsed() > CHECK {
+                looked = Instant::now();
+                let healthy = self.team.check().and_then(|()| self.communicator.check());
+                if healthy.is_err() {
+                    self.communicator.abort();
+                }
+                healthy?;
+            }
+        }
+    }
+}
+
+impl Drop for Reduction {
+    fn drop(&mut self) {
+        self.communicator.abort();
+        // SAFETY: this value's own; errors at the end of a process help nobody.
+        unsafe {
+            let _ = stream::destroy(self.stream);
+            for event in self.events {
+                let _ = event::destroy(event);
+            }
+        }
+    }
+}
