@@ -6,7 +6,8 @@
 #     tools/gpu/build.sh [OUT.tar.gz]
 set -eu
 cd "$(dirname "$0")/../.."
-out=${1:-target/mixdown-gpu.tar.gz}
+target=${CARGO_TARGET_DIR:-target}
+out=${1:-$target/mixdown-gpu.tar.gz}
 cargo build --release --locked --package mixdown --features cuda
 # The same tests that run on the emulator here run on the GPU there.
 tests=$(cargo test --release --locked --package mixdown-train --features cuda --lib --no-run 2>&1 |
@@ -14,7 +15,7 @@ tests=$(cargo test --release --locked --package mixdown-train --features cuda --
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 mkdir "$folder/mixdown-gpu"
-cp target/release/mixdown "$folder/mixdown-gpu/mixdown"
+cp "$target/release/mixdown" "$folder/mixdown-gpu/mixdown"
 cp "$tests" "$folder/mixdown-gpu/kernel-tests"
 cp tools/gpu/check.py tools/gpu/torch_steps.py "$folder/mixdown-gpu/"
 strip "$folder/mixdown-gpu/mixdown" "$folder/mixdown-gpu/kernel-tests"

@@ -247,6 +247,8 @@ fn shared(settings: &SweepConfig, config: TrainConfig) -> TrainConfig {
         clip: train.clip,
         micro_batch_size: train.micro_batch_size,
         recompute: train.recompute,
+        device: train.device.unwrap_or(config.device),
+        precision: train.precision.unwrap_or(config.precision),
         separate_documents: train.separate_documents,
         checkpoint_every: train.checkpoint_every,
         ..config

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mixdown_train::{FreshFamily, LoraConfig, Schedule};
+use mixdown_train::{DeviceChoice, FreshFamily, LoraConfig, Precision, Schedule};
 use serde::{Deserialize, Serialize};
 
 use super::command::PLACEHOLDER;
@@ -172,6 +172,12 @@ pub struct TrainSettings {
     /// Whether the backward pass computes each block again.
     #[serde(default)]
     pub recompute: bool,
+    /// What computes, in pretraining as well: a GPU where that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceChoice>,
+    /// The numbers that products take, in pretraining as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Whether attention stays within documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_documents: Option<bool>,
