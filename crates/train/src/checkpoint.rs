@@ -171,7 +171,7 @@ pub(crate) fn resume(
     let path = folder.checkpoint(step);
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
     if trained.adapter().is_none() {
-        *model = Model::load(&path)?;
+        model.take_parameters(&path, Model::load(&path)?)?;
     }
     trained.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
     Ok(Some(state))

@@ -24,7 +24,6 @@ pub(crate) struct Entry {
     pub(crate) config: RunConfig,
     pub(crate) inputs: Inputs,
     pub(crate) model: Model,
-    pub(crate) pass: PassOptions,
     pub(crate) estimate: Estimate,
     pub(crate) data_fingerprint: Fingerprint,
     pub(crate) run_file: RunFile,
@@ -35,7 +34,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// # Errors
-    /// As [`Trainer::open`](crate::Trainer::open), but for the checkpoint and the device.
+    /// As [`Trainer::open`](crate::Trainer::open), but for the checkpoint.
     pub(crate) fn new(
         config: &RunConfig,
         base: &Path,
@@ -50,11 +49,13 @@ impl Entry {
         let pass = PassOptions { device, ..config.train.pass() };
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
-        let model = inputs.model(&config)?;
+        let mut model = inputs.model(&config)?;
         let estimate = preview::estimate(&config, &model, out)?;
         let fingerprints = inputs.fingerprints(&config, &model);
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         estimate.check(out, checkpoint::taken_bytes(out))?;
+        // A folder is not claimed for a device that is not there.
+        model.set_pass(pass)?;
         let data_fingerprint = summary::data_fingerprint(&fingerprints);
         // The others wait for the first rank to make the folder and to tidy it.
         let claimed = if world.leads() { Some(claim(out, &run_file, changes)?) } else { None };
@@ -68,7 +69,6 @@ impl Entry {
             config,
             inputs,
             model,
-            pass,
             estimate,
             data_fingerprint,
             run_file,

@@ -88,7 +88,6 @@ impl Trainer {
         if entry.claim == Claim::Changed {
             run_file.write(&folder)?;
         }
-        model.set_pass(entry.pass)?;
         model.settle(&trained, &entry.estimate)?;
         model.join(&mut team)?;
         let trainer = Self {
