@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use cudarc::cublas::{self, result as blas};
 use cudarc::driver::{self, CudaContext, CudaFunction, DriverError, result, sys};
-use cudarc::nvrtc::{self, CompileOptions, Ptx};
+use cudarc::nvrtc::{self, Ptx};
 
+use super::compile::compile;
 use super::device::{Address, Device, Form, Launch, Product};
 use super::reduction::Reduction;
-use super::source::{definitions, names, program};
+use super::source::{names, program};
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::ranks::Team;
@@ -88,24 +89,6 @@ fn check_libraries() -> Result<(), Error> {
     }
 }
 
-/// Compiles the kernels for the device's own compute capability.
-pub(super) fn compile(
-    (major, minor): (i32, i32),
-    precision: Precision,
-    head_width: usize,
-) -> Result<Ptx, Error> {
-    let mut options = definitions(precision, head_width).to_vec();
-    options.push(format!("--gpu-architecture=compute_{major}{minor}"));
-    options.push("--std=c++17".to_owned());
-    let options = CompileOptions {
-        options,
-        name: Some("mixdown.cu".to_owned()),
-        ..CompileOptions::default()
-    };
-    nvrtc::compile_ptx_with_opts(program(precision, head_width), options)
-        .map_err(|error| Error::Device { action: "compile its kernels", got: error.to_string() })
-}
-
 impl Gpu {
     /// GPU number `ordinal` with the kernels for heads of `head_width`.
     ///
@@ -140,8 +123,8 @@ impl Gpu {
             let expected = "a GPU of compute capability 8.0 or later (Ampere), or \"cpu\"";
             return Err(Error::setting("train.device", expected, got));
         }
-        let ptx = compile(capability, precision, head_width)?;
-        let module = context.load_module(ptx).map_err(device_error("load its kernels"))?;
+        let code = Ptx::from_binary(compile(capability, precision, head_width)?);
+        let module = context.load_module(code).map_err(device_error("load its kernels"))?;
         let mut kernels = BTreeMap::new();
         for name in names(&program(precision, head_width)) {
             let function = module.load_function(&name).map_err(device_error("load a kernel"))?;

@@ -2,7 +2,8 @@
 
 #![expect(unsafe_code, reason = "asking whether a shared object is there loads it")]
 
-use super::driver::{Gpu, compile as compile_for};
+use super::compile::compile;
+use super::driver::Gpu;
 use super::source::{names, program};
 use crate::precision::Precision;
 
@@ -22,11 +23,15 @@ fn kernels_compile_where_there_is_a_compiler_for_them() {
     for (precision, head_width) in
         [(Precision::F32, 64), (Precision::Bf16, 128), (Precision::Bf16, 256)]
     {
-        for capability in [(8, 0), (9, 0)] {
-            let ptx = compile_for(capability, precision, head_width).unwrap().to_src();
+        for capability in [(8, 0), (9, 0), (10, 0)] {
+            let code = compile(capability, precision, head_width).unwrap();
             for name in names(&program(precision, head_width)) {
-                assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
+                let section = format!(".text.{name}\0");
+                let mut places = code.windows(section.len());
+                assert!(places.any(|place| place == section.as_bytes()), "{name}");
             }
         }
     }
+    let error = compile((99, 0), Precision::F32, 64).unwrap_err().to_string();
+    assert!(error.contains("does not know compute capability 99.0"), "{error}");
 }

@@ -11,6 +11,7 @@ mod attention;
 mod attention_tests;
 mod block;
 mod buckets;
+mod compile;
 mod decoder;
 #[cfg(test)]
 mod decoder_tests;
