@@ -22,6 +22,7 @@ use crate::output::{percent, table, thousands};
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
 use crate::text::Text;
+use crate::watch::LiveView;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -116,6 +117,9 @@ pub struct TrainArgs {
     /// reached.
     #[arg(long)]
     allow_change: bool,
+    /// Show the run's curves in the terminal while it trains, as `mixdown watch` does; q closes them.
+    #[arg(long)]
+    watch: bool,
     /// Say what the run would do and need, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -150,6 +154,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
     let dry_run = arguments.dry_run;
+    let watch = arguments.watch;
     let run = arguments.run.clone();
     let (config, base) = match &run {
         Some(path) => (read_run(path)?, base_folder(path)),
@@ -159,7 +164,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         let preview = Preview::new(&config, base, &out)?;
         return context.output.print(&preview, preview::describe);
     }
+    let view = watch.then(|| LiveView::start(&out));
     let summary = train(&config, base, &out, name, changes, context)?;
+    drop(view);
     context.output.print(&summary, describe)
 }
 
