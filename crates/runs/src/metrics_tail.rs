@@ -11,19 +11,22 @@ use crate::metrics::MetricsRecord;
 /// No record is longer: a line beyond it is no line of a run.
 const LINE_LIMIT_BYTES: u64 = 16 << 20;
 
+/// Records of one look: those of a run of a million steps would take as much memory as its file.
+const RECORDS_AT_MOST: usize = 1 << 14;
+
 /// What a look at the file gave.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Growth {
     /// The file is not there, or not any more.
     Missing,
-    /// The records behind those of earlier looks; often none.
+    /// The records behind those of earlier looks; none when all were read.
     Appended(Vec<MetricsRecord>),
-    /// The file was cut, or written anew, as a run does that goes on from a checkpoint: all its records, in the
-    /// place of those of earlier looks.
+    /// The file was cut, or written anew, as a run does that goes on from a checkpoint: its records from the first
+    /// on, in the place of those of earlier looks.
     Replaced(Vec<MetricsRecord>),
 }
 
-/// Follows `metrics.jsonl`: each look reads only what was appended since the one before.
+/// Follows `metrics.jsonl`: each look reads only what was appended since the one before, and of a long file a part.
 ///
 /// Half a last line is left for the next look. That the file is still the one of the look before is told by its
 /// last line, which is compared: lengths alone would miss a file that was cut and grew again in between, and
@@ -63,7 +66,7 @@ impl MetricsTail {
         &self.path
     }
 
-    /// Reads what came since the last look.
+    /// Reads what came since the last look, so many records at most that memory stays small: after some, look again.
     ///
     /// # Errors
     /// [`Error::Damaged`] with the line, [`Error::Io`]; the next look then begins at the file's start.
@@ -110,7 +113,7 @@ impl MetricsTail {
         file.seek(SeekFrom::Start(self.offset_bytes)).map_err(|error| self.unreadable(error))?;
         let mut reader = BufReader::new(file);
         let (mut records, mut line) = (Vec::new(), Vec::new());
-        loop {
+        while records.len() < RECORDS_AT_MOST {
             line.clear();
             let read =
                 Read::by_ref(&mut reader).take(LINE_LIMIT_BYTES).read_until(b'\n', &mut line);
@@ -132,6 +135,7 @@ impl MetricsTail {
                 self.offset_bytes.saturating_add(u64::try_from(read_bytes).unwrap_or(u64::MAX));
             std::mem::swap(&mut self.last_line, &mut line);
         }
+        Ok(records)
     }
 
     /// The line behind those that were read is no record.
@@ -245,6 +249,17 @@ mod tests {
         assert!(replaced(&mut tail).is_empty());
         folder.append_metrics(&record(0)).unwrap();
         assert_eq!(appended(&mut tail), [0]);
+    }
+
+    #[test]
+    fn a_long_file_comes_in_parts() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path()).unwrap();
+        let line = serde_json::to_string(&record(1)).unwrap() + "\n";
+        append(&folder, line.repeat(2 * super::RECORDS_AT_MOST + 3).as_bytes());
+        let mut tail = MetricsTail::new(folder.metrics());
+        let parts: Vec<usize> = (0..4).map(|_| appended(&mut tail).len()).collect();
+        assert_eq!(parts, [super::RECORDS_AT_MOST, super::RECORDS_AT_MOST, 3, 0]);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Standing {
 pub struct BoardLine {
     /// Its name, fit for a terminal.
     pub name: String,
+    /// Whether it makes a model that others begin from.
+    pub is_base: bool,
     /// N: parameters.
     pub model_size: Option<u64>,
     /// D: unique target tokens.
@@ -63,17 +65,12 @@ pub struct BoardLine {
 }
 
 impl Board {
-    /// Lines that stand so.
-    pub fn count(&self, is: impl Fn(&Standing) -> bool) -> usize {
-        self.lines.iter().filter(|line| is(&line.standing)).count()
-    }
-
     /// Whether nothing is left to be done.
     pub fn is_done(&self) -> bool {
-        let is_done = |standing: &Standing| {
-            matches!(standing, Standing::Begun(RunState::Done) | Standing::Failed(_))
+        let is_done = |line: &BoardLine| {
+            matches!(line.standing, Standing::Begun(RunState::Done) | Standing::Failed(_))
         };
-        !self.lines.is_empty() && self.count(is_done) == self.lines.len()
+        !self.lines.is_empty() && self.lines.iter().all(is_done)
     }
 }
 
@@ -82,6 +79,7 @@ impl BoardLine {
     pub fn planned(name: &str) -> Self {
         Self {
             name: clean(name),
+            is_base: false,
             model_size: None,
             target_tokens: None,
             inject: None,
@@ -99,6 +97,7 @@ impl BoardLine {
     pub fn of_row(row: &RunRow) -> Self {
         Self {
             name: clean(&row.run_id),
+            is_base: false,
             model_size: Some(row.model_size),
             target_tokens: Some(row.target_tokens),
             inject: Some(row.p_requested),
@@ -129,6 +128,7 @@ impl BoardLine {
         let loss = |curve: Option<&EvalCurve>| curve.map(|curve| curve.last.loss);
         Self {
             name: run.title(),
+            is_base: false,
             model_size: run.summary.as_ref().map(|summary| summary.model_parameters),
             target_tokens: description.and_then(Description::target_tokens),
             inject: description.and_then(Description::inject),

@@ -67,21 +67,28 @@ pub fn draw(frame: &mut Frame, board: &Board, chosen: usize, keys: &[String], lo
     frame.render_widget(foot_line, foot);
 }
 
-/// How many runs there are, and how they stand.
+/// How many runs there are and how they stand; base models are none of them.
 pub fn counts(board: &Board) -> Vec<String> {
-    let stands = |state| board.count(|standing| *standing == Standing::Begun(state));
-    let stopped = board.count(|standing| matches!(standing, Standing::Begun(RunState::Stopped(_))));
-    let failed = board.count(|standing| matches!(standing, Standing::Failed(_)));
-    let waiting = stands(RunState::Waiting) + board.count(|one| *one == Standing::Planned);
-    let done = format!("{} of {} runs done", stands(RunState::Done), board.lines.len());
+    let (bases, runs): (Vec<&BoardLine>, Vec<&BoardLine>) =
+        board.lines.iter().partition(|line| line.is_base);
+    let count =
+        |is: &dyn Fn(&Standing) -> bool| runs.iter().filter(|line| is(&line.standing)).count();
+    let done = Standing::Begun(RunState::Done);
     let others = [
-        (stands(RunState::Running), "running"),
-        (stopped, "stopped"),
-        (failed, "failed"),
-        (waiting, "waiting"),
+        (count(&|one| *one == Standing::Begun(RunState::Running)), "running"),
+        (count(&|one| matches!(one, Standing::Begun(RunState::Stopped(_)))), "stopped"),
+        (count(&|one| matches!(one, Standing::Failed(_))), "failed"),
+        (
+            count(&|one| matches!(one, Standing::Planned | Standing::Begun(RunState::Waiting))),
+            "waiting",
+        ),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
-    std::iter::once(done).chain(others.map(|(count, name)| format!("{count} {name}"))).collect()
+    let first = format!("{} of {} runs done", count(&|one| *one == done), runs.len());
+    let left = bases.iter().filter(|base| base.standing != done).count();
+    let left = (left > 0).then(|| format!("base models left: {left}"));
+    let others = others.map(|(count, name)| format!("{count} {name}"));
+    std::iter::once(first).chain(others).chain(left).collect()
 }
 
 fn table(frame: &mut Frame, area: Rect, board: &Board, chosen: usize, look: &Look) {

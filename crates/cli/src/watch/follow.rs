@@ -74,27 +74,8 @@ impl RunFollower {
     pub fn look(&mut self, now: SystemTime) -> bool {
         self.data.damage = None;
         let mut changed = self.glance();
-        match self.tail.look() {
-            Ok(Growth::Missing) => {
-                changed |= self.data.curves.last.is_some();
-                self.data.curves = Curves::default();
-            }
-            Ok(Growth::Appended(records)) => {
-                changed |= !records.is_empty();
-                self.data.curves.extend(records);
-            }
-            Ok(Growth::Replaced(records)) => {
-                changed = true;
-                self.pace.clear();
-                self.data.curves = Curves::default();
-                self.data.curves.extend(records);
-            }
-            Err(error) => {
-                changed = true;
-                self.data.damage = Some(error.to_string());
-                self.data.curves = Curves::default();
-            }
-        }
+        // A long file comes in parts.
+        while self.read_metrics(&mut changed) {}
         self.data.step_seconds = self.seen_pace(now);
         let silence = stamp(self.tail.path()).map(|(at, _)| now.duration_since(at));
         let silence = silence.map(|since| since.unwrap_or_default());
@@ -103,6 +84,37 @@ impl RunFollower {
         changed |= label(state) != label(self.data.state);
         self.data.state = state;
         changed
+    }
+
+    /// Reads a part of what is new; whether there may be more.
+    fn read_metrics(&mut self, changed: &mut bool) -> bool {
+        let curves = &mut self.data.curves;
+        match self.tail.look() {
+            Ok(Growth::Missing) => {
+                *changed |= curves.last.is_some();
+                *curves = Curves::default();
+                false
+            }
+            Ok(Growth::Appended(records)) => {
+                let is_more = !records.is_empty();
+                *changed |= is_more;
+                curves.extend(records);
+                is_more
+            }
+            Ok(Growth::Replaced(records)) => {
+                *changed = true;
+                self.pace.clear();
+                *curves = Curves::default();
+                curves.extend(records);
+                true
+            }
+            Err(error) => {
+                *changed = true;
+                self.data.damage = Some(error.to_string());
+                *curves = Curves::default();
+                false
+            }
+        }
     }
 
     /// Reads run.toml and summary.json alone, where they are others than at the last look; whether they are.

@@ -26,9 +26,7 @@ impl LiveView {
     pub fn start(folder: &Path) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         if !is_possible() || !std::io::stderr().is_terminal() {
-            say(
-                "--watch: standard output or standard error is no terminal, so lines follow in the place of a view",
-            );
+            say("--watch: no terminal to draw on, so the meter goes on as without it");
             return Self { is_over, thread: None };
         }
         let (folder, over) = (folder.to_owned(), Arc::clone(&is_over));

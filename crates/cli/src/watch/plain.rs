@@ -40,7 +40,11 @@ pub fn write_lines(subject: &mut Subject, stop: &AtomicBool) -> Result<(), Error
         let is_over = is_over(subject) || stop.load(Ordering::Relaxed);
         let mut lines = news.events(subject);
         if is_over || said.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
-            lines.extend(news.progress(subject));
+            let progress = news.progress(subject);
+            // A run that has just begun was said to run.
+            let fresh: Vec<String> =
+                progress.into_iter().filter(|line| !lines.contains(line)).collect();
+            lines.extend(fresh);
             said = Some(Instant::now());
         }
         if write(&lines)?.is_break() || is_over {

@@ -65,6 +65,7 @@ pub struct BoardReport {
 #[derive(Debug, Serialize)]
 struct LineReport {
     run: String,
+    is_base_model: bool,
     /// waiting, running, stopped, done or failed.
     state: &'static str,
     reason: Option<String>,
@@ -133,6 +134,7 @@ fn of_line(line: &BoardLine) -> LineReport {
     };
     LineReport {
         run: line.name.clone(),
+        is_base_model: line.is_base,
         state,
         reason,
         model_size: line.model_size,

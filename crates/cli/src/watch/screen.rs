@@ -30,7 +30,24 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Whether standard output is a terminal that a view can be drawn on.
 pub fn is_possible() -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    stdout().is_terminal() && !is_dumb
+    stdout().is_terminal() && !is_dumb && is_in_foreground()
+}
+
+/// Whether the shell has left the terminal to this process: one in the background (`mixdown train … &`) that
+/// changes the terminal's modes is stopped by the system.
+#[cfg(unix)]
+fn is_in_foreground() -> bool {
+    use rustix::process::getpgrp;
+    use rustix::termios::tcgetpgrp;
+
+    // A terminal that controls no process of this session has no background.
+    tcgetpgrp(stdout()).map_or(true, |group| group == getpgrp())
+}
+
+/// Elsewhere there are no such jobs.
+#[cfg(not(unix))]
+fn is_in_foreground() -> bool {
+    true
 }
 
 /// How a view ended.

@@ -144,7 +144,7 @@ impl SweepBoard {
             };
             let line = (line, folder.path());
             if *kind == Kind::Base {
-                lines.push((line.0, Some(line.1)));
+                lines.push((BoardLine { is_base: true, ..line.0 }, Some(line.1)));
             } else {
                 found.insert(id, line);
             }

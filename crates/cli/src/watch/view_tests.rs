@@ -324,10 +324,13 @@ fn board() -> Board {
     Board {
         title: "sweep math".to_owned(),
         lines: vec![
-            BoardLine::of_run(&RunData {
-                description: Description::parse("title = 'base 5M'\n[train]\nsteps = 200"),
-                ..run(200, RunState::Running)
-            }),
+            BoardLine {
+                is_base: true,
+                ..BoardLine::of_run(&RunData {
+                    description: Description::parse("title = 'base 5M'\n[train]\nsteps = 200"),
+                    ..run(150, RunState::Running)
+                })
+            },
             done("math-5M-50k-0pct-seed0", 0.0, 1.6043),
             done("math-5M-50k-1pct-seed0", 0.01, 1.2209),
             BoardLine::of_run(&run(110, RunState::Running)),
@@ -343,9 +346,9 @@ fn board() -> Board {
 fn a_sweep() {
     insta::assert_snapshot!(board_screen(100, 12, &board(), 3), @"
     sweep math
-    2 of 7 runs done   2 running   1 stopped   1 failed   1 waiting
+    2 of 6 runs done   1 running   1 stopped   1 failed   1 waiting   base models left: 1
     run                          N    D    p  state               step  target  pretraining  forgetting
-    base 5M                                   running          200/200               6.6500
+    base 5M                                   running          150/200               4.9625
     math-5M-50k-0pct-seed0   1.27M  50K  0 %  done             best 80  4.4000       5.7043     +1.6043
     math-5M-50k-1pct-seed0   1.27M  50K  1 %  done             best 80  4.4000       5.3209     +1.2209
     runs/math-1                     50K  1 %  running          110/200  4.4625       5.3528     +1.2528
@@ -357,7 +360,7 @@ fn a_sweep() {
     ");
     insta::assert_snapshot!(board_screen(40, 8, &board(), 5), @"
     sweep math
-    2 of 7 runs done   2 running   1 stopped
+    2 of 6 runs done   1 running   1 stopped
     run              state            target
     math-5M…t-seed0  done             4.4000
     runs/math-1      running          4.4625

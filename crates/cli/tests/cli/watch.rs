@@ -177,7 +177,7 @@ fn training_without_a_terminal_has_the_meter() {
     assert!(output.status.success(), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     assert!(
-        lines[0].starts_with("--watch: standard output or standard error is no terminal"),
+        lines[0].starts_with("--watch: no terminal to draw on, so the meter goes on as without it"),
         "{said}"
     );
     assert!(lines[1].starts_with("train base: best step "), "{said}");
