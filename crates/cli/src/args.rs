@@ -8,7 +8,7 @@ use mixdown_shards::Manifest;
 
 use crate::commands::{
     bench, demo, design, eval, export, fit, generate, import, inspect, mix, prepare, report, shell,
-    sweep, tokenizer, train, verify,
+    sweep, tokenizer, train, verify, watch,
 };
 
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
@@ -84,6 +84,8 @@ pub enum Command {
     Fit(Box<fit::FitArgs>),
     /// Write one HTML page about runs, a sweep or a fit.
     Report(report::ReportArgs),
+    /// Show runs or a sweep in the terminal while they go on.
+    Watch(watch::WatchArgs),
     /// Print the completion script of a shell.
     Completions(shell::CompletionsArgs),
     /// Write the manual pages.

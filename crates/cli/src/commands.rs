@@ -20,6 +20,7 @@ pub mod sweep_preview;
 pub mod tokenizer;
 pub mod train;
 pub mod verify;
+pub mod watch;
 
 use std::sync::atomic::AtomicBool;
 
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Design(arguments) => design::run(*arguments, context),
         Command::Fit(arguments) => fit::run(*arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
+        Command::Watch(arguments) => watch::run(arguments, context),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),
     }

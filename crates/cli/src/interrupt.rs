@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::progress::say;
+use crate::watch;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -48,19 +49,23 @@ pub fn stop() {
     STOP.store(true, Ordering::SeqCst);
 }
 
+/// Asks the work to stop; asked again, ends the process at once. A view on the screen, which takes the keys from
+/// the terminal, calls it for Ctrl-C.
+pub fn ask() {
+    if STOP.swap(true, Ordering::SeqCst) {
+        end_program(Ending::Forced);
+        watch::give_back();
+        std::process::exit(130);
+    }
+    say("stopping at the next safe place; once more ends at once");
+}
+
 /// Installs the handler and returns the flag that work looks at.
 ///
 /// # Errors
 /// When the handler cannot be installed.
 pub fn install() -> Result<&'static AtomicBool, Error> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            end_program(Ending::Forced);
-            std::process::exit(130);
-        }
-        say("stopping at the next safe place; once more ends at once");
-    })
-    .map_err(|error| {
+    ctrlc::set_handler(ask).map_err(|error| {
         Error::io(std::path::Path::new("signal handler"), "install", std::io::Error::other(error))
     })?;
     Ok(&STOP)

@@ -16,6 +16,7 @@ mod progress;
 mod recipe;
 mod sweep;
 mod text;
+mod watch;
 mod whole_file;
 
 use std::process::ExitCode;

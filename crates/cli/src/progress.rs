@@ -1,7 +1,7 @@
 //! Progress on standard error: a bar with rate and remaining time in a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +11,25 @@ use crate::output::{duration, percent};
 
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lines that wait while a view has the screen; none where no view has it.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Lets meters rest and lines wait: a view has the screen from now on.
+pub fn hold() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.get_or_insert_default();
+}
+
+/// Says what waited, and lets meters go on.
+pub fn release() {
+    let lines = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    lines.into_iter().flatten().for_each(|line| say(&line));
+}
+
+fn is_held() -> bool {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
 
 /// What a meter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +81,9 @@ impl Meter {
             let last_line = stretch.as_ref().map_or(now, |stretch| stretch.last_line);
             *stretch = Some(Stretch { total, start: now, first_done: done, last_line });
         }
+        if is_held() {
+            return;
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
@@ -102,14 +124,14 @@ impl Meter {
     /// A line that stays, above the bar.
     pub fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(line)),
-            None => say(line),
+            Some(bar) if !is_held() => bar.suspend(|| say(line)),
+            _ => say(line),
         }
     }
 
     /// Ends the stage with one line that stays.
     pub fn finish(&self, note: &str) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.as_ref().filter(|_| !is_held()) {
             bar.finish_and_clear();
         }
         say(&format!("{}: {note} ({:.1} s)", self.label, self.start.elapsed().as_secs_f64()));
@@ -139,8 +161,12 @@ pub fn stage_name(stage: Stage) -> &'static str {
     }
 }
 
-/// A line on standard error.
+/// A line on standard error, when no view has the screen any more.
 pub fn say(line: &str) {
+    if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        held.push(line.to_owned());
+        return;
+    }
     // Nobody is left to be told that standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

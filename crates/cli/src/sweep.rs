@@ -22,6 +22,7 @@ use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 
 use crate::commands::Context;
+use crate::configuration::read_left;
 use crate::error::Error;
 
 use self::execute::Execution;
@@ -31,6 +32,7 @@ use self::preview::Speed;
 use self::settings_file::SettingsFile;
 
 pub use self::folder::{Failure, SweepFolder};
+pub use self::plan::PlannedRun;
 pub use self::preview::{PartPreview, Rate, SweepPreview};
 pub use self::settings::{Design, SweepConfig};
 
@@ -159,6 +161,15 @@ fn is_made(out: &Path, base: &BasePlan) -> bool {
             folder.join("summary.json").exists() && folder.join("best/config.json").exists()
         }
     }
+}
+
+/// The runs that the settings in a sweep's folder ask for.
+///
+/// # Errors
+/// Settings that cannot be read.
+pub fn planned_runs(folder: &Path) -> Result<Vec<PlannedRun>, Error> {
+    let settings: SweepConfig = read_left(&SettingsFile::path(folder))?;
+    plan::planned_runs(&settings.checked()?)
 }
 
 /// Whether the target's loss rose again before the run ended.

@@ -66,6 +66,21 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The folder of a run that may not have begun; nothing is made.
+    ///
+    /// # Errors
+    /// [`Error::NotARunFolder`] when it holds something else; [`Error::Io`] when it cannot be listed.
+    pub fn expected(path: &Path) -> Result<Self, Error> {
+        let folder = Self { path: path.to_path_buf() };
+        if path.exists()
+            && !folder.run_toml().is_file()
+            && let Some(got) = folder.foreign_entry()?
+        {
+            return Err(Error::NotARunFolder { path: path.to_path_buf(), got });
+        }
+        Ok(folder)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -363,6 +378,7 @@ mod tests {
         std::fs::write(place.path().join("metrics.jsonl"), "").unwrap();
         let error = RunFolder::create(place.path()).unwrap_err();
         assert!(error.is_configuration());
+        assert_eq!(RunFolder::expected(place.path()).unwrap_err().to_string(), error.to_string());
         assert!(matches!(error, Error::NotARunFolder { ref got, .. } if got == "thesis.tex"));
         std::fs::write(place.path().join("run.toml"), "").unwrap();
         RunFolder::create(place.path()).unwrap();
@@ -371,6 +387,9 @@ mod tests {
     #[test]
     fn a_run_killed_before_its_settings_goes_on() {
         let place = tempfile::tempdir().unwrap();
+        let absent = place.path().join("run");
+        assert_eq!(RunFolder::expected(&absent).unwrap().path(), absent);
+        assert!(!absent.exists());
         std::fs::write(place.path().join("run.toml.tmp"), "half").unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
         assert!(matches!(RunFolder::open(place.path()), Err(Error::NotARunFolder { .. })));

@@ -49,6 +49,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("cudarc", &["mixdown-train"]),
     ("clap", &["mixdown"]),
     ("indicatif", &["mixdown"]),
+    ("ratatui", &["mixdown"]),
     ("memmap2", &["mixdown-shards"]),
     ("tokenizers", &["mixdown-tokenize"]),
     ("zstd", &["mixdown-documents"]),

@@ -24,6 +24,7 @@ use crate::processes;
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
 use crate::text::Text;
+use crate::watch::LiveView;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -133,6 +134,10 @@ pub struct TrainArgs {
     /// reached.
     #[arg(long)]
     allow_change: bool,
+    /// Show the run's curves in the terminal while it trains, as `mixdown watch` does; q closes them. Of several processes
+    /// `mixdown watch` shows them from another terminal.
+    #[arg(long, conflicts_with_all = ["processes", "gpus"])]
+    watch: bool,
     /// Say what the run would do and need, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -167,6 +172,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
     let dry_run = arguments.dry_run;
+    let watch = arguments.watch;
     let run = arguments.run.clone();
     let (gpus, count) = (arguments.gpus, arguments.gpus.or(arguments.processes));
     let (mut config, base) = match &run {
@@ -185,7 +191,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         World::new(0, count)?.check(&config)?;
         return processes::launch(count, context.stop);
     };
+    let view = watch.then(|| LiveView::start(&out));
     let trained = train(&config, base, &out, name, changes, context, world);
+    drop(view);
     match world.leads() {
         true => context.output.print(&trained?, describe),
         false => trained.map(|_| ()).map_err(|error| processes::of_rank(error, world)),

@@ -61,6 +61,36 @@ pub struct RunPlan {
     pub config: RunConfig,
 }
 
+/// A run that the settings ask for, as far as they tell without the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRun {
+    /// Its unique name.
+    pub run_id: String,
+    /// Target tokens asked for.
+    pub target_tokens: u64,
+    /// p.
+    pub inject: Injection,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+/// The runs of `settings` in the order in which they are done; no corpus is opened.
+///
+/// # Errors
+/// A single run of a model or domain that is not in the lists.
+pub fn planned_runs(settings: &SweepConfig) -> Result<Vec<PlannedRun>, Error> {
+    let mut runs: Vec<PlannedRun> = Vec::new();
+    for point in points(settings)? {
+        let Point { target_tokens, inject, seed, .. } = point;
+        let coordinates = (target_tokens, inject, seed);
+        let run_id = run_id(&point.domain.name, &point.model.name, coordinates);
+        if runs.iter().all(|run| run.run_id != run_id) {
+            runs.push(PlannedRun { run_id, target_tokens, inject, seed });
+        }
+    }
+    Ok(runs)
+}
+
 /// A run by its coordinates.
 struct Point<'a> {
     base: usize,

@@ -48,12 +48,17 @@ impl SettingsFile {
         Ok(Self { table })
     }
 
+    /// Where that of the sweep in `out` is.
+    pub fn path(out: &Path) -> PathBuf {
+        out.join(FILE)
+    }
+
     /// That of the sweep in `out`, if there is one.
     ///
     /// # Errors
     /// A file that cannot be read or is no TOML.
     pub fn read(out: &Path) -> Result<Option<Self>, Error> {
-        let path = out.join(FILE);
+        let path = Self::path(out);
         if !path.exists() {
             return Ok(None);
         }

@@ -21,3 +21,4 @@ mod story;
 mod sweep;
 mod sweep_command;
 mod train;
+mod watch;

@@ -1,0 +1,250 @@
+//! What keys do, and what is on the screen.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use ratatui::Frame;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::error::Error;
+use crate::watch::board::BoardFollower;
+use crate::watch::follow::RunFollower;
+use crate::watch::look::Look;
+use crate::watch::run_view::{RunScreen, panels};
+use crate::watch::{board_view, run_view};
+
+/// What is watched.
+pub enum Subject {
+    /// One run.
+    Run(Box<RunFollower>),
+    /// Several runs, or a sweep's.
+    Board(BoardFollower),
+}
+
+impl Subject {
+    /// What the paths are: one run, which may not have begun, a sweep's folder, a folder of runs, or several
+    /// runs.
+    ///
+    /// # Errors
+    /// A folder of something else, a file.
+    pub fn of(paths: &[PathBuf]) -> Result<Self, Error> {
+        if let Some(file) = paths.iter().find(|path| path.is_file()) {
+            return Err(Error::usage(
+                format!("{}: expected a run's or a sweep's folder, got a file", file.display()),
+                "name the folder that the file is in",
+            ));
+        }
+        let [path] = paths else {
+            let title = format!("{} runs", paths.len());
+            return Ok(Self::Board(BoardFollower::runs(title, paths)?));
+        };
+        if path.join("run.toml").is_file() {
+            return Ok(Self::Run(Box::new(RunFollower::new(path)?)));
+        }
+        if ["sweep.toml", "runs.jsonl", "runs", "bases"].iter().any(|name| path.join(name).exists())
+        {
+            return Ok(Self::Board(BoardFollower::sweep(path)));
+        }
+        let runs = runs_in(path);
+        if runs.is_empty() {
+            return Ok(Self::Run(Box::new(RunFollower::new(path)?)));
+        }
+        Ok(Self::Board(BoardFollower::runs(path.display().to_string(), &runs)?))
+    }
+
+    /// Reads what is new; whether anything that is shown has changed.
+    pub fn look(&mut self, now: SystemTime) -> bool {
+        match self {
+            Self::Run(run) => run.look(now),
+            Self::Board(board) => board.look(now),
+        }
+    }
+}
+
+/// The folders of runs in a folder, in the order of their names.
+fn runs_in(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = path.read_dir() else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut runs: Vec<PathBuf> = paths.filter(|path| path.join("run.toml").is_file()).collect();
+    runs.sort();
+    runs
+}
+
+/// Where a view stands in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a process of its own.
+    Alone,
+    /// In the process that trains.
+    InTraining,
+}
+
+/// What follows a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing.
+    Nothing,
+    /// Another frame.
+    Redraw,
+    /// The end of the view.
+    End,
+    /// What Ctrl-C does.
+    Interrupt,
+}
+
+/// A view: what is watched, and what of it is on the screen.
+pub struct App {
+    subject: Subject,
+    place: Place,
+    look: Look,
+    /// The run of the board that is open.
+    opened: Option<RunFollower>,
+    chosen: usize,
+    screen: RunScreen,
+    /// Whether the last frame had room for all charts of a run.
+    has_room: bool,
+    /// What is said in the place of the keys until the next key.
+    notice: Option<String>,
+}
+
+impl App {
+    /// A view of `subject` that has shown nothing yet.
+    pub fn new(subject: Subject, place: Place, look: Look) -> Self {
+        let screen = RunScreen::default();
+        let has_room = true;
+        Self { subject, place, look, opened: None, chosen: 0, screen, has_room, notice: None }
+    }
+
+    /// Reads what is new; whether anything on the screen has changed.
+    pub fn look(&mut self, now: SystemTime) -> bool {
+        match &mut self.opened {
+            Some(run) => run.look(now),
+            None => self.subject.look(now),
+        }
+    }
+
+    /// Says something in the place of the keys until the next key.
+    pub fn say(&mut self, notice: &str) {
+        self.notice = Some(notice.to_owned());
+    }
+
+    /// Draws what is known.
+    pub fn draw(&mut self, frame: &mut Frame) {
+        self.has_room = run_view::has_room(frame.area());
+        let keys = self.notice.clone().map_or_else(|| self.keys(), |notice| vec![notice]);
+        match (self.run(), &self.subject) {
+            (Some(run), _) => run_view::draw(frame, run.data(), self.screen, &keys, &self.look),
+            (None, Subject::Board(board)) => {
+                board_view::draw(frame, board.board(), self.chosen, &keys, &self.look);
+            }
+            (None, Subject::Run(_)) => {}
+        }
+    }
+
+    /// The run on the screen, unless that has a board.
+    fn run(&self) -> Option<&RunFollower> {
+        match (&self.opened, &self.subject) {
+            (Some(run), _) => Some(run),
+            (None, Subject::Run(run)) => Some(run),
+            (None, Subject::Board(_)) => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let keys: &[&str] = match (self.run().is_some(), self.opened.is_some(), self.place) {
+            (false, ..) => &["q end", "↑↓ choose", "Enter open"],
+            (_, true, _) => &["q end", "Esc back", "←→ chart", "Tab next run", "l log scale"],
+            (_, _, Place::Alone) => &["q end", "←→ chart", "l log scale"],
+            (_, _, Place::InTraining) => {
+                &["q close the view", "Ctrl-C stop the run", "←→ chart", "l log scale"]
+            }
+        };
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    /// Does what a key asks for.
+    pub fn key(&mut self, key: KeyEvent, now: SystemTime) -> Turn {
+        let had_notice = self.notice.take().is_some();
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return if key.code == KeyCode::Char('c') { Turn::Interrupt } else { Turn::Nothing };
+        }
+        let turn = match key.code {
+            KeyCode::Char('q') => Turn::End,
+            KeyCode::Esc if self.opened.is_none() => Turn::End,
+            _ if self.run().is_some() => self.run_key(key.code, now),
+            code => self.board_key(code, now),
+        };
+        if turn == Turn::Nothing && had_notice { Turn::Redraw } else { turn }
+    }
+
+    fn run_key(&mut self, code: KeyCode, now: SystemTime) -> Turn {
+        match code {
+            KeyCode::Esc | KeyCode::Backspace => {
+                self.opened = None;
+                self.subject.look(now);
+            }
+            KeyCode::Tab | KeyCode::BackTab if self.opened.is_some() => {
+                let lines = self.lines();
+                let step = if code == KeyCode::Tab { 1 } else { lines.saturating_sub(1) };
+                self.chosen = (self.chosen + step) % lines.max(1);
+                self.open(now);
+            }
+            KeyCode::Right | KeyCode::Tab => self.turn_panel(1),
+            KeyCode::Left | KeyCode::BackTab => self.turn_panel(-1),
+            KeyCode::Char('l') => self.screen.is_logarithmic = !self.screen.is_logarithmic,
+            _ => return Turn::Nothing,
+        }
+        Turn::Redraw
+    }
+
+    /// The next chart or the one before; all of them together are one more, where they have room.
+    fn turn_panel(&mut self, step: isize) {
+        let last = self.run().map_or(0, |run| panels(run.data()).len());
+        let first = usize::from(!self.has_room);
+        let panel = self.screen.panel.clamp(first, last.max(first)).checked_add_signed(step);
+        self.screen.panel = panel.filter(|panel| *panel >= first).unwrap_or(last);
+        if self.screen.panel > last {
+            self.screen.panel = first;
+        }
+    }
+
+    fn board_key(&mut self, code: KeyCode, now: SystemTime) -> Turn {
+        let last = self.lines().saturating_sub(1);
+        match code {
+            KeyCode::Up | KeyCode::Char('k') => self.chosen = self.chosen.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.chosen = (self.chosen + 1).min(last),
+            KeyCode::PageUp => self.chosen = self.chosen.saturating_sub(10),
+            KeyCode::PageDown => self.chosen = (self.chosen + 10).min(last),
+            KeyCode::Home => self.chosen = 0,
+            KeyCode::End => self.chosen = last,
+            KeyCode::Enter | KeyCode::Right => self.open(now),
+            _ => return Turn::Nothing,
+        }
+        Turn::Redraw
+    }
+
+    fn lines(&self) -> usize {
+        match &self.subject {
+            Subject::Board(board) => board.board().lines.len(),
+            Subject::Run(_) => 1,
+        }
+    }
+
+    /// Opens the run that is chosen, if there is something to see.
+    fn open(&mut self, now: SystemTime) {
+        let Subject::Board(board) = &self.subject else { return };
+        let run = board.folder(self.chosen).and_then(|folder| RunFollower::new(&folder).ok());
+        match run {
+            Some(mut run) => {
+                run.look(now);
+                self.opened = Some(run);
+            }
+            None => {
+                self.opened = None;
+                self.say(
+                    "nothing of this run can be shown: it has no folder, or another program's",
+                );
+            }
+        }
+    }
+}

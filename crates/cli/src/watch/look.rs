@@ -1,0 +1,71 @@
+//! Colours and marks.
+
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+
+/// How a view looks: colours are those that the terminal's own theme has, so that a light and a dark one
+/// are both served, and nothing is told by colour alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Curves.
+    pub curve: Style,
+    /// Single values behind a curve.
+    pub raw: Style,
+    /// The value before finetuning.
+    pub before: Style,
+    /// The best step.
+    pub best: Style,
+    /// Titles.
+    pub title: Style,
+    /// What is in order.
+    pub good: Style,
+    /// What needs a look.
+    pub bad: Style,
+    /// What is said by the way.
+    pub dim: Style,
+    /// The chosen row.
+    pub chosen: Style,
+    /// What curves are drawn with.
+    pub marker: Marker,
+}
+
+impl Look {
+    /// In the colours of the terminal.
+    pub fn coloured() -> Self {
+        let plain = Self::plain();
+        Self {
+            curve: plain.curve.fg(Color::Magenta),
+            best: plain.best.fg(Color::Green),
+            good: plain.good.fg(Color::Green),
+            bad: plain.bad.fg(Color::Red),
+            ..plain
+        }
+    }
+
+    /// Without colours.
+    pub fn plain() -> Self {
+        let style = Style::new();
+        let (bold, dim) = (style.add_modifier(Modifier::BOLD), style.add_modifier(Modifier::DIM));
+        Self {
+            curve: bold,
+            raw: dim,
+            before: style,
+            best: bold,
+            title: bold,
+            good: bold,
+            bad: bold,
+            dim,
+            chosen: style.add_modifier(Modifier::REVERSED),
+            marker: Marker::Braille,
+        }
+    }
+
+    /// What the environment asks for: `NO_COLOR` (no-color.org), and the console of Linux, whose font has no
+    /// Braille.
+    pub fn of_environment() -> Self {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let look = if is_set("NO_COLOR") { Self::plain() } else { Self::coloured() };
+        let is_console = std::env::var_os("TERM").is_some_and(|term| term == "linux");
+        Self { marker: if is_console { Marker::Dot } else { Marker::Braille }, ..look }
+    }
+}
