@@ -100,26 +100,44 @@ fn start(rank: u32, count: u32, group: Option<u32>) -> Result<Child, Error> {
 }
 
 fn wait(ranks: &mut [Rank], stop: &AtomicBool) -> Result<(), Error> {
-    let mut first_failure = None;
+    let mut cause: Option<(usize, ExitStatus)> = None;
     let mut since = None;
     while ranks.iter().any(|rank| rank.status.is_none()) {
         for (number, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| rank.status.is_none())
         {
             rank.status = rank.child.try_wait().map_err(failed)?;
-            if let Some(status) = rank.status.filter(|status| !status.success()) {
-                first_failure.get_or_insert((number, status));
+            if let Some(status) = rank.status.filter(|status| !status.success())
+                && cause.is_none_or(|(_, before)| is_cause(before, status))
+            {
+                cause = Some((number, status));
             }
         }
         // The others end by themselves where they train; one may still wait to meet the one that failed.
-        if stop.load(Ordering::Relaxed) || first_failure.is_some() {
+        if stop.load(Ordering::Relaxed) || cause.is_some() {
             ranks.iter_mut().for_each(|rank| rank.thread = None);
         }
-        if first_failure.is_some() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+        if cause.is_some() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             end_program(Ending::Forced);
+            return Err(hung(ranks));
         }
         sleep(PAUSE);
     }
-    first_failure.map_or(Ok(()), |(rank, status)| Err(ended(rank, status)))
+    cause.map_or(Ok(()), |(rank, status)| Err(ended(rank, status)))
+}
+
+/// One that was killed is why another ended with an error, in whatever order both are seen.
+fn is_cause(before: ExitStatus, status: ExitStatus) -> bool {
+    before.code().is_some() && status.code().is_none()
+}
+
+fn hung(ranks: &[Rank]) -> Error {
+    let hung = ranks.iter().enumerate().filter(|(_, rank)| rank.status.is_none());
+    let numbers: Vec<String> = hung.map(|(number, _)| number.to_string()).collect();
+    let message = format!(
+        "ranks {} were killed: they did not end within {PATIENCE:?} after another had",
+        numbers.join(", ")
+    );
+    Error::Rank { message, code: 1 }
 }
 
 fn ended(rank: usize, status: ExitStatus) -> Error {
