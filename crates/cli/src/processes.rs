@@ -1,8 +1,8 @@
 //! The processes of one run: `mixdown train --processes N` starts them, waits for them and ends with them.
 //!
 //! Each is this program again, with its rank in the environment. The pipe to its standard input is the thread by
-//! which it hangs: where that ends, be it that the user asks to stop or that the first process was killed, it stops at its next
-//! safe place, and with it all others.
+//! which it hangs: where that ends, be it that the user asks to stop or that the first process was killed, it stops at
+//! its next safe place, and with it all others.
 
 use std::io::{Read, stdin};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};

@@ -124,7 +124,8 @@ impl AdamW {
         device.zero_gradients(&frozen.collect::<Vec<_>>())?;
         let norm = device.gradient_norm()?;
         if !norm.is_finite() {
-            device.zero_gradients(&[0..self.first.len()])?;
+            let whole = 0..self.first.len();
+            device.zero_gradients(&[whole])?;
             return Ok(norm);
         }
         self.steps += 1;

@@ -171,7 +171,12 @@ pub(crate) fn resume(
     let path = folder.checkpoint(step);
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
     if trained.adapter().is_none() {
-        model.take_parameters(&path, Model::load(&path)?)?;
+        let saved = Model::load(&path)?;
+        if saved.layout() != model.layout() {
+            let expected = "the shape of the run's model in its config.json";
+            return Err(Error::bad_file(&path, expected, "another"));
+        }
+        model.parameters_mut().copy_from_slice(saved.parameters());
     }
     trained.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
     Ok(Some(state))

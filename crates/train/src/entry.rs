@@ -59,7 +59,7 @@ impl Entry {
         let data_fingerprint = summary::data_fingerprint(&fingerprints);
         // The others wait for the first rank to make the folder and to tidy it.
         let claimed = if world.leads() { Some(claim(out, &run_file, changes)?) } else { None };
-        let team = Team::meet(world, out, run_file.fingerprint(), stop)?;
+        let team = Team::meet(world, out, run_file.whole_fingerprint(), stop)?;
         let (folder, claim) = match claimed {
             Some(claimed) => claimed,
             None => (RunFolder::open(out)?, Claim::Same),

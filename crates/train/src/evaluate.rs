@@ -235,14 +235,14 @@ pub(crate) struct RowSum {
 
 /// The sums of each rank.
 pub(crate) fn gather_rows(team: &mut Team, own: &[RowSum]) -> Result<Vec<Vec<RowSum>>, Error> {
-    let all = team.gather(own.iter().flat_map(RowSum::to_bytes).collect())?;
+    let all = team.gather(own.iter().copied().flat_map(RowSum::to_bytes).collect())?;
     let rows =
         |bytes: &Vec<u8>| bytes.as_chunks().0.iter().copied().map(RowSum::from_bytes).collect();
     Ok(all.iter().map(rows).collect())
 }
 
 impl RowSum {
-    fn to_bytes(&self) -> [u8; 16] {
+    fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.loss.to_le_bytes());
         bytes[8..].copy_from_slice(&self.targets.to_le_bytes());

@@ -192,19 +192,6 @@ impl Model {
         Ok(Box::new(CudaDecoder::new(&self.config, &self.layout, pass, gpu, &self.parameters)?))
     }
 
-    /// Takes the parameters of a checkpoint, `folder`.
-    ///
-    /// # Errors
-    /// A model of another shape.
-    pub(crate) fn take_parameters(&mut self, folder: &Path, other: Self) -> Result<(), Error> {
-        if other.layout != self.layout {
-            let expected = "the model of the run in its config.json";
-            return Err(Error::bad_file(folder, expected, "another shape"));
-        }
-        self.parameters = other.parameters;
-        Ok(())
-    }
-
     /// Whether parameters, gradients and moments are on a device; the host's are then as old as they may be.
     pub(crate) fn is_resident(&self) -> bool {
         self.device != DeviceChoice::Cpu

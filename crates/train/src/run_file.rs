@@ -55,6 +55,11 @@ impl RunFile {
         Fingerprint::of(without_mixing(&self.table).to_string().as_bytes())
     }
 
+    /// A hash of all settings that change numbers and of all data.
+    pub(crate) fn whole_fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.table.to_string().as_bytes())
+    }
+
     /// Writes run.toml into a new folder.
     pub(crate) fn write(&self, folder: &RunFolder) -> Result<(), Error> {
         Ok(folder.write_run_toml(&self.text)?)

@@ -144,14 +144,15 @@ fn a_rank_that_dies_ends_all_and_the_last_checkpoint_holds() {
 fn a_rank_that_cannot_begin_says_why_to_all() {
     let place = world();
     let place = place.path();
-    let seen = on_ranks(2, |world| {
-        let text = match world.leads() {
-            true => TEXT.to_owned(),
-            false => TEXT.replace("learning_rate = 0.01", "learning_rate = 0.02"),
-        };
-        open(place, &text, "other", world).map(|_| ()).unwrap_err().to_string()
-    });
-    assert!(seen.iter().all(|text| text.contains("it has other settings")), "{seen:?}");
+    for (from, to) in [("learning_rate = 0.01", "learning_rate = 0.02"), ("= \"75%\"", "= \"74%\"")]
+    {
+        let seen = on_ranks(2, |world| {
+            let text = if world.leads() { TEXT.to_owned() } else { TEXT.replace(from, to) };
+            let out = if to.contains("74") { "shares" } else { "rates" };
+            open(place, &text, out, world).map(|_| ()).unwrap_err().to_string()
+        });
+        assert!(seen.iter().all(|text| text.contains("it has other settings")), "{seen:?}");
+    }
     let odd = World::new(0, 3).unwrap();
     let error = open(place, TEXT, "odd", odd).map(|_| ()).unwrap_err();
     assert!(

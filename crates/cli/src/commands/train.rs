@@ -134,8 +134,8 @@ pub struct TrainArgs {
     /// reached.
     #[arg(long)]
     allow_change: bool,
-    /// Show the run's curves in the terminal while it trains, as `mixdown watch` does; q closes them. Of several processes
-    /// `mixdown watch` shows them from another terminal.
+    /// Show the run's curves in the terminal while it trains, as `mixdown watch` does; q closes them. Of several
+    /// processes `mixdown watch` shows them from another terminal.
     #[arg(long, conflicts_with_all = ["processes", "gpus"])]
     watch: bool,
     /// Say what the run would do and need, and do nothing.
@@ -191,7 +191,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         World::new(0, count)?.check(&config)?;
         return processes::launch(count, context.stop);
     };
-    let view = watch.then(|| LiveView::start(&out));
+    let view = (watch && world.leads()).then(|| LiveView::start(&out));
     let trained = train(&config, base, &out, name, changes, context, world);
     drop(view);
     match world.leads() {

@@ -55,7 +55,7 @@ pub(super) fn compile(
         }
         // SAFETY: as above.
         Err(error) => Err(failed(match unsafe { calls::get_program_log(program.0) } {
-            Ok(log) => log.into_iter().map(|byte| char::from(byte.to_ne_bytes()[0])).collect(),
+            Ok(log) => log.into_iter().map(|byte| char::from(byte.to_le_bytes()[0])).collect(),
             Err(_) => format!("{:?}", error.0),
         })),
     }

@@ -54,7 +54,8 @@ pub(crate) struct CudaDecoder {
     room_base: Option<(Address, usize)>,
 }
 
-/// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and a pass.
+/// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and
+/// a pass.
 pub(crate) fn device_bytes(
     config: &ModelConfig,
     layout: &Layout,

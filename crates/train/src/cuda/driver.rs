@@ -16,6 +16,7 @@ use super::compile::compile;
 use super::device::{Address, Device, Form, Launch, Product};
 use super::reduction::Reduction;
 use super::source::{names, program};
+use super::staging::Staging;
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::ranks::Team;
@@ -31,6 +32,7 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 pub(crate) struct Gpu {
     // Dropped in this order: the context last.
     reduction: Option<Reduction>,
+    staging: Staging,
     blas: Blas,
     kernels: BTreeMap<String, Kernel>,
     context: Arc<CudaContext>,
@@ -53,7 +55,7 @@ struct Blas {
 // method takes `&mut self` and begins with `bind`. Without it a model could not go to another thread.
 unsafe impl Send for Gpu {}
 
-fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
+pub(super) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
             Error::Device { action, got: "out of memory".to_owned() }
@@ -131,7 +133,14 @@ impl Gpu {
             let raw = function.cu_function();
             kernels.insert(name, Kernel { function, raw, allowed: PLAIN_SHARED_BYTES });
         }
-        Ok(Self { reduction: None, blas: Blas::new()?, context, kernels, precision })
+        Ok(Self {
+            reduction: None,
+            staging: Staging::new()?,
+            blas: Blas::new()?,
+            context,
+            kernels,
+            precision,
+        })
     }
 
     fn bind(&self) -> Result<(), Error> {
@@ -216,6 +225,9 @@ impl Device for Gpu {
 
     fn write_u32(&mut self, to: Address, from: &[u32]) -> Result<(), Error> {
         self.bind()?;
+        if self.staging.copy(to, from)? {
+            return Ok(());
+        }
         // SAFETY: as above.
         unsafe { result::memcpy_htod_sync(to.0, from) }.map_err(device_error("take ids"))
     }
@@ -226,7 +238,9 @@ impl Device for Gpu {
             reduction.wait()?;
         }
         // SAFETY: as above; the copy is done when this returns, and waits for all work before it.
-        unsafe { result::memcpy_dtoh_sync(to, from.0) }.map_err(device_error("give numbers"))
+        unsafe { result::memcpy_dtoh_sync(to, from.0) }.map_err(device_error("give numbers"))?;
+        self.staging.reuse();
+        Ok(())
     }
 
     fn launch(&mut self, launch: Launch) -> Result<(), Error> {

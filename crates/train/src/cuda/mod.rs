@@ -30,6 +30,7 @@ mod reduction;
 mod resident;
 mod room;
 mod source;
+mod staging;
 mod tracked;
 #[cfg(test)]
 mod trainer_tests;
@@ -50,7 +51,7 @@ pub(crate) fn open(
     head_width: usize,
 ) -> Result<Box<dyn device::Device>, Error> {
     #[cfg(test)]
-    return Ok(emulator::device(precision, head_width, ordinal as u32));
+    return Ok(emulator::device(precision, head_width, u32::try_from(ordinal).unwrap_or(0)));
     #[cfg(not(test))]
     Ok(Box::new(driver::Gpu::open(ordinal, precision, head_width)?))
 }

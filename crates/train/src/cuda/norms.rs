@@ -20,8 +20,8 @@ impl Kernels {
         self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
-    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias, where they are
-    /// trained.
+    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias, where they
+    /// are trained.
     #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
     pub(super) fn norm_backward(
         &mut self,

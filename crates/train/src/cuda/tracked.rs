@@ -83,8 +83,8 @@ impl CudaDecoder {
     }
 }
 
-/// Bytes of a model of so many parameters and of what is trained of it: parameters, gradients and two moments in f32, with bf16
-/// a copy of the parameters; of an adapter its numbers, their copy and a matrix that is merged.
+/// Bytes of a model of so many parameters and of what is trained of it: parameters, gradients and two moments in f32,
+/// with bf16 a copy of the parameters; of an adapter its numbers, their copy and a matrix that is merged.
 pub(super) fn tracked_bytes(parameters: u64, trained: TrainedSizes, precision: Precision) -> u64 {
     let real = precision.bytes() as u64;
     let is_adapter = trained.is_adapter();

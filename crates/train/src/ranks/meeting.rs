@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,12 +68,21 @@ pub(super) fn lead(
         listen().map_err(Error::io(file, "listen for the other processes of"))?;
     let token = token();
     let aside = file.with_extension("tmp");
-    fs::write(&aside, format!("{address} {token}\n")).map_err(Error::io(&aside, "write"))?;
+    write_for_self(&aside, &format!("{address} {token}\n")).map_err(Error::io(&aside, "write"))?;
     fs::rename(&aside, file).map_err(Error::io(file, "write"))?;
     let met = welcome_all(&listener, &token, rank, settings, patience);
     // A file that stays is one that nobody answers for.
     let _ = fs::remove_file(file);
     met
+}
+
+/// Nobody else may read the token, and so join.
+fn write_for_self(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 fn welcome_all(

@@ -1,0 +1,71 @@
+//! Memory of the host from which a GPU copies by itself: ids go there while it still works on what was asked before.
+//!
+//! A copy from other memory waits for all work before it. What is pinned is a place of the host that nothing may move;
+//! it is used again once the GPU has been waited for, as every pass does at its end.
+
+#![expect(unsafe_code, reason = "the driver's interface is C's")]
+
+use std::ptr::NonNull;
+
+use cudarc::driver::result;
+
+use super::device::Address;
+use super::driver::device_error;
+use crate::error::Error;
+
+/// Ids of more than ten passes of 8,192 tokens.
+const BYTES: usize = 4 << 20;
+
+/// Pinned memory of which the first `used` bytes are still to be copied.
+pub(super) struct Staging {
+    memory: NonNull<u8>,
+    used: usize,
+}
+
+impl Staging {
+    /// In the context that is current.
+    ///
+    /// # Errors
+    /// The system gives no such memory.
+    pub(super) fn new() -> Result<Self, Error> {
+        let failed = device_error("take memory of the host");
+        // SAFETY: given back in `drop`.
+        let memory = unsafe { result::malloc_host(BYTES, 0) }.map_err(failed)?;
+        let memory = NonNull::new(memory.cast()).ok_or_else(|| Error::Device {
+            action: "take memory of the host",
+            got: "none".to_owned(),
+        })?;
+        Ok(Self { memory, used: 0 })
+    }
+
+    /// Begins to copy `ids` to the device; false where there is no room.
+    pub(super) fn copy(&mut self, to: Address, ids: &[u32]) -> Result<bool, Error> {
+        let bytes = size_of_val(ids);
+        if bytes > BYTES - self.used {
+            return Ok(false);
+        }
+        // SAFETY: within the memory, whose start and pieces are multiples of 4 bytes, and not copied from any more.
+        let staged = unsafe {
+            let place = self.memory.as_ptr().add(self.used).cast::<u32>();
+            std::ptr::copy_nonoverlapping(ids.as_ptr(), place, ids.len());
+            std::slice::from_raw_parts(place, ids.len())
+        };
+        self.used += bytes;
+        // SAFETY: callers give places within what they allocated; the source stays until `reuse`.
+        unsafe { result::memcpy_htod_async(to.0, staged, std::ptr::null_mut()) }
+            .map_err(device_error("take ids"))?;
+        Ok(true)
+    }
+
+    /// All copies are done: the device has been waited for.
+    pub(super) fn reuse(&mut self) {
+        self.used = 0;
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // SAFETY: taken in `new`; errors at the end of a process help nobody.
+        let _ = unsafe { result::free_host(self.memory.as_ptr().cast()) };
+    }
+}
