@@ -84,8 +84,8 @@ impl Stepper {
         if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
     }
 
-    /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is a
-    /// result; the model is then as it was.
+    /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is
+    /// a result; the model is then as it was.
     pub(crate) fn step(
         &mut self,
         model: &mut Model,

@@ -83,8 +83,8 @@ impl Nccl {
 }
 
 impl Communicator {
-    /// Joins the GPUs of all ranks; the context of this one is current. `agree` is given the first rank's id and gives it
-    /// to all.
+    /// Joins the GPUs of all ranks; the context of this one is current. `agree` is given the first rank's id and gives
+    /// it to all.
     ///
     /// # Errors
     /// No NCCL; GPUs that it cannot join, such as one that two ranks have.
