@@ -7,6 +7,8 @@
 mod app;
 mod board;
 mod board_view;
+#[cfg(test)]
+mod board_view_tests;
 mod chart;
 mod curves;
 mod description;

@@ -6,25 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_runs::{RunFolder, Summary};
 
-use super::tests::{TEXT, end, run, world};
-use super::{Progress, RunName, Trainer};
+use super::tests::{TEXT, end, open_as, run, world};
+use super::{Progress, Trainer};
 use crate::error::Error;
 use crate::ranks::World;
 use crate::ranks::tests::on_ranks;
-use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 
 fn open(place: &Path, text: &str, out: &str, world: World) -> Result<Trainer, Error> {
-    let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-    Trainer::open(
-        &RunConfig::parse(text)?,
-        place,
-        &place.join(out),
-        name,
-        Changes::None,
-        world,
-        &AtomicBool::new(false),
-    )
+    open_as(place, (text, out), Changes::None, world)
 }
 
 /// Runs on `count` ranks, of which one ends when it has been told of step `at`.

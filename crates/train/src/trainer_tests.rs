@@ -62,16 +62,19 @@ pub(crate) fn world() -> tempfile::TempDir {
 }
 
 pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
+    open_as(place, (text, out), Changes::None, World::single())
+}
+
+/// As [`open`], as one of several processes, or with other stages.
+pub(crate) fn open_as(
+    place: &Path,
+    (text, out): (&str, &str),
+    changes: Changes,
+    world: World,
+) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-    Trainer::open(
-        &RunConfig::parse(text)?,
-        place,
-        &place.join(out),
-        name,
-        Changes::None,
-        World::single(),
-        &AtomicBool::new(false),
-    )
+    let (config, never) = (RunConfig::parse(text)?, AtomicBool::new(false));
+    Trainer::open(&config, place, &place.join(out), name, changes, world, &never)
 }
 
 pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
@@ -134,19 +137,8 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     run_until(place.path(), TEXT, "changed", 6).unwrap_err();
     let refused = open(place.path(), &staged(8), "changed").map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("--allow-change"), "{refused}");
-    let open_changed = |text: &str| {
-        let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-        let (config, out) = (RunConfig::parse(text).unwrap(), place.path().join("changed"));
-        Trainer::open(
-            &config,
-            place.path(),
-            &out,
-            name,
-            Changes::Stages,
-            World::single(),
-            &AtomicBool::new(false),
-        )
-    };
+    let open_changed =
+        |text: &str| open_as(place.path(), (text, "changed"), Changes::Stages, World::single());
     let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
     assert!(past.to_string().contains("what differs: the weights"), "{past}");
     let other = open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
@@ -230,20 +222,6 @@ fn stopping_anywhere_and_going_on_changes_no_bit() {
 }
 
 #[test]
-fn a_kill_after_a_checkpoint_changes_no_bit() {
-    let place = world();
-    run(place.path(), TEXT, "out").unwrap();
-    let expected = end(place.path(), "out");
-    let folder = RunFolder::open(&place.path().join("out")).unwrap();
-    std::fs::remove_dir_all(folder.checkpoint(12)).unwrap();
-    std::fs::remove_file(folder.summary()).unwrap();
-    std::fs::create_dir(folder.checkpoints().join("step-9.tmp")).unwrap();
-    std::fs::rename(folder.best(), place.path().join("out/best.old.tmp")).unwrap();
-    run(place.path(), TEXT, "out").unwrap();
-    assert_eq!(end(place.path(), "out"), expected);
-}
-
-#[test]
 fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
     let place = world();
     let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
@@ -307,47 +285,6 @@ fn a_diverging_run_is_numerical_and_keeps_its_checkpoint() {
     assert!(open(place.path(), &text, "out").unwrap().step() > 0);
     let kept = error.to_string();
     assert!(kept.contains("; the checkpoint of step "), "{kept}");
-}
-
-#[test]
-fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
-    let place = world();
-    run(place.path(), TEXT, "out").unwrap();
-    let expected = end(place.path(), "out");
-    let folder = RunFolder::open(&place.path().join("out")).unwrap();
-    std::fs::remove_file(folder.checkpoint(12).join("state.json")).unwrap();
-    std::fs::remove_file(folder.summary()).unwrap();
-    let remains = ["checkpoints/step-2.tmp", "checkpoints/step-12.old.tmp", "best.tmp"];
-    for name in remains {
-        std::fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    let opened = open(place.path(), TEXT, "out").unwrap();
-    assert!((8..12).contains(&opened.step()));
-    assert!(remains.iter().all(|name| !folder.path().join(name).exists()));
-    run(place.path(), TEXT, "out").unwrap();
-    assert_eq!(end(place.path(), "out"), expected);
-}
-
-#[test]
-fn a_checkpoint_set_aside_by_a_kill_comes_back() {
-    let place = world();
-    run(place.path(), TEXT, "out").unwrap();
-    let folder = RunFolder::open(&place.path().join("out")).unwrap();
-    let aside = folder.checkpoints().join("step-12.old.tmp");
-    std::fs::rename(folder.checkpoint(12), &aside).unwrap();
-    assert_eq!(open(place.path(), TEXT, "out").unwrap().step(), 12);
-    assert!(!aside.exists());
-}
-
-#[test]
-fn the_last_checkpoint_knows_the_best() {
-    let place = world();
-    let text = TEXT.replace("checkpoint_every = 4", "checkpoint_every = 100");
-    // Told after the evaluation and the step before: 5 is the evaluation of step 3.
-    let error = run_until(place.path(), &text, "out", 6).unwrap_err();
-    assert!(error.is_interrupted(), "{error}");
-    let folder = RunFolder::open(&place.path().join("out")).unwrap();
-    assert!(folder.checkpoint(3).exists());
 }
 
 #[test]

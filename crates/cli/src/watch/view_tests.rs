@@ -1,26 +1,27 @@
-//! What frames look like, drawn from data alone.
+//! What frames of one run look like, drawn from data alone.
 
 use mixdown_runs::{EvalRecord, MetricsRecord, Summary};
 use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
 use ratatui::{Frame, Terminal};
 
-use super::board::{Board, BoardLine, Standing};
 use super::description::Description;
 use super::look::Look;
 use super::run_data::{RunData, RunState};
 use super::run_view::RunScreen;
-use super::{board_view, run_view, text};
+use super::{run_view, text};
 
-const HOSTILE: &str = "\u{1b}]0;title\u{7}\u{1b}[2J模型模型模型 Größe 🦀\r\n\u{202e}\u{9b}31m";
-
-fn terminal(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> Terminal<TestBackend> {
+pub(super) fn terminal(
+    width: u16,
+    height: u16,
+    draw: impl FnOnce(&mut Frame),
+) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(draw).unwrap();
     terminal
 }
 
-fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> String {
+pub(super) fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> String {
     let terminal = terminal(width, height, draw);
     let cells = terminal.backend().buffer().content.chunks(width.into());
     let lines = cells.map(|row| {
@@ -35,19 +36,12 @@ fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn run_screen(width: u16, height: u16, run: &RunData, screen_of: RunScreen) -> String {
+pub(super) fn run_screen(width: u16, height: u16, run: &RunData, screen_of: RunScreen) -> String {
     let keys = ["q end", "←→ chart", "l log scale"].map(str::to_owned);
     screen(width, height, |frame| run_view::draw(frame, run, screen_of, &keys, &Look::plain()))
 }
 
-fn board_screen(width: u16, height: u16, board: &Board, chosen: usize) -> String {
-    let keys = ["q end", "↑↓ choose", "Enter open"].map(str::to_owned);
-    screen(width, height, |frame| {
-        board_view::draw(frame, board, chosen, &keys, &Look::plain());
-    })
-}
-
-fn description(title: &str) -> Description {
+pub(super) fn description(title: &str) -> Description {
     let description = "[train]\nsteps = 200\n[eval]\npretraining = 'pretraining'\n[mixture]\nseed = 3\n\
                        [[mixture.source]]\nname = 'target'\nweight = '99'\nmax_tokens = 50000\n\
                        [[mixture.source]]\nname = 'pretraining'\nweight = '1'\n";
@@ -56,12 +50,12 @@ fn description(title: &str) -> Description {
     description
 }
 
-fn eval(corpus: &str, loss: f64) -> EvalRecord {
+pub(super) fn eval(corpus: &str, loss: f64) -> EvalRecord {
     EvalRecord { corpus: corpus.to_owned(), loss, ..EvalRecord::default() }
 }
 
 /// A run that was finetuned too long: the target's loss has its bottom at step 80.
-fn record(step: u32) -> MetricsRecord {
+pub(super) fn record(step: u32) -> MetricsRecord {
     let at = f64::from(step);
     let noise = f64::from(step * 7919 % 13) / 26.0;
     let target = 4.4 + ((at - 80.0) / 80.0).powi(2);
@@ -79,7 +73,7 @@ fn record(step: u32) -> MetricsRecord {
     }
 }
 
-fn run(steps: u32, state: RunState) -> RunData {
+pub(super) fn run(steps: u32, state: RunState) -> RunData {
     let mut run = RunData {
         place: "runs/math-1".to_owned(),
         description: Some(description("runs/math-1")),
@@ -107,7 +101,7 @@ fn summary() -> Summary {
     }
 }
 
-fn finished() -> RunData {
+pub(super) fn finished() -> RunData {
     RunData { summary: Some(summary()), ..run(200, RunState::Done) }
 }
 
@@ -302,128 +296,6 @@ fn numbers_that_no_chart_can_hold() {
         for is_logarithmic in [false, true] {
             run_screen(80, 24, &run, RunScreen { panel, is_logarithmic });
         }
-    }
-}
-
-fn board() -> Board {
-    let done = |name: &str, inject: f64, forgetting: f64| BoardLine {
-        model_size: Some(1_270_000),
-        target_tokens: Some(50_000),
-        inject: Some(inject),
-        seed: Some(0),
-        standing: Standing::Begun(RunState::Done),
-        step: Some(80),
-        steps: Some(200),
-        target_loss: Some(4.4),
-        pretraining_loss: Some(4.1 + forgetting),
-        forgetting: Some(forgetting),
-        ..BoardLine::planned(name)
-    };
-    let line = |name: &str, standing| BoardLine { standing, ..BoardLine::planned(name) };
-    let reason = "step 2: expected a finite training loss, got NaN".to_owned();
-    Board {
-        title: "sweep math".to_owned(),
-        lines: vec![
-            BoardLine {
-                is_base: true,
-                ..BoardLine::of_run(&RunData {
-                    description: Description::parse("title = 'base 5M'\n[train]\nsteps = 200"),
-                    ..run(150, RunState::Running)
-                })
-            },
-            done("math-5M-50k-0pct-seed0", 0.0, 1.6043),
-            done("math-5M-50k-1pct-seed0", 0.01, 1.2209),
-            BoardLine::of_run(&run(110, RunState::Running)),
-            BoardLine::of_run(&run(40, RunState::Stopped(7300))),
-            line("math-5M-100k-0pct-seed0", Standing::Failed(reason)),
-            line("math-5M-100k-1pct-seed0", Standing::Planned),
-        ],
-        damage: None,
-    }
-}
-
-#[test]
-fn a_sweep() {
-    insta::assert_snapshot!(board_screen(100, 12, &board(), 3), @"
-    sweep math
-    2 of 6 runs done   1 running   1 stopped   1 failed   1 waiting   base models left: 1
-    run                          N    D    p  state               step  target  pretraining  forgetting
-    base 5M                                   running          150/200               4.9625
-    math-5M-50k-0pct-seed0   1.27M  50K  0 %  done             best 80  4.4000       5.7043     +1.6043
-    math-5M-50k-1pct-seed0   1.27M  50K  1 %  done             best 80  4.4000       5.3209     +1.2209
-    runs/math-1                     50K  1 %  running          110/200  4.4625       5.3528     +1.2528
-    runs/math-1                     50K  1 %  stopped 2 hours   40/200  4.6500       4.7931     +0.6931
-    math-5M-100k-0pct-seed0                   failed
-    math-5M-100k-1pct-seed0                   waiting
-
-    q end   ↑↓ choose   Enter open
-    ");
-    insta::assert_snapshot!(board_screen(40, 8, &board(), 5), @"
-    sweep math
-    2 of 6 runs done   1 running   1 stopped
-    run              state            target
-    math-5M…t-seed0  done             4.4000
-    runs/math-1      running          4.4625
-    runs/math-1      stopped 2 hours  4.6500
-    math-5M…t-seed0  failed
-    step 2: expected a f…ining loss, got NaN
-    ");
-    let empty = Board { title: "sweep new".to_owned(), ..Board::default() };
-    insta::assert_snapshot!(board_screen(40, 5, &empty, 0), @"
-    sweep new
-
-    no run has begun yet
-
-    q end   ↑↓ choose   Enter open
-    ");
-}
-
-#[test]
-fn names_cannot_steer_the_terminal() {
-    let mut run = RunData { description: Some(description(HOSTILE)), ..finished() };
-    let evals = vec![eval(HOSTILE, 3.0)];
-    run.curves.extend(vec![MetricsRecord { evals, ..record(201) }]);
-    run.damage = Some(HOSTILE.to_owned());
-    insta::assert_snapshot!(run_screen(60, 12, &run, RunScreen { panel: 4, is_logarithmic: false }), @"
-    ]0;title[2J模型模型模型 Größe 🦀31m                     done
-    step 201 of 200   100 %   took 58 seconds
-    ]0;title[2J模型模型模型 Größe 🦀31m
-    best 80 target 4.4000 (-1.0000)
-    pretraining 5.1986 (+1.0986 forgotten)
-    ]0;title[2J模型模型模型 Größe 🦀31m, held out   3.0000
-    3.003│                     ⠨
-         │                     ⢈                               ⠠
-    2.997│                     ⢐
-         └──────────────────────────────────────────────────────
-         0                          100                      201
-    q end   ←→ chart   l log scale
-    ");
-    let mut board = board();
-    board.title = HOSTILE.to_owned();
-    board.lines.push(BoardLine::of_run(&run));
-    let reason = Standing::Failed(HOSTILE.to_owned());
-    board.lines.push(BoardLine { standing: reason, ..BoardLine::planned(HOSTILE) });
-    let look = Look::coloured();
-    for (width, height) in [(60, 12), (31, 9), (7, 5)] {
-        let drawn = [
-            terminal(width, height, |frame| {
-                run_view::draw(frame, &run, RunScreen::default(), &[HOSTILE.to_owned()], &look);
-            }),
-            terminal(width, height, |frame| board_view::draw(frame, &board, 8, &[], &look)),
-        ];
-        for cell in drawn.iter().flat_map(|terminal| &terminal.backend().buffer().content) {
-            assert!(!cell.symbol().chars().any(char::is_control), "{:?}", cell.symbol());
-        }
-    }
-}
-
-#[test]
-fn any_size_will_do() {
-    let (run, board) = (finished(), board());
-    for (width, height) in (1..110).step_by(7).flat_map(|w| (1..32).step_by(2).map(move |h| (w, h)))
-    {
-        run_screen(width, height, &run, RunScreen::default());
-        board_screen(width, height, &board, 6);
     }
 }
 

@@ -7,11 +7,9 @@ use mixdown_runs::{MetricsRecord, RunFolder};
 
 use crate::model_config::tests::{all_kinds, tiny};
 use crate::ranks::tests::on_ranks;
-use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 use crate::trained::tests::{LORA, place, text};
-use crate::trainer::tests::{end, run, run_until};
-use crate::{RunName, Trainer};
+use crate::trainer::tests::{end, open_as, run, run_until};
 
 const EMA: &str = "ema = 0.8";
 const FREEZE: &str = "freeze = [\"*.0.*\", \"model.embed*\"]";
@@ -110,11 +108,8 @@ fn two_devices_have_the_losses_of_one() {
         let text = on_device(more);
         run(place, &text, &one).unwrap();
         on_ranks(2, |world| {
-            let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
-            let never = AtomicBool::new(false);
-            let (config, out) = (RunConfig::parse(&text).unwrap(), place.join(&two));
-            let trainer = Trainer::open(&config, place, &out, name, Changes::None, world, &never);
-            trainer.unwrap().run(&|_| {}, &never).unwrap();
+            let mut trainer = open_as(place, (&text, &two), Changes::None, world).unwrap();
+            trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
         });
         check_close(&losses(place, &one), &losses(place, &two), 2e-4, more);
     }
