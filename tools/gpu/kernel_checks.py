@@ -356,6 +356,31 @@ def attention(it, random, heads, keys, length, window):
         it.check(f"{what}: {name}", np.ascontiguousarray(part), expected)
 
 
+def cached_attention(it, random, heads, keys, window):
+    """Three sequences of a cache, of which two grow by a row: one has positions before it, the other none."""
+    sequences, capacity, width, group = 3, 90, it.head_width, heads // keys
+    cache = it.numbers(random.uniform(-1, 1, (sequences, capacity, 2 * keys, width)))
+    qkv = it.numbers(random.uniform(-1, 1, (2, heads + 2 * keys, width)))
+    rows, positions = ids([2, 0]), ids([70, 0])
+    numbers = Long(2 * 2 * keys * width)
+    shape = [capacity, (heads + 2 * keys) * width, 2 * keys * width]
+    expected = it.wide(cache)
+    expected[rows, positions] = it.wide(qkv)[:, heads:]
+    it.launch("keep_keys", blocks(numbers), [cache, qkv, rows, positions, *shape, numbers])
+    it.check("keep_keys", cache, expected, 1e-9)
+    result, scale = it.numbers(np.zeros((2, heads, width))), 1 / math.sqrt(width)
+    items = Long(2 * heads)
+    tail = [capacity, heads, keys, window, scale, items]
+    it.launch("attention_cached", blocks(items, 8), [result, cache, qkv, rows, positions, *tail])
+    for row, (sequence, position) in enumerate(zip(rows, positions, strict=True)):
+        seen = expected[sequence, max(0, int(position) + 1 - min(window, capacity)) : position + 1]
+        key, value = (np.repeat(part, group, 1) for part in np.split(seen, 2, axis=1))
+        scores = np.einsum("hd,jhd->hj", it.wide(qkv)[row, :heads], key) * scale
+        share = np.exp(scores - scores.max(-1, keepdims=True))
+        share /= share.sum(-1, keepdims=True)
+        it.check(f"attention_cached, window {window}", result[row], np.einsum("hj,jhd->hd", share, value))
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         for real in ("float", "bf16"):
@@ -375,6 +400,7 @@ def main():
                 it = Library(folder, real, width)
                 for it.order in (0, 1, 5):
                     attention(it, np.random.default_rng(2), heads, keys, length, window)
+                    cached_attention(it, np.random.default_rng(3), heads, keys, window)
     print(f"{checked} comparisons passed")
 
 

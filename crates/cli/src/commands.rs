@@ -1,6 +1,7 @@
 //! One file a subcommand, each with its arguments and `run`.
 
 pub mod bench;
+mod compute_args;
 pub mod demo;
 pub mod design;
 pub mod eval;

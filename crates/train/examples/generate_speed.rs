@@ -37,20 +37,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("expected a model's folder")?;
     let (prompt, max_tokens) = (option("--prompt", 16)?, option("--tokens", 256)?);
     let rows = option("--rows", 1)?;
-    let model = Model::load(Path::new(&folder))?;
+    let mut model = Model::load(Path::new(&folder))?;
     let prompt: Vec<u32> = (0..u32::try_from(prompt)?).map(|place| 7 * place + 3).collect();
     let prompts = vec![prompt; usize::try_from(rows)?];
     let options = GenerateOptions { max_tokens, sampling: Sampling::GREEDY, seed: 0 };
     let never = AtomicBool::new(false);
     let warm = GenerateOptions { max_tokens: 8, ..options };
-    generate(&model, &prompts, &warm, &mut |_, _| {}, &never)?;
+    generate(&mut model, &prompts, &warm, &mut |_, _| {}, &never)?;
     let (start, mut first) = (Instant::now(), None);
     let mut on_token = |row: usize, _: u32| {
         if row + 1 == prompts.len() {
             first.get_or_insert_with(Instant::now);
         }
     };
-    let generated = generate(&model, &prompts, &options, &mut on_token, &never)?;
+    let generated = generate(&mut model, &prompts, &options, &mut on_token, &never)?;
     let end = Instant::now();
     let first = first.ok_or("no id came")?;
     let tokens: usize = generated.iter().map(|one| one.ids.len() - 1).sum();

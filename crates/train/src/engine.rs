@@ -3,8 +3,11 @@
 use crate::adapter::AdapterGradients;
 #[cfg(feature = "cuda")]
 use crate::adapter::AdapterLayout;
+use crate::decoder::cached::CachedDecoder;
 use crate::error::Error;
 use crate::initial;
+use crate::layout::Layout;
+use crate::model_config::ModelConfig;
 #[cfg(feature = "cuda")]
 use crate::ranks::Team;
 use crate::rows::Rows;
@@ -40,11 +43,36 @@ pub(crate) trait Engine: Send {
     /// The loss of every target in nats, 0 of one that does not count.
     fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error>;
 
+    /// Room for `sequences` sequences that grow token by token to at most `capacity` positions each, which is within
+    /// the model's limit.
+    ///
+    /// Here on the CPU, whatever computes losses.
+    fn cached<'a>(
+        &'a mut self,
+        (config, layout): (&ModelConfig, &Layout),
+        parameters: &'a [f32],
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Box<dyn CachedDecoding + 'a>, Error> {
+        Ok(Box::new(CachedDecoder::new(config, layout, parameters, sequences, capacity)?))
+    }
+
     /// Itself, where it keeps parameters, gradients and moments of its own and takes none of the host's.
     #[cfg(feature = "cuda")]
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
     }
+}
+
+/// A decoder that keeps the keys and values of what it has read, so that a further token costs one row.
+///
+/// The numbers of a sequence do not depend on the others.
+pub(crate) trait CachedDecoding {
+    /// Reads the ids that `sequence` begins with, at least one; the logits of what comes next, \[vocabulary\].
+    fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Result<Vec<f32>, Error>;
+
+    /// Reads one further id of each of `sequences`; the logits of what comes next, \[sequences, vocabulary\].
+    fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error>;
 }
 
 /// What an engine is to train, as the host has it.

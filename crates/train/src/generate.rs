@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::decoder::cached::CachedDecoder;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sampling::{Sampler, Sampling};
@@ -58,13 +57,15 @@ struct Sequence {
 /// not depend on the other prompts.
 ///
 /// Keys and values of what was read are kept, so a further id costs one row:
-/// `8 · layers · key_value_heads · head_width` bytes a position and prompt.
+/// `8 · layers · key_value_heads · head_width` bytes a position and prompt, in bf16 half of it.
+///
+/// It is computed where the model is (`Model::set_pass`), from the numbers that are there.
 ///
 /// # Errors
 /// No prompt or one without an id, of more ids than the model has positions, or of an id outside its
 /// vocabulary; settings nothing can be drawn with; no memory; logits that are not finite; the stop flag.
 pub fn generate(
-    model: &Model,
+    model: &mut Model,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     on_token: &mut dyn FnMut(usize, u32),
@@ -75,10 +76,8 @@ pub fn generate(
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = count(longest).saturating_add(options.max_tokens).min(limit);
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-    let (layout, parameters) = (model.layout(), model.parameters());
-    let mut decoder =
-        CachedDecoder::new(model.config(), layout, parameters, prompts.len(), capacity)?;
-    let ends = end_ids(model);
+    let (ends, vocabulary) = (end_ids(model), model.layout().sizes.vocabulary);
+    let mut decoder = model.cached(prompts.len(), capacity)?;
     let mut sequences: Vec<Sequence> = (0..)
         .zip(prompts)
         .map(|(stream, prompt)| Sequence::new(options, stream, prompt, limit))
@@ -86,16 +85,15 @@ pub fn generate(
     let mut growing: Vec<(usize, u32)> = Vec::with_capacity(prompts.len());
     for (index, prompt) in prompts.iter().enumerate() {
         check_stop(stop)?;
-        let logits = decoder.read(index, prompt);
+        let logits = decoder.prefill(index, prompt)?;
         growing.extend(sequences[index].take(&logits, &ends)?.map(|id| (index, id)));
         told(&sequences[index], index, on_token);
     }
     while !growing.is_empty() {
         check_stop(stop)?;
         let (indices, ids): (Vec<usize>, Vec<u32>) = growing.drain(..).unzip();
-        // Within the pool each product is begun without waiting for a thread to wake.
-        let logits = rayon::scope(|_| decoder.step(&indices, &ids));
-        for (&index, logits) in indices.iter().zip(logits.chunks_exact(layout.sizes.vocabulary)) {
+        let logits = decoder.step(&indices, &ids)?;
+        for (&index, logits) in indices.iter().zip(logits.chunks_exact(vocabulary)) {
             let before = sequences[index].generated.ids.len();
             growing.extend(sequences[index].take(logits, &ends)?.map(|id| (index, id)));
             if sequences[index].generated.ids.len() > before {

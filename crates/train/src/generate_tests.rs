@@ -23,7 +23,11 @@ fn ids(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-fn run(model: &Model, prompts: &[Vec<u32>], sampling: Sampling) -> Result<Vec<Generated>, Error> {
+fn run(
+    model: &mut Model,
+    prompts: &[Vec<u32>],
+    sampling: Sampling,
+) -> Result<Vec<Generated>, Error> {
     let options = GenerateOptions { max_tokens: 40, sampling, seed: 7 };
     generate(model, prompts, &options, &mut |_, _| {}, &AtomicBool::new(false))
 }
@@ -39,7 +43,7 @@ fn greedy_ids_are_those_of_transformers() {
         assert_eq!((cases.len(), golden["max_tokens"].as_u64()), (4, Some(40)));
         let prompts: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["prompt"])).collect();
         let expected: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["ids"])).collect();
-        let got = run(&Model::load(&folder).unwrap(), &prompts, Sampling::GREEDY).unwrap();
+        let got = run(&mut Model::load(&folder).unwrap(), &prompts, Sampling::GREEDY).unwrap();
         for ((mut got, expected), prompt) in got.into_iter().zip(expected).zip(prompts) {
             // transformers gives the id that ends the text, too.
             if got.ending == Ending::EndOfText {
@@ -62,12 +66,12 @@ fn greedy_ids_are_those_of_transformers() {
 fn a_prompt_draws_the_same_alone_and_with_any_number_of_threads() {
     for mut config in all_kinds() {
         config.eos_token_id = None;
-        let model = Model::new(&config, 1).unwrap();
+        let mut model = Model::new(&config, 1).unwrap();
         let prompts = [vec![3, 1, 4], vec![1], vec![5, 9, 2, 6, 5]];
-        let all = || run(&Model::new(&config, 1).unwrap(), &prompts, WARM).unwrap();
+        let all = || run(&mut Model::new(&config, 1).unwrap(), &prompts, WARM).unwrap();
         let three = on_threads(3, all);
         assert_eq!(on_threads(1, all), three);
-        assert_eq!(run(&model, &prompts[..1], WARM).unwrap()[0], three[0]);
+        assert_eq!(run(&mut model, &prompts[..1], WARM).unwrap()[0], three[0]);
         // Positions 0 to 31 are read; what is drawn after the last one is given, too.
         let lengths: Vec<usize> = three.iter().map(|generated| generated.ids.len()).collect();
         assert_eq!(lengths, [30, 32, 28]);
@@ -79,13 +83,13 @@ fn a_prompt_draws_the_same_alone_and_with_any_number_of_threads() {
 fn ids_are_told_as_they_come() {
     let mut config = tiny();
     config.eos_token_id = None;
-    let model = Model::new(&config, 1).unwrap();
+    let mut model = Model::new(&config, 1).unwrap();
     let mut told = vec![Vec::new(); 2];
     let options = GenerateOptions { max_tokens: 5, sampling: WARM, seed: 1 };
     let mut on_token = |prompt: usize, id: u32| told[prompt].push(id);
     let never = AtomicBool::new(false);
     let prompts = [vec![1], vec![1]];
-    let generated = generate(&model, &prompts, &options, &mut on_token, &never).unwrap();
+    let generated = generate(&mut model, &prompts, &options, &mut on_token, &never).unwrap();
     let expected: Vec<Vec<u32>> = generated.iter().map(|one| one.ids.clone()).collect();
     assert_eq!(told, expected);
     assert_eq!(expected[0].len(), 5);
@@ -98,20 +102,21 @@ fn any_of_the_ids_that_end_a_text_ends_it() {
     let mut config = tiny();
     config.eos_token_id = None;
     let mut model = Model::new(&config, 1).unwrap();
-    let free = run(&model, &[vec![1]], WARM).unwrap().remove(0);
+    let free = run(&mut model, &[vec![1]], WARM).unwrap().remove(0);
     let end = free.ids[6];
     let first = free.ids.iter().position(|&id| id == end).unwrap();
     let file = format!(r#"{{"eos_token_id": [39, {end}]}}"#);
     model.companions_mut().insert("generation_config.json", file.into_bytes());
-    let ended = run(&model, &[vec![1]], WARM).unwrap().remove(0);
+    let ended = run(&mut model, &[vec![1]], WARM).unwrap().remove(0);
     let expected = free.ids.iter().position(|&id| id == 39).unwrap_or(first).min(first);
     assert_eq!(ended, Generated { ids: free.ids[..expected].to_vec(), ending: Ending::EndOfText });
 }
 
 #[test]
 fn what_cannot_be_gone_on_from_is_refused() {
-    let model = Model::new(&tiny(), 1).unwrap();
-    let refused = |prompts: &[Vec<u32>]| run(&model, prompts, WARM).unwrap_err().to_string();
+    let mut model = Model::new(&tiny(), 1).unwrap();
+    let mut refused =
+        |prompts: &[Vec<u32>]| run(&mut model, prompts, WARM).unwrap_err().to_string();
     assert_eq!(refused(&[]), "prompts: expected at least one, got 0");
     let limit = "prompt: expected 1 to 32 tokens (the model's positions), got";
     assert_eq!(refused(&[vec![1], vec![]]), format!("{limit} 0"));
@@ -120,11 +125,11 @@ fn what_cannot_be_gone_on_from_is_refused() {
         refused(&[vec![40]]),
         "prompt: expected ids below 40 (the model's vocab_size), got 40"
     );
-    assert_eq!(run(&model, &[vec![1; 32]], WARM).unwrap()[0].ids.len(), 1);
+    assert_eq!(run(&mut model, &[vec![1; 32]], WARM).unwrap()[0].ids.len(), 1);
     let mut options = GenerateOptions { max_tokens: 0, sampling: WARM, seed: 0 };
-    let run = |options: &GenerateOptions, stop: bool| {
+    let mut run = |options: &GenerateOptions, stop: bool| {
         let stop = AtomicBool::new(stop);
-        generate(&model, &[vec![1]], options, &mut |_, _| {}, &stop).unwrap_err()
+        generate(&mut model, &[vec![1]], options, &mut |_, _| {}, &stop).unwrap_err()
     };
     assert!(run(&options, false).is_configuration());
     options.max_tokens = u64::MAX;

@@ -1,6 +1,7 @@
 //! All that a run reads, opened and checked against each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mixdown_mixer::{Mixer, Mixture};
 use mixdown_shards::{Access, Corpus, Fingerprint, Split, overlap};
@@ -24,7 +25,7 @@ pub(crate) struct EvalInput {
 
 /// The data of a run.
 pub(crate) struct Inputs {
-    pub(crate) mixer: Mixer,
+    pub(crate) mixer: Arc<Mixer>,
     pub(crate) evals: Vec<EvalInput>,
     /// The place of `eval.select` among the evaluations.
     pub(crate) select: usize,
@@ -36,7 +37,7 @@ impl Inputs {
     /// Opens the corpora of `config`, whose paths are resolved.
     pub(crate) fn open(config: &RunConfig) -> Result<Self, Error> {
         // Paths are absolute or relative to the working directory by now.
-        let mixer = Mixer::new(Mixture::open(&config.mixture, "".as_ref())?)?;
+        let mixer = Arc::new(Mixer::new(Mixture::open(&config.mixture, "".as_ref())?)?);
         mixer.check_run(config.train.steps.saturating_mul(config.mixture.batch_size))?;
         let attention = attention(config, &mixer);
         let mut evals = Vec::new();

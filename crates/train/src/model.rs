@@ -11,7 +11,7 @@ use crate::adapter::AdapterGradients;
 use crate::adapter_file::ADAPTER_FOLDER;
 use crate::decoder::{Decoder, Keep};
 use crate::device_choice::DeviceChoice;
-use crate::engine::Engine;
+use crate::engine::{CachedDecoding, Engine};
 use crate::error::Error;
 use crate::files::{CONFIG_FILE, write_json};
 use crate::hugging_face::{Companions, tensors};
@@ -319,6 +319,16 @@ impl Model {
         let rows = Rows::new(batch, &self.config)?;
         let divisor = divisor(target_tokens)?;
         self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter)
+    }
+
+    /// Room for `sequences` sequences that grow token by token to `capacity` positions each.
+    pub(crate) fn cached(
+        &mut self,
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Box<dyn CachedDecoding + '_>, Error> {
+        let Self { engine, config, layout, parameters, .. } = self;
+        engine.cached((config, layout), parameters, sequences, capacity)
     }
 
     /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does

@@ -105,7 +105,7 @@ impl Samples {
     /// What the model makes of each prompt.
     pub(crate) fn records(
         &self,
-        model: &Model,
+        model: &mut Model,
         step: u64,
         stop: &AtomicBool,
     ) -> Result<Vec<SampleRecord>, Error> {
@@ -142,4 +142,4 @@ impl Ending {
 
 #[cfg(test)]
 #[path = "samples_tests.rs"]
-mod tests;
+pub(crate) mod tests;

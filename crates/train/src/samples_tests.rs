@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::trainer::tests::{TEXT, end, open, world};
 
 /// A codec of digits.
-struct Digits;
+pub(crate) struct Digits;
 
 impl TextCodec for Digits {
     fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {

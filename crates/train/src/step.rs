@@ -1,8 +1,9 @@
 //! One optimiser step, and what is measured of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use mixdown_mixer::Batch;
+use mixdown_mixer::{Batch, LoadedBatch, Loader, LoaderConfig};
 use mixdown_runs::SourceLoss;
 
 use crate::error::Error;
@@ -31,7 +32,9 @@ pub(crate) struct Step {
 
 /// The memory of steps, and averages of recent ones.
 pub(crate) struct Stepper {
-    batch: Batch,
+    /// Makes batches while others are trained on; none before the first step.
+    loader: Option<Loader>,
+    steps: u64,
     gradients: Vec<f32>,
     batch_tokens: u64,
     batch_flops: f64,
@@ -53,7 +56,8 @@ impl Stepper {
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
         let flops = if trained.adapter().is_some() { adapter_flops } else { training_flops };
         Ok(Self {
-            batch: Batch::default(),
+            loader: None,
+            steps: config.train.steps,
             gradients: trained.zero_gradients(model)?,
             batch_tokens,
             batch_flops: flops(model.config(), length, batch_tokens),
@@ -95,16 +99,12 @@ impl Stepper {
         (step, rate): (u64, f64),
     ) -> Result<Step, Error> {
         let start = Instant::now();
-        inputs.mixer.batch(step, team.rank(), &mut self.batch)?;
-        if inputs.attention == Attention::Document {
-            inputs.mixer.add_documents(&mut self.batch)?;
-        }
+        let batch = self.batch(step, inputs, team)?;
         let data_seconds = start.elapsed().as_secs_f64();
         // A batch may have no target that counts; its loss is then 0.
-        let targets = team.total(self.batch.loss_targets())?.max(1);
-        let losses =
-            trained.losses_and_gradients(model, &self.batch, targets, &mut self.gradients)?;
-        let (loss, sources) = by_source(&losses, &self.batch, inputs, team)?;
+        let targets = team.total(batch.loss_targets())?.max(1);
+        let losses = trained.losses_and_gradients(model, &batch, targets, &mut self.gradients)?;
+        let (loss, sources) = by_source(&losses, &batch, inputs, team)?;
         if !loss.is_finite() {
             model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
@@ -115,6 +115,23 @@ impl Stepper {
         let seconds = start.elapsed().as_secs_f64();
         self.average(seconds, data_seconds);
         Ok(Step { loss, sources, gradient_norm, seconds })
+    }
+
+    /// This rank's part of the batch of `step`: the next one, unless that step is done again.
+    fn batch(&mut self, step: u64, inputs: &Inputs, team: &Team) -> Result<LoadedBatch, Error> {
+        let loader = match self.loader.take() {
+            Some(loader) if loader.step() == step => loader,
+            _ => {
+                let documents = inputs.attention == Attention::Document;
+                let (steps, rank) = (step..self.steps, team.rank());
+                let config =
+                    LoaderConfig { steps, rank, documents, ..LoaderConfig::from_step(step) };
+                Loader::new(Arc::clone(&inputs.mixer), config)?
+            }
+        };
+        let batch = self.loader.insert(loader).next();
+        Ok(batch
+            .ok_or_else(|| Error::setting("train.steps", "steps that the mixer has", step))??)
     }
 
     fn average(&mut self, seconds: f64, data_seconds: f64) {

@@ -268,9 +268,6 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
-            if self.samples.is_some() && self.team.leads() {
-                self.trained.fetch(&mut self.model)?;
-            }
             self.trained.show(Show::Evaluated, &mut self.model)?;
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
             self.trained.show(Show::Current, &mut self.model)?;
@@ -326,7 +323,7 @@ impl Trainer {
                 Err(Error::setting("eval.samples", expected, "none"))
             }
             (Some(_), _) if !self.team.leads() => Ok(Vec::new()),
-            (Some(samples), _) => samples.records(&self.model, self.state.step, stop),
+            (Some(samples), _) => samples.records(&mut self.model, self.state.step, stop),
         };
         self.team.agree(own)
     }

@@ -8,6 +8,7 @@ use mixdown_shards::{Access, Corpus};
 use mixdown_train::{Attention, Evaluation, Model, evaluate};
 
 use crate::commands::Context;
+use crate::commands::compute_args::ComputeArgs;
 use crate::commands::inspect::SplitName;
 use crate::error::Error;
 use crate::output::{table, thousands};
@@ -38,6 +39,8 @@ pub struct EvalArgs {
     /// Sequences computed at once.
     #[arg(long, default_value_t = 16)]
     batch_size: u64,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// Runs the subcommand.
@@ -46,6 +49,7 @@ pub struct EvalArgs {
 /// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
 pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
     let mut model = Model::load(&arguments.checkpoint)?;
+    model.set_pass(arguments.compute.pass())?;
     let meter = Meter::new("eval", Unit::Steps);
     let mut records: Vec<EvalRecord> = Vec::new();
     for (index, path) in arguments.corpus.iter().enumerate() {

@@ -11,6 +11,7 @@ use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
 use serde::Serialize;
 
 use crate::commands::Context;
+use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::output::{Output, reader_is_there};
 use crate::progress::say;
@@ -58,6 +59,8 @@ pub struct GenerateArgs {
     /// Texts to draw; of several each is printed when all are there.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     count: u64,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// What `--json` prints.
@@ -86,7 +89,8 @@ struct Sample {
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let prompt = arguments.prompt_text()?;
     let text = Text::load(&arguments.checkpoint)?;
-    let model = Model::load(&arguments.checkpoint)?;
+    let mut model = Model::load(&arguments.checkpoint)?;
+    model.set_pass(arguments.compute.pass())?;
     let ids = text.prompt(&prompt)?;
     let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
     let prompts = vec![ids.clone(); count];
@@ -102,7 +106,8 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
             context.stop.store(true, Ordering::Relaxed);
         }
     };
-    let generated = generate(&model, &prompts, &arguments.options(), &mut on_token, context.stop);
+    let generated =
+        generate(&mut model, &prompts, &arguments.options(), &mut on_token, context.stop);
     shown.end()?;
     if shown.reader.is_break() {
         return Ok(());

@@ -9,11 +9,11 @@ use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
-    ModelChoice, Precision, Preview, Progress, RunConfig, RunName, Schedule, Trainer, World,
+    ModelChoice, Preview, Progress, RunConfig, RunName, Schedule, Trainer, World,
 };
-use serde::de::DeserializeOwned;
 
 use crate::commands::Context;
+use crate::commands::compute_args::ComputeArgs;
 use crate::commands::eval::eval_table;
 use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
@@ -117,12 +117,8 @@ pub struct TrainArgs {
     /// The matrices that get adapters: `all-linear`, or names with commas between; PEFT's choice without it.
     #[arg(long, value_name = "NAMES", requires = "lora_rank")]
     lora_targets: Option<String>,
-    /// What computes: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
-    #[arg(long, default_value = "cpu", value_parser = parsed::<DeviceChoice>)]
-    device: DeviceChoice,
-    /// The numbers that products take: `f32`, or on a GPU `bf16`.
-    #[arg(long, default_value = "f32", value_parser = parsed::<Precision>)]
-    precision: Precision,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Share out each batch among N processes of this machine. With `--device cuda` each has a GPU, on the CPU its
     /// share of the cores. 1: do not ask torchrun's or Slurm's variables.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -257,15 +253,10 @@ impl TrainArgs {
         };
         let mut config = Recipe { steps, warmup_steps: steps / 20, ..recipe }.run_config()?;
         config.train.lora = lora;
-        (config.train.device, config.train.precision) = (self.device, self.precision);
+        (config.train.device, config.train.precision) =
+            (self.compute.device, self.compute.precision);
         Ok(config)
     }
-}
-
-/// A value as run.toml spells it.
-fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let value = toml::Value::String(text.to_owned());
-    value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
 }
 
 /// A name that serves as id and title.

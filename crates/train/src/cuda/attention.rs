@@ -1,5 +1,6 @@
 //! Launches of attention.
 
+use super::cached::{KeyValueCache, key_values};
 use super::device::{Address, Argument, Launch};
 use super::kernels::{Kernels, Shape, THREADS, WARP, address, blocks, count, long, real};
 use super::source::WIDEST_TILE_HEAD;
@@ -86,6 +87,54 @@ impl Kernels {
     ) -> Result<(), Error> {
         let names = ["attention_forward_tensor", "attention_forward_plain"];
         self.attention(names, [3, 0], self.sizes.heads, shape, &[attended, log_sums, qkv])
+    }
+
+    /// Takes the keys and values of rows to their places in a block's cache.
+    pub(super) fn keep_keys(
+        &mut self,
+        block: Address,
+        qkv: Address,
+        cache: &KeyValueCache,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        let width = key_values(&self.sizes);
+        let arguments = [
+            address(block),
+            address(qkv),
+            address(cache.sequences),
+            address(shape.positions),
+            count(cache.capacity),
+            count(self.sizes.qkv()),
+            count(width),
+        ];
+        self.each("keep_keys", shape.tokens() * width, &arguments)
+    }
+
+    /// Attention of each row to the positions of its sequence up to its own.
+    pub(super) fn attention_cached(
+        &mut self,
+        attended: Address,
+        block: Address,
+        qkv: Address,
+        cache: &KeyValueCache,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        let items = shape.tokens() * self.sizes.heads;
+        let [_, _, heads, key_value_heads, window, scale] = self.attention_shape(shape);
+        let arguments = [
+            address(attended),
+            address(block),
+            address(qkv),
+            address(cache.sequences),
+            address(shape.positions),
+            count(cache.capacity),
+            heads,
+            key_value_heads,
+            window,
+            scale,
+            long(items),
+        ];
+        self.go("attention_cached", [blocks(items, THREADS / WARP), 1, 1], &arguments)
     }
 
     pub(super) fn attention_backward(

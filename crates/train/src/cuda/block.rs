@@ -1,6 +1,7 @@
 //! One block on the device: the steps of decoder/block.rs, on addresses.
 
 use super::attention::AttentionGradients;
+use super::cached::KeyValueCache;
 use super::decoder::CudaDecoder;
 use super::device::{Address, Form};
 use super::kernels::{NormAt, Shape};
@@ -113,6 +114,7 @@ impl CudaDecoder {
         input: Address,
         saved: Saved,
         shape: Shape,
+        cache: Option<KeyValueCache>,
     ) -> Result<(), Error> {
         let (block, sizes) = (self.layout.blocks[index].clone(), self.layout.sizes);
         let (tokens, normed) = (shape.tokens(), self.room.normed);
@@ -123,7 +125,7 @@ impl CudaDecoder {
             self.kernels.head_norm_forward(saved.qkv, saved.raw, weights, tokens)?;
         }
         self.turn(saved.qkv, shape, 1.0)?;
-        self.kernels.attention_forward(saved.attended, saved.log_sums, saved.qkv, shape)?;
+        self.attend(index, [saved.attended, saved.log_sums, saved.qkv], shape, cache)?;
         let residual = [saved.attended, input, saved.middle];
         self.project_residual(&block.output, residual, sizes.attended(), tokens)?;
         let norm = self.norm_at(&block.mlp_norm, self.parameters);

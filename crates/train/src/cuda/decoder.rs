@@ -2,6 +2,7 @@
 //! gradient's norm.
 
 use super::buckets::{BUCKET, Buckets};
+use super::cached::KeyValueCache;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Kernels, Shape, WIDEST_STREAM};
 use super::room::{Lists, Room};
@@ -139,7 +140,7 @@ impl CudaDecoder {
     }
 
     /// Angles for all positions of rows of `length`.
-    fn fit_angles(&mut self, length: usize) -> Result<(), Error> {
+    pub(super) fn fit_angles(&mut self, length: usize) -> Result<(), Error> {
         let Positions::Rotary(config) = &self.config.positions else { return Ok(()) };
         if self.angle_positions >= length {
             return Ok(());
@@ -191,8 +192,13 @@ impl CudaDecoder {
         }
     }
 
-    /// Takes the ids of a part to the device and computes the streams; gives the last.
-    fn forward(&mut self, part: RowsPart, keep: Keep) -> Result<Address, Error> {
+    /// Takes the ids of a part to the device and computes the streams; gives the last. A cache takes keys and values.
+    pub(super) fn forward(
+        &mut self,
+        part: RowsPart,
+        keep: Keep,
+        cache: Option<KeyValueCache>,
+    ) -> Result<Address, Error> {
         self.fit_angles(part.length)?;
         self.fit(part.tokens.len(), keep)?;
         let device = &mut self.kernels.device;
@@ -209,7 +215,7 @@ impl CudaDecoder {
         for index in 0..self.layout.blocks.len() {
             let next = if keep == Keep::Nothing { 1 - stream } else { stream + 1 };
             let saved = self.room.saved[if keep == Keep::All { index } else { 0 }];
-            self.block_forward(index, self.room.streams[stream], saved, shape)?;
+            self.block_forward(index, self.room.streams[stream], saved, shape, cache)?;
             self.block_finish(index, saved, self.room.streams[next], shape)?;
             stream = next;
         }
@@ -272,7 +278,7 @@ impl CudaDecoder {
             let input = self.room.streams[index];
             let saved = self.room.saved[if self.pass.keep == Keep::All { index } else { 0 }];
             if self.pass.keep != Keep::All {
-                self.block_forward(index, input, saved, shape)?;
+                self.block_forward(index, input, saved, shape, None)?;
             }
             self.block_backward(index, input, saved, shape)?;
             self.sum_from(self.layout.blocks[index].attention_norm.weight.start)?;
@@ -332,7 +338,7 @@ impl CudaDecoder {
                 let least = if tracked.adapter.is_some() { usize::MAX } else { self.bucket };
                 Buckets::new(tracked.len, least)
             });
-            let last = self.forward(part, keep)?;
+            let last = self.forward(part, keep, None)?;
             self.output(part, last, divisor)?;
             if divisor.is_some() {
                 self.backward(part)?;

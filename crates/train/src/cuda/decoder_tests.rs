@@ -19,7 +19,12 @@ use crate::ranks::Team;
 use crate::rows::Rows;
 use crate::trained::TrainedSizes;
 
-fn decoder(config: &ModelConfig, pass: CudaPass, order: u32, parameters: &[f32]) -> CudaDecoder {
+pub(super) fn decoder(
+    config: &ModelConfig,
+    pass: CudaPass,
+    order: u32,
+    parameters: &[f32],
+) -> CudaDecoder {
     let layout = Layout::new(config).unwrap();
     let device = device(pass.precision, layout.sizes.head_width, order);
     CudaDecoder::new(config, &layout, pass, device, parameters).unwrap()
@@ -50,7 +55,7 @@ fn on_cpu(config: &ModelConfig, parameters: &[f32], rows: &Rows) -> (Vec<f64>, V
     (losses, gradients)
 }
 
-fn pass(precision: Precision, keep: Keep, micro_batch: Option<usize>) -> CudaPass {
+pub(super) fn pass(precision: Precision, keep: Keep, micro_batch: Option<usize>) -> CudaPass {
     CudaPass { precision, keep, micro_batch }
 }
 
@@ -68,7 +73,7 @@ fn difficult(length: usize) -> Rows {
 }
 
 /// Wider than a block of threads, longer than a tile, heads of 40 queries that share keys.
-fn wide() -> Vec<ModelConfig> {
+pub(super) fn wide() -> Vec<ModelConfig> {
     let widen = |config: ModelConfig| ModelConfig {
         vocab_size: 301,
         hidden_size: 264,

@@ -225,7 +225,7 @@ impl Device for Gpu {
 
     fn write_u32(&mut self, to: Address, from: &[u32]) -> Result<(), Error> {
         self.bind()?;
-        if self.staging.copy(to, from)? {
+        if from.is_empty() || self.staging.copy(to, from)? {
             return Ok(());
         }
         // SAFETY: as above.

@@ -119,7 +119,7 @@ impl Kernels {
     }
 
     /// One thread for each of `len` numbers, which is the last argument.
-    fn each(
+    pub(super) fn each(
         &mut self,
         kernel: &'static str,
         len: usize,

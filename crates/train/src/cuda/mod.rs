@@ -11,6 +11,7 @@ mod attention;
 mod attention_tests;
 mod block;
 mod buckets;
+mod cached;
 mod compile;
 mod decoder;
 #[cfg(test)]

@@ -4,13 +4,16 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::adapter::DeviceAdapter;
+use super::cached::CudaCachedDecoder;
 use super::decoder::CudaDecoder;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Buffers, SQUARE_RUN, Update};
 use super::tracked::Averaging;
 use crate::adapter::AdapterGradients;
-use crate::engine::{Engine, Resident, Training};
+use crate::engine::{CachedDecoding, Engine, Resident, Training};
 use crate::error::Error;
+use crate::layout::Layout;
+use crate::model_config::ModelConfig;
 use crate::precision::Precision;
 use crate::ranks::Team;
 use crate::rows::Rows;
@@ -43,6 +46,17 @@ impl Engine for CudaDecoder {
 
     fn losses(&mut self, _parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
         self.pass(rows, None)
+    }
+
+    /// Of the numbers on the device.
+    fn cached<'a>(
+        &'a mut self,
+        _model: (&ModelConfig, &Layout),
+        _parameters: &'a [f32],
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Box<dyn CachedDecoding + 'a>, Error> {
+        Ok(Box::new(CudaCachedDecoder::new(self, sequences, capacity)?))
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {

@@ -8,8 +8,9 @@ use mixdown_runs::{MetricsRecord, RunFolder};
 use crate::model_config::tests::{all_kinds, tiny};
 use crate::ranks::tests::on_ranks;
 use crate::run_file::Changes;
+use crate::samples::tests::Digits;
 use crate::trained::tests::{LORA, place, text};
-use crate::trainer::tests::{end, open_as, run, run_until};
+use crate::trainer::tests::{end, open, open_as, run, run_until};
 
 const EMA: &str = "ema = 0.8";
 const FREEZE: &str = "freeze = [\"*.0.*\", \"model.embed*\"]";
@@ -112,5 +113,27 @@ fn two_devices_have_the_losses_of_one() {
             trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
         });
         check_close(&losses(place, &one), &losses(place, &two), 2e-4, more);
+    }
+}
+
+/// The most likely ids of the weights that are evaluated: those of the average where there is one.
+#[test]
+fn samples_are_those_of_the_cpu() {
+    let place = place(&tiny());
+    let place = place.path();
+    let samples = "[eval.samples]\nprompts = [\"1 2\", \"3\"]\nmax_tokens = 5\ntemperature = 0";
+    let both = format!("{EMA}\n{LORA}");
+    for (number, more) in ["", EMA, &both].into_iter().enumerate() {
+        let drawn = ["cpu", "device"].map(|kind| {
+            let text = if kind == "cpu" { text(more) } else { on_device(more) };
+            let text = text.replacen("[[eval.corpus]]", &format!("{samples}\n[[eval.corpus]]"), 1);
+            let out = format!("{kind}-{number}");
+            let mut trainer = open(place, &text, &out).unwrap();
+            trainer.set_text_codec(Box::new(Digits)).unwrap();
+            trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+            RunFolder::open(&place.join(&out)).unwrap().read_samples().unwrap()
+        });
+        assert!(drawn[0].len() > 4 && drawn[0].first() != drawn[0].last());
+        assert_eq!(drawn[0], drawn[1], "{more}");
     }
 }

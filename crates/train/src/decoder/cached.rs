@@ -3,6 +3,7 @@
 use super::block::{Block, norm};
 use super::room::Keep;
 use super::{Decoder, last, streams};
+use crate::engine::CachedDecoding;
 use crate::error::Error;
 use crate::kernels::cached_attention::Cache;
 use crate::kernels::embedding;
@@ -54,7 +55,7 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
     }
 
     /// Reads the ids that `sequence` begins with, at least one; the logits of what comes next.
-    pub(crate) fn read(&mut self, sequence: usize, ids: &[u32]) -> Vec<F> {
+    pub(crate) fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Vec<F> {
         let positions: Vec<u32> = (0..).take(ids.len()).collect();
         let starts = vec![0; ids.len()];
         let part = RowsPart {
@@ -118,6 +119,17 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
     }
 }
 
+impl CachedDecoding for CachedDecoder<'_, f32> {
+    fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        Ok(Self::prefill(self, sequence, ids))
+    }
+
+    fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error> {
+        // Within the pool each product is begun without waiting for a thread to wake.
+        Ok(rayon::scope(|_| Self::step(self, sequences, ids)))
+    }
+}
+
 /// Zeros, where there is memory for them.
 fn zeros<F: Number>(len: usize) -> Result<Vec<F>, Error> {
     let mut zeros = Vec::new();
@@ -150,7 +162,7 @@ mod tests {
         let row = |row: usize| &rows.tokens[row * rows.length..(row + 1) * rows.length];
         let sequences: Vec<usize> = (0..rows.rows).collect();
         let mut all: Vec<f32> =
-            sequences.iter().flat_map(|&i| decoder.read(i, &row(i)[..read])).collect();
+            sequences.iter().flat_map(|&i| decoder.prefill(i, &row(i)[..read])).collect();
         for place in read..rows.length {
             let ids: Vec<u32> = sequences.iter().map(|&i| row(i)[place]).collect();
             all.extend(decoder.step(&sequences, &ids));

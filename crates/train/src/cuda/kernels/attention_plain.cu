@@ -54,6 +54,39 @@ extern "C" __global__ void attention_delta(
     if (threadIdx.x % WARP == 0) delta[item] = sum;
 }
 
+// Attention of one query, by a warp, to the keys and values from `first` to `last`, rows of `stride`; the logarithm of
+// the sum of its weights.
+__device__ inline float attend(
+    real* to, const real* query, const real* keys, const real* values, u64 stride, u32 first, u32 last, float scale
+) {
+    u32 lane = threadIdx.x % WARP;
+    float out[LANE_PARTS], top = -1.0e30f, sum = 0.0f;
+    for (u32 part = 0; part < LANE_PARTS; part++) out[part] = 0.0f;
+    for (u32 begin = first; begin <= last; begin += WARP) {
+        u32 key = begin + lane;
+        bool seen = key <= last;
+        float score = seen ? head_dot(query, keys + key * stride) * scale : -1.0e30f;
+        float next = fmaxf(top, warp_max(score)), shrink = expf(top - next);
+        float weight = seen ? expf(score - next) : 0.0f;
+        top = next;
+        sum = sum * shrink + warp_sum(weight);
+        for (u32 part = 0; part < LANE_PARTS; part++) out[part] *= shrink;
+        for (u32 other = 0; other < WARP && begin + other <= last; other++) {
+            float share = shuffle(weight, other);
+            const real* value = values + (begin + other) * stride;
+            for (u32 part = 0; part < LANE_PARTS; part++) {
+                u32 i = lane + part * WARP;
+                if (i < HEAD_WIDTH) out[part] += share * wide(value[i]);
+            }
+        }
+    }
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        u32 i = lane + part * WARP;
+        if (i < HEAD_WIDTH) put(to + i, out[part] / sum);
+    }
+    return top + logf(sum);
+}
+
 extern "C" __global__ void attention_forward_plain(
     real* result, float* log_sums, const real* qkv, const u32* starts, u32 length, u32 heads, u32 key_heads, u32 window,
     float scale, u64 items
@@ -62,37 +95,41 @@ extern "C" __global__ void attention_forward_plain(
     u64 item = thread_index() / WARP;
     if (item >= items) return;
     Place at = place(item, heads, length);
-    u32 lane = threadIdx.x % WARP, first = all.first(starts + at.row * length, at.position);
+    u32 first = all.first(starts + at.row * length, at.position);
     const real* rows = qkv + at.row * length * all.stride();
     const real* query = rows + at.position * all.stride() + (u64)at.head * HEAD_WIDTH;
     const real* keys = rows + (u64)(heads + at.head / all.group()) * HEAD_WIDTH;
     const real* values = keys + (u64)key_heads * HEAD_WIDTH;
-    float out[LANE_PARTS], top = -1.0e30f, sum = 0.0f;
-    for (u32 part = 0; part < LANE_PARTS; part++) out[part] = 0.0f;
-    for (u32 begin = first; begin <= at.position; begin += WARP) {
-        u32 key = begin + lane;
-        bool seen = key <= at.position;
-        float score = seen ? head_dot(query, keys + key * all.stride()) * scale : -1.0e30f;
-        float next = fmaxf(top, warp_max(score)), shrink = expf(top - next);
-        float weight = seen ? expf(score - next) : 0.0f;
-        top = next;
-        sum = sum * shrink + warp_sum(weight);
-        for (u32 part = 0; part < LANE_PARTS; part++) out[part] *= shrink;
-        for (u32 other = 0; other < WARP && begin + other <= at.position; other++) {
-            float share = shuffle(weight, other);
-            const real* value = values + (begin + other) * all.stride();
-            for (u32 part = 0; part < LANE_PARTS; part++) {
-                u32 i = lane + part * WARP;
-                if (i < HEAD_WIDTH) out[part] += share * wide(value[i]);
-            }
-        }
-    }
     real* to = result + ((at.row * length + at.position) * heads + at.head) * HEAD_WIDTH;
-    for (u32 part = 0; part < LANE_PARTS; part++) {
-        u32 i = lane + part * WARP;
-        if (i < HEAD_WIDTH) put(to + i, out[part] / sum);
-    }
-    if (lane == 0) log_sums[item] = top + logf(sum);
+    float log_sum = attend(to, query, keys, values, all.stride(), first, at.position, scale);
+    if (threadIdx.x % WARP == 0) log_sums[item] = log_sum;
+}
+
+// Takes the keys and values of rows of qkv to their positions in a cache [sequences, capacity, width].
+extern "C" __global__ void keep_keys(
+    real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width, u64 len
+) {
+    u64 index = thread_index();
+    if (index >= len) return;
+    u64 row = index / width, i = index % width;
+    u64 to = ((u64)sequences[row] * capacity + positions[row]) * width + i;
+    cache[to] = qkv[row * stride + (stride - width) + i];
+}
+
+// Attention of the query of each row to the positions of its sequence in the cache, from max(0, position + 1 − window)
+// to its own: one warp a row and head.
+extern "C" __global__ void attention_cached(
+    real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 heads,
+    u32 key_heads, u32 window, float scale, u64 items
+) {
+    u64 item = thread_index() / WARP;
+    if (item >= items) return;
+    u64 row = item / heads;
+    u32 head = (u32)(item % heads), last = positions[row], first = last >= window ? last + 1 - window : 0;
+    u64 width = (u64)2 * key_heads * HEAD_WIDTH, stride = (u64)heads * HEAD_WIDTH + width;
+    const real* query = qkv + row * stride + (u64)head * HEAD_WIDTH;
+    const real* keys = cache + (u64)sequences[row] * capacity * width + (u64)(head / (heads / key_heads)) * HEAD_WIDTH;
+    attend(result + item * HEAD_WIDTH, query, keys, keys + (u64)key_heads * HEAD_WIDTH, width, first, last, scale);
 }
 
 // The gradient of the queries: one warp a query.
