@@ -30,6 +30,16 @@ pub enum Error {
         /// Name of the first entry that does not belong to a run.
         got: String,
     },
+    /// Another process writes the run.
+    #[error(
+        "{}: expected a run that no other process trains, got one that another process holds; wait for that one to \
+         end, or choose another --out",
+        path.display()
+    )]
+    Held {
+        /// The run's folder.
+        path: PathBuf,
+    },
     /// A line or a whole file is not the record it should be.
     #[error("{}, line {line}: expected {expected}, got {got}", path.display())]
     Damaged {
@@ -140,7 +150,9 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
-            Self::NotARunFolder { .. } | Self::UnknownTableFormat { .. } => true,
+            Self::NotARunFolder { .. } | Self::Held { .. } | Self::UnknownTableFormat { .. } => {
+                true
+            }
             _ => false,
         }
     }

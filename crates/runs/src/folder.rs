@@ -20,7 +20,8 @@ const METRICS_LINE: &str = "one metrics record as JSON";
 const SAMPLES_LINE: &str = "one sample as JSON";
 
 /// The names a run's folder is made of.
-const ENTRIES: [&str; 8] = [
+const ENTRIES: [&str; 9] = [
+    "ranks.txt",
     "run.toml",
     "metrics.jsonl",
     "samples.jsonl",
@@ -89,6 +90,11 @@ impl RunFolder {
     /// The resolved settings.
     pub fn run_toml(&self) -> PathBuf {
         self.path.join("run.toml")
+    }
+
+    /// Where the first of several processes listens for the others, until all have met.
+    pub fn ranks(&self) -> PathBuf {
+        self.path.join("ranks.txt")
     }
 
     /// One [`MetricsRecord`] a line.

@@ -33,6 +33,7 @@ fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
     let opened = open(place.path(), TEXT, "out").unwrap();
     assert!((8..12).contains(&opened.step()));
     assert!(remains.iter().all(|name| !folder.path().join(name).exists()));
+    drop(opened);
     run(place.path(), TEXT, "out").unwrap();
     assert_eq!(end(place.path(), "out"), expected);
 }

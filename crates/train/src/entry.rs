@@ -1,9 +1,8 @@
 //! The start of a run: all that it is made of, checked against each other and against its folder.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use mixdown_runs::RunFolder;
+use mixdown_runs::{FolderHold, RunFolder};
 use mixdown_shards::Fingerprint;
 
 use crate::checkpoint;
@@ -13,12 +12,12 @@ use crate::memory::Estimate;
 use crate::model::{Model, PassOptions};
 use crate::preview;
 use crate::progress::RunName;
-use crate::ranks::{Team, World};
+use crate::ranks::Team;
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
 use crate::summary;
 
-/// A run before its checkpoint is read, with its folder claimed and the other processes met.
+/// A run before its checkpoint is read, with its folder claimed.
 pub(crate) struct Entry {
     pub(crate) name: RunName,
     pub(crate) config: RunConfig,
@@ -28,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) data_fingerprint: Fingerprint,
     pub(crate) run_file: RunFile,
     pub(crate) folder: RunFolder,
+    /// Of the first rank.
+    pub(crate) hold: Option<FolderHold>,
     pub(crate) claim: Claim,
     pub(crate) team: Team,
 }
@@ -41,11 +42,9 @@ impl Entry {
         out: &Path,
         name: RunName,
         changes: Changes,
-        world: World,
-        stop: &AtomicBool,
+        mut team: Team,
     ) -> Result<Self, Error> {
-        world.check(config)?;
-        let device = world.device(config.train.device)?;
+        let device = team.world().device(config.train.device)?;
         let pass = PassOptions { device, ..config.train.pass() };
         let config = resolved(config, base);
         let inputs = Inputs::open(&config)?;
@@ -56,13 +55,13 @@ impl Entry {
         estimate.check(out, checkpoint::taken_bytes(out))?;
         // A folder is not claimed for a device that is not there.
         model.set_pass(pass)?;
-        let data_fingerprint = summary::data_fingerprint(&fingerprints);
+        team.compare(run_file.whole_fingerprint())?;
         // The others wait for the first rank to make the folder and to tidy it.
-        let claimed = if world.leads() { Some(claim(out, &run_file, changes)?) } else { None };
-        let team = Team::meet(world, out, run_file.whole_fingerprint(), stop)?;
-        let (folder, claim) = match claimed {
+        let claimed = if team.leads() { Some(claim(out, &run_file, changes)?) } else { None };
+        team.wait()?;
+        let Claimed { folder, hold, claim } = match claimed {
             Some(claimed) => claimed,
-            None => (RunFolder::open(out)?, Claim::Same),
+            None => Claimed { folder: RunFolder::open(out)?, hold: None, claim: Claim::Same },
         };
         Ok(Self {
             name,
@@ -70,21 +69,30 @@ impl Entry {
             inputs,
             model,
             estimate,
-            data_fingerprint,
+            data_fingerprint: summary::data_fingerprint(&fingerprints),
             run_file,
             folder,
+            hold,
             claim,
             team,
         })
     }
 }
 
-fn claim(out: &Path, run_file: &RunFile, changes: Changes) -> Result<(RunFolder, Claim), Error> {
+/// What the first rank has made of the folder.
+struct Claimed {
+    folder: RunFolder,
+    hold: Option<FolderHold>,
+    claim: Claim,
+}
+
+fn claim(out: &Path, run_file: &RunFile, changes: Changes) -> Result<Claimed, Error> {
     let folder = RunFolder::create(out)?;
+    let hold = Some(folder.hold()?);
     let claim = run_file.claim(&folder, changes)?;
     if claim == Claim::New {
         run_file.write(&folder)?;
     }
     checkpoint::recover(&folder)?;
-    Ok((folder, claim))
+    Ok(Claimed { folder, hold, claim })
 }

@@ -1,10 +1,13 @@
 //! The training loop.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard};
+use mixdown_runs::{
+    EvalRecord, FolderHold, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard,
+};
 use mixdown_shards::Fingerprint;
 
 use crate::adapter_file::AdapterFiles;
@@ -33,6 +36,8 @@ pub struct Trainer {
     name: RunName,
     config: RunConfig,
     folder: RunFolder,
+    /// Nobody else writes into the folder while this one is there.
+    _hold: Option<FolderHold>,
     team: Team,
     inputs: Inputs,
     data_fingerprint: Fingerprint,
@@ -64,11 +69,18 @@ impl Trainer {
         world: World,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        let mut entry = Entry::new(config, base, out, name, changes, world, stop)?;
-        let mut herald = entry.team.share()?;
-        let begun = Self::begin(entry);
+        world.check(config)?;
+        let is_new = !out.exists();
+        // First of all, so that a rank which cannot begin is named to the others.
+        let mut team = Team::meet(world, out, stop)?;
+        let mut herald = team.share()?;
+        let begun = Entry::new(config, base, out, name, changes, team).and_then(Self::begin);
         if let Err(error) = &begun {
             herald.leave(error);
+            if is_new && world.leads() {
+                // Ranks meet in it; an empty one is not left.
+                let _ = fs::remove_dir(out);
+            }
         }
         begun
     }
@@ -88,8 +100,9 @@ impl Trainer {
         if entry.claim == Claim::Changed {
             run_file.write(&folder)?;
         }
-        model.settle(&trained, &entry.estimate)?;
+        // What NCCL takes is not free any more.
         model.join(&mut team)?;
+        model.settle(&trained, &entry.estimate)?;
         let trainer = Self {
             data_fingerprint: entry.data_fingerprint,
             stepper: Stepper::new(&mut model, &trained, &inputs, &config, &team)?,
@@ -100,6 +113,7 @@ impl Trainer {
             name: entry.name,
             config,
             folder,
+            _hold: entry.hold,
             team,
             inputs,
             model,

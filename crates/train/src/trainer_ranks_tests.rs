@@ -144,6 +144,18 @@ fn a_rank_that_cannot_begin_says_why_to_all() {
         });
         assert!(seen.iter().all(|text| text.contains("it has other settings")), "{seen:?}");
     }
+    // One has no such corpus, the first or another.
+    let missing = TEXT.replacen("corpus = \"", "corpus = \"no-", 1);
+    for lost in [0, 1] {
+        let seen = on_ranks(2, |world| {
+            let text = if world.rank().rank() == lost { &missing } else { TEXT };
+            open(place, text, "missing", world).map(|_| ()).unwrap_err().to_string()
+        });
+        let [own, told] = if lost == 0 { [0, 1] } else { [1, 0] }.map(|rank| &seen[rank]);
+        assert!(own.contains("no-"), "{own}");
+        assert!(told.starts_with(&format!("rank {lost} is lost: {own}")), "{told}");
+        assert!(!place.join("missing").exists());
+    }
     let odd = World::new(0, 3).unwrap();
     let error = open(place, TEXT, "odd", odd).map(|_| ()).unwrap_err();
     assert!(

@@ -147,8 +147,21 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!(end(place.path(), "changed").0, end(place.path(), "straight").0);
     assert_eq!(end(place.path(), "changed").1, end(place.path(), "straight").1);
+    drop(trainer);
     // Its run.toml has the stage now.
     open(place.path(), &staged(8), "changed").unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_folder_is_written_by_one_run_at_a_time() {
+    let place = world();
+    let first = open(place.path(), TEXT, "out").unwrap();
+    let error = open(place.path(), TEXT, "out").map(|_| ()).unwrap_err();
+    assert!(error.is_configuration(), "{error}");
+    assert!(error.to_string().contains("/out: expected a run that no other process"), "{error}");
+    drop(first);
+    run(place.path(), TEXT, "out").unwrap();
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::watch::description::Description;
 use crate::watch::run_data::{RunData, RunState};
 use crate::watch::text::to_f64;
 
-/// A run is taken for stopped when it has written nothing for this long, and for longer than
-/// [`STEPS_OF_SILENCE`] steps take: an evaluation may take as long as many steps.
+/// A run that no process of this machine holds is taken for stopped when it has written nothing for this long, and for
+/// longer than [`STEPS_OF_SILENCE`] steps take: on another machine an evaluation may take as long as many steps.
 const SILENCE: Duration = Duration::from_secs(60);
 const STEPS_OF_SILENCE: f64 = 20.0;
 /// The rate of a run is that of the last minutes, and known when it was watched for some seconds.
@@ -159,7 +159,7 @@ impl RunFollower {
         let Some(silence) = silence else { return RunState::Waiting };
         let step = self.data.step_seconds.or_else(|| self.data.training_seconds());
         let patience = SILENCE.as_secs_f64().max(STEPS_OF_SILENCE * step.unwrap_or(0.0));
-        if silence.as_secs_f64() <= patience {
+        if silence.as_secs_f64() <= patience || self.folder.is_held() {
             RunState::Running
         } else {
             RunState::Stopped(silence.as_secs())
@@ -242,6 +242,12 @@ mod tests {
         assert_eq!(follower.data().seconds_left(), Some(30.0));
         follower.look(now + Duration::from_secs(190));
         assert_eq!(follower.data().state, RunState::Running);
+        #[cfg(unix)]
+        {
+            let hold = folder.hold().unwrap();
+            assert!(!follower.look(now + Duration::from_secs(301)), "a long evaluation");
+            drop(hold);
+        }
         assert!(follower.look(now + Duration::from_secs(301)));
         assert_eq!(label(follower.data().state), "stopped: no step for 5 minutes");
         assert!(!follower.look(now + Duration::from_secs(302)));

@@ -49,6 +49,8 @@ pub(super) struct CudaCachedDecoder<'a> {
 }
 
 impl<'a> CudaCachedDecoder<'a> {
+    /// In the memory of passes, which are not under way meanwhile: a run that samples takes no more of it.
+    ///
     /// # Errors
     /// Too little memory on the device.
     pub(super) fn new(
@@ -58,22 +60,29 @@ impl<'a> CudaCachedDecoder<'a> {
     ) -> Result<Self, Error> {
         decoder.fit_angles(capacity)?;
         let sizes = decoder.layout.sizes;
-        let rows = sequences.saturating_mul(capacity);
-        let numbers = rows.saturating_mul(key_values(&sizes));
+        let numbers = sequences.saturating_mul(capacity).saturating_mul(key_values(&sizes));
         let block_bytes = numbers.saturating_mul(decoder.pass.precision.bytes());
-        let block_bytes = block_bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
-        let ids_bytes = (4 * sequences.max(capacity)).next_multiple_of(ALIGNMENT);
-        let logits_bytes = sequences.saturating_mul(4 * sizes.vocabulary);
-        let bytes = block_bytes
-            .saturating_mul(sizes.layers)
-            .saturating_add(ids_bytes)
-            .saturating_add(logits_bytes);
-        let memory = decoder.kernels.device.allocate(bytes as u64)?;
-        let (sequence_ids, base) = (memory, memory + ids_bytes);
-        let logits = base + block_bytes * sizes.layers;
-        let cache =
-            KeyValueCache { base, block_bytes, sequences: sequence_ids, capacity, is_step: false };
-        Ok(Self { decoder, cache, logits, lengths: vec![0; sequences] })
+        let rows = capacity.max(sequences);
+        // Behind the room of what is read at once: a prompt, or a token of each sequence.
+        let mut end = decoder.room_bytes(rows, Keep::Nothing);
+        let mut take = |bytes: usize| {
+            let place = end;
+            end =
+                end.saturating_add(bytes).checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
+            place
+        };
+        let ids = take(4 * rows);
+        let logits = take(sequences.saturating_mul(4 * sizes.vocabulary));
+        let blocks = take(block_bytes.saturating_mul(sizes.layers));
+        let base = decoder.reserve(end)?;
+        let cache = KeyValueCache {
+            base: base + blocks,
+            block_bytes,
+            sequences: base + ids,
+            capacity,
+            is_step: false,
+        };
+        Ok(Self { decoder, cache, logits: base + logits, lengths: vec![0; sequences] })
     }
 
     /// Reads rows of `length` ids; the logits of what comes after the last `rows` of them.
@@ -132,13 +141,6 @@ impl CachedDecoding for CudaCachedDecoder<'_> {
         self.cache.is_step = true;
         sequences.iter().for_each(|&sequence| self.lengths[sequence] += 1);
         self.forward(ids, 1, &positions, &numbers, ids.len())
-    }
-}
-
-impl Drop for CudaCachedDecoder<'_> {
-    fn drop(&mut self) {
-        // Memory that cannot be given back goes with the process.
-        let _ = self.decoder.kernels.device.free(self.cache.sequences);
     }
 }
 
@@ -208,7 +210,6 @@ mod tests {
         let losses = device.losses(&[], &rows).unwrap();
         let mut cached = CudaCachedDecoder::new(&mut device, 2, length).unwrap();
         let got = logits(&mut cached, [one, two]);
-        drop(cached);
         close(&got, &expected, limit, &config.family.to_string());
         assert_eq!(device.losses(&[], &rows).unwrap(), losses, "a pass after it");
     }

@@ -163,22 +163,31 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// Fits the room to `tokens`; memory once taken is kept.
-    fn fit(&mut self, tokens: usize, keep: Keep) -> Result<(), Error> {
+    /// Bytes of the room for `tokens`.
+    pub(super) fn room_bytes(&self, tokens: usize, keep: Keep) -> usize {
         let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
-        let needed = Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes;
-        let base = match self.room_base {
-            Some((base, bytes)) if bytes >= needed => base,
-            before => {
-                if let Some((base, _)) = before {
-                    self.room_base = None;
-                    self.kernels.device.free(base)?;
-                }
-                let base = self.kernels.device.allocate(needed as u64)?;
-                self.room_base = Some((base, needed));
-                base
+        Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes
+    }
+
+    /// Memory of `needed` bytes for rooms; once taken it is kept.
+    pub(super) fn reserve(&mut self, needed: usize) -> Result<Address, Error> {
+        match self.room_base {
+            Some((base, bytes)) if bytes >= needed => return Ok(base),
+            Some((base, _)) => {
+                self.room_base = None;
+                self.kernels.device.free(base)?;
             }
-        };
+            None => {}
+        }
+        let base = self.kernels.device.allocate(needed as u64)?;
+        self.room_base = Some((base, needed));
+        Ok(base)
+    }
+
+    /// Fits the room to `tokens`.
+    fn fit(&mut self, tokens: usize, keep: Keep) -> Result<(), Error> {
+        let base = self.reserve(self.room_bytes(tokens, keep))?;
+        let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
         self.room = Room::new(config, sizes, precision, tokens, keep, base);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::ranks::Team;
 
 /// A place in a device's memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address(pub(crate) u64);
 
 impl Address {

@@ -4,16 +4,17 @@
 
 #![expect(unsafe_code, reason = "the driver's interface is C's; nothing else here calls it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use cudarc::cublas::{self, result as blas};
-use cudarc::driver::{self, CudaContext, CudaFunction, DriverError, result, sys};
-use cudarc::nvrtc::{self, Ptx};
+use cudarc::driver::{CudaContext, CudaFunction, DriverError, result, sys};
+use cudarc::nvrtc::Ptx;
 
 use super::compile::compile;
 use super::device::{Address, Device, Form, Launch, Product};
+use super::libraries::{check_libraries, check_versions};
 use super::reduction::Reduction;
 use super::source::{names, program};
 use super::staging::Staging;
@@ -37,6 +38,8 @@ pub(crate) struct Gpu {
     kernels: BTreeMap<String, Kernel>,
     context: Arc<CudaContext>,
     precision: Precision,
+    /// What was allocated and not freed.
+    memory: BTreeSet<Address>,
 }
 
 struct Kernel {
@@ -64,33 +67,6 @@ pub(super) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Erro
     }
 }
 
-fn missing(name: &str, package: &str) -> Error {
-    let expected = format!(
-        "{name} of NVIDIA's {package} on the loader's path (LD_LIBRARY_PATH; PyTorch's wheels bring NVRTC and cuBLAS \
-         under nvidia/), or \"cpu\""
-    );
-    Error::setting("train.device", expected, "no such library")
-}
-
-/// The libraries that a run needs.
-fn check_libraries() -> Result<(), Error> {
-    // SAFETY: these load shared libraries, whose initialisers are NVIDIA's. A missing one is told here, as the
-    // bindings would otherwise panic at the first call.
-    let [driver, nvrtc, blas] = unsafe {
-        [
-            driver::sys::is_culib_present(),
-            nvrtc::sys::is_culib_present(),
-            cublas::sys::is_culib_present(),
-        ]
-    };
-    match [driver, nvrtc, blas] {
-        [false, ..] => Err(missing("libcuda", "driver")),
-        [_, false, _] => Err(missing("libnvrtc", "CUDA toolkit")),
-        [_, _, false] => Err(missing("libcublas", "CUDA toolkit")),
-        _ => Ok(()),
-    }
-}
-
 impl Gpu {
     /// GPU number `ordinal` with the kernels for heads of `head_width`.
     ///
@@ -113,6 +89,7 @@ impl Gpu {
             );
             return Err(Error::setting("train.device", expected, format!("cuda:{ordinal}")));
         }
+        check_versions()?;
         let context = CudaContext::new(ordinal).map_err(device_error("be opened"))?;
         let capability = context.compute_capability().map_err(device_error("tell its kind"))?;
         if capability < LEAST_CAPABILITY {
@@ -140,6 +117,7 @@ impl Gpu {
             context,
             kernels,
             precision,
+            memory: BTreeSet::new(),
         })
     }
 
@@ -194,7 +172,10 @@ impl Device for Gpu {
         // SAFETY: the address is only handed to kernels and copies of this device.
         let memory = unsafe { result::malloc_sync(len) };
         match memory {
-            Ok(address) => Ok(Address(address)),
+            Ok(address) => {
+                self.memory.insert(Address(address));
+                Ok(Address(address))
+            }
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 let free = self.free_bytes()?.unwrap_or_default();
                 Err(Error::DeviceMemory { expected: bytes, got: free, pass: bytes })
@@ -205,6 +186,7 @@ impl Device for Gpu {
 
     fn free(&mut self, address: Address) -> Result<(), Error> {
         self.bind()?;
+        self.memory.remove(&address);
         // SAFETY: it came from `allocate`; freeing waits for work that uses it.
         unsafe { result::free_sync(address.0) }.map_err(device_error("free memory"))
     }
@@ -342,7 +324,7 @@ impl Device for Gpu {
 
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
         self.bind()?;
-        self.reduction.as_ref().map_or(Ok(()), |reduction| reduction.sum(at, len))
+        self.reduction.as_mut().map_or(Ok(()), |reduction| reduction.sum(at, len))
     }
 
     fn finish_sums(&mut self) -> Result<(), Error> {
@@ -358,7 +340,12 @@ impl Device for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // The process' memory on the device goes with the process; the context must be current to free cuBLAS's.
+        // The context must be current to free what is on the device, and it outlives this: cuBLAS keeps it.
         drop(self.bind());
+        // Sums that no other rank answers would never end.
+        self.reduction = None;
+        for address in std::mem::take(&mut self.memory) {
+            drop(self.free(address));
+        }
     }
 }

@@ -23,6 +23,7 @@ mod driver_tests;
 #[cfg(test)]
 mod emulator;
 mod kernels;
+mod libraries;
 mod nccl;
 mod norms;
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) struct UniqueId(pub(super) [u8; 128]);
 
 type Handle = *mut c_void;
 
-/// The library with the functions that are used.
+/// The functions that are used, of a library that stays loaded.
 struct Nccl {
     get_unique_id: unsafe extern "C" fn(*mut UniqueId) -> c_int,
     init_rank: unsafe extern "C" fn(*mut Handle, c_int, UniqueId, c_int) -> c_int,
@@ -34,7 +34,6 @@ struct Nccl {
     get_async_error: unsafe extern "C" fn(Handle, *mut c_int) -> c_int,
     abort: unsafe extern "C" fn(Handle) -> c_int,
     error_string: unsafe extern "C" fn(c_int) -> *const c_char,
-    _library: Library,
 }
 
 /// The GPUs of all ranks as one of them sees them.
@@ -57,18 +56,20 @@ impl Nccl {
             action: "load NCCL",
             got: error.to_string(),
         };
-        // SAFETY: the types are those of nccl.h, and the functions live as long as the library beside them.
-        unsafe {
-            Ok(Self {
+        // SAFETY: the types are those of nccl.h, and the library is never unloaded.
+        let nccl = unsafe {
+            Self {
                 get_unique_id: *library.get(b"ncclGetUniqueId\0").map_err(missing)?,
                 init_rank: *library.get(b"ncclCommInitRank\0").map_err(missing)?,
                 all_reduce: *library.get(b"ncclAllReduce\0").map_err(missing)?,
                 get_async_error: *library.get(b"ncclCommGetAsyncError\0").map_err(missing)?,
                 abort: *library.get(b"ncclCommAbort\0").map_err(missing)?,
                 error_string: *library.get(b"ncclGetErrorString\0").map_err(missing)?,
-                _library: library,
-            })
-        }
+            }
+        };
+        // NCCL has threads of its own, which may still run when a communicator has failed.
+        std::mem::forget(library);
+        Ok(nccl)
     }
 
     fn check(&self, result: c_int) -> Result<(), Error> {

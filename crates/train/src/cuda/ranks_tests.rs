@@ -16,7 +16,6 @@ use crate::precision::Precision;
 use crate::ranks::tests::on_ranks;
 use crate::ranks::{Team, World};
 use crate::rows::Rows;
-use mixdown_shards::Fingerprint;
 
 fn decoder(config: &ModelConfig, micro_batch: Option<usize>) -> CudaDecoder {
     let layout = Layout::new(config).unwrap();
@@ -42,8 +41,7 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
             let folder = tempfile::tempdir().unwrap();
             let never = AtomicBool::new(false);
             let got = on_ranks(2, |world: World| {
-                let mut team =
-                    Team::meet(world, folder.path(), Fingerprint::of(b"s"), &never).unwrap();
+                let mut team = Team::meet(world, folder.path(), &never).unwrap();
                 let mut decoder = decoder(&config, micro_batch);
                 decoder.bucket = bucket;
                 decoder.join(&mut team).unwrap();

@@ -6,9 +6,10 @@ use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::result::{event, stream};
+use cudarc::driver::result::{self, event, stream};
 use cudarc::driver::{DriverError, sys};
 
+use super::buckets::BUCKET;
 use super::device::Address;
 use super::nccl::{Communicator, UniqueId};
 use crate::error::Error;
@@ -37,7 +38,7 @@ impl Reduction {
     /// Joins the GPUs of all ranks; the context of this one is current.
     ///
     /// # Errors
-    /// As [`Communicator::new`]; a rank that is lost.
+    /// As [`Communicator::new`]; a rank that is lost; too little memory for NCCL.
     pub(super) fn new(team: &mut Team) -> Result<Self, Error> {
         let rank = [team.rank().rank(), team.rank().world_size()];
         let mut own = team.share()?;
@@ -51,7 +52,24 @@ impl Reduction {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         let events = [event::create(flags).map_err(failed)?, event::create(flags).map_err(failed)?];
         let stream = stream::create(stream::StreamKind::NonBlocking).map_err(failed)?;
-        Ok(Self { communicator, stream, events, team: own })
+        let mut reduction = Self { communicator, stream, events, team: own };
+        reduction.warm_up()?;
+        Ok(reduction)
+    }
+
+    /// Sums of a whole bucket and of a small rest: the first ones connect the GPUs and take NCCL's memory, in calls that
+    /// look at no other rank. Now all have just met, and what is free afterwards is free for the run.
+    fn warm_up(&mut self) -> Result<(), Error> {
+        let bytes = BUCKET * size_of::<f32>();
+        // SAFETY: freed below, after all sums.
+        let memory = unsafe { result::malloc_sync(bytes) }.map_err(failed)?;
+        for len in [BUCKET, 1] {
+            self.sum(Address(memory), len)?;
+        }
+        self.finish()?;
+        self.wait()?;
+        // SAFETY: taken above.
+        unsafe { result::free_sync(memory) }.map_err(failed)
     }
 
     /// Lets `later` wait for what `earlier` has been asked to do.
@@ -71,9 +89,12 @@ impl Reduction {
     }
 
     /// Begins to sum `len` f32 after all that the null stream was asked for.
-    pub(super) fn sum(&self, at: Address, len: usize) -> Result<(), Error> {
+    pub(super) fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
         self.order(0, null_mut(), self.stream)?;
-        self.communicator.sum(at, len, self.stream.cast())
+        self.communicator.sum(at, len, self.stream.cast()).map_err(|error| {
+            // A rank that is lost says more than what NCCL makes of it.
+            self.team.check().err().unwrap_or(error)
+        })
     }
 
     /// Lets the null stream wait for all sums.

@@ -20,6 +20,9 @@ use crate::rows::Rows;
 
 /// The side of the product that measures what the device can do; an emulator can do little.
 const MEASURED_SIDE: usize = if cfg!(test) { 16 } else { 8192 };
+const LEAST_SIDE: usize = 512;
+/// Products that are timed at once, so that the wait for the last is short beside them.
+const PRODUCTS: usize = 4;
 
 impl Engine for CudaDecoder {
     /// The parameters and gradients are those on the device.
@@ -180,30 +183,39 @@ impl Resident for CudaDecoder {
 
 /// Operations a second of a large product: the best of a few.
 fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
-    let side = MEASURED_SIDE;
+    let (memory, side) = product_memory(device, precision)?;
     let bytes = side * side * precision.bytes();
-    let [x, weight, y] = [
-        device.allocate(bytes as u64)?,
-        device.allocate(bytes as u64)?,
-        device.allocate(bytes as u64)?,
-    ];
     // Zeros would take less power than numbers do: two bf16, or one f32, of about 3/4.
-    let numbers = vec![f32::from_bits(0x3f40_3f40); bytes / size_of::<f32>()];
-    device.write_f32(x, &numbers)?;
-    device.write_f32(weight, &numbers)?;
-    let form = Form::Output;
+    let numbers = vec![f32::from_bits(0x3f40_3f40); 2 * bytes / size_of::<f32>()];
+    device.write_f32(memory, &numbers)?;
+    let (form, x, weight, y) = (Form::Output, memory, memory + bytes, memory + 2 * bytes);
     let product =
         Product { form, x, weight, y, rows: side, inputs: side, outputs: side, pitch: side };
     let mut best = f64::INFINITY;
-    for _ in 0..5 {
+    for _ in 0..3 {
         let start = Instant::now();
-        device.product(product)?;
-        // Reading waits for the product.
+        (0..PRODUCTS).try_for_each(|_| device.product(product))?;
+        // Reading waits for the products.
         device.read_f32(&mut [0.0], y)?;
         best = best.min(start.elapsed().as_secs_f64());
     }
-    [x, weight, y].into_iter().try_for_each(|address| device.free(address))?;
+    device.free(memory)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let operations = 2.0 * (side * side * side) as f64;
+    let operations = 2.0 * (PRODUCTS * side * side * side) as f64;
     Ok(operations / best.max(1e-9))
+}
+
+/// Three squares, smaller ones where a run has left no room for large ones, and their side.
+fn product_memory(
+    device: &mut dyn Device,
+    precision: Precision,
+) -> Result<(Address, usize), Error> {
+    let mut side = MEASURED_SIDE;
+    loop {
+        match device.allocate((3 * side * side * precision.bytes()) as u64) {
+            Ok(memory) => return Ok((memory, side)),
+            Err(Error::DeviceMemory { .. }) if side > LEAST_SIDE => side /= 2,
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -65,6 +65,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // A run that ends by an error may have copies under way.
+        let _ = result::ctx::synchronize();
         // SAFETY: taken in `new`; errors at the end of a process help nobody.
         let _ = unsafe { result::free_host(self.memory.as_ptr().cast()) };
     }

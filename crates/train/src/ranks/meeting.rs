@@ -13,7 +13,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mixdown_mixer::Rank;
-use mixdown_shards::Fingerprint;
 
 use super::frame::{Frame, receive, send, send_gone};
 use crate::error::Error;
@@ -51,13 +50,8 @@ impl Patience<'_> {
     }
 }
 
-/// Waits for all other ranks and greets them: their sockets, in order of rank.
-pub(super) fn lead(
-    file: &Path,
-    rank: Rank,
-    settings: Fingerprint,
-    patience: Patience,
-) -> Result<Vec<TcpStream>, Error> {
+/// Waits for all other ranks and greets them: their sockets, in order of rank. The folder of `file` is made.
+pub(super) fn lead(file: &Path, rank: Rank, patience: Patience) -> Result<Vec<TcpStream>, Error> {
     let listen = || -> io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -67,10 +61,13 @@ pub(super) fn lead(
     let (listener, address) =
         listen().map_err(Error::io(file, "listen for the other processes of"))?;
     let token = token();
-    let aside = file.with_extension("tmp");
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder, "make the folder"))?;
+    }
+    let aside = file.with_extension("txt.tmp");
     write_for_self(&aside, &format!("{address} {token}\n")).map_err(Error::io(&aside, "write"))?;
     fs::rename(&aside, file).map_err(Error::io(file, "write"))?;
-    let met = welcome_all(&listener, &token, rank, settings, patience);
+    let met = welcome_all(&listener, &token, rank, patience);
     // A file that stays is one that nobody answers for.
     let _ = fs::remove_file(file);
     met
@@ -89,14 +86,13 @@ fn welcome_all(
     listener: &TcpListener,
     token: &str,
     rank: Rank,
-    settings: Fingerprint,
     patience: Patience,
 ) -> Result<Vec<TcpStream>, Error> {
     let start = Instant::now();
     let mut met: Vec<Option<TcpStream>> = (1..rank.world_size()).map(|_| None).collect();
     while let Some(missing) = met.iter().position(Option::is_none) {
         match listener.accept() {
-            Ok((stream, _)) => welcome(stream, token, rank, settings, &mut met)?,
+            Ok((stream, _)) => welcome(stream, token, rank, &mut met)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE),
             Err(error) => return Err(lost(0, error)),
         }
@@ -106,19 +102,18 @@ fn welcome_all(
     Ok(met.into_iter().flatten().collect())
 }
 
-/// Greets one that came: a stranger is sent away, a rank of another run is an error.
+/// Greets one that came: a stranger is sent away, a rank of another world is an error.
 fn welcome(
     mut stream: TcpStream,
     token: &str,
     rank: Rank,
-    settings: Fingerprint,
     met: &mut [Option<TcpStream>],
 ) -> Result<(), Error> {
     let prepared = stream.set_nonblocking(false).and_then(|()| prepare(&stream));
     let Ok(Frame::Data(greeting)) = prepared.and_then(|()| receive(&mut stream)) else {
         return Ok(());
     };
-    let expected = greeting_of(token, 0, rank.world_size(), settings);
+    let expected = greeting_of(token, 0, rank.world_size());
     let (expected, known) = (&expected[size_of::<u32>()..], WORDS.len() + token.len());
     let Some((own, shared)) = greeting.split_first_chunk() else { return Ok(()) };
     if shared.get(..known) != expected.get(..known) {
@@ -126,7 +121,7 @@ fn welcome(
     }
     let own = u32::from_le_bytes(*own);
     if shared != expected {
-        let got = "it has other settings, other data or another world size than rank 0".to_owned();
+        let got = "it has another world size than rank 0".to_owned();
         // The other one sees the socket close, should this not arrive.
         let _ = send_gone(&mut stream, 0, &format!("rank {own} was refused: {got}"));
         return Err(lost(own, got));
@@ -143,18 +138,13 @@ fn welcome(
 }
 
 /// Finds the first rank by its file and greets it.
-pub(super) fn follow(
-    file: &Path,
-    rank: Rank,
-    settings: Fingerprint,
-    patience: Patience,
-) -> Result<TcpStream, Error> {
+pub(super) fn follow(file: &Path, rank: Rank, patience: Patience) -> Result<TcpStream, Error> {
     let start = Instant::now();
     loop {
         if let Some((address, token)) = read(file)
             && let Ok(mut stream) = TcpStream::connect(address)
         {
-            let greeting = greeting_of(&token, rank.rank(), rank.world_size(), settings);
+            let greeting = greeting_of(&token, rank.rank(), rank.world_size());
             let greeted = prepare(&stream).and_then(|()| send(&mut stream, &greeting));
             match greeted.and_then(|()| receive(&mut stream)) {
                 Ok(Frame::Data(words)) if words == WORDS => return Ok(stream),
@@ -181,9 +171,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Rank first, then what all must share.
-fn greeting_of(token: &str, rank: u32, world_size: u32, settings: Fingerprint) -> Vec<u8> {
+fn greeting_of(token: &str, rank: u32, world_size: u32) -> Vec<u8> {
     let (rank, world_size) = (rank.to_le_bytes(), world_size.to_le_bytes());
-    [&rank[..], WORDS, token.as_bytes(), &world_size, settings.as_bytes()].concat()
+    [&rank[..], WORDS, token.as_bytes(), &world_size].concat()
 }
 
 /// 128 bits that no earlier run had: the standard library's hasher is seeded by the system.

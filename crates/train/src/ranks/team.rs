@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mixdown_mixer::Rank;
+use mixdown_runs::RunFolder;
 use mixdown_shards::Fingerprint;
 
 use super::World;
@@ -16,11 +17,10 @@ use super::frame::{Frame, receive, receive_into, send, send_gone};
 use super::meeting::{self, Patience};
 use crate::error::Error;
 
-/// Where the first rank says that it listens.
-const MEETING_FILE: &str = "ranks.txt";
-/// Loading a large model from a slow disk takes minutes, and the ranks of a batch system do not start at once.
+/// The ranks of a batch system do not start at once.
 const MEETING_PATIENCE: Duration = Duration::from_secs(600);
-/// A rank that is silent for so long hangs: longer than any evaluation between two exchanges.
+/// A rank that is silent for so long hangs: longer than a large model takes to be read from a slow disk, or an
+/// evaluation between two exchanges.
 const SILENCE: Duration = Duration::from_secs(1800);
 /// Numbers that are summed at once: 1 MiB, which caches hold.
 const CHUNK: usize = 1 << 18;
@@ -41,33 +41,25 @@ impl Team {
         Self { world: World::single(), streams: Vec::new() }
     }
 
-    /// Meets the other ranks by way of the run's folder, which the first one has made.
+    /// Meets the other ranks by way of the run's folder, which the first one makes.
     ///
     /// # Errors
-    /// A rank that does not come, or has other settings; the stop flag.
-    pub(crate) fn meet(
-        world: World,
-        folder: &Path,
-        settings: Fingerprint,
-        stop: &AtomicBool,
-    ) -> Result<Self, Error> {
-        Self::meet_with(Patience { limit: MEETING_PATIENCE, stop }, world, folder, settings)
+    /// A rank that does not come; a folder of something else; the stop flag.
+    pub(crate) fn meet(world: World, folder: &Path, stop: &AtomicBool) -> Result<Self, Error> {
+        Self::meet_with(Patience { limit: MEETING_PATIENCE, stop }, world, folder)
     }
 
-    fn meet_with(
-        patience: Patience,
-        world: World,
-        folder: &Path,
-        settings: Fingerprint,
-    ) -> Result<Self, Error> {
+    fn meet_with(patience: Patience, world: World, folder: &Path) -> Result<Self, Error> {
         if world.world_size() == 1 {
             return Ok(Self { world, streams: Vec::new() });
         }
-        let (file, rank) = (folder.join(MEETING_FILE), world.rank());
+        // Each looks for itself: in a folder of something else nobody would tell the others.
+        let folder = RunFolder::expected(folder)?;
+        let (file, rank) = (folder.ranks(), world.rank());
         let streams = if world.leads() {
-            meeting::lead(&file, rank, settings, patience)?
+            meeting::lead(&file, rank, patience)?
         } else {
-            vec![meeting::follow(&file, rank, settings, patience)?]
+            vec![meeting::follow(&file, rank, patience)?]
         };
         let mut team = Self { world, streams };
         for place in 0..team.streams.len() {
@@ -84,6 +76,11 @@ impl Team {
             Ok(streams) => Ok(Self { world: self.world, streams }),
             Err(error) => Err(self.lost(0, &error)),
         }
+    }
+
+    /// This process among all.
+    pub(crate) fn world(&self) -> World {
+        self.world
     }
 
     /// Which part of a batch is this rank's own.
@@ -116,6 +113,17 @@ impl Team {
         let joined = join(&all);
         (0..self.streams.len()).try_for_each(|place| self.say(place, &joined))?;
         Ok(all)
+    }
+
+    /// # Errors
+    /// A rank that has other settings or other data than the first one.
+    pub(crate) fn compare(&mut self, settings: Fingerprint) -> Result<(), Error> {
+        let all = self.gather(settings.as_bytes().to_vec())?;
+        let other = (0..).zip(&all).find(|(_, settings)| Some(*settings) != all.first());
+        other.map_or(Ok(()), |(rank, _)| {
+            let got = "it has other settings or other data than rank 0".to_owned();
+            Err(Error::RankLost { rank, got })
+        })
     }
 
     /// Waits for all ranks.

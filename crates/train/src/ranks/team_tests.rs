@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mixdown_shards::Fingerprint;
 
-use super::{CHUNK, MEETING_FILE, Patience, Team};
+use super::{CHUNK, Patience, Team};
 use crate::error::Error;
 use crate::kernels::check::numbers;
 use crate::ranks::World;
@@ -29,7 +29,7 @@ pub(crate) fn on_ranks<T: Send>(count: u32, rank: impl Fn(World) -> T + Sync) ->
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn meet(world: World, folder: &Path) -> Team {
-    Team::meet(world, folder, Fingerprint::of(b"settings"), &NEVER).unwrap()
+    Team::meet(world, folder, &NEVER).unwrap()
 }
 
 fn message(result: Result<Vec<Vec<u8>>, Error>) -> String {
@@ -56,7 +56,7 @@ fn numbers_are_added_in_order_of_rank_and_all_get_the_same_bits() {
         });
         let bits = |numbers: &[f32]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
         assert!(sums.iter().all(|sum| bits(sum) == bits(&expected)), "{count}");
-        assert!(!folder.path().join(MEETING_FILE).exists());
+        assert!(!folder.path().join("ranks.txt").exists());
     }
 }
 
@@ -124,17 +124,25 @@ fn other_settings_and_missing_ranks_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let seen = on_ranks(2, |world| {
         let settings = Fingerprint::of(if world.leads() { b"one" } else { b"two" });
-        Team::meet(world, folder.path(), settings, &NEVER).map(|_| ()).unwrap_err().to_string()
+        let mut team = meet(world, folder.path());
+        team.compare(Fingerprint::of(b"same")).unwrap();
+        team.compare(settings).unwrap_err().to_string()
     });
-    let why = "it has other settings, other data or another world size than rank 0";
-    assert!(seen[0].starts_with(&format!("rank 1 is lost: {why}")), "{seen:?}");
-    assert!(seen[1].contains(why), "{seen:?}");
+    let why = "rank 1 is lost: it has other settings or other data than rank 0";
+    assert!(seen.iter().all(|text| text.starts_with(why)), "{seen:?}");
+    // Two processes of another world.
+    let seen = on_ranks(2, |world| {
+        let world = if world.leads() { world } else { World::new(1, 3).unwrap() };
+        Team::meet(world, folder.path(), &NEVER).map(|_| ()).unwrap_err().to_string()
+    });
+    let why = "it has another world size than rank 0";
+    assert!(seen.iter().all(|text| text.contains(why)), "{seen:?}");
 
     let stopped = AtomicBool::new(true);
     let wait = |rank, stop| {
         let world = World::new(rank, 2).unwrap();
         let patience = Patience { limit: Duration::from_millis(100), stop };
-        let met = Team::meet_with(patience, world, folder.path(), Fingerprint::of(b"s"));
+        let met = Team::meet_with(patience, world, folder.path());
         met.map(|_| ()).unwrap_err()
     };
     let [first, second] = [0, 1].map(|rank| wait(rank, &NEVER).to_string());
@@ -149,15 +157,13 @@ fn what_a_killed_run_left_and_strangers_are_passed_over() {
     // Another program has the port of the run that was killed.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let left = format!("{} 0123456789abcdef0123456789abcdef\n", other.local_addr().unwrap());
-    fs::write(folder.path().join(MEETING_FILE), left).unwrap();
+    fs::write(folder.path().join("ranks.txt"), left).unwrap();
     let hang_up = thread::spawn(move || drop(other.accept()));
     let met = on_ranks(2, |world| {
         if world.leads() {
             thread::sleep(Duration::from_millis(200));
         }
-        let settings = Fingerprint::of(b"s");
-        let mut team = Team::meet(world, folder.path(), settings, &NEVER).unwrap();
-        team.total(1).unwrap()
+        meet(world, folder.path()).total(1).unwrap()
     });
     assert_eq!(met, [2, 2]);
     hang_up.join().unwrap();
