@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mixdown_mixer::{Batch, LoadedBatch, Loader, LoaderConfig};
-use mixdown_runs::SourceLoss;
+use mixdown_runs::{MetricsRecord, SourceLoss};
 
 use crate::error::Error;
 use crate::evaluate::{Attention, RowSum, gather_rows};
@@ -67,11 +67,6 @@ impl Stepper {
         })
     }
 
-    /// Target tokens of one batch.
-    pub(crate) fn batch_tokens(&self) -> u64 {
-        self.batch_tokens
-    }
-
     /// Of recent steps.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     pub(crate) fn tokens_per_second(&self) -> f64 {
@@ -79,12 +74,12 @@ impl Stepper {
     }
 
     /// The share of recent steps that waited for data.
-    pub(crate) fn data_wait(&self) -> f64 {
+    fn data_wait(&self) -> f64 {
         if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
     }
 
     /// Operations a second of recent steps over those of a matrix product on every rank.
-    pub(crate) fn mfu(&self) -> f64 {
+    fn mfu(&self) -> f64 {
         if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
     }
 
@@ -132,6 +127,27 @@ impl Stepper {
         let batch = self.loader.insert(loader).next();
         Ok(batch
             .ok_or_else(|| Error::setting("train.steps", "steps that the mixer has", step))??)
+    }
+
+    /// What metrics.jsonl has of step `step` but for evaluations; of the state before the first one with nothing done.
+    pub(crate) fn record(
+        &self,
+        step: u64,
+        learning_rate: f64,
+        done: Option<Step>,
+    ) -> MetricsRecord {
+        let tokens = step.saturating_mul(self.batch_tokens);
+        let record = MetricsRecord { step, learning_rate, tokens, ..MetricsRecord::default() };
+        let Some(done) = done else { return record };
+        MetricsRecord {
+            train_loss: Some(done.loss),
+            gradient_norm: Some(done.gradient_norm),
+            tokens_per_second: Some(self.tokens_per_second()),
+            data_wait: Some(self.data_wait()),
+            mfu: Some(self.mfu()),
+            sources: done.sources,
+            ..record
+        }
     }
 
     fn average(&mut self, seconds: f64, data_seconds: f64) {

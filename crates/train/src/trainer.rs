@@ -251,22 +251,7 @@ impl Trainer {
     /// The record of a step, or of the state before the first one.
     fn record(&self, done: Option<Step>) -> MetricsRecord {
         let step = self.state.step;
-        let record = MetricsRecord {
-            step,
-            learning_rate: self.config.train.rate().at(step.saturating_sub(1)),
-            tokens: step.saturating_mul(self.stepper.batch_tokens()),
-            ..MetricsRecord::default()
-        };
-        let Some(done) = done else { return record };
-        MetricsRecord {
-            train_loss: Some(done.loss),
-            gradient_norm: Some(done.gradient_norm),
-            tokens_per_second: Some(self.stepper.tokens_per_second()),
-            data_wait: Some(self.stepper.data_wait()),
-            mfu: Some(self.stepper.mfu()),
-            sources: done.sources,
-            ..record
-        }
+        self.stepper.record(step, self.config.train.rate().at(step.saturating_sub(1)), done)
     }
 
     /// Evaluates where that is due, writes the line of the step done, and a checkpoint where due.

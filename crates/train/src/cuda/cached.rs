@@ -145,8 +145,8 @@ impl CachedDecoding for CudaCachedDecoder<'_> {
 }
 
 impl CudaDecoder {
-    /// Attention of the rows in `qkv`: among themselves, or of each to its sequence in the cache, which takes their keys
-    /// and values.
+    /// Attention of the rows in `qkv`: among themselves, or of each to its sequence in the cache, which takes their
+    /// keys and values.
     pub(super) fn attend(
         &mut self,
         index: usize,

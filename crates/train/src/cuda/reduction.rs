@@ -57,8 +57,8 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Sums of a whole bucket and of a small rest: the first ones connect the GPUs and take NCCL's memory, in calls that
-    /// look at no other rank. Now all have just met, and what is free afterwards is free for the run.
+    /// Sums of a whole bucket and of a small rest: the first ones connect the GPUs and take NCCL's memory, in calls
+    /// that look at no other rank. Now all have just met, and what is free afterwards is free for the run.
     fn warm_up(&mut self) -> Result<(), Error> {
         let bytes = BUCKET * size_of::<f32>();
         // SAFETY: freed below, after all sums.
