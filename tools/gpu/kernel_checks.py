@@ -112,12 +112,12 @@ def add_partial(it, partial, offset, width, parts, before):
     """What add_partial makes of the parts that lie `offset` numbers into each row."""
     to = single(before)
     stride = partial.size // parts
-    it.launch("add_partial", blocks(width), [to, partial.reshape(-1)[offset:], parts, stride, width])
+    it.launch("add_partial", blocks(width, 32), [to, partial.reshape(-1)[offset:], parts, stride, width])
     return to
 
 
 def norms(it, random):
-    rows, width, parts = 300, 301, 256
+    rows, width, parts = 300, 301, 101
     x, weight = single(random.normal(1, 2, (rows, width))), single(random.normal(1, 0.5, width))
     dy = it.numbers(random.normal(0, 1, (rows, width)))
     for bias in (None, single(random.normal(0, 1, width))):

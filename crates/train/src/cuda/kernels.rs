@@ -10,7 +10,7 @@ use crate::precision::Precision;
 pub(super) const THREADS: u32 = 256;
 pub(super) const WARP: u32 = 32;
 /// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
-pub(super) const SUM_BLOCKS: usize = 256;
+pub(super) const SUM_BLOCKS: usize = 512;
 /// Parts of the sums of columns.
 const COLUMN_PARTS: usize = 64;
 /// Blocks of the norms of heads.
@@ -234,7 +234,7 @@ impl Kernels {
         width: usize,
     ) -> Result<(), Error> {
         let arguments = [address(to), address(partial), count(parts), count(stride), count(width)];
-        self.go("add_partial", [blocks(width, THREADS), 1, 1], &arguments)
+        self.go("add_partial", [blocks(width, WARP), 1, 1], &arguments)
     }
 
     /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.

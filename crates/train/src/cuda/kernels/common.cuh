@@ -54,6 +54,19 @@ __device__ inline float block_max(float value) {
     return value;
 }
 
+// Adds up what the warps of a block of THREADS have in each lane, first to last; the first warp gets it.
+template <u32 COUNT>
+__device__ inline void sum_warps(float (&values)[COUNT]) {
+    SHARED(float, all, COUNT * THREADS);
+    barrier();
+    for (u32 i = 0; i < COUNT; i++) all[i * THREADS + threadIdx.x] = values[i];
+    barrier();
+    if (threadIdx.x >= WARP) return;
+    for (u32 i = 0; i < COUNT; i++) {
+        for (u32 other = WARP; other < THREADS; other += WARP) values[i] += all[i * THREADS + other + threadIdx.x];
+    }
+}
+
 __device__ inline u64 thread_index() {
     return (u64)blockIdx.x * blockDim.x + threadIdx.x;
 }

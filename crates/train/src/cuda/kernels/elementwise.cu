@@ -58,11 +58,18 @@ extern "C" __global__ void column_sums(float* partial, const real* from, u32 row
     partial[(u64)blockIdx.y * width + column] = sum;
 }
 
-// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`, in order.
+// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`. A block takes 32 columns: each warp every eighth
+// part, in order.
 extern "C" __global__ void add_partial(float* to, const float* partial, u32 parts, u32 stride, u32 width) {
-    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= width) return;
-    float sum = 0.0f;
-    for (u32 part = 0; part < parts; part++) sum += partial[(u64)part * stride + column];
-    to[column] += sum;
+    const u32 WARPS = THREADS / WARP;
+    u32 column = blockIdx.x * WARP + threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    // Counted before, so that the compiler can load several before it adds.
+    u32 own = (parts + WARPS - 1 - warp) / WARPS;
+    float sum[1] = {0.0f};
+    if (column < width) {
+#pragma unroll 8
+        for (u32 i = 0; i < own; i++) sum[0] += partial[(u64)(warp + i * WARPS) * stride + column];
+    }
+    sum_warps(sum);
+    if (threadIdx.x < WARP && column < width) to[column] += sum[0];
 }
