@@ -36,7 +36,7 @@ class Library:
         stem = pathlib.Path(folder) / f"{real}{head_width}"
         source, list_file, built = (stem.with_suffix(suffix) for suffix in (".cu", ".h", ".so"))
         source.write_text(text)
-        names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', text)
+        names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', text)
         list_file.write_text("".join(f"KERNEL({name})\n" for name in names))
         command = ["c++", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{KERNELS}", f"-DREAL={real}"]
         command += [f"-DHEAD_WIDTH={head_width}", f'-DKERNELS="{source}"', f'-DNAMES="{list_file}"']
@@ -117,7 +117,12 @@ def add_partial(it, partial, offset, width, parts, before):
 
 
 def norms(it, random):
-    rows, width, parts = 300, 301, 101
+    check_norms(it, random, 300, 301, 101)
+    # Wider than what threads keep in registers.
+    check_norms(it, random, 5, 2501, 2)
+
+
+def check_norms(it, random, rows, width, parts):
     x, weight = single(random.normal(1, 2, (rows, width))), single(random.normal(1, 0.5, width))
     dy = it.numbers(random.normal(0, 1, (rows, width)))
     for bias in (None, single(random.normal(0, 1, width))):

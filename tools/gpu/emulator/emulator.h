@@ -89,7 +89,7 @@ inline u32 float_bits(float value) {
 #define gridDim emulator::grid_size
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define SHARED(type, name, count) static thread_local type name[count]
 
 inline unsigned char* shared_bytes() {

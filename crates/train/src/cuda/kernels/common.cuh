@@ -31,26 +31,26 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
-// The sum over a block of at most 1,024 threads; every thread gets it.
+// The sum over a block of THREADS; every thread gets it.
 __device__ inline float block_sum(float value) {
-    SHARED(float, sums, WARP);
+    SHARED(float, sums, THREADS / WARP);
     value = warp_sum(value);
     barrier();
     if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
     barrier();
     value = 0.0f;
-    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) value += sums[warp];
+    for (u32 warp = 0; warp < THREADS / WARP; warp++) value += sums[warp];
     return value;
 }
 
 __device__ inline float block_max(float value) {
-    SHARED(float, maxima, WARP);
+    SHARED(float, maxima, THREADS / WARP);
     value = warp_max(value);
     barrier();
     if (threadIdx.x % WARP == 0) maxima[threadIdx.x / WARP] = value;
     barrier();
     value = maxima[0];
-    for (u32 warp = 1; warp < blockDim.x / WARP; warp++) value = fmaxf(value, maxima[warp]);
+    for (u32 warp = 1; warp < THREADS / WARP; warp++) value = fmaxf(value, maxima[warp]);
     return value;
 }
 
