@@ -149,7 +149,7 @@ def check_norms(it, random, rows, width, parts):
 
 def head_norms(it, random):
     rows, heads, keys, width = 77, 3, 2, it.head_width
-    normed, stride, parts = heads + keys, (heads + 2 * keys) * width, 64 * 8
+    normed, stride, parts = heads + keys, (heads + 2 * keys) * width, 21
     qkv = it.numbers(random.normal(0, 1, (rows, stride)))
     before, raw = it.wide(qkv), it.numbers(np.zeros((rows, normed * width)))
     weights = [single(random.normal(1, 0.3, width)) for _ in range(2)]
@@ -162,7 +162,7 @@ def head_norms(it, random):
     it.check("head_norm_forward", qkv, expected)
     dqkv, partial = it.numbers(random.normal(0, 1, (rows, stride))), unwritten(parts, 2, width)
     gradient = it.wide(dqkv)[:, : normed * width].reshape(rows, normed, width)
-    it.launch("head_norm_backward", (64,), [dqkv, partial, raw, *weights, *shape])
+    it.launch("head_norm_backward", (parts,), [dqkv, partial, raw, *weights, *shape])
     weighted, unit = gradient * weight, x * scale
     expected = scale * (weighted - unit * (weighted * unit).mean(-1, keepdims=True))
     it.check("head_norm_backward", dqkv[:, : normed * width], expected.reshape(rows, -1))
@@ -404,6 +404,7 @@ def main():
             ):
                 it = Library(folder, real, width)
                 for it.order in (0, 1, 5):
+                    head_norms(it, np.random.default_rng(1))
                     attention(it, np.random.default_rng(2), heads, keys, length, window)
                     cached_attention(it, np.random.default_rng(3), heads, keys, window)
     print(f"{checked} comparisons passed")

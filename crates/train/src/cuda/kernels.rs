@@ -13,8 +13,6 @@ pub(super) const WARP: u32 = 32;
 pub(super) const SUM_BLOCKS: usize = 512;
 /// Parts of the sums of columns.
 const COLUMN_PARTS: usize = 64;
-/// Blocks of the norms of heads.
-pub(super) const HEAD_BLOCKS: usize = 64;
 /// Numbers that one block squares and sums.
 pub(super) const SQUARE_RUN: usize = 1 << 16;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
@@ -104,7 +102,7 @@ pub(super) fn blocks(len: usize, each: u32) -> u32 {
 pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
     let norm = SUM_BLOCKS.min(tokens) * 2 * sizes.hidden;
     let widest = sizes.qkv().max(sizes.up).max(sizes.hidden);
-    let heads = HEAD_BLOCKS * (THREADS / WARP) as usize * 2 * sizes.head_width;
+    let heads = SUM_BLOCKS * 2 * sizes.head_width;
     norm.max(COLUMN_PARTS * widest).max(heads)
 }
 

@@ -21,8 +21,6 @@ struct Heads {
     }
 };
 
-#define LANE_PARTS ((HEAD_WIDTH + WARP - 1) / WARP)
-
 __device__ inline float head_dot(const real* a, const real* b) {
     float sum = 0.0f;
     for (u32 i = 0; i < HEAD_WIDTH; i++) sum += wide(a[i]) * wide(b[i]);

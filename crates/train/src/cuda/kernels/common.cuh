@@ -4,6 +4,8 @@ typedef REAL real;
 
 #define WARP 32
 #define THREADS 256
+// Numbers of a head that a lane has where a warp shares it: i, i + 32, ..
+#define LANE_PARTS ((HEAD_WIDTH + WARP - 1) / WARP)
 
 __device__ inline float wide(float value) {
     return value;

@@ -102,9 +102,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) norm_backward(
     }
 }
 
-__device__ inline float head_scale(const real* x, float epsilon) {
+__device__ inline void load_head(float (&to)[LANE_PARTS], const real* from) {
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        u32 i = threadIdx.x % WARP + part * WARP;
+        to[part] = i < HEAD_WIDTH ? wide(from[i]) : 0.0f;
+    }
+}
+
+__device__ inline float head_scale(const float (&x)[LANE_PARTS], float epsilon) {
     float square = 0.0f;
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) square += wide(x[i]) * wide(x[i]);
+    for (u32 part = 0; part < LANE_PARTS; part++) square += x[part] * x[part];
     return 1.0f / sqrtf(warp_sum(square) / (float)HEAD_WIDTH + epsilon);
 }
 
@@ -116,49 +123,56 @@ extern "C" __global__ void head_norm_forward(
     if (item >= (u64)rows * normed) return;
     u64 row = item / normed;
     u32 head = (u32)(item % normed);
-    real* values = qkv + row * stride + (u64)head * HEAD_WIDTH;
+    real* to = qkv + row * stride + (u64)head * HEAD_WIDTH;
     real* kept = raw + item * HEAD_WIDTH;
     const float* weight = head < heads ? query : key;
+    float values[LANE_PARTS];
+    load_head(values, to);
     float scale = head_scale(values, epsilon);
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) {
-        kept[i] = values[i];
-        put(values + i, wide(values[i]) * scale * weight[i]);
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        u32 i = threadIdx.x % WARP + part * WARP;
+        if (i >= HEAD_WIDTH) continue;
+        put(kept + i, values[part]);
+        put(to + i, values[part] * scale * weight[i]);
     }
 }
 
-// Turns dqkv into the gradient before the norm; partial [blocks · warps, 2, HEAD_WIDTH] gets the sums for both weights.
+// Turns dqkv into the gradient before the norm; partial [blocks, 2, HEAD_WIDTH] gets the sums for both weights.
 extern "C" __global__ void head_norm_backward(
     real* dqkv, float* partial, const real* raw, const float* query, const float* key, float epsilon, u32 heads,
     u32 normed, u32 stride, u32 rows
 ) {
-    const u32 PARTS = (HEAD_WIDTH + WARP - 1) / WARP;
     u32 lane = threadIdx.x % WARP;
-    u64 warp = thread_index() / WARP, warps = (u64)gridDim.x * blockDim.x / WARP;
-    float sums[2][PARTS];
-    for (u32 part = 0; part < PARTS; part++) sums[0][part] = sums[1][part] = 0.0f;
-    for (u64 item = warp; item < (u64)rows * normed; item += warps) {
+    float sums[LANE_PARTS][2];
+    for (u32 part = 0; part < LANE_PARTS; part++) sums[part][0] = sums[part][1] = 0.0f;
+    for (u64 item = thread_index() / WARP; item < (u64)rows * normed; item += (u64)gridDim.x * (THREADS / WARP)) {
         u32 head = (u32)(item % normed);
         real* d = dqkv + item / normed * stride + (u64)head * HEAD_WIDTH;
-        const real* x = raw + item * HEAD_WIDTH;
         const float* weight = head < heads ? query : key;
-        float scale = head_scale(x, epsilon), product = 0.0f;
-        for (u32 i = lane; i < HEAD_WIDTH; i += WARP) product += wide(d[i]) * weight[i] * wide(x[i]);
+        float values[LANE_PARTS], gradients[LANE_PARTS], product = 0.0f;
+        load_head(values, raw + item * HEAD_WIDTH);
+        load_head(gradients, d);
+        for (u32 part = 0; part < LANE_PARTS; part++) {
+            u32 i = lane + part * WARP;
+            if (i < HEAD_WIDTH) product += gradients[part] * weight[i] * values[part];
+        }
+        float scale = head_scale(values, epsilon);
         float correction = warp_sum(product) * scale * scale / (float)HEAD_WIDTH;
-        for (u32 part = 0; part < PARTS; part++) {
+        for (u32 part = 0; part < LANE_PARTS; part++) {
             u32 i = lane + part * WARP;
             if (i >= HEAD_WIDTH) continue;
-            float g = wide(d[i]), value = wide(x[i]);
-            put(d + i, (g * weight[i] - value * correction) * scale);
-            float sum = g * value * scale;
-            sums[0][part] += head < heads ? sum : 0.0f;
-            sums[1][part] += head < heads ? 0.0f : sum;
+            put(d + i, (gradients[part] * weight[i] - values[part] * correction) * scale);
+            float sum = gradients[part] * values[part] * scale;
+            sums[part][0] += head < heads ? sum : 0.0f;
+            sums[part][1] += head < heads ? 0.0f : sum;
         }
     }
-    float* to = partial + warp * 2 * HEAD_WIDTH;
-    for (u32 part = 0; part < PARTS; part++) {
+    float* to = partial + (u64)blockIdx.x * 2 * HEAD_WIDTH;
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        sum_warps(sums[part]);
         u32 i = lane + part * WARP;
-        if (i >= HEAD_WIDTH) continue;
-        to[i] = sums[0][part];
-        to[HEAD_WIDTH + i] = sums[1][part];
+        if (threadIdx.x >= WARP || i >= HEAD_WIDTH) continue;
+        to[i] = sums[part][0];
+        to[HEAD_WIDTH + i] = sums[part][1];
     }
 }
