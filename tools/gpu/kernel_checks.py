@@ -216,7 +216,7 @@ def tables(it, random):
     entries, begins = np.unique(tokens_ids[order], return_index=True)
     entries, begins = ids(entries), ids(np.append(begins, tokens))
     gradient = single(np.ones((20, width)))
-    it.launch("embed_backward", (len(entries),), [gradient, rows, entries, begins, order, width])
+    it.launch("embed_backward", (len(entries), *blocks(width)), [gradient, rows, entries, begins, order, width])
     expected = np.ones((20, width))
     np.add.at(expected, tokens_ids, rows.astype(float))
     it.check("embed_backward", gradient, expected, 3e-6)

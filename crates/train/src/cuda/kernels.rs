@@ -202,7 +202,8 @@ impl Kernels {
     ) -> Result<(), Error> {
         let [a, b, c] = lists.map(address);
         let arguments = [address(table), address(d), a, b, c, count(self.sizes.hidden)];
-        self.go("embed_backward", [blocks(entries, 1), 1, 1], &arguments)
+        let grid = [blocks(entries, 1), blocks(self.sizes.hidden, THREADS), 1];
+        self.go("embed_backward", grid, &arguments)
     }
 
     /// Adds the sums of the columns of `rows` to `to`.

@@ -36,17 +36,15 @@ extern "C" __global__ void embed(
 }
 
 // Adds rows of `gradient` to those of `table`: entry i of `entries` gets the rows order[begins[i]..begins[i + 1]],
-// one after the other. One block an entry.
+// one after the other. Grid [entries, width / threads].
 extern "C" __global__ void embed_backward(
     float* table, const float* gradient, const u32* entries, const u32* begins, const u32* order, u32 width
 ) {
-    float* row = table + (u64)entries[blockIdx.x] * width;
-    u32 begin = begins[blockIdx.x], end = begins[blockIdx.x + 1];
-    for (u32 column = threadIdx.x; column < width; column += blockDim.x) {
-        float sum = 0.0f;
-        for (u32 at = begin; at < end; at++) sum += gradient[(u64)order[at] * width + column];
-        row[column] += sum;
-    }
+    u32 begin = begins[blockIdx.x], end = begins[blockIdx.x + 1], column = blockIdx.y * THREADS + threadIdx.x;
+    if (column >= width) return;
+    float sum = 0.0f;
+    for (u32 at = begin; at < end; at++) sum += gradient[(u64)order[at] * width + column];
+    table[(u64)entries[blockIdx.x] * width + column] += sum;
 }
 
 // Part y of the sums of columns: rows y, y + parts, .. of [rows, width]. Grid [columns / threads, parts].
