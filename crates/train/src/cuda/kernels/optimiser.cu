@@ -16,13 +16,14 @@ extern "C" __global__ void adamw(
 ) {
     u64 i = thread_index();
     if (i >= len) return;
-    float gradient = gradients[i] * clip;
-    float m = beta1 * first[i] + other1 * gradient;
-    float v = beta2 * second[i] + other2 * gradient * gradient;
+    // All four are read before anything is written: a thread waits for memory once.
+    float gradient = gradients[i] * clip, m = first[i], v = second[i], value = parameters[i];
+    m = beta1 * m + other1 * gradient;
+    v = beta2 * v + other2 * gradient * gradient;
+    value = value * keep - rate * m / (sqrtf(v) * root + epsilon);
     first[i] = m;
     second[i] = v;
     gradients[i] = 0.0f;
-    float value = parameters[i] * keep - rate * m / (sqrtf(v) * root + epsilon);
     parameters[i] = value;
     if (narrow) put(narrow + i, value);
 }
