@@ -172,7 +172,13 @@ def head_norms(it, random):
 
 
 def activations(it, random):
-    rows, width, step = 50, 37, 1e-6
+    # Numbers of 16 bytes lie together in a row of 40, not in one of 37.
+    for width in (37, 40):
+        check_activations(it, random, 50, width)
+
+
+def check_activations(it, random, rows, width):
+    step = 1e-6
     erf = np.vectorize(math.erf)
 
     def swiglu(x):
@@ -188,11 +194,11 @@ def activations(it, random):
         x = it.numbers(random.normal(0, 2, (rows, width * (2 if kind == 0 else 1))))
         wide, y, dx = it.wide(x), it.numbers(np.zeros((rows, width))), it.numbers(np.zeros_like(x, float))
         tail = [kind, width, Long(rows * width)]
-        it.launch("activation_forward", blocks(rows * width), [y, x, *tail])
+        it.launch("activation_forward", blocks(rows * width, 2048), [y, x, *tail])
         it.check(f"activation_forward {kind}", y, function(wide))
         dy = it.numbers(random.normal(0, 1, (rows, width)))
         gradient = it.wide(dy)
-        it.launch("activation_backward", blocks(rows * width), [dy, dx, x, *tail])
+        it.launch("activation_backward", blocks(rows * width, 2048), [dy, dx, x, *tail])
         it.check(f"activation_backward {kind}: y", dy, function(wide))
         halves = [slice(0, width), slice(width, None)] if kind == 0 else [slice(None)]
         slopes = []
@@ -223,31 +229,43 @@ def tables(it, random):
 
 
 def elementwise(it, random):
-    rows, width = 300, 301
+    for width in (301, 304):
+        check_elementwise(it, random, 300, width, 0)
+    # A bias that does not begin at a multiple of 16 bytes.
+    check_elementwise(it, random, 300, 304, 1)
+
+
+def check_elementwise(it, random, rows, width, start):
     length = Long(rows * width)
-    matrix, bias = it.numbers(random.normal(0, 1, (rows, width))), single(random.normal(0, 1, width))
-    partial = unwritten(64, width)
-    it.launch("column_sums", (*blocks(width), 64), [partial, matrix, rows, width])
-    sums = add_partial(it, partial, 0, width, 64, np.zeros(width))
+    matrix, bias = it.numbers(random.normal(0, 1, (rows, width))), single(random.normal(0, 1, start + width))[start:]
+    parts = 13
+    partial = unwritten(parts, width)
+    it.launch("column_sums", (*blocks(width), parts), [partial, matrix, rows, width])
+    sums = add_partial(it, partial, 0, width, parts, np.zeros(width))
     it.check("column_sums", sums, it.wide(matrix).sum(0), 1e-5)
     expected = it.wide(matrix) + bias
-    it.launch("add_bias", blocks(length), [matrix, bias, width, length])
+    it.launch("add_bias", blocks(length, 2048), [matrix, bias, width, length])
     it.check("add_bias", matrix, expected)
     stream, to, narrow = single(random.normal(0, 1, (rows, width))), unwritten(rows, width), it.numbers(expected)
-    it.launch("add_bias_to_stream", blocks(length), [to, stream, bias, width, length])
+    it.launch("add_bias_to_stream", blocks(length, 2048), [to, stream, bias, width, length])
     it.check("add_bias_to_stream", to, stream.astype(float) + bias, 1e-6)
     it.launch("cast", blocks(length), [narrow, stream, length])
     it.check("cast", narrow, stream.astype(float))
 
 
 def rotary(it, random):
+    # All of a head, and all but a pair.
+    for half in (it.head_width // 2, it.head_width // 2 - 1):
+        check_rotary(it, random, half)
+
+
+def check_rotary(it, random, half):
     rows, heads, stride, width = 77, 5, 7 * it.head_width, it.head_width
-    half = width // 2 - 1
     cosines, sines = (single(random.normal(0, 1, (9, half))) for _ in range(2))
     places, qkv = ids(random.integers(0, 9, rows)), it.numbers(random.normal(0, 1, (rows, stride)))
     before = it.wide(qkv)
     length = Long(rows * heads * half)
-    it.launch("rotary", blocks(length), [qkv, cosines, sines, places, heads, stride, half, -1.0, length])
+    it.launch("rotary", blocks(length, 2048), [qkv, cosines, sines, places, heads, stride, half, -1.0, length])
     expected = before.copy()
     turned = expected[:, : heads * width].reshape(rows, heads, width)
     x, y = turned[:, :, :half].copy(), turned[:, :, half : 2 * half].copy()
@@ -405,6 +423,7 @@ def main():
                 it = Library(folder, real, width)
                 for it.order in (0, 1, 5):
                     head_norms(it, np.random.default_rng(1))
+                    rotary(it, np.random.default_rng(1))
                     attention(it, np.random.default_rng(2), heads, keys, length, window)
                     cached_attention(it, np.random.default_rng(3), heads, keys, window)
     print(f"{checked} comparisons passed")

@@ -75,12 +75,6 @@ inline u64* exchange(u64 value) {
     return offers;
 }
 
-inline u32 float_bits(float value) {
-    u32 bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
-
 }  // namespace emulator
 
 #define threadIdx emulator::thread_index
@@ -106,8 +100,24 @@ inline float from_bits(u32 bits) {
     return value;
 }
 
+inline u32 to_bits(float value) {
+    u32 bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+inline Vector load_vector(const void* from) {
+    if ((uintptr_t)from % 16 != 0) abort();
+    return *(const Vector*)from;
+}
+
+inline void store_vector(void* to, const Vector& vector) {
+    if ((uintptr_t)to % 16 != 0) abort();
+    *(Vector*)to = vector;
+}
+
 inline float shuffle(float value, u32 lane) {
-    return from_bits((u32)emulator::exchange(emulator::float_bits(value))[lane % emulator::LANES]);
+    return from_bits((u32)emulator::exchange(to_bits(value))[lane % emulator::LANES]);
 }
 
 inline float shuffle_xor(float value, u32 mask) {
@@ -115,7 +125,7 @@ inline float shuffle_xor(float value, u32 mask) {
 }
 
 inline u32 round_to_bf16(float value) {
-    u32 bits = emulator::float_bits(value);
+    u32 bits = to_bits(value);
     if (value != value) return 0x7fff;
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }

@@ -12,7 +12,7 @@ pub(super) const WARP: u32 = 32;
 /// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
 pub(super) const SUM_BLOCKS: usize = 512;
 /// Parts of the sums of columns.
-const COLUMN_PARTS: usize = 64;
+const COLUMN_PARTS: usize = 128;
 /// Numbers that one block squares and sums.
 pub(super) const SQUARE_RUN: usize = 1 << 16;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
@@ -128,6 +128,18 @@ impl Kernels {
         self.go(kernel, [blocks(len, THREADS), 1, 1], &all)
     }
 
+    /// As [`each`](Self::each), but a thread takes eight numbers.
+    fn eights(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        let mut all = arguments.to_vec();
+        all.push(long(len));
+        self.go(kernel, [blocks(len, 8 * THREADS), 1, 1], &all)
+    }
+
     pub(super) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
         self.each("cast", len, &[address(to), address(from)])
     }
@@ -164,7 +176,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.hidden;
         let arguments = [address(to), address(from), address(bias), count(width)];
-        self.each("add_bias_to_stream", tokens * width, &arguments)
+        self.eights("add_bias_to_stream", tokens * width, &arguments)
     }
 
     pub(super) fn add_bias(
@@ -174,7 +186,7 @@ impl Kernels {
         tokens: usize,
         width: usize,
     ) -> Result<(), Error> {
-        self.each("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
+        self.eights("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
     }
 
     /// `tables` are those of ids and, or null, of positions.
@@ -215,7 +227,7 @@ impl Kernels {
         tokens: usize,
         width: usize,
     ) -> Result<(), Error> {
-        let parts = COLUMN_PARTS.min(tokens);
+        let parts = COLUMN_PARTS.min(tokens.div_ceil((THREADS / WARP) as usize));
         let grid = [blocks(width, THREADS), blocks(parts, 1), 1];
         self.go(
             "column_sums",
@@ -257,7 +269,7 @@ impl Kernels {
             count(half),
             real(sign),
         ];
-        self.each("rotary", shape.tokens() * heads * half, &arguments)
+        self.eights("rotary", shape.tokens() * heads * half, &arguments)
     }
 
     pub(super) fn activation_forward(
@@ -269,7 +281,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.inner;
         let arguments = [address(y), address(x), kind(activation), count(width)];
-        self.each("activation_forward", tokens * width, &arguments)
+        self.eights("activation_forward", tokens * width, &arguments)
     }
 
     /// Writes `dx`, and y over `dy`.
@@ -283,7 +295,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.inner;
         let arguments = [address(dy), address(dx), address(x), kind(activation), count(width)];
-        self.each("activation_backward", tokens * width, &arguments)
+        self.eights("activation_backward", tokens * width, &arguments)
     }
 
     /// With a scale other than 0 the logits become their own gradient.

@@ -1,9 +1,7 @@
 //! Launches of the norms.
 
 use super::device::{Address, Launch};
-use super::kernels::{
-    Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real,
-};
+use super::kernels::{Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real};
 use crate::error::Error;
 
 impl Kernels {

@@ -38,6 +38,19 @@ __device__ inline float from_bits(u32 bits) {
     return __uint_as_float(bits);
 }
 
+__device__ inline u32 to_bits(float value) {
+    return __float_as_uint(value);
+}
+
+// From and to multiples of 16 bytes.
+__device__ inline Vector load_vector(const void* from) {
+    return *(const Vector*)from;
+}
+
+__device__ inline void store_vector(void* to, const Vector& vector) {
+    *(Vector*)to = vector;
+}
+
 // Two numbers rounded to bf16, the first in the lower half.
 __device__ inline u32 pack(float low, float high) {
     u32 packed;
