@@ -21,9 +21,16 @@ struct Heads {
     }
 };
 
+// Of two heads, each at a multiple of HEAD_WIDTH numbers from the start of its memory.
 __device__ inline float head_dot(const real* a, const real* b) {
+    const u32 COUNT = HEAD_WIDTH % AT_ONCE == 0 ? AT_ONCE : 1;
     float sum = 0.0f;
-    for (u32 i = 0; i < HEAD_WIDTH; i++) sum += wide(a[i]) * wide(b[i]);
+    for (u32 i = 0; i < HEAD_WIDTH; i += COUNT) {
+        float left[COUNT], right[COUNT];
+        load(left, a + i);
+        load(right, b + i);
+        for (u32 k = 0; k < COUNT; k++) sum += left[k] * right[k];
+    }
     return sum;
 }
 
