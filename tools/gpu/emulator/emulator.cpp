@@ -13,7 +13,12 @@ thread_local u32 order = 0;
 
 static void start() {
     block.body(block.argument);
-    block.fibers[block.current].done = true;
+    Fiber& fiber = block.fibers[block.current];
+    if (!fiber.copies.empty()) {
+        fprintf(stderr, "emulator: copies that nobody waits for\n");
+        abort();
+    }
+    fiber.done = true;
     block.events++;
     _longjmp(block.scheduler, 1);
 }

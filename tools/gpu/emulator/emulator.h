@@ -37,9 +37,17 @@ struct Meeting {
     u64 round = 0;
 };
 
+// Bytes on their way to shared memory, from nowhere if they are zeros.
+struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+};
+
 struct Fiber {
     jmp_buf place;
     bool begun = false, done = false;
+    std::vector<Copy> copies;
 };
 
 struct Block {
@@ -114,6 +122,38 @@ inline Vector load_vector(const void* from) {
 inline void store_vector(void* to, const Vector& vector) {
     if ((uintptr_t)to % 16 != 0) abort();
     *(Vector*)to = vector;
+}
+
+namespace emulator {
+
+// What is to come is not a number until it is waited for.
+inline void start_copy(void* to, const void* from, size_t bytes, bool inside) {
+    if ((uintptr_t)to % bytes != 0 || inside && (uintptr_t)from % bytes != 0) abort();
+    memset(to, 0xff, bytes);
+    block.fibers[block.current].copies.push_back({to, inside ? from : nullptr, bytes});
+}
+
+}  // namespace emulator
+
+inline void copy_ahead(bf16* to, const bf16* from, bool inside) {
+    emulator::start_copy(to, from, 16, inside);
+}
+
+inline void copy_ahead(float* to, const float* from, bool inside) {
+    emulator::start_copy(to, from, 4, inside);
+}
+
+inline void wait_for_copies() {
+    std::vector<emulator::Copy>& copies = emulator::block.fibers[emulator::block.current].copies;
+    for (const emulator::Copy& copy : copies) {
+        if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+        else memset(copy.to, 0, copy.bytes);
+    }
+    copies.clear();
+}
+
+inline float power_of_2(float value) {
+    return exp2f(value);
 }
 
 inline float shuffle(float value, u32 lane) {
