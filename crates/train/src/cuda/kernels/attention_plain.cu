@@ -54,7 +54,9 @@ extern "C" __global__ void attention_delta(
     Place at = place(item, heads, length);
     u64 start = ((at.row * length + at.position) * heads + at.head) * HEAD_WIDTH;
     float sum = 0.0f;
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) sum += wide(result[start + i]) * wide(dresult[start + i]);
+    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) {
+        sum += wide(result[start + i]) * wide(dresult[start + i]);
+    }
     sum = warp_sum(sum);
     if (threadIdx.x % WARP == 0) delta[item] = sum;
 }
@@ -112,7 +114,8 @@ extern "C" __global__ void attention_forward_plain(
 
 // Takes the keys and values of rows of qkv to their positions in a cache [sequences, capacity, width].
 extern "C" __global__ void keep_keys(
-    real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width, u64 len
+    real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width,
+    u64 len
 ) {
     u64 index = thread_index();
     if (index >= len) return;
@@ -124,8 +127,8 @@ extern "C" __global__ void keep_keys(
 // Attention of the query of each row to the positions of its sequence in the cache, from max(0, position + 1 − window)
 // to its own: one warp a row and head.
 extern "C" __global__ void attention_cached(
-    real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 heads,
-    u32 key_heads, u32 window, float scale, u64 items
+    real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity,
+    u32 heads, u32 key_heads, u32 window, float scale, u64 items
 ) {
     u64 item = thread_index() / WARP;
     if (item >= items) return;

@@ -72,8 +72,8 @@ __device__ inline void product_transposed(float (&sums)[TILES][4], const bf16* l
     }
 }
 
-// out [16, HEAD] += weights [16, 8 · tiles] · right [8 · tiles, HEAD]. What a product leaves and what the next takes lie
-// alike in the lanes: pairs of columns, of a row and the one 8 below it.
+// out [16, HEAD] += weights [16, 8 · tiles] · right [8 · tiles, HEAD]. What a product leaves and what the next takes
+// lie alike in the lanes: pairs of columns, of a row and the one 8 below it.
 template <u32 TILES>
 __device__ inline void product(float (&out)[2 * STEPS][4], const u32 (&weights)[TILES][2], const bf16* right) {
     right += threadIdx.x % 16 * PITCH + threadIdx.x % WARP / 16 * 8;
@@ -151,7 +151,9 @@ __device__ inline void hide(float (&scores)[TILES][4], const Heads& all, const u
 
 // The same of scores of which rows are keys `key` and `key` + 8, and columns queries from `at` on.
 template <u32 TILES>
-__device__ inline void hide_transposed(float (&scores)[TILES][4], const Heads& all, const u32* starts, u32 at, u32 key) {
+__device__ inline void hide_transposed(
+    float (&scores)[TILES][4], const Heads& all, const u32* starts, u32 at, u32 key
+) {
     u32 query = at + threadIdx.x % 4 * 2;
 #pragma unroll
     for (u32 i = 0; i < TILES * 2; i++) {

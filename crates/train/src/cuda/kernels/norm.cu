@@ -117,7 +117,8 @@ __device__ inline float head_scale(const float (&x)[LANE_PARTS], float epsilon) 
 
 // Copies queries and keys to raw and normalises them where they are. One warp a head of a row.
 extern "C" __global__ void head_norm_forward(
-    real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride, u32 rows
+    real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride,
+    u32 rows
 ) {
     u64 item = thread_index() / WARP;
     if (item >= (u64)rows * normed) return;

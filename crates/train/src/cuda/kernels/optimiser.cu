@@ -9,7 +9,8 @@ extern "C" __global__ void square_sums(float* sums, const float* from, u64 run, 
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// One step, other1 and other2 being 1 less the betas; gradients become zero, `narrow` the parameters in the width of products unless it is null.
+// One step, other1 and other2 being 1 less the betas; gradients become zero, `narrow` the parameters in the width of
+// products unless it is null.
 extern "C" __global__ void adamw(
     float* parameters, float* gradients, float* first, float* second, real* narrow, float clip, float beta1,
     float other1, float beta2, float other2, float rate, float root, float epsilon, float keep, u64 len
