@@ -3,121 +3,32 @@
 Usage: kernel_checks.py, with NumPy and a C++ compiler named c++. Fails where a kernel is further off than rounding.
 """
 
-import ctypes
 import math
-import pathlib
-import re
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-KERNELS = ROOT / "crates/train/src/cuda/kernels"
-EMULATOR = ROOT / "tools/gpu/emulator"
-FILES = "elementwise norm pointwise optimiser attention_plain".split()
-IGNORED, NO_WINDOW, EPSILON = 0xFFFFFFFF, 0xFFFFFFFF, 1e-5
-ROUNDING = {"float": 3e-6, "bf16": 6e-3}
-checked = 0
+from attention_checks import NO_WINDOW, attention, cached_attention
+from emulated import Library, Long, blocks, ids, single, unwritten
 
-
-class Long(int):
-    """An argument of 64 bits."""
-
-
-class Library:
-    """The kernels for numbers of one width and heads of one width."""
-
-    def __init__(self, folder, real, head_width):
-        self.real, self.head_width, self.order = real, head_width, 0
-        tiled = real == "bf16" and head_width <= 128
-        text = "".join((KERNELS / f"{name}.cu").read_text() for name in FILES + ["attention_tensor"] * tiled)
-        stem = pathlib.Path(folder) / f"{real}{head_width}"
-        source, list_file, built = (stem.with_suffix(suffix) for suffix in (".cu", ".h", ".so"))
-        source.write_text(text)
-        names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', text)
-        list_file.write_text("".join(f"KERNEL({name})\n" for name in names))
-        command = ["c++", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{KERNELS}", f"-DREAL={real}"]
-        command += [f"-DHEAD_WIDTH={head_width}", f'-DKERNELS="{source}"', f'-DNAMES="{list_file}"']
-        subprocess.run([*command, EMULATOR / "emulator.cpp", "-o", built], check=True)
-        self.kernels = ctypes.CDLL(str(built))
-
-    def launch(self, kernel, grid, arguments, threads=256, shared=0):
-        values = [argument(value) for value in arguments]
-        places = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-        sizes = [ctypes.c_uint32(value) for value in (*(*grid, 1, 1)[:3], threads, shared)]
-        count, order = ctypes.c_uint32(len(values)), ctypes.c_uint32(self.order)
-        result = self.kernels.emulate(kernel.encode(), *sizes, places, count, order)
-        if result != 0:
-            sys.exit(f"{kernel}: {'no such kernel' if result == 1 else 'another number of arguments'}")
-
-    def numbers(self, values):
-        """In memory as the kernels have it."""
-        values = np.asarray(values, np.float32)
-        if self.real == "float":
-            return aligned(values)
-        bits = values.view(np.uint32).astype(np.uint64)
-        return aligned(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16))
-
-    def wide(self, array):
-        if array.dtype == np.float32:
-            return array.astype(float)
-        return (array.astype(np.uint32) << 16).view(np.float32).astype(float)
-
-    def check(self, what, got, expected, tolerance=None):
-        global checked
-        checked += 1
-        far = np.abs(self.wide(got) - expected).max() / max(np.abs(expected).max(), 0.1)
-        if not far < (tolerance or ROUNDING[self.real]):
-            sys.exit(f"{what}, {self.real}, heads of {self.head_width}, order {self.order}: off by {far:.1e}")
-
-
-def argument(value):
-    if value is None:
-        return ctypes.c_uint64(0)
-    if isinstance(value, np.ndarray):
-        return ctypes.c_uint64(value.ctypes.data)
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return ctypes.c_uint64(value) if isinstance(value, Long) else ctypes.c_uint32(int(value))
-
-
-def aligned(values):
-    """A copy that begins at a multiple of 256 bytes, as memory of a GPU does."""
-    memory = np.empty(values.nbytes + 256, np.uint8)
-    start = -memory.ctypes.data % 256
-    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    copy[...] = values
-    return copy
-
-
-def ids(values):
-    return aligned(np.asarray(values, np.uint32))
-
-
-def single(values):
-    return aligned(np.asarray(values, np.float32))
-
-
-def unwritten(*shape):
-    return single(np.full(shape, np.nan))
-
-
-def blocks(length, each=256):
-    return (-(-length // each),)
+IGNORED, EPSILON = 0xFFFFFFFF, 1e-5
 
 
 def add_partial(it, partial, offset, width, parts, before):
     """What add_partial makes of the parts that lie `offset` numbers into each row."""
     to = single(before)
     stride = partial.size // parts
-    it.launch("add_partial", blocks(width), [to, partial.reshape(-1)[offset:], parts, stride, width])
+    it.launch("add_partial", blocks(width, 32), [to, partial.reshape(-1)[offset:], parts, stride, width])
     return to
 
 
 def norms(it, random):
-    rows, width, parts = 300, 301, 256
+    check_norms(it, random, 300, 301, 101)
+    # Wider than what threads keep in registers.
+    check_norms(it, random, 5, 2501, 2)
+
+
+def check_norms(it, random, rows, width, parts):
     x, weight = single(random.normal(1, 2, (rows, width))), single(random.normal(1, 0.5, width))
     dy = it.numbers(random.normal(0, 1, (rows, width)))
     for bias in (None, single(random.normal(0, 1, width))):
@@ -144,7 +55,7 @@ def norms(it, random):
 
 def head_norms(it, random):
     rows, heads, keys, width = 77, 3, 2, it.head_width
-    normed, stride, parts = heads + keys, (heads + 2 * keys) * width, 64 * 8
+    normed, stride, parts = heads + keys, (heads + 2 * keys) * width, 21
     qkv = it.numbers(random.normal(0, 1, (rows, stride)))
     before, raw = it.wide(qkv), it.numbers(np.zeros((rows, normed * width)))
     weights = [single(random.normal(1, 0.3, width)) for _ in range(2)]
@@ -157,7 +68,7 @@ def head_norms(it, random):
     it.check("head_norm_forward", qkv, expected)
     dqkv, partial = it.numbers(random.normal(0, 1, (rows, stride))), unwritten(parts, 2, width)
     gradient = it.wide(dqkv)[:, : normed * width].reshape(rows, normed, width)
-    it.launch("head_norm_backward", (64,), [dqkv, partial, raw, *weights, *shape])
+    it.launch("head_norm_backward", (parts,), [dqkv, partial, raw, *weights, *shape])
     weighted, unit = gradient * weight, x * scale
     expected = scale * (weighted - unit * (weighted * unit).mean(-1, keepdims=True))
     it.check("head_norm_backward", dqkv[:, : normed * width], expected.reshape(rows, -1))
@@ -167,7 +78,13 @@ def head_norms(it, random):
 
 
 def activations(it, random):
-    rows, width, step = 50, 37, 1e-6
+    # Numbers of 16 bytes lie together in a row of 40, not in one of 37.
+    for width in (37, 40):
+        check_activations(it, random, 50, width)
+
+
+def check_activations(it, random, rows, width):
+    step = 1e-6
     erf = np.vectorize(math.erf)
 
     def swiglu(x):
@@ -183,11 +100,11 @@ def activations(it, random):
         x = it.numbers(random.normal(0, 2, (rows, width * (2 if kind == 0 else 1))))
         wide, y, dx = it.wide(x), it.numbers(np.zeros((rows, width))), it.numbers(np.zeros_like(x, float))
         tail = [kind, width, Long(rows * width)]
-        it.launch("activation_forward", blocks(rows * width), [y, x, *tail])
+        it.launch("activation_forward", blocks(rows * width, 2048), [y, x, *tail])
         it.check(f"activation_forward {kind}", y, function(wide))
         dy = it.numbers(random.normal(0, 1, (rows, width)))
         gradient = it.wide(dy)
-        it.launch("activation_backward", blocks(rows * width), [dy, dx, x, *tail])
+        it.launch("activation_backward", blocks(rows * width, 2048), [dy, dx, x, *tail])
         it.check(f"activation_backward {kind}: y", dy, function(wide))
         halves = [slice(0, width), slice(width, None)] if kind == 0 else [slice(None)]
         slopes = []
@@ -211,38 +128,50 @@ def tables(it, random):
     entries, begins = np.unique(tokens_ids[order], return_index=True)
     entries, begins = ids(entries), ids(np.append(begins, tokens))
     gradient = single(np.ones((20, width)))
-    it.launch("embed_backward", (len(entries),), [gradient, rows, entries, begins, order, width])
+    it.launch("embed_backward", (len(entries), *blocks(width)), [gradient, rows, entries, begins, order, width])
     expected = np.ones((20, width))
     np.add.at(expected, tokens_ids, rows.astype(float))
     it.check("embed_backward", gradient, expected, 3e-6)
 
 
 def elementwise(it, random):
-    rows, width = 300, 301
+    for width in (301, 304):
+        check_elementwise(it, random, 300, width, 0)
+    # A bias that does not begin at a multiple of 16 bytes.
+    check_elementwise(it, random, 300, 304, 1)
+
+
+def check_elementwise(it, random, rows, width, start):
     length = Long(rows * width)
-    matrix, bias = it.numbers(random.normal(0, 1, (rows, width))), single(random.normal(0, 1, width))
-    partial = unwritten(64, width)
-    it.launch("column_sums", (*blocks(width), 64), [partial, matrix, rows, width])
-    sums = add_partial(it, partial, 0, width, 64, np.zeros(width))
+    matrix, bias = it.numbers(random.normal(0, 1, (rows, width))), single(random.normal(0, 1, start + width))[start:]
+    parts = 13
+    partial = unwritten(parts, width)
+    it.launch("column_sums", (*blocks(width), parts), [partial, matrix, rows, width])
+    sums = add_partial(it, partial, 0, width, parts, np.zeros(width))
     it.check("column_sums", sums, it.wide(matrix).sum(0), 1e-5)
     expected = it.wide(matrix) + bias
-    it.launch("add_bias", blocks(length), [matrix, bias, width, length])
+    it.launch("add_bias", blocks(length, 2048), [matrix, bias, width, length])
     it.check("add_bias", matrix, expected)
     stream, to, narrow = single(random.normal(0, 1, (rows, width))), unwritten(rows, width), it.numbers(expected)
-    it.launch("add_bias_to_stream", blocks(length), [to, stream, bias, width, length])
+    it.launch("add_bias_to_stream", blocks(length, 2048), [to, stream, bias, width, length])
     it.check("add_bias_to_stream", to, stream.astype(float) + bias, 1e-6)
     it.launch("cast", blocks(length), [narrow, stream, length])
     it.check("cast", narrow, stream.astype(float))
 
 
 def rotary(it, random):
+    # All of a head, and all but a pair.
+    for half in (it.head_width // 2, it.head_width // 2 - 1):
+        check_rotary(it, random, half)
+
+
+def check_rotary(it, random, half):
     rows, heads, stride, width = 77, 5, 7 * it.head_width, it.head_width
-    half = width // 2 - 1
     cosines, sines = (single(random.normal(0, 1, (9, half))) for _ in range(2))
     places, qkv = ids(random.integers(0, 9, rows)), it.numbers(random.normal(0, 1, (rows, stride)))
     before = it.wide(qkv)
     length = Long(rows * heads * half)
-    it.launch("rotary", blocks(length), [qkv, cosines, sines, places, heads, stride, half, -1.0, length])
+    it.launch("rotary", blocks(length, 2048), [qkv, cosines, sines, places, heads, stride, half, -1.0, length])
     expected = before.copy()
     turned = expected[:, : heads * width].reshape(rows, heads, width)
     x, y = turned[:, :, :half].copy(), turned[:, :, half : 2 * half].copy()
@@ -300,87 +229,6 @@ def optimiser(it, random):
     it.check("merge", merged, parameters + 2.0 * it.wide(delta))
 
 
-def attention(it, random, heads, keys, length, window):
-    batch, width, tiled = 2, it.head_width, it.real == "bf16" and it.head_width <= 128
-    stride, group, scale = (heads + 2 * keys) * width, heads // keys, 1 / math.sqrt(width)
-    qkv = it.numbers(random.uniform(-1, 1, (batch, length, stride)))
-    dresult = it.numbers(random.uniform(-1, 1, (batch, length, heads, width)))
-    result, dqkv = it.numbers(np.zeros(dresult.shape)), it.numbers(np.zeros(qkv.shape))
-    log_sums, delta, starts = (
-        unwritten(batch, heads, length),
-        unwritten(batch, heads, length),
-        np.zeros((batch, length)),
-    )
-    starts[0, length // 3 :] = length // 3
-    starts = ids(starts)
-
-    def launch(name, count, tiles, inner, addresses):
-        arguments = [*addresses, starts, length, heads, keys, window, scale]
-        if not tiled:
-            items = batch * count * length
-            return it.launch(f"attention_{name}_plain", blocks(items, 8), [*arguments, Long(items)])
-        head = -(-width // 16) * 16
-        shared = (tiles * 64 + inner * (64 if head <= 64 else 32)) * (head + 8) * 2
-        grid = (-(-length // 64), count, batch)
-        return it.launch(f"attention_{name}_tensor", grid, arguments, threads=128, shared=shared)
-
-    launch("forward", heads, 3, 0, [result, log_sums, qkv])
-    items = batch * heads * length
-    it.launch("attention_delta", blocks(items, 8), [delta, result, dresult, length, heads, Long(items)])
-    launch("queries", heads, 2, 2, [dqkv, qkv, dresult, log_sums, delta])
-    launch("keys", keys, 2, 2, [dqkv, qkv, dresult, log_sums, delta])
-
-    wide, gradient = it.wide(qkv).reshape(batch, length, -1, width), it.wide(dresult)
-    query, key, value = np.split(wide, [heads, heads + keys], axis=2)
-    key, value = (np.repeat(array, group, 2) for array in (key, value))
-    at = np.arange(length)
-    first = np.maximum(starts.astype(int), at + 1 - min(window, length))
-    seen = (at[None, None] <= at[None, :, None]) & (at[None, None] >= first[:, :, None])
-    scores = np.where(seen[:, None], np.einsum("bihd,bjhd->bhij", query, key) * scale, -np.inf)
-    top = scores.max(-1, keepdims=True)
-    sums = np.exp(scores - top).sum(-1, keepdims=True)
-    share = np.exp(scores - top) / sums
-    expected = np.einsum("bhij,bjhd->bihd", share, value)
-    correction = (gradient * expected).sum(-1).transpose(0, 2, 1)[..., None]
-    dscores = share * (np.einsum("bihd,bjhd->bhij", gradient, value) - correction) * scale
-    dquery = np.einsum("bhij,bjhd->bihd", dscores, key)
-    shared = (batch, length, keys, group, width)
-    dkey = np.einsum("bhij,bihd->bjhd", dscores, query).reshape(shared).sum(3)
-    dvalue = np.einsum("bhij,bihd->bjhd", share, gradient).reshape(shared).sum(3)
-    what = f"attention {heads}/{keys} × {length}, window {window}"
-    it.check(what, result, expected)
-    it.check(f"{what}: log-sum-exps", log_sums, (top + np.log(sums))[..., 0], 1e-5)
-    got = dqkv.reshape(batch, length, -1, width)
-    parts = np.split(got, [heads, heads + keys], axis=2)
-    for name, part, expected in zip("qkv", parts, (dquery, dkey, dvalue), strict=True):
-        it.check(f"{what}: {name}", np.ascontiguousarray(part), expected)
-
-
-def cached_attention(it, random, heads, keys, window):
-    """Three sequences of a cache, of which two grow by a row: one has positions before it, the other none."""
-    sequences, capacity, width, group = 3, 90, it.head_width, heads // keys
-    cache = it.numbers(random.uniform(-1, 1, (sequences, capacity, 2 * keys, width)))
-    qkv = it.numbers(random.uniform(-1, 1, (2, heads + 2 * keys, width)))
-    rows, positions = ids([2, 0]), ids([70, 0])
-    numbers = Long(2 * 2 * keys * width)
-    shape = [capacity, (heads + 2 * keys) * width, 2 * keys * width]
-    expected = it.wide(cache)
-    expected[rows, positions] = it.wide(qkv)[:, heads:]
-    it.launch("keep_keys", blocks(numbers), [cache, qkv, rows, positions, *shape, numbers])
-    it.check("keep_keys", cache, expected, 1e-9)
-    result, scale = it.numbers(np.zeros((2, heads, width))), 1 / math.sqrt(width)
-    items = Long(2 * heads)
-    tail = [capacity, heads, keys, window, scale, items]
-    it.launch("attention_cached", blocks(items, 8), [result, cache, qkv, rows, positions, *tail])
-    for row, (sequence, position) in enumerate(zip(rows, positions, strict=True)):
-        seen = expected[sequence, max(0, int(position) + 1 - min(window, capacity)) : position + 1]
-        key, value = (np.repeat(part, group, 1) for part in np.split(seen, 2, axis=1))
-        scores = np.einsum("hd,jhd->hj", it.wide(qkv)[row, :heads], key) * scale
-        share = np.exp(scores - scores.max(-1, keepdims=True))
-        share /= share.sum(-1, keepdims=True)
-        it.check(f"attention_cached, window {window}", result[row], np.einsum("hj,jhd->hd", share, value))
-
-
 def main():
     with tempfile.TemporaryDirectory() as folder:
         for real in ("float", "bf16"):
@@ -393,15 +241,18 @@ def main():
                 (64, 2, 1, 150, NO_WINDOW),
                 (128, 2, 2, 130, 70),
                 (80, 3, 1, 65, 64),
+                (72, 1, 1, 70, NO_WINDOW),
                 (6, 4, 2, 200, 100),
                 (160, 2, 1, 40, 7),
                 (16, 1, 1, 1, NO_WINDOW),
             ):
                 it = Library(folder, real, width)
                 for it.order in (0, 1, 5):
+                    head_norms(it, np.random.default_rng(1))
+                    rotary(it, np.random.default_rng(1))
                     attention(it, np.random.default_rng(2), heads, keys, length, window)
                     cached_attention(it, np.random.default_rng(3), heads, keys, window)
-    print(f"{checked} comparisons passed")
+    print(f"{Library.checked} comparisons passed")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,12 @@ thread_local u32 order = 0;
 
 static void start() {
     block.body(block.argument);
-    block.fibers[block.current].done = true;
+    Fiber& fiber = block.fibers[block.current];
+    if (!fiber.copies.empty()) {
+        fprintf(stderr, "emulator: copies that nobody waits for\n");
+        abort();
+    }
+    fiber.done = true;
     block.events++;
     _longjmp(block.scheduler, 1);
 }
@@ -49,26 +54,41 @@ void meet(Meeting& meeting, u32 expected) {
     thread_index = {own, 0, 0};
 }
 
+// Puts turns in the order that was asked for; of random ones the next.
+static void arrange(std::vector<u32>& turns, u32& seed) {
+    u32 count = turns.size();
+    for (u32 i = 0; i < count; i++) turns[i] = order == 1 ? count - 1 - i : i;
+    for (u32 i = count - 1; order > 1 && i > 0; i--) {
+        seed = seed * 1664525 + 1013904223 + order;
+        std::swap(turns[i], turns[(seed >> 8) % (i + 1)]);
+    }
+}
+
+// Until all its threads are done or wait for other warps: no warp keeps step with another without a barrier.
+static void run_warp(u32 warp, u32& seed) {
+    std::vector<u32> lanes(LANES);
+    u64 before;
+    do {
+        before = block.events;
+        arrange(lanes, seed);
+        for (u32 lane : lanes) {
+            if (!block.fibers[warp * LANES + lane].done) resume(warp * LANES + lane);
+        }
+    } while (before != block.events);
+}
+
 static void run_block() {
-    u32 threads = block.threads, left = threads, seed = block_index.x * 7919 + 12345;
+    u32 left = block.threads, seed = block_index.x * 7919 + 12345;
     for (Fiber& fiber : block.fibers) fiber.begun = fiber.done = false;
-    std::vector<u32> turns(threads);
-    for (u32 i = 0; i < threads; i++) turns[i] = order == 1 ? threads - 1 - i : i;
+    std::vector<u32> warps(block.threads / LANES);
     while (left > 0) {
-        if (order > 1) {
-            for (u32 i = threads - 1; i > 0; i--) {
-                seed = seed * 1664525 + 1013904223 + order;
-                std::swap(turns[i], turns[(seed >> 8) % (i + 1)]);
-            }
-        }
         u64 before = block.events;
-        for (u32 turn : turns) {
-            if (!block.fibers[turn].done) resume(turn);
-        }
+        arrange(warps, seed);
+        for (u32 warp : warps) run_warp(warp, seed);
         left = 0;
         for (const Fiber& fiber : block.fibers) left += !fiber.done;
         if (left > 0 && before == block.events) {
-            fprintf(stderr, "emulator: %u of %u threads wait for those that are done\n", left, threads);
+            fprintf(stderr, "emulator: %u of %u threads wait for those that are done\n", left, block.threads);
             abort();
         }
     }

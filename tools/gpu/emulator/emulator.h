@@ -37,9 +37,17 @@ struct Meeting {
     u64 round = 0;
 };
 
+// Bytes on their way to shared memory, from nowhere if they are zeros.
+struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+};
+
 struct Fiber {
     jmp_buf place;
     bool begun = false, done = false;
+    std::vector<Copy> copies;
 };
 
 struct Block {
@@ -75,12 +83,6 @@ inline u64* exchange(u64 value) {
     return offers;
 }
 
-inline u32 float_bits(float value) {
-    u32 bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
-
 }  // namespace emulator
 
 #define threadIdx emulator::thread_index
@@ -89,7 +91,7 @@ inline u32 float_bits(float value) {
 #define gridDim emulator::grid_size
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define SHARED(type, name, count) static thread_local type name[count]
 
 inline unsigned char* shared_bytes() {
@@ -106,8 +108,56 @@ inline float from_bits(u32 bits) {
     return value;
 }
 
+inline u32 to_bits(float value) {
+    u32 bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+inline Vector load_vector(const void* from) {
+    if ((uintptr_t)from % 16 != 0) abort();
+    return *(const Vector*)from;
+}
+
+inline void store_vector(void* to, const Vector& vector) {
+    if ((uintptr_t)to % 16 != 0) abort();
+    *(Vector*)to = vector;
+}
+
+namespace emulator {
+
+// What is to come is not a number until it is waited for.
+inline void start_copy(void* to, const void* from, size_t bytes, bool inside) {
+    if ((uintptr_t)to % bytes != 0 || inside && (uintptr_t)from % bytes != 0) abort();
+    memset(to, 0xff, bytes);
+    block.fibers[block.current].copies.push_back({to, inside ? from : nullptr, bytes});
+}
+
+}  // namespace emulator
+
+inline void copy_ahead(bf16* to, const bf16* from, bool inside) {
+    emulator::start_copy(to, from, 16, inside);
+}
+
+inline void copy_ahead(float* to, const float* from, bool inside) {
+    emulator::start_copy(to, from, 4, inside);
+}
+
+inline void wait_for_copies() {
+    std::vector<emulator::Copy>& copies = emulator::block.fibers[emulator::block.current].copies;
+    for (const emulator::Copy& copy : copies) {
+        if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+        else memset(copy.to, 0, copy.bytes);
+    }
+    copies.clear();
+}
+
+inline float power_of_2(float value) {
+    return exp2f(value);
+}
+
 inline float shuffle(float value, u32 lane) {
-    return from_bits((u32)emulator::exchange(emulator::float_bits(value))[lane % emulator::LANES]);
+    return from_bits((u32)emulator::exchange(to_bits(value))[lane % emulator::LANES]);
 }
 
 inline float shuffle_xor(float value, u32 mask) {
@@ -115,7 +165,7 @@ inline float shuffle_xor(float value, u32 mask) {
 }
 
 inline u32 round_to_bf16(float value) {
-    u32 bits = emulator::float_bits(value);
+    u32 bits = to_bits(value);
     if (value != value) return 0x7fff;
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }

@@ -18,6 +18,8 @@ use crate::trained::TrainedSizes;
 
 /// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
 const PASS_TOKENS: usize = 8192;
+/// Rows of one pass, at most: a grid has no more blocks along the side that attention uses for them.
+const PASS_ROWS: usize = 65_535;
 
 /// How a decoder on a device computes.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +75,7 @@ pub(crate) fn device_bytes(
 }
 
 fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
-    micro_batch.unwrap_or(PASS_TOKENS / length).max(1)
+    micro_batch.unwrap_or(PASS_TOKENS / length).clamp(1, PASS_ROWS)
 }
 
 impl CudaDecoder {
@@ -375,4 +377,16 @@ fn lists(ids: &[u32]) -> [Vec<u32>; 3] {
     }
     begins.extend((0..).take(ids.len() + 1).last());
     [entries, begins, order]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pass_rows;
+
+    #[test]
+    fn a_pass_has_no_more_rows_than_a_grid_takes() {
+        assert_eq!(pass_rows(Some(100_000), 16), 65_535);
+        assert_eq!(pass_rows(Some(7), 16), 7);
+        assert_eq!(pass_rows(None, 1 << 20), 1);
+    }
 }

@@ -38,6 +38,11 @@ type Emulate = unsafe extern "C" fn(
 ) -> c_int;
 type Multiply = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u32, u32, u32, u32);
 
+/// Shared memory of a launch on the least GPU (8.6): 99 KiB less what kernels declare.
+const MOST_SHARED_BYTES: u32 = 98 * 1024;
+/// Blocks along the second and third sides of a grid.
+const MOST_BLOCKS: u32 = 65_535;
+
 /// The kernels for one width of numbers and heads; it stays loaded.
 #[derive(Clone, Copy)]
 struct KernelObject {
@@ -167,6 +172,7 @@ impl Device for Emulator {
         let [x, y, z] = launch.grid;
         let count = u32::try_from(places.len()).unwrap();
         let (threads, shared) = (launch.threads, launch.shared_bytes);
+        assert!(shared <= MOST_SHARED_BYTES && y <= MOST_BLOCKS && z <= MOST_BLOCKS, "{launch:?}");
         // SAFETY: as for a GPU: the kernels keep within what they are given.
         let result = unsafe {
             let places = places.as_mut_ptr();

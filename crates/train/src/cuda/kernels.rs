@@ -10,11 +10,9 @@ use crate::precision::Precision;
 pub(super) const THREADS: u32 = 256;
 pub(super) const WARP: u32 = 32;
 /// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
-pub(super) const SUM_BLOCKS: usize = 256;
+pub(super) const SUM_BLOCKS: usize = 512;
 /// Parts of the sums of columns.
-const COLUMN_PARTS: usize = 64;
-/// Blocks of the norms of heads.
-pub(super) const HEAD_BLOCKS: usize = 64;
+const COLUMN_PARTS: usize = 128;
 /// Numbers that one block squares and sums.
 pub(super) const SQUARE_RUN: usize = 1 << 16;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
@@ -104,7 +102,7 @@ pub(super) fn blocks(len: usize, each: u32) -> u32 {
 pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
     let norm = SUM_BLOCKS.min(tokens) * 2 * sizes.hidden;
     let widest = sizes.qkv().max(sizes.up).max(sizes.hidden);
-    let heads = HEAD_BLOCKS * (THREADS / WARP) as usize * 2 * sizes.head_width;
+    let heads = SUM_BLOCKS * 2 * sizes.head_width;
     norm.max(COLUMN_PARTS * widest).max(heads)
 }
 
@@ -128,6 +126,18 @@ impl Kernels {
         let mut all = arguments.to_vec();
         all.push(long(len));
         self.go(kernel, [blocks(len, THREADS), 1, 1], &all)
+    }
+
+    /// As [`each`](Self::each), but a thread takes eight numbers.
+    fn eights(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        let mut all = arguments.to_vec();
+        all.push(long(len));
+        self.go(kernel, [blocks(len, 8 * THREADS), 1, 1], &all)
     }
 
     pub(super) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
@@ -166,7 +176,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.hidden;
         let arguments = [address(to), address(from), address(bias), count(width)];
-        self.each("add_bias_to_stream", tokens * width, &arguments)
+        self.eights("add_bias_to_stream", tokens * width, &arguments)
     }
 
     pub(super) fn add_bias(
@@ -176,7 +186,7 @@ impl Kernels {
         tokens: usize,
         width: usize,
     ) -> Result<(), Error> {
-        self.each("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
+        self.eights("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
     }
 
     /// `tables` are those of ids and, or null, of positions.
@@ -204,7 +214,8 @@ impl Kernels {
     ) -> Result<(), Error> {
         let [a, b, c] = lists.map(address);
         let arguments = [address(table), address(d), a, b, c, count(self.sizes.hidden)];
-        self.go("embed_backward", [blocks(entries, 1), 1, 1], &arguments)
+        let grid = [blocks(entries, 1), blocks(self.sizes.hidden, THREADS), 1];
+        self.go("embed_backward", grid, &arguments)
     }
 
     /// Adds the sums of the columns of `rows` to `to`.
@@ -216,7 +227,7 @@ impl Kernels {
         tokens: usize,
         width: usize,
     ) -> Result<(), Error> {
-        let parts = COLUMN_PARTS.min(tokens);
+        let parts = COLUMN_PARTS.min(tokens.div_ceil((THREADS / WARP) as usize));
         let grid = [blocks(width, THREADS), blocks(parts, 1), 1];
         self.go(
             "column_sums",
@@ -234,7 +245,7 @@ impl Kernels {
         width: usize,
     ) -> Result<(), Error> {
         let arguments = [address(to), address(partial), count(parts), count(stride), count(width)];
-        self.go("add_partial", [blocks(width, THREADS), 1, 1], &arguments)
+        self.go("add_partial", [blocks(width, WARP), 1, 1], &arguments)
     }
 
     /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.
@@ -258,7 +269,7 @@ impl Kernels {
             count(half),
             real(sign),
         ];
-        self.each("rotary", shape.tokens() * heads * half, &arguments)
+        self.eights("rotary", shape.tokens() * heads * half, &arguments)
     }
 
     pub(super) fn activation_forward(
@@ -270,7 +281,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.inner;
         let arguments = [address(y), address(x), kind(activation), count(width)];
-        self.each("activation_forward", tokens * width, &arguments)
+        self.eights("activation_forward", tokens * width, &arguments)
     }
 
     /// Writes `dx`, and y over `dy`.
@@ -284,7 +295,7 @@ impl Kernels {
     ) -> Result<(), Error> {
         let width = self.sizes.inner;
         let arguments = [address(dy), address(dx), address(x), kind(activation), count(width)];
-        self.each("activation_backward", tokens * width, &arguments)
+        self.eights("activation_backward", tokens * width, &arguments)
     }
 
     /// With a scale other than 0 the logits become their own gradient.

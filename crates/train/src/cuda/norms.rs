@@ -1,9 +1,7 @@
 //! Launches of the norms.
 
 use super::device::{Address, Launch};
-use super::kernels::{
-    HEAD_BLOCKS, Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real,
-};
+use super::kernels::{Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real};
 use crate::error::Error;
 
 impl Kernels {
@@ -118,11 +116,13 @@ impl Kernels {
             count(self.sizes.qkv()),
             count(tokens),
         ];
-        self.go("head_norm_backward", [blocks(HEAD_BLOCKS, 1), 1, 1], &arguments)?;
+        let warps = (THREADS / WARP) as usize;
+        let parts = SUM_BLOCKS.min((tokens * self.normed_heads()).div_ceil(warps));
+        self.go("head_norm_backward", [blocks(parts, 1), 1, 1], &arguments)?;
         if gradients[0] == Address::NULL {
             return Ok(());
         }
-        let (parts, width) = (HEAD_BLOCKS * (THREADS / WARP) as usize, self.sizes.head_width);
+        let width = self.sizes.head_width;
         self.add_partial(gradients[0], partial, [parts, 2 * width], width)?;
         self.add_partial(gradients[1], partial.f32(width), [parts, 2 * width], width)
     }

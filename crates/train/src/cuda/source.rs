@@ -45,7 +45,8 @@ pub(super) fn definitions(precision: Precision, head_width: usize) -> [String; 2
 pub(super) fn names(text: &str) -> Vec<String> {
     let declared = text.split("extern \"C\" __global__ void ").skip(1);
     let name = |rest: &str| {
-        let rest = rest.strip_prefix("__launch_bounds__(TILE_THREADS) ").unwrap_or(rest);
+        let bounds = rest.strip_prefix("__launch_bounds__(");
+        let rest = bounds.and_then(|rest| rest.split_once(") ")).map_or(rest, |(_, rest)| rest);
         rest.split('(').next().unwrap_or_default().to_owned()
     };
     declared.map(name).collect()

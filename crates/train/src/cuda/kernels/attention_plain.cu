@@ -21,11 +21,16 @@ struct Heads {
     }
 };
 
-#define LANE_PARTS ((HEAD_WIDTH + WARP - 1) / WARP)
-
+// Of two heads, each at a multiple of HEAD_WIDTH numbers from the start of its memory.
 __device__ inline float head_dot(const real* a, const real* b) {
+    const u32 COUNT = HEAD_WIDTH % AT_ONCE == 0 ? AT_ONCE : 1;
     float sum = 0.0f;
-    for (u32 i = 0; i < HEAD_WIDTH; i++) sum += wide(a[i]) * wide(b[i]);
+    for (u32 i = 0; i < HEAD_WIDTH; i += COUNT) {
+        float left[COUNT], right[COUNT];
+        load(left, a + i);
+        load(right, b + i);
+        for (u32 k = 0; k < COUNT; k++) sum += left[k] * right[k];
+    }
     return sum;
 }
 
@@ -49,7 +54,9 @@ extern "C" __global__ void attention_delta(
     Place at = place(item, heads, length);
     u64 start = ((at.row * length + at.position) * heads + at.head) * HEAD_WIDTH;
     float sum = 0.0f;
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) sum += wide(result[start + i]) * wide(dresult[start + i]);
+    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) {
+        sum += wide(result[start + i]) * wide(dresult[start + i]);
+    }
     sum = warp_sum(sum);
     if (threadIdx.x % WARP == 0) delta[item] = sum;
 }
@@ -107,7 +114,8 @@ extern "C" __global__ void attention_forward_plain(
 
 // Takes the keys and values of rows of qkv to their positions in a cache [sequences, capacity, width].
 extern "C" __global__ void keep_keys(
-    real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width, u64 len
+    real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width,
+    u64 len
 ) {
     u64 index = thread_index();
     if (index >= len) return;
@@ -119,8 +127,8 @@ extern "C" __global__ void keep_keys(
 // Attention of the query of each row to the positions of its sequence in the cache, from max(0, position + 1 − window)
 // to its own: one warp a row and head.
 extern "C" __global__ void attention_cached(
-    real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 heads,
-    u32 key_heads, u32 window, float scale, u64 items
+    real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity,
+    u32 heads, u32 key_heads, u32 window, float scale, u64 items
 ) {
     u64 item = thread_index() / WARP;
     if (item >= items) return;

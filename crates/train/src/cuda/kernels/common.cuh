@@ -4,6 +4,8 @@ typedef REAL real;
 
 #define WARP 32
 #define THREADS 256
+// Numbers of a head that a lane has where a warp shares it: i, i + 32, ..
+#define LANE_PARTS ((HEAD_WIDTH + WARP - 1) / WARP)
 
 __device__ inline float wide(float value) {
     return value;
@@ -21,6 +23,52 @@ __device__ inline void put(bf16* to, float value) {
     to->bits = (unsigned short)(pack(value, 0.0f) & 0xffffu);
 }
 
+// Numbers of 16 bytes, which a thread moves at once where they lie so.
+#define AT_ONCE ((u32)(16 / sizeof(real)))
+
+__device__ inline bool is_aligned(const void* place) {
+    return (u64)place % 16 == 0;
+}
+
+__device__ inline void unpack(float* to, const Vector& from, float) {
+    for (u32 i = 0; i < 4; i++) to[i] = from_bits(from.words[i]);
+}
+
+__device__ inline void unpack(float* to, const Vector& from, bf16) {
+    for (u32 i = 0; i < 8; i++) to[i] = from_bits(i % 2 ? from.words[i / 2] & 0xffff0000u : from.words[i / 2] << 16);
+}
+
+__device__ inline Vector packed(const float* from, float) {
+    Vector to = {{to_bits(from[0]), to_bits(from[1]), to_bits(from[2]), to_bits(from[3])}};
+    return to;
+}
+
+__device__ inline Vector packed(const float* from, bf16) {
+    Vector to = {{pack(from[0], from[1]), pack(from[2], from[3]), pack(from[4], from[5]), pack(from[6], from[7])}};
+    return to;
+}
+
+// Numbers one after the other; 16 bytes at once where COUNT has so many, at multiples of 16 bytes.
+template <u32 COUNT, class Number>
+__device__ inline void load(float (&to)[COUNT], const Number* from) {
+    const u32 EACH = 16 / sizeof(Number);
+#pragma unroll
+    for (u32 i = 0; i < COUNT; i += COUNT < EACH ? 1 : EACH) {
+        if (COUNT < EACH) to[i] = wide(from[i]);
+        else unpack(to + i, load_vector(from + i), Number());
+    }
+}
+
+template <u32 COUNT, class Number>
+__device__ inline void store(Number* to, const float (&from)[COUNT]) {
+    const u32 EACH = 16 / sizeof(Number);
+#pragma unroll
+    for (u32 i = 0; i < COUNT; i += COUNT < EACH ? 1 : EACH) {
+        if (COUNT < EACH) put(to + i, from[i]);
+        else store_vector(to + i, packed(from + i, Number()));
+    }
+}
+
 __device__ inline float warp_sum(float value) {
     for (u32 mask = WARP / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
     return value;
@@ -31,29 +79,54 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
-// The sum over a block of at most 1,024 threads; every thread gets it.
+// The sum over a block of THREADS; every thread gets it.
 __device__ inline float block_sum(float value) {
-    SHARED(float, sums, WARP);
+    SHARED(float, sums, THREADS / WARP);
     value = warp_sum(value);
     barrier();
     if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
     barrier();
     value = 0.0f;
-    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) value += sums[warp];
+    for (u32 warp = 0; warp < THREADS / WARP; warp++) value += sums[warp];
     return value;
 }
 
 __device__ inline float block_max(float value) {
-    SHARED(float, maxima, WARP);
+    SHARED(float, maxima, THREADS / WARP);
     value = warp_max(value);
     barrier();
     if (threadIdx.x % WARP == 0) maxima[threadIdx.x / WARP] = value;
     barrier();
     value = maxima[0];
-    for (u32 warp = 1; warp < blockDim.x / WARP; warp++) value = fmaxf(value, maxima[warp]);
+    for (u32 warp = 1; warp < THREADS / WARP; warp++) value = fmaxf(value, maxima[warp]);
     return value;
+}
+
+// Adds up what the warps of a block of THREADS have in each lane, first to last; the first warp gets it.
+template <u32 COUNT>
+__device__ inline void sum_warps(float (&values)[COUNT]) {
+    SHARED(float, all, COUNT * THREADS);
+    barrier();
+    for (u32 i = 0; i < COUNT; i++) all[i * THREADS + threadIdx.x] = values[i];
+    barrier();
+    if (threadIdx.x >= WARP) return;
+    for (u32 i = 0; i < COUNT; i++) {
+        for (u32 other = WARP; other < THREADS; other += WARP) values[i] += all[i * THREADS + other + threadIdx.x];
+    }
 }
 
 __device__ inline u64 thread_index() {
     return (u64)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+// Does work.at<COUNT>(index) for every COUNT-th of `len` indices, or, where so many numbers do not lie `together`,
+// work.at<1>(index) for all.
+template <u32 COUNT, class Work>
+__device__ inline void each(const Work& work, bool together, u64 len) {
+    u64 threads = (u64)gridDim.x * blockDim.x;
+    if (together) {
+        for (u64 index = thread_index() * COUNT; index < len; index += threads * COUNT) work.template at<COUNT>(index);
+    } else {
+        for (u64 index = thread_index(); index < len; index += threads) work.template at<1>(index);
+    }
 }

@@ -38,6 +38,49 @@ __device__ inline float from_bits(u32 bits) {
     return __uint_as_float(bits);
 }
 
+__device__ inline u32 to_bits(float value) {
+    return __float_as_uint(value);
+}
+
+// From and to multiples of 16 bytes.
+__device__ inline Vector load_vector(const void* from) {
+    return *(const Vector*)from;
+}
+
+__device__ inline void store_vector(void* to, const Vector& vector) {
+    *(Vector*)to = vector;
+}
+
+// Starts to copy 16 bytes to shared memory, zeros if they are not `inside`.
+__device__ inline void copy_ahead(bf16* to, const bf16* from, bool inside) {
+    u32 address = (u32)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(inside ? 16 : 0)
+                 : "memory");
+}
+
+// The same of one number.
+__device__ inline void copy_ahead(float* to, const float* from, bool inside) {
+    u32 address = (u32)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(inside ? 4 : 0)
+                 : "memory");
+}
+
+// What the thread started to copy is there; a barrier tells the others.
+__device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_all;" : : : "memory");
+}
+
+// 2 to the power, to 2 units of its last place, and 0 below the smallest normal number.
+__device__ inline float power_of_2(float value) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value));
+    return power;
+}
+
 // Two numbers rounded to bf16, the first in the lower half.
 __device__ inline u32 pack(float low, float high) {
     u32 packed;
@@ -47,10 +90,10 @@ __device__ inline u32 pack(float low, float high) {
 
 // c [16, 8] += a [16, 16] · b [16, 8], each spread over the warp as the PTX manual says.
 __device__ inline void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+                 "{%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Four matrices [8, 8] of shared memory; lanes 8i to 8i + 7 give the rows of matrix i.

@@ -11,15 +11,34 @@ extern "C" __global__ void merge(real* to, const float* base, const real* delta,
     if (index < len) put(to + index, base[index] + scale * wide(delta[index]));
 }
 
+template <class Number>
+struct AddBias {
+    Number* to;
+    const Number* from;
+    const float* bias;
+    u32 width;
+
+    template <u32 COUNT>
+    __device__ void at(u64 index) const {
+        float values[COUNT], biases[COUNT];
+        load(values, from + index);
+        if (bias) {
+            load(biases, bias + index % width);
+            for (u32 i = 0; i < COUNT; i++) values[i] += biases[i];
+        }
+        store(to + index, values);
+    }
+};
+
 // to = from + bias, the start of a product that is added to a residual stream; bias may be null.
 extern "C" __global__ void add_bias_to_stream(float* to, const float* from, const float* bias, u32 width, u64 len) {
-    u64 index = thread_index();
-    if (index < len) to[index] = from[index] + (bias ? bias[index % width] : 0.0f);
+    AddBias<float> work = {to, from, bias, width};
+    each<4>(work, width % 4 == 0 && is_aligned(bias), len);
 }
 
 extern "C" __global__ void add_bias(real* rows, const float* bias, u32 width, u64 len) {
-    u64 index = thread_index();
-    if (index < len) put(rows + index, wide(rows[index]) + bias[index % width]);
+    AddBias<real> work = {rows, rows, bias, width};
+    each<AT_ONCE>(work, width % AT_ONCE == 0 && is_aligned(bias), len);
 }
 
 // rows [tokens, width] of the table; positions may be null, else its rows are added.
@@ -36,33 +55,54 @@ extern "C" __global__ void embed(
 }
 
 // Adds rows of `gradient` to those of `table`: entry i of `entries` gets the rows order[begins[i]..begins[i + 1]],
-// one after the other. One block an entry.
+// one after the other. Grid [entries, width / threads].
 extern "C" __global__ void embed_backward(
     float* table, const float* gradient, const u32* entries, const u32* begins, const u32* order, u32 width
 ) {
-    float* row = table + (u64)entries[blockIdx.x] * width;
-    u32 begin = begins[blockIdx.x], end = begins[blockIdx.x + 1];
-    for (u32 column = threadIdx.x; column < width; column += blockDim.x) {
-        float sum = 0.0f;
-        for (u32 at = begin; at < end; at++) sum += gradient[(u64)order[at] * width + column];
-        row[column] += sum;
+    u32 begin = begins[blockIdx.x], end = begins[blockIdx.x + 1], column = blockIdx.y * THREADS + threadIdx.x;
+    if (column >= width) return;
+    float sum = 0.0f;
+    for (u32 at = begin; at < end; at++) sum += gradient[(u64)order[at] * width + column];
+    table[(u64)entries[blockIdx.x] * width + column] += sum;
+}
+
+// Part y of the sums of columns of [rows, width]: every warp of its block takes a row, then that `parts` blocks on.
+// Grid [width / threads, parts].
+extern "C" __global__ void column_sums(float* partial, const real* from, u32 rows, u32 width) {
+    // As many columns a lane as a block has warps, one after the other where they are loaded at once.
+    const u32 WARPS = THREADS / WARP;
+    bool together = width % WARPS == 0;
+    u32 lane = threadIdx.x % WARP, apart = together ? 1 : WARP;
+    u32 first = blockIdx.x * THREADS + lane * (together ? WARPS : 1);
+    float sums[WARPS] = {0.0f};
+    for (u32 row = blockIdx.y * WARPS + threadIdx.x / WARP; row < rows && first < width; row += gridDim.y * WARPS) {
+        const real* at = from + (u64)row * width + first;
+        float values[WARPS];
+        if (together) load(values, at);
+        for (u32 i = 0; i < WARPS; i++) {
+            if (!together) values[i] = first + i * WARP < width ? wide(at[i * WARP]) : 0.0f;
+            sums[i] += values[i];
+        }
+    }
+    sum_warps(sums);
+    for (u32 i = 0; i < WARPS; i++) {
+        u32 column = first + i * apart;
+        if (threadIdx.x < WARP && column < width) partial[(u64)blockIdx.y * width + column] = sums[i];
     }
 }
 
-// Part y of the sums of columns: rows y, y + parts, .. of [rows, width]. Grid [columns / threads, parts].
-extern "C" __global__ void column_sums(float* partial, const real* from, u32 rows, u32 width) {
-    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= width) return;
-    float sum = 0.0f;
-    for (u32 row = blockIdx.y; row < rows; row += gridDim.y) sum += wide(from[(u64)row * width + column]);
-    partial[(u64)blockIdx.y * width + column] = sum;
-}
-
-// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`, in order.
+// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`. A block takes 32 columns: each warp every eighth
+// part, in order.
 extern "C" __global__ void add_partial(float* to, const float* partial, u32 parts, u32 stride, u32 width) {
-    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= width) return;
-    float sum = 0.0f;
-    for (u32 part = 0; part < parts; part++) sum += partial[(u64)part * stride + column];
-    to[column] += sum;
+    const u32 WARPS = THREADS / WARP;
+    u32 column = blockIdx.x * WARP + threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    // Counted before, so that the compiler can load several before it adds.
+    u32 own = (parts + WARPS - 1 - warp) / WARPS;
+    float sum[1] = {0.0f};
+    if (column < width) {
+#pragma unroll 8
+        for (u32 i = 0; i < own; i++) sum[0] += partial[(u64)(warp + i * WARPS) * stride + column];
+    }
+    sum_warps(sum);
+    if (threadIdx.x < WARP && column < width) to[column] += sum[0];
 }

@@ -1,128 +1,179 @@
 // RMSNorm and (with a bias) LayerNorm of rows, and RMSNorm of the heads of queries and keys.
 
+// Numbers of a row that a thread keeps in registers, so that a row waits for memory once: all up to 2,048. Those beyond
+// are read where they are needed.
+#define KEPT 8
+
+template <class Number>
+struct Row {
+    const Number* from;
+    float kept[KEPT];
+
+    __device__ Row(const Number* start, u32 width) : from(start) {
+#pragma unroll
+        for (u32 k = 0; k < KEPT; k++) {
+            u32 i = threadIdx.x + k * THREADS;
+            kept[k] = i < width ? wide(start[i]) : 0.0f;
+        }
+    }
+
+    // Column i, number k of the thread.
+    __device__ float at(u32 i, u32 k) const {
+        return k < KEPT ? kept[k] : wide(from[i]);
+    }
+};
+
+// The columns of a thread, in order.
+template <class Body>
+__device__ inline void each_column(u32 width, const Body& body) {
+#pragma unroll
+    for (u32 k = 0; k < KEPT; k++) {
+        if (threadIdx.x + k * THREADS < width) body(threadIdx.x + k * THREADS, k);
+    }
+    // Two at once: registers are full.
+#pragma unroll 2
+    for (u32 i = threadIdx.x + KEPT * THREADS; i < width; i += THREADS) body(i, KEPT);
+}
+
 struct Moments {
     float shift, scale;
 };
 
-__device__ inline Moments moments(const float* x, const float* bias, float epsilon, u32 width) {
-    float shift = 0.0f;
-    if (bias) {
+__device__ inline Moments moments(const Row<float>& x, bool centred, float epsilon, u32 width) {
+    float shift = 0.0f, square = 0.0f;
+    if (centred) {
         float sum = 0.0f;
-        for (u32 i = threadIdx.x; i < width; i += blockDim.x) sum += x[i];
+        each_column(width, [&](u32 i, u32 k) { sum += x.at(i, k); });
         shift = block_sum(sum) / (float)width;
     }
-    float square = 0.0f;
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) square += (x[i] - shift) * (x[i] - shift);
+    each_column(width, [&](u32 i, u32 k) { square += (x.at(i, k) - shift) * (x.at(i, k) - shift); });
     Moments result = {shift, 1.0f / sqrtf(block_sum(square) / (float)width + epsilon)};
     return result;
 }
 
 // One block a row.
 extern "C" __global__ void norm_forward(
-    real* y, const float* x, const float* weight, const float* bias, float epsilon, u32 width
+    real* y, const float* from, const float* weight, const float* bias, float epsilon, u32 width
 ) {
-    x += (u64)blockIdx.x * width;
     y += (u64)blockIdx.x * width;
-    Moments m = moments(x, bias, epsilon, width);
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
-        put(y + i, (x[i] - m.shift) * m.scale * weight[i] + (bias ? bias[i] : 0.0f));
-    }
+    Row<float> x(from + (u64)blockIdx.x * width, width);
+    Moments m = moments(x, bias != 0, epsilon, width);
+    each_column(width, [&](u32 i, u32 k) {
+        put(y + i, (x.at(i, k) - m.shift) * m.scale * weight[i] + (bias ? bias[i] : 0.0f));
+    });
 }
 
 // Adds to dx, writes it in the width of products to `narrow` unless that is null, and leaves sums for weight and bias
-// in partial [blocks, 2, width]. A thread owns its columns, so shared memory needs no barrier.
-extern "C" __global__ void norm_backward(
-    float* dx, real* narrow, float* partial, const real* dy, const float* x, const float* weight, const float* bias,
-    float epsilon, u32 width, u32 rows
+// in partial [blocks, 2, width]. A thread owns its columns, so shared memory needs no barrier. At most 64 registers, so
+// that four blocks are computed at once.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) norm_backward(
+    float* dx, real* narrow, float* partial, const real* dy, const float* from, const float* __restrict__ weight,
+    const float* bias, float epsilon, u32 width, u32 rows
 ) {
     float* dweight = (float*)shared_bytes();
     float* dbias = dweight + width;
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) dweight[i] = dbias[i] = 0.0f;
+    for (u32 i = threadIdx.x; i < width; i += THREADS) dweight[i] = dbias[i] = 0.0f;
     for (u32 row = blockIdx.x; row < rows; row += gridDim.x) {
         u64 start = (u64)row * width;
-        const float* values = x + start;
-        Moments m = moments(values, bias, epsilon, width);
+        Row<float> x(from + start, width), before(dx + start, width);
+        Row<real> gradient(dy + start, width);
+        Moments m = moments(x, bias != 0, epsilon, width);
         float mean = 0.0f, product = 0.0f;
-        for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
-            float g = wide(dy[start + i]) * weight[i];
+        each_column(width, [&](u32 i, u32 k) {
+            float g = gradient.at(i, k) * weight[i];
             mean += g;
-            product += g * (values[i] - m.shift);
-        }
+            product += g * (x.at(i, k) - m.shift);
+        });
         mean = bias ? block_sum(mean) / (float)width : 0.0f;
         float correction = block_sum(product) * m.scale * m.scale / (float)width;
-        for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
-            float deviation = values[i] - m.shift, g = wide(dy[start + i]);
-            float d = dx[start + i] + (g * weight[i] - mean - deviation * correction) * m.scale;
+        each_column(width, [&](u32 i, u32 k) {
+            float deviation = x.at(i, k) - m.shift, g = gradient.at(i, k);
+            float d = before.at(i, k) + (g * weight[i] - mean - deviation * correction) * m.scale;
             dx[start + i] = d;
             if (narrow) put(narrow + start + i, d);
             dweight[i] += g * deviation * m.scale;
             dbias[i] += g;
-        }
+        });
     }
     float* to = partial + (u64)blockIdx.x * 2 * width;
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
+    for (u32 i = threadIdx.x; i < width; i += THREADS) {
         to[i] = dweight[i];
         to[width + i] = dbias[i];
     }
 }
 
-__device__ inline float head_scale(const real* x, float epsilon) {
+__device__ inline void load_head(float (&to)[LANE_PARTS], const real* from) {
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        u32 i = threadIdx.x % WARP + part * WARP;
+        to[part] = i < HEAD_WIDTH ? wide(from[i]) : 0.0f;
+    }
+}
+
+__device__ inline float head_scale(const float (&x)[LANE_PARTS], float epsilon) {
     float square = 0.0f;
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) square += wide(x[i]) * wide(x[i]);
+    for (u32 part = 0; part < LANE_PARTS; part++) square += x[part] * x[part];
     return 1.0f / sqrtf(warp_sum(square) / (float)HEAD_WIDTH + epsilon);
 }
 
 // Copies queries and keys to raw and normalises them where they are. One warp a head of a row.
 extern "C" __global__ void head_norm_forward(
-    real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride, u32 rows
+    real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride,
+    u32 rows
 ) {
     u64 item = thread_index() / WARP;
     if (item >= (u64)rows * normed) return;
     u64 row = item / normed;
     u32 head = (u32)(item % normed);
-    real* values = qkv + row * stride + (u64)head * HEAD_WIDTH;
+    real* to = qkv + row * stride + (u64)head * HEAD_WIDTH;
     real* kept = raw + item * HEAD_WIDTH;
     const float* weight = head < heads ? query : key;
+    float values[LANE_PARTS];
+    load_head(values, to);
     float scale = head_scale(values, epsilon);
-    for (u32 i = threadIdx.x % WARP; i < HEAD_WIDTH; i += WARP) {
-        kept[i] = values[i];
-        put(values + i, wide(values[i]) * scale * weight[i]);
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        u32 i = threadIdx.x % WARP + part * WARP;
+        if (i >= HEAD_WIDTH) continue;
+        put(kept + i, values[part]);
+        put(to + i, values[part] * scale * weight[i]);
     }
 }
 
-// Turns dqkv into the gradient before the norm; partial [blocks · warps, 2, HEAD_WIDTH] gets the sums for both weights.
+// Turns dqkv into the gradient before the norm; partial [blocks, 2, HEAD_WIDTH] gets the sums for both weights.
 extern "C" __global__ void head_norm_backward(
     real* dqkv, float* partial, const real* raw, const float* query, const float* key, float epsilon, u32 heads,
     u32 normed, u32 stride, u32 rows
 ) {
-    const u32 PARTS = (HEAD_WIDTH + WARP - 1) / WARP;
     u32 lane = threadIdx.x % WARP;
-    u64 warp = thread_index() / WARP, warps = (u64)gridDim.x * blockDim.x / WARP;
-    float sums[2][PARTS];
-    for (u32 part = 0; part < PARTS; part++) sums[0][part] = sums[1][part] = 0.0f;
-    for (u64 item = warp; item < (u64)rows * normed; item += warps) {
+    float sums[LANE_PARTS][2];
+    for (u32 part = 0; part < LANE_PARTS; part++) sums[part][0] = sums[part][1] = 0.0f;
+    for (u64 item = thread_index() / WARP; item < (u64)rows * normed; item += (u64)gridDim.x * (THREADS / WARP)) {
         u32 head = (u32)(item % normed);
         real* d = dqkv + item / normed * stride + (u64)head * HEAD_WIDTH;
-        const real* x = raw + item * HEAD_WIDTH;
         const float* weight = head < heads ? query : key;
-        float scale = head_scale(x, epsilon), product = 0.0f;
-        for (u32 i = lane; i < HEAD_WIDTH; i += WARP) product += wide(d[i]) * weight[i] * wide(x[i]);
+        float values[LANE_PARTS], gradients[LANE_PARTS], product = 0.0f;
+        load_head(values, raw + item * HEAD_WIDTH);
+        load_head(gradients, d);
+        for (u32 part = 0; part < LANE_PARTS; part++) {
+            u32 i = lane + part * WARP;
+            if (i < HEAD_WIDTH) product += gradients[part] * weight[i] * values[part];
+        }
+        float scale = head_scale(values, epsilon);
         float correction = warp_sum(product) * scale * scale / (float)HEAD_WIDTH;
-        for (u32 part = 0; part < PARTS; part++) {
+        for (u32 part = 0; part < LANE_PARTS; part++) {
             u32 i = lane + part * WARP;
             if (i >= HEAD_WIDTH) continue;
-            float g = wide(d[i]), value = wide(x[i]);
-            put(d + i, (g * weight[i] - value * correction) * scale);
-            float sum = g * value * scale;
-            sums[0][part] += head < heads ? sum : 0.0f;
-            sums[1][part] += head < heads ? 0.0f : sum;
+            put(d + i, (gradients[part] * weight[i] - values[part] * correction) * scale);
+            float sum = gradients[part] * values[part] * scale;
+            sums[part][0] += head < heads ? sum : 0.0f;
+            sums[part][1] += head < heads ? 0.0f : sum;
         }
     }
-    float* to = partial + warp * 2 * HEAD_WIDTH;
-    for (u32 part = 0; part < PARTS; part++) {
+    float* to = partial + (u64)blockIdx.x * 2 * HEAD_WIDTH;
+    for (u32 part = 0; part < LANE_PARTS; part++) {
+        sum_warps(sums[part]);
         u32 i = lane + part * WARP;
-        if (i >= HEAD_WIDTH) continue;
-        to[i] = sums[0][part];
-        to[HEAD_WIDTH + i] = sums[1][part];
+        if (threadIdx.x >= WARP || i >= HEAD_WIDTH) continue;
+        to[i] = sums[part][0];
+        to[HEAD_WIDTH + i] = sums[part][1];
     }
 }

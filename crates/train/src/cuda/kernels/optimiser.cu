@@ -9,20 +9,22 @@ extern "C" __global__ void square_sums(float* sums, const float* from, u64 run, 
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// One step, other1 and other2 being 1 less the betas; gradients become zero, `narrow` the parameters in the width of products unless it is null.
+// One step, other1 and other2 being 1 less the betas; gradients become zero, `narrow` the parameters in the width of
+// products unless it is null.
 extern "C" __global__ void adamw(
     float* parameters, float* gradients, float* first, float* second, real* narrow, float clip, float beta1,
     float other1, float beta2, float other2, float rate, float root, float epsilon, float keep, u64 len
 ) {
     u64 i = thread_index();
     if (i >= len) return;
-    float gradient = gradients[i] * clip;
-    float m = beta1 * first[i] + other1 * gradient;
-    float v = beta2 * second[i] + other2 * gradient * gradient;
+    // All four are read before anything is written: a thread waits for memory once.
+    float gradient = gradients[i] * clip, m = first[i], v = second[i], value = parameters[i];
+    m = beta1 * m + other1 * gradient;
+    v = beta2 * v + other2 * gradient * gradient;
+    value = value * keep - rate * m / (sqrtf(v) * root + epsilon);
     first[i] = m;
     second[i] = v;
     gradients[i] = 0.0f;
-    float value = parameters[i] * keep - rate * m / (sqrtf(v) * root + epsilon);
     parameters[i] = value;
     if (narrow) put(narrow + i, value);
 }

@@ -1,21 +1,41 @@
 // Rotary positions, activations, cross-entropy.
 
+struct Turn {
+    real* rows;
+    const float* cosines;
+    const float* sines;
+    const u32* places;
+    u32 heads, stride, half;
+    float sign;
+
+    template <u32 COUNT>
+    __device__ void at(u64 index) const {
+        u32 pair = (u32)(index % half);
+        u64 row = index / half / heads;
+        real* first = rows + row * stride + (u64)(index / half % heads) * HEAD_WIDTH + pair;
+        u64 angle = (u64)places[row] * half + pair;
+        float cosine[COUNT], sine[COUNT], x[COUNT], y[COUNT];
+        load(cosine, cosines + angle);
+        load(sine, sines + angle);
+        load(x, first);
+        load(y, first + half);
+        for (u32 i = 0; i < COUNT; i++) {
+            float a = x[i], b = y[i], turned = sine[i] * sign;
+            x[i] = a * cosine[i] - b * turned;
+            y[i] = b * cosine[i] + a * turned;
+        }
+        store(first, x);
+        store(first + half, y);
+    }
+};
+
 // Turns pairs (i, i + half) of the first `heads` heads of each row by the angle of its position; sign −1 turns back.
 extern "C" __global__ void rotary(
-    real* rows, const float* cosines, const float* sines, const u32* places, u32 heads, u32 stride, u32 half, float sign,
-    u64 len
+    real* rows, const float* cosines, const float* sines, const u32* places, u32 heads, u32 stride, u32 half,
+    float sign, u64 len
 ) {
-    u64 index = thread_index();
-    if (index >= len) return;
-    u32 pair = (u32)(index % half);
-    u32 head = (u32)(index / half % heads);
-    u64 row = index / half / heads;
-    real* first = rows + row * stride + (u64)head * HEAD_WIDTH + pair;
-    u64 angle = (u64)places[row] * half + pair;
-    float cosine = cosines[angle], sine = sines[angle] * sign;
-    float x = wide(first[0]), y = wide(first[half]);
-    put(first, x * cosine - y * sine);
-    put(first + half, y * cosine + x * sine);
+    Turn work = {rows, cosines, sines, places, heads, stride, half, sign};
+    each<AT_ONCE>(work, half % AT_ONCE == 0 && HEAD_WIDTH % AT_ONCE == 0, len);
 }
 
 __device__ inline float sigmoid(float x) {
@@ -38,63 +58,97 @@ __device__ inline float gelu(float x, u32 kind, float* slope) {
     return x * share;
 }
 
+struct Activation {
+    real* y;
+    const real* x;
+    u32 kind, width;
+
+    template <u32 COUNT>
+    __device__ void at(u64 index) const {
+        float values[COUNT], ups[COUNT], slope;
+        u64 gate = kind == SWIGLU ? index + index / width * width : index;
+        load(values, x + gate);
+        if (kind == SWIGLU) load(ups, x + gate + width);
+        for (u32 i = 0; i < COUNT; i++) {
+            values[i] = kind == SWIGLU ? values[i] * sigmoid(values[i]) * ups[i] : gelu(values[i], kind, &slope);
+        }
+        store(y + index, values);
+    }
+};
+
 // y [rows, width] of x [rows, width], of SwiGLU [rows, 2 · width]: gates, then ups.
 extern "C" __global__ void activation_forward(real* y, const real* x, u32 kind, u32 width, u64 len) {
-    u64 index = thread_index();
-    if (index >= len) return;
-    if (kind == SWIGLU) {
-        u64 gate = index / width * 2 * width + index % width;
-        float g = wide(x[gate]);
-        put(y + index, g * sigmoid(g) * wide(x[gate + width]));
-    } else {
-        float slope;
-        put(y + index, gelu(wide(x[index]), kind, &slope));
-    }
+    Activation work = {y, x, kind, width};
+    each<AT_ONCE>(work, width % AT_ONCE == 0, len);
 }
+
+struct ActivationGradient {
+    real* dy;
+    real* dx;
+    const real* x;
+    u32 kind, width;
+
+    template <u32 COUNT>
+    __device__ void at(u64 index) const {
+        float d[COUNT], values[COUNT], ups[COUNT], slope;
+        u64 gate = kind == SWIGLU ? index + index / width * width : index;
+        load(d, dy + index);
+        load(values, x + gate);
+        if (kind == SWIGLU) load(ups, x + gate + width);
+        for (u32 i = 0; i < COUNT; i++) {
+            if (kind == SWIGLU) {
+                float share = sigmoid(values[i]), silu = values[i] * share, up = ups[i];
+                values[i] = d[i] * up * (share + silu * (1.0f - share));
+                ups[i] = d[i] * silu;
+                d[i] = silu * up;
+            } else {
+                float y = gelu(values[i], kind, &slope);
+                values[i] = d[i] * slope;
+                d[i] = y;
+            }
+        }
+        store(dx + gate, values);
+        if (kind == SWIGLU) store(dx + gate + width, ups);
+        store(dy + index, d);
+    }
+};
 
 // Writes dx, and y over dy.
 extern "C" __global__ void activation_backward(real* dy, real* dx, const real* x, u32 kind, u32 width, u64 len) {
-    u64 index = thread_index();
-    if (index >= len) return;
-    float d = wide(dy[index]);
-    if (kind == SWIGLU) {
-        u64 gate = index / width * 2 * width + index % width;
-        float g = wide(x[gate]), up = wide(x[gate + width]);
-        float share = sigmoid(g), silu = g * share;
-        put(dx + gate, d * up * (share + silu * (1.0f - share)));
-        put(dx + gate + width, d * silu);
-        put(dy + index, silu * up);
-    } else {
-        float slope, value = gelu(wide(x[index]), kind, &slope);
-        put(dx + index, d * slope);
-        put(dy + index, value);
-    }
+    ActivationGradient work = {dy, dx, x, kind, width};
+    each<AT_ONCE>(work, width % AT_ONCE == 0, len);
 }
 
 #define IGNORED 0xffffffffu
 
 // The loss of each row of logits [rows, pitch], 0 where the target does not count; with a scale other than 0 the logits
-// become their own gradient times it. One block a row.
+// become their own gradient times it. One block a row. Rows begin at multiples of 16 bytes: beyond the vocabulary a row
+// is padded, what lies there does not count and may change.
 extern "C" __global__ void cross_entropy(
     real* logits, float* losses, const u32* targets, float scale, u32 vocabulary, u32 pitch
 ) {
+    const float LOWEST = -3.0e38f;
     u32 target = targets[blockIdx.x];
     real* row = logits + (u64)blockIdx.x * pitch;
+    float values[AT_ONCE];
     if (target == IGNORED) {
-        if (scale != 0.0f) {
-            for (u32 i = threadIdx.x; i < vocabulary; i += blockDim.x) put(row + i, 0.0f);
-        }
+        for (u32 k = 0; k < AT_ONCE; k++) values[k] = 0.0f;
+        u32 end = scale == 0.0f ? 0 : vocabulary;
+        for (u32 i = threadIdx.x * AT_ONCE; i < end; i += THREADS * AT_ONCE) store(row + i, values);
         if (threadIdx.x == 0) losses[blockIdx.x] = 0.0f;
         return;
     }
-    float top = -3.0e38f, sum = 0.0f;
-    for (u32 i = threadIdx.x; i < vocabulary; i += blockDim.x) {
-        float value = wide(row[i]);
-        if (value > top) {
-            sum *= expf(top - value);
-            top = value;
+    float top = LOWEST, sum = 0.0f;
+    for (u32 i = threadIdx.x * AT_ONCE; i < vocabulary; i += THREADS * AT_ONCE) {
+        load(values, row + i);
+        float next = top;
+        for (u32 k = 0; k < AT_ONCE; k++) {
+            if (i + k >= vocabulary) values[k] = LOWEST;
+            next = fmaxf(next, values[k]);
         }
-        sum += expf(value - top);
+        sum *= expf(top - next);
+        for (u32 k = 0; k < AT_ONCE; k++) sum += expf(values[k] - next);
+        top = next;
     }
     float all = block_max(top);
     sum = block_sum(sum * expf(top - all));
@@ -104,7 +158,11 @@ extern "C" __global__ void cross_entropy(
     if (threadIdx.x == 0) losses[blockIdx.x] = logf(sum) + (all - logit);
     if (scale == 0.0f) return;
     float inverse = scale / sum;
-    for (u32 i = threadIdx.x; i < vocabulary; i += blockDim.x) {
-        put(row + i, expf(wide(row[i]) - all) * inverse - (i == target ? scale : 0.0f));
+    for (u32 i = threadIdx.x * AT_ONCE; i < vocabulary; i += THREADS * AT_ONCE) {
+        load(values, row + i);
+        for (u32 k = 0; k < AT_ONCE; k++) {
+            values[k] = expf(values[k] - all) * inverse - (i + k == target ? scale : 0.0f);
+        }
+        store(row + i, values);
     }
 }
