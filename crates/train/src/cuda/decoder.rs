@@ -5,7 +5,7 @@ use super::buckets::{BUCKET, Buckets};
 use super::cached::KeyValueCache;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Kernels, Shape, WIDEST_STREAM};
-use super::room::{Lists, Room};
+use super::room::{Kept, Lists, Room};
 use super::tracked::{Averaging, Tracked, tracked_bytes};
 use crate::decoder::Keep;
 use crate::error::Error;
@@ -53,8 +53,9 @@ pub(crate) struct CudaDecoder {
     pub(super) bucket: usize,
     /// What is left to be summed of this backward pass, once its last rows are computed.
     sums: Option<Buckets>,
-    /// What the room's memory was taken for.
-    room_base: Option<(Address, usize)>,
+    room_memory: Kept,
+    /// Losses of a batch.
+    losses: Kept,
 }
 
 /// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and
@@ -71,7 +72,8 @@ pub(crate) fn device_bytes(
     let room = Room::new(config, &layout.sizes, pass.precision, tokens, pass.keep, Address::NULL);
     let thin = trained.rank.saturating_mul((2 * tokens * pass.precision.bytes()) as u64);
     let resident = tracked_bytes(layout.len as u64, trained, pass.precision);
-    [resident, thin.saturating_add(room.bytes as u64)]
+    let losses = length.saturating_mul(4 * batch_size);
+    [resident, thin.saturating_add(room.bytes.saturating_add(losses) as u64)]
 }
 
 fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
@@ -122,7 +124,8 @@ impl CudaDecoder {
             is_joined: false,
             bucket: BUCKET,
             sums: None,
-            room_base: None,
+            room_memory: Kept::default(),
+            losses: Kept::default(),
         };
         decoder.set_parameters(parameters)?;
         Ok(decoder)
@@ -171,19 +174,9 @@ impl CudaDecoder {
         Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes
     }
 
-    /// Memory of `needed` bytes for rooms; once taken it is kept.
-    pub(super) fn reserve(&mut self, needed: usize) -> Result<Address, Error> {
-        match self.room_base {
-            Some((base, bytes)) if bytes >= needed => return Ok(base),
-            Some((base, _)) => {
-                self.room_base = None;
-                self.kernels.device.free(base)?;
-            }
-            None => {}
-        }
-        let base = self.kernels.device.allocate(needed as u64)?;
-        self.room_base = Some((base, needed));
-        Ok(base)
+    /// Memory of so many bytes for rooms.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Address, Error> {
+        self.room_memory.fit(self.kernels.device.as_mut(), bytes)
     }
 
     /// Fits the room to `tokens`.
@@ -233,10 +226,14 @@ impl CudaDecoder {
         Ok(self.room.streams[stream])
     }
 
-    /// Losses of a part, and with a divisor the gradients of the output projection and the last norm.
-    fn output(&mut self, part: RowsPart, last: Address, divisor: Option<f64>) -> Result<(), Error> {
-        let (sizes, tokens, bytes) =
-            (self.layout.sizes, part.tokens.len(), self.pass.precision.bytes());
+    /// Losses of `tokens`, and with a divisor the gradients of the output projection and the last norm.
+    fn output(
+        &mut self,
+        tokens: usize,
+        [last, losses]: [Address; 2],
+        divisor: Option<f64>,
+    ) -> Result<(), Error> {
+        let (sizes, bytes) = (self.layout.sizes, self.pass.precision.bytes());
         let norm = self.norm_at(&self.layout.last_norm, self.parameters);
         self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
         let range = self.layout.output();
@@ -259,7 +256,7 @@ impl CudaDecoder {
                 pitch,
             };
             self.kernels.device.product(product)?;
-            let (losses, targets) = (self.room.losses.f32(start), self.room.targets.f32(start));
+            let (losses, targets) = (losses.f32(start), self.room.targets.f32(start));
             self.kernels.cross_entropy(logits, losses, targets, scale, [rows, pitch])?;
             if divisor.is_some() {
                 self.kernels.device.product(Product {
@@ -331,7 +328,8 @@ impl CudaDecoder {
         )
     }
 
-    /// Losses of all rows, part by part, and with a divisor their gradients.
+    /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone: while
+    /// the device computes one, the ids of the next are on their way.
     pub(super) fn pass(&mut self, rows: &Rows, divisor: Option<f64>) -> Result<Vec<f32>, Error> {
         let mut losses = vec![0.0; rows.targets.len()];
         let at_once = pass_rows(self.pass.micro_batch, rows.length);
@@ -339,9 +337,9 @@ impl CudaDecoder {
         if divisor.is_some() && self.tracked.is_none() {
             self.track(self.layout.len, None, Averaging::None)?;
         }
-        let mut parts =
-            rows.parts(at_once).zip(losses.chunks_mut(at_once * rows.length)).peekable();
-        while let Some((part, losses)) = parts.next() {
+        let all = self.losses.fit(self.kernels.device.as_mut(), size_of_val(&losses[..]))?;
+        let mut parts = rows.parts(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
+        while let Some((part, start)) = parts.next() {
             // Before its last rows a pass adds to the gradients of those before.
             let sums = self.is_joined && divisor.is_some() && parts.peek().is_none();
             self.sums = self.tracked.as_ref().filter(|_| sums).map(|tracked| {
@@ -350,15 +348,15 @@ impl CudaDecoder {
                 Buckets::new(tracked.len, least)
             });
             let last = self.forward(part, keep, None)?;
-            self.output(part, last, divisor)?;
+            self.output(part.tokens.len(), [last, all.f32(start)], divisor)?;
             if divisor.is_some() {
                 self.backward(part)?;
             }
             if sums {
                 self.kernels.device.finish_sums()?;
             }
-            self.kernels.device.read_f32(losses, self.room.losses)?;
         }
+        self.kernels.device.read_f32(&mut losses, all)?;
         Ok(losses)
     }
 }

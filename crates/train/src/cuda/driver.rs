@@ -122,6 +122,16 @@ impl Gpu {
         })
     }
 
+    /// Waits for all work.
+    fn wait(&mut self) -> Result<(), Error> {
+        match &mut self.reduction {
+            Some(reduction) => reduction.wait()?,
+            None => result::ctx::synchronize().map_err(device_error("work"))?,
+        }
+        self.staging.reuse();
+        Ok(())
+    }
+
     fn bind(&self) -> Result<(), Error> {
         self.context.bind_to_thread().map_err(device_error("be made current"))
     }
@@ -211,19 +221,19 @@ impl Device for Gpu {
         if from.is_empty() || self.staging.copy(to, from)? {
             return Ok(());
         }
+        self.wait()?;
+        if self.staging.copy(to, from)? {
+            return Ok(());
+        }
         // SAFETY: as above.
         unsafe { result::memcpy_htod_sync(to.0, from) }.map_err(device_error("take ids"))
     }
 
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error> {
         self.bind()?;
-        if let Some(reduction) = &mut self.reduction {
-            reduction.wait()?;
-        }
-        // SAFETY: as above; the copy is done when this returns, and waits for all work before it.
-        unsafe { result::memcpy_dtoh_sync(to, from.0) }.map_err(device_error("give numbers"))?;
-        self.staging.reuse();
-        Ok(())
+        self.wait()?;
+        // SAFETY: as above; the copy is done when this returns.
+        unsafe { result::memcpy_dtoh_sync(to, from.0) }.map_err(device_error("give numbers"))
     }
 
     fn launch(&mut self, launch: Launch) -> Result<(), Error> {

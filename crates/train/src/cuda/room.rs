@@ -1,8 +1,9 @@
 //! The memory of a pass on the device: one allocation, in which each buffer has its place.
 
-use super::device::Address;
+use super::device::{Address, Device};
 use super::kernels::partial_len;
 use crate::decoder::Keep;
+use crate::error::Error;
 use crate::layout::Sizes;
 use crate::model_config::ModelConfig;
 use crate::precision::Precision;
@@ -57,7 +58,6 @@ pub(super) struct Room {
     pub(super) dhidden: Address,
     pub(super) logits: Address,
     /// f32.
-    pub(super) losses: Address,
     pub(super) delta: Address,
     pub(super) partial: Address,
     /// Ids.
@@ -73,6 +73,27 @@ pub(super) struct Room {
     pub(super) chunk: usize,
     /// Of the whole.
     pub(super) bytes: usize,
+}
+
+/// Memory that grows with what is asked for and is kept.
+#[derive(Default)]
+pub(super) struct Kept(Option<(Address, usize)>);
+
+impl Kept {
+    /// At least so many bytes, of arbitrary content.
+    pub(super) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
+        match self.0.take_if(|(_, there)| *there < bytes) {
+            Some((before, _)) => device.free(before)?,
+            None => {
+                if let Some((there, _)) = self.0 {
+                    return Ok(there);
+                }
+            }
+        }
+        let memory = device.allocate(bytes as u64)?;
+        self.0 = Some((memory, bytes));
+        Ok(memory)
+    }
 }
 
 /// Hands out places one after the other.
@@ -146,7 +167,6 @@ impl Room {
             hidden: next.take(real * hidden),
             dhidden: next.take(real * hidden * goes_back),
             logits: next.take(precision.bytes() * chunk * pitch),
-            losses: next.take(wide),
             delta: next.take(wide * sizes.heads * goes_back),
             partial: next.take(4 * partial_len(sizes, tokens)),
             tokens: next.take(wide),

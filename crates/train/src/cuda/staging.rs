@@ -1,7 +1,7 @@
 //! Memory of the host from which a GPU copies by itself: ids go there while it still works on what was asked before.
 //!
 //! A copy from other memory waits for all work before it. What is pinned is a place of the host that nothing may move;
-//! it is used again once the GPU has been waited for, as every pass does at its end.
+//! it is used again once the GPU has been waited for, at the end of every batch and where there is no room left.
 
 #![expect(unsafe_code, reason = "the driver's interface is C's")]
 
