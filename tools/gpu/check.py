@@ -152,6 +152,25 @@ def check_curves():
         say(f"{name}: bf16 within 2e-2", far <= 2e-2, f"{far:.2e}")
 
 
+def check_reading():
+    """What a model of check_curves says of held-out text, and what it writes, beside the CPU."""
+    best = WORK / "llama-cpu" / "best"
+    told = {}
+    for kind, where in {"cpu": (), "f32": ("cuda", "f32"), "bf16": ("cuda", "bf16")}.items():
+        where = ("--device", where[0], "--precision", where[1]) if where else ()
+        measured = must("eval", best, "--corpus", corpus(), "--json", *where)
+        prompt = ("--prompt", "def ", "--temperature", 0, "--max-tokens", 64)
+        written = must("generate", best, *prompt, "--json", *where)
+        told[kind] = json.loads(measured.stdout)[0]["loss"], json.loads(written.stdout)
+    far = abs(told["f32"][0] - told["cpu"][0])
+    say("eval: f32 has the loss of the CPU within 1e-5", far <= 1e-5, f"{far:.2e}")
+    far = abs(told["bf16"][0] - told["cpu"][0])
+    say("eval: bf16 within 1e-2", far <= 1e-2, f"{far:.2e}")
+    ids = {kind: written["samples"][0]["ids"] for kind, (_, written) in told.items()}
+    speeds = ", ".join(f"{kind} {written['tokens_per_second']:.0f}" for kind, (_, written) in told.items())
+    say("generate: the most likely ids of the CPU", ids["f32"] == ids["cpu"], f"{len(ids['cpu'])} ids; tokens/s: {speeds}")
+
+
 def check_resume():
     keys = {"steps": 200, "device": '"cuda"', "precision": '"bf16"', "checkpoint_every": 20}
     whole, _ = train("whole", keys)
@@ -311,6 +330,7 @@ def main():
     if what in ("all", "checks"):
         check_kernels()
         check_curves()
+        check_reading()
         check_resume()
         check_errors()
         check_ranks()

@@ -328,8 +328,8 @@ impl CudaDecoder {
         )
     }
 
-    /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone: while
-    /// the device computes one, the ids of the next are on their way.
+    /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone:
+    /// while the device computes one, the ids of the next are on their way.
     pub(super) fn pass(&mut self, rows: &Rows, divisor: Option<f64>) -> Result<Vec<f32>, Error> {
         let mut losses = vec![0.0; rows.targets.len()];
         let at_once = pass_rows(self.pass.micro_batch, rows.length);
