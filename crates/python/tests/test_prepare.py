@@ -81,9 +81,11 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(tmp_path):
     for number in range(4):
         write_much(tmp_path / f"{number}.jsonl", number)
     arguments = (tmp_path, TOKENIZER, tmp_path / "out")
-    # The signal comes from the process itself: another one may be given no time before the work is done.
+    # The signal comes from the process itself: another one may be given no time before the work is done. What runs in
+    # the background of a shell has been told to ignore it.
     code = (
         "import mixdown, os, signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "interrupt = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))\n"
         "note = lambda *_: interrupt.ident or interrupt.start()\n"
         "try:\n"
