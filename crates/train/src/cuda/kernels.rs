@@ -123,9 +123,7 @@ impl Kernels {
         len: usize,
         arguments: &[Argument],
     ) -> Result<(), Error> {
-        let mut all = arguments.to_vec();
-        all.push(long(len));
-        self.go(kernel, [blocks(len, THREADS), 1, 1], &all)
+        self.spread(kernel, (len, THREADS), arguments)
     }
 
     /// As [`each`](Self::each), but a thread takes eight numbers.
@@ -135,9 +133,18 @@ impl Kernels {
         len: usize,
         arguments: &[Argument],
     ) -> Result<(), Error> {
+        self.spread(kernel, (len, 8 * THREADS), arguments)
+    }
+
+    fn spread(
+        &mut self,
+        kernel: &'static str,
+        (len, of_a_block): (usize, u32),
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
         let mut all = arguments.to_vec();
         all.push(long(len));
-        self.go(kernel, [blocks(len, 8 * THREADS), 1, 1], &all)
+        self.go(kernel, [blocks(len, of_a_block), 1, 1], &all)
     }
 
     pub(super) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
