@@ -3,14 +3,12 @@
 use super::decoder::CudaDecoder;
 use super::device::{Address, Form, Product};
 use super::kernels::Shape;
+use super::room::Next;
 use crate::decoder::Keep;
 use crate::engine::CachedDecoding;
 use crate::error::Error;
 use crate::layout::Sizes;
 use crate::rows::RowsPart;
-
-/// Every part of the memory begins at a multiple of so many bytes.
-const ALIGNMENT: usize = 256;
 
 /// Keys and values of each block, \[sequences, capacity, keys and values\], in the width of products.
 #[derive(Debug, Clone, Copy)]
@@ -64,25 +62,18 @@ impl<'a> CudaCachedDecoder<'a> {
         let block_bytes = numbers.saturating_mul(decoder.pass.precision.bytes());
         let rows = capacity.max(sequences);
         // Behind the room of what is read at once: a prompt, or a token of each sequence.
-        let mut end = decoder.room_bytes(rows, Keep::Nothing);
-        let mut take = |bytes: usize| {
-            let place = end;
-            end =
-                end.saturating_add(bytes).checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
-            place
+        let room_bytes = decoder.room_bytes(rows, Keep::Nothing);
+        let places = |base: Address| {
+            let mut next = Next { base, bytes: room_bytes };
+            let ids = next.take(4 * rows);
+            let logits = next.take(sequences.saturating_mul(4 * sizes.vocabulary));
+            let blocks = next.take(block_bytes.saturating_mul(sizes.layers));
+            ([ids, logits, blocks], next.bytes)
         };
-        let ids = take(4 * rows);
-        let logits = take(sequences.saturating_mul(4 * sizes.vocabulary));
-        let blocks = take(block_bytes.saturating_mul(sizes.layers));
-        let base = decoder.reserve(end)?;
-        let cache = KeyValueCache {
-            base: base + blocks,
-            block_bytes,
-            sequences: base + ids,
-            capacity,
-            is_step: false,
-        };
-        Ok(Self { decoder, cache, logits: base + logits, lengths: vec![0; sequences] })
+        let (_, bytes) = places(Address::NULL);
+        let ([ids, logits, base], _) = places(decoder.reserve(bytes)?);
+        let cache = KeyValueCache { base, block_bytes, sequences: ids, capacity, is_step: false };
+        Ok(Self { decoder, cache, logits, lengths: vec![0; sequences] })
     }
 
     /// Reads rows of `length` ids; the logits of what comes after the last `rows` of them.

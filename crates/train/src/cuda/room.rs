@@ -96,16 +96,18 @@ impl Kept {
     }
 }
 
-/// Hands out places one after the other.
-struct Next {
-    base: Address,
-    bytes: usize,
+/// Hands out places one after the other, `bytes` from `base` on.
+pub(super) struct Next {
+    pub(super) base: Address,
+    pub(super) bytes: usize,
 }
 
 impl Next {
-    fn take(&mut self, bytes: usize) -> Address {
-        let place = self.base + self.bytes;
-        self.bytes = self.bytes.saturating_add(bytes).next_multiple_of(ALIGNMENT);
+    pub(super) fn take(&mut self, bytes: usize) -> Address {
+        let place = Address(self.base.0.saturating_add(self.bytes as u64));
+        let end = self.bytes.saturating_add(bytes);
+        // More than there can be stays that, and no memory is given for it.
+        self.bytes = end.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
         place
     }
 }
