@@ -12,17 +12,19 @@ const COLUMNS_AT_MOST: usize = 120;
 
 /// Which of our crates each crate may use (docs/architecture.md draws the same arrows).
 const ARROWS: &[(&str, &[&str])] = &[
-    ("mixdown-shards", &[]),
-    ("mixdown-documents", &[]),
-    ("mixdown-runs", &[]),
-    ("mixdown-scaling", &[]),
-    ("mixdown-tokenize", &["mixdown-documents", "mixdown-shards"]),
-    ("mixdown-mixer", &["mixdown-shards"]),
-    ("mixdown-train", &["mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
-    ("mixdown-report", &["mixdown-runs", "mixdown-scaling"]),
+    ("mixdown-base", &[]),
+    ("mixdown-shards", &["mixdown-base"]),
+    ("mixdown-documents", &["mixdown-base"]),
+    ("mixdown-runs", &["mixdown-base"]),
+    ("mixdown-scaling", &["mixdown-base"]),
+    ("mixdown-tokenize", &["mixdown-base", "mixdown-documents", "mixdown-shards"]),
+    ("mixdown-mixer", &["mixdown-base", "mixdown-shards"]),
+    ("mixdown-train", &["mixdown-base", "mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
+    ("mixdown-report", &["mixdown-base", "mixdown-runs", "mixdown-scaling"]),
     (
         "mixdown",
         &[
+            "mixdown-base",
             "mixdown-documents",
             "mixdown-mixer",
             "mixdown-report",
@@ -35,7 +37,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "mixdown-python",
-        &["mixdown-documents", "mixdown-mixer", "mixdown-shards", "mixdown-tokenize"],
+        &[
+            "mixdown-base",
+            "mixdown-documents",
+            "mixdown-mixer",
+            "mixdown-shards",
+            "mixdown-tokenize",
+        ],
     ),
     ("mixdown-benches", &["mixdown-documents", "mixdown-mixer", "mixdown-shards"]),
     ("xtask", &[]),

@@ -1,0 +1,1 @@
+//! Files that are either absent or whole.
