@@ -1,1 +1,374 @@
-//! Files that are either absent or whole.
+//! Files that are either absent or whole: the one writer and the one capped read of every crate.
+//!
+//! A writer fills a file of a unique name beside its target, brings it to the disk and renames it. A reader
+//! therefore sees the old file or the whole new one, also after a kill or a power cut; two processes that write
+//! the same target never write into each other's file; and no file that somebody else put beside the target is
+//! touched. A killed process leaves its temporary file behind: [`finished_name`] recognizes such leftovers.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! use mixdown_base::files;
+//!
+//! let path = folder.path().join("fit.json");
+//! files::write(&path, b"{}\n")?;
+//! assert_eq!(files::read_capped(&path, 1 << 20)?, b"{}\n");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+/// What every temporary name ends with.
+const ENDING: &str = ".tmp";
+/// Letters and digits that make a temporary name unique.
+const UNIQUE_LEN: usize = 16;
+/// Bytes of a file name to which a temporary ending can still be added: file systems end at 255.
+const MAX_NAME_BYTES: usize = 230;
+
+/// Everything that can go wrong with one file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{}: cannot {action}", path.display())]
+    Io {
+        /// What was tried: "open", "write", …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Something that is no regular file has the file's name.
+    #[error("{}: expected a regular file, got {got}", path.display())]
+    NotAFile {
+        /// What was tried: "read" or "write".
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What it is: "a folder" or "a device, pipe or socket".
+        got: &'static str,
+    },
+    /// The file is larger than its reader accepts.
+    #[error("{}: expected at most {limit_bytes} bytes, got {got_bytes} or more", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest size that is read.
+        limit_bytes: u64,
+        /// The size as far as it was looked at.
+        got_bytes: u64,
+    },
+}
+
+impl Error {
+    /// The file or folder that the error is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::NotAFile { path, .. } | Self::TooLarge { path, .. } => {
+                path
+            }
+        }
+    }
+
+    /// The action, the path and a reason as an operating system error, for the errors of other crates.
+    ///
+    /// What is no operating system error has the kind [`ErrorKind::InvalidData`].
+    pub fn into_parts(self) -> (&'static str, PathBuf, io::Error) {
+        let invalid = |words: String| io::Error::new(ErrorKind::InvalidData, words);
+        match self {
+            Self::Io { action, path, source } => (action, path, source),
+            Self::NotAFile { action, path, got } => {
+                (action, path, invalid(format!("expected a regular file, got {got}")))
+            }
+            Self::TooLarge { path, limit_bytes, got_bytes } => {
+                let words =
+                    format!("expected at most {limit_bytes} bytes, got {got_bytes} or more");
+                ("read", path, invalid(words))
+            }
+        }
+    }
+
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// Writes a whole file: `bytes` under `path`, or what was there before.
+///
+/// # Errors
+/// [`Error::Io`] when the operating system refuses; [`Error::NotAFile`] when `path` is a folder or a device.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = NewFile::create(path)?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.commit()
+}
+
+/// Writes a whole file of what `fill` writes: in small pieces, or too much to hold at once.
+///
+/// # Errors
+/// As [`write()`], and what `fill` returns, as [`Error::Io`]; then nothing is left behind.
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut io::BufWriter<&mut NewFile>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let mut file = NewFile::create(path)?;
+    let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut file);
+    fill(&mut buffered).and_then(|()| buffered.flush()).map_err(Error::io("write", path))?;
+    drop(buffered);
+    file.commit()
+}
+
+/// A file under a temporary name beside its target until [`NewFile::commit`] or one of its siblings.
+///
+/// Dropped before that, it is removed. It has the permissions of an ordinary new file.
+#[derive(Debug)]
+pub struct NewFile {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl NewFile {
+    /// Creates the temporary file exclusively: an existing file or link is never opened.
+    ///
+    /// Where `path` is a link to a regular file, that file is the target, as for any other program.
+    ///
+    /// # Errors
+    /// [`Error::NotAFile`] when `path` is a folder, a device or a pipe, which a rename would destroy;
+    /// [`Error::Io`] when the operating system refuses.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        Self::create_with_mode(path, 0o666)
+    }
+
+    /// Like [`NewFile::create`], for a file that only its owner may read.
+    ///
+    /// # Errors
+    /// As [`NewFile::create`].
+    pub fn create_private(path: &Path) -> Result<Self, Error> {
+        Self::create_with_mode(path, 0o600)
+    }
+
+    fn create_with_mode(path: &Path, mode: u32) -> Result<Self, Error> {
+        let target = match fs::metadata(path) {
+            Ok(found) => {
+                check_regular("write", path, &found)?;
+                let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+                let real = || path.canonicalize().map_err(Error::io("follow the link", path));
+                if is_link { real()? } else { path.to_owned() }
+            }
+            // What cannot be looked at is told by the attempt to create a file there.
+            Err(_) => path.to_owned(),
+        };
+        let Some(name) = target.file_name() else {
+            let source = io::Error::new(ErrorKind::InvalidInput, "the path has no file name");
+            return Err(Error::io("create", path)(source));
+        };
+        let mut prefix = if name.len() <= MAX_NAME_BYTES { name.to_owned() } else { "long".into() };
+        prefix.push(".");
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(ENDING).rand_bytes(UNIQUE_LEN);
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode;
+        // tempfile's own opening adds to the system's error a name that nobody knows.
+        let file = builder.make_in(folder_of(&target), |temporary| options.open(temporary));
+        let file = file.map_err(Error::io("create", path))?;
+        Ok(Self { file, target })
+    }
+
+    /// The path that the finished file will have.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// The path that the file has until then.
+    pub fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The open file, for what [`Write`] does not offer.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Brings what was written to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file().sync_all().map_err(Error::io("flush", &self.target))
+    }
+
+    /// Brings the file to the disk, gives it its name and brings the name to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then the target is as it was before.
+    pub fn commit(self) -> Result<(), Error> {
+        self.sync()?;
+        let folder = folder_of(&self.target).to_owned();
+        self.rename()?;
+        sync_folder(&folder)
+    }
+
+    /// Like [`NewFile::commit`], unless the target exists: the first of many processes wins, without a lock.
+    ///
+    /// Returns whether this file has become the target.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn commit_first(self) -> Result<bool, Error> {
+        self.sync()?;
+        let Self { file, target } = self;
+        match file.persist_noclobber(&target) {
+            Ok(_) => sync_folder(folder_of(&target)).map(|()| true),
+            Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            // A file system without links: of two processes at this very moment the later one wins.
+            Err(failed) if !target.exists() => {
+                Self { file: failed.file, target }.commit().map(|()| true)
+            }
+            Err(failed) => Err(Error::io("rename the finished file to", &target)(failed.error)),
+        }
+    }
+
+    /// Gives the file its name and leaves it to the caller when what reaches the disk: scratch files, and many
+    /// files that are brought to the disk together ([`NewFile::sync`], [`sync_folder`]).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn rename(self) -> Result<(), Error> {
+        let Self { file, target } = self;
+        file.persist(&target)
+            .map(drop)
+            .map_err(|failed| Error::io("rename the finished file to", &target)(failed.error))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// Reads a whole file of at most `limit_bytes`.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::NotAFile`] for a folder, and for a pipe, on which a read could wait for ever;
+/// [`Error::TooLarge`], before anything is allocated.
+pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+    let found = fs::metadata(path).map_err(Error::io("read", path))?;
+    check_regular("read", path, &found)?;
+    let too_large = |got_bytes| Error::TooLarge { path: path.to_owned(), limit_bytes, got_bytes };
+    if found.len() > limit_bytes {
+        return Err(too_large(found.len()));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(limit_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    // The file may have grown since it was looked at.
+    match u64::try_from(bytes.len()) {
+        Ok(len) if len <= limit_bytes => Ok(bytes),
+        grown => Err(too_large(grown.unwrap_or(u64::MAX))),
+    }
+}
+
+/// Makes renames in `folder` survive a power cut, where the system can.
+///
+/// # Errors
+/// [`Error::Io`] when the disk refuses.
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match File::open(folder).and_then(|opened| opened.sync_all()) {
+        // A folder may be written to without being read, and not every file system syncs folders.
+        Err(error) if is_no_disk_fault(error.kind()) => Ok(()),
+        synced => synced.map_err(Error::io("flush", folder)),
+    }
+}
+
+fn is_no_disk_fault(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
+/// The finished name of a file name that [`NewFile`] gave while it wrote, or that an older version of this
+/// program gave (`NAME.tmp`); `None` for any other name.
+///
+/// A name of a person's file can end so as well: only in folders that belong to this program is such a file
+/// a leftover.
+///
+/// ```
+/// use mixdown_base::files::finished_name;
+/// assert_eq!(finished_name("run.toml.x7Fq20ZkLm3aaB9c.tmp"), Some("run.toml"));
+/// assert_eq!(finished_name("run.toml.tmp"), Some("run.toml"));
+/// assert_eq!(finished_name("run.toml"), None);
+/// ```
+pub fn finished_name(temporary: &str) -> Option<&str> {
+    unique_finished_name(temporary).or_else(|| temporary.strip_suffix(ENDING))
+}
+
+/// Like [`finished_name`], for unique temporary names alone (`NAME.16 letters and digits.tmp`): nobody else
+/// chooses such a name.
+pub fn unique_finished_name(temporary: &str) -> Option<&str> {
+    let (finished, unique) = temporary.strip_suffix(ENDING)?.rsplit_once('.')?;
+    let is_unique =
+        unique.len() == UNIQUE_LEN && unique.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_unique.then_some(finished)
+}
+
+/// Removes what killed writers of the files `names` left in `folder`.
+///
+/// For folders that no other process writes to: a file that is being written looks the same as a leftover.
+/// Files under a name that a person could have chosen (`NAME.tmp`) stay.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be listed or a leftover cannot be removed.
+pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let name: OsString = entry.map_err(Error::io("list", folder))?.file_name();
+        let finished = name.to_str().and_then(unique_finished_name);
+        if finished.is_some_and(|finished| names.contains(&finished)) {
+            let path = folder.join(&name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io("remove the leftover", &path)(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_regular(action: &'static str, path: &Path, found: &Metadata) -> Result<(), Error> {
+    let refused = |got| Err(Error::NotAFile { action, path: path.to_owned(), got });
+    match found {
+        _ if found.is_file() => Ok(()),
+        _ if found.is_dir() => refused("a folder"),
+        _ => refused("a device, pipe or socket"),
+    }
+}
+
+/// The folder that holds `path`; a bare name lies in the current one.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;
