@@ -1,4 +1,4 @@
-//! Numbers, and names from outside, as people read them: the one display of the terminal, logs and pages.
+//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs and pages.
 //!
 //! ```
 //! use mixdown_base::display;
@@ -164,50 +164,49 @@ pub fn bytes(count: u64) -> String {
     format!("{} {name}", rounded(value / unit, 3))
 }
 
-/// A name from outside on one line of the terminal: control characters and those that turn the direction of
-/// writing around are written as `\n` or `\u{1b}`.
+/// A name or other short text from outside on one line of a terminal: control characters (an escape sequence
+/// then is plain text, a line stays one line) and marks that turn the direction of writing are escaped.
 ///
-/// Whatever a file, a record or a model gave is not to move the cursor, set a title or clear the screen.
+/// ```
+/// use mixdown_base::display::escaped;
+/// assert_eq!(escaped("red \u{1b}[31m\n"), r"red \u{1b}[31m\n");
+/// assert_eq!(escaped("Größe 大"), "Größe 大");
+/// ```
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    escaped_but(text, |_| false)
+    escaped_where(text, is_unfit)
 }
 
-/// A text from outside on lines of the terminal: as [`escaped`], but line ends and tabs stay.
-///
-/// ```
-/// assert_eq!(mixdown_base::display::escaped_lines("a\tb\r\nc\u{7}"), "a\tb\r\nc\\u{7}");
-/// ```
+/// Like [`escaped`], for texts of many lines: line ends (also of CR LF) and tabs stay.
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
-    // A carriage return alone would let what follows overwrite the line.
-    if text.contains('\r') {
-        let lines: Vec<Cow<'_, str>> = text.split("\r\n").map(escaped_line_parts).collect();
-        return Cow::Owned(lines.join("\r\n"));
+    if !text.contains("\r\n") {
+        return escaped_where(text, |letter| !matches!(letter, '\n' | '\t') && is_unfit(letter));
     }
-    escaped_line_parts(text)
+    let lines: Vec<Cow<'_, str>> = text.split("\r\n").map(escaped_lines).collect();
+    Cow::Owned(lines.join("\r\n"))
 }
 
-fn escaped_line_parts(text: &str) -> Cow<'_, str> {
-    escaped_but(text, |character| matches!(character, '\n' | '\t'))
-}
-
-fn escaped_but(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let harms = |character: char| is_harmful(character) && !stays(character);
-    if !text.contains(harms) {
+fn escaped_where(text: &str, is_unfit: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_unfit) {
         return Cow::Borrowed(text);
     }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        match harms(character) {
-            true => safe.extend(character.escape_default()),
-            false => safe.push(character),
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match letter {
+            _ if !is_unfit(letter) => escaped.push(letter),
+            // `escape_debug` leaves some marks of direction as they are.
+            '\n' | '\r' | '\t' => escaped.extend(letter.escape_default()),
+            _ => escaped.extend(letter.escape_unicode()),
         }
     }
-    Cow::Owned(safe)
+    Cow::Owned(escaped)
 }
 
-/// Control characters (C0, DEL, C1) and the directional embeddings, overrides and isolates of Unicode.
-fn is_harmful(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn is_unfit(letter: char) -> bool {
+    let turns_direction = matches!(
+        letter,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    letter.is_control() || turns_direction || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -316,14 +315,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_from_outside_steers_the_terminal() {
-        assert!(matches!(escaped("plain näme 漢"), Cow::Borrowed(_)));
-        let hostile = "a\u{1b}]0;title\u{7}\u{9b}2J\r\n\u{202e}b\u{7f}";
-        let safe = escaped(hostile);
-        assert_eq!(safe, "a\\u{1b}]0;title\\u{7}\\u{9b}2J\\r\\n\\u{202e}b\\u{7f}");
-        assert!(!safe.contains(is_harmful));
-        assert_eq!(escaped_lines("a\n\tb\rc"), "a\n\tb\\rc");
-        assert_eq!(escaped_lines("a\r\nb\r\n\u{1b}"), "a\r\nb\r\n\\u{1b}");
-        assert!(matches!(escaped_lines("two\nlines"), Cow::Borrowed(_)));
+    fn nothing_that_a_terminal_obeys_is_left() {
+        let hostile: String = (0_u32..0x2100).filter_map(char::from_u32).collect();
+        for text in [escaped(&hostile), escaped_lines(&hostile)] {
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
+            assert!(!text.contains('\u{202e}') && text.contains("\\u{202e}"));
+        }
+        assert!(!escaped(&hostile).contains(['\n', '\t']));
+    }
+
+    #[test]
+    fn line_ends_and_tabs_of_texts_stay_and_lone_returns_do_not() {
+        assert_eq!(escaped_lines("a\tb\nc\r\nd"), "a\tb\nc\r\nd");
+        assert_eq!(escaped_lines("100 %\rfake\r\n"), "100 %\\rfake\r\n");
+        assert!(matches!(escaped_lines("plain\n"), Cow::Borrowed(_)));
     }
 }

@@ -3,16 +3,17 @@
 //! For serde's `deserialize_with`; an optional field takes `default` besides.
 //!
 //! ```
-//! #[derive(serde::Deserialize)]
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
 //! struct Source {
 //!     #[serde(default, deserialize_with = "mixdown_base::quantity::field::optional_tokens")]
 //!     max_tokens: Option<u64>,
 //! }
-//! # use serde::de::value::{MapDeserializer, Error};
-//! # let read = |value| Source::deserialize(MapDeserializer::<_, Error>::new([("max_tokens", value)].into_iter()));
-//! # use serde::Deserialize;
-//! assert_eq!(read("50k tokens").unwrap().max_tokens, Some(50_000)); // max_tokens = "50k tokens"
-//! assert!(read("50 mugs").is_err());
+//!
+//! let source: Source = toml::from_str("max_tokens = '50k tokens'").unwrap();
+//! assert_eq!(source.max_tokens, Some(50_000));
+//! assert!(toml::from_str::<Source>("max_tokens = '50 mugs'").is_err());
 //! ```
 
 use std::fmt;
