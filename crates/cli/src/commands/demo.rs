@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::percent_requested;
 use mixdown_scaling::forgetting_removed;
 use serde::Serialize;
 
@@ -141,13 +142,12 @@ fn describe(report: &DemoReport) -> String {
 
 fn row(run: &DemoRow) -> Vec<String> {
     vec![
-        percent(run.p_requested),
+        percent_requested(run.p_requested),
         percent(run.p_realised),
         run.best_step.to_string(),
         format!("{:.4}", run.target_loss),
         format!("{:.4}", run.pretraining_loss),
         format!("{:+.4}", run.forgetting),
-        run.forgetting_removed
-            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0)),
+        run.forgetting_removed.map_or_else(|| "–".to_owned(), |share| percent(share)),
     ]
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use mixdown_base::display::plural;
 use mixdown_shards::{
     Access, Corpus, ExportFormat, ExportOptions, ExportReport, Progress, Split, export,
 };
@@ -98,7 +99,7 @@ fn describe(report: &ExportReport) -> String {
         files.map(|file| vec![file.path.clone(), thousands(file.tokens)]).collect();
     let mut text = table(&["file", "tokens"], &rows);
     if report.files.len() > FILES {
-        text.push_str(&format!("\n… {} files in all", report.files.len()));
+        text.push_str(&format!("\n… {} in all", plural(report.files.len() as u64, "file")));
     }
     text
 }

@@ -1,19 +1,20 @@
 //! `mixdown generate`.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::{Args, value_parser};
+use clap::Args;
 use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
-use crate::output::{Output, reader_is_there};
+use crate::output::{Output, for_reader, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text};
 
@@ -57,8 +58,8 @@ pub struct GenerateArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Texts to draw; of several each is printed when all are there.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
-    count: u64,
+    #[arg(long, default_value = "1", value_name = "N")]
+    count: NonZeroU64,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -92,7 +93,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let mut model = Model::load(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
     let ids = text.prompt(&prompt)?;
-    let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
+    let count = usize::try_from(arguments.count.get()).unwrap_or(usize::MAX);
     let prompts = vec![ids.clone(); count];
     let mut shown = Shown {
         growing: (context.output == Output::Text && count == 1).then(|| Growing::new(&text, &ids)),
@@ -173,7 +174,9 @@ impl Shown<'_> {
     fn print(&mut self, fresh: Result<String, Error>) -> ControlFlow<()> {
         let printed = fresh.and_then(|fresh| {
             let mut stdout = std::io::stdout().lock();
-            reader_is_there(stdout.write_all(fresh.as_bytes()).and_then(|()| stdout.flush()))
+            reader_is_there(
+                stdout.write_all(for_reader(&fresh).as_bytes()).and_then(|()| stdout.flush()),
+            )
         });
         match printed {
             Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use mixdown_base::display::plural;
 use mixdown_shards::{
     Dtype, ImportFile, ImportOptions, Manifest, Progress, SampleShare, Split, TokenFormat, import,
 };
@@ -316,14 +317,14 @@ fn view(path: PathBuf, manifest: &Manifest, sample: Option<SampleShare>) -> Impo
 
 fn describe(view: &ImportView) -> String {
     let mut text = format!(
-        "{}: {} ids, {} tokens in {} documents (files: {}), {} held-out tokens in {} documents (files: {})",
+        "{}: {} ids, {} in {} (files: {}), {} in {} (files: {})",
         view.path.display(),
         view.dtype,
-        thousands(view.train_tokens),
-        thousands(view.train_documents),
+        plural(view.train_tokens, "token"),
+        plural(view.train_documents, "document"),
         view.train_files,
-        thousands(view.holdout_tokens),
-        thousands(view.holdout_documents),
+        plural(view.holdout_tokens, "held-out token"),
+        plural(view.holdout_documents, "document"),
         view.holdout_files,
     );
     if view.empty_documents > 0 {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
@@ -189,10 +190,10 @@ fn describe_task(task: Task, report: &TaskReport) -> String {
         return format!("task {task}: the corpus is finished already");
     }
     format!(
-        "task {task}: all {} parts and {} runs of shards are there, {} of these made here: complete the \
+        "task {task}: all {} and {} of shards are there, {} of these made here: complete the \
          corpus with --finish in place of --task",
-        thousands(report.parts),
-        thousands(report.runs),
+        plural(report.parts, "part"),
+        plural(report.runs, "run"),
         thousands(report.runs_made)
     )
 }
@@ -200,11 +201,11 @@ fn describe_task(task: Task, report: &TaskReport) -> String {
 /// One sentence about a finished corpus.
 pub fn describe(report: &PrepareReport) -> String {
     let mut text = format!(
-        "{} tokens in {} documents, {} tokens in {} held-out documents",
-        thousands(report.train_tokens),
-        thousands(report.train_documents),
-        thousands(report.holdout_tokens),
-        thousands(report.holdout_documents)
+        "{} in {}, {} in {}",
+        plural(report.train_tokens, "token"),
+        plural(report.train_documents, "document"),
+        plural(report.holdout_tokens, "token"),
+        plural(report.holdout_documents, "held-out document")
     );
     for (count, what) in [
         (report.counts.bad_records, "bad records skipped"),

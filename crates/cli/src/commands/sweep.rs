@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -106,7 +107,11 @@ fn incomplete(failures: &[Failure]) -> Result<(), Error> {
     let reasons =
         failures.iter().map(|failure| format!("\n  {}: {}", failure.run_id, failure.reason));
     Err(Error::Incomplete {
-        message: format!("{} runs failed:{}", failures.len(), reasons.collect::<String>()),
+        message: format!(
+            "failed: {}:{}",
+            plural(failures.len() as u64, "run"),
+            reasons.collect::<String>()
+        ),
         numerical: failures.iter().any(|failure| failure.numerical),
     })
 }
@@ -131,10 +136,10 @@ fn describe(report: &SweepReport) -> String {
         ),
     };
     format!(
-        "{}\n{} of {} runs; losses in nats per token at the least target loss{late}",
+        "{}\n{} of {}; losses in nats per token at the least target loss{late}",
         table(&header, &rows),
         report.runs.len(),
-        report.planned
+        plural(report.planned as u64, "run")
     )
 }
 

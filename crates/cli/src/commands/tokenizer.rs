@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mixdown_base::display::plural;
 use mixdown_documents::{IgnoreRules, ReadOptions, Selection};
 use mixdown_tokenize::{Progress, TrainTokenizerOptions, train_tokenizer};
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::thousands;
 use crate::progress::{Meter, Unit, stage_name};
 
 /// Work on tokenizers.
@@ -93,10 +93,10 @@ pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
     meter.finish("done");
     context.output.print(&report, |report| {
         format!(
-            "{}: {} entries from {} documents",
+            "{}: {} from {}",
             arguments.out.display(),
-            thousands(report.vocab_size),
-            thousands(report.documents)
+            plural(report.vocab_size, "entry"),
+            plural(report.documents, "document")
         )
     })
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     Holdout, PrepareOptions, Progress, TrainTokenizerOptions, prepare, train_tokenizer,
@@ -98,7 +99,7 @@ fn tokenizer(
     let options =
         TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
     let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
-    meter.finish(&format!("{} entries", report.vocab_size));
+    meter.finish(&plural(report.vocab_size, "entry"));
     Ok(path)
 }
 

@@ -163,7 +163,7 @@ fn weights_that_make_no_sense() {
        |
     10 | weight = "0%"
        |          ^^^^
-    weight "0%": expected an exact positive number, got zero; write it like "1%", "0.001", "99" or "1/3"
+    weight "0%": expected an exact positive number, but it is zero; write it like "1%", "0.001", "99" or "1/3"
     "#);
     sandbox.write("words.toml", mixture(["most", "1%"]));
     assert_snapshot!(sandbox.failure("mix words.toml"), @r#"
@@ -172,7 +172,7 @@ fn weights_that_make_no_sense() {
       |
     6 | weight = "most"
       |          ^^^^^^
-    weight "most": expected an exact positive number, got something that is no decimal number; write it like "1%", "0.001", "99" or "1/3"
+    weight "most": expected an exact positive number, but it does not begin with a number; write it like "1%", "0.001", "99" or "1/3"
     "#);
     sandbox.write("sum.toml", mixture(["98%", "1%"]));
     assert_snapshot!(sandbox.failure("mix sum.toml"), @"
@@ -269,7 +269,7 @@ fn a_run_folder_that_holds_something_else() {
 fn a_share_that_does_not_parse() {
     assert_snapshot!(Sandbox::new().failure("demo --inject 0,lots"), @r#"
     exit code 2
-    error: invalid value 'lots' for '--inject <SHARES>': weight "lots": expected an exact positive number, got something that is no decimal number; write it like "1%", "0.001", "99" or "1/3"
+    error: invalid value 'lots' for '--inject <SHARES>': weight "lots": expected an exact positive number, but it does not begin with a number; write it like "1%", "0.001", "99" or "1/3"
 
     For more information, try '--help'.
     "#);
