@@ -130,6 +130,8 @@ pub fn improved(mut error: clap::Error, command: &Command, arguments: &[OsString
             if let Some(flag) = of_flag(&typed, chosen(command, arguments)) {
                 error.remove(ContextKind::SuggestedArg);
                 tip(&mut error, &format!("it is called '--{flag}' here"));
+                let usage = chosen(command, arguments).clone().render_usage();
+                error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
             } else if let Some(near) = context(&error, ContextKind::SuggestedArg)
                 && !is_near(&typed, near.trim_start_matches('-'))
             {

@@ -12,6 +12,9 @@ use crate::commands::{
 };
 use crate::progress::Verbosity;
 
+/// The heading of the flags that every command has.
+const OUTPUT: &str = "Output";
+
 /// Finetune a language model without forgetting: prepare corpora, mix them in an exact ratio, train,
 /// measure.
 #[derive(Debug, Parser)]
@@ -24,13 +27,13 @@ use crate::progress::Verbosity;
 )]
 pub struct Cli {
     /// Print the result, or the error, as one JSON object on standard output.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
     /// Show no progress, only errors and what was left out, changed or guessed.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     quiet: bool,
     /// Show progress ten times as often, and all names where otherwise the first few stand.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = OUTPUT)]
     verbose: bool,
     /// What to do.
     #[command(subcommand)]

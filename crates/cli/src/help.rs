@@ -126,6 +126,7 @@ fn shell_words(command: &str) -> Vec<String> {
     let mut quote = None;
     for piece in command.split(' ') {
         let joins = quote.is_some()
+            || words.last().is_some_and(|last| matches!(last.as_str(), ">" | "|"))
             || words.last().is_some_and(|last| {
                 last.starts_with("--") && !last.contains([' ', '=']) && !piece.starts_with('-')
             });

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use mixdown_base::quantity::field;
 use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn};
 use mixdown_tokenize::{
     ChatOptions, Holdout, PackOptions, PrepareOptions, Progress, Shuffle, SpecialText, Stage,
@@ -26,10 +27,14 @@ struct Options {
     holdout: Option<String>,
     holdout_by: Option<String>,
     holdout_input: Vec<PathBuf>,
+    #[serde(default, deserialize_with = "field::optional_count")]
     limit: Option<u64>,
+    #[serde(deserialize_with = "field::count")]
     min_chars: u64,
+    #[serde(deserialize_with = "field::count")]
     seed: u64,
     shuffle: bool,
+    #[serde(deserialize_with = "field::count")]
     threads: u32,
     bos: String,
     end_of_text: Option<String>,
@@ -37,6 +42,7 @@ struct Options {
     work_dir: Option<PathBuf>,
     text_field: String,
     id_field: Option<String>,
+    #[serde(deserialize_with = "field::count")]
     skip_bad: u64,
     include: Vec<String>,
     exclude: Vec<String>,
@@ -48,6 +54,7 @@ struct Options {
     train_on: TrainOn,
     prompt_field: Option<String>,
     completion_field: Option<String>,
+    #[serde(default, deserialize_with = "field::optional_tokens")]
     pack: Option<u64>,
     too_long: TooLong,
 }

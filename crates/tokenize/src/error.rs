@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_documents::InputList;
 
 /// The words of the tokenizer library, which has no error type of its own.
@@ -221,9 +222,10 @@ pub enum Error {
     },
     /// The holdout would leave one side empty.
     #[error(
-        "a holdout of {holdout} leaves {train_documents} documents ({train_tokens} tokens) to train \
-         on and {holdout_documents} documents ({holdout_tokens} tokens) to validate with, expected \
-         at least one of each: choose another holdout, or 0 for none"
+        "a holdout of {holdout} leaves {} ({}) to train on and {} ({}) to validate with, expected at least one of \
+         each: choose another holdout, or 0 for none",
+        plural(*train_documents, "document"), plural(*train_tokens, "token"),
+        plural(*holdout_documents, "document"), plural(*holdout_tokens, "token")
     )]
     HoldoutLeavesNothing {
         /// The holdout as given.

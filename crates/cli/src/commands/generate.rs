@@ -18,6 +18,9 @@ use crate::output::{Output, for_reader, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text};
 
+/// The heading of the flags that choose tokens.
+const SAMPLING: &str = "Sampling";
+
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -31,7 +34,7 @@ The text that follows the prompt goes to standard output as it comes. It ends wh
 pub struct GenerateArgs {
     /// A Hugging Face model folder with its tokenizer, such as a run's best/.
     checkpoint: PathBuf,
-    /// The text to go on from; '' for a text from its beginning.
+    /// Text to continue; '' for a text from its beginning.
     #[arg(
         long,
         value_name = "TEXT",
@@ -39,26 +42,26 @@ pub struct GenerateArgs {
         required_unless_present = "prompt_file"
     )]
     prompt: Option<String>,
-    /// The file that holds it, to its last byte.
+    /// File whose whole content is the prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompt_file: Option<PathBuf>,
-    /// New tokens, at most.
+    /// New tokens at most.
     #[arg(long, default_value_t = 100, value_name = "N")]
     max_tokens: u64,
-    /// What the logits are divided by; 0 takes the most likely token.
-    #[arg(long, default_value_t = 0.8)]
+    /// Sampling temperature; 0 is greedy.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.8, help_heading = SAMPLING)]
     temperature: f64,
-    /// Only so many of the most likely tokens.
-    #[arg(long, value_name = "N")]
+    /// Sample from the K most likely tokens.
+    #[arg(long, value_name = "K", help_heading = SAMPLING)]
     top_k: Option<u64>,
-    /// Only the most likely tokens that together have this probability.
-    #[arg(long, value_name = "SHARE")]
+    /// Sample from the most likely tokens that together have this probability.
+    #[arg(long, value_name = "P", help_heading = SAMPLING)]
     top_p: Option<f64>,
-    /// What is drawn: the same seed gives the same text.
-    #[arg(long, default_value_t = 0)]
+    /// Random seed.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = SAMPLING)]
     seed: u64,
-    /// Texts to draw; of several each is printed when all are there.
-    #[arg(long, default_value = "1", value_name = "N")]
+    /// Number of texts; several are printed when all are complete.
+    #[arg(long, default_value = "1", value_name = "N", help_heading = SAMPLING)]
     count: NonZeroU64,
     #[command(flatten)]
     compute: ComputeArgs,

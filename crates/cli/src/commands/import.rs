@@ -47,7 +47,7 @@ pub struct ImportArgs {
     /// word of their names, or in a folder of that name below PATH.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     holdout: Vec<PathBuf>,
-    /// What the files are, if it is not to be found out.
+    /// File format [default: detected].
     #[arg(long, value_enum)]
     format: Option<FormatName>,
     /// How arrays without a header store ids; by default what the vocabulary needs.

@@ -49,14 +49,14 @@ pub struct PrepareArgs {
     out: PathBuf,
     /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0
     /// [default: 1%].
-    #[arg(long)]
+    #[arg(long, help_heading = "Holdout")]
     holdout: Option<Holdout>,
     /// Keep documents on one side that agree in this field: a repository, a URL, a conversation.
-    #[arg(long, value_name = "FIELD")]
+    #[arg(long, help_heading = "Holdout", value_name = "FIELD")]
     holdout_by: Option<String>,
     /// Take the documents of this file or folder as the holdout and train on the inputs; may be
     /// repeated.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
+    #[arg(long, help_heading = "Holdout", value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
     holdout_input: Vec<PathBuf>,
     /// Take only the first N documents of the inputs.
     #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
@@ -88,13 +88,18 @@ pub struct PrepareArgs {
     work_dir: Option<PathBuf>,
     /// Be task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler. A task does its share and
     /// then whatever the others have not; any later tasks complete the rest.
-    #[arg(long, value_name = "I/N|auto", conflicts_with = "finish")]
+    #[arg(
+        long,
+        help_heading = "Many machines",
+        value_name = "I/N|auto",
+        conflicts_with = "finish"
+    )]
     task: Option<String>,
     /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
-    #[arg(long, value_name = "N", requires = "task")]
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
     /// Write the manifest of what tasks have made; says what is missing if something is.
-    #[arg(long)]
+    #[arg(long, help_heading = "Many machines")]
     finish: bool,
     #[command(flatten)]
     read: ReadArgs,

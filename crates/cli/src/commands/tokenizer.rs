@@ -39,6 +39,7 @@ pub struct TrainTokenizerArgs {
 
 /// How records are read.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reading")]
 pub struct ReadArgs {
     /// The field or column that holds a document's text; dots lead into nested ones (meta.text).
     #[arg(long, value_name = "FIELD", default_value = "text")]

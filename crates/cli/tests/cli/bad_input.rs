@@ -137,7 +137,7 @@ fn a_holdout_that_leaves_nothing() {
     let command = PREPARE.replace("--holdout 0", "--holdout 50%");
     assert_snapshot!(sandbox.failure(&command), @"
     exit code 2
-    error: a holdout of 0.5 leaves 0 documents (0 tokens) to train on and 1 documents (3 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
+    error: a holdout of 0.5 leaves 0 documents (0 tokens) to train on and 1 document (3 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
     ");
 }
 
