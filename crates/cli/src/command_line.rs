@@ -53,28 +53,8 @@ fn with_rules_of_arguments(argument: Arg) -> Arg {
         _ => argument,
     };
     let unit = unit_of(argument.get_id().as_str());
-    let argument = with_short_default(argument);
     match grammar_of(argument.get_value_parser(), unit) {
         Some(parser) => argument.value_parser(parser),
-        None => argument,
-    }
-}
-
-/// A default of many zeros as people write it: `50k` for 50000.
-fn with_short_default(argument: Arg) -> Arg {
-    let default = match argument.get_default_values() {
-        [default] => default.to_str().and_then(|default| default.parse::<u64>().ok()),
-        _ => None,
-    };
-    let short = |number: u64| {
-        let suffixes = [(1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")];
-        let found = suffixes.into_iter().find(|(size, _)| number.is_multiple_of(*size));
-        found
-            .filter(|_| number >= 10_000)
-            .map(|(size, suffix)| format!("{}{suffix}", number / size))
-    };
-    match default.and_then(short) {
-        Some(default) => argument.default_value(default),
         None => argument,
     }
 }

@@ -38,7 +38,7 @@ pub struct DemoArgs {
     #[arg(long, help_heading = "Size", default_value_t = 2048)]
     vocab_size: u32,
     /// Unique target tokens that finetuning may see.
-    #[arg(long, help_heading = "Size", value_name = "D", default_value_t = 50_000)]
+    #[arg(long, help_heading = "Size", value_name = "D", default_value = "50k")]
     target_tokens: u64,
     /// Optimizer steps of the base model.
     #[arg(long, help_heading = "Size", default_value_t = 500)]

@@ -47,8 +47,8 @@ the last, targets all but the first), source, slot, where there are labels loss_
 pub struct MixArgs {
     /// The mixture, in TOML.
     mixture: PathBuf,
-    /// Length of the run that is planned: steps (batches), or \"1B tokens\", \"2 epochs of target\",
-    /// \"64000 sequences\". [default: one epoch of the first source; batches: endless]
+    /// Length of the run that is planned: steps (batches), or '1B tokens', '2 epochs of target', '64k sequences'
+    /// [default: one epoch of the first source; of batches, endless].
     #[arg(long, value_name = "LENGTH")]
     steps: Option<RunLength>,
     /// Print these slots of the order instead of the plan.

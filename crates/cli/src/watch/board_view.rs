@@ -6,12 +6,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use crate::output::{duration, percent, thousands};
+use crate::output::{percent, thousands};
 use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::look::Look;
 use crate::watch::run_data::RunState;
 use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
-use mixdown_base::display::{plural, short};
+use mixdown_base::display::{duration_in_one_unit, plural, short};
 
 const GAP: usize = 2;
 /// A name is not cut to less than this, or a quarter of the screen.
@@ -166,7 +166,7 @@ pub fn standing(standing: &Standing) -> String {
         Standing::Planned => "waiting".to_owned(),
         Standing::Failed(_) => "failed".to_owned(),
         Standing::Begun(RunState::Stopped(seconds)) => {
-            format!("stopped {}", duration(to_f64(*seconds)))
+            format!("stopped {}", duration_in_one_unit(to_f64(*seconds)))
         }
         Standing::Begun(state) => state.name().to_owned(),
     }
