@@ -1,4 +1,5 @@
-//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs and pages.
+//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs
+//! and pages.
 //!
 //! ```
 //! use mixdown_base::display;
@@ -151,7 +152,8 @@ pub fn duration(seconds: f64) -> String {
     format!("{whole:.0} s")
 }
 
-/// Seconds in the largest unit of which there are at least two, where there is room for one: `119 s`, `7 min`, `28 h`, `12 d`.
+/// Seconds in the largest unit of which there are at least two, where there is room for one unit: `119 s`, `7 min`,
+/// `28 h`, `12 d`.
 pub fn duration_in_one_unit(seconds: f64) -> String {
     let units = [("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)];
     let found = units.into_iter().find(|(_, length)| seconds >= 2.0 * length);

@@ -1,8 +1,8 @@
 //! Results on standard output: a table for people or one JSON object for programs.
 //!
 //! With `--json` a command writes exactly one object, also when it fails: its result, its error as `"error"`, or both
-//! where there is something to report and something went wrong. Streams (the order and the batches of a mixture, lines of
-//! `watch`) are the exception.
+//! where there is something to report and something went wrong. Streams (the order and the batches of a mixture, lines
+//! of `watch`) are the exception.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write, stdout};
@@ -111,7 +111,8 @@ fn print_line(line: &str) -> Result<(), Error> {
     reader_is_there(written).map(|_| ())
 }
 
-/// A text of a model or a document as standard output gets it: escaped for a terminal, as it is for a file or a program.
+/// A text of a model or a document as standard output gets it: escaped for a terminal, unchanged for a file or a
+/// program.
 pub fn for_reader(text: &str) -> Cow<'_, str> {
     if stdout().is_terminal() { escaped_lines(text) } else { Cow::Borrowed(text) }
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 
 /// An exact positive share: a percentage (`"1%"`, `"0.5%"`, `"100/3%"`) or a plain number (`"99"`,
-/// `"0.001"`, `"1/3"`, `"1e-4"`, in the grammar of [`mixdown_base::quantity`]) that counts relative to the other plain numbers of a mixture.
+/// `"0.001"`, `"1/3"`, `"1e-4"`) that counts relative to the other plain numbers of a mixture, in the grammar
+/// of [`mixdown_base::quantity`].
 ///
 /// In TOML and JSON it is a string or an integer; a float is refused, as `0.1` is none of the
 /// numbers a float can hold.
