@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use mixdown_base::display::bytes as megabytes;
 use mixdown_base::display::{bytes, duration, escaped_lines, percent, thousands};
 use mixdown_base::quantity::to_f64;
-use mixdown_tokenize::Stage;
+use mixdown_documents::summary;
+use mixdown_tokenize::{InputRemarks, Stage};
 
 use crate::error::{Error, Paint};
 
@@ -190,8 +191,22 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
 }
 
+/// Says which files of folders are not read, or not as their names suggest.
+pub fn say_inputs(label: &str, remarks: &InputRemarks) {
+    let InputRemarks { left_out, read_as_text } = remarks;
+    for (files, what) in [
+        (left_out, "files of folders left out"),
+        (read_as_text, "JSON files without records, each read as one text"),
+    ] {
+        if !files.is_empty() {
+            let count = thousands(u64::try_from(files.len()).unwrap_or(u64::MAX));
+            say(&format!("{label}: warning: {what}: {count}: {}", summary(files)));
+        }
+    }
+}
+
 /// A stage of tokenizing, for people.
-pub fn stage_name(stage: Stage) -> &'static str {
+pub fn stage_name(stage: &Stage) -> &'static str {
     match stage {
         Stage::Reading => "reading",
         Stage::Training => "training",

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use mixdown_base::quantity::field;
-use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn};
+use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
     ChatOptions, Holdout, PackOptions, PrepareOptions, Progress, Shuffle, SpecialText, Stage,
     TooLong,
@@ -40,7 +40,9 @@ struct Options {
     end_of_text: Option<String>,
     parse_special: bool,
     work_dir: Option<PathBuf>,
-    text_field: String,
+    text_field: Option<String>,
+    text_separator: Option<String>,
+    skip_unreadable: bool,
     id_field: Option<String>,
     #[serde(deserialize_with = "field::count")]
     skip_bad: u64,
@@ -79,6 +81,12 @@ impl Options {
         Ok(PrepareOptions {
             read: ReadOptions {
                 text_field: self.text_field,
+                text_separator: self.text_separator,
+                unreadable: if self.skip_unreadable {
+                    Unreadable::LeaveOut
+                } else {
+                    Unreadable::Refuse
+                },
                 id_field: self.id_field,
                 group_field: self.holdout_by,
                 skip_bad: self.skip_bad,

@@ -62,7 +62,7 @@ impl PrepareOptions {
             "shuffle": self.shuffle,
             "skip_bad": self.read.skip_bad,
             "special_text": self.special_text,
-            "text_field": self.read.text_field,
+            "text_field": self.read.text_field(),
         });
         // What is not asked for is left out: a corpus of earlier options keeps its manifest's bytes.
         let asked = [
@@ -73,6 +73,7 @@ impl PrepareOptions {
             ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
             ("pack", self.pack.map(|pack| json!(pack))),
             ("template_date", self.chat.date.map(|date| json!(date))),
+            ("text_separator", self.read.text_separator.as_ref().map(|text| json!(text))),
         ];
         for (name, value) in asked {
             if let (Some(value), Some(record)) = (value, record.as_object_mut()) {

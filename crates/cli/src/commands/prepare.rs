@@ -15,7 +15,7 @@ use crate::commands::labels_args::LabelsArgs;
 use crate::commands::tokenizer::ReadArgs;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit, megabytes, say, stage_name};
+use crate::progress::{Meter, Unit, megabytes, say, say_inputs, stage_name};
 
 /// What is held out where nothing is said.
 const USUAL_HOLDOUT: Holdout = Holdout::Share(0.01);
@@ -35,10 +35,21 @@ const MUCH_DISK_BYTES: u64 = 1 << 30;
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --task auto
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --finish
 
-A killed run goes on where it stopped when the same command is given again.")]
+  One text of many documents, parted by a line of its own or by every line end:
+  mixdown prepare stories.txt --tokenizer gpt2/ --out corpora/stories --text-separator '<|endoftext|>'
+  mixdown prepare lines.txt --tokenizer gpt2/ --out corpora/lines --text-separator '\\n'
+
+What is read (plain, zstd or gzip; told by the first bytes and the name):
+  JSON lines, JSON arrays and objects over several lines: a document a record
+  CSV and TSV with a header: a document a row
+  Parquet, Arrow IPC (file or stream): a document a row
+  UTF-8 text, source code: a document a file, or a document between two separators
+Other data (archives, images, UTF-16, Git LFS pointers) are refused; those of a folder are left out and named.
+
+A killed run goes on where it stopped when the same command is given again; a finished one is only reported.")]
 pub struct PrepareArgs {
-    /// JSON lines (plain, zstd, gzip), Parquet, Arrow, text files, folders or patterns of them, or -
-    /// for standard input.
+    /// JSON lines, JSON, CSV, TSV, text (plain, zstd, gzip), Parquet, Arrow, folders or patterns of them,
+    /// or - for standard input.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// A tokenizer.json, or a model folder that holds one.
@@ -150,7 +161,10 @@ impl PrepareArgs {
 pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     let options = arguments.options();
     let PrepareArgs { input, tokenizer, out, .. } = &arguments;
-    let say_corpus = |report: &PrepareReport| format!("{}: {}", out.display(), describe(report));
+    let say_corpus = |report: &PrepareReport| {
+        let done = if report.already_done { "already done: " } else { "" };
+        format!("{}: {done}{}", out.display(), describe(report))
+    };
     if arguments.finish {
         let report = finish(input, tokenizer, out, &options)?;
         return context.output.print(&report, say_corpus);
@@ -159,7 +173,8 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     let meter = Meter::new("prepare", Unit::Bytes);
     let progress = |at: Progress| match at.stage {
         Stage::Disk(estimate) => say_disk(&estimate),
-        stage => meter.set(at.done, at.total, stage_name(stage)),
+        Stage::Inputs(remarks) => say_inputs("prepare", &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     if let Some(task) = task {
         let report = prepare_task(input, tokenizer, out, &options, task, &progress, context.stop)?;

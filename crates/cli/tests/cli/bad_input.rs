@@ -47,7 +47,7 @@ fn a_missing_tokenizer() {
 fn an_empty_file() {
     assert_snapshot!(with_input("").failure(PREPARE), @"
     exit code 3
-    error: input input.jsonl is empty, expected JSON lines, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out
+    error: input input.jsonl is empty, expected JSON lines, JSON, CSV, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out
     ");
 }
 
@@ -66,7 +66,7 @@ fn a_line_without_the_text_field() {
     );
     assert_snapshot!(sandbox.failure(PREPARE), @r#"
     exit code 3
-    error: input.jsonl: line 2, byte 16: the field "text" is missing; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
+    error: input.jsonl: line 2, byte 16: the field "text" is missing, the record has "body"; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
     "#);
     assert_snapshot!(sandbox.failure(&format!("{PREPARE} --skip-bad 1")), @r#"
     exit code 3
@@ -113,10 +113,12 @@ fn an_output_folder_that_holds_something_else() {
 #[test]
 fn an_output_folder_that_is_a_corpus_already() {
     let sandbox = with_input("{\"text\": \"one\"}\n");
-    sandbox.ok(PREPARE);
-    assert_snapshot!(sandbox.failure(PREPARE), @"
+    let made = sandbox.ok(PREPARE);
+    let again = sandbox.ok(PREPARE);
+    assert_eq!(again, made.replace("corpus: ", "corpus: already done: "));
+    assert_snapshot!(sandbox.failure(&format!("{PREPARE} --seed 7")), @"
     exit code 2
-    error: corpus is already a corpus: choose another folder, or delete it to make it anew
+    error: corpus is already a corpus, which differs in options.seed (then 0, now 7): choose another folder, or delete it to build it again
     ");
 }
 
