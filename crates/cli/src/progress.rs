@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 pub use mixdown_base::display::bytes as megabytes;
-use mixdown_base::display::{bytes, duration, escaped_lines, percent, thousands};
+use mixdown_base::display::{bytes, duration, escaped, escaped_lines, percent, thousands};
 use mixdown_base::quantity::to_f64;
-use mixdown_documents::summary;
+use mixdown_documents::{Remark, summary};
 use mixdown_tokenize::{InputRemarks, Stage};
 
 use crate::error::{Error, Paint};
@@ -200,7 +200,12 @@ pub fn say_inputs(label: &str, remarks: &InputRemarks) {
     ] {
         if !files.is_empty() {
             let count = thousands(u64::try_from(files.len()).unwrap_or(u64::MAX));
-            say(&format!("{label}: warning: {what}: {count}: {}", summary(files)));
+            let named = |file: &Remark| format!("{} ({})", escaped(&file.name), file.reason);
+            let names = match is_verbose() {
+                true => files.iter().map(named).collect::<Vec<_>>().join(", "),
+                false => summary(files),
+            };
+            say(&format!("{label}: warning: {what}: {count}: {names}"));
         }
     }
 }
