@@ -101,7 +101,7 @@ struct Stretch {
 impl Meter {
     /// A meter that shows nothing until it is set.
     pub fn new(label: impl Into<String>, unit: Unit) -> Self {
-        let label = label.into();
+        let label = escaped(&label.into()).into_owned();
         let bar = (std::io::stderr().is_terminal() && !is_quiet()).then(|| bar(&label, unit));
         Self { label, unit, start: Instant::now(), bar, stretch: Mutex::new(None) }
     }
