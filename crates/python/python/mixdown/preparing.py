@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -139,6 +140,10 @@ def prepare(
         if isinstance(meter, _Meter):
             meter.close()
     result: dict[str, Any] = json.loads(report)
+    if result["left_out"]:
+        named = ", ".join(f"{file['name']} ({file['reason']})" for file in result["left_out"][:5])
+        count = result["skipped_files"]
+        warnings.warn(f"prepare: files of folders left out: {count}: {named}", stacklevel=2)
     return result
 
 
