@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::{percent, plural, signed, thousands};
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use crate::commands::{Context, sweep_preview};
 use crate::configuration::{base_folder, read_left};
 use crate::error::Error;
-use crate::output::{percent, table, thousands};
+use crate::output::table;
 use crate::sweep::{self, Design, Failure, Stage, SweepConfig, bottom_is_reached};
 
 /// Arguments of `sweep`.
@@ -106,7 +107,11 @@ fn incomplete(failures: &[Failure]) -> Result<(), Error> {
     let reasons =
         failures.iter().map(|failure| format!("\n  {}: {}", failure.run_id, failure.reason));
     Err(Error::Incomplete {
-        message: format!("{} runs failed:{}", failures.len(), reasons.collect::<String>()),
+        message: format!(
+            "{} failed:{}",
+            plural(u64::try_from(failures.len()).unwrap_or(u64::MAX), "run"),
+            reasons.collect::<String>()
+        ),
         numerical: failures.iter().any(|failure| failure.numerical),
     })
 }
@@ -131,10 +136,10 @@ fn describe(report: &SweepReport) -> String {
         ),
     };
     format!(
-        "{}\n{} of {} runs; losses in nats per token at the least target loss{late}",
+        "{}\n{} of {}; losses in nats per token at the least target loss{late}",
         table(&header, &rows),
         report.runs.len(),
-        report.planned
+        plural(u64::try_from(report.planned).unwrap_or(u64::MAX), "run")
     )
 }
 
@@ -148,6 +153,6 @@ fn row(row: &RunRow) -> Vec<String> {
         format!("{}{mark}", row.best_step),
         format!("{:.4}", row.target_loss),
         format!("{:.4}", row.pretraining_loss),
-        format!("{:+.4}", row.forgetting()),
+        signed(row.forgetting(), 4),
     ]
 }
