@@ -27,15 +27,29 @@ pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
         .enumerate()
         .min_by(|left, right| distance(left.1).total_cmp(&distance(right.1)))
         .map(|(place, _)| place);
+    // By growing p: where two have the same, p does not say which run a sentence is about.
+    let by_share = runs
+        .windows(2)
+        .all(|pair| matches!(pair, [low, high] if low.row.p_requested < high.row.p_requested));
+    let of = |run: &Finetuned<'_>, text: String| {
+        if by_share { text } else { named(&run.series.label, &text) }
+    };
     let mut sentences: Vec<String> =
-        injected.iter().map(|run| sentence(run, baseline(runs, run))).collect();
+        injected.iter().map(|run| of(run, sentence(run, baseline(runs, run)))).collect();
     match main {
         Some(place) => Headline { main: sentences.remove(place), others: sentences },
         None => Headline {
-            main: runs.iter().map(alone).collect::<Vec<_>>().join(" "),
+            main: runs.iter().map(|run| of(run, alone(run))).collect::<Vec<_>>().join(" "),
             others: Vec::new(),
         },
     }
+}
+
+/// A sentence about the run of that name.
+fn named(name: &str, sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|letter| letter.to_lowercase().to_string());
+    format!("{name}: {}{}", first.unwrap_or_default(), letters.as_str())
 }
 
 /// The sentence for runs that have losses only.
@@ -45,13 +59,17 @@ pub(crate) fn of_losses(runs: &[Series<'_>]) -> Headline {
         summary.best.iter().map(|best| {
             let before = EvalRecord::find(&summary.before, &best.corpus);
             let from = before.map_or(String::new(), |before| format!(" from {}", fixed(before.loss, 3)));
-            format!(
+            let sentence = format!(
                 "Held-out loss on {} went{from} to {} nats per token by step {} ({} bits per byte).",
                 best.corpus,
                 fixed(best.loss, 3),
                 count(summary.best_step),
                 fixed(best.bits_per_byte, 3),
-            )
+            );
+            match runs {
+                [_] => sentence,
+                _ => named(&run.label, &sentence),
+            }
         })
     });
     let main = sentences.next().unwrap_or_else(|| "No evaluation was recorded.".to_owned());
@@ -97,7 +115,7 @@ fn share(run: &Finetuned<'_>) -> String {
     if realised == percent_rounded(run.row.p_requested, 3) {
         requested
     } else {
-        format!("{requested} (realised {realised})")
+        format!("{requested} ({realised} realised to the best step)")
     }
 }
 
@@ -212,9 +230,32 @@ mod tests {
         let pages = [finetuned(0.0, 0.83), injected];
         let sentence = sentences(&pages).remove(0);
         assert!(
-            sentence.starts_with("At p = 1 % (realised 0.994 %) forgetting fell"),
+            sentence.starts_with("At p = 1 % (0.994 % realised to the best step) forgetting fell"),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn a_sentence_names_its_run_where_p_does_not() {
+        let titled = |p: f64, title: &str| {
+            let mut page = finetuned(p, 0.8 - 40.0 * p);
+            page.summary.title = title.to_owned();
+            page
+        };
+        let pages = [
+            titled(0.0, "small, p = 0"),
+            titled(0.01, "small, seed 1"),
+            titled(0.01, "small, seed 2"),
+        ];
+        let texts = sentences(&pages);
+        assert!(texts[0].starts_with("small, seed 1: at p = 1 % forgetting fell"), "{texts:?}");
+        assert!(texts[1].starts_with("small, seed 2: at p = 1 % forgetting fell"), "{texts:?}");
+        let mut bases = [base(), base()];
+        bases[0].summary.title = "one".to_owned();
+        bases[1].summary.title = "two".to_owned();
+        let headline = of_losses(&arrange(&bases).1);
+        assert!(headline.main.starts_with("one: held-out loss on pretraining went"));
+        assert!(headline.others[0].starts_with("two: held-out loss on pretraining went"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
     let mut table = Table::new([
         "Run",
         "p requested",
-        "p realised",
+        "p realised to best step",
         "best step",
         "target loss ± se",
         "pretraining loss ± se",

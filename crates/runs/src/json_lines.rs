@@ -22,7 +22,15 @@ pub(crate) fn read<T: DeserializeOwned>(
     path: &Path,
     expected: &'static str,
 ) -> Result<Vec<(u64, T)>, Error> {
-    let bytes = read_capped(path, LIMIT_BYTES)?;
+    parse(path, &read_capped(path, LIMIT_BYTES)?, expected)
+}
+
+/// The same of a text that was read from `path`.
+pub(crate) fn parse<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    expected: &'static str,
+) -> Result<Vec<(u64, T)>, Error> {
     let mut values = Vec::new();
     for (line, text) in (1_u64..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         let terminated = text.last() == Some(&b'\n');

@@ -9,6 +9,7 @@
 #![deny(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 
+mod comparable;
 mod error;
 mod eval_record;
 mod fields;
@@ -26,6 +27,7 @@ mod summary;
 mod table;
 mod tensorboard;
 
+pub use crate::comparable::{CommonRecipe, Recipe, baseline, differences};
 pub use crate::error::Error;
 pub use crate::eval_record::{EvalRecord, LossChange};
 pub use crate::folder::RunFolder;
