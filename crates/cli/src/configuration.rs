@@ -30,10 +30,17 @@ pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
 /// # Errors
 /// As [`read_toml`].
 pub fn read_left<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
-    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
+    parse_left(path, &fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?)
+}
+
+/// As [`read_left`], of the text of the file at `path`.
+///
+/// # Errors
+/// As [`read_toml`], but for a file that is not there.
+pub fn parse_left<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
     if table.remove("fingerprints").is_none() {
-        return parse_toml(path, &text);
+        return parse_toml(path, text);
     }
     table.remove("run_id");
     table.remove("title");

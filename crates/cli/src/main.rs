@@ -7,6 +7,7 @@ mod configuration;
 mod count;
 mod demo;
 mod error;
+mod evaluations;
 mod injection;
 mod interrupt;
 mod output;
