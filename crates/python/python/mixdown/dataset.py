@@ -113,7 +113,7 @@ class MixtureDataset:
         self._last = -1
         self._descents = 0
         self._warned = False
-        self._passed = False
+        self._taken = 0
         self._warned_of_pass = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,12 +175,12 @@ class MixtureDataset:
     def _watch(self, slots: list[int]) -> None:
         """Warns once where slots are not taken in ascending order, and once where a second pass begins."""
         for slot in slots:
-            if slot == 0 and self._passed:
+            if slot == 0 and self._taken >= len(self):
                 self._warn_of_pass()
             # Looking back now and then is no shuffling.
             self._descents += slot < self._last and slot != 0
             self._last = slot
-            self._passed |= slot + 1 == len(self)
+            self._taken += 1
         if self._descents >= _DESCENTS and not self._warned:
             self._warned = True
             warnings.warn(

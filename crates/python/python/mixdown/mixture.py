@@ -249,8 +249,12 @@ def items(name: str, values: Any) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: what it is and, where that is short, how it is written."""
+    """A value in a message: as it is written where that is short, and its type where that is not plain."""
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= 60 else value[:57] + "...", ensure_ascii=False)
     text = repr(value)
+    if isinstance(value, (int, float, type(None))) and len(text) <= 60:
+        return text
     kind = type(value).__name__
     return f"{text} ({kind})" if len(text) <= 60 and "\n" not in text else f"a value of type {kind}"
 
@@ -271,9 +275,7 @@ def _source(name: Any, source: Any) -> dict[str, Any]:
 
 def _stage(number: int, stage: Any) -> dict[str, Any]:
     if not isinstance(stage, Mapping):
-        raise ConfigurationError(
-            f'stages[{number}]: expected a mapping with "start" and "weights", got {shown(stage)}'
-        )
+        raise ConfigurationError(f'stages[{number}]: expected a mapping with "start" and "weights", got {shown(stage)}')
     return dict(stage)
 
 
