@@ -226,9 +226,9 @@ fn inspect_shows_lengths_ids_duplicates_and_samples() {
      16 to 31           1       17   ███████████
      frequent           id   count   of 32 tokens
     ──────────────────────────────────────────────
-     "<|endoftext|>"     0       5       15.625 %
-     "t"                84       3        9.375 %
-     " "               221       3        9.375 %
+     "<|endoftext|>"     0       5         15.6 %
+     "t"                84       3  
+     " "               221       3         9.38 %
     equal texts: 1 text more than once, 2 documents too many: 3 times that of document 0
     document 0: "one two<|endoftext|>"
     document 2: "one  two<|endoftext|>"

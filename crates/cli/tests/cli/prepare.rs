@@ -152,7 +152,7 @@ fn tasks_without_a_scheduler_or_with_a_limit() {
     "#);
     assert_snapshot!(sandbox.failure(&format!("{prepare} --limit 3 --holdout 99.99%")), @r#"
     exit code 2
-    error: a holdout of 0.9998999999999999 leaves 0 documents (0 tokens) to train on and 3 documents (224 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
+    error: a holdout of 0.9999 leaves 0 documents (0 tokens) to train on and 3 documents (224 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
     "#);
 }
 
