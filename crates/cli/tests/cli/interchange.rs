@@ -227,7 +227,7 @@ fn inspect_shows_lengths_ids_duplicates_and_samples() {
      frequent           id   count   of 32 tokens
     ──────────────────────────────────────────────
      "<|endoftext|>"     0       5         15.6 %
-     "t"                84       3  
+     "t"                84       3         9.38 %
      " "               221       3         9.38 %
     equal texts: 1 text more than once, 2 documents too many: 3 times that of document 0
     document 0: "one two<|endoftext|>"
