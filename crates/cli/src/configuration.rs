@@ -45,7 +45,7 @@ pub fn read_left<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 ///
 /// # Errors
 /// As [`read_toml`], but for a file that is not there.
-fn parse_left<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+pub fn parse_left<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
     match forget_run(&mut table) {
         true => parse_toml(path, &table.to_string()),

@@ -8,6 +8,7 @@ mod commands;
 mod configuration;
 mod demo;
 mod error;
+mod evaluations;
 mod help;
 mod injection;
 mod interrupt;

@@ -15,6 +15,7 @@ mod plan;
 mod preview;
 mod settings;
 mod settings_file;
+mod train_settings;
 
 use std::path::{Path, PathBuf};
 

@@ -22,6 +22,15 @@ pub(crate) fn figures(run: &Series<'_>) -> Vec<Figure> {
         .collect()
 }
 
+/// Why the ring need not lie at the least loss drawn, where that is so.
+fn chosen(run: &Series<'_>) -> &'static str {
+    if run.page.summary.best.iter().any(|record| record.selection_loss.is_some()) {
+        ", which the other half of the held-out sequences chose: it need not lie at the least loss that is drawn"
+    } else {
+        ""
+    }
+}
+
 fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
     let mut plot = Plot::new();
     let best = coordinate(run.page.summary.best_step);
@@ -39,8 +48,10 @@ fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
     let curves: Vec<_> = names.iter().map(|corpus| (*corpus, run.evaluations(corpus))).collect();
     Figure {
         title: "Held-out loss".to_owned(),
-        caption: "Loss on the held-out part of each corpus; the ring marks the chosen checkpoint."
-            .to_owned(),
+        caption: format!(
+            "Loss on the held-out part of each corpus; the ring marks the chosen checkpoint{}.",
+            chosen(run)
+        ),
         plot,
         table: by_step(&curves),
         width: Width::Half,

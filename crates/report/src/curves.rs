@@ -78,9 +78,10 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
         let (symbol, dash) = (series.symbol.clone(), series.dash.clone());
         plot.add_trace(marked_line(points, &series.label, &series.colour, symbol, dash));
     }
-    let mut caption = "Held-out loss after each number of steps; the ring marks the chosen \
-                       checkpoint (least target loss)."
-        .to_owned();
+    let chosen = how_chosen(runs.iter().filter_map(|run| run.target));
+    let mut caption = format!(
+        "Held-out loss after each number of steps; the ring marks the chosen checkpoint: {chosen}."
+    );
     if before == Before::Show
         && let Some((loss, last_step)) = common_before(runs, corpus)
     {
@@ -107,6 +108,17 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
         .collect();
     let table = by_step(&curves);
     Figure { title: title.to_owned(), caption, plot, table, width: Width::Half }
+}
+
+/// By which loss a checkpoint was chosen: where one half of the held-out sequences chooses and the other is shown,
+/// the ring need not lie at the least loss that is drawn.
+pub(crate) fn how_chosen<'a>(mut records: impl Iterator<Item = &'a EvalRecord>) -> &'static str {
+    if records.any(|record| record.selection_loss.is_some()) {
+        "the one with the least target loss on the other half of the held-out sequences, which chooses alone, so \
+         that the loss drawn here is not too low; the ring need not lie at the least loss that is drawn"
+    } else {
+        "the one with the least target loss"
+    }
 }
 
 pub(crate) fn losses(evaluations: &[(u64, &EvalRecord)]) -> Vec<(f64, f64)> {

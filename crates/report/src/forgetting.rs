@@ -4,7 +4,7 @@ use mixdown_scaling::{Error as ScalingError, InjectionFit, fit_injection, forget
 use plotly::common::{DashType, HoverInfo, Line, Marker, Mode};
 use plotly::{Plot, Scatter};
 
-use crate::comparison::{baseline, comparable};
+use crate::comparison::{baseline, differences};
 use crate::figure::{Figure, Width};
 use crate::html::{Cell, Table};
 use crate::plot::{bare_line, plain};
@@ -20,7 +20,8 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     let shares = runs.iter().map(|run| (run.row.p_requested, run.row.p_realised));
     let scale = ShareScale::of(shares);
     let with_zero = runs.iter().any(|run| run.row.p_realised <= 0.0);
-    let fit = comparable(runs).then(|| fit(runs));
+    let differences = differences(runs);
+    let fit = differences.is_empty().then(|| fit(runs));
     let mut plot = Plot::new();
     match &fit {
         None => {}
@@ -50,10 +51,13 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
         .to_owned();
     caption.push_str(if with_zero { "; p = 0 stands apart on its left. " } else { ". " });
     caption.push_str(&match fit {
-        Some(fit) => law_text(&fit),
+        Some(fit) => law_text(&fit, runs),
         None => {
-            "No curve is fitted: the runs differ in more than p (start, model, target tokens or recipe)."
-                .to_owned()
+            let fields = differences.iter().map(|(field, values)| format!("{field} {values}"));
+            format!(
+                "No curve is fitted: the runs differ in more than p ({}).",
+                fields.collect::<Vec<_>>().join("; ")
+            )
         }
     });
     Some(Figure {
@@ -72,7 +76,7 @@ fn fit(runs: &[Finetuned<'_>]) -> Result<InjectionFit, ScalingError> {
 }
 
 /// What the fit says, or why there is none.
-fn law_text(fit: &Result<InjectionFit, ScalingError>) -> String {
+fn law_text(fit: &Result<InjectionFit, ScalingError>, runs: &[Finetuned<'_>]) -> String {
     let fit = match fit {
         Ok(fit) => fit,
         Err(ScalingError::TooFewShares { needed, got }) => {
@@ -110,11 +114,13 @@ fn law_text(fit: &Result<InjectionFit, ScalingError>) -> String {
     if let Some((p, low, high)) =
         advice.and_then(|advice| Some((advice.p?, advice.lowest?, advice.highest?)))
     {
+        let largest = runs.iter().map(|run| run.row.p_realised).fold(0.0, f64::max);
         text.push_str(&format!(
-            " By this law half of the forgetting is gone at p = {} ({} to {}).",
+            " By this law half of the forgetting is gone at p = {} ({} to {}){}.",
             percent_rounded(p, 2),
             percent_rounded(low, 2),
             percent_rounded(high, 2),
+            if p > largest { ", which is beyond the largest share that was run" } else { "" },
         ));
     }
     text
@@ -130,7 +136,7 @@ fn significant(value: f64) -> String {
 
 fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
     let hover = format!(
-        "{}: {} nats (realised p {})",
+        "{}: {} nats (p realised to the best step {})",
         run.series.label,
         fixed(run.row.forgetting(), 4),
         percent_rounded(run.row.p_realised, 3)
@@ -151,7 +157,7 @@ fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
 fn table(runs: &[Finetuned<'_>]) -> Table {
     let mut table = Table::new([
         "Run",
-        "p realised",
+        "p realised to best step",
         "pretraining loss before",
         "pretraining loss after",
         "forgetting (nats)",
@@ -198,11 +204,16 @@ mod tests {
         let text = caption(&five);
         assert!(text.contains("Fitted law: 0.800 · (1 + 300·p)^(−0.40)"), "{text}");
         assert!(text.contains("half of the forgetting is gone at p = 1.6 %"), "{text}");
+        let few = [0.0, 0.000_5, 0.001, 0.002, 0.003, 0.004].map(|p| finetuned(p, law.excess(p)));
+        let text = caption(&few);
+        assert!(text.contains("), which is beyond the largest share that was run."), "{text}");
         let flat = [0.0, 0.001, 0.01, 0.05].map(|p| finetuned(p, 0.5));
         assert!(caption(&flat).contains("do not identify B and α"));
         let mut mixed = five;
         mixed[2].summary.row.as_mut().unwrap().model_size = 5;
-        assert!(caption(&mixed).contains("No curve is fitted: the runs differ"));
+        let text = caption(&mixed);
+        let expected = "the runs differ in more than p (model_size 1000000, 5)";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

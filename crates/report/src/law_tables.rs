@@ -90,21 +90,32 @@ fn residuals(convergence: &Convergence) -> String {
 }
 
 fn predictions(advice: &ShareAdvice) -> String {
-    let mut table =
-        Table::new(["p", "forgetting (nats)", "low", "high", "pretraining loss", "target loss"]);
+    let mut table = Table::new([
+        "p",
+        "forgetting (nats)",
+        "forgetting 95 % low",
+        "forgetting 95 % high",
+        "pretraining loss",
+        "pretraining 95 % low",
+        "pretraining 95 % high",
+        "target loss",
+        "target 95 % low",
+        "target 95 % high",
+    ]);
     for one in &advice.predictions {
         let end = |end: Option<f64>| Cell::or_dash(end.map(|nats| Cell::fixed(nats, 4)));
-        table.push(vec![
-            Cell::percent(one.p),
-            Cell::fixed(one.forgetting.value, 4),
-            end(one.forgetting.interval.low),
-            end(one.forgetting.interval.high),
-            end(one.pretraining_loss.map(|loss| loss.value)),
-            end(one.target_loss.map(|loss| loss.value)),
-        ]);
+        let mut cells = vec![Cell::percent(one.p)];
+        for estimate in [Some(one.forgetting), one.pretraining_loss, one.target_loss] {
+            let interval = estimate.map(|one| one.interval);
+            cells.push(end(estimate.map(|one| one.value)));
+            cells.push(end(interval.and_then(|interval| interval.low)));
+            cells.push(end(interval.and_then(|interval| interval.high)));
+        }
+        table.push(cells);
     }
     let title = format!(
-        "Expected at N = {}, D = {}",
+        "{} at N = {}, D = {}",
+        if advice.is_far() { "By extrapolation, no finding:" } else { "Expected" },
         short(advice.model_size),
         short(advice.target_tokens)
     );

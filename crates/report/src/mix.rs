@@ -44,8 +44,9 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     );
     Some(Figure {
         title: "What was in the mix".to_owned(),
-        caption: "Share of the sequences that each source gave to each run. An epoch is one pass \
-                  over the source’s tokens; above 1 the run saw the same text again."
+        caption: "Share of the sequences that each source gave to each run in all of its steps, also those \
+                  after the chosen checkpoint: up to that one it can differ in the last digits. An epoch is \
+                  one pass over the source’s tokens; above 1 the run saw the same text again."
             .to_owned(),
         plot,
         table: Table::default(),
@@ -59,7 +60,7 @@ pub(crate) fn table(runs: &[&Series<'_>]) -> Table {
         "Run",
         "source",
         "share requested",
-        "share realised",
+        "share in all steps",
         "sequences",
         "tokens",
         "unique tokens",

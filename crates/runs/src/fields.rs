@@ -55,6 +55,21 @@ impl Fields<'_> {
         number.ok_or_else(|| self.bad(column, "a finite number", cell))
     }
 
+    /// The cell as text; one without a value is a text of nothing. Words such as "NA" are names here.
+    pub fn text_or_nothing(&self, column: &'static str) -> Result<String, Error> {
+        match self.cell(column)? {
+            Value::Null => Ok(String::new()),
+            Value::String(text) if text == "NaN" => Ok(String::new()),
+            _ => self.text(column),
+        }
+    }
+
+    /// The cell of a column that must be there as text; one without a value, in whatever words, is a text of
+    /// nothing.
+    pub fn text_or_absent(&self, column: &'static str) -> Result<String, Error> {
+        if is_absent(self.cell(column)?) { Ok(String::new()) } else { self.text(column) }
+    }
+
     /// A cell that may be absent, null or empty.
     pub fn optional<T>(
         &self,
@@ -62,9 +77,8 @@ impl Fields<'_> {
         read: impl Fn(&Self, &'static str) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         match self.cells.get(column) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(_) => read(self, column).map(Some),
+            Some(cell) if !is_absent(cell) => read(self, column).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -79,12 +93,24 @@ impl Fields<'_> {
 
     fn bad(&self, column: &'static str, expected: &'static str, got: &Value) -> Error {
         let got = match got {
-            Value::String(text) if text.is_empty() => "an empty cell".to_owned(),
+            Value::Null => "an empty cell".to_owned(),
+            Value::String(text) if text.trim().is_empty() => "an empty cell".to_owned(),
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "an object".to_owned(),
             other => shorten(&other.to_string()),
         };
         Error::BadValue { path: self.path.to_path_buf(), row: self.row, column, expected, got }
+    }
+}
+
+/// Whether a cell says that there is no value: what data frames and spreadsheets leave of a missing one in the
+/// formats that have no word for it.
+fn is_absent(cell: &Value) -> bool {
+    const WORDS: [&str; 9] = ["", "nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a"];
+    match cell {
+        Value::Null => true,
+        Value::String(text) => WORDS.iter().any(|word| text.trim().eq_ignore_ascii_case(word)),
+        _ => false,
     }
 }
 

@@ -9,8 +9,8 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema};
@@ -78,22 +78,18 @@ fn cells(batch: &RecordBatch, index: usize) -> Map<String, Value> {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns());
     let known = columns.filter(|(field, _)| RunRow::COLUMNS.contains(&field.name().as_str()));
-    let cell_of = |(field, column): (&Arc<Field>, &ArrayRef)| {
-        let required = RunRow::COLUMNS.iter().take(RunRow::REQUIRED_COLUMNS);
-        let cell = cell(column.as_ref(), index);
-        let absent =
-            cell.as_str() == Some("NaN") && !required.into_iter().any(|name| field.name() == name);
-        (field.name().clone(), if absent { Value::Null } else { cell })
-    };
-    known.map(cell_of).collect()
+    known.map(|(field, column)| (field.name().clone(), cell(column.as_ref(), index))).collect()
 }
 
-/// One cell. A NaN is a text, so that the message names it; in an optional column it means "absent", as
-/// data frames write it.
+/// One cell. A NaN is a text, so that a message names it; of an optional column it is none, as of a CSV.
 fn cell(column: &dyn Array, index: usize) -> Value {
     if column.is_null(index) {
         return Value::Null;
     }
+    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Value::String(text.to_owned()),
+        Err(_) => Value::Array(vec![Value::String("bytes that are no text".to_owned())]),
+    };
     let float = |value: f64| {
         Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number)
     };
@@ -106,11 +102,27 @@ fn cell(column: &dyn Array, index: usize) -> Value {
         DataType::UInt16 => u64::from(column.as_primitive::<UInt16Type>().value(index)).into(),
         DataType::UInt32 => u64::from(column.as_primitive::<UInt32Type>().value(index)).into(),
         DataType::UInt64 => column.as_primitive::<UInt64Type>().value(index).into(),
+        // A column that has no value at all has no type either.
+        DataType::Null => Value::Null,
+        DataType::Float16 => float(f64::from(column.as_primitive::<Float16Type>().value(index))),
         DataType::Float32 => float(f64::from(column.as_primitive::<Float32Type>().value(index))),
         DataType::Float64 => float(column.as_primitive::<Float64Type>().value(index)),
         DataType::Utf8 => column.as_string::<i32>().value(index).into(),
         DataType::LargeUtf8 => column.as_string::<i64>().value(index).into(),
         DataType::Utf8View => column.as_string_view().value(index).into(),
+        // Texts of writers that do not say so, and exact decimals of databases.
+        DataType::Binary => text(column.as_binary::<i32>().value(index)),
+        DataType::LargeBinary => text(column.as_binary::<i64>().value(index)),
+        DataType::BinaryView => text(column.as_binary_view().value(index)),
+        DataType::Decimal32(..) => {
+            column.as_primitive::<Decimal32Type>().value_as_string(index).into()
+        }
+        DataType::Decimal64(..) => {
+            column.as_primitive::<Decimal64Type>().value_as_string(index).into()
+        }
+        DataType::Decimal128(..) => {
+            column.as_primitive::<Decimal128Type>().value_as_string(index).into()
+        }
         DataType::Boolean => column.as_boolean().value(index).into(),
         // No number and no text: the reader of the field says what it expected.
         other => Value::Array(vec![Value::String(shorten(&other.to_string()))]),
@@ -188,8 +200,8 @@ mod tests {
     use ::parquet::file::properties::WriterProperties;
     use arrow_array::types::Int8Type;
     use arrow_array::{
-        ArrayRef, DictionaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
-        LargeStringArray, StringArray,
+        ArrayRef, BinaryArray, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
+        Int32Array, Int64Array, LargeStringArray, NullArray, StringArray,
     };
 
     use super::*;
@@ -225,7 +237,8 @@ mod tests {
             ("warmup_steps", real([10.0, f64::NAN])),
         ];
         change(&mut columns);
-        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let columns = columns.into_iter().map(|(name, values)| (name, values, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("frame.parquet");
         let properties = WriterProperties::builder().set_compression(compression).build();
@@ -257,6 +270,50 @@ mod tests {
             assert!((second.p_requested - 0.25).abs() < 1e-12);
             assert_eq!((first.run_id.as_str(), second.domain.as_str()), ("a", "math"));
         }
+    }
+
+    #[test]
+    fn columns_that_hold_nothing_are_read_whatever_their_type() {
+        let nothing: [ArrayRef; 5] = [
+            Arc::new(NullArray::new(2)),
+            Arc::new(Float64Array::from(vec![f64::NAN, f64::NAN])),
+            Arc::new(Int32Array::from(vec![None, None])),
+            Arc::new(StringArray::from(vec![None::<&str>, None])),
+            Arc::new(LargeStringArray::from(vec!["None", "nan"])),
+        ];
+        for array in nothing {
+            let empty = ["learning_rate", "schedule", "base_tokens", "tokenizer", "optimizer"];
+            let change = |columns: &mut Vec<(&str, ArrayRef)>| {
+                columns.retain(|(name, _)| *name != "fingerprint");
+                columns.push(("fingerprint", Arc::clone(&array)));
+                columns.extend(empty.map(|name| (name, Arc::clone(&array))));
+            };
+            let (_folder, path) = frame(change, Compression::SNAPPY);
+            let table = RunsTable::read(&path).unwrap();
+            let row = &table.rows()[1];
+            assert_eq!((row.fingerprint.as_str(), row.learning_rate), ("", None), "{array:?}");
+            assert_eq!((&row.schedule, row.base_tokens), (&None, None), "{array:?}");
+        }
+    }
+
+    #[test]
+    fn decimals_and_texts_without_a_type_are_read() {
+        let decimals = Decimal128Array::from(vec![0, 25]).with_precision_and_scale(9, 2).unwrap();
+        let decimals: ArrayRef = Arc::new(decimals);
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![b"a".as_slice(), b"b"]));
+        let change = |columns: &mut Vec<(&str, ArrayRef)>| {
+            for (name, values) in columns.iter_mut() {
+                match *name {
+                    "p_requested" => *values = Arc::clone(&decimals),
+                    "run_id" => *values = Arc::clone(&bytes),
+                    _ => {}
+                }
+            }
+        };
+        let (_folder, path) = frame(change, Compression::SNAPPY);
+        let table = RunsTable::read(&path).unwrap();
+        assert!((table.rows()[1].p_requested - 0.25).abs() < 1e-12);
+        assert_eq!(table.rows()[0].run_id, "a");
     }
 
     #[test]

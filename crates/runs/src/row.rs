@@ -9,8 +9,8 @@ use crate::fields::Fields;
 
 /// One finetuning run, read at the checkpoint of least target validation loss.
 ///
-/// The first thirteen columns (with `non_embedding_parameters` fourteen) are required of every
-/// table; the recipe after them may be absent in tables from elsewhere.
+/// The first fourteen columns are required of every table; the recipe after them may be absent in tables from
+/// elsewhere, as a column or in single rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
     /// Unique name of the run within its table.
@@ -118,7 +118,7 @@ impl RunRow {
     pub(crate) fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         let row = Self {
             run_id: fields.text("run_id")?,
-            domain: fields.text("domain")?,
+            domain: fields.text_or_nothing("domain")?,
             model_size: fields.count("model_size")?,
             non_embedding_parameters: fields.count("non_embedding_parameters")?,
             target_tokens: fields.count("target_tokens")?,
@@ -130,7 +130,7 @@ impl RunRow {
             pretraining_loss_before: fields.number("pretraining_loss_before")?,
             evaluation_tokens: fields.count("evaluation_tokens")?,
             seed: fields.count("seed")?,
-            fingerprint: fields.text("fingerprint")?,
+            fingerprint: fields.text_or_absent("fingerprint")?,
             learning_rate: fields.optional("learning_rate", Fields::number)?,
             schedule: fields.optional("schedule", Fields::text)?,
             horizon_steps: fields.optional("horizon_steps", Fields::count)?,

@@ -1,5 +1,6 @@
 //! Many runs in one table.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use crate::row::RunRow;
 
 /// No table of runs is longer.
 const LIMIT_BYTES: u64 = 1 << 30;
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Runs with unique ids and valid numbers, in the order they were given.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -118,9 +121,43 @@ impl Format {
 }
 
 fn read_json_lines(path: &Path) -> Result<Vec<RunRow>, Error> {
-    let lines: Vec<(u64, Map<String, Value>)> = json_lines::read(path, "a row as a JSON object")?;
+    let bytes = read_capped(path, LIMIT_BYTES)?;
+    let bytes = with_quoted_numbers(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes));
+    let lines: Vec<(u64, Map<String, Value>)> =
+        json_lines::parse(path, &bytes, "a row as a JSON object")?;
     let rows = (1_u64..).zip(&lines);
     rows.map(|(row, (_, cells))| RunRow::from_fields(&Fields { path, row, cells })).collect()
+}
+
+/// The text with NaN and infinities in quotes, which Python's json writes bare and JSON does not have.
+fn with_quoted_numbers(text: &[u8]) -> Cow<'_, [u8]> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let mut quoted: Vec<u8> = Vec::new();
+    let (mut kept, mut at, mut in_string) = (0, 0, false);
+    while let Some(&byte) = text.get(at) {
+        let rest = text.get(at..).unwrap_or_default();
+        let word = WORDS.into_iter().find(|word| !in_string && rest.starts_with(word));
+        match (byte, word) {
+            (_, Some(word)) => {
+                quoted.extend_from_slice(text.get(kept..at).unwrap_or_default());
+                quoted.extend([b"\"".as_slice(), word, b"\""].concat());
+                at += word.len();
+                kept = at;
+                continue;
+            }
+            (b'\\', None) if in_string => at += 1,
+            // A text does not go on in the next line: a damaged line leaves the others as they are.
+            (b'\n', None) => in_string = false,
+            (b'"', None) => in_string = !in_string,
+            _ => {}
+        }
+        at += 1;
+    }
+    if kept == 0 {
+        return Cow::Borrowed(text);
+    }
+    quoted.extend_from_slice(text.get(kept..).unwrap_or_default());
+    Cow::Owned(quoted)
 }
 
 fn read_csv(path: &Path) -> Result<Vec<RunRow>, Error> {
@@ -164,14 +201,14 @@ fn not_csv(path: &Path, error: &csv::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::PathBuf;
 
     use super::RunsTable;
     use crate::error::Error;
     use crate::row::RunRow;
 
-    fn row(run_id: &str, p: f64) -> RunRow {
+    pub(crate) fn row(run_id: &str, p: f64) -> RunRow {
         RunRow {
             run_id: run_id.to_owned(),
             domain: "a, \"quoted\"\nname".to_owned(),
@@ -260,6 +297,62 @@ mod tests {
         assert_eq!(table.rows()[0].target_tokens, 3_000_000);
         assert_eq!(table.rows()[0].learning_rate, None);
         assert!((table.rows()[0].forgetting() - 0.5).abs() < 1e-12);
+    }
+
+    /// A row in which some columns hold nothing, as other programs say it.
+    #[test]
+    fn an_empty_cell_is_one_in_whatever_words() {
+        let full = RunRow { base_tokens: None, fingerprint: String::new(), ..row("a", 0.25) };
+        let expected = RunRow {
+            learning_rate: None,
+            schedule: None,
+            horizon_steps: None,
+            tokenizer: None,
+            ..full.clone()
+        };
+        for word in ["", "NaN", "nan", "None", "null", "NULL", "NA", "<NA>", "N/A", " "] {
+            let mut cells: Vec<String> = Vec::new();
+            let json = serde_json::to_value(&full).unwrap();
+            for column in RunRow::COLUMNS {
+                let absent = serde_json::to_value(&expected).unwrap()[column].is_null();
+                cells.push(match &json[column] {
+                    _ if absent || column == "fingerprint" => word.to_owned(),
+                    serde_json::Value::String(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+                    other => other.to_string(),
+                });
+            }
+            // An index column without a name, as pandas writes it.
+            let text = format!(",{}\n0,{}\n", RunRow::COLUMNS.join(","), cells.join(","));
+            let (_folder, path) = written("t.csv", &text);
+            assert_eq!(RunsTable::read(&path).unwrap().rows(), [expected.clone()], "{word:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_pythons_json_are_rows() {
+        let whole = RunRow {
+            domain: "says \\\"NaN\\\" and Infinity".to_owned(),
+            ..row("NaN-Infinity", 0.25)
+        };
+        let line = serde_json::to_string(&whole).unwrap();
+        let text = line
+            .replace("\"learning_rate\":0.001", "\"learning_rate\": NaN")
+            .replace("\"schedule\":\"cosine\"", "\"schedule\": NaN")
+            .replace("\"horizon_steps\":300", "\"horizon_steps\": 300.0")
+            .replace("\"method\":null", "\"method\": NaN");
+        let (_folder, path) = written("t.jsonl", &format!("\u{feff}{text}\n"));
+        let read = RunsTable::read(&path).unwrap();
+        let expected = RunRow { learning_rate: None, schedule: None, ..whole };
+        assert_eq!(read.rows(), [expected]);
+        for word in ["NaN", "-Infinity"] {
+            let text =
+                line.replace("\"pretraining_loss\":4.2", &format!("\"pretraining_loss\":{word}"));
+            let (_folder, path) = written("t.jsonl", &text);
+            let error = RunsTable::read(&path).unwrap_err().to_string();
+            let expected =
+                format!("column \"pretraining_loss\": expected a finite number, got \"{word}\"");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 
     #[test]

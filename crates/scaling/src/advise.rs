@@ -4,13 +4,18 @@ use crate::error::Error;
 use crate::fitted_forgetting::FittedForgetting;
 use crate::fitted_target::FittedTarget;
 use crate::interval::{Estimate, Interval};
-use crate::scaling_fit::{Prediction, ScalingFit, ShareAdvice};
+use crate::observation::canonical;
+use crate::scaling_fit::{AdviceStatus, Grid, Prediction, ScalingFit, ShareAdvice};
 use crate::warning::Warning;
 
 /// The shares that advice tells the forgetting at, besides p*.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
 /// Outside the grid by more than this factor is said.
 const BEYOND: f64 = 1.01;
+/// Outside the grid by more than this factor an answer is no finding.
+const FARTHEST: f64 = 10.0;
+/// A share that counts as all of the mixture.
+const WHOLE: f64 = 1.0 - 1e-9;
 
 /// A finetuning that is planned, and what it may forget.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,15 +43,20 @@ impl ScalingFit {
         let p = self.forgetting.law.p_star(model_size, target_tokens, budget)?;
         self.check_place(model_size, target_tokens)?;
         let delta = Some(self.forgetting.convergence.huber_delta);
-        let forgetting = FittedForgetting::new(&self.observations, delta)?;
+        // A fit that was read from a file may have them in another order.
+        let observations = canonical(&self.observations);
+        let forgetting = FittedForgetting::new(&observations, delta)?;
         let target = match &self.target {
             None => None,
             Some(target) => {
                 let delta = Some(target.convergence.huber_delta);
-                Some(FittedTarget::new(&self.observations, delta)?)
+                Some(FittedTarget::new(&observations, delta)?)
             }
         };
         let interval = forgetting.share_interval(model_size, target_tokens, budget);
+        let identified = interval.high.is_some();
+        // The best value of a flat profile is an accident of the noise: nobody is to take it for an answer.
+        let p = p.filter(|_| identified);
         let loss_interval =
             target.as_ref().map(|target| target.loss_interval(model_size, target_tokens));
         let predict = |p: f64| {
@@ -61,7 +71,7 @@ impl ScalingFit {
             budget,
             p,
             interval,
-            identified: interval.high.is_some(),
+            identified,
             price: p.map(|p| 1.0 / (1.0 - p)),
             predictions: own.into_iter().chain(SHARES).map(predict).collect(),
             warnings: self.advice_warnings(plan, p, interval),
@@ -118,23 +128,74 @@ impl ScalingFit {
 
     fn advice_warnings(&self, plan: &Plan, p: Option<f64>, interval: Interval) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let largest = self.grid.shares.last().copied().unwrap_or(0.0);
-        if let Some(p) = p.filter(|p| *p > largest) {
-            warnings.push(Warning::ShareBeyondGrid { p, largest });
-        }
         if interval.high.is_none() {
             warnings.push(Warning::NotIdentified("p*".to_owned()));
         }
-        let size = factor_beyond(plan.model_size, &self.grid.model_sizes);
-        if size > BEYOND {
-            warnings.push(Warning::ModelSizeBeyondGrid(size));
-        }
-        let tokens = factor_beyond(plan.target_tokens, &self.grid.target_tokens);
-        if tokens > BEYOND {
-            warnings.push(Warning::TargetTokensBeyondGrid(tokens));
-        }
+        let Grid { model_sizes, target_tokens, shares, .. } = &self.grid;
+        warnings.extend(beyond((plan, p), model_sizes, target_tokens, shares));
         warnings
     }
+}
+
+/// In what a plan and its p* lie outside runs, whose values rise.
+pub(crate) fn beyond(
+    (plan, p): (&Plan, Option<f64>),
+    model_sizes: &[f64],
+    target_tokens: &[f64],
+    shares: &[f64],
+) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let largest = shares.last().copied().unwrap_or(0.0);
+    if let Some(p) = p.filter(|p| *p > largest) {
+        warnings.push(Warning::ShareBeyondGrid { p, largest });
+    }
+    let size = factor_beyond(plan.model_size, model_sizes);
+    if size > BEYOND {
+        warnings.push(Warning::ModelSizeBeyondGrid(size));
+    }
+    let tokens = factor_beyond(plan.target_tokens, target_tokens);
+    if tokens > BEYOND {
+        warnings.push(Warning::TargetTokensBeyondGrid(tokens));
+    }
+    warnings
+}
+
+impl ShareAdvice {
+    /// Whether p* is a finding of the runs.
+    pub fn status(&self) -> AdviceStatus {
+        let excluded = self.p.is_none() && excludes_all(self.interval);
+        if !self.identified && !excluded {
+            AdviceStatus::NotIdentified
+        } else if self.is_far() {
+            AdviceStatus::Extrapolated
+        } else if excluded {
+            AdviceStatus::NoShare
+        } else {
+            AdviceStatus::Identified
+        }
+    }
+
+    /// Whether N, D or p* lies more than ten times beyond the runs.
+    pub fn is_far(&self) -> bool {
+        self.extrapolation() > FARTHEST * (1.0 + 1e-9)
+    }
+
+    /// By what factor N, D or p* lies outside the runs, whichever lies farthest; 1 within.
+    pub fn extrapolation(&self) -> f64 {
+        let factor = |warning: &Warning| match warning {
+            Warning::ModelSizeBeyondGrid(factor) | Warning::TargetTokensBeyondGrid(factor) => {
+                *factor
+            }
+            Warning::ShareBeyondGrid { p, largest } => p / largest,
+            _ => 1.0,
+        };
+        self.warnings.iter().map(factor).fold(1.0, f64::max)
+    }
+}
+
+/// Whether an interval of p* leaves no share below 1.
+fn excludes_all(interval: Interval) -> bool {
+    interval.high.is_none() && interval.low.is_some_and(|low| low >= WHOLE)
 }
 
 /// By what factor a value lies outside rising values; 1 within.

@@ -2,9 +2,9 @@
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::candidates::{Candidate, candidates};
+use crate::candidates::{Candidate, REPORTED, candidates};
 use crate::form::searched;
-use crate::hold_out::{divide, errors, splits, test};
+use crate::hold_out::{divide, errors, splits, test_determined};
 use crate::observation::{Observation, configurations};
 use crate::requirements::{require_forgetting, require_target};
 use crate::scaling_fit::{Comparison, Quantity, Split};
@@ -17,7 +17,8 @@ type SplitErrors = Vec<Option<(f64, f64)>>;
 /// All laws that the observations allow: by hold-out error, then by Akaike's criterion.
 ///
 /// Hold-out errors are over the same rows for all laws of a quantity: those of the splits (largest N,
-/// largest D, both) on whose rest every law could be fitted.
+/// largest D, both) on whose rest the reported law could be fitted. A law that the rest of one of them does not
+/// determine has no error: what it predicts there is an accident of rounding.
 pub(crate) fn compare(observations: &[Observation], delta: Option<f64>) -> Vec<Comparison> {
     let candidates = candidates(observations);
     let compared: Vec<(Comparison, SplitErrors)> =
@@ -26,16 +27,9 @@ pub(crate) fn compare(observations: &[Observation], delta: Option<f64>) -> Vec<C
     for quantity in [Quantity::PretrainingLoss, Quantity::TargetLoss] {
         let of_quantity = compared.iter().filter(|(one, _)| one.quantity == quantity);
         let of_quantity: Vec<&(Comparison, SplitErrors)> = of_quantity.collect();
-        let fitted = of_quantity.iter().filter(|(one, _)| one.refusal.is_none());
-        let mut common: Vec<bool> = Vec::new();
-        for (index, (_, errors)) in fitted.enumerate() {
-            if index == 0 {
-                common = vec![true; errors.len()];
-            }
-            for (all, one) in common.iter_mut().zip(errors) {
-                *all &= one.is_some();
-            }
-        }
+        let reported = of_quantity.iter().find(|(one, _)| one.model == REPORTED);
+        let common: Vec<bool> = reported
+            .map_or_else(Vec::new, |(_, errors)| errors.iter().map(Option::is_some).collect());
         let mut sorted: Vec<Comparison> = of_quantity
             .iter()
             .map(|(one, errors)| Comparison {
@@ -57,10 +51,11 @@ fn key(one: &Comparison) -> f64 {
     one.aicc.unwrap_or(f64::INFINITY)
 }
 
+/// The mean over the rows of the common splits; none of a law that lacks one of them.
 fn mean_error(errors: &SplitErrors, common: &[bool]) -> Option<f64> {
-    let shared = errors.iter().zip(common).filter(|(_, common)| **common);
     let (mut sum, mut count) = (0.0, 0.0);
-    for ((mean, rows), _) in shared.filter_map(|(error, common)| Some((error.as_ref()?, common))) {
+    for (error, _) in errors.iter().zip(common).filter(|(_, common)| **common) {
+        let (mean, rows) = (*error)?;
         sum += mean * rows;
         count += rows;
     }
@@ -113,7 +108,7 @@ fn split_errors(observations: &[Observation], candidate: &Candidate) -> SplitErr
             return None;
         }
         let rows: Vec<_> = fitted.iter().map(|index| candidate.rows[*index]).collect();
-        let tests = test(candidate.form.as_ref(), &rows, &candidate.rows, &tested).ok()?;
+        let tests = test_determined(candidate.form.as_ref(), &rows, &candidate.rows, &tested)?;
         let errors = errors(&tests, |_| f64::NAN)?;
         Some((errors.mean_relative_error, tests.len() as f64))
     };

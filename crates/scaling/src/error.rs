@@ -1,5 +1,7 @@
 //! Why a law or a fit cannot be had.
 
+use mixdown_base::display::plural;
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -45,7 +47,9 @@ pub enum Error {
     },
     /// The runs do not span what a law needs.
     #[error(
-        "{law}: expected {expected}, got {rows} rows with {configurations} configurations: {got}"
+        "{law}: expected {expected}, got {} with {}: {got}",
+        plural(*.rows, "row"),
+        plural(*.configurations, "configuration")
     )]
     TooFewRows {
         /// The law.

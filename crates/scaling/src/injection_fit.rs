@@ -97,7 +97,7 @@ impl InjectionFit {
 
 /// Fits `F0 · (1 + B·p)^(−α)` to pairs of (p, forgetting in nats).
 ///
-/// Repeated shares (other seeds) are welcome; four distinct ones are needed. The cost is some 60 000
+/// The order of the pairs changes nothing but that of the residuals. Repeated shares (other seeds) are welcome; four distinct ones are needed. The cost is some 60 000
 /// evaluations of the curve at every point, whatever the data.
 ///
 /// # Errors
@@ -105,6 +105,12 @@ impl InjectionFit {
 /// not finite, [`Error::NothingForgotten`] when no curve above 0 fits best.
 pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error> {
     check(observations)?;
+    let given = observations;
+    let mut sorted = given.to_vec();
+    sorted.sort_by(|left, right| {
+        (left.0 + 0.0).total_cmp(&(right.0 + 0.0)).then(left.1.total_cmp(&right.1))
+    });
+    let observations = sorted.as_slice();
     let range = log_b_range(observations);
     let best_log_b =
         minimise(range.0, range.1, B_POINTS, |log_b| best_at(observations, log_b).sum_of_squares);
@@ -115,7 +121,7 @@ pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error>
     }
     let threshold = threshold(observations, best.sum_of_squares);
     let (accepted, open) = profile(observations, range, best_log_b.at, threshold);
-    Ok(describe(observations, &best, &accepted, open))
+    Ok(describe(given, &best, &accepted, open))
 }
 
 /// The curves along the profile of B whose sum of squares is within the threshold, and whether

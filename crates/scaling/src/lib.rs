@@ -77,9 +77,9 @@ pub use crate::interval::{Coefficient, Estimate, Interval};
 pub use crate::observation::Observation;
 pub use crate::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
 pub use crate::scaling_fit::{
-    Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut, HoldOutErrors,
-    HoldOutRow, Method, Prediction, Quantity, Refusal, Residual, ScalingFit, ShareAdvice, Split,
-    TargetFit,
+    AdviceStatus, Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut,
+    HoldOutErrors, HoldOutRow, Method, Prediction, Quantity, Refusal, Residual, ScalingFit,
+    ShareAdvice, Split, TargetFit,
 };
 pub use crate::simulate::{Simulation, full_grid};
 pub use crate::target_law::TargetLaw;

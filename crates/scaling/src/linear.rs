@@ -34,7 +34,29 @@ pub(crate) fn cholesky_solve(
     solution
 }
 
-/// The same after scaling to a unit diagonal: coefficients differ by orders of magnitude.
+/// The smallest pivot of a matrix scaled to a unit diagonal: 1 where all coordinates are independent, and what
+/// rounding leaves of 0 where one is not determined beside the others.
+pub(crate) fn smallest_pivot(mut matrix: [Point; COORDINATES], count: usize) -> f64 {
+    let scale: Vec<f64> = (0..count).map(|k| matrix[k][k].max(1e-300).sqrt().recip()).collect();
+    let mut smallest = f64::INFINITY;
+    for column in 0..count {
+        for row in column..count {
+            let mut sum = matrix[row][column] * scale[row] * scale[column];
+            for (one, other) in matrix[row].iter().zip(&matrix[column]).take(column) {
+                sum -= one * other;
+            }
+            if row == column {
+                smallest = smallest.min(sum);
+                matrix[row][column] = sum.max(1e-300).sqrt();
+            } else {
+                matrix[row][column] = sum / matrix[column][column];
+            }
+        }
+    }
+    smallest
+}
+
+/// Like [`cholesky_solve`], after scaling to a unit diagonal: coefficients differ by orders of magnitude.
 pub(crate) fn solve_scaled(
     mut matrix: [Point; COORDINATES],
     mut right: Point,

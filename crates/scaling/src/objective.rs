@@ -1,10 +1,13 @@
 //! The sum of Huber losses of log residuals, with its derivatives.
 
 use crate::form::{COORDINATES, Form, Linear, NONLINEAR, Point, Row, Term};
-use crate::linear::solve_scaled;
+use crate::linear::{smallest_pivot, solve_scaled};
 
 /// Bounds of the logarithm of a positive coefficient on normalised inputs, in nats.
 const LN_COEFFICIENT: (f64, f64) = (-20.0, 10.0);
+
+/// A smaller pivot of the information is what rounding leaves of 0.
+const LEAST_PIVOT: f64 = 1e-10;
 
 /// A law, the rows and their weights: a function of the law's coordinates to minimise.
 ///
@@ -79,6 +82,13 @@ impl<'a> Objective<'a> {
     /// of the noise.
     pub fn leverage_at(&self, at: &Point, row: &Row) -> Option<f64> {
         self.leverage(at, row, &self.information(at)?)
+    }
+
+    /// Whether the rows determine every coordinate that is searched: no way to move them leaves all predictions as
+    /// they are. A law with an exponent of N says nothing of one beside a constant where N has two values.
+    pub fn is_determined(&self, at: &Point) -> bool {
+        let pivot = |matrix| smallest_pivot(matrix, self.free().len());
+        self.information(at).map(pivot).is_some_and(|pivot| pivot > LEAST_PIVOT)
     }
 
     /// Logarithm of the predicted loss of a row.

@@ -84,6 +84,37 @@ fn check(number: u64, observation: &Observation) -> Result<(), Error> {
     Ok(())
 }
 
+/// The observations in an order that their contents alone decide.
+///
+/// Sums of floating point numbers, the draws of a bootstrap and a search between optima that are nearly equally
+/// good all depend on the order of the rows, and the order of a table is no property of its runs. Names come last:
+/// they part runs of equal numbers only, whose order moves nothing.
+pub(crate) fn canonical(observations: &[Observation]) -> Vec<Observation> {
+    let mut sorted = observations.to_vec();
+    sorted.sort_by(|left, right| {
+        let numbers = sort_key(left).into_iter().zip(sort_key(right));
+        let differs = numbers.map(|(left, right)| left.total_cmp(&right)).find(|one| one.is_ne());
+        differs.unwrap_or_else(|| left.name.cmp(&right.name))
+    });
+    sorted
+}
+
+/// All numbers of an observation; an absent one stands before every other, and −0 is the same as 0.
+fn sort_key(one: &Observation) -> [f64; 8] {
+    let absent = f64::NEG_INFINITY;
+    [
+        one.model_size,
+        one.target_tokens,
+        one.p,
+        one.p_realised.unwrap_or(absent),
+        one.target_loss,
+        one.pretraining_loss,
+        one.pretraining_loss_before,
+        one.target_tokens_seen.unwrap_or(absent),
+    ]
+    .map(|number| number + 0.0)
+}
+
 /// For every observation the number of its configuration, counted from 0 in order of appearance.
 pub(crate) fn configurations(observations: &[Observation]) -> Vec<usize> {
     let mut keys: Vec<[u64; 3]> = Vec::new();

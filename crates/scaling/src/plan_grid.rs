@@ -3,17 +3,18 @@
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use crate::advise::Plan;
+use crate::advise::{Plan, beyond};
 use crate::error::Error;
 use crate::fitted_forgetting::{FittedForgetting, forgetting_form};
 use crate::form::Row;
 use crate::interval::Interval;
 use crate::objective::Objective;
-use crate::observation::Observation;
+use crate::observation::{Observation, distinct};
 use crate::predict::quantile;
 use crate::requirements::require_forgetting;
 use crate::scale::Scale;
 use crate::simulate::{Simulation, plausible_loss_before};
+use crate::warning::Warning;
 
 /// The most simulations.
 const MOST_SIMULATIONS: u32 = 100_000;
@@ -50,6 +51,9 @@ pub struct GridReport {
     pub simulations: u64,
     /// The candidates, the most useful first.
     pub candidates: Vec<Candidate>,
+    /// In what the plan lies outside the grid, for a reader; not part of the record.
+    #[serde(skip)]
+    pub warnings: Vec<Warning>,
 }
 
 /// p* over simulated grids.
@@ -77,6 +81,8 @@ pub struct Candidate {
 
 /// Simulates the grid, fits every simulation, and ranks the candidates.
 ///
+/// The order in which runs and candidates are named changes nothing.
+///
 /// A candidate's gain is that of a c-optimal design (Elfving 1952): the variance of ln forgetting at the
 /// plan's N, D and p* by the law's linear expansion, with one row more.
 ///
@@ -85,6 +91,9 @@ pub struct Candidate {
 /// [`Error::BadBudget`].
 pub fn plan_grid(grid: &GridPlan) -> Result<GridReport, Error> {
     let bad = |option, expected, got| Err(Error::BadOption { option, expected, got });
+    // The noise of a simulated run comes from its place.
+    let (runs, candidates) = (sorted(&grid.runs), sorted(&grid.candidates));
+    let grid = &GridPlan { runs, candidates, ..grid.clone() };
     if grid.simulations == 0 || grid.simulations > MOST_SIMULATIONS {
         return bad("simulations", "1 to 100,000", f64::from(grid.simulations));
     }
@@ -110,12 +119,12 @@ pub fn plan_grid(grid: &GridPlan) -> Result<GridReport, Error> {
     };
     let found: Vec<Option<(f64, f64)>> = (0..grid.simulations).into_par_iter().map(one).collect();
     let found: Vec<(f64, f64)> = found.into_iter().flatten().collect();
-    let sorted = |of: fn(&(f64, f64)) -> f64| {
+    let rising = |of: fn(&(f64, f64)) -> f64| {
         let mut values: Vec<f64> = found.iter().map(of).collect();
         values.sort_unstable_by(f64::total_cmp);
         values
     };
-    let (shares, ratios) = (sorted(|one| one.0), sorted(|one| one.1));
+    let (shares, ratios) = (rising(|one| one.0), rising(|one| one.1));
     let median = nearest(&shares, 0.5);
     Ok(GridReport {
         true_p,
@@ -128,7 +137,23 @@ pub fn plan_grid(grid: &GridPlan) -> Result<GridReport, Error> {
         fitted: u64::try_from(found.len()).unwrap_or(u64::MAX),
         simulations: u64::from(grid.simulations),
         candidates: rank(grid, &exact, true_p.unwrap_or(1.0)),
+        warnings: beyond(
+            (&grid.plan, true_p),
+            &distinct(&exact, |one| one.model_size),
+            &distinct(&exact, |one| one.target_tokens),
+            &distinct(&exact, |one| one.p),
+        ),
     })
+}
+
+/// (N, D, p), rising.
+fn sorted(configurations: &[(f64, f64, f64)]) -> Vec<(f64, f64, f64)> {
+    let mut sorted = configurations.to_vec();
+    sorted.sort_by(|left, right| {
+        let sizes = left.0.total_cmp(&right.0).then(left.1.total_cmp(&right.1));
+        sizes.then((left.2 + 0.0).total_cmp(&(right.2 + 0.0)))
+    });
+    sorted
 }
 
 /// A quantile that is one of the values: between a share and infinity there is nothing.

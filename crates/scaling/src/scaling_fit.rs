@@ -11,7 +11,7 @@ use crate::warning::Warning;
 /// The laws fitted to the runs of one domain and recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScalingFit {
-    /// The observations in the order they were given; every `observation` below is an index in it.
+    /// The observations by N, D, p and their other numbers; every `observation` below is an index in it.
     pub observations: Vec<Observation>,
     /// Distinct N, D and p, rising.
     pub grid: Grid,
@@ -248,7 +248,8 @@ pub struct ShareAdvice {
     pub target_tokens: f64,
     /// τ: forgetting allowed, in nats per token.
     pub budget: f64,
-    /// p*, the least share that keeps the budget; none when every share below 1 exceeds it.
+    /// p*, the least share that keeps the budget; none when every share below 1 exceeds it, and none
+    /// when the runs do not identify it ([`ShareAdvice::status`] tells the two apart).
     pub p: Option<f64>,
     /// 95 % interval of p* by profile likelihood; an open upper end means that no share below 1 is
     /// sure to keep the budget.
@@ -261,6 +262,20 @@ pub struct ShareAdvice {
     pub predictions: Vec<Prediction>,
     /// What a reader must know.
     pub warnings: Vec<Warning>,
+}
+
+/// What advice amounts to: whether a reader may take p* for a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdviceStatus {
+    /// p* is identified, within ten times the runs.
+    Identified,
+    /// No share below 1 keeps the budget, and the runs are sure of it.
+    NoShare,
+    /// The law answers, but more than ten times beyond the runs: a guess, and no finding.
+    Extrapolated,
+    /// The runs do not bound p*.
+    NotIdentified,
 }
 
 /// The fit of one domain, as a file of fits keeps it.

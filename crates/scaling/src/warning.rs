@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mixdown_base::display::{percent, plural, short, thousands};
 use serde::{Deserialize, Serialize};
 
 /// Something that a reader of a fit must know.
@@ -34,6 +35,25 @@ pub enum Warning {
     NegativeForgetting(u64),
     /// Starts of the search ended at other optima with nearly the same objective.
     SeveralOptima(u64),
+    /// Runs of different recipes are fitted together.
+    PooledRecipes {
+        /// Column of the table of runs.
+        field: String,
+        /// The values found.
+        values: String,
+    },
+    /// So many runs had their least target loss at the very last step: the bottom that the laws are about may lie
+    /// beyond.
+    BottomNotReached(u64),
+    /// Some runs do not say a part of their recipe, which is taken for that of the others.
+    UnknownRecipe {
+        /// Column of the table of runs.
+        field: String,
+        /// Runs that do not say it.
+        unknown: u64,
+        /// All runs.
+        runs: u64,
+    },
     /// A share of the bootstrap draws did not converge and was left out.
     FailedDraws(f64),
     /// Another law predicts held-out runs better than the one that is reported.
@@ -52,16 +72,18 @@ impl fmt::Display for Warning {
         match self {
             Self::OneModelSize(size) => write!(
                 formatter,
-                "all runs have {size:.4e} parameters: the law holds for that size only"
+                "all runs have {} parameters: the law holds for that size only",
+                short(*size)
             ),
             Self::OneTargetSize(tokens) => write!(
                 formatter,
-                "all runs have {tokens:.4e} target tokens: the law holds for that amount only"
+                "all runs have {} target tokens: the law holds for that amount only",
+                short(*tokens)
             ),
             Self::FewConfigurations(got) => write!(
                 formatter,
-                "{got} configurations (N, D, p): 18 or more (three N, three D, p = 0 and 1 %) \
-                 predict better"
+                "{} (N, D, p): 18 or more (three N, three D, p = 0 and 1 %) predict better",
+                plural(*got, "configuration")
             ),
             Self::AtBound(name) => write!(
                 formatter,
@@ -72,39 +94,91 @@ impl fmt::Display for Warning {
             }
             Self::ShareBeyondGrid { p, largest } => write!(
                 formatter,
-                "p* = {:.3} % is above the largest share that was run ({:.3} %)",
-                p * 100.0,
-                largest * 100.0
+                "p* = {} is above the largest share that was run ({})",
+                percent(*p),
+                percent(*largest)
             ),
             Self::ModelSizeBeyondGrid(factor) => {
-                write!(formatter, "the model size is outside the runs by a factor of {factor:.3}")
+                write!(
+                    formatter,
+                    "the model size is outside the runs by a factor of {}",
+                    factor_text(*factor)
+                )
             }
             Self::TargetTokensBeyondGrid(factor) => {
                 write!(
                     formatter,
-                    "the target tokens are outside the runs by a factor of {factor:.3}"
+                    "the target tokens are outside the runs by a factor of {}",
+                    factor_text(*factor)
                 )
             }
             Self::NegativeForgetting(count) => write!(
                 formatter,
-                "{count} runs ended below the pretraining loss that they began with; the law \
-                 cannot go below it"
+                "{} ended below the pretraining loss that the finetuning began with; the law \
+                 cannot go below it",
+                plural(*count, "run")
             ),
             Self::SeveralOptima(count) => write!(
                 formatter,
                 "{count} distinct optima are nearly equally good: the coefficients are not unique"
             ),
+            Self::PooledRecipes { field, values } => write!(
+                formatter,
+                "runs of different {field} are fitted together: {values}; the recipe moves forgetting as well"
+            ),
+            Self::BottomNotReached(count) => write!(
+                formatter,
+                "{} had the least target loss at the very last step: the bottom that the laws are about may \
+                 lie beyond",
+                plural(*count, "run")
+            ),
+            Self::UnknownRecipe { field, unknown, runs } => write!(
+                formatter,
+                "{field} is unknown for {unknown} of {}: it is taken for that of the others",
+                plural(*runs, "run")
+            ),
             Self::FailedDraws(share) => write!(
                 formatter,
-                "{:.1} % of the bootstrap draws did not converge and were left out",
-                share * 100.0
+                "{} of the bootstrap draws did not converge and were left out",
+                percent(*share)
             ),
             Self::BetterLaw { model, error, reported_error } => write!(
                 formatter,
-                "{model} predicts held-out runs better: {:.2} % against {:.2} %",
-                error * 100.0,
-                reported_error * 100.0
+                "{model} predicts held-out runs better: {} against {}",
+                percent(*error),
+                percent(*reported_error)
             ),
         }
+    }
+}
+
+/// A factor between values: `3.8`, `1,002`.
+fn factor_text(factor: f64) -> String {
+    if factor < 999.5 {
+        return significant(factor);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "above 999, and a larger one than 64 bits hold is shown as the largest"
+    )]
+    let whole = factor.round() as u64;
+    thousands(whole)
+}
+
+/// Three digits, without zeros at the end.
+fn significant(value: f64) -> String {
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use mixdown_base::quantity::field;
 use mixdown_mixer::MixtureConfig;
-use mixdown_shards::Split;
+use mixdown_shards::{Corpus, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWOptions;
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
+use crate::evaluate::{Attention, Part};
 use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
@@ -232,6 +233,16 @@ impl TrainConfig {
         }
     }
 
+    /// How far attention goes back in a run whose sources are `corpora`: as `separate_documents` says, else within
+    /// documents where rows of them were packed.
+    pub fn attention<'a>(&self, corpora: impl IntoIterator<Item = &'a Corpus>) -> Attention {
+        match self.separate_documents {
+            Some(true) => Attention::Document,
+            Some(false) => Attention::Row,
+            None => Attention::usual(corpora),
+        }
+    }
+
     pub(crate) fn rate(&self) -> LearningRate {
         LearningRate {
             schedule: self.schedule,
@@ -339,6 +350,12 @@ impl TrainConfig {
 }
 
 impl EvalConfig {
+    /// Which sequences of the corpus with that name make its loss: of the one that chooses the best step other ones
+    /// report than choose.
+    pub fn part(&self, name: &str) -> Part {
+        if name == self.select { Part::Halves } else { Part::All }
+    }
+
     fn check(&self) -> Result<(), Error> {
         for (field, got) in [("every_steps", self.every_steps), ("sequences", self.sequences)] {
             if got == 0 {

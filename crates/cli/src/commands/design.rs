@@ -4,6 +4,8 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mixdown_base::display::{plural, short};
+use mixdown_base::quantity::to_f64;
 use mixdown_scaling::{
     FitRecord, ForgettingLaw, GridPlan, GridReport, Plan, Simulation, TargetLaw, full_grid,
     plan_grid,
@@ -15,8 +17,6 @@ use crate::commands::fit::text::{interval, share, share_interval};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::output::table;
-use mixdown_base::display::short;
-use mixdown_base::quantity::to_f64;
 
 /// Shares of which the next run may have one.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
@@ -93,6 +93,7 @@ struct View<'a> {
     noise: f64,
     #[serde(flatten)]
     report: &'a GridReport,
+    warnings: Vec<String>,
 }
 
 /// Runs the subcommand.
@@ -106,7 +107,7 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
         budget: arguments.budget,
         pretraining_loss_before: None,
     };
-    let simulation = simulation(&arguments, &plan)?;
+    let (simulation, mut warnings) = simulation(&arguments, &plan)?;
     let sizes: Vec<f64> =
         arguments.grid_model_sizes.iter().map(|size| to_f64(size.get())).collect();
     let tokens: Vec<f64> =
@@ -127,16 +128,19 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
             "plan more sizes, target tokens or shares",
         ),
     })?;
+    warnings.extend(report.warnings.iter().map(ToString::to_string));
     let view = View {
         runs: grid.runs.len(),
         forgetting: simulation.forgetting,
         noise: simulation.noise,
         report: &report,
+        warnings,
     };
     context.output.print(&view, |view| text(view, &plan))
 }
 
-fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> {
+/// What the grid is simulated from, and what a reader must know of it.
+fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<(Simulation, Vec<String>), Error> {
     let noise = arguments.noise.map(Injection::share);
     if let Some(path) = &arguments.from {
         let record = read_fit(path)?;
@@ -150,11 +154,18 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> 
             ));
         };
         let forgetting = &only.fit.forgetting;
-        return Ok(Simulation {
+        let warning = (!forgetting.identified).then(|| {
+            format!(
+                "the law of {} is not identified: what is simulated from it is one of many laws that fit as well",
+                only.domain
+            )
+        });
+        let simulation = Simulation {
             forgetting: forgetting.law,
             target: ANY_TARGET,
             noise: noise.unwrap_or(forgetting.convergence.root_mean_square),
-        });
+        };
+        return Ok((simulation, warning.into_iter().collect()));
     }
     let numbers = [("--b", arguments.b), ("--alpha", arguments.alpha)];
     let expected = arguments.forgetting.unwrap_or(3.0 * arguments.budget);
@@ -169,11 +180,12 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<Simulation, Error> 
     let law =
         ForgettingLaw { ln_a: 0.0, b: arguments.b, alpha: arguments.alpha, beta: arguments.beta };
     let ln_a = expected.ln() - law.ln_forgetting(plan.model_size, plan.target_tokens, 0.0);
-    Ok(Simulation {
+    let simulation = Simulation {
         forgetting: ForgettingLaw { ln_a, ..law },
         target: ANY_TARGET,
         noise: noise.unwrap_or(NOISE),
-    })
+    };
+    Ok((simulation, Vec::new()))
 }
 
 /// Reads a file that `mixdown fit --out` wrote.
@@ -184,7 +196,15 @@ pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
     let no_fit = |got: String| Error::Data {
         message: format!("{}: expected a fit, got {got}", path.display()),
-        hint: "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
+        hint: match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv" | "jsonl" | "parquet") => {
+                let table = path.display();
+                format!(
+                    "that is a table of runs: fit it first, `mixdown fit {table} --out FIT.json`"
+                )
+            }
+            _ => "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
+        },
     };
     let record: FitRecord =
         serde_json::from_slice(&bytes).map_err(|error| no_fit(error.to_string()))?;
@@ -211,14 +231,18 @@ fn text(view: &View<'_>, plan: &Plan) -> String {
             ]
         })
         .collect();
+    let warnings: Vec<String> =
+        view.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    let gap = if warnings.is_empty() { "" } else { "\n\n" };
+    let warnings = format!("{gap}{}", warnings.join("\n"));
     format!(
-        "{} runs, simulated {} times from B = {}, α = {}, β = {}, noise {:.2} % of the loss ({} fitted)\n\n\
+        "{}, simulated {} times from B = {}, α = {}, β = {}, noise {:.2} % of the loss ({} fitted)\n\n\
          to forget at most {} nats per token with N = {}, D = {}:\n\
          p* of these coefficients   {}\n\
          p* expected of the fit     median {}, 95 % interval {}\n\
          forgetting at p = 0        predicted within factors {}\n\n\
-         the next runs that narrow forgetting there the most (width of its interval, now 1)\n{}",
-        view.runs,
+         the next runs that narrow forgetting there the most (width of its interval, now 1)\n{}{warnings}",
+        plural(u64::try_from(view.runs).unwrap_or(u64::MAX), "run"),
         report.simulations,
         round(law.b),
         round(law.alpha),

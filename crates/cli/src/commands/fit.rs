@@ -9,14 +9,14 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
+use mixdown_base::quantity::to_f64;
+use mixdown_scaling::{AdviceStatus, DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
 
 use crate::commands::Context;
 use crate::commands::fit::mixture::Delivery;
 use crate::commands::fit::rows::{Domain, Pooling, read_domains};
 use crate::error::Error;
 use crate::whole_file::write_whole;
-use mixdown_base::quantity::to_f64;
 
 /// Arguments of `fit`.
 #[derive(Debug, Args)]
@@ -106,14 +106,14 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
         }
     }
     let refused = refusals(refused, &fits)?;
-    if let Some(path) = &arguments.mixture_out {
-        write_mixture(path, &deliveries)?;
-    }
     let record = FitRecord::new(fits, refused);
     if let Some(path) = &arguments.out {
         let json =
             serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
         write_whole(path, &json)?;
+    }
+    if let Some(path) = &arguments.mixture_out {
+        write_mixture(path, &record.domains, &deliveries)?;
     }
     let view = view::of(&record, &deliveries);
     context.output.print(&view, |_| text::of(&record, &deliveries))
@@ -134,7 +134,8 @@ fn plan(arguments: &FitArgs) -> Option<Plan> {
 /// Too few runs for a law, a fit that does not converge.
 pub fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
     let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
-    let fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
+    let mut fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
+    fit.warnings.extend(domain.warnings.iter().cloned());
     let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
     Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
 }
@@ -152,10 +153,25 @@ fn refusals(refused: Vec<(&Domain, Error)>, fits: &[DomainFit]) -> Result<Vec<Re
     refused.into_iter().map(recorded).collect()
 }
 
-fn write_mixture(path: &Path, deliveries: &[Option<Delivery>]) -> Result<(), Error> {
+fn write_mixture(
+    path: &Path,
+    fits: &[DomainFit],
+    deliveries: &[Option<Delivery>],
+) -> Result<(), Error> {
+    let mut advice = fits.iter().filter_map(|fit| fit.advice.as_ref());
+    let open = advice.find(|one| one.status() == AdviceStatus::NotIdentified);
     match deliveries {
         [Some(delivery)] => write_whole(path, delivery.toml().as_bytes()),
-        [_] => Err(Error::Data {
+        [None] if open.is_some() => Err(Error::Data {
+            message: format!(
+                "the runs do not identify p* (95 % interval {}), so there is no mixture",
+                open.map_or_else(String::new, |one| text::share_interval(one.interval))
+            ),
+            hint: "add runs that bound it: `mixdown fit RUNS --out FIT.json`, then `mixdown design --from \
+                   FIT.json` names them"
+                .to_owned(),
+        }),
+        [None] => Err(Error::Data {
             message:
                 "no share of pretraining data below 100 % keeps the budget, so there is no mixture"
                     .to_owned(),

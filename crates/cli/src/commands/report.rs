@@ -13,22 +13,25 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::design::read_fit;
 use crate::error::Error;
+use crate::progress::say;
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   runs beside one another:
     mixdown report runs/math-0 runs/math-1 runs/math-5 --out report.html
+  all finished runs in a folder; writes runs/report.html:
+    mixdown report runs
   a sweep, with the laws fitted to it as `mixdown fit` does; writes sweeps/mine/report.html:
     mixdown report sweeps/mine
   a fit, with the advice that it was asked for; writes fit.html:
     mixdown fit sweeps/mine/runs.jsonl --budget 0.1 --model-size 1B --target-tokens 30M --out fit.json
     mixdown report fit.json
 
-What an input is, is told by its contents: a run's folder has run.toml, a sweep's folder has runs.jsonl, a fit is
-the JSON of `mixdown fit --out`.")]
+The contents of an input say what it is: a run's folder has run.toml, a folder of runs has such folders in it, a
+sweep's folder has runs.jsonl or sweep.toml, a fit is the JSON of `mixdown fit --out`.")]
 pub struct ReportArgs {
-    /// Run folders, in the order in which the page shows them; or one sweep's folder; or one fit.
+    /// Run folders and folders of runs, in the order in which the page shows them; or one sweep's folder; or one fit.
     #[arg(required = true, value_name = "RUNS|SWEEP|FIT.json")]
     run: Vec<PathBuf>,
     /// The page to write. [default: report.html in the only folder, FIT.html beside a fit]
@@ -51,21 +54,62 @@ struct Written {
 /// What an input is.
 enum Input {
     Run,
+    /// A folder with run folders in it.
+    Runs(RunFolders),
     Sweep,
     Fit,
 }
 
+/// The run folders in a folder, by name.
+struct RunFolders {
+    finished: Vec<PathBuf>,
+    /// Without a summary: they are trained, or were stopped.
+    unfinished: Vec<PathBuf>,
+}
+
 impl Input {
-    /// A folder without run.toml is a run's all the same where it is no sweep's: the error then says what
-    /// a run's folder has.
-    fn of(path: &Path) -> Self {
+    /// # Errors
+    /// A folder of something else, or one that cannot be listed.
+    fn of(path: &Path) -> Result<Self, Error> {
         if path.is_file() {
-            Self::Fit
-        } else if !path.join("run.toml").is_file() && sweep::is_sweep(path) {
-            Self::Sweep
-        } else {
-            Self::Run
+            return Ok(Self::Fit);
         }
+        // One that is missing is a run's: the error then says so.
+        if path.join("run.toml").is_file() || !path.is_dir() {
+            return Ok(Self::Run);
+        }
+        if sweep::is_sweep(path) {
+            return Ok(Self::Sweep);
+        }
+        let folders = RunFolders::of(path)?;
+        if !folders.finished.is_empty() || !folders.unfinished.is_empty() {
+            return Ok(Self::Runs(folders));
+        }
+        Err(Error::usage(
+            format!(
+                "{}: expected a run's folder (run.toml), a folder of runs, or a sweep's folder (runs.jsonl or \
+                 sweep.toml), got one with no run.toml in it or in its folders",
+                path.display()
+            ),
+            "name the --out of `mixdown train` or `mixdown sweep`",
+        ))
+    }
+}
+
+impl RunFolders {
+    fn of(path: &Path) -> Result<Self, Error> {
+        let io = |error| Error::io(path, "list", error);
+        let mut folders = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(io)? {
+            let folder = entry.map_err(io)?.path();
+            if folder.join("run.toml").is_file() {
+                folders.push(folder);
+            }
+        }
+        folders.sort_unstable();
+        let is_finished = |folder: &PathBuf| folder.join("summary.json").is_file();
+        let (finished, unfinished) = folders.into_iter().partition(is_finished);
+        Ok(Self { finished, unfinished })
     }
 }
 
@@ -75,41 +119,72 @@ impl Input {
 /// An input that is no finished run, sweep or fit, several that do not go on one page, or an unwritable
 /// output.
 pub fn run(arguments: ReportArgs, context: Context) -> Result<(), Error> {
-    let (report, runs) = match arguments.run.as_slice() {
-        [only] => match Input::of(only) {
-            Input::Run => write_runs(&arguments)?,
-            Input::Sweep => write_sweep(only, &arguments)?,
-            Input::Fit => write_fit(only, &arguments)?,
-        },
-        several => {
-            if let Some(other) = several.iter().find(|path| !matches!(Input::of(path), Input::Run))
-            {
-                return Err(Error::usage(
-                    format!(
-                        "{}: expected runs on a page of several inputs, got a sweep or a file",
-                        other.display()
-                    ),
-                    "make a page of its own for every sweep and every fit",
-                ));
-            }
-            write_runs(&arguments)?
-        }
+    let mut inputs = Vec::with_capacity(arguments.run.len());
+    for path in &arguments.run {
+        inputs.push((path.as_path(), Input::of(path)?));
+    }
+    let (report, runs) = match inputs.as_slice() {
+        [(path, Input::Sweep)] => write_sweep(path, &arguments)?,
+        [(path, Input::Fit)] => write_fit(path, &arguments)?,
+        several => write_runs(several, &arguments)?,
     };
     context.output.print(&Written { report, runs }, |written| written.report.display().to_string())
 }
 
-fn write_runs(arguments: &ReportArgs) -> Result<(PathBuf, usize), Error> {
-    let out = match (&arguments.out, arguments.run.as_slice()) {
-        (Some(out), _) => out.clone(),
-        (None, [only]) => RunFolder::open(only)?.report(),
-        _ => return Err(Error::usage("several runs, but no --out", "add --out report.html")),
+fn write_runs(
+    inputs: &[(&Path, Input)],
+    arguments: &ReportArgs,
+) -> Result<(PathBuf, usize), Error> {
+    let (mut folders, mut unfinished) = (Vec::new(), Vec::new());
+    for (path, input) in inputs {
+        match input {
+            Input::Run => folders.push(path.to_path_buf()),
+            Input::Runs(runs) => {
+                folders.extend(runs.finished.iter().cloned());
+                unfinished.extend(runs.unfinished.iter().map(|path| path.display().to_string()));
+            }
+            Input::Sweep | Input::Fit => {
+                return Err(Error::usage(
+                    format!(
+                        "{}: expected runs on a page of several inputs, got a sweep or a file",
+                        path.display()
+                    ),
+                    "make a page of its own for every sweep and every fit",
+                ));
+            }
+        }
+    }
+    if folders.is_empty() {
+        return Err(Error::Data {
+            message: format!(
+                "expected a finished run (with summary.json), got unfinished ones: {}",
+                unfinished.join(", ")
+            ),
+            hint: "give their `mixdown train` again: it goes on where it was stopped".to_owned(),
+        });
+    }
+    let (out, title) = match inputs {
+        [(path, Input::Run)] => (Some(RunFolder::open(path)?.report()), None),
+        [(path, _)] => (Some(path.join("report.html")), Some(format!("Runs in {}", name_of(path)))),
+        _ => (None, None),
     };
-    let runs = arguments.run.iter().map(|path| read_run(path)).collect::<Result<Vec<_>, _>>()?;
+    let out = arguments
+        .out
+        .clone()
+        .or(out)
+        .ok_or_else(|| Error::usage("several inputs, but no --out", "add --out report.html"))?;
+    let runs = folders.iter().map(|path| read_run(path)).collect::<Result<Vec<_>, _>>()?;
+    let left_out = (!unfinished.is_empty())
+        .then(|| format!("Not finished and left out: {}.", unfinished.join(", ")));
+    if let Some(note) = &left_out {
+        say(note);
+    }
+    let title = arguments.title.clone().or(title);
     let report = Report {
-        title: arguments.title.clone().unwrap_or_else(|| "Finetuning runs".to_owned()),
+        title: title.unwrap_or_else(|| "Finetuning runs".to_owned()),
         lead: String::new(),
         runs,
-        notes: Vec::new(),
+        notes: left_out.into_iter().collect(),
         settings: Vec::new(),
     };
     mixdown_report::write(&report, &out)?;
@@ -185,8 +260,10 @@ fn domain_of_fit(one: mixdown_scaling::DomainFit) -> DomainPage {
 /// A folder that is no finished run.
 pub fn read_run(path: &Path) -> Result<RunPage, Error> {
     let folder = RunFolder::open(path)?;
+    let summary = folder.read_summary()?;
     Ok(RunPage {
-        summary: folder.read_summary()?,
+        losses: folder.read_losses(&summary)?,
+        summary,
         metrics: folder.read_metrics()?,
         settings_toml: folder.read_run_toml()?,
     })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mixdown_base::display::plural;
+use mixdown_base::display::{percent, plural, signed, thousands};
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::commands::{Context, sweep_preview};
 use crate::configuration::{base_folder, read_left};
 use crate::error::Error;
-use crate::output::{percent, table, thousands};
+use crate::output::table;
 use crate::sweep::{self, Design, Failure, Stage, SweepConfig, bottom_is_reached};
 
 /// Arguments of `sweep`.
@@ -108,8 +108,8 @@ fn incomplete(failures: &[Failure]) -> Result<(), Error> {
         failures.iter().map(|failure| format!("\n  {}: {}", failure.run_id, failure.reason));
     Err(Error::Incomplete {
         message: format!(
-            "failed: {}:{}",
-            plural(failures.len() as u64, "run"),
+            "{} failed:{}",
+            plural(u64::try_from(failures.len()).unwrap_or(u64::MAX), "run"),
             reasons.collect::<String>()
         ),
         numerical: failures.iter().any(|failure| failure.numerical),
@@ -139,7 +139,7 @@ fn describe(report: &SweepReport) -> String {
         "{}\n{} of {}; losses in nats per token at the least target loss{late}",
         table(&header, &rows),
         report.runs.len(),
-        plural(report.planned as u64, "run")
+        plural(u64::try_from(report.planned).unwrap_or(u64::MAX), "run")
     )
 }
 
@@ -153,6 +153,6 @@ fn row(row: &RunRow) -> Vec<String> {
         format!("{}{mark}", row.best_step),
         format!("{:.4}", row.target_loss),
         format!("{:.4}", row.pretraining_loss),
-        format!("{:+.4}", row.forgetting()),
+        signed(row.forgetting(), 4),
     ]
 }

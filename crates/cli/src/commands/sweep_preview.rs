@@ -1,6 +1,10 @@
 //! What `sweep --dry-run` prints.
 
-use crate::output::{duration, table, thousands};
+use std::collections::BTreeMap;
+
+use mixdown_base::display::{duration, plural, thousands};
+
+use crate::output::table;
 use crate::progress::megabytes;
 use crate::sweep::{PartPreview, Rate, SweepPreview};
 
@@ -29,18 +33,46 @@ pub fn describe(preview: &SweepPreview) -> String {
         String::new()
     };
     format!(
-        "{}\n{} base models and {} runs to do, {} runs done; all at most: a run ends where the target's loss has not \
-         fallen for a while\ntokens: {}\noperations: {:.2e}, {} {rate}{expected}\nmemory: {}\ndisk: {} ({free})",
+        "{}\n{} and {} to do, {} done; all at most: a run ends where the target's loss has not fallen for a while\n\
+         {}\ntokens: {}\noperations: {:.2e}, {} {rate}{expected}\nmemory: {}\ndisk: {} ({free})",
         table(&header, &rows),
-        preview.bases.len(),
-        preview.runs.len(),
-        preview.done,
+        counted(preview.bases.len(), "base model"),
+        counted(preview.runs.len(), "run"),
+        counted(preview.done, "run"),
+        recipe(preview),
         thousands(preview.tokens),
         preview.flops,
         duration(preview.seconds),
         megabytes(preview.memory_bytes),
         megabytes(preview.disk_bytes),
     )
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    plural(u64::try_from(count).unwrap_or(u64::MAX), noun)
+}
+
+/// Whether a fit will take the runs together, by the same rule as the fit.
+fn recipe(preview: &SweepPreview) -> String {
+    let list = |fields: &BTreeMap<String, String>| {
+        let fields: Vec<String> =
+            fields.iter().map(|(field, value)| format!("{field} {value}")).collect();
+        fields.join(", ")
+    };
+    if !preview.different.is_empty() {
+        let different = list(&preview.different);
+        return format!(
+            "recipe: runs differ in {different}; `mixdown fit` takes them together with --pool-recipes only"
+        );
+    }
+    let schedule = preview.recipe.get("schedule").map_or("", String::as_str);
+    let falls = if matches!(schedule, "cosine" | "linear") {
+        "\nthe learning rate falls to the horizon, so a run's bottom depends on how far away that is; under \
+         schedule = \"constant\" it does not"
+    } else {
+        ""
+    };
+    format!("recipe: one for all runs, as `mixdown fit` asks: {}{falls}", list(&preview.recipe))
 }
 
 fn row(name: &str, part: &PartPreview) -> Vec<String> {

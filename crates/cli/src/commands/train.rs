@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use mixdown_base::display::percent_requested;
+use mixdown_base::display::{escaped, percent_requested, plural};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
-use mixdown_runs::{SampleRecord, Summary};
+use mixdown_runs::{EvalRecord, SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
@@ -16,10 +16,10 @@ use mixdown_train::{
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
-use crate::commands::eval::eval_table;
 use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
+use crate::evaluations::{self, eval_table};
 use crate::injection::Injection;
 use crate::output::{percent, table, thousands};
 use crate::overrides::{Override, applied};
@@ -215,7 +215,10 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         return processes::launch(count, context.stop);
     };
     let view = (watch && world.leads()).then(|| LiveView::start(&out));
-    let trained = train(&config, base, &out, name, changes, context, world);
+    let evaluations = Evaluations::Told;
+    let out = out.as_path();
+    let training = Training { config: &config, base, out, name, changes, world, evaluations };
+    let trained = training.run(context);
     drop(view);
     match world.leads() {
         true => context.output.print(&trained?, describe),
@@ -306,42 +309,67 @@ pub fn run_name(name: &str) -> RunName {
     RunName { run_id: name.to_owned(), title: name.to_owned() }
 }
 
-/// Trains as one of the run's processes, with a meter on standard error where it leads.
-///
-/// # Errors
-/// As [`Trainer::open`] and [`Trainer::run`].
-pub fn train(
-    config: &RunConfig,
-    base: &Path,
-    out: &Path,
-    name: RunName,
-    changes: Changes,
-    context: Context,
-    world: World,
-) -> Result<Summary, Error> {
-    let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-    let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
-    if config.eval.samples.is_some() {
-        trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+/// A run to be trained.
+pub struct Training<'a> {
+    /// Its settings.
+    pub config: &'a RunConfig,
+    /// The folder that relative paths of the settings are taken from.
+    pub base: &'a Path,
+    /// The run's folder.
+    pub out: &'a Path,
+    /// What it is called.
+    pub name: RunName,
+    /// What may differ from the run that is in the folder.
+    pub changes: Changes,
+    /// Which of the run's processes this one is.
+    pub world: World,
+    /// Whether each evaluation is a line on standard error.
+    pub evaluations: Evaluations,
+}
+
+/// Whether evaluations are told as they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluations {
+    /// A line each.
+    Told,
+    /// Not: the run is one of many.
+    Untold,
+}
+
+impl Training<'_> {
+    /// Trains as one of the run's processes, with a meter on standard error where it leads.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`] and [`Trainer::run`].
+    pub fn run(self, context: Context) -> Result<Summary, Error> {
+        let Self { config, base, out, name, changes, world, evaluations } = self;
+        let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
+        let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
+        if config.eval.samples.is_some() {
+            trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+        }
+        if !world.leads() {
+            return Ok(trainer.run(&|_| {}, context.stop)?);
+        }
+        let progress = |at: Progress| {
+            meter.set(at.step, at.steps, &note(&at));
+            if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Told) {
+                meter.line(&evaluations::line(&at, evals));
+            }
+            at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
+        };
+        let summary = trainer.run(&progress, context.stop)?;
+        let losses: Vec<String> =
+            summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
+        meter.finish(&format!(
+            "best step {} of {}: {}, {:.0} tokens/s",
+            summary.best_step,
+            summary.steps,
+            losses.join(", "),
+            summary.tokens_per_second
+        ));
+        Ok(summary)
     }
-    if !world.leads() {
-        return Ok(trainer.run(&|_| {}, context.stop)?);
-    }
-    let progress = |at: Progress| {
-        meter.set(at.step, at.steps, &note(&at));
-        at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
-    };
-    let summary = trainer.run(&progress, context.stop)?;
-    let losses: Vec<String> =
-        summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
-    meter.finish(&format!(
-        "best step {} of {}: {}, {:.0} tokens/s",
-        summary.best_step,
-        summary.steps,
-        losses.join(", "),
-        summary.tokens_per_second
-    ));
-    Ok(summary)
 }
 
 /// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora.
@@ -356,7 +384,11 @@ fn sampled(sample: &SampleRecord) -> String {
 }
 
 fn note(at: &Progress) -> String {
-    let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));
+    let loss = match at.train_loss {
+        Some(loss) => format!("loss {loss:.3}, "),
+        None if at.step > 0 => "no target in the batch, ".to_owned(),
+        None => String::new(),
+    };
     format!("{loss}{:.0} tokens/s", at.tokens_per_second)
 }
 
@@ -378,17 +410,42 @@ fn describe(summary: &Summary) -> String {
         .collect();
     let header =
         ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
-    let forgetting = summary.row.as_ref().map_or_else(String::new, |row| {
-        format!("\nforgetting at the best step: {:+.4} nats/token", row.forgetting())
-    });
     format!(
-        "{}: {} parameters, best step {} of {}\nbefore\n{}\nat the best step\n{}{forgetting}\ndelivered\n{}",
+        "{}: {} parameters, best step {} of {}\nbefore\n{}\nat the best step\n{}{}\ndelivered\n{}",
         summary.title,
         thousands(summary.model_parameters),
         summary.best_step,
         summary.steps,
         eval_table(&summary.before),
         eval_table(&summary.best),
+        remarks(summary),
         table(&header, &shares)
     )
+}
+
+/// What the tables of a run do not say, a line each.
+fn remarks(summary: &Summary) -> String {
+    let forgetting = summary.row.as_ref().map(|row| {
+        let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
+        let change = summary.best.iter().find(is_its).and_then(|eval| eval.change);
+        let error = change.and_then(|change| change.standard_error);
+        let forgetting = evaluations::difference(row.forgetting(), error);
+        format!("forgetting at the best step: {forgetting} nats/token")
+    });
+    let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
+        format!(
+            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
+             too low",
+            escaped(&eval.corpus)
+        )
+    });
+    let idle = summary.steps_without_targets;
+    let idle = (idle > 0).then(|| {
+        format!(
+            "no target that counts in {} of {}: no training loss there",
+            plural(idle, "batch"),
+            thousands(summary.steps)
+        )
+    });
+    forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }

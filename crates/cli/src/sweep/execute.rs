@@ -5,7 +5,9 @@ use std::error::Error as StdError;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use mixdown_base::display;
 use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
@@ -18,7 +20,6 @@ use super::settings::SweepConfig;
 use super::{bottom_is_reached, is_made, is_own, missing, pending};
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::duration;
 use crate::progress::{Meter, Unit, say};
 
 /// A sweep that is being done.
@@ -121,15 +122,18 @@ impl<'a> Execution<'a> {
         if total > 0 {
             self.announce(total)?;
         }
-        let (mut done, mut failed) = (0, 0);
+        let (mut done, mut failed, started) = (0, 0, Instant::now());
         while let Some(run) = self.next(&mut pending) {
             if self.context.stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
             }
             let label = format!("run {} of {total}, {}", done + failed + 1, run.run_id);
-            match self.row(run, &label) {
+            let result = self.row(run, &label);
+            self.work.runs -= Cost::of_run(run, self.base(run))?.flops;
+            let left = self.left(pending.len(), started.elapsed().as_secs_f64());
+            match result {
                 Ok(row) => {
-                    say(&format!("{label}: {}", describe(&row)));
+                    say(&format!("{label}: {}{left}", describe(&row)));
                     self.folder.push(row)?;
                     if !self.settings.keep_weights {
                         self.folder.remove_weights(&run.run_id)?;
@@ -138,15 +142,14 @@ impl<'a> Execution<'a> {
                 }
                 Err(error) if error.is_interrupted() => return Err(error),
                 Err(error) => {
-                    say(&format!("{label}: {}", error.report()));
+                    say(&format!("{label}: {}{left}", error.report()));
                     self.folder.push_failure(failure(run, &error))?;
                     failed += 1;
                 }
             }
-            self.work.runs -= Cost::of_run(run, self.base(run))?.flops;
         }
         if total > 0 {
-            self.meter.finish(&format!("{done} runs done, {failed} failed"));
+            self.meter.finish(&format!("{} done, {failed} failed", counted(done)));
         }
         self.folder.finish(&self.plan.runs)
     }
@@ -174,9 +177,10 @@ impl<'a> Execution<'a> {
         };
         let most = self.work.bases + self.work.runs;
         say(&format!(
-            "sweep: {total} runs to do of {}, {most:.2e} operations with their base models: at most {} {at}",
+            "sweep: {} to do of {}, {most:.2e} operations with their base models: at most {} {at}",
+            counted(total),
             self.plan.runs.len(),
-            duration(most / speed.flops_per_second.max(1.0))
+            display::duration(most / speed.flops_per_second.max(1.0))
         ));
         Ok(())
     }
@@ -189,6 +193,16 @@ impl<'a> Execution<'a> {
             self.work.runs += Cost::of_run(run, self.base(run))?.flops;
         }
         Ok(())
+    }
+
+    /// How long the runs that are left take at the rate of this call, if they end as early as those that are done;
+    /// nothing where none is left, or nothing is done yet.
+    fn left(&self, runs: usize, seconds: f64) -> String {
+        if runs == 0 || self.work.done <= 0.0 {
+            return String::new();
+        }
+        let left = (self.work.total(0.0) - self.work.done) / self.work.done * seconds;
+        format!("; {} left, about {}", counted(runs), display::duration(left))
     }
 
     fn base(&self, run: &RunPlan) -> &'a BasePlan {
@@ -352,6 +366,10 @@ impl<'a> Execution<'a> {
     }
 }
 
+fn counted(runs: usize) -> String {
+    display::plural(u64::try_from(runs).unwrap_or(u64::MAX), "run")
+}
+
 fn failure(run: &RunPlan, error: &Error) -> Failure {
     let (run_id, reason) = (run.run_id.clone(), reason(error));
     Failure { run_id, reason, numerical: error.is_numerical() }
@@ -372,11 +390,11 @@ fn describe(row: &RunRow) -> String {
     let late =
         if bottom_is_reached(row) { "" } else { ", the last one: the bottom may lie beyond" };
     format!(
-        "best step {}{late}, target loss {:.4}, pretraining loss {:.4} ({:+.4})",
+        "best step {}{late}, target loss {:.4}, pretraining loss {:.4} ({})",
         row.best_step,
         row.target_loss,
         row.pretraining_loss,
-        row.forgetting()
+        display::signed(row.forgetting(), 4)
     )
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, RunLength};
+use mixdown_runs::Recipe as RunRecipe;
 use mixdown_shards::{Access, Corpus, Fingerprint, Split};
 use mixdown_train::{FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, TrainConfig};
 
@@ -59,6 +60,25 @@ pub struct RunPlan {
     pub fingerprint: Fingerprint,
     /// What the trainer does; of a base model that the sweep makes, the folder it will be in.
     pub config: RunConfig,
+}
+
+impl RunPlan {
+    /// How it is trained, as far as its row will say it.
+    pub fn recipe(&self) -> RunRecipe {
+        let (train, mixture) = (&self.config.train, &self.config.mixture);
+        RunRecipe {
+            p: self.inject.share(),
+            target_tokens: self.target_tokens,
+            learning_rate: Some(train.learning_rate),
+            schedule: Some(train.schedule.name().to_owned()),
+            horizon_steps: Some(train.steps),
+            warmup_steps: Some(train.warmup_steps),
+            batch_tokens: Some(mixture.batch_size.saturating_mul(mixture.sequence_length)),
+            sequence_length: Some(mixture.sequence_length),
+            weight_decay: Some(train.weight_decay),
+            ..RunRecipe::default()
+        }
+    }
 }
 
 /// A run that the settings ask for, as far as they tell without the data.
@@ -258,31 +278,24 @@ fn pretraining(settings: &SweepConfig, model: &ModelSettings) -> Result<RunConfi
         seed,
     }
     .run_config()?;
-    let own = shared(settings, config.train);
+    let own = &train.trainer;
     config.train = TrainConfig {
         weight_decay: pretrain.weight_decay.unwrap_or(own.weight_decay),
         checkpoint_every: pretrain.checkpoint_every.unwrap_or(own.checkpoint_every),
-        ..own
+        // What is about finetuning alone: its schedule and end, and which of the weights it trains.
+        steps: config.train.steps,
+        learning_rate: config.train.learning_rate,
+        schedule: config.train.schedule,
+        warmup_steps: config.train.warmup_steps,
+        decay_steps: config.train.decay_steps,
+        final_learning_rate_share: config.train.final_learning_rate_share,
+        patience: None,
+        freeze: Vec::new(),
+        ema: None,
+        lora: None,
+        ..own.clone()
     };
     Ok(config)
-}
-
-/// What `[train]` says of every run, pretraining or finetuning.
-fn shared(settings: &SweepConfig, config: TrainConfig) -> TrainConfig {
-    let train = &settings.train;
-    TrainConfig {
-        weight_decay: train.weight_decay,
-        beta1: train.beta1,
-        beta2: train.beta2,
-        clip: train.clip,
-        micro_batch_size: train.micro_batch_size,
-        recompute: train.recompute,
-        device: train.device.unwrap_or(config.device),
-        precision: train.precision.unwrap_or(config.precision),
-        separate_documents: train.separate_documents,
-        checkpoint_every: train.checkpoint_every,
-        ..config
-    }
 }
 
 fn run(
@@ -329,9 +342,9 @@ fn finetuning(
         sequence_length: train.sequence_length,
         batch_size: train.batch_size,
         steps: 0,
-        learning_rate: train.learning_rate,
-        schedule: train.schedule,
-        warmup_steps: train.warmup_steps,
+        learning_rate: train.trainer.learning_rate,
+        schedule: train.trainer.schedule,
+        warmup_steps: train.trainer.warmup_steps,
         eval_every: 1,
         eval_sequences: settings.eval.sequences,
         seed: point.seed,
@@ -342,13 +355,7 @@ fn finetuning(
     recipe.steps = steps_of(train.epochs)?;
     recipe.eval_every = steps_of(1)?.div_ceil(settings.eval.per_epoch).max(1);
     let mut config = recipe.run_config()?;
-    config.train = TrainConfig {
-        patience: Some(train.patience),
-        freeze: train.freeze.clone(),
-        ema: train.ema,
-        lora: train.lora.clone(),
-        ..shared(settings, config.train)
-    };
+    config.train = TrainConfig { steps: config.train.steps, ..train.trainer.clone() };
     let sequences = mixer.mixture().sequences(0).unwrap_or(0);
     Ok((config, sequences.saturating_mul(train.sequence_length)))
 }

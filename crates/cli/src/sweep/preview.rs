@@ -1,8 +1,9 @@
 //! What a sweep would do and take, without a step done.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use mixdown_runs::{RunFolder, Summary};
+use mixdown_runs::{CommonRecipe, RunFolder, Summary};
 use mixdown_train::{ModelChoice, ModelConfig, Preview, RunConfig, peak_flops, training_flops};
 use serde::Serialize;
 
@@ -14,6 +15,10 @@ use crate::error::Error;
 /// What a sweep would do and take, without a step done.
 #[derive(Debug, Serialize)]
 pub struct SweepPreview {
+    /// What all runs have in common, as fields of their rows.
+    pub recipe: BTreeMap<String, String>,
+    /// In what they differ, so that a fit does not take them together.
+    pub different: BTreeMap<String, String>,
     /// Base models that would be made.
     pub bases: Vec<PartPreview>,
     /// Runs that would be done.
@@ -184,7 +189,10 @@ impl SweepPreview {
         let total = bases.iter().chain(&runs).fold(Cost::default(), |sum, part| sum.and(part.cost));
         let seconds = |parts: &[PartPreview]| parts.iter().map(|part| part.seconds).sum::<f64>();
         let needs = Needs::new(settings, plan, pending, out)?;
+        let recipe = CommonRecipe::of(plan.runs.iter().map(RunPlan::recipe));
         Ok(Self {
+            recipe: recipe.common.into_iter().collect(),
+            different: recipe.different.into_iter().collect(),
             done: plan.runs.len() - pending.len(),
             tokens: total.tokens,
             flops: total.flops,

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mixdown_train::{DeviceChoice, FreshFamily, LoraConfig, Precision, Schedule};
-use serde::{Deserialize, Serialize};
+use mixdown_base::quantity::field;
+use mixdown_train::{FreshFamily, Schedule};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::command::PLACEHOLDER;
 use super::names::check_names;
+use super::train_settings::TrainSettings;
 use crate::error::Error;
 use crate::injection::Injection;
 
@@ -30,7 +32,7 @@ pub struct SweepConfig {
     #[serde(default)]
     pub p: Vec<Injection>,
     /// Unique target tokens (D).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "token_counts")]
     pub target_tokens: Vec<u64>,
     /// Whether checkpoints and best/ stay when a run is finished.
     #[serde(default)]
@@ -107,7 +109,11 @@ pub struct ModelSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Tokens of pretraining: of a fresh model those it gets, of a folder those it has seen, if known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_tokens",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tokens: Option<u64>,
     /// The pretraining's peak learning rate, where this model's is not that of `[pretrain]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,76 +129,13 @@ pub struct RunSettings {
     /// A domain's name.
     pub domain: String,
     /// Unique target tokens.
+    #[serde(deserialize_with = "field::tokens")]
     pub target_tokens: u64,
     /// The share of pretraining data.
     pub p: Injection,
     /// Seed of the order.
     #[serde(default)]
     pub seed: u64,
-}
-
-/// `[train]`: how models are finetuned, to the bottom of the target's validation loss.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSettings {
-    /// Tokens a sequence, in pretraining and evaluations as well.
-    pub sequence_length: u64,
-    /// Sequences a batch.
-    pub batch_size: u64,
-    /// Passes over the target tokens at most: the horizon of the schedule.
-    #[serde(default = "defaults::epochs")]
-    pub epochs: u64,
-    /// End after so many evaluations in a row without a lower target loss.
-    #[serde(default = "defaults::patience")]
-    pub patience: u64,
-    /// Peak learning rate.
-    #[serde(default = "defaults::learning_rate")]
-    pub learning_rate: f64,
-    /// What follows the warm-up.
-    #[serde(default = "defaults::schedule")]
-    pub schedule: Schedule,
-    /// Steps in which the learning rate rises.
-    #[serde(default = "defaults::warmup_steps")]
-    pub warmup_steps: u64,
-    /// Decoupled weight decay of matrices.
-    #[serde(default = "defaults::weight_decay")]
-    pub weight_decay: f64,
-    /// Decay of the gradient's first moment.
-    #[serde(default = "defaults::beta1")]
-    pub beta1: f64,
-    /// Decay of its second moment.
-    #[serde(default = "defaults::beta2")]
-    pub beta2: f64,
-    /// The largest global gradient norm.
-    #[serde(default = "defaults::clip")]
-    pub clip: f64,
-    /// Rows of a batch that are computed at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub micro_batch_size: Option<u64>,
-    /// Whether the backward pass computes each block again.
-    #[serde(default)]
-    pub recompute: bool,
-    /// What computes, in pretraining as well: a GPU where that is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<DeviceChoice>,
-    /// The numbers that products take, in pretraining as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub precision: Option<Precision>,
-    /// Whether attention stays within documents.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub separate_documents: Option<bool>,
-    /// Steps between two checkpoints.
-    #[serde(default = "defaults::checkpoint_every")]
-    pub checkpoint_every: u64,
-    /// Tensors that finetuning leaves as they are: patterns over their names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub freeze: Vec<String>,
-    /// Decay of an average of what is trained, which is then evaluated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
-    /// Finetune adapters in the place of all weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lora: Option<LoraConfig>,
 }
 
 /// `[pretrain]`: how fresh models are pretrained; what is left out is as in `[train]` or usual.
@@ -240,43 +183,20 @@ impl Default for EvalSettings {
     }
 }
 
+/// Numbers of tokens, each a whole number or a text such as "30k".
+fn token_counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Tokens(#[serde(deserialize_with = "field::tokens")] u64);
+
+    let counts: Vec<Tokens> = Vec::deserialize(deserializer)?;
+    Ok(counts.into_iter().map(|tokens| tokens.0).collect())
+}
+
 /// What stands for a field that is left out.
 mod defaults {
-    use mixdown_train::Schedule;
-
     pub(super) fn seeds() -> Vec<u64> {
         vec![0]
-    }
-    pub(super) fn epochs() -> u64 {
-        12
-    }
-    pub(super) fn patience() -> u64 {
-        3
-    }
-    pub(super) fn learning_rate() -> f64 {
-        1e-3
-    }
-    /// Under a cosine the bottom of the U lies at a rate that depends on where it is.
-    pub(super) fn schedule() -> Schedule {
-        Schedule::Constant
-    }
-    pub(super) fn warmup_steps() -> u64 {
-        10
-    }
-    pub(super) fn weight_decay() -> f64 {
-        0.1
-    }
-    pub(super) fn beta1() -> f64 {
-        0.9
-    }
-    pub(super) fn beta2() -> f64 {
-        0.95
-    }
-    pub(super) fn clip() -> f64 {
-        1.0
-    }
-    pub(super) fn checkpoint_every() -> u64 {
-        100
     }
     pub(super) fn sequences() -> u64 {
         128

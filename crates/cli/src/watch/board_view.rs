@@ -1,5 +1,6 @@
 //! Many runs on the screen.
 
+use mixdown_base::display::{duration_in_one_unit, plural, short};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -11,7 +12,6 @@ use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::look::Look;
 use crate::watch::run_data::RunState;
 use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
-use mixdown_base::display::{duration_in_one_unit, plural, short};
 
 const GAP: usize = 2;
 /// A name is not cut to less than this, or a quarter of the screen.

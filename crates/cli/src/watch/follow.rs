@@ -211,6 +211,7 @@ mod tests {
             title: "a".to_owned(),
             best_step: 1,
             steps,
+            steps_without_targets: 0,
             before: Vec::new(),
             best: Vec::new(),
             last: Vec::new(),

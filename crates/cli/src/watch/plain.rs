@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use mixdown_base::display::short;
+
 use crate::error::Error;
 use crate::output::{duration, reader_is_there};
 use crate::watch::app::Subject;
@@ -16,7 +18,6 @@ use crate::watch::follow::label;
 use crate::watch::run_data::{Reading, RunData, RunState};
 use crate::watch::run_view::{said, steps, whole_percent};
 use crate::watch::text::{change, clean, loss};
-use mixdown_base::display::short;
 
 /// Time between two looks at the files, in parts after which a signal is seen.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,5 +1,6 @@
 //! One run on the screen.
 
+use mixdown_base::display::short;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -12,7 +13,6 @@ use crate::watch::follow::label;
 use crate::watch::look::Look;
 use crate::watch::run_data::{Evaluation, Reading, RunData, RunState};
 use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
-use mixdown_base::display::short;
 
 /// Below it one chart is shown in the place of all.
 const OVERVIEW_AT_LEAST: (u16, u16) = (64, 20);

@@ -90,6 +90,7 @@ fn summary() -> Summary {
         title: "math-1".to_owned(),
         best_step: 80,
         steps: 200,
+        steps_without_targets: 0,
         before: record(0).evals,
         best: record(80).evals,
         last: Vec::new(),

@@ -6,6 +6,7 @@
 mod bad_input;
 mod batches;
 mod demo;
+mod eval;
 mod fit;
 mod generate;
 mod interchange;

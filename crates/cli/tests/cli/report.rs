@@ -56,6 +56,35 @@ fn a_sweep_becomes_a_page_in_its_folder_also_without_its_runs() {
 }
 
 #[test]
+fn a_folder_of_runs_becomes_a_page_of_the_finished_ones() {
+    let sandbox = sweep::sandbox();
+    sandbox.ok("sweep sweep.toml --out s");
+    fs::rename(sandbox.path("s/runs"), sandbox.path("runs")).unwrap();
+    fs::remove_file(sandbox.path("runs/code-16-600-0pct-seed0/summary.json")).unwrap();
+    sandbox.write("runs/notes.txt", "mine");
+    let output = sandbox.run("report runs --json");
+    let written: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&written["report"], &written["runs"]), (&"runs/report.html".into(), &7.into()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Not finished and left out: runs/code-16-600-0pct-seed0."), "{said}");
+    let page = sandbox.read("runs/report.html");
+    assert!(page.contains("<title>Runs in runs</title>"));
+    assert!(page.contains("Not finished and left out: runs/code-16-600-0pct-seed0."));
+    // Beside a single run, and of nothing that is finished.
+    fs::create_dir(sandbox.path("more")).unwrap();
+    fs::rename(
+        sandbox.path("runs/code-32-600-0pct-seed0"),
+        sandbox.path("more/code-32-600-0pct-seed0"),
+    )
+    .unwrap();
+    let both = sandbox.json("report runs/code-32-600-10pct-seed0 more --out both.html");
+    assert_eq!(both["runs"], 2);
+    fs::remove_file(sandbox.path("more/code-32-600-0pct-seed0/summary.json")).unwrap();
+    let failure = sandbox.failure("report more");
+    assert!(failure.starts_with("exit code 3\nerror: expected a finished run"), "{failure}");
+}
+
+#[test]
 fn laws_that_the_rows_do_not_determine_are_refused_on_the_page() {
     let sandbox = Sandbox::new();
     let mut few = rows("math", 0);

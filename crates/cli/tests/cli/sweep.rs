@@ -355,3 +355,56 @@ fn tasks_do_what_one_process_does() {
     }
     assert_eq!(sorted("one"), sorted("two"), "the last task writes the table of all");
 }
+
+/// Under a cosine the horizon in steps depends on D and p; it is as many passes everywhere.
+#[test]
+fn a_sweep_under_a_cosine_is_one_recipe_for_its_fit() {
+    let sandbox = sandbox();
+    change(
+        &sandbox,
+        "cosine.toml",
+        &[
+            (
+                "warmup_steps = 2",
+                "warmup_steps = 2\nschedule = \"cosine\"\nfinal_learning_rate_share = 0.0",
+            ),
+            ("[600, 1_200]", "[600, \"1.2k\"]"),
+        ],
+    );
+    let text = sandbox.ok("sweep cosine.toml --out s --dry-run");
+    let expected = "recipe: one for all runs, as `mixdown fit` asks: ";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("horizon_steps 3 passes over the target tokens"), "{text}");
+    assert!(text.contains("under schedule = \"constant\" it does not"), "{text}");
+    assert!(text.contains("2 base models and 8 runs to do, 0 runs done"), "{text}");
+    let preview = sandbox.json("sweep cosine.toml --out s --dry-run");
+    assert_eq!(preview["recipe"]["schedule"], "cosine");
+    assert!(preview["different"].as_object().unwrap().is_empty());
+    let output = sandbox.run("sweep cosine.toml --out s");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("; 7 runs left, about ") && said.contains("; 1 run left, about "),
+        "{said}"
+    );
+    assert!(sandbox.read("s/sweep.toml").contains("final_learning_rate_share = 0.0"));
+    let fit = sandbox.json("fit s/runs.jsonl --draws 0");
+    assert_eq!(fit["recipe"]["horizon_steps"], "3 passes over the target tokens");
+    sandbox.ok("report s --draws 0");
+    let page = sandbox.read("s/report.html");
+    assert!(page.contains("<dt>horizon_steps</dt><dd>3 passes over the target tokens</dd>"));
+}
+
+#[test]
+fn a_key_that_the_trainer_does_not_have_is_named_where_it_stands() {
+    let sandbox = sandbox();
+    change(&sandbox, "typo.toml", &[("warmup_steps = 2", "warmup_stpes = 2")]);
+    let failure = sandbox.failure("sweep typo.toml --out s --dry-run");
+    assert!(failure.starts_with("exit code 2"), "{failure}");
+    for part in ["warmup_stpes = 2", "unknown field `warmup_stpes`", "did you mean `warmup_steps`?"]
+    {
+        assert!(failure.contains(part), "{part}: {failure}");
+    }
+    change(&sandbox, "steps.toml", &[("warmup_steps = 2", "steps = 200")]);
+    let failure = sandbox.failure("sweep steps.toml --out s --dry-run");
+    assert!(failure.contains("`steps` is no setting of a sweep"), "{failure}");
+}

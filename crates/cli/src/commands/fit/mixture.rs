@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mixdown_scaling::ShareAdvice;
+use mixdown_scaling::{AdviceStatus, ShareAdvice};
 use serde::Serialize;
 
 use crate::commands::fit::rows::Domain;
@@ -32,10 +32,13 @@ pub struct Delivery {
     target_tokens: f64,
     #[serde(skip)]
     corpora: [PathBuf; 2],
+    /// What a reader of the mixture must know, a line each.
+    #[serde(skip)]
+    cautions: Vec<String>,
 }
 
 impl Delivery {
-    /// The delivery of p*; none where there is no p*.
+    /// The delivery of p*; none where there is no p*, or none that the runs identify.
     #[expect(clippy::cast_precision_loss, reason = "tokens of a batch, for an estimate of steps")]
     pub fn new(
         domain: &Domain,
@@ -43,6 +46,9 @@ impl Delivery {
         target: &Path,
         pretraining: &Path,
     ) -> Option<Self> {
+        if advice.status() == AdviceStatus::NotIdentified {
+            return None;
+        }
         let (inject_percent, target_percent) = shares(advice.p?)?;
         let sequence_length = domain.sequence_length.unwrap_or(SEQUENCE_LENGTH);
         let batch_size =
@@ -59,13 +65,16 @@ impl Delivery {
             batch_size,
             target_tokens: advice.target_tokens,
             corpora: [target.to_owned(), pretraining.to_owned()],
+            cautions: cautions(domain, advice),
         })
     }
 
     /// The mixture's TOML.
     pub fn toml(&self) -> String {
         let [target, pretraining] = &self.corpora;
-        let mut text = format!(
+        let mut text: String =
+            self.cautions.iter().map(|caution| format!("# {caution}\n")).collect();
+        text.push_str(&format!(
             "sequence_length = {}\nbatch_size = {}\nseed = 0\n\n\
              [[source]]\nname = \"target\"\ncorpus = {:?}\nweight = \"{}%\"\nmax_tokens = {:.0}\n",
             self.sequence_length,
@@ -73,7 +82,7 @@ impl Delivery {
             target.display().to_string(),
             self.target_percent,
             self.target_tokens,
-        );
+        ));
         if self.inject_percent != "0" {
             text.push_str(&format!(
                 "\n[[source]]\nname = \"pretraining\"\ncorpus = {:?}\nweight = \"{}%\"\n",
@@ -83,6 +92,27 @@ impl Delivery {
         }
         text
     }
+}
+
+/// Why the mixture is less than a finding, and what of it is a guess.
+fn cautions(domain: &Domain, advice: &ShareAdvice) -> Vec<String> {
+    let mut cautions = Vec::new();
+    if advice.status() == AdviceStatus::Extrapolated {
+        cautions.push(
+            "caution: this share is an extrapolation of more than ten times beyond the runs, and no finding"
+                .to_owned(),
+        );
+    }
+    let warnings = advice.warnings.iter();
+    cautions.extend(warnings.map(|warning| format!("caution: {warning}")));
+    let guesses = [
+        ("sequence_length", domain.sequence_length.is_none()),
+        ("batch_size", domain.batch_tokens.is_none()),
+    ];
+    for (field, _) in guesses.into_iter().filter(|(_, is_guess)| *is_guess) {
+        cautions.push(format!("{field} is a guess: the runs do not say one for all"));
+    }
+    cautions
 }
 
 /// p rounded up to three digits, and what is left of 100, as exact decimals in per cent; none where

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mixdown_runs::{RunRow, RunsTable};
-use mixdown_scaling::Observation;
+use mixdown_runs::{CommonRecipe, RunRow, RunsTable};
+use mixdown_scaling::{Observation, Warning};
 
 use crate::error::Error;
+use crate::sweep::bottom_is_reached;
 
 /// Whether runs of different recipes are fitted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +27,11 @@ pub struct Domain {
     pub recipe: Vec<(String, String)>,
     /// The runs.
     pub observations: Vec<Observation>,
-    /// Target tokens of a batch, where all runs agree.
+    /// What a reader must know of their recipes.
+    pub warnings: Vec<Warning>,
+    /// Target tokens of a batch, where all runs that say it agree.
     pub batch_tokens: Option<u64>,
-    /// Tokens of a sequence, where all runs agree.
+    /// Tokens of a sequence, where all runs that say it agree.
     pub sequence_length: Option<u64>,
 }
 
@@ -76,8 +79,8 @@ pub fn read_domains(
 /// Runs that stand there twice, recipes or tokenizers that differ.
 pub fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain, Error> {
     check_copies(rows)?;
-    let (recipe, differences) = recipe(rows);
-    if let Some((_, got)) = differences.iter().find(|(field, _)| field == "tokenizer") {
+    let recipe = CommonRecipe::of(rows);
+    if let Some((_, got)) = recipe.different.iter().find(|(field, _)| field == "tokenizer") {
         return Err(Error::Data {
             message: format!(
                 "domain {name:?}: expected one tokenizer, got {got}; losses per token of different \
@@ -86,8 +89,8 @@ pub fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain,
             hint: "keep the runs of one tokenizer".to_owned(),
         });
     }
-    if pooling == Pooling::OneRecipe && !differences.is_empty() {
-        let list = differences.iter().map(|(field, got)| format!("{field} {got}"));
+    if pooling == Pooling::OneRecipe && !recipe.is_one() {
+        let list = recipe.different.iter().map(|(field, got)| format!("{field} {got}"));
         return Err(Error::Data {
             message: format!(
                 "domain {name:?}: expected runs of one recipe, got different {}",
@@ -99,59 +102,35 @@ pub fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain,
         });
     }
     let common = |of: fn(&RunRow) -> Option<u64>| {
-        let first = rows.first().and_then(of);
-        first.filter(|_| rows.iter().all(|row| of(row) == first))
+        let first = rows.iter().find_map(of);
+        first.filter(|_| rows.iter().filter_map(of).all(|value| Some(value) == first))
     };
     Ok(Domain {
         name,
-        recipe,
+        warnings: warnings(&recipe, rows),
+        recipe: recipe.common,
         batch_tokens: common(|row| row.batch_tokens),
         sequence_length: common(|row| row.sequence_length),
         observations: rows.iter().map(observation).collect(),
     })
 }
 
-/// Fields by value, and those that differ with the values found.
-type Fields = Vec<(String, String)>;
-
-/// What the runs have in common, and what differs.
-fn recipe(rows: &[RunRow]) -> (Fields, Fields) {
-    let (mut common, mut different) = (Vec::new(), Vec::new());
-    for (field, of) in RECIPE {
-        let mut values: Vec<String> =
-            rows.iter().map(|row| of(row).unwrap_or_else(|| "unknown".to_owned())).collect();
-        values.sort();
-        values.dedup();
-        match values.as_slice() {
-            [] => {}
-            [only] if only == "unknown" => {}
-            [only] => common.push((field.to_owned(), only.clone())),
-            several => different.push((field.to_owned(), join(several.iter().cloned()))),
-        }
-    }
-    (common, different)
+fn warnings(recipe: &CommonRecipe, rows: &[RunRow]) -> Vec<Warning> {
+    let len = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+    let runs = len(rows.len());
+    let late = rows.iter().filter(|row| !bottom_is_reached(row)).count();
+    let late = (late > 0).then(|| Warning::BottomNotReached(len(late)));
+    let pooled = recipe.different.iter().map(|(field, values)| Warning::PooledRecipes {
+        field: field.clone(),
+        values: values.clone(),
+    });
+    let unknown = recipe.unknown.iter().map(|(field, count)| Warning::UnknownRecipe {
+        field: field.clone(),
+        unknown: *count,
+        runs,
+    });
+    pooled.chain(unknown).chain(late).collect()
 }
-
-/// A field of the recipe as text.
-type Field = (&'static str, fn(&RunRow) -> Option<String>);
-
-/// Columns in which runs that are fitted together agree. The horizon counts only where the learning rate
-/// depends on it before the bottom of the loss.
-const RECIPE: [Field; 10] = [
-    ("learning_rate", |row| row.learning_rate.map(|rate| rate.to_string())),
-    ("schedule", |row| row.schedule.clone()),
-    ("horizon_steps", |row| {
-        let flat = matches!(row.schedule.as_deref(), Some("constant" | "wsd"));
-        row.horizon_steps.filter(|_| !flat).map(|steps| steps.to_string())
-    }),
-    ("warmup_steps", |row| row.warmup_steps.map(|steps| steps.to_string())),
-    ("batch_tokens", |row| row.batch_tokens.map(|tokens| tokens.to_string())),
-    ("sequence_length", |row| row.sequence_length.map(|tokens| tokens.to_string())),
-    ("weight_decay", |row| row.weight_decay.map(|decay| decay.to_string())),
-    ("optimizer", |row| row.optimizer.clone()),
-    ("method", |row| row.method.clone()),
-    ("tokenizer", |row| row.tokenizer.as_ref().map(|name| name.chars().take(12).collect())),
-];
 
 /// One run under two names would count twice.
 fn check_copies(rows: &[RunRow]) -> Result<(), Error> {

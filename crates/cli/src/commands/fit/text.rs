@@ -1,13 +1,13 @@
 //! A fit as a person reads it.
 
+use mixdown_base::display::{percent_requested, plural, short};
 use mixdown_scaling::{
-    Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, Interval, Quantity,
-    ScalingFit, ShareAdvice, Split, Warning,
+    AdviceStatus, Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, Interval,
+    Quantity, ScalingFit, ShareAdvice, Split, Warning,
 };
 
 use crate::commands::fit::mixture::Delivery;
-use crate::output::{percent, table};
-use mixdown_base::display::short;
+use crate::output::table;
 
 /// All domains, one after the other.
 pub fn of(record: &FitRecord, deliveries: &[Option<Delivery>]) -> String {
@@ -71,13 +71,13 @@ fn head(one: &DomainFit) -> String {
         values.iter().map(|value| show(*value)).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "domain {}: {} runs, {} configurations\n  N  {}\n  D  {}\n  p  {}",
+        "domain {}: {}, {}\n  N  {}\n  D  {}\n  p  {}",
         one.domain,
-        grid.rows,
-        grid.configurations,
+        plural(grid.rows, "run"),
+        plural(grid.configurations, "configuration"),
         list(&grid.model_sizes, short),
         list(&grid.target_tokens, short),
-        list(&grid.shares, percent),
+        list(&grid.shares, percent_requested),
     )
 }
 
@@ -177,13 +177,7 @@ fn advice(found: &ShareAdvice, delivery: Option<&Delivery>) -> String {
         short(found.model_size),
         short(found.target_tokens)
     );
-    let range = share_interval(found.interval);
-    let answer = match found.p {
-        Some(p) => format!("p* = {} (95 % interval {range})", share(p)),
-        None => format!("no share below 100 % keeps the budget (95 % interval of p* {range})"),
-    };
-    let identified =
-        if found.identified { "" } else { "\np* is not identified: the runs do not bound it" };
+    let answer = answer(found);
     let price = found.price.zip(delivery).map_or_else(String::new, |(price, delivery)| {
         format!(
             "\nprice: {price:.4} times the tokens; a pass over the target is {} tokens, {:.0} steps \
@@ -209,9 +203,29 @@ fn advice(found: &ShareAdvice, delivery: Option<&Delivery>) -> String {
         })
         .collect();
     format!(
-        "{plan}: {answer}{identified}{price}\n{}",
+        "{plan}: {answer}{price}\n{}",
         table(&["p", "forgetting", "pretraining loss", "target loss"], &rows)
     )
+}
+
+/// p*, or why the runs give none.
+fn answer(found: &ShareAdvice) -> String {
+    let range = share_interval(found.interval);
+    let law = match found.p {
+        Some(p) => format!("p* = {} (95 % interval {range})", share(p)),
+        None => format!("no share below 100 % keeps the budget (95 % interval of p* {range})"),
+    };
+    match found.status() {
+        AdviceStatus::Identified | AdviceStatus::NoShare => law,
+        AdviceStatus::Extrapolated => format!(
+            "no finding: by extrapolation alone the law says {law}; run models and amounts of data within \
+             ten times of the plan"
+        ),
+        AdviceStatus::NotIdentified => format!(
+            "p* is not identified: the runs do not bound it (95 % interval {range}); `mixdown design --from \
+             FIT.json` names runs that do"
+        ),
+    }
 }
 
 fn with_interval(estimate: &Estimate) -> String {

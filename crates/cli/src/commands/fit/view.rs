@@ -1,31 +1,27 @@
 //! `fit --json`: the names that other programs rely on.
 
 use mixdown_scaling::{
-    Coefficient, Comparison, Convergence, DomainFit, FitRecord, HoldOut, Interval, Prediction,
-    Refusal, ShareAdvice, Warning,
+    AdviceStatus, Coefficient, Comparison, Convergence, DomainFit, FitRecord, HoldOut, Interval,
+    Prediction, Refusal, ShareAdvice, Warning,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::fit::mixture::Delivery;
 
-/// One domain, or all of them in a list.
+/// All domains in a list; where there is one alone, its fields stand on top as well.
 #[derive(Serialize)]
-#[serde(untagged)]
-pub enum View<'a> {
-    /// Where there is one domain its fields stand on top.
-    One(Box<Domain<'a>>),
-    /// Several.
-    Several {
-        /// Sorted by name.
-        domains: Vec<Domain<'a>>,
-        /// Those without a law.
-        refused: &'a [Refusal],
-    },
+pub struct View<'a> {
+    #[serde(flatten)]
+    only: Option<Domain<'a>>,
+    /// Sorted by name.
+    domains: Vec<Domain<'a>>,
+    /// Those without a law.
+    refused: &'a [Refusal],
 }
 
 /// The fit of a domain.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Domain<'a> {
     domain: &'a str,
     recipe: Map<String, Value>,
@@ -41,11 +37,16 @@ pub struct Domain<'a> {
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Advice<'a> {
+    /// None where the runs do not identify it; `status` says why there is none.
     p: Option<f64>,
     interval: Interval,
     identified: bool,
+    status: AdviceStatus,
+    /// Whether N, D or p* lies more than ten times beyond the runs, and by what factor.
+    extrapolated: bool,
+    extrapolation: f64,
     budget: f64,
     model_size: f64,
     target_tokens: f64,
@@ -58,15 +59,13 @@ struct Advice<'a> {
 /// What is printed of a record.
 pub fn of<'a>(record: &'a FitRecord, deliveries: &'a [Option<Delivery>]) -> View<'a> {
     let fits = record.domains.iter().zip(deliveries);
-    let mut domains: Vec<Domain<'a>> =
+    let domains: Vec<Domain<'a>> =
         fits.map(|(fit, delivery)| domain(fit, delivery.as_ref())).collect();
-    match domains.pop() {
-        Some(only) if domains.is_empty() && record.refused.is_empty() => View::One(Box::new(only)),
-        last => {
-            domains.extend(last);
-            View::Several { domains, refused: &record.refused }
-        }
-    }
+    let only = match (domains.as_slice(), record.refused.as_slice()) {
+        ([only], []) => Some(only.clone()),
+        _ => None,
+    };
+    View { only, domains, refused: &record.refused }
 }
 
 fn domain<'a>(one: &'a DomainFit, delivery: Option<&'a Delivery>) -> Domain<'a> {
@@ -108,9 +107,12 @@ fn law(coefficients: &[Coefficient], convergence: &Convergence) -> Map<String, V
 
 fn advice<'a>(advice: &ShareAdvice, delivery: Option<&'a Delivery>) -> Advice<'a> {
     Advice {
-        p: advice.p,
+        p: advice.p.filter(|_| advice.status() != AdviceStatus::NotIdentified),
         interval: advice.interval,
         identified: advice.identified,
+        status: advice.status(),
+        extrapolated: advice.is_far(),
+        extrapolation: advice.extrapolation(),
         budget: advice.budget,
         model_size: advice.model_size,
         target_tokens: advice.target_tokens,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use mixdown_base::display::short;
 use mixdown_report::{BaseCurve, DomainPage, Laws, RunPage, ScalingReport};
 use mixdown_runs::{EvalRecord, RunFolder, RunRow};
 use mixdown_scaling::FitOptions;
@@ -13,7 +14,6 @@ use crate::commands::fit::rows::{Domain, Pooling, domain, observation};
 use crate::commands::report::read_run;
 use crate::error::Error;
 use crate::sweep::SweepFolder;
-use mixdown_base::display::short;
 
 /// What sweeps call the corpus whose loss tells forgetting.
 const PRETRAINING: &str = "pretraining";
