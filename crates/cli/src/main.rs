@@ -21,6 +21,7 @@ mod recipe;
 mod run_template;
 mod sweep;
 mod text;
+mod training;
 mod watch;
 mod whole_file;
 

@@ -156,8 +156,11 @@ impl Meter {
         format!("{}: {done}/{total}, {rate}, {} left  {note}", self.label, duration(remaining))
     }
 
-    /// A line that stays, above the bar.
+    /// A line of progress that stays, above the bar.
     pub fn line(&self, line: &str) {
+        if is_quiet() {
+            return;
+        }
         match &self.bar {
             Some(bar) if !is_held() => bar.suspend(|| say(line)),
             _ => say(line),

@@ -223,9 +223,7 @@ pub enum Error {
     },
     /// The holdout would leave one side empty.
     #[error(
-        "a holdout of {holdout} leaves {} ({}) to train on and {} ({}) to validate with, expected at least one of \
-         each: choose another holdout, or 0 for none",
-        plural(*train_documents, "document"), plural(*train_tokens, "token"),
+        "a holdout of {holdout} leaves {} ({}) to train on and {} ({}) to validate with, expected at least one of each: choose another holdout, or 0 for none", plural(*train_documents, "document"), plural(*train_tokens, "token"),
         plural(*holdout_documents, "document"), plural(*holdout_tokens, "token")
     )]
     HoldoutLeavesNothing {

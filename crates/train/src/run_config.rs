@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mixdown_base::quantity::field;
+use mixdown_base::quantity::field::{self, optional_count, optional_steps};
 use mixdown_mixer::MixtureConfig;
 use mixdown_shards::{Corpus, Split};
 use serde::{Deserialize, Serialize};
@@ -49,11 +49,7 @@ pub struct TrainConfig {
     #[serde(default)]
     pub schedule: Schedule,
     /// Steps of the fall of `schedule = "wsd"`; a fifth of all where that is not said.
-    #[serde(
-        default,
-        deserialize_with = "field::optional_steps",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "optional_steps", skip_serializing_if = "Option::is_none")]
     pub decay_steps: Option<u64>,
     /// The share of the highest rate that the schedule ends at; `constant` has none.
     #[serde(default = "defaults::final_learning_rate_share")]
@@ -75,11 +71,7 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Rows of a batch that are computed at once, their gradients added up; as many as have 1,024 tokens
     /// where that is not said. Changes memory and speed, and the loss only by rounding.
-    #[serde(
-        default,
-        deserialize_with = "field::optional_count",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "optional_count", skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again: less memory for more time.
     #[serde(default)]
@@ -104,11 +96,7 @@ pub struct TrainConfig {
     #[serde(default = "defaults::checkpoint_every", deserialize_with = "field::steps")]
     pub checkpoint_every: u64,
     /// End after so many evaluations in a row without a lower `eval.select` loss.
-    #[serde(
-        default,
-        deserialize_with = "field::optional_count",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "optional_count", skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// Tensors that stay as they are: patterns over their names in model.safetensors, `*` standing for any
     /// characters.

@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use mixdown_base::display::{escaped, percent_requested, plural};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
-use mixdown_runs::{EvalRecord, SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
-    ModelChoice, Preview, Progress, RunConfig, RunName, Schedule, Trainer, World,
+    ModelChoice, Preview, RunConfig, Schedule, World,
 };
 
 use crate::commands::Context;
@@ -19,15 +17,12 @@ use crate::commands::compute_args::ComputeArgs;
 use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
-use crate::evaluations::{self, eval_table};
 use crate::injection::Injection;
-use crate::output::{percent, table, thousands};
 use crate::overrides::{Override, applied};
 use crate::processes;
-use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
 use crate::run_template;
-use crate::text::Text;
+use crate::training::{Evaluations, Training, describe, run_name};
 use crate::watch::LiveView;
 
 /// The headings of the flags.
@@ -302,150 +297,4 @@ fn with_overrides(config: RunConfig, overrides: &[Override]) -> Result<RunConfig
     }
     let refused = |error: toml::ser::Error| Error::usage(format!("the run: {error}"), "");
     applied("the run", &toml::Table::try_from(&config).map_err(refused)?, overrides)
-}
-
-/// A name that serves as id and title.
-pub fn run_name(name: &str) -> RunName {
-    RunName { run_id: name.to_owned(), title: name.to_owned() }
-}
-
-/// A run to be trained.
-pub struct Training<'a> {
-    /// Its settings.
-    pub config: &'a RunConfig,
-    /// The folder that relative paths of the settings are taken from.
-    pub base: &'a Path,
-    /// The run's folder.
-    pub out: &'a Path,
-    /// What it is called.
-    pub name: RunName,
-    /// What may differ from the run that is in the folder.
-    pub changes: Changes,
-    /// Which of the run's processes this one is.
-    pub world: World,
-    /// Whether each evaluation is a line on standard error.
-    pub evaluations: Evaluations,
-}
-
-/// Whether evaluations are told as they come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evaluations {
-    /// A line each.
-    Told,
-    /// Not: the run is one of many.
-    Untold,
-}
-
-impl Training<'_> {
-    /// Trains as one of the run's processes, with a meter on standard error where it leads.
-    ///
-    /// # Errors
-    /// As [`Trainer::open`] and [`Trainer::run`].
-    pub fn run(self, context: Context) -> Result<Summary, Error> {
-        let Self { config, base, out, name, changes, world, evaluations } = self;
-        let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-        let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
-        if config.eval.samples.is_some() {
-            trainer.set_text_codec(Box::new(text_of(config, base)?))?;
-        }
-        if !world.leads() {
-            return Ok(trainer.run(&|_| {}, context.stop)?);
-        }
-        let progress = |at: Progress| {
-            meter.set(at.step, at.steps, &note(&at));
-            if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Told) {
-                meter.line(&evaluations::line(&at, evals));
-            }
-            at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
-        };
-        let summary = trainer.run(&progress, context.stop)?;
-        let losses: Vec<String> =
-            summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
-        meter.finish(&format!(
-            "best step {} of {}: {}, {:.0} tokens/s",
-            summary.best_step,
-            summary.steps,
-            losses.join(", "),
-            summary.tokens_per_second
-        ));
-        Ok(summary)
-    }
-}
-
-/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora.
-fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
-    let corpora = &config.eval.corpus;
-    let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
-    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))
-}
-
-fn sampled(sample: &SampleRecord) -> String {
-    format!("step {}: {}│{}", sample.step, sample.prompt, sample.text)
-}
-
-fn note(at: &Progress) -> String {
-    let loss = match at.train_loss {
-        Some(loss) => format!("loss {loss:.3}, "),
-        None if at.step > 0 => "no target in the batch, ".to_owned(),
-        None => String::new(),
-    };
-    format!("{loss}{:.0} tokens/s", at.tokens_per_second)
-}
-
-fn describe(summary: &Summary) -> String {
-    let shares: Vec<Vec<String>> = summary
-        .shares
-        .iter()
-        .map(|share| {
-            vec![
-                share.source.clone(),
-                percent_requested(share.requested),
-                percent(share.realised),
-                thousands(share.sequences),
-                thousands(share.tokens),
-                thousands(share.unique_tokens),
-                format!("{:.2}", share.epochs),
-            ]
-        })
-        .collect();
-    let header =
-        ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
-    format!(
-        "{}: {} parameters, best step {} of {}\nbefore\n{}\nat the best step\n{}{}\ndelivered\n{}",
-        summary.title,
-        thousands(summary.model_parameters),
-        summary.best_step,
-        summary.steps,
-        eval_table(&summary.before),
-        eval_table(&summary.best),
-        remarks(summary),
-        table(&header, &shares)
-    )
-}
-
-/// What the tables of a run do not say, a line each.
-fn remarks(summary: &Summary) -> String {
-    let forgetting = summary.row.as_ref().map(|row| {
-        let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
-        let change = summary.best.iter().find(is_its).and_then(|eval| eval.change);
-        let error = change.and_then(|change| change.standard_error);
-        let forgetting = evaluations::difference(row.forgetting(), error);
-        format!("forgetting at the best step: {forgetting} nats/token")
-    });
-    let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
-        format!(
-            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
-             too low",
-            escaped(&eval.corpus)
-        )
-    });
-    let idle = summary.steps_without_targets;
-    let idle = (idle > 0).then(|| {
-        format!(
-            "no target that counts in {} of {}: no training loss there",
-            plural(idle, "batch"),
-            thousands(summary.steps)
-        )
-    });
-    forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }

@@ -10,10 +10,10 @@ use super::DemoSettings;
 use super::corpora::Corpora;
 use crate::commands::Context;
 use crate::commands::report::read_run;
-use crate::commands::train::{Evaluations, Training, run_name};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::recipe::Recipe;
+use crate::training::{Evaluations, Training, run_name};
 
 const BASE: &str = "runs/base";
 const SEQUENCE_LENGTH: u64 = 128;
