@@ -8,7 +8,6 @@ use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus, Split};
 use mixdown_train::{Attention, Evaluation, Model, Part, evaluate};
-use serde::Serialize;
 
 use self::run_settings::RunSettings;
 use crate::commands::Context;
@@ -83,13 +82,8 @@ pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
         records.push(evaluate(&mut model, &corpus, &evaluation, context.stop)?);
     }
     meter.finish("done");
-    context.output.print(&Evaluations { evaluations: records }, |all| eval_table(&all.evaluations))
-}
-
-/// One record a corpus, in the order that they were named.
-#[derive(Serialize)]
-struct Evaluations {
-    evaluations: Vec<EvalRecord>,
+    // An array, of one record or several: programs that read it are older than the rule of one object.
+    context.output.print(&records, |records| eval_table(records))
 }
 
 impl EvalArgs {

@@ -33,7 +33,7 @@ fn a_runs_checkpoint_is_measured_as_the_run_measured_it() {
         let measured = sandbox
             .json(&format!("eval {checkpoint} --corpus corpora/target --corpus corpora/general"));
         for (measured, own) in
-            measured["evaluations"].as_array().unwrap().iter().zip(summary[of].as_array().unwrap())
+            measured.as_array().unwrap().iter().zip(summary[of].as_array().unwrap())
         {
             for number in numbers {
                 assert_eq!(measured[number], own[number], "{checkpoint}: {number}");
@@ -46,8 +46,7 @@ fn a_runs_checkpoint_is_measured_as_the_run_measured_it() {
         (&6.into(), &12.into())
     );
     let more = sandbox.run("eval run/best --corpus corpora/target --sequences 5 --json");
-    let object: Value = serde_json::from_slice(&more.stdout).unwrap();
-    let records = &object["evaluations"];
+    let records: Value = serde_json::from_slice(&more.stdout).unwrap();
     assert_eq!(
         (&records[0]["sequences"], &records[0]["selection_loss"]),
         (&5.into(), &Value::Null)
@@ -81,16 +80,16 @@ fn packed_rows_are_measured_as_they_are_trained_on() {
     let across =
         sandbox.json("eval model --corpus corpora/packed --sequences 8 --separate-documents=false");
     assert_eq!(packed, both);
-    assert!((loss(&packed["evaluations"][0]) - loss(&across["evaluations"][0])).abs() > 1e-4);
+    assert!((loss(&packed[0]) - loss(&across[0])).abs() > 1e-4);
     // All eight sequences are the four that report and the four that choose.
     let chosen = summary["before"][0]["selection_loss"].as_f64().unwrap();
     let tokens = |record: &Value| record["tokens"].as_f64().unwrap();
-    let own = tokens(&summary["before"][0]) / tokens(&packed["evaluations"][0]);
+    let own = tokens(&summary["before"][0]) / tokens(&packed[0]);
     let mean = before(0) * own + chosen * (1.0 - own);
-    assert!((mean - loss(&packed["evaluations"][0])).abs() < 1e-5, "{mean} {packed}");
+    assert!((mean - loss(&packed[0])).abs() < 1e-5, "{mean} {packed}");
     // The run keeps to documents in the other corpus as well, and its checkpoint is measured so.
     let general = sandbox.json("eval run/best --corpus corpora/general");
-    assert_eq!(general["evaluations"][0]["loss"], summary["best"][1]["loss"]);
+    assert_eq!(general[0]["loss"], summary["best"][1]["loss"]);
 }
 
 #[test]
@@ -99,10 +98,7 @@ fn one_sequence_has_no_standard_error() {
     sandbox.ok(&format!("train --pretraining corpora/general --steps 2 --out base {SIZES}"));
     let one = "eval base/best --corpus corpora/general --sequence-length 4 --sequences 1";
     let record = sandbox.json(one);
-    assert_eq!(
-        (&record["evaluations"][0]["standard_error"], &record["evaluations"][0]["sequences"]),
-        (&Value::Null, &1.into())
-    );
+    assert_eq!((&record[0]["standard_error"], &record[0]["sequences"]), (&Value::Null, &1.into()));
     let text = sandbox.ok(one);
     assert!(text.contains("no standard error, as one sequence alone has targets"), "{text}");
     assert!(!text.contains('±'), "{text}");

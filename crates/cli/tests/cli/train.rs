@@ -24,7 +24,7 @@ fn a_size_by_name_is_a_gpt2_that_goes_on() {
     // The base model's run reports half of its held-out sequences, this one all of them.
     let evaluated =
         sandbox.json("eval base/best --corpus corpora/general --sequence-length 16 --sequences 4");
-    assert_eq!(again["before"][1]["loss"], evaluated["evaluations"][0]["loss"]);
+    assert_eq!(again["before"][1]["loss"], evaluated[0]["loss"]);
     assert!(summary["best"][0]["selection_loss"].is_number());
     assert!(sandbox.read("run/best/generation_config.json").contains("eos_token_id"));
 }
