@@ -396,5 +396,9 @@ impl Error {
 }
 
 fn and_others(other_inputs: u64) -> String {
-    if other_inputs == 0 { String::new() } else { format!(" and {other_inputs} other inputs") }
+    if other_inputs == 0 {
+        String::new()
+    } else {
+        format!(" and {}", plural(other_inputs, "other input"))
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
 use serde::Serialize;
 
@@ -213,11 +214,12 @@ impl Shown<'_> {
 }
 
 fn closing(report: &Report, positions: u64) -> String {
-    let tokens: usize = report.samples.iter().map(|sample| sample.ids.len()).sum();
+    let tokens = report.samples.iter().map(|sample| sample.ids.len()).sum::<usize>();
+    let tokens = u64::try_from(tokens).unwrap_or(u64::MAX);
     let full = report.samples.iter().any(|sample| sample.ending == Ending::ContextFull.name());
     let full =
         if full { format!(", ended by the model's {positions} positions") } else { String::new() };
-    format!("generate: {tokens} tokens, {:.0} tokens/s{full}", report.tokens_per_second)
+    format!("generate: {}, {:.0} tokens/s{full}", plural(tokens, "token"), report.tokens_per_second)
 }
 
 fn describe(report: &Report) -> String {

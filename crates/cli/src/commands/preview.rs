@@ -1,5 +1,6 @@
 //! What `train --dry-run` prints.
 
+use mixdown_base::display::plural;
 use mixdown_train::Preview;
 
 use crate::output::{duration, percent, table, thousands};
@@ -29,13 +30,13 @@ pub fn describe(preview: &Preview) -> String {
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", bytes(free)))
     };
     format!(
-        "{} parameters, {} trained ({}), {} steps of {} target tokens: {:.2e} floating point operations, about {} at half of \
+        "{} parameters, {} trained ({}), {} of {}: {:.2e} floating point operations, about {} at half of \
          this machine's rate\n{}\nmemory: {}\ncheckpoints: {} ({})",
         thousands(preview.parameters),
         thousands(preview.trainable_parameters),
         share(preview.trainable_parameters, preview.parameters),
-        thousands(preview.steps),
-        thousands(preview.batch_tokens),
+        plural(preview.steps, "step"),
+        plural(preview.batch_tokens, "target token"),
         preview.flops,
         duration(preview.seconds),
         table(&["memory", "bytes"], &rows),
