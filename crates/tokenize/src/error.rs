@@ -206,10 +206,9 @@ pub enum Error {
     },
     /// There is not one document to tokenize.
     #[error(
-        "no document with text in {}{}, expected at least one, got {empty_documents} empty \
-         documents and {bad_records} bad records: give other inputs, or name the field that holds \
-         their text",
-        path.display(), and_others(*other_inputs)
+        "no document with text in {}{}, expected at least one, got {} and {}: give other inputs, or name the field that holds their text",
+        path.display(), and_others(*other_inputs), plural(*empty_documents, "empty document"),
+        plural(*bad_records, "bad record")
     )]
     NoDocuments {
         /// The first input file.
@@ -396,9 +395,6 @@ impl Error {
 }
 
 fn and_others(other_inputs: u64) -> String {
-    if other_inputs == 0 {
-        String::new()
-    } else {
-        format!(" and {}", plural(other_inputs, "other input"))
-    }
+    let others = plural(other_inputs, "other input");
+    if other_inputs == 0 { String::new() } else { format!(" and {others}") }
 }
