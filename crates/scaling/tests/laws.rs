@@ -315,7 +315,7 @@ fn what_injection_does_not_move_is_not_identified() {
     // No share does anything, and this much is forgotten at each.
     assert_eq!((advice.status(), advice.p), (AdviceStatus::NoShare, None));
     assert!(advice.warnings.contains(&Warning::NotIdentified("p*".to_owned())));
-    // The best value of a flat profile is not handed out.
+    // Where a little less would do, p* is whatever the end of the search of B makes it: it is not handed out.
     let forgotten = fit.forgetting.law.forgetting(1.27e9, 30e6, 0.01);
     let advice = fit.advise(&plan(0.97 * forgotten)).unwrap();
     assert_eq!((advice.status(), advice.p), (AdviceStatus::NotIdentified, None));
