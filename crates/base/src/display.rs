@@ -1,4 +1,5 @@
-//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs and pages.
+//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs
+//! and pages.
 //!
 //! ```
 //! use mixdown_base::display;
@@ -151,6 +152,15 @@ pub fn duration(seconds: f64) -> String {
     format!("{whole:.0} s")
 }
 
+/// Seconds in the largest unit of which there are at least two, where there is room for one unit: `119 s`, `7 min`,
+/// `28 h`, `12 d`.
+pub fn duration_in_one_unit(seconds: f64) -> String {
+    let units = [("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)];
+    let found = units.into_iter().find(|(_, length)| seconds >= 2.0 * length);
+    let (unit, length) = found.unwrap_or(("s", 1.0));
+    format!("{} {unit}", fixed(seconds / length, 0))
+}
+
 /// A number of bytes with three significant digits, in powers of 1000: `512 bytes`, `6.54 MB`.
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub fn bytes(count: u64) -> String {
@@ -300,6 +310,15 @@ mod tests {
             (f64::INFINITY, "unknown"),
         ] {
             assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn one_unit_says_the_size_of_a_duration() {
+        for (seconds, text) in
+            [(0.4, "0 s"), (119.0, "119 s"), (150.0, "2 min"), (1e5, "28 h"), (1e6, "12 d")]
+        {
+            assert_eq!(duration_in_one_unit(seconds), text);
         }
     }
 

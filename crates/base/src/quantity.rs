@@ -237,17 +237,31 @@ pub fn documents<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("document"))
 }
 
+/// A count as a float, for ratios and laws: exact below 2⁵³.
+#[expect(clippy::cast_precision_loss, reason = "ratios and laws need no more than 53 bits")]
+pub fn to_f64(count: u64) -> f64 {
+    count as f64
+}
+
 /// What [`count_of`] expects, for messages.
 fn expected_count(unit: Option<&str>, least: &str) -> String {
     let unit = unit.map(|unit| format!(" of {unit}s")).unwrap_or_default();
     format!("a whole number{unit}{least} such as {COUNT_EXAMPLES}")
 }
 
-fn count_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
+/// Reads a whole number of a unit, given in the singular; the unit may be left out.
+///
+/// # Errors
+/// As [`count`].
+pub fn count_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
     whole(text, unit, &expected_count(unit, ""))
 }
 
-fn positive_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
+/// Reads a whole number above 0 of a unit, given in the singular; the unit may be left out.
+///
+/// # Errors
+/// As [`positive`].
+pub fn positive_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
     let expected = expected_count(unit, " above 0");
     match whole::<u64>(text, unit, &expected)? {
         0 => Err(error(text, &expected, "it is zero")),

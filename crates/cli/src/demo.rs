@@ -8,9 +8,9 @@ mod registry_text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mixdown_runs::Summary;
 use serde::Serialize;
 
+pub use self::experiment::FinishedRun;
 use crate::commands::Context;
 use crate::error::Error;
 use crate::whole_file::{check_unclaimed, write_whole};
@@ -40,8 +40,8 @@ pub struct DemoSettings {
 /// What the demo leaves.
 #[derive(Debug)]
 pub struct DemoOutcome {
-    /// Summaries of the finetuning runs, in the order of `DemoSettings::inject`.
-    pub runs: Vec<Summary>,
+    /// The finetuning runs, in the order of `DemoSettings::inject`.
+    pub runs: Vec<FinishedRun>,
     /// The page.
     pub report: PathBuf,
 }

@@ -7,6 +7,7 @@ use mixdown_shards::{Split, TokenInt, Window};
 use crate::error::Error;
 use crate::mixer::Mixer;
 use crate::planner::Slot;
+use crate::rank::Rank;
 use crate::window::{Runs, WRAPPED_START};
 
 /// Rows that are fetched from memory together, before those before them are copied.
@@ -15,6 +16,9 @@ pub(crate) const ROWS_AHEAD: usize = 8;
 /// Tokens that are fetched, and others copied, in turn: as many cache lines as the processor waits for
 /// at once.
 const PIECE_LEN: usize = 512;
+
+/// Rows that are planned together when only their masks are counted.
+const MASKS_AHEAD: u64 = 64;
 
 /// A planned row and where its tokens stand, if they stand together.
 #[derive(Clone, Copy)]
@@ -153,6 +157,41 @@ impl Mixer {
             corpus.read_mask(Split::Train, WRAPPED_START, tail).map_err(named)?;
         }
         Ok(())
+    }
+
+    /// The targets of a whole step, over all ranks, that count for the loss: what a mean loss over the step
+    /// divides by, whatever the world size.
+    ///
+    /// Without labels that is B·T at once. Else the step's B rows are planned and the masks of those of
+    /// labelled sources are read, B·T bytes at most; no tokens are. Memory: T bytes and the plan of a few rows.
+    ///
+    /// # Errors
+    /// A step whose slots pass 64 bits; a mask that cannot be read or is damaged.
+    pub fn step_targets(&self, step: u64) -> Result<u64, Error> {
+        let slots = self.slots(step, Rank::single())?;
+        let length = self.sequence_length();
+        if !self.mixture().is_labelled() {
+            // A checked shape keeps both within 2³¹.
+            return Ok(self.batch_size().saturating_mul(length));
+        }
+        let mut mask = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let (mut planner, mut plan) = (self.planner(), Vec::new());
+        let (mut targets, mut next) = (0_u64, slots.start);
+        while next < slots.end {
+            let end = slots.end.min(next + MASKS_AHEAD);
+            planner.plan(next..end, &mut plan)?;
+            for slot in &plan {
+                let (corpus, _) = self.runs(slot.source, slot.start_token)?;
+                targets += if corpus.is_labelled(Split::Train) {
+                    self.fill_loss_mask(std::slice::from_ref(slot), &mut mask)?;
+                    mask.iter().map(|&counts| u64::from(counts)).sum()
+                } else {
+                    length
+                };
+            }
+            next = end;
+        }
+        Ok(targets)
     }
 
     /// Has the system read the windows of planned sequences from the disk, where they are mapped and not in

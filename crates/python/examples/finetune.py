@@ -20,6 +20,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import mixdown
 
+#: The label of a target that does not count.
+IGNORED = -100
+
 
 def mixture_of(options):
     """The target with a share p of pretraining data, exact at every step."""
@@ -48,25 +51,33 @@ def model_of(options):
 
 @torch.no_grad()
 def held_out_loss(model, corpus, options):
-    """The mean loss in nats a token over the first held-out windows."""
-    ids = np.concatenate(list(mixdown.Corpus(corpus, "holdout"))).astype(np.int64)
-    rows = min(options.eval_sequences, (len(ids) - 1) // options.sequence_length)
-    starts = np.arange(rows)[:, None] * options.sequence_length
-    windows = torch.from_numpy(ids[starts + np.arange(options.sequence_length + 1)])
+    """The mean loss in nats over the targets of the first held-out windows."""
+    ids, labels = (windows[: options.eval_sequences] for windows in held_out_windows(corpus, options.sequence_length))
     model.eval()
-    losses = [loss_of(model, row[:, :-1], row[:, 1:]).item() for row in windows.split(options.batch_size)]
-    sizes = [len(row) for row in windows.split(options.batch_size)]
-    return float(np.average(losses, weights=sizes))
+    parts = zip(ids.split(options.batch_size), labels.split(options.batch_size))
+    total = sum(loss_of(model, part[:, :-1], targets[:, 1:]).item() for part, targets in parts)
+    return total / int((labels[:, 1:] != IGNORED).sum())
+
+
+def held_out_windows(corpus, length):
+    """All held-out windows of a corpus, (windows, length + 1): ids, and labels that spare what is masked."""
+    documents = mixdown.Corpus(corpus, "holdout")
+    ids = np.concatenate(list(documents)).astype(np.int64)
+    labels = ids.copy()
+    if documents.is_labelled:
+        labels[np.concatenate([documents.loss_mask(number) for number in range(len(documents))]) == 0] = IGNORED
+    return (torch.from_numpy(array).unfold(0, length + 1, length) for array in (ids, labels))
 
 
 def loss_of(model, input_ids, labels):
-    logits = model(input_ids=input_ids).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+    """The sum of the losses of all targets."""
+    logits = model(input_ids=input_ids).logits.flatten(0, 1).float()
+    return torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def train(model, options):
     """Trains from the last checkpoint, if there is one, and yields step and loss."""
-    dataset = mixdown.MixtureDataset(mixture_of(options), options.steps)
+    dataset = mixdown.MixtureDataset(mixture_of(options), options.steps, fields=["step_targets"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.1)
     checkpoint = Path(options.out) / "checkpoint.pt"
     start = 0
@@ -80,7 +91,7 @@ def train(model, options):
     loader = DataLoader(dataset, batch_sampler=sampler, num_workers=options.workers, collate_fn=mixdown.collate)
     for step, batch in enumerate(loader, start):
         model.train()
-        loss = loss_of(model, batch["input_ids"], batch["labels"])
+        loss = loss_of(model, batch["input_ids"], batch["labels"]) / batch["step_targets"][0].clamp(min=1)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

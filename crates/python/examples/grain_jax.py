@@ -27,7 +27,8 @@ class Steps:
 
 def loader_of(mixture, steps, workers=0):
     """Batches of the mixture's run as NumPy arrays, read by Grain's workers."""
-    dataset = mixdown.MixtureDataset(mixture, steps, format="numpy", dtype="int32")
+    options = {"format": "numpy", "dtype": "int32", "fields": ["step_targets"]}
+    dataset = mixdown.MixtureDataset(mixture, steps, **options)
     rank, world_size = jax.process_index(), jax.process_count()
     sampler = grain.IndexSampler(
         num_records=dataset.steps, shard_options=grain.NoSharding(), shuffle=False, num_epochs=1
@@ -37,12 +38,16 @@ def loader_of(mixture, steps, workers=0):
 
 
 @jax.jit
-def step(table, input_ids, labels):
+def step(table, input_ids, labels, step_targets):
     """One step of gradient descent on a table of bigrams."""
 
     def loss(table):
         log_probabilities = jax.nn.log_softmax(table[input_ids])
-        return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1).mean()
+        # Labels that do not count are -100. A process' sum is divided by the targets of the whole step.
+        counts = labels >= 0
+        target = jnp.where(counts, labels, 0)[..., None]
+        losses = -jnp.take_along_axis(log_probabilities, target, axis=-1)[..., 0]
+        return jnp.where(counts, losses, 0).sum() / jnp.maximum(step_targets, 1)
 
     value, gradient = jax.value_and_grad(loss)(table)
     return table - gradient, value
@@ -52,7 +57,7 @@ def train(mixture, steps, workers=0):
     """Trains for some steps of the mixture and yields the losses."""
     table = jnp.zeros((mixture.vocab_size, mixture.vocab_size))
     for batch in loader_of(mixture, steps, workers):
-        table, loss = step(table, batch["input_ids"], batch["labels"])
+        table, loss = step(table, batch["input_ids"], batch["labels"], batch["step_targets"][0])
         yield float(loss)
 
 

@@ -17,24 +17,38 @@ from transformers import AutoModelForCausalLM
 
 import mixdown
 
+#: The label of a target that does not count.
+IGNORED = -100
+
 
 def loss_of(model, input_ids, labels):
-    logits = model(input_ids=input_ids).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+    """The sum of the losses of all targets."""
+    logits = model(input_ids=input_ids).logits.flatten(0, 1).float()
+    return torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def held_out_windows(corpus, length):
+    """All held-out windows of a corpus, (windows, length + 1): ids, and labels that spare what is masked."""
+    documents = mixdown.Corpus(corpus["corpus"], corpus["split"])
+    ids = np.concatenate(list(documents)).astype(np.int64)
+    labels = ids.copy()
+    if documents.is_labelled:
+        labels[np.concatenate([documents.loss_mask(number) for number in range(len(documents))]) == 0] = IGNORED
+    return (torch.from_numpy(array).unfold(0, length + 1, length) for array in (ids, labels))
 
 
 @torch.no_grad()
 def held_out_losses(model, run):
-    """By name of the corpus the mean loss in nats a token over the first held-out windows."""
+    """By name of the corpus the mean loss in nats over the targets of the first held-out windows."""
     length, most = run["mixture"]["sequence_length"], run["eval"]["sequences"]
     losses = {}
     model.eval()
     for corpus in run["eval"]["corpus"]:
-        documents = list(mixdown.Corpus(corpus["corpus"], corpus["split"]))
-        windows = torch.from_numpy(np.concatenate(documents).astype(np.int64)).unfold(0, length + 1, length)[:most]
-        parts = windows.split(run["mixture"]["batch_size"])
-        total = sum(loss_of(model, part[:, :-1], part[:, 1:]).item() * len(part) for part in parts)
-        losses[corpus["name"]] = total / len(windows)
+        ids, labels = (windows[:most] for windows in held_out_windows(corpus, length))
+        rows = run["mixture"]["batch_size"]
+        parts = zip(ids.split(rows), labels.split(rows))
+        total = sum(loss_of(model, part[:, :-1], targets[:, 1:]).item() for part, targets in parts)
+        losses[corpus["name"]] = total / int((labels[:, 1:] != IGNORED).sum())
     model.train()
     return losses
 
@@ -51,7 +65,7 @@ def finetune(run):
         weight_decay=train["weight_decay"],
     )
     mixture = mixdown.Mixture(run["mixture"])
-    dataset = mixdown.MixtureDataset(mixture, train["steps"])
+    dataset = mixdown.MixtureDataset(mixture, train["steps"], fields=["step_targets"])
     before = held_out_losses(model, run)
     best, best_step, late = before, 0, 0
     for step, batch in enumerate(dataset.batches(), 1):
@@ -59,7 +73,7 @@ def finetune(run):
         rate = train["learning_rate"] * min(1, step / max(1, train["warmup_steps"]))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = loss_of(model, batch["input_ids"], batch["labels"])
+        loss = loss_of(model, batch["input_ids"], batch["labels"]) / batch["step_targets"][0].clamp(min=1)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), train["clip"])
         optimizer.step()

@@ -136,6 +136,11 @@ impl MixtureCore {
         Ok((slots.start, slots.end))
     }
 
+    /// The targets of a whole step, over all ranks, that count for the loss.
+    fn step_targets(&self, py: Python<'_>, step: u64) -> PyResult<u64> {
+        Ok(py.detach(|| self.mixer.step_targets(step)).map_err(Failure::from)?)
+    }
+
     /// The state of a run whose next slot this is, as JSON.
     fn state(&self, slot: u64) -> PyResult<String> {
         Ok(json_of(&self.mixer.state(slot))?)

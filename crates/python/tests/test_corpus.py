@@ -38,7 +38,7 @@ def test_documents_are_indexed_as_a_list_is(corpora):
     for beyond in (len(corpus), -len(corpus) - 1):
         with pytest.raises(IndexError, match="document"):
             corpus[beyond]
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         corpus["first"]
 
 

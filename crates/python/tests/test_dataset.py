@@ -184,7 +184,7 @@ def test_a_state_of_another_mixture_is_refused(corpora, mixture):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m: dataset_of(m, labels="next"), 'labels: expected one of "shifted", "hf", got \'next\''),
+        (lambda m: dataset_of(m, labels="next"), 'labels: expected one of "shifted", "hf", got "next"'),
         (lambda m: dataset_of(m, fields=["position_id"]), "fields: expected one of"),
         (lambda m: dataset_of(m, dtype="float32"), 'dtype: expected "int64"'),
         (lambda m: dataset_of(m, format="jax"), "format: expected one of"),
@@ -214,14 +214,97 @@ def test_a_lost_order_is_warned_of_once(mixture):
     dataset = dataset_of(mixture)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(3):
-            list(dataset)
+        list(dataset)
         dataset[100], dataset[50]
         assert not caught
+        dataset = dataset_of(mixture)
         for slot in np.random.default_rng(1).permutation(len(dataset)):
             dataset[slot]
         assert [warning.category for warning in caught] == [mixdown.OrderWarning]
         assert "shuffle=False" in str(caught[0].message)
+
+
+def test_a_second_pass_is_warned_of_once(mixture):
+    for again in (lambda dataset: list(dataset), lambda dataset: dataset.set_epoch(1)):
+        dataset = dataset_of(mixture)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            dataset.set_epoch(0)
+            list(dataset)
+            # A look at the first sample before or in a run is no second pass.
+            assert not caught
+            again(dataset)
+            again(dataset)
+        assert [warning.category for warning in caught] == [mixdown.OrderWarning]
+        assert "a second pass over the run of 40 steps" in str(caught[0].message)
+    # A sampler knows its passes where workers of a DataLoader read; each rank's pass is the first.
+    dataset = dataset_of(mixture)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samplers = [mixdown.StepSampler(dataset, rank, 2) for rank in range(2)]
+        passes = [list(sampler) for sampler in samplers]
+        assert sorted(slot for slots in passes for part in slots for slot in part) == list(range(len(dataset)))
+        assert not caught
+        assert list(samplers[1]) == passes[1]
+        assert [warning.category for warning in caught] == [mixdown.OrderWarning]
+
+
+def test_micro_batches_are_parts_of_a_step(mixture):
+    dataset = dataset_of(mixture)
+    whole = list(mixdown.StepSampler(dataset, 1, 2, start=3))
+    sampler = mixdown.StepSampler(dataset, 1, 2, start=3, accumulation=3)
+    parts = list(sampler)
+    assert len(sampler) == len(parts) == 3 * len(whole)
+    assert [sum(parts[3 * step : 3 * step + 3], []) for step in range(len(whole))] == whole
+    # A state within a step is that of its beginning: the gradients so far are in no checkpoint.
+    iterator = iter(mixdown.StepSampler(dataset, accumulation=4))
+    for _ in range(4 * 5 + 2):
+        next(iterator)
+    assert iterator.state_dict() == dataset.state_at(5)
+    for wrong in (0, 5, 12):
+        with pytest.raises(mixdown.ConfigurationError, match="accumulation: expected a divisor of the 6"):
+            mixdown.StepSampler(dataset, 0, 2, accumulation=wrong)
+
+
+def test_every_row_says_how_many_targets_its_step_has(mixture, labelled):
+    for one, world_size in ((mixture, 3), (labelled, 4)):
+        dataset = mixdown.MixtureDataset(one, 10, format="numpy", fields=["loss_mask", "step_targets"])
+        for step in range(dataset.steps):
+            parts = [dataset.batch(step, rank, world_size) for rank in range(world_size)]
+            targets = sum(int(part["loss_mask"].sum()) for part in parts)
+            assert all((part["step_targets"] == targets).all() for part in parts)
+            first = step * one.batch_size
+            assert dataset[first]["step_targets"] == targets
+        ahead = dataset.batches(1, world_size)
+        assert all(
+            (batch["step_targets"] == dataset.batch(step)["step_targets"][0]).all() for step, batch in enumerate(ahead)
+        )
+        # Rows of several steps at once.
+        samples = dataset[one.batch_size - 1 : one.batch_size + 1].arrays["step_targets"]
+        assert samples.tolist() == [int(dataset.batch(step)["loss_mask"].sum()) for step in (0, 1)]
+
+
+def test_views_of_one_buffer_are_read_only(mixture, labelled):
+    for labels in ("shifted", "hf"):
+        batch = next(dataset_of(mixture, labels=labels).batches())
+        assert np.shares_memory(batch["input_ids"], batch["labels"])
+        for name in ("input_ids", "labels"):
+            with pytest.raises(ValueError, match="read-only"):
+                batch[name][0, 0] = 1
+        # Labels that are masked are a copy.
+        batch = next(dataset_of(labelled, labels=labels).batches())
+        assert not np.shares_memory(batch["input_ids"], batch["labels"])
+        batch["labels"][0, 0] = 1
+
+
+def test_a_state_beyond_the_run_is_refused(mixture):
+    state = dataset_of(mixture).state_at(15)
+    short = mixdown.MixtureDataset(mixture, 10, format="numpy")
+    for take in (lambda: short.batches(start=state), lambda: mixdown.StepSampler(short, start=state)):
+        with pytest.raises(mixdown.ConfigurationError, match="run's 10 steps, got a state at step 15"):
+            take()
+    ended = short.batches(start=short.state_at(10))
+    assert len(ended) == 0 and list(ended) == []
 
 
 def sums(dataset):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import mixdown
+from conftest import TOKENIZER
 
 torch = pytest.importorskip("torch")
 
@@ -206,16 +208,102 @@ def test_megatron_samples_are_like_those_of_gpt_dataset(corpora, mixture, tmp_pa
         assert (ours[name].dtype, ours[name].shape) == (tensor.dtype, tensor.shape), name
 
 
-def test_torchrun(mix_toml):
+def launched(example, processes, *arguments, launcher=()):
+    """The losses that an example prints, run by as many processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher or torchrun), str(EXAMPLES / example), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return [float(line.split()[-1]) for line in result.stdout.splitlines() if "loss" in line]
+
+
+@pytest.fixture
+def labelled_toml(corpora, tmp_path):
+    """Pairs whose targets are few and lie unevenly, mixed with text in which every token is a target."""
+    write_uneven_pairs(tmp_path / "uneven.jsonl")
+    pairs = {"prompt_field": "prompt", "completion_field": "completion"}
+    options = {"end_of_text": "<|endoftext|>", "holdout": 0, "progress": False}
+    mixdown.prepare(tmp_path / "uneven.jsonl", TOKENIZER, tmp_path / "uneven", **pairs, **options)
+    path = tmp_path / "labelled.toml"
+    general = os.path.relpath(corpora / "general", tmp_path)
+    source = '[[source]]\nname = "{}"\ncorpus = "{}"\nweight = "{}"\n'
+    sources = source.format("pairs", "uneven", "95%") + source.format("general", general, "5%")
+    path.write_text("sequence_length = 32\nbatch_size = 16\nseed = 7\n" + sources)
+    return path
+
+
+def write_uneven_pairs(path):
+    pick = random.Random(5)
+    with open(path, "w") as file:
+        for number in range(150):
+            words = " ".join(pick.choice(["river", "town", "letter"]) for _ in range(pick.randint(10, 150)))
+            answer = " ".join(pick.choice(["yes", "no"]) for _ in range(pick.randint(1, 9)))
+            file.write(json.dumps({"prompt": f"{number} {words}", "completion": answer}) + "\n")
+
+
+def mean_losses(mixture, steps):
+    """The losses of the examples' model as they should be: one process, the mean over the step's targets."""
+    mixture = mixdown.Mixture(mixture)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(mixture.vocab_size, 16), torch.nn.Linear(16, mixture.vocab_size))
+    batch = next(mixdown.MixtureDataset(mixture, steps).batches())
+    logits = model(batch["input_ids"]).flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, batch["labels"].flatten()).item()
+
+
+def test_ranks_without_a_target_are_among_those_of_a_test(labelled_toml):
+    dataset = mixdown.MixtureDataset(labelled_toml, 4)
+    counts = [int((dataset.batch(step, rank, 4)["labels"] >= 0).sum()) for step in range(4) for rank in range(4)]
+    assert min(counts) < max(counts) / 2
+
+
+@pytest.mark.parametrize("toml", ["mix_toml", "labelled_toml"])
+def test_torchrun(request, toml):
     pytest.importorskip("torch.distributed.run")
-    outputs = []
-    for processes in (1, 2):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command += [str(EXAMPLES / "ddp.py"), str(mix_toml), "--steps", "4"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr[-2000:]
-        outputs.append([float(line.split()[-1]) for line in result.stdout.splitlines() if "loss" in line])
-    assert len(outputs[0]) == 4 and outputs[0] == pytest.approx(outputs[1], abs=2e-5)
+    toml = request.getfixturevalue(toml)
+    alone = launched("ddp.py", 1, toml, "--steps", 4)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(toml, 4), abs=1e-5)
+    for processes, accumulation in ((2, 1), (4, 1), (1, 3 if "mix" in toml.name else 4), (2, 2)):
+        losses = launched("ddp.py", processes, toml, "--steps", 4, "--accumulation", accumulation)
+        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+
+
+def test_accelerate_on_several_processes(labelled_toml):
+    pytest.importorskip("accelerate")
+    alone = launched("accelerate_loop.py", 1, labelled_toml, "--steps", 4)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-5)
+    for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
+        losses = launched("accelerate_loop.py", processes, labelled_toml, "--steps", 4, "--accumulation", accumulation)
+        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+
+
+def test_lightning_on_several_processes(labelled_toml):
+    pytest.importorskip("lightning")
+    pytest.importorskip("torchdata")
+    arguments = [labelled_toml, "--steps", 4]
+    alone = launched("lightning_trainer.py", 1, *arguments, launcher=["-u"])
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-5)
+    for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
+        more = ["--processes", processes, "--accumulation", accumulation]
+        losses = launched("lightning_trainer.py", 1, *arguments, *more, launcher=["-u"])
+        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+
+
+def test_huggingface_trainer_on_several_processes(labelled_toml, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB_SIZE, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    arguments = [labelled_toml, "--model", tmp_path / "model", "--steps", 4, "--out", tmp_path / "out"]
+    alone = launched("huggingface_trainer.py", 1, *arguments)
+    assert len(alone) == 4
+    for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
+        losses = launched("huggingface_trainer.py", processes, *arguments, "--accumulation", accumulation)
+        assert losses == pytest.approx(alone, abs=2e-4), (processes, accumulation)
 
 
 def test_finetuning_from_end_to_end(corpora, tmp_path, monkeypatch, capsys):

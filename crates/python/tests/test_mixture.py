@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -46,6 +48,65 @@ def test_the_plan_says_what_a_run_delivers(mixture):
     assert (math["name"], math["sequences"], general["sequences"]) == ("math", 108, 12)
     assert general["realised"] == pytest.approx(0.1) and math["epochs"] > 0
     assert mixture.steps(7) == 7 and mixture.steps("1 epoch of general") > 100
+
+
+def test_weights_may_be_exact_numbers(corpora, mixture):
+    def with_weights(math, general):
+        return mixture_of(
+            corpora, sources={"math": (corpora / "math", math), "general": (corpora / "general", general)}
+        )
+
+    expected = order_of(mixture)
+    for math, general in (
+        (Fraction(9, 10), Fraction(1, 10)),
+        (Decimal("0.9"), Decimal("0.1")),
+        (Decimal("9e-7"), Decimal("1e-7")),
+        (Fraction(9), 1),
+        (np.int64(9), np.uint8(1)),
+    ):
+        assert np.array_equal(order_of(with_weights(math, general)), expected), (math, general)
+    for wrong in (Decimal("nan"), Decimal("inf"), Decimal("-1"), Fraction(-1, 2), complex(1, 0)):
+        with pytest.raises(mixdown.ConfigurationError):
+            with_weights(wrong, 1)
+
+
+class Frame:
+    """What a table of pandas looks like to whoever iterates over it: its columns' names."""
+
+    columns = ("text",)
+
+    def __iter__(self):
+        return iter(self.columns)
+
+    def items(self):
+        return zip(self.columns, self.columns)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: mixture_of(c, sources=[("math", 1)]), "sources: expected a mapping of names"),
+        (lambda c: mixture_of(c, sources=Frame()), "sources: expected a mapping of names"),
+        (lambda c: mixture_of(c, sources={1: (c / "math", 1)}), "sources: expected names that are text, got 1"),
+        (lambda c: mixture_of(c, sources={"math": (c / "math", 1, 2)}), r"sources\['math'\]: expected \(corpus"),
+        (lambda c: mixture_of(c, stages="5 steps"), 'stages: expected a list, got "5 steps"'),
+        (lambda c: mixture_of(c, stages={"start": "5 steps"}), "stages: expected a list"),
+        (lambda c: mixture_of(c, stages=["5 steps"]), r"stages\[0\]: expected a mapping"),
+        (lambda c: mixdown.Mixture(17), "description: expected the path of a MIX.toml or a mapping, got 17"),
+        (lambda c: mixdown.Mixture(Frame()), "description: expected the path"),
+        (lambda c: mixdown.Corpus(None), "path: expected a path, got None"),
+        (lambda c: mixdown.Corpus(Frame()), "path: expected a path"),
+        (lambda c: mixdown.Corpus(c / "math").decode("ids"), 'ids: expected a list, got "ids"'),
+        (lambda c: mixdown.Corpus(c / "math").decode([1.5]), r"ids\[0\]: expected a whole number"),
+        (lambda c: mixdown.Corpus(c / "math").decode([-1]), r"ids\[0\]: expected a whole number"),
+        (lambda c: mixdown.MixtureDataset(mixture_of(c), 5, fields=[1]), r"fields\[0\]: expected text, got 1"),
+        (lambda c: mixdown.MixtureDataset(mixture_of(c), 5, fields="slots"), 'fields: expected one of .* got "slots"'),
+        (lambda c: mixdown.MixtureDataset(mixture_of(c), 5).step_of("latest"), "state: expected the mapping"),
+    ],
+)
+def test_wrong_types_are_named(corpora, make, message):
+    with pytest.raises(mixdown.ConfigurationError, match=message):
+        make(corpora)
 
 
 def test_stages_and_limits_are_passed_on(corpora):

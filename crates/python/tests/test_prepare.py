@@ -117,3 +117,41 @@ def test_other_threads_run_meanwhile(corpora, tmp_path):
     ended.set()
     thread.join()
     assert len(ticks) > 5
+
+
+def test_a_string_is_one_path_or_pattern(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_documents(folder / "a.jsonl", 10, ["river", "town"], 1)
+    (folder / "README.md").write_text("Not a part of the data.")
+    options = {"end_of_text": "<|endoftext|>", "progress": False}
+
+    def prepared(name, **more):
+        return mixdown.prepare(folder, TOKENIZER, tmp_path / name, **{"holdout": 0, **options, **more})
+
+    assert prepared("all")["train_documents"] == 11
+    assert prepared("include", include="*.jsonl")["train_documents"] == 10
+    assert prepared("exclude", exclude="README.md")["train_documents"] == 10
+    assert prepared("lists", include=["*.jsonl"], exclude=("*.md",))["train_documents"] == 10
+    held_out = prepared("held-out", include="*.jsonl", holdout_input=str(folder / "README.md"), holdout=None)
+    assert (held_out["train_documents"], held_out["holdout_documents"]) == (10, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": None}, "inputs: expected a list, got None"),
+        ({"inputs": {"text": ["a"]}}, "inputs: expected a list"),
+        ({"inputs": [b"a.jsonl"]}, r"inputs\[0\]: expected a path"),
+        ({"include": 1}, "include: expected a list, got 1"),
+        ({"exclude": [1]}, r"exclude\[0\]: expected text, got 1"),
+        ({"holdout_input": [None]}, r"holdout_input\[0\]: expected a path, got None"),
+        ({"tokenizer": None}, "tokenizer: expected a path, got None"),
+        ({"out": ["a"]}, r"out: expected a path, got \['a'\] \(list\)"),
+        ({"text_field": 1.5}, "text_field: expected text or a whole number, got 1.5"),
+    ],
+)
+def test_wrong_types_are_named(tmp_path, changes, message):
+    arguments = {"inputs": tmp_path, "tokenizer": TOKENIZER, "out": tmp_path / "out", "progress": False, **changes}
+    with pytest.raises(mixdown.ConfigurationError, match=message):
+        mixdown.prepare(**arguments)

@@ -61,7 +61,7 @@ fn eval(corpus: &str, loss: f64) -> EvalRecord {
     EvalRecord {
         corpus: corpus.to_owned(),
         loss,
-        standard_error: 0.013,
+        standard_error: Some(0.013),
         bits_per_byte: loss / 2.1,
         tokens: 32_768,
         sequences: 256,
@@ -161,6 +161,7 @@ fn finetuning(p: f64) -> RunPage {
         title: format!("Finetuned, p = {percent} %"),
         best_step,
         steps: u64::from(STEPS),
+        steps_without_targets: 0,
         before: losses(p, 0.0),
         best,
         last: losses(p, f64::from(STEPS)),
@@ -170,7 +171,7 @@ fn finetuning(p: f64) -> RunPage {
         tokens_per_second: 5_412.0,
         seconds: 121.0,
     };
-    RunPage { summary, metrics, settings_toml }
+    RunPage { summary, metrics, losses: None, settings_toml }
 }
 
 fn shares(p: f64) -> Vec<ShareRecord> {
@@ -203,6 +204,7 @@ fn pretraining() -> RunPage {
         title: "Pretraining".to_owned(),
         best_step,
         steps: 600,
+        steps_without_targets: 0,
         before: vec![eval("pretraining", curve(0.0) + 0.05)],
         last: best.clone(),
         best,
@@ -212,7 +214,8 @@ fn pretraining() -> RunPage {
         tokens_per_second: 5_633.0,
         seconds: 221.0,
     };
-    RunPage { summary, metrics, settings_toml: "[train]\nsteps = 600\n".to_owned() }
+    let settings_toml = "[train]\nsteps = 600\n".to_owned();
+    RunPage { summary, metrics, losses: None, settings_toml }
 }
 
 /// Markup wherever a text comes from outside, to see that the page shows it and obeys none of it.

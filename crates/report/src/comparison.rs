@@ -1,4 +1,6 @@
-//! Which runs may be compared by p.
+//! Which runs may be compared by p, and by how much their losses differ.
+
+use mixdown_runs::{CorpusLosses, EvalRecord, MeanLoss, Unpaired, paired};
 
 use mixdown_runs::RunRow;
 
@@ -16,6 +18,37 @@ pub(crate) fn baseline<'r, 'a>(
     of: &Finetuned<'a>,
 ) -> Option<&'r Finetuned<'a>> {
     mixdown_runs::baseline(runs.iter().map(|run| run.row), of.row).and_then(|place| runs.get(place))
+}
+
+/// One of the two losses of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Yardstick {
+    Target,
+    Pretraining,
+}
+
+impl Yardstick {
+    /// The evaluation that the row's loss came from.
+    pub fn record<'a>(self, run: &Finetuned<'a>) -> Option<&'a EvalRecord> {
+        match self {
+            Self::Target => run.target,
+            Self::Pretraining => run.pretraining,
+        }
+    }
+
+    fn losses<'a>(self, run: &Finetuned<'a>) -> Option<&'a CorpusLosses> {
+        let record = self.record(run)?;
+        run.series.page.losses.as_ref()?.find(&record.corpus)
+    }
+}
+
+/// A run's loss less that of another, sequence by sequence.
+pub(crate) fn difference(
+    run: &Finetuned<'_>,
+    other: &Finetuned<'_>,
+    of: Yardstick,
+) -> Result<MeanLoss, Unpaired> {
+    paired(of.losses(run), of.losses(other))
 }
 
 #[cfg(test)]

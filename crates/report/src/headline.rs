@@ -1,9 +1,10 @@
 //! What was measured, in sentences computed from the rows.
 
-use mixdown_runs::EvalRecord;
+use mixdown_runs::{EvalRecord, MeanLoss};
 use mixdown_scaling::forgetting_removed;
 
-use crate::comparison::baseline;
+use crate::comparison::{Yardstick, baseline, difference};
+use crate::results::plus_minus;
 use crate::series::{Finetuned, Series};
 use crate::text::{count, fixed, percent, percent_fixed, percent_rounded, signed};
 
@@ -126,28 +127,35 @@ fn digits(forgetting: f64) -> usize {
 
 fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
     let change = run.row.target_loss - baseline.row.target_loss;
-    let error = joint_error(run.target, baseline.target);
-    let within = if error.is_some_and(|error| change.abs() <= error) {
-        ", within its standard error"
-    } else {
-        ""
-    };
-    format!("target loss changed by {} nats{within}.", signed(change, 3))
-}
-
-/// Both runs are evaluated on the same sequences, which makes this limit a cautious one.
-fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
-    let change = run.row.pretraining_loss - baseline.row.pretraining_loss;
-    match joint_error(run.pretraining, baseline.pretraining) {
-        Some(error) if change.abs() <= error => {
-            ", which is within the standard error of the losses"
+    let own = signed(change, 3);
+    match difference(run, baseline, Yardstick::Target) {
+        Ok(paired) => {
+            let change = plus_minus(signed(paired.mean, 3), paired.standard_error);
+            format!("target loss changed by {change} nats{}.", verdict(&paired))
         }
-        _ => "",
+        Err(reason) => {
+            format!("target loss changed by {own} nats ({reason}, so that has no error).")
+        }
     }
 }
 
-fn joint_error(left: Option<&EvalRecord>, right: Option<&EvalRecord>) -> Option<f64> {
-    left.zip(right).map(|(left, right)| left.standard_error.hypot(right.standard_error))
+/// What is said of a difference that could be chance.
+fn verdict(paired: &MeanLoss) -> &'static str {
+    match paired.standard_error {
+        None => ", of which one sequence tells no error",
+        Some(_) if !paired.is_clear() => ", no more than two standard errors",
+        Some(_) => "",
+    }
+}
+
+/// Whether the runs' pretraining losses differ by no more than chance.
+fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
+    match difference(run, baseline, Yardstick::Pretraining) {
+        Ok(paired) if paired.standard_error.is_some() && !paired.is_clear() => {
+            ", which is no more than two standard errors"
+        }
+        _ => "",
+    }
 }
 
 fn alone(run: &Finetuned<'_>) -> String {
@@ -167,7 +175,7 @@ mod tests {
     use super::{of_finetuning, of_losses};
     use crate::page::RunPage;
     use crate::series::arrange;
-    use crate::testing::{base, finetuned};
+    use crate::testing::{base, finetuned, losses};
 
     /// All sentences, the main one first.
     fn sentences(pages: &[RunPage]) -> Vec<String> {
@@ -182,14 +190,15 @@ mod tests {
         let row = injected.summary.row.as_mut().unwrap();
         row.target_loss += 0.24;
         injected.summary.best[0].loss += 0.24;
+        injected.losses = Some(losses(&injected.summary, 0.02));
         let pages = [finetuned(0.05, 0.2), injected, finetuned(0.0, 0.83)];
         assert_eq!(
             sentences(&pages),
             [
                 "At p = 1 % forgetting fell from 0.83 to 0.42 nats (49 % removed); target loss \
-                 changed by +0.240 nats.",
+                 changed by +0.240 ± 0.008 nats.",
                 "At p = 5 % forgetting fell from 0.83 to 0.20 nats (76 % removed); target loss \
-                 changed by +0.000 nats, within its standard error.",
+                 changed by +0.000 ± 0.000 nats, no more than two standard errors.",
             ]
         );
     }
@@ -205,9 +214,34 @@ mod tests {
             ),
             "{text}"
         );
-        let pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.825)];
+        // Documents differ far more among themselves, but not between the two runs.
+        let mut pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.825)];
         let text = sentences(&pages).remove(0);
-        assert!(text.contains("(1 % removed), which is within the standard error"), "{text}");
+        assert!(text.contains("(1 % removed); target"), "{text}");
+        pages[1].losses = Some(losses(&pages[1].summary, 0.02));
+        let text = sentences(&pages).remove(0);
+        assert!(
+            text.contains("(1 % removed), which is no more than two standard errors"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn runs_that_cannot_be_paired_have_no_error() {
+        let mut pages = [finetuned(0.0, 0.83), finetuned(0.01, 0.42)];
+        pages[0].losses = None;
+        let text = sentences(&pages).remove(0);
+        assert!(
+            text.contains("by +0.000 nats (one of the runs has no losses.json, as runs"),
+            "{text}"
+        );
+        assert!(text.ends_with("so that has no error)."), "{text}");
+        let mut other = losses(&pages[0].summary, 0.0);
+        other.corpora[0].measured = "cd".to_owned();
+        pages[0].losses = Some(other);
+        let text = sentences(&pages).remove(0);
+        assert!(text.contains("not measured on the same held-out sequences"), "{text}");
+        assert!(!text.contains("standard error"), "{text}");
     }
 
     #[test]

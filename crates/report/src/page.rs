@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mixdown_runs::{MetricsRecord, Summary};
+use mixdown_runs::{LossesRecord, MetricsRecord, Summary};
 
 use crate::base;
 use crate::curves;
@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::figure::Figure;
 use crate::forgetting;
 use crate::headline;
+use crate::html::escape;
 use crate::mix;
 use crate::results;
 use crate::series::{Finetuned, Series, arrange};
@@ -38,6 +39,8 @@ pub struct RunPage {
     pub summary: Summary,
     /// `metrics.jsonl`.
     pub metrics: Vec<MetricsRecord>,
+    /// `losses.json`, by which runs are compared sequence by sequence; none of runs of earlier versions.
+    pub losses: Option<LossesRecord>,
     /// `run.toml` as text.
     pub settings_toml: String,
 }
@@ -79,11 +82,13 @@ fn body(finetuned: &[Finetuned<'_>], others: &[Series<'_>]) -> String {
         html.push_str("<section>\n<h2>Results</h2>\n");
         html.push_str(&results::finetuning(finetuned).render("results"));
         html.push_str(
-            "<p class=\"small\">Losses in nats per token on held-out text at the chosen checkpoint; \
-             se is the standard error over evaluation sequences. Forgetting is the pretraining loss \
-             less its value before finetuning, on the same sequences. One run for each line: \
-             differences between seeds are not measured here.</p>\n</section>\n",
+            "<p class=\"small\">Losses in nats per token on held-out text at the chosen checkpoint. Forgetting is the \
+             pretraining loss less its value before finetuning; ‘against p = 0’ is the difference to the run with \
+             p = 0. Both are differences on the same sequences, and se is the standard error of that difference. One \
+             run for each line: differences between seeds are not measured here. ",
         );
+        html.push_str(&escape(&results::sample(finetuned)));
+        html.push_str("</p>\n</section>\n");
         html.push_str(&section("Losses and forgetting", &group_figures(finetuned)));
         html.push_str(&mix_section(finetuned));
     }

@@ -1,6 +1,9 @@
 //! Small runs for the tests of this crate.
 
-use mixdown_runs::{EvalRecord, MetricsRecord, RunRow, ShareRecord, Summary};
+use mixdown_runs::{
+    CorpusLosses, DocumentLoss, ErrorUnit, EvalRecord, LossesRecord, MetricsRecord, RunRow,
+    SequenceLoss, ShareRecord, Summary,
+};
 
 use crate::page::{Report, RunPage};
 
@@ -20,10 +23,12 @@ pub(crate) fn eval(corpus: &str, loss: f64) -> EvalRecord {
     EvalRecord {
         corpus: corpus.to_owned(),
         loss,
-        standard_error: 0.01,
+        standard_error: Some(0.01),
         bits_per_byte: loss / 2.0,
         tokens: 1024,
         sequences: 8,
+        documents: Some(8),
+        error_unit: Some(ErrorUnit::Documents),
         ..EvalRecord::default()
     }
 }
@@ -39,6 +44,7 @@ pub(crate) fn finetuned(p: f64, forgetting: f64) -> RunPage {
         title: format!("Finetuned at {p}"),
         best_step: 20,
         steps: 40,
+        steps_without_targets: 0,
         before: before.clone(),
         best: best.clone(),
         last: last.clone(),
@@ -49,10 +55,29 @@ pub(crate) fn finetuned(p: f64, forgetting: f64) -> RunPage {
         seconds: 16.0,
     };
     RunPage {
+        losses: Some(losses(&summary, 0.0)),
         summary,
         metrics: metrics(&[(0, before), (20, best), (40, last)]),
         settings_toml: "sequence_length = 128\n".to_owned(),
     }
+}
+
+/// Losses of eight documents whose means are those of the summary: half of the documents lose `noise` more than their
+/// own, the others as much less.
+pub(crate) fn losses(summary: &Summary, noise: f64) -> LossesRecord {
+    let sequence = |loss: f64, document: u64| {
+        let own = [0.3, -0.3, 0.1, -0.1][usize::try_from(document % 4).unwrap()];
+        let sign = if document < 4 { 1.0 } else { -1.0 };
+        let loss = (loss + own + sign * noise) * 128.0;
+        let documents = vec![DocumentLoss { document, loss, targets: 128 }];
+        SequenceLoss { loss, targets: 128, documents }
+    };
+    let corpora = summary.best.iter().map(|eval| CorpusLosses {
+        corpus: eval.corpus.clone(),
+        measured: "ab".repeat(32),
+        sequences: (0..8).map(|document| sequence(eval.loss, document)).collect(),
+    });
+    LossesRecord::new(summary.best_step, corpora.collect())
 }
 
 /// A pretraining run.
@@ -63,6 +88,7 @@ pub(crate) fn base() -> RunPage {
         title: "Pretraining".to_owned(),
         best_step: 40,
         steps: 40,
+        steps_without_targets: 0,
         before: before.clone(),
         best: last.clone(),
         last: last.clone(),
@@ -73,6 +99,7 @@ pub(crate) fn base() -> RunPage {
         seconds: 16.0,
     };
     RunPage {
+        losses: Some(losses(&summary, 0.0)),
         summary,
         metrics: metrics(&[(0, before), (40, last)]),
         settings_toml: "steps = 40\n".to_owned(),

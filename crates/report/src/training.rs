@@ -7,6 +7,7 @@ use crate::figure::{Figure, Width};
 use crate::html::{Cell, Table};
 use crate::plot::{axis, bare_line, coordinate, layout};
 use crate::series::Series;
+use crate::text::count;
 
 /// Single batches are drawn up to this many points a run, means of neighbours beyond it.
 const MOST_POINTS: usize = 1500;
@@ -30,9 +31,18 @@ pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
     }
     let x_axis = axis("steps").hover_format(",d");
     plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".3f")));
+    let idle: u64 = runs.iter().map(|run| run.page.summary.steps_without_targets).sum();
+    let idle = match idle {
+        0 => String::new(),
+        idle => {
+            format!(" Steps whose batch had no target that counts have no loss: {}.", count(idle))
+        }
+    };
     Some(Figure {
         title: "Training loss".to_owned(),
-        caption: format!("{what} Thick: mean over {window} recorded steps; thin: single steps."),
+        caption: format!(
+            "{what} Thick: mean over {window} recorded steps; thin: single steps.{idle}"
+        ),
         plot,
         table: table(runs, &losses, window),
         width: Width::Half,

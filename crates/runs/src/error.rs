@@ -52,6 +52,23 @@ pub enum Error {
         /// What the parser found.
         got: String,
     },
+    /// Lines that a run wrote before its checkpoint are not there any more.
+    #[error(
+        "{}: expected the lines of every step up to {checkpoint}, that of the checkpoint the run would go on from, \
+         got none of {}; bring them back from a copy, or remove the folders checkpoints/step-N of {first} and later \
+         steps to train those steps again",
+        path.display(), steps(*first, *last)
+    )]
+    MissingLines {
+        /// The file.
+        path: PathBuf,
+        /// The step of the checkpoint.
+        checkpoint: u64,
+        /// The first step without a line.
+        first: u64,
+        /// The last one of that gap.
+        last: u64,
+    },
     /// A file is larger than any real one.
     #[error(
         "{}: expected at most {limit_bytes} bytes, got {got}; this is not a file of a run",
@@ -139,6 +156,11 @@ pub enum Error {
         /// Its value.
         got: f64,
     },
+}
+
+/// `step 4` or `steps 4 to 10`.
+fn steps(first: u64, last: u64) -> String {
+    if first == last { format!("step {first}") } else { format!("steps {first} to {last}") }
 }
 
 impl Error {

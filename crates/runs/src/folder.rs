@@ -1,6 +1,8 @@
 //! The folder of one run.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,7 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::files::{read_text_capped, write_by_rename};
 use crate::json_lines;
-use crate::metrics::MetricsRecord;
+use crate::losses::LossesRecord;
+use crate::metrics::{MetricsRecord, first_gap};
 use crate::sample::SampleRecord;
 use crate::summary::Summary;
 
@@ -18,9 +21,12 @@ const LIMIT_BYTES: u64 = 16 << 20;
 
 const METRICS_LINE: &str = "one metrics record as JSON";
 const SAMPLES_LINE: &str = "one sample as JSON";
+/// A line of each sequence of a large evaluation is far shorter.
+const LOSSES_LIMIT_BYTES: u64 = 1 << 30;
+const LOSSES: &str = "the losses of a run by sequence as JSON";
 
 /// The names a run's folder is made of.
-const ENTRIES: [&str; 9] = [
+const ENTRIES: [&str; 10] = [
     "ranks.txt",
     "run.toml",
     "metrics.jsonl",
@@ -28,6 +34,7 @@ const ENTRIES: [&str; 9] = [
     "tensorboard",
     "checkpoints",
     "best",
+    "losses.json",
     "summary.json",
     "report.html",
 ];
@@ -117,6 +124,11 @@ impl RunFolder {
         self.path.join("summary.json")
     }
 
+    /// The [`LossesRecord`] of a finished run; not there in folders of earlier versions.
+    pub fn losses(&self) -> PathBuf {
+        self.path.join("losses.json")
+    }
+
     /// The folder of all checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
@@ -153,7 +165,7 @@ impl RunFolder {
         read_text_capped(&self.run_toml(), LIMIT_BYTES)
     }
 
-    /// Appends one whole line and flushes it.
+    /// Appends one whole line; [`sync_records`](Self::sync_records) brings it to the disk.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a NaN, [`Error::Io`].
@@ -171,7 +183,7 @@ impl RunFolder {
         read_all(&self.metrics(), METRICS_LINE)
     }
 
-    /// Appends the samples of one step and flushes them.
+    /// Appends the samples of one step; [`sync_records`](Self::sync_records) brings them to the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -205,6 +217,93 @@ impl RunFolder {
         let mut samples = self.read_samples()?;
         samples.retain(|record| is_kept(record.step));
         rewrite(&self.samples(), &samples, SAMPLES_LINE)
+    }
+
+    /// Brings metrics, samples and TensorBoard's files to the disk: whatever a checkpoint follows must be there before
+    /// it, as a run that goes on from the checkpoint does not write those lines again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync_records(&self) -> Result<(), Error> {
+        for path in [self.metrics(), self.samples()] {
+            json_lines::sync(&path)?;
+        }
+        let events = self.tensorboard();
+        if let Ok(entries) = fs::read_dir(&events) {
+            for entry in entries {
+                let entry =
+                    entry.map_err(|source| Error::io(&events, "list the folder", source))?;
+                json_lines::sync(&entry.path())?;
+            }
+            sync_names(&events);
+        }
+        sync_names(&self.path);
+        Ok(())
+    }
+
+    /// Checks that metrics and samples have all lines up to the checkpoint after `step` updates: one of metrics a
+    /// step, and `samples` samples at each step with an evaluation.
+    ///
+    /// # Errors
+    /// [`Error::MissingLines`] with the first gap; as [`Self::read_metrics`].
+    pub fn check_records(&self, step: u64, samples: u64) -> Result<(), Error> {
+        let missing =
+            |path, (first, last)| Error::MissingLines { path, checkpoint: step, first, last };
+        let metrics = self.read_metrics()?;
+        if let Some(gap) = first_gap(metrics.iter().map(|record| record.step), step) {
+            return Err(missing(self.metrics(), gap));
+        }
+        let mut drawn: BTreeMap<u64, u64> = BTreeMap::new();
+        self.read_samples()?.iter().for_each(|one| *drawn.entry(one.step).or_default() += 1);
+        let mut evaluated = metrics.iter().filter(|one| !one.evals.is_empty() && one.step <= step);
+        match evaluated.find(|one| drawn.get(&one.step).copied().unwrap_or(0) < samples) {
+            Some(one) => Err(missing(self.samples(), (one.step, one.step))),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes `losses.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_losses(&self, losses: &LossesRecord) -> Result<(), Error> {
+        let path = self.losses();
+        write_by_rename(&path, &json_lines::to_line(&path, losses, LOSSES)?)
+    }
+
+    /// Removes `losses.json` of another checkpoint, where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_losses(&self) -> Result<(), Error> {
+        let path = self.losses();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::io(&path, "remove it", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads `losses.json`, which must be of the checkpoint that `summary` chose; none in folders of earlier versions.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for a file of something else or of another checkpoint, [`Error::TooLarge`], [`Error::Io`].
+    pub fn read_losses(&self, summary: &Summary) -> Result<Option<LossesRecord>, Error> {
+        let path = self.losses();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let damaged =
+            |line, got| Error::Damaged { path: path.clone(), line, expected: LOSSES, got };
+        let text = read_text_capped(&path, LOSSES_LIMIT_BYTES)?;
+        let losses: LossesRecord = serde_json::from_str(&text).map_err(|error| {
+            damaged(u64::try_from(error.line()).unwrap_or(0), error.to_string())
+        })?;
+        match losses.fault(summary.best_step, &summary.best) {
+            None => Ok(Some(losses)),
+            Some((expected, got)) => Err(damaged(1, format!("{got} in the place of {expected}"))),
+        }
     }
 
     /// Writes `summary.json`.
@@ -249,6 +348,14 @@ impl RunFolder {
     }
 }
 
+/// Brings a folder's list of names to the disk, where the system can.
+fn sync_names(folder: &Path) {
+    // Not every system can open a folder; the files' own contents are synced already.
+    if let Ok(folder) = fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
 /// All values of a file of lines that may not be there.
 fn read_all<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<Vec<T>, Error> {
     if !path.exists() {
@@ -284,6 +391,7 @@ mod tests {
     use super::RunFolder;
     use crate::error::Error;
     use crate::eval_record::EvalRecord;
+    use crate::losses::{CorpusLosses, LossesRecord, SequenceLoss};
     use crate::metrics::MetricsRecord;
     use crate::sample::SampleRecord;
     use crate::summary::{ShareRecord, Summary};
@@ -292,7 +400,7 @@ mod tests {
         EvalRecord {
             corpus: "target".to_owned(),
             loss,
-            standard_error: 0.01,
+            standard_error: Some(0.01),
             bits_per_byte: 1.2,
             tokens: 1024,
             sequences: 8,
@@ -319,6 +427,7 @@ mod tests {
             title: "p = 1 %".to_owned(),
             best_step: 4,
             steps: 6,
+            steps_without_targets: 0,
             before: vec![eval(4.0)],
             best: vec![eval(3.0)],
             last: vec![eval(3.2)],
@@ -361,6 +470,67 @@ mod tests {
         folder.truncate_after(None).unwrap();
         assert!(folder.read_metrics().unwrap().is_empty());
         assert!(folder.read_samples().unwrap().is_empty());
+    }
+
+    #[test]
+    fn lines_that_are_gone_are_named() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path()).unwrap();
+        let gap = |samples| match folder.check_records(6, samples) {
+            Ok(()) => None,
+            Err(Error::MissingLines { path, checkpoint: 6, first, last }) => {
+                Some((path.file_name().unwrap().to_str().unwrap().to_owned(), first, last))
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let metrics = |first, last| Some(("metrics.jsonl".to_owned(), first, last));
+        assert_eq!(gap(0), metrics(0, 6), "all are gone");
+        let write = |steps: &[u64]| {
+            std::fs::remove_file(folder.metrics()).unwrap_or_default();
+            steps.iter().for_each(|step| folder.append_metrics(&record(*step)).unwrap());
+        };
+        for (steps, expected) in [
+            (vec![0, 1, 2, 3], metrics(4, 6)),
+            (vec![0, 1, 2, 5, 6, 7], metrics(3, 4)),
+            (vec![1, 2, 3, 4, 5, 6], metrics(0, 0)),
+            (vec![0, 1, 2, 3, 4, 5, 6], None),
+            (vec![0, 1, 2, 3, 4, 5, 6, 7, 9], None),
+        ] {
+            write(&steps);
+            assert_eq!(gap(0), expected, "{steps:?}");
+        }
+        // Every second step has an evaluation, and two samples with it.
+        for step in [0, 0, 2, 2, 4, 6, 6] {
+            folder.append_samples(&[SampleRecord { step, ..SampleRecord::default() }]).unwrap();
+        }
+        assert_eq!(gap(1), None);
+        assert_eq!(gap(2), Some(("samples.jsonl".to_owned(), 4, 4)));
+        folder.sync_records().unwrap();
+    }
+
+    #[test]
+    fn losses_are_those_of_the_summary_or_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path()).unwrap();
+        assert_eq!(folder.read_losses(&summary()).unwrap(), None);
+        let sequence = SequenceLoss { loss: 6.0, targets: 2, documents: Vec::new() };
+        let corpus = CorpusLosses {
+            corpus: "target".to_owned(),
+            measured: "ab".to_owned(),
+            sequences: vec![sequence],
+        };
+        let losses = LossesRecord::new(4, vec![corpus]);
+        folder.write_losses(&losses).unwrap();
+        assert_eq!(folder.read_losses(&summary()).unwrap(), Some(losses.clone()));
+        let other = Summary { best_step: 6, ..summary() };
+        let error = folder.read_losses(&other).unwrap_err().to_string();
+        assert!(error.contains("losses.json, line 1: expected the losses of a run"), "{error}");
+        assert!(error.contains("those of step 4 in the place of the losses of step 6"), "{error}");
+        std::fs::write(folder.losses(), "{\"format\":").unwrap();
+        assert!(matches!(folder.read_losses(&summary()), Err(Error::Damaged { .. })));
+        folder.remove_losses().unwrap();
+        folder.remove_losses().unwrap();
+        assert_eq!(folder.read_losses(&summary()).unwrap(), None);
     }
 
     #[test]

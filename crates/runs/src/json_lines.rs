@@ -1,7 +1,7 @@
 //! Files of one JSON value a line, appended to by a process that may be killed at any byte.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -66,7 +66,8 @@ pub(crate) fn to_line<T: Serialize>(
     Ok(line)
 }
 
-/// Appends whole lines in one write and flushes, after removing half a line left by a kill.
+/// Appends whole lines in one write, after removing half a line left by a kill. The system has them then, so they
+/// survive a kill of the process; [`sync`] brings them to the disk.
 pub(crate) fn append(path: &Path, lines: &[u8]) -> Result<(), Error> {
     let io = |source| Error::io(path, "append to it", source);
     let mut options = OpenOptions::new();
@@ -81,7 +82,15 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> Result<(), Error> {
     contents.extend_from_slice(lines);
     file.set_len(whole_bytes).map_err(io)?;
     file.seek(SeekFrom::Start(whole_bytes)).map_err(io)?;
-    file.write_all(&contents).and_then(|()| file.flush()).map_err(io)
+    file.write_all(&contents).map_err(io)
+}
+
+/// Brings a file's contents to the disk, where there is such a file.
+pub(crate) fn sync(path: &Path) -> Result<(), Error> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|source| Error::io(path, "bring it to the disk", source)),
+    }
 }
 
 /// The offset behind the last newline and the bytes after it; found from the end, so that an

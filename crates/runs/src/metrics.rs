@@ -14,7 +14,8 @@ use crate::eval_record::EvalRecord;
 pub struct MetricsRecord {
     /// Updates done so far.
     pub step: u64,
-    /// Training loss of that step's batch, nats per token.
+    /// Training loss of that step's batch, nats per token; none before the first step, and none of a step whose batch
+    /// has no target that counts.
     #[serde(default)]
     pub train_loss: Option<f64>,
     /// Learning rate of that step.
@@ -22,7 +23,7 @@ pub struct MetricsRecord {
     /// Norm of the gradient before clipping.
     #[serde(default)]
     pub gradient_norm: Option<f64>,
-    /// Target tokens trained on so far.
+    /// Targets delivered so far, whether they count for the loss or not: steps × sequences × T.
     pub tokens: u64,
     /// Training rate: a moving average over recent steps.
     #[serde(default)]
@@ -68,6 +69,18 @@ impl MetricsRecord {
         let evals = self.evals.iter().flat_map(EvalRecord::numbers);
         check_finite(path, own.into_iter().chain(sources).chain(evals))
     }
+}
+
+/// The first steps that are missing from records, as a range, where there should be one of every step up to `last`.
+pub(crate) fn first_gap(steps: impl Iterator<Item = u64>, last: u64) -> Option<(u64, u64)> {
+    let mut expected = 0;
+    for step in steps.filter(|step| *step <= last) {
+        if step > expected {
+            return Some((expected, step.saturating_sub(1)));
+        }
+        expected = step.saturating_add(1);
+    }
+    (expected <= last).then_some((expected, last))
 }
 
 /// Refuses the first number that is NaN or infinite.

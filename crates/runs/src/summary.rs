@@ -39,6 +39,9 @@ pub struct Summary {
     pub best_step: u64,
     /// Steps done in all.
     pub steps: u64,
+    /// Steps whose batch had no target that counts: they have no training loss.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub steps_without_targets: u64,
     /// Evaluations before the first step.
     pub before: Vec<EvalRecord>,
     /// Evaluations at `best_step`.
@@ -55,6 +58,12 @@ pub struct Summary {
     pub tokens_per_second: f64,
     /// Wall time of training and evaluation, over all restarts.
     pub seconds: f64,
+}
+
+/// Summaries of runs in which every step had targets stay as they were.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Summary {

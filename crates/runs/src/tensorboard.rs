@@ -107,8 +107,9 @@ fn create(folder: &Path, now: f64) -> Result<(PathBuf, File), Error> {
 /// All numbers of a record, each with its tag.
 fn scalars(record: &MetricsRecord) -> Vec<(String, f64)> {
     let mut all = Vec::new();
-    if let Some(loss) = record.train_loss {
-        all.push(("train/loss".to_owned(), loss));
+    // A step without a target has no loss, but a rate.
+    all.extend(record.train_loss.map(|loss| ("train/loss".to_owned(), loss)));
+    if record.step > 0 {
         all.push(("train/learning_rate".to_owned(), record.learning_rate));
     }
     let own = [

@@ -120,8 +120,9 @@ fn metrics(step: u64) -> MetricsRecord {
     let eval = EvalRecord {
         corpus: "pretraining".to_owned(),
         loss: 3.5 + at / 9.0,
+        standard_error: Some(0.0),
         bits_per_byte: 1.25,
-        change: Some(LossChange { mean: at / 9.0, standard_error: 0.01 }),
+        change: Some(LossChange { mean: at / 9.0, standard_error: Some(0.01) }),
         ..EvalRecord::default()
     };
     MetricsRecord {

@@ -90,7 +90,7 @@ fn inputs_without_text_are_refused() {
     let error = setting.run("out", &PrepareOptions::default()).unwrap_err();
     let expected = format!(
         "no document with text in {}, expected at least one, got 2 empty documents and 0 bad \
-         records: give other inputs, or name the field that holds their text (--text-field FIELD)",
+         records: give other inputs, or name the field that holds their text",
         setting.path("none.jsonl").display()
     );
     assert_eq!(error.to_string(), expected);

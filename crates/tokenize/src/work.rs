@@ -21,7 +21,7 @@ use crate::options::{Holdout, PrepareOptions, Shuffle};
 use crate::order::Order;
 use crate::plan::Plan;
 use crate::prepare::Sizes;
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, say_inputs};
 use crate::shard_run::{Run, RunRecord, Runs, ShardTarget};
 use crate::spill::{Payload, Summary};
 use crate::split::{SideLimit, Split};
@@ -105,6 +105,7 @@ impl<'o> Work<'o> {
                 got: format!("- and {}", folder.out().display()),
             });
         }
+        say_inputs(&self.inputs, progress);
         let (plan, work) = (&self.plan, folder.parts_folder());
         if let Some(estimate) = disk::estimate(&self.inputs, plan, work, folder.out())? {
             progress(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
@@ -331,7 +332,8 @@ fn plan(
         inputs: Plan::inputs_of(inputs)?,
         holdout_from: None,
         end: None,
-        text_field: options.read.text_field.clone(),
+        text_field: options.read.text_field().to_owned(),
+        text_separator: options.read.text_separator.clone(),
         id_field: options.read.id_field.clone(),
         holdout_by: options.read.group_field.clone(),
         min_chars: options.min_chars,

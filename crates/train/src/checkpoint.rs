@@ -4,14 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mixdown_mixer::MixerState;
-use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder};
+use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SequenceLoss};
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter_file::AdapterFiles;
 use crate::error::Error;
-use crate::evaluate::RowSum;
-use crate::files::{read_json, remove_folder, sync_folder, write_json};
+use crate::files::{read_capped, remove_folder, sync_folder, write_synced};
 use crate::model::{Model, Snapshot};
 use crate::trained::Trained;
 use crate::weights_file::{read_flat, write_flat};
@@ -24,6 +23,9 @@ const TEMPORARY: &str = ".tmp";
 /// A whole folder that stands aside while another takes its name.
 const ASIDE: &str = ".old.tmp";
 
+/// State has the losses of every sequence measured, twice: far below this for a million of them.
+const STATE_LIMIT_BYTES: u64 = 1 << 30;
+
 /// The version of state.json.
 const VERSION: u32 = 2;
 
@@ -32,6 +34,16 @@ const VERSION: u32 = 2;
 pub(crate) struct Best {
     pub(crate) step: u64,
     pub(crate) evals: Vec<EvalRecord>,
+    /// Their sequences, corpus by corpus; none in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(crate) rows: Vec<Vec<SequenceLoss>>,
+}
+
+/// What was measured after one step, corpus by corpus.
+pub(crate) struct Measured {
+    pub(crate) evals: Vec<EvalRecord>,
+    /// Their sequences.
+    pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
 
 /// How an evaluation compares to those before.
@@ -57,13 +69,16 @@ pub(crate) struct State {
     /// Evaluations before the first step.
     pub(crate) before: Vec<EvalRecord>,
     /// Their sequences, corpus by corpus: what changes are measured against.
-    pub(crate) before_rows: Vec<Vec<RowSum>>,
+    pub(crate) before_rows: Vec<Vec<SequenceLoss>>,
     /// The latest evaluations.
     pub(crate) last: Vec<EvalRecord>,
     /// The best so far.
     pub(crate) best: Option<Best>,
     /// Evaluations in a row without a lower loss.
     pub(crate) evaluations_without_gain: u64,
+    /// Steps whose batch had no target that counts.
+    #[serde(default)]
+    pub(crate) steps_without_targets: u64,
     /// The record of the step done, while its evaluation or its line in metrics.jsonl is due.
     pub(crate) pending: Option<MetricsRecord>,
     /// Seconds of training steps alone.
@@ -84,6 +99,7 @@ impl State {
             last: Vec::new(),
             best: None,
             evaluations_without_gain: 0,
+            steps_without_targets: 0,
             pending: None,
             training_seconds: 0.0,
             seconds: 0.0,
@@ -91,22 +107,24 @@ impl State {
     }
 
     /// Takes what was measured after this step; the evaluation at `select` chooses.
-    pub(crate) fn take_evaluation(&mut self, evals: &[EvalRecord], select: usize) -> Standing {
+    pub(crate) fn take_evaluation(&mut self, measured: Measured, select: usize) -> Standing {
+        let Measured { evals, rows } = measured;
         if self.step == 0 {
-            self.before = evals.to_vec();
+            self.before.clone_from(&evals);
+            self.before_rows.clone_from(&rows);
         }
-        self.last = evals.to_vec();
+        self.last.clone_from(&evals);
         let choosing = |evals: &[EvalRecord]| {
             let chosen = &evals[select];
             chosen.selection_loss.unwrap_or(chosen.loss)
         };
-        let loss = choosing(evals);
+        let loss = choosing(&evals);
         if self.best.as_ref().is_some_and(|best| loss >= choosing(&best.evals)) {
             self.evaluations_without_gain += 1;
             return Standing::Behind;
         }
         self.evaluations_without_gain = 0;
-        self.best = Some(Best { step: self.step, evals: evals.to_vec() });
+        self.best = Some(Best { step: self.step, evals, rows });
         Standing::Best
     }
 
@@ -183,7 +201,7 @@ pub(crate) fn resume(
 }
 
 fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Error> {
-    let state: State = serde_json::from_value(read_json(path)?)
+    let state: State = serde_json::from_slice(&read_capped(path, STATE_LIMIT_BYTES)?)
         .map_err(|error| Error::bad_file(path, "the state of a run", error))?;
     if state.version != VERSION {
         return Err(Error::bad_file(path, format!("version {VERSION}"), state.version));
@@ -196,6 +214,14 @@ fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Er
         return Err(Error::bad_file(path, expected, state.settings));
     }
     Ok(state)
+}
+
+/// In one line: on lines of their own the losses of many sequences would take twice as much.
+fn write_state(path: &Path, state: &State) -> Result<(), Error> {
+    let mut bytes = serde_json::to_vec(state)
+        .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
+    bytes.push(b'\n');
+    write_synced(path, &bytes)
 }
 
 /// All of a run at one step, apart from the run itself: a thread writes it.
@@ -235,8 +261,10 @@ impl Moment {
         }
         let rest: Vec<_> = self.numbers.rest.iter().map(|(name, v)| (*name, &v[..])).collect();
         write_flat(&temporary.join(MOMENTS_FILE), &rest)?;
-        write_json(&temporary.join(STATE_FILE), &self.state)?;
+        write_state(&temporary.join(STATE_FILE), &self.state)?;
         sync_folder(&temporary);
+        // The lines of the steps before it are not written again.
+        self.folder.sync_records()?;
         replace(&temporary, &path)?;
         self.write_best()?;
         let mut steps = steps(&self.folder)?;

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_mixer::{Batch, Documents, Rank};
-use mixdown_runs::{EvalRecord, LossChange};
-use mixdown_shards::{Corpus, Split};
-use serde::{Deserialize, Serialize};
+use mixdown_runs::{DocumentLoss, EvalRecord, LossChange, MeanLoss, SequenceLoss};
+use mixdown_shards::{Corpus, Fingerprint, Split};
 
 use crate::error::Error;
 use crate::model::Model;
 use crate::ranks::Team;
+use crate::sequence_bytes::gather;
 
 /// What is measured: the first windows of one part of a corpus.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Evaluation {
     pub batch_size: u64,
     /// Whether attention stays within documents.
     pub attention: Attention,
+    /// Which of the sequences make the loss.
+    pub part: Part,
 }
 
 /// How far attention goes back.
@@ -40,22 +42,35 @@ pub enum Attention {
 }
 
 /// Which sequences make a loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
     /// All.
+    #[default]
     All,
-    /// Every second one reports, and the others choose the best step; one alone does both.
+    /// Every second one reports, and the others choose the best step; all do both where either half has no target.
     Halves,
 }
 
-/// The mean loss of `model` over the first sequences of `corpus`, with its standard error over
-/// sequences, and in bits per byte of text. Sequence i has the inputs from token i·T on.
+impl Attention {
+    /// How far attention goes back where nothing was said: rows that documents were packed into are no text, so it
+    /// stays within documents where one of the corpora has such rows.
+    pub fn usual<'a>(corpora: impl IntoIterator<Item = &'a Corpus>) -> Self {
+        match corpora.into_iter().any(|corpus| corpus.manifest().pack.is_some()) {
+            true => Self::Document,
+            false => Self::Row,
+        }
+    }
+}
+
+/// The mean loss of `model` over the first sequences of `corpus`, with its standard error, and in bits per
+/// byte of text. Sequence i has the inputs from token i·T on.
 ///
 /// Bits per byte take the tokens per byte of the whole part, not those of the sequences measured:
-/// where a corpus keeps its text's length by part alone, that is what can be known.
+/// where a corpus keeps its text's length by part alone, that is what can be known. The padding of packed rows is
+/// no text; the corpus counts it over both parts, so each has its share by tokens.
 ///
-/// The standard error is that of the sequences as if drawn independently; neighbours of one
-/// document are alike, so it is rather too small.
+/// The standard error takes documents as drawn independently, however they are cut into sequences
+/// ([`MeanLoss::of`]).
 ///
 /// # Errors
 /// A part packed for another length, without a target that counts, shorter than one sequence or without
@@ -68,7 +83,7 @@ pub fn evaluate(
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
     let rows = measure(model, corpus, evaluation, stop, &mut Team::alone())?;
-    let record = record(corpus, evaluation, Part::All, &rows, None);
+    let record = record(corpus, evaluation, &rows, None)?;
     if record.loss.is_finite() {
         return Ok(record);
     }
@@ -83,13 +98,12 @@ pub(crate) fn measure(
     evaluation: &Evaluation,
     stop: &AtomicBool,
     team: &mut Team,
-) -> Result<Vec<RowSum>, Error> {
+) -> Result<Vec<SequenceLoss>, Error> {
     model.check_corpus(corpus)?;
     let sequences = windows(corpus, evaluation)?;
     let own = measure_own(model, corpus, evaluation, stop, (sequences, team.rank()));
     let own = team.agree(own)?;
-    let all = gather_rows(team, &own)?;
-    let mut all: Vec<_> = all.iter().map(|rows| rows.iter().copied()).collect();
+    let mut all: Vec<_> = gather(team, &own)?.into_iter().map(Vec::into_iter).collect();
     let mut sums = Vec::new();
     for (turn, rows) in batches(evaluation, sequences).enumerate() {
         let place = turn % all.len();
@@ -111,16 +125,23 @@ fn measure_own(
     evaluation: &Evaluation,
     stop: &AtomicBool,
     (sequences, rank): (u64, Rank),
-) -> Result<Vec<RowSum>, Error> {
+) -> Result<Vec<SequenceLoss>, Error> {
     let (first, step) = (rank.rank(), rank.world_size());
     let places = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let starts = document_starts(corpus, evaluation, sequences)?;
+    let stride = stride(corpus, evaluation)?;
     let mut sums = Vec::new();
     for rows in batches(evaluation, sequences).skip(places(first)).step_by(places(step)) {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted { step: 0 });
+            return Err(Error::Stopped { what: "the evaluation" });
         }
         let batch = read_windows(corpus, evaluation, rows.start, rows.end - rows.start)?;
-        sums.extend(row_sums(&model.losses(&batch)?, &batch)?);
+        let losses = model.losses(&batch)?;
+        let length = len(batch.sequence_length)?;
+        let mut masks = batch.loss_mask.chunks_exact(length);
+        for (window, row) in rows.zip(losses.chunks_exact(length)) {
+            sums.push(sequence_loss(row, masks.next(), window * stride + 1, &starts)?);
+        }
     }
     Ok(sums)
 }
@@ -226,100 +247,127 @@ fn push_positions(
     Ok(())
 }
 
-/// The loss of one sequence, in nats over all its targets that count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RowSum {
-    pub(crate) loss: f64,
-    pub(crate) targets: u64,
+/// Where documents begin in the tokens of the sequences, rising.
+fn document_starts(
+    corpus: &Corpus,
+    evaluation: &Evaluation,
+    sequences: u64,
+) -> Result<Vec<u64>, Error> {
+    let stride = stride(corpus, evaluation)?;
+    let end = sequences.saturating_mul(stride).saturating_add(1);
+    let mut starts = Vec::new();
+    let tokens = 0..end.min(corpus.tokens(evaluation.split));
+    corpus.each_document_start(evaluation.split, tokens, |token| starts.push(token))?;
+    Ok(starts)
 }
 
-/// The sums of each rank.
-pub(crate) fn gather_rows(team: &mut Team, own: &[RowSum]) -> Result<Vec<Vec<RowSum>>, Error> {
-    let all = team.gather(own.iter().copied().flat_map(RowSum::to_bytes).collect())?;
-    let rows =
-        |bytes: &Vec<u8>| bytes.as_chunks().0.iter().copied().map(RowSum::from_bytes).collect();
-    Ok(all.iter().map(rows).collect())
-}
-
-impl RowSum {
-    fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.loss.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.targets.to_le_bytes());
-        bytes
-    }
-
-    fn from_bytes(bytes: [u8; 16]) -> Self {
-        let (halves, _) = bytes.as_chunks();
-        Self { loss: f64::from_le_bytes(halves[0]), targets: u64::from_le_bytes(halves[1]) }
-    }
-}
-
-fn row_sums(losses: &[f32], batch: &Batch) -> Result<Vec<RowSum>, Error> {
-    let row_len = len(batch.sequence_length)?;
-    let mut masks = batch.loss_mask.chunks_exact(row_len);
-    let sum = |row: &[f32]| {
-        let loss = row.iter().map(|&loss| f64::from(loss)).sum();
-        let targets = match masks.next() {
-            None => batch.sequence_length,
-            Some(mask) => mask.iter().map(|&counts| u64::from(counts)).sum(),
-        };
-        RowSum { loss, targets }
+/// The losses of a row of targets, of which the first is token `first_target` of the part, as a whole and by document.
+fn sequence_loss(
+    losses: &[f32],
+    mask: Option<&[u8]>,
+    first_target: u64,
+    starts: &[u64],
+) -> Result<SequenceLoss, Error> {
+    let sum = |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+    let targets = |places: Range<usize>| match mask {
+        None => places.len() as u64,
+        Some(mask) => mask[places].iter().map(|&counts| u64::from(counts)).sum(),
     };
-    Ok(losses.chunks_exact(row_len).map(sum).collect())
+    let mut documents = Vec::new();
+    let mut from = 0;
+    while from < losses.len() {
+        let token = first_target + from as u64;
+        let next = starts.partition_point(|&start| start <= token);
+        let to = match starts.get(next) {
+            Some(start) => len(start - first_target)?.min(losses.len()),
+            None => losses.len(),
+        };
+        if targets(from..to) > 0 {
+            let document = next.saturating_sub(1) as u64;
+            let (loss, targets) = (sum(&losses[from..to]), targets(from..to));
+            documents.push(DocumentLoss { document, loss, targets });
+        }
+        from = to;
+    }
+    Ok(SequenceLoss { loss: sum(losses), targets: targets(0..losses.len()), documents })
 }
 
-/// A mean over all targets, and its standard error as that of a ratio of sums over sequences
-/// (Cochran, Sampling Techniques, 1977, section 6.3); with as many targets in each it is that of the
-/// mean of the sequences' means.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn mean(sums: &[RowSum]) -> LossChange {
-    let count = sums.len() as f64;
-    let targets = sums.iter().map(|row| row.targets).sum::<u64>() as f64;
-    let mean = sums.iter().map(|row| row.loss).sum::<f64>() / targets;
-    let squares: f64 = sums.iter().map(|row| (row.loss - mean * row.targets as f64).powi(2)).sum();
-    let deviation = if sums.len() > 1 { (squares * count / (count - 1.0)).sqrt() } else { 0.0 };
-    LossChange { mean, standard_error: deviation / targets }
+/// The sequences that report, and those that choose the best step.
+pub(crate) fn halves(part: Part, sums: &[SequenceLoss]) -> [Vec<SequenceLoss>; 2] {
+    let every_second = |parity: usize| -> Vec<SequenceLoss> {
+        sums.iter().skip(parity).step_by(2).cloned().collect()
+    };
+    match step_of(part, sums) {
+        2 => [every_second(0), every_second(1)],
+        _ => [sums.to_vec(), sums.to_vec()],
+    }
+}
+
+/// The distance from one sequence that reports to the next.
+fn step_of(part: Part, sums: &[SequenceLoss]) -> usize {
+    let counts = |parity: usize| sums.iter().skip(parity).step_by(2).any(|one| one.targets > 0);
+    if part == Part::Halves && counts(0) && counts(1) { 2 } else { 1 }
 }
 
 /// The record of sequences measured now and, where they were, before the first step.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(crate) fn record(
     corpus: &Corpus,
     evaluation: &Evaluation,
-    part: Part,
-    sums: &[RowSum],
-    before: Option<&[RowSum]>,
-) -> EvalRecord {
-    let every_second = |parity: usize, sums: &[RowSum]| -> Vec<RowSum> {
-        sums.iter().skip(parity).step_by(2).copied().collect()
-    };
-    let counts = |sums: &[RowSum]| sums.iter().any(|row| row.targets > 0);
-    let halves = [every_second(0, sums), every_second(1, sums)];
-    let halved = part == Part::Halves && halves.iter().all(|half| counts(half));
-    let reported = |sums: &[RowSum]| if halved { every_second(0, sums) } else { sums.to_vec() };
-    let chosen = if halved { &halves[1] } else { sums };
-    let own = reported(sums);
-    let LossChange { mean: loss, standard_error } = mean(&own);
+    sums: &[SequenceLoss],
+    before: Option<&[SequenceLoss]>,
+) -> Result<EvalRecord, Error> {
+    let [own, chosen] = halves(evaluation.part, sums);
+    let mean = MeanLoss::of(&own);
     let change = before.map(|before| {
-        let pairs = own.iter().zip(reported(before));
-        let differences: Vec<RowSum> = pairs
-            .map(|(now, before)| RowSum { loss: now.loss - before.loss, targets: now.targets })
-            .collect();
-        mean(&differences)
+        let [before, _] = halves(evaluation.part, before);
+        let expected = "the sequences that were measured before the first step";
+        let change = MeanLoss::of_differences(&own, &before)
+            .map_err(|error| Error::bad_file(corpus.folder(), expected, error))?;
+        Ok::<_, Error>(LossChange { mean: change.mean, standard_error: change.standard_error })
     });
-    let bytes = corpus.text_bytes(evaluation.split) as f64;
-    let tokens_per_byte = corpus.tokens(evaluation.split) as f64 / bytes;
-    EvalRecord {
+    Ok(EvalRecord {
         corpus: evaluation.name.clone(),
-        loss,
-        standard_error,
-        bits_per_byte: loss / std::f64::consts::LN_2 * tokens_per_byte,
-        tokens: own.iter().map(|row| row.targets).sum(),
-        sequences: u64::try_from(own.len()).unwrap_or(u64::MAX),
-        selection_loss: (part == Part::Halves).then(|| mean(chosen).mean),
-        change,
+        loss: mean.mean,
+        standard_error: mean.standard_error,
+        bits_per_byte: mean.mean / std::f64::consts::LN_2
+            * tokens_per_byte(corpus, evaluation.split),
+        tokens: own.iter().map(|one| one.targets).sum(),
+        sequences: mean.sequences,
+        documents: mean.documents,
+        error_unit: mean.unit,
+        selection_loss: (evaluation.part == Part::Halves).then(|| MeanLoss::of(&chosen).mean),
+        change: change.transpose()?,
+    })
+}
+
+/// Tokens of text per byte of a part, padding left out.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn tokens_per_byte(corpus: &Corpus, split: Split) -> f64 {
+    let all: u64 = Split::ALL.iter().map(|split| corpus.tokens(*split)).sum();
+    let text = 1.0 - corpus.manifest().counts.padding_tokens as f64 / all.max(1) as f64;
+    corpus.tokens(split) as f64 * text / corpus.text_bytes(split) as f64
+}
+
+/// A hash of the sequences that report: their ids, which targets count, and where attention begins anew. Losses with the
+/// same hash are of the same sequences, whatever corpora hold them.
+pub(crate) fn measured(
+    corpus: &Corpus,
+    evaluation: &Evaluation,
+    sums: &[SequenceLoss],
+) -> Result<Fingerprint, Error> {
+    let mut hashes = Vec::new();
+    for window in (0..sums.len() as u64).step_by(step_of(evaluation.part, sums)) {
+        let batch = read_windows(corpus, evaluation, window, 1)?;
+        let mut bytes: Vec<u8> = batch.tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
+        match batch.loss_mask.as_slice() {
+            [] => bytes.resize(bytes.len() + len(evaluation.sequence_length)?, 1),
+            mask => bytes.extend(mask),
+        }
+        let documents = batch.documents.iter().flat_map(|documents| &documents.position_ids);
+        bytes.extend(documents.flat_map(|place| place.to_le_bytes()));
+        hashes.extend(Fingerprint::of(&bytes).as_bytes());
     }
+    Ok(Fingerprint::of(&hashes))
 }
 
 fn len(count: u64) -> Result<usize, Error> {
@@ -333,16 +381,19 @@ fn len(count: u64) -> Result<usize, Error> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use mixdown_shards::Split;
-
     use mixdown_mixer::Batch;
+    use mixdown_runs::{ErrorUnit, MeanLoss};
+    use mixdown_shards::{Corpus, Split};
 
-    use super::{Attention, Evaluation, Part, evaluate, measure, read_windows, record};
+    use super::{
+        Attention, Evaluation, Part, evaluate, measure, measured, read_windows, record,
+        tokens_per_byte,
+    };
     use crate::error::Error;
     use crate::model::Model;
     use crate::model_config::tests::tiny;
     use crate::ranks::Team;
-    use crate::test_corpus::{corpus, corpus_of_bytes, tokens};
+    use crate::test_corpus::{corpus, corpus_of_bytes, corpus_of_documents, tokens};
 
     fn evaluation(sequences: u64, batch_size: u64) -> Evaluation {
         Evaluation {
@@ -352,6 +403,7 @@ mod tests {
             sequences,
             batch_size,
             attention: Attention::Row,
+            part: Part::All,
         }
     }
 
@@ -364,27 +416,9 @@ mod tests {
     #[test]
     fn only_targets_that_count_are_measured() {
         let place = tempfile::tempdir().unwrap();
-        let folder = place.path();
-        drop(corpus(folder, 40, &tokens(30, 1), &tokens(60, 2)));
-        let mut manifest = mixdown_shards::Manifest::read(folder).unwrap();
-        let mut writer = mixdown_shards::ShardWriter::create(
-            &folder.join("holdout"),
-            "shard-00000",
-            manifest.dtype,
-            manifest.vocab_size,
-        )
-        .unwrap();
         let mask: Vec<u8> = (0..60).map(|token| u8::from(token % 3 == 0)).collect();
-        writer.push(&tokens(60, 2), 60, 1, Some(&mask)).unwrap();
-        manifest.holdout = mixdown_shards::SplitRecord::new(vec![writer.finish().unwrap()]);
-        manifest.fingerprint = mixdown_shards::Manifest::data_fingerprint(
-            manifest.dtype,
-            manifest.tokenizer_fingerprint,
-            &manifest.train.shards,
-            &manifest.holdout.shards,
-        );
-        manifest.write(folder).unwrap();
-        let corpus = mixdown_shards::Corpus::open(folder, mixdown_shards::Access::Map).unwrap();
+        let holdout = [(tokens(60, 2), Some(mask))];
+        let corpus = corpus_of_documents(place.path(), 40, &[(tokens(30, 1), None)], &holdout, 3);
         let stop = AtomicBool::new(false);
         let record = evaluate(&mut model(), &corpus, &evaluation(4, 2), &stop).unwrap();
         let batch = read_windows(&corpus, &evaluation(4, 2), 0, 4).unwrap();
@@ -419,7 +453,7 @@ mod tests {
         let mean = means.iter().sum::<f64>() / 5.0;
         let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / 4.0;
         assert!((record.loss - mean).abs() < 1e-6);
-        assert!((record.standard_error - (variance / 5.0).sqrt()).abs() < 1e-6);
+        assert!((record.standard_error.unwrap() - (variance / 5.0).sqrt()).abs() < 1e-6);
         // The test corpus has 3 bytes a token.
         assert!((record.bits_per_byte - mean / 2f64.ln() / 3.0).abs() < 1e-6);
         let other = evaluate(&mut model(), &corpus, &evaluation(5, 3), &never).unwrap();
@@ -466,7 +500,8 @@ mod tests {
             measure(&mut model, &corpus, &evaluation, &never, &mut Team::alone()).unwrap()
         };
         let (before, now) = (measure(1), measure(2));
-        let halves = record(&corpus, &evaluation, Part::Halves, &now, Some(&before));
+        let halved = Evaluation { part: Part::Halves, ..evaluation.clone() };
+        let halves = record(&corpus, &halved, &now, Some(&before)).unwrap();
         let mean = |rows: &[usize], of: &dyn Fn(usize) -> f64| {
             rows.iter().map(|&row| of(row) / 8.0).sum::<f64>() / rows.len() as f64
         };
@@ -477,11 +512,88 @@ mod tests {
         let change = halves.change.unwrap();
         let paired = mean(&[0, 2, 4, 6], &|row| now[row].loss - before[row].loss);
         assert!((change.mean - paired).abs() < 1e-12);
-        let same = record(&corpus, &evaluation, Part::Halves, &now, Some(&now)).change.unwrap();
-        assert_eq!((same.mean.abs(), same.standard_error.abs()), (0.0, 0.0));
-        // One sequence alone reports and chooses.
-        let alone = record(&corpus, &evaluation, Part::Halves, &now[..1], None);
-        assert_eq!(alone.selection_loss, Some(alone.loss));
+        let same = record(&corpus, &halved, &now, Some(&now)).unwrap().change.unwrap();
+        assert_eq!((same.mean.abs(), same.standard_error.map(f64::abs)), (0.0, Some(0.0)));
+        // One sequence alone reports and chooses, and has no error.
+        let alone = record(&corpus, &halved, &now[..1], None).unwrap();
+        assert!(alone.chose_itself() && !halves.chose_itself());
+        assert_eq!((alone.standard_error, alone.error_unit, alone.sequences), (None, None, 1));
+        assert!(record(&corpus, &halved, &now, Some(&before[..3])).is_err());
+    }
+
+    #[test]
+    fn losses_are_summed_by_document_wherever_sequences_cut_them() {
+        let place = tempfile::tempdir().unwrap();
+        // Documents of 5, 14 and 11 tokens in windows of 8 targets, of which the first is token 1.
+        let holdout = [(tokens(5, 1), None), (tokens(14, 2), None), (tokens(11, 3), None)];
+        let corpus = corpus_of_documents(place.path(), 40, &[(tokens(30, 1), None)], &holdout, 3);
+        let (evaluation, never) = (evaluation(3, 2), AtomicBool::new(false));
+        let sums = measure(&mut model(), &corpus, &evaluation, &never, &mut Team::alone()).unwrap();
+        let parts: Vec<Vec<(u64, u64)>> = sums
+            .iter()
+            .map(|one| one.documents.iter().map(|part| (part.document, part.targets)).collect())
+            .collect();
+        assert_eq!(parts, [vec![(0, 4), (1, 4)], vec![(1, 8)], vec![(1, 2), (2, 6)]]);
+        for one in &sums {
+            let sum: f64 = one.documents.iter().map(|part| part.loss).sum();
+            assert!((sum - one.loss).abs() < 1e-9);
+        }
+        let record = record(&corpus, &evaluation, &sums, None).unwrap();
+        let counts = (record.sequences, record.documents, record.error_unit);
+        assert_eq!(counts, (3, Some(3), Some(ErrorUnit::Documents)));
+        assert_eq!(record.standard_error, MeanLoss::of(&sums).standard_error);
+    }
+
+    #[test]
+    fn equal_sequences_have_one_hash_whatever_corpus_holds_them() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str, train: u32, holdout: u32, mask: Option<Vec<u8>>| {
+            let (train, holdout) = (tokens(30, train), tokens(60, holdout));
+            corpus_of_documents(
+                &place.path().join(name),
+                40,
+                &[(train, None)],
+                &[(holdout, mask)],
+                3,
+            )
+        };
+        let never = AtomicBool::new(false);
+        let hash = |corpus: &Corpus, evaluation: &Evaluation| {
+            let sums =
+                measure(&mut model(), corpus, evaluation, &never, &mut Team::alone()).unwrap();
+            measured(corpus, evaluation, &sums).unwrap()
+        };
+        let usual = evaluation(4, 2);
+        let first = make("a", 1, 2, None);
+        let expected = hash(&first, &usual);
+        assert_eq!(hash(&make("b", 3, 2, None), &usual), expected, "another training part");
+        assert_eq!(hash(&make("c", 1, 2, Some(vec![1; 60])), &usual), expected, "all are targets");
+        assert_eq!(hash(&first, &evaluation(4, 3)), expected, "another batch");
+        let mut mask = vec![1; 60];
+        mask[9] = 0;
+        for (what, other) in [
+            ("other text", hash(&make("d", 1, 3, None), &usual)),
+            ("other targets", hash(&make("e", 1, 2, Some(mask)), &usual)),
+            ("fewer sequences", hash(&first, &evaluation(3, 2))),
+            ("half", hash(&first, &Evaluation { part: Part::Halves, ..usual.clone() })),
+            ("attention", hash(&first, &Evaluation { attention: Attention::Document, ..usual })),
+        ] {
+            assert_ne!(other, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn padding_is_no_text() {
+        let place = tempfile::tempdir().unwrap();
+        let plain = corpus(&place.path().join("a"), 40, &tokens(30, 1), &tokens(60, 2));
+        assert!((tokens_per_byte(&plain, Split::Holdout) - 1.0 / 3.0).abs() < 1e-12);
+        let folder = place.path().join("a");
+        let mut manifest = mixdown_shards::Manifest::read(&folder).unwrap();
+        manifest.counts.padding_tokens = 18;
+        manifest.write(&folder).unwrap();
+        let padded = Corpus::open(&folder, mixdown_shards::Access::Map).unwrap();
+        // A fifth of the 90 tokens is padding.
+        assert!((tokens_per_byte(&padded, Split::Holdout) - 0.8 / 3.0).abs() < 1e-12);
     }
 
     #[test]

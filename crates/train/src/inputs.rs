@@ -9,7 +9,7 @@ use rayon::prelude::ParallelIterator;
 use rayon::slice::ParallelSlice;
 
 use crate::error::Error;
-use crate::evaluate::{Attention, Evaluation, Part};
+use crate::evaluate::{Attention, Evaluation};
 use crate::model::Model;
 use crate::model_choice::ModelChoice;
 use crate::model_folder;
@@ -18,9 +18,8 @@ use crate::run_config::RunConfig;
 /// An opened evaluation corpus and what is measured on it.
 pub(crate) struct EvalInput {
     pub(crate) corpus: Corpus,
-    pub(crate) evaluation: Evaluation,
     /// Of the one that chooses, other sequences report.
-    pub(crate) part: Part,
+    pub(crate) evaluation: Evaluation,
 }
 
 /// The data of a run.
@@ -51,9 +50,9 @@ impl Inputs {
                 sequences: config.eval.sequences,
                 batch_size: config.mixture.batch_size,
                 attention,
+                part: config.eval.part(&eval.name),
             };
-            let part = if eval.name == config.eval.select { Part::Halves } else { Part::All };
-            evals.push(EvalInput { corpus, evaluation, part });
+            evals.push(EvalInput { corpus, evaluation });
         }
         let select = config.eval.corpus.iter().position(|eval| eval.name == config.eval.select);
         let select = select.ok_or_else(|| {
@@ -124,12 +123,8 @@ fn weights_fingerprint(parameters: &[f32]) -> Fingerprint {
 
 /// As the run says; else within documents where rows of them were packed.
 fn attention(config: &RunConfig, mixer: &Mixer) -> Attention {
-    let mut sources = mixer.mixture().sources().iter();
-    let packed = || sources.any(|source| source.corpus.manifest().pack.is_some());
-    match config.train.separate_documents.unwrap_or_else(packed) {
-        true => Attention::Document,
-        false => Attention::Row,
-    }
+    let sources = mixer.mixture().sources().iter().map(|source| &*source.corpus);
+    config.train.attention(sources)
 }
 
 /// Refuses an evaluation corpus of another tokenizer, or one whose held-out documents are trained

@@ -55,6 +55,7 @@ mod run_file;
 mod samples;
 mod sampling;
 mod schedule;
+mod sequence_bytes;
 mod step;
 mod summary;
 #[cfg(test)]
@@ -66,7 +67,7 @@ mod weights_file;
 pub use adamw::{AdamW, AdamWOptions};
 pub use device_choice::DeviceChoice;
 pub use error::Error;
-pub use evaluate::{Attention, Evaluation, evaluate};
+pub use evaluate::{Attention, Evaluation, Part, evaluate};
 pub use flops::{peak_flops, training_flops};
 pub use generate::{Ending, GenerateOptions, Generated, generate};
 pub use lora::{LoraConfig, LoraPreset, LoraTargets};
@@ -78,7 +79,7 @@ pub use model_config::{
 };
 pub use precision::Precision;
 pub use preview::Preview;
-pub use progress::{Progress, RunName};
+pub use progress::{BestSoFar, Progress, RunName};
 pub use ranks::World;
 pub use run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
 pub use run_file::Changes;

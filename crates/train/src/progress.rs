@@ -20,10 +20,24 @@ pub struct Progress {
     pub steps: u64,
     /// Target tokens a second of training, of late.
     pub tokens_per_second: f64,
-    /// The loss of the last step's batch, nats per token; none before the first step.
+    /// The loss of the last step's batch, nats per token; none before the first step, and none of a batch without a
+    /// target that counts.
     pub train_loss: Option<f64>,
     /// Fresh results, after an evaluation.
     pub evals: Option<Vec<EvalRecord>>,
+    /// The best evaluation so far, these results included.
+    pub best: Option<BestSoFar>,
     /// What the model made of the prompts, with the results.
     pub samples: Vec<SampleRecord>,
+}
+
+/// The evaluation whose checkpoint is in best/ so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BestSoFar {
+    /// Its step.
+    pub step: u64,
+    /// The corpus whose loss chooses.
+    pub select: String,
+    /// Its results.
+    pub evals: Vec<EvalRecord>,
 }

@@ -72,3 +72,42 @@ fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
     let refused = open(place.path(), &none, "none").map(|_| ()).unwrap_err().to_string();
     assert_eq!(refused, "eval.samples.max_tokens: expected at least 1, got 0");
 }
+
+/// A codec whose run is stopped while it writes the first sample.
+struct Stopping(AtomicBool);
+
+impl TextCodec for Stopping {
+    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Digits.prompt(text)
+    }
+
+    fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
+        match self.0.swap(false, Ordering::Relaxed) {
+            true => Err(Error::Stopped { what: "the sampling" }),
+            false => Digits.continuation(prompt, ids),
+        }
+    }
+}
+
+/// A stop among the samples of an evaluation once kept its sequences, so that step 0 was compared with itself.
+#[test]
+fn a_stop_among_the_samples_leaves_the_same_records() {
+    let text = TEXT.replace(
+        "[[eval.corpus]]\n    name = \"target\"",
+        "[eval.samples]\n prompts = [\"1 2\"]\n max_tokens = 3\n[[eval.corpus]]\n name = \"target\"",
+    );
+    let place = world();
+    let run = |out: &str, codec: Box<dyn TextCodec>| {
+        let mut trainer = open(place.path(), &text, out).unwrap();
+        trainer.set_text_codec(codec).unwrap();
+        trainer.run(&|_| {}, &AtomicBool::new(false))
+    };
+    run("straight", Box::new(Digits)).unwrap();
+    let error = run("stopped", Box::new(Stopping(AtomicBool::new(true)))).unwrap_err();
+    assert!(error.is_interrupted(), "{error}");
+    run("stopped", Box::new(Digits)).unwrap();
+    assert_eq!(end(place.path(), "stopped"), end(place.path(), "straight"));
+    let folder = RunFolder::open(&place.path().join("stopped")).unwrap();
+    let first = folder.read_metrics().unwrap().remove(0);
+    assert!(first.evals.iter().all(|eval| eval.change.is_none()), "{first:?}");
+}

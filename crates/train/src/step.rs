@@ -4,25 +4,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mixdown_mixer::{Batch, LoadedBatch, Loader, LoaderConfig};
-use mixdown_runs::{MetricsRecord, SourceLoss};
+use mixdown_runs::{MetricsRecord, SequenceLoss, SourceLoss};
 
 use crate::error::Error;
-use crate::evaluate::{Attention, RowSum, gather_rows};
+use crate::evaluate::Attention;
 use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::ranks::Team;
 use crate::run_config::RunConfig;
+use crate::sequence_bytes::gather;
 use crate::trained::Trained;
 
 /// How much of the average of recent steps is the last one.
 const FRESH: f64 = 0.05;
-const NOTHING: RowSum = RowSum { loss: 0.0, targets: 0 };
 
 /// What one step gave.
 pub(crate) struct Step {
-    /// Mean loss of the batch's targets, nats per token.
-    pub(crate) loss: f64,
+    /// Mean loss of the batch's targets, nats per token; none where the batch has no target that counts.
+    pub(crate) loss: Option<f64>,
     /// The same by source.
     pub(crate) sources: Vec<SourceLoss>,
     /// Norm of the gradient before clipping.
@@ -96,11 +96,11 @@ impl Stepper {
         let start = Instant::now();
         let batch = self.batch(step, inputs, team)?;
         let data_seconds = start.elapsed().as_secs_f64();
-        // A batch may have no target that counts; its loss is then 0.
+        // A batch may have no target that counts; it has no loss then, and no gradient.
         let targets = team.total(batch.loss_targets())?.max(1);
         let losses = trained.losses_and_gradients(model, &batch, targets, &mut self.gradients)?;
         let (loss, sources) = by_source(&losses, &batch, inputs, team)?;
-        if !loss.is_finite() {
+        if loss.is_some_and(|loss| !loss.is_finite()) {
             model.forget(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
@@ -140,7 +140,7 @@ impl Stepper {
         let record = MetricsRecord { step, learning_rate, tokens, ..MetricsRecord::default() };
         let Some(done) = done else { return record };
         MetricsRecord {
-            train_loss: Some(done.loss),
+            train_loss: done.loss,
             gradient_norm: Some(done.gradient_norm),
             tokens_per_second: Some(self.tokens_per_second()),
             data_wait: Some(self.data_wait()),
@@ -165,10 +165,10 @@ fn by_source(
     batch: &Batch,
     inputs: &Inputs,
     team: &mut Team,
-) -> Result<(f64, Vec<SourceLoss>), Error> {
+) -> Result<(Option<f64>, Vec<SourceLoss>), Error> {
     let names: Vec<&str> =
         inputs.mixer.mixture().sources().iter().map(|source| source.name.as_str()).collect();
-    let mut own = vec![NOTHING; names.len()];
+    let mut own = vec![SequenceLoss::default(); names.len()];
     let length = losses.len() / batch.sources.len().max(1);
     let mut masks = batch.loss_mask.chunks(length.max(1));
     for (row, &source) in losses.chunks(length.max(1)).zip(&batch.sources) {
@@ -180,8 +180,8 @@ fn by_source(
             sum.targets += targets;
         }
     }
-    let mut sums = vec![NOTHING; names.len()];
-    for rows in gather_rows(team, &own)? {
+    let mut sums = vec![SequenceLoss::default(); names.len()];
+    for rows in gather(team, &own)? {
         for (sum, row) in sums.iter_mut().zip(rows) {
             sum.loss += row.loss;
             sum.targets += row.targets;
@@ -195,5 +195,6 @@ fn by_source(
         loss: sum.loss / sum.targets as f64,
         tokens: sum.targets,
     });
-    Ok((all / targets.max(1) as f64, sources.collect()))
+    let loss = (targets > 0).then(|| all / targets as f64);
+    Ok((loss, sources.collect()))
 }

@@ -42,6 +42,7 @@ impl Finished<'_> {
             title: self.name.title.clone(),
             best_step: best.map_or(0, |best| best.step),
             steps: self.state.step,
+            steps_without_targets: self.state.steps_without_targets,
             before: self.state.before.clone(),
             best: best.map_or_else(Vec::new, |best| best.evals.clone()),
             last: self.state.last.clone(),

@@ -22,13 +22,30 @@ pub(crate) fn corpus_of_bytes(
     holdout: &[u32],
     token_bytes: u64,
 ) -> Corpus {
+    let [train, holdout] = [train, holdout].map(|tokens| vec![(tokens.to_vec(), None)]);
+    corpus_of_documents(folder, vocab_size, &train, &holdout, token_bytes)
+}
+
+/// A document's ids, and which of them are targets where it is labelled.
+pub(crate) type Document = (Vec<u32>, Option<Vec<u8>>);
+
+/// A corpus of these documents, with so many bytes of text a token.
+pub(crate) fn corpus_of_documents(
+    folder: &Path,
+    vocab_size: u64,
+    train: &[Document],
+    holdout: &[Document],
+    token_bytes: u64,
+) -> Corpus {
     let dtype = Dtype::for_vocab(vocab_size);
-    let shard = |split: &str, tokens: &[u32]| {
+    let shard = |split: &str, documents: &[Document]| {
         let mut writer =
             ShardWriter::create(&folder.join(split), "shard-00000", dtype, vocab_size).unwrap();
-        let bytes = u64::try_from(tokens.len()).unwrap() * token_bytes;
-        let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
-        writer.push(tokens, bytes, hash, None).unwrap();
+        for (tokens, mask) in documents {
+            let bytes = u64::try_from(tokens.len()).unwrap() * token_bytes;
+            let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
+            writer.push(tokens, bytes, hash, mask.as_deref()).unwrap();
+        }
         SplitRecord::new(vec![writer.finish().unwrap()])
     };
     let (train, holdout) = (shard("train", train), shard("holdout", holdout));

@@ -1,13 +1,13 @@
 //! The training loop.
 
+mod records;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_runs::{
-    EvalRecord, FolderHold, MetricsRecord, RunFolder, SampleRecord, Summary, TensorBoard,
-};
+use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
 use crate::adapter_file::AdapterFiles;
@@ -15,10 +15,9 @@ use crate::checkpoint::{self, Moment, Numbers, Standing, State};
 use crate::checkpoint_writer::CheckpointWriter;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::evaluate::{RowSum, measure, record};
 use crate::inputs::Inputs;
 use crate::model::Model;
-use crate::progress::{Progress, RunName};
+use crate::progress::{BestSoFar, Progress, RunName};
 use crate::ranks::{Team, World};
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim};
@@ -185,7 +184,7 @@ impl Trainer {
         progress: &(dyn Fn(Progress) + Sync),
         stop: &AtomicBool,
     ) -> Result<(), Error> {
-        self.drop_later_metrics()?;
+        self.tidy_records()?;
         if self.state.step == 0 && self.state.before.is_empty() {
             self.state.pending = Some(self.record(None));
         }
@@ -209,6 +208,7 @@ impl Trainer {
         self.writer.finish()?;
         let summary = self.summary();
         if self.team.leads() {
+            self.write_losses()?;
             self.folder.write_summary(&summary)?;
         }
         Ok(summary)
@@ -237,9 +237,12 @@ impl Trainer {
         let rate = self.config.train.rate().at(step);
         let (model, trained, team) = (&mut self.model, &mut self.trained, &mut self.team);
         let done = self.stepper.step(model, trained, &self.inputs, team, (step, rate))?;
-        self.finite(step + 1, "training loss", done.loss)?;
+        if let Some(loss) = done.loss {
+            self.finite(step + 1, "training loss", loss)?;
+        }
         self.finite(step + 1, "gradient norm", done.gradient_norm)?;
         self.state.step += 1;
+        self.state.steps_without_targets += u64::from(done.loss.is_none());
         let slot = self.state.step.saturating_mul(self.inputs.mixer.batch_size());
         self.state.mixer = self.inputs.mixer.state(slot);
         self.state.training_seconds += done.seconds;
@@ -270,10 +273,11 @@ impl Trainer {
             self.trained.show(Show::Evaluated, &mut self.model)?;
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
             self.trained.show(Show::Current, &mut self.model)?;
-            let samples;
-            (record.evals, samples) = seen?;
+            // An interruption leaves the state as it was, also one among the samples.
+            let (measured, samples) = seen?;
+            record.evals.clone_from(&measured.evals);
             // best/ is made from a checkpoint's files.
-            due |= self.state.take_evaluation(&record.evals, self.inputs.select) == Standing::Best;
+            due |= self.state.take_evaluation(measured, self.inputs.select) == Standing::Best;
             self.state.seconds += start.elapsed().as_secs_f64();
             if !samples.is_empty() {
                 // Only the first rank has some.
@@ -291,40 +295,6 @@ impl Trainer {
             self.write_checkpoint()?;
         }
         Ok(())
-    }
-
-    fn evaluate(&mut self, stop: &AtomicBool) -> Result<Vec<EvalRecord>, Error> {
-        let step = self.state.step;
-        let mut all: Vec<Vec<RowSum>> = Vec::with_capacity(self.inputs.evals.len());
-        let mut records = Vec::with_capacity(self.inputs.evals.len());
-        for (place, eval) in self.inputs.evals.iter().enumerate() {
-            let rows =
-                measure(&mut self.model, &eval.corpus, &eval.evaluation, stop, &mut self.team)?;
-            let before = self.state.before_rows.get(place).map(Vec::as_slice);
-            records.push(record(&eval.corpus, &eval.evaluation, eval.part, &rows, before));
-            all.push(rows);
-        }
-        for record in &records {
-            self.finite(step, &format!("loss on {}", record.corpus), record.loss)?;
-        }
-        if step == 0 {
-            self.state.before_rows = all;
-        }
-        Ok(records)
-    }
-
-    /// What the model makes of the prompts, where there are some; on the first rank alone.
-    fn sample(&mut self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
-        let own = match (&self.samples, &self.config.eval.samples) {
-            (None, None) => return Ok(Vec::new()),
-            (None, Some(_)) => {
-                let expected = "a trainer with a text codec (Trainer::set_text_codec)";
-                Err(Error::setting("eval.samples", expected, "none"))
-            }
-            (Some(_), _) if !self.team.leads() => Ok(Vec::new()),
-            (Some(samples), _) => samples.records(&mut self.model, self.state.step, stop),
-        };
-        self.team.agree(own)
     }
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
@@ -349,15 +319,6 @@ impl Trainer {
         }
     }
 
-    /// Removes lines of metrics.jsonl and samples.jsonl that a killed run wrote after its last checkpoint.
-    fn drop_later_metrics(&self) -> Result<(), Error> {
-        if !self.team.leads() {
-            return Ok(());
-        }
-        let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
-        Ok(self.folder.truncate_after(self.state.step.checked_sub(due))?)
-    }
-
     fn finite(&mut self, step: u64, what: &str, got: f64) -> Result<(), Error> {
         if got.is_finite() {
             return Ok(());
@@ -375,6 +336,11 @@ impl Trainer {
             tokens_per_second: self.stepper.tokens_per_second(),
             train_loss: self.state.pending.as_ref().and_then(|record| record.train_loss),
             evals,
+            best: self.state.best.as_ref().map(|best| BestSoFar {
+                step: best.step,
+                select: self.config.eval.select.clone(),
+                evals: best.evals.clone(),
+            }),
             samples: Vec::new(),
         }
     }

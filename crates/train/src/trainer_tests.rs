@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mixdown_runs::{EvalRecord, RunFolder, Summary};
+use mixdown_runs::{EvalRecord, LossesRecord, MeanLoss, RunFolder, Summary, Unpaired, paired};
 
 use super::{Progress, RunName, Trainer};
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::model_config::tests::tiny;
 use crate::ranks::World;
 use crate::run_config::RunConfig;
 use crate::run_file::Changes;
-use crate::test_corpus::{corpus, tokens};
+use crate::test_corpus::{Document, corpus, corpus_of_documents, tokens};
 
 pub(crate) const TEXT: &str = r#"
     [model]
@@ -111,6 +111,7 @@ pub(crate) fn end(place: &Path, out: &str) -> (Vec<Vec<u8>>, Vec<String>, String
         folder.best().join("model.safetensors"),
         last.join(adapter),
         folder.best().join(adapter),
+        folder.losses(),
     ];
     let metrics = folder.read_metrics().unwrap().into_iter().map(|mut record| {
         (record.tokens_per_second, record.data_wait, record.mfu) = (None, None, None);
@@ -212,6 +213,84 @@ fn a_run_leaves_a_whole_folder() {
     assert!(tokenizer.contains(r#""eos_token": "<|endoftext|>""#), "{tokenizer}");
     // A finished run only gives its summary.
     assert_eq!(run(place.path(), TEXT, "out").unwrap(), folder.read_summary().unwrap());
+}
+
+#[test]
+fn losses_by_sequence_are_those_of_the_best_step() {
+    let place = world();
+    let summary = run(place.path(), TEXT, "out").unwrap();
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    let losses = folder.read_losses(&summary).unwrap().unwrap();
+    assert_eq!(losses.best_step, summary.best_step);
+    for (own, best) in losses.corpora.iter().zip(&summary.best) {
+        let sequences = u64::try_from(own.sequences.len()).unwrap();
+        assert_eq!((own.corpus.as_str(), sequences), (best.corpus.as_str(), best.sequences));
+        let mean = MeanLoss::of(&own.sequences);
+        assert_eq!(
+            (mean.mean.to_bits(), mean.standard_error),
+            (best.loss.to_bits(), best.standard_error)
+        );
+    }
+    // Another seed has the same sequences and another model, other held-out text has none of them.
+    let again = run(place.path(), &TEXT.replace("seed = 5", "seed = 6"), "again").unwrap();
+    let again = RunFolder::open(&place.path().join("again")).unwrap().read_losses(&again).unwrap();
+    let pair = |name: &str, other: &LossesRecord| paired(losses.find(name), other.find(name));
+    let difference = pair("target", again.as_ref().unwrap()).unwrap();
+    assert!(difference.sequences == 3 && difference.mean.abs() > 0.0);
+    std::fs::remove_dir_all(place.path().join("general")).unwrap();
+    corpus(&place.path().join("general"), 40, &tokens(500, 3), &tokens(570, 4)[490..]);
+    let moved = run(place.path(), TEXT, "moved").unwrap();
+    let moved = RunFolder::open(&place.path().join("moved")).unwrap().read_losses(&moved).unwrap();
+    let moved = moved.unwrap();
+    assert_eq!(pair("pretraining", &moved), Err(Unpaired::OtherSequences));
+    assert!(pair("target", &moved).is_ok());
+}
+
+/// A source whose documents have targets in their second half only, longer than a sequence.
+#[test]
+fn a_step_without_a_target_has_no_loss() {
+    let place = world();
+    let document =
+        |seed: u32| -> Document { (tokens(80, seed), Some([vec![0; 40], vec![1; 40]].concat())) };
+    let documents: Vec<Document> = (0..4).map(document).collect();
+    corpus_of_documents(&place.path().join("labelled"), 40, &documents, &[document(9)], 3);
+    let text = TEXT.replacen("corpus = \"target\"", "corpus = \"labelled\"", 1);
+    let text = text.replace("batch_size = 4", "batch_size = 1").replace("75%", "100%");
+    let (start, end) =
+        (text.find("[[mixture.source]]\n    name = \"pre").unwrap(), text.find("[train]").unwrap());
+    let text = format!("{}{}", &text[..start], &text[end..]).replace("max_tokens = 200", "");
+    let summary = run(place.path(), &text, "out").unwrap();
+    let metrics = RunFolder::open(&place.path().join("out")).unwrap().read_metrics().unwrap();
+    let idle = metrics[1..].iter().filter(|one| one.train_loss.is_none());
+    let idle: Vec<_> = idle.map(|one| (one.sources.len(), one.gradient_norm)).collect();
+    assert!((1..12).contains(&idle.len()), "{idle:?}");
+    assert!(idle.iter().all(|one| *one == (0, Some(0.0))), "{idle:?}");
+    assert_eq!(summary.steps_without_targets, u64::try_from(idle.len()).unwrap());
+    assert!(metrics.iter().filter_map(|one| one.train_loss).all(|loss| loss > 0.5));
+    // A run that is stopped and goes on counts the same.
+    run_until(place.path(), &text, "stopped", 9).unwrap_err();
+    let stopped = run(place.path(), &text, "stopped").unwrap();
+    assert_eq!(stopped.steps_without_targets, summary.steps_without_targets);
+}
+
+#[test]
+fn a_run_does_not_go_on_over_lines_that_are_gone() {
+    let place = world();
+    run_until(place.path(), TEXT, "out", 14).unwrap_err();
+    let folder = RunFolder::open(&place.path().join("out")).unwrap();
+    let lines = std::fs::read_to_string(folder.metrics()).unwrap();
+    let kept: String = lines.split_inclusive('\n').take(4).collect();
+    std::fs::write(folder.metrics(), kept).unwrap();
+    let step = open(place.path(), TEXT, "out").unwrap().step();
+    let error = run(place.path(), TEXT, "out").unwrap_err();
+    assert!(!error.is_configuration() && !error.is_interrupted(), "{error}");
+    let expected = format!("metrics.jsonl: expected the lines of every step up to {step}");
+    assert!(error.to_string().contains(&expected), "{error}");
+    assert!(error.to_string().contains(&format!("none of steps 4 to {step}; bring")), "{error}");
+    std::fs::write(folder.metrics(), lines).unwrap();
+    run(place.path(), TEXT, "out").unwrap();
+    run(place.path(), TEXT, "straight").unwrap();
+    assert_eq!(self::end(place.path(), "out"), self::end(place.path(), "straight"));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `mixdown export`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use mixdown_base::display::plural;
+use mixdown_base::quantity;
 use mixdown_shards::{
     Access, Corpus, ExportFormat, ExportOptions, ExportReport, Progress, Split, export,
 };
@@ -40,9 +43,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     split: Option<SplitName>,
     /// Tokens of a file of llm.c; the others keep the corpus' shards.
-    #[arg(long, value_name = "N", default_value_t = 100_000_000,
-          value_parser = clap::value_parser!(u64).range(1..1 << 31))]
-    shard_tokens: u64,
+    #[arg(long, value_name = "N", default_value = "100M")]
+    shard_tokens: ShardTokens,
 }
 
 /// A format's name.
@@ -72,6 +74,24 @@ impl From<FormatName> for ExportFormat {
     }
 }
 
+/// Tokens of a file of llm.c, whose header counts them in 31 bits.
+#[derive(Debug, Clone, Copy)]
+struct ShardTokens(u64);
+
+impl FromStr for ShardTokens {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let tokens = quantity::positive_tokens(text).map_err(|error| error.to_string())?;
+        match tokens {
+            1..=LARGEST_SHARD => Ok(Self(tokens)),
+            _ => Err(format!("expected at most {LARGEST_SHARD} tokens, got {text:?}")),
+        }
+    }
+}
+
+const LARGEST_SHARD: u64 = (1 << 31) - 1;
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -80,8 +100,11 @@ impl From<FormatName> for ExportFormat {
 pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
     let corpus = Corpus::open(&arguments.corpus, Access::Map)?;
     let splits = arguments.split.map_or(Split::ALL.to_vec(), |split| vec![split.into()]);
-    let options =
-        ExportOptions { format: arguments.to.into(), splits, shard_tokens: arguments.shard_tokens };
+    let options = ExportOptions {
+        format: arguments.to.into(),
+        splits,
+        shard_tokens: arguments.shard_tokens.0,
+    };
     let meter = Meter::new("export", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
     let report = export(&corpus, &arguments.out, &options, &progress, context.stop)?;
@@ -98,7 +121,7 @@ fn describe(report: &ExportReport) -> String {
         files.map(|file| vec![file.path.clone(), thousands(file.tokens)]).collect();
     let mut text = table(&["file", "tokens"], &rows);
     if report.files.len() > FILES {
-        text.push_str(&format!("\n… {} files in all", report.files.len()));
+        text.push_str(&format!("\n… {} in all", plural(report.files.len() as u64, "file")));
     }
     text
 }

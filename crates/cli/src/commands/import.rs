@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use mixdown_base::display::plural;
 use mixdown_shards::{
     Dtype, ImportFile, ImportOptions, Manifest, Progress, SampleShare, Split, TokenFormat, import,
 };
@@ -46,7 +47,7 @@ pub struct ImportArgs {
     /// word of their names, or in a folder of that name below PATH.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     holdout: Vec<PathBuf>,
-    /// What the files are, if it is not to be found out.
+    /// File format [default: detected].
     #[arg(long, value_enum)]
     format: Option<FormatName>,
     /// How arrays without a header store ids; by default what the vocabulary needs.
@@ -316,14 +317,14 @@ fn view(path: PathBuf, manifest: &Manifest, sample: Option<SampleShare>) -> Impo
 
 fn describe(view: &ImportView) -> String {
     let mut text = format!(
-        "{}: {} ids, {} tokens in {} documents (files: {}), {} held-out tokens in {} documents (files: {})",
+        "{}: {} ids, {} in {} (files: {}), {} in {} (files: {})",
         view.path.display(),
         view.dtype,
-        thousands(view.train_tokens),
-        thousands(view.train_documents),
+        plural(view.train_tokens, "token"),
+        plural(view.train_documents, "document"),
         view.train_files,
-        thousands(view.holdout_tokens),
-        thousands(view.holdout_documents),
+        plural(view.holdout_tokens, "held-out token"),
+        plural(view.holdout_documents, "document"),
         view.holdout_files,
     );
     if view.empty_documents > 0 {

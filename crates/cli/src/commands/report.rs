@@ -266,8 +266,10 @@ fn domain_of_fit(one: mixdown_scaling::DomainFit) -> DomainPage {
 /// A folder that is no finished run.
 pub fn read_run(path: &Path) -> Result<RunPage, Error> {
     let folder = RunFolder::open(path)?;
+    let summary = folder.read_summary()?;
     Ok(RunPage {
-        summary: folder.read_summary()?,
+        losses: folder.read_losses(&summary)?,
+        summary,
         metrics: folder.read_metrics()?,
         settings_toml: folder.read_run_toml()?,
     })

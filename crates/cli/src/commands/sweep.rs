@@ -37,13 +37,13 @@ pub struct SweepArgs {
     #[arg(long, value_enum)]
     design: Option<Design>,
     /// Do the share of task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler.
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, help_heading = "Many machines", value_name = "I/N")]
     task: Option<String>,
     /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
-    #[arg(long, value_name = "N", requires = "task")]
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
     /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
-    #[arg(long)]
+    #[arg(long, help_heading = "Many machines")]
     bases_only: bool,
     /// Say what the sweep would do and take, and do nothing.
     #[arg(long)]

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_shards::{Access, Corpus, Damage, Progress, VerifyReport, verify};
 use mixdown_tokenize::Tokenizer;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::thousands;
 use crate::progress::{Meter, Unit};
 
 /// Arguments of `verify`.
@@ -35,9 +35,9 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     }
     Err(Error::Data {
         message: format!(
-            "{}: {} places are damaged",
+            "{}: damaged in {}",
             arguments.corpus.display(),
-            report.damage.len()
+            plural(u64::try_from(report.damage.len()).unwrap_or(u64::MAX), "place")
         ),
         hint: "restore the named files from a copy, or prepare the corpus again".to_owned(),
     })
@@ -63,17 +63,17 @@ fn tokenizer_damage(folder: &Path) -> Result<Option<Damage>, Error> {
 
 fn describe(report: &VerifyReport) -> String {
     let mut text = format!(
-        "{} shards, {} documents, {} tokens, {} bytes checked: {}",
-        report.shards,
-        thousands(report.documents),
-        thousands(report.tokens),
-        thousands(report.bytes),
+        "{}, {}, {}, {} checked: {}",
+        plural(report.shards, "shard"),
+        plural(report.documents, "document"),
+        plural(report.tokens, "token"),
+        plural(report.bytes, "byte"),
         if report.damage.is_empty() { "no damage" } else { "DAMAGED" }
     );
     if report.bytes_without_sum > 0 {
         text.push_str(&format!(
-            "\n{} bytes have no sum (imported with --sample-sums): there only the range of ids was checked",
-            thousands(report.bytes_without_sum)
+            "\nwithout a sum (imported with --sample-sums), so that only the range of ids was checked: {}",
+            plural(report.bytes_without_sum, "byte")
         ));
     }
     for damage in &report.damage {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    Holdout, PrepareOptions, Progress, TrainTokenizerOptions, prepare, train_tokenizer,
+    Holdout, PrepareOptions, Progress, Stage, TrainTokenizerOptions, prepare, train_tokenizer,
 };
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use super::{DemoSettings, write_whole};
 use crate::commands::Context;
 use crate::commands::prepare::describe;
 use crate::error::Error;
-use crate::progress::{Meter, Unit, say, stage_name};
+use crate::progress::{Meter, Unit, say, say_inputs, stage_name};
 
 /// Share of each corpus' documents that is measured on.
 const HOLDOUT_SHARE: f64 = 0.05;
@@ -94,11 +95,14 @@ fn tokenizer(
         return Ok(path);
     }
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
+    let progress = |at: Progress| match at.stage {
+        Stage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
+    };
     let options =
         TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
     let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
-    meter.finish(&format!("{} entries", report.vocab_size));
+    meter.finish(&plural(report.vocab_size, "entry"));
     Ok(path)
 }
 
@@ -114,7 +118,10 @@ fn prepare_one(
     }
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let meter = Meter::new(format!("prepare {name}"), Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
+    let progress = |at: Progress| match at.stage {
+        Stage::Inputs(remarks) => say_inputs(&format!("prepare {name}"), &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
+    };
     let options = PrepareOptions {
         holdout: Holdout::Share(HOLDOUT_SHARE),
         seed: settings.seed,

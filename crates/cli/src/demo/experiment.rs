@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use mixdown_report::Report;
-use mixdown_runs::{RunsTable, Summary};
+use mixdown_runs::{LossesRecord, RunFolder, RunsTable, Summary};
 use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, World};
 
 use super::DemoSettings;
 use super::corpora::Corpora;
 use crate::commands::Context;
 use crate::commands::report::read_run;
-use crate::commands::train::{run_name, train};
+use crate::commands::train::{Evaluations, Training, run_name};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::recipe::Recipe;
@@ -23,7 +23,14 @@ const EVAL_SEQUENCES: u64 = 128;
 /// steps of the demo, so that the U of the target's validation loss shows.
 const LEARNING_RATE: f64 = 2e-3;
 
-/// Trains whatever is not trained yet; the summaries of the finetuning runs.
+/// A finished finetuning run, and its losses by sequence at the best step.
+#[derive(Debug)]
+pub struct FinishedRun {
+    pub summary: Summary,
+    pub losses: Option<LossesRecord>,
+}
+
+/// Trains whatever is not trained yet; the finetuning runs.
 ///
 /// # Errors
 /// As training.
@@ -32,35 +39,31 @@ pub fn run(
     corpora: &Corpora,
     out: &Path,
     context: Context,
-) -> Result<Vec<Summary>, Error> {
-    let base = base_config(settings, corpora)?;
-    train(
-        &base,
-        out,
-        &out.join(BASE),
-        run_name("base model"),
-        Changes::None,
-        context,
-        World::single(),
-    )?;
-    let mut summaries = Vec::new();
+) -> Result<Vec<FinishedRun>, Error> {
+    let train = |config: &RunConfig, folder: &Path, name: &str| {
+        Training {
+            config,
+            base: out,
+            out: folder,
+            name: run_name(name),
+            changes: Changes::None,
+            world: World::single(),
+            evaluations: Evaluations::Untold,
+        }
+        .run(context)
+    };
+    train(&base_config(settings, corpora)?, &out.join(BASE), "base model")?;
+    let mut runs = Vec::new();
     for inject in injections(settings)? {
         let config = finetuning_config(settings, corpora, inject)?;
         let folder = out.join(run_folder(inject));
-        let name = run_name(&format!("p = {inject}"));
-        summaries.push(train(
-            &config,
-            out,
-            &folder,
-            name,
-            Changes::None,
-            context,
-            World::single(),
-        )?);
+        let summary = train(&config, &folder, &format!("p = {inject}"))?;
+        let losses = RunFolder::open(&folder)?.read_losses(&summary)?;
+        runs.push(FinishedRun { summary, losses });
     }
-    let rows = summaries.iter().filter_map(|summary| summary.row.clone()).collect();
+    let rows = runs.iter().filter_map(|run| run.summary.row.clone()).collect();
     RunsTable::new(rows)?.write(&out.join("runs.jsonl"))?;
-    Ok(summaries)
+    Ok(runs)
 }
 
 fn injections(settings: &DemoSettings) -> Result<Vec<Injection>, Error> {

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((curve.best, curve.before), (Some((2, 3.0)), Some(4.0)));
         assert!((curve.change().unwrap() + 0.5).abs() < 1e-12);
         let mut paired = eval(8, 3.4);
-        paired.evals[0].change = Some(LossChange { mean: -0.7, standard_error: 0.1 });
+        paired.evals[0].change = Some(LossChange { mean: -0.7, standard_error: Some(0.1) });
         paired.evals[0].selection_loss = Some(2.5);
         curves.extend(vec![paired]);
         let curve = curves.eval("target").unwrap();

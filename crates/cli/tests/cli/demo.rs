@@ -25,6 +25,18 @@ fn the_whole_story_with_a_page_and_a_second_call_that_repeats_nothing() {
         assert!((forgetting - value("forgetting")).abs() < 1e-12);
         assert!(value("best_step") <= 12.0);
     }
+    let value = |of: &str| runs[1][of].as_f64().unwrap() - runs[0][of].as_f64().unwrap();
+    for (difference, loss) in
+        [("target_difference", "target_loss"), ("forgetting_difference", "forgetting")]
+    {
+        assert_eq!(runs[0][difference], serde_json::Value::Null);
+        let difference = &runs[1][difference];
+        assert!((difference["mean"].as_f64().unwrap() - value(loss)).abs() < 1e-9, "{loss}");
+        assert!(
+            difference["standard_error"].as_f64().unwrap() > 0.0
+                && difference["sequences"].is_u64()
+        );
+    }
     let page = sandbox.read("mixdown-demo/report.html");
     assert!(page.contains("5%") || page.contains("5 %"));
     let again = sandbox.run(&format!("{DEMO} --inject 0,5% --json"));

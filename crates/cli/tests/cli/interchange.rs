@@ -229,7 +229,7 @@ fn inspect_shows_lengths_ids_duplicates_and_samples() {
      "<|endoftext|>"     0       5       15.625 %
      "t"                84       3        9.375 %
      " "               221       3        9.375 %
-    equal texts: 1 occur more than once, 2 documents too many: 3 times that of document 0
+    equal texts: 1 text more than once, 2 documents too many: 3 times that of document 0
     document 0: "one two<|endoftext|>"
     document 2: "one  two<|endoftext|>"
     "#);

@@ -88,7 +88,7 @@ fn what_is_missing_or_wrong_is_named() {
     fs::remove_file(sandbox.path("model/chat_template.jinja")).unwrap();
     assert_snapshot!(sandbox.failure(&prepare), @r#"
     exit code 2
-    error: model: expected chat_template.jinja, or a chat_template in tokenizer_config.json, got none: give one (--chat-template FILE)
+    error: model: expected a chat template in chat_template.jinja or tokenizer_config.json beside tokenizer.json, got none: give the file of a template, or take a model folder that has one
     "#);
     assert_snapshot!(sandbox.failure(&format!("{prepare} --template-date tomorrow")), @r#"
     exit code 2

@@ -6,9 +6,11 @@
 mod bad_input;
 mod batches;
 mod demo;
+mod eval;
 mod fit;
 mod generate;
 mod interchange;
+mod json;
 mod labels;
 mod mix;
 mod prepare;

@@ -39,10 +39,22 @@ fn from_text_to_the_page() {
     let evaluated = sandbox
         .json("eval runs/with/best --corpus corpora/general --sequence-length 16 --sequences 8");
     // Of the target the run reports half of the sequences: the other half chose the step.
-    assert_eq!(evaluated[0]["loss"], with["best"][1]["loss"]);
+    assert_eq!(evaluated["evaluations"][0]["loss"], with["best"][1]["loss"]);
     sandbox.ok("report runs/without runs/with --out page.html");
     let page = sandbox.read("page.html");
     assert!(page.starts_with("<!doctype html>") && page.contains("runs/with"));
+    // Both runs are measured on the same sequences, so they are compared pair by pair.
+    let claim = page.split("target loss changed by ").nth(1).unwrap();
+    let claim = claim.split(" nats").next().unwrap();
+    assert!(claim.contains('±'), "{claim}");
+    assert!(page.contains("On target 4 sequences of "), "how much was measured is said");
+    // A folder of an earlier version has no losses by sequence.
+    std::fs::remove_file(sandbox.path("runs/without/losses.json")).unwrap();
+    sandbox.ok("report runs/without runs/with --out page.html");
+    let page = sandbox.read("page.html");
+    let claim = page.split("target loss changed by ").nth(1).unwrap();
+    assert!(!claim.split('<').next().unwrap().contains('±'), "{claim}");
+    assert!(page.contains("No error of the target loss against p = 0 is given for "));
 }
 
 #[test]

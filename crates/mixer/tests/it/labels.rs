@@ -48,6 +48,28 @@ fn masks_go_with_their_targets() {
 }
 
 #[test]
+fn the_targets_of_a_step_are_those_of_all_ranks() {
+    let test = labelled(["1", "1"], |config| config.batch_size = 96);
+    let mut counts = BTreeSet::new();
+    for step in [0, 1, 2, 7, 100_000] {
+        let targets = test.mixer.step_targets(step).unwrap();
+        for world_size in [1, 2, 8] {
+            let parts = (0..world_size).map(|rank| {
+                let mut part = Batch::<u32>::default();
+                test.mixer.batch(step, Rank::new(rank, world_size).unwrap(), &mut part).unwrap();
+                part.loss_targets()
+            });
+            assert_eq!(parts.sum::<u64>(), targets, "step {step}, {world_size} ranks");
+        }
+        counts.insert(targets);
+    }
+    assert!(counts.len() > 1 && counts.iter().all(|&count| count < 96 * 16), "{counts:?}");
+    let plain = mixer(&[("math", "1", 500)]);
+    assert_eq!(plain.mixer.step_targets(5).unwrap(), 24 * 16);
+    assert!(plain.mixer.step_targets(u64::MAX).is_err());
+}
+
+#[test]
 fn shares_of_loss_tokens_are_exact_over_whole_epochs() {
     // Of 62 · 16 targets of the chats three in five count, of the other corpus all.
     let test = labelled(["30%", "70%"], |config| config.weight_unit = WeightUnit::LossTokens);

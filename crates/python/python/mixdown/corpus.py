@@ -9,6 +9,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, overload
 
 from mixdown._mixdown import CorpusCore
+from mixdown.errors import ConfigurationError
+from mixdown.mixture import items, path_of, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +33,9 @@ class Corpus:
     """
 
     def __init__(self, path: str | os.PathLike[str], split: str = "train") -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(path_of("path", path))
+        if split not in ("train", "holdout"):
+            raise ConfigurationError(f'split: expected "train" or "holdout", got {shown(split)}')
         self.split = split
         self._core = CorpusCore(self.path, split)
         self._files = self._core.files()
@@ -63,6 +67,8 @@ class Corpus:
         return Corpus, (self.path, self.split)
 
     def _index(self, document: int) -> int:
+        if not hasattr(document, "__index__"):
+            raise TypeError(f"document: expected a whole number or a slice, got {shown(document)}")
         index = document.__index__()
         if not -len(self) <= index < len(self):
             raise IndexError(f"document {index} of {len(self)} in {self.path}")
@@ -138,4 +144,9 @@ class Corpus:
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, by the tokenizer that the corpus carries; special tokens are spelled out."""
-        return self._core.decode([int(i) for i in ids])
+        checked = []
+        for place, number in enumerate(items("ids", ids)):
+            if not hasattr(number, "__index__") or not 0 <= number.__index__() < 1 << 32:
+                raise ConfigurationError(f"ids[{place}]: expected a whole number below 2^32, got {shown(number)}")
+            checked.append(number.__index__())
+        return self._core.decode(checked)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakSet
 
 from mixdown.errors import ConfigurationError, OrderWarning
-from mixdown.mixture import Mixture, whole
+from mixdown.mixture import Mixture, shown, texts_of, whole
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mixdown._mixdown import BatchLoader, Rows
 
 #: What a batch may hold beside input_ids, labels and source.
-FIELDS = ("position_ids", "segment_ids", "cu_seqlens", "loss_mask", "slot")
+FIELDS = ("position_ids", "segment_ids", "cu_seqlens", "loss_mask", "slot", "step_targets")
 
 #: The label of a target that does not count, as PyTorch's cross-entropy has it.
 IGNORE_INDEX = -100
@@ -45,10 +47,21 @@ class MixtureDataset:
     - ``cu_seqlens``: (documents + 1,) int32, where documents begin among all inputs, as FlashAttention
       takes them;
     - ``loss_mask``: (L,) or (rows, L) uint8, 1 where the label counts;
-    - ``slot``: an integer or (rows,) int64.
+    - ``slot``: an integer or (rows,) int64;
+    - ``step_targets``: an integer or (rows,) int64, how many targets count for the loss in the whole step
+      that the row belongs to, over all ranks and micro-batches.
 
-    ``input_ids`` and ``labels`` are views of one (rows, T + 1) buffer where no label is masked: change
-    neither in place, and use ``reshape`` where ``view`` asks for contiguous memory.
+    The loss of a step is the mean over its targets. A rank, or a micro-batch of gradient accumulation, holds
+    a part of them, and where labels are masked not an equal part: the mean of the parts' means is another
+    number. So take the *sum* of the losses of each part and divide it by ``step_targets``; where the trainer
+    averages gradients over ranks or micro-batches (DDP, Lightning, Accelerate), multiply by their number.
+
+    ``input_ids`` and ``labels`` are views of one (rows, T + 1) buffer where no label is masked. As NumPy
+    arrays these are read-only. PyTorch has no read-only tensors: change neither in place, and use ``reshape``
+    where ``view`` asks for contiguous memory.
+
+    A run is no epoch: it holds the epochs of its sources, and a second pass would give the same sequences in
+    the same order again. :class:`OrderWarning` is given where one begins.
 
     Args:
         mixture: a :class:`Mixture`, or what makes one: the path of a MIX.toml or a mapping.
@@ -71,7 +84,7 @@ class MixtureDataset:
         steps: int | str,
         *,
         labels: str = "shifted",
-        fields: Iterable[str] = (),
+        fields: str | Iterable[str] = (),
         dtype: str = "int64",
         format: str = "torch",
     ) -> None:
@@ -80,7 +93,7 @@ class MixtureDataset:
         if self.steps * self.mixture.batch_size >= 1 << 63:
             raise ConfigurationError(f"steps: expected fewer than 2^63 sequences, got {steps}")
         self.labels = _one_of("labels", labels, ("shifted", "hf"))
-        self.fields = tuple(_one_of("fields", field, FIELDS) for field in fields)
+        self.fields = tuple(_one_of("fields", field, FIELDS) for field in texts_of("fields", fields))
         self.format = _one_of("format", format, ("torch", "numpy"))
         self.dtype = str(dtype).removeprefix("torch.")
         if self.dtype.startswith("u") and self.mixture.is_labelled:
@@ -100,6 +113,8 @@ class MixtureDataset:
         self._last = -1
         self._descents = 0
         self._warned = False
+        self._taken = 0
+        self._warned_of_pass = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
@@ -158,11 +173,14 @@ class MixtureDataset:
         return checked
 
     def _watch(self, slots: list[int]) -> None:
-        """Warns once where slots are not taken in ascending order; a run may begin anew."""
+        """Warns once where slots are not taken in ascending order, and once where a second pass begins."""
         for slot in slots:
+            if slot == 0 and self._taken >= len(self):
+                self._warn_of_pass()
             # Looking back now and then is no shuffling.
             self._descents += slot < self._last and slot != 0
             self._last = slot
+            self._taken += 1
         if self._descents >= _DESCENTS and not self._warned:
             self._warned = True
             warnings.warn(
@@ -172,6 +190,26 @@ class MixtureDataset:
                 OrderWarning,
                 stacklevel=4,
             )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Warns of a second pass over the run. Accelerate, and so Hugging Face's Trainer, calls this before
+        each pass; it works with DataLoader workers too, which see their own passes alone."""
+        if epoch > 0:
+            self._warn_of_pass()
+
+    def _warn_of_pass(self) -> None:
+        if self._warned_of_pass:
+            return
+        self._warned_of_pass = True
+        warnings.warn(
+            f"a second pass over the run of {self.steps} steps begins: it gives the same sequences in the same "
+            "order again, beyond any max_epochs. A run holds the epochs of its sources already: train for one "
+            'pass, and make the run longer where more is wanted (such as steps="3 epochs of NAME"). With '
+            "gradient accumulation a step of the mixture is one optimizer step: give each micro-batch "
+            "batch_size / (world size * accumulation) sequences",
+            OrderWarning,
+            stacklevel=4,
+        )
 
     def batches(
         self,
@@ -224,12 +262,19 @@ class MixtureDataset:
         Raises:
             ConfigurationError: a state of another mixture, with what differs.
         """
+        if not isinstance(state, Mapping):
+            raise ConfigurationError(f"state: expected the mapping of a state_dict, got {shown(state)}")
         slot = self.mixture._here().resume(json.dumps(dict(state)))
         step, rest = divmod(slot, self.mixture.batch_size)
         if rest:
             raise ConfigurationError(
                 f"state: expected a multiple of batch_size {self.mixture.batch_size}, got slot {slot}: go on "
                 "with the batch size that the run had"
+            )
+        if step > self.steps:
+            raise ConfigurationError(
+                f"state: expected one of the run's {self.steps} steps, got a state at step {step} (batch_size "
+                f"{self.mixture.batch_size}): make the run longer, or take a state from before its end"
             )
         return step
 
@@ -240,6 +285,9 @@ class MixtureDataset:
         if self.format == "torch":
             # Before it is sliced: so both views share one storage.
             tokens = _torch().from_numpy(tokens)
+        elif mask is None:
+            # Labels are a view of the same memory: a write into one would change the other.
+            tokens.flags.writeable = False
         shifted = self.labels == "shifted"
         labels = tokens[:, 1:] if shifted else tokens
         if mask is not None:
@@ -278,6 +326,18 @@ class MixtureDataset:
             arrays["loss_mask"] = whole
         if "slot" in self.fields:
             arrays["slot"] = rows.slots()
+        if "step_targets" in self.fields:
+            arrays["step_targets"] = self._step_targets(rows.slots() // self.mixture.batch_size)
+
+    def _step_targets(self, steps: np.ndarray) -> np.ndarray:
+        """The targets of each row's whole step."""
+        import numpy as np
+
+        if not self.mixture.is_labelled:
+            return np.full(len(steps), self.mixture.batch_size * self.mixture.sequence_length, np.int64)
+        different, places = np.unique(steps, return_inverse=True)
+        core = self.mixture._here()
+        return np.array([core.step_targets(step) for step in different], np.int64)[places]
 
 
 #: Descents within a process from which on the order counts as lost.
@@ -448,11 +508,19 @@ class StepSampler:
     Its state is that of the run, for torchdata's StatefulDataLoader: it counts the batches that the
     consumer took, is the same on every rank, and may be loaded by another world size.
 
+    With ``accumulation`` A every step comes in A micro-batches of equally many rows, for trainers that sum
+    gradients over A batches before they step. A state taken between two micro-batches is that of the step's
+    beginning, as the gradients summed so far are in no checkpoint.
+
     Args:
         dataset: the dataset that the loader reads.
         rank: this process' number among those that share out a batch.
         world_size: how many there are; it divides ``batch_size``.
         start: the first step, or a state of :meth:`MixtureDataset.state_at` or :meth:`Batches.state_dict`.
+        accumulation: micro-batches a step; ``world_size`` · ``accumulation`` divides ``batch_size``.
+
+    Raises:
+        ConfigurationError: a rank, world size or accumulation that does not fit; a state of another mixture.
     """
 
     def __init__(
@@ -461,19 +529,31 @@ class StepSampler:
         rank: int = 0,
         world_size: int = 1,
         start: int | Mapping[str, Any] = 0,
+        accumulation: int = 1,
     ) -> None:
         self.dataset = dataset
         self.rank = whole("rank", rank)
         self.world_size = whole("world_size", world_size)
+        self.accumulation = whole("accumulation", accumulation)
         self.start = dataset._first_step(start)
         # Refuses a rank that does not fit before any worker is started.
-        dataset.mixture._here().part(0, rank, world_size)
+        first, end = dataset.mixture._here().part(0, self.rank, self.world_size)
+        if self.accumulation == 0 or (end - first) % self.accumulation:
+            raise ConfigurationError(
+                f"accumulation: expected a divisor of the {end - first} sequences that a rank has of each step "
+                f"(batch_size {dataset.mixture.batch_size}, world_size {self.world_size}), got {accumulation}"
+            )
+        self._passed = False
 
     def __len__(self) -> int:
-        return max(self.dataset.steps - self.start, 0)
+        return max(self.dataset.steps - self.start, 0) * self.accumulation
 
     def __iter__(self) -> StepIterator:
         return StepIterator(self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Warns of a second pass over the run; trainers that repeat a loader call this before each pass."""
+        self.dataset.set_epoch(epoch)
 
 
 class StepIterator(Iterator[list[int]]):
@@ -482,26 +562,34 @@ class StepIterator(Iterator[list[int]]):
     def __init__(self, sampler: StepSampler) -> None:
         self._sampler = sampler
         self._step = sampler.start
+        self._micro = 0
 
     def __next__(self) -> list[int]:
         sampler = self._sampler
         if self._step >= sampler.dataset.steps:
             raise StopIteration
+        if sampler._passed and self._step == sampler.start and self._micro == 0:
+            sampler.dataset._warn_of_pass()
         start, end = sampler.dataset.mixture._here().part(self._step, sampler.rank, sampler.world_size)
-        self._step += 1
-        return list(range(start, end))
+        rows = (end - start) // sampler.accumulation
+        start += self._micro * rows
+        self._micro = (self._micro + 1) % sampler.accumulation
+        self._step += self._micro == 0
+        sampler._passed |= self._step >= sampler.dataset.steps
+        return list(range(start, start + rows))
 
     def state_dict(self) -> dict[str, Any]:
         return self._sampler.dataset.state_at(self._step)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._step = self._sampler.dataset.step_of(state)
+        self._micro = 0
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         choices = ", ".join(f'"{choice}"' for choice in allowed)
-        raise ConfigurationError(f"{name}: expected one of {choices}, got {value!r}")
+        raise ConfigurationError(f"{name}: expected one of {choices}, got {shown(value)}")
     return value
 
 

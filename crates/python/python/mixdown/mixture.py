@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from numbers import Rational
 from typing import TYPE_CHECKING, Any
 
 from mixdown._mixdown import MixtureCore, read_mixture
@@ -46,8 +48,9 @@ class Mixture:
         batch_size: B, the sequences of a step over all ranks.
         seed: orders the data; equal seeds give equal orders.
         sources: by name ``(corpus, weight)``, or a mapping with ``corpus`` and any of ``weight``,
-            ``max_tokens`` and ``max_epochs``. Weights are ``"99%"``, ``"1/3"``, ``"0.5"`` or whole numbers,
-            never floats, which hold no tenth exactly.
+            ``max_tokens`` and ``max_epochs``. Weights are exact: ``"99%"``, ``"1/3"``, ``"0.5"``, whole
+            numbers, ``fractions.Fraction`` or ``decimal.Decimal``. Floats are refused, as none of them is
+            exactly 0.1.
         stages: other weights later on: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``.
         window_offset: ``"epoch"`` (windows begin elsewhere in each epoch) or ``"fixed"``.
         shuffle_block: neighbouring sequences that stay together, for data read from disks.
@@ -81,9 +84,11 @@ class Mixture:
         values = (sequence_length, batch_size, seed, window_offset, shuffle_block, weight_unit, access)
         fields: dict[str, Any] = {name: value for name, value in zip(_SHAPE, values) if value is not None}
         if sources is not None:
+            if not isinstance(sources, Mapping):
+                raise ConfigurationError(f"sources: expected a mapping of names to sources, got {shown(sources)}")
             fields["source"] = [_source(name, source) for name, source in sources.items()]
         if stages is not None:
-            fields["stage"] = [dict(stage) for stage in stages]
+            fields["stage"] = [_stage(number, stage) for number, stage in enumerate(items("stages", stages))]
         if description is not None and fields:
             raise ConfigurationError(
                 f"Mixture: expected a description or keywords, got both (keyword {next(iter(fields))})"
@@ -91,8 +96,12 @@ class Mixture:
         base = os.getcwd()
         if isinstance(description, (str, os.PathLike)):
             text, base = read_mixture(os.path.abspath(description))
-        else:
+        elif description is None or isinstance(description, Mapping):
             text = _json(fields if description is None else dict(description))
+        else:
+            raise ConfigurationError(
+                f"description: expected the path of a MIX.toml or a mapping, got {shown(description)}"
+            )
         self._open(text, os.fspath(base), lazily=not check)
 
     def _open(self, description: str, base: str, lazily: bool) -> None:
@@ -185,37 +194,113 @@ def whole(name: str, value: Any, largest: int = (1 << 32) - 1) -> int:
         ConfigurationError: it is none.
     """
     if not hasattr(value, "__index__") or not 0 <= value.__index__() <= largest:
-        raise ConfigurationError(f"{name}: expected a whole number from 0 to {largest}, got {value!r}")
+        raise ConfigurationError(f"{name}: expected a whole number from 0 to {largest}, got {shown(value)}")
     return int(value.__index__())
 
 
-def _source(name: str, source: Any) -> dict[str, Any]:
+def path_of(name: str, value: Any) -> str:
+    """An argument as one path: text, or what ``os.fspath`` turns into text.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        return value
+    raise ConfigurationError(f"{name}: expected a path, got {shown(value)}")
+
+
+def paths_of(name: str, values: Any) -> list[str]:
+    """An argument that may be one path or several; a string is one path.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if isinstance(values, (str, os.PathLike)):
+        values = [values]
+    return [path_of(f"{name}[{number}]", value) for number, value in enumerate(items(name, values))]
+
+
+def texts_of(name: str, values: Any) -> list[str]:
+    """An argument that may be one text or several; a string is one text, not its characters.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    texts = [values] if isinstance(values, str) else list(items(name, values))
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ConfigurationError(f"{name}[{number}]: expected text, got {shown(text)}")
+    return texts
+
+
+def items(name: str, values: Any) -> list[Any]:
+    """The items of an argument that is a list, a tuple or the like.
+
+    Raises:
+        ConfigurationError: it is text, a mapping, a table, or cannot be iterated over. Iterating over those
+            gives characters, keys or names of columns, which nobody means.
+    """
+    is_table = hasattr(values, "columns") or hasattr(values, "column_names")
+    if isinstance(values, (str, bytes, Mapping)) or is_table or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{name}: expected a list, got {shown(values)}")
+    return list(values)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: as it is written where that is short, and its type where that is not plain."""
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= 60 else value[:57] + "...", ensure_ascii=False)
+    text = repr(value)
+    if isinstance(value, (int, float, type(None))) and len(text) <= 60:
+        return text
+    kind = type(value).__name__
+    return f"{text} ({kind})" if len(text) <= 60 and "\n" not in text else f"a value of type {kind}"
+
+
+def _source(name: Any, source: Any) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"sources: expected names that are text, got {shown(name)}")
     if isinstance(source, Mapping):
         fields = dict(source)
     elif isinstance(source, (tuple, list)) and len(source) == 2:
         fields = {"corpus": source[0], "weight": source[1]}
     else:
         raise ConfigurationError(
-            f'sources[{name!r}]: expected (corpus, weight) or a mapping with "corpus", got {source!r}'
+            f'sources[{name!r}]: expected (corpus, weight) or a mapping with "corpus", got {shown(source)}'
         )
     return {"name": name, **fields}
+
+
+def _stage(number: int, stage: Any) -> dict[str, Any]:
+    if not isinstance(stage, Mapping):
+        raise ConfigurationError(f'stages[{number}]: expected a mapping with "start" and "weights", got {shown(stage)}')
+    return dict(stage)
 
 
 def _json(description: dict[str, Any]) -> str:
     try:
         return json.dumps(description, default=_plain, allow_nan=False)
+    except ConfigurationError:
+        raise
     except ValueError as error:
-        if isinstance(error, ConfigurationError):
-            raise
         raise ConfigurationError(f"Mixture: expected finite numbers, got NaN or infinity ({error})") from error
+    except TypeError as error:
+        raise ConfigurationError(f"Mixture: expected text as names of settings ({error})") from error
 
 
 def _plain(value: Any) -> Any:
-    """Paths as text and NumPy's integers as integers."""
+    """Paths as text, NumPy's integers as integers, exact numbers as the text of a weight."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "__index__"):
         return value.__index__()
+    if isinstance(value, Rational):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, Decimal) and value.is_finite():
+        # Without an exponent: "0.00001", never "1E-5".
+        return format(value, "f")
     if isinstance(value, Mapping):
         return dict(value)
-    raise ConfigurationError(f"Mixture: {value!r} ({type(value).__name__}) is no part of a description")
+    raise ConfigurationError(f"Mixture: {shown(value)} is no part of a description")

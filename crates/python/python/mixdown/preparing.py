@@ -6,11 +6,13 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from mixdown import _mixdown
 from mixdown.errors import ConfigurationError
+from mixdown.mixture import path_of, paths_of, shown, texts_of
 
 
 def prepare(
@@ -20,7 +22,7 @@ def prepare(
     *,
     holdout: str | float | None = None,
     holdout_by: str | None = None,
-    holdout_input: Iterable[str | os.PathLike[str]] = (),
+    holdout_input: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     limit: int | None = None,
     min_chars: int = 0,
     seed: int = 0,
@@ -30,11 +32,13 @@ def prepare(
     end_of_text: str | None = None,
     parse_special: bool = False,
     work_dir: str | os.PathLike[str] | None = None,
-    text_field: str = "text",
+    text_field: str | None = None,
+    text_separator: str | None = None,
+    skip_unreadable: bool = False,
     id_field: str | None = None,
     skip_bad: int = 0,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     ignore_rules: bool = True,
     messages_field: str | None = None,
     tools_field: str | None = None,
@@ -59,7 +63,7 @@ def prepare(
         holdout: documents kept for validation: a share (``"1%"``, 0.01), ``"500k tokens"`` or 0. By default
             1 %, or the documents of ``holdout_input``.
         holdout_by: keep documents that agree in this field on one side.
-        holdout_input: files whose documents are the holdout.
+        holdout_input: one file or several, whose documents are the holdout.
         limit: take only the first documents.
         min_chars: leave out shorter documents.
         seed: of the global document order.
@@ -69,10 +73,13 @@ def prepare(
         end_of_text: the token that ends documents, where the tokenizer does not name it.
         parse_special: let special tokens written in the text count as special tokens.
         work_dir: where the unfinished work's large files go.
-        text_field: the field that holds the text; dots lead into nested ones.
+        text_field: the field that holds the text; dots lead into nested ones. By default ``text``, and
+            plain texts are read too.
+        text_separator: what parts the documents of a plain text: ``"<|endoftext|>"``, ``"\\n"``.
+        skip_unreadable: leave out files of folders that cannot be read.
         id_field: the field that holds a document's own id.
         skip_bad: bad records to skip before giving up.
-        include, exclude: patterns for the files of folders.
+        include, exclude: one pattern or several for the files of folders.
         ignore_rules: whether .gitignore and .ignore files of folders are obeyed.
         messages_field, tools_field, chat_template, template_date, train_on: conversations, rendered with
             the model's chat template; ``train_on`` is ``"assistant"``, ``"last-turn"`` or ``"all"``.
@@ -94,7 +101,7 @@ def prepare(
     options = {
         "holdout": None if holdout is None else str(holdout),
         "holdout_by": holdout_by,
-        "holdout_input": [os.fspath(path) for path in holdout_input],
+        "holdout_input": paths_of("holdout_input", holdout_input),
         "limit": limit,
         "min_chars": min_chars,
         "seed": seed,
@@ -103,16 +110,18 @@ def prepare(
         "bos": str(bos),
         "end_of_text": end_of_text,
         "parse_special": parse_special,
-        "work_dir": None if work_dir is None else os.fspath(work_dir),
+        "work_dir": None if work_dir is None else path_of("work_dir", work_dir),
         "text_field": text_field,
+        "text_separator": text_separator,
+        "skip_unreadable": skip_unreadable,
         "id_field": id_field,
         "skip_bad": skip_bad,
-        "include": list(include),
-        "exclude": list(exclude),
+        "include": texts_of("include", include),
+        "exclude": texts_of("exclude", exclude),
         "ignore_rules": ignore_rules,
         "messages_field": messages_field,
         "tools_field": tools_field,
-        "chat_template": None if chat_template is None else os.fspath(chat_template),
+        "chat_template": None if chat_template is None else path_of("chat_template", chat_template),
         "template_date": template_date,
         "train_on": train_on,
         "prompt_field": prompt_field,
@@ -120,19 +129,33 @@ def prepare(
         "pack": pack,
         "too_long": too_long,
     }
-    if isinstance(inputs, (str, os.PathLike)):
-        inputs = [inputs]
-    paths = [os.fspath(path) for path in inputs]
+    paths = paths_of("inputs", inputs)
     if not paths:
         raise ConfigurationError("inputs: expected at least one file, folder or pattern, got none")
     meter = progress if callable(progress) else _Meter() if progress else None
     try:
-        report = _mixdown.prepare(paths, os.fspath(tokenizer), os.fspath(out), json.dumps(options), meter)
+        report = _mixdown.prepare(
+            paths, path_of("tokenizer", tokenizer), path_of("out", out), _options_text(options), meter
+        )
     finally:
         if isinstance(meter, _Meter):
             meter.close()
     result: dict[str, Any] = json.loads(report)
+    if result["left_out"]:
+        named = ", ".join(f"{file['name']} ({file['reason']})" for file in result["left_out"][:5])
+        count = result["skipped_files"]
+        warnings.warn(f"prepare: files of folders left out: {count}: {named}", stacklevel=2)
     return result
+
+
+def _options_text(options: dict[str, Any]) -> str:
+    for name, value in options.items():
+        if hasattr(value, "__index__") and not isinstance(value, (bool, int)):
+            # NumPy's integers.
+            options[name] = value.__index__()
+        elif not isinstance(value, (str, int, list, type(None))):
+            raise ConfigurationError(f"{name}: expected text or a whole number, got {shown(value)}")
+    return json.dumps(options)
 
 
 class _Meter:

@@ -1,13 +1,12 @@
 //! A fit as a person reads it.
 
-use mixdown_base::display::{percent_requested, plural};
+use mixdown_base::display::{percent_requested, plural, short};
 use mixdown_scaling::{
     AdviceStatus, Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, Interval,
     Quantity, ScalingFit, ShareAdvice, Split, Warning,
 };
 
 use crate::commands::fit::mixture::Delivery;
-use crate::count::short;
 use crate::output::table;
 
 /// All domains, one after the other.

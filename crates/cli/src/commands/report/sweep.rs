@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use mixdown_base::display::short;
 use mixdown_report::{BaseCurve, DomainPage, Laws, RunPage, ScalingReport};
 use mixdown_runs::{EvalRecord, RunFolder, RunRow};
 use mixdown_scaling::FitOptions;
@@ -11,7 +12,6 @@ use mixdown_scaling::FitOptions;
 use crate::commands::fit;
 use crate::commands::fit::rows::{Domain, Pooling, domain, observation};
 use crate::commands::report::read_run;
-use crate::count::short;
 use crate::error::Error;
 use crate::sweep::SweepFolder;
 

@@ -1,0 +1,77 @@
+//! What a run measures and records beside its steps.
+
+use std::sync::atomic::AtomicBool;
+
+use mixdown_runs::{CorpusLosses, LossesRecord, SampleRecord};
+
+use super::Trainer;
+use crate::checkpoint::Measured;
+use crate::error::Error;
+use crate::evaluate::{halves, measure, measured, record};
+
+impl Trainer {
+    /// Measures every corpus; nothing is kept of it yet.
+    pub(super) fn evaluate(&mut self, stop: &AtomicBool) -> Result<Measured, Error> {
+        let step = self.state.step;
+        let (mut evals, mut all) = (Vec::new(), Vec::new());
+        for (place, eval) in self.inputs.evals.iter().enumerate() {
+            let rows =
+                measure(&mut self.model, &eval.corpus, &eval.evaluation, stop, &mut self.team)?;
+            // Before the first step there is nothing to compare with.
+            let before = self.state.before_rows.get(place).filter(|_| step > 0).map(Vec::as_slice);
+            evals.push(record(&eval.corpus, &eval.evaluation, &rows, before)?);
+            all.push(rows);
+        }
+        for record in &evals {
+            self.finite(step, &format!("loss on {}", record.corpus), record.loss)?;
+        }
+        Ok(Measured { evals, rows: all })
+    }
+
+    /// What the model makes of the prompts, where there are some; on the first rank alone.
+    pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
+        let own = match (&self.samples, &self.config.eval.samples) {
+            (None, None) => return Ok(Vec::new()),
+            (None, Some(_)) => {
+                let expected = "a trainer with a text codec (Trainer::set_text_codec)";
+                Err(Error::setting("eval.samples", expected, "none"))
+            }
+            (Some(_), _) if !self.team.leads() => Ok(Vec::new()),
+            (Some(samples), _) => samples.records(&mut self.model, self.state.step, stop),
+        };
+        self.team.agree(own)
+    }
+
+    /// Checks that the lines up to the checkpoint are all there, and removes those that a killed run wrote after it.
+    pub(super) fn tidy_records(&self) -> Result<(), Error> {
+        if !self.team.leads() {
+            return Ok(());
+        }
+        let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());
+        let last = self.state.step.checked_sub(due);
+        if let Some(last) = last {
+            let prompts = self.config.eval.samples.as_ref().map_or(0, |one| one.prompts.len());
+            let prompts = u64::try_from(prompts).unwrap_or(u64::MAX);
+            self.folder.check_records(last, prompts)?;
+        }
+        Ok(self.folder.truncate_after(last)?)
+    }
+
+    /// Writes the losses at the best step by sequence, which other runs are compared with.
+    pub(super) fn write_losses(&self) -> Result<(), Error> {
+        // A checkpoint of an earlier version, chosen before the run went on, has none.
+        let Some(best) = self.state.best.as_ref().filter(|best| !best.rows.is_empty()) else {
+            return Ok(self.folder.remove_losses()?);
+        };
+        let corpora = self.inputs.evals.iter().zip(&best.rows).map(|(eval, rows)| {
+            let [sequences, _] = halves(eval.evaluation.part, rows);
+            Ok(CorpusLosses {
+                corpus: eval.evaluation.name.clone(),
+                measured: measured(&eval.corpus, &eval.evaluation, rows)?.to_string(),
+                sequences,
+            })
+        });
+        let corpora = corpora.collect::<Result<Vec<_>, Error>>()?;
+        Ok(self.folder.write_losses(&LossesRecord::new(best.step, corpora))?)
+    }
+}
