@@ -107,6 +107,9 @@ impl CommonRecipe {
     }
 }
 
+/// A column that says where a run starts, as text.
+type Start = (&'static str, fn(&RunRow) -> String);
+
 /// In what runs differ besides p and seed, as fields with the values found; nothing of runs whose forgetting may be
 /// compared by p.
 pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
@@ -115,7 +118,7 @@ pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
         all.into_iter().collect::<Vec<_>>()
     };
     let mut found = Vec::new();
-    let starts: [(&str, fn(&RunRow) -> String); 3] = [
+    let starts: [Start; 3] = [
         ("domain", |row| format!("{:?}", row.domain)),
         ("model_size", |row| row.model_size.to_string()),
         ("target_tokens", |row| row.target_tokens.to_string()),

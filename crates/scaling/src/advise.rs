@@ -54,6 +54,7 @@ impl ScalingFit {
             }
         };
         let interval = forgetting.share_interval(model_size, target_tokens, budget);
+        let interval = self.opened(p, interval);
         let identified = interval.high.is_some();
         // The best value of a flat profile is an accident of the noise: nobody is to take it for an answer.
         let p = p.filter(|_| identified);
@@ -76,6 +77,19 @@ impl ScalingFit {
             predictions: own.into_iter().chain(SHARES).map(predict).collect(),
             warnings: self.advice_warnings(plan, p, interval),
         })
+    }
+
+    /// The interval with an open end where B stopped at the least value that is searched: the runs tell no effect of
+    /// the share, so p* may be any larger one, and what the profile bounds it by is the end of the search.
+    fn opened(&self, p: Option<f64>, interval: Interval) -> Interval {
+        let at_bound =
+            self.forgetting.coefficients.iter().any(|one| one.name == "B" && one.at_bound);
+        let largest = self.grid.shares.last().copied().unwrap_or(0.0);
+        let no_effect = at_bound && self.forgetting.law.b * largest < 1.0;
+        if no_effect && p.is_some_and(|p| p > 0.0) {
+            return Interval { high: None, ..interval };
+        }
+        interval
     }
 
     fn with_profiles(
@@ -177,20 +191,27 @@ impl ShareAdvice {
 
     /// Whether N, D or p* lies more than ten times beyond the runs.
     pub fn is_far(&self) -> bool {
-        self.extrapolation() > FARTHEST * (1.0 + 1e-9)
+        self.warnings.iter().any(is_far)
     }
 
     /// By what factor N, D or p* lies outside the runs, whichever lies farthest; 1 within.
     pub fn extrapolation(&self) -> f64 {
-        let factor = |warning: &Warning| match warning {
-            Warning::ModelSizeBeyondGrid(factor) | Warning::TargetTokensBeyondGrid(factor) => {
-                *factor
-            }
-            Warning::ShareBeyondGrid { p, largest } => p / largest,
-            _ => 1.0,
-        };
         self.warnings.iter().map(factor).fold(1.0, f64::max)
     }
+}
+
+/// By what factor a plan lies outside the runs.
+fn factor(warning: &Warning) -> f64 {
+    match warning {
+        Warning::ModelSizeBeyondGrid(factor) | Warning::TargetTokensBeyondGrid(factor) => *factor,
+        Warning::ShareBeyondGrid { p, largest } => p / largest,
+        _ => 1.0,
+    }
+}
+
+/// Whether that is more than ten times.
+pub(crate) fn is_far(warning: &Warning) -> bool {
+    factor(warning) > FARTHEST * (1.0 + 1e-9)
 }
 
 /// Whether an interval of p* leaves no share below 1.

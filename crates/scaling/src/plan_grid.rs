@@ -3,7 +3,7 @@
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use crate::advise::{Plan, beyond};
+use crate::advise::{Plan, beyond, is_far};
 use crate::error::Error;
 use crate::fitted_forgetting::{FittedForgetting, forgetting_form};
 use crate::form::Row;
@@ -51,7 +51,7 @@ pub struct GridReport {
     pub simulations: u64,
     /// The candidates, the most useful first.
     pub candidates: Vec<Candidate>,
-    /// In what the plan lies outside the grid, for a reader; not part of the record.
+    /// In what the plan lies more than ten times outside the grid, for a reader; not part of the record.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
 }
@@ -137,13 +137,17 @@ pub fn plan_grid(grid: &GridPlan) -> Result<GridReport, Error> {
         fitted: u64::try_from(found.len()).unwrap_or(u64::MAX),
         simulations: u64::from(grid.simulations),
         candidates: rank(grid, &exact, true_p.unwrap_or(1.0)),
-        warnings: beyond(
-            (&grid.plan, true_p),
-            &distinct(&exact, |one| one.model_size),
-            &distinct(&exact, |one| one.target_tokens),
-            &distinct(&exact, |one| one.p),
-        ),
+        warnings: far(&grid.plan, true_p, &exact),
     })
+}
+
+/// In what the plan lies more than ten times outside the runs.
+fn far(plan: &Plan, p: Option<f64>, runs: &[Observation]) -> Vec<Warning> {
+    let sizes = distinct(runs, |one| one.model_size);
+    let tokens = distinct(runs, |one| one.target_tokens);
+    let mut warnings = beyond((plan, p), &sizes, &tokens, &distinct(runs, |one| one.p));
+    warnings.retain(is_far);
+    warnings
 }
 
 /// (N, D, p), rising.

@@ -85,6 +85,36 @@ impl fmt::Display for Warning {
                 "{} (N, D, p): 18 or more (three N, three D, p = 0 and 1 %) predict better",
                 plural(*got, "configuration")
             ),
+            Self::NegativeForgetting(count) => write!(
+                formatter,
+                "{} ended below the pretraining loss that the finetuning began with; the law \
+                 cannot go below it",
+                plural(*count, "run")
+            ),
+            Self::PooledRecipes { field, values } => write!(
+                formatter,
+                "runs of different {field} are fitted together: {values}; the recipe moves forgetting as well"
+            ),
+            Self::BottomNotReached(count) => write!(
+                formatter,
+                "{} had the least target loss at the very last step: the bottom that the laws are about may \
+                 lie beyond",
+                plural(*count, "run")
+            ),
+            Self::UnknownRecipe { field, unknown, runs } => write!(
+                formatter,
+                "{field} is unknown for {unknown} of {}: it is taken for that of the others",
+                plural(*runs, "run")
+            ),
+            law => law.fmt_of_law(formatter),
+        }
+    }
+}
+
+impl Warning {
+    /// What is said of a law and of advice, not of the runs.
+    fn fmt_of_law(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::AtBound(name) => write!(
                 formatter,
                 "{name} ended at the edge of its range: the runs do not determine it"
@@ -112,30 +142,9 @@ impl fmt::Display for Warning {
                     factor_text(*factor)
                 )
             }
-            Self::NegativeForgetting(count) => write!(
-                formatter,
-                "{} ended below the pretraining loss that the finetuning began with; the law \
-                 cannot go below it",
-                plural(*count, "run")
-            ),
             Self::SeveralOptima(count) => write!(
                 formatter,
                 "{count} distinct optima are nearly equally good: the coefficients are not unique"
-            ),
-            Self::PooledRecipes { field, values } => write!(
-                formatter,
-                "runs of different {field} are fitted together: {values}; the recipe moves forgetting as well"
-            ),
-            Self::BottomNotReached(count) => write!(
-                formatter,
-                "{} had the least target loss at the very last step: the bottom that the laws are about may \
-                 lie beyond",
-                plural(*count, "run")
-            ),
-            Self::UnknownRecipe { field, unknown, runs } => write!(
-                formatter,
-                "{field} is unknown for {unknown} of {}: it is taken for that of the others",
-                plural(*runs, "run")
             ),
             Self::FailedDraws(share) => write!(
                 formatter,
@@ -148,6 +157,8 @@ impl fmt::Display for Warning {
                 percent(*error),
                 percent(*reported_error)
             ),
+            // Said of the runs.
+            _ => Ok(()),
         }
     }
 }

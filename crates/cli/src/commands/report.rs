@@ -119,16 +119,29 @@ impl RunFolders {
 /// An input that is no finished run, sweep or fit, several that do not go on one page, or an unwritable
 /// output.
 pub fn run(arguments: ReportArgs, context: Context) -> Result<(), Error> {
-    let mut inputs = Vec::with_capacity(arguments.run.len());
-    for path in &arguments.run {
-        inputs.push((path.as_path(), Input::of(path)?));
-    }
+    let inputs = inputs(&arguments.run)?;
     let (report, runs) = match inputs.as_slice() {
         [(path, Input::Sweep)] => write_sweep(path, &arguments)?,
         [(path, Input::Fit)] => write_fit(path, &arguments)?,
         several => write_runs(several, &arguments)?,
     };
     context.output.print(&Written { report, runs }, |written| written.report.display().to_string())
+}
+
+/// What every input is; of several all are runs.
+fn inputs(paths: &[PathBuf]) -> Result<Vec<(&Path, Input)>, Error> {
+    let found: Vec<_> = paths.iter().map(|path| (path.as_path(), Input::of(path))).collect();
+    let alone = found.iter().find(|(_, input)| matches!(input, Ok(Input::Sweep | Input::Fit)));
+    match alone {
+        Some((path, _)) if found.len() > 1 => Err(Error::usage(
+            format!(
+                "{}: expected runs on a page of several inputs, got a sweep or a file",
+                path.display()
+            ),
+            "make a page of its own for every sweep and every fit",
+        )),
+        _ => found.into_iter().map(|(path, input)| Ok((path, input?))).collect(),
+    }
 }
 
 fn write_runs(
@@ -143,15 +156,8 @@ fn write_runs(
                 folders.extend(runs.finished.iter().cloned());
                 unfinished.extend(runs.unfinished.iter().map(|path| path.display().to_string()));
             }
-            Input::Sweep | Input::Fit => {
-                return Err(Error::usage(
-                    format!(
-                        "{}: expected runs on a page of several inputs, got a sweep or a file",
-                        path.display()
-                    ),
-                    "make a page of its own for every sweep and every fit",
-                ));
-            }
+            // They stand alone.
+            Input::Sweep | Input::Fit => {}
         }
     }
     if folders.is_empty() {

@@ -555,6 +555,6 @@ fn a_grid_that_determines_nothing_is_refused() {
     assert_snapshot!(sandbox.failure(&format!("design {PLAN} --from runs.csv")), @"
     exit code 3
     error: runs.csv: expected a fit, got expected value at line 1 column 1
-      hint: write one with `mixdown fit RUNS --out FIT.json`
+      hint: that is a table of runs: fit it first, `mixdown fit runs.csv --out FIT.json`
     ");
 }
