@@ -75,15 +75,35 @@ pub struct SourceConfig {
     pub max_epochs: Option<u64>,
 }
 
-/// The weights from some slot on. Every source goes on where it stood.
+/// The weights from some slot on: `weights` that stay, or a straight line between two. Every source goes on
+/// where it stood.
+///
+/// ```toml
+/// stage = [{ start = "500 steps", to = { target = "90%", pretraining = "10%" }, over = "1000 steps" }]
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
     /// Where it begins, counted from the beginning of the run: `"2000 steps"`, `"1B tokens"`,
-    /// `"1 epoch of target"`.
+    /// `"1 epoch of target"`. A ramp may begin with the run, and does where this is left out.
+    #[serde(default = "beginning")]
     pub start: RunLength,
-    /// Per source name its share; a source without one gives nothing in this stage.
+    /// Per source name its share; a source without one is due nothing in this stage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Weight>,
+    /// The shares at the start of a ramp; the last ones said before it where this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<BTreeMap<String, Weight>>,
+    /// The shares at the end of a ramp, and from there on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<BTreeMap<String, Weight>>,
+    /// How long a ramp takes: `"1000 steps"`, `"1B tokens"`, `"64_000 sequences"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<RunLength>,
+}
+
+fn beginning() -> RunLength {
+    RunLength::Sequences(0)
 }
 
 /// Where the windows of an epoch begin.
@@ -93,6 +113,9 @@ pub enum WindowOffset {
     /// At an offset of each epoch's own, so that no boundary is met twice.
     #[default]
     Epoch,
+    /// At an offset of each epoch's own out of all the source's tokens: the targets that fill no whole sequence,
+    /// which an epoch leaves out, are others in each, and over epochs every one is seen.
+    Anywhere,
     /// At the first token, in every epoch.
     Fixed,
 }

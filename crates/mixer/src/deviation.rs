@@ -1,6 +1,9 @@
 //! How far the counts of a schedule stray from the shares.
 
-use crate::schedule::Schedule;
+use std::ops::Range;
+
+use crate::schedule::{Placement, Schedule};
+use crate::timeline::Timeline;
 
 /// Per source the largest |count − n·w|, and how many slots that covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +15,7 @@ pub struct Deviations {
 }
 
 /// At most so many slots are looked at one by one, some tens of milliseconds.
-const MOST_SLOTS: u64 = 1 << 20;
+pub(crate) const MOST_SLOTS: u64 = 1 << 20;
 
 /// The largest deviation of every source over all prefixes of `slots` slots, computed in integers.
 ///
@@ -61,6 +64,64 @@ fn sweep(schedule: &Schedule, slots: u64) -> Vec<u128> {
         *largest = distance(schedule.count(source, slots), slots, part).max(*largest);
     }
     largest
+}
+
+impl Timeline {
+    /// Per source of the mixture the largest |count − W| over the prefixes that end in `slots`, as far as they
+    /// were looked at.
+    pub(crate) fn deviations(&self, slots: &Range<u64>) -> Deviations {
+        let sources = self.sources();
+        let ends = self.stages().iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);
+        let parts: Vec<Range<u64>> = self
+            .stages()
+            .iter()
+            .zip(ends)
+            .map(|(stage, end)| stage.start.max(slots.start)..end.min(slots.end))
+            .filter(|part| part.start < part.end)
+            .collect();
+        let most = MOST_SLOTS / u64::try_from(parts.len()).unwrap_or(1).max(1);
+        let mut all = Deviations { largest: vec![0.0; sources], slots: 0 };
+        for part in parts {
+            let found = match self.first_schedule().filter(|_| part.start == 0) {
+                Some(schedule) => self.of_first(schedule, part.end),
+                None => self.around(part.start..part.end.min(part.start.saturating_add(most))),
+            };
+            all.slots += found.slots;
+            let larger = all.largest.iter_mut().zip(found.largest);
+            larger.for_each(|(all, one)| *all = all.max(one));
+        }
+        all
+    }
+
+    /// Of the first stage, whose period speaks for all of it.
+    fn of_first(&self, schedule: &Schedule, slots: u64) -> Deviations {
+        let found = largest_deviations(schedule, slots);
+        let mut largest = vec![0.0; self.sources()];
+        let members = self.stages().first().map_or(&[][..], |stage| stage.weights.members());
+        for (&member, deviation) in members.iter().zip(found.largest) {
+            if let Some(largest) = usize::try_from(member).ok().and_then(|at| largest.get_mut(at)) {
+                *largest = deviation;
+            }
+        }
+        Deviations { largest, slots: found.slots }
+    }
+
+    /// Right before and after each sequence, and at both ends: between two, a deviation only falls.
+    fn around(&self, slots: Range<u64>) -> Deviations {
+        let at = |source, prefix| self.owed(source, prefix).sequences().abs();
+        let all = (0_u32..).take(self.sources());
+        let ends = all.map(|source| at(source, slots.start).max(at(source, slots.end)));
+        let mut largest: Vec<f64> = ends.collect();
+        let mut cursor = self.cursor(slots.start);
+        for slot in slots.clone() {
+            let Placement { source, .. } = cursor.take();
+            let place = usize::try_from(source).unwrap_or(usize::MAX);
+            if let Some(largest) = largest.get_mut(place) {
+                *largest = at(source, slot).max(at(source, slot + 1)).max(*largest);
+            }
+        }
+        Deviations { largest, slots: slots.end - slots.start }
+    }
 }
 
 #[cfg(test)]

@@ -203,6 +203,38 @@ pub enum Error {
         /// Its own.
         got: u64,
     },
+    /// A stage that does not say what its weights are.
+    #[error(
+        "stage {number}: expected either `weights`, or `to` and `over` (and `from`, unless the ramp goes on from \
+         the weights before it), got {got}"
+    )]
+    StageShape {
+        /// The stage, counted from 1.
+        number: u64,
+        /// What it has.
+        got: &'static str,
+    },
+    /// A ramp of more than two sources that is too long to be laid out.
+    #[error(
+        "a ramp of {got} sequences between the weights of more than two sources: expected fewer; split it into \
+         several ramps, one after another"
+    )]
+    RampTooLong {
+        /// Its slots.
+        got: u64,
+    },
+    /// A batch size by which what is still to come would move.
+    #[error(
+        "the mixer state at slot {slot}: expected the batch size that its run had, as a stage that is still to come \
+         is counted in steps, got another one ({got}); say the stage's start and length in sequences or tokens, \
+         or go on with the batch size before"
+    )]
+    BatchSize {
+        /// The state's slot.
+        slot: u64,
+        /// The batch size now.
+        got: u64,
+    },
     /// A text that is no length of a run.
     #[error(
         "a length: expected steps, sequences, tokens or epochs such as \"1000 steps\", \"1B tokens\" or \
@@ -252,7 +284,7 @@ pub enum Error {
     },
     /// A run would repeat a source more often than allowed.
     #[error(
-        "source {name:?}: expected at most {expected} epochs, got more from step {step} on (slot {slot}); shorten the run, lower its weight or raise max_epochs"
+        "source {name:?}: expected at most {expected} epochs, got more from step {step} on (slot {slot}); shorten the run to {step} steps, lower its weight or raise max_epochs"
     )]
     MaxEpochs {
         /// The source's name.
@@ -266,7 +298,7 @@ pub enum Error {
     },
     /// A state that belongs to another order.
     #[error(
-        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; go back to the mixture the state was made with, or change it by a [[stage]] that starts at \"{slot} sequences\" or later"
+        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; {fix}"
     )]
     OtherOrder {
         /// The state's slot.
@@ -277,6 +309,32 @@ pub enum Error {
         got: Fingerprint,
         /// The parts that differ, in words.
         differences: String,
+        /// The way out, which is a stage only where weights or sources differ.
+        fix: String,
+    },
+    /// A state that is not at the beginning of a batch.
+    #[error(
+        "the mixer state: expected a multiple of batch_size {expected}, got slot {got}; go on with the batch size \
+         that the run had"
+    )]
+    WithinBatch {
+        /// The batch size.
+        expected: u64,
+        /// The state's slot.
+        got: u64,
+    },
+    /// A state that lies beyond the end of the run.
+    #[error(
+        "the mixer state at slot {slot}: expected at most step {expected}, the end of the run, got step {got}; \
+         lengthen the run, or go on with the length and the batch size that it had"
+    )]
+    BeyondEnd {
+        /// The state's slot.
+        slot: u64,
+        /// The steps of the run.
+        expected: u64,
+        /// The state's step.
+        got: u64,
     },
     /// Bytes that are no mixer state.
     #[error("the mixer state: expected {expected}, got {got}")]
@@ -301,9 +359,14 @@ pub enum Error {
         /// The step.
         step: u64,
     },
-    /// Memory for a batch could not be counted on this machine.
-    #[error("a batch of {rows} rows of {row_tokens} tokens does not fit this machine's memory")]
+    /// Memory for a batch that the machine does not give.
+    #[error(
+        "a batch of {rows} rows of {row_tokens} tokens: expected {bytes} bytes of memory, which this machine does not \
+         give; take a smaller batch_size or more ranks"
+    )]
     BatchTooLarge {
+        /// What the rows and their plan take.
+        bytes: u64,
         /// Rows asked for.
         rows: u64,
         /// Tokens a row.

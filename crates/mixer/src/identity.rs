@@ -15,6 +15,8 @@ use crate::window::Windows;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) order: Fingerprint,
+    /// What the hash was while each stage rounded anew; only to name that a state is of that time.
+    pub(crate) rounded_anew: Fingerprint,
     pub(crate) checks: Checks,
 }
 
@@ -54,8 +56,11 @@ impl Identity {
     fn of_stage(mixture: &Mixture, stage: &Stage, before: Option<(Self, &Stage)>) -> Self {
         let members: Vec<(&Source, &Windows)> = members(mixture, stage).collect();
         let names = names_bytes(mixture, stage);
-        let parts = stage.schedule().parts().parts();
-        let mut weights = joined(parts, |part| part.to_le_bytes().to_vec());
+        let mut weights = joined(stage.weights.from(), |part| part.to_le_bytes().to_vec());
+        if let Some((to, over)) = stage.weights.to() {
+            weights.extend(joined(to, |part| part.to_le_bytes().to_vec()));
+            weights.extend(over.to_le_bytes());
+        }
         let sizes = sizes_bytes(mixture, stage);
         let data = joined(&members, |(source, _)| source.corpus.fingerprint().as_bytes().to_vec());
         let mut hasher = match before {
@@ -69,14 +74,20 @@ impl Identity {
             }
             Some((before, _)) => {
                 weights.extend(stage.start.to_le_bytes());
-                let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
+                let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 2");
                 hasher.update(before.order.as_bytes());
                 hasher
             }
         };
-        for part in [&names, &weights, &sizes, &data] {
-            update(&mut hasher, part);
-        }
+        let parts = [&names, &weights, &sizes, &data];
+        parts.iter().for_each(|part| update(&mut hasher, part));
+        let order = Fingerprint::from_bytes(*hasher.finalize().as_bytes());
+        let rounded_anew = before.as_ref().map_or(order, |(before, _)| {
+            let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
+            hasher.update(before.rounded_anew.as_bytes());
+            parts.iter().for_each(|part| update(&mut hasher, part));
+            Fingerprint::from_bytes(*hasher.finalize().as_bytes())
+        });
         let none = Checks::default();
         let earlier = before.as_ref().map_or(&none, |(before, _)| &before.checks);
         let previous = before.map(|(_, stage)| stage);
@@ -88,7 +99,8 @@ impl Identity {
             if same { earlier } else { chained(earlier, part) }
         };
         Self {
-            order: Fingerprint::from_bytes(*hasher.finalize().as_bytes()),
+            order,
+            rounded_anew,
             checks: Checks {
                 seed: check(&seed_bytes(mixture)),
                 windows: check(&windows_bytes(mixture)),
@@ -119,7 +131,7 @@ fn members<'m>(
     mixture: &'m Mixture,
     stage: &'m Stage,
 ) -> impl Iterator<Item = (&'m Source, &'m Windows)> {
-    let places = stage.members().iter().filter_map(|&source| usize::try_from(source).ok());
+    let places = stage.weights.members().iter().filter_map(|&source| usize::try_from(source).ok());
     places.filter_map(|place| Some((mixture.sources().get(place)?, mixture.windows().get(place)?)))
 }
 
@@ -133,6 +145,7 @@ fn windows_bytes(mixture: &Mixture) -> Vec<u8> {
     bytes.push(match shape.window_offset {
         WindowOffset::Epoch => 0,
         WindowOffset::Fixed => 1,
+        WindowOffset::Anywhere => 2,
     });
     if let Some(block) = shape.shuffle_block {
         bytes.extend(block.to_le_bytes());
@@ -144,6 +157,8 @@ fn sizes(windows: &Windows) -> Vec<u8> {
     let mut bytes = windows.sequences().to_le_bytes().to_vec();
     if windows.are_rows() {
         bytes.push(1);
+    } else if windows.circle() != windows.targets() {
+        bytes.extend(windows.circle().to_le_bytes());
     }
     bytes
 }
@@ -159,6 +174,11 @@ fn chained(earlier: u16, part: &[u8]) -> u16 {
 }
 
 impl Checks {
+    /// The checks of a state from which on something is counted in batches of `batch_size`.
+    pub(crate) fn in_steps(self, batch_size: u64) -> Self {
+        Self { weights: self.weights ^ check(&batch_size.to_le_bytes()), ..self }
+    }
+
     /// In words, what of `mixture` (whose checks at a slot are `self`) is not as in `other`.
     pub(crate) fn differences(&self, other: &Self, mixture: &Mixture, slot: u64) -> String {
         let shape = mixture.shape();
@@ -181,7 +201,7 @@ impl Checks {
             parts.push(format!("the sources or their names (now {})", names.join(", ")));
         }
         if self.weights != other.weights {
-            let weights = stage.map_or(&[][..], |stage| stage.schedule().parts().parts());
+            let weights = stage.map_or(&[][..], |stage| stage.weights.from());
             let weights: Vec<String> = weights.iter().map(u64::to_string).collect();
             let stages = if later { ", or a stage that begins before that slot" } else { "" };
             parts.push(format!("the weights (now {}{stages})", weights.join(":")));
@@ -217,14 +237,17 @@ fn check(part: &[u8]) -> u16 {
 
 fn data_check(earlier: [u8; 8], mixture: &Mixture, stage: &Stage) -> [u8; 8] {
     let mut bytes = earlier;
-    for &source in stage.members() {
+    for &source in stage.weights.members() {
         let place = usize::try_from(source).unwrap_or(usize::MAX);
         let Some(source) = mixture.sources().get(place) else { continue };
         let hash = blake3::hash(source.corpus.fingerprint().as_bytes());
         let [first, ..] = *hash.as_bytes();
         // A source of several stages counts once, or it would cancel out.
         let before = mixture.timeline().stages().iter().take_while(|one| one.start < stage.start);
-        if before.flat_map(Stage::members).all(|&one| usize::try_from(one) != Ok(place)) {
+        if before
+            .flat_map(|stage| stage.weights.members())
+            .all(|&one| usize::try_from(one) != Ok(place))
+        {
             bytes[place % earlier.len()] ^= first;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`MixtureConfig`] names [`Source`]s, their [`Weight`]s and the shape of a batch; a [`Mixture`]
 //! is one whose sources fit each other; a [`Mixer`] gives any slot, step and rank of the endless
-//! run over it. A reader follows weight → `weight_parts` → schedule → `source_order` (permutation,
+//! run over it. A reader follows weight → `weight_parts` → schedule (of a run's first stage; `carried` of later ones) → `source_order` (permutation,
 //! window) → planner → mixer.
 //!
 //! Nothing here depends on a clock, on thread count or on floats: the [`Schedule`] is
@@ -12,6 +12,7 @@
 
 mod batch;
 mod blocks;
+mod carried;
 mod config;
 mod deviation;
 mod documents;
@@ -23,14 +24,17 @@ mod loader;
 mod mixer;
 mod mixture;
 mod mixture_check;
+mod mixture_stages;
 mod permutation;
 mod planner;
 mod rank;
 mod read_ahead;
+mod residual;
 mod run_length;
 mod schedule;
 mod shares;
 mod source_order;
+mod stage;
 mod state;
 mod table;
 mod timeline;

@@ -108,8 +108,8 @@ impl<T: TokenInt> Loader<T> {
     /// Starts the threads of a loader.
     ///
     /// # Errors
-    /// No thread or no batch ahead; a world size that does not divide the batch size; threads that the
-    /// system refuses.
+    /// No thread or no batch ahead; a world size that does not divide the batch size; a batch too large for
+    /// this machine; threads that the system refuses.
     pub fn new(mixer: Arc<Mixer>, config: LoaderConfig) -> Result<Self, Error> {
         for (field, got) in [("threads", config.threads), ("batches_ahead", config.batches_ahead)] {
             if got == 0 {
@@ -118,6 +118,7 @@ impl<T: TokenInt> Loader<T> {
             }
         }
         let slots = mixer.slots(0, config.rank)?;
+        mixer.check_memory::<T>(slots.end - slots.start)?;
         let steps = config.steps.start..config.steps.end.min(u64::MAX / mixer.batch_size());
         let queue = Queue {
             next_out: steps.start,

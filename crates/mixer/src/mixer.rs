@@ -174,14 +174,35 @@ impl Mixer {
         rows: u64,
         out: &mut Batch<T>,
     ) -> Result<(), Error> {
-        let too_large = || self.too_large(rows);
+        let too_large = || self.too_large::<T>(rows);
         let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
         let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
         let len = rows_len.checked_mul(row_len).ok_or_else(too_large)?;
+        if len > out.tokens.capacity() {
+            self.check_memory::<T>(rows)?;
+        }
         let more_len = len.saturating_sub(out.tokens.len());
         out.tokens.try_reserve(more_len).map_err(|_| too_large())?;
         out.tokens.resize(len, T::default());
         Ok(())
+    }
+
+    /// Asks the system for what some rows and their plan take, and gives it back.
+    ///
+    /// What is allocated row by row later would end the process where there is no memory.
+    pub(crate) fn check_memory<T: TokenInt>(&self, rows: u64) -> Result<(), Error> {
+        let bytes = usize::try_from(self.batch_bytes::<T>(rows));
+        let bytes = bytes.map_err(|_| self.too_large::<T>(rows))?;
+        let mut memory = Vec::<u8>::new();
+        memory.try_reserve_exact(bytes).map_err(|_| self.too_large::<T>(rows))
+    }
+
+    /// The bytes of some rows: their tokens and mask, source and slot, and twice their plan, which grows by
+    /// doubling.
+    fn batch_bytes<T: TokenInt>(&self, rows: u64) -> u64 {
+        let bytes_of = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let row = (self.sequence_length() + 1).saturating_mul(bytes_of(size_of::<T>()) + 1);
+        rows.saturating_mul(row.saturating_add(12 + 2 * bytes_of(size_of::<Slot>())))
     }
 
     /// Fills in what is known of planned rows without their tokens.
@@ -196,8 +217,9 @@ impl Mixer {
         out.documents = None;
     }
 
-    fn too_large(&self, rows: u64) -> Error {
-        Error::BatchTooLarge { rows, row_tokens: self.sequence_length() + 1 }
+    fn too_large<T: TokenInt>(&self, rows: u64) -> Error {
+        let bytes = self.batch_bytes::<T>(rows);
+        Error::BatchTooLarge { bytes, rows, row_tokens: self.sequence_length() + 1 }
     }
 
     /// The corpus of a planned sequence, and where its tokens stand there.
@@ -238,10 +260,26 @@ impl Mixer {
 
     /// The steps that a length takes, the last one whole.
     ///
+    /// Epochs of a source that may not be drawn more often (`max_epochs`) end with the last whole step within
+    /// them: filling another one would take sequences of the epoch after.
+    ///
     /// # Errors
     /// A source that does not exist or is never drawn so often; a length beyond 64 bits.
     pub fn steps(&self, length: &RunLength) -> Result<u64, Error> {
-        Ok(self.mixture.slots_of(length)?.div_ceil(self.batch_size()))
+        let slots = self.mixture.slots_of(length)?;
+        let (steps, whole) = (slots.div_ceil(self.batch_size()), slots / self.batch_size());
+        let is_epochs = matches!(length, RunLength::Epochs { .. });
+        let passes = |steps: u64| self.check_run(steps.saturating_mul(self.batch_size())).is_err();
+        Ok(if is_epochs && whole > 0 && passes(steps) && !passes(whole) { whole } else { steps })
+    }
+
+    /// The slots from the beginning of the run on that a length takes, before they are rounded to
+    /// [`steps`](Self::steps).
+    ///
+    /// # Errors
+    /// As [`steps`](Self::steps).
+    pub fn slots_of(&self, length: &RunLength) -> Result<u64, Error> {
+        self.mixture.slots_of(length)
     }
 
     /// Checks that a run of `slots` slots keeps every source within its `max_epochs`.
@@ -273,7 +311,12 @@ impl Mixer {
 
     /// The state of a run whose next slot is `slot`.
     pub fn state(&self, slot: u64) -> MixerState {
-        MixerState::new(slot, self.identity(slot))
+        let identity = self.identity(slot);
+        let checks = match self.mixture.timeline().counts_steps_from(slot) {
+            true => identity.checks.in_steps(self.batch_size()),
+            false => identity.checks,
+        };
+        MixerState::new(slot, identity, checks)
     }
 
     /// The next slot of a run that stopped at `state`.
@@ -283,6 +326,23 @@ impl Mixer {
     pub fn resume(&self, state: &MixerState) -> Result<u64, Error> {
         state.check(self.identity(state.slot()), &self.mixture)?;
         Ok(state.slot())
+    }
+
+    /// The next step of a run of `steps` steps (`u64::MAX` for an endless one) that stopped at `state`: `steps`
+    /// itself where the run is finished.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume); a state within a batch, or beyond the end of the run.
+    pub fn resume_step(&self, state: &MixerState, steps: u64) -> Result<u64, Error> {
+        let (slot, batch_size) = (self.resume(state)?, self.batch_size());
+        if !slot.is_multiple_of(batch_size) {
+            return Err(Error::WithinBatch { expected: batch_size, got: slot });
+        }
+        let got = slot / batch_size;
+        if got > steps {
+            return Err(Error::BeyondEnd { slot, expected: steps, got });
+        }
+        Ok(got)
     }
 
     /// What orders the slots before `slot`: a stage that begins there or later is no part of it, so

@@ -3,18 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mixdown_shards::{Access, Corpus, Split};
+use mixdown_shards::{Access, Corpus, HoldoutTable, Split};
 
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
 use crate::mixture_check::{
-    Shares, check_max_epochs, check_pair, check_shape, check_tokenizers, shares_of_stages,
+    check_max_epochs, check_shape, check_tokenizers, overlap, shares_of_stages,
 };
 use crate::run_length::RunLength;
-use crate::schedule::Schedule;
 use crate::timeline::Timeline;
 use crate::weight::Weight;
-use crate::weight_parts::{LossEpoch, WeightParts};
 use crate::window::Windows;
 
 /// One source of a mixture: a corpus, its share and its limits.
@@ -57,7 +55,7 @@ pub struct Mixture {
     shape: MixtureShape,
     sources: Vec<Source>,
     windows: Vec<Windows>,
-    timeline: Timeline,
+    pub(crate) timeline: Timeline,
 }
 
 impl Mixture {
@@ -78,24 +76,13 @@ impl Mixture {
     ) -> Result<Self, Error> {
         check_shape(&shape)?;
         let weights = sources.iter().map(|source| (source.name.as_str(), source.weight));
-        let shares = shares_of_stages(weights, stages)?;
+        let (first, plans) = shares_of_stages(weights, stages)?;
         check_max_epochs(sources.iter().map(|source| (source.name.as_str(), source.max_epochs)))?;
         check_tokenizers(&sources)?;
-        let windows: Vec<Windows> = sources
-            .iter()
-            .map(|source| windows_of(source, shape.sequence_length))
-            .collect::<Result<_, _>>()?;
+        let windows: Vec<Windows> =
+            sources.iter().map(|source| windows_of(source, &shape)).collect::<Result<_, _>>()?;
         let mut mixture = Self { shape, sources, windows, timeline: Timeline::default() };
-        let mut stages = (1..).zip(stages);
-        for shares in shares {
-            let schedule = mixture.schedule(&shares)?;
-            if mixture.timeline.stages().is_empty() {
-                let sources = mixture.sources.len();
-                mixture.timeline = Timeline::new(sources, shares.members, schedule);
-            } else if let Some((number, stage)) = stages.next() {
-                mixture.add_stage(number, &stage.start, shares.members, schedule)?;
-            }
-        }
+        mixture.add_stages(first, stages, plans)?;
         Ok(mixture)
     }
 
@@ -133,50 +120,6 @@ impl Mixture {
             .map(|source| open_source(source, base, config.access))
             .collect::<Result<Vec<_>, _>>()?;
         Self::new(sources, &config.stage, shape)
-    }
-
-    /// The schedule of some sources' shares.
-    fn schedule(&self, shares: &Shares) -> Result<Schedule, Error> {
-        let parts = match self.shape.weight_unit {
-            WeightUnit::Sequences => WeightParts::of_weights(&shares.weights)?,
-            WeightUnit::LossTokens => {
-                let epochs: Vec<LossEpoch> = shares
-                    .members
-                    .iter()
-                    .map(|&source| self.loss_epoch(source))
-                    .collect::<Result<_, _>>()?;
-                WeightParts::of_loss_tokens(&shares.weights, &epochs)?
-            }
-        };
-        Ok(Schedule::new(parts))
-    }
-
-    fn loss_epoch(&self, source: u32) -> Result<LossEpoch, Error> {
-        let loss_tokens = self.loss_tokens(source)?;
-        let sequences = self.sequences(source).unwrap_or(0);
-        let place = usize::try_from(source).unwrap_or(usize::MAX);
-        match self.sources.get(place).filter(|_| loss_tokens == 0) {
-            None => Ok(LossEpoch { sequences, loss_tokens }),
-            Some(Source { name, corpus, .. }) => {
-                Err(Error::NoLossTokens { name: name.clone(), path: corpus.folder().to_owned() })
-            }
-        }
-    }
-
-    fn add_stage(
-        &mut self,
-        number: u64,
-        start: &RunLength,
-        members: Vec<u32>,
-        schedule: Schedule,
-    ) -> Result<(), Error> {
-        let got = self.slots_of(start)?;
-        let expected = self.timeline.stages().last().map_or(0, |stage| stage.start);
-        if got <= expected {
-            return Err(Error::StageStart { number, expected, got });
-        }
-        self.timeline.push(got, members, schedule);
-        Ok(())
     }
 
     /// The slots that a length takes from the beginning of the run.
@@ -219,22 +162,36 @@ impl Mixture {
     /// Refuses held-out documents of one source in the training part of another, by the exact
     /// hashes of normalised text that the corpora keep. Near duplicates are not seen.
     ///
-    /// Reads the document hashes of all sources, 8 bytes a document.
+    /// Reads the document hashes of all sources once, 8 bytes a document; none where nothing is held out.
     ///
     /// # Errors
     /// The first pair with such documents, and their number; hashes that cannot be read.
     pub fn check_overlap(&self) -> Result<(), Error> {
-        for holdout in
-            self.sources.iter().filter(|source| source.corpus.documents(Split::Holdout) > 0)
-        {
-            for train in &self.sources {
+        let named =
+            |source: &Source, error| corpus_error(&source.name, source.corpus.folder(), error);
+        let has_holdout = |source: &&Source| source.corpus.documents(Split::Holdout) > 0;
+        let holdouts: Vec<&Source> = self.sources.iter().filter(has_holdout).collect();
+        let table = HoldoutTable::new(holdouts.iter().map(|source| &*source.corpus))
+            .map_err(|(place, error)| named(holdouts[place], error))?;
+        if table.is_empty() {
+            return Ok(());
+        }
+        // By the holdout's place, then the training part's.
+        let mut first: Option<(usize, &Source, u64)> = None;
+        for train in &self.sources {
+            let found = table.found_in(&train.corpus).map_err(|error| named(train, error))?;
+            for (place, (holdout, count)) in holdouts.iter().zip(found).enumerate() {
                 // A corpus is split by text, so it never overlaps with itself.
-                if train.corpus.fingerprint() != holdout.corpus.fingerprint() {
-                    check_pair(holdout, train)?;
+                let other = holdout.corpus.fingerprint() != train.corpus.fingerprint();
+                if other && count > 0 && first.is_none_or(|(before, ..)| place < before) {
+                    first = Some((place, train, count));
                 }
             }
         }
-        Ok(())
+        match first {
+            None => Ok(()),
+            Some((place, train, got)) => Err(overlap(holdouts[place], train, got)),
+        }
     }
 
     /// The sources, in the order that breaks ties.
@@ -252,7 +209,8 @@ impl Mixture {
         self.sources.iter().any(|source| source.corpus.is_labelled(Split::Train))
     }
 
-    /// The targets of an epoch of a source that count for the loss; 0 for a source that does not exist.
+    /// The targets of an epoch of a source that count for the loss; 0 for a source that does not exist. Where
+    /// every epoch leaves others out, their mean, rounded.
     ///
     /// Where a `max_tokens` cuts a shard with labels, its mask is read up to there.
     ///
@@ -268,9 +226,12 @@ impl Mixture {
         if !corpus.is_labelled(Split::Train) {
             return Ok(windows.targets());
         }
-        corpus
+        let counted = corpus
             .count_loss_tokens(Split::Train, windows.target_tokens())
-            .map_err(|error| corpus_error(&source.name, corpus.folder(), error))
+            .map_err(|error| corpus_error(&source.name, corpus.folder(), error))?;
+        let (circle, epoch) = (u128::from(windows.circle()), u128::from(windows.targets()));
+        let mean = (u128::from(counted) * epoch * 2 + circle) / (2 * circle);
+        Ok(u64::try_from(mean).unwrap_or(counted).max(counted.min(1)))
     }
 
     /// Which source fills which slot.
@@ -302,7 +263,8 @@ impl MixtureShape {
     }
 }
 
-fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
+fn windows_of(source: &Source, shape: &MixtureShape) -> Result<Windows, Error> {
+    let sequence_length = shape.sequence_length;
     let present = source.corpus.tokens(Split::Train);
     let (got, limit, fix) = match source.max_tokens {
         Some(limit) if limit < present => (limit, "in max_tokens", "raise it"),
@@ -326,6 +288,10 @@ fn windows_of(source: &Source, sequence_length: u64) -> Result<Windows, Error> {
             });
         }
     };
+    let windows = windows.map(|windows| match shape.window_offset {
+        WindowOffset::Anywhere => windows.anywhere(),
+        WindowOffset::Epoch | WindowOffset::Fixed => windows,
+    });
     windows.ok_or_else(|| Error::TooShort {
         name: source.name.clone(),
         path: source.corpus.folder().to_owned(),

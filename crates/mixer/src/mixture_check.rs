@@ -1,10 +1,11 @@
 //! What a mixture's numbers, names, weights and corpora must be to fit each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::StageConfig;
 use crate::error::Error;
-use crate::mixture::{MixtureShape, Source, corpus_error};
+use crate::mixture::{MixtureShape, Source};
+use crate::run_length::RunLength;
 use crate::weight::Weight;
 use crate::weight_parts::{WeightParts, check_notations, too_many_sources};
 
@@ -90,22 +91,55 @@ impl Shares {
     }
 }
 
-/// The shares at the beginning and of each stage: all that can be checked without a corpus.
-pub(crate) fn shares_of_stages<'a>(
+/// The shares of one stage.
+pub(crate) enum StagePlan<'s> {
+    Constant(Shares),
+    Ramp {
+        /// None: those before it.
+        from: Option<Shares>,
+        to: Shares,
+        over: &'s RunLength,
+    },
+}
+
+/// The shares at the beginning, if the sources have any, and of each stage: all that can be checked without a
+/// corpus.
+pub(crate) fn shares_of_stages<'a, 's>(
     weights: impl ExactSizeIterator<Item = (&'a str, Option<Weight>)> + Clone,
-    stages: &[StageConfig],
-) -> Result<Vec<Shares>, Error> {
+    stages: &'s [StageConfig],
+) -> Result<(Option<Shares>, Vec<StagePlan<'s>>), Error> {
     check_names(weights.clone().map(|(name, _)| name))?;
-    let mut all = vec![Shares::new(weights.clone())?];
-    for (number, stage) in (1..).zip(stages) {
-        let mut given = stage.weights.keys();
-        if let Some(name) = given.find(|&name| weights.clone().all(|(source, _)| source != name)) {
+    let has_weights = weights.clone().any(|(_, weight)| weight.is_some());
+    // A ramp from the beginning on may bring its own.
+    let brings_own = stages.first().is_some_and(|stage| stage.from.is_some());
+    let first = match has_weights || !brings_own {
+        true => Some(Shares::new(weights.clone())?),
+        false => None,
+    };
+    let shares = |number, given: &BTreeMap<String, Weight>| {
+        let unknown = |name: &&String| weights.clone().all(|(source, _)| source != name.as_str());
+        if let Some(name) = given.keys().find(unknown) {
             return Err(Error::StageSource { number, name: name.clone() });
         }
-        let shares = weights.clone().map(|(name, _)| (name, stage.weights.get(name).copied()));
-        all.push(Shares::new(shares)?);
-    }
-    Ok(all)
+        Shares::new(weights.clone().map(|(name, _)| (name, given.get(name).copied())))
+    };
+    let plans = (1..).zip(stages).map(|(number, stage)| {
+        match (stage.weights.is_empty(), &stage.from, &stage.to, &stage.over) {
+            (_, None, None, None) => Ok(StagePlan::Constant(shares(number, &stage.weights)?)),
+            (true, from, Some(to), Some(over)) => {
+                let from = from.as_ref().map(|from| shares(number, from)).transpose()?;
+                Ok(StagePlan::Ramp { from, to: shares(number, to)?, over })
+            }
+            (true, _, None, _) => Err(Error::StageShape { number, got: "a ramp without `to`" }),
+            (true, _, _, None) => Err(Error::StageShape { number, got: "a ramp without `over`" }),
+            (false, ..) => Err(Error::StageShape {
+                number,
+                got: "`weights` and a ramp's `from`, `to` or `over`",
+            }),
+        }
+    });
+    let plans = plans.collect::<Result<_, _>>()?;
+    Ok((first, plans))
 }
 
 pub(crate) fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
@@ -129,17 +163,13 @@ pub(crate) fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) fn check_pair(holdout: &Source, train: &Source) -> Result<(), Error> {
-    let got = mixdown_shards::overlap(&holdout.corpus, &train.corpus)
-        .map_err(|source| corpus_error(&holdout.name, holdout.corpus.folder(), source))?;
-    if got == 0 {
-        return Ok(());
-    }
-    Err(Error::Overlap {
+/// The error for held-out documents of one source in the training part of another.
+pub(crate) fn overlap(holdout: &Source, train: &Source, got: u64) -> Error {
+    Error::Overlap {
         holdout: holdout.name.clone(),
         path: holdout.corpus.folder().to_owned(),
         train: train.name.clone(),
         train_path: train.corpus.folder().to_owned(),
         got,
-    })
+    }
 }

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deviation::{Deviations, largest_deviations};
 use crate::mixer::Mixer;
-use crate::timeline::Stage;
+use crate::source_order::SourceOrder;
 
 /// What one source has given in some slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,21 +20,26 @@ pub struct SourceShare {
     pub sequences: u64,
     /// Its targets: sequences times T.
     pub tokens: u64,
-    /// Its targets since the run began, each counted once.
+    /// Its targets since the run began, each counted once. Where an epoch leaves out others than those before it,
+    /// what they left out counts once that epoch is over.
     pub unique_tokens: u64,
+    /// Its targets that no epoch so far has had, as they fill no whole sequence: in every epoch the same, or, with
+    /// a `window_offset` of `"anywhere"`, those that all whole epochs since the run began left out (within the
+    /// first one, what that will leave out).
+    pub left_out_tokens: u64,
     /// How often its data were gone through since the run began.
     pub epochs: f64,
     /// The slot from which on its data repeat, where these slots or those before reach it.
     pub repeats_from_slot: Option<u64>,
-    /// The largest |count − n·w| in sequences over the prefixes n of the first
-    /// `deviation_slots` slots, in every stage from its start: an exact rational, then rounded to a
-    /// float.
+    /// The largest |count − W| in sequences over prefixes of the run, W being the sum of the source's weights
+    /// in all slots of the prefix: of the prefixes that end in the first `deviation_slots` of these slots. An
+    /// exact number, then rounded to a float.
     pub largest_deviation: f64,
     /// The slots that `largest_deviation` covers: all of them where the run or the schedule's
     /// period is at most 2²⁰ slots or, with two sources, a whole period is covered, else the first
-    /// 2²⁰ of each stage.
+    /// 2²⁰, shared out among the stages.
     pub deviation_slots: u64,
-    /// What |count − n·w| is proven not to pass at any prefix of a stage.
+    /// What |count − W| is proven not to pass at any prefix that ends in these slots.
     pub deviation_bound: f64,
 }
 
@@ -53,7 +57,7 @@ pub struct StageShares {
 impl Mixer {
     /// What each source has given after `slots` slots, in the order of the sources.
     ///
-    /// Looks at up to 2²⁰ slots of each stage one by one for the largest deviation (some tens of
+    /// Looks at up to 2²⁰ slots one by one for the largest deviation (some tens of
     /// milliseconds); see [`SourceShare::deviation_slots`].
     pub fn shares(&self, slots: u64) -> Vec<SourceShare> {
         self.shares_between(0..slots)
@@ -76,81 +80,45 @@ impl Mixer {
     /// Of slots that begin with a stage.
     fn shares_between(&self, slots: Range<u64>) -> Vec<SourceShare> {
         let timeline = self.mixture().timeline();
-        let parts: Vec<StagePart> = StagePart::of(timeline.stages(), &slots).collect();
+        let deviations = timeline.deviations(&slots);
         let len_slots = slots.end - slots.start;
-        let windows = self.orders().iter().map(|order| order.windows());
         let names = self.mixture().sources().iter().map(|source| &source.name);
         (0_u32..)
             .zip(names)
-            .zip(windows)
-            .map(|((source, name), windows)| {
+            .zip(self.orders())
+            .zip(&deviations.largest)
+            .map(|(((source, name), order), &largest_deviation)| {
+                let windows = order.windows();
                 let given = timeline.count(source, slots.end);
                 let sequences = given - timeline.count(source, slots.start);
-                let own = parts.iter().filter_map(|part| part.of_source(source));
                 let repeats = timeline.slot_of(source, windows.sequences());
                 SourceShare {
                     name: name.clone(),
-                    requested: self.requested(source, &parts),
+                    requested: timeline.requested(source, &slots),
                     realised: ratio(sequences, len_slots),
                     sequences,
                     tokens: sequences.saturating_mul(windows.sequence_length()),
-                    unique_tokens: given.min(windows.sequences()) * windows.sequence_length(),
+                    unique_tokens: unique_tokens(order, given),
+                    left_out_tokens: order.left_out(given),
                     epochs: ratio(given, windows.sequences()),
                     repeats_from_slot: repeats.filter(|&slot| slot < slots.end),
-                    largest_deviation: own.clone().map(|(largest, _)| largest).fold(0.0, f64::max),
-                    deviation_slots: parts.iter().map(|part| part.deviations.slots).sum(),
-                    deviation_bound: own.map(|(_, bound)| bound).fold(0.0, f64::max),
+                    largest_deviation,
+                    deviation_slots: deviations.slots,
+                    deviation_bound: timeline.bound(source, slots.start, slots.end),
                 }
             })
             .collect()
     }
 }
 
-impl Mixer {
-    /// The share of a source that was asked for: the mean over the stages' slots.
-    fn requested(&self, source: u32, parts: &[StagePart<'_>]) -> f64 {
-        match parts {
-            // Before the first slot the share is what the run begins with.
-            [] => {
-                self.mixture().timeline().stages().first().map_or(0.0, |stage| stage.share(source))
-            }
-            [part] => part.stage.share(source),
-            _ => {
-                let slots: u64 = parts.iter().map(|part| part.slots).sum();
-                let asked = parts.iter().map(|part| part.stage.share(source) * part.slots as f64);
-                asked.sum::<f64>() / slots as f64
-            }
-        }
+/// The targets that a source's first `given` sequences have, each counted once.
+fn unique_tokens(order: &SourceOrder, given: u64) -> u64 {
+    let windows = order.windows();
+    let epochs = given / windows.sequences();
+    if epochs == 0 || windows.are_rows() {
+        return given.min(windows.sequences()) * windows.sequence_length();
     }
-}
-
-/// The slots of one stage.
-struct StagePart<'m> {
-    stage: &'m Stage,
-    slots: u64,
-    deviations: Deviations,
-}
-
-impl<'m> StagePart<'m> {
-    fn of(stages: &'m [Stage], slots: &Range<u64>) -> impl Iterator<Item = Self> {
-        let ends = stages.iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);
-        let slots = slots.clone();
-        stages.iter().zip(ends).filter_map(move |(stage, end)| {
-            // An empty run still has its weights, which its first stage asks for.
-            let (start, end) = (stage.start.max(slots.start), end.min(slots.end));
-            (start < end).then(|| {
-                let deviations = largest_deviations(stage.schedule(), end - stage.start);
-                Self { stage, slots: end - start, deviations }
-            })
-        })
-    }
-
-    /// The largest deviation and its bound.
-    fn of_source(&self, source: u32) -> Option<(f64, f64)> {
-        let member = self.stage.member(source)?;
-        let largest = self.deviations.largest.get(usize::try_from(member).ok()?)?;
-        Some((*largest, self.stage.schedule().deviation_bound(member)))
-    }
+    windows.targets() + windows.left_out() - order.left_out(given)
 }
 
 /// A fraction for a report, 0 for 0/0; no decision is made with it.

@@ -57,6 +57,48 @@ impl SourceOrder {
         self.epoch(sequence / self.windows.sequences())
     }
 
+    /// Where the windows of an epoch with this random number begin.
+    fn offset(&self, random: u64) -> u64 {
+        match self.window_offset {
+            _ if self.windows.are_rows() => 0,
+            WindowOffset::Epoch => random % self.windows.sequence_length(),
+            WindowOffset::Anywhere => random % self.windows.circle(),
+            WindowOffset::Fixed => 0,
+        }
+    }
+
+    /// The targets that no whole epoch among the first `given` sequences has; within the first epoch, those that
+    /// it will not have.
+    ///
+    /// Of a circle each epoch leaves out what stands before its offset. What two leave out in common is at most
+    /// one stretch, or two; it soon is none.
+    pub(crate) fn left_out(&self, given: u64) -> u64 {
+        let (circle, len) = (self.windows.circle(), self.windows.left_out());
+        if len == 0 || self.window_offset != WindowOffset::Anywhere {
+            return len;
+        }
+        let mut unseen = vec![0..circle];
+        for epoch in 0..(given / self.windows.sequences()).max(1) {
+            if unseen.is_empty() {
+                break;
+            }
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.update(&epoch.to_le_bytes());
+            let mut bytes = [0; 8];
+            hasher.finalize_xof().fill(&mut bytes);
+            let end = self.offset(u64::from_le_bytes(bytes));
+            let out = match end.checked_sub(len) {
+                Some(start) => [start..end, 0..0],
+                None => [0..end, circle - (len - end)..circle],
+            };
+            let both = unseen.iter().flat_map(|one| {
+                out.iter().map(move |other| one.start.max(other.start)..one.end.min(other.end))
+            });
+            unseen = both.filter(|both| !both.is_empty()).collect();
+        }
+        unseen.iter().map(|one| one.end - one.start).sum()
+    }
+
     /// The order of an epoch: one keyed hash, its output first the offset, then the round keys.
     pub(crate) fn epoch(&self, epoch: u64) -> Result<EpochOrder, Error> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -64,12 +106,7 @@ impl SourceOrder {
         let mut reader = hasher.finalize_xof();
         let mut offset_bytes = [0; 8];
         reader.fill(&mut offset_bytes);
-        let offset = match self.window_offset {
-            WindowOffset::Epoch if !self.windows.are_rows() => {
-                u64::from_le_bytes(offset_bytes) % self.windows.sequence_length()
-            }
-            _ => 0,
-        };
+        let offset = self.offset(u64::from_le_bytes(offset_bytes));
         let sequences = self.windows.sequences();
         let order = match self.shuffle_block {
             None => Order::Whole(Permutation::from_reader(sequences, &mut reader)?),

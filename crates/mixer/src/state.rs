@@ -30,13 +30,13 @@ impl MixerState {
     /// The length of the binary form.
     pub const LEN_BYTES: u64 = 62;
 
-    pub(crate) fn new(slot: u64, identity: &Identity) -> Self {
+    pub(crate) fn new(slot: u64, identity: &Identity, checks: Checks) -> Self {
         Self {
             version: STATE_VERSION,
             schedule_version: SCHEDULE_VERSION,
             slot,
             order: identity.order,
-            checks: identity.checks,
+            checks,
         }
     }
 
@@ -107,22 +107,57 @@ impl MixerState {
         })
     }
 
+    /// What to do about a state that does not fit: stages change weights and sources, and nothing else.
+    fn fix(&self, identity: &Identity) -> String {
+        let (own, other) = (&identity.checks, &self.checks);
+        let is_same_rule =
+            self.schedule_version == SCHEDULE_VERSION && self.order != identity.rounded_anew;
+        let others_agree = own.seed == other.seed && own.windows == other.windows;
+        let weights_differ = own.weights != other.weights || own.names != other.names;
+        let back = "go back to the mixture the state was made with, or";
+        let slot = self.slot;
+        // Sources that came or went have sizes and data of their own.
+        let sizes_agree = own.names != other.names || own.sizes == other.sizes;
+        let data_agree = own.names != other.names || own.data == other.data;
+        if is_same_rule && others_agree && weights_differ && sizes_agree && data_agree {
+            format!("{back} change it by a [[stage]] that starts at \"{slot} sequences\" or later")
+        } else {
+            format!(
+                "{back} begin a new run (a comparison of the two mixtures says what it would repeat)"
+            )
+        }
+    }
+
     pub(crate) fn check(&self, identity: &Identity, mixture: &Mixture) -> Result<(), Error> {
         self.check_version()?;
+        let batch_size = mixture.shape().batch_size;
+        let counted = identity.checks.in_steps(batch_size);
         if self.schedule_version == SCHEDULE_VERSION && self.order == identity.order {
-            return Ok(());
+            // A state of a run without anything in steps says nothing of batches.
+            let same = [identity.checks.weights, counted.weights].contains(&self.checks.weights);
+            if same || !mixture.timeline().counts_steps_from(self.slot) {
+                return Ok(());
+            }
+            return Err(Error::BatchSize { slot: self.slot, got: batch_size });
         }
-        let differences = if self.schedule_version == SCHEDULE_VERSION {
-            identity.checks.differences(&self.checks, mixture, self.slot)
-        } else {
+        let differences = if self.schedule_version != SCHEDULE_VERSION {
             let state = self.schedule_version;
             format!("the schedule version (state {state}, this mixdown {SCHEDULE_VERSION})")
+        } else if self.order == identity.rounded_anew {
+            "the rule of stages (the state is of a mixdown that rounded anew in every stage, and so gave other \
+             sequences since the second one began; go on with that version, or begin a new run)"
+                .to_owned()
+        } else {
+            let now =
+                if self.checks.weights == counted.weights { counted } else { identity.checks };
+            now.differences(&self.checks, mixture, self.slot)
         };
         Err(Error::OtherOrder {
             slot: self.slot,
             expected: identity.order,
             got: self.order,
             differences,
+            fix: self.fix(identity),
         })
     }
 }

@@ -1,103 +1,265 @@
-//! The schedules of a run, one after another: which source fills which slot when weights change.
+//! The stages of a run, one after another: which source fills which slot when weights change.
 
-use crate::schedule::{Placement, Schedule};
-use crate::shares::ratio;
+use std::ops::Range;
+
+use crate::carried::Carried;
+use crate::error::Error;
+use crate::residual::Residual;
+use crate::schedule::{self, Placement, Schedule};
+use crate::stage::{StageWeights, Stretch};
+use crate::weight_parts::WeightParts;
 
 /// The weights of a mixture from some slot on.
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
     /// Its first slot.
     pub(crate) start: u64,
-    /// Its sources, by their place in the mixture, ascending; the schedule counts by this list.
-    members: Vec<u32>,
-    schedule: Schedule,
-    /// Per source of the mixture, its sequences before this stage.
+    pub(crate) weights: StageWeights,
+    /// Its start or the length of its ramp is counted in steps, and so by the batch size.
+    pub(crate) in_steps: bool,
+}
+
+/// A stage of the run, and what came before it.
+#[derive(Debug, Clone)]
+struct Begun {
+    /// Per source of the mixture, its sequences before.
     given: Vec<u64>,
+    /// Per source of the mixture, what it is owed at the stage's start.
+    owed: Vec<Residual>,
+}
+
+/// Slots within which one rule says which source fills which slot.
+#[derive(Debug, Clone)]
+struct Segment {
+    start: u64,
+    /// The sources that the rule counts, by their place in the mixture, ascending.
+    sources: Vec<u32>,
+    rule: Rule,
+    /// Per source of the mixture, its sequences before this segment.
+    given: Vec<u64>,
+    /// How far the rule's growth may be from the stage's, in sequences.
+    error: f64,
+}
+
+#[derive(Debug, Clone)]
+enum Rule {
+    /// From the beginning of the run: nothing is owed.
+    First(Schedule),
+    Carried(Carried),
 }
 
 /// The stages of a run. The first begins at slot 0, and there is always one.
 ///
-/// Within a stage the schedule begins anew, so a source's count since its start is within the
-/// schedule's bound of its share since then; its sequences go on where they stood.
+/// What a stage leaves owing to each source is handed on to the next, so counts stay within a bound of the sum of
+/// all weights so far, however many stages there are. A stage changes nothing before its own start.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
     stages: Vec<Stage>,
+    /// Of each stage.
+    begun: Vec<Begun>,
+    segments: Vec<Segment>,
 }
 
 impl Timeline {
-    /// A timeline of one stage, for a mixture of `sources`; `members` are the stage's, ascending.
-    pub(crate) fn new(sources: usize, members: Vec<u32>, schedule: Schedule) -> Self {
-        Self { stages: vec![Stage { start: 0, members, schedule, given: vec![0; sources] }] }
+    /// A timeline of one stage, for a mixture of `sources`.
+    ///
+    /// # Errors
+    /// A ramp that is too long.
+    pub(crate) fn new(sources: usize, first: Stage) -> Result<Self, Error> {
+        let mut timeline = Self::default();
+        let begun = Begun { given: vec![0; sources], owed: vec![Residual::default(); sources] };
+        if first.weights.to().is_some() {
+            timeline.add(first, begun)?;
+            return Ok(timeline);
+        }
+        let parts = WeightParts::new(first.weights.from())?;
+        timeline.segments.push(Segment {
+            start: 0,
+            sources: first.weights.members().to_vec(),
+            rule: Rule::First(Schedule::new(parts)),
+            given: vec![0; sources],
+            error: 0.0,
+        });
+        timeline.stages.push(first);
+        timeline.begun.push(begun);
+        Ok(timeline)
     }
 
-    /// Adds a stage from slot `start` on, which lies after the last one's.
-    pub(crate) fn push(&mut self, start: u64, members: Vec<u32>, schedule: Schedule) {
-        let sources = self.stages.first().map_or(0, |stage| stage.given.len());
-        let given = (0_u32..).take(sources).map(|source| self.count(source, start)).collect();
-        self.stages.push(Stage { start, members, schedule, given });
+    /// Adds a stage that begins after the last one.
+    ///
+    /// # Errors
+    /// A ramp that is too long.
+    pub(crate) fn push(&mut self, stage: Stage) -> Result<(), Error> {
+        // What a ramp had still before it.
+        self.segments.retain(|segment| segment.start < stage.start);
+        let all = (0_u32..).take(self.sources());
+        let given = all.clone().map(|source| self.count(source, stage.start)).collect();
+        let owed = all.map(|source| self.owed(source, stage.start)).collect();
+        self.add(stage, Begun { given, owed })
+    }
+
+    fn add(&mut self, stage: Stage, begun: Begun) -> Result<(), Error> {
+        let nothing = Residual::default();
+        let counted = (0_u32..)
+            .zip(&begun.owed)
+            .filter(|&(source, owed)| *owed != nothing || stage.weights.member(source).is_some());
+        let sources: Vec<u32> = counted.map(|(source, _)| source).collect();
+        let stretches = stage.weights.segments(&sources)?;
+        let stage_start = stage.start;
+        self.stages.push(stage);
+        self.begun.push(begun.clone());
+        let mut given = Some(begun.given);
+        for Stretch { after, growth, error } in stretches {
+            let Some(start) = stage_start.checked_add(after) else { break };
+            let given = given.take().unwrap_or_else(|| {
+                let all = (0_u32..).take(self.sources());
+                all.map(|source| self.count(source, start)).collect()
+            });
+            // The state before this segment, which the next ones' are found from.
+            let owed = sources.iter().map(|&source| match after {
+                0 => begun.owed.get(place(source)).copied().unwrap_or_default(),
+                _ => self.owed(source, start),
+            });
+            let rule = Rule::Carried(Carried::new(&growth, &owed.collect::<Vec<_>>()));
+            let sources = sources.clone();
+            self.segments.push(Segment { start, sources, rule, given, error });
+        }
+        Ok(())
     }
 
     pub(crate) fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// The stages' index that slot `slot` falls into.
-    pub(crate) fn stage_of(&self, slot: u64) -> usize {
-        self.stages.partition_point(|stage| stage.start <= slot).saturating_sub(1)
+    /// Whether a stage that begins at slot `slot` or later is counted in steps.
+    pub(crate) fn counts_steps_from(&self, slot: u64) -> bool {
+        self.stages.iter().any(|stage| stage.in_steps && stage.start >= slot)
+    }
+
+    /// The schedule of the first stage, unless that is a ramp.
+    pub(crate) fn first_schedule(&self) -> Option<&Schedule> {
+        match self.segments.first().map(|segment| &segment.rule) {
+            Some(Rule::First(schedule)) => Some(schedule),
+            _ => None,
+        }
+    }
+
+    /// The number of the mixture's sources.
+    pub(crate) fn sources(&self) -> usize {
+        self.segments.first().map_or(0, |segment| segment.given.len())
+    }
+
+    /// The share of a source that was asked for: the mean over some slots.
+    pub(crate) fn requested(&self, source: u32, slots: &Range<u64>) -> f64 {
+        let of = |slot: u64| self.stages.iter().rfind(|stage| stage.start <= slot);
+        // An empty run still has the weights that it begins with.
+        let (first, last) = (of(slots.start), of(slots.end.max(1) - 1));
+        if let (Some(first), Some(last)) = (first, last)
+            && first.start == last.start
+            && first.weights.to().is_none()
+        {
+            return first.weights.share(source);
+        }
+        let given = self.count(source, slots.end) - self.count(source, slots.start);
+        let owed = |slots| self.owed(source, slots).sequences();
+        let due = given as f64 + (owed(slots.end) - owed(slots.start));
+        due / (slots.end - slots.start).max(1) as f64
+    }
+
+    fn segment_of(&self, slot: u64) -> usize {
+        self.segments.partition_point(|segment| segment.start <= slot).saturating_sub(1)
     }
 
     /// A walk over the slots from `slot` on.
     pub(crate) fn cursor(&self, slot: u64) -> Cursor<'_> {
-        let (before, after) = self.stages.split_at(self.stage_of(slot) + 1);
-        // The first stage begins at slot 0, so there is one.
-        let stage = before.last().unwrap_or(&self.stages[0]);
-        Cursor { slot, stage, after, cursor: stage.schedule.cursor(slot - stage.start) }
+        let (before, after) = self.segments.split_at(self.segment_of(slot) + 1);
+        // The first segment begins at slot 0, so there is one.
+        let segment = before.last().unwrap_or(&self.segments[0]);
+        Cursor { slot, segment, after, rule: segment.rule.cursor(slot - segment.start) }
     }
 
     /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.
     pub(crate) fn count(&self, source: u32, slots: u64) -> u64 {
-        let stage = &self.stages[self.stage_of(slots)];
-        let within = stage.member(source);
-        let within = within.map_or(0, |member| stage.schedule.count(member, slots - stage.start));
-        stage.given_before(source) + within
+        let segment = &self.segments[self.segment_of(slots)];
+        let within = segment.member(source);
+        let within = within.map_or(0, |member| segment.count(member, slots - segment.start));
+        segment.given_before(source) + within
+    }
+
+    /// What a source is owed after `slots` slots: its expected less its given sequences.
+    pub(crate) fn owed(&self, source: u32, slots: u64) -> Residual {
+        let at = self.stages.partition_point(|stage| stage.start < slots).saturating_sub(1);
+        let (Some(stage), Some(begun)) = (self.stages.get(at), self.begun.get(at)) else {
+            return Residual::default();
+        };
+        let before = begun.owed.get(place(source)).copied().unwrap_or_default();
+        let given_before = begun.given.get(place(source)).copied().unwrap_or(0);
+        let given = self.count(source, slots) - given_before;
+        stage.weights.owed(before, source, slots - stage.start, given)
     }
 
     /// The slot of a source's sequence; `None` where no stage gives it or its slot passes 64 bits.
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> Option<u64> {
-        let after = self.stages.partition_point(|stage| stage.given_before(source) <= sequence);
-        // A later stage without the source has given as many before as the one that gave the last.
-        let stage = self.stages.get(after.checked_sub(1)?)?;
-        let member = stage.member(source)?;
-        let within = stage.schedule.slot_of(member, sequence - stage.given_before(source))?;
-        stage.start.checked_add(within)
+        let after = self.segments.partition_point(|one| one.given_before(source) <= sequence);
+        // A later segment without the source has given as many before as the one that gave the last.
+        let before = after.checked_sub(1)?;
+        let segment = self.segments.get(before)?;
+        let member = segment.member(source)?;
+        let sequence = sequence - segment.given_before(source);
+        let end = self.segments.get(after).map_or(u64::MAX, |next| next.start);
+        let within = match &segment.rule {
+            Rule::First(schedule) => schedule.slot_of(u32::try_from(member).ok()?, sequence),
+            Rule::Carried(carried) => carried.slot_of(member, sequence, end - segment.start),
+        }?;
+        segment.start.checked_add(within)
+    }
+
+    /// What |count − W| of a source is proven not to pass in slots `start` to `end`.
+    pub(crate) fn bound(&self, source: u32, start: u64, end: u64) -> f64 {
+        let (first, last) = (self.segment_of(start), self.segment_of(end.saturating_sub(1)));
+        let segments = self.segments.iter().take(last + 1).skip(first);
+        let bounds = segments.map(|segment| match (segment.member(source), &segment.rule) {
+            // Nothing is owed to it, and nothing due.
+            (None, _) => 0.0,
+            (Some(member), Rule::Carried(carried)) => carried.bound(member) + segment.error,
+            (Some(member), Rule::First(schedule)) => {
+                schedule.deviation_bound(u32::try_from(member).unwrap_or(u32::MAX))
+            }
+        });
+        bounds.fold(0.0, f64::max)
     }
 }
 
-impl Stage {
-    pub(crate) fn members(&self) -> &[u32] {
-        &self.members
+impl Segment {
+    /// A source's place among those that the rule counts.
+    fn member(&self, source: u32) -> Option<usize> {
+        self.sources.binary_search(&source).ok()
     }
 
-    /// Which source of its own fills which slot of its own.
-    pub(crate) fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    /// A source's place among the stage's own.
-    pub(crate) fn member(&self, source: u32) -> Option<u32> {
-        let place = self.members.binary_search(&source).ok()?;
-        u32::try_from(place).ok()
-    }
-
-    /// A source's share of the stage; 0 where it has none.
-    pub(crate) fn share(&self, source: u32) -> f64 {
-        let parts = self.schedule.parts();
-        self.member(source).map_or(0.0, |member| ratio(parts.part(member), parts.period()))
+    fn count(&self, member: usize, slots: u64) -> u64 {
+        match &self.rule {
+            Rule::First(schedule) => {
+                u32::try_from(member).map_or(0, |member| schedule.count(member, slots))
+            }
+            Rule::Carried(carried) => carried.count(member, slots),
+        }
     }
 
     fn given_before(&self, source: u32) -> u64 {
-        let place = usize::try_from(source).unwrap_or(usize::MAX);
-        self.given.get(place).copied().unwrap_or(0)
+        self.given.get(place(source)).copied().unwrap_or(0)
+    }
+}
+
+fn place(source: u32) -> usize {
+    usize::try_from(source).unwrap_or(usize::MAX)
+}
+
+impl Rule {
+    fn cursor(&self, slot: u64) -> RuleCursor<'_> {
+        match self {
+            Self::First(schedule) => RuleCursor::First(schedule.cursor(slot)),
+            Self::Carried(carried) => RuleCursor::Carried(carried, slot),
+        }
     }
 }
 
@@ -105,10 +267,17 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     slot: u64,
-    stage: &'a Stage,
-    /// The stages to come.
-    after: &'a [Stage],
-    cursor: crate::schedule::Cursor<'a>,
+    segment: &'a Segment,
+    /// The segments to come.
+    after: &'a [Segment],
+    rule: RuleCursor<'a>,
+}
+
+#[derive(Debug, Clone)]
+enum RuleCursor<'a> {
+    First(schedule::Cursor<'a>),
+    /// At a slot of its own.
+    Carried(&'a Carried, u64),
 }
 
 impl Cursor<'_> {
@@ -123,13 +292,23 @@ impl Cursor<'_> {
         if let [next, later @ ..] = self.after
             && next.start == self.slot
         {
-            (self.stage, self.after, self.cursor) = (next, later, next.schedule.cursor(0));
+            (self.segment, self.after, self.rule) = (next, later, next.rule.cursor(0));
         }
-        let Placement { source: member, sequence } = self.cursor.at();
-        self.cursor.advance();
+        let Placement { source: member, sequence } = match &mut self.rule {
+            RuleCursor::First(cursor) => {
+                let placement = cursor.at();
+                cursor.advance();
+                placement
+            }
+            RuleCursor::Carried(carried, slot) => {
+                let placement = carried.at(*slot);
+                *slot = slot.wrapping_add(1);
+                placement
+            }
+        };
         self.slot = self.slot.wrapping_add(1);
         let place = usize::try_from(member).unwrap_or(usize::MAX);
-        let source = self.stage.members.get(place).copied().unwrap_or(u32::MAX);
-        Placement { source, sequence: self.stage.given_before(source) + sequence }
+        let source = self.segment.sources.get(place).copied().unwrap_or(u32::MAX);
+        Placement { source, sequence: self.segment.given_before(source) + sequence }
     }
 }

@@ -28,52 +28,64 @@ struct Node {
     parent: Option<Place>,
 }
 
+/// What stands below a node.
 #[derive(Debug, Clone, Copy)]
-enum Child {
+pub(crate) enum Child {
     Source(usize),
     Node(usize),
 }
 
 /// Below which node, and on which side.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    node: usize,
-    side: Side,
+pub(crate) struct Place {
+    pub(crate) node: usize,
+    pub(crate) side: Side,
 }
 
 /// A subtree that waits to be joined: its parts, its first source, itself.
-struct Waiting {
-    parts: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) parts: u64,
     first_source: usize,
-    child: Child,
+    pub(crate) child: Child,
+}
+
+/// The pairs that a Huffman tree over `parts` joins, in their order: the n-th becomes node n.
+///
+/// The two lightest subtrees are joined until one is left, among equals those whose first source is listed
+/// first; of a pair the child with the source listed first comes first.
+pub(crate) fn joins(parts: &[u64]) -> Vec<[Waiting; 2]> {
+    let mut joins: Vec<[Waiting; 2]> = Vec::with_capacity(parts.len());
+    // The first source makes every key of the heap different, so its order is total.
+    let mut heap: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
+    let mut children: Vec<Child> = (0..parts.len()).map(Child::Source).collect();
+    for (source, &part) in parts.iter().enumerate() {
+        heap.push(Reverse((part, source, source)));
+    }
+    while let (Some(Reverse(lightest)), Some(Reverse(next))) = (heap.pop(), heap.pop()) {
+        let pair = in_listed_order(lightest, next).map(|(parts, source, child)| Waiting {
+            parts,
+            first_source: source,
+            child: children[child],
+        });
+        let [first, second] = pair;
+        children.push(Child::Node(joins.len()));
+        heap.push(Reverse((first.parts + second.parts, first.first_source, children.len() - 1)));
+        joins.push(pair);
+    }
+    joins
 }
 
 impl Tree {
     /// A tree over `parts` (at least two, each at least 1, together at most 2⁶³ − 1).
     ///
-    /// The two lightest subtrees are joined until one is left, among equals those whose first
-    /// source is listed first; the child with the source listed first gets the ties.
+    /// Its shape is that of [`joins`]; the child with the source listed first gets the ties.
     pub(crate) fn new(parts: &[u64]) -> Self {
         let mut tree = Self {
             nodes: Vec::with_capacity(parts.len()),
             leaves: vec![Place { node: 0, side: Side::First }; parts.len()],
         };
-        // The first source makes every key of the heap different, so its order is total.
-        let mut heap: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
-        let mut children: Vec<Child> = (0..parts.len()).map(Child::Source).collect();
-        for (source, &part) in parts.iter().enumerate() {
-            heap.push(Reverse((part, source, source)));
-        }
-        while let (Some(Reverse(lightest)), Some(Reverse(next))) = (heap.pop(), heap.pop()) {
-            let [first, second] = in_listed_order(lightest, next).map(|(parts, source, child)| {
-                Waiting { parts, first_source: source, child: children[child] }
-            });
-            children.push(Child::Node(tree.nodes.len()));
-            heap.push(Reverse((
-                first.parts + second.parts,
-                first.first_source,
-                children.len() - 1,
-            )));
+        for [first, second] in joins(parts) {
             tree.join(&first, &second);
         }
         tree

@@ -9,6 +9,9 @@
 /// `offset + j·T` hit each target exactly once. Only the window that runs over the end has a seam in
 /// it: token 1 follows token S·T there, as one document follows another.
 ///
+/// **Anywhere**: the same with all D − 1 targets on the circle, so that S windows from any offset on leave out
+/// the D − 1 − S·T targets before it, in each epoch others.
+///
 /// **Rows** that `prepare --pack` laid out: row j is the tokens from j·(T + 1) on, without an offset.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
@@ -16,6 +19,10 @@ pub(crate) struct Windows {
     sequences: u64,
     /// Tokens from one sequence to the next: T, or T + 1 of packed rows.
     stride: u64,
+    /// The targets that windows go round on: S·T, or all D − 1.
+    circle: u64,
+    /// D − 1, or what rows have of targets.
+    all_targets: u64,
 }
 
 /// The one or two runs of neighbouring tokens that make up a window.
@@ -36,14 +43,28 @@ impl Windows {
     /// Windows of `sequence_length` (at least 1) on `tokens`; `None` where not one fits.
     pub(crate) fn new(tokens: u64, sequence_length: u64) -> Option<Self> {
         let sequences = tokens.checked_sub(1)?.checked_div(sequence_length)?;
-        (sequences > 0).then_some(Self { sequence_length, sequences, stride: sequence_length })
+        (sequences > 0).then_some(Self {
+            sequence_length,
+            sequences,
+            stride: sequence_length,
+            circle: sequences * sequence_length,
+            all_targets: tokens - 1,
+        })
+    }
+
+    /// The same windows on a circle of all targets.
+    pub(crate) fn anywhere(self) -> Self {
+        if self.are_rows() { self } else { Self { circle: self.all_targets, ..self } }
     }
 
     /// Packed rows of `sequence_length` + 1 in `tokens`; `None` where not one fits.
     pub(crate) fn rows(tokens: u64, sequence_length: u64) -> Option<Self> {
         let stride = sequence_length.checked_add(1)?;
         let sequences = tokens / stride;
-        (sequences > 0).then_some(Self { sequence_length, sequences, stride })
+        let targets = sequences.checked_mul(sequence_length)?;
+        let all_targets = targets;
+        let row = Self { sequence_length, sequences, stride, circle: targets, all_targets };
+        (sequences > 0).then_some(row)
     }
 
     /// The number of sequences.
@@ -66,21 +87,34 @@ impl Windows {
         self.sequences * self.sequence_length
     }
 
-    /// Where in the stream the targets of an epoch stand; in rows, with every row's first token.
+    /// The targets that windows go round on: those of an epoch, or all that the source has.
+    pub(crate) fn circle(&self) -> u64 {
+        self.circle
+    }
+
+    /// The targets that an epoch leaves out, as they fill no whole sequence.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.all_targets - self.targets()
+    }
+
+    /// Where in the stream the targets of the circle stand; in rows, with every row's first token.
     pub(crate) fn target_tokens(&self) -> std::ops::Range<u64> {
-        if self.are_rows() { 0..self.sequences * self.stride } else { 1..self.targets() + 1 }
+        if self.are_rows() { 0..self.sequences * self.stride } else { 1..self.circle + 1 }
     }
 
     /// The greatest token that a sequence can start at.
     pub(crate) fn last_start(&self) -> u64 {
-        if self.are_rows() { (self.sequences - 1) * self.stride } else { self.targets() - 1 }
+        if self.are_rows() { (self.sequences - 1) * self.stride } else { self.circle - 1 }
     }
 
-    /// Where sequence `window` (less than S) of an epoch with `offset` (less than T) starts. Rows have
-    /// no offset.
+    /// Where sequence `window` (less than S) of an epoch with `offset` (less than T, or than the circle of all
+    /// targets) starts. Rows have no offset.
     pub(crate) fn start_token(&self, window: u64, offset: u64) -> u64 {
-        // Only the last window can start at S·T or later, and does not: offset < T.
-        window * self.stride + offset
+        // Both terms are less than the circle. With an offset less than T, or in rows, the sum is, too.
+        let start = u128::from(window * self.stride) + u128::from(offset);
+        let circle = u128::from(self.circle);
+        let is_past = !self.are_rows() && start >= circle;
+        u64::try_from(if is_past { start - circle } else { start }).unwrap_or(u64::MAX)
     }
 
     /// The runs of the sequence that starts at `start_token`, at most [`last_start`](Self::last_start).
@@ -88,7 +122,7 @@ impl Windows {
         let row_tokens = self.sequence_length + 1;
         let until_end = match self.are_rows() {
             true => row_tokens,
-            false => self.targets() + 1 - start_token,
+            false => self.circle + 1 - start_token,
         };
         let len_tokens = row_tokens.min(until_end);
         Runs { start_token, len_tokens, wrapped_len_tokens: row_tokens - len_tokens }
@@ -101,7 +135,7 @@ mod tests {
 
     /// The row of a window by its definition, token numbers standing for tokens.
     fn naive(windows: &Windows, start: u64) -> Vec<u64> {
-        let targets = (0..windows.sequence_length).map(|i| (start + i) % windows.targets() + 1);
+        let targets = (0..windows.sequence_length).map(|i| (start + i) % windows.circle() + 1);
         std::iter::once(start).chain(targets).collect()
     }
 
@@ -131,10 +165,31 @@ mod tests {
                 hits[usize::try_from(target).unwrap()] += 1;
             }
         }
-        let targets = usize::try_from(windows.targets()).unwrap();
+        let circle = usize::try_from(windows.circle()).unwrap();
         assert_eq!(hits[0], 0);
-        assert!(hits[1..=targets].iter().all(|&count| count == 1), "{windows:?} {offset}");
-        assert!(hits[targets + 1..].iter().all(|&count| count == 0));
+        assert!(hits[circle + 1..].iter().all(|&count| count == 0));
+        // Left out is what stands before the offset.
+        let left_out = windows.circle() - windows.targets();
+        for target in 0..windows.circle() {
+            let before = (offset + windows.circle() - 1 - target) % windows.circle();
+            let expected = u64::from(before >= left_out);
+            let place = usize::try_from(target + 1).unwrap();
+            assert_eq!(hits[place], expected, "{windows:?} {offset} {target}");
+        }
+    }
+
+    #[test]
+    fn anywhere_leaves_out_what_stands_before_the_offset() {
+        for tokens in 2..40 {
+            for sequence_length in 1..tokens {
+                let windows = Windows::new(tokens, sequence_length).unwrap().anywhere();
+                assert_eq!(windows.circle(), tokens - 1);
+                assert_eq!(windows.left_out(), (tokens - 1) % sequence_length);
+                for offset in 0..windows.circle() {
+                    check_epoch(&windows, offset, tokens);
+                }
+            }
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub use fingerprint::Fingerprint;
 pub use gather_limit::gather_limit;
 pub use import::{ImportFile, ImportOptions, SampleShare, TextOf, TokenFormat, import};
 pub use manifest::Manifest;
-pub use overlap::{overlap, overlap_of};
+pub use overlap::{HoldoutTable, overlap, overlap_of};
 pub use positioned_file::PositionedFile;
 pub use records::{
     Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,

@@ -19,6 +19,8 @@ mod refusals;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
+mod stage_bounds;
+#[cfg(test)]
 mod stages;
 #[cfg(test)]
 mod states;

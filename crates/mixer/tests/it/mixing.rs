@@ -348,3 +348,42 @@ fn slots_planned_together_are_those_planned_alone() {
         assert_eq!(plan, alone, "{start} {len}");
     }
 }
+
+/// Of 24 targets a sequence has 16; with an offset anywhere every epoch leaves out other ones.
+#[test]
+fn anywhere_every_target_comes_over_epochs_and_at_most_once_in_each() {
+    let sources = [("small", "1", 25), ("two", "1", 60)];
+    let fixed = crate::corpora::mixer(&sources);
+    let test = fixed.reopened(|config| config.window_offset = WindowOffset::Anywhere);
+    for (source, targets) in [(0, 24_u64), (1, 59)] {
+        let sequences = test.mixture().sequences(source).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for epoch in 0..40 {
+            let mut hits = Vec::new();
+            for sequence in epoch * sequences..(epoch + 1) * sequences {
+                let slot = test.slot(test.slot_of(source, sequence).unwrap()).unwrap();
+                let mut row = Batch::<u32>::default();
+                test.gather(&[slot], &mut row).unwrap();
+                let ids: Vec<u64> =
+                    row.tokens[1..].iter().map(|&id| u64::from(id - source * 100_000)).collect();
+                let ranges = test.target_ranges(&slot).unwrap();
+                assert!(ranges.into_iter().flatten().eq(ids.iter().copied()));
+                hits.extend(ids);
+            }
+            let len = hits.len();
+            hits.sort_unstable();
+            hits.dedup();
+            assert_eq!((hits.len(), len as u64), (len, sequences * 16));
+            seen.extend(hits);
+            let slots = test.slot_of(source, (epoch + 1) * sequences - 1).unwrap() + 1;
+            let share = &test.shares(slots)[source as usize];
+            assert_eq!(share.unique_tokens, seen.len() as u64);
+            assert_eq!(share.left_out_tokens, targets - seen.len() as u64);
+        }
+        assert!(seen.into_iter().eq(1..=targets));
+        let share = &fixed.mixer.shares(10_000)[source as usize];
+        assert_eq!(share.left_out_tokens, targets % 16);
+    }
+    let message = test.resume(&fixed.mixer.state(9)).unwrap_err().to_string();
+    assert!(message.contains("window_offset"), "{message}");
+}

@@ -1,0 +1,184 @@
+//! The weights of a stage: constant, or moving in a straight line from some to others.
+
+use crate::carried::Growth;
+use crate::error::Error;
+use crate::residual::Residual;
+use crate::shares::ratio;
+use crate::weight::greatest_common_divisor;
+use crate::weight_parts::{LARGEST_PERIOD, WeightParts};
+
+/// The sources of a stage and their parts.
+#[derive(Debug, Clone)]
+pub(crate) struct StageWeights {
+    /// The sources, by their place in the mixture, ascending.
+    members: Vec<u32>,
+    /// Per member its parts at the stage's start.
+    from: Vec<u64>,
+    /// Per member its parts at the end of the ramp and from there on; as `from` without a ramp.
+    to: Vec<u64>,
+    /// The sum of the parts, of both.
+    period: u64,
+    /// The slots of the ramp; 0 where there is none.
+    over: u64,
+}
+
+/// Slots of a stage in which counts are expected to grow by one formula.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    /// The slots of the stage before it.
+    pub(crate) after: u64,
+    pub(crate) growth: Growth,
+    /// How far the formula may be from the stage's weights within it, in sequences.
+    pub(crate) error: f64,
+}
+
+/// The weights of some sources: their places, ascending, and their parts.
+pub(crate) type Parts = (Vec<u32>, WeightParts);
+
+/// With more than two sources a ramp is laid out in segments of constant weights, so short that within one the
+/// expected count is nowhere further than this part of a sequence from the ramp's.
+const SEGMENT_ERROR_PARTS: u64 = 128;
+
+/// The most segments of a ramp, some hundred bytes a source each.
+const MOST_SEGMENTS: u64 = 1 << 16;
+
+impl StageWeights {
+    /// Weights that stay.
+    pub(crate) fn constant((members, parts): Parts) -> Self {
+        let from = parts.parts().to_vec();
+        Self { members, to: from.clone(), from, period: parts.period(), over: 0 }
+    }
+
+    /// Weights that go from some to others in `over` slots, at least 1.
+    ///
+    /// # Errors
+    /// Weights whose common period, times twice the slots, passes [`LARGEST_PERIOD`].
+    pub(crate) fn ramp(from: &Parts, to: &Parts, over: u64) -> Result<Self, Error> {
+        let mut members: Vec<u32> = from.0.iter().chain(&to.0).copied().collect();
+        members.sort_unstable();
+        members.dedup();
+        let (one, other) = (u128::from(from.1.period()), u128::from(to.1.period()));
+        let common = one / greatest_common_divisor(one, other) * other;
+        let period = common
+            .checked_mul(2 * u128::from(over))
+            .filter(|&period| period <= u128::from(LARGEST_PERIOD))
+            .and_then(|_| u64::try_from(common).ok())
+            .ok_or_else(|| Error::WeightOverflow {
+                expected: LARGEST_PERIOD,
+                got: format!("2 times {over} slots of a ramp times a period of {common}"),
+            })?;
+        let spread = |(sources, parts): &Parts| -> Vec<u64> {
+            let scale = period / parts.period();
+            let place = |source| sources.binary_search(source).ok();
+            let part = |place| parts.parts().get::<usize>(place).map_or(0, |part| part * scale);
+            members.iter().map(|source| place(source).map_or(0, part)).collect()
+        };
+        let (from, to) = (spread(from), spread(to));
+        Ok(Self { members, from, to, period, over })
+    }
+
+    pub(crate) fn members(&self) -> &[u32] {
+        &self.members
+    }
+
+    /// The parts at the stage's start.
+    pub(crate) fn from(&self) -> &[u64] {
+        &self.from
+    }
+
+    /// The parts at the end of the ramp, and its slots.
+    pub(crate) fn to(&self) -> Option<(&[u64], u64)> {
+        (self.over > 0).then_some((self.to.as_slice(), self.over))
+    }
+
+    /// What the stage's weights are from its ramp on.
+    pub(crate) fn end(&self) -> Result<Parts, Error> {
+        let kept = self.members.iter().zip(&self.to).filter(|(_, part)| **part > 0);
+        let (members, parts): (Vec<u32>, Vec<u64>) = kept.unzip();
+        Ok((members, WeightParts::new(&parts)?))
+    }
+
+    /// The place of a source among the members.
+    pub(crate) fn member(&self, source: u32) -> Option<usize> {
+        self.members.binary_search(&source).ok()
+    }
+
+    /// What a source is owed after the stage's first `slots`, if it was owed `before` and got `given` in them.
+    pub(crate) fn owed(&self, before: Residual, source: u32, slots: u64, given: u64) -> Residual {
+        let part = |parts: &[u64]| {
+            self.member(source).and_then(|member| parts.get(member)).copied().unwrap_or(0)
+        };
+        let (from, to) = (u128::from(part(&self.from)), u128::from(part(&self.to)));
+        let (on_ramp, over) = (u128::from(slots.min(self.over)), u128::from(self.over));
+        // The sum of a line: all terms are below 2·over·period·slots, and so below 2¹²⁷.
+        let line = from * on_ramp * (2 * over - on_ramp) + to * on_ramp * on_ramp;
+        let after = u128::from(slots.saturating_sub(self.over));
+        let total = self.period.saturating_mul(2).saturating_mul(self.over).max(1);
+        before.after(line, total, given).after(to * after, self.period, 0)
+    }
+
+    /// A source's share at the stage's start; 0 where it has none.
+    pub(crate) fn share(&self, source: u32) -> f64 {
+        let part = self.member(source).and_then(|member| self.from.get(member));
+        part.map_or(0.0, |&part| ratio(part, self.period))
+    }
+
+    /// How `sources` (the members, and others among them) grow from slot to slot of the stage, as segments
+    /// that each begin some slots after the stage does.
+    ///
+    /// # Errors
+    /// A ramp of more than two sources that is too long for its segments.
+    pub(crate) fn segments(&self, sources: &[u32]) -> Result<Vec<Stretch>, Error> {
+        let parts = |all: &[u64]| -> Vec<u64> {
+            let part = |source| self.member(source).and_then(|member| all.get(member));
+            sources.iter().map(|&source| part(source).copied().unwrap_or(0)).collect()
+        };
+        let (from, to) = (parts(&self.from), parts(&self.to));
+        let end = Growth { linear: to.clone(), square: Vec::new(), total: self.period };
+        let total = self.period.saturating_mul(2).saturating_mul(self.over);
+        let mut segments = Vec::new();
+        if self.over > 0 && sources.len() <= 2 {
+            let square = from.iter().zip(&to).map(|(&from, &to)| signed(to) - signed(from));
+            let linear = from.iter().map(|&from| 2 * self.over * from).collect();
+            let growth = Growth { linear, square: square.collect(), total };
+            segments.push(Stretch { after: 0, growth, error: 0.0 });
+        } else if self.over > 0 {
+            let len = self.segment_len(&from, &to)?;
+            let mut start = 0;
+            while start < self.over {
+                let next = self.over.min(start + len);
+                // Twice the middle of the segment, where the ramp has its mean.
+                let twice = start + next;
+                let at = |(&from, &to): (&u64, &u64)| from * (2 * self.over - twice) + to * twice;
+                let linear = from.iter().zip(&to).map(at).collect();
+                let growth = Growth { linear, square: Vec::new(), total };
+                let error = if len == 1 { 0.0 } else { ratio(1, SEGMENT_ERROR_PARTS) };
+                segments.push(Stretch { after: start, growth, error });
+                start = next;
+            }
+        }
+        segments.push(Stretch { after: self.over, growth: end, error: 0.0 });
+        Ok(segments)
+    }
+
+    /// The slots of a segment. Within one of ℓ slots, weights that move by Δ in N slots leave the line by at
+    /// most Δ·ℓ²/(8·N).
+    fn segment_len(&self, from: &[u64], to: &[u64]) -> Result<u64, Error> {
+        let moved: u128 =
+            from.iter().zip(to).map(|(from, to)| u128::from(to.abs_diff(*from))).sum();
+        // No source, and no part of them, moves by more than half of all.
+        let moved = (moved / 2).max(1);
+        let scale = 8 * u128::from(self.over) * u128::from(self.period);
+        let square = scale / (u128::from(SEGMENT_ERROR_PARTS) * moved);
+        let len = u64::try_from(square.isqrt()).unwrap_or(u64::MAX).clamp(1, self.over);
+        if self.over.div_ceil(len) > MOST_SEGMENTS {
+            return Err(Error::RampTooLong { got: self.over });
+        }
+        Ok(len)
+    }
+}
+
+fn signed(part: u64) -> i64 {
+    // A ramp's parts are below 2⁶².
+    i64::try_from(part).unwrap_or(i64::MAX)
+}
