@@ -7,7 +7,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
-use serde_json::{Map, Value};
+use mixdown_jinja::Value;
 
 use crate::document::RecordFault;
 use crate::wanted::{NotFound, Wanted, find_column};
@@ -56,14 +56,14 @@ impl<'b> Columns<'b> {
             return Ok(text.to_owned());
         }
         match json(array, row) {
-            Some(Value::Number(number)) if !number.is_f64() => Ok(number.to_string()),
+            Some(Value::Int(number)) => Ok(number.to_string()),
             _ => Err(fault(kind(array.data_type()))),
         }
     }
 
-    /// The JSON of a row; null where there is nothing.
+    /// The value of a row, with the fields of structs in their order; `None` where there is nothing.
     pub(crate) fn value(&self, field: &str, row: usize) -> Result<Value, RecordFault> {
-        let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::Null) };
+        let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::None) };
         json(array, row).ok_or_else(|| RecordFault::NotJsonLike {
             field: field.to_owned(),
             got: array.data_type().to_string(),
@@ -120,25 +120,27 @@ fn string(array: &dyn Array, row: usize) -> Option<&str> {
     }
 }
 
-/// What a cell says in JSON; `None` for types that JSON has no word for.
+/// What a cell says, as far as JSON has a word for its type.
 fn json(array: &dyn Array, row: usize) -> Option<Value> {
     if array.is_null(row) {
-        return Some(Value::Null);
+        return Some(Value::None);
     }
     Some(match array.data_type() {
-        DataType::Null => Value::Null,
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        DataType::Float16 => f32::from(array.as_primitive::<Float16Type>().value(row)).into(),
-        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Null => Value::None,
+        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
+        DataType::Int8 => Value::Int(array.as_primitive::<Int8Type>().value(row).into()),
+        DataType::Int16 => Value::Int(array.as_primitive::<Int16Type>().value(row).into()),
+        DataType::Int32 => Value::Int(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
+        DataType::UInt8 => Value::Int(array.as_primitive::<UInt8Type>().value(row).into()),
+        DataType::UInt16 => Value::Int(array.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => Value::Int(array.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => Value::Int(array.as_primitive::<UInt64Type>().value(row).into()),
+        DataType::Float16 => {
+            Value::Float(f32::from(array.as_primitive::<Float16Type>().value(row)).into())
+        }
+        DataType::Float32 => Value::Float(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row).into()),
         DataType::List(_) => list(&array.as_list::<i32>().value(row))?,
         DataType::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
         DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row))?,
@@ -146,7 +148,8 @@ fn json(array: &dyn Array, row: usize) -> Option<Value> {
             let own = array.as_struct();
             let entry =
                 |(field, column): (&_, &ArrayRef)| Some((name_of(field), json(column, row)?));
-            Value::Object(own.fields().iter().zip(own.columns()).map(entry).collect::<Option<_>>()?)
+            let entries = own.fields().iter().zip(own.columns()).map(entry);
+            Value::dict(entries.collect::<Option<Vec<_>>>()?)
         }
         DataType::Map(..) => map(&array.as_map().value(row))?,
         DataType::Dictionary(..) => {
@@ -155,23 +158,23 @@ fn json(array: &dyn Array, row: usize) -> Option<Value> {
             let values = Some(dictionary.values()).filter(|values| !values.is_empty())?;
             json(values, *dictionary.normalized_keys().first()?)?
         }
-        _ => string(array, row)?.into(),
+        _ => Value::foreign(string(array, row)?),
     })
 }
 
-fn name_of(field: &arrow_schema::FieldRef) -> String {
-    field.name().clone()
+fn name_of(field: &arrow_schema::FieldRef) -> Value {
+    Value::foreign(field.name())
 }
 
 fn list(values: &ArrayRef) -> Option<Value> {
-    (0..values.len()).map(|row| json(values, row)).collect::<Option<Vec<_>>>().map(Value::Array)
+    (0..values.len()).map(|row| json(values, row)).collect::<Option<Vec<_>>>().map(Value::list)
 }
 
 fn map(entries: &dyn Array) -> Option<Value> {
     let entries = entries.as_struct_opt()?;
     let [keys, values] = entries.columns() else { return None };
-    let entry = |row| Some((string(keys, row)?.to_owned(), json(values, row)?));
-    (0..entries.len()).map(entry).collect::<Option<Map<_, _>>>().map(Value::Object)
+    let entry = |row| Some((Value::foreign(string(keys, row)?), json(values, row)?));
+    (0..entries.len()).map(entry).collect::<Option<Vec<_>>>().map(Value::dict)
 }
 
 /// What values of a type are called in messages.
@@ -190,6 +193,7 @@ fn kind(data_type: &DataType) -> &'static str {
 mod tests {
     use std::path::Path;
 
+    use mixdown_jinja::Template;
     use serde_json::json;
 
     use super::*;
@@ -216,8 +220,12 @@ mod tests {
             let Content::Rows { batch, .. } = chunk.content() else { unreachable!() };
             let columns = Columns::new(batch, &wanted);
             let record = Record::Row { columns: &columns, row: 0 };
-            let value =
-                |field| serde_json::to_value(record.value(field).unwrap().unwrap()).unwrap();
+            let json_of = Template::parse("{{ value | tojson }}").unwrap();
+            let value = |field| {
+                let value = record.value(field).unwrap().unwrap();
+                let json = json_of.render([("value", value)]).unwrap();
+                serde_json::from_str::<serde_json::Value>(json.as_str()).unwrap()
+            };
             let messages = value("messages");
             assert_eq!(
                 messages[0],

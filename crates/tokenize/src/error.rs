@@ -89,7 +89,7 @@ pub enum Error {
     },
     /// Conversations are to be rendered and there is no chat template.
     #[error(
-        "{}: expected {expected}, got {got}: give one (--chat-template FILE)", path.display()
+        "{}: expected {expected}, got {got}: give one (the option chat_template)", path.display()
     )]
     NoChatTemplate {
         /// Where it was looked for.
@@ -98,6 +98,18 @@ pub enum Error {
         expected: String,
         /// What is there.
         got: String,
+    },
+    /// A conversation cannot be rendered.
+    #[error("the conversation: {got}")]
+    Conversation {
+        /// What is wrong with it.
+        got: mixdown_documents::RecordFault,
+    },
+    /// A prompt cannot be encoded.
+    #[error("cannot encode the prompt")]
+    Prompt {
+        /// What the library says.
+        source: Foreign,
     },
     /// A document is longer than a row and nothing says what becomes of it.
     #[error(
