@@ -3,6 +3,9 @@
 
     python tools/check_chat_templates.py            # compares with the committed files
     python tools/check_chat_templates.py --write    # makes them
+    python tools/check_chat_templates.py --against target/debug/examples/render_chats [--templates FOLDER]
+                                                    # compares every template of a folder (that of the
+                                                    # installed trl) with transformers on a grid of chats
 
 Needs transformers (with jinja2) and tokenizers. The Rust test crates/tokenize/tests/chats.rs reads
 the same files, so both sides are held to one text, one list of ids and one mask a conversation.
@@ -18,6 +21,7 @@ prompt.
 """
 
 import argparse
+import importlib.util
 import json
 import re
 import sys
@@ -240,7 +244,18 @@ def tool_case():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
+    parser.add_argument("--against", metavar="BINARY", help="built from crates/documents/examples/render_chats.rs")
+    parser.add_argument("--templates", metavar="FOLDER", help="templates (*.jinja) instead of those of trl")
+    parser.add_argument("--show", type=int, default=2, help="differences that are printed of each template")
+    arguments = parser.parse_args()
+    if arguments.against:
+        from chat_differential import differential
+
+        folder = arguments.templates
+        if folder is None:
+            folder = Path(importlib.util.find_spec("trl").origin).parent / "chat_templates"
+        sys.exit(differential(arguments.against, folder, arguments.show) > 0)
+    write = arguments.write
     tokenizer = make_tokenizer()
     golden = {"cases": list(cases(tokenizer)), "tools": tool_case()}
     files = {

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use mixdown_tokenize::{BeginningOfText, Tokenizer};
-use mixdown_train::TextCodec;
+use mixdown_documents::TemplateDate;
+use mixdown_tokenize::{
+    BeginningOfText, ChatOptions, ChatPrompt, ChatTurn, Tokenizer, encode_with_special_tokens,
+};
+use mixdown_train::{Prompt, TextCodec};
 
 use crate::error::Error;
 
@@ -33,12 +36,37 @@ impl Text {
     /// # Errors
     /// The tokenizer fails; no text, and no token that ends one.
     pub fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.begun(self.tokenizer.encode(text)?)
+    }
+
+    /// The same of a text in which spellings of special tokens are those tokens.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut ids = encode_with_special_tokens(&self.tokenizer, text)?;
+        if self.beginning.is_some() && ids.first().copied() == self.beginning {
+            ids.remove(0);
+        }
+        self.begun(ids)
+    }
+
+    /// Puts the id that begins every text before the others; of no text what ends the one before.
+    fn begun(&self, text: Vec<u32>) -> Result<Vec<u32>, Error> {
         let mut ids: Vec<u32> = self.beginning.into_iter().collect();
-        ids.extend(self.tokenizer.encode(text)?);
+        ids.extend(text);
         if ids.is_empty() {
             ids.push(self.tokenizer.end_of_text()?);
         }
         Ok(ids)
+    }
+
+    /// The model's chat template.
+    ///
+    /// # Errors
+    /// There is none, or its syntax is wrong.
+    pub fn chat(&self, date: Option<TemplateDate>) -> Result<ChatPrompt, Error> {
+        Ok(ChatPrompt::new(&self.tokenizer, &ChatOptions { template: None, date })?)
     }
 
     /// The text of the ids that follow those of a prompt.
@@ -57,13 +85,33 @@ impl Text {
 }
 
 impl TextCodec for Text {
-    fn prompt(&self, text: &str) -> Result<Vec<u32>, mixdown_train::Error> {
-        Self::prompt(self, text).map_err(|error| foreign("a text with ids", &error))
+    fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, mixdown_train::Error> {
+        match prompt {
+            Prompt::Text(text) => {
+                Self::prompt(self, text).map_err(|error| foreign("a text with ids", &error))
+            }
+            Prompt::Chat { system, user } => {
+                let turns = turns(system, user);
+                let ids = self.chat(None).and_then(|chat| Ok(chat.ids(&turns)?));
+                ids.map_err(|error| foreign("a message that the chat template renders", &error))
+            }
+        }
+    }
+
+    fn ends(&self) -> Result<Vec<u32>, mixdown_train::Error> {
+        let ends = self.chat(None).and_then(|chat| Ok(chat.ends()?));
+        ends.map_err(|error| foreign("a chat template", &error))
     }
 
     fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, mixdown_train::Error> {
         Self::continuation(self, prompt, ids).map_err(|error| foreign("ids with a text", &error))
     }
+}
+
+/// A conversation's beginning.
+pub fn turns(system: Option<&str>, user: &str) -> Vec<ChatTurn> {
+    let turn = |role: &str, content: &str| ChatTurn { role: role.into(), content: content.into() };
+    system.map(|system| turn("system", system)).into_iter().chain([turn("user", user)]).collect()
 }
 
 fn foreign(expected: &str, error: &Error) -> mixdown_train::Error {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mixdown_base::display::{escaped, percent, percent_requested, plural, thousands};
 use mixdown_runs::{EvalRecord, SampleRecord, Summary};
-use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
+use mixdown_train::{Changes, ModelChoice, Progress, RunConfig, RunName, Trainer, World};
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -81,8 +81,13 @@ impl Training<'_> {
     }
 }
 
-/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora.
+/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora. For chats that
+/// of the model which the run starts from, as the chat template stands beside it.
 fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
+    let chat = config.eval.samples.as_ref().is_some_and(|samples| samples.chat);
+    if let (true, ModelChoice::Init(folder)) = (chat, &config.model) {
+        return Text::load(&base.join(folder));
+    }
     let corpora = &config.eval.corpus;
     let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
     Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))

@@ -1,101 +1,167 @@
 //! The messages of a conversation as templates may expect them.
 
-use minijinja::Value;
-use minijinja::value::ValueKind;
+use std::borrow::Cow;
 
-use crate::content_marks::items;
+use mixdown_jinja::{Dict, Value, from_json};
+
 use crate::document::RecordFault;
 use crate::labeller::chat_fault;
+use crate::share_gpt::from_share_gpt;
 
 /// The messages in a record's `field`, checked, as `transformers` hands them to a template: fields
-/// that are null are left out, and reasoning stands under the names that templates read.
+/// that are null are left out, and reasoning stands under the names that templates read. A string
+/// that is JSON counts as what it says, and messages may have ShareGPT's form.
 pub(crate) fn checked_messages(field: &str, messages: &Value) -> Result<Vec<Value>, RecordFault> {
-    if messages.kind() != ValueKind::Seq {
-        return Err(chat_fault(field, "a list of messages", kind_of(messages)));
-    }
-    let messages: Vec<Value> = items(messages).collect();
+    let expected = "a list of messages, or its JSON as a string,";
+    let messages = parsed_list(field, messages, expected)?;
+    let messages = messages.as_items().unwrap_or_default();
     if messages.is_empty() {
         return Err(chat_fault(field, "at least one message", "an empty list"));
     }
     let checked = |(place, message): (usize, &Value)| {
         let place = format!("{field}[{place}]");
-        check_message(&place, message)?;
-        Ok(with_reasoning(message))
+        let Some(own) = message.as_dict() else {
+            let expected = "an object with role and content";
+            return Err(chat_fault(&place, expected, kind_of(message)));
+        };
+        let message = from_share_gpt(&place, own)?;
+        check_message(&place, &message)?;
+        Ok(with_reasoning(&message))
     };
-    (0..).zip(&messages).map(checked).collect()
+    (0..).zip(messages).map(checked).collect()
 }
 
-fn check_message(place: &str, message: &Value) -> Result<(), RecordFault> {
-    if message.kind() != ValueKind::Map {
-        return Err(chat_fault(place, "an object with role and content", kind_of(message)));
+/// The tools in a record's `field`, if it has any.
+pub(crate) fn checked_tools(field: &str, tools: &Value) -> Result<Option<Value>, RecordFault> {
+    if tools.is_none() {
+        return Ok(None);
     }
-    let role = message.get_attr("role").unwrap_or_default();
-    if role.kind() != ValueKind::String {
-        return Err(chat_fault(&format!("{place}.role"), "a string", kind_of(&role)));
+    let tools = parsed_list(field, tools, "a list of tools, or its JSON as a string,")?;
+    // A set whose rows have lists of strings: each of them one tool.
+    let parsed = |(place, tool): (usize, &Value)| {
+        let place = format!("{field}[{place}]");
+        let expected = "an object that describes a tool, or its JSON as a string,";
+        let tool = parsed_json(&place, tool, expected)?;
+        match tool.as_dict() {
+            Some(_) => Ok(tool.into_owned()),
+            None => Err(chat_fault(&place, expected, kind_of(&tool))),
+        }
+    };
+    let Some(tools) = tools.as_items() else { return Ok(None) };
+    let tools: Result<Vec<Value>, RecordFault> = (0..).zip(tools).map(parsed).collect();
+    tools.map(|tools| Some(Value::list(tools)))
+}
+
+/// A list, or the list that a string says in JSON; null where the string says so.
+fn parsed_list<'v>(
+    field: &str,
+    value: &'v Value,
+    expected: &'static str,
+) -> Result<Cow<'v, Value>, RecordFault> {
+    let parsed = parsed_json(field, value, expected)?;
+    let null = parsed.is_none() && value.as_str().is_some();
+    if null || parsed.as_items().is_some() {
+        return Ok(parsed);
     }
-    let content = message.get_attr("content").unwrap_or_default();
+    Err(chat_fault(field, expected, kind_of(&parsed)))
+}
+
+/// A value, or what a string says in JSON.
+fn parsed_json<'v>(
+    place: &str,
+    value: &'v Value,
+    expected: &'static str,
+) -> Result<Cow<'v, Value>, RecordFault> {
+    let Some(text) = value.as_str() else { return Ok(Cow::Borrowed(value)) };
+    let not_json = |words: String| {
+        let start: String = text.chars().take(24).collect();
+        let got = format!("the string \"{}\" ({words})", start.escape_debug());
+        chat_fault(place, expected, &got)
+    };
+    from_json(text).map(Cow::Owned).map_err(not_json)
+}
+
+fn check_message(place: &str, message: &Dict) -> Result<(), RecordFault> {
+    let role = message.get_str("role");
+    let Some(role) = role.and_then(Value::as_str) else {
+        return Err(chat_fault(&format!("{place}.role"), "a string", kind_of_field(role)));
+    };
+    let content = message.get_str("content");
     let place = format!("{place}.content");
-    match content.kind() {
-        ValueKind::String => Ok(()),
-        ValueKind::Seq => (0_usize..)
-            .zip(items(&content))
-            .try_for_each(|(part, value)| check_part(&format!("{place}[{part}]"), &value)),
-        ValueKind::None | ValueKind::Undefined if calls_tools(message) => Ok(()),
-        _ => Err(chat_fault(&place, "a string or a list of text parts", kind_of(&content))),
+    match content {
+        Some(Value::Str(_)) => Ok(()),
+        // What a tool returns is written as JSON by the templates that know tools.
+        Some(content) if !content.is_none() && is_tool(role) => Ok(()),
+        Some(Value::List(parts)) => (0_usize..)
+            .zip(parts.iter())
+            .try_for_each(|(part, value)| check_part(&format!("{place}[{part}]"), value)),
+        None | Some(Value::None) if says_otherwise(message) => Ok(()),
+        _ => Err(chat_fault(&place, "a string or a list of text parts", kind_of_field(content))),
     }
 }
 
-fn calls_tools(message: &Value) -> bool {
-    message.get_attr("tool_calls").is_ok_and(|calls| calls.is_true())
+fn is_tool(role: &str) -> bool {
+    matches!(role, "tool" | "function" | "ipython" | "observation")
+}
+
+/// Whether a message calls tools or reasons, and so may have no content.
+fn says_otherwise(message: &Dict) -> bool {
+    let fields = REASONING.iter().chain(&["tool_calls"]);
+    fields.filter_map(|name| message.get_str(name)).any(Value::is_true)
 }
 
 fn check_part(place: &str, part: &Value) -> Result<(), RecordFault> {
-    if part.kind() != ValueKind::Map {
+    let Some(part) = part.as_dict() else {
         return Err(chat_fault(place, "an object with type and text", kind_of(part)));
-    }
-    let field = |name| part.get_attr(name).unwrap_or_default();
-    let (kind, text) = (field("type"), field("text"));
-    match (kind.as_str(), text.kind()) {
-        (Some("text"), ValueKind::String) => Ok(()),
-        (Some("text"), _) => Err(chat_fault(&format!("{place}.text"), "a string", kind_of(&text))),
+    };
+    let (kind, text) = (part.get_str("type"), part.get_str("text"));
+    match (kind.and_then(Value::as_str), text) {
+        (Some("text"), Some(Value::Str(_))) => Ok(()),
+        (Some("text"), _) => {
+            Err(chat_fault(&format!("{place}.text"), "a string", kind_of_field(text)))
+        }
         (Some(other), _) => {
             let got = format!("\"{}\"", other.escape_debug());
             Err(chat_fault(&format!("{place}.type"), "\"text\"", &got))
         }
-        (None, _) => Err(chat_fault(&format!("{place}.type"), "\"text\"", kind_of(&kind))),
+        (None, _) => Err(chat_fault(&format!("{place}.type"), "\"text\"", kind_of_field(kind))),
     }
 }
 
-/// Names under which a message's reasoning is passed; templates read the first one.
+/// Names under which a message's reasoning is passed; templates read the first one, those of
+/// gpt-oss the second.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-fn with_reasoning(message: &Value) -> Value {
-    let get = |key: &Value| message.get_item(key).unwrap_or_default();
-    let mut fields: Vec<(Value, Value)> = items(message)
-        .map(|key| (key.clone(), get(&key)))
-        .filter(|(_, value)| !value.is_none())
-        .collect();
-    let present = |name: &&str| fields.iter().find(|(key, _)| key.as_str() == Some(name)).cloned();
-    if let Some((_, reasoning)) = REASONING.iter().find_map(present) {
-        for name in ["thinking", "reasoning_content"] {
-            if !fields.iter().any(|(key, _)| key.as_str() == Some(name)) {
-                fields.push((Value::from(name), reasoning.clone()));
-            }
-        }
+/// The message without its nulls; keys stand where `transformers` puts them.
+fn with_reasoning(message: &Dict) -> Value {
+    let mut fields = Dict::default();
+    let reasoning = REASONING
+        .iter()
+        .find_map(|name| message.get_str(name).filter(|reasoning| !reasoning.is_none()));
+    if let Some(reasoning) = reasoning {
+        fields.insert(Value::own("thinking"), reasoning.clone());
     }
-    Value::from_pairs(fields)
+    let present = message.entries().iter().filter(|(_, value)| !value.is_none());
+    present.for_each(|(key, value)| fields.insert(key.clone(), value.clone()));
+    if let Some(reasoning) = reasoning {
+        fields.insert(Value::own("reasoning_content"), reasoning.clone());
+    }
+    Value::Dict(fields.into())
+}
+
+fn kind_of_field(value: Option<&Value>) -> &'static str {
+    value.map_or("nothing", kind_of)
 }
 
 /// What a value is, for messages.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
-    match value.kind() {
-        ValueKind::Undefined => "nothing",
-        ValueKind::None => "null",
-        ValueKind::Bool => "a boolean",
-        ValueKind::Number => "a number",
-        ValueKind::String => "a string",
-        ValueKind::Seq | ValueKind::Iterable => "a list",
-        ValueKind::Map => "an object",
+    match value {
+        Value::None => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Int(_) | Value::Float(_) => "a number",
+        Value::Str(_) => "a string",
+        Value::List(_) | Value::Tuple(_) => "a list",
+        Value::Dict(_) => "an object",
         _ => "something else",
     }
 }
@@ -105,33 +171,45 @@ mod tests {
     use super::*;
 
     fn check(messages: &str) -> Result<Vec<Value>, String> {
-        let messages = serde_json::from_str(messages).unwrap();
+        let messages = from_json(messages).unwrap();
         checked_messages("messages", &messages).map_err(|fault| fault.to_string())
     }
 
     #[test]
     fn faults_name_their_place() {
+        let list = "expected a list of messages, or its JSON as a string, in \"messages\", got";
         let cases = [
-            ("\"hello\"", "expected a list of messages in \"messages\", got a string"),
-            ("{}", "expected a list of messages in \"messages\", got an object"),
-            ("null", "expected a list of messages in \"messages\", got null"),
-            ("[]", "expected at least one message in \"messages\", got an empty list"),
-            ("[1]", "expected an object with role and content in \"messages[0]\", got a number"),
+            ("{}", format!("{list} an object")),
+            ("null", format!("{list} null")),
+            ("\"{}\"", format!("{list} an object")),
+            (
+                "\"hello\"",
+                "expected a list of messages, or its JSON as a string, in \"messages\", got the string \
+                 \"hello\" (byte 0: expected a JSON value, got 'h')"
+                    .to_owned(),
+            ),
+            ("[]", "expected at least one message in \"messages\", got an empty list".to_owned()),
+            (
+                "[1]",
+                "expected an object with role and content in \"messages[0]\", got a number"
+                    .to_owned(),
+            ),
             (
                 r#"[{"role":"user","content":"a"},{"content":"a"}]"#,
-                "expected a string in \"messages[1].role\", got nothing",
+                "expected a string in \"messages[1].role\", got nothing".to_owned(),
             ),
             (
                 r#"[{"role":"user","content":null}]"#,
-                "expected a string or a list of text parts in \"messages[0].content\", got null",
+                "expected a string or a list of text parts in \"messages[0].content\", got null"
+                    .to_owned(),
             ),
             (
                 r#"[{"role":"user","content":[{"type":"image","image":"x"}]}]"#,
-                "expected \"text\" in \"messages[0].content[0].type\", got \"image\"",
+                "expected \"text\" in \"messages[0].content[0].type\", got \"image\"".to_owned(),
             ),
             (
                 r#"[{"role":"user","content":[{"type":"text","text":1}]}]"#,
-                "expected a string in \"messages[0].content[0].text\", got a number",
+                "expected a string in \"messages[0].content[0].text\", got a number".to_owned(),
             ),
         ];
         for (messages, expected) in cases {
@@ -142,12 +220,37 @@ mod tests {
     #[test]
     fn sound_messages_come_without_nulls_and_with_their_reasoning() {
         let messages = r#"[{"role":"user","content":[{"type":"text","text":"a"}],"name":null},
-            {"role":"assistant","content":null,"tool_calls":[{"id":"1"}],"reasoning":"so"}]"#;
-        let checked = check(messages).unwrap();
-        assert!(checked[0].get_attr("name").unwrap().is_undefined());
-        for name in ["thinking", "reasoning_content", "reasoning"] {
-            assert_eq!(checked[1].get_attr(name).unwrap().as_str(), Some("so"));
+            {"role":"assistant","content":null,"tool_calls":[{"id":"1"}],"reasoning":"so"},
+            {"role":"tool","content":{"degrees":3}}]"#;
+        let checked = format!("{:?}", check(messages).unwrap());
+        assert_eq!(
+            checked,
+            "[{'role': 'user', 'content': [{'type': 'text', 'text': 'a'}]}, \
+             {'thinking': 'so', 'role': 'assistant', 'tool_calls': [{'id': '1'}], \
+             'reasoning': 'so', 'reasoning_content': 'so'}, \
+             {'role': 'tool', 'content': {'degrees': 3}}]"
+        );
+    }
+
+    #[test]
+    fn strings_that_are_json_count_as_what_they_say() {
+        let messages = r#""[{\"role\":\"user\",\"content\":\"a\"}]""#;
+        assert_eq!(format!("{:?}", check(messages).unwrap()), "[{'role': 'user', 'content': 'a'}]");
+        let tools = |json: &str| {
+            let tools = checked_tools("data.tools", &from_json(json).unwrap());
+            tools.map(|tools| format!("{tools:?}")).map_err(|fault| fault.to_string())
+        };
+        for (json, expected) in [
+            ("null", "None"),
+            ("\"null\"", "None"),
+            ("[]", "Some([])"),
+            (r#""[{\"name\":\"f\"}]""#, "Some([{'name': 'f'}])"),
+            (r#"["{\"name\":1e-5}"]"#, "Some([{'name': 1e-05}])"),
+        ] {
+            assert_eq!(tools(json).as_deref(), Ok(expected), "{json}");
         }
-        assert!(checked[1].get_attr("content").unwrap().is_undefined());
+        for json in ["1", "{}", "\"\"", "\"{}\"", "[1]", "[\"x\"]"] {
+            assert!(tools(json).unwrap_err().contains("\"data.tools"), "{json}");
+        }
     }
 }

@@ -3,15 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
+use mixdown_jinja::{Template, Text, Value};
 
-use crate::content_marks::Marks;
 use crate::document::RecordFault;
 use crate::error::Error;
-use crate::generation_tag::{self, CLOSE, FUNCTION, OPEN};
-use crate::python_json::tojson;
 use crate::template_date::TemplateDate;
 
 /// A chat template with what its model says beside it.
@@ -21,6 +16,8 @@ pub struct ChatTemplateSource {
     pub path: PathBuf,
     /// The template.
     pub text: String,
+    /// The template for conversations with tools, where the model has one of its own for them.
+    pub tool_use: Option<ToolTemplate>,
     /// The model's special tokens by their roles (`bos_token`), which the template may name.
     pub tokens: BTreeMap<String, String>,
     /// The day that the template is told. Without one it finds no `strftime_now`, as with older
@@ -28,71 +25,77 @@ pub struct ChatTemplateSource {
     pub date: Option<TemplateDate>,
 }
 
-/// A compiled chat template. Rendering takes `&self`: one serves all threads.
-#[derive(Debug)]
-pub(crate) struct ChatTemplate {
-    environment: Environment<'static>,
-    text: String,
-    tokens: BTreeMap<String, String>,
-    generation_blocks: usize,
+/// A chat template for conversations with tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolTemplate {
+    /// The file that the template stands in, for messages.
+    pub path: PathBuf,
+    /// The template.
+    pub text: String,
 }
 
-/// The template's name: without an ending that would turn escaping on.
-const NAME: &str = "chat_template";
+/// A parsed chat template. Rendering takes `&self`: one serves all threads.
+#[derive(Debug)]
+pub(crate) struct ChatTemplate {
+    template: Template,
+    /// For conversations with tools.
+    tool_use: Option<Template>,
+    tokens: BTreeMap<String, String>,
+    date: Option<TemplateDate>,
+}
 
 impl ChatTemplate {
-    /// Compiles a template.
+    /// Parses a template.
     ///
     /// # Errors
     /// Its syntax is wrong.
     pub(crate) fn new(source: &ChatTemplateSource) -> Result<Self, Error> {
-        let (rewritten, generation_blocks) = generation_tag::rewrite(&source.text);
-        let bad = |error: minijinja::Error| Error::ChatTemplate {
-            path: source.path.clone(),
-            line: line_of(&error),
-            got: words_of(&error),
+        let parsed = |path: &PathBuf, text: &str| {
+            Template::parse(text).map_err(|error| Error::ChatTemplate {
+                path: path.clone(),
+                line: error.line,
+                got: error.got,
+            })
         };
-        let mut environment = environment(source.date).map_err(bad)?;
-        environment.add_template_owned(NAME, rewritten).map_err(bad)?;
-        let (text, tokens) = (source.text.clone(), source.tokens.clone());
-        Ok(Self { environment, text, tokens, generation_blocks })
+        let tool_use = source.tool_use.as_ref();
+        Ok(Self {
+            template: parsed(&source.path, &source.text)?,
+            tool_use: tool_use.map(|own| parsed(&own.path, &own.text)).transpose()?,
+            tokens: source.tokens.clone(),
+            date: source.date,
+        })
+    }
+
+    /// The template for a conversation with or without tools, as `transformers` picks it.
+    fn template(&self, tools: Option<&Value>) -> &Template {
+        self.tool_use.as_ref().filter(|_| tools.is_some()).unwrap_or(&self.template)
     }
 
     /// Whether the template says itself what the model writes.
-    pub(crate) fn has_generation_blocks(&self) -> bool {
-        self.generation_blocks > 0
+    pub(crate) fn has_generation_blocks(&self, tools: Option<&Value>) -> bool {
+        self.template(tools).generation_blocks() > 0
     }
 
-    /// The template as it was given.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The text of a conversation, with marks around generation blocks.
+    /// The text of a conversation.
     pub(crate) fn render(
         &self,
         messages: &[Value],
         tools: Option<&Value>,
-        marks: Marks,
         prompt: GenerationPrompt,
-    ) -> Result<String, RecordFault> {
-        let variable = |name: &str, value| (name.to_owned(), value);
-        let tokens = self.tokens.iter().map(|(role, token)| variable(role, Value::from(&**token)));
-        let variables = tokens.chain([
-            variable("messages", messages.iter().cloned().collect()),
-            variable("tools", tools.cloned().unwrap_or(Value::from(()))),
-            variable("documents", Value::from(())),
-            variable("add_generation_prompt", Value::from(prompt == GenerationPrompt::Add)),
-            variable(OPEN, Value::from(marks.open.to_string())),
-            variable(CLOSE, Value::from(marks.close.to_string())),
+    ) -> Result<Text, RecordFault> {
+        let tokens = self.tokens.iter().map(|(role, token)| (role.as_str(), Value::own(token)));
+        let day = self.date.map(|date| ("strftime_now", day_function(date)));
+        let variables = tokens.chain(day).chain([
+            ("messages", Value::list(messages.to_vec())),
+            ("tools", tools.cloned().unwrap_or(Value::None)),
+            ("documents", Value::None),
+            ("add_generation_prompt", Value::Bool(prompt == GenerationPrompt::Add)),
+            ("raise_exception", Value::function("raise_exception", raise_exception)),
         ]);
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(variables)))
-            .map_err(|error| RecordFault::ChatTemplate {
-                line: line_of(&error),
-                got: words_of(&error),
-            })
+        self.template(tools).render(variables).map_err(|error| RecordFault::ChatTemplate {
+            line: error.line,
+            got: with_way_out(error.got),
+        })
     }
 }
 
@@ -103,66 +106,30 @@ pub(crate) enum GenerationPrompt {
     Leave,
 }
 
-fn environment(date: Option<TemplateDate>) -> Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_formatter(format_as_python);
-    environment.add_filter("tojson", |value: &Value, options: Kwargs| tojson(value, options));
-    environment.add_function("raise_exception", raise_exception);
-    environment.add_function(FUNCTION, generation);
-    if let Some(date) = date {
-        environment.add_function("strftime_now", move |pattern: &str| {
-            date.format(pattern).map_err(|directive| {
-                let words = format!("strftime_now: the directive {directive} is not known");
-                minijinja::Error::new(ErrorKind::InvalidOperation, words)
-            })
-        });
-    }
-    Ok(environment)
+fn raise_exception(values: &[Value]) -> Result<Value, String> {
+    Err(match values.first().and_then(Value::as_str) {
+        Some(message) => format!("\"{message}\""),
+        None => "an exception without a message".to_owned(),
+    })
 }
 
-/// Prints what Python's `str` gives for the values that Jinja prints in another way.
-fn format_as_python(
-    out: &mut Output<'_>,
-    state: &mut State<'_, '_>,
-    value: &Value,
-) -> Result<(), minijinja::Error> {
-    let written = match value.kind() {
-        ValueKind::None => out.write_str("None"),
-        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
-        _ => return minijinja::escape_formatter(out, state, value),
-    };
-    written.map_err(minijinja::Error::from)
-}
-
-fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("\"{message}\"")))
-}
-
-/// What stands in a generation block, between its marks.
-fn generation(
-    state: &mut State<'_, '_>,
-    open: &str,
-    close: &str,
-    block: Kwargs,
-) -> Result<String, minijinja::Error> {
-    let text = block.get::<Value>("caller")?.call(state, &[])?;
-    Ok(format!("{open}{text}{close}"))
-}
-
-fn line_of(error: &minijinja::Error) -> Option<u64> {
-    error.line().and_then(|line| u64::try_from(line).ok())
+fn day_function(date: TemplateDate) -> Value {
+    Value::function("strftime_now", move |values| {
+        let Some(pattern) = values.first().and_then(Value::as_str) else {
+            return Err("strftime_now: expected a format".to_owned());
+        };
+        let day = date.format(pattern);
+        let unknown = |directive| format!("strftime_now: the directive {directive} is not known");
+        day.map(|day| Value::own(&day)).map_err(unknown)
+    })
 }
 
 /// The engine's words, and the way out where there is one.
-fn words_of(error: &minijinja::Error) -> String {
-    let mut words = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    if error.kind() == ErrorKind::UnknownFunction && words.contains("strftime_now") {
-        words.push_str(": name the day that it shall be told (--template-date 2026-01-31)");
+fn with_way_out(mut words: String) -> String {
+    if words == "'strftime_now' is undefined" {
+        words.push_str(
+            ": name the day that the template is told (the option template_date: 2026-01-31)",
+        );
     }
     words
 }
@@ -170,25 +137,31 @@ fn words_of(error: &minijinja::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mixdown_jinja::from_json;
 
     fn source(text: &str) -> ChatTemplateSource {
         ChatTemplateSource {
             path: "chat_template.jinja".into(),
             text: text.to_owned(),
+            tool_use: None,
             tokens: [("bos_token".to_owned(), "<s>".to_owned())].into(),
             date: None,
         }
     }
 
-    const MARKS: Marks = Marks { cut: '!', open: '(', close: ')' };
-
     fn render(text: &str, messages: &str) -> Result<String, RecordFault> {
-        render_source(&source(text), messages)
+        render_source(&source(text), messages, None)
     }
 
-    fn render_source(source: &ChatTemplateSource, messages: &str) -> Result<String, RecordFault> {
-        let messages: Vec<Value> = serde_json::from_str(messages).unwrap();
-        ChatTemplate::new(source).unwrap().render(&messages, None, MARKS, GenerationPrompt::Add)
+    fn render_source(
+        source: &ChatTemplateSource,
+        messages: &str,
+        tools: Option<Value>,
+    ) -> Result<String, RecordFault> {
+        let messages = from_json(messages).unwrap().as_items().unwrap().to_vec();
+        let template = ChatTemplate::new(source).unwrap();
+        let text = template.render(&messages, tools.as_ref(), GenerationPrompt::Add)?;
+        Ok(text.as_str().to_owned())
     }
 
     #[test]
@@ -196,31 +169,9 @@ mod tests {
         let messages = r#"[{"role":"user","content":" a "},{"role":"x","content":"b","n":null}]"#;
         let cases = [
             ("{{ bos_token }}{{ eos_token }}|", "<s>|"),
-            (
-                "{% for m in messages %}\n  {% if m.role == 'user' %}\n{{ m['content'] | trim }}\n  {% endif %}\n{% endfor %}\n.",
-                "a\n.",
-            ),
-            ("{{ messages[0].content.strip() + messages[-1]['role'].upper() }}", "aX"),
-            (
-                "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
-                "user",
-            ),
             ("{{ tools is none }} {{ tools is defined }} {{ date is defined }}", "True True False"),
-            (
-                "{{ add_generation_prompt }} {{ messages[1].n }} {{ 1.0 }} {{ 'a' in 'abc' }}",
-                "True None 1.0 True",
-            ),
-            (
-                "{% set ns = namespace(n=1) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
-                "3",
-            ),
-            (
-                "{{ messages | tojson }}",
-                "[{\"role\": \"user\", \"content\": \" a \"}, {\"role\": \"x\", \"content\": \"b\", \"n\": null}]",
-            ),
-            ("{%- macro f(x) -%}[{{ x }}]{%- endmacro -%}{{ f('<é&>') }}", "[<é&>]"),
-            ("{{ 'y' if messages[0].tool_calls else 'n' }}{{ messages[0].nothing }}", "n"),
-            ("{{ '%s-%s' | format('a', 1) }}{{ (messages | length) % 2 }}", "a-10"),
+            ("{{ documents }}{{ add_generation_prompt }} {{ messages[1].n }}", "NoneTrue None"),
+            ("{{ messages[0]['content'] | trim ~ messages | length }}", "a2"),
         ];
         for (template, expected) in cases {
             assert_eq!(render(template, messages).as_deref(), Ok(expected), "{template}");
@@ -228,13 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn generation_blocks_are_marked_wherever_they_stand() {
-        let template = "{% macro turn(m) %}\n{% generation %}\n{{ m.content }}!\n{%- endgeneration %}\n{% endmacro %}
-{%- for m in messages -%}
-{{ loop.index }}{{ turn(m) }}{% generation -%} {{ m.role }} {{ loop.index }}{%- endgeneration %}
-{%- endfor %}";
-        let messages = r#"[{"role":"u","content":"a"},{"role":"v","content":"b"}]"#;
-        assert_eq!(render(template, messages).unwrap(), "1(a!)(u 1)2(b!)(v 2)");
+    fn conversations_with_tools_take_the_template_for_tools() {
+        let mut source = source("{{ tools }}{% generation %}{% endgeneration %}");
+        let text = "[{{ tools | length }}]".to_owned();
+        source.tool_use = Some(ToolTemplate { path: "tool_use.jinja".into(), text });
+        let tools = Value::list(Vec::new());
+        assert_eq!(render_source(&source, "[]", None).unwrap(), "None");
+        assert_eq!(render_source(&source, "[]", Some(tools.clone())).unwrap(), "[0]");
+        let template = ChatTemplate::new(&source).unwrap();
+        assert!(template.has_generation_blocks(None));
+        assert!(!template.has_generation_blocks(Some(&tools)));
+        source.tool_use = Some(ToolTemplate { path: "t.jinja".into(), text: "{% x %}".into() });
+        let error = ChatTemplate::new(&source).unwrap_err().to_string();
+        assert!(error.starts_with("t.jinja: line 1: "), "{error}");
     }
 
     #[test]
@@ -243,11 +200,12 @@ mod tests {
         assert_eq!(render(template, "[]").unwrap(), "26 Jul 2024");
         let mut source = source(template);
         source.date = Some("2026-01-31".parse().unwrap());
-        assert_eq!(render_source(&source, "[]").unwrap(), "31 Jan 2026");
+        assert_eq!(render_source(&source, "[]", None).unwrap(), "31 Jan 2026");
         let fault = render("{{ strftime_now('%d') }}", "[]").unwrap_err().to_string();
-        assert!(fault.contains("--template-date"), "{fault}");
+        assert!(fault.contains("template_date"), "{fault}");
         source.text = "{{ strftime_now('%Q') }}".to_owned();
-        assert!(render_source(&source, "[]").unwrap_err().to_string().contains("%Q"));
+        let fault = render_source(&source, "[]", None).unwrap_err().to_string();
+        assert!(fault.contains("%Q"), "{fault}");
     }
 
     #[test]
@@ -258,10 +216,8 @@ mod tests {
             let error = ChatTemplate::new(&source(text)).unwrap_err();
             assert!(error.is_configuration());
             let message = error.to_string();
-            assert!(
-                message.starts_with(&format!("chat_template.jinja: line {line}: ")),
-                "{message}"
-            );
+            let start = format!("chat_template.jinja: line {line}: ");
+            assert!(message.starts_with(&start), "{message}");
         }
         let error = ChatTemplate::new(&source("{% generation %}")).unwrap_err().to_string();
         assert!(error.contains("end"), "{error}");

@@ -7,7 +7,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
-use serde_json::{Map, Value};
+use mixdown_jinja::Value;
 
 use crate::chunk::as_u64;
 use crate::document::RecordFault;
@@ -55,15 +55,15 @@ impl<'b> Columns<'b> {
         let fault = |got| RecordFault::NotAKey { field: field.to_owned(), got };
         let (array, row) = column.cell(row).ok_or_else(|| fault("null"))?;
         match json(array, row).map_err(|invalid| invalid.fault(field))? {
-            Some(Value::String(text)) => Ok(text),
-            Some(Value::Number(number)) if !number.is_f64() => Ok(number.to_string()),
+            Some(Value::Str(text)) => Ok(text.to_string()),
+            Some(Value::Int(number)) => Ok(number.to_string()),
             _ => Err(fault(kind(array.data_type()))),
         }
     }
 
-    /// The JSON of a row; null where there is nothing.
+    /// The value of a row, with the fields of structs in their order; `None` where there is nothing.
     pub(crate) fn value(&self, field: &str, row: usize) -> Result<Value, RecordFault> {
-        let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::Null) };
+        let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::None) };
         let json = json(array, row).map_err(|invalid| invalid.fault(field))?;
         json.ok_or_else(|| RecordFault::NotJsonLike {
             field: field.to_owned(),
@@ -148,36 +148,38 @@ fn text(bytes: &[u8]) -> Result<&str, Invalid> {
     })
 }
 
-/// What a cell says in JSON; `None` for types that JSON has no word for.
+/// What a cell says; `None` for types that JSON has no word for.
 fn json(array: &dyn Array, row: usize) -> Result<Option<Value>, Invalid> {
     if array.is_null(row) {
-        return Ok(Some(Value::Null));
+        return Ok(Some(Value::None));
     }
     Ok(Some(match array.data_type() {
-        DataType::Null => Value::Null,
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        DataType::Float16 => f32::from(array.as_primitive::<Float16Type>().value(row)).into(),
-        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Null => Value::None,
+        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
+        DataType::Int8 => Value::Int(array.as_primitive::<Int8Type>().value(row).into()),
+        DataType::Int16 => Value::Int(array.as_primitive::<Int16Type>().value(row).into()),
+        DataType::Int32 => Value::Int(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
+        DataType::UInt8 => Value::Int(array.as_primitive::<UInt8Type>().value(row).into()),
+        DataType::UInt16 => Value::Int(array.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => Value::Int(array.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => Value::Int(array.as_primitive::<UInt64Type>().value(row).into()),
+        DataType::Float16 => {
+            Value::Float(f32::from(array.as_primitive::<Float16Type>().value(row)).into())
+        }
+        DataType::Float32 => Value::Float(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::List(_) => return list(&array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => return list(&array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => return list(&array.as_fixed_size_list().value(row)),
         DataType::Struct(_) => {
             let own = array.as_struct();
-            let mut object = Map::new();
+            let mut entries = Vec::new();
             for (field, column) in own.fields().iter().zip(own.columns()) {
                 let Some(value) = json(column, row)? else { return Ok(None) };
-                object.insert(field.name().clone(), value);
+                entries.push((Value::foreign(field.name()), value));
             }
-            Value::Object(object)
+            Value::dict(entries)
         }
         DataType::Map(..) => return map(&array.as_map().value(row)),
         DataType::Dictionary(..) => {
@@ -191,7 +193,7 @@ fn json(array: &dyn Array, row: usize) -> Result<Option<Value>, Invalid> {
             return json(values, place);
         }
         _ => match bytes(array, row) {
-            Some(bytes) => text(bytes)?.into(),
+            Some(bytes) => Value::foreign(text(bytes)?),
             None => return Ok(None),
         },
     }))
@@ -200,20 +202,20 @@ fn json(array: &dyn Array, row: usize) -> Result<Option<Value>, Invalid> {
 fn list(values: &ArrayRef) -> Result<Option<Value>, Invalid> {
     let items = (0..values.len()).map(|row| json(values, row).transpose());
     let items = items.map_while(|item| item).collect::<Result<Vec<_>, _>>()?;
-    Ok((items.len() == values.len()).then_some(Value::Array(items)))
+    Ok((items.len() == values.len()).then(|| Value::list(items)))
 }
 
 fn map(entries: &dyn Array) -> Result<Option<Value>, Invalid> {
     let Some([keys, values]) = entries.as_struct_opt().map(|entries| entries.columns()) else {
         return Ok(None);
     };
-    let mut object = Map::new();
+    let mut pairs = Vec::new();
     for row in 0..entries.len() {
         let Some(key) = bytes(keys, row) else { return Ok(None) };
         let Some(value) = json(values, row)? else { return Ok(None) };
-        object.insert(text(key)?.to_owned(), value);
+        pairs.push((Value::foreign(text(key)?), value));
     }
-    Ok(Some(Value::Object(object)))
+    Ok(Some(Value::dict(pairs)))
 }
 
 /// Adds the bytes that each row's value holds, the value of a dictionary counted with every row that
@@ -298,6 +300,7 @@ fn kind(data_type: &DataType) -> &'static str {
 mod tests {
     use std::path::Path;
 
+    use mixdown_jinja::Template;
     use serde_json::json;
 
     use super::*;
@@ -324,8 +327,12 @@ mod tests {
             let Content::Rows { batch, .. } = chunk.content() else { unreachable!() };
             let columns = Columns::new(batch, &wanted);
             let record = Record::Row { columns: &columns, row: 0 };
-            let value =
-                |field| serde_json::to_value(record.value(field).unwrap().unwrap()).unwrap();
+            let json_of = Template::parse("{{ value | tojson }}").unwrap();
+            let value = |field| {
+                let value = record.value(field).unwrap().unwrap();
+                let json = json_of.render([("value", value)]).unwrap();
+                serde_json::from_str::<serde_json::Value>(json.as_str()).unwrap()
+            };
             let messages = value("messages");
             assert_eq!(
                 messages[0],

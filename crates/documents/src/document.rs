@@ -262,8 +262,10 @@ impl fmt::Display for RecordFault {
             }
             Self::EarlierTextChanges { turn, offset_bytes, train_on } => {
                 let fix = match train_on {
-                    TrainOn::Assistant => "train on the last turn alone (--train-on last-turn)",
-                    _ => "use a template with {% generation %} blocks (--chat-template FILE)",
+                    TrainOn::Assistant => {
+                        "train on the last turn alone (the option train_on: last-turn)"
+                    }
+                    _ => "use a template with {% generation %} blocks (the option chat_template)",
                 };
                 write!(
                     f,

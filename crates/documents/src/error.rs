@@ -254,12 +254,14 @@ pub enum Error {
         got: u64,
     },
     /// Conversations are to be read and nothing says how they are rendered.
-    #[error("no chat template was given, expected one for conversations: --chat-template FILE")]
+    #[error(
+        "no chat template was given, expected one for conversations (the option chat_template)"
+    )]
     NoChatTemplate,
     /// A chat template is not valid Jinja.
     #[error(
-        "{}: {}expected a chat template in Jinja, got an error: {got}; mend it or give another \
-         (--chat-template FILE)",
+        "{}: {}expected a chat template in Jinja, got an error: {got}; correct it or give another \
+         (the option chat_template)",
         path.display(), line.map(|line| format!("line {line}: ")).unwrap_or_default()
     )]
     ChatTemplate {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
 use crate::document::RecordFault;
 use crate::json_scan::{Entry, mend_surrogates, scan_object, unescape};
@@ -66,12 +66,6 @@ fn is_key(object: &str, entry: &Entry, key: &str) -> bool {
 /// The string that a JSON value is, if it is one.
 pub(crate) fn string_of(json: &str) -> Option<String> {
     json.strip_prefix('"')?.strip_suffix('"').map(unescape)
-}
-
-/// The value behind checked JSON.
-pub(crate) fn value_of<T: DeserializeOwned>(json: &str) -> Result<T, RecordFault> {
-    let mended = if json.contains('\\') { Cow::Owned(mend_surrogates(json)) } else { json.into() };
-    serde_json::from_str(&mended).map_err(|error| RecordFault::NotJson { got: words(json, &error) })
 }
 
 /// What a checked JSON value is, for messages.
@@ -149,14 +143,6 @@ mod tests {
         assert_eq!(find(line, "."), Ok(None));
         let error = find(r#"{"a":{"b":7}}"#, "a.b.c").unwrap_err();
         assert_eq!(error.to_string(), "expected an object in \"a.b\", got a number");
-    }
-
-    #[test]
-    fn values_come_whole() {
-        let line = r#"{"messages":[{"role":"user","content":"\ud800\u0000"}],"n":12345678901}"#;
-        let value: serde_json::Value = value_of(&find(line, "messages").unwrap().unwrap()).unwrap();
-        assert_eq!(value, serde_json::json!([{"role": "user", "content": "\u{fffd}\0"}]));
-        assert_eq!(value_of::<u64>("12345678901").unwrap(), 12_345_678_901);
     }
 
     #[test]

@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
-use minijinja::Value;
-use minijinja::value::ValueKind;
+use mixdown_jinja::{Text, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::chat_message::{checked_messages, kind_of};
+use crate::chat_message::{checked_messages, checked_tools, kind_of};
 use crate::chat_template::{ChatTemplate, ChatTemplateSource, GenerationPrompt};
-use crate::content_marks::{Marks, Spellings, Unmarked};
 use crate::document::{Labels, RecordFault};
 use crate::error::Error;
 use crate::record::Record;
+use crate::special_spellings::{Spellings, block_spans};
 
 /// Where a labelled record holds its text, and what of it is trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,11 +84,52 @@ impl Labeller {
                 Ok(self.label_completion(&prompt, &record.string(completion)?))
             }
             LabelFields::Chat { messages, tools, train_on } => {
-                let tools = tools.as_ref().map(|field| record.value(field)).transpose()?.flatten();
-                let value = record.value(messages)?.ok_or_else(|| record.missing(messages))?;
-                self.label_chat(messages, &value, tools.as_ref(), *train_on)
+                let value = |field: &str| record.value(field);
+                let tools = match tools {
+                    Some(field) => value(field)?.map(|tools| checked_tools(field, &tools)),
+                    None => None,
+                };
+                let tools = tools.transpose()?.flatten();
+                let conversation = value(messages)?.ok_or_else(|| record.missing(messages))?;
+                self.label_chat(messages, &conversation, tools, *train_on)
             }
         }
+    }
+
+    /// The text that asks the model for its next turn, and the places in it where no special token
+    /// may stand, as what the turns say never becomes one.
+    ///
+    /// # Errors
+    /// The template refuses the turns, or there is none.
+    pub fn prompt(&self, turns: &[ChatTurn]) -> Result<(String, Labels), RecordFault> {
+        let message = |turn: &ChatTurn| {
+            let field = |name, value| (Value::own(name), Value::foreign(value));
+            Value::dict([field("role", &turn.role), field("content", &turn.content)])
+        };
+        let place = "messages";
+        let Some(template) = &self.template else {
+            return Err(chat_fault(place, "a chat template", "none"));
+        };
+        let messages = Value::list(turns.iter().map(message).collect());
+        let messages = checked_messages(place, &messages)?;
+        let chat = Chat { template, messages, tools: None };
+        let text = chat.render(chat.messages.len(), GenerationPrompt::Add)?;
+        let labels = Labels { targets: Vec::new(), plain: self.plain(place, &text)? };
+        Ok((text.as_str().to_owned(), labels))
+    }
+
+    /// What the template writes behind an assistant's turn: it begins with the token that ends one.
+    /// `None` where the template does not render a plain question and its answer.
+    pub fn end_of_turn(&self) -> Option<String> {
+        const ANSWER: &str = "an-answer-of-some-words";
+        let turn = |role: &str, content: &str| {
+            let field = |name, value| (Value::own(name), Value::foreign(value));
+            Value::dict([field("role", role), field("content", content)])
+        };
+        let messages = vec![turn("user", "a question"), turn("assistant", ANSWER)];
+        let chat = Chat { template: self.template.as_ref()?, messages, tools: None };
+        let text = chat.render(2, GenerationPrompt::Leave).ok()?;
+        text.as_str().rsplit_once(ANSWER).map(|(_, behind)| behind.to_owned())
     }
 
     /// The text of a prompt with its completion, and its labels.
@@ -106,55 +146,47 @@ impl Labeller {
         &self,
         field: &str,
         messages: &Value,
-        tools: Option<&Value>,
+        tools: Option<Value>,
         train_on: TrainOn,
     ) -> Result<(String, Labels), RecordFault> {
         let Some(template) = &self.template else {
             return Err(chat_fault(field, "a prompt and a completion", kind_of(messages)));
         };
-        let tools = tools.filter(|tools| !tools.is_none());
-        if let Some(tools) = tools.filter(|tools| tools.kind() != ValueKind::Seq) {
-            return Err(chat_fault("the tools", "a list", kind_of(tools)));
-        }
-        let messages = checked_messages(field, messages)?;
-        let chat = self.marked(template, field, messages, tools)?;
-        let whole = chat.render(chat.messages.len(), GenerationPrompt::Leave)?;
+        let chat = Chat { template, messages: checked_messages(field, messages)?, tools };
+        let has_blocks = template.has_generation_blocks(chat.tools.as_ref());
+        let text = chat.render(chat.messages.len(), GenerationPrompt::Leave)?;
+        let plain = self.plain(field, &text)?;
+        let whole = text.as_str();
         let targets = match train_on {
-            TrainOn::All => std::iter::once(0..whole.text.len()).collect(),
-            TrainOn::Assistant if template.has_generation_blocks() => whole.spans,
-            TrainOn::LastTurn if template.has_generation_blocks() => {
-                chat.last_spans(whole.spans)?
-            }
-            TrainOn::Assistant => chat.turns(&whole.text, &chat.assistant_turns(), train_on)?,
+            TrainOn::All => std::iter::once(0..whole.len()).collect(),
+            TrainOn::Assistant if has_blocks => block_spans(&text),
+            TrainOn::LastTurn if has_blocks => chat.last_spans(block_spans(&text))?,
+            TrainOn::Assistant => chat.turns(whole, &chat.assistant_turns(), train_on)?,
             TrainOn::LastTurn => {
                 let last: Vec<usize> =
                     chat.assistant_turns().into_iter().next_back().into_iter().collect();
-                chat.turns(&whole.text, &last, train_on)?
+                chat.turns(whole, &last, train_on)?
             }
         };
-        Ok((whole.text, Labels { targets: joined(targets), plain: whole.cuts }))
+        Ok((whole.to_owned(), Labels { targets: joined(targets), plain }))
     }
 
-    /// The conversation with a mark inside every spelling of a special token.
-    fn marked<'c>(
-        &self,
-        template: &'c ChatTemplate,
-        field: &str,
-        messages: Vec<Value>,
-        tools: Option<&Value>,
-    ) -> Result<Chat<'c>, RecordFault> {
-        let values = || messages.iter().chain(tools);
-        if let Some(token) = values().find_map(|value| self.spellings.unmarkable(value)) {
+    /// Where no special token may stand in a text.
+    fn plain(&self, field: &str, text: &Text) -> Result<Vec<usize>, RecordFault> {
+        self.spellings.foreign_cuts(text).map_err(|token| {
             let expected = "text without the special tokens of a single character";
-            return Err(chat_fault(field, expected, &format!("\"{}\"", token.escape_debug())));
-        }
-        let marks = Marks::for_values(template.text(), values()).ok_or_else(|| {
-            chat_fault(field, "at most 29 of the noncharacters U+FDD0 to U+FDEF", "more of them")
-        })?;
-        let marked = |value: &Value| self.spellings.marked(value, marks.cut);
-        let (messages, tools) = (messages.iter().map(marked).collect(), tools.map(marked));
-        Ok(Chat { template, messages, tools, marks })
+            chat_fault(field, expected, &format!("\"{}\"", token.escape_debug()))
+        })
     }
+}
+
+/// A turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatTurn {
+    /// Who says it: `system`, `user`, `assistant` or what else the template knows.
+    pub role: String,
+    /// What is said.
+    pub content: String,
 }
 
 /// One conversation, ready to be rendered from its beginning to any message.
@@ -162,19 +194,18 @@ struct Chat<'c> {
     template: &'c ChatTemplate,
     messages: Vec<Value>,
     tools: Option<Value>,
-    marks: Marks,
 }
 
 impl Chat<'_> {
-    fn render(&self, messages: usize, prompt: GenerationPrompt) -> Result<Unmarked, RecordFault> {
+    fn render(&self, messages: usize, prompt: GenerationPrompt) -> Result<Text, RecordFault> {
         let messages = self.messages.get(..messages).unwrap_or_default();
-        let rendered = self.template.render(messages, self.tools.as_ref(), self.marks, prompt)?;
-        Ok(Unmarked::new(&rendered, self.marks))
+        self.template.render(messages, self.tools.as_ref(), prompt)
     }
 
     fn assistant_turns(&self) -> Vec<usize> {
         let is_assistant = |message: &Value| {
-            message.get_attr("role").is_ok_and(|role| role.as_str() == Some("assistant"))
+            let role = message.as_dict().and_then(|message| message.get_str("role"));
+            role.and_then(Value::as_str) == Some("assistant")
         };
         (0..)
             .zip(&self.messages)
@@ -188,8 +219,10 @@ impl Chat<'_> {
         let Some(last) = self.assistant_turns().into_iter().next_back() else {
             return Ok(Vec::new());
         };
-        let before =
-            if last == 0 { 0 } else { self.render(last, GenerationPrompt::Leave)?.spans.len() };
+        let before = match last {
+            0 => 0,
+            _ => block_spans(&self.render(last, GenerationPrompt::Leave)?).len(),
+        };
         Ok(spans.split_off(before.min(spans.len())))
     }
 
@@ -201,14 +234,14 @@ impl Chat<'_> {
         train_on: TrainOn,
     ) -> Result<Vec<Range<usize>>, RecordFault> {
         let span = |&turn: &usize| {
-            let prompt = self.render(turn, GenerationPrompt::Add)?.text;
-            let through = if turn + 1 == self.messages.len() {
-                whole.to_owned()
-            } else {
-                self.render(turn + 1, GenerationPrompt::Leave)?.text
+            let prompt = self.render(turn, GenerationPrompt::Add)?;
+            let through = match turn + 1 == self.messages.len() {
+                true => None,
+                false => Some(self.render(turn + 1, GenerationPrompt::Leave)?),
             };
-            let agreed = common_prefix(&prompt, &through).min(common_prefix(&through, whole));
-            if agreed >= prompt.len() && common_prefix(&through, whole) == through.len() {
+            let (prompt, through) = (prompt.as_str(), through.as_ref().map_or(whole, Text::as_str));
+            let agreed = common_prefix(prompt, through).min(common_prefix(through, whole));
+            if agreed >= prompt.len() && common_prefix(through, whole) == through.len() {
                 return Ok(prompt.len()..through.len());
             }
             Err(RecordFault::EarlierTextChanges {
@@ -267,7 +300,13 @@ mod tests {
 
     fn template(text: String) -> ChatTemplateSource {
         let tokens = [("bos_token".to_owned(), "<|begin_of_text|>".to_owned())];
-        ChatTemplateSource { path: "t.jinja".into(), text, tokens: tokens.into(), date: None }
+        ChatTemplateSource {
+            path: "t.jinja".into(),
+            text,
+            tool_use: None,
+            tokens: tokens.into(),
+            date: None,
+        }
     }
 
     fn labeller(template_text: &str, train_on: TrainOn) -> Labeller {
@@ -314,32 +353,30 @@ mod tests {
     fn tools_are_rendered_as_transformers_does() {
         let golden = fs::read_to_string(testdata("golden.json")).unwrap();
         // Not by way of serde_json's map, which would sort the keys.
-        #[derive(Deserialize)]
-        struct Golden {
-            tools: Case,
-        }
-        #[derive(Deserialize)]
-        struct Case {
-            messages: Value,
-            tools: Value,
-            text: String,
-        }
-        let case = serde_json::from_str::<Golden>(&golden).unwrap().tools;
+        let golden = mixdown_jinja::from_json(&golden).unwrap();
+        let case = golden.as_dict().unwrap().get_str("tools").unwrap().as_dict().unwrap();
+        let field = |name| case.get_str(name).unwrap();
         let labeller = named("chatml", TrainOn::Assistant);
-        let label = |tools: &Value| {
-            labeller.label_chat("messages", &case.messages, Some(tools), TrainOn::Assistant)
-        };
-        let (text, labels) = label(&case.tools).unwrap();
-        assert_eq!(text, case.text);
+        let tools = checked_tools("tools", field("tools")).unwrap();
+        let (text, labels) =
+            labeller.label_chat("messages", field("messages"), tools, TrainOn::Assistant).unwrap();
+        assert_eq!(Some(text.as_str()), field("text").as_str());
         let turns = targets(&text, &labels);
         assert!(turns[0].contains("\"arguments\": {\"place\": \"Zürich\", \"days\": 2}"));
         assert_eq!(turns[1], "Sunny.<|im_end|>\n");
-        assert!(
-            label(&Value::from(1))
-                .unwrap_err()
-                .to_string()
-                .contains("expected a list in \"the tools\"")
-        );
+    }
+
+    #[test]
+    fn a_prompt_asks_for_the_next_turn() {
+        let turn =
+            |role: &str, content: &str| ChatTurn { role: role.into(), content: content.into() };
+        let labeller = named("chatml", TrainOn::Assistant);
+        let (text, labels) = labeller.prompt(&[turn("user", "<|im_end|>?")]).unwrap();
+        assert!(text.ends_with("<|im_end|>?<|im_end|>\n<|im_start|>assistant\n"), "{text}");
+        assert_eq!(labels.plain, [text.find("<|im_end|>?").unwrap() + 1]);
+        assert_eq!(labeller.end_of_turn().as_deref(), Some("<|im_end|>\n"));
+        let fault = labeller.prompt(&[]).unwrap_err().to_string();
+        assert!(fault.contains("at least one message"), "{fault}");
     }
 
     const THREE: &str = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},
@@ -377,7 +414,7 @@ mod tests {
             panic!("{fault}")
         };
         assert_eq!(offset_bytes, 18, "{fault}");
-        assert!(fault.to_string().contains("--train-on last-turn"), "{fault}");
+        assert!(fault.to_string().contains("last-turn)"), "{fault}");
         let (text, labels) = label(&labeller(drops_reasoning, TrainOn::LastTurn), chat).unwrap();
         assert_eq!(targets(&text, &labels), ["hmb"]);
         let no_prefix = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";

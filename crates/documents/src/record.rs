@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use minijinja::Value;
+use mixdown_jinja::{Value, from_json};
 
 use crate::columns::Columns;
 use crate::document::{Document, Place, ReadOptions, RecordFault};
-use crate::json_line::{JsonLine, kind, string_of, value_of};
+use crate::json_line::{JsonLine, kind, string_of};
 use crate::labeller::Labeller;
 use crate::text_pieces::piece_name;
 
@@ -106,13 +106,14 @@ impl Record<'_> {
     pub(crate) fn value(&self, field: &str) -> Result<Option<Value>, RecordFault> {
         match self {
             Self::Text { .. } | Self::Part { .. } => Ok(None),
-            Self::Cells { columns, cells } => Ok(cell(columns, cells, field).map(Value::from)),
-            Self::Line(line) => line.find(field)?.map(value_of).transpose(),
-            Self::Row { columns, row } => {
-                let value = columns.value(field, *row)?;
-                let value = serde_json::from_value(value);
-                value.map(Some).map_err(|error| RecordFault::NotJson { got: error.to_string() })
+            Self::Cells { columns, cells } => {
+                Ok(cell(columns, cells, field).map(|text| Value::foreign(&text)))
             }
+            Self::Line(line) => {
+                let parsed = |json| from_json(json).map_err(|got| RecordFault::NotJson { got });
+                line.find(field)?.map(parsed).transpose()
+            }
+            Self::Row { columns, row } => columns.value(field, *row).map(Some),
         }
     }
 }

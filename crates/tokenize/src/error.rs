@@ -101,6 +101,18 @@ pub enum Error {
         /// What is there.
         got: String,
     },
+    /// A conversation cannot be rendered.
+    #[error("the conversation: {got}")]
+    Conversation {
+        /// What is wrong with it.
+        got: mixdown_documents::RecordFault,
+    },
+    /// A prompt cannot be encoded.
+    #[error("cannot encode the prompt")]
+    Prompt {
+        /// What the library says.
+        source: Foreign,
+    },
     /// A document is longer than a row and nothing says what becomes of it.
     #[error(
         "{}, the document at byte {offset_bytes}: {got} ids, expected at most {expected} to fit a \

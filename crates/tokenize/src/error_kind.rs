@@ -14,6 +14,8 @@ impl Error {
             Self::NoTokenizer { .. }
             | Self::NoEndOfText { .. }
             | Self::NoChatTemplate { .. }
+            | Self::Conversation { .. }
+            | Self::Prompt { .. }
             | Self::LongerThanRow { .. }
             | Self::NoSuchToken { .. }
             | Self::LongPrefix { .. }

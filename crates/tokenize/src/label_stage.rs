@@ -52,7 +52,9 @@ impl LabelStage {
         };
         let labeller = Labeller::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
         let template = template.map(|template| {
-            let told = json!([template.text, template.tokens, template.date]);
+            let mut told = vec![json!(template.text), json!(template.tokens), json!(template.date)];
+            told.extend(template.tool_use.map(|own| json!(own.text)));
+            let told = json!(told);
             Fingerprint::of(told.to_string().as_bytes())
         });
         Ok(Self { labeller, encoder, template })

@@ -252,7 +252,8 @@ fn bad_conversations_are_bad_records() {
     text.push_str(&conversations(3));
     fs::write(model.path("chats.jsonl"), text).unwrap();
     let error = model.run("none", "chats.jsonl", &chats(TrainOn::Assistant)).unwrap_err();
-    let words = "line 1, byte 0: expected a list of messages in \"messages\", got a string";
+    let words = "line 1, byte 0: expected a list of messages, or its JSON as a string, in \
+                 \"messages\", got the string \"hello\"";
     assert!(error.to_string().contains(words), "{error}");
     let mut options = chats(TrainOn::Assistant);
     options.read.skip_bad = 5;

@@ -25,6 +25,7 @@ mod agreement;
 mod bucket;
 mod canonical;
 mod capped_read;
+mod chat_prompt;
 mod disk;
 mod disputed;
 #[cfg(test)]
@@ -92,9 +93,10 @@ mod work_file;
 mod work_folder;
 mod write_stage;
 
+pub use chat_prompt::{ChatPrompt, encode_with_special_tokens};
 pub use error::Error;
 pub use label_options::{ChatOptions, PackOptions, TooLong};
-pub use mixdown_documents::ReadOptions;
+pub use mixdown_documents::{ChatTurn, ReadOptions};
 pub use options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
 pub use prepare::{PrepareReport, TaskReport, finish, prepare, prepare_task};
 pub use progress::{DiskEstimate, InputRemarks, Progress, Stage};

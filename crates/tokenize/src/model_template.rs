@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use mixdown_documents::{ChatTemplateSource, TemplateDate};
+use mixdown_documents::{ChatTemplateSource, TemplateDate, ToolTemplate};
 use serde_json::Value;
 
 use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
@@ -14,13 +14,16 @@ use crate::tokenizer::Tokenizer;
 
 /// Where `transformers` puts a template of its own file.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// Where it puts the template for conversations with tools beside that one.
+const TOOL_TEMPLATE_FILE: &str = "additional_chat_templates/tool_use.jinja";
 
 /// Special tokens that a template may name.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The template in the file `given`; else `chat_template.jinja` beside the tokenizer; else that of
-/// its tokenizer_config.json, of several the one called `default`.
+/// its tokenizer_config.json, of several the one called `default`. A folder's template called
+/// `tool_use` is that of conversations with tools; a given template is that of all.
 ///
 /// # Errors
 /// There is none, several without a default, or a file cannot be read.
@@ -30,12 +33,12 @@ pub(crate) fn chat_template(
     date: Option<TemplateDate>,
 ) -> Result<ChatTemplateSource, Error> {
     let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    let (path, text) = match given {
-        Some(path) => (path.to_owned(), read_text(path)?.ok_or_else(|| none_in(path))?),
+    let (path, text, tool_use) = match given {
+        Some(path) => (path.to_owned(), read_text(path)?.ok_or_else(|| none_in(path))?, None),
         None => in_folder(folder)?,
     };
     let tokens = role_tokens(tokenizer)?;
-    Ok(ChatTemplateSource { path, text, tokens, date })
+    Ok(ChatTemplateSource { path, text, tool_use, tokens, date })
 }
 
 /// The model's special tokens by their roles, as the files beside the tokenizer or its own say.
@@ -62,31 +65,43 @@ pub(crate) fn role_tokens(tokenizer: &Tokenizer) -> Result<BTreeMap<String, Stri
     Ok(tokens)
 }
 
-fn in_folder(folder: &Path) -> Result<(PathBuf, String), Error> {
+fn in_folder(folder: &Path) -> Result<(PathBuf, String, Option<ToolTemplate>), Error> {
     let path = folder.join(TEMPLATE_FILE);
     if let Some(text) = read_text(&path)? {
-        return Ok((path, text));
+        let tool_path = folder.join(TOOL_TEMPLATE_FILE);
+        let tool_use = read_text(&tool_path)?.map(|text| ToolTemplate { path: tool_path, text });
+        return Ok((path, text, tool_use));
     }
     let path = folder.join("tokenizer_config.json");
     let config = read_json(&path)?.ok_or_else(|| none_in(folder))?;
-    let text = match config.get("chat_template") {
-        Some(Value::String(text)) => Some(text.as_str()),
-        Some(Value::Array(named)) => Some(default_of(&path, named)?),
-        _ => None,
-    };
-    let text = text.map(str::to_owned).ok_or_else(|| none_in(folder))?;
-    Ok((path, text))
+    match config.get("chat_template") {
+        Some(Value::String(text)) => Ok((path, text.clone(), None)),
+        Some(Value::Array(named)) => {
+            let text = default_of(&path, named)?.to_owned();
+            let tool_use = named_template(named, "tool_use").map(str::to_owned);
+            let tool_use = tool_use.map(|text| ToolTemplate { path: path.clone(), text });
+            Ok((path, text, tool_use))
+        }
+        _ => Err(none_in(folder)),
+    }
 }
 
-/// Of several named templates the default.
+/// Of several templates the one of this name.
+fn named_template<'t>(named: &'t [Value], name: &str) -> Option<&'t str> {
+    let found = named.iter().find(|template| name_of(template) == Some(name))?;
+    found.get("template")?.as_str()
+}
+
+fn name_of(template: &Value) -> Option<&str> {
+    template.get("name").and_then(Value::as_str)
+}
+
+/// Of several templates the default.
 fn default_of<'t>(path: &Path, named: &'t [Value]) -> Result<&'t str, Error> {
-    let name = |template: &'t Value| template.get("name").and_then(Value::as_str);
-    let default = named.iter().find(|template| name(template) == Some("default"));
-    let text = default.and_then(|template| template.get("template")).and_then(Value::as_str);
-    text.ok_or_else(|| Error::NoChatTemplate {
+    named_template(named, "default").ok_or_else(|| Error::NoChatTemplate {
         path: path.to_owned(),
         expected: "a template named \"default\" among several".to_owned(),
-        got: format!("those named {:?}", named.iter().filter_map(name).collect::<Vec<_>>()),
+        got: format!("those named {:?}", named.iter().filter_map(name_of).collect::<Vec<_>>()),
     })
 }
 
@@ -156,11 +171,30 @@ mod tests {
         let expected = [("bos_token", "<s>"), ("eos_token", "</s>"), ("pad_token", "<pad>")];
         let expected = expected.map(|(role, token)| (role.to_owned(), token.to_owned()));
         assert_eq!(found.tokens, expected.into());
+        assert_eq!(found.tool_use, None);
         fs::write(folder.join(TEMPLATE_FILE), "own").unwrap();
         assert_eq!(find(&folder, None).unwrap().text, "own");
         let given = folder.join("given");
         fs::write(&given, "given").unwrap();
         assert_eq!(find(&folder, Some(&given)).unwrap().text, "given");
+    }
+
+    #[test]
+    fn the_template_for_tools_is_found_in_both_forms() {
+        let config = json!({"chat_template": [
+            {"name": "default", "template": "c"}, {"name": "tool_use", "template": "t"},
+        ]});
+        let folder = folder(&[("tokenizer_config.json", config)]);
+        let tools = |found: ChatTemplateSource| found.tool_use.map(|own| (own.text, own.path));
+        let expected = ("t".to_owned(), folder.join("tokenizer_config.json"));
+        assert_eq!(tools(find(&folder, None).unwrap()), Some(expected));
+        fs::write(folder.join(TEMPLATE_FILE), "own").unwrap();
+        assert_eq!(tools(find(&folder, None).unwrap()), None);
+        fs::create_dir(folder.join("additional_chat_templates")).unwrap();
+        let path = folder.join(TOOL_TEMPLATE_FILE);
+        fs::write(&path, "more").unwrap();
+        assert_eq!(tools(find(&folder, None).unwrap()), Some(("more".to_owned(), path.clone())));
+        assert_eq!(tools(find(&folder, Some(&path)).unwrap()), None);
     }
 
     #[test]

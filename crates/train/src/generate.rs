@@ -71,12 +71,28 @@ pub fn generate(
     on_token: &mut dyn FnMut(usize, u32),
     stop: &AtomicBool,
 ) -> Result<Vec<Generated>, Error> {
+    generate_until(model, prompts, options, &[], on_token, stop)
+}
+
+/// Like [`generate`], but the ids in `ends` end a generation, too: those that end a turn of a chat.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_until(
+    model: &mut Model,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
+    ends: &[u32],
+    on_token: &mut dyn FnMut(usize, u32),
+    stop: &AtomicBool,
+) -> Result<Vec<Generated>, Error> {
     check(model, prompts, options)?;
     let limit = model.config().max_position_embeddings;
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = count(longest).saturating_add(options.max_tokens).min(limit);
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-    let (ends, vocabulary) = (end_ids(model), model.layout().sizes.vocabulary);
+    let vocabulary = model.layout().sizes.vocabulary;
+    let ends = [end_ids(model).as_slice(), ends].concat();
     let mut decoder = model.cached(prompts.len(), capacity)?;
     let mut sequences: Vec<Sequence> = (0..)
         .zip(prompts)

@@ -7,7 +7,7 @@ use mixdown_runs::SampleRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::generate::{Ending, GenerateOptions, generate};
+use crate::generate::{Ending, GenerateOptions, generate_until};
 use crate::model::Model;
 use crate::sampling::Sampling;
 
@@ -17,6 +17,12 @@ use crate::sampling::Sampling;
 pub struct SamplesConfig {
     /// Texts to go on from.
     pub prompts: Vec<String>,
+    /// Whether each prompt is a user's message, rendered with the model's chat template.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub chat: bool,
+    /// The system message before each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// New tokens of each, at most.
     #[serde(default = "max_tokens", deserialize_with = "field::tokens")]
     pub max_tokens: u64,
@@ -36,6 +42,10 @@ pub struct SamplesConfig {
     /// What is drawn: the same at every evaluation.
     #[serde(default, deserialize_with = "field::count")]
     pub seed: u64,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn max_tokens() -> u64 {
@@ -59,8 +69,26 @@ impl SamplesConfig {
                 return Err(Error::setting(&format!("eval.samples.{field}"), "at least 1", got));
             }
         }
+        if let (false, Some(system)) = (self.chat, &self.system) {
+            let expected = "chat = true beside it, as texts have no system message";
+            return Err(Error::setting("eval.samples.system", expected, format!("{system:?}")));
+        }
         self.sampling().check("eval.samples.")
     }
+}
+
+/// What a model goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompt<'p> {
+    /// A text.
+    Text(&'p str),
+    /// A user's message, rendered with the model's chat template.
+    Chat {
+        /// The system message before it.
+        system: Option<&'p str>,
+        /// What the user says.
+        user: &'p str,
+    },
 }
 
 /// Text to ids and back: this crate knows ids only.
@@ -68,8 +96,14 @@ pub trait TextCodec: Send {
     /// The ids of a prompt, with what stands before every text.
     ///
     /// # Errors
-    /// A text without ids.
-    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error>;
+    /// A text without ids, or a chat without a template.
+    fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, Error>;
+
+    /// The ids that end a turn of a chat, beside those that end every text.
+    ///
+    /// # Errors
+    /// There is no chat template.
+    fn ends(&self) -> Result<Vec<u32>, Error>;
 
     /// The text of the `ids` that follow those of a prompt.
     ///
@@ -82,6 +116,8 @@ pub trait TextCodec: Send {
 pub(crate) struct Samples {
     config: SamplesConfig,
     prompts: Vec<Vec<u32>>,
+    /// Ids that end a turn.
+    ends: Vec<u32>,
     codec: Box<dyn TextCodec>,
 }
 
@@ -96,7 +132,10 @@ impl Samples {
         let limit = model.config().max_position_embeddings;
         let mut prompts = Vec::with_capacity(config.prompts.len());
         for text in &config.prompts {
-            let prompt = codec.prompt(text)?;
+            let system = config.system.as_deref();
+            let prompt =
+                if config.chat { Prompt::Chat { system, user: text } } else { Prompt::Text(text) };
+            let prompt = codec.prompt(prompt)?;
             let got = u64::try_from(prompt.len()).unwrap_or(u64::MAX);
             if got == 0 || got > limit {
                 let expected = format!("1 to {limit} tokens (the model's positions) in {text:?}");
@@ -104,7 +143,8 @@ impl Samples {
             }
             prompts.push(prompt);
         }
-        Ok(Self { config: config.clone(), prompts, codec })
+        let ends = if config.chat { codec.ends()? } else { Vec::new() };
+        Ok(Self { config: config.clone(), prompts, ends, codec })
     }
 
     /// What the model makes of each prompt.
@@ -119,7 +159,8 @@ impl Samples {
             sampling: self.config.sampling(),
             seed: self.config.seed,
         };
-        let all = generate(model, &self.prompts, &options, &mut |_, _| {}, stop)?;
+        let ends = &self.ends;
+        let all = generate_until(model, &self.prompts, &options, ends, &mut |_, _| {}, stop)?;
         let prompts = self.config.prompts.iter().zip(&self.prompts);
         let records = prompts.zip(all).map(|((text, prompt), generated)| {
             Ok(SampleRecord {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_runs::RunFolder;
 
-use super::TextCodec;
+use super::{Prompt, TextCodec};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::trainer::tests::{TEXT, end, open, world};
@@ -14,8 +14,17 @@ use crate::trainer::tests::{TEXT, end, open, world};
 pub(crate) struct Digits;
 
 impl TextCodec for Digits {
-    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(text.split_whitespace().map(|digits| digits.parse().unwrap()).collect())
+    fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, Error> {
+        let (begin, text) = match prompt {
+            Prompt::Text(text) => (Vec::new(), text),
+            Prompt::Chat { system, user } => (vec![system.map_or(0, |_| 1), 0], user),
+        };
+        let digits = text.split_whitespace().map(|digits| digits.parse().unwrap());
+        Ok(begin.into_iter().chain(digits).collect())
+    }
+
+    fn ends(&self) -> Result<Vec<u32>, Error> {
+        Ok((0..6).collect())
     }
 
     fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
@@ -77,8 +86,12 @@ fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
 struct Stopping(AtomicBool);
 
 impl TextCodec for Stopping {
-    fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Digits.prompt(text)
+    fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, Error> {
+        Digits.prompt(prompt)
+    }
+
+    fn ends(&self) -> Result<Vec<u32>, Error> {
+        Digits.ends()
     }
 
     fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
@@ -110,4 +123,28 @@ fn a_stop_among_the_samples_leaves_the_same_records() {
     let folder = RunFolder::open(&place.path().join("stopped")).unwrap();
     let first = folder.read_metrics().unwrap().remove(0);
     assert!(first.evals.iter().all(|eval| eval.change.is_none()), "{first:?}");
+}
+
+#[test]
+fn chats_are_rendered_and_end_with_a_turn() {
+    let place = world();
+    let samples = |more: &str, out: &str| -> Result<Vec<mixdown_runs::SampleRecord>, Error> {
+        let text = TEXT.replace(
+            "[[eval.corpus]]\n    name = \"target\"",
+            &format!(
+                "[eval.samples]\n prompts = [\"1 2\"]\n max_tokens = 3\n {more}\n\
+                 [[eval.corpus]]\n name = \"target\""
+            ),
+        );
+        let mut trainer = open(place.path(), &text, out)?;
+        trainer.set_text_codec(Box::new(Digits))?;
+        trainer.run(&|_| {}, &AtomicBool::new(false))?;
+        Ok(RunFolder::open(&place.path().join(out)).unwrap().read_samples().unwrap())
+    };
+    let (text, chat) = (samples("", "text").unwrap(), samples("chat = true", "chat").unwrap());
+    assert!(text.iter().all(|sample| sample.text.starts_with("2 then")));
+    assert!(chat.iter().all(|sample| sample.text.starts_with("4 then")));
+    assert!(chat.iter().all(|sample| sample.ids.iter().all(|id| *id > 5)), "{chat:?}");
+    let error = samples("system = \"be brief\"", "system").unwrap_err().to_string();
+    assert!(error.contains("eval.samples.system"), "{error}");
 }

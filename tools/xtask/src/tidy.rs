@@ -14,7 +14,8 @@ const COLUMNS_AT_MOST: usize = 120;
 const ARROWS: &[(&str, &[&str])] = &[
     ("mixdown-base", &[]),
     ("mixdown-shards", &["mixdown-base"]),
-    ("mixdown-documents", &["mixdown-base"]),
+    ("mixdown-jinja", &[]),
+    ("mixdown-documents", &["mixdown-base", "mixdown-jinja"]),
     ("mixdown-runs", &["mixdown-base"]),
     ("mixdown-scaling", &["mixdown-base"]),
     ("mixdown-tokenize", &["mixdown-base", "mixdown-documents", "mixdown-shards"]),

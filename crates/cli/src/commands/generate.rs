@@ -1,6 +1,6 @@
 //! `mixdown generate`.
 
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use clap::Args;
 use mixdown_base::display::plural;
-use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
+use mixdown_documents::TemplateDate;
+use mixdown_tokenize::{ChatPrompt, ChatTurn};
+use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate_until};
 use serde::Serialize;
 
 use crate::commands::Context;
@@ -17,7 +19,7 @@ use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::output::{Output, for_reader, reader_is_there};
 use crate::progress::say;
-use crate::text::{Growing, Text};
+use crate::text::{Growing, Text, turns};
 
 /// The heading of the flags that choose tokens.
 const SAMPLING: &str = "Sampling";
@@ -29,6 +31,9 @@ const SAMPLING: &str = "Sampling";
   mixdown generate runs/math/best --prompt-file prompt.txt --count 4 --top-p 0.9 --seed 1
   the most likely token each time:
     mixdown generate runs/math/best --prompt 'The sum of' --temperature 0
+  a chat model, one question or line by line (Ctrl-D ends it):
+    mixdown generate models/smollm2 --chat --prompt 'What is the capital of France?'
+    mixdown generate models/smollm2 --chat --system 'Answer in one sentence.'
 
 The text that follows the prompt goes to standard output as it comes. It ends where the model ends it, after
 --max-tokens, or at the model's last position.")]
@@ -40,12 +45,24 @@ pub struct GenerateArgs {
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        required_unless_present = "prompt_file"
+        required_unless_present_any = ["prompt_file", "chat"]
     )]
     prompt: Option<String>,
     /// File whose whole content is the prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompt_file: Option<PathBuf>,
+    /// Render the prompt as a user's message with the model's chat template; without a prompt, chat line by line.
+    #[arg(long)]
+    chat: bool,
+    /// The system message of a chat.
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    system: Option<String>,
+    /// The day that the chat template's strftime_now returns (2026-01-31).
+    #[arg(long, value_name = "DAY", requires = "chat")]
+    template_date: Option<TemplateDate>,
+    /// Read special tokens that the prompt spells as those tokens, not as plain text.
+    #[arg(long, conflicts_with = "chat")]
+    parse_special: bool,
     /// New tokens at most.
     #[arg(long, default_value_t = 100, value_name = "N")]
     max_tokens: u64,
@@ -90,67 +107,141 @@ struct Sample {
 ///
 /// # Errors
 /// A checkpoint or tokenizer that cannot be loaded, a prompt longer than the model's context, settings nothing
-/// can be drawn with.
+/// can be drawn with, a chat without a chat template.
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let prompt = arguments.prompt_text()?;
     let text = Text::load(&arguments.checkpoint)?;
+    let chat = if arguments.chat { Some(text.chat(arguments.template_date)?) } else { None };
     let mut model = Model::load(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
-    let ids = text.prompt(&prompt)?;
-    let count = usize::try_from(arguments.count.get()).unwrap_or(usize::MAX);
-    let prompts = vec![ids.clone(); count];
-    let mut shown = Shown {
-        growing: (context.output == Output::Text && count == 1).then(|| Growing::new(&text, &ids)),
-        fault: None,
-        reader: ControlFlow::Continue(()),
-        first: None,
-        tokens: 0,
-    };
-    let mut on_token = |_: usize, id: u32| {
-        if shown.token(id).is_break() {
-            context.stop.store(true, Ordering::Relaxed);
+    let ends = chat.as_ref().map_or(Ok(Vec::new()), ChatPrompt::ends)?;
+    let mut session = Session { arguments: &arguments, context, text, model, ends };
+    let (ids, prompt) = match (&chat, prompt) {
+        (Some(chat), None) => return session.talk(chat),
+        (Some(chat), Some(prompt)) => {
+            (chat.ids(&turns(arguments.system.as_deref(), &prompt))?, prompt)
+        }
+        (None, prompt) => {
+            let prompt = prompt.unwrap_or_default();
+            let text = &session.text;
+            let parse = arguments.parse_special;
+            let ids =
+                if parse { text.prompt_with_special_tokens(&prompt) } else { text.prompt(&prompt) };
+            (ids?, prompt)
         }
     };
-    let generated =
-        generate(&mut model, &prompts, &arguments.options(), &mut on_token, context.stop);
-    shown.end()?;
-    if shown.reader.is_break() {
-        return Ok(());
+    session.answer(prompt, &ids, arguments.seed).map(drop)
+}
+
+/// A model that is asked something, once or line by line.
+struct Session<'a> {
+    arguments: &'a GenerateArgs,
+    context: Context,
+    text: Text,
+    model: Model,
+    /// Ids that end a turn of a chat.
+    ends: Vec<u32>,
+}
+
+impl Session<'_> {
+    /// Generates what follows a prompt and prints it; `None` where nobody reads it any longer.
+    fn answer(&mut self, prompt: String, ids: &[u32], seed: u64) -> Result<Option<Report>, Error> {
+        let count = usize::try_from(self.arguments.count.get()).unwrap_or(usize::MAX);
+        let (text, context) = (&self.text, self.context);
+        let mut shown = Shown {
+            growing: (context.output == Output::Text && count == 1)
+                .then(|| Growing::new(text, ids)),
+            fault: None,
+            reader: ControlFlow::Continue(()),
+            first: None,
+            tokens: 0,
+        };
+        let mut on_token = |_: usize, id: u32| {
+            if shown.token(id).is_break() {
+                context.stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let (prompts, options) = (vec![ids.to_vec(); count], self.arguments.options(seed));
+        let (model, ends) = (&mut self.model, &self.ends);
+        let generated =
+            generate_until(model, &prompts, &options, ends, &mut on_token, context.stop);
+        shown.end()?;
+        if shown.reader.is_break() {
+            return Ok(None);
+        }
+        let report = Report {
+            prompt_tokens: u64::try_from(ids.len()).unwrap_or(u64::MAX),
+            prompt,
+            tokens_per_second: shown.rate(),
+            samples: generated?
+                .into_iter()
+                .map(|generated| {
+                    let text = text.continuation(ids, &generated.ids)?;
+                    Ok(Sample { text, ids: generated.ids, ending: generated.ending.name() })
+                })
+                .collect::<Result<_, Error>>()?,
+        };
+        say(&closing(&report, self.model.config().max_position_embeddings));
+        if shown.growing.is_none() {
+            context.output.print(&report, describe)?;
+        }
+        Ok(Some(report))
     }
-    let generated = generated?;
-    let report = Report {
-        prompt_tokens: u64::try_from(ids.len()).unwrap_or(u64::MAX),
-        prompt,
-        tokens_per_second: shown.rate(),
-        samples: generated
-            .into_iter()
-            .map(|generated| {
-                let text = text.continuation(&ids, &generated.ids)?;
-                Ok(Sample { text, ids: generated.ids, ending: generated.ending.name() })
-            })
-            .collect::<Result<_, Error>>()?,
-    };
-    say(&closing(&report, model.config().max_position_embeddings));
-    if shown.growing.is_some() {
-        return Ok(());
+
+    /// Reads the user's messages from standard input, a line each, and answers them.
+    fn talk(&mut self, chat: &ChatPrompt) -> Result<(), Error> {
+        if self.arguments.count.get() > 1 {
+            let message = "a chat line by line has one answer to each message, got --count above 1";
+            return Err(Error::usage(message, "give the message (--prompt TEXT)"));
+        }
+        let mut said: Vec<ChatTurn> = Vec::new();
+        let system = self.arguments.system.as_deref();
+        let stdin = std::io::stdin();
+        let asks = stdin.is_terminal();
+        for turn in 0_u64.. {
+            if asks {
+                say("your message (Ctrl-D ends the chat):");
+            }
+            let mut line = String::new();
+            let read = stdin.lock().read_line(&mut line);
+            if read.map_err(|error| Error::io("standard input".as_ref(), "read", error))? == 0 {
+                break;
+            }
+            let message = line.trim_end_matches(['\n', '\r']);
+            if message.trim().is_empty() {
+                continue;
+            }
+            if said.is_empty() {
+                said = turns(system, message);
+            } else {
+                said.extend(turns(None, message));
+            }
+            let ids = chat.ids(&said)?;
+            let seed = self.arguments.seed.wrapping_add(turn);
+            let Some(report) = self.answer(message.to_owned(), &ids, seed)? else { break };
+            let content = report.samples.into_iter().map(|sample| sample.text).collect();
+            said.push(ChatTurn { role: "assistant".to_owned(), content });
+        }
+        Ok(())
     }
-    context.output.print(&report, describe)
 }
 
 impl GenerateArgs {
-    fn prompt_text(&self) -> Result<String, Error> {
+    /// The prompt, where one is given.
+    fn prompt_text(&self) -> Result<Option<String>, Error> {
         match (&self.prompt, &self.prompt_file) {
             (_, Some(path)) => {
-                std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))
+                let read = std::fs::read_to_string(path);
+                read.map(Some).map_err(|error| Error::io(path, "read", error))
             }
-            (prompt, None) => Ok(prompt.clone().unwrap_or_default()),
+            (prompt, None) => Ok(prompt.clone()),
         }
     }
 
-    fn options(&self) -> GenerateOptions {
+    fn options(&self, seed: u64) -> GenerateOptions {
         let (temperature, top_k, top_p) = (self.temperature, self.top_k, self.top_p);
         let sampling = Sampling { temperature, top_k, top_p };
-        GenerateOptions { max_tokens: self.max_tokens, sampling, seed: self.seed }
+        GenerateOptions { max_tokens: self.max_tokens, sampling, seed }
     }
 }
 

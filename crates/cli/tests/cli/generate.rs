@@ -55,6 +55,60 @@ fn the_context_is_a_limit_that_is_said() {
     assert!(missing.contains("--prompt <TEXT>"), "{missing}");
 }
 
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+
+#[test]
+fn a_chat_is_asked_in_its_own_format() {
+    let sandbox = trained();
+    let words = "generate base/best --max-tokens 4 --temperature 0";
+    let refused = sandbox.failure(&format!("{words} --chat --prompt music"));
+    assert!(refused.contains("expected chat_template.jinja"), "{refused}");
+    sandbox.write("base/best/chat_template.jinja", TEMPLATE);
+    let chat = sandbox.json(&format!("{words} --chat --prompt music"));
+    sandbox.write("prompt.txt", "user: music\nassistant: ");
+    let text = sandbox.json(&format!("{words} --prompt-file prompt.txt"));
+    assert_eq!(chat["prompt_tokens"], text["prompt_tokens"]);
+    assert_eq!(chat["samples"][0]["ids"], text["samples"][0]["ids"]);
+    let system = sandbox.json(&format!("{words} --chat --system sing --prompt music"));
+    assert!(system["prompt_tokens"].as_u64() > chat["prompt_tokens"].as_u64());
+    let refused = sandbox.failure(&format!("{words} --system sing --prompt music"));
+    assert!(refused.contains("--chat"), "{refused}");
+}
+
+#[test]
+fn a_chat_line_by_line_remembers_what_was_said() {
+    let sandbox = trained();
+    sandbox.write("base/best/chat_template.jinja", TEMPLATE);
+    let words = "--json generate base/best --max-tokens 2 --temperature 0 --chat";
+    let lines = sandbox.write("lines.txt", "a\n\nb\n");
+    let mut command = sandbox.command(words);
+    let output = command.stdin(std::fs::File::open(&lines).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let answers: Vec<serde_json::Value> = (String::from_utf8(output.stdout).unwrap().lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 2);
+    let said = answers[0]["samples"][0]["text"].as_str().unwrap();
+    sandbox.write("prompt.txt", format!("user: a\nassistant: {said}\nuser: b\nassistant: "));
+    let whole =
+        sandbox.json("generate base/best --max-tokens 2 --temperature 0 --prompt-file prompt.txt");
+    assert_eq!(answers[1]["prompt_tokens"], whole["prompt_tokens"]);
+    assert_eq!(answers[1]["samples"], whole["samples"]);
+    let refused = sandbox.failure("generate base/best --chat --count 2");
+    assert!(refused.contains("--count"), "{refused}");
+}
+
+#[test]
+fn special_tokens_of_a_prompt_are_read_as_such_when_asked() {
+    let sandbox = trained();
+    let tokens = |more: &str| {
+        let words = format!("generate base/best --max-tokens 1 --prompt <|endoftext|>{more}");
+        sandbox.json(&words)["prompt_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(tokens(" --parse-special"), 1);
+    assert!(tokens("") > 1);
+}
+
 #[test]
 fn a_run_prints_and_keeps_its_samples() {
     let sandbox = trained();

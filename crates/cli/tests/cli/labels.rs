@@ -78,7 +78,7 @@ fn what_is_missing_or_wrong_is_named() {
     sandbox.write("bad.jinja", "one\n{% endfor %}");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template bad.jinja")), @r#"
     exit code 2
-    error: bad.jinja: line 2: expected a chat template in Jinja, got an error: unknown statement endfor; mend it or give another (--chat-template FILE)
+    error: bad.jinja: line 2: expected a chat template in Jinja, got an error: unknown tag 'endfor'; correct it or give another (the option chat_template)
     "#);
     sandbox.write("strict.jinja", "{{ raise_exception('Turns must alternate!') }}");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
@@ -100,7 +100,7 @@ fn what_is_missing_or_wrong_is_named() {
     let prepare = format!("{PREPARE} --out other");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
     exit code 3
-    error: chats.jsonl: line 1, byte 0: expected a list of messages in "messages", got a string; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
+    error: chats.jsonl: line 1, byte 0: expected a list of messages, or its JSON as a string, in "messages", got the string "hello" (byte 0: expected a JSON value, got 'h'); bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
     "#);
 }
 

@@ -1,0 +1,35 @@
+//! What is wrong with a template, or with what it is given.
+
+/// An error of a template, with the line that it stands in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{}{got}", .line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct Error {
+    /// The template's line, counted from 1, where it is known.
+    pub line: Option<u64>,
+    /// What was found.
+    pub got: String,
+}
+
+impl Error {
+    /// An error whose line is filled in by the node that is being evaluated.
+    pub fn new(got: impl Into<String>) -> Self {
+        Self { line: None, got: got.into() }
+    }
+
+    pub(crate) fn at(line: u32, got: impl Into<String>) -> Self {
+        Self { line: Some(u64::from(line)), got: got.into() }
+    }
+
+    /// The same error, in this line unless an inner node has named its own.
+    pub(crate) fn or_line(mut self, line: u32) -> Self {
+        self.line.get_or_insert(u64::from(line));
+        self
+    }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn fail<T>(got: impl Into<String>) -> Result<T> {
+    Err(Error::new(got))
+}

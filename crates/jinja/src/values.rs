@@ -1,0 +1,8 @@
+//! Values as Python has them: texts, numbers, lists, JSON.
+
+pub(crate) mod json;
+pub(crate) mod number;
+pub(crate) mod python_text;
+pub(crate) mod text;
+pub(crate) mod tojson;
+pub(crate) mod value;
