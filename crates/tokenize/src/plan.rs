@@ -134,8 +134,9 @@ pub(crate) fn difference(
         (Value::Object(left), Value::Object(right)) => {
             // What is not asked for is left out.
             let keys = left.keys().chain(right.keys());
-            let value =
-                |object: &Map<String, Value>, key: &str| object.get(key).cloned().unwrap_or(Value::Null);
+            let value = |object: &Map<String, Value>, key: &str| {
+                object.get(key).cloned().unwrap_or(Value::Null)
+            };
             keys.map(|key| (key, value(left, key), value(right, key)))
                 .find_map(|(key, left, right)| difference(&deeper(key), &left, &right))
         }
