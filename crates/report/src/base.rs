@@ -3,7 +3,7 @@
 use plotly::Plot;
 use plotly::common::{DashType, MarkerSymbol};
 
-use crate::curves::{by_step, corpora, losses};
+use crate::curves::{by_step, corpora, is_chosen_by_others, losses};
 use crate::figure::{Figure, Width};
 use crate::plot::{axis, coordinate, layout, marked_line, ring};
 use crate::series::Series;
@@ -24,7 +24,7 @@ pub(crate) fn figures(run: &Series<'_>) -> Vec<Figure> {
 
 /// Why the ring need not lie at the least loss drawn, where that is so.
 fn chosen(run: &Series<'_>) -> &'static str {
-    if run.page.summary.best.iter().any(|record| record.selection_loss.is_some()) {
+    if run.page.summary.best.iter().any(is_chosen_by_others) {
         ", which the other half of the held-out sequences chose: it need not lie at the least loss that is drawn"
     } else {
         ""

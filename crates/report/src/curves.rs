@@ -113,12 +113,17 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
 /// By which loss a checkpoint was chosen: where one half of the held-out sequences chooses and the other is shown,
 /// the ring need not lie at the least loss that is drawn.
 pub(crate) fn how_chosen<'a>(mut records: impl Iterator<Item = &'a EvalRecord>) -> &'static str {
-    if records.any(|record| record.selection_loss.is_some()) {
+    if records.any(is_chosen_by_others) {
         "the one with the least target loss on the other half of the held-out sequences, which chooses alone, so \
          that the loss drawn here is not too low; the ring need not lie at the least loss that is drawn"
     } else {
         "the one with the least target loss"
     }
+}
+
+/// Whether other sequences than those of the loss chose the checkpoint.
+pub(crate) fn is_chosen_by_others(record: &EvalRecord) -> bool {
+    record.selection_loss.is_some() && !record.chose_itself()
 }
 
 pub(crate) fn losses(evaluations: &[(u64, &EvalRecord)]) -> Vec<(f64, f64)> {
@@ -172,4 +177,26 @@ pub(crate) fn by_step(curves: &[(&str, Vec<(u64, &EvalRecord)>)]) -> Table {
         table.push(row.collect::<Vec<_>>());
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figures;
+    use crate::series::arrange;
+    use crate::testing::finetuned;
+
+    #[test]
+    fn a_ring_that_need_not_lie_lowest_says_who_chose_it() {
+        let mut pages = [finetuned(0.0, 0.8), finetuned(0.01, 0.4)];
+        let caption = |pages: &[_]| figures(&arrange(pages).0).remove(0).caption;
+        let plain = "the ring marks the chosen checkpoint: the one with the least target loss.";
+        assert!(caption(&pages).contains(plain));
+        let best = &mut pages[1].summary.best[0];
+        best.selection_loss = Some(best.loss);
+        assert!(caption(&pages).contains(plain), "the same sequences chose it");
+        pages[1].summary.best[0].selection_loss = Some(2.9);
+        let text = caption(&pages);
+        assert!(text.contains("on the other half of the held-out sequences"), "{text}");
+        assert!(text.contains("the ring need not lie at the least loss that is drawn"), "{text}");
+    }
 }

@@ -89,7 +89,7 @@ fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
             fixed(to, 3),
         );
     };
-    let removed_text = percent_fixed(removed, 0);
+    let removed_text = removed_share(removed);
     let (from_text, to_text) = (fixed(from, digits(from)), fixed(to, digits(from)));
     let forgetting = if removed >= LITTLE {
         format!(
@@ -107,6 +107,12 @@ fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
         )
     };
     format!("{forgetting}{}; {target}", within_error(run, baseline))
+}
+
+/// A share of forgetting that was removed; beyond all of it the loss ended below its value before finetuning, and a
+/// percentage says nothing.
+pub(crate) fn removed_share(removed: f64) -> String {
+    if removed > 1.0 { "more than all of it".to_owned() } else { percent_fixed(removed, 0) }
 }
 
 /// The share asked for, and the one delivered where three digits tell them apart.
@@ -242,6 +248,14 @@ mod tests {
         let text = sentences(&pages).remove(0);
         assert!(text.contains("not measured on the same held-out sequences"), "{text}");
         assert!(!text.contains("standard error"), "{text}");
+    }
+
+    #[test]
+    fn more_than_all_of_the_forgetting_is_no_percentage() {
+        let pages = [finetuned(0.0, 0.2), finetuned(0.1, -0.031)];
+        let text = sentences(&pages).remove(0);
+        let expected = "forgetting fell from 0.20 to −0.03 nats (more than all of it removed)";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

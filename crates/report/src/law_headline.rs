@@ -3,10 +3,10 @@
 use mixdown_scaling::{AdviceStatus, Observation, ShareAdvice, forgetting_removed};
 
 use crate::grouping::{Groups, same};
-use crate::headline::Headline;
+use crate::headline::{Headline, removed_share};
 use crate::law_tables::share_interval;
 use crate::scaling_page::{DomainPage, Laws};
-use crate::text::{fixed, percent, percent_fixed, percent_rounded, short, significant};
+use crate::text::{fixed, percent, percent_rounded, short, significant};
 
 /// The sentences of all domains; those of the first stand out.
 pub(crate) fn of(domains: &[DomainPage]) -> Headline {
@@ -141,7 +141,7 @@ fn mean(runs: &[&Observation]) -> Option<Mean> {
 
 fn sentence((size, tokens, p): (f64, f64, f64), from: &Mean, to: &Mean, groups: &Groups) -> String {
     let removed = match forgetting_removed(from.forgetting, to.forgetting) {
-        Some(removed) if removed > 0.0 => format!("{} removed", percent_fixed(removed, 0)),
+        Some(removed) if removed > 0.0 => format!("{} removed", removed_share(removed)),
         Some(_) => "nothing removed".to_owned(),
         None => "nothing was forgotten at p = 0".to_owned(),
     };

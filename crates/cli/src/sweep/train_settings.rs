@@ -57,10 +57,11 @@ const USUAL_EPOCHS: u64 = 12;
 #[serde(transparent)]
 struct Count(#[serde(deserialize_with = "field::count")] u64);
 
-/// What a sweep takes for a setting that is left out, where that is not the trainer's default: a run ends at the
-/// bottom of the loss, and under a falling rate that lies where the schedule puts it.
-fn usual() -> [(&'static str, Value); 3] {
+/// What a sweep takes for a setting that is left out, whatever the trainer's default is: a run ends at the bottom of
+/// the loss, and under a falling rate that lies where the schedule puts it; and the rate is one for all models.
+fn usual() -> [(&'static str, Value); 4] {
     [
+        ("learning_rate", Value::Float(1e-3)),
         ("patience", Value::Integer(3)),
         ("schedule", Value::String(Schedule::Constant.name().to_owned())),
         ("warmup_steps", Value::Integer(10)),
@@ -238,6 +239,7 @@ mod tests {
             schedule: Schedule::Constant,
             warmup_steps: 10,
             patience: Some(3),
+            learning_rate: defaults.trainer.learning_rate,
             ..usual
         };
         assert_eq!((defaults.trainer, defaults.epochs), (expected, 12));
