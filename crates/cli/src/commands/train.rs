@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use mixdown_base::display::{escaped, plural};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
-use mixdown_runs::{EvalRecord, SampleRecord, Summary};
+use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
@@ -377,34 +376,7 @@ fn describe(summary: &Summary) -> String {
         summary.steps,
         eval_table(&summary.before),
         eval_table(&summary.best),
-        remarks(summary),
+        evaluations::remarks(summary),
         table(&header, &shares)
     )
-}
-
-/// What the tables of a run do not say, a line each.
-fn remarks(summary: &Summary) -> String {
-    let forgetting = summary.row.as_ref().map(|row| {
-        let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
-        let change = summary.best.iter().find(is_its).and_then(|eval| eval.change);
-        let error = change.and_then(|change| change.standard_error);
-        let forgetting = evaluations::difference(row.forgetting(), error);
-        format!("forgetting at the best step: {forgetting} nats/token")
-    });
-    let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
-        format!(
-            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
-             too low",
-            escaped(&eval.corpus)
-        )
-    });
-    let idle = summary.steps_without_targets;
-    let idle = (idle > 0).then(|| {
-        format!(
-            "no target that counts in {} of {}: no training loss there",
-            plural(idle, "batch"),
-            thousands(summary.steps)
-        )
-    });
-    forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }
