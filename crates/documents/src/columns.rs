@@ -55,7 +55,7 @@ impl<'b> Columns<'b> {
         let fault = |got| RecordFault::NotAKey { field: field.to_owned(), got };
         let (array, row) = column.cell(row).ok_or_else(|| fault("null"))?;
         match json(array, row).map_err(|invalid| invalid.fault(field))? {
-            Some(Value::Str(text)) => Ok(text.to_string()),
+            Some(Value::Str(text)) => Ok(text.as_str().to_owned()),
             Some(Value::Int(number)) => Ok(number.to_string()),
             _ => Err(fault(kind(array.data_type()))),
         }

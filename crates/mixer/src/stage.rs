@@ -1,10 +1,11 @@
 //! The weights of a stage: constant, or moving in a straight line from some to others.
 
+use mixdown_base::quantity::greatest_common_divisor;
+
 use crate::carried::Growth;
 use crate::error::Error;
 use crate::residual::Residual;
 use crate::shares::ratio;
-use crate::weight::greatest_common_divisor;
 use crate::weight_parts::{LARGEST_PERIOD, WeightParts};
 
 /// The sources of a stage and their parts.
