@@ -183,6 +183,9 @@ impl Error {
             Self::Usage { hint, .. } | Self::Data { hint, .. } if !hint.is_empty() => Some(hint),
             Self::Stopped { .. } => Some("run the same command again: it goes on where it stopped"),
             Self::Incomplete { .. } => Some("run the same command again to try them again"),
+            Self::Documents(error) | Self::Tokenize(mixdown_tokenize::Error::Documents(error)) => {
+                input_hint(error)
+            }
             _ => None,
         }
     }
@@ -225,6 +228,27 @@ impl Error {
             () if io => Kind::Other,
             () => Kind::Data,
         }
+    }
+}
+
+/// The options that help with an input that is not read.
+fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
+    use mixdown_documents::Error;
+    match error {
+        Error::InFolder { .. } => {
+            Some("--exclude NAME passes over one file, --skip-unreadable leaves out all such files")
+        }
+        Error::EmptyFolder { .. } => {
+            Some("--no-ignore reads what .gitignore and .ignore leave out")
+        }
+        Error::NoColumn { .. } | Error::NoRecordField { .. } => {
+            Some("--text-field NAME says where the text is")
+        }
+        Error::NoFields { .. } => Some("without --text-field plain texts are read as they are"),
+        Error::RecordTooLong { .. } => {
+            Some("--text-separator TEXT parts a text into documents, '\\n' at every line end")
+        }
+        _ => None,
     }
 }
 

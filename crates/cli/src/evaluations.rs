@@ -1,7 +1,7 @@
 //! Evaluations as people read them: losses with their errors, and over what these are.
 
 use mixdown_base::display::{escaped, fixed, plural, signed, thousands};
-use mixdown_runs::{ErrorUnit, EvalRecord, MeanLoss};
+use mixdown_runs::{ErrorUnit, EvalRecord, MeanLoss, Summary};
 use mixdown_train::{BestSoFar, Progress};
 
 use crate::output::table;
@@ -80,6 +80,34 @@ fn note(record: &EvalRecord) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// What the tables of a run do not say, a line each.
+pub fn remarks(summary: &Summary) -> String {
+    let forgetting = summary.row.as_ref().map(|row| {
+        let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
+        let change = summary.best.iter().find(is_its).and_then(|eval| eval.change);
+        let error = change.and_then(|change| change.standard_error);
+        let forgetting = difference(row.forgetting(), error);
+        format!("forgetting at the best step: {forgetting} nats/token")
+    });
+    let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
+        format!(
+            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
+             too low",
+            escaped(&eval.corpus)
+        )
+    });
+    let idle = summary.steps_without_targets;
+    let idle = (idle > 0).then(|| {
+        format!(
+            "{} of {} had no target that counts, so {} no training loss",
+            plural(idle, "batch"),
+            thousands(summary.steps),
+            if idle == 1 { "that step has" } else { "those steps have" }
+        )
+    });
+    forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }
 
 /// What a mean and its error are over: `over 64 sequences of 12 documents, error by document`.

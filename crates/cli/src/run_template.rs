@@ -59,7 +59,7 @@ const SECTIONS: [Section; 9] = [
             Key("seed", "Seed of the order.", "0"),
             Key(
                 "window_offset",
-                "epoch: every epoch cuts its sequences elsewhere; fixed: always at the same places.",
+                "epoch: every epoch cuts its sequences elsewhere; anywhere: over epochs every token is a target; fixed.",
                 "\"epoch\"",
             ),
             Key(
@@ -106,6 +106,17 @@ const SECTIONS: [Section; 9] = [
                 "The share of each source from there on.",
                 "{ target = \"95%\", pretraining = \"5%\" }",
             ),
+            Key(
+                "to",
+                "Instead: a ramp to these shares.",
+                "{ target = \"95%\", pretraining = \"5%\" }",
+            ),
+            Key(
+                "from",
+                "The shares that a ramp begins at; those before it.",
+                "{ target = \"99%\", pretraining = \"1%\" }",
+            ),
+            Key("over", "The length of a ramp.", "\"1000 steps\""),
         ],
     },
     Section {
@@ -200,6 +211,12 @@ const SECTIONS: [Section; 9] = [
         comment: "Texts that the model generates at each evaluation.",
         keys: &[
             Key("prompts", "What they begin with.", "[\"Once\"]"),
+            Key(
+                "chat",
+                "Whether prompts are a user's messages, rendered with the model's chat template.",
+                "false",
+            ),
+            Key("system", "The system message of chats.", "\"Answer in one sentence.\""),
             Key("max_tokens", "New tokens of each, at most.", "64"),
             Key("temperature", "Sampling temperature; 0 is greedy.", "0.8"),
             Key("top_k", "Sample from the K most likely tokens.", "50"),

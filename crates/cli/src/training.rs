@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use mixdown_base::display::{escaped, percent, percent_requested, plural, thousands};
-use mixdown_runs::{EvalRecord, SampleRecord, Summary};
+use mixdown_base::display::{percent, percent_requested, thousands};
+use mixdown_runs::{SampleRecord, Summary};
 use mixdown_train::{Changes, ModelChoice, Progress, RunConfig, RunName, Trainer, World};
 
 use crate::commands::Context;
@@ -133,34 +133,7 @@ pub fn describe(summary: &Summary) -> String {
         summary.steps,
         eval_table(&summary.before),
         eval_table(&summary.best),
-        remarks(summary),
+        evaluations::remarks(summary),
         table(&header, &shares)
     )
-}
-
-/// What the tables of a run do not say, a line each.
-fn remarks(summary: &Summary) -> String {
-    let forgetting = summary.row.as_ref().map(|row| {
-        let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
-        let change = summary.best.iter().find(is_its).and_then(|eval| eval.change);
-        let error = change.and_then(|change| change.standard_error);
-        let forgetting = evaluations::difference(row.forgetting(), error);
-        format!("forgetting at the best step: {forgetting} nats/token")
-    });
-    let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
-        format!(
-            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
-             too low",
-            escaped(&eval.corpus)
-        )
-    });
-    let idle = summary.steps_without_targets;
-    let idle = (idle > 0).then(|| {
-        format!(
-            "no target that counts in {} of {}: no training loss there",
-            plural(idle, "batch"),
-            thousands(summary.steps)
-        )
-    });
-    forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }

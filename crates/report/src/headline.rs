@@ -149,7 +149,7 @@ fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
 fn verdict(paired: &MeanLoss) -> &'static str {
     match paired.standard_error {
         None => ", of which one sequence tells no error",
-        Some(_) if !paired.is_clear() => ", no more than two standard errors",
+        Some(_) if !paired.is_clear() => ", which may be chance",
         Some(_) => "",
     }
 }
@@ -158,7 +158,7 @@ fn verdict(paired: &MeanLoss) -> &'static str {
 fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
     match difference(run, baseline, Yardstick::Pretraining) {
         Ok(paired) if paired.standard_error.is_some() && !paired.is_clear() => {
-            ", which is no more than two standard errors"
+            ", which may be chance"
         }
         _ => "",
     }
@@ -204,7 +204,7 @@ mod tests {
                 "At p = 1 % forgetting fell from 0.83 to 0.42 nats (49 % removed); target loss \
                  changed by +0.240 ± 0.008 nats.",
                 "At p = 5 % forgetting fell from 0.83 to 0.20 nats (76 % removed); target loss \
-                 changed by +0.000 ± 0.000 nats, no more than two standard errors.",
+                 changed by +0.000 ± 0.000 nats, which may be chance.",
             ]
         );
     }
@@ -226,10 +226,7 @@ mod tests {
         assert!(text.contains("(1 % removed); target"), "{text}");
         pages[1].losses = Some(losses(&pages[1].summary, 0.02));
         let text = sentences(&pages).remove(0);
-        assert!(
-            text.contains("(1 % removed), which is no more than two standard errors"),
-            "{text}"
-        );
+        assert!(text.contains("(1 % removed), which may be chance"), "{text}");
     }
 
     #[test]

@@ -84,8 +84,9 @@ fn body(finetuned: &[Finetuned<'_>], others: &[Series<'_>]) -> String {
         html.push_str(
             "<p class=\"small\">Losses in nats per token on held-out text at the chosen checkpoint. Forgetting is the \
              pretraining loss less its value before finetuning; ‘against p = 0’ is the difference to the run with \
-             p = 0. Both are differences on the same sequences, and se is the standard error of that difference. One \
-             run for each line: differences between seeds are not measured here. ",
+             p = 0. Both are differences on the same sequences, and se is the standard error of that difference. A \
+             difference may be chance where 0 is within its 95 % interval (Student’s, with as many units as are \
+             counted below). One run for each line: differences between seeds are not measured here. ",
         );
         html.push_str(&escape(&results::sample(finetuned)));
         html.push_str("</p>\n</section>\n");

@@ -181,7 +181,7 @@ pub(crate) fn sample(runs: &[Finetuned<'_>]) -> String {
     sentences.join(" ")
 }
 
-/// `On target 64 sequences of 12 documents were measured; errors take documents as drawn independently.`
+/// `Measured on target: 64 sequences of 12 documents; errors take documents as drawn independently.`
 fn measured(record: &EvalRecord) -> String {
     let sequences = plural(record.sequences, "sequence");
     let documents = record.documents.map(|count| format!(" of {}", plural(count, "document")));
@@ -198,7 +198,7 @@ fn measured(record: &EvalRecord) -> String {
     let chosen =
         if record.chose_itself() { " The same sequences chose the best step." } else { "" };
     format!(
-        "On {} {sequences}{} counted; {errors}.{chosen}",
+        "Measured on {}: {sequences}{}; {errors}.{chosen}",
         record.corpus,
         documents.unwrap_or_default()
     )

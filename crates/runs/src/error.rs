@@ -55,8 +55,8 @@ pub enum Error {
     /// Lines that a run wrote before its checkpoint are not there any more.
     #[error(
         "{}: expected the lines of every step up to {checkpoint}, that of the checkpoint the run would go on from, \
-         got none of {}; bring them back from a copy, or remove the folders checkpoints/step-N of {first} and later \
-         steps to train those steps again",
+         got none of {}; bring them back from a copy, or remove the checkpoints of step {first} and later \
+         (checkpoints/step-N) to train those steps again",
         path.display(), steps(*first, *last)
     )]
     MissingLines {

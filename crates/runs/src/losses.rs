@@ -47,8 +47,10 @@ pub struct MeanLoss {
     pub mean: f64,
     /// The standard error of the mean; none where a single sequence has targets.
     pub standard_error: Option<f64>,
-    /// The units that the standard error takes as independent.
+    /// What the standard error takes as independent.
     pub unit: Option<ErrorUnit>,
+    /// How many of these have targets.
+    pub units: u64,
     /// Sequences.
     pub sequences: u64,
     /// Documents with a target; none where documents are not known.
@@ -127,6 +129,7 @@ impl MeanLoss {
             mean,
             standard_error: error,
             unit: error.map(|_| units.0),
+            units: u64::try_from(counted).unwrap_or(u64::MAX),
             sequences: u64::try_from(sequences.len()).unwrap_or(u64::MAX),
             documents: documents.map(|all| u64::try_from(all.len()).unwrap_or(u64::MAX)),
         }
@@ -145,10 +148,24 @@ impl MeanLoss {
         Ok(Self::of(&differences?))
     }
 
-    /// Whether the mean is farther from 0 than two standard errors.
+    /// Whether 0 is outside the 95 % interval of the mean: by Student's distribution, as few documents tell little of
+    /// their own spread. Without a standard error nothing is clear.
     pub fn is_clear(&self) -> bool {
-        self.standard_error.is_some_and(|error| self.mean.abs() > 2.0 * error)
+        let quantile = student_quantile(self.units.saturating_sub(1));
+        self.standard_error.is_some_and(|error| self.mean.abs() > quantile * error)
     }
+}
+
+/// The 97.5 % quantile of Student's distribution of that many degrees of freedom, at most 1 % off above the table.
+#[expect(clippy::cast_precision_loss, reason = "a quantile of three digits")]
+fn student_quantile(freedom: u64) -> f64 {
+    const TABLE: [f64; 10] = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    let place = usize::try_from(freedom).unwrap_or(usize::MAX).saturating_sub(1);
+    // The first terms of the expansion in 1 / freedom (Abramowitz and Stegun, 26.7.5).
+    TABLE
+        .get(place)
+        .copied()
+        .unwrap_or_else(|| 1.96 + 2.37 / freedom as f64 + 2.82 / (freedom as f64).powi(2))
 }
 
 impl SequenceLoss {
@@ -255,6 +272,7 @@ pub fn paired(
 mod tests {
     use super::{
         CorpusLosses, DocumentLoss, LossesRecord, MeanLoss, SequenceLoss, Unpaired, paired,
+        student_quantile,
     };
     use crate::eval_record::{ErrorUnit, EvalRecord};
 
@@ -333,6 +351,21 @@ mod tests {
         let mut moved = right;
         moved.sequences[1].documents[0].document = 9;
         assert_eq!(paired(Some(&left), Some(&moved)), Err(Unpaired::OtherSequences));
+    }
+
+    #[test]
+    fn few_units_make_little_clear() {
+        for (freedom, expected) in [(1, 12.706), (9, 2.262), (11, 2.201), (20, 2.086), (120, 1.980)]
+        {
+            assert!((student_quantile(freedom) / expected - 1.0).abs() < 2e-3, "{freedom}");
+        }
+        let losses = |count: u64| -> Vec<SequenceLoss> {
+            (0..count).map(|k| sequence(&[(k, if k % 2 == 0 { 0.1 } else { 0.2 }, 1)])).collect()
+        };
+        // Three standard errors of two documents are chance; of twelve documents they are not.
+        let (two, twelve) = (MeanLoss::of(&losses(2)), MeanLoss::of(&losses(12)));
+        assert!((two.mean / two.standard_error.unwrap() - 3.0).abs() < 1e-9 && !two.is_clear());
+        assert!(twelve.is_clear() && twelve.units == 12);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use mixdown_documents::{InputFormat, ReadOptions, Unreadable};
 
 use crate::error::Error;
 use crate::options::{Holdout, PrepareOptions};
-use crate::prepare::{Sizes, prepare_task_sized};
+use crate::prepare::prepare_task_sized;
 use crate::prepare_tests::{Setting, TINY, contents, lines, options};
 
 /// What a call ends with, tried many times and with several numbers of threads.
@@ -99,7 +99,7 @@ fn work_without_a_finished_part_gives_way() {
         "0/2".parse().unwrap(),
         &|_| {},
         &stop,
-        Sizes { ..TINY },
+        TINY,
     );
     assert!(task.unwrap_err().to_string().contains("\"title\" is missing"));
     run(&options()).unwrap();

@@ -83,6 +83,8 @@ struct Difference {
     standard_error: Option<f64>,
     sequences: u64,
     documents: Option<u64>,
+    /// Whether 0 is outside the 95 % interval.
+    is_clear: bool,
     #[serde(skip)]
     over: String,
 }
@@ -157,6 +159,7 @@ fn less(run: &FinishedRun, other: &FinishedRun, corpus: &str) -> Option<Differen
         standard_error: mean.standard_error,
         sequences: mean.sequences,
         documents: mean.documents,
+        is_clear: mean.is_clear(),
         over: over(&mean),
     })
 }
@@ -177,12 +180,29 @@ fn describe(report: &DemoReport) -> String {
     let before = report.runs.first().map_or(f64::NAN, |run| run.pretraining_loss_before);
     format!(
         "{}\nlosses in nats per token at the least target loss; pretraining loss before finetuning: {before:.4}\n\
-         less p = 0: {}\n\
+         less p = 0: {}{}\n\
          removed: share of the forgetting at p = 0 that p removes\npage: {}",
         table(&header, &rows),
         errors(&report.runs),
+        chance(&report.runs),
         report.report.display()
     )
+}
+
+/// Which differences may be chance, in a line of its own.
+fn chance(runs: &[DemoRow]) -> String {
+    let names = runs.iter().flat_map(|run| {
+        let p = percent_requested(run.p_requested);
+        let both = [("target", &run.target_difference), ("forgetting", &run.forgetting_difference)];
+        let unclear =
+            both.into_iter().filter(|(_, one)| one.as_ref().is_some_and(|one| !one.is_clear));
+        unclear.map(move |(name, _)| format!("{name} at p = {p}"))
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("\nmay be chance (0 is within the 95 % interval): {}", names.join(", "))
 }
 
 /// What the differences and their errors are over.

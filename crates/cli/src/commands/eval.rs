@@ -37,14 +37,13 @@ pub struct EvalArgs {
     /// The part to measure on. [default: the run's, or holdout]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
-    /// Tokens a sequence. [default: the run's, that of packed rows, or 128]
+    /// Tokens a sequence. [default: that of packed rows, the run's, or 128]
     #[arg(long)]
     sequence_length: Option<u64>,
     /// Sequences a corpus, the first ones of the split. [default: the run's, or 256]
     #[arg(long)]
     sequences: Option<u64>,
-    /// Keep attention within documents, or with `=false` not. [default: as the run did, or within the documents of packed
-    /// rows]
+    /// Keep attention within documents; `=false`: do not. [default: as the run did, or for packed rows alone]
     #[arg(
         long,
         value_name = "true|false",
@@ -98,17 +97,17 @@ impl EvalArgs {
         let own = settings.and_then(|settings| settings.evaluation(corpus));
         let rows = corpus.manifest().pack.map(|pack| pack.sequence_length);
         let of_run = config.map(|config| config.mixture.sequence_length);
-        let length = self.sequence_length.or(of_run).or(rows).unwrap_or(SEQUENCE_LENGTH);
+        // Rows that were packed have one length.
+        let length = self.sequence_length.or(rows).or(of_run).unwrap_or(SEQUENCE_LENGTH);
         let sequences = config.map(|config| config.eval.sequences);
         let sequences = self.sequences.or(sequences).unwrap_or(SEQUENCES);
         let split = self.split.map(Split::from);
         let split = split.or(own.map(|eval| eval.split)).unwrap_or(Split::Holdout);
-        let attention = match self.separate_documents {
-            Some(true) => Attention::Document,
-            Some(false) => Attention::Row,
-            None => settings
-                .and_then(|settings| settings.attention)
-                .unwrap_or_else(|| Attention::usual([corpus])),
+        let attention = match (self.separate_documents, settings) {
+            (Some(true), _) => Attention::Document,
+            (Some(false), _) => Attention::Row,
+            (None, Some(settings)) => settings.attention(corpus),
+            (None, None) => Attention::usual([corpus]),
         };
         let part = config.zip(own).filter(|(config, eval)| {
             let asked = (length, sequences, split);

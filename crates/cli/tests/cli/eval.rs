@@ -64,15 +64,16 @@ fn a_runs_checkpoint_is_measured_as_the_run_measured_it() {
 #[test]
 fn packed_rows_are_measured_as_they_are_trained_on() {
     let sandbox = Sandbox::with_corpora();
-    sandbox.ok("prepare target.jsonl --tokenizer tokenizer.json --out corpora/packed --holdout 20% --pack 64");
+    sandbox.ok("prepare target.jsonl --tokenizer tokenizer.json --out corpora/packed --holdout 20% --pack 64 --too-long truncate");
     sandbox.ok(&format!("train --pretraining corpora/general --steps 5 --out base {SIZES}")
-        .replace("16 --b", "64 --b"));
+        .replace("16 --b", "128 --b"));
     let summary = sandbox.json(
         "train --init base/best --target corpora/packed --pretraining corpora/general --steps 2 --sequence-length 64 \
          --batch-size 4 --eval-every 5 --eval-sequences 8 --out run",
     );
     let before = |corpus: usize| loss(&summary["before"][corpus]);
-    // The folder has nothing of the run in it, but the rows say what they are.
+    // The run that made the model knew no packed rows, nor does the model's folder alone.
+    let by_run = sandbox.json("eval base/best --corpus corpora/packed --sequences 8");
     std::fs::rename(sandbox.path("base/best"), sandbox.path("model")).unwrap();
     let packed = sandbox.json("eval model --corpus corpora/packed --sequences 8");
     let both =
@@ -80,6 +81,7 @@ fn packed_rows_are_measured_as_they_are_trained_on() {
     let across =
         sandbox.json("eval model --corpus corpora/packed --sequences 8 --separate-documents=false");
     assert_eq!(packed, both);
+    assert!((loss(&packed[0]) - loss(&by_run[0])).abs() < 1e-6);
     assert!((loss(&packed[0]) - loss(&across[0])).abs() > 1e-4);
     // All eight sequences are the four that report and the four that choose.
     let chosen = summary["before"][0]["selection_loss"].as_f64().unwrap();

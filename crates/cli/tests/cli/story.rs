@@ -47,7 +47,7 @@ fn from_text_to_the_page() {
     let claim = page.split("target loss changed by ").nth(1).unwrap();
     let claim = claim.split(" nats").next().unwrap();
     assert!(claim.contains('±'), "{claim}");
-    assert!(page.contains("On target 4 sequences of "), "how much was measured is said");
+    assert!(page.contains("Measured on target: 4 sequences of "), "how much was measured is said");
     // A folder of an earlier version has no losses by sequence.
     std::fs::remove_file(sandbox.path("runs/without/losses.json")).unwrap();
     sandbox.ok("report runs/without runs/with --out page.html");

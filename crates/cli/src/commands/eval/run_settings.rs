@@ -50,6 +50,18 @@ impl RunSettings {
         };
         self.config.eval.corpus.iter().find(is_own)
     }
+
+    /// How far attention goes back in `corpus`: as in the run where that measured it or says so for all, else as a run
+    /// of its own would have it.
+    pub fn attention(&self, corpus: &Corpus) -> Attention {
+        let usual = Attention::usual([corpus]);
+        let is_said = self.config.train.separate_documents.is_some();
+        match self.attention {
+            Some(attention) if is_said || self.evaluation(corpus).is_some() => attention,
+            Some(Attention::Document) => Attention::Document,
+            _ => usual,
+        }
+    }
 }
 
 fn run_folder(checkpoint: &Path) -> Option<RunFolder> {
