@@ -15,6 +15,7 @@ impl Error {
             | Self::NoEndOfText { .. }
             | Self::NoChatTemplate { .. }
             | Self::LongerThanRow { .. }
+            | Self::RowTooLarge { .. }
             | Self::NoSuchToken { .. }
             | Self::LongPrefix { .. }
             | Self::UnknownPrefix { .. }
