@@ -10,6 +10,12 @@ use arrow_schema::{ArrowError, Schema};
 use crate::error::Error;
 use crate::output::begin_stream;
 
+/// What stands before the length of every message.
+const CONTINUATION: &[u8] = &[0xff; 4];
+
+/// The length of a message's head that never comes; not 0, which would end the stream.
+const UNREADABLE_LEN: i32 = 1 << 16;
+
 /// One Arrow IPC stream on standard output.
 pub struct ArrowStream {
     writer: StreamWriter<BufWriter<StdoutLock<'static>>>,
@@ -42,6 +48,15 @@ impl ArrowStream {
             Err(error) if is_broken_pipe(&error) => Ok(ControlFlow::Break(())),
             Err(error) => Err(unwritable(&error)),
         }
+    }
+
+    /// Leaves a stream that is not whole so that no reader takes it for a whole one: a message that is announced
+    /// and never comes. Without it, readers take the end of the bytes for the end of the stream.
+    pub fn abandon(mut self) {
+        let announced = [CONTINUATION, &UNREADABLE_LEN.to_le_bytes()].concat();
+        let stdout = self.writer.get_mut();
+        // The stream has failed already, and why is what is reported.
+        let _ = stdout.write_all(&announced).and_then(|()| stdout.flush());
     }
 
     /// Ends the stream.

@@ -22,6 +22,12 @@ pub enum Error {
         /// The way out; empty where the message has it.
         hint: String,
     },
+    /// Output that was stopped on request, where the same command would begin anew.
+    #[error("{message}")]
+    Interrupted {
+        /// What was stopped, and how to go on.
+        message: String,
+    },
     /// The user stopped work that the same command goes on with.
     #[error("{message}")]
     Stopped {
@@ -203,7 +209,7 @@ impl Error {
     fn kind(&self) -> Kind {
         let (configuration, interrupted, numerical, io) = match self {
             Self::Usage { .. } => (true, false, false, false),
-            Self::Stopped { .. } => (false, true, false, false),
+            Self::Stopped { .. } | Self::Interrupted { .. } => (false, true, false, false),
             Self::Data { .. } => (false, false, false, false),
             Self::Rank { code, .. } => (false, *code == 130, *code == 4, true),
             Self::Incomplete { numerical, .. } => (false, false, *numerical, true),

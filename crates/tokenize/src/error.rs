@@ -60,6 +60,17 @@ pub enum Error {
         /// The highest id found.
         got: u64,
     },
+    /// A packed row that the machine's memory does not hold.
+    #[error(
+        "a packed row of {row_tokens} tokens: expected {bytes} bytes of memory to fill one up, which this machine \
+         does not give: pack into shorter rows"
+    )]
+    RowTooLarge {
+        /// Tokens of a row.
+        row_tokens: u64,
+        /// What its ids and mask take.
+        bytes: u64,
+    },
     /// Nothing says which token ends a text.
     #[error(
         "tokenizer {} has no end-of-text token: looked for {expected}: name one of its tokens \

@@ -17,6 +17,7 @@ impl Error {
             | Self::Conversation { .. }
             | Self::Prompt { .. }
             | Self::LongerThanRow { .. }
+            | Self::RowTooLarge { .. }
             | Self::NoSuchToken { .. }
             | Self::LongPrefix { .. }
             | Self::UnknownPrefix { .. }

@@ -53,7 +53,16 @@ impl Rows {
         padding: u64,
         put: &mut impl FnMut(&DocumentBytes<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut ids = document.ids.to_vec();
+        let bytes = self.row_tokens.saturating_mul(self.dtype.bytes().saturating_add(1));
+        let too_large = || Error::RowTooLarge { row_tokens: self.row_tokens, bytes };
+        let (mut ids, mut padded) = (Vec::new(), Vec::new());
+        let len = usize::try_from(self.row_tokens).map_err(|_| too_large())?;
+        let ids_len = self.row_tokens.saturating_mul(self.dtype.bytes());
+        let ids_len = usize::try_from(ids_len).map_err(|_| too_large())?;
+        // A document longer than a row has one alone, and no padding.
+        ids.try_reserve_exact(ids_len.max(document.ids.len())).map_err(|_| too_large())?;
+        padded.try_reserve_exact(len).map_err(|_| too_large())?;
+        ids.extend_from_slice(document.ids);
         (0..padding).for_each(|_| match self.dtype {
             Dtype::U16 => {
                 ids.extend(u16::try_from(self.padding).unwrap_or(u16::MAX).to_le_bytes());
@@ -62,7 +71,7 @@ impl Rows {
         });
         let mask = document.mask.map(|mask| {
             let len = mask.len().saturating_add(usize::try_from(padding).unwrap_or(0));
-            let mut padded = mask.to_vec();
+            padded.extend_from_slice(mask);
             padded.resize(len, 0);
             padded
         });

@@ -25,7 +25,8 @@ use crate::progress;
   mixdown bench mix.toml --threads 1 --seconds 5
   mixdown bench mix.toml --cold
 
-The limit is a plain copy of random windows out of the largest token file, one thread, in the same run.
+The limit is a plain copy of random windows out of the largest token file, one thread, in the same run; there is
+none where files are read and not mapped, or no file is longer than a sequence.
 Warm: batches over up to 512 MiB of tokens, which were read once before. Cold: the system is told to forget
 the token files first, which other programs' reads of them will feel.")]
 pub struct BenchArgs {
@@ -54,7 +55,8 @@ struct Report {
     sequence_length: u64,
     batch_size: u64,
     threads: u32,
-    gather_limit_tokens_per_second: f64,
+    /// None where no shard is mapped and longer than a sequence.
+    gather_limit_tokens_per_second: Option<f64>,
     fill: Speed,
     loader: Speed,
     cold: Option<Cold>,
@@ -63,7 +65,7 @@ struct Report {
 #[derive(Serialize)]
 struct Speed {
     tokens_per_second: f64,
-    share_of_limit: f64,
+    share_of_limit: Option<f64>,
     batch_seconds_p50: f64,
     batch_seconds_p99: f64,
 }
@@ -80,18 +82,23 @@ const WARM_BYTES: u64 = 512 << 20;
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A mixture that cannot be opened or read; corpora that are not mapped.
+/// A mixture that cannot be opened or read.
 pub fn run(arguments: BenchArgs, context: Context) -> Result<(), Error> {
     let config: MixtureConfig = read_toml(&arguments.mixture)?;
     let base = base_folder(&arguments.mixture);
     let time = Duration::from_secs_f64(arguments.seconds);
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = arguments.threads.unwrap_or_else(|| u32::try_from(cores()).unwrap_or(1));
-    let mut bench = Bench { config: &config, base, time, threads, limit: 1.0, context };
+    let mut bench = Bench { config: &config, base, time, threads, limit: None, context };
     let mixer = Arc::new(Mixer::new(Mixture::open(&config, base)?)?);
     let largest = mixer.mixture().sources().iter().max_by_key(|s| s.corpus.tokens(Split::Train));
     if let Some(source) = largest {
-        bench.limit = gather_limit(&source.corpus, Split::Train, config.sequence_length, time)?;
+        let limit = gather_limit(&source.corpus, Split::Train, config.sequence_length, time);
+        bench.limit = match limit {
+            // Short shards, or files that are read and not mapped, have no such copy.
+            Err(mixdown_shards::Error::OutOfRange { .. }) => None,
+            limit => Some(limit?),
+        };
     }
     let steps = bench.warm(&mixer)?;
     let fill = bench.fill(&mixer, &steps)?;
@@ -115,8 +122,8 @@ struct Bench<'a> {
     base: &'a Path,
     time: Duration,
     threads: u32,
-    /// Tokens a second.
-    limit: f64,
+    /// Tokens a second, if there is one.
+    limit: Option<f64>,
     context: Context,
 }
 
@@ -222,7 +229,7 @@ impl Bench<'_> {
         let tokens_per_second = tokens / (last - begin).as_secs_f64().max(1e-9);
         Ok(Speed {
             tokens_per_second,
-            share_of_limit: tokens_per_second / self.limit,
+            share_of_limit: self.limit.map(|limit| tokens_per_second / limit),
             batch_seconds_p50: quantile(50),
             batch_seconds_p99: quantile(99),
         })
@@ -234,7 +241,7 @@ impl Bench<'_> {
 
     fn check_stop(&self) -> Result<(), Error> {
         if self.context.stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped { message: "bench stopped".to_owned() });
+            return Err(Error::Interrupted { message: "the measurement was stopped".to_owned() });
         }
         Ok(())
     }
@@ -242,11 +249,12 @@ impl Bench<'_> {
 
 fn describe(report: &Report) -> String {
     let millions = |rate: f64| format!("{:.1}", rate / 1e6);
+    let none = || "–".to_owned();
     let row = |name: String, speed: &Speed| {
         vec![
             name,
             millions(speed.tokens_per_second),
-            percent(speed.share_of_limit),
+            speed.share_of_limit.map_or_else(none, percent),
             format!("{:.1}", speed.batch_seconds_p50 * 1e6),
             format!("{:.1}", speed.batch_seconds_p99 * 1e6),
         ]
@@ -258,8 +266,8 @@ fn describe(report: &Report) -> String {
     let mut rows = vec![
         vec![
             "gather limit, 1 thread".to_owned(),
-            millions(report.gather_limit_tokens_per_second),
-            "100 %".to_owned(),
+            report.gather_limit_tokens_per_second.map_or_else(none, millions),
+            report.gather_limit_tokens_per_second.map_or_else(none, |_| "100 %".to_owned()),
             String::new(),
             String::new(),
         ],

@@ -40,10 +40,16 @@ mix.toml:
   [[stage]]                # optional: other weights from there on
   start = \"2000 steps\"
   weights = { target = \"95%\", pretraining = \"5%\" }
+  [[stage]]                # optional: weights that move in a straight line
+  start = \"3000 steps\"
+  to = { target = \"99%\", pretraining = \"1%\" }
+  over = \"1000 steps\"
 
 Batches as Arrow: one record batch a step, a row a sequence: tokens (T + 1 of them: inputs are all but
 the last, targets all but the first), source, slot, where there are labels loss_mask, and state: what
---resume goes on from after this step, as it is or in hexadecimal digits.")]
+--resume goes on from after this step, as it is or in hexadecimal digits. The schema's metadata say how many
+record batches follow (mixdown.steps, where the run has an end); a stream that was stopped or failed cannot be
+read to an end.")]
 pub struct MixArgs {
     /// The mixture, in TOML.
     mixture: PathBuf,
@@ -136,14 +142,12 @@ pub fn run(arguments: MixArgs, context: Context) -> Result<(), Error> {
     if let Some(SlotRange(range)) = arguments.order {
         return order::print(&mixer, range, arguments.format, context);
     }
-    let steps = match &arguments.steps {
-        Some(length) => mixer.steps(length)?,
-        None => mixer.steps(&RunLength::Epochs { epochs: 1, source: None })?,
-    };
+    let length = arguments.steps.unwrap_or(RunLength::Epochs { epochs: 1, source: None });
+    let steps = mixer.steps(&length)?;
     let slots = slots_of(&mixer, steps)?;
     mixer.check_run(slots)?;
     match &arguments.compare {
-        None => plan::print(&mixer, steps, slots, context),
+        None => plan::print(&mixer, &length, steps, context),
         Some(path) => {
             let other_config: MixtureConfig = read_toml(path)?;
             let other = Mixer::new(Mixture::open(&other_config, base_folder(path))?)?;

@@ -160,8 +160,110 @@ fn a_state_of_another_run_is_refused() {
     );
     refused("0100", &["exit code 3", "expected 62 bytes, got 2 bytes"]);
     refused("nowhere.json", &["exit code 2", "124 hexadecimal digits or its JSON"]);
-    sandbox.write("mix.toml", MIXTURE.replace("batch_size = 12", "batch_size = 5"));
+    // Sixty steps would be another number of sequences.
+    let other_batch = MIXTURE.replace("batch_size = 12", "batch_size = 6");
+    sandbox.write("mix.toml", &other_batch);
+    refused(&state(&batches[3]), &["exit code 2", "slot 48", "counted in steps", "sequences"]);
+    let said = other_batch.replace("30 steps", "360 sequences");
+    sandbox.write("mix.toml", &said);
+    emitted(&sandbox, &format!("--steps 60 --resume {}", state(&batches[3])));
+    sandbox.write("mix.toml", said.replace("batch_size = 6", "batch_size = 5"));
     refused(&state(&batches[3]), &["exit code 2", "a multiple of batch_size 5, got slot 48"]);
+}
+
+#[test]
+fn only_what_a_stage_can_change_is_said_to_be_changed_by_one() {
+    let sandbox = sandbox();
+    let state = state(&emitted(&sandbox, "--steps 4")[3]);
+    for (from, to) in [("sequence_length = 16", "sequence_length = 32"), ("seed = 7", "seed = 8")] {
+        sandbox.write("mix.toml", MIXTURE.replace(from, to));
+        let message = sandbox.failure(&format!("mix mix.toml --emit arrow --resume {state}"));
+        assert!(!message.contains("[[stage]]") && message.contains("begin a new run"), "{message}");
+    }
+    sandbox.write("mix.toml", MIXTURE.replace("90%", "80%").replace("\"10%", "\"20%"));
+    let message = sandbox.failure(&format!("mix mix.toml --emit arrow --resume {state}"));
+    assert!(message.contains("[[stage]]"), "{message}");
+}
+
+#[test]
+fn a_finished_run_is_an_empty_stream_and_one_beyond_its_end_an_error() {
+    let sandbox = sandbox();
+    let batches = emitted(&sandbox, "--steps 8");
+    let metadata = batches[0].schema_ref().metadata().clone();
+    assert_eq!((&*metadata["mixdown.steps"], &*metadata["mixdown.first_step"]), ("8", "0"));
+    let end = state(&batches[7]);
+    assert!(emitted(&sandbox, &format!("--steps 8 --resume {end}")).is_empty());
+    let message = sandbox.failure(&format!("mix mix.toml --emit arrow --steps 7 --resume {end}"));
+    assert!(message.contains("at most step 7") && message.contains("got step 8"), "{message}");
+    assert!(message.contains("exit code 2"), "{message}");
+}
+
+/// Stopped by a signal while its reader is slow.
+#[cfg(unix)]
+#[test]
+fn a_stopped_stream_is_never_read_to_an_end() {
+    let sandbox = sandbox();
+    for signal in ["INT", "TERM"] {
+        let mut command = sandbox.command("mix mix.toml --emit arrow --steps 1000000");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut reader = StreamReader::try_new(child.stdout.take().unwrap(), None).unwrap();
+        reader.next().unwrap().unwrap();
+        let mut kill = std::process::Command::new("kill");
+        kill.args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        let last = reader.by_ref().find(|batch| batch.is_err());
+        assert!(last.is_some(), "{signal}: the stream reads as a whole one");
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+    }
+    let mut command = sandbox.command("mix mix.toml --order 0..100000000000");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-INT", &child.id().to_string()]).status().unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(rest.trim_end().rsplit('\n').next().unwrap().contains("\"error\""));
+}
+
+/// A batch that no machine holds, under every way of asking for it.
+#[test]
+fn a_batch_beyond_the_memory_is_an_error() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "mix.toml",
+        MIXTURE
+            .replace("batch_size = 12", "batch_size = 2147483648")
+            .replace("sequence_length = 16", "sequence_length = 1000")
+            .replace("30 steps", "30 sequences"),
+    );
+    let message = sandbox.failure("mix mix.toml --emit arrow --steps 1");
+    assert!(message.contains("exit code 2") && message.contains("bytes of memory"), "{message}");
+}
+
+#[test]
+fn a_plan_in_epochs_keeps_max_epochs_and_says_what_is_left_out() {
+    let sandbox = sandbox();
+    let limited = MIXTURE.replacen("weight = \"90%\"", "weight = \"90%\"\nmax_epochs = 1", 1);
+    sandbox.write("mix.toml", limited);
+    let plan = sandbox.json("mix mix.toml");
+    let mut again = sandbox.command("mix mix.toml --json --steps");
+    let again = again.arg("1 epoch of target").output().unwrap();
+    assert_eq!(plan, serde_json::from_slice::<serde_json::Value>(&again.stdout).unwrap());
+    assert!(plan["sources"][0]["epochs"].as_f64().unwrap() <= 1.0);
+    let left_out = plan["left_out_sequences"].as_u64().unwrap();
+    assert!(left_out < 12);
+    assert!(left_out == 0 || sandbox.ok("mix mix.toml").contains("fill no step"));
+    // Seen and left out are all of a source's targets, whatever the length of a sequence.
+    let [short, long] = [16, 50].map(|length| {
+        sandbox.write("mix.toml", MIXTURE.replace("= 16", &format!("= {length}")));
+        let plan = sandbox.json("mix mix.toml --steps 6000");
+        let [seen, left_out] = ["unique_tokens", "left_out_tokens"]
+            .map(|field| plan["sources"][0][field].as_u64().unwrap());
+        assert!(left_out < length && seen % length == 0, "{plan}");
+        seen + left_out
+    });
+    assert_eq!(short, long);
 }
 
 #[test]
@@ -238,4 +340,10 @@ fn bench_reports_rates_and_latencies() {
     }
     assert!(sandbox.ok("bench mix.toml --seconds 0.02").contains("gather limit, 1 thread"));
     assert!(sandbox.failure("bench mix.toml --seconds 0").contains("expected seconds above 0"));
+    // Files that are read have no limit of copying to be held against.
+    sandbox.write("read.toml", format!("access = \"read\"\n{MIXTURE}"));
+    let report = sandbox.json("bench read.toml --seconds 0.02");
+    assert!(report["gather_limit_tokens_per_second"].is_null());
+    assert!(report["loader"]["tokens_per_second"].as_f64().unwrap() > 0.0);
+    assert!(sandbox.ok("bench read.toml --seconds 0.02").contains('–'));
 }

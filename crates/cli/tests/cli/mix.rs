@@ -54,6 +54,6 @@ fn a_run_beyond_max_epochs_is_refused_before_it_starts() {
     );
     assert_snapshot!(sandbox.failure("mix mix.toml --steps 1000"), @r#"
     exit code 2
-    error: source "target": expected at most 2 epochs, got more from step 41 on (slot 416); shorten the run, lower its weight or raise max_epochs
+    error: source "target": expected at most 2 epochs, got more from step 41 on (slot 416); shorten the run to 41 steps, lower its weight or raise max_epochs
     "#);
 }

@@ -117,6 +117,41 @@ fn a_holdout_in_another_training_part() {
     assert!(Mixture::open(&same, folder.path()).is_ok(), "a corpus beside itself is sound");
 }
 
+/// All holdouts lie in one table; the pair that is named is the first by holdout, then by training part, and a
+/// document counts once, however often the training part or another holdout has it.
+#[test]
+fn of_many_sources_the_first_pair_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let plans: [(&str, &[u64], &[u64]); 4] = [
+        ("a", &[1, 2], &[]),
+        ("b", &[3, 70, 70, 80], &[90, 91]),
+        ("c", &[4, 90], &[70, 80, 81]),
+        ("d", &[5, 70, 71, 91], &[80]),
+    ];
+    for (place, (name, train_hashes, holdout_hashes)) in (0_u32..).zip(plans) {
+        let first_token = place * 100_000;
+        let plan =
+            CorpusPlan { name, first_token, train_hashes, holdout_hashes, ..Default::default() };
+        write(folder.path(), &plan);
+    }
+    let named = |names: &[&str], holdout: &str, train: &str, count: u64| {
+        let sources = names.iter().map(|name| source(name, "1")).collect();
+        let error = Mixture::open(&config(sources), folder.path()).unwrap_err();
+        let expected = [
+            format!("source {holdout:?}"),
+            format!("training part of source {train:?}"),
+            format!("got {count}"),
+        ];
+        assert_names(&error, &expected.each_ref().map(String::as_str));
+    };
+    named(&["a", "b", "c", "d"], "b", "c", 1);
+    named(&["d", "c", "b", "a"], "d", "b", 1);
+    named(&["c", "a", "b"], "c", "b", 2);
+    named(&["c", "d"], "c", "d", 1);
+    let alone = config(vec![source("a", "1"), source("d", "1")]);
+    assert!(Mixture::open(&alone, folder.path()).is_ok());
+}
+
 #[test]
 fn ranks_that_do_not_divide_the_batch() {
     let test = mixer(&[("math", "1", 500)]);

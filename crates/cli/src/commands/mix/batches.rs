@@ -1,6 +1,7 @@
 //! Batches for any trainer, as Arrow IPC.
 
 use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,8 @@ use mixdown_mixer::{
 use crate::arrow_stream::{ArrowStream, unwritable};
 use crate::commands::Context;
 use crate::error::Error;
+use crate::output::thousands;
+use crate::progress;
 
 /// Whose batches are written, and from where on.
 #[derive(Debug, Args)]
@@ -42,7 +45,8 @@ pub struct BatchArgs {
     threads: u32,
 }
 
-/// Writes the batches of a run until its end, or until the reader goes.
+/// Writes the batches of a run until its end, or until the reader goes. A stream that ends for another reason
+/// cannot be read to an end.
 pub(super) fn write(
     config: &MixtureConfig,
     base: &Path,
@@ -57,9 +61,18 @@ pub(super) fn write(
     let mixture =
         if is_first { Mixture::open(config, base)? } else { Mixture::open_lazily(config, base)? };
     let mixer = Arc::new(Mixer::new(mixture)?);
-    let start = state.map_or(Ok(0), |state| first_step(&mixer, &state))?;
     let end = length.map_or(Ok(u64::MAX), |length| mixer.steps(length))?;
     mixer.check_run(end.saturating_mul(mixer.batch_size()))?;
+    let start = state.map_or(Ok(0), |state| mixer.resume_step(&state, end))?;
+    if state.is_some() {
+        let (slot, batch_size) = (start.saturating_mul(mixer.batch_size()), mixer.batch_size());
+        progress::say(&format!(
+            "going on at slot {}, which is step {} of batches of {}",
+            thousands(slot),
+            thousands(start),
+            thousands(batch_size)
+        ));
+    }
     let loader = LoaderConfig {
         steps: start..end,
         rank,
@@ -67,35 +80,66 @@ pub(super) fn write(
         documents: arguments.documents,
         ..LoaderConfig::from_step(start)
     };
-    let loader = Loader::<i32>::new(Arc::clone(&mixer), loader)?;
+    let writer = BatchWriter { mixer: &mixer, rank, steps: start..end, context };
     let mut stream = None;
-    for batch in loader {
-        if context.stop.load(Ordering::Relaxed) {
-            break;
+    let written = writer.write(Loader::<i32>::new(Arc::clone(&mixer), loader)?, &mut stream);
+    match (written, stream) {
+        (Ok(ControlFlow::Break(())), _) => Ok(()),
+        (Ok(ControlFlow::Continue(())), Some(stream)) => stream.finish(),
+        // A finished run has a stream as well, of no batch.
+        (Ok(ControlFlow::Continue(())), None) => {
+            let empty = Batch { sequence_length: mixer.sequence_length(), ..Batch::default() };
+            let documents = arguments.documents.then(Documents::default);
+            let rows = writer.rows(Batch { documents, ..empty }, &mixer.state(0))?;
+            ArrowStream::new(&rows.schema())?.finish()
         }
-        let batch = batch?;
-        let after = mixer.state((batch.step() + 1).saturating_mul(mixer.batch_size()));
-        let rows = rows(batch.into_inner(), &after, || metadata(&mixer, rank))
-            .map_err(|error| unwritable(&error))?;
-        let stream = match &mut stream {
-            Some(stream) => stream,
-            none => none.insert(ArrowStream::new(&rows.schema())?),
-        };
-        if stream.write(&rows)?.is_break() {
-            return Ok(());
+        (Err(error), stream) => {
+            if let Some(stream) = stream {
+                stream.abandon();
+            }
+            Err(error)
         }
     }
-    stream.map_or(Ok(()), ArrowStream::finish)
 }
 
-fn first_step(mixer: &Mixer, state: &MixerState) -> Result<u64, Error> {
-    let (slot, batch_size) = (mixer.resume(state)?, mixer.batch_size());
-    if slot.is_multiple_of(batch_size) {
-        return Ok(slot / batch_size);
+/// The batches of some steps, as one stream.
+struct BatchWriter<'m> {
+    mixer: &'m Mixer,
+    rank: Rank,
+    steps: Range<u64>,
+    context: Context,
+}
+
+impl BatchWriter<'_> {
+    /// Writes all batches; breaks where the reader has gone. The stream begins with the first one.
+    fn write(
+        &self,
+        loader: Loader<i32>,
+        stream: &mut Option<ArrowStream>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut next = self.steps.start;
+        for batch in loader {
+            if self.context.stop.load(Ordering::Relaxed) {
+                let message = format!(
+                    "the stream was stopped before step {next}; --resume with the state of its last record \
+                     batch goes on there"
+                );
+                return Err(Error::Interrupted { message });
+            }
+            let batch = batch?;
+            next = batch.step() + 1;
+            let after = self.mixer.state(next.saturating_mul(self.mixer.batch_size()));
+            let rows = self.rows(batch.into_inner(), &after)?;
+            let stream = match &mut *stream {
+                Some(stream) => stream,
+                none => none.insert(ArrowStream::new(&rows.schema())?),
+            };
+            if stream.write(&rows)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
-    let message =
-        format!("the state: expected a multiple of batch_size {batch_size}, got slot {slot}");
-    Err(Error::usage(message, "go on with the batch size that the run had"))
 }
 
 /// A state as it is, in hexadecimal digits or as JSON, in a file or on the command line.
@@ -125,26 +169,38 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-fn metadata(mixer: &Mixer, rank: Rank) -> HashMap<String, String> {
-    let names = mixer.mixture().sources().iter().map(|source| source.name.clone());
-    let names = serde_json::Value::from(names.collect::<Vec<String>>());
-    [
-        ("sequence_length", mixer.sequence_length().to_string()),
-        ("batch_size", mixer.batch_size().to_string()),
-        ("rank", rank.rank().to_string()),
-        ("world_size", rank.world_size().to_string()),
-        ("sources", names.to_string()),
-        ("order", mixer.state(0).order().to_string()),
-    ]
-    .map(|(key, value)| (format!("mixdown.{key}"), value))
-    .into()
+impl BatchWriter<'_> {
+    fn metadata(&self) -> HashMap<String, String> {
+        let (mixer, rank, steps) = (self.mixer, self.rank, &self.steps);
+        let names = mixer.mixture().sources().iter().map(|source| source.name.clone());
+        let names = serde_json::Value::from(names.collect::<Vec<String>>());
+        // An endless stream has no number of steps.
+        let len = (steps.end < u64::MAX).then(|| ("steps", (steps.end - steps.start).to_string()));
+        let always = [
+            ("sequence_length", mixer.sequence_length().to_string()),
+            ("batch_size", mixer.batch_size().to_string()),
+            ("rank", rank.rank().to_string()),
+            ("world_size", rank.world_size().to_string()),
+            ("sources", names.to_string()),
+            ("order", mixer.state(0).order().to_string()),
+            ("first_step", steps.start.to_string()),
+        ];
+        let named = |(key, value): (&str, String)| (format!("mixdown.{key}"), value);
+        always.into_iter().chain(len).map(named).collect()
+    }
+
+    /// A batch as rows.
+    fn rows(&self, batch: Batch<i32>, after: &MixerState) -> Result<RecordBatch, Error> {
+        let is_labelled = self.mixer.mixture().is_labelled();
+        rows(batch, after, is_labelled, self.metadata()).map_err(|error| unwritable(&error))
+    }
 }
 
-/// A batch as rows.
 fn rows(
     batch: Batch<i32>,
     after: &MixerState,
-    metadata: impl Fn() -> HashMap<String, String>,
+    is_labelled: bool,
+    metadata: HashMap<String, String>,
 ) -> Result<RecordBatch, ArrowError> {
     let length = batch.sequence_length;
     let states = std::iter::repeat_n(after.to_bytes(), batch.slots.len());
@@ -153,7 +209,7 @@ fn rows(
         ("source", Arc::new(UInt32Array::from(batch.sources))),
         ("slot", Arc::new(UInt64Array::from(batch.slots))),
     ];
-    if !batch.loss_mask.is_empty() {
+    if is_labelled {
         columns.push(("loss_mask", lists::<UInt8Type>(batch.loss_mask, length)?));
     }
     if let Some(Documents { segment_ids, position_ids, .. }) = batch.documents {
@@ -164,10 +220,13 @@ fn rows(
             columns.push((name, lists::<Int32Type>(numbers.collect(), length)?));
         }
     }
-    columns.push(("state", Arc::new(FixedSizeBinaryArray::try_from_iter(states)?)));
+    let states = states.flatten().collect::<Vec<u8>>();
+    let state_len = i32::try_from(MixerState::LEN_BYTES).unwrap_or(i32::MAX);
+    columns
+        .push(("state", Arc::new(FixedSizeBinaryArray::try_new(state_len, states.into(), None)?)));
     let fields =
         columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
-    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata());
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata);
     RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, column)| column).collect())
 }
 
@@ -176,6 +235,7 @@ fn lists<P: ArrowPrimitiveType>(numbers: Vec<P::Native>, len: u64) -> Result<Arr
         ArrowError::InvalidArgumentError(format!("rows of {len} numbers, at most 2^31 - 1"))
     })?;
     let field = Arc::new(Field::new("item", P::DATA_TYPE, false));
-    let values = Arc::new(PrimitiveArray::<P>::from_iter_values(numbers));
+    // The numbers themselves, not a copy of them.
+    let values = Arc::new(PrimitiveArray::<P>::new(numbers.into(), None));
     Ok(Arc::new(FixedSizeListArray::try_new(field, len, values, None)?))
 }

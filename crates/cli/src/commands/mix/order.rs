@@ -1,6 +1,6 @@
 //! The order of a run, slot by slot.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -44,7 +44,11 @@ fn print_json(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), 
     let mut lines = Lines::new();
     for slot in range {
         if context.stop.load(Ordering::Relaxed) {
-            break;
+            let error = stopped(slot);
+            // Whoever reads the lines alone sees that they are not all.
+            let _ = lines.write(&serde_json::json!({ "error": error.to_string() }))?;
+            lines.finish()?;
+            return Err(error);
         }
         let Slot { slot, source, sequence, epoch, start_token, .. } = planner.slot(slot)?;
         let source = name(mixer, source);
@@ -56,10 +60,33 @@ fn print_json(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), 
 }
 
 fn print_arrow(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), Error> {
+    let mut stream = None;
+    match (write_arrow(mixer, range, &mut stream, context), stream) {
+        (Ok(ControlFlow::Continue(())), Some(stream)) => stream.finish(),
+        (Ok(_), _) => Ok(()),
+        (Err(error), stream) => {
+            if let Some(stream) = stream {
+                stream.abandon();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Writes all slots; breaks where the reader has gone.
+fn write_arrow(
+    mixer: &Mixer,
+    range: Range<u64>,
+    stream: &mut Option<ArrowStream>,
+    context: Context,
+) -> Result<ControlFlow<()>, Error> {
     let mut planner = mixer.planner();
-    let (mut plan, mut stream) = (Vec::new(), None);
+    let mut plan = Vec::new();
     let mut first = range.start;
-    while first < range.end && !context.stop.load(Ordering::Relaxed) {
+    while first < range.end {
+        if context.stop.load(Ordering::Relaxed) {
+            return Err(stopped(first));
+        }
         let last = range.end.min(first.saturating_add(ROWS));
         planner.plan(first..last, &mut plan)?;
         let numbers = |field: fn(&Slot) -> u64| -> ArrayRef {
@@ -74,16 +101,20 @@ fn print_arrow(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(),
             ("start_token", numbers(|slot| slot.start_token)),
         ];
         let rows = RecordBatch::try_from_iter(columns).map_err(|error| unwritable(&error))?;
-        let stream = match &mut stream {
+        let stream = match &mut *stream {
             Some(stream) => stream,
             none => none.insert(ArrowStream::new(&rows.schema())?),
         };
         if stream.write(&rows)?.is_break() {
-            return Ok(());
+            return Ok(ControlFlow::Break(()));
         }
         first = last;
     }
-    stream.map_or(Ok(()), ArrowStream::finish)
+    Ok(ControlFlow::Continue(()))
+}
+
+fn stopped(slot: u64) -> Error {
+    Error::Interrupted { message: format!("the order was stopped before slot {slot}") }
 }
 
 fn name(mixer: &Mixer, source: u32) -> &str {

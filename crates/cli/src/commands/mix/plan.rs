@@ -1,11 +1,12 @@
 //! What a run would deliver.
 
 use mixdown_base::display::{percent_requested, plural};
-use mixdown_mixer::{Batch, Mixer, SourceShare, StageShares};
+use mixdown_mixer::{Batch, Mixer, RunLength, SourceShare, StageShares};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
 
 use crate::commands::Context;
+use crate::commands::mix::slots_of;
 use crate::error::Error;
 use crate::output::{percent, table, thousands};
 
@@ -15,6 +16,9 @@ struct Plan {
     slots: u64,
     tokens: u64,
     fingerprint: String,
+    /// Sequences of the length asked for that the last whole step leaves out, as filling another one would pass a
+    /// source's `max_epochs`.
+    left_out_sequences: u64,
     sources: Vec<SourcePlan>,
     stages: Vec<StageShares>,
     first_slots: Vec<Glimpse>,
@@ -49,11 +53,18 @@ const GLIMPSES: u64 = 6;
 const GLIMPSE_CHARS: usize = 64;
 
 /// Prints the plan of a run.
-pub(super) fn print(mixer: &Mixer, steps: u64, slots: u64, context: Context) -> Result<(), Error> {
+pub(super) fn print(
+    mixer: &Mixer,
+    length: &RunLength,
+    steps: u64,
+    context: Context,
+) -> Result<(), Error> {
+    let slots = slots_of(mixer, steps)?;
     let plan = Plan {
         steps,
         slots,
         tokens: slots.saturating_mul(mixer.sequence_length()),
+        left_out_sequences: mixer.slots_of(length)?.saturating_sub(slots),
         fingerprint: mixer.state(slots).order().to_string(),
         sources: sources(mixer, slots)?,
         stages: mixer.stage_shares(slots),
@@ -139,8 +150,9 @@ fn describe(plan: &Plan) -> String {
     }
     text += "\nlargest deviation: |count − n·w| over all prefixes, in sequences";
     if plan.stages.len() > 1 {
-        text += ", from each stage's start; unique tokens and epochs since the run began";
+        text += " of the run; w: the mean weight up to there; unique tokens and epochs since the run began";
     }
+    text += &left_out(plan);
     let glimpses: Vec<Vec<String>> = plan.first_slots.iter().map(glimpse_row).collect();
     let width = plan.first_slots.iter().map(|glimpse| glimpse.source.chars().count()).max();
     text += "\n\nfirst slots";
@@ -149,6 +161,30 @@ fn describe(plan: &Plan) -> String {
         text += &format!("\n{slot:>3}  {source:width$}  {glimpse}", width = width.unwrap_or(0));
     }
     text + &format!("\n\nmixture {}", plan.fingerprint)
+}
+
+/// What no sequence of the plan has.
+fn left_out(plan: &Plan) -> String {
+    let mut text = String::new();
+    if plan.left_out_sequences > 0 {
+        text += &format!(
+            "\nleft out: the last {} sequences of the length, which fill no step within max_epochs",
+            thousands(plan.left_out_sequences)
+        );
+    }
+    for SourcePlan { share, .. } in &plan.sources {
+        let epoch_tokens = share.unique_tokens.max(1);
+        // Less than a hundredth of a source is not worth a line.
+        if share.left_out_tokens.saturating_mul(100) > epoch_tokens {
+            text += &format!(
+                "\nleft out: {} tokens of {} that fill no whole sequence (a smaller sequence_length leaves out \
+                 fewer, window_offset = \"anywhere\" others in each epoch)",
+                thousands(share.left_out_tokens),
+                share.name
+            );
+        }
+    }
+    text
 }
 
 fn glimpse_row(glimpse: &Glimpse) -> Vec<String> {
