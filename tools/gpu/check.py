@@ -161,7 +161,7 @@ def check_reading():
         measured = must("eval", best, "--corpus", corpus(), "--json", *where)
         prompt = ("--prompt", "def ", "--temperature", 0, "--max-tokens", 64)
         written = must("generate", best, *prompt, "--json", *where)
-        told[kind] = json.loads(measured.stdout)[0]["loss"], json.loads(written.stdout)
+        told[kind] = json.loads(measured.stdout)["evaluations"][0]["loss"], json.loads(written.stdout)
     far = abs(told["f32"][0] - told["cpu"][0])
     say("eval: f32 has the loss of the CPU within 1e-5", far <= 1e-5, f"{far:.2e}")
     far = abs(told["bf16"][0] - told["cpu"][0])

@@ -6,3 +6,4 @@
 pub mod display;
 pub mod files;
 pub mod quantity;
+mod scan;

@@ -8,6 +8,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, Schema};
 
 use crate::error::Error;
+use crate::output::begin_stream;
 
 /// One Arrow IPC stream on standard output.
 pub struct ArrowStream {
@@ -25,6 +26,7 @@ impl ArrowStream {
             let message = "Arrow IPC: expected a file or a program to write to, got a terminal";
             return Err(Error::usage(message.to_owned(), "redirect it: … > batches.arrows"));
         }
+        begin_stream();
         let writer = StreamWriter::try_new(BufWriter::new(stdout), schema);
         Ok(Self { writer: writer.map_err(|error| unwritable(&error))? })
     }

@@ -43,8 +43,7 @@ pub struct Context {
 ///
 /// # Errors
 /// Whatever ends the command early.
-pub fn run(cli: Cli) -> Result<(), Error> {
-    let output = if cli.json { Output::Json } else { Output::Text };
+pub fn run(cli: Cli, output: Output) -> Result<(), Error> {
     let context = Context { output, stop: interrupt::install()? };
     match cli.command {
         Command::Demo(arguments) => demo::run(arguments, context).map_err(Error::resumable),
@@ -64,7 +63,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Fit(arguments) => fit::run(*arguments, context),
         Command::Report(arguments) => report::run(arguments, context),
         Command::Watch(arguments) => watch::run(arguments, context),
-        Command::Completions(arguments) => shell::completions(arguments),
-        Command::Man(arguments) => shell::man(arguments),
+        Command::Completions(arguments) => shell::completions(arguments, context),
+        Command::Man(arguments) => shell::man(arguments, context),
     }
 }

@@ -1,28 +1,36 @@
 //! Configuration files: TOML in which an unknown key is an error that names the nearest known one.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use mixdown_train::RunConfig;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::overrides::{Override, applied};
 
 /// Reads `path` into `T`.
 ///
 /// # Errors
-/// A missing file, TOML that does not parse, unknown keys, wrong types.
+/// A missing file, a folder, TOML that does not parse, unknown keys, wrong types.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    parse_toml(path, &fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?)
+    parse_toml(path, &read_text(path)?)
 }
 
 /// Reads a run's description: one that a user wrote, or the run.toml that a run left (whose name, title
-/// and fingerprints are the new run's own).
+/// and fingerprints are the new run's own); with some settings changed.
 ///
 /// # Errors
-/// As [`read_toml`].
-pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
-    read_left(path)
+/// As [`read_toml`]; settings that no run has.
+pub fn read_run(path: &Path, overrides: &[Override]) -> Result<RunConfig, Error> {
+    if overrides.is_empty() {
+        return read_left(path);
+    }
+    let text = read_text(path)?;
+    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
+    forget_run(&mut table);
+    applied(&path.display().to_string(), &table, overrides)
 }
 
 /// Reads a description that a user wrote, or the one that a run or a sweep left.
@@ -30,14 +38,75 @@ pub fn read_run(path: &Path) -> Result<RunConfig, Error> {
 /// # Errors
 /// As [`read_toml`].
 pub fn read_left<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
-    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
-    if table.remove("fingerprints").is_none() {
-        return parse_toml(path, &text);
+    parse_left(path, &read_text(path)?)
+}
+
+/// As [`read_left`], of the text of the file at `path`.
+///
+/// # Errors
+/// As [`read_toml`], but for a file that is not there.
+fn parse_left<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
+    match forget_run(&mut table) {
+        true => parse_toml(path, &table.to_string()),
+        false => parse_toml(path, text),
     }
-    table.remove("run_id");
-    table.remove("title");
-    parse_toml(path, &table.to_string())
+}
+
+/// Takes out what a run adds to its description; whether it was there.
+fn forget_run(table: &mut toml::Table) -> bool {
+    let is_left = table.remove("fingerprints").is_some();
+    if is_left {
+        table.remove("run_id");
+        table.remove("title");
+    }
+    is_left
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    if path.is_dir() {
+        return Err(folder_instead(path));
+    }
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            let message = format!("{}: expected TOML, got bytes that are not text", path.display());
+            Error::usage(message, "give a description in TOML, such as MIX.toml or RUN.toml")
+        }
+        _ => Error::io(path, "read", error),
+    })
+}
+
+/// A folder where a description in TOML was expected, and what it may be.
+fn folder_instead(path: &Path) -> Error {
+    let is_there = |name: &str| path.join(name).is_file();
+    let hint = if is_there("run.toml") {
+        format!("this is a run's folder, whose description is {}", path.join("run.toml").display())
+    } else if is_there("sweep.toml") {
+        format!(
+            "this is a sweep's folder, whose description is {}",
+            path.join("sweep.toml").display()
+        )
+    } else if is_there("manifest.json") {
+        "this is a corpus: a description names corpora, each as a source".to_owned()
+    } else {
+        match tomls_in(path).as_slice() {
+            [] => "give the file itself".to_owned(),
+            names => format!("give one of its files: {}", names.join(", ")),
+        }
+    };
+    Error::usage(format!("{}: expected a description in TOML, got a folder", path.display()), hint)
+}
+
+/// The first few TOML files in a folder.
+fn tomls_in(path: &Path) -> Vec<String> {
+    let entries =
+        path.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let mut names: Vec<String> =
+        entries.filter(is_toml).map(|path| path.display().to_string()).collect();
+    names.sort();
+    names.truncate(3);
+    names
 }
 
 fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
@@ -50,7 +119,7 @@ fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> 
 }
 
 /// The known key nearest to the unknown one that serde's message names first.
-fn nearest_key(message: &str) -> Option<&str> {
+pub fn nearest_key(message: &str) -> Option<&str> {
     if !message.contains("unknown field") && !message.contains("unknown variant") {
         return None;
     }

@@ -5,6 +5,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
+use clap::builder::styling::{Style, Styles};
+use mixdown_base::display::escaped_lines;
+use serde::Serialize;
+
 /// Everything that ends a command early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -131,10 +136,29 @@ impl Error {
 
     /// Kind, message, causes and hint, the way a person reads them; empty where another process has said it.
     pub fn report(&self) -> String {
+        self.painted(&Paint::none())
+    }
+
+    /// [`report`](Self::report) with its marks in the colors of a terminal, or without.
+    pub fn painted(&self, paint: &Paint) -> String {
         if let Self::Rank { message, .. } = self {
-            return message.clone();
+            return escaped_lines(message).into_owned();
         }
-        let mut text = format!("error: {self}");
+        let record = self.record();
+        let Paint { error, hint } = paint;
+        let mut text = format!("{error}error:{error:#} {}", escaped_lines(&record.message));
+        for cause in &record.causes {
+            text.push_str(&format!("\n  cause: {}", escaped_lines(cause)));
+        }
+        if let Some(way_out) = &record.hint {
+            text.push_str(&format!("\n  {hint}hint:{hint:#} {}", escaped_lines(way_out)));
+        }
+        text
+    }
+
+    /// The error as `--json` gives it.
+    pub fn record(&self) -> ErrorRecord {
+        let mut causes = Vec::new();
         let mut source = match self {
             // Its message has the cause already.
             Self::Scaling { .. } => None,
@@ -142,13 +166,16 @@ impl Error {
         };
         // A transparent variant's source is the inner error's own source, so nothing is said twice.
         while let Some(cause) = source {
-            text.push_str(&format!("\n  cause: {cause}"));
+            causes.push(cause.to_string());
             source = cause.source();
         }
-        if let Some(hint) = self.hint() {
-            text.push_str(&format!("\n  hint: {hint}"));
+        ErrorRecord {
+            kind: self.kind().name(),
+            exit_code: self.code(),
+            message: self.to_string(),
+            causes,
+            hint: self.hint().map(str::to_owned),
         }
-        text
     }
 
     fn hint(&self) -> Option<&str> {
@@ -207,4 +234,102 @@ enum Kind {
     Numerical,
     Interrupted,
     Other,
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Configuration => "usage",
+            Self::Data => "data",
+            Self::Numerical => "numerical",
+            Self::Interrupted => "interrupted",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// An error as `--json` gives it: `{"error": {"kind": …, "exit_code": …, "message": …, "causes": […], "hint": …}}`.
+#[derive(Debug, Serialize)]
+pub struct ErrorRecord {
+    /// `usage`, `data`, `numerical`, `interrupted` or `other`.
+    pub kind: &'static str,
+    /// What the program ends with.
+    pub exit_code: u8,
+    /// What went wrong.
+    pub message: String,
+    /// Why, from the nearest cause to the farthest.
+    pub causes: Vec<String>,
+    /// The way out, where the message does not have it.
+    pub hint: Option<String>,
+}
+
+impl ErrorRecord {
+    /// The record of arguments that no command takes, from the text that says so.
+    pub fn of_usage(text: &str) -> Self {
+        let mut lines = text.trim_end().lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let first = first.strip_prefix("error: ").unwrap_or(first);
+        let (mut message, mut tips) = (vec![first], Vec::new());
+        for line in lines.take_while(|line| !line.starts_with("For more information")) {
+            match line.strip_prefix("tip: ") {
+                Some(tip) => tips.push(tip),
+                None if line.starts_with("Usage:") => {}
+                None => message.push(line),
+            }
+        }
+        Self {
+            kind: Kind::Configuration.name(),
+            exit_code: 2,
+            message: message.join(" "),
+            causes: Vec::new(),
+            hint: (!tips.is_empty()).then(|| tips.join("; ")),
+        }
+    }
+}
+
+/// The colors of an error's marks, which are those of the command line's own errors.
+#[derive(Debug)]
+pub struct Paint {
+    error: Style,
+    hint: Style,
+}
+
+impl Paint {
+    /// No colors.
+    pub fn none() -> Self {
+        Self { error: Style::new(), hint: Style::new() }
+    }
+
+    /// The colors where standard error is a terminal that wants them: `NO_COLOR`, `CLICOLOR` and the like decide.
+    pub fn of_stderr() -> Self {
+        if AutoStream::choice(&std::io::stderr()) == ColorChoice::Never {
+            return Self::none();
+        }
+        let styles = Styles::styled();
+        Self { error: *styles.get_error(), hint: *styles.get_valid() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_arguments_keeps_message_and_tip_apart() {
+        let text = "error: unexpected argument '--lr' found\n\n  tip: it is called '--learning-rate' here\n\nUsage: mixdown train\n\n\
+                    For more information, try '--help'.\n";
+        let record = ErrorRecord::of_usage(text);
+        assert_eq!(record.message, "unexpected argument '--lr' found");
+        assert_eq!(record.hint.as_deref(), Some("it is called '--learning-rate' here"));
+    }
+
+    #[test]
+    fn nothing_of_a_message_steers_the_terminal_but_our_own_colors() {
+        let error = Error::usage("\u{1b}[2J: no", "\u{7}");
+        assert_eq!(error.report(), "error: \\u{1b}[2J: no\n  hint: \\u{7}");
+        let styles = Styles::styled();
+        let paint = Paint { error: *styles.get_error(), hint: *styles.get_valid() };
+        let painted = error.painted(&paint);
+        assert!(painted.starts_with("\u{1b}[") && painted.contains("\\u{1b}[2J"), "{painted:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mixdown_base::quantity::Number;
 use mixdown_mixer::{Weight, WeightParts};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -38,8 +39,7 @@ impl Injection {
     }
 
     fn of_share(text: &str) -> Result<Option<Self>, mixdown_mixer::Error> {
-        let number = text.trim().trim_end_matches('%').trim_end();
-        if number.contains('0') && number.chars().all(|digit| matches!(digit, '0' | '.')) {
+        if text.parse::<Number>().is_ok_and(|number| number.numerator() == 0) {
             return Ok(Some(Self::NONE));
         }
         let weight: Weight = text.parse()?;
@@ -122,6 +122,7 @@ mod tests {
             ("25%", (3, 1)),
             ("0", (1, 0)),
             ("0.0%", (1, 0)),
+            ("1e-2", (99, 1)),
             ("1/3", (2, 1)),
             ("0.00000000001", (99_999_999_999, 1)),
         ];
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_no_share_is_refused() {
-        for text in ["", "%", "100%", "1", "-1%", "1e-2", "NaN", "1%%", "99:1:1", "99:0", "3/2"] {
+        for text in ["", "%", "100%", "1", "-1%", "1e-2x", "NaN", "1%%", "99:1:1", "99:0", "3/2"] {
             assert!(text.parse::<Injection>().is_err(), "{text:?}");
         }
     }

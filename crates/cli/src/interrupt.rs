@@ -57,7 +57,7 @@ pub fn ask() {
         watch::give_back();
         std::process::exit(130);
     }
-    say("stopping at the next safe place; once more ends at once");
+    say("stopping at the next safe point; press Ctrl-C again to quit now");
 }
 
 /// Installs the handler and returns the flag that work looks at.

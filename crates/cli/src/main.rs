@@ -1,29 +1,32 @@
 //! mixdown: finetune a language model on a target domain without forgetting.
 
+mod advice;
 mod args;
 mod arrow_stream;
+mod command_line;
 mod commands;
 mod configuration;
-mod count;
 mod demo;
 mod error;
+mod help;
 mod injection;
 mod interrupt;
 mod output;
+mod overrides;
 mod page_cache;
 mod processes;
 mod progress;
 mod recipe;
+mod run_template;
 mod sweep;
 mod text;
 mod watch;
 mod whole_file;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Cli;
+use crate::output::Output;
 
 // Training allocates and frees buffers of megabytes at every step; the system's allocator hands them
 // back to the kernel each time (46 % of the samples of a profile), mimalloc keeps them.
@@ -31,13 +34,20 @@ use crate::args::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match commands::run(Cli::parse()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match command_line::parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return command_line::refuse(error, &arguments),
+    };
+    let output = Output::of(cli.json);
+    progress::set_verbosity(cli.verbosity());
+    let done = commands::run(cli, output);
+    // A result that was printed for programs waits for the error that may belong to it.
+    let done = done.map_or_else(|error| output.fail(error), |()| output.finish());
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let report = error.report();
-            if !report.is_empty() {
-                progress::say(&report);
-            }
+            progress::say_error(&error);
             error.exit_code()
         }
     }

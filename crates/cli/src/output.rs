@@ -1,13 +1,22 @@
 //! Results on standard output: a table for people or one JSON object for programs.
+//!
+//! With `--json` a command writes exactly one object, also when it fails: its result, its error as `"error"`, or both
+//! where there is something to report and something went wrong. Streams (the order and the batches of a mixture, lines
+//! of `watch`) are the exception.
 
-use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+use std::borrow::Cow;
+use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write, stdout};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+pub use mixdown_base::display::{duration, percent, thousands};
+use mixdown_base::display::{escaped, escaped_lines};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorRecord};
 
 /// The form of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +27,26 @@ pub enum Output {
     Json,
 }
 
+/// The result for programs, which waits for the error that may belong to it.
+static RESULT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Whether standard output is a stream, to which no object is added.
+static IS_STREAM: AtomicBool = AtomicBool::new(false);
+
+/// Says that standard output is a stream from now on.
+pub fn begin_stream() {
+    IS_STREAM.store(true, Ordering::Relaxed);
+}
+
 impl Output {
-    /// Prints `value` as JSON, or the text that `text` makes of it.
+    /// The form that the command line asks for.
+    pub fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+
+    /// Prints the text that `text` makes of `value`, or keeps `value` as the object of [`finish`](Self::finish).
+    ///
+    /// Names and texts from outside cannot steer the terminal: control characters of the text are escaped.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -28,14 +55,66 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Error> {
-        let text = match self {
-            Self::Json => serde_json::to_string(value).map_err(|error| unwritable(error.into()))?,
-            Self::Text => text(value),
-        };
-        let mut stdout = std::io::stdout().lock();
-        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-        reader_is_there(written).map(|_| ())
+        match self {
+            Self::Json => {
+                let object = json(value)?;
+                *RESULT.lock().unwrap_or_else(PoisonError::into_inner) = Some(object);
+                Ok(())
+            }
+            Self::Text => print_line(&escaped_lines(&text(value))),
+        }
     }
+
+    /// Prints the object of a command that succeeded.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn finish(self) -> Result<(), Error> {
+        match RESULT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(object) => print_line(&object),
+            None => Ok(()),
+        }
+    }
+
+    /// Prints the object of a command that failed, and gives the error back.
+    ///
+    /// # Errors
+    /// Always: the error itself, or that standard output cannot be written.
+    pub fn fail(self, error: Error) -> Result<(), Error> {
+        let record = error.record();
+        if self == Self::Json && !IS_STREAM.load(Ordering::Relaxed) && !record.message.is_empty() {
+            self.error(&record)?;
+        }
+        Err(error)
+    }
+
+    /// Prints an error as an object, with the result that was kept, if there is one.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn error(self, record: &ErrorRecord) -> Result<(), Error> {
+        let kept = RESULT.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = json(record)?;
+        let fields = kept.as_deref().and_then(|object| object.strip_suffix('}')).unwrap_or("{");
+        let comma = if fields.len() > 1 { "," } else { "" };
+        print_line(&format!("{fields}{comma}\"error\":{error}}}"))
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| unwritable(error.into()))
+}
+
+fn print_line(line: &str) -> Result<(), Error> {
+    let mut stdout = stdout().lock();
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    reader_is_there(written).map(|_| ())
+}
+
+/// A text of a model or a document as standard output gets it: escaped for a terminal, unchanged for a file or a
+/// program.
+pub fn for_reader(text: &str) -> Cow<'_, str> {
+    if stdout().is_terminal() { escaped_lines(text) } else { Cow::Borrowed(text) }
 }
 
 /// JSON lines on standard output.
@@ -46,7 +125,8 @@ pub struct Lines {
 impl Lines {
     /// Standard output, buffered.
     pub fn new() -> Self {
-        Self { stdout: BufWriter::new(std::io::stdout().lock()) }
+        begin_stream();
+        Self { stdout: BufWriter::new(stdout().lock()) }
     }
 
     /// Writes one object; breaks where the reader has gone (`| head`).
@@ -54,7 +134,7 @@ impl Lines {
     /// # Errors
     /// When standard output cannot be written for another reason.
     pub fn write<T: Serialize>(&mut self, value: &T) -> Result<ControlFlow<()>, Error> {
-        let line = serde_json::to_string(value).map_err(|error| unwritable(error.into()))?;
+        let line = json(value)?;
         reader_is_there(writeln!(self.stdout, "{line}"))
     }
 
@@ -89,67 +169,12 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_header(header);
-    table.add_rows(rows);
+    // A line end in a name would break its row.
+    let cells = |row: &Vec<String>| row.iter().map(|cell| escaped(cell).into_owned()).collect();
+    table.add_rows(rows.iter().map(cells).collect::<Vec<Vec<String>>>());
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     // Trailing blanks would make a copied table hard to compare.
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
-}
-
-/// `1234567` as `1,234,567`.
-pub fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A share as a percentage without trailing zeros: `0.01` as `1 %`.
-pub fn percent(share: f64) -> String {
-    let text = format!("{:.4}", share * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// Seconds in the largest unit that leaves at least two of it.
-pub fn duration(seconds: f64) -> String {
-    for (unit, length) in [("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)] {
-        if seconds >= 2.0 * length {
-            return format!("{:.0} {unit}", seconds / length);
-        }
-    }
-    format!("{seconds:.0} seconds")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_for_people() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(percent(0.01), "1 %");
-        assert_eq!(percent(0.0), "0 %");
-        assert_eq!(percent(0.001_25), "0.125 %");
-    }
-
-    #[test]
-    fn durations_have_a_unit_that_fits() {
-        for (seconds, text) in [
-            (0.4, "0 seconds"),
-            (119.0, "119 seconds"),
-            (150.0, "2 minutes"),
-            (1e5, "28 hours"),
-            (1e6, "12 days"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
-    }
 }

@@ -1,16 +1,52 @@
 //! Progress on standard error: a bar with rate and remaining time in a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mixdown_tokenize::Stage;
+pub use mixdown_base::display::bytes as megabytes;
+use mixdown_base::display::{bytes, duration, escaped, escaped_lines, percent, thousands};
+use mixdown_base::quantity::to_f64;
+use mixdown_documents::{Remark, summary};
+use mixdown_tokenize::{InputRemarks, Stage};
 
-use crate::output::{duration, percent};
+use crate::error::{Error, Paint};
 
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between two plain lines where more is asked for.
+const VERBOSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much is said on standard error beside errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// What was left out, changed or guessed; no progress.
+    Quiet,
+    /// Progress, too.
+    Usual,
+    /// Progress ten times as often, and all names where otherwise the first few stand.
+    Verbose,
+}
+
+static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Usual as u8);
+
+/// Says how much the user wants to read.
+pub fn set_verbosity(verbosity: Verbosity) {
+    VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
+}
+
+/// Whether no progress is wanted.
+pub fn is_quiet() -> bool {
+    VERBOSITY.load(Ordering::Relaxed) == Verbosity::Quiet as u8
+}
+
+/// Whether more than usual is wanted.
+pub fn is_verbose() -> bool {
+    VERBOSITY.load(Ordering::Relaxed) == Verbosity::Verbose as u8
+}
 
 /// Lines that wait while a view has the screen; none where no view has it.
 static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
@@ -65,8 +101,8 @@ struct Stretch {
 impl Meter {
     /// A meter that shows nothing until it is set.
     pub fn new(label: impl Into<String>, unit: Unit) -> Self {
-        let label = label.into();
-        let bar = std::io::stderr().is_terminal().then(|| bar(&label, unit));
+        let label = escaped(&label.into()).into_owned();
+        let bar = (std::io::stderr().is_terminal() && !is_quiet()).then(|| bar(&label, unit));
         Self { label, unit, start: Instant::now(), bar, stretch: Mutex::new(None) }
     }
 
@@ -81,18 +117,19 @@ impl Meter {
             let last_line = stretch.as_ref().map_or(now, |stretch| stretch.last_line);
             *stretch = Some(Stretch { total, start: now, first_done: done, last_line });
         }
-        if is_held() {
+        if is_held() || is_quiet() {
             return;
         }
+        let interval = if is_verbose() { VERBOSE_INTERVAL } else { PLAIN_INTERVAL };
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(note.to_owned());
+            bar.set_message(escaped_lines(note).into_owned());
             if fresh {
                 bar.reset_eta();
             }
         } else if let Some(stretch) = stretch.as_mut()
-            && now - stretch.last_line >= PLAIN_INTERVAL
+            && now - stretch.last_line >= interval
         {
             stretch.last_line = now;
             say(&self.plain(done, stretch, note));
@@ -104,21 +141,19 @@ impl Meter {
         let rate = to_f64(done.saturating_sub(stretch.first_done)) / seconds.max(1e-9);
         let remaining = to_f64(stretch.total.saturating_sub(done)) / rate.max(1e-9);
         let (done, total, rate) = match self.unit {
-            Unit::Bytes => {
-                (megabytes(done), megabytes(stretch.total), format!("{:.1} MB/s", rate / 1e6))
-            }
+            Unit::Bytes => (bytes(done), bytes(stretch.total), format!("{:.1} MB/s", rate / 1e6)),
             Unit::Tokens => {
-                (done.to_string(), stretch.total.to_string(), format!("{rate:.0} tokens/s"))
+                (thousands(done), thousands(stretch.total), format!("{rate:.0} tokens/s"))
             }
             Unit::Steps => {
-                (done.to_string(), stretch.total.to_string(), format!("{rate:.1} steps/s"))
+                (thousands(done), thousands(stretch.total), format!("{rate:.1} steps/s"))
             }
             Unit::Work => {
                 let share = percent(to_f64(done) / to_f64(stretch.total.max(1)));
                 return format!("{}: {share}, {} left  {note}", self.label, duration(remaining));
             }
         };
-        format!("{}: {done}/{total}, {rate}, {remaining:.0} s left  {note}", self.label)
+        format!("{}: {done}/{total}, {rate}, {} left  {note}", self.label, duration(remaining))
     }
 
     /// A line that stays, above the bar.
@@ -134,7 +169,13 @@ impl Meter {
         if let Some(bar) = self.bar.as_ref().filter(|_| !is_held()) {
             bar.finish_and_clear();
         }
-        say(&format!("{}: {note} ({:.1} s)", self.label, self.start.elapsed().as_secs_f64()));
+        if !is_quiet() {
+            say(&format!(
+                "{}: {note} ({})",
+                self.label,
+                duration(self.start.elapsed().as_secs_f64())
+            ));
+        }
     }
 }
 
@@ -150,8 +191,27 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
 }
 
+/// Says which files of folders are not read, or not as their names suggest.
+pub fn say_inputs(label: &str, remarks: &InputRemarks) {
+    let InputRemarks { left_out, read_as_text } = remarks;
+    for (files, what) in [
+        (left_out, "files of folders left out"),
+        (read_as_text, "JSON files without records, each read as one text"),
+    ] {
+        if !files.is_empty() {
+            let count = thousands(u64::try_from(files.len()).unwrap_or(u64::MAX));
+            let named = |file: &Remark| format!("{} ({})", escaped(&file.name), file.reason);
+            let names = match is_verbose() {
+                true => files.iter().map(named).collect::<Vec<_>>().join(", "),
+                false => summary(files),
+            };
+            say(&format!("{label}: warning: {what}: {count}: {names}"));
+        }
+    }
+}
+
 /// A stage of tokenizing, for people.
-pub fn stage_name(stage: Stage) -> &'static str {
+pub fn stage_name(stage: &Stage) -> &'static str {
     match stage {
         Stage::Reading => "reading",
         Stage::Training => "training",
@@ -167,16 +227,18 @@ pub fn say(line: &str) {
         held.push(line.to_owned());
         return;
     }
+    write_line(&escaped_lines(line));
+}
+
+/// An error's report on standard error; nothing where another process has given it.
+pub fn say_error(error: &Error) {
+    let report = error.painted(&Paint::of_stderr());
+    if !report.is_empty() {
+        write_line(&report);
+    }
+}
+
+fn write_line(line: &str) {
     // Nobody is left to be told that standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn to_f64(value: u64) -> f64 {
-    value as f64
-}
-
-/// Bytes for people.
-pub fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", to_f64(bytes) / 1e6)
 }

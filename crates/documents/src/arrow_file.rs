@@ -10,13 +10,13 @@ use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::{Block, Message, MessageHeader, MetadataVersion, root_as_footer, root_as_message};
-use arrow_schema::SchemaRef;
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 
 use crate::chunk::as_u64;
 use crate::error::{Damage, Error};
 use crate::format::InputFormat;
 use crate::layout::{Block as RowBlock, Where, guarded};
-use crate::wanted::{Wanted, find_columns};
+use crate::wanted::{Wanted, find_columns, with_bytes};
 
 /// Bytes of a record batch at most, on disk and decompressed. A batch is read as a whole.
 const MAX_BATCH_BYTES: u64 = 2 << 30;
@@ -242,29 +242,34 @@ impl ArrowBatches {
             .filter(|(_, field)| wanted.iter().any(|wanted| is_root(field.name(), &wanted.field)))
             .map(|(place, _)| place)
             .collect();
-        let decoder = FileDecoder::new(Arc::clone(&index.schema), index.version);
+        let bytes = |field: &FieldRef| {
+            let data_type = with_bytes(field.data_type());
+            Arc::new(field.as_ref().clone().with_data_type(data_type))
+        };
+        let fields: Vec<FieldRef> = index.schema.fields().iter().map(bytes).collect();
+        let decoder = FileDecoder::new(Arc::new(Schema::new(fields)), index.version);
         let decoder = if wanted.is_empty() { decoder } else { decoder.with_projection(roots) };
         let index = Arc::clone(index);
         (Self { index, file, decoder, next_batch, next_dictionary: 0 }, row)
     }
 
-    /// The next batch and the bytes that it takes.
-    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, u64)>, Damage> {
+    /// The next batch.
+    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Damage> {
         let Some(&batch) = self.index.batches.get(self.next_batch) else { return Ok(None) };
         self.next_batch += 1;
         while let Some(&dictionary) = self.index.dictionaries.get(self.next_dictionary)
             && (self.index.format == InputFormat::ArrowFile || dictionary.start < batch.start)
         {
             self.next_dictionary += 1;
-            let (block, buffer, _) = self.read(dictionary)?;
+            let (block, buffer) = self.read(dictionary)?;
             self.decoder.read_dictionary(&block, &buffer)?;
         }
-        let (block, buffer, bytes) = self.read(batch)?;
+        let (block, buffer) = self.read(batch)?;
         let decoded = self.decoder.read_record_batch(&block, &buffer)?;
-        Ok(Some((decoded.ok_or("a batch without a header")?, bytes)))
+        Ok(Some(decoded.ok_or("a batch without a header")?))
     }
 
-    fn read(&mut self, extent: Extent) -> Result<(Block, Buffer, u64), Damage> {
+    fn read(&mut self, extent: Extent) -> Result<(Block, Buffer), Damage> {
         let Extent { start, metadata_bytes, body_bytes, .. } = extent;
         let mut reader = Reader { file: &mut self.file, bytes: self.index.bytes };
         let bytes = reader.at(start, metadata_bytes.saturating_add(body_bytes))?;
@@ -272,13 +277,13 @@ impl ArrowBatches {
             .split_at_checked(usize::try_from(metadata_bytes)?)
             .ok_or("a batch shorter than its head")?;
         let message = message_of(flatbuffer(head))?;
-        let memory_bytes = checked_body(&message, body)?;
+        check_body(&message, body)?;
         let block = Block::new(
             i64::try_from(start)?,
             i32::try_from(metadata_bytes)?,
             i64::try_from(body_bytes)?,
         );
-        Ok((block, Buffer::from_vec(bytes), memory_bytes))
+        Ok((block, Buffer::from_vec(bytes)))
     }
 }
 
@@ -287,10 +292,9 @@ fn is_root(column: &str, field: &str) -> bool {
     field.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The bytes that the body takes in memory. The library takes buffers for being within the body,
-/// and allocates what a compressed one says it becomes before it decompresses: what cannot be is
-/// refused here.
-fn checked_body(message: &Message<'_>, body: &[u8]) -> Result<u64, Damage> {
+/// The library takes buffers for being within the body, and allocates what a compressed one says it
+/// becomes before it decompresses: what cannot be is refused here.
+fn check_body(message: &Message<'_>, body: &[u8]) -> Result<(), Damage> {
     let batch = message
         .header_as_record_batch()
         .or_else(|| message.header_as_dictionary_batch().and_then(|batch| batch.data()))
@@ -312,5 +316,5 @@ fn checked_body(message: &Message<'_>, body: &[u8]) -> Result<u64, Damage> {
     if total > MAX_BATCH_BYTES {
         return Err(format!("a batch of {total} bytes, at most {MAX_BATCH_BYTES} are read").into());
     }
-    Ok(total)
+    Ok(())
 }

@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::format::InputFormat;
 use crate::input_list::InputFile;
 use crate::long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
-use crate::raw::{Raw, check_unchanged};
+use crate::raw::{Raw, check_length, check_unchanged};
 
 /// Decompressed bytes that a chunk is cut at: large enough that handing one to another thread
 /// costs nothing beside decoding it, small enough that a few of them fit a cache.
-const CHUNK_BYTES: u64 = 128 * 1024;
+pub(crate) const CHUNK_BYTES: u64 = 128 * 1024;
 
 /// Bytes of a record (a line without its newline, or a whole text file) at most: 1 GiB, a thousand
 /// times a long book. It bounds what a file without newlines, or one that decompresses to far
@@ -188,19 +188,10 @@ impl<'l> ByteReader<'l> {
             let got = self.source.read_onto(&mut self.buffer, len - have)?;
             self.at_end = got < len - have;
             if self.at_end {
-                self.check_length()?;
+                check_length(self.file, self.source.consumed_bytes())?;
             }
         }
         Ok(())
-    }
-
-    /// At the end, all that was listed has been read and no more.
-    fn check_length(&self) -> Result<(), Error> {
-        let (expected, got) = (self.file.bytes, self.source.consumed_bytes());
-        if expected == got || self.file.is_standard_input() {
-            return Ok(());
-        }
-        Err(Error::Changed { path: self.file.path.clone(), expected, got })
     }
 
     fn take(&mut self, len: usize) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! Whole records of one file, to be decoded wherever there is a thread for it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -10,7 +11,9 @@ use crate::json_line::JsonLine;
 use crate::json_scan::Entry;
 use crate::labeller::Labeller;
 use crate::long_records::Turn;
+use crate::pieces::PieceRule;
 use crate::record::Record;
+use crate::table_pieces::cells;
 
 /// Whole records of one file.
 #[derive(Debug, Clone)]
@@ -34,6 +37,17 @@ pub(crate) enum Content {
         /// What it holds.
         bytes: Vec<u8>,
         /// Its name in the list.
+        name: String,
+    },
+    /// Records that a splitter has found.
+    Pieces {
+        /// What they stand in.
+        bytes: Vec<u8>,
+        /// Where each stands.
+        pieces: Vec<Range<usize>>,
+        /// How they are told apart.
+        rule: Arc<PieceRule>,
+        /// The file's name in the list.
         name: String,
     },
     /// Rows of a columnar file.
@@ -66,7 +80,9 @@ impl Chunk {
     pub fn len_bytes(&self) -> u64 {
         match &self.content {
             Content::Rows { bytes, .. } => *bytes,
-            Content::Lines(_) | Content::Text { .. } => as_u64(self.bytes().len()),
+            Content::Lines(_) | Content::Text { .. } | Content::Pieces { .. } => {
+                as_u64(self.bytes().len())
+            }
         }
     }
 
@@ -77,7 +93,9 @@ impl Chunk {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Lines(bytes) | Content::Text { bytes, .. } => bytes,
+            Content::Lines(bytes) | Content::Text { bytes, .. } | Content::Pieces { bytes, .. } => {
+                bytes
+            }
             Content::Rows { .. } => &[],
         }
     }
@@ -99,7 +117,7 @@ impl Chunk {
         let text = std::str::from_utf8(self.bytes()).ok();
         let columns = match &self.content {
             Content::Rows { batch, .. } => Some(Columns::new(batch, &options.wanted())),
-            Content::Lines(_) | Content::Text { .. } => None,
+            Content::Lines(_) | Content::Text { .. } | Content::Pieces { .. } => None,
         };
         let (position, entries) = (0, Vec::new());
         Records { chunk: self, options, labeller, text, columns, position, entries }
@@ -171,6 +189,55 @@ impl<'c> Records<'c> {
 }
 
 impl Records<'_> {
+    fn piece(
+        &mut self,
+        pieces: &[Range<usize>],
+        rule: &PieceRule,
+        name: &str,
+    ) -> Option<Result<Document, BadRecord>> {
+        let Range { start, end } = pieces.get(self.position)?.clone();
+        self.position += 1;
+        let Place { input, offset } = self.chunk.place;
+        let place = Place { input, offset: offset + as_u64(start) };
+        let document = self.piece_document(start, end, rule, name, place);
+        Some(document.map_err(|fault| BadRecord { place, fault }))
+    }
+
+    fn piece_document(
+        &mut self,
+        start: usize,
+        end: usize,
+        rule: &PieceRule,
+        name: &str,
+        place: Place,
+    ) -> Result<Document, RecordFault> {
+        let text = self.text(start, end)?;
+        let document = |record: Record<'_>| record.document(self.options, self.labeller, place);
+        match rule {
+            PieceRule::Json if text.is_empty() => {
+                let got = "the end of the file, before that of the array".to_owned();
+                Err(RecordFault::NotJson { got })
+            }
+            PieceRule::Json => {
+                let line = JsonLine::parse(text, &mut self.entries)?;
+                Record::Line(line).document(self.options, self.labeller, place)
+            }
+            PieceRule::Rows { delimiter, columns } => {
+                let bad =
+                    |got: String| RecordFault::NotARow { expected: as_u64(columns.len()), got };
+                let cells =
+                    cells(text, char::from(*delimiter)).map_err(|got| bad(got.to_owned()))?;
+                if cells.len() != columns.len() {
+                    return Err(bad(format!("{} cells", cells.len())));
+                }
+                document(Record::Cells { columns, cells: &cells })
+            }
+            PieceRule::Separator(_) => {
+                document(Record::Part { text, name, offset_bytes: place.offset })
+            }
+        }
+    }
+
     fn row(&mut self, rows: usize) -> Option<Result<Document, BadRecord>> {
         let (row, columns) = (self.position, self.columns.as_ref()?);
         if row >= rows {
@@ -191,6 +258,7 @@ impl Iterator for Records<'_> {
         match &self.chunk.content {
             Content::Text { name, .. } => self.text_file(name),
             Content::Lines(bytes) => self.line(bytes),
+            Content::Pieces { pieces, rule, name, .. } => self.piece(pieces, rule, name),
             Content::Rows { batch, .. } => self.row(batch.num_rows()),
         }
     }

@@ -4,7 +4,9 @@ use crate::byte_reader::ByteReader;
 use crate::chunk::Chunk;
 use crate::error::Error;
 use crate::input_list::{InputFile, InputList};
+use crate::layout::Layout;
 use crate::long_records::LongRecords;
+use crate::piece_reader::PieceReader;
 use crate::row_reader::RowReader;
 
 /// Reads one file as [`Chunk`]s.
@@ -20,23 +22,26 @@ pub struct ChunkReader<'l> {
 
 enum Source<'l> {
     Bytes(ByteReader<'l>),
+    Pieces(PieceReader<'l>),
     Rows(RowReader),
 }
 
 impl<'l> ChunkReader<'l> {
     /// Opens file `input` of the list so that the first record is the first that starts at or
-    /// after `start`. Plain JSON lines and columnar files are entered there at once; a compressed
-    /// file is decompressed up to it.
+    /// after `start`. Plain JSON lines and columnar files are entered there at once; any other
+    /// file is read from its beginning up to it.
     ///
     /// # Errors
     /// The file is gone, changed its length, is refused or does not decompress; the list has no
     /// such file; a record before `start` is too long.
     pub fn open(list: &'l InputList, input: u32, start: u64) -> Result<Self, Error> {
         let file = list.file(input).ok_or(Error::NoInput)?;
-        let source = if file.format.is_columnar() {
-            Source::Rows(RowReader::open(file, list.wanted(), start)?)
-        } else {
-            Source::Bytes(ByteReader::open(file, start)?)
+        let source = match &file.layout {
+            Layout::Stream => Source::Bytes(ByteReader::open(file, start)?),
+            Layout::Pieces(rule) => Source::Pieces(PieceReader::open(file, rule, start)?),
+            Layout::Parquet(_) | Layout::Arrow(_) => {
+                Source::Rows(RowReader::open(file, list.wanted(), start)?)
+            }
         };
         Ok(Self { file, input, source })
     }
@@ -45,8 +50,10 @@ impl<'l> ChunkReader<'l> {
     /// of these readers: a chunk that holds one holds the turn.
     #[must_use]
     pub fn in_turn(mut self, turns: &LongRecords) -> Self {
-        if let Source::Bytes(reader) = &mut self.source {
-            reader.take_turns(turns);
+        match &mut self.source {
+            Source::Bytes(reader) => reader.take_turns(turns),
+            Source::Pieces(reader) => reader.take_turns(turns),
+            Source::Rows(_) => {}
         }
         self
     }
@@ -56,6 +63,7 @@ impl<'l> ChunkReader<'l> {
     pub fn offset(&self) -> u64 {
         match &self.source {
             Source::Bytes(reader) => reader.offset(),
+            Source::Pieces(reader) => reader.offset(),
             Source::Rows(reader) => reader.offset(),
         }
     }
@@ -78,6 +86,7 @@ impl<'l> ChunkReader<'l> {
     pub fn next_before(&mut self, limit: u64) -> Result<Option<Chunk>, Error> {
         match &mut self.source {
             Source::Bytes(reader) => reader.next_before(self.input, limit),
+            Source::Pieces(reader) => reader.next_before(self.input, limit),
             Source::Rows(reader) => reader.next_before(self.file, self.input, limit),
         }
     }
@@ -89,6 +98,7 @@ impl<'l> ChunkReader<'l> {
     pub fn is_at_end(&mut self) -> Result<bool, Error> {
         match &mut self.source {
             Source::Bytes(reader) => reader.is_at_end(),
+            Source::Pieces(reader) => reader.is_at_end(),
             Source::Rows(reader) => Ok(reader.is_at_end()),
         }
     }

@@ -9,6 +9,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use serde_json::{Map, Value};
 
+use crate::chunk::as_u64;
 use crate::document::RecordFault;
 use crate::wanted::{NotFound, Wanted, find_column};
 
@@ -35,7 +36,7 @@ impl<'b> Columns<'b> {
 
     fn get(&self, field: &str) -> Result<&Column<'b>, RecordFault> {
         let found = self.columns.iter().find(|(name, _)| name == field);
-        let missing = || RecordFault::NoField { expected: field.to_owned() };
+        let missing = || no_column(field);
         found.ok_or_else(missing)?.1.as_ref().map_err(Clone::clone)
     }
 
@@ -44,7 +45,8 @@ impl<'b> Columns<'b> {
         let column = self.get(field)?;
         let fault = |got| RecordFault::NotAString { field: field.to_owned(), got };
         let (array, row) = column.cell(row).ok_or_else(|| fault("null"))?;
-        string(array, row).ok_or_else(|| fault(kind(array.data_type())))
+        let bytes = bytes(array, row).ok_or_else(|| fault(kind(array.data_type())))?;
+        text(bytes).map_err(|invalid| invalid.fault(field))
     }
 
     /// The string or integer of a row.
@@ -52,10 +54,8 @@ impl<'b> Columns<'b> {
         let column = self.get(field)?;
         let fault = |got| RecordFault::NotAKey { field: field.to_owned(), got };
         let (array, row) = column.cell(row).ok_or_else(|| fault("null"))?;
-        if let Some(text) = string(array, row) {
-            return Ok(text.to_owned());
-        }
-        match json(array, row) {
+        match json(array, row).map_err(|invalid| invalid.fault(field))? {
+            Some(Value::String(text)) => Ok(text),
             Some(Value::Number(number)) if !number.is_f64() => Ok(number.to_string()),
             _ => Err(fault(kind(array.data_type()))),
         }
@@ -64,7 +64,8 @@ impl<'b> Columns<'b> {
     /// The JSON of a row; null where there is nothing.
     pub(crate) fn value(&self, field: &str, row: usize) -> Result<Value, RecordFault> {
         let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::Null) };
-        json(array, row).ok_or_else(|| RecordFault::NotJsonLike {
+        let json = json(array, row).map_err(|invalid| invalid.fault(field))?;
+        json.ok_or_else(|| RecordFault::NotJsonLike {
             field: field.to_owned(),
             got: array.data_type().to_string(),
         })
@@ -73,7 +74,7 @@ impl<'b> Columns<'b> {
 
 impl<'b> Column<'b> {
     fn find(batch: &'b RecordBatch, field: &str) -> Result<Self, RecordFault> {
-        let missing = || RecordFault::NoField { expected: field.to_owned() };
+        let missing = || no_column(field);
         let path =
             find_column(batch.schema_ref().fields(), field).map_err(|fault| match fault {
                 NotFound::Missing => missing(),
@@ -111,21 +112,48 @@ impl<'b> Column<'b> {
     }
 }
 
-fn string(array: &dyn Array, row: usize) -> Option<&str> {
+/// A column that was found when the file was listed and is not in its batch.
+fn no_column(field: &str) -> RecordFault {
+    RecordFault::NoField { expected: field.to_owned(), got: "other columns".to_owned() }
+}
+
+/// A string that is none: the place of its first invalid byte, and that byte.
+struct Invalid {
+    offset_bytes: u64,
+    got: u8,
+}
+
+impl Invalid {
+    fn fault(self, field: &str) -> RecordFault {
+        let Self { offset_bytes, got } = self;
+        RecordFault::InvalidUtf8InField { field: field.to_owned(), offset_bytes, got }
+    }
+}
+
+/// The bytes of a string; `None` for other types. Strings are read as bytes
+/// ([`with_bytes`](crate::wanted::with_bytes)).
+fn bytes(array: &dyn Array, row: usize) -> Option<&[u8]> {
     match array.data_type() {
-        DataType::Utf8 => Some(array.as_string::<i32>().value(row)),
-        DataType::LargeUtf8 => Some(array.as_string::<i64>().value(row)),
-        DataType::Utf8View => Some(array.as_string_view().value(row)),
+        DataType::Binary => Some(array.as_binary::<i32>().value(row)),
+        DataType::LargeBinary => Some(array.as_binary::<i64>().value(row)),
+        DataType::BinaryView => Some(array.as_binary_view().value(row)),
         _ => None,
     }
 }
 
+fn text(bytes: &[u8]) -> Result<&str, Invalid> {
+    std::str::from_utf8(bytes).map_err(|error| Invalid {
+        offset_bytes: as_u64(error.valid_up_to()),
+        got: bytes.get(error.valid_up_to()).copied().unwrap_or_default(),
+    })
+}
+
 /// What a cell says in JSON; `None` for types that JSON has no word for.
-fn json(array: &dyn Array, row: usize) -> Option<Value> {
+fn json(array: &dyn Array, row: usize) -> Result<Option<Value>, Invalid> {
     if array.is_null(row) {
-        return Some(Value::Null);
+        return Ok(Some(Value::Null));
     }
-    Some(match array.data_type() {
+    Ok(Some(match array.data_type() {
         DataType::Null => Value::Null,
         DataType::Boolean => array.as_boolean().value(row).into(),
         DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
@@ -139,39 +167,119 @@ fn json(array: &dyn Array, row: usize) -> Option<Value> {
         DataType::Float16 => f32::from(array.as_primitive::<Float16Type>().value(row)).into(),
         DataType::Float32 => array.as_primitive::<Float32Type>().value(row).into(),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
-        DataType::List(_) => list(&array.as_list::<i32>().value(row))?,
-        DataType::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
-        DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row))?,
+        DataType::List(_) => return list(&array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => return list(&array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => return list(&array.as_fixed_size_list().value(row)),
         DataType::Struct(_) => {
             let own = array.as_struct();
-            let entry =
-                |(field, column): (&_, &ArrayRef)| Some((name_of(field), json(column, row)?));
-            Value::Object(own.fields().iter().zip(own.columns()).map(entry).collect::<Option<_>>()?)
+            let mut object = Map::new();
+            for (field, column) in own.fields().iter().zip(own.columns()) {
+                let Some(value) = json(column, row)? else { return Ok(None) };
+                object.insert(field.name().clone(), value);
+            }
+            Value::Object(object)
         }
-        DataType::Map(..) => map(&array.as_map().value(row))?,
+        DataType::Map(..) => return map(&array.as_map().value(row)),
         DataType::Dictionary(..) => {
             let own = array.slice(row, 1);
-            let dictionary = own.as_any_dictionary_opt()?;
-            let values = Some(dictionary.values()).filter(|values| !values.is_empty())?;
-            json(values, *dictionary.normalized_keys().first()?)?
+            let Some(dictionary) = own.as_any_dictionary_opt() else { return Ok(None) };
+            let values = dictionary.values();
+            let place = (!values.is_empty()).then(|| dictionary.normalized_keys());
+            let Some(&place) = place.as_ref().and_then(|keys| keys.first()) else {
+                return Ok(None);
+            };
+            return json(values, place);
         }
-        _ => string(array, row)?.into(),
+        _ => match bytes(array, row) {
+            Some(bytes) => text(bytes)?.into(),
+            None => return Ok(None),
+        },
+    }))
+}
+
+fn list(values: &ArrayRef) -> Result<Option<Value>, Invalid> {
+    let items = (0..values.len()).map(|row| json(values, row).transpose());
+    let items = items.map_while(|item| item).collect::<Result<Vec<_>, _>>()?;
+    Ok((items.len() == values.len()).then_some(Value::Array(items)))
+}
+
+fn map(entries: &dyn Array) -> Result<Option<Value>, Invalid> {
+    let Some([keys, values]) = entries.as_struct_opt().map(|entries| entries.columns()) else {
+        return Ok(None);
+    };
+    let mut object = Map::new();
+    for row in 0..entries.len() {
+        let Some(key) = bytes(keys, row) else { return Ok(None) };
+        let Some(value) = json(values, row)? else { return Ok(None) };
+        object.insert(text(key)?.to_owned(), value);
+    }
+    Ok(Some(Value::Object(object)))
+}
+
+/// Adds the bytes that each row's value holds, the value of a dictionary counted with every row that
+/// names it: rows become documents, so what they share in memory they do not share there.
+pub(crate) fn add_row_bytes(array: &dyn Array, rows: &mut [u64]) {
+    /// Bytes of a number or a mark.
+    const PLAIN_BYTES: u64 = 8;
+    let of_values = |values: &dyn Array| {
+        let mut lengths = vec![0; values.len()];
+        add_row_bytes(values, &mut lengths);
+        lengths
+    };
+    let add_ranges =
+        |rows: &mut [u64], values: &dyn Array, ranges: &mut dyn Iterator<Item = (usize, usize)>| {
+            let lengths = of_values(values);
+            for (row, (start, end)) in rows.iter_mut().zip(ranges) {
+                let own = lengths.get(start..end).unwrap_or_default();
+                *row = own.iter().fold(*row, |sum, &len| sum.saturating_add(len));
+            }
+        };
+    if let Some(dictionary) = array.as_any_dictionary_opt() {
+        let lengths = of_values(dictionary.values());
+        let keys = if lengths.is_empty() { Vec::new() } else { dictionary.normalized_keys() };
+        for (row, key) in rows.iter_mut().zip(keys) {
+            *row = row.saturating_add(lengths.get(key).copied().unwrap_or(0));
+        }
+        return;
+    }
+    match array.data_type() {
+        DataType::Struct(_) => {
+            array.as_struct().columns().iter().for_each(|column| add_row_bytes(column, rows));
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            add_ranges(rows, list.values(), &mut ranges(list.value_offsets()));
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            add_ranges(rows, list.values(), &mut ranges(list.value_offsets()));
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            add_ranges(rows, map.entries(), &mut ranges(map.value_offsets()));
+        }
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            let len = usize::try_from(list.value_length()).unwrap_or(0);
+            let starts = (0..rows.len()).map(|row| row * len);
+            add_ranges(rows, list.values(), &mut starts.map(|start| (start, start + len)));
+        }
+        _ => {
+            for (place, row) in rows.iter_mut().enumerate() {
+                let len = bytes(array, place).map_or(PLAIN_BYTES, |bytes| as_u64(bytes.len()));
+                *row = row.saturating_add(len);
+            }
+        }
+    }
+}
+
+/// The places between neighbouring offsets.
+fn ranges<O: Copy + TryInto<usize>>(offsets: &[O]) -> impl Iterator<Item = (usize, usize)> {
+    let place = |offset: &O| (*offset).try_into().unwrap_or(0);
+    offsets.windows(2).map(move |pair| match pair {
+        [start, end] => (place(start), place(end)),
+        _ => (0, 0),
     })
-}
-
-fn name_of(field: &arrow_schema::FieldRef) -> String {
-    field.name().clone()
-}
-
-fn list(values: &ArrayRef) -> Option<Value> {
-    (0..values.len()).map(|row| json(values, row)).collect::<Option<Vec<_>>>().map(Value::Array)
-}
-
-fn map(entries: &dyn Array) -> Option<Value> {
-    let entries = entries.as_struct_opt()?;
-    let [keys, values] = entries.columns() else { return None };
-    let entry = |row| Some((string(keys, row)?.to_owned(), json(values, row)?));
-    (0..entries.len()).map(entry).collect::<Option<Map<_, _>>>().map(Value::Object)
 }
 
 /// What values of a type are called in messages.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::decompress::Compression;
 use crate::format::InputFormat;
 use crate::input_list::InputFile;
-use crate::layout::Block;
+use crate::layout::{Block, Layout};
 
 /// The parts of one file, in the offsets of [`Place`](crate::Place).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +23,19 @@ impl InputFile {
     /// alone.
     #[must_use]
     pub fn cuts(&self, part_bytes: u64) -> Cuts {
-        match (self.format, self.compression) {
-            (InputFormat::Text, _) => Cuts::Whole,
-            (InputFormat::JsonLines, Compression::None) if !self.is_standard_input() => {
+        let is_plain = self.compression == Compression::None && !self.is_standard_input();
+        match &self.layout {
+            Layout::Stream if self.format == InputFormat::Text => Cuts::Whole,
+            Layout::Stream if is_plain => {
                 let starts =
                     (0..self.bytes).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
                 let range = |start: u64| start..start.saturating_add(part_bytes).min(self.bytes);
                 Cuts::Ranges(starts.map(range).collect())
             }
-            (InputFormat::JsonLines, _) => Cuts::Stream,
-            (InputFormat::Parquet | InputFormat::ArrowFile | InputFormat::ArrowStream, _) => {
+            // Small files go together.
+            Layout::Pieces(_) if is_plain && self.bytes <= part_bytes => Cuts::Whole,
+            Layout::Stream | Layout::Pieces(_) => Cuts::Stream,
+            Layout::Parquet(_) | Layout::Arrow(_) => {
                 Cuts::Ranges(row_ranges(&self.layout.blocks(), part_bytes))
             }
         }

@@ -1,12 +1,12 @@
 //! Plain, zstd and gzip files behind one reader.
 
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::as_u64;
@@ -22,7 +22,7 @@ pub enum Compression {
     None,
     /// Any number of zstd frames.
     Zstd,
-    /// Any number of gzip members.
+    /// Any number of gzip members, and the zeros that tapes and block copies leave after them.
     Gzip,
 }
 
@@ -53,6 +53,10 @@ impl fmt::Display for Compression {
 const BLOCK_BYTES: u64 = 256 << 10;
 const BLOCKS_AHEAD: usize = 6;
 
+/// The logarithm of the largest window of a zstd frame that is read, `--long=31`: it takes up to 2 GiB
+/// of memory, and only for a frame that has such a window and as many bytes.
+const WINDOW_LOG_MAX: u32 = 31;
+
 /// Compressed bytes that are read at a time where the decoder does not choose itself.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -81,12 +85,14 @@ impl Decompressed {
         let inner: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(counted),
             Compression::Gzip => {
-                Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, counted)))
+                Box::new(Members::new(BufReader::with_capacity(BUFFER_BYTES, counted)))
             }
-            Compression::Zstd => Box::new(
-                zstd::stream::read::Decoder::new(counted)
-                    .map_err(|source| Error::io(path, source))?,
-            ),
+            Compression::Zstd => {
+                let failed = |source| Error::io(path, source);
+                let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
+                decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+                Box::new(decoder)
+            }
         };
         Ok(Self { path: path.to_owned(), inner, consumed_bytes, compression, offset_bytes })
     }
@@ -121,12 +127,58 @@ impl Decompressed {
     fn read_error(&self, source: io::Error) -> Error {
         let (path, compression) = (self.path.clone(), self.compression);
         let offset_bytes = self.offset_bytes;
+        let words = source.to_string();
         if compression == Compression::None || source.raw_os_error().is_some() {
             Error::Io { path, source }
+        } else if words.contains("requires too much memory") {
+            Error::WindowTooLarge { path, offset_bytes, source }
+        } else if words.contains("not enough memory") {
+            Error::Io { path, source: io::Error::new(io::ErrorKind::OutOfMemory, words) }
         } else if source.kind() == io::ErrorKind::UnexpectedEof {
             Error::Truncated { path, compression, offset_bytes, source }
         } else {
             Error::Corrupt { path, compression, offset_bytes, source }
+        }
+    }
+}
+
+/// The members of a gzip file one after the other.
+struct Members<R> {
+    /// The one at hand; none after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new(reader)) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let len = member.read(buffer)?;
+            if len > 0 || buffer.is_empty() {
+                return Ok(len);
+            }
+            let reader = self.member.take().map(GzDecoder::into_inner);
+            self.member = reader.map(after_zeros).transpose()?.flatten().map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// Passes over zeros, as gzip itself does; none where nothing follows.
+fn after_zeros<R: BufRead>(mut reader: R) -> io::Result<Option<R>> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        let (len, zeros) = (bytes.len(), bytes.iter().take_while(|&&byte| byte == 0).count());
+        if len == 0 {
+            return Ok(None);
+        }
+        reader.consume(zeros);
+        if zeros < len {
+            return Ok(Some(reader));
         }
     }
 }

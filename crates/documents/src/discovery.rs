@@ -7,30 +7,57 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::arrow_file::ArrowIndex;
+use crate::chunk::as_u64;
 use crate::decompress::{Compression, Decompressed};
+use crate::detect::{Extent, Kind, Refusal, TextFields, detect};
+use crate::document::{ReadOptions, Unreadable};
 use crate::error::Error;
-use crate::folder::{files_below, has_pattern, matching, slashed};
-use crate::format::{HEAD_BYTES, InputFormat, Origin, is_text, known_binary};
-use crate::input_list::{InputFile, own_name};
+use crate::folder::{Found, files_below, has_pattern, is_corpus, matching, slashed};
+use crate::format::{HEAD_BYTES, InputFormat};
+use crate::input_list::{InputFile, Remark, own_name, summary};
 use crate::layout::Layout;
 use crate::parquet_file::read_blocks;
+use crate::pieces::PieceRule;
 use crate::raw::{Raw, is_standard_input, missing_or_io};
-use crate::selection::{Filter, Selection};
+use crate::record::quoted_names;
+use crate::selection::Filter;
 use crate::standard_input;
 use crate::wanted::Wanted;
+
+/// Bytes that tell how a file is compressed.
+const MAGIC_BYTES: u64 = 8;
+
+/// Bytes of a head where [`HEAD_BYTES`] do not tell whether JSON is a record: no configuration is
+/// longer.
+const LONG_HEAD_BYTES: u64 = 16 << 20;
 
 /// A list in the making.
 pub(crate) struct Discovery {
     filter: Filter,
+    fields: TextFields,
+    separator: Option<String>,
+    unreadable: Unreadable,
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) files: Vec<InputFile>,
-    pub(crate) skipped_files: u64,
+    pub(crate) left_out: Vec<Remark>,
+    pub(crate) read_as_text: Vec<Remark>,
 }
 
 impl Discovery {
-    pub(crate) fn new(selection: &Selection, wanted: Vec<Wanted>) -> Result<Self, Error> {
-        let filter = Filter::new(selection)?;
-        Ok(Self { filter, wanted, files: Vec::new(), skipped_files: 0 })
+    pub(crate) fn new(options: &ReadOptions, wanted: Vec<Wanted>) -> Result<Self, Error> {
+        if options.text_separator.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::EmptySeparator);
+        }
+        Ok(Self {
+            filter: Filter::new(&options.selection)?,
+            fields: TextFields::of(options),
+            separator: options.text_separator.clone(),
+            unreadable: options.unreadable,
+            wanted,
+            files: Vec::new(),
+            left_out: Vec::new(),
+            read_as_text: Vec::new(),
+        })
     }
 
     /// Adds everything behind the paths and checks the whole.
@@ -117,63 +144,111 @@ impl Discovery {
             Ok(_) | Err(Error::Truncated { .. } | Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
-        let format = InputFormat::detect(standard_input::NAME, &head, Origin::Given);
-        let refused = |got: &str| Error::StandardInput {
-            expected: "JSON lines or UTF-8 text, plain, zstd or gzip",
-            got: got.to_owned(),
+        let refused = |got: String| Error::StandardInput {
+            expected: "JSON lines, JSON or UTF-8 text, plain, zstd or gzip",
+            got,
         };
-        match known_binary(&head) {
-            Some(got) => return Err(refused(got)),
-            None if format.is_columnar() => return Err(refused(&format!("{format} data"))),
-            None if head.is_empty() => return Err(refused("nothing")),
-            None => {}
+        if head.is_empty() {
+            return Err(refused("nothing".to_owned()));
         }
-        let probe = Probe { bytes: 0, compression, head };
-        self.push(path, standard_input::NAME.to_owned(), &probe, format)
+        let probe = Probe { bytes: 0, compression, head, extent: Extent::Most };
+        let kind = detect(standard_input::NAME, &probe.head, probe.extent, &self.fields);
+        match kind {
+            Kind::Of(format) if format.is_columnar() => Err(refused(format!("{format} data"))),
+            Kind::Refused(Refusal::Foreign(got)) => Err(refused(got.to_owned())),
+            Kind::Refused(refusal) => Err(refusal.error(path)),
+            kind => self.push(path, standard_input::NAME.to_owned(), &probe, kind),
+        }
     }
 
     fn add_file(&mut self, path: &Path, name: String) -> Result<(), Error> {
-        let probe = Probe::of(path)?;
-        if probe.head.is_empty() {
-            return Err(Error::EmptyFile { path: path.to_owned() });
+        match self.consider(path, name)? {
+            None => Ok(()),
+            Some(Unread::Empty) => Err(Error::EmptyFile { path: path.to_owned() }),
+            Some(Unread::Refused(refusal)) => Err(refusal.error(path)),
         }
-        if let Some(got) = known_binary(&probe.head) {
-            return Err(Error::Unsupported { path: path.to_owned(), got });
-        }
-        let format = InputFormat::detect(&name, &probe.head, Origin::Given);
-        self.push(path, name, &probe, format)
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
-        let (before, skipped_before) = (self.files.len(), self.skipped_files);
-        for (path, name) in files_below(folder, &self.filter)? {
-            let probe = Probe::of(&path)?;
-            let format = InputFormat::detect(&name, &probe.head, Origin::Folder);
-            let readable = format.is_columnar()
-                || InputFormat::promised(&name).is_some()
-                || (known_binary(&probe.head).is_none() && is_text(&probe.head));
-            if readable && !probe.head.is_empty() {
-                self.push(&path, name, &probe, format)?;
-            } else {
-                self.skipped_files += 1;
-            }
+        if is_corpus(folder) {
+            let (path, got) = (folder.to_owned(), "a mixdown corpus");
+            return Err(Error::Unsupported { path, got });
+        }
+        let (before, left_out_before) = (self.files.len(), self.left_out.len());
+        for found in files_below(folder, &self.filter)? {
+            let (name, unread) = match found {
+                Found::LeftOut(name, reason) => (name, Ok(Some(reason.to_owned()))),
+                Found::Unreadable(name, error) => (name, Err(error)),
+                Found::File(path, name) => {
+                    let unread = self.consider(&path, name.clone());
+                    let reason = |unread: Option<Unread>| unread.map(|unread| unread.reason());
+                    (name, unread.map(reason))
+                }
+            };
+            let reason = match unread {
+                Ok(None) => continue,
+                Ok(Some(reason)) => reason,
+                // Its data are missing, not foreign: nobody puts such a file there on purpose.
+                Err(error) if self.unreadable == Unreadable::LeaveOut => error.to_string(),
+                Err(source) => {
+                    let (path, source) = (folder.to_owned(), Box::new(source));
+                    return Err(Error::InFolder { path, source });
+                }
+            };
+            self.left_out.push(Remark { name, reason });
         }
         if self.files.len() == before {
-            let skipped_files = self.skipped_files - skipped_before;
-            return Err(Error::EmptyFolder { path: folder.to_owned(), skipped_files });
+            let left_out = self.left_out.get(left_out_before..).unwrap_or_default();
+            let skipped_files = as_u64(left_out.len());
+            let reasons = summary(left_out);
+            return Err(Error::EmptyFolder { path: folder.to_owned(), skipped_files, reasons });
         }
         Ok(())
     }
 
-    fn push(
-        &mut self,
-        path: &Path,
-        name: String,
-        probe: &Probe,
-        format: InputFormat,
-    ) -> Result<(), Error> {
+    /// Adds a file, or says why not.
+    fn consider(&mut self, path: &Path, name: String) -> Result<Option<Unread>, Error> {
+        let mut probe = Probe::of(path, HEAD_BYTES)?;
+        if probe.head.is_empty() {
+            return Ok(Some(Unread::Empty));
+        }
+        let mut kind = detect(&name, &probe.head, probe.extent, &self.fields);
+        if kind == Kind::Unclear {
+            probe = Probe::of(path, LONG_HEAD_BYTES)?;
+            kind = detect(&name, &probe.head, probe.extent, &self.fields);
+        }
+        if let Kind::Refused(refusal) = kind {
+            return match refusal {
+                Refusal::Pointer => Err(refusal.error(path)),
+                refusal => Ok(Some(Unread::Refused(refusal))),
+            };
+        }
+        self.push(path, name, &probe, kind).map(|()| None)
+    }
+
+    fn push(&mut self, path: &Path, name: String, probe: &Probe, kind: Kind) -> Result<(), Error> {
         let &Probe { bytes, compression, .. } = probe;
         let path = path.to_owned();
+        let (format, rule) = match kind {
+            Kind::Table { format, delimiter, columns } => {
+                let keys = self.wanted.iter().find(|wanted| !columns.contains(&wanted.field));
+                if let Some(key) = keys {
+                    let (expected, got) = (key.field.clone(), quoted_names(&columns));
+                    return Err(Error::NoColumn { path, expected, got });
+                }
+                (format, Some(PieceRule::Rows { delimiter, columns }))
+            }
+            Kind::Of(InputFormat::Json) => (InputFormat::Json, Some(PieceRule::Json)),
+            Kind::JsonText => {
+                let reason = "JSON without such a field, read as one text".to_owned();
+                self.read_as_text.push(Remark { name: name.clone(), reason });
+                (InputFormat::Text, None)
+            }
+            Kind::Of(format) => (format, None),
+            Kind::Refused(_) | Kind::Unclear => (InputFormat::Text, None),
+        };
+        let separator = self.separator.as_ref().filter(|_| format == InputFormat::Text);
+        let rule = rule.or_else(|| separator.map(|text| PieceRule::Separator(text.clone())));
         if format.is_columnar() && compression != Compression::None {
             return Err(Error::Unsupported { path, got: "columnar data, compressed as a whole" });
         }
@@ -182,13 +257,13 @@ impl Discovery {
             InputFormat::ArrowFile | InputFormat::ArrowStream => {
                 Layout::Arrow(Arc::new(ArrowIndex::read(&path, format, bytes, &self.wanted)?))
             }
-            InputFormat::JsonLines | InputFormat::Text => match InputFormat::promised(&name) {
+            _ => match InputFormat::promised(&name) {
                 Some(expected) => {
                     let start = probe.head.get(..8).unwrap_or(&probe.head);
                     let got = start.escape_ascii().to_string();
                     return Err(Error::WrongMagic { path, expected, got });
                 }
-                None => Layout::Stream,
+                None => rule.map_or(Layout::Stream, |rule| Layout::Pieces(Arc::new(rule))),
             },
         };
         self.files.push(InputFile { path, name, bytes, format, compression, layout });
@@ -201,6 +276,11 @@ impl Discovery {
         let expected = u64::from(u32::MAX);
         if got > expected {
             return Err(Error::TooManyFiles { expected, got });
+        }
+        if self.separator.is_some()
+            && self.files.iter().all(|file| file.format != InputFormat::Text)
+        {
+            return Err(Error::NothingToSeparate);
         }
         let mut seen = BTreeMap::new();
         for file in &self.files {
@@ -230,26 +310,51 @@ fn listed_name(path: &Path) -> String {
     if leads_down { slashed(bare) } else { own_name(path) }
 }
 
+/// Why a file is not read that is no fault.
+enum Unread {
+    Empty,
+    Refused(Refusal),
+}
+
+impl Unread {
+    fn reason(&self) -> String {
+        match self {
+            Self::Empty => "empty".to_owned(),
+            Self::Refused(refusal) => refusal.to_string(),
+        }
+    }
+}
+
 /// What a file's first bytes tell.
 struct Probe {
     bytes: u64,
     compression: Compression,
     /// The first decompressed bytes.
     head: Vec<u8>,
+    extent: Extent,
 }
 
 impl Probe {
-    fn of(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| missing_or_io(path, source))?;
+    fn of(path: &Path, len: u64) -> Result<Self, Error> {
+        let mut file = File::open(path).map_err(|source| missing_or_io(path, source))?;
         let bytes = file.metadata().map_err(|source| Error::io(path, source))?.len();
         let mut head = Vec::new();
-        file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|source| Error::io(path, source))?;
+        let mut read = |head: &mut Vec<u8>, len| {
+            (&mut file).take(len).read_to_end(head).map_err(|source| Error::io(path, source))
+        };
+        read(&mut head, MAGIC_BYTES)?;
         let compression = Compression::detect(&head);
-        if compression != Compression::None {
+        if compression == Compression::None {
+            read(&mut head, len.saturating_sub(MAGIC_BYTES))?;
+        } else {
             head.clear();
-            Decompressed::new(path, Raw::open(path)?, compression, 0)?
-                .read_onto(&mut head, HEAD_BYTES)?;
+            Decompressed::new(path, Raw::open(path)?, compression, 0)?.read_onto(&mut head, len)?;
         }
-        Ok(Self { bytes, compression, head })
+        let extent = match as_u64(head.len()) {
+            got if got < len => Extent::Whole,
+            _ if len < LONG_HEAD_BYTES => Extent::Head,
+            _ => Extent::Most,
+        };
+        Ok(Self { bytes, compression, head, extent })
     }
 }

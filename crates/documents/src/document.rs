@@ -9,13 +9,19 @@ use crate::labeller::{LabelFields, TrainOn};
 use crate::selection::Selection;
 
 /// How records are turned into documents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOptions {
     /// Field of a record that holds the text; dots lead into nested fields (`meta.text`) unless a
-    /// field bears the whole name. Plain text files do not use it.
-    pub text_field: String,
+    /// field bears the whole name. `None` is the field `text`, and plain texts, which have no fields,
+    /// are read as well; where a field is asked for they are refused.
+    pub text_field: Option<String>,
+    /// What parts the documents of a plain text; `None` reads the whole text as one document. A
+    /// separator without a line break of its own takes one before and one after it along, so that it
+    /// may stand on a line of its own. Parts of white space alone are no documents.
+    pub text_separator: Option<String>,
     /// Field that holds the document's own id, a string or an integer. The id of a plain text file
-    /// is its name in the list.
+    /// is its name in the list; that of a separated text's part is the name, a colon and the byte
+    /// that the part begins at.
     pub id_field: Option<String>,
     /// Field whose equal values keep documents on one side of the holdout: a repository, a URL, a
     /// conversation; a string or an integer. Each plain text file is a group of its own.
@@ -24,22 +30,29 @@ pub struct ReadOptions {
     pub skip_bad: u64,
     /// Which files of folders are read.
     pub selection: Selection,
+    /// What becomes of files of folders that cannot be read or are damaged where they are listed.
+    pub unreadable: Unreadable,
     /// Where labelled records hold their text, instead of `text_field`: a
     /// [`Labeller`](crate::Labeller) made for these fields goes with them.
     pub labels: Option<LabelFields>,
 }
 
-impl Default for ReadOptions {
-    /// The field `text`, and no bad record tolerated.
-    fn default() -> Self {
-        Self {
-            text_field: "text".to_owned(),
-            id_field: None,
-            group_field: None,
-            skip_bad: 0,
-            selection: Selection::default(),
-            labels: None,
-        }
+/// What becomes of files of folders that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unreadable {
+    /// The first one is an error.
+    #[default]
+    Refuse,
+    /// They are left out, counted and named.
+    LeaveOut,
+}
+
+impl ReadOptions {
+    /// The field that holds the text, asked for or not.
+    #[must_use]
+    pub fn text_field(&self) -> &str {
+        self.text_field.as_deref().unwrap_or("text")
     }
 }
 
@@ -123,10 +136,19 @@ pub enum RecordFault {
         /// The parser's own words.
         got: String,
     },
-    /// The object lacks the text field.
+    /// The record lacks a field.
     NoField {
         /// The field that was looked for.
         expected: String,
+        /// The fields that it has, quoted.
+        got: String,
+    },
+    /// A row of a table has not one cell for each column.
+    NotARow {
+        /// Columns of the header.
+        expected: u64,
+        /// What it is instead.
+        got: String,
     },
     /// The text field holds something else than a string.
     NotAString {
@@ -155,6 +177,15 @@ pub enum RecordFault {
         field: String,
         /// The column's type.
         got: String,
+    },
+    /// A field of a columnar file is no valid UTF-8.
+    InvalidUtf8InField {
+        /// The field.
+        field: String,
+        /// The first invalid byte's place in the value.
+        offset_bytes: u64,
+        /// That byte.
+        got: u8,
     },
     /// The record is no valid UTF-8.
     InvalidUtf8 {
@@ -194,8 +225,16 @@ impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotJson { got } => write!(f, "expected a JSON object, got {got}"),
-            Self::NoField { expected } => {
-                write!(f, "the field \"{}\" is missing", expected.escape_debug())
+            Self::NoField { expected, got } => {
+                let expected = expected.escape_debug();
+                write!(f, "the field \"{expected}\" is missing, the record has {got}")
+            }
+            Self::NotARow { expected, got } => {
+                write!(f, "expected {expected} cells, as the header has, got {got}")
+            }
+            Self::InvalidUtf8InField { field, offset_bytes, got } => {
+                let field = field.escape_debug();
+                write!(f, "invalid UTF-8 in \"{field}\", at its byte {offset_bytes} (0x{got:02x})")
             }
             Self::NotAString { field, got } => {
                 write!(f, "expected a string in \"{}\", got {got}", field.escape_debug())

@@ -31,17 +31,76 @@ pub enum Error {
     },
     /// A given folder holds nothing that could be read as text.
     #[error(
-        "folder {} holds no text, expected at least one file of JSON lines, UTF-8 text, Parquet or \
-         Arrow IPC: {skipped_files} files were passed over as empty or not text: check the path, its \
-         ignore rules (--no-ignore) and patterns, or convert the files first",
-        path.display()
+        "folder {} holds no text, expected at least one file of JSON lines, JSON, CSV, UTF-8 text, \
+         Parquet or Arrow IPC: {skipped_files} files were left out{}: check the path, its ignore rules \
+         and patterns, or convert the files first",
+        path.display(), in_brackets(reasons)
     )]
     EmptyFolder {
         /// The folder as given.
         path: PathBuf,
-        /// Files below it that are empty or no text.
+        /// Files below it that are not read.
         skipped_files: u64,
+        /// The first of them, with the reasons.
+        reasons: String,
     },
+    /// A file of a given folder cannot be listed.
+    #[error(
+        "a file of the folder {} cannot be read: mend it, exclude it, or let files that cannot be \
+         read be left out",
+        path.display()
+    )]
+    InFolder {
+        /// The folder as given.
+        path: PathBuf,
+        /// What is wrong with the file.
+        source: Box<Error>,
+    },
+    /// A given file is plain text where a field was asked for.
+    #[error(
+        "input {} is plain text, which has no field \"{}\", expected records with it (JSON lines, JSON, \
+         CSV, Parquet, Arrow IPC): leave the file out, or ask for no field to read whole texts",
+        path.display(), expected.escape_debug()
+    )]
+    NoFields {
+        /// The file.
+        path: PathBuf,
+        /// The field that was asked for.
+        expected: String,
+    },
+    /// The records of a given file lack the field that holds the text.
+    #[error(
+        "input {}: expected records with the field \"{}\", got {got}: name one of these as the field of \
+         the text, or leave the file out",
+        path.display(), expected.escape_debug()
+    )]
+    NoRecordField {
+        /// The file.
+        path: PathBuf,
+        /// The field that was looked for.
+        expected: String,
+        /// The fields of the first record.
+        got: String,
+    },
+    /// A given file is what Git LFS leaves in place of the data.
+    #[error(
+        "input {} is a Git LFS pointer, expected the data that it stands for: fetch them \
+         (git lfs pull) and repeat the call",
+        path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Documents of a text are to be parted at nothing.
+    #[error("text separator: expected at least one character, got none")]
+    EmptySeparator,
+    /// A separator was given for texts and no input is one.
+    #[error(
+        "text separator: expected a plain text among the inputs, got none: leave the separator away, \
+         or check the inputs"
+    )]
+    NothingToSeparate,
     /// The same file is reached twice.
     #[error("input {} is given twice (also as {}): name it once", path.display(), first.display())]
     GivenTwice {
@@ -59,13 +118,21 @@ pub enum Error {
         got: u64,
     },
     /// A given file holds nothing.
-    #[error("input {} is empty, expected JSON lines, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out", path.display())]
+    #[error(
+        "input {} is empty, expected JSON lines, JSON, CSV, UTF-8 text, Parquet or Arrow IPC: fetch it \
+         again or leave it out",
+        path.display()
+    )]
     EmptyFile {
         /// The file.
         path: PathBuf,
     },
     /// A given file is of a kind that is not read.
-    #[error("input {} is {got}, expected JSON lines or UTF-8 text (plain, zstd or gzip), Parquet or Arrow IPC: convert it first", path.display())]
+    #[error(
+        "input {} is {got}, expected JSON lines, JSON, CSV or UTF-8 text (plain, zstd or gzip), Parquet or \
+         Arrow IPC: convert it first",
+        path.display()
+    )]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -118,7 +185,7 @@ pub enum Error {
     },
     /// A columnar file has no such column.
     #[error(
-        "{}: expected a column \"{}\", got {got}: name one of them (--text-field and the like)",
+        "{}: expected a column \"{}\", got {got}: name one of them",
         path.display(), expected.escape_debug()
     )]
     NoColumn {
@@ -173,7 +240,7 @@ pub enum Error {
     /// A line, or a text file as a whole, is longer than is held in memory.
     #[error(
         "{}: the record at byte {offset_bytes} is longer than expected, at most {expected} bytes, \
-         got {got} or more: split it into several",
+         got {got} or more: split it into several, or say what separates the documents of a text",
         path.display()
     )]
     RecordTooLong {
@@ -267,6 +334,20 @@ pub enum Error {
         /// Bytes now.
         got: u64,
     },
+    /// A zstd frame asks for more memory than a frame may have.
+    #[error(
+        "{}: a zstd frame has a larger window than expected, at most 2 GiB (--long=31), after \
+         {offset_bytes} decompressed bytes: compress the file again with a smaller one",
+        path.display()
+    )]
+    WindowTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that could be decompressed.
+        offset_bytes: u64,
+        /// The decoder's own words.
+        source: io::Error,
+    },
     /// The operating system refused a read.
     #[error("cannot read {}", path.display())]
     Io {
@@ -285,9 +366,16 @@ impl Error {
     /// Whether the paths that were given are at fault rather than the data in them.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
+        if let Self::InFolder { source, .. } = self {
+            return source.is_configuration();
+        }
         matches!(
             self,
             Self::NoInput
+                | Self::NoFields { .. }
+                | Self::NoRecordField { .. }
+                | Self::EmptySeparator
+                | Self::NothingToSeparate
                 | Self::Missing { .. }
                 | Self::NotAFile { .. }
                 | Self::EmptyFolder { .. }
@@ -308,6 +396,13 @@ impl Error {
     /// Whether the operating system refused a read.
     #[must_use]
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        match self {
+            Self::InFolder { source, .. } => source.is_io(),
+            _ => matches!(self, Self::Io { .. }),
+        }
     }
+}
+
+fn in_brackets(reasons: &str) -> String {
+    if reasons.is_empty() { String::new() } else { format!(" ({reasons})") }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::decompress::{Compression, Decompressed};
 use crate::discovery::Discovery;
 use crate::document::{BadRecord, ReadOptions, RecordFault, RecordPlace};
@@ -40,8 +42,8 @@ impl InputFile {
     #[must_use]
     pub fn text_bytes_estimate(&self) -> u64 {
         match (&self.layout, self.compression) {
-            (Layout::Stream, Compression::None) => self.bytes,
-            (Layout::Stream, _) => self.bytes.saturating_mul(4),
+            (Layout::Stream | Layout::Pieces(_), Compression::None) => self.bytes,
+            (Layout::Stream | Layout::Pieces(_), _) => self.bytes.saturating_mul(4),
             (layout, _) => layout.text_bytes(),
         }
     }
@@ -51,8 +53,32 @@ impl InputFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputList {
     files: Vec<InputFile>,
-    skipped_files: u64,
+    left_out: Vec<Remark>,
+    read_as_text: Vec<Remark>,
     wanted: Vec<Wanted>,
+}
+
+/// A file of which something is to be said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// Its name: the path relative to the folder that was given.
+    pub name: String,
+    /// What is to be said.
+    pub reason: String,
+}
+
+/// The first few of some remarks, in one line.
+#[must_use]
+pub fn summary(remarks: &[Remark]) -> String {
+    const NAMED_AT_MOST: usize = 5;
+    let named = remarks.iter().take(NAMED_AT_MOST);
+    let mut said: Vec<_> = named
+        .map(|Remark { name, reason }| format!("{} ({reason})", name.escape_debug()))
+        .collect();
+    if remarks.len() > NAMED_AT_MOST {
+        said.push(format!("and {} more", remarks.len() - NAMED_AT_MOST));
+    }
+    said.join(", ")
 }
 
 impl InputList {
@@ -72,26 +98,28 @@ impl InputList {
     /// a line (`@-` reads them from standard input).
     ///
     /// A file that is given must exist, hold something and be of a kind that is read; of columnar
-    /// files the index is read and the columns are checked, all else when it is read. A folder is
-    /// walked recursively in the order of names (bytes); hidden entries, links to folders, empty
-    /// files, what the [`Selection`](crate::Selection) leaves out and files whose first 64 KiB are
-    /// neither columnar nor UTF-8 text (decompressed where they are compressed) are passed over, so
-    /// a folder of sources may hold images. A pattern goes by names alone, as a shell does.
+    /// files the index is read and the columns are checked, of tables the header, all else when it is
+    /// read. A folder is walked recursively in the order of names (bytes). Hidden entries and what the
+    /// [`Selection`](crate::Selection) leaves out are passed over; links are followed, each folder
+    /// once. What a file is, is told by the same rule as for a file that is given: one that would be
+    /// refused there (binary data, a text where a field is asked for), an empty one and a corpus are
+    /// left out and kept in [`InputList::left_out`]. A pattern goes by names alone, as a shell does.
     ///
     /// # Errors
     /// No path; a path that does not exist, is neither file nor folder, is given twice, is empty,
     /// of a foreign kind or not what its name promises; a pattern that matches nothing; a folder
-    /// without text; a compressed file whose head is damaged; a columnar file whose index is damaged
-    /// or that lacks a column that is read; a refused read.
+    /// without text, or with a file that cannot be read unless such files are left out; a compressed
+    /// file whose head is damaged; a columnar file whose index is damaged or that lacks a column that
+    /// is read; a refused read; a separator for texts without a text.
     pub fn discover_with(paths: &[PathBuf], options: &ReadOptions) -> Result<Self, Error> {
         Self::list(paths, options, options.wanted())
     }
 
     fn list(paths: &[PathBuf], options: &ReadOptions, wanted: Vec<Wanted>) -> Result<Self, Error> {
-        let mut discovery = Discovery::new(&options.selection, wanted)?;
+        let mut discovery = Discovery::new(options, wanted)?;
         discovery.add_all(paths)?;
-        let Discovery { files, skipped_files, wanted, .. } = discovery;
-        Ok(Self { files, skipped_files, wanted })
+        let Discovery { files, left_out, read_as_text, wanted, .. } = discovery;
+        Ok(Self { files, left_out, read_as_text, wanted })
     }
 
     /// The files, in order.
@@ -112,10 +140,22 @@ impl InputList {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Files of folders that were passed over as empty or not text.
+    /// Files of folders that are not read, and why.
+    #[must_use]
+    pub fn left_out(&self) -> &[Remark] {
+        &self.left_out
+    }
+
+    /// JSON files that are read as whole texts, as they hold no records with the field of the text.
+    #[must_use]
+    pub fn read_as_text(&self) -> &[Remark] {
+        &self.read_as_text
+    }
+
+    /// How many files of folders are not read.
     #[must_use]
     pub fn skipped_files(&self) -> u64 {
-        self.skipped_files
+        u64::try_from(self.left_out.len()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn wanted(&self) -> &[Wanted] {

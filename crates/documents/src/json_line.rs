@@ -24,6 +24,12 @@ impl<'l> JsonLine<'l> {
         }
     }
 
+    /// Its keys, in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let key = |entry: &Entry| self.line.get(entry.key.clone()).map(unescape);
+        self.entries.iter().filter_map(key).collect()
+    }
+
     /// The JSON of `field`: the key of that very name, or else its parts between dots as keys
     /// within each other. Of a repeated key the last one counts, as in most JSON readers.
     pub(crate) fn find(&self, field: &str) -> Result<Option<&'l str>, RecordFault> {

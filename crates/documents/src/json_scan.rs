@@ -27,6 +27,29 @@ pub(crate) fn scan_object(text: &str, entries: &mut Vec<Entry>) -> Option<()> {
     scanner.peek().is_none().then_some(())
 }
 
+/// How far the object goes that a text begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Up to this byte.
+    Whole(usize),
+    /// Beyond the end of the text.
+    Cut,
+    /// It is no object.
+    NotAnObject,
+}
+
+/// Looks at the object that `text` begins with. `entries` holds what was seen of it; the value of the
+/// last one may be cut.
+pub(crate) fn scan_beginning(text: &str, entries: &mut Vec<Entry>) -> Beginning {
+    entries.clear();
+    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
+    match scanner.object(entries) {
+        Some(()) => Beginning::Whole(scanner.at),
+        None if scanner.at == text.len() => Beginning::Cut,
+        None => Beginning::NotAnObject,
+    }
+}
+
 struct Scanner<'t> {
     bytes: &'t [u8],
     at: usize,
@@ -70,8 +93,11 @@ impl Scanner<'_> {
             let key = self.key()?;
             self.space();
             let start = self.at;
+            entries.push(Entry { key, value: start..start });
             self.value()?;
-            entries.push(Entry { key, value: start..self.at });
+            if let Some(entry) = entries.last_mut() {
+                entry.value.end = self.at;
+            }
             self.space();
             match self.next()? {
                 b',' => {}
@@ -179,15 +205,29 @@ impl Scanner<'_> {
         let mut marks = Marks::new(self.bytes, self.at);
         loop {
             let at = marks.next();
-            match self.bytes.get(at)? {
-                b'"' => {
+            match self.bytes.get(at) {
+                Some(b'"') => {
                     self.at = at + 1;
                     return Some(());
                 }
-                b'\\' => marks.pass(at + self.escape_len(at)?),
-                _ => return None,
+                Some(b'\\') => match self.escape_len(at) {
+                    Some(len) => marks.pass(at + len),
+                    None => return self.give_up(at),
+                },
+                _ => return self.give_up(at),
             }
         }
+    }
+
+    /// Notes whether a string ends with the text or is wrong before.
+    fn give_up(&mut self, at: usize) -> Option<()> {
+        const LONGEST_ESCAPE: usize = 6;
+        let is_cut = match self.bytes.get(at) {
+            Some(b'\\') => at + LONGEST_ESCAPE > self.bytes.len(),
+            other => other.is_none(),
+        };
+        self.at = if is_cut { self.bytes.len() } else { at };
+        None
     }
 
     fn escape_len(&self, at: usize) -> Option<usize> {
@@ -355,6 +395,31 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_cut_object_are_known() {
+        let line = r#"{"id": 1, "meta": {"a": [1, "x\u00e9"]}, "text": "long \\ text", "z": 0}"#;
+        let keys = |text: &str| {
+            let mut entries = Vec::new();
+            let beginning = scan_beginning(text, &mut entries);
+            let names: Vec<_> =
+                entries.into_iter().map(|entry| text[entry.key].to_owned()).collect();
+            (beginning, names)
+        };
+        for end in 1..line.len() {
+            let (beginning, names) = keys(&line[..end]);
+            assert_eq!(beginning, Beginning::Cut, "{}", &line[..end]);
+            let seen = ["id", "meta", "text", "z"].into_iter().filter(|key| {
+                line.find(&format!("\"{key}\":")).is_some_and(|at| at + key.len() + 3 <= end)
+            });
+            assert!(names.iter().eq(seen), "{}: {names:?}", &line[..end]);
+        }
+        assert_eq!(keys(line).0, Beginning::Whole(line.len()));
+        assert_eq!(keys("{} {").0, Beginning::Whole(2));
+        for text in ["{x: 1} ", "{\"a\": \u{1} }", "[1] ", "text ", "{\"a\" 1}"] {
+            assert_eq!(keys(text).0, Beginning::NotAnObject, "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::chat_template::{ChatTemplate, ChatTemplateSource, GenerationPrompt};
 use crate::content_marks::{Marks, Spellings, Unmarked};
 use crate::document::{Labels, RecordFault};
 use crate::error::Error;
-use crate::record::{Record, missing};
+use crate::record::Record;
 
 /// Where a labelled record holds its text, and what of it is trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Labeller {
             }
             LabelFields::Chat { messages, tools, train_on } => {
                 let tools = tools.as_ref().map(|field| record.value(field)).transpose()?.flatten();
-                let value = record.value(messages)?.ok_or_else(|| missing(messages))?;
+                let value = record.value(messages)?.ok_or_else(|| record.missing(messages))?;
                 self.label_chat(messages, &value, tools.as_ref(), *train_on)
             }
         }
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(labeller.label(&Record::Line(line)).unwrap().0, "2 + 2 = 4");
         let line = JsonLine::parse(r#"{"q":"2 + 2 ="}"#, &mut entries).unwrap();
         let fault = labeller.label(&Record::Line(line)).unwrap_err().to_string();
-        assert_eq!(fault, "the field \"a\" is missing");
+        assert_eq!(fault, "the field \"a\" is missing, the record has \"q\"");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::arrow_file::ArrowIndex;
 use crate::error::{Damage, Error};
 use crate::format::InputFormat;
+use crate::pieces::PieceRule;
 
 /// Rows that are stored together: a row group or a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,10 @@ pub(crate) struct Block {
 /// The blocks of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Bytes and no rows.
+    /// Lines, or a text.
     Stream,
+    /// Records that only reading from the beginning tells apart.
+    Pieces(Arc<PieceRule>),
     /// Row groups. The footer is read again when the file is opened: all footers of a large data
     /// set take more memory than is ours.
     Parquet(Vec<Block>),
@@ -33,7 +36,7 @@ pub(crate) enum Layout {
 impl Layout {
     pub(crate) fn blocks(&self) -> Vec<Block> {
         match self {
-            Self::Stream => Vec::new(),
+            Self::Stream | Self::Pieces(_) => Vec::new(),
             Self::Parquet(blocks) => blocks.clone(),
             Self::Arrow(index) => index.blocks(),
         }

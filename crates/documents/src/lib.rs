@@ -1,4 +1,4 @@
-//! Raw input to documents: JSON lines and text (plain, zstd or gzip), Parquet and Arrow IPC.
+//! Raw input to documents: JSON lines, JSON, CSV and text (plain, zstd or gzip), Parquet and Arrow IPC.
 //!
 //! [`InputList`] freezes the inputs in a deterministic order; [`DocumentReader`] reads them one
 //! document after the other; [`ChunkReader`] hands out runs of whole records, so that a caller can
@@ -7,7 +7,8 @@
 //! ```no_run
 //! use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 //! # fn main() -> Result<(), mixdown_documents::Error> {
-//! let options = ReadOptions { text_field: "meta.text".to_owned(), ..ReadOptions::default() };
+//! let text_field = Some("meta.text".to_owned());
+//! let options = ReadOptions { text_field, ..ReadOptions::default() };
 //! let inputs = InputList::discover_with(&["corpus.jsonl.zst".into(), "notes".into()], &options)?;
 //! for document in DocumentReader::new(&inputs, &options) {
 //!     let document = document?;
@@ -21,6 +22,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod arrow_file;
+mod binary;
 mod byte_reader;
 mod chat_message;
 mod chat_template;
@@ -30,6 +32,7 @@ mod columns;
 mod content_marks;
 mod cuts;
 mod decompress;
+mod detect;
 mod discovery;
 mod document;
 mod error;
@@ -39,12 +42,15 @@ mod generation_tag;
 mod input_list;
 mod json_line;
 mod json_marks;
+mod json_pieces;
 mod json_scan;
 mod labeller;
 mod layout;
 mod long_records;
 mod page_guard;
 mod parquet_file;
+mod piece_reader;
+mod pieces;
 mod python_json;
 mod raw;
 mod read_ahead;
@@ -53,7 +59,9 @@ mod record;
 mod row_reader;
 mod selection;
 mod standard_input;
+mod table_pieces;
 mod template_date;
+mod text_pieces;
 mod wanted;
 
 pub use byte_reader::MAX_RECORD_BYTES;
@@ -62,10 +70,12 @@ pub use chunk::{Chunk, Records};
 pub use chunk_reader::ChunkReader;
 pub use cuts::Cuts;
 pub use decompress::Compression;
-pub use document::{BadRecord, Document, Labels, Place, ReadOptions, RecordFault, RecordPlace};
+pub use document::{
+    BadRecord, Document, Labels, Place, ReadOptions, RecordFault, RecordPlace, Unreadable,
+};
 pub use error::Error;
 pub use format::InputFormat;
-pub use input_list::{InputFile, InputList};
+pub use input_list::{InputFile, InputList, Remark, summary};
 pub use labeller::{LabelFields, Labeller, TrainOn};
 pub use long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
 pub use reader::DocumentReader;

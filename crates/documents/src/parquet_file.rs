@@ -11,8 +11,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::basic::{ConvertedType, Type as PhysicalType};
+use parquet::file::metadata::{FileMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use crate::error::{Damage, Error};
 use crate::format::InputFormat;
@@ -56,8 +57,23 @@ fn load(file: &File, bytes: u64) -> Result<ArrowReaderMetadata, Damage> {
     Ok(ArrowReaderMetadata::load(file, options)?)
 }
 
-/// The same file, its strings to be read as views of the pages.
+/// The same file, its strings to be read as views of the bytes in the pages. They are checked row by
+/// row: a decoder that knows of strings refuses a whole page for one of them.
 fn with_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, Damage> {
+    let own = metadata.metadata();
+    let file = own.file_metadata();
+    let schema = SchemaDescriptor::new(without_strings(file.schema_descr().root_schema_ptr())?);
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(str::to_owned),
+        None,
+        Arc::new(schema),
+        file.column_orders().cloned(),
+    );
+    let bytes = Arc::new(ParquetMetaData::new(file, own.row_groups().to_vec()));
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata = ArrowReaderMetadata::try_new(bytes, options)?;
     let views = metadata.schema().fields().iter().map(with_view).collect::<Fields>();
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)
@@ -65,10 +81,37 @@ fn with_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, Dam
     Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
 }
 
-/// A column of strings as views of its pages: what stands in a page is not copied once more.
+/// A type whose strings, at whatever depth, are bytes.
+fn without_strings(own: TypePtr) -> Result<TypePtr, Damage> {
+    let info = own.get_basic_info();
+    let (name, id) = (own.name(), info.has_id().then(|| info.id()));
+    if own.is_primitive() {
+        let strings = [ConvertedType::UTF8, ConvertedType::JSON, ConvertedType::ENUM];
+        if own.get_physical_type() != PhysicalType::BYTE_ARRAY
+            || !strings.contains(&info.converted_type())
+        {
+            return Ok(own);
+        }
+        let bytes = Type::primitive_type_builder(name, PhysicalType::BYTE_ARRAY);
+        return Ok(Arc::new(bytes.with_repetition(info.repetition()).with_id(id).build()?));
+    }
+    let fields = own.get_fields().iter().map(|field| without_strings(Arc::clone(field)));
+    let group = Type::group_type_builder(name)
+        .with_converted_type(info.converted_type())
+        .with_logical_type(info.logical_type_ref().cloned())
+        .with_fields(fields.collect::<Result<_, _>>()?)
+        .with_id(id);
+    let group = match info.has_repetition() {
+        true => group.with_repetition(info.repetition()),
+        false => group,
+    };
+    Ok(Arc::new(group.build()?))
+}
+
+/// A column of bytes as views of its pages: what stands in a page is not copied once more.
 fn with_view(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
-        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary => DataType::BinaryView,
         DataType::Struct(inner) => DataType::Struct(inner.iter().map(with_view).collect()),
         _ => return Arc::clone(field),
     };
@@ -135,13 +178,13 @@ impl ParquetBatches {
         Ok(Self { file, bytes, metadata, leaves, blocks, next_group, skip, reader: None })
     }
 
-    /// The next batch and about how many bytes it takes.
-    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, u64)>, Damage> {
+    /// The next batch.
+    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Damage> {
         loop {
             if let Some(reader) = &mut self.reader
                 && let Some(batch) = reader.next()
             {
-                return Ok(Some((batch?, BATCH_BYTES)));
+                return Ok(Some(batch?));
             }
             let Some(block) = self.blocks.get(self.next_group) else { return Ok(None) };
             let mean_bytes = (block.text_bytes / block.rows.max(1)).max(1);

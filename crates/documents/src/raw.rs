@@ -58,6 +58,15 @@ pub(crate) fn check_unchanged(file: &InputFile) -> Result<(), Error> {
     Err(Error::Changed { path: path.clone(), expected: file.bytes, got })
 }
 
+/// Refuses a file of which another number of bytes was read up to its end than was listed.
+pub(crate) fn check_length(file: &InputFile, got: u64) -> Result<(), Error> {
+    let expected = file.bytes;
+    if expected == got || file.is_standard_input() {
+        return Ok(());
+    }
+    Err(Error::Changed { path: file.path.clone(), expected, got })
+}
+
 /// Whether a path stands for standard input.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == standard_input::NAME

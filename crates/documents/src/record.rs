@@ -1,11 +1,14 @@
 //! One record of any format: its fields, and the document it becomes.
 
+use std::borrow::Cow;
+
 use minijinja::Value;
 
 use crate::columns::Columns;
 use crate::document::{Document, Place, ReadOptions, RecordFault};
 use crate::json_line::{JsonLine, kind, string_of, value_of};
 use crate::labeller::Labeller;
+use crate::text_pieces::piece_name;
 
 /// A record before it is a document.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +20,24 @@ pub(crate) enum Record<'r> {
         /// The file's name in the list.
         name: &'r str,
     },
-    /// A line of JSON.
+    /// A document of a text file that holds several, which has no fields either.
+    Part {
+        /// What it holds.
+        text: &'r str,
+        /// The file's name in the list.
+        name: &'r str,
+        /// Where it begins in the decompressed file.
+        offset_bytes: u64,
+    },
+    /// A line of JSON, or an object of several.
     Line(JsonLine<'r>),
+    /// A row of a table.
+    Cells {
+        /// The header.
+        columns: &'r [String],
+        /// The row's cells, one a column.
+        cells: &'r [Cow<'r, str>],
+    },
     /// A row of a columnar file.
     Row {
         /// The columns of the fields that are read.
@@ -38,19 +57,28 @@ impl Record<'_> {
     ) -> Result<Document, RecordFault> {
         let (text, labels) = match labeller {
             Some(labeller) => labeller.label(self).map(|(text, labels)| (text, Some(labels)))?,
-            None => (self.string(&options.text_field)?, None),
+            None => (self.string(options.text_field())?, None),
         };
         let key = |field: &Option<String>| field.as_ref().map(|field| self.key(field)).transpose();
-        let (id, group) = (key(&options.id_field)?, key(&options.group_field)?);
+        let group = match (self, &options.group_field) {
+            // A file's documents stay together.
+            (Self::Part { name, .. }, Some(_)) => Some((*name).to_owned()),
+            (_, field) => key(field)?,
+        };
+        let id = key(&options.id_field)?;
         Ok(Document { text, place, id, group, labels })
     }
 
     /// The string in `field`; the whole of a text file.
     pub(crate) fn string(&self, field: &str) -> Result<String, RecordFault> {
         match self {
-            Self::Text { text, .. } => Ok((*text).to_owned()),
+            Self::Text { text, .. } | Self::Part { text, .. } => Ok((*text).to_owned()),
+            Self::Cells { columns, cells } => {
+                let cell = cell(columns, cells, field).ok_or_else(|| self.missing(field))?;
+                Ok(cell.to_owned())
+            }
             Self::Line(line) => {
-                let json = line.find(field)?.ok_or_else(|| missing(field))?;
+                let json = line.find(field)?.ok_or_else(|| self.missing(field))?;
                 string_of(json).ok_or_else(|| not_a_string(field, kind(json)))
             }
             Self::Row { columns, row } => columns.string(field, *row).map(str::to_owned),
@@ -61,8 +89,10 @@ impl Record<'_> {
     pub(crate) fn key(&self, field: &str) -> Result<String, RecordFault> {
         match self {
             Self::Text { name, .. } => Ok((*name).to_owned()),
+            Self::Part { name, offset_bytes, .. } => Ok(piece_name(name, *offset_bytes)),
+            Self::Cells { .. } => self.string(field),
             Self::Line(line) => {
-                let json = line.find(field)?.ok_or_else(|| missing(field))?;
+                let json = line.find(field)?.ok_or_else(|| self.missing(field))?;
                 let integer = || is_integer(json).then(|| json.to_owned());
                 string_of(json).or_else(integer).ok_or_else(|| not_a_key(field, kind(json)))
             }
@@ -75,7 +105,8 @@ impl Record<'_> {
     /// [`ReadOptions::wanted`], or a columnar file does not read it.
     pub(crate) fn value(&self, field: &str) -> Result<Option<Value>, RecordFault> {
         match self {
-            Self::Text { .. } => Ok(None),
+            Self::Text { .. } | Self::Part { .. } => Ok(None),
+            Self::Cells { columns, cells } => Ok(cell(columns, cells, field).map(Value::from)),
             Self::Line(line) => line.find(field)?.map(value_of).transpose(),
             Self::Row { columns, row } => {
                 let value = columns.value(field, *row)?;
@@ -86,13 +117,38 @@ impl Record<'_> {
     }
 }
 
+impl Record<'_> {
+    /// The fault of a record that lacks `field`, with the fields that it has.
+    pub(crate) fn missing(&self, field: &str) -> RecordFault {
+        let names = match self {
+            Self::Line(line) => line.names(),
+            Self::Cells { columns, .. } => columns.to_vec(),
+            Self::Text { .. } | Self::Part { .. } | Self::Row { .. } => Vec::new(),
+        };
+        RecordFault::NoField { expected: field.to_owned(), got: quoted_names(&names) }
+    }
+}
+
+/// The cell in the column of that name.
+fn cell<'r>(columns: &[String], cells: &'r [Cow<'r, str>], field: &str) -> Option<&'r str> {
+    let column = columns.iter().position(|column| column == field)?;
+    cells.get(column).map(AsRef::as_ref)
+}
+
+/// Names as they stand in messages, not more than anybody reads.
+pub(crate) fn quoted_names(names: &[String]) -> String {
+    const NAMES_AT_MOST: usize = 20;
+    let quoted = names.iter().take(NAMES_AT_MOST);
+    let mut quoted: Vec<_> = quoted.map(|name| format!("\"{}\"", name.escape_debug())).collect();
+    if names.len() > NAMES_AT_MOST {
+        quoted.push("...".to_owned());
+    }
+    if quoted.is_empty() { "none at all".to_owned() } else { quoted.join(", ") }
+}
+
 fn is_integer(json: &str) -> bool {
     let digits = json.strip_prefix('-').unwrap_or(json);
     digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-pub(crate) fn missing(field: &str) -> RecordFault {
-    RecordFault::NoField { expected: field.to_owned() }
 }
 
 fn not_a_string(field: &str, got: &'static str) -> RecordFault {
@@ -121,8 +177,11 @@ mod tests {
             (r#"{"text":["a"]}"#, "expected a string in \"text\", got a list"),
             (r#"{"text":{"a":"b"}}"#, "expected a string in \"text\", got an object"),
             (r#"{"text":true}"#, "expected a string in \"text\", got a boolean"),
-            (r#"{"content":"a"}"#, "the field \"text\" is missing"),
-            ("{}", "the field \"text\" is missing"),
+            (
+                r#"{"content":"a","x":{}}"#,
+                "the field \"text\" is missing, the record has \"content\", \"x\"",
+            ),
+            ("{}", "the field \"text\" is missing, the record has none at all"),
         ];
         for (line, expected) in cases {
             assert_eq!(line_fault(line, |record| record.string("text").err()), expected);

@@ -9,6 +9,7 @@ use arrow_array::RecordBatch;
 
 use crate::arrow_file::ArrowBatches;
 use crate::chunk::{Chunk, Content, as_u64};
+use crate::columns::add_row_bytes;
 use crate::document::Place;
 use crate::error::{Damage, Error};
 use crate::input_list::InputFile;
@@ -24,16 +25,13 @@ const CHUNK_BYTES: u64 = 512 * 1024;
 /// Batches that are decoded before they are asked for.
 const BATCHES_AHEAD: usize = 2;
 
-/// A batch, and about how many bytes it takes.
-type Batch = (RecordBatch, u64);
-
 enum Batches {
     Parquet(ParquetBatches),
     Arrow(ArrowBatches),
 }
 
 impl Batches {
-    fn next(&mut self) -> Result<Option<Batch>, Damage> {
+    fn next(&mut self) -> Result<Option<RecordBatch>, Damage> {
         match self {
             Self::Parquet(batches) => batches.next(),
             Self::Arrow(batches) => batches.next(),
@@ -41,11 +39,40 @@ impl Batches {
     }
 }
 
+/// A batch of which rows are left.
+struct Pending {
+    batch: RecordBatch,
+    /// Bytes that each row becomes.
+    row_bytes: Vec<u64>,
+    /// The first row that is left.
+    next: usize,
+}
+
+impl Pending {
+    fn new(batch: RecordBatch) -> Self {
+        let mut row_bytes = vec![0; batch.num_rows()];
+        batch.columns().iter().for_each(|column| add_row_bytes(column, &mut row_bytes));
+        Self { batch, row_bytes, next: 0 }
+    }
+
+    /// How many rows make a chunk, and their bytes: one at least, `most` at most.
+    fn chunk(&self, most: u64) -> (usize, u64) {
+        let (mut len, mut bytes) = (0, 0_u64);
+        for &own in self.row_bytes.get(self.next..).unwrap_or_default() {
+            let is_full = len > 0 && bytes.saturating_add(own) > CHUNK_BYTES;
+            if is_full || as_u64(len) == most {
+                break;
+            }
+            (len, bytes) = (len + 1, bytes.saturating_add(own));
+        }
+        (len, bytes)
+    }
+}
+
 /// Reads a columnar file as chunks of rows.
 pub(crate) struct RowReader {
-    batches: ReadAhead<Result<Batch, Error>>,
-    /// What is left of a batch, and the bytes a row of it takes.
-    pending: Option<(RecordBatch, u64)>,
+    batches: ReadAhead<Result<RecordBatch, Error>>,
+    pending: Option<Pending>,
     next_row: u64,
     rows: u64,
     /// Bytes of the whole file.
@@ -64,7 +91,7 @@ impl RowReader {
                 let (batches, first) = ArrowBatches::open(index, raw, wanted, start);
                 (Batches::Arrow(batches), first)
             }
-            Layout::Stream | Layout::Parquet(_) => {
+            Layout::Stream | Layout::Pieces(_) | Layout::Parquet(_) => {
                 let batches = ParquetBatches::open(&file.path, raw, file.bytes, wanted, start)?;
                 (Batches::Parquet(batches), start)
             }
@@ -75,7 +102,7 @@ impl RowReader {
             let batch = guarded(&path, format, Where::Row(row), || batches.next()).transpose();
             match &batch {
                 _ if failed => return None,
-                Some(Ok((batch, _))) => row += as_u64(batch.num_rows()),
+                Some(Ok(batch)) => row += as_u64(batch.num_rows()),
                 Some(Err(_)) => failed = true,
                 None => {}
             }
@@ -117,28 +144,29 @@ impl RowReader {
         u64::try_from(bytes).unwrap_or(self.bytes)
     }
 
-    fn take(&mut self, file: &InputFile, limit: u64) -> Result<Option<Batch>, Error> {
+    /// The next rows before `limit`, and their bytes.
+    fn take(&mut self, file: &InputFile, limit: u64) -> Result<Option<(RecordBatch, u64)>, Error> {
         if self.next_row >= limit.min(self.rows) {
             return Ok(None);
         }
-        let (batch, row_bytes) = match self.pending.take() {
+        let mut pending = match self.pending.take() {
             Some(pending) => pending,
-            None => self.decoded(file)?,
+            None => Pending::new(self.decoded(file)?),
         };
-        let most = (CHUNK_BYTES / row_bytes.max(1)).max(1).min(limit - self.next_row);
-        let len = usize::try_from(most).unwrap_or(usize::MAX).min(batch.num_rows());
-        let taken = batch.slice(0, len);
-        if len < batch.num_rows() {
-            self.pending = Some((batch.slice(len, batch.num_rows() - len), row_bytes));
+        let (len, bytes) = pending.chunk(limit - self.next_row);
+        let taken = pending.batch.slice(pending.next, len);
+        pending.next += len;
+        if pending.next < pending.batch.num_rows() {
+            self.pending = Some(pending);
         }
         self.next_row += as_u64(len);
-        Ok(Some((taken, row_bytes.saturating_mul(as_u64(len)))))
+        Ok(Some((taken, bytes)))
     }
 
     /// The next batch that holds rows.
-    fn decoded(&mut self, file: &InputFile) -> Result<Batch, Error> {
+    fn decoded(&mut self, file: &InputFile) -> Result<RecordBatch, Error> {
         loop {
-            let (batch, bytes) = self.batches.next().unwrap_or_else(|| {
+            let batch = self.batches.next().unwrap_or_else(|| {
                 let words = format!("it holds {} rows, not {}", self.next_row, self.rows);
                 guarded(&file.path, file.format, Where::Row(self.next_row), || Err(words.into()))
             })?;
@@ -149,7 +177,7 @@ impl RowReader {
                 return guarded(&file.path, file.format, place, || Err(words.into()));
             }
             if rows > 0 {
-                return Ok((batch, bytes.div_ceil(rows)));
+                return Ok(batch);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The fields that are read of every record, and where they stand among a file's columns.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields};
+use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::document::ReadOptions;
 use crate::error::Error;
@@ -34,7 +35,7 @@ impl ReadOptions {
         let wanted = |field: &String, need| Wanted { field: field.clone(), need };
         let keys = [&self.id_field, &self.group_field].into_iter().flatten();
         let text = match &self.labels {
-            None => vec![wanted(&self.text_field, Need::Text)],
+            None => vec![wanted(&self.text_field().to_owned(), Need::Text)],
             Some(LabelFields::Chat { messages, tools, .. }) => [Some(messages), tools.as_ref()]
                 .into_iter()
                 .flatten()
@@ -69,8 +70,33 @@ impl Need {
 fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        // What Impala and older writers of Hive and Spark make of strings: each value is checked.
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
         DataType::Dictionary(_, values) => is_text(values),
         _ => false,
+    }
+}
+
+/// The same type with bytes in place of strings, which are checked row by row: a decoder that checks
+/// them refuses a whole page for one of them.
+pub(crate) fn with_bytes(data_type: &DataType) -> DataType {
+    let inner = |field: &FieldRef| {
+        let data_type = with_bytes(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
+    match data_type {
+        DataType::Utf8 => DataType::Binary,
+        DataType::LargeUtf8 => DataType::LargeBinary,
+        DataType::Utf8View => DataType::BinaryView,
+        DataType::Dictionary(keys, values) => {
+            DataType::Dictionary(keys.clone(), Box::new(with_bytes(values)))
+        }
+        DataType::List(field) => DataType::List(inner(field)),
+        DataType::LargeList(field) => DataType::LargeList(inner(field)),
+        DataType::FixedSizeList(field, len) => DataType::FixedSizeList(inner(field), *len),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::Map(field, sorted) => DataType::Map(inner(field), *sorted),
+        other => other.clone(),
     }
 }
 

@@ -37,7 +37,7 @@ fn text(row: usize) -> String {
 
 fn options(text_field: &str) -> ReadOptions {
     ReadOptions {
-        text_field: text_field.to_owned(),
+        text_field: Some(text_field.to_owned()),
         id_field: Some("id".to_owned()),
         group_field: Some("repo".to_owned()),
         ..ReadOptions::default()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mixdown_base::quantity::field;
 use mixdown_shards::Access;
 use serde::{Deserialize, Serialize};
 
@@ -14,18 +15,24 @@ use crate::weight::Weight;
 #[serde(deny_unknown_fields)]
 pub struct MixtureConfig {
     /// T: inputs (and targets) a sequence, in tokens.
+    #[serde(deserialize_with = "field::tokens")]
     pub sequence_length: u64,
     /// B: sequences a batch, over all ranks.
+    #[serde(deserialize_with = "field::count")]
     pub batch_size: u64,
     /// Orders the data; equal seeds give equal orders.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "field::count")]
     pub seed: u64,
     /// Where the windows of an epoch begin.
     #[serde(default)]
     pub window_offset: WindowOffset,
     /// Neighbouring sequences that stay together in an epoch's order, shuffled among themselves, so
     /// that the reads of a step lie close to each other; none: the whole epoch is shuffled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub shuffle_block: Option<u64>,
     /// What the weights count.
     #[serde(default, skip_serializing_if = "WeightUnit::is_sequences")]
@@ -53,10 +60,18 @@ pub struct SourceConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
     /// Use only the first tokens of the training part, in whole sequences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_tokens",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_tokens: Option<u64>,
     /// Refuse a run that would repeat it more often.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_epochs: Option<u64>,
 }
 

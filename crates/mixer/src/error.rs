@@ -11,14 +11,14 @@ use thiserror::Error;
 pub enum Error {
     /// A weight's text is no positive exact number.
     #[error(
-        "weight {text:?}: expected {expected}, got {got}; write it like \"1%\", \"0.001\", \"99\" or \"1/3\""
+        "weight {text:?}: expected {expected}, but {got}; write it like \"1%\", \"0.001\", \"99\" or \"1/3\""
     )]
     Weight {
         /// The weight as it was given.
         text: String,
         /// What a weight must be.
         expected: &'static str,
-        /// What this one is.
+        /// Why this one is not: a clause.
         got: String,
     },
     /// Some sources have percentages, others plain numbers.
@@ -206,11 +206,13 @@ pub enum Error {
     /// A text that is no length of a run.
     #[error(
         "a length: expected steps, sequences, tokens or epochs such as \"1000 steps\", \"1B tokens\" or \
-         \"2 epochs of target\", got {got:?}"
+         \"2 epochs of target\", got {got:?}: {reason}"
     )]
     RunLength {
         /// The text.
         got: String,
+        /// Why it is none: a clause.
+        reason: String,
     },
     /// A length in epochs of a source that is never drawn so often.
     #[error("the length {length}: expected a source that is drawn so often, got {got}")]

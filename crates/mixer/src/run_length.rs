@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mixdown_base::quantity::{Quantity, not_a_unit};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,8 +12,7 @@ use crate::error::Error;
 /// A length from the beginning of a run: `1000` or `"1000 steps"`, `"64_000 sequences"`,
 /// `"1.5B tokens"`, `"2 epochs"` (of the first source) or `"2 epochs of target"`.
 ///
-/// Numbers may have underscores, a decimal point and one of k, M, B, T (10³, 10⁶, 10⁹, 10¹²), and
-/// are whole.
+/// Numbers are whole, in the grammar of [`mixdown_base::quantity`]: `50k`, `50_000`, `1.5B`, `3e6`.
 ///
 /// ```
 /// use mixdown_mixer::RunLength;
@@ -41,42 +41,24 @@ impl FromStr for RunLength {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::RunLength { got: text.to_owned() };
-        let trimmed = text.trim();
-        let (number, unit) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, "steps"));
-        let number = whole_number(number).ok_or_else(wrong)?;
-        let unit = unit.trim();
-        match unit {
-            "step" | "steps" => return Ok(Self::Steps(number)),
+        let wrong = |reason: String| Error::RunLength { got: text.to_owned(), reason };
+        let quantity = Quantity::parse(text, "").map_err(|error| wrong(error.reason))?;
+        let number = quantity.whole().map_err(|reason| wrong(reason.to_owned()))?;
+        match quantity.unit {
+            "" | "step" | "steps" => return Ok(Self::Steps(number)),
             "sequence" | "sequences" => return Ok(Self::Sequences(number)),
             "token" | "tokens" => return Ok(Self::Tokens(number)),
             "epoch" | "epochs" => return Ok(Self::Epochs { epochs: number, source: None }),
             _ => {}
         }
-        let name =
-            ["epochs of ", "epoch of "].into_iter().find_map(|words| unit.strip_prefix(words));
-        let name = name.map(str::trim).filter(|name| !name.is_empty()).ok_or_else(wrong)?;
+        let name = ["epochs of ", "epoch of "]
+            .into_iter()
+            .find_map(|words| quantity.unit.strip_prefix(words))
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| wrong(not_a_unit(quantity.unit)))?;
         Ok(Self::Epochs { epochs: number, source: Some(name.to_owned()) })
     }
-}
-
-/// A whole number with underscores, a decimal point and a suffix.
-fn whole_number(text: &str) -> Option<u64> {
-    let text = text.replace('_', "");
-    let powers = [('k', 3), ('M', 6), ('B', 9), ('T', 12)];
-    let (digits, power) = powers
-        .into_iter()
-        .find_map(|(suffix, power)| Some((text.strip_suffix(suffix)?, power)))
-        .unwrap_or((&text, 0_u32));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
-        return None;
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let places = u32::try_from(fraction.len()).ok()?;
-    let number: u64 = [whole, fraction].concat().parse().ok()?;
-    number.checked_mul(10_u64.checked_pow(power.checked_sub(places)?)?)
 }
 
 impl fmt::Display for RunLength {
@@ -128,6 +110,11 @@ impl Visitor<'_> for RunLengthVisitor {
         Ok(RunLength::Steps(steps))
     }
 
+    /// `3e6` is a float to TOML; its shortest spelling is read as it is written.
+    fn visit_f64<E: serde::de::Error>(self, steps: f64) -> Result<RunLength, E> {
+        self.visit_str(&steps.to_string())
+    }
+
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RunLength, E> {
         text.parse().map_err(E::custom)
     }
@@ -148,6 +135,10 @@ mod tests {
             (" 1_000  steps ", RunLength::Steps(1_000)),
             ("1 step", RunLength::Steps(1)),
             ("64k sequences", RunLength::Sequences(64_000)),
+            ("64K sequences", RunLength::Sequences(64_000)),
+            ("50,000 tokens", RunLength::Tokens(50_000)),
+            ("1 k tokens", RunLength::Tokens(1_000)),
+            ("1e3", RunLength::Steps(1_000)),
             ("1.5B tokens", RunLength::Tokens(1_500_000_000)),
             ("0.25T tokens", RunLength::Tokens(250_000_000_000)),
             ("2.0 epochs", epochs(2, None)),
@@ -167,14 +158,12 @@ mod tests {
             "-1",
             "1.5",
             "0.0001k tokens",
-            "1e3",
             "3 hours",
             "2 epochs of ",
             "1 epochsof x",
             "99999999T tokens",
-            ".5k",
             "1..5k",
-            "1 k tokens",
+            "5%",
         ] {
             let message = text.parse::<RunLength>().unwrap_err().to_string();
             assert!(message.contains("\"1B tokens\""), "{text}: {message}");

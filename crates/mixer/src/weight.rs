@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mixdown_base::quantity::{Number, QuantityError, greatest_common_divisor, write_fraction};
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 
 /// An exact positive share: a percentage (`"1%"`, `"0.5%"`, `"100/3%"`) or a plain number (`"99"`,
-/// `"0.001"`, `"1/3"`) that counts relative to the other plain numbers of a mixture.
+/// `"0.001"`, `"1/3"`, `"1e-4"`) that counts relative to the other plain numbers of a mixture, in the grammar
+/// of [`mixdown_base::quantity`].
 ///
 /// In TOML and JSON it is a string or an integer; a float is refused, as `0.1` is none of the
 /// numbers a float can hold.
@@ -47,7 +49,7 @@ impl Weight {
     /// Zero.
     pub fn from_integer(value: u64) -> Result<Self, Error> {
         Self::reduced(value, 1, WeightNotation::Plain)
-            .ok_or_else(|| refused(&value.to_string(), "zero"))
+            .ok_or_else(|| refused(&value.to_string(), ZERO))
     }
 
     /// The numerator in lowest terms (of the share itself: 1 for `"1%"`).
@@ -87,31 +89,15 @@ impl FromStr for Weight {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let trimmed = text.trim();
-        let (number, notation, hundred) = match trimmed.strip_suffix('%') {
-            Some(number) => (number.trim_end(), WeightNotation::Percent, 100),
-            None => (trimmed, WeightNotation::Plain, 1),
+        let number: Number =
+            text.parse().map_err(|error: QuantityError| refused(text, &error.reason))?;
+        let notation = match number.is_percent() {
+            true => WeightNotation::Percent,
+            false => WeightNotation::Plain,
         };
-        if number.starts_with('-') {
-            return Err(refused(text, "a negative number"));
-        }
-        let (above, below) = number.split_once('/').unwrap_or((number, "1"));
-        let (numerator, scale) = decimal(above).map_err(|got| refused(text, got))?;
-        let (divisor, divisor_scale) = decimal(below).map_err(|got| refused(text, got))?;
-        if divisor == 0 {
-            return Err(refused(text, "a division by zero"));
-        }
-        if numerator == 0 {
-            return Err(refused(text, "zero"));
-        }
-        let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
-        let numerator = product(numerator, divisor_scale);
-        let denominator =
-            product(divisor, scale).checked_mul(hundred).ok_or_else(|| refused(text, TOO_LONG))?;
-        let common = greatest_common_divisor(numerator, denominator);
-        match (u64::try_from(numerator / common), u64::try_from(denominator / common)) {
-            (Ok(numerator), Ok(denominator)) => Ok(Self { numerator, denominator, notation }),
-            _ => Err(refused(text, TOO_LONG)),
+        match number.numerator() {
+            0 => Err(refused(text, ZERO)),
+            numerator => Ok(Self { numerator, denominator: number.denominator(), notation }),
         }
     }
 }
@@ -123,30 +109,9 @@ impl fmt::Display for Weight {
             WeightNotation::Plain => (1, ""),
         };
         let numerator = u128::from(self.numerator) * hundred;
-        write_exactly(formatter, numerator, u128::from(self.denominator))?;
+        write_fraction(formatter, numerator, u128::from(self.denominator))?;
         formatter.write_str(sign)
     }
-}
-
-/// Writes a fraction as a decimal where that is exact within 18 places, else as `n/d`.
-pub(crate) fn write_exactly(
-    formatter: &mut dyn fmt::Write,
-    numerator: u128,
-    denominator: u128,
-) -> fmt::Result {
-    let common = greatest_common_divisor(numerator, denominator).max(1);
-    let (numerator, denominator) = (numerator / common, denominator / common);
-    let Some(places) = (0..=18_u32).find(|&places| 10_u128.pow(places) % denominator == 0) else {
-        return write!(formatter, "{numerator}/{denominator}");
-    };
-    let scale = 10_u128.pow(places);
-    write!(formatter, "{}", numerator / denominator)?;
-    if places > 0 {
-        let fraction = numerator % denominator * (scale / denominator);
-        let width = usize::try_from(places).unwrap_or(usize::MAX);
-        write!(formatter, ".{fraction:0width$}")?;
-    }
-    Ok(())
 }
 
 impl Serialize for Weight {
@@ -181,7 +146,7 @@ impl Visitor<'_> for WeightVisitor {
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Weight, E> {
         match u64::try_from(value) {
             Ok(value) => self.visit_u64(value),
-            Err(_) => Err(E::custom(refused(&value.to_string(), "a negative number"))),
+            Err(_) => Err(E::custom(refused(&value.to_string(), "it is negative"))),
         }
     }
 
@@ -191,38 +156,10 @@ impl Visitor<'_> for WeightVisitor {
     }
 }
 
-const TOO_LONG: &str = "more digits than 64 bits hold";
+const ZERO: &str = "it is zero";
 
 fn refused(text: &str, got: &str) -> Error {
     Error::Weight { text: text.to_owned(), expected: EXPECTED, got: got.to_owned() }
-}
-
-/// `"12.50"` as (1250, 100).
-fn decimal(text: &str) -> Result<(u64, u64), &'static str> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.len() + fraction.len() == 0 {
-        return Err("no digits");
-    }
-    let (mut value, mut scale) = (0_u64, 1_u64);
-    for (digits, grows) in [(whole, 1), (fraction, 10)] {
-        for character in digits.chars() {
-            let digit = character.to_digit(10).ok_or("something that is no decimal number")?;
-            value = value
-                .checked_mul(10)
-                .and_then(|value| value.checked_add(u64::from(digit)))
-                .ok_or(TOO_LONG)?;
-            scale = scale.checked_mul(grows).ok_or(TOO_LONG)?;
-        }
-    }
-    Ok((value, scale))
-}
-
-/// The greatest common divisor (Euclid); of a number and zero it is the number.
-pub(crate) fn greatest_common_divisor(mut one: u128, mut other: u128) -> u128 {
-    while other != 0 {
-        (one, other) = (other, one % other);
-    }
-    one
 }
 
 #[cfg(test)]
@@ -245,23 +182,25 @@ mod tests {
         assert_eq!(parts(".5"), (1, 2));
         assert_eq!(parts("0.1"), (1, 10));
         assert_eq!(parts("0.000000001"), (1, 1_000_000_000));
+        assert_eq!(parts("1e-9"), (1, 1_000_000_000));
+        assert_eq!(parts("50k"), (50_000, 1));
     }
 
     #[test]
     fn what_is_no_positive_number_is_refused_with_the_reason() {
         for (text, reason) in [
-            ("0", "zero"),
-            ("0.00%", "zero"),
+            ("0", "it is zero"),
+            ("0.00%", "it is zero"),
             ("-1", "negative"),
-            ("", "no digits"),
-            ("%", "no digits"),
-            (".", "no digits"),
-            ("NaN", "no decimal"),
-            ("inf", "no decimal"),
-            ("1e-9", "no decimal"),
-            ("1,5", "no decimal"),
-            ("1/0", "division by zero"),
-            ("1/2/3", "no decimal"),
+            ("", "empty"),
+            ("%", "begin with a number"),
+            (".", "begin with a number"),
+            ("NaN", "begin with a number"),
+            ("inf", "begin with a number"),
+            ("1,5", "separator"),
+            ("1/0", "divides by zero"),
+            ("1/2/3", "separator"),
+            ("1 tokens", "\"tokens\" is not a unit here"),
             ("99999999999999999999", "64 bits"),
             ("0.00000000000000000001", "64 bits"),
         ] {

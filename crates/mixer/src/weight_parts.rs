@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use mixdown_base::quantity::{greatest_common_divisor, write_fraction};
+
 use crate::error::Error;
-use crate::weight::{Weight, WeightNotation, greatest_common_divisor, write_exactly};
+use crate::weight::{Weight, WeightNotation};
 
 /// Positive integer parts aᵢ in lowest terms: source i gets aᵢ of every P = Σ aᵢ slots.
 ///
@@ -221,7 +223,7 @@ fn check_percentages(weights: &[Weight]) -> Result<(), Error> {
     let mut got = String::new();
     let percent = numerator.checked_mul(100).unwrap_or(numerator);
     // Writing to a String cannot fail.
-    write_exactly(&mut got, percent, denominator).unwrap_or_default();
+    write_fraction(&mut got, percent, denominator).unwrap_or_default();
     Err(Error::PercentageSum { got: format!("{got}%") })
 }
 

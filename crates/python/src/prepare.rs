@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn};
+use mixdown_base::quantity::field;
+use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
     ChatOptions, Holdout, PackOptions, PrepareOptions, Progress, Shuffle, SpecialText, Stage,
     TooLong,
@@ -26,17 +27,24 @@ struct Options {
     holdout: Option<String>,
     holdout_by: Option<String>,
     holdout_input: Vec<PathBuf>,
+    #[serde(default, deserialize_with = "field::optional_count")]
     limit: Option<u64>,
+    #[serde(deserialize_with = "field::count")]
     min_chars: u64,
+    #[serde(deserialize_with = "field::count")]
     seed: u64,
     shuffle: bool,
+    #[serde(deserialize_with = "field::count")]
     threads: u32,
     bos: String,
     end_of_text: Option<String>,
     parse_special: bool,
     work_dir: Option<PathBuf>,
-    text_field: String,
+    text_field: Option<String>,
+    text_separator: Option<String>,
+    skip_unreadable: bool,
     id_field: Option<String>,
+    #[serde(deserialize_with = "field::count")]
     skip_bad: u64,
     include: Vec<String>,
     exclude: Vec<String>,
@@ -48,6 +56,7 @@ struct Options {
     train_on: TrainOn,
     prompt_field: Option<String>,
     completion_field: Option<String>,
+    #[serde(default, deserialize_with = "field::optional_tokens")]
     pack: Option<u64>,
     too_long: TooLong,
 }
@@ -72,6 +81,12 @@ impl Options {
         Ok(PrepareOptions {
             read: ReadOptions {
                 text_field: self.text_field,
+                text_separator: self.text_separator,
+                unreadable: if self.skip_unreadable {
+                    Unreadable::LeaveOut
+                } else {
+                    Unreadable::Refuse
+                },
                 id_field: self.id_field,
                 group_field: self.holdout_by,
                 skip_bad: self.skip_bad,

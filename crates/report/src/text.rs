@@ -1,24 +1,18 @@
-//! Numbers as people read them.
+//! Numbers as a page shows them: those of [`mixdown_base::display`] with a true minus and blanks that do not break.
+
+use mixdown_base::display;
 
 /// No-break space between a number and its unit.
 const SPACE: &str = "\u{a0}";
 
 /// A number with `digits` decimals and a true minus sign; a rounded zero has no sign.
 pub(crate) fn fixed(value: f64, digits: usize) -> String {
-    let text = format!("{value:.digits$}");
-    match text.strip_prefix('-') {
-        Some(zero) if !zero.contains(|c: char| ('1'..='9').contains(&c) || c.is_alphabetic()) => {
-            zero.to_owned()
-        }
-        Some(rest) => format!("−{rest}"),
-        None => text,
-    }
+    display::fixed(value, digits).replace('-', "−")
 }
 
 /// A difference: always with its sign.
 pub(crate) fn signed(value: f64, digits: usize) -> String {
-    let text = fixed(value, digits);
-    if text.starts_with('−') { text } else { format!("+{text}") }
+    display::signed(value, digits).replace('-', "−")
 }
 
 /// A share in per cent with up to four significant digits, trailing zeros cut: 0.01 → "1 %".
@@ -60,24 +54,12 @@ pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
 
 /// A count with its thousands set apart.
 pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+    display::thousands(value).replace(',', "\u{202f}")
 }
 
 /// A size with three significant digits and its unit: 344,640 → "345K".
 pub(crate) fn short(value: f64) -> String {
-    let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")];
-    let rounded = rounded(value, 3);
-    let found = units.into_iter().find(|(unit, _)| rounded >= *unit);
-    let (unit, name) = found.unwrap_or((1.0, ""));
-    format!("{}{name}", significant(rounded / unit, 3))
+    display::short(value)
 }
 
 /// A number with `digits` significant digits, in powers of ten where it is very large or small.
@@ -110,15 +92,7 @@ pub(crate) fn significant(value: f64, digits: usize) -> String {
 
 /// Seconds as "48 s", "3 min 20 s" or "2 h 05 min".
 pub(crate) fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round();
-    let (minutes, rest) = ((whole / 60.0).floor(), whole % 60.0);
-    if minutes < 1.0 {
-        format!("{rest:.0}{SPACE}s")
-    } else if minutes < 60.0 {
-        format!("{minutes:.0}{SPACE}min {rest:02.0}{SPACE}s")
-    } else {
-        format!("{:.0}{SPACE}h {:02.0}{SPACE}min", (minutes / 60.0).floor(), minutes % 60.0)
-    }
+    display::duration(seconds).replace(' ', SPACE)
 }
 
 #[cfg(test)]

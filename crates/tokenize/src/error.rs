@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_documents::InputList;
 
 /// The words of the tokenizer library, which has no error type of its own.
@@ -89,7 +90,8 @@ pub enum Error {
     },
     /// Conversations are to be rendered and there is no chat template.
     #[error(
-        "{}: expected {expected}, got {got}: give one (--chat-template FILE)", path.display()
+        "{}: expected {expected}, got {got}: give the file of a template, or take a model folder that \
+         has one", path.display()
     )]
     NoChatTemplate {
         /// Where it was looked for.
@@ -206,7 +208,7 @@ pub enum Error {
     #[error(
         "no document with text in {}{}, expected at least one, got {empty_documents} empty \
          documents and {bad_records} bad records: give other inputs, or name the field that holds \
-         their text (--text-field FIELD)",
+         their text",
         path.display(), and_others(*other_inputs)
     )]
     NoDocuments {
@@ -221,9 +223,10 @@ pub enum Error {
     },
     /// The holdout would leave one side empty.
     #[error(
-        "a holdout of {holdout} leaves {train_documents} documents ({train_tokens} tokens) to train \
-         on and {holdout_documents} documents ({holdout_tokens} tokens) to validate with, expected \
-         at least one of each: choose another holdout, or 0 for none"
+        "a holdout of {holdout} leaves {} ({}) to train on and {} ({}) to validate with, expected at least one of \
+         each: choose another holdout, or 0 for none",
+        plural(*train_documents, "document"), plural(*train_tokens, "token"),
+        plural(*holdout_documents, "document"), plural(*holdout_tokens, "token")
     )]
     HoldoutLeavesNothing {
         /// The holdout as given.
@@ -238,10 +241,42 @@ pub enum Error {
         holdout_tokens: u64,
     },
     /// The output folder is a finished corpus.
-    #[error("{} is already a corpus: choose another folder, or delete it to make it anew", path.display())]
+    #[error("{} is already a corpus: choose another folder, or delete it to build it again", path.display())]
     AlreadyCorpus {
         /// The folder.
         path: PathBuf,
+    },
+    /// The output folder is a corpus of other inputs, another tokenizer or other options.
+    #[error(
+        "{} is already a corpus, which differs in {field} (then {expected}, now {got}): choose another \
+         folder, or delete it to build it again",
+        path.display()
+    )]
+    CorpusDiffers {
+        /// The folder.
+        path: PathBuf,
+        /// What differs first.
+        field: String,
+        /// Its value in the corpus.
+        expected: String,
+        /// Its value now.
+        got: String,
+    },
+    /// The output is a tokenizer that was trained on other inputs or with other options.
+    #[error(
+        "{} is already a tokenizer, which differs in {field} (then {expected}, now {got}): choose another \
+         output, or delete it to train it again",
+        path.display()
+    )]
+    TokenizerDiffers {
+        /// The file.
+        path: PathBuf,
+        /// What differs first.
+        field: String,
+        /// Its value in the training.
+        expected: String,
+        /// Its value now.
+        got: String,
     },
     /// The output exists and is not ours.
     #[error(
@@ -359,6 +394,13 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+impl From<mixdown_base::files::Error> for Error {
+    fn from(error: mixdown_base::files::Error) -> Self {
+        let (action, path, source) = error.into_parts();
+        Self::Io { action, path, source }
     }
 }
 

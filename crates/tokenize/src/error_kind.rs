@@ -22,6 +22,8 @@ impl Error {
             | Self::Option { .. }
             | Self::HoldoutLeavesNothing { .. }
             | Self::AlreadyCorpus { .. }
+            | Self::CorpusDiffers { .. }
+            | Self::TokenizerDiffers { .. }
             | Self::OutputTaken { .. }
             | Self::PlanDiffers { .. }
             | Self::Busy { .. }

@@ -1,24 +1,24 @@
 //! The end of the work: all shards are there, the manifest makes them a corpus.
 
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use mixdown_base::files;
 use mixdown_documents::InputFile;
 use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, SplitRecord};
 use serde_json::{Value, json};
 
-use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
-use crate::end_of_text;
 use crate::error::Error;
-use crate::plan::Plan;
+use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
 use crate::shard_run::run_record;
 use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
 use crate::unit::units;
 use crate::work::{Holdouts, SplitFile, Work, count};
-use crate::work_file::write_aside;
 use crate::work_folder::WorkFolder;
+
+/// Files that a report names at most.
+const NAMED_AT_MOST: usize = 100;
 
 impl Work<'_> {
     /// Checks that all shards are there and writes the manifest.
@@ -30,7 +30,7 @@ impl Work<'_> {
     ) -> Result<PrepareReport, Error> {
         let out = folder.out().to_owned();
         let (mut train, mut holdout, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-        let fingerprint = split.fingerprint();
+        let fingerprint = split.fingerprint(&folder)?;
         for number in 0..count(split.runs.len()) {
             match run_record(&folder, number, fingerprint)? {
                 Some(record) => {
@@ -51,7 +51,7 @@ impl Work<'_> {
         let manifest =
             self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
         copy_tokenizer(&self.tokenizer, &out)?;
-        manifest.write(&out)?;
+        manifest.write_sealed(&out)?;
         folder.remove()?;
         Ok(self.report(&manifest, split.parts, resumed))
     }
@@ -96,19 +96,19 @@ impl Work<'_> {
 
     /// What a finished corpus holds, if it is the one of these inputs, tokenizer and options.
     pub(crate) fn check_finished(&self, out: &Path) -> Result<PrepareReport, Error> {
+        let path = out.to_owned();
+        if self.reads_standard_input() {
+            // What came from there then cannot be compared with what comes now.
+            return Err(Error::AlreadyCorpus { path });
+        }
         let manifest = Manifest::read(out)?;
-        let inputs = |manifest: &Manifest| -> Vec<(String, u64)> {
-            manifest.inputs.iter().map(|input| (input.path.clone(), input.bytes)).collect()
-        };
         let own =
             self.manifest(&Summary::default(), SplitRecord::default(), SplitRecord::default());
-        let same = manifest.options == own.options
-            && manifest.tokenizer_fingerprint == own.tokenizer_fingerprint
-            && inputs(&manifest) == inputs(&own);
-        if same {
-            Ok(self.report(&manifest, 0, 0))
-        } else {
-            Err(Error::AlreadyCorpus { path: out.to_owned() })
+        match difference("", &settings(&manifest), &settings(&own)) {
+            None => Ok(PrepareReport { already_done: true, ..self.report(&manifest, 0, 0) }),
+            Some((field, expected, got)) => {
+                Err(Error::CorpusDiffers { path, field, expected, got })
+            }
         }
     }
 
@@ -171,28 +171,34 @@ impl Work<'_> {
             input_bytes: self.inputs.total_bytes(),
             input_files: count(self.inputs.files().len()),
             skipped_files: self.inputs.skipped_files(),
+            left_out: self.inputs.left_out().iter().take(NAMED_AT_MOST).cloned().collect(),
             counts: manifest.counts,
             shards: count(train.shards.len() + holdout.shards.len()),
             parts,
             resumed,
+            already_done: false,
             fingerprint: manifest.fingerprint,
             tokenizer_fingerprint: manifest.tokenizer_fingerprint,
         }
     }
 }
 
-/// The tokenizer as it was loaded, and the files beside it where there are any: the corpus decodes
-/// itself.
+/// What makes a corpus, as far as its manifest tells: of inputs the names and lengths.
+fn settings(manifest: &Manifest) -> Value {
+    let inputs = manifest.inputs.iter();
+    let inputs: Vec<_> =
+        inputs.map(|input| json!({ "path": input.path, "bytes": input.bytes })).collect();
+    json!({
+        "inputs": inputs,
+        "options": manifest.options,
+        "tokenizer_fingerprint": manifest.tokenizer_fingerprint,
+    })
+}
+
+/// The tokenizer and the files beside it: the corpus decodes itself.
 fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
-    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    for name in end_of_text::FILES {
-        let from = folder.join(name);
-        match read_capped(&from, MAX_CONFIG_BYTES) {
-            Ok(bytes) => write_aside(&out.join(name), |file| file.write_all(&bytes))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::io("read", &from)(source)),
-        }
+    for (name, bytes) in tokenizer.files()? {
+        files::write(&out.join(name), &bytes)?;
     }
-    let text = tokenizer.text().as_bytes();
-    write_aside(&out.join("tokenizer.json"), |file| file.write_all(text))
+    Ok(())
 }

@@ -288,5 +288,5 @@ fn another_template_is_another_corpus() {
     finish(&options).unwrap();
     let template = model.path("chat_template.jinja");
     fs::write(&template, fs::read_to_string(&template).unwrap() + " ").unwrap();
-    assert!(matches!(finish(&options).unwrap_err(), Error::AlreadyCorpus { .. }));
+    assert!(matches!(finish(&options).unwrap_err(), Error::CorpusDiffers { .. }));
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mixdown_documents::{Chunk, ChunkReader, Cuts};
+use mixdown_documents::{Chunk, ChunkReader, Cuts, Place};
 
 use crate::encode::Encoder;
 use crate::error::Error;
@@ -57,6 +57,8 @@ pub(crate) struct Lane<'s> {
 
 struct State<'s> {
     reader: Option<ChunkReader<'s>>,
+    /// The input that is read.
+    input: u32,
     /// The part whose chunks are handed out, and before which offset its records start.
     part: Option<(Arc<Part>, u64)>,
     /// Inputs of a run of files that come after the one that is read.
@@ -67,24 +69,55 @@ struct State<'s> {
 
 impl<'s> Lane<'s> {
     pub(crate) fn new(stage: &'s TokenizeStage<'s>, job: Job) -> Self {
-        let state = State { reader: None, part: None, inputs: 0..0, next_part: 0, ended: false };
+        let Place { input, .. } = stage.place_of(job);
+        let (reader, part, ended) = (None, None, false);
+        let state = State { reader, input, part, inputs: 0..0, next_part: 0, ended };
         Self { stage, job, state: Mutex::new(state) }
     }
 
-    /// Reads on; one thread at a time.
-    pub(crate) fn next(&self) -> Result<Step, Error> {
+    /// Reads on; one thread at a time. An error comes with its place and ends the lane: a reader that
+    /// has failed has no more to say.
+    pub(crate) fn next(&self) -> Result<Step, (Place, Error)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = self.advance(&mut state);
+        step.map_err(|error| {
+            let place = self.place(&state);
+            (state.ended, state.reader) = (true, None);
+            (place, error)
+        })
+    }
+
+    /// Where it stands: behind all records that it has given.
+    fn place(&self, state: &State<'s>) -> Place {
+        match (&state.reader, self.job) {
+            (Some(reader), _) => Place { input: state.input, offset: reader.offset() },
+            (None, Job::Part { .. }) => {
+                let first = self.stage.place_of(self.job);
+                if first.input == state.input {
+                    first
+                } else {
+                    Place { input: state.input, offset: 0 }
+                }
+            }
+            (None, Job::Stream { .. }) => {
+                let offset = state.next_part.saturating_mul(self.stage.part_bytes);
+                Place { input: state.input, offset }
+            }
+        }
+    }
+
+    fn advance(&self, state: &mut State<'s>) -> Result<Step, Error> {
         loop {
             if state.ended {
                 return Ok(Step::End);
             }
             let Some((part, limit)) = state.part.clone() else {
-                if !self.begin_part(&mut state)? {
+                if !self.begin_part(state)? {
                     state.ended = true;
                 }
                 continue;
             };
-            if let Some(chunk) = self.next_chunk(&mut state, limit)? {
+            if let Some(chunk) = self.next_chunk(state, limit)? {
                 part.expect_chunk();
                 return Ok(Step::Chunk(chunk, part));
             }
@@ -108,6 +141,7 @@ impl<'s> Lane<'s> {
             let Some(input) = state.inputs.next() else { return Ok(None) };
             limit = self.limit(input, u64::MAX);
             state.part = state.part.take().map(|(part, _)| (part, limit));
+            (state.input, state.reader) = (input, None);
             state.reader = Some(self.open(input, 0)?);
         }
     }

@@ -35,6 +35,8 @@ mod error;
 mod error_kind;
 mod fast;
 mod finish;
+#[cfg(test)]
+mod first_error_tests;
 mod follower;
 #[cfg(test)]
 mod follower_tests;
@@ -82,6 +84,7 @@ mod tokenize_stage;
 mod tokenizer;
 mod tokenizer_parts;
 mod train_tokenizer;
+mod training_record;
 mod unit;
 mod vocabulary;
 mod work;
@@ -94,7 +97,7 @@ pub use label_options::{ChatOptions, PackOptions, TooLong};
 pub use mixdown_documents::ReadOptions;
 pub use options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
 pub use prepare::{PrepareReport, TaskReport, finish, prepare, prepare_task};
-pub use progress::{DiskEstimate, Progress, Stage};
+pub use progress::{DiskEstimate, InputRemarks, Progress, Stage};
 pub use task::Task;
 pub use tokenizer::Tokenizer;
 pub use train_tokenizer::{TrainTokenizerOptions, TrainTokenizerReport, train_tokenizer};

@@ -91,7 +91,11 @@ fn default_of<'t>(path: &Path, named: &'t [Value]) -> Result<&'t str, Error> {
 }
 
 fn none_in(path: &Path) -> Error {
-    let expected = format!("{TEMPLATE_FILE}, or a chat_template in tokenizer_config.json");
+    // A bare tokenizer.json stands in a folder whose name nobody gave.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let expected = format!(
+        "a chat template in {TEMPLATE_FILE} or tokenizer_config.json beside tokenizer.json"
+    );
     Error::NoChatTemplate { path: path.to_owned(), expected, got: "none".to_owned() }
 }
 
@@ -164,9 +168,9 @@ mod tests {
         let plain = folder(&[]);
         let error = find(&plain, None).unwrap_err();
         assert!(error.is_configuration());
-        let words = "chat_template.jinja, or a chat_template in tokenizer_config.json, got none";
+        let words = "chat_template.jinja or tokenizer_config.json beside tokenizer.json, got none";
         assert!(error.to_string().contains(words), "{error}");
-        assert!(error.to_string().contains("--chat-template"), "{error}");
+        assert!(none_in(Path::new("")).to_string().starts_with(".: expected a chat template"));
         let error = find(&plain, Some(&plain.join("gone"))).unwrap_err();
         assert!(error.to_string().contains("gone"), "{error}");
         let named = json!({"chat_template": [{"name": "rag", "template": "t"}]});

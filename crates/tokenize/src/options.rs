@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use mixdown_base::quantity::{Quantity, not_a_unit};
 use mixdown_documents::ReadOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ impl PrepareOptions {
             "shuffle": self.shuffle,
             "skip_bad": self.read.skip_bad,
             "special_text": self.special_text,
-            "text_field": self.read.text_field,
+            "text_field": self.read.text_field(),
         });
         // What is not asked for is left out: a corpus of earlier options keeps its manifest's bytes.
         let asked = [
@@ -72,6 +73,7 @@ impl PrepareOptions {
             ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
             ("pack", self.pack.map(|pack| json!(pack))),
             ("template_date", self.chat.date.map(|date| json!(date))),
+            ("text_separator", self.read.text_separator.as_ref().map(|text| json!(text))),
         ];
         for (name, value) in asked {
             if let (Some(value), Some(record)) = (value, record.as_object_mut()) {
@@ -152,22 +154,15 @@ impl FromStr for Holdout {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || Self::bad(text);
-        let trimmed = text.trim();
-        if let Some(number) = trimmed.strip_suffix("tokens") {
-            let holdout = Self::Tokens(number_with_unit(number.trim()).ok_or_else(bad)?);
-            return holdout.check().map(|()| holdout);
-        }
-        let share = match trimmed.strip_suffix('%') {
-            Some(percent) => percent.trim().parse().map(|percent: f64| percent / 100.0),
-            None => trimmed.parse(),
+        let bad = |reason: &str| Self::bad(&format!("\"{text}\": {reason}"));
+        let quantity = Quantity::parse(text, HOLDOUT_FORMS).map_err(|error| bad(&error.reason))?;
+        let holdout = match quantity.unit {
+            "token" | "tokens" => Self::Tokens(quantity.whole().map_err(bad)?),
+            "" if quantity.number.numerator() == 0 => return Ok(Self::None),
+            "" => Self::Share(quantity.number.to_f64()),
+            unit => return Err(bad(&not_a_unit(unit))),
         };
-        let share: f64 = share.map_err(|_| bad())?;
-        if share.to_bits() << 1 == 0 {
-            return Ok(Self::None);
-        }
-        let holdout = Self::Share(share);
-        holdout.check().map(|()| holdout).map_err(|_| bad())
+        holdout.check().map(|()| holdout).map_err(|_| Self::bad(text))
     }
 }
 
@@ -180,23 +175,6 @@ impl fmt::Display for Holdout {
             Self::Tokens(tokens) => write!(f, "{tokens} tokens"),
         }
     }
-}
-
-/// A whole number with `_` between digits and an optional k, M, G or B for 10³, 10⁶ and 10⁹; a
-/// decimal point is allowed where the unit makes the number whole.
-fn number_with_unit(text: &str) -> Option<u64> {
-    let (digits, zeros) = match text.char_indices().last()? {
-        (end, 'k' | 'K') => (text.get(..end)?, 3),
-        (end, 'm' | 'M') => (text.get(..end)?, 6),
-        (end, 'g' | 'G' | 'b' | 'B') => (text.get(..end)?, 9),
-        _ => (text, 0),
-    };
-    let digits = digits.trim_end().replace('_', "");
-    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let missing = usize::checked_sub(zeros, fraction.len())?;
-    let all = format!("{whole}{fraction}{}", "0".repeat(missing));
-    if all.bytes().all(|byte| byte.is_ascii_digit()) { all.parse().ok() } else { None }
 }
 
 /// The order of documents.

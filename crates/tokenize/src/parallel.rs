@@ -1,9 +1,10 @@
 //! The same work on many things, by several threads.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use mixdown_documents::Place;
 
 use crate::error::Error;
 
@@ -66,6 +67,46 @@ impl Failure {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+}
+
+/// The error that comes first in the order of the inputs, whichever thread meets it when: work before
+/// it goes on, work behind it ends.
+#[derive(Default)]
+pub(crate) struct FirstFailure {
+    set: AtomicBool,
+    first: Mutex<Option<(Place, Error)>>,
+}
+
+/// Before all inputs: an error that ends everything at once.
+pub(crate) const AT_ONCE: Place = Place { input: 0, offset: 0 };
+
+impl FirstFailure {
+    /// Whether nothing at this place is to be done any more.
+    pub(crate) fn stops(&self, place: Place) -> bool {
+        self.set.load(Ordering::Acquire)
+            && self.first().as_ref().is_some_and(|(first, _)| *first <= place)
+    }
+
+    /// Keeps the error, if it is the first by its place.
+    pub(crate) fn note(&self, place: Place, error: Error) {
+        let mut first = self.first();
+        if first.as_ref().is_none_or(|(before, _)| place < *before) {
+            *first = Some((place, error));
+        }
+        self.set.store(true, Ordering::Release);
+    }
+
+    /// The first error, if there was one.
+    pub(crate) fn into_result(self) -> Result<(), Error> {
+        match self.first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<(Place, Error)>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mixdown_documents::{Compression, InputFile, InputFormat, InputList, LabelFields, Place};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::label_options::PackOptions;
@@ -15,6 +15,7 @@ use crate::options::SpecialText;
 use crate::order::Order;
 use crate::rows::Rows;
 use crate::spill::Payload;
+use crate::work_file::json_fingerprint;
 
 /// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
 /// does not, so that parts outlive a change of it; bad records tolerated and threads decide
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     /// Before which documents are read.
     pub(crate) end: Option<Place>,
     pub(crate) text_field: String,
+    pub(crate) text_separator: Option<String>,
     pub(crate) id_field: Option<String>,
     pub(crate) holdout_by: Option<String>,
     pub(crate) min_chars: u64,
@@ -67,7 +69,7 @@ const END_BYTES: u64 = 64 << 10;
 
 impl Plan {
     pub(crate) const FORMAT: &str = "mixdown-prepare-plan";
-    pub(crate) const VERSION: u32 = 2;
+    pub(crate) const VERSION: u32 = 3;
 
     pub(crate) fn inputs_of(list: &InputList) -> Result<Vec<PlannedInput>, Error> {
         let planned = |file: &InputFile| {
@@ -83,8 +85,11 @@ impl Plan {
     }
 
     /// Its hash, which names the folder of the parts.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
+    ///
+    /// # Errors
+    /// As [`json_fingerprint`].
+    pub(crate) fn fingerprint(&self, out: &Path) -> Result<Fingerprint, Error> {
+        json_fingerprint(out, self)
     }
 
     /// The rows that documents are laid into, if any.
@@ -95,7 +100,8 @@ impl Plan {
 
     /// Refuses work that was begun under another plan, naming the first difference.
     pub(crate) fn check_equal(&self, before: &Value, out: &Path) -> Result<(), Error> {
-        let now = serde_json::to_value(self).unwrap_or(Value::Null);
+        let now = serde_json::to_value(self)
+            .map_err(|source| Error::io("describe the work for", out)(source.into()))?;
         match difference("", before, &now) {
             None => Ok(()),
             Some((field, expected, got)) => {
@@ -119,17 +125,25 @@ fn ends_of(input: &InputFile) -> io::Result<Fingerprint> {
 }
 
 /// The first place where two values differ, with the values there.
-fn difference(place: &str, then: &Value, now: &Value) -> Option<(String, String, String)> {
+pub(crate) fn difference(
+    place: &str,
+    then: &Value,
+    now: &Value,
+) -> Option<(String, String, String)> {
     let deeper = |key: &str| match place {
         "" => key.to_owned(),
         place => format!("{place}.{key}"),
     };
     match (then, now) {
         _ if then == now => None,
-        (Value::Object(left), Value::Object(right)) if left.keys().eq(right.keys()) => left
-            .iter()
-            .zip(right.values())
-            .find_map(|((key, left), right)| difference(&deeper(key), left, right)),
+        (Value::Object(left), Value::Object(right)) => {
+            // What is not asked for is left out.
+            let keys = left.keys().chain(right.keys());
+            let value =
+                |object: &Map<String, Value>, key| object.get(key).cloned().unwrap_or(Value::Null);
+            keys.map(|key| (key, value(left, key), value(right, key)))
+                .find_map(|(key, left, right)| difference(&deeper(key), &left, &right))
+        }
         (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
             left.iter().zip(right).enumerate().find_map(|(index, (left, right))| {
                 difference(&format!("{place}[{index}]"), left, right)
@@ -157,6 +171,10 @@ mod tests {
         now["b"]["c"][1]["d"] = json!("y");
         let found = difference("", &then, &now).unwrap();
         assert_eq!(found, ("b.c[1].d".into(), "\"x\"".into(), "\"y\"".into()));
+        let mut now = then.clone();
+        now["k"] = json!(7);
+        let found = difference("", &then, &now).unwrap();
+        assert_eq!(found, ("k".into(), "null".into(), "7".into()));
         let mut now = then.clone();
         now["l"] = json!([1, 2]);
         let found = difference("", &then, &now).unwrap();

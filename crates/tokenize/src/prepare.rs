@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use mixdown_documents::Remark;
 use mixdown_shards::{Counts, Fingerprint};
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ use crate::shard_run::SHARD_BYTES;
 use crate::task::Task;
 use crate::unit::PART_BYTES;
 use crate::work::{Made, Work, count};
-use crate::work_folder::{Hold, WorkFolder, is_finished};
+use crate::work_folder::{Hold, WorkFolder, forget_work, is_finished};
 
 /// What [`prepare`] made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,8 +39,10 @@ pub struct PrepareReport {
     pub input_bytes: u64,
     /// Files of the inputs.
     pub input_files: u64,
-    /// Files of folders that were passed over as empty or not text.
+    /// Files of folders that are not read: empty, no text, or without the fields that are read.
     pub skipped_files: u64,
+    /// Those files, and why: the first of them.
+    pub left_out: Vec<Remark>,
     /// Records and documents that were left out or stand out.
     pub counts: Counts,
     /// Shards of both sides.
@@ -48,6 +51,8 @@ pub struct PrepareReport {
     pub parts: u64,
     /// Parts that an earlier, unfinished call had made already.
     pub resumed: u64,
+    /// Whether the corpus was there already, so that nothing was done.
+    pub already_done: bool,
     /// The corpus' data fingerprint.
     pub fingerprint: Fingerprint,
     /// The tokenizer's.
@@ -90,14 +95,15 @@ impl Default for Sizes {
 /// Tokenizes the documents behind `inputs` into a corpus in `out`.
 ///
 /// `out` must be absent, empty or hold what an unfinished call with the same inputs, tokenizer and
-/// options left there, or tasks did; such work is continued. The corpus' bytes depend on inputs,
+/// options left there, or tasks did; such work is continued, and a corpus that is finished is only
+/// reported. Work of other settings of which no part is finished is begun anew. The corpus' bytes depend on inputs,
 /// tokenizer and options alone: not on threads, tasks, interruptions or the clock. Memory is bounded
 /// by the number of threads and the longest document, not by the inputs.
 ///
 /// # Errors
 /// Inputs or tokenizer cannot be read; more bad records than tolerated; no end-of-text token; a
-/// holdout that leaves nothing on one side; `out` is taken, busy, a finished corpus or holds other
-/// unfinished work; the disk refuses. [`Error::Interrupted`] once `stop` is set.
+/// holdout that leaves nothing on one side; `out` is taken, busy, a corpus of other inputs, tokenizer
+/// or options or holds other unfinished work; the disk refuses. [`Error::Interrupted`] once `stop` is set.
 pub fn prepare(
     inputs: &[PathBuf],
     tokenizer: &Path,
@@ -119,6 +125,10 @@ pub(crate) fn prepare_sized(
     sizes: Sizes,
 ) -> Result<PrepareReport, Error> {
     let work = Work::new(inputs, tokenizer, options, sizes)?;
+    if is_finished(out)? {
+        forget_work(out, &work.plan)?;
+        return work.check_finished(out);
+    }
     let folder = WorkFolder::claim(out, &work.plan, Hold::Alone)?;
     let made = work.make(&folder, None, progress, stop)?;
     work.finish(folder, &made.split, made.resumed)
@@ -175,7 +185,8 @@ pub(crate) fn prepare_task_sized(
         }),
         // Whatever went wrong, files that another process took away among it: the corpus is there.
         Err(error) if is_finished(out)? => {
-            work.check_finished(out).map_err(|_| error)?;
+            let is_corpus = matches!(error, Error::AlreadyCorpus { .. });
+            work.check_finished(out).map_err(|differs| if is_corpus { differs } else { error })?;
             // What this task may have put back of the work that finishing removed.
             let _already_a_corpus = WorkFolder::claim(out, &work.plan, Hold::Shared);
             Ok(TaskReport { parts: 0, resumed: 0, runs: 0, runs_made: 0, finished: true })

@@ -208,7 +208,7 @@ fn only_the_same_work_is_continued() {
     let text = message(&PrepareOptions { end_of_text: Some("[X]".to_owned()), ..options() });
     assert!(text.contains("differs in end_of_text (then 261, now 262)"), "{text}");
     let text = message(&PrepareOptions {
-        read: ReadOptions { text_field: "body".to_owned(), ..ReadOptions::default() },
+        read: ReadOptions { text_field: Some("body".to_owned()), ..ReadOptions::default() },
         ..options()
     });
     assert!(text.contains("delete the folder to start afresh"), "{text}");
@@ -220,9 +220,12 @@ fn only_the_same_work_is_continued() {
     setting.run("fresh", &other).unwrap();
     assert!(contents(&out) == contents(&setting.path("fresh")));
 
-    let text = message(&other);
+    let again = setting.run("out", &other).unwrap();
+    assert!(again.already_done && again.fingerprint == report.fingerprint);
+    assert!(contents(&out) == contents(&setting.path("fresh")));
+    let text = message(&PrepareOptions { min_chars: 3, ..other });
     assert!(
-        text.ends_with("is already a corpus: choose another folder, or delete it to make it anew")
+        text.contains("already a corpus, which differs in options.min_chars (then null, now 3)")
     );
 }
 

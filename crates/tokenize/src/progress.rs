@@ -1,7 +1,11 @@
 //! How far the work is.
 
+use std::sync::Arc;
+
+use mixdown_documents::{InputList, Remark};
+
 /// A report of progress; `done` of `total` bytes of the stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// What is being done.
     pub stage: Stage,
@@ -12,9 +16,11 @@ pub struct Progress {
 }
 
 /// What is being done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Said once, before the work, where there is something to say of the inputs.
+    Inputs(Arc<InputRemarks>),
     /// Said once, before the work: what the disks will have to hold.
     Disk(DiskEstimate),
     /// Text is read to train a tokenizer on.
@@ -25,6 +31,26 @@ pub enum Stage {
     Tokenizing,
     /// Parts become shards.
     Writing,
+}
+
+/// Files of the inputs that are not read, or not as their names suggest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputRemarks {
+    /// Files of folders that are not read, and why.
+    pub left_out: Vec<Remark>,
+    /// JSON files that are read as whole texts, as they hold no records with the field of the text.
+    pub read_as_text: Vec<Remark>,
+}
+
+/// Says what there is to say of the inputs.
+pub(crate) fn say_inputs(inputs: &InputList, progress: &(dyn Fn(Progress) + Sync)) {
+    let remarks = InputRemarks {
+        left_out: inputs.left_out().to_vec(),
+        read_as_text: inputs.read_as_text().to_vec(),
+    };
+    if !remarks.left_out.is_empty() || !remarks.read_as_text.is_empty() {
+        progress(Progress { stage: Stage::Inputs(Arc::new(remarks)), done: 0, total: 0 });
+    }
 }
 
 /// What the unfinished work and the corpus will take of their disks, by a rule of thumb, and what is

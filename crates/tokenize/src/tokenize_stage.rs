@@ -5,19 +5,21 @@
 //! parts come only one after another, is read by all of them. Nothing is put back into order: a part
 //! is sorted anyway. A thread holds one chunk at a time, and that bounds what is under way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use mixdown_documents::{Chunk, LONG_RECORD_BYTES, LongRecords, Place};
+use mixdown_documents::{
+    BadRecord, Chunk, Cuts, LONG_RECORD_BYTES, LongRecords, Place, RecordFault,
+};
 
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
 use crate::follower::{FollowPlan, Followed, Follower};
 use crate::lane::{Job, Lane, Step, Turns};
-use crate::parallel::Failure;
+use crate::parallel::{AT_ONCE, FirstFailure};
 use crate::part::Part;
 use crate::progress::{Progress, Stage};
 use crate::spill::Summary;
@@ -63,9 +65,12 @@ struct Shared<'s> {
     lanes: Mutex<Lanes<'s>>,
     /// Helpers take turns among the open lanes.
     helper: AtomicUsize,
-    failure: Failure,
+    failure: FirstFailure,
     follower: Option<Follower<'s>>,
-    bad_records: AtomicU64,
+    /// The first bad records by their places, one more than are still tolerated at most.
+    bad_records: Mutex<BTreeMap<Place, RecordFault>>,
+    /// Bad records that are still tolerated.
+    tolerated: u64,
     done_bytes: AtomicU64,
 }
 
@@ -122,14 +127,15 @@ impl TokenizeStage<'_> {
         let shared = Shared {
             lanes: Mutex::new(Lanes { jobs: self.jobs()?, open: Vec::new() }),
             helper: AtomicUsize::new(0),
-            failure: Failure::default(),
+            failure: FirstFailure::default(),
             follower,
-            bad_records: AtomicU64::new(done.bad_records),
+            bad_records: Mutex::new(BTreeMap::new()),
+            tolerated: self.skip_bad.saturating_sub(done.bad_records),
             done_bytes: AtomicU64::new(0),
         };
         self.report(&shared, done.consumed_bytes);
         thread::scope(|scope| {
-            let work = || shared.failure.note(self.work(&shared));
+            let work = || self.work(&shared);
             for _ in 1..self.threads {
                 scope.spawn(work);
             }
@@ -168,41 +174,76 @@ impl TokenizeStage<'_> {
         Ok(ordered)
     }
 
-    fn work<'s>(&'s self, shared: &Shared<'s>) -> Result<(), Error> {
+    fn work<'s>(&'s self, shared: &Shared<'s>) {
         let mut scratch = Scratch::default();
-        while let Some(lane) = self.next_lane(shared)? {
-            loop {
-                if shared.failure.is_set() {
-                    return Ok(());
-                }
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
-                match lane.next()? {
-                    Step::Chunk(chunk, part) => {
-                        let encoded = self.encode(&chunk, &mut scratch)?;
-                        drop(chunk);
-                        self.check_chunk(&encoded, shared)?;
-                        self.report(shared, encoded.consumed_bytes);
-                        if part.deliver(encoded)? {
-                            self.finish(&part, shared)?;
-                        }
-                    }
-                    Step::Whole(part) => self.finish(&part, shared)?,
-                    Step::End => break,
-                }
+        loop {
+            let lane = match self.next_lane(shared) {
+                Ok(Some(lane)) => lane,
+                Ok(None) => return,
+                Err(error) => return shared.failure.note(AT_ONCE, error),
+            };
+            if let Err((place, error)) = self.work_on(&lane, shared, &mut scratch) {
+                shared.failure.note(place, error);
             }
             let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
             lanes.open.retain(|open| !Arc::ptr_eq(open, &lane));
         }
-        Ok(())
+    }
+
+    /// Encodes what a lane gives, up to its end or to a place that a failure has made needless.
+    fn work_on(
+        &self,
+        lane: &Lane<'_>,
+        shared: &Shared<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), (Place, Error)> {
+        let at_once = |error| (AT_ONCE, error);
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(at_once(Error::Interrupted));
+            }
+            match lane.next()? {
+                Step::Chunk(chunk, _) if shared.failure.stops(chunk.place) => return Ok(()),
+                Step::Chunk(chunk, part) => {
+                    let place = chunk.place;
+                    let encoded = self.encode(&chunk, scratch).map_err(|error| (place, error))?;
+                    drop(chunk);
+                    self.note_bad_records(&encoded, shared);
+                    // A part with a bad record too many is none.
+                    let is_bad = |bad: &BadRecord| shared.failure.stops(bad.place);
+                    if shared.failure.stops(place) || encoded.bad_records.iter().any(is_bad) {
+                        return Ok(());
+                    }
+                    self.report(shared, encoded.consumed_bytes);
+                    if part.deliver(encoded).map_err(at_once)? {
+                        self.finish(&part, shared).map_err(at_once)?;
+                    }
+                }
+                Step::Whole(part) => self.finish(&part, shared).map_err(at_once)?,
+                Step::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Where a job begins.
+    pub(crate) fn place_of(&self, job: Job) -> Place {
+        let (Job::Part { unit, .. } | Job::Stream { unit, .. }) = job;
+        let unit = usize::try_from(unit).ok().and_then(|unit| self.units.get(unit));
+        let offset = match (job, unit.map(|unit| &unit.cuts)) {
+            (Job::Part { part, .. }, Some(Cuts::Ranges(ranges))) => {
+                let part = usize::try_from(part).ok().and_then(|part| ranges.get(part));
+                part.map_or(0, |range| range.start)
+            }
+            _ => 0,
+        };
+        Place { input: unit.map_or(0, |unit| unit.first), offset }
     }
 
     /// A lane of the thread's own while there are jobs, else one of the others'.
     fn next_lane<'s>(&'s self, shared: &Shared<'s>) -> Result<Option<Arc<Lane<'s>>>, Error> {
         let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(job) = lanes.jobs.pop_front() {
-            if !self.is_done(job)? {
+            if !shared.failure.stops(self.place_of(job)) && !self.is_done(job)? {
                 let lane = Arc::new(Lane::new(self, job));
                 lanes.open.push(Arc::clone(&lane));
                 return Ok(Some(lane));
@@ -254,16 +295,26 @@ impl TokenizeStage<'_> {
         shared.follower.as_ref().map_or(Ok(()), |it| it.add(part.number, chunks))
     }
 
-    /// Refuses a bad record too many, by its line.
-    fn check_chunk(&self, chunk: &EncodedChunk, shared: &Shared<'_>) -> Result<(), Error> {
-        for bad in &chunk.bad_records {
-            let got = shared.bad_records.fetch_add(1, Ordering::Relaxed) + 1;
-            if got > self.skip_bad {
-                let inputs = self.encoder.inputs;
-                return Err(inputs.bad_record_error(bad, got, self.skip_bad).into());
-            }
+    /// Notes the first bad record too many, in the order of the inputs, by its line.
+    fn note_bad_records(&self, chunk: &EncodedChunk, shared: &Shared<'_>) {
+        if chunk.bad_records.is_empty() {
+            return;
         }
-        Ok(())
+        let most = usize::try_from(shared.tolerated).unwrap_or(usize::MAX).saturating_add(1);
+        let mut seen = shared.bad_records.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(chunk.bad_records.iter().map(|bad| (bad.place, bad.fault.clone())));
+        while seen.len() > most {
+            seen.pop_last();
+        }
+        let Some((&place, fault)) = seen.last_key_value().filter(|_| seen.len() == most) else {
+            return;
+        };
+        if !shared.failure.stops(place) {
+            let bad = BadRecord { place, fault: fault.clone() };
+            let got = self.skip_bad.saturating_add(1);
+            let error = self.encoder.inputs.bad_record_error(&bad, got, self.skip_bad);
+            shared.failure.note(place, error.into());
+        }
     }
 
     fn check_bad_records(&self, got: u64) -> Result<(), Error> {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::files;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::Fingerprint;
 use serde::ser::SerializeMap;
@@ -19,12 +20,14 @@ use tokenizers::{ProgressFormat, Trainer};
 
 use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::error::Error;
-use crate::progress::{Progress, Stage};
+use crate::plan::Plan;
+use crate::progress::{Progress, Stage, say_inputs};
 use crate::tokenizer::Tokenizer;
-use crate::work_file::write_aside;
+use crate::training_record::{TrainingRecord, TrainingSettings, already_trained, report};
+use crate::work_file::write_json;
 
 /// The token that ends a text, with id 0.
-const END_OF_TEXT: &str = "<|endoftext|>";
+pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 /// The letters of the 256 bytes, and the end of text.
 const MIN_VOCABULARY: u32 = 257;
 /// The library counts pairs in 32 signed bits, so no pair may be able to occur more often.
@@ -54,15 +57,19 @@ pub struct TrainTokenizerReport {
     pub end_of_text: u32,
     /// The tokenizer's fingerprint.
     pub fingerprint: Fingerprint,
+    /// Whether the tokenizer was there already, so that nothing was done.
+    pub already_done: bool,
 }
 
 /// Trains a byte-level BPE tokenizer with GPT-2's pre-tokenizer and writes it to `out`, a
 /// tokenizer.json that Hugging Face's libraries load; `tokenizer_config.json` is written beside it
 /// where `out` has that name, so that `transformers` opens the folder. The same text gives the
-/// same bytes. Memory: the distinct words of the text.
+/// same bytes. What the training was told is written to `tokenizer.training.json` beside it (the name
+/// of `out` with that ending), and the same call again only reports. Memory: the distinct words of the
+/// text.
 ///
 /// # Errors
-/// `out` exists; a vocabulary below 257; inputs that cannot be read, hold no text or more than
+/// `out` exists and is not what this call makes; a vocabulary below 257; inputs that cannot be read, hold no text or more than
 /// 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once `stop` is set while text is
 /// read.
 pub fn train_tokenizer(
@@ -77,11 +84,17 @@ pub fn train_tokenizer(
         let expected = "at least 257: the 256 bytes and <|endoftext|>";
         return Err(Error::Option { option: "vocab-size", expected, got });
     }
-    if out.exists() {
-        let got = if out.is_dir() { "a folder" } else { "a file's data" };
-        return Err(Error::OutputTaken { path: out.to_owned(), got: got.to_owned() });
-    }
     let inputs = InputList::discover_with(inputs, &options.read)?;
+    let settings = TrainingSettings {
+        inputs: Plan::inputs_of(&inputs)?,
+        vocab_size: options.vocab_size,
+        text_field: options.read.text_field().to_owned(),
+        text_separator: options.read.text_separator.clone(),
+    };
+    if out.exists() {
+        return already_trained(out, &inputs, &settings);
+    }
+    say_inputs(&inputs, progress);
     let mut feed = Feed::new(&inputs, &options.read, progress, stop);
     let mut trainer = trainer(options.vocab_size);
     let splitter = splitter()?;
@@ -96,15 +109,17 @@ pub fn train_tokenizer(
     let json = serde_json::to_string_pretty(&file).map_err(|error| training(error.into()))?;
     // Read back before it is written, so that no file is left that cannot be used.
     let tokenizer = Tokenizer::from_json(out.to_owned(), json.clone())?;
-    write(out, &json)?;
-    Ok(TrainTokenizerReport {
-        vocab_size: tokenizer.vocab_size(),
+    let record = TrainingRecord {
+        format: TrainingRecord::FORMAT.to_owned(),
+        version: TrainingRecord::VERSION,
+        settings,
         documents: feed.documents,
         text_bytes: feed.text_bytes,
         bad_records: feed.reader.bad_records(),
-        end_of_text: tokenizer.token_id(END_OF_TEXT).unwrap_or_default(),
         fingerprint: tokenizer.fingerprint(),
-    })
+    };
+    write(out, &json, &record)?;
+    Ok(report(&tokenizer, &record))
 }
 
 fn trainer(vocab_size: u32) -> BpeTrainer {
@@ -197,7 +212,8 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     let letters = ByteLevel::alphabet().map(String::from);
     let vocab = (0..).zip(std::iter::once(END_OF_TEXT.to_owned()).chain(letters)).collect();
     let file = TokenizerFile::new(vocab, Vec::new());
-    let json = serde_json::to_string(&file).unwrap_or_default();
+    let json =
+        serde_json::to_string(&file).map_err(|error| Error::Training { source: error.into() })?;
     let tokenizer = Tokenizer::from_json(PathBuf::new(), json)?;
     let known = tokenizer.pipeline().ok_or_else(|| Error::BadTokenizer {
         path: PathBuf::new(),
@@ -215,8 +231,8 @@ fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<
     Ok(spans.iter().filter_map(|span| text.as_bytes().get(span.range())).map(word).collect())
 }
 
-/// Writes the tokenizer, its configuration first: a tokenizer.json is a finished training.
-fn write(out: &Path, json: &str) -> Result<(), Error> {
+/// Writes the tokenizer, what is beside it first: a tokenizer.json is a finished training.
+fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
@@ -226,7 +242,7 @@ fn write(out: &Path, json: &str) -> Result<(), Error> {
         match read_capped(&config, MAX_CONFIG_BYTES) {
             Ok(before) if before == text.as_bytes() => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                write_aside(&config, |file| file.write_all(text.as_bytes()))?;
+                files::write(&config, text.as_bytes())?;
             }
             Err(error) if error.kind() != ErrorKind::InvalidData => {
                 return Err(Error::io("read", &config)(error));
@@ -237,7 +253,8 @@ fn write(out: &Path, json: &str) -> Result<(), Error> {
             }
         }
     }
-    write_aside(out, |file| file.write_all(json.as_bytes()))
+    write_json(&TrainingRecord::path(out), record)?;
+    Ok(files::write(out, json.as_bytes())?)
 }
 
 /// What `transformers` needs to open the folder as it is.
@@ -392,6 +409,7 @@ mod tests {
         let folder = folder_with_text();
         let error = train(folder.path(), "t.json", 256).unwrap_err();
         assert!(error.to_string().starts_with("vocab-size: expected at least 257"));
+        // A name that is nobody's record.
         fs::write(folder.path().join("t.json"), "mine").unwrap();
         let error = train(folder.path(), "t.json", 300).unwrap_err();
         assert!(matches!(error, Error::OutputTaken { .. }) && error.is_configuration());
@@ -411,6 +429,25 @@ mod tests {
         }
         let error = train(folder.path(), "u.json", 300).unwrap_err();
         assert!(matches!(error, Error::NoDocuments { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_same_call_again_has_nothing_to_do() {
+        let folder = folder_with_text();
+        let report = train(folder.path(), "a/tokenizer.json", 280).unwrap();
+        let before = fs::read(folder.path().join("a/tokenizer.json")).unwrap();
+        let again = train(folder.path(), "a/tokenizer.json", 280).unwrap();
+        assert_eq!(again, TrainTokenizerReport { already_done: true, ..report });
+        assert_eq!(fs::read(folder.path().join("a/tokenizer.json")).unwrap(), before);
+        let words = |size| train(folder.path(), "a/tokenizer.json", size).unwrap_err().to_string();
+        assert!(words(290).contains("differs in vocab_size (then 280, now 290)"), "{}", words(290));
+        let text = folder.path().join("in/3.txt");
+        let whole = fs::read(&text).unwrap();
+        fs::write(&text, "other").unwrap();
+        assert!(words(280).contains("differs in inputs[3].bytes"), "{}", words(280));
+        fs::write(&text, whole).unwrap();
+        fs::write(folder.path().join("a/tokenizer.json"), "{").unwrap();
+        train(folder.path(), "a/tokenizer.json", 280).unwrap_err();
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::{Manifest, ShardRecord, Split, finished_name};
+use mixdown_base::files::finished_name;
+use mixdown_shards::{Manifest, ShardRecord, Split};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::work_file::{read_json, write_json, write_json_first};
 
 const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
+const SPLIT: &str = "split.json";
 const LOCK: &str = "lock";
 const TASKS: &str = "tasks.lock";
 
@@ -49,7 +51,7 @@ impl WorkFolder {
         let work = out.join(WORK);
         let plan_path = work.join(PLAN);
         if is_finished(out)? {
-            return Err(refuse_finished(out, &work, plan)?);
+            return Err(refuse_finished(out, plan)?);
         }
         refuse_taken(out, &work)?;
         fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
@@ -57,17 +59,20 @@ impl WorkFolder {
         // Whoever held the lock may have finished in the meantime.
         if is_finished(out)? {
             drop(lock);
-            return Err(refuse_finished(out, &work, plan)?);
+            return Err(refuse_finished(out, plan)?);
         }
         let Locked { file, known } = lock?;
-        let parts = parts_folder(&work, out, plan);
+        let parts = parts_folder(&work, out, plan)?;
         fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
         let mut folder = Self { out: out.to_owned(), work, parts, _locks: vec![file] };
         match hold {
             // Only where nobody else can be writing them.
-            Hold::Alone if known => folder.remove_leftovers()?,
+            Hold::Alone if known => {
+                folder.remove_leftovers()?;
+                folder.replace_plan(plan)?;
+            }
             Hold::Alone => {}
-            Hold::Shared => folder.join_tasks()?,
+            Hold::Shared => folder.join_tasks(plan)?,
         }
         write_json_first(&plan_path, plan)?;
         match read_json(&plan_path)? {
@@ -78,15 +83,41 @@ impl WorkFolder {
         Ok(folder)
     }
 
+    /// Takes the place of another plan of which no part is finished: a wrong name of a field must not
+    /// lock the folder. Only where nobody else is at work.
+    fn replace_plan(&self, plan: &Plan) -> Result<(), Error> {
+        let path = self.work.join(PLAN);
+        let Some(before) = read_json::<Value>(&path)? else { return Ok(()) };
+        if plan.check_equal(&before, &self.out).is_ok() {
+            return Ok(());
+        }
+        let parts = match before.get("work_dir") {
+            None | Some(Value::Null) => self.work.clone(),
+            // Elsewhere, under a name that only the same version of a plan tells.
+            Some(_) => match serde_json::from_value::<Plan>(before) {
+                Ok(before) => parts_folder(&self.work, &self.out, &before)?,
+                Err(_) => return Ok(()),
+            },
+        };
+        let begun = |name: &String| name.starts_with("part-") || name.starts_with("run-");
+        if names(&parts)?.iter().chain(&names(&self.work)?).any(begun) {
+            return Ok(());
+        }
+        remove_files(&self.work, |name| name == SPLIT || name.starts_with("unit-"))?;
+        remove_parts(&parts, &self.work)?;
+        write_json(&path, plan)
+    }
+
     /// Removes what killed tasks left, if no other task is there, and notes that this one is. Nobody
     /// holds this lock alone for longer than that takes, so waiting for it is short.
-    fn join_tasks(&mut self) -> Result<(), Error> {
+    fn join_tasks(&mut self, plan: &Plan) -> Result<(), Error> {
         let path = self.work.join(TASKS);
         let open = || File::create(&path).map_err(Error::io("create", &path));
         if let alone = open()?
             && alone.try_lock().is_ok()
         {
             self.remove_leftovers()?;
+            self.replace_plan(plan)?;
         }
         let together = open()?;
         // Where there are no locks, finishing removes what was left.
@@ -151,7 +182,7 @@ impl WorkFolder {
 
     /// The file that says how documents are split.
     pub(crate) fn split(&self) -> PathBuf {
-        self.work.join("split.json")
+        self.work.join(SPLIT)
     }
 
     /// The file that says which shards a finished run of buckets gave.
@@ -206,25 +237,32 @@ impl WorkFolder {
 
 /// Where the parts lie: in a folder that is named after the output and the plan, so that many
 /// outputs may share a work folder.
-fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> PathBuf {
-    let Some(shared) = &plan.work_dir else { return work.to_owned() };
+fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> Result<PathBuf, Error> {
+    let Some(shared) = &plan.work_dir else { return Ok(work.to_owned()) };
     let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let plan = plan.fingerprint().to_string();
-    shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan)))
+    let plan = plan.fingerprint(out)?.to_string();
+    Ok(shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan))))
 }
 
-/// The error for an output that is a corpus, after removing the work of a call that was killed
-/// between its manifest and the end, or of one that came while another finished.
-fn refuse_finished(out: &Path, work: &Path, plan: &Plan) -> Result<Error, Error> {
+/// The error for an output that is a corpus, after forgetting the work on it.
+fn refuse_finished(out: &Path, plan: &Plan) -> Result<Error, Error> {
+    forget_work(out, plan)?;
+    Ok(Error::AlreadyCorpus { path: out.to_owned() })
+}
+
+/// Removes the work of a call that was killed between its manifest and the end, or of one that came
+/// while another finished.
+pub(crate) fn forget_work(out: &Path, plan: &Plan) -> Result<(), Error> {
+    let work = &out.join(WORK);
     let begun = work.is_dir() && foreign_in(work)?.is_none();
     if (begun || holds_our_plan(work))
         && let Ok(_lock) = lock(out, work, Hold::Alone)
         && is_finished(out)?
     {
-        remove_parts(&parts_folder(work, out, plan), work)?;
+        remove_parts(&parts_folder(work, out, plan)?, work)?;
         remove_work(work)?;
     }
-    Ok(Error::AlreadyCorpus { path: out.to_owned() })
+    Ok(())
 }
 
 /// Removes the folder of the parts, if they lie in one of their own.

@@ -1,5 +1,6 @@
 //! `[train.lora]`: adapters of low rank (Hu et al., ICLR 2022) in PEFT's terms.
 
+use mixdown_base::quantity::field;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -13,7 +14,7 @@ use crate::model_config::Family;
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Rows of A and columns of B.
-    #[serde(default = "defaults::rank")]
+    #[serde(default = "defaults::rank", deserialize_with = "field::count")]
     pub rank: u64,
     /// The adapter's weight is `alpha / rank`.
     #[serde(default = "defaults::alpha")]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mixdown_base::quantity::field;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -73,17 +74,41 @@ struct ModelTable {
     size: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<FreshFamily>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     vocab_size: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     hidden_size: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     intermediate_size: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     layers: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     heads: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     seed: Option<u64>,
 }
 

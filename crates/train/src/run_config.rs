@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mixdown_base::quantity::field;
 use mixdown_mixer::MixtureConfig;
 use mixdown_shards::Split;
 use serde::{Deserialize, Serialize};
@@ -35,18 +36,23 @@ pub struct RunConfig {
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Optimiser steps.
+    #[serde(deserialize_with = "field::steps")]
     pub steps: u64,
     /// The highest learning rate.
     #[serde(default = "defaults::learning_rate")]
     pub learning_rate: f64,
     /// Steps in which it rises.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "field::steps")]
     pub warmup_steps: u64,
     /// What follows.
     #[serde(default)]
     pub schedule: Schedule,
     /// Steps of the fall of `schedule = "wsd"`; a fifth of all where that is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_steps",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub decay_steps: Option<u64>,
     /// The share of the highest rate that the schedule ends at; `constant` has none.
     #[serde(default = "defaults::final_learning_rate_share")]
@@ -68,7 +74,11 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Rows of a batch that are computed at once, their gradients added up; as many as have 1,024 tokens
     /// where that is not said. Changes memory and speed, and the loss only by rounding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again: less memory for more time.
     #[serde(default)]
@@ -87,13 +97,17 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_documents: Option<bool>,
     /// Checkpoints that are kept beside best/.
-    #[serde(default = "defaults::keep_checkpoints")]
+    #[serde(default = "defaults::keep_checkpoints", deserialize_with = "field::count")]
     pub keep_checkpoints: u64,
     /// Steps between two checkpoints; there is one with each new best/, too.
-    #[serde(default = "defaults::checkpoint_every")]
+    #[serde(default = "defaults::checkpoint_every", deserialize_with = "field::steps")]
     pub checkpoint_every: u64,
     /// End after so many evaluations in a row without a lower `eval.select` loss.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub patience: Option<u64>,
     /// Tensors that stay as they are: patterns over their names in model.safetensors, `*` standing for any
     /// characters.
@@ -112,8 +126,10 @@ pub struct TrainConfig {
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
     /// Steps between two evaluations; there is one before the first step and one after the last.
+    #[serde(deserialize_with = "field::steps")]
     pub every_steps: u64,
     /// Sequences of each corpus.
+    #[serde(deserialize_with = "field::count")]
     pub sequences: u64,
     /// The evaluation whose loss chooses best/; also the name of the target's source.
     #[serde(default = "defaults::select")]

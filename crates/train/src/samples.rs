@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::quantity::field;
 use mixdown_runs::SampleRecord;
 use serde::{Deserialize, Serialize};
 
@@ -17,19 +18,23 @@ pub struct SamplesConfig {
     /// Texts to go on from.
     pub prompts: Vec<String>,
     /// New tokens of each, at most.
-    #[serde(default = "max_tokens")]
+    #[serde(default = "max_tokens", deserialize_with = "field::tokens")]
     pub max_tokens: u64,
     /// What the logits are divided by; 0 takes the most likely token.
     #[serde(default = "temperature")]
     pub temperature: f64,
     /// Only so many of the most likely tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "field::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub top_k: Option<u64>,
     /// Only the most likely tokens that together have this probability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// What is drawn: the same at every evaluation.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "field::count")]
     pub seed: u64,
 }
 

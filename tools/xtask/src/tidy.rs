@@ -55,6 +55,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("parquet", &["mixdown-documents", "mixdown-runs", "mixdown"]),
     ("candle", &["mixdown-train"]),
     ("cudarc", &["mixdown-train"]),
+    ("anstream", &["mixdown"]),
     ("clap", &["mixdown"]),
     ("indicatif", &["mixdown"]),
     ("ratatui", &["mixdown"]),

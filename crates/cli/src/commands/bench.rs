@@ -246,7 +246,7 @@ fn describe(report: &Report) -> String {
         vec![
             name,
             millions(speed.tokens_per_second),
-            percent((speed.share_of_limit * 1e3).round() / 1e3),
+            percent(speed.share_of_limit),
             format!("{:.1}", speed.batch_seconds_p50 * 1e6),
             format!("{:.1}", speed.batch_seconds_p99 * 1e6),
         ]

@@ -7,11 +7,11 @@ use serde::de::DeserializeOwned;
 /// Arguments about the device.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ComputeArgs {
-    /// What computes: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
-    #[arg(long, default_value = "cpu", value_parser = parsed::<DeviceChoice>)]
+    /// Device to compute on: cpu, cuda or cuda:N (docs/guide/gpu.md).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Machine", value_parser = parsed::<DeviceChoice>)]
     pub device: DeviceChoice,
-    /// The numbers that products take: `f32`, or on a GPU `bf16`.
-    #[arg(long, default_value = "f32", value_parser = parsed::<Precision>)]
+    /// Number format of matrix products: f32, or bf16 on a GPU.
+    #[arg(long, value_name = "FORMAT", default_value = "f32", help_heading = "Machine", value_parser = parsed::<Precision>)]
     pub precision: Precision,
 }
 

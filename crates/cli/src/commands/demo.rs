@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::percent_requested;
 use mixdown_scaling::forgetting_removed;
 use serde::Serialize;
 
@@ -19,34 +20,34 @@ use crate::output::{percent, table};
   mixdown demo --inject 0,0.5%,1%,5%,20% --out wide
   mixdown demo --pretraining general/ --target poems/ --out poems-demo
 
-A stopped demo goes on where it stopped when the same command is given again.")]
+A stopped demo continues where it stopped when the same command is given again.")]
 pub struct DemoArgs {
     /// The shares p of pretraining data to compare.
     #[arg(long, value_delimiter = ',', default_value = "0,1%,5%", value_name = "SHARES")]
     inject: Vec<Injection>,
     /// Your own pretraining text (files or folders) instead of prose from cargo's registry.
-    #[arg(long, num_args = 1.., requires = "target", value_name = "FILES")]
+    #[arg(long, help_heading = "Text", num_args = 1.., requires = "target", value_name = "FILES")]
     pretraining: Vec<PathBuf>,
     /// Your own target text instead of Rust code from cargo's registry.
-    #[arg(long, num_args = 1.., requires = "pretraining", value_name = "FILES")]
+    #[arg(long, help_heading = "Text", num_args = 1.., requires = "pretraining", value_name = "FILES")]
     target: Vec<PathBuf>,
-    /// The folder of everything that the demo makes.
+    /// The demo's folder.
     #[arg(long, default_value = "mixdown-demo")]
     out: PathBuf,
     /// Entries of the tokenizer.
-    #[arg(long, default_value_t = 2048)]
+    #[arg(long, help_heading = "Size", default_value_t = 2048)]
     vocab_size: u32,
     /// Unique target tokens that finetuning may see.
-    #[arg(long, value_name = "D", default_value_t = 50_000)]
+    #[arg(long, help_heading = "Size", value_name = "D", default_value = "50k")]
     target_tokens: u64,
-    /// Optimiser steps of the base model.
-    #[arg(long, default_value_t = 500)]
+    /// Optimizer steps of the base model.
+    #[arg(long, help_heading = "Size", default_value_t = 500)]
     pretraining_steps: u64,
-    /// Optimiser steps of each finetuning run.
-    #[arg(long, default_value_t = 220)]
+    /// Optimizer steps of each finetuning run.
+    #[arg(long, help_heading = "Size", default_value_t = 220)]
     finetuning_steps: u64,
-    /// Seed of weights and orders.
-    #[arg(long, default_value_t = 0)]
+    /// Random seed of weights and of the order of the data.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
 
@@ -141,13 +142,12 @@ fn describe(report: &DemoReport) -> String {
 
 fn row(run: &DemoRow) -> Vec<String> {
     vec![
-        percent(run.p_requested),
+        percent_requested(run.p_requested),
         percent(run.p_realised),
         run.best_step.to_string(),
         format!("{:.4}", run.target_loss),
         format!("{:.4}", run.pretraining_loss),
         format!("{:+.4}", run.forgetting),
-        run.forgetting_removed
-            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0)),
+        run.forgetting_removed.map_or_else(|| "–".to_owned(), |share| percent(share)),
     ]
 }

@@ -1,5 +1,6 @@
 //! `mixdown design`.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,10 +12,11 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::fit::text::{interval, share, share_interval};
-use crate::count::{Count, short};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::output::table;
+use mixdown_base::display::short;
+use mixdown_base::quantity::to_f64;
 
 /// Shares of which the next run may have one.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
@@ -39,16 +41,16 @@ pub struct DesignArgs {
     budget: f64,
     /// Parameters of the model that is planned.
     #[arg(long, value_name = "N")]
-    model_size: Count,
+    model_size: NonZeroU64,
     /// Unique target tokens that are planned.
     #[arg(long, value_name = "D")]
-    target_tokens: Count,
+    target_tokens: NonZeroU64,
     /// Model sizes of the grid.
     #[arg(long, value_delimiter = ',', default_value = "41M,109M,334M", value_name = "N,..")]
-    grid_model_sizes: Vec<Count>,
+    grid_model_sizes: Vec<NonZeroU64>,
     /// Target tokens of the grid.
     #[arg(long, value_delimiter = ',', default_value = "300K,1M,3M", value_name = "D,..")]
-    grid_target_tokens: Vec<Count>,
+    grid_target_tokens: Vec<NonZeroU64>,
     /// Shares of the grid.
     #[arg(long, value_delimiter = ',', default_value = "0,1%", value_name = "SHARE,..")]
     grid_shares: Vec<Injection>,
@@ -99,14 +101,16 @@ struct View<'a> {
 /// A grid that cannot determine the law, a fit that cannot be read.
 pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
     let plan = Plan {
-        model_size: arguments.model_size.value(),
-        target_tokens: arguments.target_tokens.value(),
+        model_size: to_f64(arguments.model_size.get()),
+        target_tokens: to_f64(arguments.target_tokens.get()),
         budget: arguments.budget,
         pretraining_loss_before: None,
     };
     let simulation = simulation(&arguments, &plan)?;
-    let sizes: Vec<f64> = arguments.grid_model_sizes.iter().map(|size| size.value()).collect();
-    let tokens: Vec<f64> = arguments.grid_target_tokens.iter().map(|one| one.value()).collect();
+    let sizes: Vec<f64> =
+        arguments.grid_model_sizes.iter().map(|size| to_f64(size.get())).collect();
+    let tokens: Vec<f64> =
+        arguments.grid_target_tokens.iter().map(|one| to_f64(one.get())).collect();
     let shares: Vec<f64> = arguments.grid_shares.iter().map(|share| share.share()).collect();
     let grid = GridPlan {
         runs: full_grid(&sizes, &tokens, &shares).repeat(usize::from(arguments.seeds)),

@@ -6,6 +6,7 @@ use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{Attention, Evaluation, Model, evaluate};
+use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
@@ -70,7 +71,13 @@ pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
         records.push(evaluate(&mut model, &corpus, &evaluation, context.stop)?);
     }
     meter.finish("done");
-    context.output.print(&records, |records| eval_table(records))
+    context.output.print(&Evaluations { evaluations: records }, |all| eval_table(&all.evaluations))
+}
+
+/// One record a corpus, in the order that they were named.
+#[derive(Serialize)]
+struct Evaluations {
+    evaluations: Vec<EvalRecord>,
 }
 
 /// Losses as a table.

@@ -5,6 +5,7 @@ pub mod rows;
 pub mod text;
 mod view;
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,9 +14,9 @@ use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scali
 use crate::commands::Context;
 use crate::commands::fit::mixture::Delivery;
 use crate::commands::fit::rows::{Domain, Pooling, read_domains};
-use crate::count::Count;
 use crate::error::Error;
 use crate::whole_file::write_whole;
+use mixdown_base::quantity::to_f64;
 
 /// Arguments of `fit`.
 #[derive(Debug, Args)]
@@ -43,10 +44,10 @@ pub struct FitArgs {
     budget: Option<f64>,
     /// Parameters of the model that is planned.
     #[arg(long, value_name = "N", requires = "budget")]
-    model_size: Option<Count>,
+    model_size: Option<NonZeroU64>,
     /// Unique target tokens that are planned.
     #[arg(long, value_name = "D", requires = "budget")]
-    target_tokens: Option<Count>,
+    target_tokens: Option<NonZeroU64>,
     /// Its pretraining loss before finetuning. [default: that of the runs with this model size]
     #[arg(long, value_name = "NATS", requires = "budget")]
     pretraining_loss_before: Option<f64>,
@@ -121,8 +122,8 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
 fn plan(arguments: &FitArgs) -> Option<Plan> {
     Some(Plan {
         budget: arguments.budget?,
-        model_size: arguments.model_size?.value(),
-        target_tokens: arguments.target_tokens?.value(),
+        model_size: to_f64(arguments.model_size?.get()),
+        target_tokens: to_f64(arguments.target_tokens?.get()),
         pretraining_loss_before: arguments.pretraining_loss_before,
     })
 }

@@ -1,21 +1,25 @@
 //! `mixdown generate`.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::{Args, value_parser};
+use clap::Args;
 use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
-use crate::output::{Output, reader_is_there};
+use crate::output::{Output, for_reader, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text};
+
+/// The heading of the flags that choose tokens.
+const SAMPLING: &str = "Sampling";
 
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
@@ -30,7 +34,7 @@ The text that follows the prompt goes to standard output as it comes. It ends wh
 pub struct GenerateArgs {
     /// A Hugging Face model folder with its tokenizer, such as a run's best/.
     checkpoint: PathBuf,
-    /// The text to go on from; '' for a text from its beginning.
+    /// Text to continue; '' for a text from its beginning.
     #[arg(
         long,
         value_name = "TEXT",
@@ -38,27 +42,27 @@ pub struct GenerateArgs {
         required_unless_present = "prompt_file"
     )]
     prompt: Option<String>,
-    /// The file that holds it, to its last byte.
+    /// File whose whole content is the prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompt_file: Option<PathBuf>,
-    /// New tokens, at most.
+    /// New tokens at most.
     #[arg(long, default_value_t = 100, value_name = "N")]
     max_tokens: u64,
-    /// What the logits are divided by; 0 takes the most likely token.
-    #[arg(long, default_value_t = 0.8)]
+    /// Sampling temperature; 0 is greedy.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.8, help_heading = SAMPLING)]
     temperature: f64,
-    /// Only so many of the most likely tokens.
-    #[arg(long, value_name = "N")]
+    /// Sample from the K most likely tokens.
+    #[arg(long, value_name = "K", help_heading = SAMPLING)]
     top_k: Option<u64>,
-    /// Only the most likely tokens that together have this probability.
-    #[arg(long, value_name = "SHARE")]
+    /// Sample from the most likely tokens that together have this probability.
+    #[arg(long, value_name = "P", help_heading = SAMPLING)]
     top_p: Option<f64>,
-    /// What is drawn: the same seed gives the same text.
-    #[arg(long, default_value_t = 0)]
+    /// Random seed.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = SAMPLING)]
     seed: u64,
-    /// Texts to draw; of several each is printed when all are there.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
-    count: u64,
+    /// Number of texts; several are printed when all are complete.
+    #[arg(long, default_value = "1", value_name = "N", help_heading = SAMPLING)]
+    count: NonZeroU64,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -92,7 +96,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let mut model = Model::load(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
     let ids = text.prompt(&prompt)?;
-    let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
+    let count = usize::try_from(arguments.count.get()).unwrap_or(usize::MAX);
     let prompts = vec![ids.clone(); count];
     let mut shown = Shown {
         growing: (context.output == Output::Text && count == 1).then(|| Growing::new(&text, &ids)),
@@ -173,7 +177,9 @@ impl Shown<'_> {
     fn print(&mut self, fresh: Result<String, Error>) -> ControlFlow<()> {
         let printed = fresh.and_then(|fresh| {
             let mut stdout = std::io::stdout().lock();
-            reader_is_there(stdout.write_all(fresh.as_bytes()).and_then(|()| stdout.flush()))
+            reader_is_there(
+                stdout.write_all(for_reader(&fresh).as_bytes()).and_then(|()| stdout.flush()),
+            )
         });
         match printed {
             Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),

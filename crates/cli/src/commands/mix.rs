@@ -47,24 +47,35 @@ the last, targets all but the first), source, slot, where there are labels loss_
 pub struct MixArgs {
     /// The mixture, in TOML.
     mixture: PathBuf,
-    /// Length of the run that is planned: steps (batches), or \"1B tokens\", \"2 epochs of target\",
-    /// \"64000 sequences\". [default: one epoch of the first source; batches: endless]
+    /// Length of the run that is planned: steps (batches), or '1B tokens', '2 epochs of target', '64k sequences'
+    /// [default: one epoch of the first source; of batches, endless].
     #[arg(long, value_name = "LENGTH")]
     steps: Option<RunLength>,
     /// Print these slots of the order instead of the plan.
-    #[arg(long, value_name = "A..B", conflicts_with_all = ["compare", "emit"])]
+    #[arg(long, help_heading = "Instead of the plan", value_name = "A..B", conflicts_with_all = ["compare", "emit"])]
     order: Option<SlotRange>,
     /// The form of the order: JSON lines, or one Arrow IPC stream.
-    #[arg(long, value_enum, default_value_t, requires = "order")]
+    #[arg(
+        long,
+        help_heading = "Instead of the plan",
+        value_enum,
+        default_value_t,
+        requires = "order"
+    )]
     format: OrderFormat,
     /// Say which samples of this run were in that one already.
-    #[arg(long, value_name = "OTHER.toml", conflicts_with = "emit")]
+    #[arg(
+        long,
+        help_heading = "Instead of the plan",
+        value_name = "OTHER.toml",
+        conflicts_with = "emit"
+    )]
     compare: Option<PathBuf>,
     /// How long the other run was. [default: as long as this one]
-    #[arg(long, value_name = "LENGTH", requires = "compare")]
+    #[arg(long, help_heading = "Instead of the plan", value_name = "LENGTH", requires = "compare")]
     other_steps: Option<RunLength>,
     /// Write the batches themselves to standard output, as one Arrow IPC stream.
-    #[arg(long, value_enum)]
+    #[arg(long, help_heading = "Batches", value_enum)]
     emit: Option<Emit>,
     #[command(flatten)]
     batches: batches::BatchArgs,

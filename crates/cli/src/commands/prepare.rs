@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
@@ -14,7 +15,7 @@ use crate::commands::labels_args::LabelsArgs;
 use crate::commands::tokenizer::ReadArgs;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit, megabytes, say, stage_name};
+use crate::progress::{Meter, Unit, megabytes, say, say_inputs, stage_name};
 
 /// What is held out where nothing is said.
 const USUAL_HOLDOUT: Holdout = Holdout::Share(0.01);
@@ -34,10 +35,21 @@ const MUCH_DISK_BYTES: u64 = 1 << 30;
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --task auto
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --finish
 
-A killed run goes on where it stopped when the same command is given again.")]
+  One text of many documents, parted by a line of its own or by every line end:
+  mixdown prepare stories.txt --tokenizer gpt2/ --out corpora/stories --text-separator '<|endoftext|>'
+  mixdown prepare lines.txt --tokenizer gpt2/ --out corpora/lines --text-separator '\\n'
+
+What is read (plain, zstd or gzip; told by the first bytes and the name):
+  JSON lines, JSON arrays and objects over several lines: a document a record
+  CSV and TSV with a header: a document a row
+  Parquet, Arrow IPC (file or stream): a document a row
+  UTF-8 text, source code: a document a file, or a document between two separators
+Other data (archives, images, UTF-16, Git LFS pointers) are refused; those of a folder are left out and named.
+
+A killed run goes on where it stopped when the same command is given again; a finished one is only reported.")]
 pub struct PrepareArgs {
-    /// JSON lines (plain, zstd, gzip), Parquet, Arrow, text files, folders or patterns of them, or -
-    /// for standard input.
+    /// JSON lines, JSON, CSV, TSV, text (plain, zstd, gzip), Parquet, Arrow, folders or patterns of them,
+    /// or - for standard input.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// A tokenizer.json, or a model folder that holds one.
@@ -48,14 +60,14 @@ pub struct PrepareArgs {
     out: PathBuf,
     /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0
     /// [default: 1%].
-    #[arg(long)]
+    #[arg(long, help_heading = "Holdout")]
     holdout: Option<Holdout>,
     /// Keep documents on one side that agree in this field: a repository, a URL, a conversation.
-    #[arg(long, value_name = "FIELD")]
+    #[arg(long, help_heading = "Holdout", value_name = "FIELD")]
     holdout_by: Option<String>,
     /// Take the documents of this file or folder as the holdout and train on the inputs; may be
     /// repeated.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
+    #[arg(long, help_heading = "Holdout", value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
     holdout_input: Vec<PathBuf>,
     /// Take only the first N documents of the inputs.
     #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
@@ -87,13 +99,18 @@ pub struct PrepareArgs {
     work_dir: Option<PathBuf>,
     /// Be task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler. A task does its share and
     /// then whatever the others have not; any later tasks complete the rest.
-    #[arg(long, value_name = "I/N|auto", conflicts_with = "finish")]
+    #[arg(
+        long,
+        help_heading = "Many machines",
+        value_name = "I/N|auto",
+        conflicts_with = "finish"
+    )]
     task: Option<String>,
     /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
-    #[arg(long, value_name = "N", requires = "task")]
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
     /// Write the manifest of what tasks have made; says what is missing if something is.
-    #[arg(long)]
+    #[arg(long, help_heading = "Many machines")]
     finish: bool,
     #[command(flatten)]
     read: ReadArgs,
@@ -144,7 +161,10 @@ impl PrepareArgs {
 pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     let options = arguments.options();
     let PrepareArgs { input, tokenizer, out, .. } = &arguments;
-    let say_corpus = |report: &PrepareReport| format!("{}: {}", out.display(), describe(report));
+    let say_corpus = |report: &PrepareReport| {
+        let done = if report.already_done { "already done: " } else { "" };
+        format!("{}: {done}{}", out.display(), describe(report))
+    };
     if arguments.finish {
         let report = finish(input, tokenizer, out, &options)?;
         return context.output.print(&report, say_corpus);
@@ -153,7 +173,8 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     let meter = Meter::new("prepare", Unit::Bytes);
     let progress = |at: Progress| match at.stage {
         Stage::Disk(estimate) => say_disk(&estimate),
-        stage => meter.set(at.done, at.total, stage_name(stage)),
+        Stage::Inputs(remarks) => say_inputs("prepare", &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     if let Some(task) = task {
         let report = prepare_task(input, tokenizer, out, &options, task, &progress, context.stop)?;
@@ -189,10 +210,10 @@ fn describe_task(task: Task, report: &TaskReport) -> String {
         return format!("task {task}: the corpus is finished already");
     }
     format!(
-        "task {task}: all {} parts and {} runs of shards are there, {} of these made here: complete the \
+        "task {task}: all {} and {} of shards are there, {} of these made here: complete the \
          corpus with --finish in place of --task",
-        thousands(report.parts),
-        thousands(report.runs),
+        plural(report.parts, "part"),
+        plural(report.runs, "run"),
         thousands(report.runs_made)
     )
 }
@@ -200,11 +221,11 @@ fn describe_task(task: Task, report: &TaskReport) -> String {
 /// One sentence about a finished corpus.
 pub fn describe(report: &PrepareReport) -> String {
     let mut text = format!(
-        "{} tokens in {} documents, {} tokens in {} held-out documents",
-        thousands(report.train_tokens),
-        thousands(report.train_documents),
-        thousands(report.holdout_tokens),
-        thousands(report.holdout_documents)
+        "{} in {}, {} in {}",
+        plural(report.train_tokens, "token"),
+        plural(report.train_documents, "document"),
+        plural(report.holdout_tokens, "token"),
+        plural(report.holdout_documents, "held-out document")
     );
     for (count, what) in [
         (report.counts.bad_records, "bad records skipped"),

@@ -3,11 +3,18 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
+use mixdown_base::display::plural;
+use serde::Serialize;
 
-use crate::args::Cli;
+use crate::command_line;
+use crate::commands::Context;
 use crate::error::Error;
+use crate::output::Output;
+
+/// Columns of a manual page's text.
+const MANUAL_WIDTH: usize = 78;
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -32,13 +39,33 @@ pub struct ManArgs {
     out: PathBuf,
 }
 
+/// A completion script for programs.
+#[derive(Serialize)]
+struct Script {
+    shell: String,
+    script: String,
+}
+
+/// The manual pages that were written.
+#[derive(Serialize)]
+struct Pages {
+    folder: PathBuf,
+    pages: Vec<String>,
+}
+
 /// Prints a shell's completion script.
 ///
 /// # Errors
 /// Standard output that cannot be written.
-pub fn completions(arguments: CompletionsArgs) -> Result<(), Error> {
+pub fn completions(arguments: CompletionsArgs, context: Context) -> Result<(), Error> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "mixdown", &mut script);
+    let mut command = command_line::command(MANUAL_WIDTH);
+    clap_complete::generate(arguments.shell, &mut command, "mixdown", &mut script);
+    if context.output == Output::Json {
+        let script = String::from_utf8_lossy(&script).into_owned();
+        let script = Script { shell: arguments.shell.to_string(), script };
+        return context.output.print(&script, |script| script.script.clone());
+    }
     let written = io::stdout().write_all(&script);
     written.map_err(|error| Error::io("standard output".as_ref(), "write", error))
 }
@@ -47,8 +74,27 @@ pub fn completions(arguments: CompletionsArgs) -> Result<(), Error> {
 ///
 /// # Errors
 /// A folder that cannot be made or written.
-pub fn man(arguments: ManArgs) -> Result<(), Error> {
-    let unwritable = |error| Error::io(&arguments.out, "write", error);
-    std::fs::create_dir_all(&arguments.out).map_err(unwritable)?;
-    clap_mangen::generate_to(Cli::command(), &arguments.out).map_err(unwritable)
+pub fn man(arguments: ManArgs, context: Context) -> Result<(), Error> {
+    let folder = arguments.out;
+    let unwritable = |error| Error::io(&folder, "write", error);
+    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    let command = command_line::command(MANUAL_WIDTH);
+    let mut pages = vec!["mixdown.1".to_owned()];
+    clap_mangen::generate_to(command.clone(), &folder).map_err(unwritable)?;
+    pages.extend(names(&command, "mixdown").into_iter().map(|name| format!("{name}.1")));
+    let written = Pages { folder, pages };
+    context.output.print(&written, |written| {
+        let count = u64::try_from(written.pages.len()).unwrap_or(u64::MAX);
+        format!("{} in {}", plural(count, "manual page"), written.folder.display())
+    })
+}
+
+/// The names of all subcommands, as their pages have them.
+fn names(command: &Command, before: &str) -> Vec<String> {
+    let own = |subcommand: &Command| {
+        let name = format!("{before}-{}", subcommand.get_name());
+        let further = names(subcommand, &name);
+        std::iter::once(name).chain(further).collect::<Vec<_>>()
+    };
+    command.get_subcommands().flat_map(own).collect()
 }

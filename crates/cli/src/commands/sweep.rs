@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_base::display::plural;
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -36,13 +37,13 @@ pub struct SweepArgs {
     #[arg(long, value_enum)]
     design: Option<Design>,
     /// Do the share of task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler.
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, help_heading = "Many machines", value_name = "I/N")]
     task: Option<String>,
     /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
-    #[arg(long, value_name = "N", requires = "task")]
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
     /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
-    #[arg(long)]
+    #[arg(long, help_heading = "Many machines")]
     bases_only: bool,
     /// Say what the sweep would do and take, and do nothing.
     #[arg(long)]
@@ -106,7 +107,11 @@ fn incomplete(failures: &[Failure]) -> Result<(), Error> {
     let reasons =
         failures.iter().map(|failure| format!("\n  {}: {}", failure.run_id, failure.reason));
     Err(Error::Incomplete {
-        message: format!("{} runs failed:{}", failures.len(), reasons.collect::<String>()),
+        message: format!(
+            "failed: {}:{}",
+            plural(failures.len() as u64, "run"),
+            reasons.collect::<String>()
+        ),
         numerical: failures.iter().any(|failure| failure.numerical),
     })
 }
@@ -131,10 +136,10 @@ fn describe(report: &SweepReport) -> String {
         ),
     };
     format!(
-        "{}\n{} of {} runs; losses in nats per token at the least target loss{late}",
+        "{}\n{} of {}; losses in nats per token at the least target loss{late}",
         table(&header, &rows),
         report.runs.len(),
-        report.planned
+        plural(report.planned as u64, "run")
     )
 }
 

@@ -1,9 +1,11 @@
 //! `mixdown train`.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
+use mixdown_base::display::percent_requested;
 use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
@@ -20,33 +22,45 @@ use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
 use crate::injection::Injection;
 use crate::output::{percent, table, thousands};
+use crate::overrides::{Override, applied};
 use crate::processes;
 use crate::progress::{Meter, Unit};
 use crate::recipe::Recipe;
+use crate::run_template;
 use crate::text::Text;
 use crate::watch::LiveView;
+
+/// The headings of the flags.
+const DATA: &str = "Data";
+const MODEL: &str = "Model";
+const TRAINING: &str = "Training";
+const EVALUATION: &str = "Evaluation";
+const MACHINE: &str = "Machine";
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  pretrain a small model:
+  Pretrain a small model:
     mixdown train --pretraining corpora/general --steps 500 --out base
-  finetune it with 1 % pretraining data:
-    mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
-      --inject 1% --target-tokens 50000 --steps 200 --out runs/math-1
-  a GPT-2-like model of 41 million parameters; what it would take, without a step:
+  Finetune it with 1 % of pretraining data:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general --inject 1% \
+--target-tokens 50k --steps 200 --out runs/math-1
+  Say what a GPT-2-like model of 41 million parameters would take, without training it:
     mixdown train --pretraining corpora/general --size 41M --steps '1 epoch of pretraining' --out base --dry-run
-  train adapters of all linears instead of all weights:
-    mixdown train --init base/best --target corpora/math --pretraining corpora/general \\
-      --lora-rank 8 --lora-targets all-linear --out runs/math-lora
-  on all eight GPUs of this machine:
-    mixdown train RUN.toml --gpus 8 --out runs/math-1
-  repeat a run, or run a description of your own:
+  Train adapters of all linear layers instead of all weights:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general --lora-rank 8 \
+--lora-targets all-linear --out runs/math-lora
+  Write a description with all settings, then train it with one of them changed:
+    mixdown train --init base/best --target corpora/math --pretraining corpora/general --print-config > run.toml
+    mixdown train run.toml --set train.learning_rate=1e-4 --out runs/math-2
+  Repeat a run:
     mixdown train runs/math-1/run.toml --out runs/again
+  Train on all eight GPUs of this machine:
+    mixdown train run.toml --gpus 8 --out runs/math-3
 
-A stopped run goes on from its last checkpoint when the same command is given again.")]
+A stopped run continues from its last checkpoint when the same command is given again.")]
 pub struct TrainArgs {
-    /// A run's description in TOML, instead of the options below.
+    /// A run's description in TOML, instead of the flags for model, data and training.
     #[arg(conflicts_with_all = [
         "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
         "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
@@ -54,87 +68,93 @@ pub struct TrainArgs {
     ])]
     run: Option<PathBuf>,
     /// The run's folder.
-    #[arg(long)]
-    out: PathBuf,
-    /// The corpus that the model was (or shall be) pretrained on.
-    #[arg(long, required_unless_present = "run")]
+    #[arg(long, required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Change one setting of the description; may be repeated. Lists are entered by name or number:
+    /// mixture.source.target.weight=95%.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+    /// Write the run's description to standard output, with every setting and what it means, and train nothing.
+    #[arg(long, conflicts_with_all = ["dry_run", "watch"])]
+    print_config: bool,
+    /// The corpus that the model was, or will be, pretrained on.
+    #[arg(long, value_name = "CORPUS", required_unless_present_any = ["run", "print_config"], help_heading = DATA)]
     pretraining: Option<PathBuf>,
     /// The corpus to finetune on; without it the run pretrains.
-    #[arg(long)]
+    #[arg(long, value_name = "CORPUS", help_heading = DATA)]
     target: Option<PathBuf>,
     /// The share p of pretraining data in finetuning.
-    #[arg(long, default_value = "1%", value_name = "SHARE", requires = "target")]
+    #[arg(long, default_value = "1%", value_name = "SHARE", requires = "target", help_heading = DATA)]
     inject: Injection,
     /// Use only this many unique tokens of the target.
-    #[arg(long, value_name = "D", requires = "target")]
+    #[arg(long, value_name = "D", requires = "target", help_heading = DATA)]
     target_tokens: Option<u64>,
-    /// A Hugging Face folder to start from; without it a fresh model of the sizes below.
-    #[arg(long)]
+    /// A Hugging Face folder to start from; without it a fresh model.
+    #[arg(long, value_name = "MODEL", help_heading = MODEL)]
     init: Option<PathBuf>,
-    /// The size of a fresh GPT-2-like model, in the place of the sizes below.
+    /// The size of a fresh GPT-2-like model, instead of width, layers and heads.
     #[arg(
         long,
+        help_heading = MODEL,
         value_parser = PossibleValuesParser::new(FreshModel::sizes()),
         conflicts_with_all = ["init", "hidden_size", "layers", "heads"]
     )]
     size: Option<String>,
     /// Width of a fresh Llama-like model.
-    #[arg(long, default_value_t = 128, conflicts_with = "init")]
+    #[arg(long, default_value_t = 128, value_name = "N", conflicts_with = "init", help_heading = MODEL)]
     hidden_size: u64,
     /// Decoder blocks of a fresh model.
-    #[arg(long, default_value_t = 4, conflicts_with = "init")]
+    #[arg(long, default_value_t = 4, value_name = "N", conflicts_with = "init", help_heading = MODEL)]
     layers: u64,
     /// Attention heads of a fresh model.
-    #[arg(long, default_value_t = 4, conflicts_with = "init")]
+    #[arg(long, default_value_t = 4, value_name = "N", conflicts_with = "init", help_heading = MODEL)]
     heads: u64,
     /// Tokens a sequence.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "T", default_value_t = 128, help_heading = TRAINING)]
     sequence_length: u64,
     /// Sequences a batch.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_name = "B", default_value_t = 16, help_heading = TRAINING)]
     batch_size: u64,
-    /// How long the run is: optimiser steps, or a length such as "10M tokens" or "2 epochs of target".
-    #[arg(long, default_value = "200", value_name = "LENGTH")]
+    /// Length of the run: optimizer steps, or a length such as '10M tokens' or '2 epochs of target'.
+    #[arg(long, default_value = "200", value_name = "LENGTH", help_heading = TRAINING)]
     steps: RunLength,
     /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps).
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, value_name = "RATE", default_value = "1e-3", help_heading = TRAINING)]
     learning_rate: f64,
-    /// What follows the warm-up; `wsd` falls in the last fifth of the steps.
-    #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
+    /// Learning-rate schedule after the warm-up; wsd falls in the last fifth of the steps.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = ScheduleName::Cosine, help_heading = TRAINING)]
     schedule: ScheduleName,
     /// Steps between two evaluations.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "STEPS", default_value_t = 20, help_heading = EVALUATION)]
     eval_every: u64,
     /// Held-out sequences of each corpus in an evaluation.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, help_heading = EVALUATION)]
     eval_sequences: u64,
-    /// Seed of a fresh model's weights and of the order.
-    #[arg(long, default_value_t = 0)]
+    /// Random seed of a fresh model's weights and of the order of the data.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = TRAINING)]
     seed: u64,
-    /// Train LoRA adapters of this rank and alpha 16 in the place of all weights.
-    #[arg(long, value_name = "RANK", requires = "init")]
+    /// Train LoRA adapters of this rank (alpha 16) instead of all weights.
+    #[arg(long, value_name = "RANK", requires = "init", help_heading = TRAINING)]
     lora_rank: Option<u64>,
-    /// The matrices that get adapters: `all-linear`, or names with commas between; PEFT's choice without it.
-    #[arg(long, value_name = "NAMES", requires = "lora_rank")]
+    /// Matrices that get adapters: all-linear, or names with commas between [default: PEFT's choice].
+    #[arg(long, value_name = "NAMES", requires = "lora_rank", help_heading = TRAINING)]
     lora_targets: Option<String>,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Share out each batch among N processes of this machine. With `--device cuda` each has a GPU, on the CPU its
-    /// share of the cores. 1: do not ask torchrun's or Slurm's variables.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    processes: Option<u32>,
-    /// `--processes N --device cuda`; also of a RUN.toml, whatever device that names.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "processes")]
-    gpus: Option<u32>,
-    /// Go on although the mixture has other stages or more sources: from a step on that the run has not
-    /// reached.
+    /// Share each batch among N processes of this machine: with --device cuda each has a GPU, on the CPU its share of
+    /// the cores. 1 ignores the variables of torchrun and Slurm.
+    #[arg(long, value_name = "N", help_heading = MACHINE)]
+    processes: Option<NonZeroU32>,
+    /// The same as --processes N --device cuda; also for a RUN.toml, whatever device it names.
+    #[arg(long, value_name = "N", conflicts_with = "processes", help_heading = MACHINE)]
+    gpus: Option<NonZeroU32>,
+    /// Continue although the mixture has other stages or more sources from a step on that the run has not reached.
     #[arg(long)]
     allow_change: bool,
-    /// Show the run's curves in the terminal while it trains, as `mixdown watch` does; q closes them. Of several
-    /// processes `mixdown watch` shows them from another terminal.
+    /// Show the run's curves in the terminal while it trains, as 'mixdown watch' does; q closes them.
     #[arg(long, conflicts_with_all = ["processes", "gpus"])]
     watch: bool,
-    /// Say what the run would do and need, and do nothing.
+    /// Show what the run would do and need, and train nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -164,19 +184,26 @@ impl From<ScheduleName> for Schedule {
 /// # Errors
 /// A run that cannot be configured, a folder that holds something else, NaN losses, an interruption.
 pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
-    let out = arguments.out.clone();
+    // It is required wherever a run is trained.
+    let out = arguments.out.clone().unwrap_or_default();
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
     let dry_run = arguments.dry_run;
     let watch = arguments.watch;
     let run = arguments.run.clone();
-    let (gpus, count) = (arguments.gpus, arguments.gpus.or(arguments.processes));
+    let (gpus, count) =
+        (arguments.gpus, arguments.gpus.or(arguments.processes).map(NonZeroU32::get));
+    let (overrides, print_config) = (arguments.set.clone(), arguments.print_config);
     let (mut config, base) = match &run {
-        Some(path) => (read_run(path)?, base_folder(path)),
-        None => (arguments.run_config()?, Path::new("")),
+        Some(path) => (read_run(path, &overrides)?, base_folder(path)),
+        None => (with_overrides(arguments.run_config()?, &overrides)?, Path::new("")),
     };
     if gpus.is_some() {
         config.train.device = DeviceChoice::Cuda(0);
+    }
+    if print_config {
+        let text = run_template::render(&config)?;
+        return context.output.print(&config, |_| text.trim_end().to_owned());
     }
     if dry_run {
         let preview = Preview::new(&config, base, &out)?;
@@ -207,8 +234,14 @@ impl TrainArgs {
         Some(LoraConfig { rank, targets, ..LoraConfig::default() })
     }
 
-    fn run_config(self) -> Result<RunConfig, Error> {
+    fn run_config(mut self) -> Result<RunConfig, Error> {
         let lora = self.lora();
+        if self.print_config && self.pretraining.is_none() {
+            // A template for a finetuning, in which the names are to be filled in.
+            self.pretraining = Some("corpora/pretraining".into());
+            self.target.get_or_insert_with(|| "corpora/target".into());
+            self.init.get_or_insert_with(|| "base/best".into());
+        }
         let pretraining = self.pretraining.unwrap_or_default();
         let model = match self.init {
             Some(init) => ModelChoice::Init(init),
@@ -257,6 +290,15 @@ impl TrainArgs {
             (self.compute.device, self.compute.precision);
         Ok(config)
     }
+}
+
+/// A run of flags with single settings changed.
+fn with_overrides(config: RunConfig, overrides: &[Override]) -> Result<RunConfig, Error> {
+    if overrides.is_empty() {
+        return Ok(config);
+    }
+    let refused = |error: toml::ser::Error| Error::usage(format!("the run: {error}"), "");
+    applied("the run", &toml::Table::try_from(&config).map_err(refused)?, overrides)
 }
 
 /// A name that serves as id and title.
@@ -325,7 +367,7 @@ fn describe(summary: &Summary) -> String {
         .map(|share| {
             vec![
                 share.source.clone(),
-                percent(share.requested),
+                percent_requested(share.requested),
                 percent(share.realised),
                 thousands(share.sequences),
                 thousands(share.tokens),

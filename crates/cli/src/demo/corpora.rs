@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     Holdout, PrepareOptions, Progress, TrainTokenizerOptions, prepare, train_tokenizer,
@@ -94,11 +95,11 @@ fn tokenizer(
         return Ok(path);
     }
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(&at.stage));
     let options =
         TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
     let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
-    meter.finish(&format!("{} entries", report.vocab_size));
+    meter.finish(&plural(report.vocab_size, "entry"));
     Ok(path)
 }
 
@@ -114,7 +115,7 @@ fn prepare_one(
     }
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let meter = Meter::new(format!("prepare {name}"), Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(at.stage));
+    let progress = |at: Progress| meter.set(at.done, at.total, stage_name(&at.stage));
     let options = PrepareOptions {
         holdout: Holdout::Share(HOLDOUT_SHARE),
         seed: settings.seed,

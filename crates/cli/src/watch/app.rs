@@ -1,13 +1,13 @@
 //! What keys do, and what is on the screen.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::error::Error;
-use crate::watch::board::BoardFollower;
+use crate::watch::board::{BoardFollower, PlaceKind, place_kind};
 use crate::watch::follow::RunFollower;
 use crate::watch::look::Look;
 use crate::watch::run_view::{RunScreen, panels};
@@ -22,8 +22,8 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// What the paths are: one run, which may not have begun, a sweep's folder, a folder of runs, or several
-    /// runs.
+    /// What the paths are: one run, which may not have begun, a sweep's folder, a folder with runs and sweeps in it, or
+    /// several of them.
     ///
     /// # Errors
     /// A folder of something else, a file.
@@ -34,22 +34,16 @@ impl Subject {
                 "name the folder that the file is in",
             ));
         }
-        let [path] = paths else {
-            let title = format!("{} runs", paths.len());
-            return Ok(Self::Board(BoardFollower::runs(title, paths)?));
-        };
-        if path.join("run.toml").is_file() {
-            return Ok(Self::Run(Box::new(RunFollower::new(path)?)));
+        let [path] = paths else { return Ok(Self::Board(BoardFollower::named(paths)?)) };
+        match place_kind(path) {
+            Some(PlaceKind::Run) => Ok(Self::Run(Box::new(RunFollower::new(path)?))),
+            Some(PlaceKind::Sweep) => Ok(Self::Board(BoardFollower::sweep(path))),
+            None => match BoardFollower::folder(path) {
+                Some(board) => Ok(Self::Board(board)),
+                // A run that has not begun, or something else.
+                None => Ok(Self::Run(Box::new(RunFollower::new(path)?))),
+            },
         }
-        if ["sweep.toml", "runs.jsonl", "runs", "bases"].iter().any(|name| path.join(name).exists())
-        {
-            return Ok(Self::Board(BoardFollower::sweep(path)));
-        }
-        let runs = runs_in(path);
-        if runs.is_empty() {
-            return Ok(Self::Run(Box::new(RunFollower::new(path)?)));
-        }
-        Ok(Self::Board(BoardFollower::runs(path.display().to_string(), &runs)?))
     }
 
     /// Reads what is new; whether anything that is shown has changed.
@@ -59,15 +53,6 @@ impl Subject {
             Self::Board(board) => board.look(now),
         }
     }
-}
-
-/// The folders of runs in a folder, in the order of their names.
-fn runs_in(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = path.read_dir() else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut runs: Vec<PathBuf> = paths.filter(|path| path.join("run.toml").is_file()).collect();
-    runs.sort();
-    runs
 }
 
 /// Where a view stands in a process.
@@ -233,7 +218,7 @@ impl App {
     /// Opens the run that is chosen, if there is something to see.
     fn open(&mut self, now: SystemTime) {
         let Subject::Board(board) = &self.subject else { return };
-        let run = board.folder(self.chosen).and_then(|folder| RunFollower::new(&folder).ok());
+        let run = board.run_folder(self.chosen).and_then(|folder| RunFollower::new(&folder).ok());
         match run {
             Some(mut run) => {
                 run.look(now);

@@ -143,68 +143,194 @@ impl BoardLine {
     }
 }
 
-/// Many runs, followed.
-pub enum BoardFollower {
-    /// Runs that were named.
-    Runs(Board, Vec<RunFollower>),
-    /// A sweep's.
-    Sweep(Box<SweepBoard>),
+/// Many runs, followed: those that were named, those of sweeps, and those that a folder holds.
+pub struct BoardFollower {
+    board: Board,
+    /// The folder in which runs and sweeps are looked for.
+    folder: Option<PathBuf>,
+    runs: Vec<RunFollower>,
+    sweeps: Vec<FollowedSweep>,
+}
+
+/// A sweep among others.
+struct FollowedSweep {
+    path: PathBuf,
+    /// What stands before the names of its runs; empty where it is the only one.
+    prefix: String,
+    sweep: SweepBoard,
 }
 
 impl BoardFollower {
-    /// Follows runs.
+    /// Follows runs and sweeps that were named.
     ///
     /// # Errors
     /// A folder of something else.
-    pub fn runs(title: String, paths: &[PathBuf]) -> Result<Self, Error> {
-        let runs = paths.iter().map(|path| RunFollower::new(path));
-        let board = Board { title: clean(&title), ..Board::default() };
-        Ok(Self::Runs(board, runs.collect::<Result<_, _>>()?))
+    pub fn named(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut board = Self::empty(&format!("{} folders", paths.len()), None);
+        for path in paths {
+            match place_kind(path) {
+                Some(PlaceKind::Sweep) => board.push_sweep(path, &path.display().to_string()),
+                _ => board.runs.push(RunFollower::new(path)?),
+            }
+        }
+        Ok(board)
     }
 
     /// Follows a sweep.
     pub fn sweep(path: &Path) -> Self {
-        Self::Sweep(Box::new(SweepBoard::new(path)))
+        let mut board = Self::empty("", None);
+        board.push_sweep(path, "");
+        board
     }
 
-    /// Reads what is new; whether anything that is shown has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
-        match self {
-            Self::Sweep(sweep) => sweep.look(now),
-            Self::Runs(board, runs) => {
-                let before = board.clone();
-                for run in runs.iter_mut() {
-                    run.look(now);
+    /// Follows the runs and sweeps in a folder, also those that come later; none where it has none now.
+    pub fn folder(path: &Path) -> Option<Self> {
+        let mut board = Self::empty(&path.display().to_string(), Some(path.to_owned()));
+        board.find();
+        (!board.runs.is_empty() || !board.sweeps.is_empty()).then_some(board)
+    }
+
+    fn empty(title: &str, folder: Option<PathBuf>) -> Self {
+        let board = Board { title: clean(title), ..Board::default() };
+        Self { board, folder, runs: Vec::new(), sweeps: Vec::new() }
+    }
+
+    fn push_sweep(&mut self, path: &Path, name: &str) {
+        let prefix = if name.is_empty() { String::new() } else { format!("{}/", clean(name)) };
+        let sweep = SweepBoard::new(path);
+        self.sweeps.push(FollowedSweep { path: path.to_owned(), prefix, sweep });
+    }
+
+    /// Begins to follow what is new in the folder.
+    fn find(&mut self) {
+        let Some(folder) = self.folder.clone() else { return };
+        for (path, kind) in places_in(&folder) {
+            let is_known = self.runs.iter().any(|run| run.path() == path)
+                || self.sweeps.iter().any(|one| one.path == path);
+            if is_known {
+                continue;
+            }
+            match kind {
+                PlaceKind::Run => self.runs.extend(RunFollower::new(&path).ok()),
+                PlaceKind::Sweep => {
+                    let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+                    self.push_sweep(&path, &name);
                 }
-                board.lines = runs.iter().map(|run| BoardLine::of_run(run.data())).collect();
-                let damage = runs.iter().find_map(|run| run.data().damage.as_deref());
-                board.damage = damage.map(clean);
-                *board != before
             }
         }
     }
 
-    /// What is known.
-    pub fn board(&self) -> &Board {
-        match self {
-            Self::Sweep(sweep) => sweep.board(),
-            Self::Runs(board, _) => board,
+    /// Reads what is new; whether anything that is shown has changed.
+    pub fn look(&mut self, now: SystemTime) -> bool {
+        self.find();
+        let before = self.board.clone();
+        for run in &mut self.runs {
+            run.look(now);
         }
+        let mut lines: Vec<BoardLine> =
+            self.runs.iter().map(|run| BoardLine::of_run(run.data())).collect();
+        let mut damage = self.runs.iter().find_map(|run| run.data().damage.clone());
+        for FollowedSweep { prefix, sweep, .. } in &mut self.sweeps {
+            sweep.look(now);
+            let named = |line: &BoardLine| BoardLine {
+                name: format!("{prefix}{}", line.name),
+                ..line.clone()
+            };
+            lines.extend(sweep.board().lines.iter().map(named));
+            damage = damage.or_else(|| sweep.board().damage.clone());
+        }
+        if let (true, [one]) = (self.board.title.is_empty(), self.sweeps.as_slice()) {
+            self.board.title.clone_from(&one.sweep.board().title);
+        }
+        (self.board.lines, self.board.damage) = (lines, damage.as_deref().map(clean));
+        self.board != before
     }
 
-    /// The runs that were named; none of a sweep, whose runs are known by their lines.
-    pub fn named(&self) -> &[RunFollower] {
-        match self {
-            Self::Sweep(_) => &[],
-            Self::Runs(_, runs) => runs,
-        }
+    /// What is known.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The runs outside of sweeps, whose lines are the first.
+    pub fn runs(&self) -> &[RunFollower] {
+        &self.runs
+    }
+
+    /// The lines of the runs of sweeps.
+    pub fn sweep_lines(&self) -> &[BoardLine] {
+        self.board.lines.get(self.runs.len()..).unwrap_or_default()
+    }
+
+    /// What is known of each sweep.
+    pub fn sweeps(&self) -> impl Iterator<Item = &Board> {
+        self.sweeps.iter().map(|one| one.sweep.board())
     }
 
     /// The folder of the run in a line, where it has one.
-    pub fn folder(&self, place: usize) -> Option<PathBuf> {
-        match self {
-            Self::Sweep(sweep) => sweep.folder(place),
-            Self::Runs(_, runs) => Some(runs.get(place)?.path()),
+    pub fn run_folder(&self, place: usize) -> Option<PathBuf> {
+        if let Some(run) = self.runs.get(place) {
+            return Some(run.path());
         }
+        let mut place = place - self.runs.len();
+        for FollowedSweep { sweep, .. } in &self.sweeps {
+            let len = sweep.board().lines.len();
+            if place < len {
+                return sweep.folder(place);
+            }
+            place -= len;
+        }
+        None
     }
+}
+
+/// What a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// A run's.
+    Run,
+    /// A sweep's.
+    Sweep,
+}
+
+/// What a folder is by the files in it; nothing where it is neither.
+pub fn place_kind(path: &Path) -> Option<PlaceKind> {
+    let has = |name: &str| path.join(name).is_file();
+    if has("run.toml") {
+        return Some(PlaceKind::Run);
+    }
+    (has("sweep.toml") || has("runs.jsonl")).then_some(PlaceKind::Sweep)
+}
+
+/// How deep runs and sweeps are looked for, and in how many folders at most: a wrong folder is not to cost a minute.
+const DEPTH: u32 = 4;
+const FOLDERS: usize = 5_000;
+
+/// The runs and sweeps in a folder, in the order of their names. Corpora and hidden folders are left out.
+fn places_in(folder: &Path) -> Vec<(PathBuf, PlaceKind)> {
+    let (mut found, mut level, mut seen) = (Vec::new(), vec![folder.to_owned()], 0);
+    for _ in 0..DEPTH {
+        let mut next = Vec::new();
+        for path in level.iter().flat_map(|path| subfolders(path)).take(FOLDERS - seen) {
+            seen += 1;
+            match place_kind(&path) {
+                Some(kind) => found.push((path, kind)),
+                None if path.join("manifest.json").is_file() => {}
+                None => next.push(path),
+            }
+        }
+        level = next;
+    }
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    found
+}
+
+fn subfolders(path: &Path) -> Vec<PathBuf> {
+    let entries = path.read_dir().into_iter().flatten().filter_map(Result::ok);
+    let is_hidden = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    let paths = entries.map(|entry| entry.path()).filter(|path| !is_hidden(path) && path.is_dir());
+    let mut paths: Vec<PathBuf> = paths.collect();
+    paths.sort();
+    paths
 }

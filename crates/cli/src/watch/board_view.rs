@@ -6,12 +6,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use crate::count::short;
-use crate::output::{duration, percent, thousands};
+use crate::output::{percent, thousands};
 use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::look::Look;
 use crate::watch::run_data::RunState;
 use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use mixdown_base::display::{duration_in_one_unit, plural, short};
 
 const GAP: usize = 2;
 /// A name is not cut to less than this, or a quarter of the screen.
@@ -84,7 +84,8 @@ pub fn counts(board: &Board) -> Vec<String> {
         ),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
-    let first = format!("{} of {} runs done", count(&|one| *one == done), runs.len());
+    let first =
+        format!("{} of {} done", count(&|one| *one == done), plural(runs.len() as u64, "run"));
     let left = bases.iter().filter(|base| base.standing != done).count();
     let left = (left > 0).then(|| format!("base models left: {left}"));
     let others = others.map(|(count, name)| format!("{count} {name}"));
@@ -165,7 +166,7 @@ pub fn standing(standing: &Standing) -> String {
         Standing::Planned => "waiting".to_owned(),
         Standing::Failed(_) => "failed".to_owned(),
         Standing::Begun(RunState::Stopped(seconds)) => {
-            format!("stopped {}", duration(to_f64(*seconds)))
+            format!("stopped {}", duration_in_one_unit(to_f64(*seconds)))
         }
         Standing::Begun(state) => state.name().to_owned(),
     }

@@ -61,12 +61,12 @@ fn a_sweep() {
     insta::assert_snapshot!(board_screen(100, 12, &board(), 3), @"
     sweep math
     2 of 6 runs done   1 running   1 stopped   1 failed   1 waiting   base models left: 1
-    run                          N    D    p  state               step  target  pretraining  forgetting
-    base 5M                                   running          150/200               4.9625
-    math-5M-50k-0pct-seed0   1.27M  50K  0 %  done             best 80  4.4000       5.7043     +1.6043
-    math-5M-50k-1pct-seed0   1.27M  50K  1 %  done             best 80  4.4000       5.3209     +1.2209
-    runs/math-1                     50K  1 %  running          110/200  4.4625       5.3528     +1.2528
-    runs/math-1                     50K  1 %  stopped 2 hours   40/200  4.6500       4.7931     +0.6931
+    run                          N    D    p  state           step  target  pretraining  forgetting
+    base 5M                                   running      150/200               4.9625
+    math-5M-50k-0pct-seed0   1.27M  50K  0 %  done         best 80  4.4000       5.7043     +1.6043
+    math-5M-50k-1pct-seed0   1.27M  50K  1 %  done         best 80  4.4000       5.3209     +1.2209
+    runs/math-1                     50K  1 %  running      110/200  4.4625       5.3528     +1.2528
+    runs/math-1                     50K  1 %  stopped 2 h   40/200  4.6500       4.7931     +0.6931
     math-5M-100k-0pct-seed0                   failed
     math-5M-100k-1pct-seed0                   waiting
 
@@ -75,11 +75,11 @@ fn a_sweep() {
     insta::assert_snapshot!(board_screen(40, 8, &board(), 5), @"
     sweep math
     2 of 6 runs done   1 running   1 stopped
-    run              state            target
-    math-5M…t-seed0  done             4.4000
-    runs/math-1      running          4.4625
-    runs/math-1      stopped 2 hours  4.6500
-    math-5M…t-seed0  failed
+    run                  state        target
+    math-5M-5…pct-seed0  done         4.4000
+    runs/math-1          running      4.4625
+    runs/math-1          stopped 2 h  4.6500
+    math-5M-1…pct-seed0  failed
     step 2: expected a f…ining loss, got NaN
     ");
     let empty = Board { title: "sweep new".to_owned(), ..Board::default() };
@@ -100,7 +100,7 @@ fn names_cannot_steer_the_terminal() {
     run.damage = Some(HOSTILE.to_owned());
     insta::assert_snapshot!(run_screen(60, 12, &run, RunScreen { panel: 4, is_logarithmic: false }), @"
     ]0;title[2J模型模型模型 Größe 🦀31m                     done
-    step 201 of 200   100 %   took 58 seconds
+    step 201 of 200   100 %   took 58 s
     ]0;title[2J模型模型模型 Größe 🦀31m
     best 80 target 4.4000 (-1.0000)
     pretraining 5.1986 (+1.0986 forgotten)

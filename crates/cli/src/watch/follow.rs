@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use mixdown_base::display::duration_in_one_unit;
 use mixdown_runs::{Growth, MetricsTail, RunFolder};
 
 use crate::error::Error;
-use crate::output::duration;
 use crate::watch::curves::Curves;
 use crate::watch::description::Description;
 use crate::watch::run_data::{RunData, RunState};
@@ -185,7 +185,7 @@ fn refused(error: mixdown_runs::Error) -> Error {
 pub fn label(state: RunState) -> String {
     match state {
         RunState::Stopped(seconds) => {
-            format!("stopped: no step for {}", duration(to_f64(seconds)))
+            format!("stopped: no step for {}", duration_in_one_unit(to_f64(seconds)))
         }
         other => other.name().to_owned(),
     }
@@ -249,7 +249,7 @@ mod tests {
             drop(hold);
         }
         assert!(follower.look(now + Duration::from_secs(301)));
-        assert_eq!(label(follower.data().state), "stopped: no step for 5 minutes");
+        assert_eq!(label(follower.data().state), "stopped: no step for 5 min");
         assert!(!follower.look(now + Duration::from_secs(302)));
         for step in 2..=4 {
             folder.append_metrics(&record(step)).unwrap();

@@ -54,7 +54,7 @@ fn view(folder: &Path, is_over: &AtomicBool) -> Result<Ending, Error> {
     let mut app = App::new(subject, Place::InTraining, Look::of_environment());
     let stop = |app: &mut App| {
         interrupt::ask();
-        app.say("stopping with a checkpoint; Ctrl-C once more ends at once");
+        app.say("stopping with a checkpoint; press Ctrl-C again to quit now");
         Turn::Redraw
     };
     show(&mut app, &|| is_over.load(Ordering::SeqCst), &stop)

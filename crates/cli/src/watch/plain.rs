@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::count::short;
 use crate::error::Error;
 use crate::output::{duration, reader_is_there};
 use crate::watch::app::Subject;
@@ -15,8 +14,9 @@ use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::board_view::{counts, standing};
 use crate::watch::follow::label;
 use crate::watch::run_data::{Reading, RunData, RunState};
-use crate::watch::run_view::{said, steps};
+use crate::watch::run_view::{said, steps, whole_percent};
 use crate::watch::text::{change, clean, loss};
+use mixdown_base::display::short;
 
 /// Time between two looks at the files, in parts after which a signal is seen.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -94,9 +94,11 @@ impl News {
     fn events(&mut self, subject: &Subject) -> Vec<String> {
         match subject {
             Subject::Run(run) => self.evaluations(run.data()),
-            Subject::Board(board) if board.named().is_empty() => self.changes(board.board()),
             Subject::Board(board) => {
-                board.named().iter().flat_map(|run| self.evaluations(run.data())).collect()
+                let of_runs = board.runs().iter().flat_map(|run| self.evaluations(run.data()));
+                let mut lines: Vec<String> = of_runs.collect();
+                lines.extend(self.changes(board.sweep_lines()));
+                lines
             }
         }
     }
@@ -105,8 +107,10 @@ impl News {
     fn progress(&mut self, subject: &Subject) -> Vec<String> {
         let lines = match subject {
             Subject::Run(run) => vec![progress(run.data())],
-            Subject::Board(board) if board.named().is_empty() => of_sweep(board.board()),
-            Subject::Board(board) => board.named().iter().map(|run| progress(run.data())).collect(),
+            Subject::Board(board) => {
+                let of_runs = board.runs().iter().map(|run| progress(run.data()));
+                of_runs.chain(board.sweeps().flat_map(of_sweep)).collect()
+            }
         };
         let fresh = lines.iter().filter(|line| !self.progress.contains(line)).cloned().collect();
         self.progress = lines;
@@ -124,9 +128,9 @@ impl News {
         fresh.map(|step| evaluation(run, step)).collect()
     }
 
-    fn changes(&mut self, board: &Board) -> Vec<String> {
+    fn changes(&mut self, of_sweeps: &[BoardLine]) -> Vec<String> {
         let mut lines = Vec::new();
-        for line in &board.lines {
+        for line in of_sweeps {
             let now = match &line.standing {
                 Standing::Planned | Standing::Begun(RunState::Waiting | RunState::Stopped(_)) => {
                     continue;
@@ -167,7 +171,7 @@ fn progress(run: &RunData) -> String {
     let parts = [
         (run.state != RunState::Running).then(|| label(run.state)),
         Some(steps(run)),
-        run.share().map(|share| format!("{:.0} %", share * 100.0)),
+        run.share().map(whole_percent),
         last.and_then(|last| last.train_loss).map(|value| format!("loss {}", loss(value))),
         last.and_then(|last| last.tokens_per_second)
             .map(|rate| format!("{} tokens/s", short(rate))),

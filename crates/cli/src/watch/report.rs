@@ -1,33 +1,55 @@
-//! What is watched as one JSON object.
+//! What is watched as one JSON object, of one shape for one run, several, and those of sweeps.
 
 use mixdown_runs::EvalRecord;
 use serde::Serialize;
 
 use crate::watch::app::Subject;
-use crate::watch::board::{Board, BoardLine, Standing};
+use crate::watch::board::{BoardLine, Standing};
+use crate::watch::follow::RunFollower;
 use crate::watch::run_data::{RunData, RunState};
 
 /// What is watched, as it stands.
 #[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum WatchReport {
-    /// One run.
-    Run(Box<RunReport>),
-    /// Several runs, or a sweep's.
-    Board(BoardReport),
+pub struct WatchReport {
+    title: String,
+    runs: Vec<RunReport>,
+    /// What is wrong with the files.
+    damage: Option<String>,
 }
 
 /// One run as it stands. What is not known is null.
 #[derive(Debug, Serialize)]
-pub struct RunReport {
+struct RunReport {
+    /// Its name.
     run: String,
-    title: String,
-    /// waiting, running, stopped or done.
+    /// Its folder.
+    folder: Option<String>,
+    is_base_model: bool,
+    /// waiting, running, stopped, done or failed.
     state: &'static str,
-    /// Since its last line of metrics.
-    silent_seconds: Option<u64>,
-    step: u64,
+    /// Why it failed.
+    reason: Option<String>,
+    model_size: Option<u64>,
+    target_tokens: Option<u64>,
+    p: Option<f64>,
+    seed: Option<u64>,
+    /// Steps done.
+    step: Option<u64>,
     steps: Option<u64>,
+    best_step: Option<u64>,
+    /// The target's loss: at the best step when the run is done, else the last.
+    target_loss: Option<f64>,
+    pretraining_loss: Option<f64>,
+    forgetting: Option<f64>,
+    /// What its metrics say; null of a run of a sweep.
+    metrics: Option<MetricsReport>,
+}
+
+/// What a run's metrics say.
+#[derive(Debug, Serialize)]
+struct MetricsReport {
+    /// Since the last line of metrics.
+    silent_seconds: Option<u64>,
     seconds_left: Option<f64>,
     tokens: u64,
     tokens_per_second: Option<f64>,
@@ -35,10 +57,8 @@ pub struct RunReport {
     mfu: Option<f64>,
     train_loss: Option<f64>,
     learning_rate: Option<f64>,
-    best_step: Option<u64>,
     evaluated_step: Option<u64>,
     evals: Vec<EvalReport>,
-    /// What is wrong with its files.
     damage: Option<String>,
 }
 
@@ -53,43 +73,43 @@ struct EvalReport {
     is_forgetting: bool,
 }
 
-/// Several runs as they stand.
-#[derive(Debug, Serialize)]
-pub struct BoardReport {
-    title: String,
-    runs: Vec<LineReport>,
-    damage: Option<String>,
-}
-
-/// One run of several.
-#[derive(Debug, Serialize)]
-struct LineReport {
-    run: String,
-    is_base_model: bool,
-    /// waiting, running, stopped, done or failed.
-    state: &'static str,
-    reason: Option<String>,
-    model_size: Option<u64>,
-    target_tokens: Option<u64>,
-    p: Option<f64>,
-    seed: Option<u64>,
-    /// Steps done; of a finished run the best.
-    step: Option<u64>,
-    steps: Option<u64>,
-    target_loss: Option<f64>,
-    pretraining_loss: Option<f64>,
-    forgetting: Option<f64>,
-}
-
 /// What was read of a subject at its last look.
 pub fn report(subject: &Subject) -> WatchReport {
     match subject {
-        Subject::Run(run) => WatchReport::Run(Box::new(of_run(run.data()))),
-        Subject::Board(board) => WatchReport::Board(of_board(board.board())),
+        Subject::Run(run) => WatchReport {
+            title: run.data().title(),
+            runs: vec![of_run(run)],
+            damage: run.data().damage.clone(),
+        },
+        Subject::Board(board) => {
+            let of_runs = board.runs().iter().map(of_run);
+            let first = board.runs().len();
+            let of_sweeps = (first..).zip(board.sweep_lines()).map(|(place, line)| RunReport {
+                folder: board.run_folder(place).map(|path| path.display().to_string()),
+                ..of_line(line)
+            });
+            WatchReport {
+                title: board.board().title.clone(),
+                runs: of_runs.chain(of_sweeps).collect(),
+                damage: board.board().damage.clone(),
+            }
+        }
     }
 }
 
-fn of_run(run: &RunData) -> RunReport {
+fn of_run(run: &RunFollower) -> RunReport {
+    let run = run.data();
+    RunReport {
+        folder: Some(run.place.clone()),
+        step: Some(run.step()),
+        steps: run.steps(),
+        best_step: run.best_step(),
+        metrics: Some(metrics(run)),
+        ..of_line(&BoardLine::of_run(run))
+    }
+}
+
+fn metrics(run: &RunData) -> MetricsReport {
     let last = run.curves.last.as_ref();
     let evals = run.curves.evals.iter().map(|curve| EvalReport {
         record: curve.last.clone(),
@@ -97,13 +117,8 @@ fn of_run(run: &RunData) -> RunReport {
         change_since_before: curve.change().filter(|_| run.curves.evaluated_step() > Some(0)),
         is_forgetting: run.pretraining() == Some(curve.corpus.as_str()),
     });
-    RunReport {
-        run: run.place.clone(),
-        title: run.title(),
-        state: run.state.name(),
+    MetricsReport {
         silent_seconds: run.silent_seconds,
-        step: run.step(),
-        steps: run.steps(),
         seconds_left: run.seconds_left(),
         tokens: last.map_or(0, |last| last.tokens),
         tokens_per_second: last.and_then(|last| last.tokens_per_second),
@@ -111,29 +126,22 @@ fn of_run(run: &RunData) -> RunReport {
         mfu: last.and_then(|last| last.mfu),
         train_loss: last.and_then(|last| last.train_loss),
         learning_rate: last.map(|last| last.learning_rate),
-        best_step: run.best_step(),
         evaluated_step: run.curves.evaluated_step(),
         evals: evals.collect(),
         damage: run.damage.clone(),
     }
 }
 
-fn of_board(board: &Board) -> BoardReport {
-    BoardReport {
-        title: board.title.clone(),
-        runs: board.lines.iter().map(of_line).collect(),
-        damage: board.damage.clone(),
-    }
-}
-
-fn of_line(line: &BoardLine) -> LineReport {
+fn of_line(line: &BoardLine) -> RunReport {
     let (state, reason) = match &line.standing {
         Standing::Planned => (RunState::Waiting.name(), None),
         Standing::Begun(state) => (state.name(), None),
         Standing::Failed(reason) => ("failed", Some(reason.clone())),
     };
-    LineReport {
+    let is_done = line.standing == Standing::Begun(RunState::Done);
+    RunReport {
         run: line.name.clone(),
+        folder: None,
         is_base_model: line.is_base,
         state,
         reason,
@@ -141,10 +149,13 @@ fn of_line(line: &BoardLine) -> LineReport {
         target_tokens: line.target_tokens,
         p: line.inject,
         seed: line.seed,
-        step: line.step,
+        // The line of a finished run has its best step.
+        step: line.step.filter(|_| !is_done),
         steps: line.steps,
+        best_step: line.step.filter(|_| is_done),
         target_loss: line.target_loss,
         pretraining_loss: line.pretraining_loss,
         forgetting: line.forgetting,
+        metrics: None,
     }
 }

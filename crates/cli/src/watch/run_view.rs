@@ -5,7 +5,6 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::count::short;
 use crate::output::{duration, thousands};
 use crate::watch::chart::CurveChart;
 use crate::watch::curves::smoothed;
@@ -13,6 +12,7 @@ use crate::watch::follow::label;
 use crate::watch::look::Look;
 use crate::watch::run_data::{Evaluation, Reading, RunData, RunState};
 use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use mixdown_base::display::short;
 
 /// Below it one chart is shown in the place of all.
 const OVERVIEW_AT_LEAST: (u16, u16) = (64, 20);
@@ -185,7 +185,7 @@ fn progress_line(run: &RunData, columns: usize) -> Line<'static> {
         return Line::raw(format!("waiting for {}/metrics.jsonl", clean(&run.place)));
     }
     let mut parts = vec![steps(run)];
-    parts.extend(run.share().map(|share| format!("{:.0} %", share * 100.0)));
+    parts.extend(run.share().map(whole_percent));
     parts.extend(run.seconds_left().map(|seconds| format!("{} left", duration(seconds))));
     if let Some(summary) = run.summary.as_ref().filter(|_| run.state == RunState::Done) {
         parts.push(format!("took {}", duration(summary.seconds)));
@@ -196,6 +196,11 @@ fn progress_line(run: &RunData, columns: usize) -> Line<'static> {
         Some(share) => Line::raw(format!("{text}   {}", bar(share, room))),
         None => Line::raw(text),
     }
+}
+
+/// A share of what goes on in whole per cent, rounded down: 100 % is the end.
+pub fn whole_percent(share: f64) -> String {
+    format!("{:.0} %", (share * 100.0 + 1e-9).floor().max(0.0))
 }
 
 /// `step 20 of 200`.
@@ -220,7 +225,7 @@ fn bar(share: f64, columns: usize) -> String {
 pub fn speed(run: &RunData) -> Vec<String> {
     let Some(last) = &run.curves.last else { return Vec::new() };
     let percent = |name: &str, share: Option<f64>| {
-        share.map(|share| format!("{name} {:.0} %", share * 100.0))
+        share.map(|share| format!("{name} {}", whole_percent(share)))
     };
     let rate = last.tokens_per_second.filter(|rate| rate.is_finite());
     let rate = rate.map(|rate| format!("{} tokens/s", short(rate)));

@@ -1,5 +1,6 @@
 //! Names from files as text that a terminal can be given.
 
+pub use mixdown_base::quantity::to_f64;
 use ratatui::text::Span;
 
 /// A text from outside without what a terminal takes for a command or what turns a line around: control
@@ -72,12 +73,6 @@ pub fn change(value: f64) -> String {
 
 fn is_astray(value: f64) -> bool {
     value.is_finite() && value.abs() >= 1e5
-}
-
-/// A count as a number for ratios and axes.
-#[expect(clippy::cast_precision_loss, reason = "drawn or shown with few digits")]
-pub fn to_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

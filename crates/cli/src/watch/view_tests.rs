@@ -110,7 +110,7 @@ fn a_running_run() {
     let run = run(110, RunState::Running);
     insta::assert_snapshot!(run_screen(100, 30, &run, RunScreen::default()), @"
     runs/math-1                                                                                  running
-    step 110 of 200   55 %   14 seconds left   ━━━━━━━━━━━━━━━━━━━━━━──────────────────
+    step 110 of 200   55 %   14 s left   ━━━━━━━━━━━━━━━━━━━━━━──────────────────
     13.5K tokens/s   data wait 0 %   MFU 41 %   225K tokens
     evaluation at step 100   target 4.4625 (-0.9375)   pretraining 5.3528 (+1.2528 forgotten)
 
@@ -146,7 +146,7 @@ fn a_running_run() {
 fn a_finished_run_and_one_of_its_charts_with_a_logarithmic_axis() {
     insta::assert_snapshot!(run_screen(80, 24, &finished(), RunScreen::default()), @"
     runs/math-1                                                                 done
-    step 200 of 200   100 %   took 58 seconds
+    step 200 of 200   100 %   took 58 s
     13.5K tokens/s   data wait 0 %   MFU 41 %   410K tokens
     best step 80   target 4.4000 (-1.0000)   pretraining 5.1986 (+1.0986 forgotten)
 
@@ -173,7 +173,7 @@ fn a_finished_run_and_one_of_its_charts_with_a_logarithmic_axis() {
     let one = RunScreen { panel: 3, is_logarithmic: true };
     insta::assert_snapshot!(run_screen(80, 24, &finished(), one), @"
     runs/math-1                                                                 done
-    step 200 of 200   100 %   took 58 seconds
+    step 200 of 200   100 %   took 58 s
     13.5K tokens/s   data wait 0 %   MFU 41 %   410K tokens
     best step 80   target 4.4000 (-1.0000)   pretraining 5.1986 (+1.0986 forgotten)
 
@@ -204,7 +204,7 @@ fn a_small_screen() {
     let run = run(110, RunState::Running);
     insta::assert_snapshot!(run_screen(40, 12, &run, RunScreen::default()), @"
     runs/math-1                      running
-    step 110 of 200   55 %   14 seconds left
+    step 110 of 200   55 %   14 s left
     at 100 target 4.4625 (-0.9375)
     pretraining 5.3528 (+1.2528 forgotten)
     training loss   2.7366
@@ -238,7 +238,7 @@ fn a_run_that_has_not_begun_and_one_that_stopped() {
         ..run(5, RunState::Stopped(400))
     };
     insta::assert_snapshot!(run_screen(60, 14, &stopped, RunScreen::default()), @"
-    runs/math-1                   stopped: no step for 7 minutes
+    runs/math-1                       stopped: no step for 7 min
     step 5 of 200   2 %   ──────────────────────────────────────
     metrics.jsonl, line 3: expected one metrics record
     13.5K tokens/s   data wait 0 %   MFU 41 %   10.2K tokens

@@ -47,7 +47,7 @@ fn a_missing_tokenizer() {
 fn an_empty_file() {
     assert_snapshot!(with_input("").failure(PREPARE), @"
     exit code 3
-    error: input input.jsonl is empty, expected JSON lines, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out
+    error: input input.jsonl is empty, expected JSON lines, JSON, CSV, UTF-8 text, Parquet or Arrow IPC: fetch it again or leave it out
     ");
 }
 
@@ -66,7 +66,7 @@ fn a_line_without_the_text_field() {
     );
     assert_snapshot!(sandbox.failure(PREPARE), @r#"
     exit code 3
-    error: input.jsonl: line 2, byte 16: the field "text" is missing; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
+    error: input.jsonl: line 2, byte 16: the field "text" is missing, the record has "body"; bad records so far 1, tolerated 0: mend the record or let more of them be skipped (--skip-bad 1)
     "#);
     assert_snapshot!(sandbox.failure(&format!("{PREPARE} --skip-bad 1")), @r#"
     exit code 3
@@ -113,10 +113,12 @@ fn an_output_folder_that_holds_something_else() {
 #[test]
 fn an_output_folder_that_is_a_corpus_already() {
     let sandbox = with_input("{\"text\": \"one\"}\n");
-    sandbox.ok(PREPARE);
-    assert_snapshot!(sandbox.failure(PREPARE), @"
+    let made = sandbox.ok(PREPARE);
+    let again = sandbox.ok(PREPARE);
+    assert_eq!(again, made.replace("corpus: ", "corpus: already done: "));
+    assert_snapshot!(sandbox.failure(&format!("{PREPARE} --seed 7")), @"
     exit code 2
-    error: corpus is already a corpus: choose another folder, or delete it to make it anew
+    error: corpus is already a corpus, which differs in options.seed (then 0, now 7): choose another folder, or delete it to build it again
     ");
 }
 
@@ -137,7 +139,7 @@ fn a_holdout_that_leaves_nothing() {
     let command = PREPARE.replace("--holdout 0", "--holdout 50%");
     assert_snapshot!(sandbox.failure(&command), @"
     exit code 2
-    error: a holdout of 0.5 leaves 0 documents (0 tokens) to train on and 1 documents (3 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
+    error: a holdout of 0.5 leaves 0 documents (0 tokens) to train on and 1 document (3 tokens) to validate with, expected at least one of each: choose another holdout, or 0 for none
     ");
 }
 
@@ -163,7 +165,7 @@ fn weights_that_make_no_sense() {
        |
     10 | weight = "0%"
        |          ^^^^
-    weight "0%": expected an exact positive number, got zero; write it like "1%", "0.001", "99" or "1/3"
+    weight "0%": expected an exact positive number, but it is zero; write it like "1%", "0.001", "99" or "1/3"
     "#);
     sandbox.write("words.toml", mixture(["most", "1%"]));
     assert_snapshot!(sandbox.failure("mix words.toml"), @r#"
@@ -172,7 +174,7 @@ fn weights_that_make_no_sense() {
       |
     6 | weight = "most"
       |          ^^^^^^
-    weight "most": expected an exact positive number, got something that is no decimal number; write it like "1%", "0.001", "99" or "1/3"
+    weight "most": expected an exact positive number, but it does not begin with a number; write it like "1%", "0.001", "99" or "1/3"
     "#);
     sandbox.write("sum.toml", mixture(["98%", "1%"]));
     assert_snapshot!(sandbox.failure("mix sum.toml"), @"
@@ -269,7 +271,7 @@ fn a_run_folder_that_holds_something_else() {
 fn a_share_that_does_not_parse() {
     assert_snapshot!(Sandbox::new().failure("demo --inject 0,lots"), @r#"
     exit code 2
-    error: invalid value 'lots' for '--inject <SHARES>': weight "lots": expected an exact positive number, got something that is no decimal number; write it like "1%", "0.001", "99" or "1/3"
+    error: invalid value 'lots' for '--inject <SHARES>': weight "lots": expected an exact positive number, but it does not begin with a number; write it like "1%", "0.001", "99" or "1/3"
 
     For more information, try '--help'.
     "#);

@@ -9,6 +9,7 @@ mod demo;
 mod fit;
 mod generate;
 mod interchange;
+mod json;
 mod labels;
 mod mix;
 mod prepare;

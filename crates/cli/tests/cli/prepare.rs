@@ -96,8 +96,8 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         if sandbox.path("killed/manifest.json").exists() {
             if !ended {
                 // Killed after the manifest: the next call says so and removes the work.
-                let again = sandbox.failure(&format!("{prepare} killed"));
-                assert!(again.contains("is already a corpus"), "{again}");
+                let again = sandbox.ok(&format!("{prepare} killed"));
+                assert!(again.contains("already done"), "{again}");
             }
             break;
         }
@@ -174,4 +174,62 @@ fn a_limit_short_documents_and_files_as_the_holdout() {
         "prepare general.jsonl --tokenizer tokenizer.json --out other --holdout-input short.jsonl",
     );
     assert_eq!(report["holdout_documents"], 2);
+}
+
+/// A wrong name of the field says which there are and does not lock the folder.
+#[test]
+fn another_field_after_a_wrong_one() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox
+        .write("named.jsonl", "{\"id\": 1, \"body\": \"one\"}\n{\"id\": 2, \"body\": \"two\"}\n");
+    let prepare = "prepare named.jsonl --tokenizer tokenizer.json --out named --holdout 0";
+    let wrong = sandbox.failure(&format!("{prepare} --text-field content"));
+    assert!(wrong.contains("\"content\" is missing, the record has \"id\", \"body\""), "{wrong}");
+    let wrong = sandbox.failure(&format!("{prepare} --text-field contents --task 0/1"));
+    assert!(wrong.contains("\"contents\" is missing"), "{wrong}");
+    let report = sandbox.json(&format!("{prepare} --text-field body"));
+    assert_eq!(report["train_documents"], 2);
+}
+
+/// What a folder's files are not read is said where people look.
+#[test]
+fn files_that_are_left_out_are_named() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("mixed/a.txt", "some words");
+    sandbox.write("mixed/b.png", b"\x89PNG\r\n\x1a\n\0".as_slice());
+    sandbox.write("mixed/package.json", "{\n  \"name\": \"x\"\n}\n");
+    sandbox.write("mixed/c.csv", "id,text\n1,three\n2,four\n");
+    let mut prepare =
+        sandbox.command("prepare mixed --tokenizer tokenizer.json --out mixed-corpus --holdout 0");
+    let output = prepare.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("files of folders left out: 1: b.png (a PNG image)"), "{said}");
+    assert!(said.contains("each read as one text: 1: package.json"), "{said}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("tokens in 4 documents"));
+}
+
+#[test]
+fn a_separator_parts_a_text() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.write("stories.txt", "One.\n<|endoftext|>\nTwo.\n<|endoftext|>\nThree.\n");
+    let prepare = "prepare stories.txt --tokenizer tokenizer.json --holdout 0 --no-shuffle";
+    let separated = format!("{prepare} --text-separator <|endoftext|> --out stories");
+    assert_eq!(sandbox.json(&separated)["train_documents"], 3);
+    assert_eq!(sandbox.json("inspect stories --document 1")["text"], "Two.<|endoftext|>");
+    let lines = format!("{prepare} --text-separator \\n --out lines");
+    assert_eq!(sandbox.json(&lines)["train_documents"], 5);
+    let wrong = sandbox.failure(&format!("{prepare} --text-separator \\x --out wrong"));
+    assert!(wrong.contains("after a backslash"), "{wrong}");
+}
+
+#[test]
+fn a_tokenizer_that_is_trained_is_not_trained_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write("general.jsonl", prose(50));
+    let train = "tokenizer train general.jsonl --out tokenizer.json --vocab-size";
+    let made = sandbox.ok(&format!("{train} 300"));
+    assert_eq!(sandbox.ok(&format!("{train} 300")), made.replace(": ", ": already done: "));
+    let other = sandbox.failure(&format!("{train} 301"));
+    assert!(other.contains("differs in vocab_size (then 300, now 301)"), "{other}");
 }

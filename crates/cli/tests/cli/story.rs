@@ -39,7 +39,7 @@ fn from_text_to_the_page() {
     let evaluated = sandbox
         .json("eval runs/with/best --corpus corpora/general --sequence-length 16 --sequences 8");
     // Of the target the run reports half of the sequences: the other half chose the step.
-    assert_eq!(evaluated[0]["loss"], with["best"][1]["loss"]);
+    assert_eq!(evaluated["evaluations"][0]["loss"], with["best"][1]["loss"]);
     sandbox.ok("report runs/without runs/with --out page.html");
     let page = sandbox.read("page.html");
     assert!(page.starts_with("<!doctype html>") && page.contains("runs/with"));

@@ -24,7 +24,7 @@ fn a_size_by_name_is_a_gpt2_that_goes_on() {
     // The base model's run reports half of its held-out sequences, this one all of them.
     let evaluated =
         sandbox.json("eval base/best --corpus corpora/general --sequence-length 16 --sequences 4");
-    assert_eq!(again["before"][1]["loss"], evaluated[0]["loss"]);
+    assert_eq!(again["before"][1]["loss"], evaluated["evaluations"][0]["loss"]);
     assert!(summary["best"][0]["selection_loss"].is_number());
     assert!(sandbox.read("run/best/generation_config.json").contains("eos_token_id"));
 }
@@ -107,4 +107,45 @@ fn a_run_killed_again_and_again_has_the_same_bits() {
         state
     };
     assert_eq!(state("straight"), state("killed"));
+}
+
+#[test]
+fn a_written_description_trains_and_takes_single_settings() {
+    let sandbox = Sandbox::with_corpora();
+    let flags = "--hidden-size 32 --layers 2 --heads 2 --sequence-length 16 --batch-size 4 --steps 3 --eval-every 3 \
+                 --eval-sequences 4";
+    let text = sandbox.ok(&format!("train --pretraining corpora/general {flags} --print-config"));
+    assert!(text.contains("# ema = 0.999") && text.contains("[[mixture.source]]"), "{text}");
+    sandbox.write("run.toml", &text);
+    sandbox.ok(&format!("train --pretraining corpora/general {flags} --out flags"));
+    sandbox.ok("train run.toml -o file");
+    assert_eq!(
+        sandbox.read("flags/metrics.jsonl").lines().count(),
+        sandbox.read("file/metrics.jsonl").lines().count()
+    );
+    let summary =
+        sandbox.json("train run.toml --set train.steps=2 --set mixture.batch_size=8 --out less");
+    assert_eq!(
+        (summary["steps"].as_u64(), summary["shares"][0]["sequences"].as_u64()),
+        (Some(2), Some(16))
+    );
+    // What a run left, with a setting changed; and flags with one that has no flag.
+    let again = sandbox
+        .json("train less/run.toml --set train.steps=3 --set mixture.batch_size=4 --out again");
+    let file = sandbox.json("train run.toml --out file");
+    assert_eq!(again["best"][0]["loss"], file["best"][0]["loss"]);
+    let patient = sandbox.json(&format!(
+        "train --pretraining corpora/general {flags} --set train.weight_decay=0 --print-config"
+    ));
+    assert_eq!(patient["train"]["weight_decay"], 0.0);
+    insta::assert_snapshot!(sandbox.failure("train run.toml --set train.lerning_rate=1e-4 --out x"), @r"
+    exit code 2
+    error: --set train.lerning_rate=1e-4: unknown field `lerning_rate`, expected one of `steps`, `learning_rate`, `warmup_steps`, `schedule`, `decay_steps`, `final_learning_rate_share`, `weight_decay`, `beta1`, `beta2`, `epsilon`, `clip`, `micro_batch_size`, `recompute`, `path`, `device`, `precision`, `separate_documents`, `keep_checkpoints`, `checkpoint_every`, `patience`, `freeze`, `ema`, `lora`
+      hint: did you mean `learning_rate`?
+    ");
+    assert!(!sandbox.path("x").exists());
+    // Without a flag it is a template, which can be read.
+    sandbox.write("template.toml", sandbox.ok("train --print-config"));
+    let missing = sandbox.failure("train template.toml --out x --dry-run");
+    assert!(missing.starts_with("exit code 2") && missing.contains("corpora/"), "{missing}");
 }

@@ -47,17 +47,17 @@ fn record(step: u32) -> MetricsRecord {
 fn one_object_says_how_a_run_stands() {
     let sandbox = Sandbox::new();
     begun(&sandbox);
-    let report = sandbox.json("watch run");
+    let report = &sandbox.json("watch run")["runs"][0];
     assert_eq!((report["state"].as_str(), report["step"].as_u64()), (Some("running"), Some(2)));
     assert_eq!((report["steps"].as_u64(), report["best_step"].as_u64()), (Some(4), Some(2)));
-    let general = &report["evals"][1];
+    let general = &report["metrics"]["evals"][1];
     assert_eq!((general["loss"].as_f64(), general["before"].as_f64()), (Some(3.5), Some(3.0)));
     assert_eq!(general["change_since_before"], 0.5);
     assert_eq!(
-        (general["is_forgetting"].as_bool(), report["damage"].is_null()),
+        (general["is_forgetting"].as_bool(), report["metrics"]["damage"].is_null()),
         (Some(true), true)
     );
-    let absent = sandbox.json("watch not/there");
+    let absent = &sandbox.json("watch not/there")["runs"][0];
     assert_eq!((absent["state"].as_str(), absent["steps"].is_null()), (Some("waiting"), true));
     assert!(!sandbox.path("not").exists());
 }
@@ -144,6 +144,31 @@ fn a_sweep_is_a_line_each_run() {
         sandbox.write(&format!("s/runs/code-16-600-0pct-seed0/{name}"), "");
     }
     assert_eq!(sandbox.json("watch s")["runs"][2]["state"], "running");
+}
+
+#[test]
+fn a_folder_shows_the_runs_and_sweeps_in_it() {
+    let sandbox = sweep::sandbox();
+    sandbox.ok("sweep sweep.toml --out work/sweeps/first");
+    sandbox.ok(&format!("train --pretraining corpora/general {RUN} --out work/runs/alone"));
+    let report = sandbox.json("watch work");
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(
+        (runs[0]["run"].as_str(), runs[0]["best_step"].is_u64()),
+        (Some("work/runs/alone"), true)
+    );
+    assert_eq!(runs[0]["folder"], "work/runs/alone");
+    let named = |run: &serde_json::Value| run["run"].as_str().unwrap().starts_with("sweeps/first/");
+    assert!(runs.len() > 8 && runs[1..].iter().all(named), "{report}");
+    assert!(runs[3]["folder"].as_str().unwrap().starts_with("work/sweeps/first/runs/"), "{report}");
+    let lines = sandbox.ok("watch work");
+    assert!(
+        lines.contains("work/runs/alone: evaluation at 6") && lines.contains("runs done"),
+        "{lines}"
+    );
+    // A corpus is no run, and several folders are one table.
+    let both = sandbox.json("watch work/runs/alone work/sweeps/first");
+    assert_eq!(both["runs"].as_array().unwrap().len(), runs.len());
 }
 
 #[test]

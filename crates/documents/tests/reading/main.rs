@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 #[cfg(test)]
+mod folders;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
 mod refusals;
 
 use std::fs;
@@ -71,6 +75,8 @@ fn every_compression_gives_the_same_documents() {
         ("frames.jsonl.zst", [zstd(left), zstd(right)].concat(), Compression::Zstd),
         ("one.jsonl.gz", gzip(whole.as_bytes()), Compression::Gzip),
         ("members.jsonl.gz", [gzip(left), gzip(right)].concat(), Compression::Gzip),
+        ("padded.jsonl.gz", [gzip(whole.as_bytes()), vec![0; 70_000]].concat(), Compression::Gzip),
+        ("tape.jsonl.gz", [gzip(left), vec![0; 512], gzip(right)].concat(), Compression::Gzip),
         ("zstd_without_a_name.jsonl", zstd(whole.as_bytes()), Compression::Zstd),
     ];
     let mut places: Option<Vec<Place>> = None;
@@ -114,18 +120,6 @@ fn folders_are_walked_in_the_order_of_names() {
     let documents = read(&[given, root]).unwrap();
     assert_eq!(texts(&documents), ["first", "big", "why", "zed", "bee", "c1", "c2"]);
     assert_eq!(documents[6].place, Place { input: 5, offset: 14 });
-}
-
-#[cfg(unix)]
-#[test]
-fn links_to_files_are_followed_and_links_to_folders_are_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let outside = write(folder.path(), "outside.txt", b"linked");
-    let root = folder.path().join("root");
-    fs::create_dir(&root).unwrap();
-    std::os::unix::fs::symlink(&outside, root.join("link.txt")).unwrap();
-    std::os::unix::fs::symlink(&root, root.join("circle")).unwrap();
-    assert_eq!(texts(&read(&[root]).unwrap()), ["linked"]);
 }
 
 /// Cut anywhere: every record once, in the part it starts in, whatever the compression.
@@ -292,7 +286,7 @@ fn standard_input_is_read_once() {
         [(&b""[..], "nothing"), (b"PAR1....", "Parquet data"), (b"%PDF-1.7", "a PDF file")]
     {
         let expected = format!(
-            "standard input: expected JSON lines or UTF-8 text, plain, zstd or gzip, got {got}: write the data to a file and give that"
+            "standard input: expected JSON lines, JSON or UTF-8 text, plain, zstd or gzip, got {got}: write the data to a file and give that"
         );
         assert_eq!(say(bytes), [expected]);
     }

@@ -34,9 +34,11 @@ fn paths_that_hold_nothing_are_refused() {
     assert!(message(from_ref(&empty)).contains("empty.jsonl is empty, expected JSON lines"));
     assert!(
         message(from_ref(&bare))
-            .contains("of JSON lines, UTF-8 text, Parquet or Arrow IPC: 0 files")
+            .contains("of JSON lines, JSON, CSV, UTF-8 text, Parquet or Arrow IPC: 0 files")
     );
-    assert!(message(&[avro]).contains("is an Avro file, expected JSON lines or UTF-8 text (plain"));
+    assert!(
+        message(&[avro]).contains("is an Avro file, expected JSON lines, JSON, CSV or UTF-8 text")
+    );
     assert!(message(&[text.clone(), text]).contains("is given twice"));
     assert!(read(&[missing]).unwrap_err().is_configuration());
     assert!(!read(&[empty]).unwrap_err().is_configuration());
@@ -113,6 +115,55 @@ fn damaged_compression_is_told_from_truncation() {
         let error = read(&[path]).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. } | Error::Truncated { .. }), "{error}");
     }
+}
+
+/// A frame by hand: its window, and a block of bytes as they are.
+fn frame(window_log: u8, content: &[u8]) -> Vec<u8> {
+    let header = (u32::try_from(content.len()).unwrap() << 3 | 1).to_le_bytes();
+    let start = [0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3];
+    [&start[..], &header[..3], content].concat()
+}
+
+#[test]
+fn long_windows_are_read_and_longer_ones_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for window_log in [10, 27, 28, 31] {
+        let path = write(folder.path(), "a.jsonl.zst", &frame(window_log, b"{\"text\":\"a\"}\n"));
+        assert_eq!(texts(&read(&[path]).unwrap()), ["a"], "{window_log}");
+    }
+    let path = write(folder.path(), "a.jsonl.zst", &frame(32, b"{\"text\":\"a\"}\n"));
+    let error = read(&[path]).unwrap_err();
+    assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("at most 2 GiB (--long=31)"), "{error}");
+}
+
+#[test]
+fn what_is_no_text_is_refused_by_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = vec![0; 1024];
+    tar[..5].copy_from_slice(b"a.txt");
+    tar[257..262].copy_from_slice(b"ustar");
+    let utf16: Vec<u8> = "plain words".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("data.tar", tar.clone(), "a tar archive"),
+        ("data.tar.gz", gzip(&tar), "a tar archive"),
+        ("data.jsonl.zst", zstd(&tar), "a tar archive"),
+        ("words.txt", utf16, "text in UTF-16"),
+        ("words.md", b"a\0b".to_vec(), "binary data"),
+        ("model", b"\x80\x02}q\x01.".to_vec(), "binary data"),
+    ];
+    for (name, bytes, kind) in cases {
+        let path = write(folder.path(), name, &bytes);
+        let error = read(from_ref(&path)).unwrap_err();
+        let words = format!("input {} is {kind}, expected JSON lines", path.display());
+        assert!(error.to_string().starts_with(&words) && error.is_configuration(), "{error}");
+    }
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n";
+    let path = write(folder.path(), "part.parquet", pointer);
+    assert!(message(&[path]).contains("is a Git LFS pointer, expected the data"));
+    let corpus = folder.path().join("corpus");
+    write(&corpus, "manifest.json", b"{\n  \"format\": \"mixdown-corpus\",\n");
+    assert!(message(&[corpus]).contains("corpus is a mixdown corpus, expected"));
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn a_description_in_toml() {
         ("0", "zero"),
         ("-3", "negative"),
         ("nan", "string"),
-        ("\"some\"", "no decimal number"),
+        ("\"some\"", "begin with a number"),
         ("true", "a weight"),
     ] {
         let broken = text.replace("\"1%\"", wrong);

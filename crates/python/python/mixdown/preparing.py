@@ -30,7 +30,9 @@ def prepare(
     end_of_text: str | None = None,
     parse_special: bool = False,
     work_dir: str | os.PathLike[str] | None = None,
-    text_field: str = "text",
+    text_field: str | None = None,
+    text_separator: str | None = None,
+    skip_unreadable: bool = False,
     id_field: str | None = None,
     skip_bad: int = 0,
     include: Iterable[str] = (),
@@ -69,7 +71,10 @@ def prepare(
         end_of_text: the token that ends documents, where the tokenizer does not name it.
         parse_special: let special tokens written in the text count as special tokens.
         work_dir: where the unfinished work's large files go.
-        text_field: the field that holds the text; dots lead into nested ones.
+        text_field: the field that holds the text; dots lead into nested ones. By default ``text``, and
+            plain texts are read too.
+        text_separator: what parts the documents of a plain text: ``"<|endoftext|>"``, ``"\\n"``.
+        skip_unreadable: leave out files of folders that cannot be read.
         id_field: the field that holds a document's own id.
         skip_bad: bad records to skip before giving up.
         include, exclude: patterns for the files of folders.
@@ -105,6 +110,8 @@ def prepare(
         "parse_special": parse_special,
         "work_dir": None if work_dir is None else os.fspath(work_dir),
         "text_field": text_field,
+        "text_separator": text_separator,
+        "skip_unreadable": skip_unreadable,
         "id_field": id_field,
         "skip_bad": skip_bad,
         "include": list(include),

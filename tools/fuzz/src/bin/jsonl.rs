@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     fs::write(&path, data).expect("room for a file");
     for text_field in ["text", "meta.text"] {
         let options = ReadOptions {
-            text_field: text_field.to_owned(),
+            text_field: Some(text_field.to_owned()),
             skip_bad: u64::MAX,
             ..ReadOptions::default()
         };

@@ -6,8 +6,8 @@ use mixdown_scaling::{
 };
 
 use crate::commands::fit::mixture::Delivery;
-use crate::count::short;
 use crate::output::{percent, table};
+use mixdown_base::display::short;
 
 /// All domains, one after the other.
 pub fn of(record: &FitRecord, deliveries: &[Option<Delivery>]) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mixdown_base::display::plural;
 use mixdown_shards::{Corpus, Counts, DuplicateReport, Split, duplicates};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
@@ -276,13 +277,13 @@ fn split_row(view: &SplitView) -> Vec<String> {
 fn describe_split(view: &SplitView) -> String {
     let mut text = format!("\n\n{}", view.split);
     if let Some(loss_tokens) = view.loss_tokens {
-        text.push_str(&format!(": {} tokens are loss targets", thousands(loss_tokens)));
+        text.push_str(&format!(": loss targets: {}", plural(loss_tokens, "token")));
     }
     text.push('\n');
     text.push_str(&describe_lengths(&view.lengths));
     if !view.frequent.is_empty() {
         let of = if view.counted_tokens == view.tokens { "" } else { " (a sample)" };
-        let share = format!("of {} tokens{of}", thousands(view.counted_tokens));
+        let share = format!("of {}{of}", plural(view.counted_tokens, "token"));
         let rows: Vec<Vec<String>> = view.frequent.iter().map(frequent_row).collect();
         text.push_str(&format!("\n{}", table(&["frequent", "id", "count", &share], &rows)));
     }
@@ -329,9 +330,9 @@ fn describe_duplicates(view: &SplitView) -> String {
         .map(|(count, document)| format!("{} times that of document {document}", thousands(*count)))
         .collect();
     format!(
-        "\nequal texts: {} occur more than once, {} documents too many: {}",
-        thousands(report.texts),
-        thousands(report.surplus_documents),
+        "\nequal texts: {} more than once, {} too many: {}",
+        plural(report.texts, "text"),
+        plural(report.surplus_documents, "document"),
         often.join(", ")
     )
 }

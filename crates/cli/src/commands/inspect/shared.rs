@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::plural;
 use mixdown_shards::{
     Access, ContaminationReport, Corpus, GRAM_UNITS, Progress, Side, Split, contamination,
     overlap_of, units_of_ids,
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::UnitName;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::{percent, thousands};
+use crate::output::percent;
 use crate::progress::{Meter, Unit};
 
 #[derive(Serialize)]
@@ -114,19 +115,19 @@ fn view(
 
 fn describe(view: &SharedView) -> String {
     let equal = match view.equal_texts {
-        Some(equal) => format!("{} documents have a text that is there too", thousands(equal)),
+        Some(equal) => format!("with a text that is there, too: {}", plural(equal, "document")),
         None => "equal texts unknown: one of the two has no text hashes (--sample-sums)".to_owned(),
     };
     let mut text = format!(
-        "{} ({}) in the training part of {}: {} documents\n{equal}\n{} documents ({}) share a run of {} {}",
+        "{} ({}) in the training part of {}: {}\n{equal}\nwith a run of {} {} that is there, too: {} ({})",
         view.path.display(),
         view.split,
         view.other.display(),
-        thousands(view.documents),
-        thousands(view.shared_documents),
-        percent(view.shared_share),
+        plural(view.documents, "document"),
         view.gram_units,
         view.units,
+        plural(view.shared_documents, "document"),
+        percent(view.shared_share),
     );
     if !view.examples.is_empty() {
         let numbers: Vec<String> = view.examples.iter().map(u64::to_string).collect();
@@ -134,8 +135,8 @@ fn describe(view: &SharedView) -> String {
     }
     if view.short_documents > 0 {
         text.push_str(&format!(
-            "\n{} documents are shorter than that",
-            thousands(view.short_documents)
+            "\nshorter than that: {}",
+            plural(view.short_documents, "document")
         ));
     }
     text

@@ -23,6 +23,7 @@ use crate::error::Error;
 
 /// Whose batches are written, and from where on.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Batches")]
 pub struct BatchArgs {
     /// Write this rank's part of each batch.
     #[arg(long, default_value_t = 0, requires = "emit")]

@@ -1,5 +1,6 @@
 //! What a run would deliver.
 
+use mixdown_base::display::{percent_requested, plural};
 use mixdown_mixer::{Batch, Mixer, SourceShare, StageShares};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
@@ -119,10 +120,10 @@ fn shortened(text: &str) -> String {
 fn describe(plan: &Plan) -> String {
     let labelled = plan.sources.iter().any(|plan| plan.loss_tokens != plan.share.tokens);
     let mut text = format!(
-        "{} steps, {} sequences, {} tokens\n{}",
-        thousands(plan.steps),
-        thousands(plan.slots),
-        thousands(plan.tokens),
+        "{}, {}, {}\n{}",
+        plural(plan.steps, "step"),
+        plural(plan.slots, "sequence"),
+        plural(plan.tokens, "token"),
         share_table(plan.sources.iter().map(|plan| &plan.share), plan.batch_size),
     );
     if labelled {
@@ -179,7 +180,7 @@ fn share_table<'a>(shares: impl Iterator<Item = &'a SourceShare>, batch_size: u6
 fn share_row(share: &SourceShare, batch_size: u64) -> Vec<String> {
     vec![
         share.name.clone(),
-        percent(share.requested),
+        percent_requested(share.requested),
         percent(share.realised),
         thousands(share.sequences),
         thousands(share.tokens),

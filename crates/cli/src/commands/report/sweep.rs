@@ -11,9 +11,9 @@ use mixdown_scaling::FitOptions;
 use crate::commands::fit;
 use crate::commands::fit::rows::{Domain, Pooling, domain, observation};
 use crate::commands::report::read_run;
-use crate::count::short;
 use crate::error::Error;
 use crate::sweep::SweepFolder;
+use mixdown_base::display::short;
 
 /// What sweeps call the corpus whose loss tells forgetting.
 const PRETRAINING: &str = "pretraining";
