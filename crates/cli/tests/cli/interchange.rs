@@ -193,7 +193,7 @@ fn labels_are_not_lost_without_a_word() {
             let out = format!("{corpus}-{format}");
             let report = sandbox.json(&format!("export {corpus} --to {format} --out {out}"));
             assert_eq!(report["unmasked_tokens"], 0);
-            sandbox.ok(&format!("import {out} --tokenizer tokenizer.json"));
+            sandbox.ok(&format!("import {out} --tokenizer tokenizer.json --out {out}"));
             assert_eq!(targets_of(&sandbox, &out), targets_of(&sandbox, corpus));
         }
     }
