@@ -180,8 +180,8 @@ fn warn_of_missing_end(report: &ImportReport, tokenizer: &Tokenizer) -> Result<(
     let more = report.without_end.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     say(&format!(
-        "warning: the end-of-text token {:?} (id {id}) does not occur in {}{more}, so each is one document now; if another \
-         token ends their documents, remove the manifest.json and import again with --end-of-text TOKEN",
+        "warning: the end-of-text token {:?} (id {id}) does not occur in {}{more}, so each is one document now; if \
+         another token ends their documents, remove the manifest.json and import again with --end-of-text TOKEN",
         tokenizer.decode(&[id])?,
         names.join(", ")
     ));

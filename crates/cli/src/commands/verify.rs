@@ -99,7 +99,8 @@ fn describe(report: &VerifyReport) -> String {
     }
     if !report.is_sealed {
         text.push_str(
-            "\nthe manifest has no seal (an older version wrote it): a change of its counts, inputs or options is not seen",
+            "\nthe manifest has no seal (an older version wrote it): a change of its counts, inputs or options is \
+             not seen",
         );
     }
     for damage in &report.damage {
