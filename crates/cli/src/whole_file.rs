@@ -1,40 +1,37 @@
 //! Small files that are either absent or whole, and the folders that they claim.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use mixdown_base::files;
 
 use crate::error::Error;
-
-/// The name a file has while it is written.
-fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("tmp")
-}
 
 /// Writes a file so that it is either absent or whole, also after a power cut.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = temporary(path);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| Error::io(&temporary, "write", error))?;
-    fs::rename(&temporary, path).map_err(|error| Error::io(path, "rename to", error))
+    files::write(path, bytes).map_err(|error| {
+        let (action, path, source) = error.into_parts();
+        Error::io(&path, action, source)
+    })
 }
 
 /// Checks that `path`, the file by which `out` is claimed, may be written: there is no such folder, or an
-/// empty one. A kill between writing and renaming leaves the temporary file alone.
+/// empty one. A kill between writing and renaming leaves a temporary file of `path` alone.
 ///
 /// # Errors
 /// A folder of something else.
 pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
-    let temporary = temporary(path);
-    let stranger =
-        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| e.path() != temporary);
+    let is_leftover = |name: &OsStr| {
+        let finished = name.to_str().and_then(files::unique_finished_name);
+        finished.is_some_and(|finished| path.file_name() == Some(OsStr::new(finished)))
+    };
+    let stranger = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| !is_leftover(&entry.file_name()))
+    };
     if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
         return Err(Error::usage(
             format!(

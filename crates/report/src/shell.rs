@@ -1,8 +1,8 @@
 //! What every page has: head, theme, plotly.js, script, and the parts that pages are put together from.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
+
+use mixdown_base::files;
 
 use crate::error::Error;
 use crate::figure::Figure;
@@ -60,16 +60,10 @@ fn head(title: &str) -> String {
 /// # Errors
 /// [`Error::Io`].
 pub(crate) fn write_html(html: &str, path: &Path) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(html.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| Error::Io { path: path.to_path_buf(), source })
+    files::write(path, html.as_bytes()).map_err(|error| {
+        let (_, path, source) = error.into_parts();
+        Error::Io { path, source }
+    })
 }
 
 /// Figures under a heading; nothing without figures.

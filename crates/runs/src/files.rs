@@ -1,22 +1,19 @@
 //! Whole files: capped reading, writing by rename.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use mixdown_base::files;
 
 use crate::error::Error;
 
 /// The whole file, refused above `limit_bytes` before anything is allocated.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
-    let io = |source| Error::io(path, "read it", source);
-    let file = File::open(path).map_err(io)?;
-    let got = file.metadata().map_err(io)?.len();
-    if got > limit_bytes {
-        return Err(Error::TooLarge { path: path.to_path_buf(), limit_bytes, got });
-    }
-    let mut bytes = Vec::new();
-    file.take(limit_bytes).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
+    files::read_capped(path, limit_bytes).map_err(|error| match error {
+        files::Error::TooLarge { path, limit_bytes, got_bytes } => {
+            Error::TooLarge { path, limit_bytes, got: got_bytes }
+        }
+        other => Error::io(path, "read it", other.into_parts().2),
+    })
 }
 
 /// Like [`read_capped`], for text.
@@ -35,18 +32,5 @@ pub(crate) fn read_text_capped(path: &Path, limit_bytes: u64) -> Result<String, 
 
 /// Writes beside the target, syncs, renames: a reader sees the old file or the whole new one.
 pub(crate) fn write_by_rename(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    let temporary = temporary_name(path);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| Error::io(path, "write it", source))
-}
-
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    path.with_file_name(name)
+    files::write(path, contents).map_err(|error| Error::io(path, "write it", error.into_parts().2))
 }

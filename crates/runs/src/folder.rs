@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::files::finished_name;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,10 @@ use crate::summary::Summary;
 
 /// No settings or summary of a run are longer.
 const LIMIT_BYTES: u64 = 16 << 20;
+
+/// The files that are written as a whole by the process that holds the folder.
+pub(crate) const WHOLE_FILES: [&str; 5] =
+    ["ranks.txt", "run.toml", "metrics.jsonl", "samples.jsonl", "summary.json"];
 
 const METRICS_LINE: &str = "one metrics record as JSON";
 const SAMPLES_LINE: &str = "one sample as JSON";
@@ -338,8 +343,9 @@ impl RunFolder {
         let mut foreign = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(io)? {
             let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
-            let own = name.strip_suffix(".tmp").unwrap_or(&name);
-            if !ENTRIES.contains(&own) {
+            let is_leftover =
+                finished_name(&name).is_some_and(|whole| WHOLE_FILES.contains(&whole));
+            if !is_leftover && !ENTRIES.contains(&name.as_str()) {
                 foreign.push(name);
             }
         }
@@ -556,6 +562,10 @@ mod tests {
         assert!(error.is_configuration());
         assert_eq!(RunFolder::expected(place.path()).unwrap_err().to_string(), error.to_string());
         assert!(matches!(error, Error::NotARunFolder { ref got, .. } if got == "thesis.tex"));
+        // A person's folder, of a name that a checkpoint has while it is written: it would be removed.
+        let other = tempfile::tempdir().unwrap();
+        std::fs::create_dir(other.path().join("best.tmp")).unwrap();
+        assert!(RunFolder::create(other.path()).is_err());
         std::fs::write(place.path().join("run.toml"), "").unwrap();
         RunFolder::create(place.path()).unwrap();
     }
@@ -566,7 +576,8 @@ mod tests {
         let absent = place.path().join("run");
         assert_eq!(RunFolder::expected(&absent).unwrap().path(), absent);
         assert!(!absent.exists());
-        std::fs::write(place.path().join("run.toml.tmp"), "half").unwrap();
+        std::fs::write(place.path().join("run.toml.0123456789abcdef.tmp"), "half").unwrap();
+        std::fs::write(place.path().join("run.toml.tmp"), "half, or a person's").unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
         assert!(matches!(RunFolder::open(place.path()), Err(Error::NotARunFolder { .. })));
         folder.write_run_toml("seed = 7\n").unwrap();

@@ -4,8 +4,10 @@ use std::fs::{File, TryLockError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use mixdown_base::files::remove_leftovers;
+
 use crate::error::Error;
-use crate::folder::RunFolder;
+use crate::folder::{RunFolder, WHOLE_FILES};
 
 /// Whoever looks whether a folder is held holds it for a moment itself.
 const PATIENCE: u32 = 20;
@@ -21,15 +23,21 @@ pub struct FolderHold {
 }
 
 impl RunFolder {
-    /// Holds the folder against other processes.
+    /// Holds the folder against other processes, and removes what killed ones left of unfinished files.
     ///
     /// # Errors
-    /// [`Error::Held`] where another one holds it.
+    /// [`Error::Held`] where another one holds it; [`Error::Io`].
     pub fn hold(&self) -> Result<FolderHold, Error> {
         let Ok(folder) = File::open(self.path()) else { return Ok(FolderHold { _folder: None }) };
         for _ in 0..PATIENCE {
             match folder.try_lock() {
-                Ok(()) => return Ok(FolderHold { _folder: Some(folder) }),
+                Ok(()) => {
+                    // What killed processes left: nobody else writes these files now.
+                    remove_leftovers(self.path(), &WHOLE_FILES).map_err(|error| {
+                        Error::io(self.path(), "clear it", error.into_parts().2)
+                    })?;
+                    return Ok(FolderHold { _folder: Some(folder) });
+                }
                 Err(TryLockError::Error(_)) => return Ok(FolderHold { _folder: None }),
                 Err(TryLockError::WouldBlock) => sleep(PAUSE),
             }
@@ -55,7 +63,12 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
         assert!(!folder.is_held());
+        let [left, users] = ["run.toml.0123456789abcdef.tmp", "run.toml.tmp"];
+        for name in [left, users] {
+            std::fs::write(place.path().join(name), "half").unwrap();
+        }
         let hold = folder.hold().unwrap();
+        assert!(!place.path().join(left).exists() && place.path().join(users).exists());
         assert!(folder.is_held());
         let error = folder.hold().unwrap_err();
         assert!(matches!(error, Error::Held { .. }) && error.is_configuration(), "{error}");

@@ -21,7 +21,11 @@ pub(crate) fn is_harmless(part: &str, max_bytes: usize) -> bool {
 }
 
 /// Refuses `path`, directly below `folder` or a split of it, where it is a symbolic link that
-/// leads out of `folder`. What does not exist is left to whoever needs it.
+/// leads out of `folder` to anything but a regular file. What does not exist is left to whoever needs it.
+///
+/// Links to files are the doing of the folder's owner: the Hugging Face Hub's cache consists of them, and a shard
+/// may lie on another disk. The names in a manifest are confined by themselves ([`is_plain_name`]), so it reaches
+/// such a file only through a link that the owner made. A link to a folder would give it all files of that folder.
 ///
 /// One lstat for an ordinary file: paths are resolved only where there is a link.
 pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
@@ -39,9 +43,10 @@ pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
     }
     let inside = fs::canonicalize(folder).map_err(Error::io("resolve", folder))?;
     match fs::canonicalize(path) {
-        Ok(target) if target.starts_with(&inside) => Ok(()),
+        Ok(target) if target.is_file() || target.starts_with(&inside) => Ok(()),
         Ok(target) => {
-            let expected = "a file, or a link to a place inside the corpus folder";
+            let expected =
+                "a file, a link to a file, or a link to a folder inside the corpus folder";
             let got = format!("a link to {}", quoted(&target.to_string_lossy()));
             Err(Error::damaged(path, None, expected, got))
         }

@@ -3,6 +3,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mixdown_base::files;
+
+use crate::ExportFormat;
+
 /// Everything that can go wrong with a corpus on disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -139,6 +143,39 @@ pub enum Error {
         /// What was asked for.
         got: String,
     },
+    /// Another process writes into the folder.
+    #[error("{}: another process is writing it: wait until it is done, or choose another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder was written before with other settings.
+    #[error(
+        "{}: expected {setting} {expected} as it was written before, got {got}; choose another folder, or remove what \
+         is there", path.display())]
+    Differs {
+        /// The folder or file.
+        path: PathBuf,
+        /// The first setting that differs.
+        setting: String,
+        /// What it was.
+        expected: String,
+        /// What it is now.
+        got: String,
+    },
+    /// Files of this format cannot hold the loss mask of the corpus.
+    #[error(
+        "{}: expected a corpus of which every token is a loss target, for files of {format} hold no loss mask; got {got}; \
+         export to olmo or datatrove, whose files hold it, or insist: whoever trains on the files then trains on \
+         these tokens as well", path.display())]
+    MaskLost {
+        /// The corpus folder.
+        path: PathBuf,
+        /// The format that was asked for.
+        format: ExportFormat,
+        /// How many tokens are no targets.
+        got: String,
+    },
     /// A text that is no fingerprint.
     #[error("fingerprint: expected 64 hexadecimal digits, got {got}")]
     Fingerprint {
@@ -154,7 +191,11 @@ impl Error {
     /// Whether the user's path is wrong: nothing there, or no corpus.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::NoManifest { .. } | Self::Request { .. } => true,
+            Self::NoManifest { .. }
+            | Self::Request { .. }
+            | Self::Busy { .. }
+            | Self::Differs { .. }
+            | Self::MaskLost { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
@@ -208,6 +249,13 @@ impl Error {
             expected: expected.into(),
             got: got.into(),
         }
+    }
+}
+
+impl From<files::Error> for Error {
+    fn from(error: files::Error) -> Self {
+        let (action, path, source) = error.into_parts();
+        Self::Io { action, path, source }
     }
 }
 

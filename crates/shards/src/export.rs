@@ -1,21 +1,19 @@
 //! Writes the token files of other programs.
 
+mod aside;
 mod formats;
+mod record;
 mod sink;
 
-use std::{
-    ffi::OsString,
-    fmt, fs,
-    path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
-};
+use std::{fmt, path::Path, sync::atomic::AtomicBool};
 
-use serde::Serialize;
+use mixdown_base::files;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    Corpus, Dtype, Error, Progress, Split, confined::is_harmless, pending_file::sync_folder,
-    verify::Meter,
-};
+use crate::{Corpus, Dtype, Error, Progress, Split, seal::COMPANIONS, verify::Meter};
+
+use aside::Aside;
+use record::{Record, Settings};
 
 /// Whose token files are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +22,19 @@ pub enum ExportFormat {
     Nanogpt,
     /// llm.c: arrays with a header, cut at a number of tokens.
     Llmc,
-    /// OLMo and Dolma: `.npy` arrays without header, documents in `.csv.gz`.
+    /// OLMo and Dolma: `.npy` arrays without header, documents in `.csv.gz`, targets in `labels_mask_….npy`.
     Olmo,
     /// datatrove: `.ds` arrays, documents in `.ds.index`, targets in `.ds.loss`.
     Datatrove,
     /// Megatron: `.bin` with `.idx`, one sequence a document.
     Megatron,
+}
+
+impl ExportFormat {
+    /// Whether the format's files can hold a loss mask.
+    pub fn holds_mask(self) -> bool {
+        matches!(self, Self::Olmo | Self::Datatrove)
+    }
 }
 
 impl fmt::Display for ExportFormat {
@@ -44,6 +49,16 @@ impl fmt::Display for ExportFormat {
     }
 }
 
+/// What becomes of a loss mask that the format's files cannot hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LostMask {
+    /// The export is refused.
+    #[default]
+    Refuse,
+    /// The ids are written without it: every token becomes a loss target, prompts and padding as well.
+    Drop,
+}
+
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
@@ -53,19 +68,26 @@ pub struct ExportOptions {
     pub splits: Vec<Split>,
     /// Tokens of a file of llm.c: 1 to 2³¹ − 1. The others keep the corpus' shards.
     pub shard_tokens: u64,
+    /// What becomes of a mask that the files cannot hold.
+    pub lost_mask: LostMask,
 }
 
 /// What was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportReport {
     /// The token files, below the output folder, in order.
     pub files: Vec<ExportedFile>,
     /// How ids are stored in them.
     pub dtype: Dtype,
+    /// Tokens that are no loss targets in the corpus and whose mask was not written.
+    pub unmasked_tokens: u64,
+    /// Whether an earlier export with the same settings had written all of it.
+    #[serde(default)]
+    pub already_done: bool,
 }
 
 /// One token file that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedFile {
     /// Its name below the output folder, `/` between parts.
     pub path: String,
@@ -73,15 +95,16 @@ pub struct ExportedFile {
     pub tokens: u64,
 }
 
-/// Writes `corpus` in another program's layout into `out`, which must not exist. All is written
-/// into `OUT.exporting` beside it and renamed at the end, so that `out` is always whole; what a
-/// stopped export has left there is replaced.
+/// Writes `corpus` in another program's layout into `out`. All is written into `OUT.exporting` beside it and renamed
+/// at the end, so that `out` is always whole; what a killed export has left there is replaced. An `out` that an
+/// export with the same settings has written is left as it is ([`ExportReport::already_done`]).
 ///
 /// Memory: a few MiB, and 4 bytes a document of the shard at hand.
 ///
 /// # Errors
-/// `out` exists; the vocabulary does not fit the format's ids; the corpus is damaged; the disk
-/// refuses; `stop` was set.
+/// `out` holds something else, or an export with other settings; another process writes it; the vocabulary does not
+/// fit the format's ids, or the format cannot hold the corpus' loss mask; the corpus is damaged; the disk refuses;
+/// `stop` was set.
 pub fn export(
     corpus: &Corpus,
     out: &Path,
@@ -90,19 +113,29 @@ pub fn export(
     stop: &AtomicBool,
 ) -> Result<ExportReport, Error> {
     check_width(corpus, options.format)?;
-    let aside = Aside::create(out)?;
+    let unmasked_tokens = unmasked_tokens(corpus, options)?;
+    let settings = Settings::of(corpus, options);
+    if let Some(report) = record::finished(out, &settings)? {
+        return Ok(report);
+    }
+    let aside = Aside::create(out, &settings)?;
+    // Another process may have finished while this one waited for the folder.
+    if let Some(report) = record::finished(out, &settings)? {
+        return Ok(report);
+    }
     let tokens = options.splits.iter().map(|split| corpus.tokens(*split));
     let total_bytes = tokens.sum::<u64>() * corpus.manifest().dtype.bytes();
     let meter = Meter::new(total_bytes, progress, stop);
     let dtype = dtype_of(corpus, options.format);
-    let job = formats::Job { corpus, folder: &aside.folder, dtype, meter };
+    let job = formats::Job { corpus, folder: aside.folder(), dtype, meter };
     let mut files = Vec::new();
     for split in options.splits.iter().filter(|split| corpus.documents(**split) > 0) {
         files.extend(job.write(*split, options)?);
     }
-    copy_tokenizer(corpus, &aside.folder)?;
-    aside.finish(out)?;
-    Ok(ExportReport { files, dtype })
+    copy_tokenizer(corpus, aside.folder())?;
+    let report = ExportReport { files, dtype, unmasked_tokens, already_done: false };
+    aside.finish(out, &Record::finished(settings, &report))?;
+    Ok(report)
 }
 
 /// Megatron's index names the dtype; the others choose it by the vocabulary, as mixdown does.
@@ -123,63 +156,38 @@ fn check_width(corpus: &Corpus, format: ExportFormat) -> Result<(), Error> {
     Err(Error::request(corpus.folder(), expected, got.to_string(), hint))
 }
 
+/// Tokens that the mask would keep from being targets, where it cannot be written; none where it can.
+fn unmasked_tokens(corpus: &Corpus, options: &ExportOptions) -> Result<u64, Error> {
+    let sum = |count: &dyn Fn(Split) -> u64| options.splits.iter().map(|split| count(*split)).sum();
+    let tokens: u64 = sum(&|split| corpus.tokens(split));
+    let others = tokens.saturating_sub(sum(&|split| corpus.loss_tokens(split)));
+    if options.format.holds_mask() || others == 0 {
+        return Ok(0);
+    }
+    if options.lost_mask == LostMask::Drop {
+        return Ok(others);
+    }
+    let padding =
+        if corpus.manifest().pack.is_some() { ", the padding of rows among them" } else { "" };
+    Err(Error::MaskLost {
+        path: corpus.folder().to_owned(),
+        format: options.format,
+        got: format!("{others} of {tokens} tokens that are none{padding}"),
+    })
+}
+
+/// Copies what the ids are decoded with; which token ends a text says tokenizer_config.json.
 fn copy_tokenizer(corpus: &Corpus, folder: &Path) -> Result<(), Error> {
-    let path = corpus.tokenizer_path();
-    if !path.is_file() {
-        return Ok(());
+    /// No companion of a corpus is larger.
+    const MAX_BYTES: u64 = 256 << 20;
+    for name in COMPANIONS {
+        let path = corpus.folder().join(name);
+        match files::read_capped(&path, MAX_BYTES) {
+            Ok(bytes) => files::write(&folder.join(name), &bytes)?,
+            Err(files::Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    fs::copy(&path, folder.join("tokenizer.json")).map_err(Error::io("copy", &path))?;
     Ok(())
-}
-
-/// The folder that is renamed at the end, and removed if it is not.
-struct Aside {
-    folder: PathBuf,
-}
-
-/// Says that a folder beside an output is ours, so that it may be replaced.
-const MARK: &str = ".mixdown-export";
-
-impl Aside {
-    fn create(out: &Path) -> Result<Self, Error> {
-        let hint = "give a folder that does not exist yet";
-        let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !is_harmless(name, 200) {
-            let expected = "an output folder with a name of its own";
-            return Err(Error::request(out, expected, out.display().to_string(), hint));
-        }
-        if fs::symlink_metadata(out).is_ok() {
-            return Err(Error::request(out, "no output folder yet", "one", hint));
-        }
-        let mut name = OsString::from(out);
-        name.push(".exporting");
-        let folder = PathBuf::from(name);
-        if fs::symlink_metadata(&folder).is_ok() {
-            if !folder.join(MARK).is_file() {
-                let hint = "move it away: the export is written there first";
-                return Err(Error::request(&folder, "nothing of this name", "something", hint));
-            }
-            fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
-        }
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let mark = folder.join(MARK);
-        fs::write(&mark, []).map_err(Error::io("write", &mark))?;
-        Ok(Self { folder })
-    }
-
-    fn finish(self, out: &Path) -> Result<(), Error> {
-        let mark = self.folder.join(MARK);
-        fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
-        sync_folder(&self.folder)?;
-        fs::rename(&self.folder, out).map_err(Error::io("rename the finished export to", out))?;
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        // Gone after `finish`; after an error it is room on the disk, and the next export clears it.
-        fs::remove_dir_all(&self.folder).ok();
-    }
 }

@@ -8,10 +8,12 @@ const ROWS: usize = 64;
 
 /// The limit of this machine for gathering batches: tokens a second of copying random windows of `T + 1`
 /// ids out of the largest token file of a split, as 32-bit ids, on one thread, with nothing planned,
-/// checked or drawn. The best of fetching 0, 4, 8 and 16 windows ahead, each for a quarter of `time`.
+/// checked or drawn. Where all files are shorter, the windows are as long as the largest one. The best of
+/// fetching 0, 4, 8 and 16 windows ahead, each for a quarter of `time`; of a file that is not mapped, windows are
+/// read for all of `time`.
 ///
 /// # Errors
-/// The file cannot be opened, or is shorter than a window; one that is not mapped has no limit.
+/// The split has no shard; the file cannot be opened or read.
 pub fn gather_limit(
     corpus: &Corpus,
     split: Split,
@@ -19,26 +21,57 @@ pub fn gather_limit(
     time: Duration,
 ) -> Result<f64, Error> {
     let shards = corpus.shards(split).iter();
-    let too_short = || Error::OutOfRange {
+    let none = || Error::OutOfRange {
         path: corpus.folder().to_owned(),
-        expected: format!("a mapped token file of more than {sequence_length} tokens"),
+        expected: format!("at least one token file in {split}"),
         got: "none".to_owned(),
     };
-    let largest = shards.max_by_key(|shard| shard.record().tokens).ok_or_else(too_short)?;
+    let largest = shards.max_by_key(|shard| shard.record().tokens).ok_or_else(none)?;
     let file = largest.token_file()?;
-    let row_tokens = sequence_length.saturating_add(1);
-    let windows = largest.record().tokens.saturating_sub(1) / sequence_length.max(1);
-    if file.bytes_of(0, row_tokens).is_none() || windows == 0 {
-        return Err(too_short());
+    // A window has a token more than it gives targets; the only token of a file gives itself.
+    let length = sequence_length.min(largest.record().tokens.saturating_sub(1)).max(1);
+    let windows = (largest.record().tokens.saturating_sub(1) / length).max(1);
+    if file.bytes_of(0, 1).is_none() {
+        return read_rate(file, length.min(largest.record().tokens), windows, time);
     }
     // Once over the file, or the first series would wait for the disk.
     for window in 0..windows {
-        file.prefetch(window * sequence_length, 1);
-        black_box(file.bytes_of(window * sequence_length, 1).and_then(<[u8]>::first));
+        file.prefetch(window * length, 1);
+        black_box(file.bytes_of(window * length, 1).and_then(<[u8]>::first));
     }
-    let rates = [0, 4, 8, 16]
-        .map(|ahead| rate(file, largest.dtype(), sequence_length, windows, ahead, time / 4));
+    let rates =
+        [0, 4, 8, 16].map(|ahead| rate(file, largest.dtype(), length, windows, ahead, time / 4));
     Ok(rates.into_iter().fold(0.0, f64::max))
+}
+
+/// Random windows, read one after another.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn read_rate(
+    file: &TokenFile,
+    window_tokens: u64,
+    windows: u64,
+    time: Duration,
+) -> Result<f64, Error> {
+    let mut window = vec![0_u32; usize::try_from(window_tokens).unwrap_or(usize::MAX)];
+    let mut draw = draws(windows);
+    let (begin, mut reads) = (Instant::now(), 0_u64);
+    while begin.elapsed() < time || reads == 0 {
+        file.read(draw() * window_tokens, &mut window)?;
+        black_box(&mut window);
+        reads += 1;
+    }
+    Ok((reads * window_tokens) as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Numbers below `windows` that look random.
+fn draws(windows: u64) -> impl FnMut() -> u64 {
+    let mut state = 77_u64;
+    move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // The upper half of a product is even over the windows.
+        u64::try_from((u128::from(state) * u128::from(windows)) >> 64).unwrap_or(0)
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -53,14 +86,8 @@ fn rate(
     let row_tokens = sequence_length + 1;
     let row_len = usize::try_from(row_tokens).unwrap_or(usize::MAX);
     let mut out = vec![0_u32; ROWS.saturating_mul(row_len)];
-    let mut state = 77_u64;
-    let mut draw = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // The upper half of a product is even over the windows.
-        let window = (u128::from(state) * u128::from(windows)) >> 64;
-        u64::try_from(window).unwrap_or(0) * sequence_length
-    };
+    let mut draw = draws(windows);
+    let mut draw = || draw() * sequence_length;
     let mut starts: Vec<u64> = (0..ROWS + ahead).map(|_| draw()).collect();
     let (begin, mut rows) = (Instant::now(), 0_u64);
     while begin.elapsed() < time {
@@ -108,15 +135,19 @@ mod tests {
     use crate::Access;
 
     #[test]
-    fn a_mapped_file_has_a_limit_and_one_that_is_read_has_none() {
+    fn every_corpus_has_a_limit() {
         let folder = tempfile::tempdir().unwrap();
         crate::test_corpus::write(folder.path(), &[vec![1, 2, 3], vec![4, 5]], &[]);
-        let limit = |access, length| {
+        for access in [Access::Map, Access::Read] {
             let corpus = Corpus::open(folder.path(), access).unwrap();
-            gather_limit(&corpus, Split::Train, length, Duration::from_millis(1))
-        };
-        assert!(limit(Access::Map, 2).unwrap() > 0.0);
-        assert!(limit(Access::Read, 2).is_err());
-        assert!(limit(Access::Map, 1 << 30).is_err());
+            // Windows may be longer than all files.
+            for length in [1, 2, 4, 5, 1 << 30] {
+                let limit =
+                    gather_limit(&corpus, Split::Train, length, Duration::from_millis(1)).unwrap();
+                assert!(limit > 0.0 && limit.is_finite(), "{access} {length}");
+            }
+            let none = gather_limit(&corpus, Split::Holdout, 2, Duration::from_millis(1));
+            assert!(none.unwrap_err().to_string().contains("at least one token file in holdout"));
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Adopts token files of other programs in place (docs/format.md, section 11).
 
+mod before;
 mod boundaries;
 mod document_table;
+mod folder;
 mod format;
 pub(crate) mod llmc;
 mod megatron;
@@ -16,23 +18,29 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use mixdown_base::files;
+
 use crate::{
     AdoptedRecord, Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, MaskRecord, Progress,
     ShardRecord, Split, SplitRecord,
     adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder},
     block_sums::merged_root,
     error::quoted,
+    folder_lock::FolderLock,
     index_layout::write_index,
     mask_file::bad_byte,
     pending_file::{HashedFile, PendingFile, name_all},
     positioned_file::PositionedFile,
+    seal::COMPANIONS,
     shard::file_path,
     verify::Meter,
 };
 
 use document_table::DocumentTable;
+pub use folder::{TokenFiles, token_files};
 use format::Found;
 pub use format::TokenFormat;
+pub(crate) use format::label_mask_name;
 pub use sample::SampleShare;
 
 /// What the text of a document is: its bytes in UTF-8 and its hash, from the ids without
@@ -65,28 +73,42 @@ pub struct ImportOptions<'a> {
     pub dtype: Option<Dtype>,
     /// Take the sums of a sample of blocks only, and no text hashes.
     pub sample_sums: Option<SampleShare>,
+    /// Names and bytes of the tokenizer's files that the corpus keeps: `tokenizer.json` and what stands beside it.
+    pub companions: &'a [(&'static str, Vec<u8>)],
     /// Decodes a document; not asked with `sample_sums`.
     pub text_of: &'a TextOf<'a>,
 }
 
+/// What an import made, or found.
+#[derive(Clone, Debug)]
+pub struct ImportReport {
+    /// The manifest of the corpus.
+    pub manifest: Manifest,
+    /// Token files without an index in which the end-of-text id does not occur, each one document now: another id
+    /// may end their documents. Not looked for where the import was done before.
+    pub without_end: Vec<String>,
+    /// Whether an earlier import with the same settings had made the corpus.
+    pub already_done: bool,
+}
+
 /// Makes `folder` a corpus of token files that lie in it, without copying or changing them: writes
-/// what they lack into `.mixdown`, and the manifest, last. Reads every file once for sums, ids and
-/// documents and, but for `sample_sums`, once for the texts. The tokenizer.json is the caller's.
+/// what they lack into `.mixdown`, the tokenizer's files, and the manifest, last. Reads every file once for sums, ids
+/// and documents and, but for `sample_sums`, once for the texts. A folder that is such a corpus already, with the same
+/// settings, is left as it is ([`ImportReport::already_done`]).
 ///
 /// Memory: 12 bytes a document and 32 bytes a MiB of the file at hand.
 ///
 /// # Errors
-/// The folder has a manifest already; a file is none of the known formats, contradicts its own
-/// header or index, lies outside the folder, or has an id beyond the vocabulary; the disk refuses;
-/// `stop` was set.
+/// The folder has another manifest, or one of other settings; another process imports into it; a file is none of the
+/// known formats, contradicts its own header or index, lies outside the folder, or has an id beyond the vocabulary;
+/// another tokenizer's files are in the folder; the disk refuses; `stop` was set.
 pub fn import(
     folder: &Path,
     files: &[ImportFile],
     options: &ImportOptions<'_>,
     progress: &(dyn Fn(Progress) + Sync),
     stop: &AtomicBool,
-) -> Result<Manifest, Error> {
-    refuse_manifest(folder)?;
+) -> Result<ImportReport, Error> {
     let mut found = Vec::new();
     for file in files {
         found.push((file.split, relative(folder, &file.path)?, format::find(&file.path, options)?));
@@ -102,44 +124,84 @@ pub fn import(
     let dtype = first.dtype;
     check_one_dtype(&found)?;
     let beginning = document_table::beginning(first, options)?;
+    let _lock = FolderLock::take(folder)?;
+    if let Some(manifest) = before::finished(folder, &found, beginning, options)? {
+        return Ok(ImportReport { manifest, without_end: Vec::new(), already_done: true });
+    }
+    remove_leftovers(folder)?;
+    write_companions(folder, options)?;
     let passes = if options.sample_sums.is_some() { 1 } else { 2 };
     let total_bytes = found.iter().map(|(_, _, found)| found.file_bytes).sum::<u64>() * passes;
     let meter = Meter::new(total_bytes, progress, stop);
     let job = Job { folder, options, beginning, meter };
     let mut shards = [Vec::new(), Vec::new()];
     let (mut inputs, mut counts) = (Vec::new(), Counts::default());
+    let mut without_end = Vec::new();
     for (split, name, found) in &found {
         let [train, holdout] = &mut shards;
         let shards = if *split == Split::Train { train } else { holdout };
-        let (record, empty_documents) = job.adopt(*split, shards.len(), name, found)?;
-        counts.empty_documents += empty_documents;
+        let adopted = job.adopt(*split, shards.len(), name, found)?;
+        counts.empty_documents += adopted.empty_documents;
+        without_end.extend((!adopted.has_end).then(|| name.clone()));
         inputs.push(InputRecord {
             path: name.clone(),
             bytes: found.file_bytes,
-            documents: record.documents,
+            documents: adopted.record.documents,
         });
-        shards.push(record);
+        shards.push(adopted.record);
     }
     let [train, holdout] = shards.map(SplitRecord::new);
     let manifest = manifest(job.options, dtype, beginning, train, holdout);
     let manifest = Manifest { inputs, counts, ..manifest };
-    manifest.write(folder)?;
-    Ok(manifest)
+    manifest.write_sealed(folder)?;
+    Ok(ImportReport { manifest, without_end, already_done: false })
 }
 
-fn refuse_manifest(folder: &Path) -> Result<(), Error> {
-    let path = folder.join(Manifest::FILE);
-    if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return Ok(());
+/// Removes what killed imports left; nobody else imports into the folder now.
+fn remove_leftovers(folder: &Path) -> Result<(), Error> {
+    files::remove_leftovers(folder, &[&[Manifest::FILE][..], &COMPANIONS].concat())?;
+    for split in Split::ALL {
+        let sidecars = sidecar_folder(folder, split);
+        let Ok(entries) = fs::read_dir(&sidecars) else { continue };
+        for entry in entries {
+            let path = entry.map_err(Error::io("list", &sidecars))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let finished = name.and_then(files::unique_finished_name);
+            if finished.is_some_and(|name| name.starts_with("shard-")) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
     }
-    let hint = "remove it to import again, or give another folder with --out";
-    Err(Error::request(&path, "no manifest yet", "one", hint))
+    Ok(())
+}
+
+/// Writes the tokenizer's files, unless they are there already.
+fn write_companions(folder: &Path, options: &ImportOptions<'_>) -> Result<(), Error> {
+    /// No companion of a corpus is larger.
+    const MAX_BYTES: u64 = 256 << 20;
+    let mut missing = Vec::new();
+    for (name, bytes) in options.companions {
+        let path = folder.join(name);
+        match files::read_capped(&path, MAX_BYTES) {
+            Ok(there) if there == *bytes => {}
+            Ok(_) => {
+                let expected = "no file, or the same as the tokenizer's";
+                let hint = "give the tokenizer that made the ids, or move the other away";
+                return Err(Error::request(&path, expected, "another one", hint));
+            }
+            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                missing.push((path, bytes));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(missing.into_iter().try_for_each(|(path, bytes)| files::write(&path, bytes))?)
 }
 
 /// The file's path below the corpus folder, with `/` between parts.
 fn relative(folder: &Path, path: &Path) -> Result<String, Error> {
-    let hint = "token files are not copied, so they must lie in the corpus folder: give one that \
-                holds all of them with --out, and no links out of it";
+    let hint = "token files are not copied, so they must lie in the corpus folder: choose one that \
+                holds all of them, and no links to folders outside of it";
     let below = path.strip_prefix(folder).map_err(|_| {
         let expected = format!("a file below the corpus folder {}", folder.display());
         Error::request(path, expected, "one outside", hint)
@@ -184,6 +246,14 @@ fn manifest(
     }
 }
 
+/// One file that was adopted.
+struct Adopted {
+    record: ShardRecord,
+    empty_documents: u64,
+    /// Whether something says where its documents end.
+    has_end: bool,
+}
+
 /// What stays the same from file to file.
 struct Job<'a> {
     folder: &'a Path,
@@ -193,18 +263,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes the sidecars of one file; gives its record and the number of empty documents.
+    /// Writes the sidecars of one file.
     fn adopt(
         &self,
         split: Split,
         number: usize,
         name: &str,
         found: &Found,
-    ) -> Result<(ShardRecord, u64), Error> {
+    ) -> Result<Adopted, Error> {
         let sidecars = sidecar_folder(self.folder, split);
         fs::create_dir_all(&sidecars).map_err(Error::io("create", &sidecars))?;
         let file = format!("shard-{number:05}");
         let table = document_table::read(found)?;
+        let has_index = table.is_some();
         let scanned = scan::scan(found, table.is_none(), self.options, &self.meter)?;
         let table = match table {
             Some(table) => table,
@@ -248,7 +319,8 @@ impl Job<'_> {
                 sampled_blocks: is_sampled.then_some(scanned.summed_blocks),
             }),
         };
-        Ok((record, table.empty_documents))
+        let has_end = has_index || !scanned.marks.is_empty();
+        Ok(Adopted { record, empty_documents: table.empty_documents, has_end })
     }
 
     /// The index, to be renamed if it is ours, and its hash.

@@ -47,6 +47,7 @@ mod duplicates;
 mod error;
 mod export;
 mod fingerprint;
+mod folder_lock;
 mod gather_limit;
 mod import;
 mod index;
@@ -59,15 +60,16 @@ mod parallel;
 mod pending_file;
 mod positioned_file;
 mod records;
+mod seal;
 mod shard;
 mod shard_writer;
 mod split;
-mod temporary;
 #[cfg(test)]
 mod test_corpus;
 mod token_file;
 mod token_int;
 mod verify;
+mod verify_ends;
 mod verify_shard;
 mod window;
 
@@ -79,10 +81,13 @@ pub use corpus::Corpus;
 pub use dtype::Dtype;
 pub use duplicates::{DuplicateReport, duplicates};
 pub use error::Error;
-pub use export::{ExportFormat, ExportOptions, ExportReport, ExportedFile, export};
+pub use export::{ExportFormat, ExportOptions, ExportReport, ExportedFile, LostMask, export};
 pub use fingerprint::Fingerprint;
 pub use gather_limit::gather_limit;
-pub use import::{ImportFile, ImportOptions, SampleShare, TextOf, TokenFormat, import};
+pub use import::{
+    ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,
+    token_files,
+};
 pub use manifest::Manifest;
 pub use overlap::{HoldoutTable, overlap, overlap_of};
 pub use positioned_file::PositionedFile;
@@ -91,8 +96,8 @@ pub use records::{
 };
 pub use shard_writer::{DocumentBytes, ShardWriter};
 pub use split::Split;
-pub use temporary::{finished_name, temporary_path};
 pub use token_file::{Access, TokenFile};
 pub use token_int::TokenInt;
 pub use verify::{Damage, Progress, VerifyReport, verify};
+pub use verify_ends::verify_document_ends;
 pub use window::Window;

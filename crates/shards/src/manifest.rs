@@ -1,16 +1,13 @@
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{io, path::Path};
 
+use mixdown_base::files;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Counts, Dtype, Error, Fingerprint, InputRecord, PackRecord, ShardRecord, Split, SplitRecord,
     confined::check_link,
     manifest_check,
-    pending_file::{PendingFile, name_all},
+    seal::{self, Seal},
 };
 
 /// What a corpus folder must hold: `manifest.json`, written last.
@@ -149,6 +146,11 @@ impl Manifest {
     /// As [`Manifest::read`], but shard files are not looked at: whoever opens one checks that it is no link
     /// out of the folder.
     pub(crate) fn read_alone(folder: &Path) -> Result<Self, Error> {
+        Self::read_with_seal(folder).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Manifest::read_alone`], with the seal of a sealed manifest.
+    pub(crate) fn read_with_seal(folder: &Path) -> Result<(Self, Option<Seal>), Error> {
         let path = folder.join(Self::FILE);
         check_link(folder, &path)?;
         let bytes = read_capped(folder, &path)?;
@@ -161,7 +163,9 @@ impl Manifest {
         })?;
         manifest_check::check(&manifest, &path)?;
         manifest_check::check_folder_links(folder)?;
-        Ok(manifest)
+        // Last: a field that contradicts another says more than a sum.
+        let seal = seal::check_sum(&path, &bytes)?;
+        Ok((manifest, seal))
     }
 
     /// Checks the manifest and writes it into `folder` as `manifest.json`, by rename: with it the
@@ -170,35 +174,47 @@ impl Manifest {
     /// # Errors
     /// The manifest contradicts itself or is larger than [`Manifest::MAX_BYTES`]; the disk refuses.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|source| Error::ManifestJson { path: folder.join(Self::FILE), source })?;
+        bytes.push(b'\n');
+        self.write_json(folder, &bytes)
+    }
+
+    /// As [`Manifest::write`], with a seal: the hashes of the manifest itself and of the tokenizer's files in
+    /// `folder`, which must be there by now. Reading then refuses a manifest of which any byte was changed, and
+    /// [`verify`](crate::verify()) finds a changed file of the tokenizer.
+    ///
+    /// # Errors
+    /// As [`Manifest::write`]; a file of the tokenizer cannot be read.
+    pub fn write_sealed(&self, folder: &Path) -> Result<(), Error> {
+        self.write_json(folder, &seal::sealed_json(self, folder)?)
+    }
+
+    fn write_json(&self, folder: &Path, json: &[u8]) -> Result<(), Error> {
         let path = folder.join(Self::FILE);
         manifest_check::check(self, &path)?;
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|source| Error::ManifestJson { path: path.clone(), source })?;
-        bytes.push(b'\n');
-        check_size(&path, bytes.len() as u64)?;
-        let mut file = PendingFile::create(&path)?;
-        file.write(&bytes)?;
-        name_all(vec![file], folder)
+        if json.len() as u64 > Self::MAX_BYTES {
+            return Err(too_large(&path, json.len() as u64));
+        }
+        Ok(files::write(&path, json)?)
     }
 }
 
 fn read_capped(folder: &Path, path: &Path) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+    files::read_capped(path, Manifest::MAX_BYTES).map_err(|error| match error {
+        files::Error::TooLarge { got_bytes, .. } => too_large(path, got_bytes),
+        files::Error::Io { source, .. } if is_absent(&source) => {
             Error::NoManifest { path: folder.to_owned() }
         }
-        _ => Error::io("open", path)(error),
-    })?;
-    let mut bytes = Vec::new();
-    file.take(Manifest::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    check_size(path, bytes.len() as u64)?;
-    Ok(bytes)
+        other => other.into(),
+    })
 }
 
-fn check_size(path: &Path, got_bytes: u64) -> Result<(), Error> {
-    if got_bytes <= Manifest::MAX_BYTES {
-        return Ok(());
-    }
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn too_large(path: &Path, got_bytes: u64) -> Error {
     let expected = format!("a manifest of at most {} bytes", Manifest::MAX_BYTES);
-    Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes or more")))
+    Error::damaged(path, None, expected, format!("{got_bytes} bytes or more"))
 }

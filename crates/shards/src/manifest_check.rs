@@ -11,6 +11,7 @@ use crate::{
     confined::{NAME_RULE, check_link, is_plain_name},
     error::quoted,
     index_layout::index_bytes,
+    seal::COMPANIONS,
     shard::files_of,
     token_file::TokenLayout,
 };
@@ -55,10 +56,6 @@ pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     );
     field(path, "fingerprint", expected, manifest.fingerprint)
 }
-
-/// Files beside the manifest that come with a corpus.
-const COMPANIONS: [&str; 3] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// Refuses the tokenizer's files and split folders that are links out of the corpus folder. The
 /// manifest's own link is checked before it is opened, a shard's files before they are.

@@ -1,26 +1,23 @@
 use std::{
-    fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     thread::{self, JoinHandle},
 };
 
-use crate::{Error, Fingerprint, temporary::temporary_path};
+use mixdown_base::files::{self, NewFile};
+
+use crate::{Error, Fingerprint};
 
 /// Bytes after which what was written goes to the disk while more is being written: the last flush,
 /// which everybody waits for, then finds little left to do.
 const FLUSH_BYTES: usize = 16 << 20;
 
-/// A file under a temporary name of its own until [`name_all`].
+/// A file under a unique temporary name until [`name_all`], which is brought to the disk while it is written.
 ///
-/// So a file under its own name is always whole, and two processes that make the same file do each
-/// other no harm. Dropped before that, it is removed; a killed process leaves it behind.
+/// Dropped before that, it is removed; a killed process leaves it behind.
 #[derive(Debug)]
 pub(crate) struct PendingFile {
-    file: File,
-    path: PathBuf,
-    temporary: PathBuf,
-    renamed: bool,
+    file: NewFile,
     /// Bytes written since the last flush began.
     unflushed: usize,
     flush: Option<JoinHandle<io::Result<()>>>,
@@ -29,22 +26,16 @@ pub(crate) struct PendingFile {
 impl PendingFile {
     /// Creates the temporary file.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        Self::create_as(path, temporary_path(path))
-    }
-
-    fn create_as(path: &Path, temporary: PathBuf) -> Result<Self, Error> {
-        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-        let path = path.to_owned();
-        Ok(Self { file, path, temporary, renamed: false, unflushed: 0, flush: None })
+        Ok(Self { file: NewFile::create(path)?, unflushed: 0, flush: None })
     }
 
     /// The final path.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.temporary))?;
+        self.file.write_all(bytes).map_err(Error::io("write", self.file.path()))?;
         self.unflushed += bytes.len();
         if self.unflushed >= FLUSH_BYTES && self.flush.as_ref().is_none_or(JoinHandle::is_finished)
         {
@@ -55,7 +46,7 @@ impl PendingFile {
 
     fn start_flush(&mut self) -> Result<(), Error> {
         self.join_flush()?;
-        let file = self.file.try_clone().map_err(Error::io("open", &self.temporary))?;
+        let file = self.file.file().try_clone().map_err(Error::io("open", self.path()))?;
         // Where no thread is to be had, the last flush does it all.
         self.flush = thread::Builder::new().spawn(move || file.sync_data()).ok();
         self.unflushed = 0;
@@ -69,19 +60,13 @@ impl PendingFile {
         flush.map_or(Ok(()), |joined| {
             joined
                 .unwrap_or_else(|_| Err(io::Error::other("the flushing thread panicked")))
-                .map_err(Error::io("flush", &self.temporary))
+                .map_err(Error::io("flush", self.path()))
         })
     }
 
     fn sync(&mut self) -> Result<(), Error> {
         self.join_flush()?;
-        self.file.sync_all().map_err(Error::io("flush", &self.temporary))
-    }
-
-    fn rename(mut self) -> Result<(), Error> {
-        let renamed = fs::rename(&self.temporary, &self.path);
-        self.renamed = renamed.is_ok();
-        renamed.map_err(Error::io("rename the finished file to", &self.path))
+        Ok(self.file.sync()?)
     }
 }
 
@@ -92,17 +77,8 @@ pub(crate) fn name_all(mut files: Vec<PendingFile>, folder: &Path) -> Result<(),
         file.start_flush()?;
     }
     files.iter_mut().try_for_each(PendingFile::sync)?;
-    files.into_iter().try_for_each(PendingFile::rename)?;
-    sync_folder(folder)
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // What cannot be removed now goes with the other leftovers when the corpus is finished.
-            let _left_behind = fs::remove_file(&self.temporary);
-        }
-    }
+    files.into_iter().try_for_each(|pending| pending.file.rename())?;
+    Ok(files::sync_folder(folder)?)
 }
 
 /// A pending file that hashes what it is given and gathers small writes.
@@ -148,30 +124,11 @@ impl HashedFile {
     }
 }
 
-/// Makes renames in `folder` survive a power cut, where the system can.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    if cfg!(unix) {
-        let opened = File::open(folder).map_err(Error::io("open", folder))?;
-        opened.sync_all().map_err(Error::io("flush", folder))?;
-    }
-    Ok(())
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn a_full_disk_is_an_io_error_and_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, temporary) = (folder.path().join("s.bin"), folder.path().join("s.tmp"));
-        std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
-        let mut file = PendingFile::create_as(&path, temporary).unwrap();
-        let error = file.write(b"x").unwrap_err();
-        assert!(error.is_io() && !error.is_configuration(), "{error}");
-        drop(file);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
+    use super::*;
 
     #[test]
     fn what_is_flushed_on_the_way_is_there_at_the_end() {

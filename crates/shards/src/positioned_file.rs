@@ -1,19 +1,46 @@
 use std::{
+    collections::VecDeque,
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use crate::Error;
 
+/// Files that all corpora of this process keep open at a time, well below the usual limit of 1,024 descriptors: a
+/// corpus may have thousands of shards. Opening another one again costs a few microseconds.
+///
+/// The alternative, to raise the process' own limit, ends at the limit that the administrator set, and is not for
+/// a library to do: the program that uses it may rely on its limit.
+const MAX_OPEN: usize = 256;
+
+/// The files that are open, the one that was opened first in front.
+static OPEN: Mutex<VecDeque<Weak<Slot>>> = Mutex::new(VecDeque::new());
+
 /// A file read at given offsets, by any number of threads at once.
 ///
-/// Nothing of it is mapped: a file that is truncated under us is an ordinary error.
+/// Nothing of it is mapped: a file that is truncated under us is an ordinary error. It may be closed between two
+/// reads and opened again by its path, so that any number of files may be kept; that another file has come to its
+/// place meanwhile is then an error.
 #[derive(Debug)]
 pub struct PositionedFile {
-    file: Inner,
+    slot: Arc<Slot>,
     path: PathBuf,
 }
+
+/// A file's descriptor while it has one.
+#[derive(Debug)]
+struct Slot {
+    file: Mutex<Option<Arc<Inner>>>,
+    identity: Identity,
+}
+
+/// What tells a file from another one that takes its path.
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = Option<std::time::SystemTime>;
 
 #[cfg(unix)]
 type Inner = Pread;
@@ -26,8 +53,29 @@ impl PositionedFile {
     /// # Errors
     /// The file is missing or may not be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        Ok(Self { file: Inner::new(file), path: path.to_owned() })
+        let file = open_file(path).map_err(Error::io("open", path))?;
+        let identity = identity(&file).map_err(Error::io("look at", path))?;
+        let file = Mutex::new(Some(Arc::new(Inner::new(file))));
+        let slot = Arc::new(Slot { file, identity });
+        register(&slot);
+        Ok(Self { slot, path: path.to_owned() })
+    }
+
+    /// The open file, opened again where others took its descriptor.
+    fn file(&self) -> Result<Arc<Inner>, Error> {
+        if let Some(file) = &*lock(&self.slot.file) {
+            return Ok(Arc::clone(file));
+        }
+        let file = open_file(&self.path).map_err(Error::io("open", &self.path))?;
+        let identity = identity(&file).map_err(Error::io("look at", &self.path))?;
+        if identity != self.slot.identity {
+            let expected = "the file that was opened before";
+            return Err(Error::damaged(&self.path, None, expected, "another one in its place"));
+        }
+        let file = Arc::new(Inner::new(file));
+        *lock(&self.slot.file) = Some(Arc::clone(&file));
+        register(&self.slot);
+        Ok(file)
     }
 
     /// The file's size now.
@@ -35,7 +83,7 @@ impl PositionedFile {
     /// # Errors
     /// The system does not say.
     pub fn len_bytes(&self) -> Result<u64, Error> {
-        self.file.len_bytes().map_err(Error::io("read the size of", &self.path))
+        self.file()?.len_bytes().map_err(Error::io("read the size of", &self.path))
     }
 
     /// Fills `out` from `offset_bytes` on.
@@ -43,7 +91,7 @@ impl PositionedFile {
     /// # Errors
     /// The file ends before, or cannot be read.
     pub fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
-        self.file.read_exact_at(out, offset_bytes).map_err(|source| {
+        self.file()?.read_exact_at(out, offset_bytes).map_err(|source| {
             if source.kind() != io::ErrorKind::UnexpectedEof {
                 return Error::io("read", &self.path)(source);
             }
@@ -80,6 +128,62 @@ impl PositionedFile {
     }
 }
 
+/// Opens a file; where this process or the system has no descriptor left, half of those that are open are closed.
+fn open_file(path: &Path) -> io::Result<File> {
+    File::open(path).or_else(|error| {
+        let open = lock(&OPEN).len();
+        let is_out_of_descriptors = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+        if cfg!(not(unix)) || !is_out_of_descriptors || open == 0 {
+            return Err(error);
+        }
+        close_first(open.div_ceil(2));
+        File::open(path)
+    })
+}
+
+/// "Too many open files": of this process, and of the system.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
+/// Notes that a file is open, and closes the one that was opened first where there are too many.
+fn register(slot: &Arc<Slot>) {
+    let mut open = lock(&OPEN);
+    if open.len() >= MAX_OPEN {
+        open.retain(|slot| slot.strong_count() > 0);
+    }
+    let surplus = (open.len() + 1).saturating_sub(MAX_OPEN);
+    open.push_back(Arc::downgrade(slot));
+    drop(open);
+    close_first(surplus);
+}
+
+/// Closes the files that were opened first; who reads one now reads on, and closes it then.
+fn close_first(count: usize) {
+    let mut open = lock(&OPEN);
+    let count = count.min(open.len());
+    let closed: Vec<Weak<Slot>> = open.drain(..count).collect();
+    drop(open);
+    for slot in closed.iter().filter_map(Weak::upgrade) {
+        *lock(&slot.file) = None;
+    }
+}
+
+/// A poisoned lock is as good: no value is ever half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(unix)]
+fn identity(file: &File) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(file: &File) -> io::Result<Identity> {
+    file.metadata().map(|metadata| metadata.created().ok())
+}
+
 #[cfg(unix)]
 #[derive(Debug)]
 struct Pread(File);
@@ -102,28 +206,24 @@ impl Pread {
 /// For systems without pread: the cursor is shared, so a lock holds seek and read together.
 #[cfg(any(not(unix), test))]
 #[derive(Debug)]
-struct Seeking(std::sync::Mutex<File>);
+struct Seeking(Mutex<File>);
 
 #[cfg(any(not(unix), test))]
 impl Seeking {
     fn new(file: File) -> Self {
-        Self(std::sync::Mutex::new(file))
+        Self(Mutex::new(file))
     }
 
     fn len_bytes(&self) -> io::Result<u64> {
-        self.lock().metadata().map(|metadata| metadata.len())
+        lock(&self.0).metadata().map(|metadata| metadata.len())
     }
 
     fn read_exact_at(&self, out: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         use std::io::{Read, Seek};
-        let mut file = self.lock();
+        // A read under a poisoned lock is as good: it seeks first.
+        let mut file = lock(&self.0);
         file.seek(io::SeekFrom::Start(offset_bytes))?;
         file.read_exact(out)
-    }
-
-    /// A poisoned lock is as good: every read seeks first.
-    fn lock(&self) -> std::sync::MutexGuard<'_, File> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -159,5 +259,34 @@ mod tests {
             assert!(matches!(file.read_vec(offset, len), Err(Error::Damaged { .. })));
         }
         assert_eq!(file.read_vec(5, 5).unwrap(), b"56789");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn any_number_of_files_takes_few_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |n: usize| folder.path().join(n.to_string());
+        let files: Vec<PositionedFile> = (0..3 * MAX_OPEN)
+            .map(|n| {
+                std::fs::write(path(n), n.to_le_bytes()).unwrap();
+                PositionedFile::open(&path(n)).unwrap()
+            })
+            .collect();
+        for round in 0..3 {
+            for n in 0..files.len() {
+                let n = (n * 7 + round) % files.len();
+                let mut bytes = [0; 8];
+                files[n].read(0, &mut bytes).unwrap();
+                assert_eq!(usize::from_le_bytes(bytes), n);
+            }
+        }
+        let open = files.iter().filter(|file| lock(&file.slot.file).is_some()).count();
+        assert!(open <= MAX_OPEN, "{open} files are open");
+        // Another file in the place of one that was closed is not taken for it.
+        let closed = files.iter().position(|file| lock(&file.slot.file).is_none()).unwrap();
+        std::fs::write(path(files.len()), b"another!").unwrap();
+        std::fs::rename(path(files.len()), path(closed)).unwrap();
+        let message = files[closed].read(0, &mut [0; 8]).unwrap_err().to_string();
+        assert!(message.contains("got another one in its place"), "{message}");
     }
 }

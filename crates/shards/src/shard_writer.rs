@@ -31,7 +31,7 @@ pub struct DocumentBytes<'d> {
 
 /// Writes one shard, document after document, in one pass.
 ///
-/// The files stand under temporary names of their own ([`temporary_path`](crate::temporary_path))
+/// The files stand under unique temporary names ([`mixdown_base::files`])
 /// until [`ShardWriter::finish`]; a writer that is dropped removes them. Memory: one 1 MiB block,
 /// 4 bytes a document and 32 bytes a MiB.
 #[derive(Debug)]

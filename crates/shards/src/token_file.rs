@@ -25,8 +25,8 @@ pub enum Access {
     /// checked against the vocabulary). Where that may happen, take [`Access::Read`].
     #[default]
     Map,
-    /// pread into a buffer: a file that is truncated under us is an ordinary error. Each shard that
-    /// has been read keeps a file descriptor open.
+    /// pread into a buffer: a file that is truncated under us is an ordinary error. At most 256 file
+    /// descriptors are open at a time, however many shards there are.
     Read,
 }
 

@@ -6,7 +6,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    Access, Error, Manifest, Split, parallel,
+    Access, Error, Manifest, Split, manifest_check, parallel,
+    seal::check_companions,
     shard::Shard,
     verify_shard::{Task, run_task, tasks_of},
 };
@@ -34,6 +35,9 @@ pub struct VerifyReport {
     /// Bytes of token files that were read but have no sum to be compared with (adopted with
     /// sampled sums): damage there shows only in an id beyond the vocabulary.
     pub bytes_without_sum: u64,
+    /// Whether the manifest has a seal; without one, as older versions wrote it, a change of a field that
+    /// contradicts no other stays unseen.
+    pub is_sealed: bool,
     /// What is damaged, in the order of the files; empty for a sound corpus.
     pub damage: Vec<Damage>,
 }
@@ -53,7 +57,8 @@ pub struct Damage {
 }
 
 /// Checks every byte of the corpus in `folder` against its manifest: sizes, sums, index, hashes,
-/// every id, and that there is a tokenizer.json (whose fingerprint only a tokenizer can compute).
+/// every id, the manifest itself and the tokenizer's files against the seal where there is one, and that those
+/// files are JSON (the tokenizer's fingerprint only a tokenizer can compute).
 ///
 /// Reads with pread on two threads at most; memory is a few MiB. Damage is reported, not an error.
 ///
@@ -64,7 +69,8 @@ pub fn verify(
     progress: &(dyn Fn(Progress) + Sync),
     stop: &AtomicBool,
 ) -> Result<VerifyReport, Error> {
-    let manifest = Manifest::read(folder)?;
+    let (manifest, seal) = Manifest::read_with_seal(folder)?;
+    manifest_check::check_shard_links(&manifest, folder)?;
     let shards: Vec<Shard> = Split::ALL
         .into_iter()
         .flat_map(|split| Shard::of_split(folder, &manifest, split, Access::Read))
@@ -83,7 +89,7 @@ pub fn verify(
         None => Ok(Vec::new()),
     };
     damage.extend(parallel::map(tasks.len() as u64, THREADS, run)?.into_iter().flatten());
-    damage.extend(check_tokenizer(folder));
+    damage.extend(check_companions(folder, seal.as_ref())?);
     damage.sort_by(|a, b| (&a.path, a.offset_bytes).cmp(&(&b.path, b.offset_bytes)));
     Ok(VerifyReport {
         shards: shards.len() as u64,
@@ -91,6 +97,7 @@ pub fn verify(
         tokens: manifest.train.tokens.saturating_add(manifest.holdout.tokens),
         bytes: total_bytes,
         bytes_without_sum,
+        is_sealed: seal.is_some(),
         damage,
     })
 }
@@ -134,12 +141,3 @@ impl Damage {
 
 /// Threads of a verification: hashing keeps up with most disks on two cores.
 const THREADS: u64 = 2;
-
-fn check_tokenizer(folder: &Path) -> Option<Damage> {
-    let path = folder.join("tokenizer.json");
-    if path.is_file() {
-        return None;
-    }
-    let expected = "the tokenizer that made the corpus".to_owned();
-    Some(Damage { path, offset_bytes: None, expected, got: "no file".to_owned() })
-}

@@ -145,7 +145,9 @@ impl Encoder<'_> {
         self.check_largest(document, largest)?;
         encoded.masks.extend(&scratch.mask);
         if self.payload.own_ids {
-            let line = serde_json::to_string(&document.id).unwrap_or_default();
+            let line = serde_json::to_string(&document.id).map_err(|error| {
+                Error::io("keep the id of a document of", &self.path_of(document))(error.into())
+            })?;
             encoded.own_ids.extend(line.bytes().chain([b'\n']));
         }
         Ok(())

@@ -417,6 +417,13 @@ impl Error {
     }
 }
 
+impl From<mixdown_base::files::Error> for Error {
+    fn from(error: mixdown_base::files::Error) -> Self {
+        let (action, path, source) = error.into_parts();
+        Self::Io { action, path, source }
+    }
+}
+
 fn and_others(other_inputs: u64) -> String {
     let others = plural(other_inputs, "other input");
     if other_inputs == 0 { String::new() } else { format!(" and {others}") }

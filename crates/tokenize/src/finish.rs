@@ -1,14 +1,12 @@
 //! The end of the work: all shards are there, the manifest makes them a corpus.
 
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use mixdown_base::files;
 use mixdown_documents::InputFile;
 use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, SplitRecord};
 use serde_json::{Value, json};
 
-use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
-use crate::end_of_text;
 use crate::error::Error;
 use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
@@ -17,7 +15,6 @@ use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
 use crate::unit::units;
 use crate::work::{Holdouts, SplitFile, Work, count};
-use crate::work_file::write_aside;
 use crate::work_folder::WorkFolder;
 
 /// Files that a report names at most.
@@ -33,7 +30,7 @@ impl Work<'_> {
     ) -> Result<PrepareReport, Error> {
         let out = folder.out().to_owned();
         let (mut train, mut holdout, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-        let fingerprint = split.fingerprint();
+        let fingerprint = split.fingerprint(&folder)?;
         for number in 0..count(split.runs.len()) {
             match run_record(&folder, number, fingerprint)? {
                 Some(record) => {
@@ -54,7 +51,7 @@ impl Work<'_> {
         let manifest =
             self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
         copy_tokenizer(&self.tokenizer, &out)?;
-        manifest.write(&out)?;
+        manifest.write_sealed(&out)?;
         folder.remove()?;
         Ok(self.report(&manifest, split.parts, resumed))
     }
@@ -198,18 +195,10 @@ fn settings(manifest: &Manifest) -> Value {
     })
 }
 
-/// The tokenizer as it was loaded, and the files beside it where there are any: the corpus decodes
-/// itself.
+/// The tokenizer and the files beside it: the corpus decodes itself.
 fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
-    let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    for name in end_of_text::FILES {
-        let from = folder.join(name);
-        match read_capped(&from, MAX_CONFIG_BYTES) {
-            Ok(bytes) => write_aside(&out.join(name), |file| file.write_all(&bytes))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::io("read", &from)(source)),
-        }
+    for (name, bytes) in tokenizer.files()? {
+        files::write(&out.join(name), &bytes)?;
     }
-    let text = tokenizer.text().as_bytes();
-    write_aside(&out.join("tokenizer.json"), |file| file.write_all(text))
+    Ok(())
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
+use crate::end_of_text::FILES;
 use crate::error::Error;
+use crate::tokenizer::Tokenizer;
 
 /// A tokenizer of another form, none of which is read here.
 const OTHER_FORMS: [&str; 8] = [
@@ -30,11 +32,35 @@ pub(crate) fn other_form(folder: &Path) -> Option<&'static str> {
 /// # Errors
 /// It is there, but cannot be read: what was cut short may have said something else.
 pub(crate) fn config(path: &Path) -> Result<Option<Value>, Error> {
+    Ok(read_config(path)?.map(|(_, value)| value))
+}
+
+/// Bytes and content of a configuration file.
+fn read_config(path: &Path) -> Result<Option<(Vec<u8>, Value)>, Error> {
     let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
     match read_capped(path, MAX_CONFIG_BYTES) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(error.into())),
+        Ok(bytes) => {
+            let value = serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
+            Ok(Some((bytes, value)))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(bad(error.into())),
+    }
+}
+
+impl Tokenizer {
+    /// Names and bytes of the files that a corpus keeps of its tokenizer, `tokenizer.json` as it was loaded last.
+    ///
+    /// # Errors
+    /// A file beside it cannot be read or is no JSON: whoever opens the copy would meet it.
+    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+        let folder = self.path().parent().unwrap_or(Path::new(""));
+        let mut files = Vec::new();
+        for name in FILES {
+            files.extend(read_config(&folder.join(name))?.map(|(bytes, _)| (name, bytes)));
+        }
+        files.push(("tokenizer.json", self.text().as_bytes().to_vec()));
+        Ok(files)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::options::SpecialText;
 use crate::order::Order;
 use crate::rows::Rows;
 use crate::spill::Payload;
+use crate::work_file::json_fingerprint;
 
 /// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
 /// does not, so that parts outlive a change of it; bad records tolerated and threads decide
@@ -84,8 +85,11 @@ impl Plan {
     }
 
     /// Its hash, which names the folder of the parts.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
+    ///
+    /// # Errors
+    /// As [`json_fingerprint`].
+    pub(crate) fn fingerprint(&self, out: &Path) -> Result<Fingerprint, Error> {
+        json_fingerprint(out, self)
     }
 
     /// The rows that documents are laid into, if any.
@@ -96,7 +100,8 @@ impl Plan {
 
     /// Refuses work that was begun under another plan, naming the first difference.
     pub(crate) fn check_equal(&self, before: &Value, out: &Path) -> Result<(), Error> {
-        let now = serde_json::to_value(self).unwrap_or(Value::Null);
+        let now = serde_json::to_value(self)
+            .map_err(|source| Error::io("describe the work for", out)(source.into()))?;
         match difference("", before, &now) {
             None => Ok(()),
             Some((field, expected, got)) => {

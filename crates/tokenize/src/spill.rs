@@ -14,11 +14,11 @@
 //! has several. The file appears under its name when it is whole, but it is not brought to the disk:
 //! every byte is under a hash, and a part that a power cut damaged is made again.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::{DocumentBytes, temporary_path};
+use mixdown_base::files::NewFile;
+use mixdown_shards::DocumentBytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -219,35 +219,29 @@ fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_
 /// A spill file while it is written, under a name of its own; dropped, it is removed.
 pub(crate) struct SpillWriter {
     path: PathBuf,
-    temporary: PathBuf,
-    out: BufWriter<File>,
+    out: BufWriter<NewFile>,
     offset: u64,
     order: Order,
     payload: Payload,
     runs: Vec<RunPlace>,
-    renamed: bool,
 }
 
 impl SpillWriter {
     pub(crate) fn create(path: &Path, order: Order, payload: Payload) -> Result<Self, Error> {
-        let temporary = temporary_path(path);
-        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
         Ok(Self {
             path: path.to_owned(),
-            temporary,
-            out: BufWriter::with_capacity(1 << 18, file),
+            out: BufWriter::with_capacity(1 << 18, NewFile::create(path)?),
             offset: 0,
             order,
             payload,
             runs: Vec::new(),
-            renamed: false,
         })
     }
 
     /// Sorts the documents of these chunks and appends them as a run.
     pub(crate) fn write_run(&mut self, chunks: &[EncodedChunk]) -> Result<(), Error> {
         let written = self.write_sorted(&sorted_items(chunks, self.payload));
-        written.map_err(Error::io("write", &self.temporary))
+        written.map_err(Error::io("write", &self.path))
     }
 
     fn write_sorted(&mut self, items: &[Item<'_>]) -> io::Result<()> {
@@ -328,19 +322,9 @@ impl SpillWriter {
             self.put(MAGIC)?;
             self.out.flush()
         });
-        ended.map_err(Error::io("write", &self.temporary))?;
-        fs::rename(&self.temporary, &self.path).map_err(Error::io("rename", &self.path))?;
-        self.renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for SpillWriter {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // What cannot be removed now goes with the other leftovers.
-            let _left_behind = fs::remove_file(&self.temporary);
-        }
+        ended.map_err(Error::io("write", &self.path))?;
+        let file = self.out.into_inner().map_err(io::IntoInnerError::into_error);
+        Ok(file.map_err(Error::io("write", &self.path))?.rename()?)
     }
 }
 

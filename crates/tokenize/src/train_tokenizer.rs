@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::files;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::Fingerprint;
 use serde::ser::SerializeMap;
@@ -23,7 +24,7 @@ use crate::plan::Plan;
 use crate::progress::{Progress, Stage, say_inputs};
 use crate::tokenizer::Tokenizer;
 use crate::training_record::{TrainingRecord, TrainingSettings, already_trained, report};
-use crate::work_file::{write_aside, write_json};
+use crate::work_file::write_json;
 
 /// The token that ends a text, with id 0.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
@@ -211,7 +212,8 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     let letters = ByteLevel::alphabet().map(String::from);
     let vocab = (0..).zip(std::iter::once(END_OF_TEXT.to_owned()).chain(letters)).collect();
     let file = TokenizerFile::new(vocab, Vec::new());
-    let json = serde_json::to_string(&file).unwrap_or_default();
+    let json =
+        serde_json::to_string(&file).map_err(|error| Error::Training { source: error.into() })?;
     let tokenizer = Tokenizer::from_json(PathBuf::new(), json)?;
     let known = tokenizer.pipeline().ok_or_else(|| Error::BadTokenizer {
         path: PathBuf::new(),
@@ -240,7 +242,7 @@ fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
         match read_capped(&config, MAX_CONFIG_BYTES) {
             Ok(before) if before == text.as_bytes() => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                write_aside(&config, |file| file.write_all(text.as_bytes()))?;
+                files::write(&config, text.as_bytes())?;
             }
             Err(error) if error.kind() != ErrorKind::InvalidData => {
                 return Err(Error::io("read", &config)(error));
@@ -252,7 +254,7 @@ fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
         }
     }
     write_json(&TrainingRecord::path(out), record)?;
-    write_aside(out, |file| file.write_all(json.as_bytes()))
+    Ok(files::write(out, json.as_bytes())?)
 }
 
 /// What `transformers` needs to open the folder as it is.

@@ -29,7 +29,7 @@ use crate::task::Task;
 use crate::tokenize_stage::{Parts, TokenizeStage};
 use crate::tokenizer::Tokenizer;
 use crate::unit::{part_bytes, units};
-use crate::work_file::{read_json, write_json};
+use crate::work_file::{json_fingerprint, read_json, write_json};
 use crate::work_folder::WorkFolder;
 use crate::write_stage::WriteStage;
 
@@ -203,7 +203,7 @@ impl<'o> Work<'o> {
             limit: split.limit,
             runs: &split.runs,
             order,
-            split: split.fingerprint(),
+            split: split.fingerprint(folder)?,
             vocab_size,
             rows: self.plan.rows(),
             threads,
@@ -287,17 +287,22 @@ pub(crate) struct SplitFile {
 }
 
 impl SplitFile {
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&serde_json::to_vec(self).unwrap_or_default())
+    /// Its hash, which the records of finished runs name.
+    ///
+    /// # Errors
+    /// As [`json_fingerprint`].
+    pub(crate) fn fingerprint(&self, folder: &WorkFolder) -> Result<Fingerprint, Error> {
+        json_fingerprint(folder.out(), self)
     }
 
     /// Notes the runs as finished whose shards were written before the split was known, and that are
     /// its runs.
     fn adopt(&self, followed: Vec<Followed>, folder: &WorkFolder) -> Result<(), Error> {
+        let split = self.fingerprint(folder)?;
         for (number, (run, followed)) in (0_u64..).zip(self.runs.iter().zip(followed)) {
             let Followed { run: own, train, holdout } = followed;
             if own == *run {
-                let record = RunRecord { split: self.fingerprint(), train, holdout };
+                let record = RunRecord { split, train, holdout };
                 write_json(&folder.run(number), &record)?;
             }
         }

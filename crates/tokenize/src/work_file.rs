@@ -1,10 +1,10 @@
 //! Files of the unfinished work: whole under their names, or not there.
 
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use mixdown_shards::temporary_path;
+use mixdown_base::files::{self, NewFile};
+use mixdown_shards::Fingerprint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,54 +16,30 @@ use crate::spill_reader::damaged;
 /// Bytes of a JSON file of the unfinished work at most: a plan of some two million inputs.
 const MAX_WORK_FILE_BYTES: u64 = 1 << 30;
 
-/// Writes a file beside its name, brings it to the disk and renames it.
-pub(crate) fn write_aside(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), Error> {
-    write_beside(path, write, |aside| fs::rename(aside, path).map_err(Error::io("rename", path)))
-}
-
-/// Writes a file beside its name, brings it to the disk and gives it the name unless there is such a
-/// file already: of many processes that do so at once the first wins, without a lock.
-pub(crate) fn write_first(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), Error> {
-    write_beside(path, write, |aside| match fs::hard_link(aside, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // A file system without links: two processes may then both come first, and the later one
-        // wins. Both read it again.
-        Err(_) if !path.exists() => fs::rename(aside, path).map_err(Error::io("rename", path)),
-        Err(_) | Ok(()) => Ok(()),
-    })
-}
-
-fn write_beside(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-    name: impl FnOnce(&Path) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let aside = temporary_path(path);
-    let written = File::create(&aside).map_err(Error::io("create", &aside)).and_then(|mut file| {
-        write(&mut file).and_then(|()| file.sync_all()).map_err(Error::io("write", &aside))?;
-        name(&aside)
-    });
-    // Renamed, or not needed. What cannot be removed now goes with the other leftovers.
-    let _gone_or_left_behind = fs::remove_file(&aside);
-    written
-}
-
 /// Writes a value as JSON, whole or not at all.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let json = json_of(path, value)?;
-    write_aside(path, |file| file.write_all(&json))
+    Ok(files::write(path, &json_of(path, value)?)?)
 }
 
 /// Writes a value as JSON unless there is such a file already.
 pub(crate) fn write_json_first<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let json = json_of(path, value)?;
-    write_first(path, |file| file.write_all(&json))
+    let mut file = NewFile::create(path)?;
+    file.write_all(&json_of(path, value)?).map_err(Error::io("write", path))?;
+    let _is_first = file.commit_first()?;
+    Ok(())
+}
+
+/// The hash of a value's JSON, by which the work in `folder` is recognized.
+///
+/// # Errors
+/// A value that JSON cannot hold: without an error it would have the hash of nothing, as any other such value.
+pub(crate) fn json_fingerprint<T: Serialize>(
+    folder: &Path,
+    value: &T,
+) -> Result<Fingerprint, Error> {
+    let json = serde_json::to_vec(value)
+        .map_err(|source| Error::io("describe the work for", folder)(source.into()))?;
+    Ok(Fingerprint::of(&json))
 }
 
 fn json_of<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, Error> {
@@ -93,7 +69,17 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, E
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn what_json_cannot_hold_has_no_fingerprint() {
+        let of = |value| json_fingerprint(Path::new("out"), &value);
+        let pair = |number: u32| std::collections::BTreeMap::from([([number], number)]);
+        assert!(of(pair(1)).unwrap_err().to_string().contains("describe the work for"));
+        assert_ne!(json_fingerprint(Path::new(""), &1).unwrap(), Fingerprint::of(b""));
+    }
 
     #[test]
     fn the_first_file_stays() {

@@ -5,7 +5,8 @@ use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use mixdown_shards::{Manifest, ShardRecord, Split, finished_name};
+use mixdown_base::files::finished_name;
+use mixdown_shards::{Manifest, ShardRecord, Split};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ impl WorkFolder {
             return Err(refuse_finished(out, plan)?);
         }
         let Locked { file, known } = lock?;
-        let parts = parts_folder(&work, out, plan);
+        let parts = parts_folder(&work, out, plan)?;
         fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
         let mut folder = Self { out: out.to_owned(), work, parts, _locks: vec![file] };
         match hold {
@@ -94,7 +95,7 @@ impl WorkFolder {
             None | Some(Value::Null) => self.work.clone(),
             // Elsewhere, under a name that only the same version of a plan tells.
             Some(_) => match serde_json::from_value::<Plan>(before) {
-                Ok(before) => parts_folder(&self.work, &self.out, &before),
+                Ok(before) => parts_folder(&self.work, &self.out, &before)?,
                 Err(_) => return Ok(()),
             },
         };
@@ -236,11 +237,11 @@ impl WorkFolder {
 
 /// Where the parts lie: in a folder that is named after the output and the plan, so that many
 /// outputs may share a work folder.
-fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> PathBuf {
-    let Some(shared) = &plan.work_dir else { return work.to_owned() };
+fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> Result<PathBuf, Error> {
+    let Some(shared) = &plan.work_dir else { return Ok(work.to_owned()) };
     let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let plan = plan.fingerprint().to_string();
-    shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan)))
+    let plan = plan.fingerprint(out)?.to_string();
+    Ok(shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan))))
 }
 
 /// The error for an output that is a corpus, after forgetting the work on it.
@@ -258,7 +259,7 @@ pub(crate) fn forget_work(out: &Path, plan: &Plan) -> Result<(), Error> {
         && let Ok(_lock) = lock(out, work, Hold::Alone)
         && is_finished(out)?
     {
-        remove_parts(&parts_folder(work, out, plan), work)?;
+        remove_parts(&parts_folder(work, out, plan)?, work)?;
         remove_work(work)?;
     }
     Ok(())

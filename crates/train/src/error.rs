@@ -342,6 +342,13 @@ impl Error {
     }
 }
 
+impl From<mixdown_base::files::Error> for Error {
+    fn from(error: mixdown_base::files::Error) -> Self {
+        let (action, path, source) = error.into_parts();
+        Self::Io { path, action, source }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Error;

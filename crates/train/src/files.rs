@@ -1,9 +1,9 @@
 //! Small files, read with a limit and written by rename.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::Path;
 
+use mixdown_base::files;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,15 +23,12 @@ pub(crate) const LARGEST_TOKENIZER_BYTES: u64 = 1 << 28;
 
 /// The whole of a file of at most `limit_bytes`.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let mut bytes = Vec::new();
-    file.take(limit_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(Error::io(path, "read"))?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len <= limit_bytes) {
-        return Ok(bytes);
-    }
-    Err(Error::bad_file(path, format!("at most {limit_bytes} bytes"), "more"))
+    files::read_capped(path, limit_bytes).map_err(|error| match error {
+        files::Error::TooLarge { .. } => {
+            Error::bad_file(path, format!("at most {limit_bytes} bytes"), "more")
+        }
+        other => other.into(),
+    })
 }
 
 /// A JSON file of a model or checkpoint.
@@ -44,14 +41,12 @@ pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::bad_file(path, "JSON", error))
 }
 
-/// Writes a file that nobody reads yet, and brings it to the disk.
+/// Writes a whole file and brings it to the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = File::create(path).map_err(Error::io(path, "create"))?;
-    file.write_all(bytes).map_err(Error::io(path, "write"))?;
-    file.sync_all().map_err(Error::io(path, "write"))
+    Ok(files::write(path, bytes)?)
 }
 
-/// Writes a JSON file that nobody reads yet, and brings it to the disk.
+/// Writes a whole JSON file and brings it to the disk.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;

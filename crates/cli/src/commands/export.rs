@@ -7,14 +7,14 @@ use clap::{Args, ValueEnum};
 use mixdown_base::display::plural;
 use mixdown_base::quantity;
 use mixdown_shards::{
-    Access, Corpus, ExportFormat, ExportOptions, ExportReport, Progress, Split, export,
+    Access, Corpus, ExportFormat, ExportOptions, ExportReport, LostMask, Progress, Split, export,
 };
 
 use crate::commands::Context;
 use crate::commands::inspect::SplitName;
 use crate::error::Error;
 use crate::output::{table, thousands};
-use crate::progress::{Meter, Unit};
+use crate::progress::{Meter, Unit, say};
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -23,9 +23,15 @@ What is written into --out, beside tokenizer.json:
   nanogpt    train.bin and val.bin: 16-bit ids and nothing else
   llmc       train_000000.bin …: llm.c's header, then ids. Its scripts put the end-of-text token
              before each document; where documents end with it, the last one moves to the front
-  olmo       train-00000.npy …: ids and nothing else; .csv.gz with start,end,id,src,loc a document
+  olmo       train-00000.npy …: ids and nothing else; .csv.gz with start,end,id,src,loc a document,
+             and labels_mask_train-00000.npy … where there are labels, for label_mask_paths
   datatrove  train/00000.ds …: ids, .ds.index, .ds.metadata, and .ds.loss where there are labels
   megatron   train-00000.bin …: ids and .idx, one sequence a document
+
+Only olmo and datatrove can hold which tokens are loss targets. A corpus with labels, or in packed rows,
+is refused for the others, unless --drop-mask says that every token is to become a target.
+
+The same command again finds that all is done; other settings need another folder.
 
 Examples:
   mixdown export corpora/general --to olmo --out olmo/general
@@ -36,7 +42,7 @@ pub struct ExportArgs {
     /// Whose files to write.
     #[arg(long, value_enum)]
     to: FormatName,
-    /// The folder to make; it must not exist.
+    /// The folder to make.
     #[arg(long)]
     out: PathBuf,
     /// Only this part; both by default.
@@ -45,6 +51,10 @@ pub struct ExportArgs {
     /// Tokens of a file of llm.c; the others keep the corpus' shards.
     #[arg(long, value_name = "N", default_value = "100M")]
     shard_tokens: ShardTokens,
+    /// Write the ids without their loss mask where the format cannot hold it: prompts and padding
+    /// become targets as well.
+    #[arg(long)]
+    drop_mask: bool,
 }
 
 /// A format's name.
@@ -95,8 +105,8 @@ const LARGEST_SHARD: u64 = (1 << 31) - 1;
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A folder that is no corpus, an output that exists, a vocabulary that the format cannot hold,
-/// damage, a full disk, an interruption.
+/// A folder that is no corpus, an output of something else or of other settings, a vocabulary or a loss mask that the
+/// format cannot hold, damage, a full disk, an interruption.
 pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
     let corpus = Corpus::open(&arguments.corpus, Access::Map)?;
     let splits = arguments.split.map_or(Split::ALL.to_vec(), |split| vec![split.into()]);
@@ -104,11 +114,26 @@ pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
         format: arguments.to.into(),
         splits,
         shard_tokens: arguments.shard_tokens.0,
+        lost_mask: if arguments.drop_mask { LostMask::Drop } else { LostMask::Refuse },
     };
     let meter = Meter::new("export", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let report = export(&corpus, &arguments.out, &options, &progress, context.stop)?;
-    meter.finish("done");
+    let exported = export(&corpus, &arguments.out, &options, &progress, context.stop);
+    let report = exported.map_err(|error| match error {
+        mixdown_shards::Error::MaskLost { .. } => {
+            Error::usage(error.to_string(), "add --drop-mask to insist")
+        }
+        other => other.into(),
+    })?;
+    meter.finish(if report.already_done { "already done" } else { "done" });
+    if report.unmasked_tokens > 0 {
+        say(&format!(
+            "warning: {} tokens are no loss targets in {}, and these files cannot say so: whoever trains on them \
+             trains on these tokens as well",
+            thousands(report.unmasked_tokens),
+            arguments.corpus.display()
+        ));
+    }
     context.output.print(&report, |report| {
         format!("{}: {} ids\n{}", arguments.out.display(), report.dtype, describe(report))
     })

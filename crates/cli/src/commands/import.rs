@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use mixdown_base::display::plural;
 use mixdown_shards::{
-    Dtype, ImportFile, ImportOptions, Manifest, Progress, SampleShare, Split, TokenFormat, import,
+    Dtype, ImportFile, ImportOptions, ImportReport, Progress, SampleShare, Split, TokenFormat,
+    import, token_files,
 };
 use mixdown_tokenize::{BeginningOfText, Tokenizer};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::error::Error;
 use crate::output::thousands;
-use crate::progress::{Meter, Unit};
+use crate::progress::{Meter, Unit, say};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -28,6 +28,10 @@ index is there, an index of the documents.
 Formats, found by content and name: Megatron (.bin with .idx), raw arrays of 16- or 32-bit ids
 (nanoGPT's train.bin and val.bin), OLMo and Dolma (.npy without NumPy's header, .csv.gz beside it),
 NumPy's own .npy, llm.c (.bin with its header), datatrove (.ds with .ds.index and .ds.loss).
+labels_mask_X.npy beside X.npy is its loss mask. What a folder holds beside its token files is left out and named:
+index maps of Megatron and GPT-NeoX, other arrays beside Megatron's pairs, weights of models.
+
+The same command again finds that all is done; other settings are refused by the first difference.
 
 Examples:
   mixdown import nanogpt/data/openwebtext --tokenizer gpt2/
@@ -129,6 +133,9 @@ struct ImportView {
     holdout_tokens: u64,
     empty_documents: u64,
     sampled_sums: bool,
+    /// Files without an index in which the end-of-text token does not occur.
+    without_end: Vec<String>,
+    already_done: bool,
     fingerprint: String,
 }
 
@@ -141,9 +148,7 @@ pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
     let files = files(&arguments)?;
     let folder = folder(&arguments, &files)?;
     let tokenizer = Tokenizer::load(&arguments.tokenizer)?;
-    if !folder.join(Manifest::FILE).exists() {
-        copy_tokenizer(&tokenizer, &folder)?;
-    }
+    let companions = tokenizer.files()?;
     let options = ImportOptions {
         tokenizer_fingerprint: tokenizer.fingerprint(),
         vocab_size: tokenizer.vocab_size(),
@@ -152,14 +157,35 @@ pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
         format: arguments.format.map(Into::into),
         dtype: arguments.dtype.map(Into::into),
         sample_sums: arguments.sample_sums,
+        companions: &companions,
         text_of: &|ids| tokenizer.size_and_hash(ids).map_err(Into::into),
     };
     let meter = Meter::new("import", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let manifest = import(&folder, &files, &options, &progress, context.stop)?;
-    meter.finish("done");
-    let path = if arguments.out.is_some() { arguments.out.unwrap_or_default() } else { folder };
-    context.output.print(&view(path, &manifest, arguments.sample_sums), describe)
+    let report = import(&folder, &files, &options, &progress, context.stop)?;
+    meter.finish(if report.already_done { "already done" } else { "done" });
+    let path = arguments.out.unwrap_or(folder);
+    warn_of_missing_end(&report, &tokenizer)?;
+    context.output.print(&view(path, report, arguments.sample_sums), describe)
+}
+
+/// Says of which files nothing tells where documents end.
+fn warn_of_missing_end(report: &ImportReport, tokenizer: &Tokenizer) -> Result<(), Error> {
+    const NAMED: usize = 3;
+    if report.without_end.is_empty() {
+        return Ok(());
+    }
+    let id = report.manifest.end_of_text;
+    let names: Vec<&str> = report.without_end.iter().take(NAMED).map(String::as_str).collect();
+    let more = report.without_end.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    say(&format!(
+        "warning: the end-of-text token {:?} (id {id}) does not occur in {}{more}, so each is one document now; if \
+         another token ends their documents, remove the manifest.json and import again with --end-of-text TOKEN",
+        tokenizer.decode(&[id])?,
+        names.join(", ")
+    ));
+    Ok(())
 }
 
 /// The token files in order, each by the real path of its folder.
@@ -167,7 +193,7 @@ fn files(arguments: &ImportArgs) -> Result<Vec<ImportFile>, Error> {
     let mut files = Vec::new();
     for path in &arguments.path {
         let given = real_folder(path)?;
-        for path in expand(path)? {
+        for path in expand(path, arguments.format)? {
             // A folder's own name says nothing about its files.
             let below = path.strip_prefix(&given).unwrap_or(&path);
             let is_named = arguments.holdout.is_empty() && is_named_holdout(below);
@@ -176,7 +202,7 @@ fn files(arguments: &ImportArgs) -> Result<Vec<ImportFile>, Error> {
         }
     }
     for path in &arguments.holdout {
-        for path in expand(path)? {
+        for path in expand(path, arguments.format)? {
             files.retain(|file| file.path != path);
             files.push(ImportFile { path, split: Split::Holdout });
         }
@@ -184,21 +210,14 @@ fn files(arguments: &ImportArgs) -> Result<Vec<ImportFile>, Error> {
     Ok(files)
 }
 
-fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
+fn expand(path: &Path, format: Option<FormatName>) -> Result<Vec<PathBuf>, Error> {
     let with_ending = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
         PathBuf::from(name)
     };
     if path.is_dir() {
-        let mut found = Vec::new();
-        token_files(path, &mut found)?;
-        if found.is_empty() {
-            let message =
-                format!("{}: expected .bin, .npy or .ds files, found none", path.display());
-            return Err(Error::usage(message, "name the token files themselves"));
-        }
-        return Ok(found);
+        return folder_files(path, format);
     }
     // Megatron names a pair by its path without ending; the .idx stands for its .bin.
     let path = match path.extension() {
@@ -209,27 +228,32 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
     real_folder(&path).map(|path| vec![path])
 }
 
-/// The files of a folder and its subfolders by name, hidden ones left out.
-fn token_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let read = || -> std::io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
-    };
-    let mut paths = read().map_err(|source| Error::io(folder, "list", source))?;
-    paths.sort();
-    for path in paths {
-        let is_hidden =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        if is_hidden {
-            continue;
-        }
-        if path.is_dir() {
-            token_files(&path, found)?;
-        } else if ["bin", "npy", "ds"].contains(&extension) {
-            found.push(real_folder(&path)?);
-        }
+/// The token files of a folder; what has their ending and is none is named.
+fn folder_files(folder: &Path, format: Option<FormatName>) -> Result<Vec<PathBuf>, Error> {
+    const NAMED: usize = 3;
+    let found = token_files(folder, format.map(Into::into))?;
+    let named = found.left_out.iter().take(NAMED).map(|(path, reason)| {
+        format!("{} ({reason})", path.file_name().unwrap_or_default().to_string_lossy())
+    });
+    if let (Some(first), count) = (found.left_out.first(), found.left_out.len()) {
+        let more = count.saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named: Vec<String> = named.collect();
+        let (there, words) = (first.0.parent().unwrap_or(folder), named.join(", "));
+        say(&format!(
+            "left out, for they are no token files: {words}{more}, in {}",
+            there.display()
+        ));
     }
-    Ok(())
+    if found.files.is_empty() {
+        let kinds = match format {
+            None => ".bin, .npy or .ds files".to_owned(),
+            Some(format) => format!("token files of {}", TokenFormat::from(format)),
+        };
+        let message = format!("{}: expected {kinds}, found none", folder.display());
+        return Err(Error::usage(message, "name the token files themselves"));
+    }
+    Ok(found.files)
 }
 
 /// The path with links resolved in its folder, not in its last part.
@@ -264,38 +288,8 @@ fn folder(arguments: &ImportArgs, files: &[ImportFile]) -> Result<PathBuf, Error
     Ok(common)
 }
 
-/// Copies tokenizer.json and what says more about it, unless they are there already.
-fn copy_tokenizer(tokenizer: &Tokenizer, folder: &Path) -> Result<(), Error> {
-    let from_folder = tokenizer.path().parent().unwrap_or(Path::new(""));
-    let configurations = ["tokenizer_config.json", "special_tokens_map.json"];
-    let mut copies = vec![(tokenizer.path().to_owned(), folder.join("tokenizer.json"))];
-    copies.extend(configurations.map(|name| (from_folder.join(name), folder.join(name))));
-    for (from, to) in copies {
-        let bytes = match fs::read(&from) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::io(&from, "read", error)),
-        };
-        match fs::read(&to) {
-            Ok(there) if there == bytes => {}
-            Ok(_) => {
-                let message = format!(
-                    "{}: expected no file or the same as {}, found another",
-                    to.display(),
-                    from.display()
-                );
-                return Err(Error::usage(
-                    message,
-                    "give the tokenizer that made the ids, or move the other away",
-                ));
-            }
-            Err(_) => fs::write(&to, bytes).map_err(|source| Error::io(&to, "write", source))?,
-        }
-    }
-    Ok(())
-}
-
-fn view(path: PathBuf, manifest: &Manifest, sample: Option<SampleShare>) -> ImportView {
+fn view(path: PathBuf, report: ImportReport, sample: Option<SampleShare>) -> ImportView {
+    let manifest = report.manifest;
     let (train, holdout) = (&manifest.train, &manifest.holdout);
     ImportView {
         path,
@@ -311,6 +305,8 @@ fn view(path: PathBuf, manifest: &Manifest, sample: Option<SampleShare>) -> Impo
         holdout_tokens: holdout.tokens,
         empty_documents: manifest.counts.empty_documents,
         sampled_sums: sample.is_some(),
+        without_end: report.without_end,
+        already_done: report.already_done,
         fingerprint: manifest.fingerprint.to_string(),
     }
 }

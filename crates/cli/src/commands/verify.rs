@@ -1,10 +1,13 @@
 //! `mixdown verify`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use mixdown_base::display::plural;
-use mixdown_shards::{Access, Corpus, Damage, Progress, VerifyReport, verify};
+use mixdown_shards::{
+    Access, Corpus, Damage, Manifest, Progress, VerifyReport, verify, verify_document_ends,
+};
 use mixdown_tokenize::Tokenizer;
 
 use crate::commands::Context;
@@ -28,7 +31,8 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
     let mut report = verify(&arguments.corpus, &progress, context.stop)?;
     meter.finish("read");
-    report.damage.extend(tokenizer_damage(&arguments.corpus)?);
+    let damage = damage_of_manifest(&report, &arguments.corpus, context.stop)?;
+    report.damage.extend(damage);
     context.output.print(&report, describe)?;
     if report.damage.is_empty() {
         return Ok(());
@@ -43,22 +47,39 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     })
 }
 
-/// A tokenizer.json that is not the one the corpus was made with.
-fn tokenizer_damage(folder: &Path) -> Result<Option<Damage>, Error> {
+/// What a tokenizer tells of the manifest: which one made the ids, and how many there are; and of a manifest without a
+/// seal, whether documents begin and end as it says.
+fn damage_of_manifest(
+    report: &VerifyReport,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<Vec<Damage>, Error> {
     // A manifest that cannot be opened is in the report already.
-    let Ok(corpus) = Corpus::open(folder, Access::Read) else { return Ok(None) };
+    let Ok(corpus) = Corpus::open(folder, Access::Read) else { return Ok(Vec::new()) };
+    let mut damage = Vec::new();
+    let is_sound = |path: &Path| report.damage.iter().all(|damage| damage.path != path);
     let path = corpus.tokenizer_path();
-    if !path.is_file() {
-        return Ok(None);
+    if path.is_file() && is_sound(&path) {
+        let tokenizer = Tokenizer::load(&path)?;
+        let (expected, got) = (corpus.tokenizer_fingerprint(), tokenizer.fingerprint());
+        damage.extend((expected != got).then(|| Damage {
+            path,
+            offset_bytes: None,
+            expected: format!("the corpus' tokenizer {expected}"),
+            got: got.to_string(),
+        }));
+        let (expected, got) = (tokenizer.vocab_size(), corpus.manifest().vocab_size);
+        damage.extend((expected != got).then(|| Damage {
+            path: folder.join(Manifest::FILE),
+            offset_bytes: None,
+            expected: format!("the tokenizer's vocab_size {expected}"),
+            got: got.to_string(),
+        }));
     }
-    let found = Tokenizer::load(&path)?.fingerprint();
-    let expected = corpus.tokenizer_fingerprint();
-    Ok((found != expected).then(|| Damage {
-        path,
-        offset_bytes: None,
-        expected: format!("the corpus' tokenizer {expected}"),
-        got: found.to_string(),
-    }))
+    if !report.is_sealed && report.damage.is_empty() {
+        damage.extend(verify_document_ends(&corpus, stop)?);
+    }
+    Ok(damage)
 }
 
 fn describe(report: &VerifyReport) -> String {
@@ -75,6 +96,12 @@ fn describe(report: &VerifyReport) -> String {
             "\nwithout a sum (imported with --sample-sums), so that only the range of ids was checked: {}",
             plural(report.bytes_without_sum, "byte")
         ));
+    }
+    if !report.is_sealed {
+        text.push_str(
+            "\nthe manifest has no seal (an older version wrote it): a change of its counts, inputs or options is \
+             not seen",
+        );
     }
     for damage in &report.damage {
         let place =

@@ -153,20 +153,16 @@ impl SweepFolder {
     /// # Errors
     /// A disk that refuses.
     pub fn finish(&mut self, planned: &[RunPlan]) -> Result<(), Error> {
-        let Some(task) = self.task else { return self.write_table() };
+        if self.task.is_none() {
+            return self.write_table();
+        }
         self.read()?;
         if planned.iter().any(|run| !self.rows.contains_key(&run.run_id)) {
             return Ok(());
         }
-        // Under a name of the task's own: the last two tasks may be here at the same time.
+        // The last two tasks may be here at the same time: both write the same rows, each to a file of its own.
         let rows = RunsTable::new(self.rows.values().cloned().collect())?;
-        for name in [ROWS, TABLE] {
-            let own = self.path.join(format!("all-{}-of-{}-{name}", task.index(), task.count()));
-            rows.write(&own)?;
-            let path = self.path.join(name);
-            fs::rename(&own, &path).map_err(|error| Error::io(&path, "rename to", error))?;
-        }
-        Ok(())
+        [ROWS, TABLE].iter().try_for_each(|name| Ok(rows.write(&self.path.join(name))?))
     }
 
     fn read(&mut self) -> Result<(), Error> {

@@ -4,8 +4,12 @@ use flate2::{Compression, GzBuilder};
 
 use super::{ExportFormat, ExportOptions, ExportedFile, sink::Sink};
 use crate::{
-    Corpus, Dtype, Error, Split, import::llmc, index_layout::write_index, pending_file::name_all,
-    shard::Shard, verify::Meter,
+    Corpus, Dtype, Error, Split,
+    import::{label_mask_name, llmc},
+    index_layout::write_index,
+    pending_file::name_all,
+    shard::Shard,
+    verify::Meter,
 };
 
 /// Ids that are read at a time.
@@ -101,7 +105,8 @@ impl Job<'_> {
         Ok(files)
     }
 
-    /// `start,end,id,src,loc` a document, as Dolma has them.
+    /// `start,end,id,src,loc` a document, as Dolma has them; where there are labels, an array of booleans as the
+    /// `label_mask_paths` of OLMo-core take it.
     fn write_olmo(
         &self,
         split: Split,
@@ -127,6 +132,10 @@ impl Job<'_> {
         }
         sink.write(&csv.finish().map_err(Error::io("write", &csv_path))?)?;
         sink.finish()?;
+        if self.corpus.is_labelled(split) {
+            let name = label_mask_name(&path);
+            self.write_mask(&name, split, start, shard.record().tokens)?;
+        }
         Ok(path)
     }
 

@@ -8,7 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ImportOptions, boundaries, llmc, megatron, npy};
+use super::{
+    ImportOptions, boundaries,
+    folder::{INDEX_MAP, is_index_map},
+    llmc, megatron, npy,
+};
 use crate::{Dtype, Error, positioned_file::PositionedFile};
 
 /// A layout of token files that other programs write.
@@ -104,7 +108,9 @@ pub(super) fn find(path: &Path, options: &ImportOptions<'_>) -> Result<Found, Er
         TokenFormat::Olmo => {
             let dtype = raw_dtype(path, options)?;
             let index = existing(path.with_extension("csv.gz")).map_or(Index::None, Index::CsvGz);
-            Found { index, ..array(plain, dtype)? }
+            let found = Found { index, ..array(plain, dtype)? };
+            let mask = mask_of_olmo(path).and_then(existing);
+            with_mask(found, mask)?
         }
         TokenFormat::Npy => {
             let (header_bytes, dtype, tokens) = npy::read_header(path, &file)?;
@@ -122,9 +128,12 @@ pub(super) fn find(path: &Path, options: &ImportOptions<'_>) -> Result<Found, Er
 }
 
 fn detect(path: &Path) -> Result<TokenFormat, Error> {
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.take(8).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    let head = head(path, 8)?;
+    let foreign = foreign_content(path)?.or(is_index_map(path).then_some(INDEX_MAP));
+    if let Some(got) = foreign {
+        let hint = "leave it out, or say which format it has to insist";
+        return Err(Error::import(path, None, "a token file", got, hint));
+    }
     let extension = path.extension().unwrap_or_default();
     Ok(if npy::begins_like(&head) {
         TokenFormat::Npy
@@ -148,8 +157,25 @@ fn datatrove(plain: Found, options: &ImportOptions<'_>) -> Result<Found, Error> 
         (None, Some(index)) => boundaries::dtype_of_ends(index, &plain.path, plain.file_bytes)?,
         (None, None) => raw_dtype(&plain.path, options)?,
     };
-    let found = array(plain, dtype)?;
-    let mask = existing(beside(&found.path, ".loss"));
+    let mask = existing(beside(&plain.path, ".loss"));
+    let found = with_mask(array(plain, dtype)?, mask)?;
+    Ok(Found { index: index.map_or(Index::None, Index::Ends), ..found })
+}
+
+/// The mask of one of OLMo's arrays: `labels_mask_X.npy` for `X.npy` and for `token_ids_X.npy`, as OLMo-core's own
+/// examples name them.
+pub(super) fn mask_of_olmo(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str().filter(|name| name.ends_with(".npy"))?;
+    Some(path.with_file_name(label_mask_name(name)))
+}
+
+/// The name of the mask of one of OLMo's arrays.
+pub(crate) fn label_mask_name(name: &str) -> String {
+    format!("labels_mask_{}", name.strip_prefix("token_ids_").unwrap_or(name))
+}
+
+/// A byte of a mask for each id.
+fn with_mask(found: Found, mask: Option<PathBuf>) -> Result<Found, Error> {
     if let Some(mask) = &mask {
         let got_bytes = PositionedFile::open(mask)?.len_bytes()?;
         if got_bytes != found.tokens {
@@ -159,7 +185,30 @@ fn datatrove(plain: Found, options: &ImportOptions<'_>) -> Result<Found, Error> 
             return Err(Error::import(mask, None, expected, format!("{got_bytes} bytes"), hint));
         }
     }
-    Ok(Found { index: index.map_or(Index::None, Index::Ends), mask, ..found })
+    Ok(Found { mask, ..found })
+}
+
+/// What a file is that begins as no token file does: `.bin` is everybody's ending.
+pub(super) fn foreign_content(path: &Path) -> Result<Option<&'static str>, Error> {
+    /// Magic numbers of llm.c's checkpoints and of the states that its tests compare with.
+    const LLMC_WEIGHTS: [u32; 2] = [20_240_326, 20_240_327];
+    let head = head(path, 8)?;
+    let number = head.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    Ok(match () {
+        () if head.starts_with(b"PK\x03\x04") => Some("a ZIP archive, such as weights of PyTorch"),
+        () if head.starts_with(b"GGUF") => Some("a model in the GGUF format"),
+        () if number.is_some_and(|number| LLMC_WEIGHTS.contains(&number)) => {
+            Some("weights of llm.c")
+        }
+        () => None,
+    })
+}
+
+fn head(path: &Path, bytes: u64) -> Result<Vec<u8>, Error> {
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(bytes).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(head)
 }
 
 /// An array without header.
@@ -186,9 +235,7 @@ fn raw_dtype(path: &Path, options: &ImportOptions<'_>) -> Result<Dtype, Error> {
         return Ok(dtype);
     }
     let dtype = Dtype::for_vocab(options.vocab_size);
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.take(4096).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    let head = head(path, 4096)?;
     let ids: &[[u8; 4]] = head.as_chunks().0;
     // 16-bit ids of which each second one is 0 are 32-bit ids of a small vocabulary.
     let looks_wide =

@@ -3,7 +3,7 @@
 use std::{fs, io::Read, path::Path, sync::atomic::AtomicBool};
 
 use mixdown_shards::{
-    Access, Corpus, Error, ExportFormat, ExportOptions, ExportReport, Split, export,
+    Access, Corpus, Error, ExportFormat, ExportOptions, ExportReport, LostMask, Split, export,
 };
 
 use crate::{
@@ -22,8 +22,12 @@ fn run_cut(
     shard_tokens: u64,
 ) -> Result<ExportReport, Error> {
     let corpus = Corpus::open(corpus, Access::Map).unwrap();
-    let options = ExportOptions { format, splits: Split::ALL.to_vec(), shard_tokens };
-    export(&corpus, out, &options, &|_| (), &AtomicBool::new(false))
+    export(&corpus, out, &all_of(format, shard_tokens), &|_| (), &AtomicBool::new(false))
+}
+
+fn all_of(format: ExportFormat, shard_tokens: u64) -> ExportOptions {
+    let lost_mask = LostMask::Refuse;
+    ExportOptions { format, splits: Split::ALL.to_vec(), shard_tokens, lost_mask }
 }
 
 fn golden_bytes(name: &str) -> Vec<u8> {
@@ -63,7 +67,20 @@ fn exported_files_are_those_of_the_packages() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
-        let report = run(corpus.path(), &out, format).unwrap();
+        let refused = run(corpus.path(), &out, format);
+        let report = if format.holds_mask() {
+            refused.unwrap()
+        } else {
+            // The golden corpus has labels, and the packages' files of these formats have none.
+            let error = refused.unwrap_err();
+            assert!(error.is_configuration(), "{error}");
+            assert!(error.to_string().contains("got 90 of 135 tokens that are none"), "{error}");
+            let corpus = Corpus::open(corpus.path(), Access::Map).unwrap();
+            let options = ExportOptions { lost_mask: LostMask::Drop, ..all_of(format, 1 << 20) };
+            let report = export(&corpus, &out, &options, &|_| (), &AtomicBool::new(false)).unwrap();
+            assert_eq!(report.unmasked_tokens, 90);
+            report
+        };
         assert_eq!(report.files.iter().map(|file| file.tokens).sum::<u64>(), 135);
         for (name, golden) in expected {
             assert!(fs::read(out.join(name)).unwrap() == golden_bytes(golden), "{format}: {name}");
@@ -138,7 +155,7 @@ fn an_output_that_exists_is_refused_and_leftovers_are_replaced() {
     let out = folder.path().join("out");
     fs::create_dir(&out).unwrap();
     let message = run(folder.path(), &out, ExportFormat::Olmo).unwrap_err().to_string();
-    assert!(message.contains("expected no output folder yet, got one"), "{message}");
+    assert!(message.contains("or an earlier export, got something else"), "{message}");
     fs::remove_dir(&out).unwrap();
     // Somebody's folder of the name that we would use.
     let aside = folder.path().join("out.exporting");
@@ -154,9 +171,113 @@ fn an_output_that_exists_is_refused_and_leftovers_are_replaced() {
     // A stop leaves nothing.
     fs::remove_dir_all(&out).unwrap();
     let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
-    let options =
-        ExportOptions { format: ExportFormat::Olmo, splits: Split::ALL.to_vec(), shard_tokens: 1 };
+    let options = all_of(ExportFormat::Olmo, 1);
     let stopped = export(&corpus, &out, &options, &|_| (), &AtomicBool::new(true));
     assert!(stopped.unwrap_err().is_interrupted());
     assert!(!aside.exists() && !out.exists());
+}
+
+#[test]
+fn the_same_export_again_is_done_and_another_is_refused() {
+    let (folder, _) = small_corpus(1000);
+    fs::write(folder.path().join("tokenizer_config.json"), "{\"eos_token\": \"<end>\"}").unwrap();
+    let out = folder.path().join("out");
+    let first = run_cut(folder.path(), &out, ExportFormat::Llmc, 50).unwrap();
+    assert!(out.join("tokenizer_config.json").exists(), "which token ends a text travels");
+    let again = run_cut(folder.path(), &out, ExportFormat::Llmc, 50).unwrap();
+    assert_eq!(again, ExportReport { already_done: true, ..first.clone() });
+    for (format, shard_tokens, expected) in [
+        (ExportFormat::Olmo, 50, "expected format llmc as it was written before, got olmo"),
+        (ExportFormat::Llmc, 51, "expected shard_tokens 50 as it was written before, got 51"),
+    ] {
+        let error = run_cut(folder.path(), &out, format, shard_tokens).unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains(expected), "{error}");
+    }
+    // Another corpus, and a folder of which a file is gone.
+    let (other, _) = small_corpus(900);
+    let error = run_cut(other.path(), &out, ExportFormat::Llmc, 50).unwrap_err();
+    assert!(error.to_string().contains("expected corpus "), "{error}");
+    fs::remove_file(out.join(&first.files[0].path)).unwrap();
+    let error = run_cut(folder.path(), &out, ExportFormat::Llmc, 50).unwrap_err();
+    assert!(error.to_string().contains("got no file; remove the folder"), "{error}");
+}
+
+/// Each state that a kill leaves: the same call goes on from all of them.
+#[test]
+fn a_killed_export_goes_on_from_any_state() {
+    let (folder, _) = small_corpus(1000);
+    let [out, aside, whole] =
+        ["out", "out.exporting", "whole"].map(|name| folder.path().join(name));
+    run(folder.path(), &whole, ExportFormat::Olmo).unwrap();
+    let record = fs::read(whole.join(".mixdown-export")).unwrap();
+    let states: [&dyn Fn(); 4] = [
+        // Before the record; while it was written; while the rest was; before the rename.
+        &|| (),
+        &|| fs::write(aside.join(".mixdown-export.0123456789abcdef.tmp"), "{").unwrap(),
+        &|| {
+            fs::write(aside.join(".mixdown-export"), &record).unwrap();
+            fs::create_dir(aside.join("train")).unwrap();
+            fs::write(aside.join("train/00000.ds"), "half").unwrap();
+        },
+        &|| {
+            fs::remove_dir(&aside).unwrap();
+            fs::rename(&whole, &aside).unwrap();
+        },
+    ];
+    for state in states {
+        fs::create_dir(&aside).unwrap();
+        state();
+        let report = run(folder.path(), &out, ExportFormat::Olmo).unwrap();
+        assert!(!report.already_done && !aside.exists());
+        assert!(!out.join("train").exists() && out.join("train-00000.npy").exists());
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+/// One of two at once ends with words; what says that it succeeded is whole.
+#[test]
+fn two_exports_at_once_do_not_meet() {
+    let (one, _) = small_corpus(1000);
+    let (other, _) = small_corpus(900);
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("out");
+    for _ in 0..20 {
+        let start = std::sync::Barrier::new(2);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads = [&one, &other].map(|corpus| {
+                scope.spawn(|| {
+                    start.wait();
+                    run(corpus.path(), &out, ExportFormat::Olmo)
+                })
+            });
+            threads.map(|thread| thread.join().unwrap()).into()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        for (result, corpus) in results.iter().zip([&one, &other]) {
+            match result {
+                Err(error) => assert!(error.is_configuration(), "{error}"),
+                Ok(report) => {
+                    let corpus = Corpus::open(corpus.path(), Access::Map).unwrap();
+                    let tokens = report
+                        .files
+                        .iter()
+                        .map(|file| fs::metadata(out.join(&file.path)).unwrap().len() / 2);
+                    let expected = Split::ALL.map(|split| corpus.tokens(split)).iter().sum::<u64>();
+                    assert_eq!(tokens.sum::<u64>(), expected);
+                }
+            }
+        }
+        assert!(!place.path().join("out.exporting").exists());
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+#[test]
+fn masks_go_to_olmo_as_its_own_package_takes_them() {
+    let corpus = golden("datatrove", "two_bytes");
+    adopt(corpus.path(), "two_bytes.ds", &options()).unwrap();
+    let out = corpus.path().join("out");
+    run(corpus.path(), &out, ExportFormat::Olmo).unwrap();
+    let mask = fs::read(out.join("labels_mask_train-00000.npy")).unwrap();
+    assert_eq!(mask, golden_bytes("datatrove/two_bytes.ds.loss"));
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use mixdown_shards::{Access, Corpus, Error, Fingerprint, Manifest};
+use mixdown_shards::{Access, Corpus, Error, Fingerprint, Manifest, Split};
 
 use crate::support::{damage_of, edit_manifest, small_corpus};
 
@@ -51,63 +51,69 @@ fn names_that_leave_the_folder_are_refused() {
     Manifest::read(folder.path()).unwrap();
 }
 
+/// As a snapshot of the Hugging Face Hub's cache: every file of it is a link into a folder of blobs.
 #[cfg(unix)]
 #[test]
-fn links_out_of_the_folder_are_refused() {
+fn a_corpus_of_links_to_files_is_a_corpus() {
     use std::os::unix::fs::symlink;
 
-    let outside = tempfile::tempdir().unwrap();
-    for extension in ["bin", "idx", "sums", "hashes"] {
-        let (folder, _) = small_corpus(1000);
-        let name = format!("shard-00000.{extension}");
-        let path = folder.path().join("train").join(&name);
-        let elsewhere = outside.path().join(&name);
-        fs::rename(&path, &elsewhere).unwrap();
-        symlink(&elsewhere, &path).unwrap();
-        let message = refused(folder.path()).to_string();
-        assert!(message.contains(path.to_str().unwrap()), "{message}");
-        assert!(message.contains("a link to"), "{message}");
-        // A link to a place inside is an ordinary file.
-        let inside = folder.path().join(&name);
-        fs::rename(&elsewhere, &inside).unwrap();
-        fs::remove_file(&path).unwrap();
-        symlink(Path::new("..").join(&name), &path).unwrap();
-        Corpus::open(folder.path(), Access::Map).unwrap();
-        // A link to nothing is a missing file.
-        fs::remove_file(&inside).unwrap();
-        let message = Corpus::open(folder.path(), Access::Map).unwrap_err().to_string();
-        assert!(message.contains("got no file"), "{message}");
-    }
     let (folder, _) = small_corpus(1000);
-    fs::rename(folder.path().join("holdout"), outside.path().join("holdout")).unwrap();
-    symlink(outside.path().join("holdout"), folder.path().join("holdout")).unwrap();
-    assert!(refused(folder.path()).to_string().contains("holdout"));
+    let blobs = tempfile::tempdir().unwrap();
+    let mut folders = vec![folder.path().to_owned()];
+    let mut links = Vec::new();
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let blob = blobs.path().join(links.len().to_string());
+            fs::rename(&path, &blob).unwrap();
+            symlink(&blob, &path).unwrap();
+            links.push((path, blob));
+        }
+    }
+    assert!(links.len() > 8);
+    for access in [Access::Map, Access::Read] {
+        let corpus = Corpus::open(folder.path(), access).unwrap();
+        corpus.document(Split::Train, 0).unwrap();
+        corpus.document_hashes(Split::Train).unwrap();
+    }
+    assert_eq!(damage_of(folder.path()), []);
+    // A link to nothing is a missing file.
+    let (link, blob) = links.iter().find(|(link, _)| link.ends_with("shard-00000.idx")).unwrap();
+    fs::remove_file(blob).unwrap();
+    let message = Corpus::open(folder.path(), Access::Map).unwrap_err().to_string();
+    assert!(message.contains("got no file"), "{message}");
+    assert!(message.contains(link.to_str().unwrap()), "{message}");
 }
 
-/// A link to a secret must not be read, be it as a manifest or as a tokenizer.
 #[cfg(unix)]
 #[test]
-fn the_files_beside_the_splits_may_not_lead_out_either() {
+fn links_out_of_the_folder_to_folders_and_devices_are_refused() {
     use std::os::unix::fs::symlink;
 
+    let (folder, _) = small_corpus(1000);
     let outside = tempfile::tempdir().unwrap();
-    for name in
-        ["manifest.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
-    {
+    fs::rename(folder.path().join("holdout"), outside.path().join("holdout")).unwrap();
+    symlink(outside.path().join("holdout"), folder.path().join("holdout")).unwrap();
+    let message = refused(folder.path()).to_string();
+    assert!(message.contains("holdout") && message.contains("a link to"), "{message}");
+    for name in ["manifest.json", "tokenizer.json", "train/shard-00000.bin"] {
         let (folder, _) = small_corpus(1000);
-        let (path, elsewhere) = (folder.path().join(name), outside.path().join(name));
-        let bytes = fs::read(&path).unwrap_or_default();
-        fs::write(&elsewhere, &bytes).unwrap();
-        fs::remove_file(&path).ok();
-        symlink(&elsewhere, &path).unwrap();
-        let message = refused(folder.path()).to_string();
-        assert!(message.contains(name) && message.contains("a link to"), "{message}");
-        let inside = folder.path().join("elsewhere");
-        fs::write(&inside, &bytes).unwrap();
+        let path = folder.path().join(name);
         fs::remove_file(&path).unwrap();
-        symlink("elsewhere", &path).unwrap();
-        Corpus::open(folder.path(), Access::Map).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        let message = refused(folder.path()).to_string();
+        assert!(message.contains(path.to_str().unwrap()), "{message}");
+        assert!(message.contains("a link to \"/dev/zero\""), "{message}");
     }
+    // Inside, folders may be linked as well.
+    let (folder, _) = small_corpus(1000);
+    fs::rename(folder.path().join("holdout"), folder.path().join("kept")).unwrap();
+    symlink("kept", folder.path().join("holdout")).unwrap();
+    Corpus::open(folder.path(), Access::Map).unwrap();
 }
 
 #[cfg(unix)]

@@ -51,6 +51,7 @@ pub fn options() -> ImportOptions<'static> {
         format: None,
         dtype: None,
         sample_sums: None,
+        companions: &[],
         text_of: &text_of,
     }
 }
@@ -73,7 +74,9 @@ pub fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
 
 pub fn adopt(folder: &Path, name: &str, options: &ImportOptions<'_>) -> Result<Manifest, Error> {
     let files = [ImportFile { path: folder.join(name), split: Split::Train }];
-    import(folder, &files, options, &|_| (), &AtomicBool::new(false))
+    let report = import(folder, &files, options, &|_| (), &AtomicBool::new(false))?;
+    assert!(!report.already_done);
+    Ok(report.manifest)
 }
 
 fn names(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -150,10 +153,120 @@ fn golden_files_are_adopted_without_touching_them() {
         let beside = names(&copy.path().join(".mixdown/train"));
         let beside: Vec<_> = beside.iter().map(|(path, _)| path.extension().unwrap()).collect();
         assert_eq!(beside, sidecars, "{name}");
-        // A second import is refused.
-        let message = adopt(copy.path(), name, &options()).unwrap_err().to_string();
-        assert!(message.contains("expected no manifest yet, got one"), "{message}");
+        assert_a_second_import_is_known(copy.path(), name, &manifest);
     }
+}
+
+/// The same import again changes nothing; any other one is refused by its first difference.
+fn assert_a_second_import_is_known(folder: &Path, name: &str, manifest: &Manifest) {
+    let again = |options: &ImportOptions<'_>| {
+        let files = [ImportFile { path: folder.join(name), split: Split::Train }];
+        import(folder, &files, options, &|_| (), &AtomicBool::new(false))
+    };
+    let before = names(folder);
+    let report = again(&options()).unwrap();
+    assert!(report.already_done && report.manifest == *manifest, "{name}");
+    for (options, expected) in [
+        (
+            ImportOptions { tokenizer_fingerprint: Fingerprint::of(b"another"), ..options() },
+            "expected the tokenizer",
+        ),
+        (ImportOptions { end_of_text: END + 1, ..options() }, "expected end_of_text 7"),
+        (
+            ImportOptions { sample_sums: Some("1%".parse().unwrap()), ..options() },
+            "expected sums of all blocks as it was written before, got 1%",
+        ),
+    ] {
+        let message = again(&options).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    assert_eq!(names(folder), before);
+}
+
+#[test]
+fn another_list_of_files_is_another_import() {
+    let copy = golden("nanogpt", "");
+    adopt(copy.path(), "train.bin", &options()).unwrap();
+    let file = |name: &str, split| ImportFile { path: copy.path().join(name), split };
+    let stop = AtomicBool::new(false);
+    for (files, expected) in [
+        (vec![file("val.bin", Split::Train)], "expected file 0 of train as train.bin of"),
+        (
+            vec![file("train.bin", Split::Train), file("val.bin", Split::Holdout)],
+            "expected file 0 of holdout as none",
+        ),
+    ] {
+        let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains(expected), "{error}");
+    }
+    // Somebody has written on.
+    let path = copy.path().join("train.bin");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, [&bytes[..], &[1, 0]].concat()).unwrap();
+    let files = [file("train.bin", Split::Train)];
+    let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+    let expected = format!("train.bin of {} bytes", bytes.len());
+    assert!(error.to_string().contains(&expected), "{error}");
+    // A manifest of somebody else.
+    fs::write(&path, &bytes).unwrap();
+    fs::write(copy.path().join("manifest.json"), "{\"files\": []}").unwrap();
+    let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+    assert!(error.to_string().contains("or that of an earlier import, got another"), "{error}");
+}
+
+#[test]
+fn an_end_of_text_that_never_occurs_is_told() {
+    let copy = golden("nanogpt", "");
+    let files = ["train.bin", "val.bin"]
+        .map(|name| ImportFile { path: copy.path().join(name), split: Split::Train });
+    let absent = ImportOptions { end_of_text: 998, text_of: &|_| Ok((1, 1)), ..options() };
+    let stop = AtomicBool::new(false);
+    let report = import(copy.path(), &files, &absent, &|_| (), &stop).unwrap();
+    assert_eq!(report.without_end, ["train.bin", "val.bin"]);
+    assert_eq!(report.manifest.train.documents, 2);
+    // With an index nothing has to be looked for.
+    let copy = golden("megatron", "uint16");
+    let files = [ImportFile { path: copy.path().join("uint16.bin"), split: Split::Train }];
+    let report = import(copy.path(), &files, &absent, &|_| (), &stop).unwrap();
+    assert!(report.without_end.is_empty() && report.manifest.train.documents > 1);
+}
+
+#[test]
+fn the_tokenizers_files_are_written_whole_and_never_over_others() {
+    let copy = golden("nanogpt", "train");
+    let name = "tokenizer_config.json";
+    let companions = [("tokenizer.json", b"{}".to_vec()), (name, b"{\"a\": 1}".to_vec())];
+    let files = [ImportFile { path: copy.path().join("train.bin"), split: Split::Train }];
+    let with = ImportOptions { companions: &companions, ..options() };
+    let stop = AtomicBool::new(false);
+    // What a killed import left: half a file under a name that nobody else gives.
+    let left = copy.path().join(format!("{name}.0123456789abcdef.tmp"));
+    fs::write(&left, "{").unwrap();
+    fs::write(copy.path().join(name), "{}").unwrap();
+    let error = import(copy.path(), &files, &with, &|_| (), &stop).unwrap_err();
+    assert!(error.to_string().contains("or the same as the tokenizer's, got another"), "{error}");
+    fs::remove_file(copy.path().join(name)).unwrap();
+    import(copy.path(), &files, &with, &|_| (), &stop).unwrap();
+    assert!(!left.exists());
+    assert_eq!(fs::read(copy.path().join(name)).unwrap(), b"{\"a\": 1}");
+    // They are under the manifest's seal.
+    fs::write(copy.path().join(name), b"{\"a\": 2}").unwrap();
+    assert_eq!(damage_of(copy.path()), [(copy.path().join(name), None)]);
+    fs::remove_file(copy.path().join(name)).unwrap();
+    assert_eq!(damage_of(copy.path()), [(copy.path().join(name), None)]);
+}
+
+#[test]
+fn masks_beside_arrays_of_olmo_are_taken() {
+    let copy = golden("olmo", "part");
+    let tokens = fs::metadata(copy.path().join("part-0-00000.npy")).unwrap().len() / 2;
+    let mask: Vec<u8> = (0..tokens).map(|n| u8::from(n % 4 == 0)).collect();
+    fs::write(copy.path().join("labels_mask_part-0-00000.npy"), &mask).unwrap();
+    adopt(copy.path(), "part-0-00000.npy", &options()).unwrap();
+    let corpus = Corpus::open(copy.path(), Access::Map).unwrap();
+    let mut read = vec![9; mask.len()];
+    corpus.read_mask(Split::Train, 0, &mut read).unwrap();
+    assert_eq!(read, mask);
 }
 
 #[test]
@@ -202,8 +315,8 @@ fn several_files_make_one_stream_in_both_splits() {
         file("val.bin", Split::Holdout),
         file("train.bin", Split::Train),
     ];
-    let manifest =
-        import(copy.path(), &files, &options(), &|_| (), &AtomicBool::new(false)).unwrap();
+    let report = import(copy.path(), &files, &options(), &|_| (), &AtomicBool::new(false)).unwrap();
+    let manifest = report.manifest;
     assert_eq!(manifest.inputs[0].path, "more/again.bin");
     assert_holds(copy.path(), &[documents(), documents()].concat());
     let corpus = Corpus::open(copy.path(), Access::Map).unwrap();

@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use mixdown_shards::{Access, Corpus, Error, Manifest};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{edit_manifest, small_corpus};
+use crate::support::{damage_of, edit_manifest, run_verify, small_corpus};
 
 #[test]
 fn no_manifest_is_a_wrong_path() {
@@ -115,4 +115,71 @@ fn any_changed_byte_ends() {
         Ok(())
     });
     result.unwrap();
+}
+
+/// A change of any byte of a sealed manifest is seen, and of any file of the tokenizer beside it.
+#[test]
+fn a_sealed_manifest_is_as_it_was_written() {
+    let (folder, manifest) = small_corpus(1000);
+    let path = folder.path().join(Manifest::FILE);
+    fs::write(folder.path().join("special_tokens_map.json"), "{}").unwrap();
+    manifest.write_sealed(folder.path()).unwrap();
+    assert_eq!(Manifest::read(folder.path()).unwrap(), manifest);
+    let report = run_verify(folder.path()).unwrap();
+    assert!(report.is_sealed && report.damage.is_empty(), "{:?}", report.damage);
+    let sound = fs::read(&path).unwrap();
+    for at in 0..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(Manifest::read(folder.path()).is_err(), "byte {at}");
+    }
+    for (field, value) in [("end_of_text", 1), ("beginning_of_text", 3), ("vocab_size", 1001)] {
+        fs::write(&path, &sound).unwrap();
+        edit_manifest(folder.path(), |json| json[field] = value.into());
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(
+            !error.is_configuration() && error.to_string().contains("as it was written"),
+            "{error}"
+        );
+    }
+    // The same content laid out in another way is another file; without its seal it is one of an older version.
+    edit_manifest(folder.path(), |json| drop(json.as_object_mut().unwrap().remove("seal")));
+    Manifest::read(folder.path()).unwrap();
+    assert!(!run_verify(folder.path()).unwrap().is_sealed);
+    fs::write(&path, &sound).unwrap();
+    for name in ["tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"] {
+        let path = folder.path().join(name);
+        let before = fs::read(&path).ok();
+        fs::write(&path, "{\"another\": true}").unwrap();
+        assert_eq!(damage_of(folder.path()), [(path.clone(), None)], "{name}");
+        match before {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
+    assert_eq!(damage_of(folder.path()), []);
+}
+
+#[test]
+fn companions_of_an_older_corpus_are_json() {
+    let (folder, _) = small_corpus(1000);
+    let path = folder.path().join("tokenizer_config.json");
+    fs::write(&path, "{\"eos_token\": \"<e").unwrap();
+    assert_eq!(damage_of(folder.path()), [(path.clone(), None)]);
+    fs::write(&path, "{}").unwrap();
+    assert_eq!(damage_of(folder.path()), []);
+}
+
+/// A seal cannot name files outside of the folder.
+#[test]
+fn a_seal_names_companions_only() {
+    let (folder, manifest) = small_corpus(1000);
+    manifest.write_sealed(folder.path()).unwrap();
+    edit_manifest(folder.path(), |json| {
+        let sum = json["fingerprint"].clone();
+        json["seal"]["companions"]["../secret"] = sum;
+    });
+    let message = Manifest::read(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("seal.companions") && message.contains("../secret"), "{message}");
 }

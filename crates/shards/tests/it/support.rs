@@ -145,7 +145,7 @@ pub fn overwrite(path: &Path, offset: usize, new: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Changes the manifest as JSON.
+/// Changes the manifest as JSON; a seal is broken by that.
 pub fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let path = folder.join(Manifest::FILE);
     let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

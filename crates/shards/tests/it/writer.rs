@@ -1,8 +1,9 @@
 use std::fs;
 
+use mixdown_base::files::finished_name;
 use mixdown_shards::{
     Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardWriter, Split,
-    SplitRecord, finished_name,
+    SplitRecord,
 };
 
 use crate::support::{damage_of, flip, small_corpus, write_corpus};

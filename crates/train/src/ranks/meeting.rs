@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use mixdown_base::files::NewFile;
 use mixdown_mixer::Rank;
 
 use super::frame::{Frame, receive, send, send_gone};
@@ -64,22 +65,14 @@ pub(super) fn lead(file: &Path, rank: Rank, patience: Patience) -> Result<Vec<Tc
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "make the folder"))?;
     }
-    let aside = file.with_extension("txt.tmp");
-    write_for_self(&aside, &format!("{address} {token}\n")).map_err(Error::io(&aside, "write"))?;
-    fs::rename(&aside, file).map_err(Error::io(file, "write"))?;
+    // Nobody else may read the token, and so join.
+    let mut told = NewFile::create_private(file)?;
+    writeln!(told, "{address} {token}").map_err(Error::io(file, "write"))?;
+    told.commit()?;
     let met = welcome_all(&listener, &token, rank, patience);
     // A file that stays is one that nobody answers for.
     let _ = fs::remove_file(file);
     met
-}
-
-/// Nobody else may read the token, and so join.
-fn write_for_self(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
 }
 
 fn welcome_all(

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use mixdown_base::files::NewFile;
+
 use super::convert::encode;
 use super::header;
 use crate::error::Error;
@@ -16,8 +18,7 @@ const PART_LEN: usize = 1 << 18;
 /// Parts after which the disk is told to begin: left to the end, it would idle while numbers are encoded.
 const PARTS_TO_SYNC: usize = 32;
 
-/// Writes one-dimensional tensors, each a whole buffer, to a file that nobody reads yet, and brings
-/// it to the disk.
+/// Writes one-dimensional tensors, each a whole buffer, to a whole file, and brings it to the disk.
 pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Error> {
     let tensors: Vec<FileTensor> =
         parts.iter().map(|(name, values)| FileTensor::flat(name, values.len())).collect();
@@ -26,13 +27,12 @@ pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Er
     write(path, &parts)
 }
 
-/// Writes tensors, each with its own part of the flat buffer, to a file that nobody reads yet, and
-/// brings it to the disk.
+/// Writes tensors, each with its own part of the flat buffer, to a whole file, and brings it to the disk.
 pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
     let refused = || Error::io(path, "write");
     let header = header::bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
-    let mut file = File::create(path).map_err(Error::io(path, "create"))?;
-    let synced = file.try_clone().map_err(refused())?;
+    let mut file = NewFile::create(path)?;
+    let synced = file.file().try_clone().map_err(refused())?;
     // One sync waits while another is at work; a third would bring nothing.
     let (begin, asked) = sync_channel(1);
     let written = thread::scope(|scope| {
@@ -42,7 +42,8 @@ pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), 
         let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and(synced)
     });
-    written.and_then(|()| file.sync_all()).map_err(refused())
+    written.map_err(refused())?;
+    Ok(file.commit()?)
 }
 
 /// Brings what is written to the disk whenever it is asked to. An error of the disk is told once, and here
@@ -52,7 +53,7 @@ fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
 }
 
 fn write_parts(
-    file: &mut File,
+    file: &mut NewFile,
     parts: &[(&FileTensor, &[f32])],
     begin_sync: &SyncSender<()>,
 ) -> io::Result<()> {

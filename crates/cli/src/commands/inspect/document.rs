@@ -1,5 +1,6 @@
 //! One document, decoded.
 
+use mixdown_base::display::escaped;
 use mixdown_shards::{Corpus, Split};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
@@ -53,7 +54,8 @@ pub(super) fn show(
         view.runs = Some(runs(&tokenizer, &ids, &mask)?);
     }
     context.output.print(&view, |view| {
-        let id = view.id.as_ref().map(|id| format!("id: {id}\n"));
+        // An id is one line, whatever stands in it; the text keeps its lines.
+        let id = view.id.as_ref().map(|id| format!("id: {}\n", escaped(id)));
         let text = match &view.runs {
             None => view.text.clone(),
             Some(runs) => runs.iter().map(marked).collect(),

@@ -1,0 +1,120 @@
+//! The folder in which an export grows.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use mixdown_base::files::{sync_folder, unique_finished_name};
+
+use super::record::{RECORD_FILE, Record, Settings};
+use crate::{Error, confined::is_harmless, folder_lock::FolderLock};
+
+/// `OUT.exporting`, which is renamed at the end, and removed if it is not.
+///
+/// The process that writes it holds a lock on it. It is ours while it is empty or has a record in it: the record comes
+/// first, by rename, and what a killed export left is removed before its record. So a kill at any moment leaves a
+/// folder that the same command recognizes.
+pub(super) struct Aside {
+    folder: PathBuf,
+    lock: FolderLock,
+}
+
+impl Aside {
+    pub(super) fn create(out: &Path, settings: &Settings) -> Result<Self, Error> {
+        let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !is_harmless(name, 200) {
+            let expected = "an output folder with a name of its own";
+            let hint = "give a folder that does not exist yet";
+            return Err(Error::request(out, expected, out.display().to_string(), hint));
+        }
+        if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        let mut name = OsString::from(out);
+        name.push(".exporting");
+        let folder = PathBuf::from(name);
+        let lock = Self::lock(&folder)?;
+        clear(&folder)?;
+        let aside = Self { folder, lock };
+        Record::begun(settings).write(&aside.folder)?;
+        Ok(aside)
+    }
+
+    /// Makes the folder where it is not there and locks it: that very folder, not one that another process has just
+    /// renamed or removed.
+    fn lock(folder: &Path) -> Result<FolderLock, Error> {
+        loop {
+            match fs::create_dir(folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", folder)(error));
+                }
+                _ => {}
+            }
+            if !fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
+                return Err(taken(folder));
+            }
+            let lock = match FolderLock::take(folder) {
+                Ok(lock) => lock,
+                // Gone since it was looked at: the next round makes another one.
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if lock.is_of(folder) {
+                return Ok(lock);
+            }
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn finish(self, out: &Path, record: &Record) -> Result<(), Error> {
+        record.write(&self.folder)?;
+        if !self.lock.is_of(&self.folder) {
+            return Err(Error::Busy { path: self.folder.clone() });
+        }
+        fs::rename(&self.folder, out).map_err(Error::io("rename the finished export to", out))?;
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok(sync_folder(parent.unwrap_or(Path::new(".")))?)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // Renamed by `finish`; after an error it is room on the disk, and what stays the next export clears.
+        if self.lock.is_of(&self.folder) && clear(&self.folder).is_ok() {
+            let _record = fs::remove_file(self.folder.join(RECORD_FILE));
+            let _folder = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Removes what is in a folder of ours, but for its record.
+fn clear(folder: &Path) -> Result<(), Error> {
+    let list = || -> std::io::Result<Vec<fs::DirEntry>> { fs::read_dir(folder)?.collect() };
+    let entries = list().map_err(Error::io("list", folder))?;
+    let is_record = |entry: &fs::DirEntry| entry.file_name() == RECORD_FILE;
+    let is_begun_record = |entry: &fs::DirEntry| {
+        entry.file_name().to_str().and_then(unique_finished_name) == Some(RECORD_FILE)
+    };
+    if !entries.iter().any(is_record) && !entries.iter().all(is_begun_record) {
+        return Err(taken(folder));
+    }
+    for entry in entries.iter().filter(|entry| !is_record(entry)) {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+fn taken(folder: &Path) -> Error {
+    let hint = "move it away: the export is written there first";
+    Error::request(folder, "nothing of this name", "something", hint)
+}
