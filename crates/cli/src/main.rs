@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod injection;
 mod interrupt;
+mod models;
 mod output;
 mod page_cache;
 mod processes;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus};
-use mixdown_train::{Attention, Evaluation, Model, evaluate};
+use mixdown_train::{Attention, Evaluation, evaluate};
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::commands::inspect::SplitName;
 use crate::error::Error;
+use crate::models::load_model;
 use crate::output::{table, thousands};
 use crate::progress::{Meter, Unit};
 
@@ -19,7 +20,7 @@ use crate::progress::{Meter, Unit};
 #[command(after_help = "Example:
   mixdown eval runs/math/best --corpus corpora/math --corpus corpora/general")]
 pub struct EvalArgs {
-    /// A Hugging Face model folder, such as a run's best/.
+    /// A Hugging Face model folder, such as a run's best/; of a run's folder its best/ is taken.
     checkpoint: PathBuf,
     /// A corpus to measure on; may be given several times.
     #[arg(long, required = true)]
@@ -48,7 +49,7 @@ pub struct EvalArgs {
 /// # Errors
 /// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
 pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
-    let mut model = Model::load(&arguments.checkpoint)?;
+    let (_, mut model) = load_model(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
     let meter = Meter::new("eval", Unit::Steps);
     let mut records: Vec<EvalRecord> = Vec::new();

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::{Args, value_parser};
-use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate};
+use mixdown_train::{Ending, GenerateOptions, Sampling, generate};
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
+use crate::models::load_model;
 use crate::output::{Output, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text};
@@ -28,7 +29,7 @@ use crate::text::{Growing, Text};
 The text that follows the prompt goes to standard output as it comes. It ends where the model ends it, after
 --max-tokens, or at the model's last position.")]
 pub struct GenerateArgs {
-    /// A Hugging Face model folder with its tokenizer, such as a run's best/.
+    /// A Hugging Face model folder with its tokenizer, such as a run's best/; of a run's folder its best/ is taken.
     checkpoint: PathBuf,
     /// The text to go on from; '' for a text from its beginning.
     #[arg(
@@ -88,8 +89,8 @@ struct Sample {
 /// can be drawn with.
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let prompt = arguments.prompt_text()?;
-    let text = Text::load(&arguments.checkpoint)?;
-    let mut model = Model::load(&arguments.checkpoint)?;
+    let (folder, mut model) = load_model(&arguments.checkpoint)?;
+    let text = Text::load(&folder)?;
     model.set_pass(arguments.compute.pass())?;
     let ids = text.prompt(&prompt)?;
     let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);

@@ -9,7 +9,8 @@ use mixdown_runs::{SampleRecord, Summary};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
-    ModelChoice, Preview, Progress, RunConfig, RunName, Schedule, Trainer, World,
+    ModelChoice, ModelConfig, ModelPlace, Preview, Progress, RunConfig, RunName, Schedule, Trainer,
+    World, adapter_rate, finetuning_rate,
 };
 
 use crate::commands::Context;
@@ -19,6 +20,7 @@ use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
 use crate::injection::Injection;
+use crate::models::{finetuning_length, model_folder, run_base};
 use crate::output::{percent, table, thousands};
 use crate::processes;
 use crate::progress::{Meter, Unit};
@@ -68,7 +70,8 @@ pub struct TrainArgs {
     /// Use only this many unique tokens of the target.
     #[arg(long, value_name = "D", requires = "target")]
     target_tokens: Option<u64>,
-    /// A Hugging Face folder to start from; without it a fresh model of the sizes below.
+    /// A Hugging Face folder to finetune, or a run's folder, whose best/ is taken; without it a fresh model of the
+    /// sizes below.
     #[arg(long)]
     init: Option<PathBuf>,
     /// The size of a fresh GPT-2-like model, in the place of the sizes below.
@@ -87,18 +90,21 @@ pub struct TrainArgs {
     /// Attention heads of a fresh model.
     #[arg(long, default_value_t = 4, conflicts_with = "init")]
     heads: u64,
-    /// Tokens a sequence.
-    #[arg(long, default_value_t = 128)]
-    sequence_length: u64,
+    /// Tokens a sequence [default: 128; with --init twice the mean document of the target, a power of two from 128 to
+    /// 1024 within the model's positions].
+    #[arg(long)]
+    sequence_length: Option<u64>,
     /// Sequences a batch.
     #[arg(long, default_value_t = 16)]
     batch_size: u64,
     /// How long the run is: optimiser steps, or a length such as "10M tokens" or "2 epochs of target".
     #[arg(long, default_value = "200", value_name = "LENGTH")]
     steps: RunLength,
-    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps).
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
+    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps) [default: 1e-3; with --init by the model's
+    /// parameters: 3e-4 below 10M, 1e-4 below 50M, 5e-5 below 500M, 2e-5 below 3B, then 1e-5; with --lora-rank ten
+    /// times that].
+    #[arg(long)]
+    learning_rate: Option<f64>,
     /// What follows the warm-up; `wsd` falls in the last fifth of the steps.
     #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
     schedule: ScheduleName,
@@ -179,7 +185,8 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         config.train.device = DeviceChoice::Cuda(0);
     }
     if dry_run {
-        let preview = Preview::new(&config, base, &out)?;
+        say_best_of_run(&config, base)?;
+        let preview = Preview::new(&config, run_base(base), &out)?;
         return context.output.print(&preview, preview::describe);
     }
     let Some(world) = processes::world(count)? else {
@@ -187,6 +194,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         World::new(0, count)?.check(&config)?;
         return processes::launch(count, context.stop);
     };
+    if world.leads() {
+        say_best_of_run(&config, base)?;
+    }
     let view = (watch && world.leads()).then(|| LiveView::start(&out));
     let trained = train(&config, base, &out, name, changes, context, world);
     drop(view);
@@ -207,8 +217,24 @@ impl TrainArgs {
         Some(LoraConfig { rank, targets, ..LoraConfig::default() })
     }
 
+    /// The length of a sequence and the peak learning rate: as they were given, or those of the model.
+    fn defaults(&self) -> Result<(u64, f64), Error> {
+        let Some(init) = &self.init else {
+            return Ok((self.sequence_length.unwrap_or(128), self.learning_rate.unwrap_or(1e-3)));
+        };
+        let model = ModelConfig::read(&ModelPlace::find(Path::new(""), init)?.folder)?;
+        let rate = if self.lora_rank.is_some() { adapter_rate } else { finetuning_rate };
+        let learning_rate = self.learning_rate.unwrap_or_else(|| rate(model.parameters()));
+        let corpora: Vec<&Path> =
+            self.target.iter().chain(&self.pretraining).map(PathBuf::as_path).collect();
+        let length =
+            self.sequence_length.map_or_else(|| finetuning_length(&model, &corpora), Ok)?;
+        Ok((length, learning_rate))
+    }
+
     fn run_config(self) -> Result<RunConfig, Error> {
         let lora = self.lora();
+        let (sequence_length, learning_rate) = self.defaults()?;
         let pretraining = self.pretraining.unwrap_or_default();
         let model = match self.init {
             Some(init) => ModelChoice::Init(init),
@@ -234,10 +260,10 @@ impl TrainArgs {
             pretraining,
             inject: self.inject,
             target_tokens: self.target_tokens,
-            sequence_length: self.sequence_length,
+            sequence_length,
             batch_size: self.batch_size,
             steps: 0,
-            learning_rate: self.learning_rate,
+            learning_rate,
             schedule: self.schedule.into(),
             warmup_steps: 0,
             eval_every: self.eval_every,
@@ -256,6 +282,14 @@ impl TrainArgs {
         (config.train.device, config.train.precision) =
             (self.compute.device, self.compute.precision);
         Ok(config)
+    }
+}
+
+/// Says where a run starts from best/ of another run whose folder was named.
+fn say_best_of_run(config: &RunConfig, base: &Path) -> Result<(), Error> {
+    match &config.model {
+        ModelChoice::Init(init) => model_folder(base, init).map(|_| ()),
+        ModelChoice::Fresh(_) => Ok(()),
     }
 }
 
@@ -278,7 +312,8 @@ pub fn train(
     world: World,
 ) -> Result<Summary, Error> {
     let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-    let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
+    let mut trainer =
+        Trainer::open(config, run_base(base), out, name, changes, world, context.stop)?;
     if config.eval.samples.is_some() {
         trainer.set_text_codec(Box::new(text_of(config, base)?))?;
     }
