@@ -12,6 +12,7 @@ mod evaluations;
 mod help;
 mod injection;
 mod interrupt;
+mod models;
 mod output;
 mod overrides;
 mod page_cache;

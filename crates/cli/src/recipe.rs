@@ -56,7 +56,7 @@ impl Recipe {
         Ok(RunConfig {
             mixture: self.mixture()?,
             train: TrainConfig {
-                learning_rate: self.learning_rate,
+                learning_rate: Some(self.learning_rate),
                 warmup_steps: self.warmup_steps,
                 schedule: self.schedule,
                 ..TrainConfig::new(self.steps)

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use mixdown_base::display::{percent, percent_requested, thousands};
 use mixdown_runs::{SampleRecord, Summary};
-use mixdown_train::{Changes, ModelChoice, Progress, RunConfig, RunName, Trainer, World};
+use mixdown_train::{
+    Changes, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
+};
 
 use crate::commands::Context;
 use crate::error::Error;
 use crate::evaluations::{self, eval_table};
+use crate::models::run_base;
 use crate::output::table;
 use crate::progress::{Meter, Unit};
 use crate::text::Text;
@@ -53,7 +56,8 @@ impl Training<'_> {
     pub fn run(self, context: Context) -> Result<Summary, Error> {
         let Self { config, base, out, name, changes, world, evaluations } = self;
         let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-        let mut trainer = Trainer::open(config, base, out, name, changes, world, context.stop)?;
+        let mut trainer =
+            Trainer::open(config, run_base(base), out, name, changes, world, context.stop)?;
         if config.eval.samples.is_some() {
             trainer.set_text_codec(Box::new(text_of(config, base)?))?;
         }
@@ -86,7 +90,7 @@ impl Training<'_> {
 fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
     let chat = config.eval.samples.as_ref().is_some_and(|samples| samples.chat);
     if let (true, ModelChoice::Init(folder)) = (chat, &config.model) {
-        return Text::load(&base.join(folder));
+        return Text::load(&ModelPlace::find(base, folder)?.folder);
     }
     let corpora = &config.eval.corpus;
     let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);

@@ -25,6 +25,9 @@ use crate::vocabulary::Vocabulary;
 /// what a damaged file can make us allocate.
 const MAX_VOCABULARY: u64 = 1 << 24;
 
+/// How a file begins that Git LFS has put in the place of a large one.
+const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
+
 /// A Hugging Face tokenizer, any kind the `tokenizers` crate reads. Cheap to share between
 /// threads: encoding takes `&self`.
 pub struct Tokenizer {
@@ -64,6 +67,11 @@ impl Tokenizer {
                 _ => Error::io("read", &path)(source),
             })?;
         let text = String::from_utf8(bytes).map_err(|error| bad(error.into()))?;
+        if text.starts_with(LFS_POINTER) {
+            let got =
+                "it is a Git LFS pointer: run `git lfs pull` in its folder, or download it again";
+            return Err(bad(got.into()));
+        }
         Self::from_json(path, text)
     }
 
@@ -353,6 +361,11 @@ pub(crate) mod tests {
             let error = Tokenizer::load(folder.path()).err().unwrap();
             assert!(matches!(error, Error::BadTokenizer { .. }), "{text}: {error}");
         }
+        fs::write(&path, format!("{}v1\noid sha256:00\nsize 9\n", super::LFS_POINTER)).unwrap();
+        let Error::BadTokenizer { source, .. } = Tokenizer::load(&path).err().unwrap() else {
+            panic!()
+        };
+        assert!(source.to_string().contains("git lfs pull"), "{source}");
         fs::write(&path, b"\xff\xfe").unwrap();
         assert!(matches!(Tokenizer::load(&path).err().unwrap(), Error::BadTokenizer { .. }));
         let mut large = tiny_json();

@@ -16,7 +16,8 @@ use crate::weights_file::write_tensors;
 
 /// The folder in a checkpoint or best/.
 pub(crate) const ADAPTER_FOLDER: &str = "adapter";
-const CONFIG_FILE: &str = "adapter_config.json";
+/// The file that describes an adapter.
+pub(crate) const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
 /// All of an adapter but its numbers, for a thread that writes them.
@@ -64,7 +65,7 @@ impl AdapterFiles {
     pub(crate) fn save(&self, folder: &Path, numbers: &[f32]) -> Result<(), Error> {
         let folder = folder.join(ADAPTER_FOLDER);
         fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
-        write_json(&folder.join(CONFIG_FILE), &self.config)?;
+        write_json(&folder.join(ADAPTER_CONFIG_FILE), &self.config)?;
         let tensors = self.layout.tensors();
         let parts: Vec<_> =
             tensors.map(|tensor| (tensor, &numbers[tensor.range.clone()])).collect();

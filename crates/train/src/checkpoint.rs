@@ -12,6 +12,8 @@ use crate::adapter_file::AdapterFiles;
 use crate::error::Error;
 use crate::files::{read_capped, remove_folder, sync_folder, write_synced};
 use crate::model::{Model, Snapshot};
+use crate::model_shape::ModelShape;
+use crate::sums::{self, SUMS_FILE};
 use crate::trained::Trained;
 use crate::weights_file::{read_flat, write_flat};
 
@@ -134,8 +136,8 @@ impl State {
     }
 }
 
-/// The steps of the whole checkpoints in a run's folder, in order: state.json is the last file
-/// written.
+/// The steps of the whole checkpoints in a run's folder, in order: state.json is written after weights and
+/// moments.
 fn steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     let names = names(&folder.checkpoints())?;
     let step_of = |name: &String| name.strip_prefix(PREFIX)?.parse().ok();
@@ -183,21 +185,54 @@ pub(crate) fn resume(
     model: &mut Model,
     trained: &mut Trained,
 ) -> Result<Option<State>, Error> {
-    let Some(step) = latest_step(folder)? else {
+    let steps = steps(folder)?;
+    let Some(&step) = steps.last() else {
+        refuse_without_checkpoints(folder)?;
         return Ok(None);
     };
     let path = folder.checkpoint(step);
+    sums::check(&path, &way_back(folder, &steps))?;
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
     if trained.adapter().is_none() {
-        let saved = Model::load(&path)?;
-        if saved.layout() != model.layout() {
+        let shape = ModelShape::read(&path)?;
+        if shape.layout != *model.layout() {
             let expected = "the shape of the run's model in its config.json";
             return Err(Error::bad_file(&path, expected, "another"));
         }
+        let saved = Model::load_unchecked(&path, shape)?;
         model.parameters_mut().copy_from_slice(saved.parameters());
     }
     trained.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
     Ok(Some(state))
+}
+
+/// How a run goes on whose latest checkpoint is damaged.
+fn way_back(folder: &RunFolder, steps: &[u64]) -> String {
+    let (last, before) = (steps.last().copied().unwrap_or(0), steps.iter().rev().nth(1));
+    let damaged = folder.checkpoint(last);
+    match before {
+        Some(before) => format!(
+            "remove {} and the same command goes on from the checkpoint of step {before}",
+            damaged.display()
+        ),
+        None => format!(
+            "no checkpoint is before it: remove {} to begin the run again",
+            folder.path().display()
+        ),
+    }
+}
+
+/// A run with a best model has had checkpoints: to begin again would replace what it left.
+fn refuse_without_checkpoints(folder: &RunFolder) -> Result<(), Error> {
+    if !folder.best().exists() {
+        return Ok(());
+    }
+    let expected = "a checkpoint to go on from";
+    let got = format!(
+        "none beside best/: they were removed; choose another output folder, or remove {} to begin the run again",
+        folder.path().display()
+    );
+    Err(Error::bad_file(&folder.checkpoints(), expected, got))
 }
 
 fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Error> {
@@ -262,6 +297,7 @@ impl Moment {
         let rest: Vec<_> = self.numbers.rest.iter().map(|(name, v)| (*name, &v[..])).collect();
         write_flat(&temporary.join(MOMENTS_FILE), &rest)?;
         write_state(&temporary.join(STATE_FILE), &self.state)?;
+        sums::write(&temporary)?;
         sync_folder(&temporary);
         // The lines of the steps before it are not written again.
         self.folder.sync_records()?;
@@ -283,10 +319,15 @@ impl Moment {
         let best = self.folder.best();
         let temporary = temporary(&best)?;
         match &self.adapter {
-            None => link_model(&self.folder.checkpoint(self.state.step), &temporary)?,
+            None => {
+                let checkpoint = self.folder.checkpoint(self.state.step);
+                link_files(&checkpoint, &temporary)?;
+                sums::write_linked(&checkpoint, &temporary)?;
+            }
             Some(adapter) => {
                 self.model.save(&temporary, &self.numbers.weights)?;
                 adapter.save(&temporary, &self.numbers.adapter)?;
+                sums::write(&temporary)?;
             }
         }
         sync_folder(&temporary);
@@ -294,14 +335,18 @@ impl Moment {
     }
 }
 
-/// Gives a folder the files of a checkpoint's model.
-fn link_model(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
+/// Gives a folder the files of a checkpoint's model, those of its folders as well.
+fn link_files(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
     for name in names(checkpoint)? {
-        if name == MOMENTS_FILE || name == STATE_FILE {
+        if [MOMENTS_FILE, STATE_FILE, SUMS_FILE].contains(&name.as_str()) {
             continue;
         }
         let (from, to) = (checkpoint.join(&name), temporary.join(&name));
-        if fs::hard_link(&from, &to).is_err() {
+        if from.is_dir() {
+            fs::create_dir(&to).map_err(Error::io(&to, "create"))?;
+            link_files(&from, &to)?;
+            sync_folder(&to);
+        } else if fs::hard_link(&from, &to).is_err() {
             fs::copy(&from, &to).map_err(Error::io(&to, "write"))?;
             fs::File::open(&to)
                 .and_then(|file| file.sync_all())

@@ -45,6 +45,7 @@ fn a_checkpoint_set_aside_by_a_kill_comes_back() {
     let folder = RunFolder::open(&place.path().join("out")).unwrap();
     let aside = folder.checkpoints().join("step-12.old.tmp");
     std::fs::rename(folder.checkpoint(12), &aside).unwrap();
+    std::fs::remove_file(folder.summary()).unwrap();
     assert_eq!(open(place.path(), TEXT, "out").unwrap().step(), 12);
     assert!(!aside.exists());
 }

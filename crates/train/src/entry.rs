@@ -13,6 +13,7 @@ use crate::model::{Model, PassOptions};
 use crate::preview;
 use crate::progress::RunName;
 use crate::ranks::Team;
+use crate::run_base::RunBase;
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim, RunFile, resolved};
 use crate::summary;
@@ -38,7 +39,7 @@ impl Entry {
     /// As [`Trainer::open`](crate::Trainer::open), but for the checkpoint.
     pub(crate) fn new(
         config: &RunConfig,
-        base: &Path,
+        base: RunBase,
         out: &Path,
         name: RunName,
         changes: Changes,
@@ -46,13 +47,16 @@ impl Entry {
     ) -> Result<Self, Error> {
         let device = team.world().device(config.train.device)?;
         let pass = PassOptions { device, ..config.train.pass() };
-        let config = resolved(config, base);
+        let mut config = resolved(config, base.folder)?;
         let inputs = Inputs::open(&config)?;
-        let mut model = inputs.model(&config)?;
-        let estimate = preview::estimate(&config, &model, out)?;
+        let shape = inputs.shape(&config, base.tokenizer)?;
+        config.train.complete(&config.model, shape.config.parameters());
+        let estimate = preview::estimate(&config, &shape, out)?;
+        // Before any of the model's numbers is there.
+        estimate.check(out, checkpoint::taken_bytes(out))?;
+        let mut model = inputs.model(&config, shape)?;
         let fingerprints = inputs.fingerprints(&config, &model);
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
-        estimate.check(out, checkpoint::taken_bytes(out))?;
         // A folder is not claimed for a device that is not there.
         model.set_pass(pass)?;
         team.compare(run_file.whole_fingerprint())?;

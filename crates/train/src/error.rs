@@ -41,6 +41,16 @@ pub enum Error {
         /// What it says.
         got: String,
     },
+    /// What was named as a model is no model's folder.
+    #[error("{}: expected a Hugging Face model folder, got {got}: {fix}", path.display())]
+    NoModel {
+        /// What was named.
+        path: PathBuf,
+        /// What it is.
+        got: String,
+        /// How to get a folder.
+        fix: String,
+    },
     /// A file does not hold what its name says.
     #[error("{}: expected {expected}, got {got}", path.display())]
     BadFile {
@@ -50,6 +60,21 @@ pub enum Error {
         expected: String,
         /// What it holds.
         got: String,
+    },
+    /// A file of a checkpoint or of best/ is not as it was written.
+    #[error(
+        "{}: expected {expected}, got {got}: the file was damaged, or changed since it was written; {way_out}",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its sum, or that it is there.
+        expected: String,
+        /// What is there.
+        got: String,
+        /// How to go on.
+        way_out: String,
     },
     /// Tensors are missing from a file, or ones no model of this kind has are in it.
     #[error("{}: missing tensors: {}; unexpected tensors: {}", path.display(), list(missing), list(unexpected))]
@@ -63,8 +88,9 @@ pub enum Error {
     },
     /// A corpus has ids that the model has no embedding for.
     #[error(
-        "{}: expected a vocabulary of at most {expected} (the model's), got {got}: use the \
-         tokenizer the model was made with",
+        "{}: expected ids below {expected} (the model's vocab_size), got {id}, of a tokenizer of {got} entries: use \
+         the tokenizer that the model was made with, or give the model an embedding for the entries beyond: \
+         resize_token_embeddings and save_pretrained of transformers",
         path.display()
     )]
     Vocabulary {
@@ -74,6 +100,8 @@ pub enum Error {
         expected: u64,
         /// The corpus' vocabulary.
         got: u64,
+        /// Its highest id.
+        id: u64,
     },
     /// A corpus is of another tokenizer than the model.
     #[error(
@@ -280,6 +308,7 @@ impl Error {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             Self::Setting { .. }
             | Self::UnsupportedModel { .. }
+            | Self::NoModel { .. }
             | Self::Vocabulary { .. }
             | Self::Tokenizer { .. }
             | Self::Overlap { .. }

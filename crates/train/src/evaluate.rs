@@ -82,6 +82,7 @@ pub fn evaluate(
     evaluation: &Evaluation,
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
+    model.check_corpus(corpus)?;
     let rows = measure(model, corpus, evaluation, stop, &mut Team::alone())?;
     let record = record(corpus, evaluation, &rows, None)?;
     if record.loss.is_finite() {
@@ -90,8 +91,8 @@ pub fn evaluate(
     Err(Error::NonFiniteEvaluation { corpus: evaluation.name.clone(), got: record.loss })
 }
 
-/// The loss of each sequence; one that is not finite is a result. The ranks take turns at batches, and each
-/// gets all of them.
+/// The loss of each sequence of a corpus that fits the model; one that is not finite is a result. The ranks take turns
+/// at batches, and each gets all of them.
 pub(crate) fn measure(
     model: &mut Model,
     corpus: &Corpus,
@@ -99,7 +100,6 @@ pub(crate) fn measure(
     stop: &AtomicBool,
     team: &mut Team,
 ) -> Result<Vec<SequenceLoss>, Error> {
-    model.check_corpus(corpus)?;
     let sequences = windows(corpus, evaluation)?;
     let own = measure_own(model, corpus, evaluation, stop, (sequences, team.rank()));
     let own = team.agree(own)?;
@@ -466,12 +466,18 @@ mod tests {
     fn what_cannot_be_measured_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let short = corpus(&place.path().join("a"), 40, &tokens(30, 1), &tokens(8, 2));
-        let large = corpus(&place.path().join("b"), 41, &tokens(30, 1), &tokens(60, 2));
+        let mut highest = tokens(60, 2);
+        highest[59] = 40;
+        let large = corpus(&place.path().join("b"), 41, &tokens(30, 1), &highest);
         let never = AtomicBool::new(false);
         let error = evaluate(&mut model(), &short, &evaluation(5, 2), &never).unwrap_err();
         assert!(error.to_string().contains("at least 9 tokens in holdout for one sequence, got 8"));
         let error = evaluate(&mut model(), &large, &evaluation(5, 2), &never).unwrap_err();
-        assert!(error.to_string().contains("a vocabulary of at most 40 (the model's), got 41"));
+        assert!(
+            error
+                .to_string()
+                .contains("ids below 40 (the model's vocab_size), got 40, of a tokenizer of 41")
+        );
         let mut config = tiny();
         config.vocab_size = 41;
         let mut other = Model::new(&config, 1).unwrap();

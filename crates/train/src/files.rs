@@ -13,6 +13,8 @@ use crate::error::Error;
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// The file that holds its weights.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
+/// The file that says which of a model's tensors is in which of several files.
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The file that holds its tokenizer.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
@@ -21,14 +23,28 @@ pub(crate) const LARGEST_JSON_BYTES: u64 = 16 << 20;
 /// No file of a tokenizer is larger; one of 128 thousand words has 17 MB.
 pub(crate) const LARGEST_TOKENIZER_BYTES: u64 = 1 << 28;
 
-/// The whole of a file of at most `limit_bytes`.
+/// How a file begins that Git LFS has put in the place of a large one.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Refuses a pointer of Git LFS by the `first` bytes of the file at `path`.
+pub(crate) fn refuse_pointer(path: &Path, first: &[u8]) -> Result<(), Error> {
+    if !first.starts_with(LFS_POINTER) {
+        return Ok(());
+    }
+    let got = "a Git LFS pointer to it: run `git lfs pull` in its folder, or download the folder with `hf download`";
+    Err(Error::bad_file(path, "the file itself", got))
+}
+
+/// The whole of a file of at most `limit_bytes`. A pointer of Git LFS in its place is refused.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
-    files::read_capped(path, limit_bytes).map_err(|error| match error {
+    let bytes = files::read_capped(path, limit_bytes).map_err(|error| match error {
         files::Error::TooLarge { .. } => {
             Error::bad_file(path, format!("at most {limit_bytes} bytes"), "more")
         }
         other => other.into(),
-    })
+    })?;
+    refuse_pointer(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// A JSON file of a model or checkpoint.

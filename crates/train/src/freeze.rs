@@ -6,7 +6,7 @@ use globset::Glob;
 
 use crate::error::Error;
 use crate::hugging_face::{head_name, tensors};
-use crate::model::Model;
+use crate::model_shape::ModelShape;
 
 /// The parts of the flat buffer whose tensors one of the patterns matches, in order and apart.
 ///
@@ -15,10 +15,10 @@ use crate::model::Model;
 ///
 /// # Errors
 /// A pattern that is none or that matches nothing; patterns that leave nothing to train.
-pub(crate) fn frozen(patterns: &[String], model: &Model) -> Result<Vec<Range<usize>>, Error> {
-    let tensors = tensors(model.config(), model.layout());
-    let head = head_name(model.config().family);
-    let tied = model.config().tied_embeddings;
+pub(crate) fn frozen(patterns: &[String], shape: &ModelShape) -> Result<Vec<Range<usize>>, Error> {
+    let tensors = tensors(&shape.config, &shape.layout);
+    let head = head_name(shape.config.family);
+    let tied = shape.config.tied_embeddings;
     let mut is_frozen = vec![false; tensors.len()];
     for pattern in patterns {
         let glob = Glob::new(pattern).map_err(|error| {
@@ -80,11 +80,11 @@ mod tests {
     use super::frozen;
     use crate::hugging_face::tensors;
     use crate::hugging_face::test_models::{every, tiny};
-    use crate::model::Model;
     use crate::model_config::{Family, ModelConfig};
+    use crate::model_shape::ModelShape;
 
-    fn model(config: &ModelConfig) -> Model {
-        Model::new(config, 1).unwrap()
+    fn model(config: &ModelConfig) -> ModelShape {
+        ModelShape::fresh(config).unwrap()
     }
 
     fn patterns(patterns: &[&str]) -> Vec<String> {
@@ -110,13 +110,13 @@ mod tests {
                     }
                     fits && (pattern.ends_with('*') || name.ends_with(&pattern[1..]))
                 };
-                let mut expected = vec![false; model.layout().len];
-                for tensor in tensors(&config, model.layout()) {
+                let mut expected = vec![false; model.layout.len];
+                for tensor in tensors(&config, &model.layout) {
                     if regex(&tensor.name) {
                         expected[tensor.range].fill(true);
                     }
                 }
-                let mut got = vec![false; model.layout().len];
+                let mut got = vec![false; model.layout.len];
                 match frozen(&patterns(&[pattern]), &model) {
                     Ok(ranges) => {
                         assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
@@ -133,7 +133,7 @@ mod tests {
     fn a_tied_head_is_the_embedding() {
         let tied = model(&ModelConfig { tied_embeddings: true, ..tiny(Family::Llama) });
         let embedding = frozen(&patterns(&["model.embed_tokens.*"]), &tied).unwrap();
-        assert_eq!(embedding, [tied.layout().embedding.clone()]);
+        assert_eq!(embedding, [tied.layout.embedding.clone()]);
         assert_eq!(frozen(&patterns(&["lm_head.weight"]), &tied).unwrap(), embedding);
     }
 

@@ -184,19 +184,22 @@ fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
     if stop.load(Ordering::Relaxed) { Err(Error::Stopped { what: "generating" }) } else { Ok(()) }
 }
 
-/// All ids that end a text: chat models have several, which generation_config.json lists.
+/// All ids that end a text: chat models have several, which generation_config.json lists, or config.json, or both.
 fn end_ids(model: &Model) -> Vec<u32> {
-    let listed = model.companion("generation_config.json");
-    let listed: Option<Value> = listed.and_then(|bytes| serde_json::from_slice(bytes).ok());
-    let listed = listed.as_ref().and_then(|file| file.get("eos_token_id"));
-    let listed: Vec<&Value> = match listed {
-        Some(Value::Array(ids)) => ids.iter().collect(),
-        one => one.into_iter().collect(),
-    };
-    let listed = listed.into_iter().filter_map(Value::as_u64);
-    let ids = listed.chain(model.config().eos_token_id);
+    let generation = model.companion("generation_config.json");
+    let generation: Option<Value> = generation.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let generation = generation.as_ref().and_then(|file| file.get(END_FIELD));
+    let said = generation.into_iter().chain(model.config().extra.get(END_FIELD));
+    let listed = said.flat_map(|value| match value {
+        Value::Array(ids) => ids.as_slice(),
+        one => std::slice::from_ref(one),
+    });
+    let ids = listed.filter_map(Value::as_u64).chain(model.config().eos_token_id);
     ids.filter_map(|id| u32::try_from(id).ok()).collect()
 }
+
+/// Where both files name the ids that end a text: one, or a list.
+const END_FIELD: &str = "eos_token_id";
 
 fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)

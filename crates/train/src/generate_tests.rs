@@ -106,10 +106,18 @@ fn any_of_the_ids_that_end_a_text_ends_it() {
     let end = free.ids[6];
     let first = free.ids.iter().position(|&id| id == end).unwrap();
     let file = format!(r#"{{"eos_token_id": [39, {end}]}}"#);
-    model.companions_mut().insert("generation_config.json", file.into_bytes());
-    let ended = run(&mut model, &[vec![1]], WARM).unwrap().remove(0);
     let expected = free.ids.iter().position(|&id| id == 39).unwrap_or(first).min(first);
-    assert_eq!(ended, Generated { ids: free.ids[..expected].to_vec(), ending: Ending::EndOfText });
+    let expected = Generated { ids: free.ids[..expected].to_vec(), ending: Ending::EndOfText };
+    let mut listed = Model::new(&config, 1).unwrap();
+    listed.companions_mut().insert("generation_config.json", file.clone().into_bytes());
+    assert_eq!(run(&mut listed, &[vec![1]], WARM).unwrap().remove(0), expected);
+    // The list of config.json alone; generation_config.json may name one of them.
+    let extra: Value = serde_json::from_str(&file).unwrap();
+    config.extra = extra.as_object().unwrap().clone();
+    let mut listed = Model::new(&config, 1).unwrap();
+    let one = br#"{"eos_token_id": 39}"#.to_vec();
+    listed.companions_mut().insert("generation_config.json", one);
+    assert_eq!(run(&mut listed, &[vec![1]], WARM).unwrap().remove(0), expected);
 }
 
 #[test]

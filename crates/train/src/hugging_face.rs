@@ -13,5 +13,5 @@ pub(crate) mod test_models;
 
 pub(crate) use folder::Companions;
 pub(crate) use tensors::{
-    Arrangement, FileTensor, canonical_name, head_name, is_superfluous, tensors,
+    Arrangement, FileTensor, canonical_name, embedding_name, head_name, is_superfluous, tensors,
 };

@@ -13,7 +13,9 @@ use crate::evaluate::{Attention, Evaluation};
 use crate::model::Model;
 use crate::model_choice::ModelChoice;
 use crate::model_folder;
+use crate::model_shape::{ModelShape, TokenizerFingerprint};
 use crate::run_config::RunConfig;
+use crate::run_file::OF_BASE;
 
 /// An opened evaluation corpus and what is measured on it.
 pub(crate) struct EvalInput {
@@ -66,30 +68,45 @@ impl Inputs {
         &self.evals[self.select].corpus
     }
 
-    /// The model that `config` starts from, checked against all corpora.
-    pub(crate) fn model(&self, config: &RunConfig) -> Result<Model, Error> {
-        let mut model = match &config.model {
-            ModelChoice::Init(folder) => Model::load(folder)?,
-            ModelChoice::Fresh(fresh) => {
-                Model::new(&fresh.config(config.mixture.sequence_length), fresh.seed)?
+    /// The shape of the model that `config` starts from, checked against all corpora; none of its numbers is there.
+    pub(crate) fn shape(
+        &self,
+        config: &RunConfig,
+        tokenizer: TokenizerFingerprint,
+    ) -> Result<ModelShape, Error> {
+        let length = config.mixture.sequence_length;
+        let shape = match &config.model {
+            ModelChoice::Init(folder) => {
+                let mut shape = ModelShape::read(folder)?;
+                shape.take_tokenizer(folder, tokenizer)?;
+                shape
             }
+            ModelChoice::Fresh(fresh) => ModelShape::fresh(&fresh.config(length))?,
         };
-        let limit = model.config().max_position_embeddings;
-        if config.mixture.sequence_length > limit {
+        let limit = shape.config.max_position_embeddings;
+        if length > limit {
             let expected = format!("at most {limit} (the model's max_position_embeddings)");
-            let got = config.mixture.sequence_length;
-            return Err(Error::setting("mixture.sequence_length", expected, got));
+            return Err(Error::setting("mixture.sequence_length", expected, length));
         }
         let sources = self.mixer.mixture().sources().iter().map(|source| &*source.corpus);
         sources
             .chain(self.evals.iter().map(|eval| &eval.corpus))
-            .try_for_each(|corpus| model.check_corpus(corpus))?;
+            .try_for_each(|corpus| shape.check_corpus(corpus))?;
+        Ok(shape)
+    }
+
+    /// The model of that shape.
+    pub(crate) fn model(&self, config: &RunConfig, shape: ModelShape) -> Result<Model, Error> {
+        let mut model = match &config.model {
+            ModelChoice::Init(folder) => Model::load_shape(folder, shape)?,
+            ModelChoice::Fresh(fresh) => Model::fresh(shape, fresh.seed)?,
+        };
         model.note_corpus(self.selecting_corpus().manifest());
         model_folder::complete(&mut model, self.selecting_corpus())?;
         Ok(model)
     }
 
-    /// The fingerprints of all corpora and of the initial weights, by their use and name.
+    /// The fingerprints of all corpora and of the initial weights and their architecture, by their use and name.
     pub(crate) fn fingerprints(
         &self,
         config: &RunConfig,
@@ -103,7 +120,9 @@ impl Inputs {
             all.insert(format!("eval {}", eval.evaluation.name), eval.corpus.fingerprint());
         }
         if let ModelChoice::Init(_) = &config.model {
-            all.insert("init".to_owned(), weights_fingerprint(model.parameters()));
+            let [weights, architecture] = OF_BASE.map(str::to_owned);
+            all.insert(weights, weights_fingerprint(model.parameters()));
+            all.insert(architecture, model.config().architecture_fingerprint());
         }
         all
     }

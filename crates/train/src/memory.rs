@@ -8,7 +8,8 @@ use crate::decoder::pass_bytes;
 #[cfg(feature = "cuda")]
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
-use crate::model::{ComputePath, Model, PassOptions};
+use crate::model::{ComputePath, PassOptions};
+use crate::model_shape::ModelShape;
 use crate::trained::TrainedSizes;
 
 /// The bytes that a run will need, by use.
@@ -42,10 +43,10 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// What training `trained` of `model` takes with rows of `length` tokens, `batch_size` a batch, and
+    /// What training `trained` of a model takes with rows of `length` tokens, `batch_size` a batch, and
     /// `keep` checkpoints beside best/ under `out`.
     pub(crate) fn new(
-        model: &Model,
+        shape: &ModelShape,
         trained: TrainedSizes,
         [length, batch_size]: [u64; 2],
         options: PassOptions,
@@ -53,7 +54,7 @@ impl Estimate {
         out: &Path,
     ) -> Self {
         let bytes = |numbers: u64| numbers.saturating_mul(4);
-        let parameters_bytes = bytes(model.config().parameters());
+        let parameters_bytes = bytes(shape.config.parameters());
         let tracked_bytes = bytes(trained.tracked);
         let moments_bytes = 2 * tracked_bytes;
         let average_bytes = bytes(trained.average);
@@ -67,7 +68,7 @@ impl Estimate {
         let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
         let snapshot_bytes =
             parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
-        let (pass_bytes, device_bytes) = passes(model, trained, [length, batch_size], options);
+        let (pass_bytes, device_bytes) = passes(shape, trained, [length, batch_size], options);
         let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
         let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
             .into_iter()
@@ -91,12 +92,12 @@ impl Estimate {
         }
     }
 
-    /// Once the parameters are there; `taken_disk` bytes are the run's own already.
+    /// Before anything is there but `taken_disk` bytes that are the run's own already.
     ///
     /// # Errors
     /// More than is free, of memory or of disk.
     pub(crate) fn check(&self, out: &Path, taken_disk: u64) -> Result<(), Error> {
-        let needed = self.memory_bytes.saturating_sub(self.parameters_bytes);
+        let needed = self.memory_bytes;
         if let Some(got) = self.available_memory_bytes.filter(|&got| needed > got) {
             return Err(Error::Memory { expected: needed, got, pass: self.pass_bytes });
         }
@@ -114,7 +115,7 @@ impl Estimate {
     expect(unused_variables, reason = "on the CPU what is trained is counted by its caller")
 )]
 fn passes(
-    model: &Model,
+    shape: &ModelShape,
     trained: TrainedSizes,
     rows: [u64; 2],
     options: PassOptions,
@@ -122,16 +123,16 @@ fn passes(
     match options.device {
         #[cfg(feature = "cuda")]
         DeviceChoice::Cuda(_) => {
-            let [resident, pass] = on_device(model, trained, rows, options);
+            let [resident, pass] = on_device(shape, trained, rows, options);
             (pass, Some(resident.saturating_add(pass)))
         }
-        _ => (pass_bytes(model.config(), model.layout(), rows, options), None),
+        _ => (pass_bytes(&shape.config, &shape.layout, rows, options), None),
     }
 }
 
 #[cfg(feature = "cuda")]
 fn on_device(
-    model: &Model,
+    shape: &ModelShape,
     trained: TrainedSizes,
     rows: [u64; 2],
     options: PassOptions,
@@ -140,7 +141,7 @@ fn on_device(
     let (precision, keep) = (options.precision, options.keep());
     let micro_batch = options.micro_batch_size.map(side);
     let pass = crate::cuda::CudaPass { precision, keep, micro_batch };
-    crate::cuda::device_bytes(model.config(), model.layout(), trained, rows.map(side), pass)
+    crate::cuda::device_bytes(&shape.config, &shape.layout, trained, rows.map(side), pass)
 }
 
 /// The folder, or the nearest above it that there is.
@@ -167,15 +168,16 @@ fn available_memory() -> Option<u64> {
 mod tests {
     use super::{Estimate, available_memory};
     use crate::error::Error;
-    use crate::model::{Model, PassOptions, Recompute};
+    use crate::model::{PassOptions, Recompute};
     use crate::model_config::tests::tiny;
+    use crate::model_shape::ModelShape;
     use crate::trained::TrainedSizes;
 
     fn estimate(options: PassOptions) -> Estimate {
-        let model = Model::new(&tiny(), 1).unwrap();
-        let tracked = model.config().parameters();
+        let shape = ModelShape::fresh(&tiny()).unwrap();
+        let tracked = shape.config.parameters();
         let trained = TrainedSizes { tracked, trainable: tracked, ..TrainedSizes::default() };
-        Estimate::new(&model, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
+        Estimate::new(&shape, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
     }
 
     #[test]
@@ -183,8 +185,8 @@ mod tests {
         let estimate = estimate(PassOptions::default());
         let out = "out".as_ref();
         estimate.check(out, 0).unwrap();
-        // The parameters are there when the check is made.
-        let needed = estimate.memory_bytes - estimate.parameters_bytes;
+        // Nothing is there when the check is made.
+        let needed = estimate.memory_bytes;
         let memory = |free| Estimate { available_memory_bytes: free, ..estimate.clone() };
         memory(Some(needed)).check(out, 0).unwrap();
         memory(None).check(out, 0).unwrap();

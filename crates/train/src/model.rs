@@ -8,7 +8,6 @@ use mixdown_shards::{Corpus, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::AdapterGradients;
-use crate::adapter_file::ADAPTER_FOLDER;
 use crate::decoder::{Decoder, Keep};
 use crate::device_choice::DeviceChoice;
 use crate::engine::{CachedDecoding, Engine};
@@ -18,9 +17,12 @@ use crate::hugging_face::{Companions, tensors};
 use crate::initial;
 use crate::layout::Layout;
 use crate::model_config::ModelConfig;
+use crate::model_place::ModelPlace;
+use crate::model_shape::{ModelShape, TokenizerFingerprint};
 use crate::precision::Precision;
 use crate::reference::Reference;
 use crate::rows::Rows;
+use crate::sums;
 use crate::weights_file::{SHARD_BYTES, read_model, write_model};
 
 /// How a training step is computed.
@@ -100,8 +102,7 @@ impl PassOptions {
 ///
 /// Results do not depend on the number of threads, bit for bit.
 pub struct Model {
-    config: ModelConfig,
-    layout: Layout,
+    shape: ModelShape,
     parameters: Vec<f32>,
     companions: Companions,
     engine: Box<dyn Engine>,
@@ -110,7 +111,7 @@ pub struct Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Model").field("config", &self.config).finish_non_exhaustive()
+        formatter.debug_struct("Model").field("config", self.config()).finish_non_exhaustive()
     }
 }
 
@@ -122,37 +123,58 @@ impl Model {
     /// A shape that no model can have, or of more than 2^34 parameters; weights that the system
     /// gives no memory for.
     pub fn new(config: &ModelConfig, seed: u64) -> Result<Self, Error> {
-        config
-            .check()
-            .map_err(|(field, expected, got)| Error::setting(run_key(field), expected, got))?;
-        let layout = layout(config)?;
-        let parameters = initial::parameters(config, &layout, seed)?;
-        Ok(Self::of(config.clone(), layout, parameters, Companions::default()))
+        Self::fresh(ModelShape::fresh(config)?, seed)
+    }
+
+    /// A fresh model of a checked shape.
+    pub(crate) fn fresh(shape: ModelShape, seed: u64) -> Result<Self, Error> {
+        let parameters = initial::parameters(&shape.config, &shape.layout, seed)?;
+        Ok(Self::of(shape, parameters, Companions::default()))
     }
 
     /// Opens a Hugging Face folder: config.json and model.safetensors or its shards, in f32, f16 or
-    /// bf16, and the tokenizer and templates that go with them.
+    /// bf16, and the tokenizer and templates that go with them. Of a run's folder it opens best/
+    /// ([`ModelPlace`] tells which folder that is).
     ///
     /// # Errors
     /// A missing file; an architecture other than those of [`Family`](crate::Family); missing or
     /// unexpected tensors, listed; a tensor of another shape; a damaged file.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        refuse_adapter(folder)?;
-        let config = ModelConfig::read(folder)?;
-        let layout = layout(&config)?;
-        let mut parameters = initial::zeros(layout.len)?;
-        read_model(folder, &config, &tensors(&config, &layout), &mut parameters)?;
-        Ok(Self::of(config, layout, parameters, Companions::read(folder)?))
+        let folder = &ModelPlace::find(Path::new(""), folder)?.folder;
+        Self::load_shape(folder, ModelShape::read(folder)?)
     }
 
-    fn of(
-        config: ModelConfig,
-        layout: Layout,
-        parameters: Vec<f32>,
-        companions: Companions,
-    ) -> Self {
-        let engine = Box::new(Decoder::new(&config, &layout, Keep::All, None));
-        Self { config, layout, parameters, companions, engine, device: DeviceChoice::Cpu }
+    /// The numbers and files of a folder whose shape is read, checked against the sums that it may have.
+    pub(crate) fn load_shape(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
+        let way_out = "take another copy of it or, where the change is meant, remove BLAKE3SUMS from the folder";
+        sums::check(folder, way_out)?;
+        Self::load_unchecked(folder, shape)
+    }
+
+    /// As [`load_shape`](Self::load_shape), of a folder whose sums are right.
+    pub(crate) fn load_unchecked(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
+        let mut parameters = initial::zeros(shape.layout.len)?;
+        let tensors = tensors(&shape.config, &shape.layout);
+        read_model(folder, &shape.config, &tensors, &mut parameters)?;
+        Ok(Self::of(shape, parameters, Companions::read(folder)?))
+    }
+
+    fn of(shape: ModelShape, parameters: Vec<f32>, companions: Companions) -> Self {
+        let engine = Box::new(Decoder::new(&shape.config, &shape.layout, Keep::All, None));
+        Self { shape, parameters, companions, engine, device: DeviceChoice::Cpu }
+    }
+
+    /// Takes the tokenizer of `folder`'s own tokenizer.json, where it has one, for the model's, whatever config.json
+    /// says: tokens may have been added since. Corpora of another tokenizer are then refused.
+    ///
+    /// # Errors
+    /// A tokenizer.json that cannot be read.
+    pub fn take_tokenizer(
+        &mut self,
+        folder: &Path,
+        fingerprint: TokenizerFingerprint,
+    ) -> Result<(), Error> {
+        self.shape.take_tokenizer(folder, fingerprint)
     }
 
     /// Computes as `options` say from now on.
@@ -166,10 +188,10 @@ impl Model {
             #[cfg(feature = "cuda")]
             (DeviceChoice::Cuda(number), _) => self.on_gpu(number, options, rows)?,
             (_, ComputePath::Fast) => {
-                Box::new(Decoder::new(&self.config, &self.layout, options.keep(), rows))
+                Box::new(Decoder::new(self.config(), self.layout(), options.keep(), rows))
             }
             (_, ComputePath::Reference) => {
-                Box::new(Reference::new(&self.config, &Device::Cpu, DType::F32)?)
+                Box::new(Reference::new(self.config(), &Device::Cpu, DType::F32)?)
             }
         };
         self.device = options.device;
@@ -188,8 +210,8 @@ impl Model {
         let (precision, keep) = (options.precision, options.keep());
         let pass = CudaPass { precision, keep, micro_batch };
         let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
-        let gpu = open(ordinal, precision, self.layout.sizes.head_width)?;
-        Ok(Box::new(CudaDecoder::new(&self.config, &self.layout, pass, gpu, &self.parameters)?))
+        let gpu = open(ordinal, precision, self.layout().sizes.head_width)?;
+        Ok(Box::new(CudaDecoder::new(self.config(), self.layout(), pass, gpu, &self.parameters)?))
     }
 
     /// Whether parameters, gradients and moments are on a device; the host's are then as old as they may be.
@@ -218,20 +240,21 @@ impl Model {
 
     /// All but the parameters, for a thread that writes them.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            config: self.config.clone(),
-            layout: self.layout.clone(),
-            companions: self.companions.clone(),
-        }
+        Snapshot { shape: self.shape.clone(), companions: self.companions.clone() }
     }
 
     /// The shape.
     pub fn config(&self) -> &ModelConfig {
-        &self.config
+        &self.shape.config
     }
 
     pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+        &self.shape.layout
+    }
+
+    /// All but its numbers.
+    pub(crate) fn shape(&self) -> &ModelShape {
+        &self.shape
     }
 
     /// The bytes of a file it came with.
@@ -256,25 +279,15 @@ impl Model {
     /// Takes note of the corpus the model is trained on: config.json will name its tokenizer and
     /// the ids that begin and end its texts.
     pub(crate) fn note_corpus(&mut self, manifest: &Manifest) {
-        self.config.bos_token_id = manifest.beginning_of_text.map(u64::from);
-        self.config.eos_token_id = Some(u64::from(manifest.end_of_text));
-        self.config.tokenizer_fingerprint = Some(manifest.tokenizer_fingerprint);
+        let config = &mut self.shape.config;
+        config.bos_token_id = manifest.beginning_of_text.map(u64::from);
+        config.eos_token_id = Some(u64::from(manifest.end_of_text));
+        config.tokenizer_fingerprint = Some(manifest.tokenizer_fingerprint);
     }
 
-    /// Refuses a corpus whose ids are not this model's: of a larger vocabulary, or of another
-    /// tokenizer than the model's folder names.
+    /// Refuses a corpus whose ids are not this model's.
     pub(crate) fn check_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
-        let path = || corpus.folder().to_owned();
-        let (expected, got) = (self.config.vocab_size, corpus.manifest().vocab_size);
-        if got > expected {
-            return Err(Error::Vocabulary { path: path(), expected, got });
-        }
-        match (self.config.tokenizer_fingerprint, corpus.tokenizer_fingerprint()) {
-            (Some(expected), got) if expected != got => {
-                Err(Error::Tokenizer { path: path(), expected, got })
-            }
-            _ => Ok(()),
-        }
+        self.shape.check_corpus(corpus)
     }
 
     /// Gradients of the parameters, all zero; empty where they are on a device.
@@ -305,7 +318,7 @@ impl Model {
             let expected = format!("{} numbers", self.parameters.len());
             return Err(Error::setting("gradients", expected, gradients.len()));
         }
-        let rows = Rows::new(batch, &self.config)?;
+        let rows = Rows::new(batch, self.config())?;
         self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients)
     }
 
@@ -316,7 +329,7 @@ impl Model {
         target_tokens: u64,
         adapter: AdapterGradients<f32>,
     ) -> Result<Vec<f32>, Error> {
-        let rows = Rows::new(batch, &self.config)?;
+        let rows = Rows::new(batch, self.config())?;
         let divisor = divisor(target_tokens)?;
         self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter)
     }
@@ -327,8 +340,8 @@ impl Model {
         sequences: usize,
         capacity: usize,
     ) -> Result<Box<dyn CachedDecoding + '_>, Error> {
-        let Self { engine, config, layout, parameters, .. } = self;
-        engine.cached((config, layout), parameters, sequences, capacity)
+        let Self { engine, shape, parameters, .. } = self;
+        engine.cached((&shape.config, &shape.layout), parameters, sequences, capacity)
     }
 
     /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
@@ -337,35 +350,25 @@ impl Model {
     /// # Errors
     /// As [`losses_and_gradients`](Self::losses_and_gradients).
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
-        let rows = Rows::new(batch, &self.config)?;
+        let rows = Rows::new(batch, self.config())?;
         self.engine.losses(&self.parameters, &rows)
     }
 }
 
 /// A model less its parameters.
 pub(crate) struct Snapshot {
-    config: ModelConfig,
-    layout: Layout,
+    shape: ModelShape,
     companions: Companions,
 }
 
 impl Snapshot {
     /// As [`Model::save`].
     pub(crate) fn save(&self, folder: &Path, parameters: &[f32]) -> Result<(), Error> {
-        write_json(&folder.join(CONFIG_FILE), &self.config.to_json())?;
+        let ModelShape { config, layout } = &self.shape;
+        write_json(&folder.join(CONFIG_FILE), &config.to_json())?;
         self.companions.write(folder)?;
-        write_model(folder, &tensors(&self.config, &self.layout), parameters, SHARD_BYTES)
+        write_model(folder, &tensors(config, layout), parameters, SHARD_BYTES)
     }
-}
-
-/// A checkpoint of an adapter is no model.
-fn refuse_adapter(folder: &Path) -> Result<(), Error> {
-    if folder.join(CONFIG_FILE).exists() || !folder.join(ADAPTER_FOLDER).is_dir() {
-        return Ok(());
-    }
-    let expected = "a whole model, such as best/ of the run, which is merged".to_owned();
-    let got = "an adapter without its base".to_owned();
-    Err(Error::UnsupportedModel { path: folder.to_owned(), field: "weights", expected, got })
 }
 
 /// What sums of losses are divided by.
@@ -374,25 +377,6 @@ fn divisor(target_tokens: u64) -> Result<f64, Error> {
     match target_tokens {
         0 => Err(Error::setting("target_tokens", "at least 1", target_tokens)),
         tokens => Ok(tokens as f64),
-    }
-}
-
-fn layout(config: &ModelConfig) -> Result<Layout, Error> {
-    let expected = "sizes that fit memory";
-    Layout::new(config).ok_or_else(|| Error::setting("model", expected, config.parameters()))
-}
-
-/// The key of a run's description that sets this field of a fresh model's config.json.
-fn run_key(field: &str) -> &str {
-    match field {
-        "vocab_size" => "model.vocab_size",
-        "hidden_size" => "model.hidden_size",
-        "intermediate_size" => "model.intermediate_size",
-        "num_hidden_layers" => "model.layers",
-        "num_attention_heads" => "model.heads",
-        "max_position_embeddings" => "mixture.sequence_length",
-        // The constants: no key sets them.
-        _ => field,
     }
 }
 

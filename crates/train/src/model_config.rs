@@ -95,6 +95,32 @@ pub enum RotaryScaling {
         /// `original_max_position_embeddings`.
         original_positions: u64,
     },
+    /// YaRN (Peng et al., 2023): pairs that turn often within the original positions stay, those that turn seldom are
+    /// divided by the factor, those between are interpolated; what attention compares is scaled.
+    Yarn {
+        /// The factor.
+        factor: f64,
+        /// `original_max_position_embeddings`.
+        original_positions: u64,
+        /// `beta_fast`: turns from which on a pair stays.
+        fast_turns: f64,
+        /// `beta_slow`: turns up to which a pair is divided.
+        slow_turns: f64,
+        /// Whether the pairs at both ends are rounded to whole ones.
+        truncate: bool,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+    },
+}
+
+impl RotaryScaling {
+    /// What cosines and sines are multiplied by.
+    pub fn attention_factor(&self) -> f64 {
+        match self {
+            Self::Yarn { attention_factor, .. } => *attention_factor,
+            Self::None | Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
+        }
+    }
 }
 
 /// Architecture, sizes and constants of a decoder.
@@ -235,6 +261,16 @@ impl ModelConfig {
             match rotary.scaling {
                 RotaryScaling::None => {}
                 RotaryScaling::Linear { factor } => positive.push(("rope_scaling.factor", factor)),
+                RotaryScaling::Yarn {
+                    factor, fast_turns, slow_turns, attention_factor, ..
+                } => {
+                    positive.push(("rope_scaling.factor", factor));
+                    positive.push(("rope_scaling.beta_fast", fast_turns));
+                    positive.push(("rope_scaling.beta_slow", slow_turns));
+                    positive.push(("rope_scaling.attention_factor", attention_factor));
+                    // Whose logarithm all is measured by.
+                    positive.push(("rope_theta less 1", rotary.theta - 1.0));
+                }
                 RotaryScaling::Llama3 {
                     factor,
                     low_frequency_factor,
@@ -359,7 +395,16 @@ pub(crate) mod tests {
             tied_embeddings: false,
             ..gpt2.clone()
         };
-        vec![tiny(), llama, mistral, qwen2, qwen3, gpt2, neox]
+        let yarn = RotaryScaling::Yarn {
+            factor: 4.0,
+            original_positions: 16,
+            fast_turns: 2.0,
+            slow_turns: 0.25,
+            truncate: false,
+            attention_factor: 1.2,
+        };
+        let stretched = ModelConfig { positions: rotary(4, yarn), ..tiny() };
+        vec![tiny(), llama, mistral, qwen2, qwen3, gpt2, neox, stretched]
     }
 
     #[test]

@@ -8,9 +8,12 @@ use crate::error::Error;
 use crate::flops::{adapter_flops, training_flops};
 use crate::inputs::Inputs;
 use crate::memory::Estimate;
-use crate::model::Model;
+use crate::model_shape::ModelShape;
+use crate::resident;
+use crate::run_base::RunBase;
 use crate::run_config::RunConfig;
 use crate::run_file::resolved;
+use crate::schedule::Schedule;
 use crate::trained::TrainedSizes;
 
 /// What a run would do and need, without a step done.
@@ -24,6 +27,14 @@ pub struct Preview {
     pub steps: u64,
     /// Target tokens of one step.
     pub batch_tokens: u64,
+    /// Tokens of one sequence.
+    pub sequence_length: u64,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Steps in which it rises.
+    pub warmup_steps: u64,
+    /// What follows.
+    pub schedule: Schedule,
     /// Floating point operations of the whole run, evaluations left out.
     pub flops: f64,
     /// How long that takes at half of the rate of a large matrix product, measured now.
@@ -33,40 +44,49 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// What a run of `config` into `out` would do and need; nothing is written.
+    /// What a run of `config` into `out` would do and need; nothing is written, and none of the model's numbers is
+    /// read or drawn.
     ///
     /// # Errors
     /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.
-    pub fn new(config: &RunConfig, base: &Path, out: &Path) -> Result<Self, Error> {
+    pub fn new(config: &RunConfig, base: RunBase, out: &Path) -> Result<Self, Error> {
         config.check()?;
-        let config = resolved(config, base);
+        let mut config = resolved(config, base.folder)?;
         let inputs = Inputs::open(&config)?;
-        let mut model = inputs.model(&config)?;
-        model.set_pass(config.train.pass())?;
+        let shape = inputs.shape(&config, base.tokenizer)?;
+        config.train.complete(&config.model, shape.config.parameters());
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let batch_tokens = config.mixture.batch_size.saturating_mul(length);
-        let trained = TrainedSizes::new(&model, &config)?;
+        let trained = TrainedSizes::new(&shape, &config)?;
         let flops = if trained.is_adapter() { adapter_flops } else { training_flops };
-        let flops = flops(model.config(), length, steps.saturating_mul(batch_tokens));
+        let flops = flops(&shape.config, length, steps.saturating_mul(batch_tokens));
         Ok(Self {
-            parameters: model.config().parameters(),
+            parameters: shape.config.parameters(),
             trainable_parameters: trained.trainable,
             steps,
             batch_tokens,
+            sequence_length: length,
+            learning_rate: config.train.rate().peak,
+            warmup_steps: config.train.warmup_steps,
+            schedule: config.train.schedule,
             flops,
-            seconds: flops / (0.5 * model.peak_flops()?),
-            estimate: estimate(&config, &model, out)?,
+            seconds: flops / (0.5 * resident::peak_flops(&shape, config.train.pass())?),
+            estimate: estimate(&config, &shape, out)?,
         })
     }
 }
 
-/// What training `model` as `config` says takes.
+/// What training a model of this shape as `config` says takes.
 ///
 /// # Errors
 /// Patterns or targets that the model does not have.
-pub(crate) fn estimate(config: &RunConfig, model: &Model, out: &Path) -> Result<Estimate, Error> {
+pub(crate) fn estimate(
+    config: &RunConfig,
+    shape: &ModelShape,
+    out: &Path,
+) -> Result<Estimate, Error> {
     let rows = [config.mixture.sequence_length, config.mixture.batch_size];
-    let trained = TrainedSizes::new(model, config)?;
+    let trained = TrainedSizes::new(shape, config)?;
     let (pass, keep) = (config.train.pass(), config.train.keep_checkpoints);
-    Ok(Estimate::new(model, trained, rows, pass, keep, out))
+    Ok(Estimate::new(shape, trained, rows, pass, keep, out))
 }

@@ -1,9 +1,10 @@
 //! What a run tells a device that keeps a model's numbers, and takes back from it. On the CPU nothing is to be done.
 
 use crate::error::Error;
-use crate::flops::peak_flops;
+use crate::flops;
 use crate::memory::Estimate;
-use crate::model::Model;
+use crate::model::{Model, PassOptions};
+use crate::model_shape::ModelShape;
 use crate::ranks::Team;
 use crate::trained::Trained;
 
@@ -32,7 +33,28 @@ impl Model {
 
     /// Operations a second of a large product where the model is computed.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
-        Ok(peak_flops())
+        Ok(flops::peak_flops())
+    }
+}
+
+/// Operations a second of a large product where a model of this shape would be computed.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
+    options.check()?;
+    Ok(flops::peak_flops())
+}
+
+/// Operations a second of a large product where a model of this shape would be computed.
+#[cfg(feature = "cuda")]
+pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
+    options.check()?;
+    match options.device {
+        crate::device_choice::DeviceChoice::Cpu => Ok(flops::peak_flops()),
+        crate::device_choice::DeviceChoice::Cuda(number) => {
+            let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
+            let head_width = shape.layout.sizes.head_width;
+            crate::cuda::peak_flops(ordinal, options.precision, head_width)
+        }
     }
 }
 
@@ -93,7 +115,7 @@ impl Model {
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         self.engine_mut()
             .resident()
-            .map_or_else(|| Ok(peak_flops()), |resident| resident.peak_flops())
+            .map_or_else(|| Ok(flops::peak_flops()), |resident| resident.peak_flops())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::adamw::AdamWOptions;
 use crate::device_choice::DeviceChoice;
 use crate::error::Error;
 use crate::evaluate::{Attention, Part};
+use crate::finetune::{adapter_rate, finetuning_rate};
 use crate::lora::LoraConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::model_choice::ModelChoice;
@@ -39,9 +40,10 @@ pub struct TrainConfig {
     /// Optimiser steps.
     #[serde(deserialize_with = "field::steps")]
     pub steps: u64,
-    /// The highest learning rate.
-    #[serde(default = "defaults::learning_rate")]
-    pub learning_rate: f64,
+    /// The highest learning rate. Where it is not said it is 1e-3 for a fresh model, and for one that is loaded what
+    /// [`finetuning_rate`](crate::finetuning_rate) or [`adapter_rate`](crate::adapter_rate) gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// Steps in which it rises.
     #[serde(default, deserialize_with = "field::steps")]
     pub warmup_steps: u64,
@@ -146,6 +148,9 @@ pub struct EvalCorpus {
     pub split: Split,
 }
 
+/// The highest learning rate of a fresh model, where nothing else is said.
+const FRESH_RATE: f64 = 1e-3;
+
 /// Files of runs before a key was there have none: their fingerprints stay.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -155,9 +160,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 mod defaults {
     use mixdown_shards::Split;
 
-    pub(super) fn learning_rate() -> f64 {
-        1e-3
-    }
     pub(super) fn final_learning_rate_share() -> f64 {
         0.1
     }
@@ -196,7 +198,7 @@ impl TrainConfig {
     pub fn new(steps: u64) -> Self {
         Self {
             steps,
-            learning_rate: defaults::learning_rate(),
+            learning_rate: None,
             warmup_steps: 0,
             schedule: Schedule::Cosine,
             decay_steps: None,
@@ -231,10 +233,20 @@ impl TrainConfig {
         }
     }
 
+    /// Fills in what depends on the model: a run.toml says all of it.
+    pub(crate) fn complete(&mut self, model: &ModelChoice, parameters: u64) {
+        let usual = match (model, &self.lora) {
+            (ModelChoice::Fresh(_), _) => FRESH_RATE,
+            (ModelChoice::Init(_), None) => finetuning_rate(parameters),
+            (ModelChoice::Init(_), Some(_)) => adapter_rate(parameters),
+        };
+        self.learning_rate.get_or_insert(usual);
+    }
+
     pub(crate) fn rate(&self) -> LearningRate {
         LearningRate {
             schedule: self.schedule,
-            peak: self.learning_rate,
+            peak: self.learning_rate.unwrap_or(FRESH_RATE),
             final_share: self.final_learning_rate_share,
             warmup_steps: self.warmup_steps,
             decay_steps: self.decay_steps.unwrap_or(self.steps.div_ceil(5)),
@@ -283,7 +295,12 @@ impl TrainConfig {
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..1.0).contains(&value);
         let numbers = [
-            ("learning_rate", self.learning_rate, "above 0", positive as fn(f64) -> bool),
+            (
+                "learning_rate",
+                self.learning_rate.unwrap_or(FRESH_RATE),
+                "above 0",
+                positive as fn(f64) -> bool,
+            ),
             ("final_learning_rate_share", self.final_learning_rate_share, "0 to 1", |value| {
                 (0.0..=1.0).contains(&value)
             }),

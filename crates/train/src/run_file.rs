@@ -10,10 +10,17 @@ use toml::{Table, Value};
 
 use crate::error::Error;
 use crate::model_choice::ModelChoice;
+use crate::model_place::ModelPlace;
 use crate::run_config::RunConfig;
 
 /// Settings that say where something lies and how it is read; what lies there is compared by fingerprint.
 const PLACES: [&str; 3] = ["corpus", "init", "access"];
+
+/// The table of what all that a run reads has in it.
+const FINGERPRINTS: &str = "fingerprints";
+/// The fingerprints of the model that a run starts from: of its numbers, and of its architecture, which runs of before
+/// it was written do not have.
+pub(crate) const OF_BASE: [&str; 2] = ["init", "init architecture"];
 
 /// The settings of one run as its folder keeps them.
 #[derive(Debug)]
@@ -50,9 +57,14 @@ impl RunFile {
     }
 
     /// A hash of all settings that change numbers, less sources and stages, which the mixer's state
-    /// answers for.
+    /// answers for, and less the base, which [`RunFile::claim`] compares: checkpoints of before it did have the same
+    /// hash.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(without_mixing(&self.table).to_string().as_bytes())
+        let mut table = without_mixing(&self.table);
+        if let Some(Value::Table(fingerprints)) = table.get_mut(FINGERPRINTS) {
+            fingerprints.retain(|name, _| OF_BASE.iter().all(|of_base| name != *of_base));
+        }
+        Fingerprint::of(table.to_string().as_bytes())
     }
 
     /// A hash of all settings that change numbers and of all data.
@@ -78,7 +90,8 @@ impl RunFile {
         let there = there
             .parse::<Table>()
             .map_err(|error| Error::bad_file(&path, "a TOML file", error.message()))?;
-        let there = comparable(there);
+        let mut there = comparable(there);
+        add_what_is_newer(&mut there, &self.table);
         let found = match changes {
             Changes::None => difference(&there, &self.table),
             Changes::Stages => difference(&without_mixing(&there), &without_mixing(&self.table)),
@@ -118,7 +131,7 @@ fn without_mixing(table: &Table) -> Table {
         mixture.remove("source");
         mixture.remove("stage");
     }
-    if let Some(Value::Table(fingerprints)) = table.get_mut("fingerprints") {
+    if let Some(Value::Table(fingerprints)) = table.get_mut(FINGERPRINTS) {
         fingerprints.retain(|name, _| !name.starts_with("source "));
     }
     table
@@ -131,11 +144,29 @@ fn comparable(mut table: Table) -> Table {
     without_paths(table)
 }
 
+/// Gives the run.toml of before the base's architecture was in it the one that is there now.
+fn add_what_is_newer(there: &mut Table, here: &Table) {
+    let [weights, architecture] = OF_BASE;
+    let here = here.get(FINGERPRINTS).and_then(|table| table.get(architecture));
+    let there = there.get_mut(FINGERPRINTS).and_then(Value::as_table_mut);
+    if let (Some(there), Some(here)) = (there, here)
+        && there.contains_key(weights)
+        && !there.contains_key(architecture)
+    {
+        there.insert(architecture.to_owned(), here.clone());
+    }
+}
+
 fn without_paths(table: Table) -> Table {
     let kept = table
         .into_iter()
         .filter(|(key, value)| !(PLACES.contains(&key.as_str()) && value.is_str()));
-    kept.map(|(key, value)| (key, without_paths_within(value))).collect()
+    // What lies at a path is compared by its fingerprint, whatever the fingerprint is called.
+    let within = |(key, value)| match key == FINGERPRINTS {
+        true => (key, value),
+        false => (key, without_paths_within(value)),
+    };
+    kept.map(within).collect()
 }
 
 fn without_paths_within(value: Value) -> Value {
@@ -177,29 +208,37 @@ fn value_difference(
 }
 
 /// `config` with relative paths taken from `base`: from where the program runs, as messages name
-/// them.
-pub(crate) fn resolved(config: &RunConfig, base: &Path) -> RunConfig {
+/// them. Of a run's folder to start from best/ is taken.
+///
+/// # Errors
+/// A model to start from that is no model's folder.
+pub(crate) fn resolved(config: &RunConfig, base: &Path) -> Result<RunConfig, Error> {
     let mut config = config.clone();
-    paths(&mut config).for_each(|path| *path = base.join(&*path));
-    config
+    if let ModelChoice::Init(init) = &mut config.model {
+        *init = ModelPlace::find(base, init)?.folder;
+    }
+    corpora(&mut config).for_each(|path| *path = base.join(&*path));
+    Ok(config)
 }
 
 /// `config` with absolute paths: a run.toml says the same wherever it lies.
 fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
     let mut config = config.clone();
-    for path in paths(&mut config) {
+    let make = |path: &mut PathBuf| -> Result<(), Error> {
         *path = std::path::absolute(&*path).map_err(Error::io(path, "find the folder of"))?;
+        Ok(())
+    };
+    corpora(&mut config).try_for_each(make)?;
+    if let ModelChoice::Init(init) = &mut config.model {
+        make(init)?;
     }
     Ok(config)
 }
 
-fn paths(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
-    let init = match &mut config.model {
-        ModelChoice::Init(init) => Some(init),
-        ModelChoice::Fresh(_) => None,
-    };
+/// The folders of all corpora.
+fn corpora(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
     let sources = config.mixture.source.iter_mut().map(|source| &mut source.corpus);
-    sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus)).chain(init)
+    sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus))
 }
 
 #[cfg(test)]
@@ -216,10 +255,16 @@ mod tests {
                     [[mixture.source]]\nname = 't'\ncorpus = 'c'\nweight = '1'\n\
                     [train]\nsteps = 1\n[eval]\nevery_steps = 1\nsequences = 1\n\
                     [[eval.corpus]]\nname = 'target'\ncorpus = '/e'\n";
-        let config = resolved(&RunConfig::parse(text).unwrap(), "base".as_ref());
+        let place = tempfile::tempdir_in(".").unwrap();
+        let base = Path::new(place.path().file_name().unwrap());
+        std::fs::create_dir(base.join("m")).unwrap();
+        std::fs::write(base.join("m/config.json"), "{}").unwrap();
+        let config = resolved(&RunConfig::parse(text).unwrap(), base).unwrap();
         let here = std::env::current_dir().unwrap();
         let text = toml::to_string(&absolute(&config).unwrap()).unwrap();
-        for path in [here.join("base/m"), here.join("base/c"), Path::new("/e").to_owned()] {
+        for path in
+            [here.join(base).join("m"), here.join(base).join("c"), Path::new("/e").to_owned()]
+        {
             assert!(text.contains(&format!("= {:?}\n", path)), "{text}");
         }
     }
@@ -236,6 +281,10 @@ mod tests {
             assert_eq!(found, (place.to_owned(), expected.to_owned(), got.to_owned()));
         };
         expect(there.replace("1%", "2%"), "mixture.source.1.weight", "\"1%\"", "\"2%\"");
+        let with_base = |hash: &str| format!("{there}[fingerprints]\ninit = '{hash}'\n");
+        let [one, other] = ["1", "2"].map(|hash| table(&with_base(hash)));
+        let named = ("fingerprints.init".to_owned(), "\"1\"".to_owned(), "\"2\"".to_owned());
+        assert_eq!(difference(&one, &other), Some(named));
         expect(there.replace("steps = 5", "steps = 6"), "train.steps", "5", "6");
         expect(there.replace("steps = 5", "steps = 5\nclip = 1.0"), "train.clip", "nothing", "1.0");
     }

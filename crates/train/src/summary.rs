@@ -11,11 +11,14 @@ use crate::inputs::Inputs;
 use crate::model_config::ModelConfig;
 use crate::progress::RunName;
 use crate::run_config::{RunConfig, TrainConfig};
+use crate::run_file::OF_BASE;
 
-/// A hash of the fingerprints of all that a run reads, in the order of their names.
+/// A hash of the fingerprints of all that a run reads, in the order of their names. The base's architecture is not in
+/// it: tables of runs have hashes from before it had a fingerprint.
 pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> Fingerprint {
+    let [_, architecture] = OF_BASE;
     let mut bytes = Vec::new();
-    for (name, fingerprint) in fingerprints {
+    for (name, fingerprint) in fingerprints.iter().filter(|(name, _)| *name != architecture) {
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
         bytes.extend_from_slice(fingerprint.as_bytes());
@@ -100,7 +103,7 @@ impl Finished<'_> {
             evaluation_tokens: target_eval.tokens,
             seed: self.config.mixture.seed,
             fingerprint: self.data_fingerprint.to_string(),
-            learning_rate: Some(train.learning_rate),
+            learning_rate: train.learning_rate,
             schedule: Some(train.schedule.name().to_owned()),
             horizon_steps: Some(train.steps),
             warmup_steps: Some(train.warmup_steps),

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::freeze::frozen;
 use crate::initial;
 use crate::model::Model;
+use crate::model_shape::ModelShape;
 use crate::run_config::RunConfig;
 
 /// What a run trains.
@@ -60,9 +61,9 @@ pub(crate) enum Show {
 impl TrainedSizes {
     /// # Errors
     /// As [`Trained::new`].
-    pub(crate) fn new(model: &Model, config: &RunConfig) -> Result<Self, Error> {
+    pub(crate) fn new(shape: &ModelShape, config: &RunConfig) -> Result<Self, Error> {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-        let sizes = match adapter_layout(model, config)? {
+        let sizes = match adapter_layout(shape, config)? {
             Some(layout) => {
                 let largest = layout.parts().iter().map(|part| part.weight.len()).max();
                 Self {
@@ -75,9 +76,9 @@ impl TrainedSizes {
                 }
             }
             None => {
-                let frozen = frozen(&config.train.freeze, model)?;
+                let frozen = frozen(&config.train.freeze, shape)?;
                 let frozen: usize = frozen.iter().map(ExactSizeIterator::len).sum();
-                let tracked = count(model.layout().len);
+                let tracked = count(shape.layout.len);
                 Self { tracked, trainable: tracked - count(frozen), ..Self::default() }
             }
         };
@@ -91,9 +92,9 @@ impl TrainedSizes {
     }
 }
 
-fn adapter_layout(model: &Model, config: &RunConfig) -> Result<Option<AdapterLayout>, Error> {
+fn adapter_layout(shape: &ModelShape, config: &RunConfig) -> Result<Option<AdapterLayout>, Error> {
     let lora = config.train.lora.as_ref();
-    lora.map(|lora| AdapterLayout::new(model.config(), model.layout(), lora)).transpose()
+    lora.map(|lora| AdapterLayout::new(&shape.config, &shape.layout, lora)).transpose()
 }
 
 impl Trained {
@@ -106,8 +107,8 @@ impl Trained {
         let zeros = |len| -> Result<_, Error> { Ok([initial::zeros(len)?, initial::zeros(len)?]) };
         let average =
             |numbers: &[f32]| config.train.ema.map(|decay| Average::new(decay, numbers.to_vec()));
-        let Some(layout) = adapter_layout(model, config)? else {
-            let frozen = frozen(&config.train.freeze, model)?;
+        let Some(layout) = adapter_layout(model.shape(), config)? else {
+            let frozen = frozen(&config.train.freeze, model.shape())?;
             let moments = zeros(model.parameters().len())?;
             let optimiser = AdamW::resumed(model.layout(), options, moments, 0).without(&frozen);
             return Ok(Self::Parameters(Rest { optimiser, average: average(model.parameters()) }));

@@ -14,7 +14,7 @@ use crate::model_config::tests::tiny;
 use crate::model_config::{Family, ModelConfig};
 use crate::preview::Preview;
 use crate::run_config::RunConfig;
-use crate::trainer::tests::{TEXT, end, open, run, run_until, world};
+use crate::trainer::tests::{TEXT, base as run_base, end, open, run, run_until, world};
 
 pub(crate) const LORA: &str = "[train.lora]\nrank = 2\ntargets = \"all-linear\"";
 
@@ -88,6 +88,8 @@ fn a_kill_between_a_checkpoint_and_best_is_repaired() {
         for step in summary.best_step + 1..=12 {
             let _ = fs::remove_dir_all(folder.checkpoint(step));
         }
+        // Killed before its end.
+        fs::remove_file(folder.summary()).unwrap();
         let best = folder.best();
         let expected = fs::read(best.join("model.safetensors")).unwrap();
         fs::remove_dir_all(&best).unwrap();
@@ -110,7 +112,9 @@ fn an_adapter_leaves_small_checkpoints_and_a_merged_model() {
         let checkpoint = folder.checkpoint(12);
         assert!(!checkpoint.join("model.safetensors").exists());
         let error = Model::load(&checkpoint).unwrap_err().to_string();
-        assert!(error.contains("such as best/ of the run, which is merged, got an adapter"));
+        assert!(
+            error.contains("the checkpoint of an adapter, without its base: take best/ of the run")
+        );
         let optimizer = checkpoint.join("optimizer.safetensors");
         let model = Model::load(&place.path().join("base")).unwrap();
         let lora = LoraConfig { rank: 3, ..LoraConfig::default() };
@@ -221,7 +225,7 @@ fn the_estimate_shows_what_an_adapter_saves() {
     let place = llama();
     let preview = |more: &str| {
         let config = RunConfig::parse(&text(more)).unwrap();
-        Preview::new(&config, place.path(), &place.path().join("out")).unwrap()
+        Preview::new(&config, run_base(place.path()), &place.path().join("out")).unwrap()
     };
     let (full, lora) = (preview(""), preview("[train.lora]\nrank = 1"));
     assert_eq!(full.trainable_parameters, full.parameters);

@@ -19,6 +19,7 @@ use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::progress::{BestSoFar, Progress, RunName};
 use crate::ranks::{Team, World};
+use crate::run_base::RunBase;
 use crate::run_config::RunConfig;
 use crate::run_file::{Changes, Claim};
 use crate::samples::{Samples, TextCodec};
@@ -48,11 +49,13 @@ pub struct Trainer {
     writer: CheckpointWriter,
     samples: Option<Samples>,
     tensorboard: TensorBoard,
+    /// Whether the folder has the summary of just this run, which is then all there is to give.
+    is_finished: bool,
 }
 
 impl Trainer {
-    /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. Relative
-    /// paths of the description are taken from `base`. `world` says which of the run's processes this one is; it
+    /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. `base` says where relative
+    /// paths of the description count from. `world` says which of the run's processes this one is; it
     /// waits for the others, until `stop` is set. A run may go on with another number of them.
     ///
     /// # Errors
@@ -61,7 +64,7 @@ impl Trainer {
     /// pass: the first difference is named.
     pub fn open(
         config: &RunConfig,
-        base: &Path,
+        base: RunBase,
         out: &Path,
         name: RunName,
         changes: Changes,
@@ -89,11 +92,20 @@ impl Trainer {
         let settings = run_file.fingerprint();
         let mut trained = Trained::new(&model, &config)?;
         let adapter = trained.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
-        let going_on = checkpoint::resume(&folder, settings, &mut model, &mut trained)?;
+        let is_same = team.leads() && entry.claim == Claim::Same;
+        let is_finished = team.any(is_same && folder.summary().exists())?;
+        let going_on = match is_finished {
+            // Its checkpoints may have been removed to free the disk.
+            true => None,
+            false => checkpoint::resume(&folder, settings, &mut model, &mut trained)?,
+        };
         if let Some(state) = &going_on {
             inputs.mixer.resume(&state.mixer)?;
         }
-        let state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
+        let mut state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
+        if is_finished {
+            state.step = folder.read_summary()?.steps;
+        }
         // No checkpoint is written or removed before all have read theirs.
         team.wait()?;
         if entry.claim == Claim::Changed {
@@ -118,8 +130,11 @@ impl Trainer {
             model,
             trained,
             state,
+            is_finished,
         };
-        trainer.repair_best()?;
+        if !is_finished {
+            trainer.repair_best()?;
+        }
         Ok(trainer)
     }
 
@@ -152,12 +167,13 @@ impl Trainer {
         self.state.step
     }
 
-    /// The model as it is.
+    /// The model as it is; of a run that was finished before, as it was at its start.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Trains to the end and writes summary.json. A run that is at its end only gives its summary. Of several
+    /// Trains to the end and writes summary.json. A run that has its summary only gives that, whatever else of its
+    /// folder was removed since. Of several
     /// processes each calls this; an interruption of one is one of all.
     ///
     /// # Errors
@@ -169,10 +185,11 @@ impl Trainer {
         progress: &(dyn Fn(Progress) + Sync),
         stop: &AtomicBool,
     ) -> Result<Summary, Error> {
-        if self.at_end() && self.state.pending.is_none() && self.folder.summary().exists() {
+        if self.is_finished {
             return Ok(self.folder.read_summary()?);
         }
         let ended = self.run_steps(progress, stop).and_then(|()| self.end());
+        self.is_finished = ended.is_ok();
         if let Err(error) = &ended {
             self.team.leave(error);
         }
@@ -361,6 +378,10 @@ impl Trainer {
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
 pub(crate) mod tests;
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod identity_tests;
 
 #[cfg(test)]
 #[path = "trainer_ranks_tests.rs"]

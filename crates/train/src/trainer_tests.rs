@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_runs::{EvalRecord, LossesRecord, MeanLoss, RunFolder, Summary, Unpaired, paired};
+use mixdown_shards::Fingerprint;
 
 use super::{Progress, RunName, Trainer};
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::kernels::check::on_threads;
 use crate::model::Model;
 use crate::model_config::tests::tiny;
 use crate::ranks::World;
+use crate::run_base::RunBase;
 use crate::run_config::RunConfig;
 use crate::run_file::Changes;
 use crate::test_corpus::{Document, corpus, corpus_of_documents, tokens};
@@ -74,7 +76,12 @@ pub(crate) fn open_as(
 ) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
     let (config, never) = (RunConfig::parse(text)?, AtomicBool::new(false));
-    Trainer::open(&config, place, &place.join(out), name, changes, world, &never)
+    Trainer::open(&config, base(place), &place.join(out), name, changes, world, &never)
+}
+
+/// Every tokenizer.json is that of the tests' corpora.
+pub(crate) fn base(folder: &Path) -> RunBase<'_> {
+    RunBase { folder, tokenizer: |_| Ok(Fingerprint::of(b"tokenizer")) }
 }
 
 pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
@@ -393,7 +400,7 @@ fn a_run_toml_repeats_its_run_from_where_it_lies() {
     let again = place.path().join("again");
     let again = Trainer::open(
         &config,
-        folder.path(),
+        base(folder.path()),
         &again,
         name,
         Changes::None,
@@ -424,7 +431,8 @@ fn data_that_do_not_fit_are_refused() {
     let place = world();
     let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
     let small = error(&TEXT.replace("vocab_size = 40", "vocab_size = 39"));
-    assert!(small.to_string().contains("a vocabulary of at most 39 (the model's), got 40"));
+    let words = "ids below 39 (the model's vocab_size), got 39, of a tokenizer of 40 entries";
+    assert!(small.to_string().contains(words), "{small}");
     // The held-out document of one corpus is the training document of the other.
     corpus(&place.path().join("leak"), 40, &tokens(500, 3), &tokens(400, 1));
     let eval = TEXT.rfind("corpus = \"general\"").unwrap();

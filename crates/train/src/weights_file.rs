@@ -12,5 +12,5 @@ mod weights_folder;
 mod writer;
 
 pub(crate) use reader::read_flat;
-pub(crate) use weights_folder::{SHARD_BYTES, read_model, write_model};
+pub(crate) use weights_folder::{SHARD_BYTES, has_own_head, read_model, write_model};
 pub(crate) use writer::{write as write_tensors, write_flat};

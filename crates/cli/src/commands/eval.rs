@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus, Split};
-use mixdown_train::{Attention, Evaluation, Model, Part, evaluate};
+use mixdown_train::{Attention, Evaluation, Part, evaluate};
 
 use self::run_settings::RunSettings;
 use crate::commands::Context;
@@ -15,6 +15,7 @@ use crate::commands::compute_args::ComputeArgs;
 use crate::commands::inspect::SplitName;
 use crate::error::Error;
 use crate::evaluations::eval_table;
+use crate::models::load_model;
 use crate::progress::{Meter, Unit, say};
 
 const SEQUENCE_LENGTH: u64 = 128;
@@ -29,7 +30,7 @@ const BATCH_SIZE: u64 = 16;
 A run's checkpoint is measured as the run measured it (run.toml in its folder), so the numbers are those of its
 summary.json; what an option says otherwise is said on standard error.")]
 pub struct EvalArgs {
-    /// A Hugging Face model folder, such as a run's best/.
+    /// A Hugging Face model folder, such as a run's best/; of a run's folder its best/ is taken.
     checkpoint: PathBuf,
     /// A corpus to measure on; may be given several times.
     #[arg(long, required = true)]
@@ -65,7 +66,7 @@ pub struct EvalArgs {
 /// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
 pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
     let settings = RunSettings::of(&arguments.checkpoint)?;
-    let mut model = Model::load(&arguments.checkpoint)?;
+    let (_, mut model) = load_model(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
     if let Some(settings) = &settings {
         say(&arguments.beside(settings));

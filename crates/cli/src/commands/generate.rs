@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
+use crate::models::load_model;
 use crate::output::{Output, for_reader, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text, turns};
@@ -38,7 +39,7 @@ const SAMPLING: &str = "Sampling";
 The text that follows the prompt goes to standard output as it comes. It ends where the model ends it, after
 --max-tokens, or at the model's last position.")]
 pub struct GenerateArgs {
-    /// A Hugging Face model folder with its tokenizer, such as a run's best/.
+    /// A Hugging Face model folder with its tokenizer, such as a run's best/; of a run's folder its best/ is taken.
     checkpoint: PathBuf,
     /// Text to continue; '' for a text from its beginning.
     #[arg(
@@ -110,9 +111,9 @@ struct Sample {
 /// can be drawn with, a chat without a chat template.
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let prompt = arguments.prompt_text()?;
-    let text = Text::load(&arguments.checkpoint)?;
+    let (folder, mut model) = load_model(&arguments.checkpoint)?;
+    let text = Text::load(&folder)?;
     let chat = if arguments.chat { Some(text.chat(arguments.template_date)?) } else { None };
-    let mut model = Model::load(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;
     let ends = chat.as_ref().map_or(Ok(Vec::new()), ChatPrompt::ends)?;
     let mut session = Session { arguments: &arguments, context, text, model, ends };

@@ -31,7 +31,7 @@ pub fn describe(preview: &Preview) -> String {
     };
     format!(
         "{} parameters, {} trained ({}), {} of {}: {:.2e} floating point operations, about {} at half of \
-         this machine's rate\n{}\nmemory: {}\ncheckpoints: {} ({})",
+         this machine's rate\n{}\n{}\nmemory: {}\ncheckpoints: {} ({})",
         thousands(preview.parameters),
         thousands(preview.trainable_parameters),
         share(preview.trainable_parameters, preview.parameters),
@@ -39,10 +39,23 @@ pub fn describe(preview: &Preview) -> String {
         plural(preview.batch_tokens, "target token"),
         preview.flops,
         duration(preview.seconds),
+        recipe(preview),
         table(&["memory", "bytes"], &rows),
         free(estimate.available_memory_bytes),
         bytes(estimate.disk_bytes),
         free(estimate.available_disk_bytes),
+    )
+}
+
+/// How it is trained.
+fn recipe(preview: &Preview) -> String {
+    let rate = preview.learning_rate;
+    format!(
+        "learning rate {rate:e} at most, after a warm-up of {} steps ({}); {} sequences of {} tokens a batch",
+        thousands(preview.warmup_steps),
+        preview.schedule.name(),
+        thousands(preview.batch_tokens / preview.sequence_length.max(1)),
+        thousands(preview.sequence_length),
     )
 }
 

@@ -9,7 +9,8 @@ use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
     Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
-    ModelChoice, Preview, RunConfig, Schedule, World,
+    ModelChoice, ModelConfig, ModelPlace, Preview, RunConfig, Schedule, World, adapter_rate,
+    finetuning_rate,
 };
 
 use crate::commands::Context;
@@ -18,6 +19,7 @@ use crate::commands::preview;
 use crate::configuration::{base_folder, read_run};
 use crate::error::Error;
 use crate::injection::Injection;
+use crate::models::{finetuning_length, model_folder, run_base};
 use crate::overrides::{Override, applied};
 use crate::processes;
 use crate::recipe::Recipe;
@@ -31,6 +33,9 @@ const MODEL: &str = "Model";
 const TRAINING: &str = "Training";
 const EVALUATION: &str = "Evaluation";
 const MACHINE: &str = "Machine";
+
+/// The size of the model that a template without one is for.
+const TEMPLATE_PARAMETERS: u64 = 100_000_000;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -84,7 +89,8 @@ pub struct TrainArgs {
     /// Use only this many unique tokens of the target.
     #[arg(long, value_name = "D", requires = "target", help_heading = DATA)]
     target_tokens: Option<u64>,
-    /// A Hugging Face folder to start from; without it a fresh model.
+    /// A Hugging Face folder to finetune, or a run's folder, whose best/ is taken; without it a fresh model of the
+    /// sizes below.
     #[arg(long, value_name = "MODEL", help_heading = MODEL)]
     init: Option<PathBuf>,
     /// The size of a fresh GPT-2-like model, instead of width, layers and heads.
@@ -104,18 +110,21 @@ pub struct TrainArgs {
     /// Attention heads of a fresh model.
     #[arg(long, default_value_t = 4, value_name = "N", conflicts_with = "init", help_heading = MODEL)]
     heads: u64,
-    /// Tokens a sequence.
-    #[arg(long, value_name = "T", default_value_t = 128, help_heading = TRAINING)]
-    sequence_length: u64,
+    /// Tokens a sequence [default: 128; with --init twice the mean document of the target, a power of two from 128 to
+    /// 1024 within the model's positions].
+    #[arg(long, value_name = "T", help_heading = TRAINING)]
+    sequence_length: Option<u64>,
     /// Sequences a batch.
     #[arg(long, value_name = "B", default_value_t = 16, help_heading = TRAINING)]
     batch_size: u64,
     /// Length of the run: optimizer steps, or a length such as '10M tokens' or '2 epochs of target'.
     #[arg(long, default_value = "200", value_name = "LENGTH", help_heading = TRAINING)]
     steps: RunLength,
-    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps).
-    #[arg(long, value_name = "RATE", default_value = "1e-3", help_heading = TRAINING)]
-    learning_rate: f64,
+    /// Peak learning rate (AdamW, warm-up over the first 5 % of the steps) [default: 1e-3; with --init by the model's
+    /// parameters: 3e-4 below 10M, 1e-4 below 50M, 5e-5 below 500M, 2e-5 below 3B, then 1e-5; with --lora-rank ten
+    /// times that].
+    #[arg(long, value_name = "RATE", help_heading = TRAINING)]
+    learning_rate: Option<f64>,
     /// Learning-rate schedule after the warm-up; wsd falls in the last fifth of the steps.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = ScheduleName::Cosine, help_heading = TRAINING)]
     schedule: ScheduleName,
@@ -201,7 +210,8 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         return context.output.print(&config, |_| text.trim_end().to_owned());
     }
     if dry_run {
-        let preview = Preview::new(&config, base, &out)?;
+        say_best_of_run(&config, base)?;
+        let preview = Preview::new(&config, run_base(base), &out)?;
         return context.output.print(&preview, preview::describe);
     }
     let Some(world) = processes::world(count)? else {
@@ -209,6 +219,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         World::new(0, count)?.check(&config)?;
         return processes::launch(count, context.stop);
     };
+    if world.leads() {
+        say_best_of_run(&config, base)?;
+    }
     let view = (watch && world.leads()).then(|| LiveView::start(&out));
     let evaluations = Evaluations::Told;
     let out = out.as_path();
@@ -232,9 +245,29 @@ impl TrainArgs {
         Some(LoraConfig { rank, targets, ..LoraConfig::default() })
     }
 
+    /// The length of a sequence and the peak learning rate: as they were given, or those of the model.
+    fn defaults(&self) -> Result<(u64, f64), Error> {
+        let Some(init) = &self.init else {
+            return Ok((self.sequence_length.unwrap_or(128), self.learning_rate.unwrap_or(1e-3)));
+        };
+        let model = ModelConfig::read(&ModelPlace::find(Path::new(""), init)?.folder)?;
+        let rate = if self.lora_rank.is_some() { adapter_rate } else { finetuning_rate };
+        let learning_rate = self.learning_rate.unwrap_or_else(|| rate(model.parameters()));
+        let corpora: Vec<&Path> =
+            self.target.iter().chain(&self.pretraining).map(PathBuf::as_path).collect();
+        let length =
+            self.sequence_length.map_or_else(|| finetuning_length(&model, &corpora), Ok)?;
+        Ok((length, learning_rate))
+    }
+
     fn run_config(mut self) -> Result<RunConfig, Error> {
         let lora = self.lora();
-        if self.print_config && self.pretraining.is_none() {
+        let is_template = self.print_config && self.pretraining.is_none();
+        if is_template && self.init.is_none() {
+            self.learning_rate.get_or_insert_with(|| finetuning_rate(TEMPLATE_PARAMETERS));
+        }
+        let (sequence_length, learning_rate) = self.defaults()?;
+        if is_template {
             // A template for a finetuning, in which the names are to be filled in.
             self.pretraining = Some("corpora/pretraining".into());
             self.target.get_or_insert_with(|| "corpora/target".into());
@@ -265,10 +298,10 @@ impl TrainArgs {
             pretraining,
             inject: self.inject,
             target_tokens: self.target_tokens,
-            sequence_length: self.sequence_length,
+            sequence_length,
             batch_size: self.batch_size,
             steps: 0,
-            learning_rate: self.learning_rate,
+            learning_rate,
             schedule: self.schedule.into(),
             warmup_steps: 0,
             eval_every: self.eval_every,
@@ -287,6 +320,14 @@ impl TrainArgs {
         (config.train.device, config.train.precision) =
             (self.compute.device, self.compute.precision);
         Ok(config)
+    }
+}
+
+/// Says where a run starts from best/ of another run whose folder was named.
+fn say_best_of_run(config: &RunConfig, base: &Path) -> Result<(), Error> {
+    match &config.model {
+        ModelChoice::Init(init) => model_folder(base, init).map(|_| ()),
+        ModelChoice::Fresh(_) => Ok(()),
     }
 }
 

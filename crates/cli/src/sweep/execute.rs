@@ -20,6 +20,7 @@ use super::settings::SweepConfig;
 use super::{bottom_is_reached, is_made, is_own, missing, pending};
 use crate::commands::Context;
 use crate::error::Error;
+use crate::models::run_base;
 use crate::progress::{Meter, Unit, say};
 
 /// A sweep that is being done.
@@ -342,7 +343,7 @@ impl<'a> Execution<'a> {
     ) -> Result<Summary, Error> {
         let mut trainer = Trainer::open(
             config,
-            Path::new(""),
+            run_base(Path::new("")),
             folder,
             name,
             Changes::None,

@@ -69,7 +69,7 @@ impl RunPlan {
         RunRecipe {
             p: self.inject.share(),
             target_tokens: self.target_tokens,
-            learning_rate: Some(train.learning_rate),
+            learning_rate: train.learning_rate,
             schedule: Some(train.schedule.name().to_owned()),
             horizon_steps: Some(train.steps),
             warmup_steps: Some(train.warmup_steps),
@@ -342,7 +342,7 @@ fn finetuning(
         sequence_length: train.sequence_length,
         batch_size: train.batch_size,
         steps: 0,
-        learning_rate: train.trainer.learning_rate,
+        learning_rate: train.trainer.learning_rate.unwrap_or(1e-3),
         schedule: train.trainer.schedule,
         warmup_steps: train.trainer.warmup_steps,
         eval_every: 1,

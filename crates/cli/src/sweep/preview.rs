@@ -11,6 +11,7 @@ use super::cost::{Cost, shape};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use super::settings::SweepConfig;
 use crate::error::Error;
+use crate::models::run_base;
 
 /// What a sweep would do and take, without a step done.
 #[derive(Debug, Serialize)]
@@ -231,7 +232,7 @@ impl Needs {
             let Some(run) = own else { continue };
             let count = pending.iter().filter(|run| run.base == place).count();
             for (config, is_base) in configs(base, run) {
-                let estimate = Preview::new(&config, Path::new(""), out)?.estimate;
+                let estimate = Preview::new(&config, run_base(Path::new("")), out)?.estimate;
                 needs.memory_bytes = needs.memory_bytes.max(estimate.memory_bytes);
                 needs.available_disk_bytes = estimate.available_disk_bytes;
                 largest = largest.max(estimate.disk_bytes);

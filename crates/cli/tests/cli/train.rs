@@ -149,3 +149,89 @@ fn a_written_description_trains_and_takes_single_settings() {
     let missing = sandbox.failure("train template.toml --out x --dry-run");
     assert!(missing.starts_with("exit code 2") && missing.contains("corpora/"), "{missing}");
 }
+
+#[test]
+fn a_finetuning_has_defaults_of_its_own_and_says_them() {
+    let sandbox = Sandbox::with_corpora();
+    train(&sandbox, "--out base");
+    let finetune = "train --init base/best --target corpora/target --pretraining corpora/general";
+    let preview = |more: &str| sandbox.json(&format!("{finetune} {more} --out run --dry-run"));
+    let of_its_size = preview("");
+    assert_eq!(of_its_size["learning_rate"].as_f64(), Some(3e-4));
+    // The model has 16 positions.
+    assert_eq!(of_its_size["sequence_length"].as_u64(), Some(16));
+    assert_eq!(of_its_size["warmup_steps"].as_u64(), Some(10));
+    assert_eq!(preview("--lora-rank 2")["learning_rate"].as_f64(), Some(3e-3));
+    assert_eq!(preview("--learning-rate 3e-5")["learning_rate"].as_f64(), Some(3e-5));
+    let fresh = train(&sandbox, "--out other --dry-run");
+    assert_eq!(fresh["learning_rate"].as_f64(), Some(1e-3));
+    let text = sandbox.ok(&format!("{finetune} --out run --dry-run"));
+    let words = "learning rate 3e-4 at most, after a warm-up of 10 steps (cosine); 16 sequences of 16 tokens";
+    assert!(text.contains(words), "{text}");
+    // A description that says no rate.
+    sandbox.ok(&format!("{finetune} --steps 2 {SIZES} --out run"));
+    let run = sandbox.read("run/run.toml");
+    assert!(run.contains("learning_rate = 0.0003\n"), "{run}");
+    sandbox.write("run.toml", run.replace("learning_rate = 0.0003\n", ""));
+    let described = sandbox.json("train run.toml --out described --dry-run");
+    assert_eq!(described["learning_rate"].as_f64(), Some(3e-4));
+}
+
+#[test]
+fn a_runs_folder_stands_for_its_best_and_no_other_thing_for_a_model() {
+    let sandbox = Sandbox::with_corpora();
+    train(&sandbox, "--out base");
+    let eval = "--corpus corpora/general --sequence-length 16 --sequences 4";
+    let output = sandbox.run(&format!("eval base --json {eval}"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("base is a run's folder: its best/ is taken"), "{said}");
+    let of_run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(of_run, sandbox.json(&format!("eval base/best {eval}")));
+    let finetune =
+        format!("--target corpora/target --pretraining corpora/general --steps 2 {SIZES}");
+    sandbox.ok(&format!("train --init base {finetune} --out run"));
+    sandbox.ok("generate run --max-tokens 3 --prompt The");
+    let download = "`hf download some-organization/model --local-dir model`";
+    for words in [
+        format!("eval some-organization/model {eval}"),
+        format!("train --init some-organization/model {finetune} --out other"),
+        "generate some-organization/model --prompt The".to_owned(),
+    ] {
+        let failure = sandbox.failure(&words);
+        assert!(failure.contains(download), "{failure}");
+    }
+    assert!(!sandbox.path("other").exists());
+}
+
+#[test]
+fn a_corpus_of_another_tokenizer_than_the_models_own_is_refused() {
+    let sandbox = Sandbox::with_corpora();
+    train(&sandbox, "--out base");
+    let own = sandbox.read("base/best/tokenizer.json");
+    let config = sandbox.read("base/best/config.json");
+    let foreign = |name: &str, tokenizer: &str| {
+        for file in ["model.safetensors", "generation_config.json", "tokenizer_config.json"] {
+            let bytes = std::fs::read(sandbox.path(&format!("base/best/{file}"))).unwrap();
+            sandbox.write(&format!("{name}/{file}"), bytes);
+        }
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config.as_object_mut().unwrap().remove("mixdown_tokenizer_fingerprint").unwrap();
+        sandbox.write(&format!("{name}/config.json"), config.to_string());
+        sandbox.write(&format!("{name}/tokenizer.json"), tokenizer);
+    };
+    let eval = |name: &str| {
+        format!("eval {name} --corpus corpora/general --sequence-length 16 --sequences 4")
+    };
+    // The same tokenizer in another form of its file.
+    let spelled: serde_json::Value = serde_json::from_str(&own).unwrap();
+    foreign("same", &spelled.to_string());
+    sandbox.ok(&eval("same"));
+    let mut other = spelled;
+    let tokens = other["added_tokens"].as_array_mut().unwrap();
+    let mut more = tokens[0].clone();
+    (more["content"], more["id"]) = ("<|more|>".into(), 5_000.into());
+    tokens.push(more);
+    foreign("other", &other.to_string());
+    let failure = sandbox.failure(&eval("other"));
+    assert!(failure.contains("prepare the corpus with the model's tokenizer.json"), "{failure}");
+}

@@ -57,3 +57,15 @@ pub(crate) fn open(
     #[cfg(not(test))]
     Ok(Box::new(driver::Gpu::open(ordinal, precision, head_width)?))
 }
+
+/// Operations a second of a large product on GPU number `ordinal`.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn peak_flops(
+    ordinal: usize,
+    precision: Precision,
+    head_width: usize,
+) -> Result<f64, Error> {
+    resident::measured_flops(open(ordinal, precision, head_width)?.as_mut(), precision)
+}

@@ -182,7 +182,7 @@ impl Resident for CudaDecoder {
 }
 
 /// Operations a second of a large product: the best of a few.
-fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
+pub(super) fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
     let (memory, side) = product_memory(device, precision)?;
     let bytes = side * side * precision.bytes();
     // Zeros would take less power than numbers do: two bf16, or one f32, of about 3/4.

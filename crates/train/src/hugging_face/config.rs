@@ -1,7 +1,9 @@
 //! config.json: the description of a model in its folder.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use mixdown_shards::Fingerprint;
 use serde_json::Value;
 
 use super::fields::Fields;
@@ -37,11 +39,20 @@ impl ModelConfig {
         Ok(Self { extra: value.as_object().cloned().unwrap_or_default(), ..config })
     }
 
+    /// A hash of all that decides what is computed with a model's numbers: of the fields of a fresh config.json, in the
+    /// order of their names.
+    pub(crate) fn architecture_fingerprint(&self) -> Fingerprint {
+        let fields: BTreeMap<String, Value> = json::fresh(self).into_iter().collect();
+        let text: Vec<String> =
+            fields.into_iter().map(|(field, value)| format!("{field}={value}\n")).collect();
+        Fingerprint::of(text.concat().as_bytes())
+    }
+
     /// The `config.json` that `transformers` opens.
     ///
     /// That of a model that was read is as it was, but for what is ours to say: weights in f32, the
-    /// ids that begin and end a text, and the tokenizer. An id that is none of ours, or is in the
-    /// file's list already, leaves the file's as it is.
+    /// ids that begin and end a text, and the tokenizer. The id that ends a text is added to those that
+    /// the file has: each of them still ends one.
     pub(crate) fn to_json(&self) -> Value {
         let mut map = self.extra.clone();
         if map.is_empty() {
@@ -52,13 +63,18 @@ impl ModelConfig {
         for field in types {
             map.insert((*field).to_owned(), "float32".into());
         }
-        let ids = [("bos_token_id", self.bos_token_id), ("eos_token_id", self.eos_token_id)];
-        for (field, id) in ids {
+        for (field, id) in
+            [("bos_token_id", self.bos_token_id), ("eos_token_id", self.eos_token_id)]
+        {
             // A field that is left out may mean the family's own id.
-            let is_said = id.is_none_or(|id| map.get(field).is_some_and(|value| says(value, id)));
-            if !is_said || !map.contains_key(field) {
-                map.insert(field.to_owned(), id.into());
-            }
+            let there = map.get(field).cloned();
+            let value = match (there, id) {
+                (Some(there), None) => there,
+                (Some(there), Some(id)) if says(&there, id) => there,
+                (Some(there), Some(id)) if field == "eos_token_id" => with(there, id),
+                (_, id) => id.into(),
+            };
+            map.insert(field.to_owned(), value);
         }
         match self.tokenizer_fingerprint {
             Some(fingerprint) => {
@@ -77,6 +93,18 @@ const DTYPES: [&str; 2] = ["torch_dtype", "dtype"];
 fn says(value: &Value, id: u64) -> bool {
     let is_it = |value: &Value| value.as_u64() == Some(id);
     is_it(value) || value.as_array().is_some_and(|list| list.iter().any(is_it))
+}
+
+/// The ids that end a text with a further one.
+fn with(there: Value, id: u64) -> Value {
+    match there {
+        Value::Null => id.into(),
+        Value::Array(mut ids) => {
+            ids.push(id.into());
+            Value::Array(ids)
+        }
+        one => Value::Array(vec![one, id.into()]),
+    }
 }
 
 /// What a family's config.json calls a field that [`ModelConfig::check`] names.

@@ -36,8 +36,7 @@ pub(super) fn read(
     if family != Family::GptNeoX && (part - 1.0).abs() > f64::EPSILON {
         return Err(fields.refuse_as("partial_rotary_factor", "1.0", part));
     }
-    let original = fields.count_or("original_max_position_embeddings", positions)?;
-    let scaling = scaling(within, field, original)?;
+    let scaling = scaling(within, field, original(fields, within, positions)?, positions)?;
     Ok(RotaryConfig { theta, width: turned(head_width, part), scaling })
 }
 
@@ -59,25 +58,61 @@ fn check_flat(within: Fields, field: &'static str) -> Result<(), Error> {
     Ok(())
 }
 
-fn scaling(within: Fields, field: &'static str, original: u64) -> Result<RotaryScaling, Error> {
+/// The positions of pretraining: that of the file itself wins over that of the rotary positions' object, as in
+/// `transformers`.
+fn original(fields: Fields, within: Fields, positions: u64) -> Result<u64, Error> {
+    const FIELD: &str = "original_max_position_embeddings";
+    let own = within.count_or(FIELD, positions)?;
+    fields.count_or(FIELD, own)
+}
+
+fn scaling(
+    within: Fields,
+    field: &'static str,
+    original: u64,
+    positions: u64,
+) -> Result<RotaryScaling, Error> {
     let kind = within.get("rope_type");
     let kind = if kind.is_null() { within.get("type") } else { kind };
     match kind.as_str().or(kind.is_null().then_some("default")) {
-        Some("default") => return Ok(RotaryScaling::None),
+        // Dynamic scaling begins beyond the positions of the file, which no sequence here reaches.
+        Some("default" | "dynamic") => return Ok(RotaryScaling::None),
+        Some("yarn") => return yarn(within, original, positions),
         Some("linear") => return Ok(RotaryScaling::Linear { factor: within.number("factor")? }),
         Some("llama3") => {
             return Ok(RotaryScaling::Llama3 {
                 factor: within.number("factor")?,
                 low_frequency_factor: within.number("low_freq_factor")?,
                 high_frequency_factor: within.number("high_freq_factor")?,
-                original_positions: within
-                    .count_or("original_max_position_embeddings", original)?,
+                original_positions: original,
             });
         }
         _ => {}
     }
-    let expected = "a rope_type of \"default\", \"linear\" or \"llama3\" (the supported ones)";
+    let expected = "a rope_type of \"default\", \"linear\", \"dynamic\", \"llama3\" or \"yarn\" (the supported \
+                    ones)";
     Err(within.refuse_as(field, expected, kind))
+}
+
+/// YaRN's scaling, with the defaults of `transformers`.
+#[expect(clippy::cast_precision_loss, reason = "positions are at most 2^24")]
+fn yarn(within: Fields, original: u64, positions: u64) -> Result<RotaryScaling, Error> {
+    let filled = |field| within.number_or(field, 0.0).map(|value| (value != 0.0).then_some(value));
+    let ratio = positions as f64 / original.max(1) as f64;
+    let factor = within.number_or("factor", ratio)?;
+    let scale = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let usual = match (filled("mscale")?, filled("mscale_all_dim")?) {
+        (Some(weight), Some(all)) => scale(weight) / scale(all),
+        _ => scale(1.0),
+    };
+    Ok(RotaryScaling::Yarn {
+        factor,
+        original_positions: original,
+        fast_turns: filled("beta_fast")?.unwrap_or(32.0),
+        slow_turns: filled("beta_slow")?.unwrap_or(1.0),
+        truncate: within.switch("truncate", true)?,
+        attention_factor: within.number_or("attention_factor", usual)?,
+    })
 }
 
 /// `part` of a head, rounded down as `transformers` does; 0, which no model may have, for a part
@@ -132,6 +167,22 @@ fn scaling_to_json(scaling: RotaryScaling) -> Value {
             "low_freq_factor": low_frequency_factor,
             "high_freq_factor": high_frequency_factor,
             "original_max_position_embeddings": original_positions,
+        }),
+        RotaryScaling::Yarn {
+            factor,
+            original_positions,
+            fast_turns,
+            slow_turns,
+            truncate,
+            attention_factor,
+        } => json!({
+            "rope_type": "yarn",
+            "factor": factor,
+            "original_max_position_embeddings": original_positions,
+            "beta_fast": fast_turns,
+            "beta_slow": slow_turns,
+            "truncate": truncate,
+            "attention_factor": attention_factor,
         }),
     }
 }

@@ -160,6 +160,17 @@ pub(crate) fn canonical_name(family: Family, name: &str) -> Cow<'_, str> {
     }
 }
 
+/// The name of the embedding.
+pub(crate) fn embedding_name(family: Family) -> &'static str {
+    match family {
+        Family::Gpt2 => "transformer.wte.weight",
+        Family::GptNeoX => "gpt_neox.embed_in.weight",
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
+            "model.embed_tokens.weight"
+        }
+    }
+}
+
 /// The name of the output projection.
 pub(crate) fn head_name(family: Family) -> &'static str {
     if family == Family::GptNeoX { "embed_out.weight" } else { "lm_head.weight" }
@@ -235,7 +246,7 @@ impl List<'_> {
 
     fn llama(&mut self) {
         let layout = self.layout;
-        self.table("model.embed_tokens.weight", &layout.embedding);
+        self.table(embedding_name(self.family), &layout.embedding);
         for (n, block) in layout.blocks.iter().enumerate() {
             self.llama_block(&format!("model.layers.{n}"), block);
         }
@@ -288,7 +299,7 @@ impl List<'_> {
 
     fn gpt2(&mut self) {
         let layout = self.layout;
-        self.table("transformer.wte.weight", &layout.embedding);
+        self.table(embedding_name(self.family), &layout.embedding);
         if let Some(positions) = &layout.positions {
             self.table("transformer.wpe.weight", positions);
         }
@@ -306,7 +317,7 @@ impl List<'_> {
 
     fn gpt_neox(&mut self) {
         let layout = self.layout;
-        self.table("gpt_neox.embed_in.weight", &layout.embedding);
+        self.table(embedding_name(self.family), &layout.embedding);
         let order = Arrangement::InterleavedHeads { heads: layout.sizes.heads };
         for (n, block) in layout.blocks.iter().enumerate() {
             let at = format!("gpt_neox.layers.{n}");

@@ -45,15 +45,12 @@ impl<F: Number> Rotary<F> {
     #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^24")]
     pub(crate) fn new(config: &RotaryConfig, positions: usize) -> Self {
         let pairs = config.width / 2;
-        let frequencies: Vec<f32> = (0..pairs)
-            .map(|pair| {
-                let power = (2 * pair) as f64 / config.width as f64;
-                scaled(1.0 / config.theta.powf(power), config.scaling) as f32
-            })
-            .collect();
+        let frequencies: Vec<f32> = (0..pairs).map(|pair| frequency(config, pair) as f32).collect();
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
-        let (cosines, sines) = angles.map(|a| (F::of(a.cos()), F::of(a.sin()))).unzip();
+        let factor = config.scaling.attention_factor();
+        let (cosines, sines) =
+            angles.map(|a| (F::of(factor * a.cos()), F::of(factor * a.sin()))).unzip();
         Self { half: frequencies.len(), cosines, sines }
     }
 
@@ -100,11 +97,51 @@ impl<F: Number> Rotary<F> {
     }
 }
 
+/// Radians that a pair turns by a position.
+#[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^53")]
+fn frequency(config: &RotaryConfig, pair: u64) -> f64 {
+    let power = (2 * pair) as f64 / config.width as f64;
+    let plain = 1.0 / config.theta.powf(power);
+    match config.scaling {
+        RotaryScaling::Yarn { factor, .. } => {
+            let share = kept_share(config, pair);
+            plain * (share + (1.0 - share) / factor)
+        }
+        other => scaled(plain, other),
+    }
+}
+
+/// The share of a pair's own frequency in YaRN's: 1 of pairs that turn often within the original positions, 0 of those
+/// that turn seldom, and falling from pair to pair between.
+#[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^53")]
+fn kept_share(config: &RotaryConfig, pair: u64) -> f64 {
+    let RotaryScaling::Yarn { original_positions, fast_turns, slow_turns, truncate, .. } =
+        config.scaling
+    else {
+        return 1.0;
+    };
+    let width = config.width as f64;
+    let pair_of = |turns: f64| {
+        let wavelengths = original_positions as f64 / (turns * TAU);
+        width * wavelengths.ln() / (2.0 * config.theta.ln())
+    };
+    let (mut low, mut high) = (pair_of(fast_turns), pair_of(slow_turns));
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(width - 1.0));
+    // As transformers has it, so that nothing is divided by zero.
+    let range = if high > low || high < low { high - low } else { 0.001 };
+    1.0 - ((pair as f64 - low) / range).clamp(0.0, 1.0)
+}
+
 /// A frequency stretched for longer sequences, as the configuration's names are defined by the
 /// models that introduced them.
 #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^53")]
 fn scaled(frequency: f64, scaling: RotaryScaling) -> f64 {
     match scaling {
+        // By the pair and not by the frequency alone.
+        RotaryScaling::Yarn { .. } => frequency,
         RotaryScaling::None => frequency,
         RotaryScaling::Linear { factor } => frequency / factor,
         RotaryScaling::Llama3 {
@@ -122,7 +159,7 @@ fn scaled(frequency: f64, scaling: RotaryScaling) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rotary, Turn, TurnedHeads, scaled};
+    use super::{Rotary, Turn, TurnedHeads, frequency, scaled};
     use crate::kernels::check::numbers;
     use crate::model_config::{RotaryConfig, RotaryScaling};
 
@@ -161,6 +198,53 @@ mod tests {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (forward, back) = (turned(Turn::Forward, &x, 23), turned(Turn::Back, &g, 23));
         assert!((dot(&forward, &g) - dot(&x, &back)).abs() < 1e-12);
+    }
+
+    /// `_compute_yarn_parameters` of transformers 5.24 gives these.
+    #[test]
+    fn yarn_has_the_frequencies_of_transformers() {
+        let yarn = |factor, original_positions, turns: [f64; 2], truncate| RotaryScaling::Yarn {
+            factor,
+            original_positions,
+            fast_turns: turns[0],
+            slow_turns: turns[1],
+            truncate,
+            attention_factor: 1.5,
+        };
+        let wide =
+            RotaryConfig { theta: 1e6, width: 16, scaling: yarn(4.0, 32_768, [32.0, 1.0], true) };
+        let expected = [
+            1.0,
+            0.177_827_94,
+            0.031_622_78,
+            0.004_217_56,
+            0.000_5,
+            0.000_044_456_985,
+            0.000_007_905_693_6,
+            0.000_001_405_853_4,
+        ];
+        near(&wide, &expected);
+        let fine =
+            RotaryConfig { theta: 100.0, width: 12, scaling: yarn(8.0, 16, [4.0, 0.5], false) };
+        near(&fine, &[1.0, 0.272_666_13, 0.037_677_32, 0.0125, 0.005_801_985_5, 0.002_693_043_6]);
+        // Both ends at one place, between pairs 1 and 2.
+        let step = RotaryConfig { scaling: yarn(2.0, 16, [1.0, 1.0], false), ..fine };
+        assert!((frequency(&step, 1) - frequency(&PLAIN_12, 1)).abs() < 1e-12);
+        assert!((frequency(&step, 2) - frequency(&PLAIN_12, 2) / 2.0).abs() < 1e-12);
+        let tables = Rotary::<f64>::new(&wide, 2);
+        assert!((tables.cosines[0] - 1.5).abs() < 1e-12);
+        assert!((tables.sines[8] - 1.5 * 1_f64.sin()).abs() < 1e-7);
+    }
+
+    const PLAIN_12: RotaryConfig =
+        RotaryConfig { theta: 100.0, width: 12, scaling: RotaryScaling::None };
+
+    fn near(config: &RotaryConfig, expected: &[f64]) {
+        assert_eq!(expected.len() as u64 * 2, config.width);
+        for (pair, expected) in (0..).zip(expected) {
+            let got = frequency(config, pair);
+            assert!((got / expected - 1.0).abs() < 1e-6, "{pair}: {got} {expected}");
+        }
     }
 
     #[test]

@@ -64,7 +64,12 @@ fn turns(
     let angles = rows.positions.iter().flat_map(|position| {
         frequencies.iter().map(move |frequency| f64::from(*position as f32 * frequency))
     });
-    let (cosines, sines): (Vec<f64>, Vec<f64>) = angles.map(|a| (a.cos(), a.sin())).unzip();
+    let factor = match config.scaling {
+        RotaryScaling::Yarn { attention_factor, .. } => attention_factor,
+        _ => 1.0,
+    };
+    let (cosines, sines): (Vec<f64>, Vec<f64>) =
+        angles.map(|a| (a.cos() * factor, a.sin() * factor)).unzip();
     let table = |values: Vec<f64>| {
         let shape = (rows.rows, 1, rows.length, frequencies.len());
         Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
@@ -77,14 +82,43 @@ fn turns(
 #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^53")]
 fn inverse_frequencies(config: &RotaryConfig) -> Vec<f32> {
     let pair = |i: u64| 1.0 / config.theta.powf((2 * i) as f64 / config.width as f64);
+    if let RotaryScaling::Yarn { factor, .. } = config.scaling {
+        let ramp = yarn_ramp(config);
+        let one = |(i, ramp)| (pair(i) / factor * ramp + pair(i) * (1.0 - ramp)) as f32;
+        return (0..).zip(ramp).map(one).collect();
+    }
     (0..config.width / 2).map(|i| scaled(pair(i), &config.scaling) as f32).collect()
+}
+
+/// The share of the divided frequency in each pair's: `linear_ramp_factor` of transformers'
+/// `_compute_yarn_parameters`.
+#[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^53")]
+fn yarn_ramp(config: &RotaryConfig) -> Vec<f64> {
+    let RotaryScaling::Yarn { original_positions, fast_turns, slow_turns, truncate, .. } =
+        config.scaling
+    else {
+        return Vec::new();
+    };
+    let (width, original) = (config.width as f64, original_positions as f64);
+    let correction = |rotations: f64| {
+        (width * (original / (rotations * 2.0 * std::f64::consts::PI)).ln())
+            / (2.0 * config.theta.ln())
+    };
+    let ends = [correction(fast_turns), correction(slow_turns)];
+    let [low, high] = if truncate { [ends[0].floor(), ends[1].ceil()] } else { ends };
+    let low = low.max(0.0);
+    let mut high = high.min(width - 1.0);
+    if low.to_bits() == high.to_bits() {
+        high += 0.001;
+    }
+    (0..config.width / 2).map(|i| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0)).collect()
 }
 
 /// transformers' `_compute_llama3_parameters` and `_compute_linear_scaling_rope_parameters`.
 #[expect(clippy::cast_precision_loss, reason = "a number of positions is far below 2^53")]
 fn scaled(frequency: f64, scaling: &RotaryScaling) -> f64 {
     match *scaling {
-        RotaryScaling::None => frequency,
+        RotaryScaling::None | RotaryScaling::Yarn { .. } => frequency,
         RotaryScaling::Linear { factor } => frequency / factor,
         RotaryScaling::Llama3 {
             factor,
@@ -145,4 +179,22 @@ mod tests {
         3.126_937_4e-4,
         1.785_078e-4,
     ];
+
+    /// transformers 5.24's, of width 12, θ 100, factor 8, 16 original positions, turns 4 and 0.5, not truncated.
+    #[test]
+    fn yarn_frequencies_are_those_of_transformers() {
+        let scaling = RotaryScaling::Yarn {
+            factor: 8.0,
+            original_positions: 16,
+            fast_turns: 4.0,
+            slow_turns: 0.5,
+            truncate: false,
+            attention_factor: 1.0,
+        };
+        let got = inverse_frequencies(&RotaryConfig { theta: 100.0, width: 12, scaling });
+        let expected = [1.0, 0.272_666_13, 0.037_677_32, 0.0125, 0.005_801_985_5, 0.002_693_043_6];
+        for (got, expected) in got.into_iter().zip(expected) {
+            assert!((f64::from(got) / expected - 1.0).abs() < 1e-6, "{got} {expected}");
+        }
+    }
 }

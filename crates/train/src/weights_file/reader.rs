@@ -46,6 +46,38 @@ pub(crate) fn read_flat(path: &Path, parts: &mut [(&str, &mut [f32])]) -> Result
     read_all(wanted.collect())
 }
 
+/// Whether two tensors of files have the same shape and numbers, whatever types these are of.
+pub(super) fn same_numbers(
+    one: (&SafetensorsFile, &str),
+    other: (&SafetensorsFile, &str),
+) -> Result<bool, Error> {
+    let (Some(first), Some(second)) = (one.0.info(one.1), other.0.info(other.1)) else {
+        return Ok(false);
+    };
+    let widths = (width_bytes(first.dtype), width_bytes(second.dtype));
+    let (Some(first_width), Some(second_width)) = widths else { return Ok(false) };
+    if first.shape != second.shape {
+        return Ok(false);
+    }
+    let len: usize = first.shape.iter().product();
+    let mut bytes = Vec::new();
+    let mut numbers = [Vec::new(), Vec::new()];
+    for start in (0..len).step_by(PART_LEN) {
+        let part_len = PART_LEN.min(len - start);
+        let parts = [(one.0, first, first_width), (other.0, second, second_width)];
+        for ((file, info, width_bytes), numbers) in parts.into_iter().zip(&mut numbers) {
+            bytes.resize(part_len * width_bytes, 0);
+            file.read(info.data_offsets.0 + start * width_bytes, &mut bytes)?;
+            numbers.resize(part_len, 0.0);
+            decode(info.dtype, &bytes, numbers);
+        }
+        if numbers[0].iter().ne(&numbers[1]) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Fills all the buffers.
 pub(super) fn read_all(wanted: Vec<Wanted>) -> Result<(), Error> {
     let mut tasks = Vec::new();

@@ -7,7 +7,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::header::LEN_BYTES;
 use crate::error::Error;
-use crate::files::LARGEST_JSON_BYTES;
+use crate::files::{LARGEST_JSON_BYTES, refuse_pointer};
 
 /// A safetensors file whose header fits its length.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ impl SafetensorsFile {
         let bad = |got: String| Error::bad_file(path, "a safetensors file", got);
         let file = PositionedFile::open(path).map_err(refused)?;
         let got_bytes = file.len_bytes().map_err(refused)?;
+        refuse_pointer_in(path, &file, got_bytes)?;
         let mut len_bytes = [0; LEN_BYTES];
         let after_len = got_bytes.checked_sub(8);
         let after_len = after_len.ok_or_else(|| bad(format!("one of {got_bytes} bytes")))?;
@@ -70,6 +71,16 @@ impl SafetensorsFile {
         let place = self.start_bytes.saturating_add(offset_bytes);
         self.file.read(place, bytes).map_err(|error| refused(&self.path, error))
     }
+}
+
+/// Refuses a small text that Git LFS has put in the place of the file.
+fn refuse_pointer_in(path: &Path, file: &PositionedFile, len_bytes: u64) -> Result<(), Error> {
+    let mut first = [0; 64];
+    if len_bytes < 64 {
+        return Ok(());
+    }
+    file.read(0, &mut first).map_err(|error| refused(path, error))?;
+    refuse_pointer(path, &first)
 }
 
 /// A refusal of the disk, in our words: those of a corpus name a remedy that is none here.

@@ -6,16 +6,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::reader::{Wanted, read_all};
+use super::reader::{Wanted, read_all, same_numbers};
 use super::safetensors_file::SafetensorsFile;
 use super::writer;
 use crate::error::Error;
-use crate::files::{WEIGHTS_FILE, read_json, write_json};
-use crate::hugging_face::{FileTensor, canonical_name, head_name, is_superfluous};
+use crate::files::{INDEX_FILE, WEIGHTS_FILE, read_json, write_json};
+use crate::hugging_face::{FileTensor, canonical_name, embedding_name, head_name, is_superfluous};
 use crate::model_config::ModelConfig;
-
-/// The file that says which tensor is in which file.
-const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Bytes of numbers in one file: beyond, a model is written as several, as `transformers` does.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
@@ -32,8 +29,8 @@ pub(crate) fn read_model(
 ) -> Result<(), Error> {
     let (path, files) = open(folder)?;
     let mut present = present(&path, &files, config)?;
-    take_head_for_embedding(&mut present, config, tensors);
-    check_vocabulary(&present, config, tensors)?;
+    take_head_for_embedding(&mut present, config);
+    check_vocabulary(&present, config)?;
     let mut wanted = Vec::with_capacity(tensors.len());
     let mut missing = Vec::new();
     for (tensor, out) in split(tensors, out) {
@@ -51,6 +48,22 @@ pub(crate) fn read_model(
         return Err(Error::Tensors { path, missing, unexpected });
     }
     read_all(wanted)
+}
+
+/// Whether a folder whose config.json ties the output projection to the embedding holds a projection of other numbers.
+///
+/// Both are read, part by part, where both are there.
+pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, Error> {
+    if !config.tied_embeddings {
+        return Ok(false);
+    }
+    let (path, files) = open(folder)?;
+    let present = present(&path, &files, config)?;
+    let [embedding, head] =
+        [embedding_name(config.family), head_name(config.family)].map(|name| present.get(name));
+    let (Some(embedding), Some(head)) = (embedding, head) else { return Ok(false) };
+    let [one, other] = [embedding, head].map(|found| (found.file, found.name.as_str()));
+    Ok(!same_numbers(one, other)?)
 }
 
 /// A tensor in a file, by the file's own name.
@@ -85,27 +98,19 @@ fn present<'a>(
 }
 
 /// Of two names of one tensor some writers keep the first in the alphabet: the output projection.
-fn take_head_for_embedding(
-    present: &mut BTreeMap<String, Found>,
-    config: &ModelConfig,
-    tensors: &[FileTensor],
-) {
-    let embedding = tensors.first().map(|tensor| &tensor.name);
-    let Some(name) = embedding.filter(|name| !present.contains_key(*name)) else { return };
+fn take_head_for_embedding(present: &mut BTreeMap<String, Found>, config: &ModelConfig) {
+    let name = embedding_name(config.family);
     if config.tied_embeddings
+        && !present.contains_key(name)
         && let Some(head) = present.remove(head_name(config.family))
     {
-        present.insert(name.clone(), head);
+        present.insert(name.to_owned(), head);
     }
 }
 
 /// Refuses an embedding of another vocabulary than that of config.json with words for just that.
-fn check_vocabulary(
-    present: &BTreeMap<String, Found>,
-    config: &ModelConfig,
-    tensors: &[FileTensor],
-) -> Result<(), Error> {
-    let found = tensors.first().and_then(|tensor| present.get(&tensor.name));
+fn check_vocabulary(present: &BTreeMap<String, Found>, config: &ModelConfig) -> Result<(), Error> {
+    let found = present.get(embedding_name(config.family));
     let Some(Found { file, name }) = found else { return Ok(()) };
     let rows = file.info(name).and_then(|info| info.shape.first()).copied();
     match rows.and_then(|rows| u64::try_from(rows).ok()) {

@@ -60,6 +60,17 @@ fn what_is_written_is_read() {
                 original_positions: 16,
             };
         }
+        assert_eq!(stripped(&config.to_json()), config);
+        if let Positions::Rotary(rotary) = &mut config.positions {
+            rotary.scaling = RotaryScaling::Yarn {
+                factor: 8.0,
+                original_positions: 16,
+                fast_turns: 30.0,
+                slow_turns: 2.0,
+                truncate: false,
+                attention_factor: 1.25,
+            };
+        }
         if matches!(config.family, Family::Mistral | Family::Qwen2 | Family::Qwen3) {
             config.sliding_window = Some(7);
         }
@@ -90,9 +101,16 @@ fn what_was_read_is_kept() {
     assert_eq!(config.to_json(), expected);
     config.eos_token_id = Some(3);
     config.tokenizer_fingerprint = Some(Fingerprint::of(b"t"));
-    expected["eos_token_id"] = 3.into();
+    expected["eos_token_id"] = json!([7, 8, 9, 3]);
     expected["mixdown_tokenizer_fingerprint"] = json!(Fingerprint::of(b"t"));
     assert_eq!(config.to_json(), expected);
+
+    // One that the file says alone is kept as well; none is no end.
+    for (there, ids) in [(json!(7), json!([7, 3])), (json!(3), json!(3)), (json!(null), json!(3))] {
+        let mut config = read(&changed(Family::Llama, json!({"eos_token_id": there}))).unwrap();
+        config.eos_token_id = Some(3);
+        assert_eq!(config.to_json()["eos_token_id"], ids);
+    }
 
     let newer = changed(Family::Qwen3, json!({"torch_dtype": "absent", "dtype": "bfloat16"}));
     let written = read(&newer).unwrap().to_json();
@@ -191,6 +209,48 @@ fn rotary_positions_are_read_in_both_forms() {
 }
 
 #[test]
+fn yarn_and_dynamic_have_the_defaults_of_transformers() {
+    let of = |scaling: Value| {
+        let got = rotary(&read(&changed(Family::Qwen2, json!({"rope_scaling": scaling}))).unwrap());
+        assert_eq!((got.theta, got.width), (10_000.0, 4));
+        got.scaling
+    };
+    assert_eq!(of(json!({"rope_type": "dynamic", "factor": 4.0})), RotaryScaling::None);
+    let plain = RotaryScaling::Yarn {
+        factor: 4.0,
+        original_positions: 8,
+        fast_turns: 32.0,
+        slow_turns: 1.0,
+        truncate: true,
+        attention_factor: 0.1 * 4_f64.ln() + 1.0,
+    };
+    let own = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8});
+    assert_eq!(of(own.clone()), plain);
+    // The factor left out is that of the positions, which are 32.
+    let mut silent = own.clone();
+    silent["factor"] = Value::Null;
+    assert_eq!(of(silent), plain);
+    let weighed = json!({"rope_type": "yarn", "factor": 8, "mscale": 0.7, "mscale_all_dim": 1.2,
+        "beta_fast": 4, "beta_slow": 0.5, "truncate": false});
+    let RotaryScaling::Yarn { original_positions, fast_turns, slow_turns, truncate, .. } =
+        of(weighed.clone())
+    else {
+        panic!()
+    };
+    assert_eq!((original_positions, truncate), (32, false));
+    assert_eq!((fast_turns, slow_turns), (4.0, 0.5));
+    let expected = (0.07 * 8_f64.ln() + 1.0) / (0.12 * 8_f64.ln() + 1.0);
+    assert!((of(weighed).attention_factor() - expected).abs() < 1e-12);
+    let mut said = own.clone();
+    said["attention_factor"] = json!(0.9);
+    assert!((of(said).attention_factor() - 0.9).abs() < 1e-12);
+    // Of two places the file itself wins.
+    let both = json!({"rope_scaling": own, "original_max_position_embeddings": 16});
+    let got = rotary(&read(&changed(Family::Llama, both)).unwrap());
+    assert!(matches!(got.scaling, RotaryScaling::Yarn { original_positions: 16, .. }));
+}
+
+#[test]
 fn a_window_is_in_all_layers_or_in_none() {
     let window =
         |family, fields| read(&changed(family, fields)).map(|config| config.sliding_window);
@@ -248,8 +308,14 @@ fn other_models_are_refused_by_name() {
         (
             Llama,
             "rope_scaling",
-            json!({"rope_type": "yarn"}),
-            "\"llama3\" (the supported ones), got",
+            json!({"rope_type": "longrope"}),
+            "\"llama3\" or \"yarn\" (the supported ones), got",
+        ),
+        (
+            Llama,
+            "rope_scaling",
+            json!({"rope_type": "yarn", "factor": 0}),
+            "rope_scaling.factor: expected a positive",
         ),
         (
             Llama,
