@@ -180,7 +180,7 @@ mod tests {
             "train.steps=20",
         ])
         .unwrap();
-        assert_eq!((config.train.learning_rate, config.train.steps), (1e-4, 20));
+        assert_eq!((config.train.learning_rate, config.train.steps), (Some(1e-4), 20));
         assert_eq!(config.train.lora.unwrap().rank, 4);
         assert_eq!(config.train.freeze, ["a*", "b*"]);
         let weights = config.mixture.source.iter().map(|source| source.weight.unwrap().to_string());

@@ -529,9 +529,13 @@ fn a_domain_without_a_law_is_recorded_beside_those_with_one() {
     let sandbox = with_runs(|all| all.extend(rows("code", 1).into_iter().take(3)));
     // Files of a person beside it stay, whatever they are called.
     let neighbors = ["fit.tmp", "fit.json.tmp"];
-    neighbors.map(|name| sandbox.write(name, name));
+    for name in neighbors {
+        sandbox.write(name, name);
+    }
     let text = sandbox.ok("fit runs.csv --draws 20 --out fit.json");
-    neighbors.map(|name| assert_eq!(sandbox.read(name), name));
+    for name in neighbors {
+        assert_eq!(sandbox.read(name), name);
+    }
     let reason = "forgetting law: expected at least";
     assert!(text.contains(&format!("domain code: no law: {reason}")), "{text}");
     let fit = sandbox.json("fit runs.csv --draws 20");
