@@ -21,6 +21,7 @@ mod fork;
 mod gather;
 mod identity;
 mod loader;
+mod memory;
 mod mixer;
 mod mixture;
 mod mixture_check;
