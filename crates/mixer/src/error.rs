@@ -284,7 +284,8 @@ pub enum Error {
     },
     /// A run would repeat a source more often than allowed.
     #[error(
-        "source {name:?}: expected at most {expected} epochs, got more from step {step} on (slot {slot}); shorten the run to {step} steps, lower its weight or raise max_epochs"
+        "source {name:?}: expected at most {expected} epochs, got more from step {step} on (slot {slot}); \
+         shorten the run to {step} steps, lower its weight or raise max_epochs"
     )]
     MaxEpochs {
         /// The source's name.
@@ -298,7 +299,8 @@ pub enum Error {
     },
     /// A state that belongs to another order.
     #[error(
-        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: {differences}; {fix}"
+        "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: \
+         {differences}; {fix}"
     )]
     OtherOrder {
         /// The state's slot.

@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::documents::Documents;
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::memory::available_bytes;
 use crate::mixture::{Mixture, Source, corpus_error};
 use crate::planner::{Planner, Slot};
 use crate::rank::Rank;
@@ -15,6 +16,9 @@ use crate::run_length::RunLength;
 use crate::source_order::SourceOrder;
 use crate::state::MixerState;
 use crate::window::{Runs, WRAPPED_START};
+
+/// From this size on a batch is held against what memory is free.
+const LARGE_BATCH_BYTES: u64 = 1 << 26;
 
 /// Random access to the sequences of an endless run.
 ///
@@ -191,8 +195,12 @@ impl Mixer {
     ///
     /// What is allocated row by row later would end the process where there is no memory.
     pub(crate) fn check_memory<T: TokenInt>(&self, rows: u64) -> Result<(), Error> {
-        let bytes = usize::try_from(self.batch_bytes::<T>(rows));
-        let bytes = bytes.map_err(|_| self.too_large::<T>(rows))?;
+        let bytes = self.batch_bytes::<T>(rows);
+        // Small batches are not worth a look at the system's tables.
+        if bytes > LARGE_BATCH_BYTES && available_bytes().is_some_and(|free| free < bytes) {
+            return Err(self.too_large::<T>(rows));
+        }
+        let bytes = usize::try_from(bytes).map_err(|_| self.too_large::<T>(rows))?;
         let mut memory = Vec::<u8>::new();
         memory.try_reserve_exact(bytes).map_err(|_| self.too_large::<T>(rows))
     }

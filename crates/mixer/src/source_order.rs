@@ -77,7 +77,7 @@ impl SourceOrder {
         if len == 0 || self.window_offset != WindowOffset::Anywhere {
             return len;
         }
-        let mut unseen = vec![0..circle];
+        let mut unseen: Vec<_> = std::iter::once(0..circle).collect();
         for epoch in 0..(given / self.windows.sequences()).max(1) {
             if unseen.is_empty() {
                 break;

@@ -48,8 +48,8 @@ mix.toml:
 Batches as Arrow: one record batch a step, a row a sequence: tokens (T + 1 of them: inputs are all but
 the last, targets all but the first), source, slot, where there are labels loss_mask, and state: what
 --resume goes on from after this step, as it is or in hexadecimal digits. The schema's metadata say how many
-record batches follow (mixdown.steps, where the run has an end); a stream that was stopped or failed cannot be
-read to an end.")]
+steps the run has (mixdown.steps, where it has an end); a stream that was stopped or failed cannot be read to an
+end.")]
 pub struct MixArgs {
     /// The mixture, in TOML.
     mixture: PathBuf,

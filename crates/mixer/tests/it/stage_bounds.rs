@@ -143,6 +143,7 @@ fn random_timeline(random: &mut Random, sources: usize) -> Vec<Weights> {
         .collect()
 }
 
+#[expect(clippy::print_stdout, reason = "the figures, when asked for")]
 fn random_timelines(seed: u64, timelines: u64) {
     let corpora = corpora();
     let mut random = Random(seed);

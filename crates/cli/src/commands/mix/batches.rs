@@ -174,8 +174,8 @@ impl BatchWriter<'_> {
         let (mixer, rank, steps) = (self.mixer, self.rank, &self.steps);
         let names = mixer.mixture().sources().iter().map(|source| source.name.clone());
         let names = serde_json::Value::from(names.collect::<Vec<String>>());
-        // An endless stream has no number of steps.
-        let len = (steps.end < u64::MAX).then(|| ("steps", (steps.end - steps.start).to_string()));
+        // Those of the run, as a stream that goes on with it has the same. An endless one has none.
+        let len = (steps.end < u64::MAX).then(|| ("steps", steps.end.to_string()));
         let always = [
             ("sequence_length", mixer.sequence_length().to_string()),
             ("batch_size", mixer.batch_size().to_string()),
@@ -183,7 +183,6 @@ impl BatchWriter<'_> {
             ("world_size", rank.world_size().to_string()),
             ("sources", names.to_string()),
             ("order", mixer.state(0).order().to_string()),
-            ("first_step", steps.start.to_string()),
         ];
         let named = |(key, value): (&str, String)| (format!("mixdown.{key}"), value);
         always.into_iter().chain(len).map(named).collect()

@@ -1,7 +1,7 @@
 //! What a run would deliver.
 
 use mixdown_base::display::{percent_requested, plural};
-use mixdown_mixer::{Batch, Mixer, RunLength, SourceShare, StageShares};
+use mixdown_mixer::{Batch, Mixer, RunLength, SourceShare, StageShares, WindowOffset};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ struct Plan {
     first_slots: Vec<Glimpse>,
     #[serde(skip)]
     batch_size: u64,
+    #[serde(skip)]
+    window_offset: WindowOffset,
 }
 
 #[derive(Serialize)]
@@ -34,6 +36,9 @@ struct SourcePlan {
     loss_tokens: u64,
     /// Its share of them.
     loss_token_share: f64,
+    /// Its targets in an epoch.
+    #[serde(skip)]
+    epoch_tokens: u64,
 }
 
 /// The beginning of a slot's sequence.
@@ -70,6 +75,7 @@ pub(super) fn print(
         stages: mixer.stage_shares(slots),
         first_slots: glimpses(mixer, slots)?,
         batch_size: mixer.batch_size(),
+        window_offset: mixer.mixture().shape().window_offset,
     };
     context.output.print(&plan, describe)
 }
@@ -82,7 +88,8 @@ fn sources(mixer: &Mixer, slots: u64) -> Result<Vec<SourcePlan>, Error> {
         let loss = u128::from(share.sequences) * u128::from(epoch);
         let loss = loss / u128::from(sequences.unwrap_or(1).max(1));
         let loss_tokens = u64::try_from(loss).unwrap_or(u64::MAX);
-        plans.push(SourcePlan { share, loss_tokens, loss_token_share: 0.0 });
+        let epoch_tokens = sequences.unwrap_or(0).saturating_mul(mixer.sequence_length());
+        plans.push(SourcePlan { share, loss_tokens, loss_token_share: 0.0, epoch_tokens });
     }
     let total: f64 = plans.iter().map(|plan| plan.loss_tokens as f64).sum();
     for plan in &mut plans {
@@ -172,13 +179,15 @@ fn left_out(plan: &Plan) -> String {
             thousands(plan.left_out_sequences)
         );
     }
-    for SourcePlan { share, .. } in &plan.sources {
-        let epoch_tokens = share.unique_tokens.max(1);
+    for SourcePlan { share, epoch_tokens, .. } in &plan.sources {
         // Less than a hundredth of a source is not worth a line.
-        if share.left_out_tokens.saturating_mul(100) > epoch_tokens {
+        if share.left_out_tokens.saturating_mul(100) > *epoch_tokens {
+            let way_out = match plan.window_offset {
+                WindowOffset::Anywhere => "so far: every epoch leaves out others",
+                _ => "in every epoch: window_offset = \"anywhere\" leaves out others in each",
+            };
             text += &format!(
-                "\nleft out: {} tokens of {} that fill no whole sequence (a smaller sequence_length leaves out \
-                 fewer, window_offset = \"anywhere\" others in each epoch)",
+                "\nleft out: {} tokens of {} that fill no whole sequence, {way_out}",
                 thousands(share.left_out_tokens),
                 share.name
             );
