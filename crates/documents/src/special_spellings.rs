@@ -78,7 +78,7 @@ pub(crate) fn block_spans(text: &Text) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mixdown_jinja::{Template, Value, from_json};
+    use mixdown_jinja::{Template, from_json};
 
     fn spellings() -> Spellings {
         Spellings::new(&["<s>".to_owned(), "é|".to_owned(), "ss".to_owned(), String::new()])

@@ -157,6 +157,11 @@ fn columns_that_cannot_be_read_are_named_with_their_type() {
     }
 }
 
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!("; {}", with_causes(cause)));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
 /// A file of any name is what it holds, and one that is not what its name says is refused.
 #[test]
 fn contents_count_and_not_names() {
@@ -171,7 +176,7 @@ fn contents_count_and_not_names() {
         let path = folder.path().join(name);
         fs::write(&path, "{\"text\":1}").unwrap();
         for given in [path.clone(), folder.path().to_owned()] {
-            let error = InputList::discover(&[given]).unwrap_err().to_string();
+            let error = with_causes(&InputList::discover(&[given]).unwrap_err());
             assert!(error.contains("does not begin as its name says: expected "), "{error}");
             assert!(error.contains(", got \"{\\\"text\\\":\""), "{error}");
         }

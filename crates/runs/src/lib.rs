@@ -3,7 +3,8 @@
 //! A run's folder ([`RunFolder`]) holds `run.toml` (the resolved settings), `metrics.jsonl` (one
 //! [`MetricsRecord`] a line), `tensorboard/` (the same numbers, [`TensorBoard`]), `samples.jsonl` (one
 //! [`SampleRecord`] a line, where they are asked for), `checkpoints/step-N/`, `best/`, `losses.json` (the losses of
-//! the chosen checkpoint by sequence, [`LossesRecord`]), `summary.json` ([`Summary`]) and `report.html`. Many runs together are a [`RunsTable`] of [`RunRow`]s: the input of every fit.
+//! the chosen checkpoint by sequence, [`LossesRecord`]), `summary.json` ([`Summary`]) and `report.html`. Many runs
+//! together are a [`RunsTable`] of [`RunRow`]s: the input of every fit.
 //!
 //! Losses are in nats per token throughout; a share p lies in [0, 1), a delivered one in [0, 1].
 #![deny(clippy::indexing_slicing)]

@@ -97,8 +97,8 @@ impl InjectionFit {
 
 /// Fits `F0 · (1 + B·p)^(−α)` to pairs of (p, forgetting in nats).
 ///
-/// The order of the pairs changes nothing but that of the residuals. Repeated shares (other seeds) are welcome; four distinct ones are needed. The cost is some 60 000
-/// evaluations of the curve at every point, whatever the data.
+/// The order of the pairs changes nothing but that of the residuals. Repeated shares (other seeds) are welcome; four
+/// distinct ones are needed. The cost is some 60 000 evaluations of the curve at every point, whatever the data.
 ///
 /// # Errors
 /// [`Error::TooFewShares`], [`Error::BadObservation`] for a share outside [0, 1] or a number that is

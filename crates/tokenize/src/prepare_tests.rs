@@ -211,7 +211,7 @@ fn only_the_same_work_is_continued() {
         read: ReadOptions { text_field: Some("body".to_owned()), ..ReadOptions::default() },
         ..options()
     });
-    assert!(text.contains("delete the folder to start afresh"), "{text}");
+    assert!(text.contains("without the field \"body\""), "{text}");
 
     // Another holdout keeps the parts and writes the shards anew.
     let other = PrepareOptions { holdout: Holdout::Share(0.3), threads: 3, ..options() };

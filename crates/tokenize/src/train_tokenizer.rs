@@ -70,8 +70,8 @@ pub struct TrainTokenizerReport {
 ///
 /// # Errors
 /// `out` exists and is not what this call makes; a vocabulary below 257; inputs that cannot be read,
-/// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once `stop` is set while text is
-/// read.
+/// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once `stop` is set while
+/// text is read.
 pub fn train_tokenizer(
     inputs: &[PathBuf],
     out: &Path,

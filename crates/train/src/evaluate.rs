@@ -348,8 +348,8 @@ fn tokens_per_byte(corpus: &Corpus, split: Split) -> f64 {
     corpus.tokens(split) as f64 * text / corpus.text_bytes(split) as f64
 }
 
-/// A hash of the sequences that report: their ids, which targets count, and where attention begins anew. Losses with the
-/// same hash are of the same sequences, whatever corpora hold them.
+/// A hash of the sequences that report: their ids, which targets count, and where attention begins anew. Losses with
+/// the same hash are of the same sequences, whatever corpora hold them.
 pub(crate) fn measured(
     corpus: &Corpus,
     evaluation: &Evaluation,

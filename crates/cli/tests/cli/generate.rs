@@ -55,17 +55,18 @@ fn the_context_is_a_limit_that_is_said() {
     assert!(missing.contains("--prompt <TEXT>"), "{missing}");
 }
 
-const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+/// Short, as the model has 32 positions.
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a{% endif %}";
 
 #[test]
 fn a_chat_is_asked_in_its_own_format() {
     let sandbox = trained();
     let words = "generate base/best --max-tokens 4 --temperature 0";
     let refused = sandbox.failure(&format!("{words} --chat --prompt music"));
-    assert!(refused.contains("expected chat_template.jinja"), "{refused}");
+    assert!(refused.contains("expected a chat template"), "{refused}");
     sandbox.write("base/best/chat_template.jinja", TEMPLATE);
     let chat = sandbox.json(&format!("{words} --chat --prompt music"));
-    sandbox.write("prompt.txt", "user: music\nassistant: ");
+    sandbox.write("prompt.txt", "umusic\na");
     let text = sandbox.json(&format!("{words} --prompt-file prompt.txt"));
     assert_eq!(chat["prompt_tokens"], text["prompt_tokens"]);
     assert_eq!(chat["samples"][0]["ids"], text["samples"][0]["ids"]);
@@ -89,7 +90,7 @@ fn a_chat_line_by_line_remembers_what_was_said() {
         .collect();
     assert_eq!(answers.len(), 2);
     let said = answers[0]["samples"][0]["text"].as_str().unwrap();
-    sandbox.write("prompt.txt", format!("user: a\nassistant: {said}\nuser: b\nassistant: "));
+    sandbox.write("prompt.txt", format!("ua\na{said}\nub\na"));
     let whole =
         sandbox.json("generate base/best --max-tokens 2 --temperature 0 --prompt-file prompt.txt");
     assert_eq!(answers[1]["prompt_tokens"], whole["prompt_tokens"]);

@@ -21,9 +21,11 @@ fn a_size_by_name_is_a_gpt2_that_goes_on() {
     let again = sandbox.json(&format!(
         "train --init base/best --target corpora/target --pretraining corpora/general --steps 2 --out run {SIZES}"
     ));
-    // The base model's run reports half of its held-out sequences, this one all of them.
+    // The base model's run reports half of its held-out sequences, this one all of them, as does `eval` of a model that
+    // lies in no run's folder.
+    std::fs::rename(sandbox.path("base/best"), sandbox.path("model")).unwrap();
     let evaluated =
-        sandbox.json("eval base/best --corpus corpora/general --sequence-length 16 --sequences 4");
+        sandbox.json("eval model --corpus corpora/general --sequence-length 16 --sequences 4");
     assert_eq!(again["before"][1]["loss"], evaluated[0]["loss"]);
     assert!(summary["best"][0]["selection_loss"].is_number());
     assert!(sandbox.read("run/best/generation_config.json").contains("eos_token_id"));
@@ -147,7 +149,7 @@ fn a_written_description_trains_and_takes_single_settings() {
     // Without a flag it is a template, which can be read.
     sandbox.write("template.toml", sandbox.ok("train --print-config"));
     let missing = sandbox.failure("train template.toml --out x --dry-run");
-    assert!(missing.starts_with("exit code 2") && missing.contains("corpora/"), "{missing}");
+    assert!(missing.starts_with("exit code 2") && missing.contains("base/best"), "{missing}");
 }
 
 #[test]

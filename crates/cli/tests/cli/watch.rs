@@ -205,5 +205,6 @@ fn training_without_a_terminal_has_the_meter() {
         lines[0].starts_with("--watch: no terminal to draw on, so the meter goes on as without it"),
         "{said}"
     );
-    assert!(lines[1].starts_with("train base: best step "), "{said}");
+    assert!(lines[1].starts_with("step 0 of 6: pretraining "), "{said}");
+    assert!(lines[4].starts_with("train base: best step "), "{said}");
 }
