@@ -2,7 +2,7 @@
 //!
 //! With `--json` a command writes exactly one object, also when it fails: its result, its error as `"error"`, or both
 //! where there is something to report and something went wrong. Streams (the order and the batches of a mixture, lines
-//! of `watch`) are the exception.
+//! of `watch`, the answers of a chat) are the exception.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write, stdout};
@@ -138,12 +138,20 @@ impl Lines {
         reader_is_there(writeln!(self.stdout, "{line}"))
     }
 
+    /// Writes what is buffered; breaks where the reader has gone.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn flush(&mut self) -> Result<ControlFlow<()>, Error> {
+        reader_is_there(self.stdout.flush())
+    }
+
     /// Writes what is buffered.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn finish(mut self) -> Result<(), Error> {
-        reader_is_there(self.stdout.flush()).map(|_| ())
+        self.flush().map(|_| ())
     }
 }
 

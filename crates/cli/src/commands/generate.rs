@@ -18,7 +18,7 @@ use crate::commands::Context;
 use crate::commands::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::models::load_model;
-use crate::output::{Output, for_reader, reader_is_there};
+use crate::output::{Lines, Output, for_reader, reader_is_there};
 use crate::progress::say;
 use crate::text::{Growing, Text, turns};
 
@@ -131,7 +131,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
             (ids?, prompt)
         }
     };
-    session.answer(prompt, &ids, arguments.seed).map(drop)
+    session.answer(prompt, &ids, arguments.seed, None).map(drop)
 }
 
 /// A model that is asked something, once or line by line.
@@ -145,8 +145,15 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Generates what follows a prompt and prints it; `None` where nobody reads it any longer.
-    fn answer(&mut self, prompt: String, ids: &[u32], seed: u64) -> Result<Option<Report>, Error> {
+    /// Generates what follows a prompt and prints it, as a line of `lines` where there are any; `None` where nobody
+    /// reads it any longer.
+    fn answer(
+        &mut self,
+        prompt: String,
+        ids: &[u32],
+        seed: u64,
+        lines: Option<&mut Lines>,
+    ) -> Result<Option<Report>, Error> {
         let count = usize::try_from(self.arguments.count.get()).unwrap_or(usize::MAX);
         let (text, context) = (&self.text, self.context);
         let mut shown = Shown {
@@ -183,8 +190,14 @@ impl Session<'_> {
                 .collect::<Result<_, Error>>()?,
         };
         say(&closing(&report, self.model.config().max_position_embeddings));
-        if shown.growing.is_none() {
-            context.output.print(&report, describe)?;
+        match lines {
+            Some(lines) => {
+                if lines.write(&report)?.is_break() || lines.flush()?.is_break() {
+                    return Ok(None);
+                }
+            }
+            None if shown.growing.is_none() => context.output.print(&report, describe)?,
+            None => {}
         }
         Ok(Some(report))
     }
@@ -199,6 +212,7 @@ impl Session<'_> {
         let system = self.arguments.system.as_deref();
         let stdin = std::io::stdin();
         let asks = stdin.is_terminal();
+        let mut lines = (self.context.output == Output::Json).then(Lines::new);
         for turn in 0_u64.. {
             if asks {
                 say("your message (Ctrl-D ends the chat):");
@@ -219,7 +233,9 @@ impl Session<'_> {
             }
             let ids = chat.ids(&said)?;
             let seed = self.arguments.seed.wrapping_add(turn);
-            let Some(report) = self.answer(message.to_owned(), &ids, seed)? else { break };
+            let Some(report) = self.answer(message.to_owned(), &ids, seed, lines.as_mut())? else {
+                break;
+            };
             let content = report.samples.into_iter().map(|sample| sample.text).collect();
             said.push(ChatTurn { role: "assistant".to_owned(), content });
         }

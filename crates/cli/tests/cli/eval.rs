@@ -64,7 +64,10 @@ fn a_runs_checkpoint_is_measured_as_the_run_measured_it() {
 #[test]
 fn packed_rows_are_measured_as_they_are_trained_on() {
     let sandbox = Sandbox::with_corpora();
-    sandbox.ok("prepare target.jsonl --tokenizer tokenizer.json --out corpora/packed --holdout 20% --pack 64 --too-long truncate");
+    // Documents of a few tokens, so that several share a row.
+    let short = |number: u32| format!("{{\"text\":\"let a = {number} ;\"}}\n");
+    sandbox.write("short.jsonl", (0..400).map(short).collect::<String>());
+    sandbox.ok("prepare short.jsonl --tokenizer tokenizer.json --out corpora/packed --holdout 20% --pack 64 --too-long truncate");
     sandbox.ok(&format!("train --pretraining corpora/general --steps 5 --out base {SIZES}")
         .replace("16 --b", "128 --b"));
     let summary = sandbox.json(
