@@ -82,7 +82,7 @@ pub enum Error {
     Mixer(#[from] mixdown_mixer::Error),
     /// Training and evaluation.
     #[error(transparent)]
-    Train(#[from] mixdown_train::Error),
+    Train(Box<mixdown_train::Error>),
     /// A run's records.
     #[error(transparent)]
     Runs(#[from] mixdown_runs::Error),
@@ -98,6 +98,12 @@ pub enum Error {
     /// The report page.
     #[error(transparent)]
     Report(#[from] mixdown_report::Error),
+}
+
+impl From<mixdown_train::Error> for Error {
+    fn from(error: mixdown_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl Error {

@@ -22,7 +22,7 @@ pub struct ChunkReader<'l> {
 
 enum Source<'l> {
     Bytes(ByteReader<'l>),
-    Pieces(PieceReader<'l>),
+    Pieces(Box<PieceReader<'l>>),
     Rows(RowReader),
 }
 
@@ -38,7 +38,7 @@ impl<'l> ChunkReader<'l> {
         let file = list.file(input).ok_or(Error::NoInput)?;
         let source = match &file.layout {
             Layout::Stream => Source::Bytes(ByteReader::open(file, start)?),
-            Layout::Pieces(rule) => Source::Pieces(PieceReader::open(file, rule, start)?),
+            Layout::Pieces(rule) => Source::Pieces(Box::new(PieceReader::open(file, rule, start)?)),
             Layout::Parquet(_) | Layout::Arrow(_) => {
                 Source::Rows(RowReader::open(file, list.wanted(), start)?)
             }

@@ -165,7 +165,7 @@ pub(crate) fn detect(name: &str, head: &[u8], extent: Extent, fields: &TextField
         return Kind::Refused(Refusal::Foreign("binary data"));
     }
     if ends_with(&[".csv"]) {
-        return table(head, extent, InputFormat::Csv, &[b',', b';', b'\t'], fields);
+        return table(head, extent, InputFormat::Csv, b",;\t", fields);
     }
     if ends_with(&[".tsv"]) {
         return table(head, extent, InputFormat::Tsv, b"\t", fields);

@@ -54,7 +54,7 @@ pub enum Error {
         /// The folder as given.
         path: PathBuf,
         /// What is wrong with the file.
-        source: Box<Error>,
+        source: Box<Self>,
     },
     /// A given file is plain text where a field was asked for.
     #[error(

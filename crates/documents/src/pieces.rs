@@ -28,7 +28,7 @@ impl PieceRule {
         match self {
             Self::Json => Splitter::Json(JsonSplitter::new()),
             Self::Rows { delimiter, .. } => Splitter::Rows(RowSplitter::new(*delimiter)),
-            Self::Separator(separator) => Splitter::Text(TextSplitter::new(separator)),
+            Self::Separator(separator) => Splitter::Text(Box::new(TextSplitter::new(separator))),
         }
     }
 }
@@ -52,7 +52,7 @@ pub(crate) enum Splitter {
     /// Of a table.
     Rows(RowSplitter),
     /// Of a text with separators.
-    Text(TextSplitter),
+    Text(Box<TextSplitter>),
 }
 
 impl Splitter {

@@ -106,9 +106,7 @@ impl Record<'_> {
     pub(crate) fn value(&self, field: &str) -> Result<Option<Value>, RecordFault> {
         match self {
             Self::Text { .. } | Self::Part { .. } => Ok(None),
-            Self::Cells { columns, cells } => {
-                Ok(cell(columns, cells, field).map(|text| Value::foreign(&text)))
-            }
+            Self::Cells { columns, cells } => Ok(cell(columns, cells, field).map(Value::foreign)),
             Self::Line(line) => {
                 let parsed = |json| from_json(json).map_err(|got| RecordFault::NotJson { got });
                 line.find(field)?.map(parsed).transpose()

@@ -105,7 +105,9 @@ mod tests {
     use crate::pieces::tests::pieces_of;
 
     fn texts(text: &str, separator: &str) -> Vec<String> {
-        pieces_of(text, &mut || crate::pieces::Splitter::Text(TextSplitter::new(separator)))
+        pieces_of(text, &mut || {
+            crate::pieces::Splitter::Text(Box::new(TextSplitter::new(separator)))
+        })
     }
 
     #[test]

@@ -324,7 +324,11 @@ pub(crate) mod tests {
             // An index column without a name, as pandas writes it.
             let text = format!(",{}\n0,{}\n", RunRow::COLUMNS.join(","), cells.join(","));
             let (_folder, path) = written("t.csv", &text);
-            assert_eq!(RunsTable::read(&path).unwrap().rows(), [expected.clone()], "{word:?}");
+            assert_eq!(
+                RunsTable::read(&path).unwrap().rows(),
+                std::slice::from_ref(&expected),
+                "{word:?}"
+            );
         }
     }
 

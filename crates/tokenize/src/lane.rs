@@ -77,13 +77,13 @@ impl<'s> Lane<'s> {
 
     /// Reads on; one thread at a time. An error comes with its place and ends the lane: a reader that
     /// has failed has no more to say.
-    pub(crate) fn next(&self) -> Result<Step, (Place, Error)> {
+    pub(crate) fn next(&self) -> Result<Step, Box<(Place, Error)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let step = self.advance(&mut state);
         step.map_err(|error| {
             let place = self.place(&state);
             (state.ended, state.reader) = (true, None);
-            (place, error)
+            Box::new((place, error))
         })
     }
 

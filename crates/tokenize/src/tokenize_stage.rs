@@ -182,7 +182,8 @@ impl TokenizeStage<'_> {
                 Ok(None) => return,
                 Err(error) => return shared.failure.note(AT_ONCE, error),
             };
-            if let Err((place, error)) = self.work_on(&lane, shared, &mut scratch) {
+            if let Err(failed) = self.work_on(&lane, shared, &mut scratch) {
+                let (place, error) = *failed;
                 shared.failure.note(place, error);
             }
             let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,8 +197,8 @@ impl TokenizeStage<'_> {
         lane: &Lane<'_>,
         shared: &Shared<'_>,
         scratch: &mut Scratch,
-    ) -> Result<(), (Place, Error)> {
-        let at_once = |error| (AT_ONCE, error);
+    ) -> Result<(), Box<(Place, Error)>> {
+        let at_once = |error| Box::new((AT_ONCE, error));
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(at_once(Error::Interrupted));
@@ -206,7 +207,8 @@ impl TokenizeStage<'_> {
                 Step::Chunk(chunk, _) if shared.failure.stops(chunk.place) => return Ok(()),
                 Step::Chunk(chunk, part) => {
                     let place = chunk.place;
-                    let encoded = self.encode(&chunk, scratch).map_err(|error| (place, error))?;
+                    let encoded =
+                        self.encode(&chunk, scratch).map_err(|error| Box::new((place, error)))?;
                     drop(chunk);
                     self.note_bad_records(&encoded, shared);
                     // A part with a bad record too many is none.

@@ -46,7 +46,8 @@ mod tests {
     fn larger_models_get_lower_rates() {
         let millions = [1, 10, 49, 50, 135, 500, 1300, 3000, 70_000];
         let rates = millions.map(|millions| finetuning_rate(millions * 1_000_000));
-        assert_eq!(rates, [3e-4, 1e-4, 1e-4, 5e-5, 5e-5, 2e-5, 2e-5, 1e-5, 1e-5]);
+        let expected = [3e-4_f64, 1e-4, 1e-4, 5e-5, 5e-5, 2e-5, 2e-5, 1e-5, 1e-5];
+        assert_eq!(rates.map(f64::to_bits), expected.map(f64::to_bits));
         assert!((adapter_rate(135_000_000) - 5e-4).abs() < 1e-12);
     }
 }

@@ -190,14 +190,12 @@ impl Session<'_> {
                 .collect::<Result<_, Error>>()?,
         };
         say(&closing(&report, self.model.config().max_position_embeddings));
-        match lines {
-            Some(lines) => {
-                if lines.write(&report)?.is_break() || lines.flush()?.is_break() {
-                    return Ok(None);
-                }
-            }
-            None if shown.growing.is_none() => context.output.print(&report, describe)?,
-            None => {}
+        if let Some(lines) = lines {
+            let read = lines.write(&report)?.is_continue() && lines.flush()?.is_continue();
+            return Ok(read.then_some(report));
+        }
+        if shown.growing.is_none() {
+            context.output.print(&report, describe)?;
         }
         Ok(Some(report))
     }

@@ -169,7 +169,7 @@ fn file_size(value: &Value, binary: bool) -> Result<Value> {
     };
     let Some(bytes) = number else { return fail("filesizeformat needs a number") };
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
-    if bytes == 1.0 {
+    if bytes.to_bits() == 1.0_f64.to_bits() {
         return Ok(Value::own("1 Byte"));
     }
     if bytes < base {

@@ -86,7 +86,7 @@ pub(crate) struct FilterCall {
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
     Name(Arc<str>),
-    Tuple(Vec<Target>),
+    Tuple(Vec<Self>),
     /// `namespace.attribute`
     Attribute(Arc<str>, Arc<str>),
 }

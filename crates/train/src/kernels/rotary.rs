@@ -131,7 +131,7 @@ fn kept_share(config: &RotaryConfig, pair: u64) -> f64 {
     }
     (low, high) = (low.max(0.0), high.min(width - 1.0));
     // As transformers has it, so that nothing is divided by zero.
-    let range = if high > low || high < low { high - low } else { 0.001 };
+    let range = if (high - low).abs() > 0.0 { high - low } else { 0.001 };
     1.0 - ((pair as f64 - low) / range).clamp(0.0, 1.0)
 }
 
