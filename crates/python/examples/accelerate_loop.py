@@ -57,7 +57,7 @@ def main():
     train(model, mixture, options.steps, accumulation=options.accumulation, losses=losses)
     if Accelerator().is_main_process:
         for step, loss in enumerate(losses):
-            print(f"step {step}: loss {loss:.5f}", flush=True)
+            print(f"step {step}: loss {loss:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main():
         model.cuda()
     for step, loss in enumerate(train(model, mixture, options.steps, accumulation=options.accumulation)):
         if dist.get_rank() == 0:
-            print(f"step {step}: loss {loss:.5f}", flush=True)
+            print(f"step {step}: loss {loss:.4f}", flush=True)
     dist.destroy_process_group()
 
 

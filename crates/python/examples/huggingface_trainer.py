@@ -58,7 +58,7 @@ def main():
     if trainer.is_world_process_zero():
         for record in trainer.state.log_history:
             if "loss" in record:
-                print(f"step {record['step'] - 1}: loss {float(record['loss']):.5f}", flush=True)
+                print(f"step {record['step'] - 1}: loss {float(record['loss']):.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main():
     )
     if trainer.is_global_zero:
         for step, loss in enumerate(losses.losses):
-            print(f"step {step}: loss {loss:.5f}", flush=True)
+            print(f"step {step}: loss {loss:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def with_try(tmp_path_factory):
         shutil.copytree(ROOT / "crates" / name / "src", crates / name)
     run_shell(
         "mixdown tokenizer train mixdown-demo/text/pretraining.jsonl crates --vocab-size 512 --out tokenizer.json\n"
-        "mixdown prepare mixdown-demo/text/pretraining.jsonl --tokenizer tokenizer.json --out try/general --holdout 5%\n"
+        "mixdown prepare mixdown-demo/text/pretraining.jsonl --tokenizer tokenizer.json --out try/general "
+        "--holdout 5%\n"
         "mixdown prepare crates --tokenizer tokenizer.json --out try/target --holdout 10%\n",
         folder,
     )

@@ -263,19 +263,19 @@ def test_torchrun(request, toml):
     pytest.importorskip("torch.distributed.run")
     toml = request.getfixturevalue(toml)
     alone = launched("ddp.py", 1, toml, "--steps", 4)
-    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(toml, 4), abs=1e-5)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(toml, 4), abs=1e-4)
     for processes, accumulation in ((2, 1), (4, 1), (1, 3 if "mix" in toml.name else 4), (2, 2)):
         losses = launched("ddp.py", processes, toml, "--steps", 4, "--accumulation", accumulation)
-        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+        assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
 def test_accelerate_on_several_processes(labelled_toml):
     pytest.importorskip("accelerate")
     alone = launched("accelerate_loop.py", 1, labelled_toml, "--steps", 4)
-    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-5)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-4)
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
         losses = launched("accelerate_loop.py", processes, labelled_toml, "--steps", 4, "--accumulation", accumulation)
-        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+        assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
 def test_lightning_on_several_processes(labelled_toml):
@@ -283,11 +283,11 @@ def test_lightning_on_several_processes(labelled_toml):
     pytest.importorskip("torchdata")
     arguments = [labelled_toml, "--steps", 4]
     alone = launched("lightning_trainer.py", 1, *arguments, launcher=["-u"])
-    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-5)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-4)
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
         more = ["--processes", processes, "--accumulation", accumulation]
         losses = launched("lightning_trainer.py", 1, *arguments, *more, launcher=["-u"])
-        assert losses == pytest.approx(alone, abs=2e-5), (processes, accumulation)
+        assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
 def test_huggingface_trainer_on_several_processes(labelled_toml, tmp_path):
@@ -303,7 +303,7 @@ def test_huggingface_trainer_on_several_processes(labelled_toml, tmp_path):
     assert len(alone) == 4
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
         losses = launched("huggingface_trainer.py", processes, *arguments, "--accumulation", accumulation)
-        assert losses == pytest.approx(alone, abs=2e-4), (processes, accumulation)
+        assert losses == pytest.approx(alone, abs=3e-4), (processes, accumulation)
 
 
 def test_finetuning_from_end_to_end(corpora, tmp_path, monkeypatch, capsys):

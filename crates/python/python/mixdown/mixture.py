@@ -51,8 +51,11 @@ class Mixture:
             ``max_tokens`` and ``max_epochs``. Weights are exact: ``"99%"``, ``"1/3"``, ``"0.5"``, whole
             numbers, ``fractions.Fraction`` or ``decimal.Decimal``. Floats are refused, as none of them is
             exactly 0.1.
-        stages: other weights later on: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``.
-        window_offset: ``"epoch"`` (windows begin elsewhere in each epoch) or ``"fixed"``.
+        stages: other weights later on: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``, or weights
+            that move in a straight line: ``[{"start": "2000 steps", "over": "500 steps", "to": {...}}]``, from the
+            weights before it or from those of ``"from"``.
+        window_offset: ``"epoch"`` (windows begin elsewhere in each epoch), ``"anywhere"`` (so that over the epochs
+            every token is a target, also those behind the last whole sequence) or ``"fixed"``.
         shuffle_block: neighbouring sequences that stay together, for data read from disks.
         weight_unit: what weights are shares of: ``"sequences"`` (and so tokens) or ``"loss_tokens"``.
         access: ``"map"``, or ``"read"`` where files may be truncated while they are read.
@@ -275,7 +278,9 @@ def _source(name: Any, source: Any) -> dict[str, Any]:
 
 def _stage(number: int, stage: Any) -> dict[str, Any]:
     if not isinstance(stage, Mapping):
-        raise ConfigurationError(f'stages[{number}]: expected a mapping with "start" and "weights", got {shown(stage)}')
+        raise ConfigurationError(
+            f'stages[{number}]: expected a mapping such as {{"start": "50 steps", "weights": ...}}, got {shown(stage)}'
+        )
     return dict(stage)
 
 
