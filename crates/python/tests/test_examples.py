@@ -215,7 +215,7 @@ def launched(example, processes, *arguments, launcher=()):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
-    return [float(line.split()[-1]) for line in result.stdout.splitlines() if "loss" in line]
+    return [float(line.split()[-1]) for line in result.stdout.splitlines() if line.startswith("step ")]
 
 
 @pytest.fixture
