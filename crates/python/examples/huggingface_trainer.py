@@ -11,6 +11,7 @@ torchrun --nproc-per-node 2 huggingface_trainer.py MIX.toml --model gpt2 --steps
 import argparse
 import os
 
+import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import mixdown
@@ -28,6 +29,8 @@ def train(model, mixture, steps, out, gradient_accumulation_steps=1, **options):
     defaults = {
         "train_sampling_strategy": "sequential",
         "report_to": "none",
+        # Without this, processes on a machine without a GPU would not form a group.
+        "use_cpu": not torch.cuda.is_available(),
         # Labels of the whole step divide the loss, not those of each process.
         "average_tokens_across_devices": True,
     }
