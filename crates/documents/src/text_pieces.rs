@@ -123,7 +123,7 @@ mod tests {
             ("a\nb\r\n\nc", "\n", &["a", "b", "c"]),
             ("a\nb\n\nc\n\n\nd\n", "\n\n", &["a\nb", "c", "\nd\n"]),
             ("", "\n", &[]),
-            ("aXXXb", "XX", &["a", "Xb"]),
+            ("a---b", "--", &["a", "-b"]),
         ];
         for (text, separator, expected) in cases {
             assert_eq!(texts(text, separator), expected, "{text:?}");
