@@ -105,11 +105,23 @@ impl Work<'_> {
         let own =
             self.manifest(&Summary::default(), SplitRecord::default(), SplitRecord::default());
         match difference("", &settings(&manifest), &settings(&own)) {
-            None => Ok(PrepareReport { already_done: true, ..self.report(&manifest, 0, 0) }),
+            None => Ok(PrepareReport {
+                already_done: true,
+                modified_inputs: self.inputs_modified_after(&out.join(Manifest::FILE)),
+                ..self.report(&manifest, 0, 0)
+            }),
             Some((field, expected, got)) => {
                 Err(Error::CorpusDiffers { path, field, expected, got })
             }
         }
+    }
+
+    /// The names of inputs that are newer than a file, where the file system tells.
+    fn inputs_modified_after(&self, file: &Path) -> Vec<String> {
+        let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+        let Some(written) = modified(file) else { return Vec::new() };
+        let is_newer = |input: &&InputFile| modified(&input.path).is_some_and(|at| at > written);
+        self.inputs.files().iter().filter(is_newer).map(|input| input.name.clone()).collect()
     }
 
     fn manifest(&self, total: &Summary, train: SplitRecord, holdout: SplitRecord) -> Manifest {
@@ -177,6 +189,7 @@ impl Work<'_> {
             parts,
             resumed,
             already_done: false,
+            modified_inputs: Vec::new(),
             fingerprint: manifest.fingerprint,
             tokenizer_fingerprint: manifest.tokenizer_fingerprint,
         }

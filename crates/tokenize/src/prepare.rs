@@ -53,6 +53,9 @@ pub struct PrepareReport {
     pub resumed: u64,
     /// Whether the corpus was there already, so that nothing was done.
     pub already_done: bool,
+    /// Of a corpus that was there already, the inputs that were modified after it was written. Only names and
+    /// lengths of inputs are compared.
+    pub modified_inputs: Vec<String>,
     /// The corpus' data fingerprint.
     pub fingerprint: Fingerprint,
     /// The tokenizer's.

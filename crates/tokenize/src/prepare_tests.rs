@@ -223,6 +223,10 @@ fn only_the_same_work_is_continued() {
     let again = setting.run("out", &other).unwrap();
     assert!(again.already_done && again.fingerprint == report.fingerprint);
     assert!(contents(&out) == contents(&setting.path("fresh")));
+    assert!(again.modified_inputs.is_empty());
+    let input = std::fs::File::options().append(true).open(setting.path("plain.jsonl")).unwrap();
+    input.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9)).unwrap();
+    assert_eq!(setting.run("out", &other).unwrap().modified_inputs, ["plain.jsonl"]);
     let text = message(&PrepareOptions { min_chars: 3, ..other });
     assert!(
         text.contains("already a corpus, which differs in options.min_chars (then null, now 3)")

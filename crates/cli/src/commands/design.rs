@@ -37,52 +37,70 @@ const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0
       --grid-model-sizes 41M,334M,665M --grid-target-tokens 1M,10M,30M --grid-shares 0,0.5%,5% --seeds 2")]
 pub struct DesignArgs {
     /// Forgetting allowed, in nats per token.
-    #[arg(long, value_name = "NATS")]
+    #[arg(long, help_heading = "Planned run", value_name = "NATS")]
     budget: f64,
     /// Parameters of the model that is planned.
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Planned run", value_name = "N")]
     model_size: NonZeroU64,
     /// Unique target tokens that are planned.
-    #[arg(long, value_name = "D")]
+    #[arg(long, help_heading = "Planned run", value_name = "D")]
     target_tokens: NonZeroU64,
     /// Model sizes of the grid.
-    #[arg(long, value_delimiter = ',', default_value = "41M,109M,334M", value_name = "N,..")]
+    #[arg(
+        long,
+        help_heading = "Grid",
+        value_delimiter = ',',
+        default_value = "41M,109M,334M",
+        value_name = "N,.."
+    )]
     grid_model_sizes: Vec<NonZeroU64>,
     /// Target tokens of the grid.
-    #[arg(long, value_delimiter = ',', default_value = "300K,1M,3M", value_name = "D,..")]
+    #[arg(
+        long,
+        help_heading = "Grid",
+        value_delimiter = ',',
+        default_value = "300K,1M,3M",
+        value_name = "D,.."
+    )]
     grid_target_tokens: Vec<NonZeroU64>,
     /// Shares of the grid.
-    #[arg(long, value_delimiter = ',', default_value = "0,1%", value_name = "SHARE,..")]
+    #[arg(
+        long,
+        help_heading = "Grid",
+        value_delimiter = ',',
+        default_value = "0,1%",
+        value_name = "SHARE,.."
+    )]
     grid_shares: Vec<Injection>,
     /// Runs of every configuration.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, help_heading = "Grid", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     seeds: u16,
     /// Take the coefficients and the noise from this fit (`mixdown fit --out`).
-    #[arg(long, value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
+    #[arg(long, help_heading = "Expected law", value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
     from: Option<PathBuf>,
     /// The domain in that fit, where it has several.
-    #[arg(long, requires = "from")]
+    #[arg(long, help_heading = "Expected law", requires = "from")]
     domain: Option<String>,
     /// Expected forgetting at p = 0 with the planned model and data. [default: three times the budget]
-    #[arg(long, value_name = "NATS")]
+    #[arg(long, help_heading = "Expected law", value_name = "NATS")]
     forgetting: Option<f64>,
     /// Expected efficiency B of pretraining data: about 800 near to it, 10,000 far from it.
-    #[arg(long, default_value_t = 3000.0)]
+    #[arg(long, help_heading = "Expected law", default_value_t = 3000.0)]
     b: f64,
     /// Expected exponent α of the model size.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, help_heading = "Expected law", default_value_t = 0.5)]
     alpha: f64,
     /// Expected exponent β of the target tokens.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, help_heading = "Expected law", default_value_t = 0.3)]
     beta: f64,
     /// Standard deviation of a measured loss, as a share of it. [default: that of the fit, or 0.3%]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, help_heading = "Expected law", value_name = "SHARE")]
     noise: Option<Injection>,
     /// Grids to simulate.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, help_heading = "Simulation", default_value_t = 400)]
     simulations: u32,
     /// Seed of the noise.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, help_heading = "Simulation", default_value_t = 0)]
     seed: u64,
 }
 

@@ -45,7 +45,7 @@ pub struct ExportArgs {
     /// The folder to make.
     #[arg(long)]
     out: PathBuf,
-    /// Only this part; both by default.
+    /// Only this part. [default: both]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
     /// Tokens of a file of llm.c; the others keep the corpus' shards.

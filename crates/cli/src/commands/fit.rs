@@ -37,44 +37,59 @@ pub struct FitArgs {
     #[arg(required = true, value_name = "RUNS")]
     runs: Vec<PathBuf>,
     /// Fit this domain only.
-    #[arg(long)]
+    #[arg(long, help_heading = "Runs")]
     domain: Option<String>,
     /// Forgetting allowed, in nats per token: asks for the least share of pretraining data that keeps it.
-    #[arg(long, value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
+    #[arg(long, help_heading = "Planned run", value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
     budget: Option<f64>,
     /// Parameters of the model that is planned.
-    #[arg(long, value_name = "N", requires = "budget")]
+    #[arg(long, help_heading = "Planned run", value_name = "N", requires = "budget")]
     model_size: Option<NonZeroU64>,
     /// Unique target tokens that are planned.
-    #[arg(long, value_name = "D", requires = "budget")]
+    #[arg(long, help_heading = "Planned run", value_name = "D", requires = "budget")]
     target_tokens: Option<NonZeroU64>,
     /// Its pretraining loss before finetuning. [default: that of the runs with this model size]
-    #[arg(long, value_name = "NATS", requires = "budget")]
+    #[arg(long, help_heading = "Planned run", value_name = "NATS", requires = "budget")]
     pretraining_loss_before: Option<f64>,
     /// Bootstrap draws for the intervals.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, help_heading = "Fit", default_value_t = 1000)]
     draws: u32,
     /// Seed of the draws.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, help_heading = "Fit", default_value_t = 0)]
     seed: u64,
     /// Where the Huber loss turns linear, in log loss. [default: 1.345 of the residuals' scale, 0.001 at
     /// least]
-    #[arg(long, value_name = "DELTA")]
+    #[arg(long, help_heading = "Fit", value_name = "DELTA")]
     huber_delta: Option<f64>,
     /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
-    #[arg(long)]
+    #[arg(long, help_heading = "Runs")]
     pool_recipes: bool,
     /// Write the fits as JSON, for `mixdown report` and `mixdown design --from`.
     #[arg(long, value_name = "FIT.json")]
     out: Option<PathBuf>,
     /// Write the mixture that keeps the budget as TOML.
-    #[arg(long, value_name = "MIX.toml", requires = "budget")]
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "MIX.toml",
+        requires = "budget"
+    )]
     mixture_out: Option<PathBuf>,
     /// The target corpus in that mixture.
-    #[arg(long, value_name = "CORPUS", default_value = "corpora/target")]
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "CORPUS",
+        default_value = "corpora/target"
+    )]
     target: PathBuf,
     /// The pretraining corpus in that mixture.
-    #[arg(long, value_name = "CORPUS", default_value = "corpora/pretraining")]
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "CORPUS",
+        default_value = "corpora/pretraining"
+    )]
     pretraining: PathBuf,
 }
 

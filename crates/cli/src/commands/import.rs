@@ -44,17 +44,18 @@ pub struct ImportArgs {
     /// The tokenizer that made the ids: a tokenizer.json, or a model folder that holds one.
     #[arg(long)]
     tokenizer: PathBuf,
-    /// The folder that becomes the corpus; it holds all the files. The nearest such one by default.
+    /// The folder that becomes the corpus; it holds all the files. [default: the nearest such
+    /// folder]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Files of the validation part; by default those with val, valid, validation or holdout as a
-    /// word of their names, or in a folder of that name below PATH.
+    /// Files of the validation part. [default: those with val, valid, validation or holdout as a word of their
+    /// names, or in a folder of that name below PATH]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     holdout: Vec<PathBuf>,
-    /// File format [default: detected].
+    /// File format. [default: detected]
     #[arg(long, value_enum)]
     format: Option<FormatName>,
-    /// How arrays without a header store ids; by default what the vocabulary needs.
+    /// How arrays without a header store ids. [default: what the vocabulary needs]
     #[arg(long, value_enum)]
     dtype: Option<DtypeName>,
     /// The token that ends documents (or begins them, if it is the first id), where the tokenizer

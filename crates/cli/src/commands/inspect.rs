@@ -36,8 +36,8 @@ pub struct InspectArgs {
     /// Show this document (counted from 0 in the corpus' order), decoded.
     #[arg(long, value_name = "N", conflicts_with = "overlap")]
     document: Option<u64>,
-    /// The part that --document counts in (train by default) or --overlap compares (holdout by
-    /// default, or train where nothing is held out).
+    /// The part that --document counts in or --overlap compares. [default: train for --document;
+    /// holdout for --overlap, or train where nothing is held out]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
     /// Look for this corpus' documents in the training part of another.

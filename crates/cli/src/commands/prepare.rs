@@ -1,9 +1,9 @@
 //! `mixdown prepare`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mixdown_base::display::plural;
+use mixdown_base::display::{escaped, plural};
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
@@ -167,6 +167,7 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     };
     if arguments.finish {
         let report = finish(input, tokenizer, out, &options)?;
+        say_modified(&report, out);
         return context.output.print(&report, say_corpus);
     }
     let task = arguments.task()?;
@@ -183,7 +184,23 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     }
     let report = prepare(input, tokenizer, out, &options, &progress, context.stop)?;
     meter.finish("done");
+    say_modified(&report, out);
     context.output.print(&report, say_corpus)
+}
+
+/// Says which inputs may hold something else than the finished corpus does.
+fn say_modified(report: &PrepareReport, out: &Path) {
+    let Some(first) = report.modified_inputs.first() else { return };
+    let more = match report.modified_inputs.len() {
+        1 => String::new(),
+        count => format!(" and {} more", thousands(u64::try_from(count - 1).unwrap_or(u64::MAX))),
+    };
+    say(&format!(
+        "prepare: warning: {}{more}: modified after {} was written, of the same length: if the content is another \
+         one, prepare it in a new folder",
+        escaped(first),
+        escaped(&out.display().to_string())
+    ));
 }
 
 /// Says what the disks will have to hold, where that is much or more than there is.

@@ -145,6 +145,9 @@ def prepare(
         named = ", ".join(f"{file['name']} ({file['reason']})" for file in result["left_out"][:5])
         count = result["skipped_files"]
         warnings.warn(f"prepare: files of folders left out: {count}: {named}", stacklevel=2)
+    if result["modified_inputs"]:
+        named = ", ".join(result["modified_inputs"][:5])
+        warnings.warn(f"prepare: modified after the corpus was written, of the same length: {named}", stacklevel=2)
     return result
 
 
