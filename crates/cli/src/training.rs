@@ -128,7 +128,7 @@ pub fn describe(summary: &Summary) -> String {
         })
         .collect();
     let header =
-        ["source", "requested", "realised", "sequences", "tokens", "unique tokens", "epochs"];
+        ["source", "requested", "realized", "sequences", "tokens", "unique tokens", "epochs"];
     format!(
         "{}: {} parameters, best step {} of {}\nbefore\n{}\nat the best step\n{}{}\ndelivered\n{}",
         summary.title,

@@ -31,7 +31,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
         let seen = seen.collect();
         plot.add_trace(points(seen, &label, &groups.colour(*size), groups.symbol(*size)));
     }
-    plot.set_layout(scale.layout("realised less requested (points of %)"));
+    plot.set_layout(scale.layout("realized less requested (points of %)"));
     Figure {
         title: "The mix that was delivered".to_owned(),
         caption: "Share of pretraining sequences given up to the chosen checkpoint, less the share asked \
@@ -50,7 +50,7 @@ fn table(domain: &DomainPage) -> Table {
         "N",
         "D",
         "p requested",
-        "p realised",
+        "p realized",
         "difference (points)",
         "target loss",
         "pretraining loss before",

@@ -136,7 +136,7 @@ fn significant(value: f64) -> String {
 
 fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
     let hover = format!(
-        "{}: {} nats (p realised to the best step {})",
+        "{}: {} nats (p realized to the best step {})",
         run.series.label,
         fixed(run.row.forgetting(), 4),
         percent_rounded(run.row.p_realised, 3)
@@ -157,7 +157,7 @@ fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
 fn table(runs: &[Finetuned<'_>]) -> Table {
     let mut table = Table::new([
         "Run",
-        "p realised to best step",
+        "p realized to best step",
         "pretraining loss before",
         "pretraining loss after",
         "forgetting (nats)",

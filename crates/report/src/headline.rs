@@ -122,7 +122,7 @@ fn share(run: &Finetuned<'_>) -> String {
     if realised == percent_rounded(run.row.p_requested, 3) {
         requested
     } else {
-        format!("{requested} ({realised} realised to the best step)")
+        format!("{requested} ({realised} realized to the best step)")
     }
 }
 
@@ -275,7 +275,7 @@ mod tests {
         let pages = [finetuned(0.0, 0.83), injected];
         let sentence = sentences(&pages).remove(0);
         assert!(
-            sentence.starts_with("At p = 1 % (0.994 % realised to the best step) forgetting fell"),
+            sentence.starts_with("At p = 1 % (0.994 % realized to the best step) forgetting fell"),
             "{sentence}"
         );
     }

@@ -120,7 +120,7 @@ fn table(domain: &DomainPage, groups: &Groups, tokens: f64) -> Table {
         "N",
         "D",
         "p requested",
-        "p realised",
+        "p realized",
         "forgetting (nats)",
         "law",
         "law low",

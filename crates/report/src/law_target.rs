@@ -91,7 +91,7 @@ fn table(domain: &DomainPage) -> Table {
         "Run",
         "N",
         "D",
-        "p realised",
+        "p realized",
         "target loss (nats)",
         "law",
         "law low",

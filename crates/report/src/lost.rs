@@ -30,7 +30,7 @@ pub(crate) fn figure(
     let scale = scale(domain);
     let mut plot = Plot::new();
     let mut table =
-        Table::new(["Run", "N", "p realised", "pretraining loss", "progress lost", "bound"]);
+        Table::new(["Run", "N", "p realized", "pretraining loss", "progress lost", "bound"]);
     for size in &groups.sizes {
         let (colour, label) = (groups.colour(*size), groups.size_label(*size));
         let mut runs: Vec<(&Observation, ProgressLost)> =

@@ -15,7 +15,7 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
     let mut table = Table::new([
         "Run",
         "p requested",
-        "p realised to best step",
+        "p realized to best step",
         "best step",
         "target loss ± se",
         "against p = 0 ± se",

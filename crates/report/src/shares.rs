@@ -20,7 +20,7 @@ pub(crate) struct ShareScale {
 }
 
 impl ShareScale {
-    /// The scale of shares as (requested, realised).
+    /// The scale of shares as (requested, realized).
     pub fn of(shares: impl Iterator<Item = (f64, f64)>) -> Self {
         let mut shares: Vec<(f64, f64)> = shares.collect();
         shares.sort_by(|left, right| left.0.total_cmp(&right.0));

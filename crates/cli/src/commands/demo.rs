@@ -168,7 +168,7 @@ fn describe(report: &DemoReport) -> String {
     let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
     let header = [
         "p requested",
-        "p realised",
+        "p realized",
         "best step",
         "target loss",
         "less p = 0",

@@ -121,7 +121,7 @@ fn describe(report: &SweepReport) -> String {
         "run",
         "N",
         "D",
-        "p realised",
+        "p realized",
         "best step",
         "target loss",
         "pretraining loss",

@@ -211,7 +211,7 @@ fn share_table<'a>(shares: impl Iterator<Item = &'a SourceShare>, batch_size: u6
     let header = [
         "source",
         "requested",
-        "realised",
+        "realized",
         "sequences",
         "tokens",
         "unique tokens",
