@@ -1,5 +1,8 @@
 //! A mixture as a user writes it.
 
+pub(crate) mod run_length;
+pub(crate) mod stage;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,8 +10,8 @@ use mixdown_base::quantity::field;
 use mixdown_shards::Access;
 use serde::{Deserialize, Serialize};
 
-use crate::run_length::RunLength;
-use crate::weight::Weight;
+use crate::config::run_length::RunLength;
+use crate::weights::weight::Weight;
 
 /// A mixture's description: the `[mixture]` table of a run, or the whole of a MIX.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

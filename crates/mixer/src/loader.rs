@@ -1,5 +1,8 @@
 //! The loader: batches in the order of their steps, made by threads some steps ahead.
 
+pub(crate) mod memory;
+pub(crate) mod read_ahead;
+
 use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,13 +11,13 @@ use std::time::Instant;
 
 use mixdown_shards::TokenInt;
 
-use crate::batch::Batch;
 use crate::error::Error;
+use crate::loader::read_ahead::ReadAhead;
 use crate::mixer::Mixer;
-use crate::planner::{Planner, Slot};
-use crate::rank::Rank;
-use crate::read_ahead::ReadAhead;
-use crate::state::MixerState;
+use crate::mixer::batch::Batch;
+use crate::mixer::planner::{Planner, Slot};
+use crate::mixer::rank::Rank;
+use crate::mixer::state::MixerState;
 
 /// What a [`Loader`] delivers, and with what means.
 #[derive(Debug, Clone)]

@@ -1,21 +1,27 @@
 //! The mixer: any slot, step and rank of a run at once, without state.
 
+pub(crate) mod batch;
+pub(crate) mod gather;
+pub(crate) mod planner;
+pub(crate) mod rank;
+pub(crate) mod state;
+
 use std::ops::Range;
 
 use mixdown_shards::{Corpus, TokenInt};
 
-use crate::batch::Batch;
-use crate::documents::Documents;
+use crate::config::run_length::RunLength;
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::memory::available_bytes;
+use crate::loader::memory::available_bytes;
+use crate::mixer::batch::Batch;
+use crate::mixer::planner::{Planner, Slot};
+use crate::mixer::rank::Rank;
+use crate::mixer::state::MixerState;
+use crate::mixture::documents::Documents;
+use crate::mixture::identity::Identity;
 use crate::mixture::{Mixture, Source, corpus_error};
-use crate::planner::{Planner, Slot};
-use crate::rank::Rank;
-use crate::run_length::RunLength;
-use crate::source_order::SourceOrder;
-use crate::state::MixerState;
-use crate::window::{Runs, WRAPPED_START};
+use crate::order::source_order::SourceOrder;
+use crate::order::window::{Runs, WRAPPED_START};
 
 /// From this size on a batch is held against what memory is free.
 const LARGE_BATCH_BYTES: u64 = 1 << 26;

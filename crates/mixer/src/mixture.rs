@@ -1,19 +1,25 @@
 //! A checked mixture: sources that fit each other, and the shape of a batch.
 
+pub(crate) mod check;
+pub(crate) mod documents;
+pub(crate) mod identity;
+pub(crate) mod shares;
+pub(crate) mod stages;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use mixdown_shards::{Access, Corpus, HoldoutTable, Split};
 
+use crate::config::run_length::RunLength;
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
-use crate::mixture_check::{
+use crate::mixture::check::{
     check_max_epochs, check_shape, check_tokenizers, overlap, shares_of_stages,
 };
-use crate::run_length::RunLength;
-use crate::timeline::Timeline;
-use crate::weight::Weight;
-use crate::window::Windows;
+use crate::order::window::Windows;
+use crate::schedule::timeline::Timeline;
+use crate::weights::weight::Weight;
 
 /// One source of a mixture: a corpus, its share and its limits.
 #[derive(Debug, Clone)]

@@ -1,10 +1,19 @@
 //! Which source fills a slot: one interface over the closed forms and the table.
 
-use crate::shares::ratio;
-use crate::table::Table;
-use crate::tree::Tree;
-use crate::two_sources::TwoSources;
-use crate::weight_parts::WeightParts;
+pub(crate) mod carried;
+pub(crate) mod deviation;
+pub(crate) mod fork;
+pub(crate) mod residual;
+pub(crate) mod table;
+pub(crate) mod timeline;
+pub(crate) mod tree;
+pub(crate) mod two_sources;
+
+use crate::mixture::shares::ratio;
+use crate::schedule::table::Table;
+use crate::schedule::tree::Tree;
+use crate::schedule::two_sources::TwoSources;
+use crate::weights::parts::WeightParts;
 
 /// The version of the rule that turns weights into an order. A state of another version is
 /// refused, as its slots would mean other sequences.

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::carried::Carried;
+use crate::config::stage::{StageWeights, Stretch};
 use crate::error::Error;
-use crate::residual::Residual;
+use crate::schedule::carried::Carried;
+use crate::schedule::residual::Residual;
 use crate::schedule::{self, Placement, Schedule};
-use crate::stage::{StageWeights, Stretch};
-use crate::weight_parts::WeightParts;
+use crate::weights::parts::WeightParts;
 
 /// The weights of a mixture from some slot on.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! The order of one source's sequences, epoch by epoch.
 
-use crate::blocks::Blocks;
 use crate::config::WindowOffset;
 use crate::error::Error;
 use crate::mixture::MixtureShape;
-use crate::permutation::Permutation;
-use crate::window::Windows;
+use crate::order::blocks::Blocks;
+use crate::order::permutation::Permutation;
+use crate::order::window::Windows;
 
 /// What orders a source: a key of its own and its windows.
 #[derive(Debug, Clone)]

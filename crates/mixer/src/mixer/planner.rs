@@ -5,14 +5,14 @@ use std::ops::Range;
 use mixdown_shards::TokenInt;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
 use crate::error::Error;
-use crate::gather::{Gather, ROWS_AHEAD};
+use crate::mixer::batch::Batch;
+use crate::mixer::gather::{Gather, ROWS_AHEAD};
 use crate::mixer::{Mixer, no_such_source};
-use crate::permutation::Permutation;
+use crate::order::permutation::Permutation;
+use crate::order::source_order::{EpochOrder, Order};
 use crate::schedule::Placement;
-use crate::source_order::{EpochOrder, Order};
-use crate::timeline::Cursor;
+use crate::schedule::timeline::Cursor;
 
 /// One slot of the run: a sequence and where its tokens stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! An epoch's order in blocks of neighbours, for places where random reads are dear.
 
 use crate::error::Error;
-use crate::permutation::Permutation;
+use crate::order::permutation::Permutation;
 
 /// The sequences of an epoch in blocks of N neighbours: the blocks are in a random order, and so are
 /// the sequences of each.

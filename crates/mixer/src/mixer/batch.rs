@@ -2,7 +2,7 @@
 
 use mixdown_shards::TokenInt;
 
-use crate::documents::Documents;
+use crate::mixture::documents::Documents;
 
 /// Rows of tokens, ready for any trainer, as integers of its choice.
 ///

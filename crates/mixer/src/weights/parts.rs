@@ -5,7 +5,7 @@ use std::fmt;
 use mixdown_base::quantity::{greatest_common_divisor, write_fraction};
 
 use crate::error::Error;
-use crate::weight::{Weight, WeightNotation};
+use crate::weights::weight::{Weight, WeightNotation};
 
 /// Positive integer parts aᵢ in lowest terms: source i gets aᵢ of every P = Σ aᵢ slots.
 ///

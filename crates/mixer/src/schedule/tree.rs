@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::fork::{Fork, Side};
 use crate::schedule::Placement;
+use crate::schedule::fork::{Fork, Side};
 
 /// Many sources in the proportion of their integer parts, without a table.
 ///
@@ -155,7 +155,7 @@ impl Tree {
         let mut place = Some(leaf);
         while let Some(Place { node, side }) = place {
             let parts = self.nodes[node].fork.parts(side);
-            bound += 0.5 * crate::shares::ratio(leaf_parts, parts);
+            bound += 0.5 * crate::mixture::shares::ratio(leaf_parts, parts);
             place = self.nodes[node].parent;
         }
         bound

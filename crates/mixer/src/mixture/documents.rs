@@ -4,8 +4,8 @@ use mixdown_shards::Split;
 
 use crate::error::Error;
 use crate::mixer::Mixer;
-use crate::planner::Slot;
-use crate::window::WRAPPED_START;
+use crate::mixer::planner::Slot;
+use crate::order::window::WRAPPED_START;
 
 /// The documents of a batch, for attention that does not look across them.
 ///

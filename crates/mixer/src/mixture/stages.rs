@@ -1,13 +1,13 @@
 //! The stages of a mixture, laid out one after another.
 
+use crate::config::run_length::RunLength;
+use crate::config::stage::{Parts, StageWeights};
 use crate::config::{StageConfig, WeightUnit};
 use crate::error::Error;
+use crate::mixture::check::{Shares, StagePlan};
 use crate::mixture::{Mixture, Source};
-use crate::mixture_check::{Shares, StagePlan};
-use crate::run_length::RunLength;
-use crate::stage::{Parts, StageWeights};
-use crate::timeline::{Stage, Timeline};
-use crate::weight_parts::{LossEpoch, WeightParts};
+use crate::schedule::timeline::{Stage, Timeline};
+use crate::weights::parts::{LossEpoch, WeightParts};
 
 impl Mixture {
     /// The integer parts of some sources' shares.

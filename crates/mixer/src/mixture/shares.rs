@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::mixer::Mixer;
-use crate::source_order::SourceOrder;
+use crate::order::source_order::SourceOrder;
 
 /// What one source has given in some slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::identity::{Checks, Identity};
 use crate::mixture::Mixture;
+use crate::mixture::identity::{Checks, Identity};
 use crate::schedule::SCHEDULE_VERSION;
 
 /// The version of a state's own layout.

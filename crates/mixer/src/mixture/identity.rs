@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::WindowOffset;
 use crate::mixture::{Mixture, Source};
+use crate::order::window::Windows;
 use crate::schedule::SCHEDULE_VERSION;
-use crate::timeline::Stage;
-use crate::window::Windows;
+use crate::schedule::timeline::Stage;
 
 /// The hash of all that orders a run, and small checks of its parts.
 ///

@@ -1,10 +1,10 @@
 //! The schedule of a stage that goes on from what the stages before it owe.
 
-use crate::fork::Side;
-use crate::residual::Residual;
+use crate::mixture::shares::ratio;
 use crate::schedule::Placement;
-use crate::shares::ratio;
-use crate::tree::{Child, Place, joins};
+use crate::schedule::fork::Side;
+use crate::schedule::residual::Residual;
+use crate::schedule::tree::{Child, Place, joins};
 
 /// The sources of a stage that is not the first, each going on from its residual.
 ///

@@ -1,7 +1,7 @@
 //! The schedule of two sources: a closed form within 1/2 of the shares at every prefix.
 
-use crate::fork::{Fork, Side};
 use crate::schedule::Placement;
+use crate::schedule::fork::{Fork, Side};
 
 /// Two sources in the proportion of their integer parts.
 #[derive(Debug, Clone)]

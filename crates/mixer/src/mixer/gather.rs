@@ -6,9 +6,9 @@ use mixdown_shards::{Split, TokenInt, Window};
 
 use crate::error::Error;
 use crate::mixer::Mixer;
-use crate::planner::Slot;
-use crate::rank::Rank;
-use crate::window::{Runs, WRAPPED_START};
+use crate::mixer::planner::Slot;
+use crate::mixer::rank::Rank;
+use crate::order::window::{Runs, WRAPPED_START};
 
 /// Rows that are fetched from memory together, before those before them are copied.
 pub(crate) const ROWS_AHEAD: usize = 8;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::schedule::timeline::Timeline;
 use crate::schedule::{Placement, Schedule};
-use crate::timeline::Timeline;
 
 /// Per source the largest |count − n·w|, and how many slots that covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,7 +127,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weight_parts::WeightParts;
+    use crate::weights::parts::WeightParts;
 
     /// Every source at every prefix.
     fn naive(schedule: &Schedule, slots: u64) -> Vec<f64> {

@@ -2,11 +2,11 @@
 
 use mixdown_base::quantity::greatest_common_divisor;
 
-use crate::carried::Growth;
 use crate::error::Error;
-use crate::residual::Residual;
-use crate::shares::ratio;
-use crate::weight_parts::{LARGEST_PERIOD, WeightParts};
+use crate::mixture::shares::ratio;
+use crate::schedule::carried::Growth;
+use crate::schedule::residual::Residual;
+use crate::weights::parts::{LARGEST_PERIOD, WeightParts};
 
 /// The sources of a stage and their parts.
 #[derive(Debug, Clone)]
