@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::decompress::Compression;
-use crate::document::{RecordFault, RecordPlace};
-use crate::format::InputFormat;
+use crate::bytes::decompress::Compression;
+use crate::inputs::format::InputFormat;
+use crate::reading::document::{RecordFault, RecordPlace};
 
 /// What a library says of a file's bytes.
 pub(crate) type Damage = Box<dyn std::error::Error + Send + Sync>;

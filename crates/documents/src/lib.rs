@@ -21,62 +21,28 @@
 
 #![deny(clippy::indexing_slicing)]
 
-mod arrow_file;
-mod binary;
-mod byte_reader;
-mod chat_message;
-mod chat_template;
-mod chunk;
-mod chunk_reader;
-mod columns;
-mod cuts;
-mod decompress;
-mod detect;
-mod discovery;
-mod document;
+mod bytes;
+mod chat;
 mod error;
-mod folder;
-mod format;
-mod input_list;
-mod json_line;
-mod json_marks;
-mod json_pieces;
-mod json_scan;
-mod labeller;
-mod layout;
-mod long_records;
-mod page_guard;
-mod parquet_file;
-mod piece_reader;
-mod pieces;
-mod raw;
-mod read_ahead;
-mod reader;
-mod record;
-mod row_reader;
-mod selection;
-mod share_gpt;
-mod special_spellings;
-mod standard_input;
-mod table_pieces;
-mod template_date;
-mod text_pieces;
-mod wanted;
+mod inputs;
+mod json;
+mod reading;
+mod tables;
 
-pub use byte_reader::MAX_RECORD_BYTES;
-pub use chat_template::{ChatTemplateSource, ToolTemplate};
-pub use chunk::{Chunk, Records};
-pub use chunk_reader::ChunkReader;
-pub use cuts::Cuts;
-pub use decompress::Compression;
-pub use document::{
+pub use bytes::byte_reader::MAX_RECORD_BYTES;
+pub use bytes::chunk::{Chunk, Records};
+pub use bytes::chunk_reader::ChunkReader;
+pub use bytes::cuts::Cuts;
+pub use bytes::decompress::Compression;
+pub use bytes::long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
+pub use chat::date::TemplateDate;
+pub use chat::labeller::{ChatTurn, LabelFields, Labeller, TrainOn};
+pub use chat::template::{ChatTemplateSource, ToolTemplate};
+pub use error::Error;
+pub use inputs::format::InputFormat;
+pub use inputs::input_list::{InputFile, InputList, Remark, summary};
+pub use inputs::selection::{IgnoreRules, Selection};
+pub use reading::document::{
     BadRecord, Document, Labels, Place, ReadOptions, RecordFault, RecordPlace, Unreadable,
 };
-pub use error::Error;
-pub use format::InputFormat;
-pub use input_list::{InputFile, InputList, Remark, summary};
-pub use labeller::{ChatTurn, LabelFields, Labeller, TrainOn};
-pub use long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
-pub use reader::DocumentReader;
-pub use selection::{IgnoreRules, Selection};
-pub use template_date::TemplateDate;
+pub use reading::reader::DocumentReader;

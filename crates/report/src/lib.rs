@@ -7,37 +7,15 @@
 //! settings, notes) is escaped.
 #![forbid(unsafe_code)]
 
-mod base;
-mod comparison;
-mod curves;
-mod delivered;
 mod error;
-mod figure;
-mod forgetting;
-mod grouping;
-mod headline;
-mod html;
-mod law_check;
-mod law_forgetting;
-mod law_headline;
-mod law_tables;
-mod law_target;
-mod lost;
-mod mix;
-mod page;
-mod plot;
-mod results;
-mod scaling_page;
-mod series;
-mod shares;
-mod shell;
+mod laws;
+mod parts;
+mod runs;
 #[cfg(test)]
 mod testing;
-mod text;
-mod training;
 
 pub use crate::error::Error;
-pub use crate::page::{Report, RunPage, render, write};
-pub use crate::scaling_page::{
+pub use crate::laws::page::{
     BaseCurve, DomainPage, Laws, ScalingReport, render_scaling, write_scaling,
 };
+pub use crate::runs::page::{Report, RunPage, render, write};

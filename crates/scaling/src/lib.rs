@@ -5,8 +5,8 @@
 //! brings the target loss to `A / (N^α · D^β) + E`. The forms are those of Bethune et al., "Scaling
 //! Laws for Forgetting during Finetuning with Pretraining Data Injection" (2025).
 //!
-//! [`fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
-//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan_grid`] says what
+//! [`fit::fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
+//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan::plan_grid`] says what
 //! a grid of runs would tell before it is paid for.
 //!
 //! ```
@@ -34,53 +34,28 @@
 //! [`fit_injection`] finds it from measured points and says whether they identify it.
 #![forbid(unsafe_code)]
 
-mod advise;
-mod candidates;
-mod comparison;
 mod error;
-mod fit_scaling;
-mod fitted_forgetting;
-mod fitted_target;
-mod forgetting_law;
-mod form;
-mod forms;
-mod hold_out;
-mod injection;
-mod injection_fit;
-mod interval;
-mod linear;
-mod objective;
+mod fit;
+mod intervals;
+mod laws;
 mod observation;
-mod plan_grid;
-mod polish;
-mod predict;
-mod profile;
-mod requirements;
-mod resample;
-mod scale;
-mod scaling_fit;
-mod search;
-mod simulate;
-mod solution;
-mod starts;
-mod student;
-mod target_law;
-mod warning;
+mod plan;
+mod solver;
 
-pub use crate::advise::Plan;
 pub use crate::error::Error;
-pub use crate::fit_scaling::{FitOptions, fit_scaling};
-pub use crate::forgetting_law::ForgettingLaw;
-pub use crate::injection::{InjectionLaw, forgetting_removed};
-pub use crate::injection_fit::{Advice, InjectionFit, fit_injection};
-pub use crate::interval::{Coefficient, Estimate, Interval};
-pub use crate::observation::Observation;
-pub use crate::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
-pub use crate::scaling_fit::{
+pub use crate::fit::fit_scaling::{FitOptions, fit_scaling};
+pub use crate::fit::injection_fit::{Advice, InjectionFit, fit_injection};
+pub use crate::fit::scaling_fit::{
     AdviceStatus, Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut,
     HoldOutErrors, HoldOutRow, Method, Prediction, Quantity, Refusal, Residual, ScalingFit,
     ShareAdvice, Split, TargetFit,
 };
-pub use crate::simulate::{Simulation, full_grid};
-pub use crate::target_law::TargetLaw;
-pub use crate::warning::Warning;
+pub use crate::fit::warning::Warning;
+pub use crate::intervals::interval::{Coefficient, Estimate, Interval};
+pub use crate::laws::forgetting_law::ForgettingLaw;
+pub use crate::laws::injection::{InjectionLaw, forgetting_removed};
+pub use crate::laws::target_law::TargetLaw;
+pub use crate::observation::Observation;
+pub use crate::plan::advise::Plan;
+pub use crate::plan::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
+pub use crate::plan::simulate::{Simulation, full_grid};

@@ -1,0 +1,105 @@
+//! One file as chunks, whatever its format.
+
+use crate::bytes::byte_reader::ByteReader;
+use crate::bytes::chunk::Chunk;
+use crate::bytes::long_records::LongRecords;
+use crate::bytes::piece_reader::PieceReader;
+use crate::error::Error;
+use crate::inputs::input_list::{InputFile, InputList};
+use crate::inputs::layout::Layout;
+use crate::tables::row_reader::RowReader;
+
+/// Reads one file as [`Chunk`]s.
+///
+/// A record belongs where it starts: reading up to a limit hands out every record that starts
+/// before it, whole. So parts cut anywhere hold every record exactly once. Offsets are those of
+/// [`Place`](crate::Place).
+pub struct ChunkReader<'l> {
+    file: &'l InputFile,
+    input: u32,
+    source: Source<'l>,
+}
+
+enum Source<'l> {
+    Bytes(ByteReader<'l>),
+    Pieces(Box<PieceReader<'l>>),
+    Rows(RowReader),
+}
+
+impl<'l> ChunkReader<'l> {
+    /// Opens file `input` of the list so that the first record is the first that starts at or
+    /// after `start`. Plain JSON lines and columnar files are entered there at once; any other
+    /// file is read from its beginning up to it.
+    ///
+    /// # Errors
+    /// The file is gone, changed its length, is refused or does not decompress; the list has no
+    /// such file; a record before `start` is too long.
+    pub fn open(list: &'l InputList, input: u32, start: u64) -> Result<Self, Error> {
+        let file = list.file(input).ok_or(Error::NoInput)?;
+        let source = match &file.layout {
+            Layout::Stream => Source::Bytes(ByteReader::open(file, start)?),
+            Layout::Pieces(rule) => Source::Pieces(Box::new(PieceReader::open(file, rule, start)?)),
+            Layout::Parquet(_) | Layout::Arrow(_) => {
+                Source::Rows(RowReader::open(file, list.wanted(), start)?)
+            }
+        };
+        Ok(Self { file, input, source })
+    }
+
+    /// From now on long records of lines and texts are read one at a time, together with all others
+    /// of these readers: a chunk that holds one holds the turn.
+    #[must_use]
+    pub fn in_turn(mut self, turns: &LongRecords) -> Self {
+        match &mut self.source {
+            Source::Bytes(reader) => reader.take_turns(turns),
+            Source::Pieces(reader) => reader.take_turns(turns),
+            Source::Rows(_) => {}
+        }
+        self
+    }
+
+    /// Where the next record starts; the end of the file at its end.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        match &self.source {
+            Source::Bytes(reader) => reader.offset(),
+            Source::Pieces(reader) => reader.offset(),
+            Source::Rows(reader) => reader.offset(),
+        }
+    }
+
+    /// Passes over the records that start before `limit`.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::next_before`].
+    pub fn skip_to(&mut self, limit: u64) -> Result<(), Error> {
+        while self.next_before(limit)?.is_some() {}
+        Ok(())
+    }
+
+    /// The next run of records that start before `limit`, or `None` when there are none: the next
+    /// one starts at or after it, or the file ends. A text file is one record.
+    ///
+    /// # Errors
+    /// The data do not decompress or decode, end too early or hold a record of more than
+    /// [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES); the system refuses a read.
+    pub fn next_before(&mut self, limit: u64) -> Result<Option<Chunk>, Error> {
+        match &mut self.source {
+            Source::Bytes(reader) => reader.next_before(self.input, limit),
+            Source::Pieces(reader) => reader.next_before(self.input, limit),
+            Source::Rows(reader) => reader.next_before(self.file, self.input, limit),
+        }
+    }
+
+    /// Whether nothing is left.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::next_before`].
+    pub fn is_at_end(&mut self) -> Result<bool, Error> {
+        match &mut self.source {
+            Source::Bytes(reader) => reader.is_at_end(),
+            Source::Pieces(reader) => reader.is_at_end(),
+            Source::Rows(reader) => Ok(reader.is_at_end()),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Which files are read, and what each of them is.
+
+pub(crate) mod binary;
+pub(crate) mod detect;
+pub(crate) mod discovery;
+pub(crate) mod folder;
+pub(crate) mod format;
+pub(crate) mod input_list;
+pub(crate) mod layout;
+pub(crate) mod selection;
+pub(crate) mod standard_input;

@@ -1,0 +1,7 @@
+//! Records of JSON: lines, arrays, objects.
+
+pub(crate) mod line;
+pub(crate) mod marks;
+pub(crate) mod pieces;
+pub(crate) mod raw;
+pub(crate) mod scan;

@@ -1,0 +1,243 @@
+//! Cuts a JSON text that is no JSON lines into its records: the items of an array, or values one after
+//! another over any number of lines.
+//!
+//! Only what tells where a value ends is looked at here; each record is checked when it is decoded.
+
+use std::ops::Range;
+
+use crate::bytes::pieces::{Found, strip_mark};
+
+/// Where in the text the splitter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before everything.
+    Start,
+    /// Among values that follow each other.
+    Sequence,
+    /// In an array, where an item or its end comes.
+    First,
+    /// In an array after a comma.
+    Item,
+    /// In an array after an item.
+    Comma,
+    /// After an array.
+    After,
+}
+
+/// A value whose end is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    start: usize,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An object or an array, so many brackets deep, perhaps within a string; or a string of depth 0.
+    Nested { depth: usize, in_string: bool },
+    /// A number or a word.
+    Bare,
+    /// What cannot stand here, up to the end of its line.
+    Line,
+}
+
+/// The state between two looks at a growing buffer.
+#[derive(Debug)]
+pub(crate) struct JsonSplitter {
+    place: Place,
+    at: usize,
+    open: Option<Open>,
+}
+
+impl JsonSplitter {
+    pub(crate) fn new() -> Self {
+        Self { place: Place::Start, at: 0, open: None }
+    }
+
+    /// Before which byte nothing is needed any more.
+    pub(crate) fn start(&self) -> usize {
+        self.open.map_or(self.at, |open| open.start)
+    }
+
+    /// Notes that so many bytes were taken from the buffer's front.
+    pub(crate) fn shift(&mut self, len: usize) {
+        self.at = self.at.saturating_sub(len);
+        if let Some(open) = &mut self.open {
+            open.start = open.start.saturating_sub(len);
+        }
+    }
+
+    /// The next record. A place where none can stand, a record without an end and an array without
+    /// one are given as records too: decoding refuses them by their place.
+    pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
+        if self.place == Place::Start && self.at == 0 {
+            self.at = strip_mark(buffer);
+        }
+        loop {
+            if let Some(open) = self.open {
+                return self.close(open, buffer, at_end);
+            }
+            let rest = buffer.get(self.at..).unwrap_or_default();
+            self.at += rest.len() - rest.trim_ascii_start().len();
+            let Some(&byte) = buffer.get(self.at) else {
+                return if at_end { self.end(buffer.len()) } else { Found::More };
+            };
+            if let Some(piece) = self.step(byte) {
+                return Found::Piece(piece);
+            }
+        }
+    }
+
+    /// Passes over what stands between values, or opens one.
+    fn step(&mut self, byte: u8) -> Option<Range<usize>> {
+        let at = self.at;
+        match (self.place, byte) {
+            (Place::Start | Place::After, b'[') => (self.place, self.at) = (Place::First, at + 1),
+            (Place::Start, _) => self.place = Place::Sequence,
+            (Place::First | Place::Comma, b']') => (self.place, self.at) = (Place::After, at + 1),
+            (Place::Comma, b',') => (self.place, self.at) = (Place::Item, at + 1),
+            (Place::Item, b']') => {
+                (self.place, self.at) = (Place::After, at + 1);
+                return Some(at..at + 1);
+            }
+            (Place::First | Place::Item | Place::Sequence, _) if !b",]}:".contains(&byte) => {
+                let kind = match byte {
+                    b'{' | b'[' => Kind::Nested { depth: 1, in_string: false },
+                    b'"' => Kind::Nested { depth: 0, in_string: true },
+                    _ => Kind::Bare,
+                };
+                self.open = Some(Open { start: at, kind });
+                self.at = at + 1;
+                if self.place != Place::Sequence {
+                    self.place = Place::Comma;
+                }
+            }
+            _ => self.open = Some(Open { start: at, kind: Kind::Line }),
+        }
+        None
+    }
+
+    fn close(&mut self, open: Open, buffer: &[u8], at_end: bool) -> Found {
+        let rest = buffer.get(self.at..).unwrap_or_default();
+        let end = match open.kind {
+            Kind::Line => memchr::memchr(b'\n', rest).map(|len| self.at + len),
+            Kind::Bare => rest
+                .iter()
+                .position(|byte| byte.is_ascii_whitespace() || b",]}{[\"".contains(byte))
+                .map(|len| self.at + len),
+            Kind::Nested { depth, in_string } => self.nested_end(open, depth, in_string, buffer),
+        };
+        if let Some(end) = end {
+            (self.open, self.at) = (None, end);
+            return Found::Piece(open.start..end);
+        }
+        if !at_end {
+            // A nested value keeps its own place.
+            if !matches!(open.kind, Kind::Nested { .. }) {
+                self.at = buffer.len();
+            }
+            return Found::More;
+        }
+        if matches!(open.kind, Kind::Nested { .. }) {
+            // Its array has no end either; that is one fault.
+            self.place = Place::After;
+        }
+        (self.open, self.at) = (None, buffer.len());
+        Found::Piece(open.start..buffer.len())
+    }
+
+    /// Where a nested value ends, if it does in this buffer.
+    fn nested_end(
+        &mut self,
+        open: Open,
+        mut depth: usize,
+        mut in_string: bool,
+        buffer: &[u8],
+    ) -> Option<usize> {
+        let mut at = self.at;
+        while let Some(&byte) = buffer.get(at) {
+            if in_string {
+                let rest = buffer.get(at..).unwrap_or_default();
+                at += match memchr::memchr2(b'"', b'\\', rest) {
+                    Some(len) if rest.get(len) == Some(&b'\\') => len + 2,
+                    Some(len) => {
+                        in_string = false;
+                        len + 1
+                    }
+                    None => rest.len(),
+                };
+                if !in_string && depth == 0 {
+                    return Some(at);
+                }
+                continue;
+            }
+            at += 1;
+            match byte {
+                b'"' => in_string = true,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if depth == 1 => return Some(at),
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+        }
+        self.at = at;
+        self.open = Some(Open { kind: Kind::Nested { depth, in_string }, ..open });
+        None
+    }
+
+    fn end(&mut self, len: usize) -> Found {
+        match self.place {
+            Place::First | Place::Item | Place::Comma => {
+                self.place = Place::After;
+                Found::Piece(len..len)
+            }
+            _ => Found::End,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::pieces::tests::pieces_of;
+
+    fn pieces(text: &str) -> Vec<String> {
+        pieces_of(text, &mut || crate::bytes::pieces::Splitter::Json(JsonSplitter::new()))
+    }
+
+    #[test]
+    fn items_of_arrays_and_values_in_a_row() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("[{\"a\":1},{\"b\":[2]}]", &["{\"a\":1}", "{\"b\":[2]}"]),
+            (" [\n {\n \"a\": \"}]\\\"\"\n }\n ,\n{}\n]\n", &["{\n \"a\": \"}]\\\"\"\n }", "{}"]),
+            ("\u{feff}[]", &[]),
+            ("{\n\"a\": {}}\n{}\n{ }", &["{\n\"a\": {}}", "{}", "{ }"]),
+            ("{}{}", &["{}", "{}"]),
+            ("[1, \"a,]\", null, true]", &["1", "\"a,]\"", "null", "true"]),
+            ("[{}]\n[{\"a\":1}]", &["{}", "{\"a\":1}"]),
+            ("[\"é\\\\\",{}]", &["\"é\\\\\"", "{}"]),
+            ("", &[]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(pieces(text), expected, "{text}");
+        }
+    }
+
+    /// Nothing is passed over: each fault is a piece that no record can be made of.
+    #[test]
+    fn faults_are_pieces_too() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("[{\"a\":1}", &["{\"a\":1}", ""]),
+            ("[{\"a\":1},", &["{\"a\":1}", ""]),
+            ("[{\"a\":1},]", &["{\"a\":1}", "]"]),
+            ("[{\"a\":1", &["{\"a\":1"]),
+            ("[{} {}\n]", &["{}", "{}"]),
+            ("[{}] more\n", &["{}", "more"]),
+            ("{},\n{}", &["{}", ",", "{}"]),
+            ("[{\"a\": \"x]}", &["{\"a\": \"x]}"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(pieces(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Documents one after the other, for callers that need no parts.
+
+use std::vec::IntoIter;
+
+use crate::bytes::chunk_reader::ChunkReader;
+use crate::chat::labeller::Labeller;
+use crate::error::Error;
+use crate::inputs::input_list::InputList;
+use crate::reading::document::{BadRecord, Document, ReadOptions};
+
+/// All documents of an [`InputList`], in order, with bad records counted and passed over as far as
+/// the options allow. After an error it ends.
+pub struct DocumentReader<'l> {
+    list: &'l InputList,
+    options: &'l ReadOptions,
+    labeller: Option<&'l Labeller>,
+    next_input: u32,
+    open: Option<ChunkReader<'l>>,
+    decoded: IntoIter<Result<Document, BadRecord>>,
+    bad_records: u64,
+    consumed_bytes: u64,
+    failed: bool,
+}
+
+impl<'l> DocumentReader<'l> {
+    /// Starts before the first document.
+    #[must_use]
+    pub fn new(list: &'l InputList, options: &'l ReadOptions) -> Self {
+        Self {
+            list,
+            options,
+            labeller: None,
+            next_input: 0,
+            open: None,
+            decoded: Vec::new().into_iter(),
+            bad_records: 0,
+            consumed_bytes: 0,
+            failed: false,
+        }
+    }
+
+    /// Reads labelled records; the labeller's fields must stand in the options.
+    #[must_use]
+    pub fn with_labeller(self, labeller: Option<&'l Labeller>) -> Self {
+        Self { labeller, ..self }
+    }
+
+    /// Bad records passed over so far.
+    #[must_use]
+    pub fn bad_records(&self) -> u64 {
+        self.bad_records
+    }
+
+    /// Bytes on disk read so far, of [`InputList::total_bytes`].
+    #[must_use]
+    pub fn consumed_bytes(&self) -> u64 {
+        self.consumed_bytes
+    }
+
+    fn advance(&mut self) -> Result<Option<Document>, Error> {
+        loop {
+            match self.decoded.next() {
+                Some(Ok(document)) => return Ok(Some(document)),
+                Some(Err(bad)) => self.count_bad(&bad)?,
+                None if self.decode_chunk()? => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn count_bad(&mut self, bad: &BadRecord) -> Result<(), Error> {
+        self.bad_records += 1;
+        if self.bad_records > self.options.skip_bad {
+            let allowed = self.options.skip_bad;
+            return Err(self.list.bad_record_error(bad, self.bad_records, allowed));
+        }
+        Ok(())
+    }
+
+    /// Decodes the next chunk of this file or the next; false at the end of the last.
+    fn decode_chunk(&mut self) -> Result<bool, Error> {
+        loop {
+            if let Some(reader) = &mut self.open
+                && let Some(chunk) = reader.next_before(u64::MAX)?
+            {
+                self.consumed_bytes += chunk.consumed_bytes;
+                let records: Vec<_> = chunk.labelled_records(self.options, self.labeller).collect();
+                self.decoded = records.into_iter();
+                return Ok(true);
+            }
+            if self.list.file(self.next_input).is_none() {
+                return Ok(false);
+            }
+            self.open = Some(ChunkReader::open(self.list, self.next_input, 0)?);
+            self.next_input += 1;
+        }
+    }
+}
+
+impl Iterator for DocumentReader<'_> {
+    type Item = Result<Document, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let result = self.advance().transpose();
+        self.failed = matches!(result, Some(Err(_)));
+        result
+    }
+}

@@ -1,0 +1,59 @@
+//! Figures for a run without a pretraining yardstick: its losses only.
+
+use plotly::Plot;
+use plotly::common::{DashType, MarkerSymbol};
+
+use crate::parts::figure::{Figure, Width};
+use crate::parts::plot::{axis, coordinate, layout, marked_line, ring};
+use crate::runs::curves::{by_step, corpora, is_chosen_by_others, losses};
+use crate::runs::series::Series;
+use crate::runs::training;
+
+/// Colours of page.css for the corpora, far apart first.
+const COLOURS: [u8; 6] = [4, 0, 1, 3, 5, 2];
+
+/// Held-out losses of every corpus in one figure, and the training loss in another.
+pub(crate) fn figures(run: &Series<'_>) -> Vec<Figure> {
+    let names = corpora(std::iter::once(run));
+    let held_out = (!names.is_empty()).then(|| held_out(run, &names));
+    held_out
+        .into_iter()
+        .chain(training::figure(&[run], "Loss on the batches trained on."))
+        .collect()
+}
+
+/// Why the ring need not lie at the least loss drawn, where that is so.
+fn chosen(run: &Series<'_>) -> &'static str {
+    if run.page.summary.best.iter().any(is_chosen_by_others) {
+        ", which the other half of the held-out sequences chose: it need not lie at the least loss that is drawn"
+    } else {
+        ""
+    }
+}
+
+fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
+    let mut plot = Plot::new();
+    let best = coordinate(run.page.summary.best_step);
+    for (corpus, slot) in names.iter().zip(COLOURS.iter().cycle()) {
+        let colour = format!("var(--series-{slot})");
+        let points = losses(&run.evaluations(corpus));
+        if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
+            plot.add_trace(ring(*point, &colour));
+        }
+        let (symbol, dash) = (MarkerSymbol::Circle, DashType::Solid);
+        plot.add_trace(marked_line(points, corpus, &colour, symbol, dash).show_legend(true));
+    }
+    let x_axis = axis("steps").hover_format(",d");
+    plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".4f")));
+    let curves: Vec<_> = names.iter().map(|corpus| (*corpus, run.evaluations(corpus))).collect();
+    Figure {
+        title: "Held-out loss".to_owned(),
+        caption: format!(
+            "Loss on the held-out part of each corpus; the ring marks the chosen checkpoint{}.",
+            chosen(run)
+        ),
+        plot,
+        table: by_step(&curves),
+        width: Width::Half,
+    }
+}

@@ -1,0 +1,112 @@
+//! Pretraining progress lost against p, from the base models' own pretraining curves.
+
+use mixdown_runs::{ProgressLost, progress_lost};
+use mixdown_scaling::Observation;
+use plotly::Plot;
+use plotly::common::{Line, MarkerSymbol};
+use plotly::layout::AxisRange;
+
+use crate::laws::forgetting::{at, scale};
+use crate::laws::page::{BaseCurve, DomainPage};
+use crate::parts::figure::{Figure, Width};
+use crate::parts::html::{Cell, Table};
+use crate::parts::plot::{bare_line, plain, points};
+use crate::parts::text::{percent_fixed, percent_rounded};
+use crate::runs::grouping::Groups;
+use crate::runs::shares::{ShareScale, y_axis};
+
+/// What the table says of the number.
+const EQUAL: &str = "equal";
+/// It is a lower bound.
+const AT_LEAST: &str = "at least";
+
+/// The figure for one D, or none where no base model's curve is known.
+pub(crate) fn figure(
+    domain: &DomainPage,
+    groups: &Groups,
+    tokens: f64,
+    bases: &[BaseCurve],
+) -> Option<Figure> {
+    let scale = scale(domain);
+    let mut plot = Plot::new();
+    let mut table =
+        Table::new(["Run", "N", "p realized", "pretraining loss", "progress lost", "bound"]);
+    for size in &groups.sizes {
+        let (colour, label) = (groups.colour(*size), groups.size_label(*size));
+        let mut runs: Vec<(&Observation, ProgressLost)> =
+            at(domain, *size, tokens).filter_map(|one| Some((one, lost(one, bases)?))).collect();
+        runs.sort_by(|left, right| left.0.share().total_cmp(&right.0.share()));
+        if runs.is_empty() {
+            continue;
+        }
+        let seen = |wanted: &str| -> Vec<((f64, f64), String)> {
+            let runs = runs.iter().filter(|(_, lost)| bound(*lost) == wanted);
+            runs.map(|(one, lost)| (place(&scale, one, *lost), hover(one, *lost, &label))).collect()
+        };
+        let line = Line::new().color(colour.clone()).width(1.5);
+        let all = runs.iter().map(|(one, lost)| place(&scale, one, *lost)).collect();
+        plot.add_trace(bare_line(all, None, line).legend_group(plain(&label)));
+        let (equal, least) = (seen(EQUAL), seen(AT_LEAST));
+        let only_open = equal.is_empty();
+        if !only_open {
+            plot.add_trace(points(equal, &label, &colour, groups.symbol(*size)));
+        }
+        if !least.is_empty() {
+            let open = points(least, &label, &colour, MarkerSymbol::CircleOpen);
+            plot.add_trace(open.show_legend(only_open));
+        }
+        for (one, lost) in runs {
+            table.push(vec![
+                one.name.clone().into(),
+                Cell::short(*size),
+                Cell::percent(one.share()),
+                Cell::fixed(one.pretraining_loss, 4),
+                Cell::number(text(lost), lost.share()),
+                bound(lost).to_owned().into(),
+            ]);
+        }
+    }
+    if table.is_empty() {
+        return None;
+    }
+    let y_axis = y_axis("pretraining progress lost (%)").range(AxisRange::new(0.0, 105.0));
+    plot.set_layout(scale.layout("").y_axis(y_axis));
+    Some(Figure {
+        title: format!("Pretraining progress lost, {}", groups.tokens_label(tokens)),
+        caption: "1 − D_eq/D_total, where D_eq is the number of tokens at which the base model, in its own \
+                  pretraining, had the loss that is left after finetuning. Open marks: at least that \
+                  much, as the loss is worse than the first evaluation of the pretraining."
+            .to_owned(),
+        plot,
+        table,
+        width: Width::Half,
+    })
+}
+
+fn lost(one: &Observation, bases: &[BaseCurve]) -> Option<ProgressLost> {
+    let base = bases.iter().find(|base| base.runs.contains(&one.name))?;
+    progress_lost(&base.points, one.pretraining_loss)
+}
+
+fn text(lost: ProgressLost) -> String {
+    match lost {
+        ProgressLost::Share(share) => percent_fixed(share, 0),
+        ProgressLost::AtLeast(share) => format!("at least {}", percent_fixed(share, 0)),
+    }
+}
+
+fn place(scale: &ShareScale, one: &Observation, lost: ProgressLost) -> (f64, f64) {
+    (scale.place(one.share()), lost.share() * 100.0)
+}
+
+fn hover(one: &Observation, lost: ProgressLost, label: &str) -> String {
+    let p = percent_rounded(one.share(), 3);
+    format!("{}: {} of the pretraining lost at p = {p} ({label})", one.name, text(lost))
+}
+
+fn bound(lost: ProgressLost) -> &'static str {
+    match lost {
+        ProgressLost::Share(_) => EQUAL,
+        ProgressLost::AtLeast(_) => AT_LEAST,
+    }
+}

@@ -1,0 +1,121 @@
+//! What was in the mix: shares, sequences, tokens and epochs of every source.
+
+use plotly::common::{Font, HoverInfo, Marker, Orientation};
+use plotly::layout::{Axis, AxisRange, AxisType, BarMode, Margin, RangeMode, TraceOrder};
+use plotly::{Bar, Plot};
+
+use crate::parts::figure::{Figure, Width};
+use crate::parts::html::{Cell, Table};
+use crate::parts::plot::{axis, layout, legend, plain};
+use crate::parts::text::{count, fixed, percent, percent_rounded};
+use crate::runs::series::Series;
+
+/// Colours of page.css for the sources, far apart first; not those of p.
+const COLOURS: [&str; 6] = ["source-0", "source-1", "source-2", "source-3", "source-4", "source-5"];
+
+/// The figure, or none when no run recorded shares.
+pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
+    let runs: Vec<&Series<'_>> =
+        runs.iter().copied().filter(|run| !run.page.summary.shares.is_empty()).collect();
+    if runs.is_empty() {
+        return None;
+    }
+    let mut plot = Plot::new();
+    for (source, colour) in sources(&runs).iter().zip(COLOURS.iter().cycle()) {
+        plot.add_trace(bar(&runs, source, colour));
+    }
+    let height = 130 + if runs.len() > 8 { 26 } else { 46 } * runs.len();
+    // From the top down: categories count from 0 at their middles.
+    let lowest = f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX)) - 0.5;
+    // Left to itself plotly reads labels like "2024" as numbers.
+    let y_axis = Axis::new()
+        .type_(AxisType::Category)
+        .auto_margin(true)
+        .range(AxisRange::new(lowest, -0.5))
+        .tick_suffix("\u{a0}");
+    let x_axis = axis("sequences (%)").range_mode(RangeMode::ToZero);
+    plot.set_layout(
+        layout(x_axis, y_axis)
+            .bar_mode(BarMode::Stack)
+            .height(height)
+            .legend(legend().trace_order(TraceOrder::Normal))
+            .margin(Margin::new().left(80).right(18).top(44).bottom(56))
+            .hover_mode(plotly::layout::HoverMode::Closest),
+    );
+    Some(Figure {
+        title: "What was in the mix".to_owned(),
+        caption: "Share of the sequences that each source gave to each run in all of its steps, also those \
+                  after the chosen checkpoint: up to that one it can differ in the last digits. An epoch is \
+                  one pass over the source’s tokens; above 1 the run saw the same text again."
+            .to_owned(),
+        plot,
+        table: Table::default(),
+        width: Width::Whole,
+    })
+}
+
+/// One line per run and source.
+pub(crate) fn table(runs: &[&Series<'_>]) -> Table {
+    let mut table = Table::new([
+        "Run",
+        "source",
+        "share requested",
+        "share in all steps",
+        "sequences",
+        "tokens",
+        "unique tokens",
+        "epochs",
+    ]);
+    for run in runs {
+        for share in &run.page.summary.shares {
+            table.push(vec![
+                run.label.clone().into(),
+                share.source.clone().into(),
+                Cell::number(percent(share.requested), share.requested),
+                Cell::number(percent_rounded(share.realised, 3), share.realised),
+                Cell::count(share.sequences),
+                Cell::count(share.tokens),
+                Cell::count(share.unique_tokens),
+                Cell::fixed(share.epochs, if share.epochs < 0.1 { 4 } else { 2 }),
+            ]);
+        }
+    }
+    table
+}
+
+fn sources<'a>(runs: &[&Series<'a>]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for share in runs.iter().flat_map(|run| &run.page.summary.shares) {
+        if !names.contains(&share.source.as_str()) {
+            names.push(&share.source);
+        }
+    }
+    names
+}
+
+fn bar(runs: &[&Series<'_>], source: &str, colour: &str) -> Box<Bar<f64, String>> {
+    let (mut widths, mut labels, mut hovers) = (Vec::new(), Vec::new(), Vec::new());
+    for run in runs {
+        let Some(share) = run.page.summary.shares.iter().find(|share| share.source == source)
+        else {
+            continue;
+        };
+        widths.push(share.realised * 100.0);
+        labels.push(plain(&run.label));
+        hovers.push(plain(&format!(
+            "{}, {source}: {} of the sequences, {} sequences, {} tokens, {} epochs",
+            run.label,
+            percent_rounded(share.realised, 3),
+            count(share.sequences),
+            count(share.tokens),
+            fixed(share.epochs, 2)
+        )));
+    }
+    Bar::new(widths, labels)
+        .orientation(Orientation::Horizontal)
+        .name(plain(source))
+        .hover_text_array(hovers)
+        .hover_info(HoverInfo::Text)
+        .outside_text_font(Font::new().color("var(--ink)"))
+        .marker(Marker::new().color(format!("var(--{colour})")))
+}

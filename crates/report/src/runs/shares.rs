@@ -1,0 +1,99 @@
+//! Places of shares on a logarithmic axis that has p = 0 on its left.
+
+use plotly::Layout;
+use plotly::layout::{Axis, AxisRange, HoverMode, RangeMode};
+
+use crate::parts::plot::{axis, layout};
+use crate::parts::text::per_cent;
+
+/// Points of a law's curve.
+const CURVE_POINTS: u32 = 120;
+/// Names closer than this part of the axis would overlap.
+const LEAST_GAP: f64 = 0.045;
+
+/// Decades of p, and p = 0 one step left of the least share.
+pub(crate) struct ShareScale {
+    pub zero: f64,
+    pub right: f64,
+    pub ticks: Vec<(f64, String)>,
+    low: f64,
+}
+
+impl ShareScale {
+    /// The scale of shares as (requested, realized).
+    pub fn of(shares: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut shares: Vec<(f64, f64)> = shares.collect();
+        shares.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let injected = shares.iter().map(|share| share.1).filter(|p| *p > 0.0);
+        let (low, high) = injected
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), p| (low.min(p.log10()), high.max(p)));
+        let (low, high) = if low.is_finite() { (low, high.log10()) } else { (-2.0, -2.0) };
+        let zero = low - ((high - low) * 0.3).max(0.6);
+        let right = high + ((high - low) * 0.1).max(0.2);
+        let mut ticks: Vec<(f64, String)> = Vec::new();
+        for (p, _) in shares {
+            let place = if p > 0.0 { p.log10() } else { zero };
+            let gap = (right - zero) * LEAST_GAP;
+            if ticks.last().is_none_or(|(last, _)| place - last > gap) {
+                ticks.push((place, per_cent(p)));
+            }
+        }
+        Self { zero, low, right, ticks }
+    }
+
+    pub fn place(&self, p: f64) -> f64 {
+        if p > 0.0 { p.log10().max(self.zero) } else { self.zero }
+    }
+
+    /// Shares from the middle of the gap to the right end, with their places.
+    pub fn curve(&self) -> impl Iterator<Item = (f64, f64)> + use<> {
+        let left = self.gap_middle();
+        let step = (self.right - left) / f64::from(CURVE_POINTS);
+        (0..=CURVE_POINTS).map(move |k| {
+            let place = left + step * f64::from(k);
+            (place, 10.0_f64.powf(place))
+        })
+    }
+
+    /// From p = 0 to where the curve begins, as (place, share): infinitely far on a true logarithmic
+    /// axis, so dotted.
+    pub fn bridge(&self) -> [(f64, f64); 2] {
+        let left = self.gap_middle();
+        [(self.zero, 0.0), (left, 10.0_f64.powf(left))]
+    }
+
+    fn gap_middle(&self) -> f64 {
+        f64::midpoint(self.zero, self.low)
+    }
+
+    pub fn layout(&self, y_title: &str) -> Layout {
+        let (places, names): (Vec<f64>, Vec<String>) = self.ticks.iter().cloned().unzip();
+        let room = (self.right - self.zero) * 0.06;
+        let x_axis = axis("share of pretraining data p (%)")
+            .tick_values(places)
+            .tick_text(names)
+            .range(AxisRange::new(self.zero - room, self.right));
+        layout(x_axis, y_axis(y_title)).hover_mode(HoverMode::Closest)
+    }
+}
+
+/// An axis on which 0 is a line.
+pub(crate) fn y_axis(title: &str) -> Axis {
+    axis(title).range_mode(RangeMode::ToZero).zero_line(true).zero_line_color("var(--rule)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ShareScale;
+
+    #[test]
+    fn p_zero_stands_left_of_every_share() {
+        let scale = ShareScale::of([0.2, 0.0, 0.001].map(|p| (p, p)).into_iter());
+        assert!(scale.place(0.0) < scale.place(0.001) - 0.5);
+        assert!(scale.place(0.2) < scale.right);
+        let names: Vec<&str> = scale.ticks.iter().map(|tick| tick.1.as_str()).collect();
+        assert_eq!(names, ["0", "0.1", "20"]);
+        let places: Vec<f64> = scale.curve().map(|point| point.0).collect();
+        assert!(places[0] > scale.zero && places.is_sorted());
+    }
+}

@@ -1,0 +1,104 @@
+//! Between plain units and the normalised inputs of the search.
+
+use crate::laws::forgetting_law::ForgettingLaw;
+use crate::laws::form::{COORDINATES, Point, Row};
+use crate::laws::target_law::TargetLaw;
+use crate::observation::{Observation, configurations};
+
+/// N₀ and D₀, by which inputs are divided: geometric means, which take the correlation out of A and the
+/// exponents.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    ln_size: f64,
+    ln_tokens: f64,
+}
+
+impl Scale {
+    pub fn of(observations: &[Observation]) -> Self {
+        let count = observations.len().max(1) as f64;
+        let mean = |of: fn(&Observation) -> f64| {
+            observations.iter().map(|one| of(one).ln()).sum::<f64>() / count
+        };
+        Self { ln_size: mean(|one| one.model_size), ln_tokens: mean(|one| one.target_tokens) }
+    }
+
+    /// A place in the inputs without a measured loss.
+    pub fn place(&self, model_size: f64, target_tokens: f64, share: f64) -> Row {
+        Row {
+            base: 0.0,
+            ln_size: model_size.ln() - self.ln_size,
+            ln_tokens: target_tokens.ln() - self.ln_tokens,
+            share,
+            repetitions: 0.0,
+            measured: 1.0,
+            ln_measured: 0.0,
+            configuration: 0,
+        }
+    }
+
+    /// Rows of pretraining losses over those before finetuning.
+    pub fn forgetting_rows(&self, observations: &[Observation]) -> Vec<Row> {
+        self.rows(observations, |one| (one.pretraining_loss_before, one.pretraining_loss))
+    }
+
+    /// Rows of pretraining losses by themselves, for laws that do not know the loss before.
+    pub fn pretraining_rows(&self, observations: &[Observation]) -> Vec<Row> {
+        self.rows(observations, |one| (0.0, one.pretraining_loss))
+    }
+
+    /// Rows of target losses.
+    pub fn target_rows(&self, observations: &[Observation]) -> Vec<Row> {
+        self.rows(observations, |one| (0.0, one.target_loss))
+    }
+
+    fn rows(&self, observations: &[Observation], of: fn(&Observation) -> (f64, f64)) -> Vec<Row> {
+        let configurations = configurations(observations);
+        let row = |(one, configuration): (&Observation, usize)| {
+            let (base, measured) = of(one);
+            let epochs = one.target_tokens_seen.map(|seen| seen / one.target_tokens);
+            Row {
+                base,
+                repetitions: epochs.map_or(0.0, |epochs| (epochs - 1.0).max(0.0)),
+                measured,
+                ln_measured: measured.ln(),
+                configuration,
+                ..self.place(one.model_size, one.target_tokens, one.share())
+            }
+        };
+        observations.iter().zip(configurations).map(row).collect()
+    }
+
+    /// The forgetting law of a point (α, β, ln B, ln A on normalised inputs).
+    pub fn forgetting_law(&self, at: &Point) -> ForgettingLaw {
+        let [alpha, beta, ln_b, ln_a, ..] = *at;
+        let ln_a = ln_a + alpha * self.ln_size - beta * self.ln_tokens;
+        ForgettingLaw { ln_a, b: ln_b.exp(), alpha, beta }
+    }
+
+    /// The point of a forgetting law.
+    pub fn point(&self, law: &ForgettingLaw) -> Point {
+        let ln_a = law.ln_a - law.alpha * self.ln_size + law.beta * self.ln_tokens;
+        let mut at = [0.0; COORDINATES];
+        for (place, value) in at.iter_mut().zip([law.alpha, law.beta, law.b.ln(), ln_a]) {
+            *place = value;
+        }
+        at
+    }
+
+    /// The target law of a point (α, β, ln A, ln E on normalised inputs).
+    pub fn target_law(&self, at: &Point) -> TargetLaw {
+        let [alpha, beta, ln_a, ln_e, ..] = *at;
+        let ln_a = ln_a + alpha * self.ln_size + beta * self.ln_tokens;
+        TargetLaw { ln_a, e: ln_e.exp(), alpha, beta }
+    }
+
+    /// The logarithm by which N^exponent is divided, for other laws' coefficients.
+    pub fn ln_size(&self) -> f64 {
+        self.ln_size
+    }
+
+    /// The same for D.
+    pub fn ln_tokens(&self) -> f64 {
+        self.ln_tokens
+    }
+}

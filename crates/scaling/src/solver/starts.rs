@@ -1,0 +1,160 @@
+//! The coarse grid over the coefficients inside the terms, those before them in closed form.
+
+use crate::laws::form::{COORDINATES, Form, Linear, NONLINEAR, Point, Row, Term};
+use crate::solver::linear::solve_scaled;
+use crate::solver::objective::Objective;
+
+/// The terms of every row at every grid point: they do not depend on the weights, so bootstrap draws
+/// share them.
+pub(crate) struct StartGrid {
+    linear: Vec<Linear>,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    /// Place in the grid, for telling neighbours.
+    place: Vec<usize>,
+    inside: Vec<f64>,
+    /// Terms, row by row.
+    terms: Vec<[f64; NONLINEAR]>,
+}
+
+impl StartGrid {
+    pub fn new(form: &dyn Form, rows: &[Row]) -> Self {
+        let axes: Vec<Vec<f64>> = form.nonlinear().iter().map(|range| range.points()).collect();
+        let linear = form.linear();
+        let count: usize = axes.iter().map(Vec::len).product();
+        let node = |index| Self::node(form, rows, &axes, linear.len(), index);
+        let nodes = (0..count).map(node).collect();
+        Self { linear, nodes }
+    }
+
+    fn node(form: &dyn Form, rows: &[Row], axes: &[Vec<f64>], len: usize, mut node: usize) -> Node {
+        let mut place = Vec::with_capacity(axes.len());
+        let mut inside = Vec::with_capacity(axes.len());
+        for axis in axes {
+            place.push(node % axis.len());
+            inside.push(axis[node % axis.len()]);
+            node /= axis.len();
+        }
+        let mut terms = [Term::default(); NONLINEAR];
+        let of_row = |row: &Row| {
+            form.terms(&inside, row, &mut terms[..len]);
+            terms.map(|term| term.value)
+        };
+        let terms = rows.iter().map(of_row).collect();
+        Node { place, inside, terms }
+    }
+
+    /// The grid without all but its best nodes under equal weights.
+    pub fn best(self, rows: &[Row], most: usize) -> Self {
+        let weights = vec![1.0; rows.len()];
+        let value = |node: &Node| self.project(node, rows, &weights).map_or(f64::INFINITY, |p| p.0);
+        let mut order: Vec<(f64, usize)> =
+            self.nodes.iter().enumerate().map(|(index, node)| (value(node), index)).collect();
+        order.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let mut kept: Vec<usize> = order.iter().take(most).map(|(_, index)| *index).collect();
+        kept.sort_unstable();
+        let mut index = 0;
+        let mut nodes = self.nodes;
+        nodes.retain(|_| {
+            index += 1;
+            kept.binary_search(&(index - 1)).is_ok()
+        });
+        Self { linear: self.linear, nodes }
+    }
+
+    /// Starts from the best nodes that are no neighbours of one another, the best first.
+    pub fn starts(&self, rows: &[Row], weights: &[f64], most: usize) -> Vec<Point> {
+        let mut solved: Vec<(f64, Vec<f64>, &Node)> = self
+            .nodes
+            .iter()
+            .filter_map(|node| {
+                let (value, coefficients) = self.project(node, rows, weights)?;
+                Some((value, coefficients, node))
+            })
+            .collect();
+        solved.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let mut chosen: Vec<&(f64, Vec<f64>, &Node)> = Vec::new();
+        for candidate in &solved {
+            if chosen.len() == most {
+                break;
+            }
+            if !chosen.iter().any(|one| are_neighbours(&one.2.place, &candidate.2.place)) {
+                chosen.push(candidate);
+            }
+        }
+        chosen.iter().map(|(_, coefficients, node)| self.point(node, coefficients)).collect()
+    }
+
+    fn point(&self, node: &Node, coefficients: &[f64]) -> Point {
+        let mut point = [0.0; COORDINATES];
+        let outside = self.linear.iter().zip(coefficients);
+        let outside = outside.map(|(kind, value)| Objective::coordinate_of(*kind, *value));
+        for (place, value) in point.iter_mut().zip(node.inside.iter().copied().chain(outside)) {
+            *place = value;
+        }
+        point
+    }
+
+    /// Weighted least squares for the coefficients before the terms, relative to the measured loss;
+    /// positive ones that come out negative are left at a trace and the rest solved again.
+    fn project(&self, node: &Node, rows: &[Row], weights: &[f64]) -> Option<(f64, Vec<f64>)> {
+        let mut coefficients = vec![1.0; self.linear.len()];
+        let mut open: Vec<usize> =
+            (0..self.linear.len()).filter(|index| self.linear[*index] != Linear::One).collect();
+        let fixed = |index: &usize| self.linear[*index] == Linear::One;
+        let ones: Vec<usize> = (0..self.linear.len()).filter(fixed).collect();
+        while !open.is_empty() {
+            let solution = normal_equations(node, rows, weights, &open, &ones);
+            let negative = open.iter().enumerate().find(|(row, index)| {
+                self.linear[**index] == Linear::Positive && solution[*row] <= 0.0
+            });
+            let dropped = negative.map(|(row, _)| row);
+            for (row, index) in open.iter().enumerate() {
+                coefficients[*index] = solution[row];
+            }
+            match dropped {
+                None => break,
+                Some(row) => {
+                    coefficients[open[row]] = 1e-6;
+                    open.remove(row);
+                }
+            }
+        }
+        let mut sum = 0.0;
+        for ((row, terms), weight) in rows.iter().zip(&node.terms).zip(weights) {
+            let parts =
+                coefficients.iter().zip(terms).map(|(coefficient, term)| coefficient * term);
+            let relative = (row.base + parts.sum::<f64>()) / row.measured - 1.0;
+            sum += weight * relative * relative;
+        }
+        sum.is_finite().then_some((sum, coefficients))
+    }
+}
+
+fn normal_equations(
+    node: &Node,
+    rows: &[Row],
+    weights: &[f64],
+    open: &[usize],
+    ones: &[usize],
+) -> Point {
+    let mut matrix = [[0.0; COORDINATES]; COORDINATES];
+    let mut right = [0.0; COORDINATES];
+    for ((row, terms), weight) in rows.iter().zip(&node.terms).zip(weights) {
+        let scale = weight / (row.measured * row.measured);
+        let known: f64 = ones.iter().map(|index| terms[*index]).sum();
+        for (first, left) in open.iter().enumerate() {
+            right[first] += scale * terms[*left] * (row.measured - row.base - known);
+            for (second, other) in open.iter().take(first + 1).enumerate() {
+                matrix[first][second] += scale * terms[*left] * terms[*other];
+            }
+        }
+    }
+    solve_scaled(matrix, right, open.len())
+}
+
+fn are_neighbours(left: &[usize], right: &[usize]) -> bool {
+    left.iter().zip(right).all(|(left, right)| left.abs_diff(*right) <= 1)
+}
