@@ -1,5 +1,7 @@
 //! The folder of one run.
 
+pub(crate) mod hold;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -11,11 +13,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::files::{read_text_capped, write_by_rename};
-use crate::json_lines;
-use crate::losses::LossesRecord;
-use crate::metrics::{MetricsRecord, first_gap};
-use crate::sample::SampleRecord;
-use crate::summary::Summary;
+use crate::records::json_lines;
+use crate::records::losses::LossesRecord;
+use crate::records::metrics::{MetricsRecord, first_gap};
+use crate::records::sample::SampleRecord;
+use crate::records::summary::Summary;
 
 /// No settings or summary of a run are longer.
 const LIMIT_BYTES: u64 = 16 << 20;
@@ -396,11 +398,11 @@ fn not_summary(path: &Path, error: &serde_json::Error) -> Error {
 mod tests {
     use super::RunFolder;
     use crate::error::Error;
-    use crate::eval_record::EvalRecord;
-    use crate::losses::{CorpusLosses, LossesRecord, SequenceLoss};
-    use crate::metrics::MetricsRecord;
-    use crate::sample::SampleRecord;
-    use crate::summary::{ShareRecord, Summary};
+    use crate::records::eval_record::EvalRecord;
+    use crate::records::losses::{CorpusLosses, LossesRecord, SequenceLoss};
+    use crate::records::metrics::MetricsRecord;
+    use crate::records::sample::SampleRecord;
+    use crate::records::summary::{ShareRecord, Summary};
 
     fn eval(loss: f64) -> EvalRecord {
         EvalRecord {

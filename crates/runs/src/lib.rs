@@ -10,38 +10,26 @@
 #![deny(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 
-mod comparable;
 mod error;
-mod eval_record;
-mod fields;
 mod files;
 mod folder;
-mod hold;
-mod json_lines;
-mod losses;
-mod metrics;
-mod metrics_tail;
-mod parquet;
 mod progress;
-mod row;
-mod sample;
-mod summary;
-mod table;
-mod tensorboard;
+mod records;
+mod tables;
 
-pub use crate::comparable::{CommonRecipe, Recipe, baseline, differences};
 pub use crate::error::Error;
-pub use crate::eval_record::{ErrorUnit, EvalRecord, LossChange};
 pub use crate::folder::RunFolder;
-pub use crate::hold::FolderHold;
-pub use crate::losses::{
+pub use crate::folder::hold::FolderHold;
+pub use crate::progress::{ProgressLost, progress_lost};
+pub use crate::records::eval_record::{ErrorUnit, EvalRecord, LossChange};
+pub use crate::records::losses::{
     CorpusLosses, DocumentLoss, LossesRecord, MeanLoss, SequenceLoss, Unpaired, paired,
 };
-pub use crate::metrics::{MetricsRecord, SourceLoss};
-pub use crate::metrics_tail::{Growth, MetricsTail};
-pub use crate::progress::{ProgressLost, progress_lost};
-pub use crate::row::RunRow;
-pub use crate::sample::SampleRecord;
-pub use crate::summary::{ShareRecord, Summary};
-pub use crate::table::RunsTable;
-pub use crate::tensorboard::TensorBoard;
+pub use crate::records::metrics::{MetricsRecord, SourceLoss};
+pub use crate::records::metrics_tail::{Growth, MetricsTail};
+pub use crate::records::sample::SampleRecord;
+pub use crate::records::summary::{ShareRecord, Summary};
+pub use crate::records::tensorboard::TensorBoard;
+pub use crate::tables::comparable::{CommonRecipe, Recipe, baseline, differences};
+pub use crate::tables::row::RunRow;
+pub use crate::tables::table::RunsTable;

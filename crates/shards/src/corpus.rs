@@ -1,14 +1,25 @@
+pub(crate) mod document_runs;
+pub(crate) mod gather_limit;
+pub(crate) mod shard;
+pub(crate) mod shard_writer;
+pub(crate) mod token_file;
+pub(crate) mod window;
+
 use std::{
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use crate::{
-    Access, Error, Fingerprint, Manifest, ShardRecord, Split, TokenInt,
-    manifest_check::check_shard_links,
-    shard::{Shard, check_file, has_hashes},
-    window::Window,
-};
+use crate::Access;
+use crate::Error;
+use crate::Fingerprint;
+use crate::Manifest;
+use crate::ShardRecord;
+use crate::Split;
+use crate::TokenInt;
+use crate::corpus::shard::{Shard, check_file, has_hashes};
+use crate::corpus::window::Window;
+use crate::format::manifest_rules::check_shard_links;
 
 /// An opened corpus folder: read by any number of threads, shards opened on first use.
 #[derive(Debug)]

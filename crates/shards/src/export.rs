@@ -10,7 +10,13 @@ use std::{fmt, path::Path, sync::atomic::AtomicBool};
 use mixdown_base::files;
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, Dtype, Error, Progress, Split, seal::COMPANIONS, verify::Meter};
+use crate::Corpus;
+use crate::Dtype;
+use crate::Error;
+use crate::Progress;
+use crate::Split;
+use crate::format::seal::COMPANIONS;
+use crate::verify::Meter;
 
 use aside::Aside;
 use record::{Record, Settings};

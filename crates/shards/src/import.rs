@@ -20,21 +20,29 @@ use std::{
 
 use mixdown_base::files;
 
-use crate::{
-    AdoptedRecord, Counts, Dtype, Error, Fingerprint, InputRecord, Manifest, MaskRecord, Progress,
-    ShardRecord, Split, SplitRecord,
-    adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder},
-    block_sums::merged_root,
-    error::quoted,
-    folder_lock::FolderLock,
-    index_layout::write_index,
-    mask_file::bad_byte,
-    pending_file::{HashedFile, PendingFile, name_all},
-    positioned_file::PositionedFile,
-    seal::COMPANIONS,
-    shard::file_path,
-    verify::Meter,
-};
+use crate::AdoptedRecord;
+use crate::Counts;
+use crate::Dtype;
+use crate::Error;
+use crate::Fingerprint;
+use crate::InputRecord;
+use crate::Manifest;
+use crate::MaskRecord;
+use crate::Progress;
+use crate::ShardRecord;
+use crate::Split;
+use crate::SplitRecord;
+use crate::corpus::shard::file_path;
+use crate::error::quoted;
+use crate::files::folder_lock::FolderLock;
+use crate::files::pending_file::{HashedFile, PendingFile, name_all};
+use crate::files::positioned_file::PositionedFile;
+use crate::format::adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder};
+use crate::format::block_sums::merged_root;
+use crate::format::index_layout::write_index;
+use crate::format::mask_file::bad_byte;
+use crate::format::seal::COMPANIONS;
+use crate::verify::Meter;
 
 use document_table::DocumentTable;
 pub use folder::{TokenFiles, token_files};
@@ -356,7 +364,7 @@ fn mask_record(path: &Path, tokens: u64) -> Result<MaskRecord, Error> {
     let file = PositionedFile::open(path)?;
     let (mut hasher, mut loss_tokens) = (blake3::Hasher::new(), 0);
     let mut bytes = Vec::new();
-    let step = crate::block_sums::BLOCK_BYTES;
+    let step = crate::format::block_sums::BLOCK_BYTES;
     for offset_bytes in (0..tokens.div_ceil(step)).map(|n| n * step) {
         file.read_into(offset_bytes, step.min(tokens - offset_bytes), &mut bytes)?;
         if let Some(error) = bad_byte(path, offset_bytes, &bytes) {

@@ -4,7 +4,7 @@
 //! Megatron and every trainer that maps ids read as they are. docs/format.md is the exact layout.
 //!
 //! [`ShardWriter`] writes a shard in one pass, [`Manifest::write`] completes the folder,
-//! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] compares two corpora.
+//! [`Corpus`] reads it, [`verify`] checks every byte, [`compare::overlap`] compares two corpora.
 //!
 //! Nothing on the disk is trusted: what a number in a file may be is decided by the manifest's
 //! records and the files' real sizes, and each mismatch is an [`Error`] that names both sides.
@@ -35,69 +35,42 @@
 //! ```
 #![deny(clippy::indexing_slicing)]
 
-mod adopted;
-mod adopted_check;
-mod block_sums;
-mod confined;
-mod contamination;
+mod compare;
 mod corpus;
-mod document_runs;
-mod dtype;
-mod duplicates;
 mod error;
 mod export;
-mod fingerprint;
-mod folder_lock;
-mod gather_limit;
+mod files;
+mod format;
 mod import;
-mod index;
-mod index_layout;
-mod manifest;
-mod manifest_check;
-mod mask_file;
-mod overlap;
-mod parallel;
-mod pending_file;
-mod positioned_file;
-mod records;
-mod seal;
-mod shard;
-mod shard_writer;
-mod split;
 #[cfg(test)]
 mod test_corpus;
-mod token_file;
-mod token_int;
 mod verify;
-mod verify_ends;
-mod verify_shard;
-mod window;
 
-pub use adopted::AdoptedRecord;
-pub use contamination::{
+pub use compare::contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
 };
+pub use compare::duplicates::{DuplicateReport, duplicates};
+pub use compare::overlap::{HoldoutTable, overlap, overlap_of};
 pub use corpus::Corpus;
-pub use dtype::Dtype;
-pub use duplicates::{DuplicateReport, duplicates};
+pub use corpus::gather_limit::gather_limit;
+pub use corpus::shard_writer::{DocumentBytes, ShardWriter};
+pub use corpus::token_file::{Access, TokenFile};
+pub use corpus::window::Window;
 pub use error::Error;
 pub use export::{ExportFormat, ExportOptions, ExportReport, ExportedFile, LostMask, export};
-pub use fingerprint::Fingerprint;
-pub use gather_limit::gather_limit;
+pub use files::positioned_file::PositionedFile;
+pub use format::adopted::AdoptedRecord;
+pub use format::dtype::Dtype;
+pub use format::fingerprint::Fingerprint;
+pub use format::manifest::Manifest;
+pub use format::records::{
+    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
+};
+pub use format::split::Split;
+pub use format::token_int::TokenInt;
 pub use import::{
     ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,
     token_files,
 };
-pub use manifest::Manifest;
-pub use overlap::{HoldoutTable, overlap, overlap_of};
-pub use positioned_file::PositionedFile;
-pub use records::{
-    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
-};
-pub use shard_writer::{DocumentBytes, ShardWriter};
-pub use split::Split;
-pub use token_file::{Access, TokenFile};
-pub use token_int::TokenInt;
+pub use verify::ends::verify_document_ends;
 pub use verify::{Damage, Progress, VerifyReport, verify};
-pub use verify_ends::verify_document_ends;
-pub use window::Window;

@@ -1,3 +1,6 @@
+pub(crate) mod ends;
+pub(crate) mod shard;
+
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -5,12 +8,15 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    Access, Error, Manifest, Split, manifest_check, parallel,
-    seal::check_companions,
-    shard::Shard,
-    verify_shard::{Task, run_task, tasks_of},
-};
+use crate::Access;
+use crate::Error;
+use crate::Manifest;
+use crate::Split;
+use crate::corpus::shard::Shard;
+use crate::files::parallel;
+use crate::format::manifest_rules;
+use crate::format::seal::check_companions;
+use crate::verify::shard::{Task, run_task, tasks_of};
 
 /// How far a verification is, in bytes of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +76,7 @@ pub fn verify(
     stop: &AtomicBool,
 ) -> Result<VerifyReport, Error> {
     let (manifest, seal) = Manifest::read_with_seal(folder)?;
-    manifest_check::check_shard_links(&manifest, folder)?;
+    manifest_rules::check_shard_links(&manifest, folder)?;
     let shards: Vec<Shard> = Split::ALL
         .into_iter()
         .flat_map(|split| Shard::of_split(folder, &manifest, split, Access::Read))

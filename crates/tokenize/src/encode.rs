@@ -1,21 +1,29 @@
 //! A chunk of records to rows and ids: what every thread does.
 
+pub(crate) mod fast;
+pub(crate) mod label_stage;
+pub(crate) mod labels;
+#[cfg(test)]
+pub(crate) mod labels_golden;
+pub(crate) mod pieces;
+pub(crate) mod text_hash;
+
 use mixdown_documents::{BadRecord, Chunk, Document, InputList, ReadOptions};
 use mixdown_shards::Dtype;
 use tokenizers::pipeline::PipelineToken;
 
-use crate::agreement::Agreement;
+use crate::encode::fast::{FastEncoder, FastScratch};
+use crate::encode::label_stage::LabelStage;
+use crate::encode::pieces::{Judge, for_each_piece};
+use crate::encode::text_hash::text_hash;
 use crate::error::Error;
-use crate::fast::{FastEncoder, FastScratch};
-use crate::label_options::PackOptions;
-use crate::label_stage::LabelStage;
-use crate::options::SpecialText;
-use crate::order::Order;
-use crate::pieces::{Judge, for_each_piece};
+use crate::plan::order::Order;
+use crate::plan::split::{HELD_OUT, TRAINED_ON};
+use crate::prepare::label_options::PackOptions;
+use crate::prepare::options::SpecialText;
 use crate::spill::{Payload, Row, as_u64};
-use crate::split::{HELD_OUT, TRAINED_ON};
-use crate::text_hash::text_hash;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::agreement::Agreement;
 
 /// Tokens of a document at most: a Megatron index counts them in 32 signed bits.
 const MAX_DOCUMENT_TOKENS: u64 = (1 << 31) - 1;

@@ -12,10 +12,10 @@ use tokenizers::json::Json;
 use tokenizers::pipeline::PipelineToken;
 
 use crate::encode::encode_by_words;
-use crate::labels::LabelEncoder;
-use crate::options::SpecialText;
-use crate::reference::Reference;
+use crate::encode::labels::LabelEncoder;
+use crate::prepare::options::SpecialText;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::reference::Reference;
 
 /// Those that the fast library gets wrong or does not read.
 const REFERENCE: [&str; 7] =

@@ -1,5 +1,12 @@
 //! What a restart must find unchanged to go on.
 
+pub(crate) mod disk;
+pub(crate) mod limit;
+pub(crate) mod order;
+pub(crate) mod split;
+pub(crate) mod task;
+pub(crate) mod unit;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::label_options::PackOptions;
-use crate::options::SpecialText;
-use crate::order::Order;
-use crate::rows::Rows;
+use crate::plan::order::Order;
+use crate::prepare::label_options::PackOptions;
+use crate::prepare::options::SpecialText;
+use crate::shards::rows::Rows;
 use crate::spill::Payload;
-use crate::work_file::json_fingerprint;
+use crate::spill::work_file::json_fingerprint;
 
 /// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
 /// does not, so that parts outlive a change of it; bad records tolerated and threads decide

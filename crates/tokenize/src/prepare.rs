@@ -5,6 +5,27 @@
 //! byte of ids, which are written, read and written again. Memory, for each thread: the ids of the
 //! part it makes (40 MiB at most) or of the buckets it has loaded (40 MiB), and the chunk it encodes.
 
+pub(crate) mod finish;
+#[cfg(test)]
+pub(crate) mod first_error_tests;
+pub(crate) mod label_options;
+#[cfg(test)]
+pub(crate) mod labels_tests;
+pub(crate) mod lane;
+pub(crate) mod options;
+#[cfg(test)]
+pub(crate) mod options_tests;
+#[cfg(test)]
+pub(crate) mod prepare_tests;
+pub(crate) mod progress;
+#[cfg(test)]
+pub(crate) mod restart_tests;
+#[cfg(test)]
+pub(crate) mod task_tests;
+pub(crate) mod tokenize_stage;
+pub(crate) mod work;
+pub(crate) mod work_folder;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -13,14 +34,14 @@ use mixdown_shards::{Counts, Fingerprint};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::options::PrepareOptions;
-use crate::order::Order;
-use crate::progress::Progress;
-use crate::shard_run::SHARD_BYTES;
-use crate::task::Task;
-use crate::unit::PART_BYTES;
-use crate::work::{Made, Work, count};
-use crate::work_folder::{Hold, WorkFolder, forget_work, is_finished};
+use crate::plan::order::Order;
+use crate::plan::task::Task;
+use crate::plan::unit::PART_BYTES;
+use crate::prepare::options::PrepareOptions;
+use crate::prepare::progress::Progress;
+use crate::prepare::work::{Made, Work, count};
+use crate::prepare::work_folder::{Hold, WorkFolder, forget_work, is_finished};
+use crate::shards::shard_run::SHARD_BYTES;
 
 /// What [`prepare`] made.
 #[derive(Debug, Clone, PartialEq, Serialize)]

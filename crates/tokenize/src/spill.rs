@@ -14,6 +14,11 @@
 //! has several. The file appears under its name when it is whole, but it is not brought to the disk:
 //! every byte is under a hash, and a part that a power cut damaged is made again.
 
+pub(crate) mod bucket;
+pub(crate) mod part;
+pub(crate) mod reader;
+pub(crate) mod work_file;
+
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +29,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::encode::EncodedChunk;
 use crate::error::Error;
-use crate::order::Order;
+use crate::plan::order::Order;
 
 pub(crate) const MAGIC: &[u8; 8] = b"MIXSPIL2";
 pub(crate) const ROW_BYTES: u64 = 44;

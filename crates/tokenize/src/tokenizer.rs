@@ -1,5 +1,21 @@
 //! A tokenizer read from tokenizer.json: text to ids and back.
 
+pub(crate) mod agreement;
+pub(crate) mod canonical;
+pub(crate) mod capped_read;
+pub(crate) mod chat_prompt;
+pub(crate) mod disputed;
+#[cfg(test)]
+pub(crate) mod disputed_tests;
+pub(crate) mod end_of_text;
+pub(crate) mod library;
+pub(crate) mod model_folder;
+pub(crate) mod model_template;
+pub(crate) mod parts;
+pub(crate) mod reference;
+pub(crate) mod text_of_ids;
+pub(crate) mod vocabulary;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,16 +26,15 @@ use serde_json::Value;
 use tokenizers::json::Json;
 use tokenizers::pipeline::{PipelineToken, PipelineTokenizer};
 
-use crate::canonical::tokenizer_fingerprint;
-use crate::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
-use crate::end_of_text;
+use crate::encode::fast::FastEncoder;
 use crate::error::Error;
-use crate::fast::FastEncoder;
-use crate::library::Library;
-use crate::model_folder::other_form;
-use crate::options::{BeginningOfText, SpecialText};
-use crate::tokenizer_parts::TokenizerParts;
-use crate::vocabulary::Vocabulary;
+use crate::prepare::options::{BeginningOfText, SpecialText};
+use crate::tokenizer::canonical::tokenizer_fingerprint;
+use crate::tokenizer::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
+use crate::tokenizer::library::Library;
+use crate::tokenizer::model_folder::other_form;
+use crate::tokenizer::parts::TokenizerParts;
+use crate::tokenizer::vocabulary::Vocabulary;
 
 /// Ids from here on are refused: some hundred times the largest vocabulary in use, and a bound on
 /// what a damaged file can make us allocate.

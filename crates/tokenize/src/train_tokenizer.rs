@@ -1,5 +1,7 @@
 //! A byte-level BPE tokenizer from text.
 
+pub(crate) mod training_record;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -18,13 +20,15 @@ use tokenizers::trainers::BpeTrainer;
 use tokenizers::vocab::bucket_added_vocabulary::AddedToken;
 use tokenizers::{ProgressFormat, Trainer};
 
-use crate::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::progress::{Progress, Stage, say_inputs};
+use crate::prepare::progress::{Progress, Stage, say_inputs};
+use crate::spill::work_file::write_json;
 use crate::tokenizer::Tokenizer;
-use crate::training_record::{TrainingRecord, TrainingSettings, already_trained, report};
-use crate::work_file::write_json;
+use crate::tokenizer::capped_read::{MAX_CONFIG_BYTES, read_capped};
+use crate::train_tokenizer::training_record::{
+    TrainingRecord, TrainingSettings, already_trained, report,
+};
 
 /// The token that ends a text, with id 0.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";

@@ -9,7 +9,9 @@ use std::{
 use mixdown_base::files::{sync_folder, unique_finished_name};
 
 use super::record::{RECORD_FILE, Record, Settings};
-use crate::{Error, confined::is_harmless, folder_lock::FolderLock};
+use crate::Error;
+use crate::files::confined::is_harmless;
+use crate::files::folder_lock::FolderLock;
 
 /// `OUT.exporting`, which is renamed at the end, and removed if it is not.
 ///

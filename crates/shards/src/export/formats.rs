@@ -3,14 +3,15 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder};
 
 use super::{ExportFormat, ExportOptions, ExportedFile, sink::Sink};
-use crate::{
-    Corpus, Dtype, Error, Split,
-    import::{label_mask_name, llmc},
-    index_layout::write_index,
-    pending_file::name_all,
-    shard::Shard,
-    verify::Meter,
-};
+use crate::Corpus;
+use crate::Dtype;
+use crate::Error;
+use crate::Split;
+use crate::corpus::shard::Shard;
+use crate::files::pending_file::name_all;
+use crate::format::index_layout::write_index;
+use crate::import::{label_mask_name, llmc};
+use crate::verify::Meter;
 
 /// Ids that are read at a time.
 const STEP_TOKENS: usize = 1 << 18;

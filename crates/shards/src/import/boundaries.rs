@@ -12,7 +12,9 @@ use super::{
     document_table::{DocumentTable, TableBuilder},
     format::Found,
 };
-use crate::{Dtype, Error, positioned_file::PositionedFile};
+use crate::Dtype;
+use crate::Error;
+use crate::files::positioned_file::PositionedFile;
 
 /// Bytes that are decompressed at a time.
 const BUFFER_BYTES: usize = 64 << 10;

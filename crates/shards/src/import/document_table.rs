@@ -7,7 +7,10 @@ use super::{
     format::{Found, Index},
     megatron,
 };
-use crate::{Access, Error, TokenFile, token_file::TokenLayout};
+use crate::Access;
+use crate::Error;
+use crate::TokenFile;
+use crate::corpus::token_file::TokenLayout;
 
 /// The documents of one file.
 #[derive(Debug, PartialEq, Eq)]

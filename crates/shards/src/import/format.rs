@@ -13,7 +13,9 @@ use super::{
     folder::{INDEX_MAP, is_index_map},
     llmc, megatron, npy,
 };
-use crate::{Dtype, Error, positioned_file::PositionedFile};
+use crate::Dtype;
+use crate::Error;
+use crate::files::positioned_file::PositionedFile;
 
 /// A layout of token files that other programs write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::{Dtype, Error, positioned_file::PositionedFile};
+use crate::Dtype;
+use crate::Error;
+use crate::files::positioned_file::PositionedFile;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: u64 = 1024;

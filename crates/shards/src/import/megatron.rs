@@ -6,13 +6,12 @@ use super::{
     document_table::{DocumentTable, TableBuilder},
     format::Found,
 };
-use crate::{
-    Dtype, Error,
-    index_layout::{
-        DTYPE_OFFSET_BYTES, ENTRIES_OFFSET_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, OFFSET_BYTES,
-        SEQUENCES_OFFSET_BYTES, VERSION, VERSION_OFFSET_BYTES,
-    },
-    positioned_file::PositionedFile,
+use crate::Dtype;
+use crate::Error;
+use crate::files::positioned_file::PositionedFile;
+use crate::format::index_layout::{
+    DTYPE_OFFSET_BYTES, ENTRIES_OFFSET_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, OFFSET_BYTES,
+    SEQUENCES_OFFSET_BYTES, VERSION, VERSION_OFFSET_BYTES,
 };
 
 /// Numbers that are read at a time.

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::{Dtype, Error, error::quoted, positioned_file::PositionedFile};
+use crate::Dtype;
+use crate::Error;
+use crate::error::quoted;
+use crate::files::positioned_file::PositionedFile;
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 

@@ -1,13 +1,11 @@
 //! One pass over a token file: sums, ids, and where end-of-text stands.
 
 use super::{ImportOptions, format::Found};
-use crate::{
-    Error,
-    block_sums::{BLOCK_BYTES, NO_SUM, block_sum, sums_count},
-    parallel,
-    positioned_file::PositionedFile,
-    verify::Meter,
-};
+use crate::Error;
+use crate::files::parallel;
+use crate::files::positioned_file::PositionedFile;
+use crate::format::block_sums::{BLOCK_BYTES, NO_SUM, block_sum, sums_count};
+use crate::verify::Meter;
 
 /// Blocks of one piece of work.
 const TASK_BLOCKS: u64 = 16;

@@ -1,13 +1,13 @@
 //! One pass over the documents: the bytes and hashes of their texts.
 
 use super::{ImportOptions, document_table::DocumentTable, format::Found};
-use crate::{
-    Access, Error, TokenFile,
-    document_runs::{Run, runs, trimmed},
-    parallel,
-    token_file::TokenLayout,
-    verify::Meter,
-};
+use crate::Access;
+use crate::Error;
+use crate::TokenFile;
+use crate::corpus::document_runs::{Run, runs, trimmed};
+use crate::corpus::token_file::TokenLayout;
+use crate::files::parallel;
+use crate::verify::Meter;
 
 /// What the pass found.
 pub(super) struct Texts {

@@ -1,0 +1,219 @@
+//! A run's numbers as TensorBoard reads them: `tensorboard/events.out.tfevents.*`.
+//!
+//! An event file is a sequence of records: length (u64), its masked CRC-32C, an `Event` of
+//! tensorflow/core/util/event.proto, its masked CRC-32C; little endian. Of the protocol buffers only the
+//! dozen fields below are written, each by its number there: a library for them would be larger than this
+//! file.
+//!
+//! Each start of a run begins a file. Its second record says from which step on the file counts (a
+//! `SessionLog` of status START): what an earlier file has of those steps was written after the checkpoint
+//! that the run goes on from, and TensorBoard forgets it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::Error;
+use crate::folder::RunFolder;
+use crate::records::metrics::MetricsRecord;
+use crate::records::sample::SampleRecord;
+
+const PREFIX: &str = "events.out.tfevents.";
+/// What TensorBoard takes the file for.
+const VERSION: &[u8] = b"brain.Event:2";
+/// `SessionLog.SessionStatus`.
+const START: u64 = 1;
+/// `DataType`.
+const DT_STRING: u64 = 7;
+
+/// The event file of one start of a run.
+#[derive(Debug)]
+pub struct TensorBoard {
+    folder: PathBuf,
+    /// None before the first record.
+    file: Option<(PathBuf, File)>,
+}
+
+impl TensorBoard {
+    /// Writes into `folder`; nothing before there is a record.
+    pub fn new(folder: &RunFolder) -> Self {
+        Self { folder: folder.tensorboard(), file: None }
+    }
+
+    /// Writes the numbers of a record.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_metrics(&mut self, record: &MetricsRecord) -> Result<(), Error> {
+        let values = scalars(record).into_iter().map(|(tag, value)| scalar(&tag, value));
+        self.write(record.step, values.collect())
+    }
+
+    /// Writes texts, the n-th as `samples/n`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_samples(&mut self, records: &[SampleRecord]) -> Result<(), Error> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let values = (1..).zip(records).map(|(number, record)| {
+            // The page shows Markdown: four blanks keep a text as it is.
+            let whole = format!("{}{}", record.prompt, record.text);
+            let lines = whole.lines().map(|line| format!("    {line}\n"));
+            text(&format!("samples/{number}"), &lines.collect::<String>())
+        });
+        self.write(first.step, values.collect())
+    }
+
+    fn write(&mut self, step: u64, values: Vec<Message>) -> Result<(), Error> {
+        let now = wall_time();
+        let mut bytes = Vec::new();
+        if self.file.is_none() {
+            bytes = beginning(now, step);
+            self.file = Some(create(&self.folder, now)?);
+        }
+        bytes.extend(event(now, step, values));
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        file.write_all(&bytes).map_err(|source| Error::io(path, "append to it", source))
+    }
+}
+
+/// Seconds since 1970: TensorBoard can show numbers by the clock.
+fn wall_time() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// A new file whose name sorts behind those of earlier starts, which is the order they are read in, whatever
+/// the clock says.
+fn create(folder: &Path, now: f64) -> Result<(PathBuf, File), Error> {
+    fs::create_dir_all(folder).map_err(|source| Error::io(folder, "make the folder", source))?;
+    let listing = |source| Error::io(folder, "list the folder", source);
+    let (mut count, mut latest) = (0_u64, 0_u64);
+    for entry in fs::read_dir(folder).map_err(listing)? {
+        let name = entry.map_err(listing)?.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        count += 1;
+        let seconds = rest.split('.').next().and_then(|digits| digits.parse().ok());
+        latest = latest.max(seconds.unwrap_or(0));
+    }
+    let seconds = format!("{now:.0}").parse::<u64>().unwrap_or(0).max(latest);
+    let path = folder.join(format!("{PREFIX}{seconds:010}.mixdown.{count:06}"));
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create_new(true).open(&path);
+    file.map(|file| (path.clone(), file)).map_err(|source| Error::io(&path, "make it", source))
+}
+
+/// All numbers of a record, each with its tag.
+fn scalars(record: &MetricsRecord) -> Vec<(String, f64)> {
+    let mut all = Vec::new();
+    // A step without a target has no loss, but a rate.
+    all.extend(record.train_loss.map(|loss| ("train/loss".to_owned(), loss)));
+    if record.step > 0 {
+        all.push(("train/learning_rate".to_owned(), record.learning_rate));
+    }
+    let own = [
+        ("train/gradient_norm", record.gradient_norm),
+        ("speed/tokens_per_second", record.tokens_per_second),
+        ("speed/data_wait", record.data_wait),
+        ("speed/mfu", record.mfu),
+    ];
+    all.extend(own.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), value?))));
+    for source in &record.sources {
+        all.push((format!("train_loss_by_source/{}", source.source), source.loss));
+    }
+    for eval in &record.evals {
+        all.push((format!("eval_loss/{}", eval.corpus), eval.loss));
+        all.push((format!("eval_bits_per_byte/{}", eval.corpus), eval.bits_per_byte));
+        if let Some(change) = &eval.change {
+            all.push((format!("eval_change/{}", eval.corpus), change.mean));
+        }
+    }
+    all
+}
+
+/// A file's first two records.
+fn beginning(now: f64, step: u64) -> Vec<u8> {
+    let version = Message::default().double(1, now).bytes(3, VERSION);
+    let session = Message::default().number(1, START);
+    let start = Message::default().double(1, now).number(2, step).bytes(7, &session.0);
+    [record(&version.0), record(&start.0)].concat()
+}
+
+/// The record of an `Event` with a `Summary` of these values.
+fn event(now: f64, step: u64, values: Vec<Message>) -> Vec<u8> {
+    let summary = values.iter().fold(Message::default(), |all, value| all.bytes(1, &value.0));
+    record(&Message::default().double(1, now).number(2, step).bytes(5, &summary.0).0)
+}
+
+/// A `Summary.Value` of a number.
+#[expect(clippy::cast_possible_truncation, reason = "TensorBoard's scalars are f32")]
+fn scalar(tag: &str, value: f64) -> Message {
+    Message::default().bytes(1, tag.as_bytes()).float(2, value as f32)
+}
+
+/// A `Summary.Value` of a text: a `TensorProto` of one string, for the plugin of texts.
+fn text(tag: &str, text: &str) -> Message {
+    let side = Message::default().number(1, 1);
+    let shape = Message::default().bytes(2, &side.0);
+    let tensor =
+        Message::default().number(1, DT_STRING).bytes(2, &shape.0).bytes(8, text.as_bytes());
+    let plugin = Message::default().bytes(1, b"text");
+    let metadata = Message::default().bytes(1, &plugin.0);
+    Message::default().bytes(1, tag.as_bytes()).bytes(8, &tensor.0).bytes(9, &metadata.0)
+}
+
+/// A protocol buffer, field by field.
+#[derive(Debug, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push((value & 0x7f).to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+
+    /// Zero is what a field that is left out has.
+    fn number(mut self, field: u64, value: u64) -> Self {
+        if value > 0 {
+            self.varint(field << 3);
+            self.varint(value);
+        }
+        self
+    }
+
+    fn double(mut self, field: u64, value: f64) -> Self {
+        self.varint((field << 3) | 1);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, field: u64, value: &[u8]) -> Self {
+        self.varint((field << 3) | 2);
+        self.varint(u64::try_from(value.len()).unwrap_or(u64::MAX));
+        self.0.extend(value);
+        self
+    }
+
+    fn float(mut self, field: u64, value: f32) -> Self {
+        self.varint((field << 3) | 5);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+}
+
+fn record(data: &[u8]) -> Vec<u8> {
+    let len = u64::try_from(data.len()).unwrap_or(u64::MAX).to_le_bytes();
+    let masked = |bytes: &[u8]| {
+        let sum = crc32c::crc32c(bytes);
+        sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    };
+    [&len[..], &masked(&len), data, &masked(data)].concat()
+}
+
+#[cfg(test)]
+#[path = "tensorboard_tests.rs"]
+mod tests;

@@ -1,0 +1,7 @@
+//! Files: written whole or not at all, read at a place, kept within the corpus' folder.
+
+pub(crate) mod confined;
+pub(crate) mod folder_lock;
+pub(crate) mod parallel;
+pub(crate) mod pending_file;
+pub(crate) mod positioned_file;

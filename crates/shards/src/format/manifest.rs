@@ -1,0 +1,226 @@
+use std::{io, path::Path};
+
+use mixdown_base::files;
+use serde::{Deserialize, Serialize};
+
+use crate::Counts;
+use crate::Dtype;
+use crate::Error;
+use crate::Fingerprint;
+use crate::InputRecord;
+use crate::PackRecord;
+use crate::ShardRecord;
+use crate::Split;
+use crate::SplitRecord;
+use crate::files::confined::check_link;
+use crate::format::manifest_rules;
+use crate::format::seal::{self, Seal};
+
+/// What a corpus folder must hold: `manifest.json`, written last.
+///
+/// docs/format.md, section 6, gives each field. Unknown fields are ignored on reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`Manifest::FORMAT`].
+    pub format: String,
+    /// [`Manifest::VERSION`].
+    pub version: u32,
+    /// How the ids are stored.
+    pub dtype: Dtype,
+    /// Every id is smaller.
+    pub vocab_size: u64,
+    /// The id that ends every document.
+    pub end_of_text: u32,
+    /// The id that begins every document, where there is one.
+    pub beginning_of_text: Option<u32>,
+    /// Which tokenizer made the ids: the hash of its canonical content.
+    pub tokenizer_fingerprint: Fingerprint,
+    /// The data fingerprint: [`Manifest::data_fingerprint`].
+    pub fingerprint: Fingerprint,
+    /// The rows that the documents lie in, where they were packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<PackRecord>,
+    /// The documents to train on.
+    pub train: SplitRecord,
+    /// The validation documents.
+    pub holdout: SplitRecord,
+    /// The inputs in their frozen order.
+    pub inputs: Vec<InputRecord>,
+    /// The options as given to `prepare`; no reader interprets them.
+    pub options: serde_json::Value,
+    /// What `prepare` met in the inputs.
+    pub counts: Counts,
+}
+
+impl Manifest {
+    /// The value of `format`.
+    pub const FORMAT: &str = "mixdown-corpus";
+    /// The version of a folder that `prepare` writes.
+    pub const VERSION: u32 = 1;
+    /// The version of a folder with adopted token files (docs/format.md, section 11), the newest
+    /// that this crate reads.
+    pub const ADOPTED_VERSION: u32 = 2;
+    /// The manifest's name in the corpus folder.
+    pub const FILE: &str = "manifest.json";
+    /// The largest manifest that is read: 64 MiB, some 100,000 shards.
+    pub const MAX_BYTES: u64 = 64 << 20;
+
+    /// The manifest of some shards, with their data fingerprint: end-of-text id 0, and none of what not every
+    /// corpus has.
+    pub fn new(
+        dtype: Dtype,
+        vocab_size: u64,
+        tokenizer_fingerprint: Fingerprint,
+        train: SplitRecord,
+        holdout: SplitRecord,
+    ) -> Self {
+        let shards = (&train.shards, &holdout.shards);
+        let fingerprint = Self::data_fingerprint(dtype, tokenizer_fingerprint, shards.0, shards.1);
+        Self {
+            format: Self::FORMAT.to_owned(),
+            version: Self::VERSION,
+            dtype,
+            vocab_size,
+            end_of_text: 0,
+            beginning_of_text: None,
+            tokenizer_fingerprint,
+            fingerprint,
+            pack: None,
+            train,
+            holdout,
+            inputs: Vec::new(),
+            options: serde_json::Value::Null,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The record of one split.
+    pub fn split(&self, split: Split) -> &SplitRecord {
+        match split {
+            Split::Train => &self.train,
+            Split::Holdout => &self.holdout,
+        }
+    }
+
+    /// What two corpora must share to give the same stream: dtype, tokenizer, and each shard's
+    /// counts and roots, masks only where there are any; no name, path, option or version
+    /// (docs/format.md, section 7).
+    pub fn data_fingerprint(
+        dtype: Dtype,
+        tokenizer_fingerprint: Fingerprint,
+        train: &[ShardRecord],
+        holdout: &[ShardRecord],
+    ) -> Fingerprint {
+        let mut bytes = u64::from(dtype.megatron_code()).to_le_bytes().to_vec();
+        bytes.extend(tokenizer_fingerprint.as_bytes());
+        for shards in [train, holdout] {
+            bytes.extend((shards.len() as u64).to_le_bytes());
+            for shard in shards {
+                for count in [shard.documents, shard.tokens, shard.text_bytes, shard.bin_bytes] {
+                    bytes.extend(count.to_le_bytes());
+                }
+                for root in [shard.bin_root, shard.idx_root, shard.sums_root, shard.hashes_root] {
+                    bytes.extend(root.as_bytes());
+                }
+            }
+        }
+        for (name, shards) in [("train", train), ("holdout", holdout)] {
+            let masks: Vec<_> = shards.iter().filter_map(|shard| shard.mask).collect();
+            if !masks.is_empty() {
+                bytes.extend(name.as_bytes());
+            }
+            for mask in masks {
+                bytes.extend(mask.loss_tokens.to_le_bytes());
+                bytes.extend(mask.root.as_bytes());
+            }
+        }
+        Fingerprint::of(&bytes)
+    }
+
+    /// Reads and checks the manifest of the corpus in `folder`: everything that docs/format.md
+    /// asks for but the files' sizes, which [`Corpus::open`](crate::Corpus::open) checks.
+    ///
+    /// # Errors
+    /// There is no manifest, it is larger than [`Manifest::MAX_BYTES`], no JSON of this shape, of
+    /// another version, contradicts itself, or names a file outside `folder`.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let manifest = Self::read_alone(folder)?;
+        manifest_rules::check_shard_links(&manifest, folder)?;
+        Ok(manifest)
+    }
+
+    /// As [`Manifest::read`], but shard files are not looked at: whoever opens one checks that it is no link
+    /// out of the folder.
+    pub(crate) fn read_alone(folder: &Path) -> Result<Self, Error> {
+        Self::read_with_seal(folder).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Manifest::read_alone`], with the seal of a sealed manifest.
+    pub(crate) fn read_with_seal(folder: &Path) -> Result<(Self, Option<Seal>), Error> {
+        let path = folder.join(Self::FILE);
+        check_link(folder, &path)?;
+        let bytes = read_capped(folder, &path)?;
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|source| {
+            // Another version is named before what it lacks.
+            match manifest_rules::check_version(&path, &bytes) {
+                Err(error) => error,
+                Ok(()) => Error::ManifestJson { path: path.clone(), source },
+            }
+        })?;
+        manifest_rules::check(&manifest, &path)?;
+        manifest_rules::check_folder_links(folder)?;
+        // Last: a field that contradicts another says more than a sum.
+        let seal = seal::check_sum(&path, &bytes)?;
+        Ok((manifest, seal))
+    }
+
+    /// Checks the manifest and writes it into `folder` as `manifest.json`, by rename: with it the
+    /// folder becomes a corpus.
+    ///
+    /// # Errors
+    /// The manifest contradicts itself or is larger than [`Manifest::MAX_BYTES`]; the disk refuses.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|source| Error::ManifestJson { path: folder.join(Self::FILE), source })?;
+        bytes.push(b'\n');
+        self.write_json(folder, &bytes)
+    }
+
+    /// As [`Manifest::write`], with a seal: the hashes of the manifest itself and of the tokenizer's files in
+    /// `folder`, which must be there by now. Reading then refuses a manifest of which any byte was changed, and
+    /// [`verify`](crate::verify()) finds a changed file of the tokenizer.
+    ///
+    /// # Errors
+    /// As [`Manifest::write`]; a file of the tokenizer cannot be read.
+    pub fn write_sealed(&self, folder: &Path) -> Result<(), Error> {
+        self.write_json(folder, &seal::sealed_json(self, folder)?)
+    }
+
+    fn write_json(&self, folder: &Path, json: &[u8]) -> Result<(), Error> {
+        let path = folder.join(Self::FILE);
+        manifest_rules::check(self, &path)?;
+        if json.len() as u64 > Self::MAX_BYTES {
+            return Err(too_large(&path, json.len() as u64));
+        }
+        Ok(files::write(&path, json)?)
+    }
+}
+
+fn read_capped(folder: &Path, path: &Path) -> Result<Vec<u8>, Error> {
+    files::read_capped(path, Manifest::MAX_BYTES).map_err(|error| match error {
+        files::Error::TooLarge { got_bytes, .. } => too_large(path, got_bytes),
+        files::Error::Io { source, .. } if is_absent(&source) => {
+            Error::NoManifest { path: folder.to_owned() }
+        }
+        other => other.into(),
+    })
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn too_large(path: &Path, got_bytes: u64) -> Error {
+    let expected = format!("a manifest of at most {} bytes", Manifest::MAX_BYTES);
+    Error::damaged(path, None, expected, format!("{got_bytes} bytes or more"))
+}

@@ -1,0 +1,146 @@
+//! The seal of a manifest (docs/format.md, section 6): its own sum, and those of the tokenizer's files beside it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use mixdown_base::files;
+use serde::{Deserialize, Serialize};
+
+use crate::Damage;
+use crate::Error;
+use crate::Fingerprint;
+use crate::Manifest;
+use crate::format::manifest_rules::wrong;
+
+/// Files beside the manifest that come with a corpus.
+pub(crate) const COMPANIONS: [&str; 3] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
+/// No companion that is read whole is larger: the limit of a tokenizer.json.
+const MAX_COMPANION_BYTES: u64 = 256 << 20;
+
+/// The last member of a sealed manifest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Seal {
+    /// The BLAKE3 hash of each companion that is there.
+    companions: BTreeMap<String, Fingerprint>,
+    /// The BLAKE3 hash of manifest.json with 64 zeros in the place of these digits.
+    sum: Fingerprint,
+}
+
+/// The JSON of `manifest` with the seal of the companions in `folder`.
+pub(crate) fn sealed_json(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>, Error> {
+    #[derive(Serialize)]
+    struct Sealed<'a> {
+        #[serde(flatten)]
+        manifest: &'a Manifest,
+        seal: Seal,
+    }
+    let path = folder.join(Manifest::FILE);
+    let mut companions = BTreeMap::new();
+    for name in COMPANIONS {
+        if let Some(bytes) = companion(&folder.join(name))? {
+            companions.insert(name.to_owned(), Fingerprint::of(&bytes));
+        }
+    }
+    let seal = Seal { companions, sum: Fingerprint::from_bytes([0; 32]) };
+    let mut sealed = Sealed { manifest, seal };
+    let json = |sealed: &Sealed<'_>| {
+        let mut bytes = serde_json::to_vec_pretty(sealed)
+            .map_err(|source| Error::ManifestJson { path: path.clone(), source })?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    };
+    sealed.seal.sum = Fingerprint::of(&json(&sealed)?);
+    json(&sealed)
+}
+
+/// The seal of the manifest with these bytes, if it has one; its sum is checked.
+pub(crate) fn check_sum(path: &Path, json: &[u8]) -> Result<Option<Seal>, Error> {
+    #[derive(Deserialize)]
+    struct MaybeSealed {
+        seal: Option<Seal>,
+    }
+    let manifest: MaybeSealed = serde_json::from_slice(json)
+        .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
+    let Some(seal) = manifest.seal else {
+        // Unknown members are ignored, so a damaged name would take the seal away.
+        const MEMBER: &[u8] = b"\"companions\"";
+        if json.windows(MEMBER.len()).any(|part| part == MEMBER) {
+            let expected = "the member \"seal\" of a sealed manifest";
+            return Err(Error::damaged(path, None, expected, "its content under another name"));
+        }
+        return Ok(None);
+    };
+    let unknown = seal.companions.keys().find(|name| !COMPANIONS.contains(&name.as_str()));
+    if let Some(name) = unknown {
+        let expected = format!("only {}", COMPANIONS.join(", "));
+        return Err(wrong(path, "seal.companions", expected, crate::error::quoted(name)));
+    }
+    let digits = seal.sum.to_string();
+    let mut zeroed = json.to_vec();
+    // The seal is the last member, so this ends at once.
+    let place = json.windows(digits.len()).rposition(|part| part == digits.as_bytes());
+    if let Some(digits) = place.and_then(|at| zeroed.get_mut(at..at + digits.len())) {
+        digits.fill(b'0');
+    }
+    let got = Fingerprint::of(&zeroed);
+    if got == seal.sum {
+        return Ok(Some(seal));
+    }
+    let expected = format!("the manifest as it was written, with the sum {}", seal.sum);
+    Err(Error::damaged(path, None, expected, format!("another one, with {got}")))
+}
+
+/// What is wrong with the tokenizer's files beside a manifest: against its seal, and whether they are JSON.
+pub(crate) fn check_companions(folder: &Path, seal: Option<&Seal>) -> Result<Vec<Damage>, Error> {
+    let mut damage = Vec::new();
+    for name in COMPANIONS {
+        let path = folder.join(name);
+        let bytes = companion(&path)?;
+        let sum = seal.map(|seal| seal.companions.get(name));
+        damage.extend(companion_damage(path, bytes.as_deref(), sum));
+    }
+    Ok(damage)
+}
+
+/// `sum` is that of the seal: no seal, none for this file, or the file's.
+fn companion_damage(
+    path: PathBuf,
+    bytes: Option<&[u8]>,
+    sum: Option<Option<&Fingerprint>>,
+) -> Option<Damage> {
+    let expected_and_got = match (bytes, sum) {
+        (None, Some(Some(_))) => {
+            Some(("the file that the corpus was finished with".to_owned(), "no file".to_owned()))
+        }
+        (None, None) if path.ends_with("tokenizer.json") => {
+            Some(("the tokenizer that made the corpus".to_owned(), "no file".to_owned()))
+        }
+        (None, _) => None,
+        (Some(_), Some(None)) => Some((
+            "no file, as when the corpus was finished".to_owned(),
+            "one that came later".to_owned(),
+        )),
+        (Some(bytes), Some(Some(sum))) if Fingerprint::of(bytes) != *sum => {
+            Some((format!("a file with the hash {sum}"), Fingerprint::of(bytes).to_string()))
+        }
+        (Some(bytes), _) => serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .err()
+            .map(|error| ("one JSON value".to_owned(), error.to_string())),
+    };
+    expected_and_got.map(|(expected, got)| Damage { path, offset_bytes: None, expected, got })
+}
+
+fn companion(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match files::read_capped(path, MAX_COMPANION_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything that labelled documents need beside the tokenizer.
+
+use mixdown_documents::{BadRecord, Document, LabelFields, Labeller, Labels, RecordFault};
+use mixdown_shards::Fingerprint;
+use serde_json::json;
+use tokenizers::pipeline::PipelineToken;
+
+use crate::encode::labels::{LabelEncoder, LabelledIds};
+use crate::encode::{EncodedChunk, Encoder, Scratch};
+use crate::error::Error;
+use crate::prepare::label_options::{ChatOptions, TooLong};
+use crate::spill::as_u64;
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::model_template::chat_template;
+
+/// Renders and encodes labelled documents. One serves all threads.
+pub(crate) struct LabelStage {
+    /// Renders records while they are decoded.
+    pub(crate) labeller: Labeller,
+    encoder: LabelEncoder,
+    /// Of what the template is and is told.
+    pub(crate) template: Option<Fingerprint>,
+}
+
+/// What became of a labelled document.
+pub(crate) enum Labelled {
+    /// Its ids and mask.
+    Ids(LabelledIds),
+    /// Nothing in it is a target.
+    NoTarget,
+    /// It cannot be encoded.
+    Bad(BadRecord),
+}
+
+impl LabelStage {
+    /// For records with these fields.
+    ///
+    /// # Errors
+    /// There is no chat template for conversations, or its syntax is wrong; the tokenizer cannot
+    /// be read.
+    pub(crate) fn new(
+        fields: &LabelFields,
+        chat: &ChatOptions,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, Error> {
+        let encoder = LabelEncoder::new(tokenizer)?;
+        let template = match fields {
+            LabelFields::Chat { .. } => {
+                Some(chat_template(tokenizer, chat.template.as_deref(), chat.date)?)
+            }
+            LabelFields::Completion { .. } => None,
+        };
+        let labeller = Labeller::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
+        let template = template.map(|template| {
+            let mut told = vec![json!(template.text), json!(template.tokens), json!(template.date)];
+            told.extend(template.tool_use.map(|own| json!(own.text)));
+            let told = json!(told);
+            Fingerprint::of(told.to_string().as_bytes())
+        });
+        Ok(Self { labeller, encoder, template })
+    }
+
+    /// The ids of a document with its beginning and end, and its mask.
+    ///
+    /// # Errors
+    /// The library fails; its words.
+    pub(crate) fn encode(
+        &self,
+        document: &Document,
+        labels: &Labels,
+        beginning_of_text: Option<u32>,
+        end_of_text: u32,
+    ) -> Result<Labelled, Box<dyn std::error::Error + Send + Sync>> {
+        let text = &document.text;
+        if LabelEncoder::is_reserved(text) {
+            let expected = "none of the noncharacters that stand for special tokens";
+            let fault = RecordFault::Chat {
+                place: "the text".into(),
+                expected,
+                got: "three of them".into(),
+            };
+            return Ok(Labelled::Bad(BadRecord { place: document.place, fault }));
+        }
+        let mut labelled = self.encoder.encode(text, labels)?;
+        if !labelled.has_targets() {
+            return Ok(Labelled::NoTarget);
+        }
+        labelled.begin_with(beginning_of_text);
+        labelled.end_with(end_of_text, text, labels);
+        Ok(Labelled::Ids(labelled))
+    }
+}
+
+impl Encoder<'_> {
+    /// Replaces ids and mask by those of a labelled document; false if it is left out.
+    pub(crate) fn encode_labelled(
+        &self,
+        stage: &LabelStage,
+        document: &Document,
+        labels: &Labels,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let labelled = stage
+            .encode(document, labels, self.beginning_of_text, self.end_of_text)
+            .map_err(|source| self.encode_error(document, source))?;
+        match labelled {
+            Labelled::Ids(LabelledIds { ids, mask, .. }) => {
+                encoded.special_text_documents += u64::from(!labels.plain.is_empty());
+                scratch.ids.clear();
+                scratch.ids.extend(ids.into_iter().map(PipelineToken::from));
+                scratch.mask = mask;
+                Ok(true)
+            }
+            Labelled::NoTarget => {
+                encoded.untargeted_documents += 1;
+                Ok(false)
+            }
+            Labelled::Bad(bad) => {
+                encoded.bad_records.push(bad);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes a document fit its row, where there are rows; false if it is left out. Its first id is
+    /// no target there: what stands before it in the row belongs to another document.
+    pub(crate) fn fits_row(
+        &self,
+        document: &Document,
+        encoded: &mut EncodedChunk,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let Some(pack) = self.pack else { return Ok(true) };
+        let (got, expected) = (as_u64(scratch.ids.len()), pack.row_tokens());
+        if got > expected {
+            match pack.too_long {
+                TooLong::Error => {
+                    let (path, offset_bytes) = (self.path_of(document), document.place.offset);
+                    return Err(Error::LongerThanRow { path, offset_bytes, expected, got });
+                }
+                TooLong::Drop => {
+                    encoded.too_long_documents += 1;
+                    return Ok(false);
+                }
+                TooLong::Truncate => {
+                    encoded.too_long_documents += 1;
+                    let len = usize::try_from(expected).unwrap_or(usize::MAX);
+                    scratch.ids.truncate(len);
+                    scratch.mask.truncate(len);
+                }
+            }
+        }
+        if let Some(first) = scratch.mask.first_mut() {
+            *first = 0;
+        }
+        let has_targets = scratch.mask.contains(&1);
+        encoded.untargeted_documents += u64::from(!has_targets);
+        Ok(has_targets)
+    }
+}

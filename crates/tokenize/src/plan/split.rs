@@ -1,0 +1,246 @@
+//! Who is held out, decided over all parts before a shard is written.
+
+use std::collections::BinaryHeap;
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::prepare::options::Holdout;
+use crate::spill::Row;
+use crate::spill::bucket::Buckets;
+
+/// Documents and tokens of both sides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sides {
+    pub(crate) train_documents: u64,
+    pub(crate) train_tokens: u64,
+    pub(crate) holdout_documents: u64,
+    pub(crate) holdout_tokens: u64,
+}
+
+/// Where the sides part, and what is on each in every bucket.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) limit: SideLimit,
+    pub(crate) buckets: Vec<Sides>,
+}
+
+/// Documents whose side hash is smaller are held out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SideLimit(u64);
+
+impl SideLimit {
+    /// The limit that can be told before all documents are there.
+    pub(crate) fn known(holdout: Holdout) -> Option<Self> {
+        match holdout {
+            Holdout::None => Some(Self(0)),
+            Holdout::Input => Some(Self(1)),
+            Holdout::Share(share) => Some(Self(share_limit(share))),
+            Holdout::Tokens(_) => None,
+        }
+    }
+
+    /// Whether a document is held out.
+    pub(crate) fn holds_out(self, row: &Row) -> bool {
+        row.side < self.0
+    }
+}
+
+/// The side hash of every document of the inputs that are the holdout.
+pub(crate) const HELD_OUT: u64 = 0;
+/// And of every other, where there are such inputs.
+pub(crate) const TRAINED_ON: u64 = u64::MAX;
+
+impl Split {
+    /// Splits the documents of all buckets.
+    pub(crate) fn decide(
+        holdout: Holdout,
+        buckets: &Buckets,
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
+        let limit = match (SideLimit::known(holdout), holdout) {
+            (None, Holdout::Tokens(tokens)) => {
+                let within = || SmallestHashes::within(tokens);
+                let found = buckets.fold_rows(threads, stop, within, |smallest, _, row| {
+                    smallest.add(row.side, row.len_tokens);
+                })?;
+                SideLimit(SmallestHashes::of_all(tokens, &found))
+            }
+            (known, _) => known.unwrap_or_default(),
+        };
+        let len = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
+        let none = || vec![Sides::default(); len];
+        let counted = buckets.fold_rows(threads, stop, none, |sides, bucket, row| {
+            if let Some(sides) = sides.get_mut(bucket) {
+                sides.count(row, limit);
+            }
+        })?;
+        let mut sums = none();
+        let mut total = Sides::default();
+        for (bucket, sum) in sums.iter_mut().enumerate() {
+            counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
+            total.add(sum);
+        }
+        total.check(holdout)?;
+        Ok(Self { limit, buckets: sums })
+    }
+}
+
+impl Sides {
+    /// Adds a document.
+    pub(crate) fn count(&mut self, row: &Row, limit: SideLimit) {
+        let (documents, tokens) = if limit.holds_out(row) {
+            (&mut self.holdout_documents, &mut self.holdout_tokens)
+        } else {
+            (&mut self.train_documents, &mut self.train_tokens)
+        };
+        *documents += 1;
+        *tokens += u64::from(row.len_tokens);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.train_documents += other.train_documents;
+        self.train_tokens += other.train_tokens;
+        self.holdout_documents += other.holdout_documents;
+        self.holdout_tokens += other.holdout_tokens;
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.train_tokens + self.holdout_tokens
+    }
+
+    fn check(&self, holdout: Holdout) -> Result<(), Error> {
+        if holdout == Holdout::None || (self.train_documents > 0 && self.holdout_documents > 0) {
+            return Ok(());
+        }
+        Err(Error::HoldoutLeavesNothing {
+            holdout: holdout.to_string(),
+            train_documents: self.train_documents,
+            train_tokens: self.train_tokens,
+            holdout_documents: self.holdout_documents,
+            holdout_tokens: self.holdout_tokens,
+        })
+    }
+}
+
+/// share · 2⁶⁴.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share within (0, 1) times 2^64 is within u64, and the cast saturates at its ends"
+)]
+fn share_limit(share: f64) -> u64 {
+    (share * 18_446_744_073_709_551_616.0) as u64
+}
+
+/// The documents of the smallest hashes that stay within a number of tokens, found in one pass
+/// with memory for those alone. Documents of one hash stay together.
+struct SmallestHashes {
+    budget: u64,
+    held: BinaryHeap<(u64, u32)>,
+    held_tokens: u64,
+    /// Hashes from here on are out.
+    limit: u64,
+}
+
+impl SmallestHashes {
+    fn within(budget: u64) -> Self {
+        Self { budget, held: BinaryHeap::new(), held_tokens: 0, limit: u64::MAX }
+    }
+
+    /// The first hash that is out over all of what several passes held.
+    fn of_all(budget: u64, parts: &[Self]) -> u64 {
+        let mut all = Self::within(budget);
+        all.limit = parts.iter().map(|part| part.limit).min().unwrap_or(u64::MAX);
+        for &(hash, tokens) in parts.iter().flat_map(|part| &part.held) {
+            all.add(hash, tokens);
+        }
+        all.limit
+    }
+
+    fn add(&mut self, hash: u64, len_tokens: u32) {
+        if hash >= self.limit {
+            return;
+        }
+        self.held.push((hash, len_tokens));
+        self.held_tokens += u64::from(len_tokens);
+        while let Some(&(hash, tokens)) = self.held.peek() {
+            if self.held_tokens > self.budget {
+                self.limit = hash;
+            }
+            if hash < self.limit {
+                break;
+            }
+            self.held.pop();
+            self.held_tokens -= u64::from(tokens);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xxhash_rust::xxh3::xxh3_64;
+
+    fn rows(count: u64, distinct: u64) -> Vec<(u64, u32)> {
+        (0..count)
+            .map(|index| {
+                let hash = xxh3_64(&(index % distinct).to_le_bytes());
+                (hash, u32::try_from(hash % 50).unwrap() + 1)
+            })
+            .collect()
+    }
+
+    /// Sort, and take whole hashes while they fit.
+    fn naive_limit(rows: &[(u64, u32)], budget: u64) -> u64 {
+        let mut sorted = rows.to_vec();
+        sorted.sort_unstable();
+        let mut tokens = 0;
+        for group in sorted.chunk_by(|left, right| left.0 == right.0) {
+            tokens += group.iter().map(|&(_, tokens)| u64::from(tokens)).sum::<u64>();
+            if tokens > budget {
+                return group[0].0;
+            }
+        }
+        u64::MAX
+    }
+
+    #[test]
+    fn a_number_of_tokens_takes_the_smallest_hashes_that_fit() {
+        for distinct in [1000, 60] {
+            let rows = rows(1000, distinct);
+            for budget in [1, 25, 26, 100, 777, 5000, 12_345, 24_000, 1 << 40] {
+                for threads in [1, 2, 7] {
+                    let pass = |rows: &[(u64, u32)]| {
+                        let mut smallest = SmallestHashes::within(budget);
+                        rows.iter().for_each(|&(hash, tokens)| smallest.add(hash, tokens));
+                        smallest
+                    };
+                    let parts: Vec<SmallestHashes> =
+                        rows.chunks(rows.len().div_ceil(threads)).map(pass).collect();
+                    let limit = SmallestHashes::of_all(budget, &parts);
+                    assert_eq!(limit, naive_limit(&rows, budget), "{distinct} {budget} {threads}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_of_all_hashes() {
+        assert_eq!(share_limit(0.5), 1 << 63);
+        let limit = share_limit(0.05);
+        let held = rows(20_000, 20_000).iter().filter(|(hash, _)| *hash < limit).count();
+        assert!((900..1100).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_side_without_documents_gives_the_numbers() {
+        let sides = Sides { train_documents: 3, train_tokens: 7, ..Sides::default() };
+        sides.check(Holdout::None).unwrap();
+        let error = sides.check(Holdout::Share(1e-9)).unwrap_err();
+        assert!(error.is_configuration());
+        assert!(error.to_string().contains("0 documents (0 tokens)"), "{error}");
+    }
+}

@@ -1,0 +1,217 @@
+//! The end of the work: all shards are there, the manifest makes them a corpus.
+
+use std::path::Path;
+
+use mixdown_base::files;
+use mixdown_documents::InputFile;
+use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, SplitRecord};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::plan::unit::units;
+use crate::plan::{Plan, difference};
+use crate::prepare::PrepareReport;
+use crate::prepare::work::{Holdouts, SplitFile, Work, count};
+use crate::prepare::work_folder::WorkFolder;
+use crate::shards::shard_run::run_record;
+use crate::spill::Summary;
+use crate::tokenizer::Tokenizer;
+
+/// Files that a report names at most.
+const NAMED_AT_MOST: usize = 100;
+
+impl Work<'_> {
+    /// Checks that all shards are there and writes the manifest.
+    pub(crate) fn finish(
+        &self,
+        folder: WorkFolder,
+        split: &SplitFile,
+        resumed: u64,
+    ) -> Result<PrepareReport, Error> {
+        let out = folder.out().to_owned();
+        let (mut train, mut holdout, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        let fingerprint = split.fingerprint(&folder)?;
+        for number in 0..count(split.runs.len()) {
+            match run_record(&folder, number, fingerprint)? {
+                Some(record) => {
+                    train.extend(record.train);
+                    holdout.extend(record.holdout);
+                }
+                None => missing.push(number),
+            }
+        }
+        if let Some(first) = missing.first() {
+            let expected = format!("{} runs of shards", split.runs.len());
+            let got = format!("all but {} (the first is run {first})", missing.len());
+            return Err(Error::Unfinished { path: out, expected, got });
+        }
+        // What an ended call had written under another holdout.
+        folder.keep_shards(Side::Train, &train)?;
+        folder.keep_shards(Side::Holdout, &holdout)?;
+        let manifest =
+            self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
+        copy_tokenizer(&self.tokenizer, &out)?;
+        manifest.write_sealed(&out)?;
+        folder.remove()?;
+        Ok(self.report(&manifest, split.parts, resumed))
+    }
+
+    /// What is missing of the parts.
+    pub(crate) fn unfinished_parts(&self, folder: &WorkFolder) -> Result<Error, Error> {
+        let path = folder.out().to_owned();
+        let Holdouts { expected, got } = self.holdouts(folder)?;
+        if let Some(expected) = expected {
+            return Ok(Error::PlanDiffers { path, field: "holdout".to_owned(), expected, got });
+        }
+        let there = folder.parts()?;
+        let units = units(&self.inputs, self.plan.part_bytes, self.plan.end);
+        let (mut known, mut streams, mut missing) = (0, 0_u64, None);
+        for (unit, cuts) in (0_u64..).zip(&units) {
+            let parts = match cuts.parts() {
+                Some(parts) => parts,
+                None => folder.unit_parts(unit)?.unwrap_or_else(|| {
+                    streams += 1;
+                    0
+                }),
+            };
+            known += parts;
+            let absent = || (0..parts).find(|&part| !there.contains(&(unit, part)));
+            missing = missing.or_else(|| absent().map(|part| (cuts.first, part)));
+        }
+        let mut expected = format!("{known} parts and a split");
+        if streams > 0 {
+            expected.push_str(&format!(", and those of {streams} compressed files not yet read"));
+        }
+        let got = match missing.and_then(|(input, part)| Some((self.inputs.file(input)?, part))) {
+            Some((InputFile { name, .. }, part)) => {
+                format!(
+                    "{} parts (the first that is missing is part {part} of {name})",
+                    there.len()
+                )
+            }
+            None => format!("{} parts and no split", there.len()),
+        };
+        Ok(Error::Unfinished { path, expected, got })
+    }
+
+    /// What a finished corpus holds, if it is the one of these inputs, tokenizer and options.
+    pub(crate) fn check_finished(&self, out: &Path) -> Result<PrepareReport, Error> {
+        let path = out.to_owned();
+        if self.reads_standard_input() {
+            // What came from there then cannot be compared with what comes now.
+            return Err(Error::AlreadyCorpus { path });
+        }
+        let manifest = Manifest::read(out)?;
+        let own =
+            self.manifest(&Summary::default(), SplitRecord::default(), SplitRecord::default());
+        match difference("", &settings(&manifest), &settings(&own)) {
+            None => Ok(PrepareReport {
+                already_done: true,
+                modified_inputs: self.inputs_modified_after(&out.join(Manifest::FILE)),
+                ..self.report(&manifest, 0, 0)
+            }),
+            Some((field, expected, got)) => {
+                Err(Error::CorpusDiffers { path, field, expected, got })
+            }
+        }
+    }
+
+    /// The names of inputs that are newer than a file, where the file system tells.
+    fn inputs_modified_after(&self, file: &Path) -> Vec<String> {
+        let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+        let Some(written) = modified(file) else { return Vec::new() };
+        let is_newer = |input: &&InputFile| modified(&input.path).is_some_and(|at| at > written);
+        self.inputs.files().iter().filter(is_newer).map(|input| input.name.clone()).collect()
+    }
+
+    fn manifest(&self, total: &Summary, train: SplitRecord, holdout: SplitRecord) -> Manifest {
+        let Plan { dtype, vocab_size, tokenizer_fingerprint, .. } = self.plan;
+        let mut inputs: Vec<InputRecord> = self
+            .inputs
+            .files()
+            .iter()
+            .map(|file| InputRecord { path: file.name.clone(), bytes: file.bytes, documents: 0 })
+            .collect();
+        for &(input, documents) in &total.documents_by_input {
+            let record = usize::try_from(input).ok().and_then(|input| inputs.get_mut(input));
+            if let Some(record) = record {
+                record.documents += documents;
+            }
+        }
+        let pack = self.plan.pack.zip(self.plan.padding);
+        let pack = pack
+            .map(|(pack, padding)| PackRecord { sequence_length: pack.sequence_length, padding });
+        // What the shards hold beyond the documents.
+        let tokens = train.tokens.saturating_add(holdout.tokens);
+        let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(total.tokens));
+        Manifest {
+            end_of_text: self.plan.end_of_text,
+            beginning_of_text: self.plan.beginning_of_text,
+            inputs,
+            options: self.record(),
+            counts: Counts {
+                bad_records: total.bad_records,
+                empty_documents: total.empty_documents,
+                short_documents: total.short_documents,
+                special_text_documents: total.special_text_documents,
+                untargeted_documents: total.untargeted_documents,
+                too_long_documents: total.too_long_documents,
+                padding_tokens,
+            },
+            pack,
+            ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
+        }
+    }
+
+    /// The options, and the chat template that they led to.
+    fn record(&self) -> Value {
+        let mut record = self.options.record();
+        if let (Some(template), Some(record)) = (self.plan.chat_template, record.as_object_mut()) {
+            record.insert("chat_template".to_owned(), json!(template));
+        }
+        record
+    }
+
+    fn report(&self, manifest: &Manifest, parts: u64, resumed: u64) -> PrepareReport {
+        let (train, holdout) = (manifest.split(Side::Train), manifest.split(Side::Holdout));
+        PrepareReport {
+            train_documents: train.documents,
+            train_tokens: train.tokens,
+            holdout_documents: holdout.documents,
+            holdout_tokens: holdout.tokens,
+            text_bytes: train.text_bytes + holdout.text_bytes,
+            input_bytes: self.inputs.total_bytes(),
+            input_files: count(self.inputs.files().len()),
+            skipped_files: self.inputs.skipped_files(),
+            left_out: self.inputs.left_out().iter().take(NAMED_AT_MOST).cloned().collect(),
+            counts: manifest.counts,
+            shards: count(train.shards.len() + holdout.shards.len()),
+            parts,
+            resumed,
+            already_done: false,
+            modified_inputs: Vec::new(),
+            fingerprint: manifest.fingerprint,
+            tokenizer_fingerprint: manifest.tokenizer_fingerprint,
+        }
+    }
+}
+
+/// What makes a corpus, as far as its manifest tells: of inputs the names and lengths.
+fn settings(manifest: &Manifest) -> Value {
+    let inputs = manifest.inputs.iter();
+    let inputs: Vec<_> =
+        inputs.map(|input| json!({ "path": input.path, "bytes": input.bytes })).collect();
+    json!({
+        "inputs": inputs,
+        "options": manifest.options,
+        "tokenizer_fingerprint": manifest.tokenizer_fingerprint,
+    })
+}
+
+/// The tokenizer and the files beside it: the corpus decodes itself.
+fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
+    for (name, bytes) in tokenizer.files()? {
+        files::write(&out.join(name), &bytes)?;
+    }
+    Ok(())
+}

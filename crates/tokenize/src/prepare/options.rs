@@ -1,0 +1,291 @@
+//! What `prepare` can be told.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use mixdown_base::quantity::{Quantity, not_a_unit};
+use mixdown_documents::ReadOptions;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::prepare::label_options::{ChatOptions, PackOptions};
+
+/// How documents become a corpus.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PrepareOptions {
+    /// How records become documents.
+    pub read: ReadOptions,
+    /// Which documents are kept for validation.
+    pub holdout: Holdout,
+    /// Files and folders whose documents are the holdout, with [`Holdout::Input`]; the given inputs
+    /// are then what is trained on.
+    pub holdout_inputs: Vec<PathBuf>,
+    /// Only the first documents of the inputs, this many; `None` for all.
+    pub limit: Option<u64>,
+    /// Documents of fewer characters are left out and counted.
+    pub min_chars: u64,
+    /// Where the unfinished work's large files go, in a folder of their own; `None` for the output's
+    /// `.work`.
+    pub work_dir: Option<PathBuf>,
+    /// Seed of the order of documents.
+    pub seed: u64,
+    /// The order of documents.
+    pub shuffle: Shuffle,
+    /// Threads that tokenize; 0 takes as many as the machine offers. The corpus is the same for
+    /// every number.
+    pub threads: u32,
+    /// The token before every document.
+    pub beginning_of_text: BeginningOfText,
+    /// What a special token spelled in a text means.
+    pub special_text: SpecialText,
+    /// The token after every document, by name or decimal id; `None` looks in the usual places
+    /// ([`Tokenizer::end_of_text`](crate::Tokenizer::end_of_text)).
+    pub end_of_text: Option<String>,
+    /// How conversations are rendered, where `read.labels` names some.
+    pub chat: ChatOptions,
+    /// Rows that the documents are laid into; `None` for none.
+    pub pack: Option<PackOptions>,
+}
+
+impl PrepareOptions {
+    /// The options as the manifest records them: all that can change a byte of the corpus, so not
+    /// the threads.
+    pub(crate) fn record(&self) -> Value {
+        // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
+        let mut record = json!({
+            "beginning_of_text": self.beginning_of_text.to_string(),
+            "end_of_text": self.end_of_text,
+            "holdout": self.holdout.to_string(),
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "skip_bad": self.read.skip_bad,
+            "special_text": self.special_text,
+            "text_field": self.read.text_field(),
+        });
+        // What is not asked for is left out: a corpus of earlier options keeps its manifest's bytes.
+        let asked = [
+            ("holdout_by", self.read.group_field.as_ref().map(|field| json!(field))),
+            ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
+            ("labels", self.read.labels.as_ref().map(|fields| json!(fields))),
+            ("limit", self.limit.map(|limit| json!(limit))),
+            ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
+            ("pack", self.pack.map(|pack| json!(pack))),
+            ("template_date", self.chat.date.map(|date| json!(date))),
+            ("text_separator", self.read.text_separator.as_ref().map(|text| json!(text))),
+        ];
+        for (name, value) in asked {
+            if let (Some(value), Some(record)) = (value, record.as_object_mut()) {
+                record.insert(name.to_owned(), value);
+            }
+        }
+        record
+    }
+
+    /// Refuses options that exclude each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.holdout.check()?;
+        self.pack.map_or(Ok(()), PackOptions::check)?;
+        if self.read.labels.is_some() && self.special_text == SpecialText::Parse {
+            let expected = "plain text in the content of labelled documents";
+            return Err(exclusive("parse-special", expected, "it beside labels"));
+        }
+        let by_input = self.holdout == Holdout::Input;
+        if by_input == self.holdout_inputs.is_empty() {
+            let got =
+                if by_input { "none" } else { "some, and a holdout of the inputs themselves" };
+            return Err(exclusive("holdout-input", "files where the holdout is of files", got));
+        }
+        if by_input && self.read.group_field.is_some() {
+            let got = "a holdout of files as well";
+            return Err(exclusive("holdout-by", "a holdout by share or number of tokens", got));
+        }
+        if by_input && self.limit.is_some() {
+            return Err(exclusive("limit", "no holdout of files beside it", "one"));
+        }
+        if self.limit == Some(0) {
+            return Err(exclusive("limit", "1 or more documents", "0"));
+        }
+        Ok(())
+    }
+}
+
+fn exclusive(option: &'static str, expected: &'static str, got: &str) -> Error {
+    Error::Option { option, expected, got: got.to_owned() }
+}
+
+/// Which documents are kept for validation. Equal texts (up to white space) are never parted, in
+/// one corpus and, for a share, across corpora.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Holdout {
+    /// None.
+    #[default]
+    None,
+    /// Every document whose hash is below this share of all hashes: about this share of the
+    /// documents, greater than 0 and less than 1.
+    Share(f64),
+    /// The documents of inputs of their own ([`PrepareOptions::holdout_inputs`]).
+    Input,
+    /// The documents of the smallest hashes, as many as stay within this number of tokens.
+    Tokens(u64),
+}
+
+const HOLDOUT_FORMS: &str = "a share like 1% or 0.01, a number like \"500k tokens\", or 0";
+
+impl Holdout {
+    fn bad(got: &str) -> Error {
+        Error::Option { option: "holdout", expected: HOLDOUT_FORMS, got: got.to_owned() }
+    }
+
+    /// Refuses a share outside of (0, 1) and a number of 0 tokens.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Share(share) if !(share > 0.0 && share < 1.0) => {
+                Err(Self::bad(&share.to_string()))
+            }
+            Self::Tokens(0) => Err(Self::bad("0 tokens")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Holdout {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |reason: &str| Self::bad(&format!("\"{text}\": {reason}"));
+        let quantity = Quantity::parse(text, HOLDOUT_FORMS).map_err(|error| bad(&error.reason))?;
+        let holdout = match quantity.unit {
+            "token" | "tokens" => Self::Tokens(quantity.whole().map_err(bad)?),
+            "" if quantity.number.numerator() == 0 => return Ok(Self::None),
+            "" => Self::Share(quantity.number.to_f64()),
+            unit => return Err(bad(&not_a_unit(unit))),
+        };
+        holdout.check().map(|()| holdout).map_err(|_| Self::bad(text))
+    }
+}
+
+impl fmt::Display for Holdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("0"),
+            Self::Input => f.write_str("input"),
+            Self::Share(share) => write!(f, "{share}"),
+            Self::Tokens(tokens) => write!(f, "{tokens} tokens"),
+        }
+    }
+}
+
+/// The order of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// One random order over all inputs, decided by the seed and each document's place.
+    #[default]
+    Global,
+    /// As the inputs give them.
+    Keep,
+}
+
+/// The token before every document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BeginningOfText {
+    /// What the tokenizer's post-processor puts there, which may be nothing.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// This id.
+    Id(u32),
+}
+
+impl FromStr for BeginningOfText {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            id => id.parse().map(Self::Id).map_err(|_| Error::Option {
+                option: "bos",
+                expected: "auto, none or a token id",
+                got: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for BeginningOfText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::None => f.write_str("none"),
+            Self::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What a special token spelled in a text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialText {
+    /// Its letters; such documents are counted.
+    #[default]
+    Plain,
+    /// The token; such documents are counted too.
+    Parse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holdouts_are_read_in_every_form() {
+        let cases = [
+            ("1%", Holdout::Share(0.01)),
+            (" 0.5 % ", Holdout::Share(0.005)),
+            ("0.01", Holdout::Share(0.01)),
+            ("0", Holdout::None),
+            ("0%", Holdout::None),
+            ("500k tokens", Holdout::Tokens(500_000)),
+            ("1.5M tokens", Holdout::Tokens(1_500_000)),
+            ("2_000 tokens", Holdout::Tokens(2000)),
+            ("1B tokens", Holdout::Tokens(1_000_000_000)),
+            ("7tokens", Holdout::Tokens(7)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Holdout>().unwrap(), expected, "{text}");
+            let again: Holdout = expected.to_string().parse().unwrap();
+            assert_eq!(again, expected, "{text}");
+        }
+        for text in [
+            "",
+            "100%",
+            "1",
+            "-1%",
+            "NaN",
+            "inf",
+            "1.5 tokens",
+            "0 tokens",
+            "k tokens",
+            "500k",
+            "tokens",
+            "1..5k tokens",
+            "99999999999G tokens",
+        ] {
+            let error = text.parse::<Holdout>().unwrap_err();
+            assert!(error.is_configuration(), "{text}");
+        }
+    }
+
+    #[test]
+    fn beginnings_are_read() {
+        for text in ["auto", "none", "7"] {
+            assert_eq!(text.parse::<BeginningOfText>().unwrap().to_string(), text);
+        }
+        assert!("bos".parse::<BeginningOfText>().is_err());
+    }
+}

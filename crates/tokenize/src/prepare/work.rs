@@ -1,0 +1,383 @@
+//! The work of preparing as every process sees it that takes part in it.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+
+use mixdown_documents::{InputFile, InputList, Labeller, LongRecords};
+use mixdown_shards::{Dtype, Fingerprint};
+use serde::{Deserialize, Serialize};
+
+use crate::encode::Encoder;
+use crate::encode::label_stage::LabelStage;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::disk;
+use crate::plan::limit;
+use crate::plan::order::Order;
+use crate::plan::split::{SideLimit, Split};
+use crate::plan::task::Task;
+use crate::plan::unit::{part_bytes, units};
+use crate::prepare::Sizes;
+use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
+use crate::prepare::progress::{Progress, Stage, say_inputs};
+use crate::prepare::tokenize_stage::{Parts, TokenizeStage};
+use crate::prepare::work_folder::WorkFolder;
+use crate::shards::follower::{FollowPlan, Followed};
+use crate::shards::shard_run::{Run, RunRecord, Runs, ShardTarget};
+use crate::shards::write_stage::WriteStage;
+use crate::spill::bucket::Buckets;
+use crate::spill::work_file::{json_fingerprint, read_json, write_json};
+use crate::spill::{Payload, Summary};
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::model_template::role_tokens;
+
+/// All that is the same for every process at the same work.
+pub(crate) struct Work<'o> {
+    pub(crate) inputs: InputList,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) options: &'o PrepareOptions,
+    pub(crate) plan: Plan,
+    labels: Option<LabelStage>,
+    shard_bytes: u64,
+}
+
+impl<'o> Work<'o> {
+    pub(crate) fn new(
+        inputs: &[PathBuf],
+        tokenizer: &Path,
+        options: &'o PrepareOptions,
+        sizes: Sizes,
+    ) -> Result<Self, Error> {
+        options.check()?;
+        let tokenizer = Tokenizer::load(tokenizer)?;
+        let holdout_from = match options.holdout {
+            Holdout::Input => Some(InputList::discover_with(inputs, &options.read)?.files().len()),
+            _ => None,
+        };
+        let all: Vec<PathBuf> = inputs.iter().chain(&options.holdout_inputs).cloned().collect();
+        let inputs = InputList::discover_with(&all, &options.read)?;
+        let labels = options.read.labels.as_ref();
+        let labels =
+            labels.map(|fields| LabelStage::new(fields, &options.chat, &tokenizer)).transpose()?;
+        let mut plan = plan(&inputs, &tokenizer, options, sizes)?;
+        plan.chat_template = labels.as_ref().and_then(|labels| labels.template);
+        plan.holdout_from = holdout_from.and_then(|from| u32::try_from(from).ok());
+        let work =
+            Self { inputs, tokenizer, options, plan, labels, shard_bytes: sizes.shard_bytes };
+        match options.limit {
+            None => Ok(work),
+            Some(_) if work.reads_standard_input() => Err(Error::Option {
+                option: "limit",
+                expected: "files: of standard input take the first lines before (head -n N)",
+                got: "-".to_owned(),
+            }),
+            Some(limit) => {
+                let end = limit::end_of(&work.inputs, options, work.labeller(), limit)?;
+                Ok(Self { plan: Plan { end, ..work.plan }, ..work })
+            }
+        }
+    }
+
+    fn labeller(&self) -> Option<&Labeller> {
+        self.labels.as_ref().map(|labels| &labels.labeller)
+    }
+
+    pub(crate) fn reads_standard_input(&self) -> bool {
+        self.inputs.files().iter().any(InputFile::is_standard_input)
+    }
+
+    /// Makes all parts and shards that are not there yet, in the order of the task.
+    pub(crate) fn make(
+        &self,
+        folder: &WorkFolder,
+        task: Option<Task>,
+        progress: &(dyn Fn(Progress) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Made, Error> {
+        /// How often parts that turn out to be damaged are made again before it is an error.
+        const ATTEMPTS: u32 = 3;
+        if self.reads_standard_input() && !folder.parts()?.is_empty() {
+            return Err(Error::Option {
+                option: "input",
+                expected: "files: work that read standard input cannot be continued, delete it",
+                got: format!("- and {}", folder.out().display()),
+            });
+        }
+        say_inputs(&self.inputs, progress);
+        let (plan, work) = (&self.plan, folder.parts_folder());
+        if let Some(estimate) = disk::estimate(&self.inputs, plan, work, folder.out())? {
+            progress(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
+        }
+        let mut stage = self.stage(folder, task, progress, stop);
+        if task.is_none() && self.split_before(folder)?.is_none() {
+            // No split is no proof that there are no shards: its file may have been deleted.
+            folder.forget_runs()?;
+            stage.follow = self.follow_plan(folder);
+        }
+        let mut attempt = 1;
+        let mut resumed = None;
+        loop {
+            let parts = stage.run()?;
+            // What was written on the way is not written again.
+            stage.follow = None;
+            let resumed = *resumed.get_or_insert(parts.resumed);
+            match self.write(&stage, parts) {
+                Ok((split, runs_made)) => return Ok(Made { split, resumed, runs_made }),
+                Err(Error::DamagedWork { path, .. })
+                    if attempt < ATTEMPTS && folder.is_part(&path) =>
+                {
+                    folder.forget(&path)?;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn stage<'w>(
+        &'w self,
+        folder: &'w WorkFolder,
+        task: Option<Task>,
+        progress: &'w (dyn Fn(Progress) + Sync),
+        stop: &'w AtomicBool,
+    ) -> TokenizeStage<'w> {
+        let (plan, options) = (&self.plan, self.options);
+        TokenizeStage {
+            encoder: Encoder {
+                inputs: &self.inputs,
+                tokenizer: &self.tokenizer,
+                fast: self.tokenizer.fast(),
+                read: &options.read,
+                min_chars: options.min_chars,
+                holdout_from: plan.holdout_from,
+                special_text: options.special_text,
+                beginning_of_text: plan.beginning_of_text,
+                end_of_text: plan.end_of_text,
+                dtype: plan.dtype,
+                payload: plan.payload,
+                order: plan.order,
+                labels: self.labels.as_ref(),
+                pack: plan.pack,
+            },
+            units: units(&self.inputs, plan.part_bytes, plan.end),
+            part_bytes: plan.part_bytes,
+            end: plan.end,
+            skip_bad: options.read.skip_bad,
+            task,
+            threads: threads(options.threads),
+            long_records: LongRecords::default(),
+            follow: None,
+            folder,
+            progress,
+            stop,
+        }
+    }
+
+    /// How shards are written while the parts are made: in the inputs' order, with a holdout that is
+    /// known beforehand and documents that are not laid into rows.
+    fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<FollowPlan<'w>> {
+        let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
+        let limit = SideLimit::known(self.options.holdout)?;
+        let target = ShardTarget { folder, dtype, vocab_size };
+        let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none();
+        let shard_bytes = self.shard_bytes;
+        in_order.then_some(FollowPlan { target, limit, shard_bytes, order, payload })
+    }
+
+    fn write(&self, stage: &TokenizeStage<'_>, parts: Parts) -> Result<(SplitFile, u64), Error> {
+        let TokenizeStage { folder, progress, stop, threads, task, .. } = *stage;
+        let Summary { documents, empty_documents, bad_records, .. } = parts.total;
+        if documents == 0 {
+            return Err(Error::no_documents(&self.inputs, empty_documents, bad_records));
+        }
+        let Plan { order, payload, vocab_size, .. } = self.plan;
+        let buckets = Buckets { spills: parts.spills, order, payload };
+        let split = self.split(folder, &buckets, parts.total, threads, task, stop)?;
+        split.adopt(parts.followed, folder)?;
+        let len = count(split.runs.len());
+        let order = task.map_or_else(|| (0..len).collect(), |task| task.order(len));
+        let stage = WriteStage {
+            buckets: &buckets,
+            limit: split.limit,
+            runs: &split.runs,
+            order,
+            split: split.fingerprint(folder)?,
+            vocab_size,
+            rows: self.plan.rows(),
+            threads,
+            folder,
+            progress,
+            stop,
+        };
+        let runs_made = stage.run()?;
+        Ok((split, runs_made))
+    }
+
+    /// The split that was decided before, or now.
+    fn split(
+        &self,
+        folder: &WorkFolder,
+        buckets: &Buckets,
+        total: Summary,
+        threads: usize,
+        task: Option<Task>,
+        stop: &AtomicBool,
+    ) -> Result<SplitFile, Error> {
+        if let Some(before) = self.split_before(folder)? {
+            return Ok(before);
+        }
+        let Holdouts { expected, got } = self.holdouts(folder)?;
+        if let (Some(expected), Some(_)) = (expected, task) {
+            let (path, field) = (folder.out().to_owned(), "holdout".to_owned());
+            return Err(Error::PlanDiffers { path, field, expected, got });
+        }
+        let decided = Split::decide(self.options.holdout, buckets, threads, stop)?;
+        let split = SplitFile {
+            holdout: got,
+            shard_bytes: self.shard_bytes,
+            limit: decided.limit,
+            parts: count(buckets.spills.len()),
+            total,
+            runs: Runs::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
+        };
+        write_json(&folder.split(), &split)?;
+        Ok(split)
+    }
+
+    /// The split in the folder, if it is of this holdout and these sizes.
+    pub(crate) fn split_before(&self, folder: &WorkFolder) -> Result<Option<SplitFile>, Error> {
+        let holdout = self.options.holdout.to_string();
+        Ok(self
+            .split_there(folder)?
+            .filter(|split| split.holdout == holdout && split.shard_bytes == self.shard_bytes))
+    }
+
+    fn split_there(&self, folder: &WorkFolder) -> Result<Option<SplitFile>, Error> {
+        match read_json(&folder.split()) {
+            Ok(split) => Ok(split),
+            Err(Error::DamagedWork { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The holdout of the split in the folder, and the one that is asked for now.
+    pub(crate) fn holdouts(&self, folder: &WorkFolder) -> Result<Holdouts, Error> {
+        let expected = self.split_there(folder)?.map(|split| split.holdout);
+        Ok(Holdouts { expected, got: self.options.holdout.to_string() })
+    }
+}
+/// What was made, up to the manifest.
+pub(crate) struct Made {
+    pub(crate) split: SplitFile,
+    pub(crate) resumed: u64,
+    pub(crate) runs_made: u64,
+}
+
+/// The split as a call decided it; another holdout writes the shards anew from the same parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SplitFile {
+    holdout: String,
+    shard_bytes: u64,
+    limit: SideLimit,
+    pub(crate) parts: u64,
+    pub(crate) total: Summary,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl SplitFile {
+    /// Its hash, which the records of finished runs name.
+    ///
+    /// # Errors
+    /// As [`json_fingerprint`].
+    pub(crate) fn fingerprint(&self, folder: &WorkFolder) -> Result<Fingerprint, Error> {
+        json_fingerprint(folder.out(), self)
+    }
+
+    /// Notes the runs as finished whose shards were written before the split was known, and that are
+    /// its runs.
+    fn adopt(&self, followed: Vec<Followed>, folder: &WorkFolder) -> Result<(), Error> {
+        let split = self.fingerprint(folder)?;
+        for (number, (run, followed)) in (0_u64..).zip(self.runs.iter().zip(followed)) {
+            let Followed { run: own, train, holdout } = followed;
+            if own == *run {
+                let record = RunRecord { split, train, holdout };
+                write_json(&folder.run(number), &record)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Two holdouts that may differ.
+pub(crate) struct Holdouts {
+    pub(crate) expected: Option<String>,
+    pub(crate) got: String,
+}
+
+/// The part size where the documents keep their order: a part is then a bucket.
+const KEPT_PART_BYTES: u64 = 16 << 20;
+
+fn plan(
+    inputs: &InputList,
+    tokenizer: &Tokenizer,
+    options: &PrepareOptions,
+    sizes: Sizes,
+) -> Result<Plan, Error> {
+    let dtype = Dtype::for_vocab(tokenizer.vocab_size());
+    let end_of_text = tokenizer.end_of_text_named(options.end_of_text.as_deref())?;
+    let most = match options.shuffle {
+        Shuffle::Keep => KEPT_PART_BYTES.min(sizes.part_bytes),
+        Shuffle::Global => sizes.part_bytes,
+    };
+    Ok(Plan {
+        format: Plan::FORMAT.to_owned(),
+        version: Plan::VERSION,
+        inputs: Plan::inputs_of(inputs)?,
+        holdout_from: None,
+        end: None,
+        text_field: options.read.text_field().to_owned(),
+        text_separator: options.read.text_separator.clone(),
+        id_field: options.read.id_field.clone(),
+        holdout_by: options.read.group_field.clone(),
+        min_chars: options.min_chars,
+        labels: options.read.labels.clone(),
+        chat_template: None,
+        pack: options.pack,
+        padding: options.pack.map(|_| padding(tokenizer, end_of_text)).transpose()?,
+        order: Order::new(options.shuffle, options.seed, inputs, sizes.bucket_bytes),
+        special_text: options.special_text,
+        beginning_of_text: tokenizer.beginning_of_text(options.beginning_of_text)?,
+        end_of_text,
+        tokenizer_fingerprint: tokenizer.fingerprint(),
+        vocab_size: tokenizer.vocab_size(),
+        dtype,
+        payload: Payload {
+            id_bytes: dtype.bytes(),
+            masks: options.read.labels.is_some() || options.pack.is_some(),
+            own_ids: options.read.id_field.is_some(),
+        },
+        part_bytes: part_bytes(inputs, most),
+        work_dir: options.work_dir.clone(),
+    })
+}
+
+/// The id that fills up rows: the tokenizer's own for it, or the end-of-text.
+fn padding(tokenizer: &Tokenizer, end_of_text: u32) -> Result<u32, Error> {
+    let own = role_tokens(tokenizer)?.remove("pad_token");
+    Ok(own.and_then(|token| tokenizer.token_id(&token)).unwrap_or(end_of_text))
+}
+
+/// As many threads as were asked for, or as the process may use: its affinity and, on Linux, the
+/// quota of its control group count.
+fn threads(asked: u32) -> usize {
+    match usize::try_from(asked) {
+        Ok(asked) if asked > 0 => asked,
+        _ => available_parallelism().map_or(1, NonZero::get),
+    }
+}
+
+pub(crate) fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

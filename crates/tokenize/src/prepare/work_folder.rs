@@ -1,0 +1,390 @@
+//! The output folder before it is a corpus: whose it is, and where the unfinished work lies.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirEntry, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use mixdown_base::files::finished_name;
+use mixdown_shards::{Manifest, ShardRecord, Split};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::spill::work_file::{read_json, write_json, write_json_first};
+use crate::tokenizer::end_of_text::FILES;
+
+const WORK: &str = ".work";
+const PLAN: &str = "plan.json";
+const SPLIT: &str = "split.json";
+const LOCK: &str = "lock";
+const TASKS: &str = "tasks.lock";
+
+/// Who may be at work in an output folder at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// This call alone.
+    Alone,
+    /// Any number of tasks.
+    Shared,
+}
+
+/// `OUT/.work`, and the folder of the parts.
+pub(crate) struct WorkFolder {
+    out: PathBuf,
+    work: PathBuf,
+    parts: PathBuf,
+    /// Locks that are held for as long as these are open.
+    _locks: Vec<File>,
+}
+
+/// A finished stream's own file.
+#[derive(Serialize, Deserialize)]
+struct UnitRecord {
+    parts: u64,
+}
+
+impl WorkFolder {
+    /// Takes an output folder that is absent, empty or holds unfinished work with an equal plan.
+    pub(crate) fn claim(out: &Path, plan: &Plan, hold: Hold) -> Result<Self, Error> {
+        let work = out.join(WORK);
+        let plan_path = work.join(PLAN);
+        if is_finished(out)? {
+            return Err(refuse_finished(out, plan)?);
+        }
+        refuse_taken(out, &work)?;
+        fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
+        let lock = lock(out, &work, hold);
+        // Whoever held the lock may have finished in the meantime.
+        if is_finished(out)? {
+            drop(lock);
+            return Err(refuse_finished(out, plan)?);
+        }
+        let Locked { file, known } = lock?;
+        let parts = parts_folder(&work, out, plan)?;
+        fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
+        let mut folder = Self { out: out.to_owned(), work, parts, _locks: vec![file] };
+        match hold {
+            // Only where nobody else can be writing them.
+            Hold::Alone if known => {
+                folder.remove_leftovers()?;
+                folder.replace_plan(plan)?;
+            }
+            Hold::Alone => {}
+            Hold::Shared => folder.join_tasks(plan)?,
+        }
+        write_json_first(&plan_path, plan)?;
+        match read_json(&plan_path)? {
+            Some(before) => plan.check_equal(&before, out)?,
+            // Another task has finished just now.
+            None => return Err(Error::AlreadyCorpus { path: out.to_owned() }),
+        }
+        Ok(folder)
+    }
+
+    /// Takes the place of another plan of which no part is finished: a wrong name of a field must not
+    /// lock the folder. Only where nobody else is at work.
+    fn replace_plan(&self, plan: &Plan) -> Result<(), Error> {
+        let path = self.work.join(PLAN);
+        let Some(before) = read_json::<Value>(&path)? else { return Ok(()) };
+        if plan.check_equal(&before, &self.out).is_ok() {
+            return Ok(());
+        }
+        let parts = match before.get("work_dir") {
+            None | Some(Value::Null) => self.work.clone(),
+            // Elsewhere, under a name that only the same version of a plan tells.
+            Some(_) => match serde_json::from_value::<Plan>(before) {
+                Ok(before) => parts_folder(&self.work, &self.out, &before)?,
+                Err(_) => return Ok(()),
+            },
+        };
+        let begun = |name: &String| name.starts_with("part-") || name.starts_with("run-");
+        if names(&parts)?.iter().chain(&names(&self.work)?).any(begun) {
+            return Ok(());
+        }
+        remove_files(&self.work, |name| name == SPLIT || name.starts_with("unit-"))?;
+        remove_parts(&parts, &self.work)?;
+        write_json(&path, plan)
+    }
+
+    /// Removes what killed tasks left, if no other task is there, and notes that this one is. Nobody
+    /// holds this lock alone for longer than that takes, so waiting for it is short.
+    fn join_tasks(&mut self, plan: &Plan) -> Result<(), Error> {
+        let path = self.work.join(TASKS);
+        let open = || File::create(&path).map_err(Error::io("create", &path));
+        if let alone = open()?
+            && alone.try_lock().is_ok()
+        {
+            self.remove_leftovers()?;
+            self.replace_plan(plan)?;
+        }
+        let together = open()?;
+        // Where there are no locks, finishing removes what was left.
+        let _no_locks_here = together.lock_shared();
+        self._locks.push(together);
+        Ok(())
+    }
+
+    /// Where the parts lie.
+    pub(crate) fn parts_folder(&self) -> &Path {
+        &self.parts
+    }
+
+    /// The output folder.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Where part `part` of a unit is written.
+    pub(crate) fn part(&self, unit: u64, part: u64) -> PathBuf {
+        self.parts.join(format!("part-{unit:06}-{part:06}"))
+    }
+
+    /// Units and numbers of the parts that are there.
+    pub(crate) fn parts(&self) -> Result<BTreeSet<(u64, u64)>, Error> {
+        let part = |name: String| {
+            let (unit, part) = name.strip_prefix("part-")?.split_once('-')?;
+            Some((unit.parse().ok()?, part.parse().ok()?))
+        };
+        Ok(names(&self.parts)?.into_iter().filter_map(part).collect())
+    }
+
+    /// The file that says how many parts a stream has.
+    pub(crate) fn unit(&self, unit: u64) -> PathBuf {
+        self.parts.join(format!("unit-{unit:06}.json"))
+    }
+
+    /// How many parts a stream has, once it has been read to its end.
+    pub(crate) fn unit_parts(&self, unit: u64) -> Result<Option<u64>, Error> {
+        match read_json(&self.unit(unit)) {
+            Ok(record) => Ok(record.map(|record: UnitRecord| record.parts)),
+            Err(Error::DamagedWork { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes how many parts a stream has.
+    pub(crate) fn write_unit(&self, unit: u64, parts: u64) -> Result<(), Error> {
+        write_json(&self.unit(unit), &UnitRecord { parts })
+    }
+
+    /// Removes a damaged file of a part, which is made again.
+    pub(crate) fn forget(&self, path: &Path) -> Result<(), Error> {
+        absent_or(fs::remove_file(path)).map_err(Error::io("remove", path))
+    }
+
+    /// Whether a path is one of the parts'.
+    pub(crate) fn is_part(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        path.parent() == Some(self.parts.as_path()) && name.starts_with("part-")
+    }
+
+    /// The file that says how documents are split.
+    pub(crate) fn split(&self) -> PathBuf {
+        self.work.join(SPLIT)
+    }
+
+    /// The file that says which shards a finished run of buckets gave.
+    pub(crate) fn run(&self, run: u64) -> PathBuf {
+        self.work.join(format!("run-{run:06}.json"))
+    }
+
+    /// Forgets which shards are finished, and the shards with it.
+    pub(crate) fn forget_runs(&self) -> Result<(), Error> {
+        remove_files(&self.work, |name| name.starts_with("run-"))?;
+        self.keep_shards(Split::Train, &[])?;
+        self.keep_shards(Split::Holdout, &[])
+    }
+
+    /// Removes the shards of a side but these.
+    pub(crate) fn keep_shards(&self, side: Split, keep: &[ShardRecord]) -> Result<(), Error> {
+        let folder = self.out.join(side.folder());
+        let kept = |name: &str| {
+            let of = |shard: &ShardRecord| name.strip_prefix(shard.file.as_str());
+            keep.iter().filter_map(of).any(|ending| ending.starts_with('.'))
+        };
+        remove_files(&folder, |name| is_shard_file(name) && !kept(name))?;
+        // Left where it holds something else; where there is none there is nothing to remove.
+        let _not_empty = fs::remove_dir(&folder);
+        Ok(())
+    }
+
+    /// Removes what killed processes left under temporary names.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), Error> {
+        let unfinished = |name: &str| finished_name(name).is_some();
+        remove_files(&self.work, unfinished)?;
+        remove_files(&self.parts, unfinished)?;
+        for side in [Split::Train, Split::Holdout] {
+            let of_shard = |name: &str| finished_name(name).is_some_and(is_shard_file);
+            remove_files(&self.out.join(side.folder()), of_shard)?;
+        }
+        let companion = |name: &str| {
+            finished_name(name).is_some_and(|name| {
+                name == Manifest::FILE || FILES.contains(&name) || name == "tokenizer.json"
+            })
+        };
+        remove_files(&self.out, companion)
+    }
+
+    /// Forgets the unfinished work, which a manifest has made superfluous.
+    pub(crate) fn remove(self) -> Result<(), Error> {
+        self.remove_leftovers()?;
+        remove_parts(&self.parts, &self.work)?;
+        remove_work(&self.work)
+    }
+}
+
+/// Where the parts lie: in a folder that is named after the output and the plan, so that many
+/// outputs may share a work folder.
+fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> Result<PathBuf, Error> {
+    let Some(shared) = &plan.work_dir else { return Ok(work.to_owned()) };
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let plan = plan.fingerprint(out)?.to_string();
+    Ok(shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan))))
+}
+
+/// The error for an output that is a corpus, after forgetting the work on it.
+fn refuse_finished(out: &Path, plan: &Plan) -> Result<Error, Error> {
+    forget_work(out, plan)?;
+    Ok(Error::AlreadyCorpus { path: out.to_owned() })
+}
+
+/// Removes the work of a call that was killed between its manifest and the end, or of one that came
+/// while another finished.
+pub(crate) fn forget_work(out: &Path, plan: &Plan) -> Result<(), Error> {
+    let work = &out.join(WORK);
+    let begun = work.is_dir() && foreign_in(work)?.is_none();
+    if (begun || holds_our_plan(work))
+        && let Ok(_lock) = lock(out, work, Hold::Alone)
+        && is_finished(out)?
+    {
+        remove_parts(&parts_folder(work, out, plan)?, work)?;
+        remove_work(work)?;
+    }
+    Ok(())
+}
+
+/// Removes the folder of the parts, if they lie in one of their own.
+fn remove_parts(parts: &Path, work: &Path) -> Result<(), Error> {
+    if parts != work {
+        remove_files(parts, |name| {
+            let whole = finished_name(name).unwrap_or(name);
+            whole.starts_with("part-") || whole.starts_with("unit-")
+        })?;
+        // Left where it holds something else.
+        let _not_empty = fs::remove_dir(parts);
+    }
+    Ok(())
+}
+
+/// The plan goes last, for it tells that the folder is ours.
+fn remove_work(work: &Path) -> Result<(), Error> {
+    remove_files(work, |name| name != PLAN)?;
+    absent_or(fs::remove_dir_all(work)).map_err(Error::io("remove", work))
+}
+
+/// Whether the output is a corpus; a manifest that cannot be read is somebody else's.
+pub(crate) fn is_finished(out: &Path) -> Result<bool, Error> {
+    match Manifest::read(out) {
+        Ok(_) => Ok(true),
+        Err(mixdown_shards::Error::NoManifest { .. }) => Ok(false),
+        Err(_) => {
+            let got = format!("a {} that is not a corpus'", Manifest::FILE);
+            Err(Error::OutputTaken { path: out.to_owned(), got })
+        }
+    }
+}
+
+/// Refuses an output that holds anything but our own unfinished work.
+fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
+    let taken = |got: String| Err(Error::OutputTaken { path: out.to_owned(), got });
+    if !out.exists() {
+        return Ok(());
+    }
+    if !out.is_dir() {
+        return taken("a file's data".to_owned());
+    }
+    if holds_our_plan(work) {
+        return Ok(());
+    }
+    let other = names(out)?.into_iter().filter(|name| name != WORK).min();
+    match other.or(foreign_in(work)?.map(|name| format!("{WORK}/{name}"))) {
+        // Between the two looks another task may have begun, or even finished.
+        Some(name) if !holds_our_plan(work) && !is_finished(out)? => taken(name),
+        _ => Ok(()),
+    }
+}
+
+/// Something in the work folder that no call leaves that was ended before it had written its plan.
+fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
+    let begun = |name: &str| [LOCK, TASKS].contains(&name) || finished_name(name) == Some(PLAN);
+    Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
+}
+
+fn holds_our_plan(work: &Path) -> bool {
+    let plan: Option<Value> = read_json(&work.join(PLAN)).ok().flatten();
+    plan.is_some_and(|plan| plan.get("format").is_some_and(|format| format == Plan::FORMAT))
+}
+
+/// `shard-NNNNN.ENDING`, whole or not.
+fn is_shard_file(name: &str) -> bool {
+    let whole = finished_name(name).unwrap_or(name);
+    let parts = whole.strip_prefix("shard-").and_then(|name| name.split_once('.'));
+    parts.is_some_and(|(number, ending)| {
+        number.bytes().all(|byte| byte.is_ascii_digit())
+            && ["bin", "idx", "sums", "hashes", "ids", "mask"].contains(&ending)
+    })
+}
+
+fn remove_files(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for name in names(folder)?.iter().filter(|name| ours(name)) {
+        let path = folder.join(name);
+        absent_or(fs::remove_file(&path)).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// The names in a folder; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::io("read", folder)(source)),
+    };
+    let name = |entry: io::Result<DirEntry>| {
+        Ok(entry.map_err(Error::io("read", folder))?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+/// What has been removed already needs no removing.
+fn absent_or(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
+}
+
+/// Takes the lock file: a plain call alone, tasks together. Where the file system knows no locks it
+/// is left at that: names of their own keep two processes from harming each other, and they only do
+/// the same work twice.
+fn lock(out: &Path, work: &Path, hold: Hold) -> Result<Locked, Error> {
+    let path = work.join(LOCK);
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    let locked = match hold {
+        Hold::Alone => file.try_lock(),
+        Hold::Shared => file.try_lock_shared(),
+    };
+    match locked {
+        Ok(()) => Ok(Locked { file, known: true }),
+        Err(TryLockError::WouldBlock) => Err(Error::Busy { path: out.to_owned() }),
+        Err(TryLockError::Error(_)) => Ok(Locked { file, known: false }),
+    }
+}
+
+/// The lock file, and whether the file system knows locks.
+struct Locked {
+    file: File,
+    known: bool,
+}

@@ -1,0 +1,215 @@
+//! Shards that are written while the parts are still being made.
+//!
+//! Where the documents keep their order, the parts follow each other in the shards as they do in the
+//! inputs. So whoever finishes the part that comes next appends it, from memory, and the disk is busy
+//! while the other threads encode. The parts are spilled all the same: a restart begins with them and
+//! a damaged one is made again. What the follower wrote counts once the split that is decided over
+//! all parts has the same runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mixdown_shards::{DocumentBytes, ShardRecord, Split as Side};
+
+use crate::encode::EncodedChunk;
+use crate::error::Error;
+use crate::plan::order::Order;
+use crate::plan::split::{SideLimit, Sides};
+use crate::plan::unit::Unit;
+use crate::shards::shard_run::{Output, Run, Runs, ShardTarget, finish_shards};
+use crate::spill::bucket::Buckets;
+use crate::spill::reader::Spill;
+use crate::spill::{Item, Payload, Row, sorted_items};
+
+/// Bytes of parts that may wait in memory for one before them; further ones wait on the disk.
+const WAITING_BYTES: u64 = 32 << 20;
+
+/// What has to be known before the parts are there.
+#[derive(Clone, Copy)]
+pub(crate) struct FollowPlan<'f> {
+    pub(crate) target: ShardTarget<'f>,
+    pub(crate) limit: SideLimit,
+    pub(crate) shard_bytes: u64,
+    pub(crate) order: Order,
+    pub(crate) payload: Payload,
+}
+
+/// A run that was finished, and its shards.
+pub(crate) struct Followed {
+    pub(crate) run: Run,
+    pub(crate) train: Option<ShardRecord>,
+    pub(crate) holdout: Option<ShardRecord>,
+}
+
+/// The parts as they come, on their way into shards.
+pub(crate) struct Follower<'f> {
+    plan: FollowPlan<'f>,
+    units: &'f [Unit],
+    waiting: Mutex<Waiting>,
+    writing: Mutex<Writing<'f>>,
+}
+
+/// Finished parts that are not written: in memory, or only where they were spilled.
+#[derive(Default)]
+struct Waiting {
+    parts: BTreeMap<PartNumber, Option<Chunks>>,
+    bytes: u64,
+}
+
+/// The numbers of a part's unit and of the part there.
+type PartNumber = (u64, u64);
+
+/// All chunks of a part.
+pub(crate) struct Chunks {
+    pub(crate) chunks: Vec<EncodedChunk>,
+    /// The memory they take.
+    pub(crate) bytes: u64,
+}
+
+struct Writing<'f> {
+    /// The part that is written next.
+    next: PartNumber,
+    runs: Runs,
+    outputs: (Output<'f>, Output<'f>),
+    followed: Vec<Followed>,
+    /// Whether a part turned out to be damaged: the shards are then left to the second stage.
+    given_up: bool,
+}
+
+impl<'f> Follower<'f> {
+    pub(crate) fn new(plan: FollowPlan<'f>, units: &'f [Unit]) -> Self {
+        let runs = Runs::new(plan.payload.id_bytes, plan.shard_bytes);
+        let outputs = plan.outputs(&runs);
+        let writing =
+            Writing { next: (0, 0), runs, outputs, followed: Vec::new(), given_up: false };
+        let (waiting, writing) = (Mutex::default(), Mutex::new(writing));
+        Self { plan, units, waiting, writing }
+    }
+
+    /// Takes a part that has been spilled, and writes what can be written now unless another thread
+    /// is at it.
+    pub(crate) fn add(&self, part: PartNumber, chunks: Option<Chunks>) -> Result<(), Error> {
+        let mut waiting = self.waiting();
+        let fits = |chunks: &Chunks| waiting.bytes + chunks.bytes <= WAITING_BYTES;
+        let kept = chunks.filter(fits);
+        waiting.bytes += kept.as_ref().map_or(0, |chunks| chunks.bytes);
+        waiting.parts.insert(part, kept);
+        drop(waiting);
+        match self.writing.try_lock() {
+            Ok(mut writing) => self.write_next(&mut writing),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes the rest; gives the runs whose shards are whole.
+    pub(crate) fn finish(self) -> Result<Vec<Followed>, Error> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_next(&mut writing)?;
+        if !writing.given_up
+            && self.unit(writing.next.0).is_none()
+            && let Some(run) = writing.runs.end()
+        {
+            writing.finish_run(run)?;
+        }
+        Ok(std::mem::take(&mut writing.followed))
+    }
+
+    fn write_next(&self, writing: &mut Writing<'f>) -> Result<(), Error> {
+        while !writing.given_up
+            && let Some((part, chunks)) = self.take_next(writing)?
+        {
+            match self.write_part(writing, part, chunks) {
+                Err(Error::DamagedWork { .. }) => writing.given_up = true,
+                written => written?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The part that comes next, if it is there.
+    fn take_next(
+        &self,
+        writing: &mut Writing<'f>,
+    ) -> Result<Option<(PartNumber, Option<Chunks>)>, Error> {
+        loop {
+            let (unit, part) = writing.next;
+            let Some(cuts) = self.unit(unit) else { return Ok(None) };
+            let mut waiting = self.waiting();
+            if let Some(chunks) = waiting.parts.remove(&(unit, part)) {
+                waiting.bytes -= chunks.as_ref().map_or(0, |chunks| chunks.bytes);
+                writing.next.1 += 1;
+                return Ok(Some(((unit, part), chunks)));
+            }
+            drop(waiting);
+            let parts = match cuts.parts() {
+                Some(parts) => Some(parts),
+                None => self.plan.target.folder.unit_parts(unit)?,
+            };
+            if parts.is_none_or(|parts| part < parts) {
+                return Ok(None);
+            }
+            writing.next = (unit + 1, 0);
+        }
+    }
+
+    fn write_part(
+        &self,
+        writing: &mut Writing<'f>,
+        (unit, part): PartNumber,
+        chunks: Option<Chunks>,
+    ) -> Result<(), Error> {
+        let FollowPlan { target, order, payload, .. } = self.plan;
+        if let Some(Chunks { chunks, .. }) = chunks {
+            let items = sorted_items(&chunks, payload);
+            let documents = items.iter().map(|item: &Item<'_>| (item.row, item.document(payload)));
+            return self.write(writing, documents);
+        }
+        let spill = Spill::open(&target.folder.part(unit, part), order.buckets(), payload)?;
+        let bucket = Buckets { spills: vec![spill], order, payload };
+        let bucket = bucket.range(0, 1)?.load(&(0..1))?;
+        self.write(writing, bucket.documents())
+    }
+
+    fn write<'d>(
+        &self,
+        writing: &mut Writing<'f>,
+        documents: impl Iterator<Item = (&'d Row, DocumentBytes<'d>)> + Clone,
+    ) -> Result<(), Error> {
+        let limit = self.plan.limit;
+        let mut sides = Sides::default();
+        documents.clone().for_each(|(row, _)| sides.count(row, limit));
+        if let Some(run) = writing.runs.push(&sides) {
+            writing.finish_run(run)?;
+            writing.outputs = self.plan.outputs(&writing.runs);
+        }
+        let (train, holdout) = &mut writing.outputs;
+        for (row, document) in documents {
+            let output = if limit.holds_out(row) { &mut *holdout } else { &mut *train };
+            output.push(&document)?;
+        }
+        Ok(())
+    }
+
+    fn unit(&self, unit: u64) -> Option<&Unit> {
+        self.units.get(usize::try_from(unit).ok()?)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'f> FollowPlan<'f> {
+    fn outputs(&self, runs: &Runs) -> (Output<'f>, Output<'f>) {
+        let output = |side| Output::new(self.target, side, runs.shard(side));
+        (output(Side::Train), output(Side::Holdout))
+    }
+}
+
+impl Writing<'_> {
+    fn finish_run(&mut self, run: Run) -> Result<(), Error> {
+        let (train, holdout) = finish_shards(self.outputs.0.take(), self.outputs.1.take())?;
+        self.followed.push(Followed { run, train, holdout });
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The second stage: parts to shards, run of buckets by run of buckets.
+//!
+//! A run becomes at most one shard of each side, and which ones is known before any is written, so
+//! runs can be made in any order, by any task, and several times. Within a run the threads load and
+//! sort groups of buckets side by side and take turns at writing them; whoever writes the last one
+//! brings the shards to the disk while the others are at the next run.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mixdown_shards::{Fingerprint, Split as Side};
+
+use crate::error::Error;
+use crate::parallel::Failure;
+use crate::plan::split::SideLimit;
+use crate::prepare::progress::{Progress, Stage};
+use crate::prepare::work_folder::WorkFolder;
+use crate::shards::rows::Rows;
+use crate::shards::shard_run::{Output, Run, RunRecord, ShardTarget, finish_shards, run_record};
+use crate::spill::bucket::{Bucket, BucketRange, Buckets};
+use crate::spill::work_file::write_json;
+
+/// Bytes of memory that the buckets take which a thread has loaded.
+const GROUP_BYTES: u64 = 40 << 20;
+
+/// Parts and split to shards.
+pub(crate) struct WriteStage<'p> {
+    pub(crate) buckets: &'p Buckets,
+    pub(crate) limit: SideLimit,
+    pub(crate) runs: &'p [Run],
+    /// The numbers of the runs in the order in which this task looks at them.
+    pub(crate) order: Vec<u64>,
+    /// Of the split: records of another one do not count.
+    pub(crate) split: Fingerprint,
+    pub(crate) vocab_size: u64,
+    /// The rows that documents are laid into, if any.
+    pub(crate) rows: Option<Rows>,
+    pub(crate) threads: usize,
+    pub(crate) folder: &'p WorkFolder,
+    pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
+    pub(crate) stop: &'p AtomicBool,
+}
+
+/// A run that is being written.
+struct OpenRun<'s> {
+    number: u64,
+    range: BucketRange<'s>,
+    groups: Vec<Range<usize>>,
+    turn: Mutex<Turn<'s>>,
+    turned: Condvar,
+}
+
+/// Which group is written next, and onto what.
+struct Turn<'s> {
+    group: usize,
+    train: Output<'s>,
+    holdout: Output<'s>,
+}
+
+/// What the threads share.
+struct Shared<'s> {
+    queue: Mutex<Queue<'s>>,
+    failure: Failure,
+    done_bytes: AtomicU64,
+    made: AtomicU64,
+    total_bytes: u64,
+}
+
+struct Queue<'s> {
+    numbers: VecDeque<u64>,
+    open: Option<(Arc<OpenRun<'s>>, usize)>,
+}
+
+impl WriteStage<'_> {
+    /// Brings every shard to the disk that is not there yet; gives how many runs were made.
+    pub(crate) fn run(&self) -> Result<u64, Error> {
+        let tokens: u64 = self.runs.iter().map(|run| run.tokens).sum();
+        let shared = Shared {
+            queue: Mutex::new(Queue { numbers: self.order.clone().into(), open: None }),
+            failure: Failure::default(),
+            done_bytes: AtomicU64::new(0),
+            made: AtomicU64::new(0),
+            total_bytes: tokens * self.buckets.payload.id_bytes,
+        };
+        thread::scope(|scope| {
+            let work = || shared.failure.note(self.work(&shared));
+            for _ in 1..self.threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let made = shared.made.load(Ordering::Relaxed);
+        shared.failure.into_result().map(|()| made)
+    }
+
+    fn work<'s>(&'s self, shared: &Shared<'s>) -> Result<(), Error> {
+        while !shared.failure.is_set() {
+            let Some((run, group)) = self.next_group(shared)? else { break };
+            let range = run.groups.get(group).cloned().unwrap_or_default();
+            let bucket = run.range.load(&range)?;
+            let Some(mut turn) = wait_for(&run, group, &shared.failure) else { break };
+            self.write(&bucket, &mut turn, shared)?;
+            turn.group += 1;
+            let outputs =
+                (turn.group == run.groups.len()).then(|| (turn.train.take(), turn.holdout.take()));
+            drop(turn);
+            run.turned.notify_all();
+            if let Some((train, holdout)) = outputs {
+                let (train, holdout) = finish_shards(train, holdout)?;
+                let record = RunRecord { split: self.split, train, holdout };
+                write_json(&self.folder.run(run.number), &record)?;
+                shared.made.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next group of the open run, or the first of the next one that is missing.
+    fn next_group<'s>(
+        &'s self,
+        shared: &Shared<'s>,
+    ) -> Result<Option<(Arc<OpenRun<'s>>, usize)>, Error> {
+        let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.check_stop()?;
+            if let Some((run, next)) = &mut queue.open
+                && *next < run.groups.len()
+            {
+                *next += 1;
+                return Ok(Some((Arc::clone(run), *next - 1)));
+            }
+            let Some(number) = queue.numbers.pop_front() else { return Ok(None) };
+            let run = usize::try_from(number).ok().and_then(|number| self.runs.get(number));
+            let Some(run) = run else { continue };
+            if run_record(self.folder, number, self.split)?.is_some() {
+                self.report(shared, run.tokens);
+            } else {
+                queue.open = Some((Arc::new(self.open(number, run)?), 0));
+            }
+        }
+    }
+
+    fn open(&self, number: u64, run: &Run) -> Result<OpenRun<'_>, Error> {
+        let range = self.buckets.range(run.first, run.end)?;
+        // Rows are laid within a bucket, so that memory and threads decide none of them.
+        let groups = range.groups(if self.rows.is_some() { 0 } else { GROUP_BYTES });
+        let target = ShardTarget {
+            folder: self.folder,
+            dtype: self.buckets.dtype(),
+            vocab_size: self.vocab_size,
+        };
+        let output =
+            |side, shard: Option<u64>| Output::new(target, side, shard.unwrap_or_default());
+        let train = output(Side::Train, run.train_shard);
+        let holdout = output(Side::Holdout, run.holdout_shard);
+        let turn = Mutex::new(Turn { group: 0, train, holdout });
+        Ok(OpenRun { number, range, groups, turn, turned: Condvar::new() })
+    }
+
+    fn write<'s>(
+        &'s self,
+        bucket: &Bucket,
+        turn: &mut Turn<'s>,
+        shared: &Shared<'s>,
+    ) -> Result<(), Error> {
+        let mut tokens = 0;
+        let mut unpacked = (Vec::new(), Vec::new());
+        for (row, document) in bucket.documents() {
+            tokens += u64::from(row.len_tokens);
+            self.check_stop()?;
+            match (self.limit.holds_out(row), self.rows) {
+                (false, None) => turn.train.push(&document)?,
+                (true, None) => turn.holdout.push(&document)?,
+                (false, Some(_)) => unpacked.0.push(document),
+                (true, Some(_)) => unpacked.1.push(document),
+            }
+        }
+        if let Some(rows) = self.rows {
+            rows.lay(&unpacked.0, |document| turn.train.push(document))?;
+            rows.lay(&unpacked.1, |document| turn.holdout.push(document))?;
+        }
+        self.report(shared, tokens);
+        Ok(())
+    }
+
+    fn report(&self, shared: &Shared<'_>, tokens: u64) {
+        let bytes = tokens * self.buckets.payload.id_bytes;
+        let done = shared.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let total = shared.total_bytes;
+        (self.progress)(Progress { stage: Stage::Writing, done: done.min(total), total });
+    }
+
+    fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Waits until it is this group's turn; `None` where another thread has failed.
+fn wait_for<'r, 's>(
+    run: &'r OpenRun<'s>,
+    group: usize,
+    failure: &Failure,
+) -> Option<MutexGuard<'r, Turn<'s>>> {
+    // A thread that failed does not come to its turn, so it is looked for now and then.
+    const LOOK: Duration = Duration::from_millis(50);
+    let mut turn = run.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    while turn.group != group {
+        if failure.is_set() {
+            return None;
+        }
+        let waited = run.turned.wait_timeout(turn, LOOK);
+        turn = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    Some(turn)
+}

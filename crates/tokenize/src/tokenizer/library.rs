@@ -1,0 +1,182 @@
+//! The library that encodes: the fast one (1.0.0-rc.3) where its ids are 0.23's, else 0.23.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tokenizers::json::Json;
+use tokenizers::pipeline::{
+    EncodeOptions, Override, PipelinePatternMatcher, PipelineToken, PipelineTokenizer,
+};
+
+use crate::encode::fast::FastEncoder;
+use crate::prepare::options::SpecialText;
+use crate::tokenizer::agreement::Agreement;
+use crate::tokenizer::disputed::holds_disputed;
+use crate::tokenizer::parts::TokenizerParts;
+use crate::tokenizer::reference::Reference;
+
+/// The words of the tokenizer library, which has no error type of its own.
+type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Who encodes.
+pub(crate) enum Library {
+    /// The fast library.
+    Fast {
+        pipeline: Box<PipelineTokenizer>,
+        agreement: Agreement,
+        /// Encodes the texts on which they may differ; made for the first one.
+        reference: Box<OnceLock<Result<Reference, String>>>,
+    },
+    /// 0.23.
+    Reference {
+        reference: Box<Reference>,
+        /// What the fast one gets wrong.
+        reason: String,
+    },
+}
+
+impl Library {
+    /// The library for a tokenizer.json, which is given as text, parsed and taken apart.
+    ///
+    /// # Errors
+    /// Neither can read it, or it draws lots.
+    pub(crate) fn new(
+        text: &str,
+        json: &Json<'_>,
+        file: &TokenizerParts<'_>,
+    ) -> Result<Self, Foreign> {
+        let dropout = file.rest.pointer("/model/dropout").and_then(Value::as_f64);
+        if let Some(dropout) = dropout.filter(|&dropout| dropout > 0.0) {
+            return Err(format!(
+                "model.dropout is {dropout}, expected null: with it the ids of a text are random"
+            )
+            .into());
+        }
+        // 0.23 knows no 2.0: there is nothing to differ from.
+        let newer = json.get("version").and_then(Json::as_str) == Some("2.0");
+        let agreement = match &file.refused {
+            Some(refused) => Err(said(refused)),
+            None if newer => Ok(Agreement::Full),
+            None => Agreement::on(file),
+        };
+        let fast = agreement.and_then(|agreement| {
+            let canonical = file.to_json().map_err(said)?;
+            let pipeline = tokenizers::from_json(&canonical).map_err(said)?;
+            let (pipeline, reference) = (Box::new(pipeline), Box::default());
+            Ok(Self::Fast { pipeline, agreement, reference })
+        });
+        fast.or_else(|reason| match Reference::new(text, json) {
+            Ok(reference) => Ok(Self::Reference { reference: Box::new(reference), reason }),
+            Err(error) => Err(format!("{reason}; tokenizers 0.23: {error}").into()),
+        })
+    }
+
+    /// Which one it is.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Fast { .. } => "tokenizers 1.0.0-rc.3".to_owned(),
+            Self::Reference { reason, .. } => {
+                format!("tokenizers 0.23 instead of the faster 1.0.0-rc.3, because of {reason}")
+            }
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> Option<&PipelineTokenizer> {
+        match self {
+            Self::Fast { pipeline, .. } => Some(pipeline),
+            Self::Reference { .. } => None,
+        }
+    }
+
+    /// The word-cached encoder, where the fast library encodes and there is one.
+    pub(crate) fn fast_encoder(&self) -> Option<FastEncoder> {
+        match self {
+            Self::Fast { pipeline, agreement, .. } => FastEncoder::new(pipeline, *agreement),
+            Self::Reference { .. } => None,
+        }
+    }
+
+    /// Appends a text's ids; `file` is the tokenizer.json.
+    pub(crate) fn encode_onto(
+        &self,
+        file: &str,
+        text: &str,
+        special_text: SpecialText,
+        ids: &mut Vec<PipelineToken>,
+    ) -> Result<(), Foreign> {
+        match self {
+            Self::Reference { reference, .. } => reference.encode_onto(text, special_text, ids),
+            Self::Fast { agreement: Agreement::Undisputed, reference, .. }
+                if holds_disputed(text) =>
+            {
+                let made = reference.get_or_init(|| {
+                    let json = Json::parse(file).map_err(|error| error.to_string())?;
+                    Reference::new(file, &json).map_err(|error| error.to_string())
+                });
+                made.as_ref().map_err(String::as_str)?.encode_onto(text, special_text, ids)
+            }
+            Self::Fast { pipeline, .. } => {
+                let options = EncodeOptions {
+                    add_special_tokens: false,
+                    encode_special_tokens: special_text == SpecialText::Plain,
+                    padding: Override::Off,
+                    truncation: Override::Off,
+                };
+                pipeline.encode_into(text, &options, ids)
+            }
+        }
+    }
+
+    /// The text of ids, special tokens spelled out.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, Foreign> {
+        match self {
+            Self::Fast { pipeline, .. } => pipeline.decode(ids, false),
+            Self::Reference { reference, .. } => reference.decode(ids),
+        }
+    }
+
+    /// Tokens beside the model's, with their ids.
+    pub(crate) fn added(&self) -> BTreeMap<String, u32> {
+        match self {
+            Self::Fast { pipeline, .. } => {
+                pipeline.get_added_vocabulary().get_vocab().into_iter().collect()
+            }
+            Self::Reference { reference, .. } => reference.added(),
+        }
+    }
+
+    /// What the file itself names as its token for a role such as `eos_token`.
+    pub(crate) fn role(&self, role: &str) -> Option<&str> {
+        self.pipeline()?.get_token_for_role(role)
+    }
+
+    /// Whether the text spells a special token.
+    pub(crate) fn spells_special(&self, text: &str) -> bool {
+        let pipeline = match self {
+            Self::Fast { pipeline, .. } => pipeline,
+            Self::Reference { reference, .. } => return reference.spells_special(text),
+        };
+        let added = pipeline.get_added_vocabulary();
+        // Raw and normalized tokens are kept apart; both are looked for in the text as it stands.
+        [false, true].into_iter().any(|normalized| {
+            let mut from = 0;
+            while let Some(((start, end), _)) =
+                added.extract_next(text.as_bytes(), from, normalized, false)
+            {
+                let spelled = text.get(start..end).unwrap_or_default();
+                if added.is_special_token(spelled) || added.is_special_token(spelled.trim()) {
+                    return true;
+                }
+                from = end.max(from + 1);
+            }
+            false
+        })
+    }
+}
+
+/// A reason in the fast library's words.
+fn said(error: impl Display) -> String {
+    format!("what that one says: {error}")
+}
