@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-KERNELS = pathlib.Path(__file__).resolve().parents[2] / "crates/train/src/cuda/kernels"
+KERNELS = pathlib.Path(__file__).resolve().parents[2] / "crates/train/src/engine/cuda/kernels"
 FILES = "device.cuh common.cuh elementwise.cu norm.cu pointwise.cu optimiser.cu attention_plain.cu".split()
 CASES = [
     (real, width, capability)

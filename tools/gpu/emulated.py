@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-KERNELS = ROOT / "crates/train/src/cuda/kernels"
+KERNELS = ROOT / "crates/train/src/engine/cuda/kernels"
 EMULATOR = ROOT / "tools/gpu/emulator"
 FILES = "elementwise norm pointwise optimiser attention_plain".split()
 ROUNDING = {"float": 3e-6, "bf16": 6e-3}

@@ -4,16 +4,18 @@
 //! activations are those of any model; the gradients of A and B come from thin products
 //! (kernels/low_rank.rs), without that of W. docs/design/trainer.md has the numbers.
 
+pub(crate) mod file;
+
 use std::ops::Range;
 
+use crate::config::lora::LoraConfig;
+use crate::engine::kernels::low_rank::LowRank;
+use crate::engine::kernels::number::Number;
 use crate::error::Error;
-use crate::hugging_face::{Arrangement, FileTensor, tensors};
-use crate::initial::{self, Normal};
-use crate::kernels::low_rank::LowRank;
-use crate::kernels::number::Number;
-use crate::layout::Layout;
-use crate::lora::LoraConfig;
-use crate::model_config::ModelConfig;
+use crate::model::config::ModelConfig;
+use crate::model::initial::{self, Normal};
+use crate::model::layout::Layout;
+use crate::weights::hugging_face::{Arrangement, FileTensor, tensors};
 
 /// A and B of one target matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,5 +226,5 @@ fn matrices(config: &ModelConfig, layout: &Layout) -> Vec<(String, FileTensor)> 
 }
 
 #[cfg(test)]
-#[path = "adapter_tests.rs"]
+#[path = "adapter/adapter_tests.rs"]
 mod tests;

@@ -1,5 +1,7 @@
 //! Checkpoints: a model folder with the optimiser's moments and the state of the run.
 
+pub(crate) mod writer;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,14 +10,14 @@ use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SequenceLoss};
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::adapter_file::AdapterFiles;
+use crate::adapter::file::AdapterFiles;
 use crate::error::Error;
-use crate::files::{read_capped, remove_folder, sync_folder, write_synced};
+use crate::model::shape::ModelShape;
 use crate::model::{Model, Snapshot};
-use crate::model_shape::ModelShape;
-use crate::sums::{self, SUMS_FILE};
-use crate::trained::Trained;
-use crate::weights_file::{read_flat, write_flat};
+use crate::optim::trained::Trained;
+use crate::weights::files::{read_capped, remove_folder, sync_folder, write_synced};
+use crate::weights::sums::{self, SUMS_FILE};
+use crate::weights::weights_file::{read_flat, write_flat};
 
 const MOMENTS_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
@@ -418,5 +420,5 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-#[path = "checkpoint_tests.rs"]
+#[path = "checkpoint/checkpoint_tests.rs"]
 mod tests;

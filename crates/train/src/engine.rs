@@ -1,16 +1,24 @@
 //! A way to compute losses and gradients.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+pub(crate) mod decoder;
+pub(crate) mod kernels;
+pub(crate) mod reference;
+pub(crate) mod resident;
+pub(crate) mod rows;
+
 use crate::adapter::AdapterGradients;
 #[cfg(feature = "cuda")]
 use crate::adapter::AdapterLayout;
-use crate::decoder::cached::CachedDecoder;
+use crate::engine::decoder::cached::CachedDecoder;
+use crate::engine::rows::Rows;
 use crate::error::Error;
-use crate::initial;
-use crate::layout::Layout;
-use crate::model_config::ModelConfig;
+use crate::model::config::ModelConfig;
+use crate::model::initial;
+use crate::model::layout::Layout;
 #[cfg(feature = "cuda")]
 use crate::ranks::Team;
-use crate::rows::Rows;
 
 /// A decoder over one flat buffer of parameters and one of gradients, of the same layout.
 pub(crate) trait Engine: Send {
@@ -104,7 +112,7 @@ pub(crate) trait Resident {
     /// One step of AdamW in each range; gradients become zero.
     fn update(
         &mut self,
-        ranges: &[(std::ops::Range<usize>, crate::cuda::Update)],
+        ranges: &[(std::ops::Range<usize>, crate::engine::cuda::Update)],
     ) -> Result<(), Error>;
 
     /// Brings the average nearer to the numbers by the share `rest`, where there is one.

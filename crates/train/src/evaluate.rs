@@ -1,5 +1,7 @@
 //! The loss on fixed sequences of a corpus.
 
+pub(crate) mod sequence_bytes;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +10,9 @@ use mixdown_runs::{DocumentLoss, EvalRecord, LossChange, MeanLoss, SequenceLoss}
 use mixdown_shards::{Corpus, Fingerprint, Split};
 
 use crate::error::Error;
+use crate::evaluate::sequence_bytes::gather;
 use crate::model::Model;
 use crate::ranks::Team;
-use crate::sequence_bytes::gather;
 
 /// What is measured: the first windows of one part of a corpus.
 #[derive(Debug, Clone)]
@@ -391,7 +393,7 @@ mod tests {
     };
     use crate::error::Error;
     use crate::model::Model;
-    use crate::model_config::tests::tiny;
+    use crate::model::config::tests::tiny;
     use crate::ranks::Team;
     use crate::test_corpus::{corpus, corpus_of_bytes, corpus_of_documents, tokens};
 

@@ -1,12 +1,15 @@
 //! Text from a model: ids that go on from a prompt.
 
+pub(crate) mod samples;
+pub(crate) mod sampling;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::generate::sampling::{Sampler, Sampling};
 use crate::model::Model;
-use crate::sampling::{Sampler, Sampling};
 
 /// What is generated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -206,5 +209,5 @@ fn count(len: usize) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "generate_tests.rs"]
+#[path = "generate/generate_tests.rs"]
 mod tests;

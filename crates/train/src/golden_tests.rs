@@ -7,15 +7,15 @@ use candle_core::{DType, Device};
 use mixdown_mixer::{Batch, Documents};
 use serde_json::Value;
 
-use crate::adamw::{AdamW, AdamWOptions};
-use crate::decoder::{Decoder, Keep};
-use crate::lora::{LoraConfig, LoraTargets};
+use crate::config::lora::{LoraConfig, LoraTargets};
+use crate::config::run_config::{RunConfig, TrainConfig};
+use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::reference::Reference;
+use crate::engine::rows::Rows;
 use crate::model::{ComputePath, Model, PassOptions};
-use crate::reference::Reference;
-use crate::rows::Rows;
-use crate::run_config::{RunConfig, TrainConfig};
-use crate::schedule::{LearningRate, Schedule};
-use crate::trained::Trained;
+use crate::optim::adamw::{AdamW, AdamWOptions};
+use crate::optim::schedule::{LearningRate, Schedule};
+use crate::optim::trained::Trained;
 
 const FAMILIES: [&str; 5] = ["gpt2", "llama", "qwen2", "qwen3", "pythia"];
 

@@ -1,5 +1,12 @@
 //! A model: its shape, its parameters in one flat buffer, and the files it came with.
 
+pub(crate) mod config;
+pub(crate) mod folder;
+pub(crate) mod initial;
+pub(crate) mod layout;
+pub(crate) mod place;
+pub(crate) mod shape;
+
 use std::path::Path;
 
 use candle_core::{DType, Device};
@@ -8,22 +15,21 @@ use mixdown_shards::{Corpus, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::AdapterGradients;
-use crate::decoder::{Decoder, Keep};
-use crate::device_choice::DeviceChoice;
+use crate::config::device_choice::DeviceChoice;
+use crate::config::precision::Precision;
+use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::reference::Reference;
+use crate::engine::rows::Rows;
 use crate::engine::{CachedDecoding, Engine};
 use crate::error::Error;
-use crate::files::{CONFIG_FILE, write_json};
-use crate::hugging_face::{Companions, tensors};
-use crate::initial;
-use crate::layout::Layout;
-use crate::model_config::ModelConfig;
-use crate::model_place::ModelPlace;
-use crate::model_shape::{ModelShape, TokenizerFingerprint};
-use crate::precision::Precision;
-use crate::reference::Reference;
-use crate::rows::Rows;
-use crate::sums;
-use crate::weights_file::{SHARD_BYTES, read_model, write_model};
+use crate::model::config::ModelConfig;
+use crate::model::layout::Layout;
+use crate::model::place::ModelPlace;
+use crate::model::shape::{ModelShape, TokenizerFingerprint};
+use crate::weights::files::{CONFIG_FILE, write_json};
+use crate::weights::hugging_face::{Companions, tensors};
+use crate::weights::sums;
+use crate::weights::weights_file::{SHARD_BYTES, read_model, write_model};
 
 /// How a training step is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -205,7 +211,7 @@ impl Model {
         options: PassOptions,
         micro_batch: Option<usize>,
     ) -> Result<Box<dyn Engine>, Error> {
-        use crate::cuda::{CudaDecoder, CudaPass, open};
+        use crate::engine::cuda::{CudaDecoder, CudaPass, open};
 
         let (precision, keep) = (options.precision, options.keep());
         let pass = CudaPass { precision, keep, micro_batch };
@@ -385,11 +391,11 @@ mod tests {
     use mixdown_mixer::Batch;
 
     use super::{ComputePath, Model, PassOptions};
-    use crate::device_choice::DeviceChoice;
-    use crate::kernels::check::on_threads;
-    use crate::model_config::ModelConfig;
-    use crate::model_config::tests::{all_kinds, tiny};
-    use crate::precision::Precision;
+    use crate::config::device_choice::DeviceChoice;
+    use crate::config::precision::Precision;
+    use crate::engine::kernels::check::on_threads;
+    use crate::model::config::ModelConfig;
+    use crate::model::config::tests::{all_kinds, tiny};
 
     fn batch(rows: u64, length: u64, seed: u64) -> Batch {
         let tokens = (0..rows * (length + 1)).map(|i| u32::try_from((i * i + seed) % 40).unwrap());

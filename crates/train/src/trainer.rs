@@ -1,5 +1,14 @@
 //! The training loop.
 
+pub(crate) mod entry;
+pub(crate) mod flops;
+pub(crate) mod inputs;
+pub(crate) mod memory;
+pub(crate) mod preview;
+pub(crate) mod progress;
+pub(crate) mod step;
+pub(crate) mod summary;
+
 mod records;
 
 use std::fs;
@@ -10,22 +19,21 @@ use std::time::Instant;
 use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
-use crate::adapter_file::AdapterFiles;
+use crate::adapter::file::AdapterFiles;
+use crate::checkpoint::writer::CheckpointWriter;
 use crate::checkpoint::{self, Moment, Numbers, Standing, State};
-use crate::checkpoint_writer::CheckpointWriter;
-use crate::entry::Entry;
+use crate::config::run_base::RunBase;
+use crate::config::run_config::RunConfig;
+use crate::config::run_file::{Changes, Claim};
 use crate::error::Error;
-use crate::inputs::Inputs;
+use crate::generate::samples::{Samples, TextCodec};
 use crate::model::Model;
-use crate::progress::{BestSoFar, Progress, RunName};
+use crate::optim::trained::{Show, Trained};
 use crate::ranks::{Team, World};
-use crate::run_base::RunBase;
-use crate::run_config::RunConfig;
-use crate::run_file::{Changes, Claim};
-use crate::samples::{Samples, TextCodec};
-use crate::step::{Step, Stepper};
-use crate::summary;
-use crate::trained::{Show, Trained};
+use crate::trainer::entry::Entry;
+use crate::trainer::inputs::Inputs;
+use crate::trainer::progress::{BestSoFar, Progress, RunName};
+use crate::trainer::step::{Step, Stepper};
 
 /// One run: model, optimiser, data and the folder that keeps them.
 ///
@@ -376,13 +384,13 @@ impl Trainer {
 }
 
 #[cfg(test)]
-#[path = "trainer_tests.rs"]
+#[path = "trainer/trainer_tests.rs"]
 pub(crate) mod tests;
 
 #[cfg(test)]
-#[path = "identity_tests.rs"]
+#[path = "trainer/identity_tests.rs"]
 mod identity_tests;
 
 #[cfg(test)]
-#[path = "trainer_ranks_tests.rs"]
+#[path = "trainer/trainer_ranks_tests.rs"]
 mod ranks_tests;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use mixdown_shards::Fingerprint;
 
 use super::{CHUNK, Patience, Team};
+use crate::engine::kernels::check::numbers;
 use crate::error::Error;
-use crate::kernels::check::numbers;
 use crate::ranks::World;
 
 /// What each of `count` ranks makes of its team, in order.

@@ -2,9 +2,9 @@
 
 use mixdown_mixer::Rank;
 
-use crate::device_choice::DeviceChoice;
+use crate::config::device_choice::DeviceChoice;
+use crate::config::run_config::RunConfig;
 use crate::error::Error;
-use crate::run_config::RunConfig;
 
 /// What starts the processes of a run, by the variables that it sets: rank, world size and the number on this machine.
 const LAUNCHERS: [Launcher; 3] = [
@@ -150,7 +150,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::World;
-    use crate::device_choice::DeviceChoice;
+    use crate::config::device_choice::DeviceChoice;
 
     fn world(variables: &[(&str, &str)]) -> Result<World, String> {
         let variable = |name: &str| {

@@ -1,0 +1,291 @@
+//! run.toml: the resolved settings of a run, with the fingerprints of all it reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use mixdown_runs::RunFolder;
+use mixdown_shards::Fingerprint;
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::config::model_choice::ModelChoice;
+use crate::config::run_config::RunConfig;
+use crate::error::Error;
+use crate::model::place::ModelPlace;
+
+/// Settings that say where something lies and how it is read; what lies there is compared by fingerprint.
+const PLACES: [&str; 3] = ["corpus", "init", "access"];
+
+/// The table of what all that a run reads has in it.
+const FINGERPRINTS: &str = "fingerprints";
+/// The fingerprints of the model that a run starts from: of its numbers, and of its architecture, which runs of before
+/// it was written do not have.
+pub(crate) const OF_BASE: [&str; 2] = ["init", "init architecture"];
+
+/// The settings of one run as its folder keeps them.
+#[derive(Debug)]
+pub(crate) struct RunFile {
+    text: String,
+    table: Table,
+}
+
+#[derive(Serialize)]
+struct Contents<'a> {
+    run_id: &'a str,
+    title: &'a str,
+    #[serde(flatten)]
+    config: &'a RunConfig,
+    fingerprints: &'a BTreeMap<String, Fingerprint>,
+}
+
+impl RunFile {
+    /// `config`, its paths made absolute, with the fingerprints of its corpora and of the model it
+    /// starts from, by name.
+    pub(crate) fn new(
+        run_id: &str,
+        title: &str,
+        config: &RunConfig,
+        fingerprints: &BTreeMap<String, Fingerprint>,
+    ) -> Result<Self, Error> {
+        let config = &absolute(config)?;
+        let contents = Contents { run_id, title, config, fingerprints };
+        let unwritable =
+            |error: &dyn std::fmt::Display| Error::setting("run", "settings TOML can hold", error);
+        let text = toml::to_string(&contents).map_err(|error| unwritable(&error))?;
+        let table = text.parse::<Table>().map_err(|error| unwritable(&error))?;
+        Ok(Self { text, table: comparable(table) })
+    }
+
+    /// A hash of all settings that change numbers, less sources and stages, which the mixer's state
+    /// answers for, and less the base, which [`RunFile::claim`] compares: checkpoints of before it did have the same
+    /// hash.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut table = without_mixing(&self.table);
+        if let Some(Value::Table(fingerprints)) = table.get_mut(FINGERPRINTS) {
+            fingerprints.retain(|name, _| OF_BASE.iter().all(|of_base| name != *of_base));
+        }
+        Fingerprint::of(table.to_string().as_bytes())
+    }
+
+    /// A hash of all settings that change numbers and of all data.
+    pub(crate) fn whole_fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.table.to_string().as_bytes())
+    }
+
+    /// Writes run.toml into a new folder.
+    pub(crate) fn write(&self, folder: &RunFolder) -> Result<(), Error> {
+        Ok(folder.write_run_toml(&self.text)?)
+    }
+
+    /// Compares with the run.toml of the folder, if there is one.
+    ///
+    /// # Errors
+    /// The first setting that differs and may not, by name; a damaged run.toml.
+    pub(crate) fn claim(&self, folder: &RunFolder, changes: Changes) -> Result<Claim, Error> {
+        let path = folder.run_toml();
+        if !path.exists() {
+            return Ok(Claim::New);
+        }
+        let there = folder.read_run_toml()?;
+        let there = there
+            .parse::<Table>()
+            .map_err(|error| Error::bad_file(&path, "a TOML file", error.message()))?;
+        let mut there = comparable(there);
+        add_what_is_newer(&mut there, &self.table);
+        let found = match changes {
+            Changes::None => difference(&there, &self.table),
+            Changes::Stages => difference(&without_mixing(&there), &without_mixing(&self.table)),
+        };
+        match found {
+            Some((field, expected, got)) => Err(Error::OtherRun { path, field, expected, got }),
+            None if there == self.table => Ok(Claim::Same),
+            None => Ok(Claim::Changed),
+        }
+    }
+}
+
+/// What a run that goes on may have changed in its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// The mixture's stages and sources, from a slot on that the run has not reached.
+    Stages,
+}
+
+/// What a folder's run.toml is to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// There is none.
+    New,
+    /// Its own.
+    Same,
+    /// Its own but for what may have changed.
+    Changed,
+}
+
+/// The table without the mixture's sources and stages and the fingerprints of sources.
+fn without_mixing(table: &Table) -> Table {
+    let mut table = table.clone();
+    if let Some(Value::Table(mixture)) = table.get_mut("mixture") {
+        mixture.remove("source");
+        mixture.remove("stage");
+    }
+    if let Some(Value::Table(fingerprints)) = table.get_mut(FINGERPRINTS) {
+        fingerprints.retain(|name, _| !name.starts_with("source "));
+    }
+    table
+}
+
+/// The table without names and paths, which change no number.
+fn comparable(mut table: Table) -> Table {
+    table.remove("run_id");
+    table.remove("title");
+    without_paths(table)
+}
+
+/// Gives the run.toml of before the base's architecture was in it the one that is there now.
+fn add_what_is_newer(there: &mut Table, here: &Table) {
+    let [weights, architecture] = OF_BASE;
+    let here = here.get(FINGERPRINTS).and_then(|table| table.get(architecture));
+    let there = there.get_mut(FINGERPRINTS).and_then(Value::as_table_mut);
+    if let (Some(there), Some(here)) = (there, here)
+        && there.contains_key(weights)
+        && !there.contains_key(architecture)
+    {
+        there.insert(architecture.to_owned(), here.clone());
+    }
+}
+
+fn without_paths(table: Table) -> Table {
+    let kept = table
+        .into_iter()
+        .filter(|(key, value)| !(PLACES.contains(&key.as_str()) && value.is_str()));
+    // What lies at a path is compared by its fingerprint, whatever the fingerprint is called.
+    let within = |(key, value)| match key == FINGERPRINTS {
+        true => (key, value),
+        false => (key, without_paths_within(value)),
+    };
+    kept.map(within).collect()
+}
+
+fn without_paths_within(value: Value) -> Value {
+    match value {
+        Value::Table(table) => Value::Table(without_paths(table)),
+        Value::Array(values) => {
+            Value::Array(values.into_iter().map(without_paths_within).collect())
+        }
+        other => other,
+    }
+}
+
+/// The first setting that differs: its place and both values.
+fn difference(there: &Table, here: &Table) -> Option<(String, String, String)> {
+    let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    keys.into_iter().find_map(|key| value_difference(key, there.get(key), here.get(key)))
+}
+
+fn value_difference(
+    place: &str,
+    there: Option<&Value>,
+    here: Option<&Value>,
+) -> Option<(String, String, String)> {
+    if there == here {
+        return None;
+    }
+    let below = match (there, here) {
+        (Some(Value::Table(there)), Some(Value::Table(here))) => difference(there, here),
+        (Some(Value::Array(there)), Some(Value::Array(here))) => (0..there.len().max(here.len()))
+            .find_map(|i| value_difference(&(i + 1).to_string(), there.get(i), here.get(i))),
+        _ => {
+            let text = |value: Option<&Value>| {
+                value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
+            };
+            return Some((place.to_owned(), text(there), text(here)));
+        }
+    };
+    below.map(|(field, expected, got)| (format!("{place}.{field}"), expected, got))
+}
+
+/// `config` with relative paths taken from `base`: from where the program runs, as messages name
+/// them. Of a run's folder to start from best/ is taken.
+///
+/// # Errors
+/// A model to start from that is no model's folder.
+pub(crate) fn resolved(config: &RunConfig, base: &Path) -> Result<RunConfig, Error> {
+    let mut config = config.clone();
+    if let ModelChoice::Init(init) = &mut config.model {
+        *init = ModelPlace::find(base, init)?.folder;
+    }
+    corpora(&mut config).for_each(|path| *path = base.join(&*path));
+    Ok(config)
+}
+
+/// `config` with absolute paths: a run.toml says the same wherever it lies.
+fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
+    let mut config = config.clone();
+    let make = |path: &mut PathBuf| -> Result<(), Error> {
+        *path = std::path::absolute(&*path).map_err(Error::io(path, "find the folder of"))?;
+        Ok(())
+    };
+    corpora(&mut config).try_for_each(make)?;
+    if let ModelChoice::Init(init) = &mut config.model {
+        make(init)?;
+    }
+    Ok(config)
+}
+
+/// The folders of all corpora.
+fn corpora(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
+    let sources = config.mixture.source.iter_mut().map(|source| &mut source.corpus);
+    sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{absolute, comparable, difference, resolved};
+    use crate::config::run_config::RunConfig;
+    use toml::Table;
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let text = "[model]\ninit = 'm'\n[mixture]\nsequence_length = 8\nbatch_size = 4\n\
+                    [[mixture.source]]\nname = 't'\ncorpus = 'c'\nweight = '1'\n\
+                    [train]\nsteps = 1\n[eval]\nevery_steps = 1\nsequences = 1\n\
+                    [[eval.corpus]]\nname = 'target'\ncorpus = '/e'\n";
+        let place = tempfile::tempdir_in(".").unwrap();
+        let base = Path::new(place.path().file_name().unwrap());
+        std::fs::create_dir(base.join("m")).unwrap();
+        std::fs::write(base.join("m/config.json"), "{}").unwrap();
+        let config = resolved(&RunConfig::parse(text).unwrap(), base).unwrap();
+        let here = std::env::current_dir().unwrap();
+        let text = toml::to_string(&absolute(&config).unwrap()).unwrap();
+        for path in
+            [here.join(base).join("m"), here.join(base).join("c"), Path::new("/e").to_owned()]
+        {
+            assert!(text.contains(&format!("= {:?}\n", path)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_named_and_paths_do_not_count() {
+        let table = |text: &str| comparable(text.parse::<Table>().unwrap());
+        let there = "run_id = 'a'\n[model]\ninit = '/x'\n[train]\nsteps = 5\n\
+                     [[mixture.source]]\nname = 't'\ncorpus = '/a'\nweight = '1%'\n";
+        let same = there.replace("/a", "/b").replace("'a'", "'b'").replace("/x", "/y");
+        assert_eq!(difference(&table(there), &table(&same)), None);
+        let expect = |text: String, place: &str, expected: &str, got: &str| {
+            let found = difference(&table(there), &table(&text)).unwrap();
+            assert_eq!(found, (place.to_owned(), expected.to_owned(), got.to_owned()));
+        };
+        expect(there.replace("1%", "2%"), "mixture.source.1.weight", "\"1%\"", "\"2%\"");
+        let with_base = |hash: &str| format!("{there}[fingerprints]\ninit = '{hash}'\n");
+        let [one, other] = ["1", "2"].map(|hash| table(&with_base(hash)));
+        let named = ("fingerprints.init".to_owned(), "\"1\"".to_owned(), "\"2\"".to_owned());
+        assert_eq!(difference(&one, &other), Some(named));
+        expect(there.replace("steps = 5", "steps = 6"), "train.steps", "5", "6");
+        expect(there.replace("steps = 5", "steps = 5\nclip = 1.0"), "train.clip", "nothing", "1.0");
+    }
+}

@@ -1,0 +1,134 @@
+//! Adapters of low rank on the device: the steps of kernels/low_rank.rs, on addresses.
+//!
+//! Parameters are the matrices without the adapter; what products take is merged after each step. The weight s of
+//! an adapter is one for all its parts, so gradients are left without it, and the norm and the step multiply by it.
+
+use super::decoder::CudaDecoder;
+use super::device::{Address, Form, Product};
+use super::tracked::Tracked;
+use crate::adapter::{AdapterLayout, AdapterPart};
+use crate::error::Error;
+use crate::model::layout::LinearRange;
+
+/// An adapter's shape with the memory of its products.
+pub(super) struct DeviceAdapter {
+    pub(super) layout: AdapterLayout,
+    /// B · A of the largest target.
+    delta: Address,
+    /// \[tokens, rank\] of so many tokens: x · Aᵀ, and dy · B.
+    thin: [Address; 2],
+    thin_tokens: usize,
+}
+
+impl DeviceAdapter {
+    /// What a gradient is multiplied by.
+    #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+    pub(super) fn scale(&self) -> f32 {
+        self.layout.scale() as f32
+    }
+}
+
+impl CudaDecoder {
+    pub(super) fn adapter_of(&mut self, layout: &AdapterLayout) -> Result<DeviceAdapter, Error> {
+        let largest = layout.parts().iter().map(|part| part.weight.len()).max().unwrap_or(0);
+        let bytes = largest * self.pass.precision.bytes();
+        let delta = self.kernels.device.allocate(bytes as u64)?;
+        let thin = [Address::NULL; 2];
+        Ok(DeviceAdapter { layout: layout.clone(), delta, thin, thin_tokens: 0 })
+    }
+
+    /// Puts `W + s · B · A` in the place of every target, for products alone.
+    pub(super) fn merge_adapter(&mut self) -> Result<(), Error> {
+        let Some((tracked, adapter)) = self.adapter() else { return Ok(()) };
+        let (delta, scale, rank) = (adapter.delta, adapter.scale(), adapter.layout.rank());
+        let (numbers, narrow, len) = (tracked.numbers, tracked.narrow, tracked.len);
+        let parts = adapter.layout.parts().to_vec();
+        self.kernels.cast(narrow, numbers, len)?;
+        for part in parts {
+            let [a, b] = self.sides(narrow, &part);
+            let outputs = part.weight.len() / part.inputs();
+            let sides = [outputs, part.inputs(), rank];
+            self.kernels.product(Form::Input, [delta, a, b], sides)?;
+            let (to, base) =
+                (self.narrow(part.weight.start), self.parameters.f32(part.weight.start));
+            self.kernels.merge(to, base, delta, scale, part.weight.len())?;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients, less their weight, of the targets that are rows of a projection.
+    pub(super) fn add_low_rank(
+        &mut self,
+        range: &LinearRange,
+        [x, dy]: [Address; 2],
+        [inputs, outputs]: [usize; 2],
+        tokens: usize,
+    ) -> Result<(), Error> {
+        self.fit_thin(tokens)?;
+        let Some((tracked, adapter)) = self.adapter() else { return Ok(()) };
+        let ([thin, dthin], rank) = (adapter.thin, adapter.layout.rank());
+        let (narrow, gradients) = (tracked.narrow, tracked.gradients);
+        for part in adapter.layout.within(&range.weight).to_vec() {
+            let [a, b] = self.sides(narrow, &part);
+            let [da, db] = [&part.a.range, &part.b.range].map(|range| gradients.f32(range.start));
+            let first = (part.weight.start - range.weight.start) / inputs;
+            let dy = dy + first * self.pass.precision.bytes();
+            // B's side is rows of dy, A's is x.
+            let of_b = Product {
+                form: Form::Weight,
+                x: thin,
+                weight: db,
+                y: dy,
+                rows: tokens,
+                inputs: rank,
+                outputs: part.weight.len() / inputs,
+                pitch: outputs,
+            };
+            let of_a = Product {
+                form: Form::Weight,
+                x,
+                weight: da,
+                y: dthin,
+                rows: tokens,
+                inputs,
+                outputs: rank,
+                pitch: rank,
+            };
+            let device = &mut self.kernels.device;
+            device.product(Product { form: Form::Output, weight: a, y: thin, ..of_a })?;
+            device.product(of_b)?;
+            device.product(Product { form: Form::Input, x: dthin, weight: b, ..of_b })?;
+            device.product(of_a)?;
+        }
+        Ok(())
+    }
+
+    fn adapter(&self) -> Option<(&Tracked, &DeviceAdapter)> {
+        let tracked = self.tracked.as_ref()?;
+        Some((tracked, tracked.adapter.as_ref()?))
+    }
+
+    /// A and B in the width of products.
+    fn sides(&self, narrow: Address, part: &AdapterPart) -> [Address; 2] {
+        let bytes = self.pass.precision.bytes();
+        [&part.a.range, &part.b.range].map(|range| narrow + range.start * bytes)
+    }
+
+    /// Memory once taken is kept.
+    fn fit_thin(&mut self, tokens: usize) -> Result<(), Error> {
+        let (device, bytes) = (&mut self.kernels.device, self.pass.precision.bytes());
+        let adapter = self.tracked.as_mut().and_then(|tracked| tracked.adapter.as_mut());
+        let Some(adapter) = adapter.filter(|adapter| adapter.thin_tokens < tokens) else {
+            return Ok(());
+        };
+        let bytes = (tokens * adapter.layout.rank() * bytes) as u64;
+        for thin in &mut adapter.thin {
+            if *thin != Address::NULL {
+                device.free(*thin)?;
+            }
+            *thin = device.allocate(bytes)?;
+        }
+        adapter.thin_tokens = tokens;
+        Ok(())
+    }
+}

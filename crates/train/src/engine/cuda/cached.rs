@@ -1,0 +1,218 @@
+//! Sequences that grow token by token on a device: keys and values of what was read stay there.
+
+use super::decoder::CudaDecoder;
+use super::device::{Address, Form, Product};
+use super::kernels::Shape;
+use super::room::Next;
+use crate::engine::CachedDecoding;
+use crate::engine::decoder::Keep;
+use crate::engine::rows::RowsPart;
+use crate::error::Error;
+use crate::model::layout::Sizes;
+
+/// Keys and values of each block, \[sequences, capacity, keys and values\], in the width of products.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyValueCache {
+    base: Address,
+    /// Of one block.
+    block_bytes: usize,
+    /// The sequence of each row that is read.
+    pub(super) sequences: Address,
+    /// Positions of one sequence there is room for.
+    pub(super) capacity: usize,
+    /// Whether rows attend to what is in here and not to each other.
+    pub(super) is_step: bool,
+}
+
+impl KeyValueCache {
+    /// That of a block.
+    pub(super) fn block(&self, index: usize) -> Address {
+        self.base + index * self.block_bytes
+    }
+}
+
+/// Numbers of the keys and values of one position.
+pub(super) fn key_values(sizes: &Sizes) -> usize {
+    2 * sizes.key_value_heads * sizes.head_width
+}
+
+/// A decoder on a device with the keys and values of some sequences.
+pub(super) struct CudaCachedDecoder<'a> {
+    decoder: &'a mut CudaDecoder,
+    cache: KeyValueCache,
+    /// f32 \[sequences, vocabulary\].
+    logits: Address,
+    /// Positions of each sequence that are in the cache.
+    lengths: Vec<u32>,
+}
+
+impl<'a> CudaCachedDecoder<'a> {
+    /// In the memory of passes, which are not under way meanwhile: a run that samples takes no more of it.
+    ///
+    /// # Errors
+    /// Too little memory on the device.
+    pub(super) fn new(
+        decoder: &'a mut CudaDecoder,
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Self, Error> {
+        decoder.fit_angles(capacity)?;
+        let sizes = decoder.layout.sizes;
+        let numbers = sequences.saturating_mul(capacity).saturating_mul(key_values(&sizes));
+        let block_bytes = numbers.saturating_mul(decoder.pass.precision.bytes());
+        let rows = capacity.max(sequences);
+        // Behind the room of what is read at once: a prompt, or a token of each sequence.
+        let room_bytes = decoder.room_bytes(rows, Keep::Nothing);
+        let places = |base: Address| {
+            let mut next = Next { base, bytes: room_bytes };
+            let ids = next.take(4 * rows);
+            let logits = next.take(sequences.saturating_mul(4 * sizes.vocabulary));
+            let blocks = next.take(block_bytes.saturating_mul(sizes.layers));
+            ([ids, logits, blocks], next.bytes)
+        };
+        let (_, bytes) = places(Address::NULL);
+        let ([ids, logits, base], _) = places(decoder.reserve(bytes)?);
+        let cache = KeyValueCache { base, block_bytes, sequences: ids, capacity, is_step: false };
+        Ok(Self { decoder, cache, logits, lengths: vec![0; sequences] })
+    }
+
+    /// Reads rows of `length` ids; the logits of what comes after the last `rows` of them.
+    fn forward(
+        &mut self,
+        ids: &[u32],
+        length: usize,
+        positions: &[u32],
+        sequences: &[u32],
+        rows: usize,
+    ) -> Result<Vec<f32>, Error> {
+        let starts = vec![0; ids.len()];
+        let part = RowsPart { length, tokens: ids, targets: &[], positions, starts: &starts };
+        let Self { decoder, cache, logits, .. } = self;
+        decoder.kernels.device.write_u32(cache.sequences, sequences)?;
+        let stream = decoder.forward(part, Keep::Nothing, Some(*cache))?;
+        let Sizes { hidden: width, vocabulary, .. } = decoder.layout.sizes;
+        let norm = decoder.norm_at(&decoder.layout.last_norm, decoder.parameters);
+        let last = stream.f32((ids.len() - rows) * width);
+        let states = decoder.room.hidden;
+        decoder.kernels.norm_forward(states, last, norm, rows)?;
+        let weight = decoder.narrow(decoder.layout.output().start);
+        let device = &mut decoder.kernels.device;
+        // Added to zeros, logits are f32 in any precision.
+        device.zero(*logits, (4 * rows * vocabulary) as u64)?;
+        device.product(Product {
+            form: Form::AddOutput,
+            x: states,
+            weight,
+            y: *logits,
+            rows,
+            inputs: width,
+            outputs: vocabulary,
+            pitch: vocabulary,
+        })?;
+        let mut numbers = vec![0.0; rows * vocabulary];
+        device.read_f32(&mut numbers, *logits)?;
+        Ok(numbers)
+    }
+}
+
+impl CachedDecoding for CudaCachedDecoder<'_> {
+    fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        let positions: Vec<u32> = (0..).take(ids.len()).collect();
+        let sequences = vec![u32::try_from(sequence).unwrap_or(u32::MAX); ids.len()];
+        self.cache.is_step = false;
+        self.lengths[sequence] = positions.last().map_or(0, |position| position + 1);
+        self.forward(ids, ids.len(), &positions, &sequences, 1)
+    }
+
+    fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error> {
+        let positions: Vec<u32> =
+            sequences.iter().map(|&sequence| self.lengths[sequence]).collect();
+        let numbers: Vec<u32> =
+            sequences.iter().map(|&sequence| u32::try_from(sequence).unwrap_or(u32::MAX)).collect();
+        self.cache.is_step = true;
+        sequences.iter().for_each(|&sequence| self.lengths[sequence] += 1);
+        self.forward(ids, 1, &positions, &numbers, ids.len())
+    }
+}
+
+impl CudaDecoder {
+    /// Attention of the rows in `qkv`: among themselves, or of each to its sequence in the cache, which takes their
+    /// keys and values.
+    pub(super) fn attend(
+        &mut self,
+        index: usize,
+        [attended, log_sums, qkv]: [Address; 3],
+        shape: Shape,
+        cache: Option<KeyValueCache>,
+    ) -> Result<(), Error> {
+        if let Some(cache) = cache {
+            self.kernels.keep_keys(cache.block(index), qkv, &cache, shape)?;
+            if cache.is_step {
+                return self.kernels.attention_cached(
+                    attended,
+                    cache.block(index),
+                    qkv,
+                    &cache,
+                    shape,
+                );
+            }
+        }
+        self.kernels.attention_forward(attended, log_sums, qkv, shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CudaCachedDecoder;
+    use crate::config::precision::Precision;
+    use crate::engine::cuda::decoder_tests::{decoder, pass, wide};
+    use crate::engine::decoder::Keep;
+    use crate::engine::decoder::cached::CachedDecoder;
+    use crate::engine::decoder::tests::rows;
+    use crate::engine::kernels::check::close;
+    use crate::engine::{CachedDecoding, Engine};
+    use crate::model::Model;
+    use crate::model::config::ModelConfig;
+    use crate::model::config::tests::all_kinds;
+    use crate::model::layout::Layout;
+
+    /// Logits of two prompts of unlike length and of what goes on from them: both, the second, both again.
+    fn logits(decoder: &mut dyn CachedDecoding, [one, two]: [&[u32]; 2]) -> Vec<f32> {
+        let mut all = decoder.prefill(1, &two[..3]).unwrap();
+        all.extend(decoder.prefill(0, &one[..5]).unwrap());
+        all.extend(decoder.step(&[0, 1], &[one[5], two[3]]).unwrap());
+        all.extend(decoder.step(&[1], &[two[4]]).unwrap());
+        for (a, b) in one[6..].iter().zip(&two[5..]) {
+            all.extend(decoder.step(&[0, 1], &[*a, *b]).unwrap());
+        }
+        all
+    }
+
+    fn check(config: &ModelConfig, length: usize, precision: Precision, limit: f64) {
+        let model = Model::new(config, 3).unwrap();
+        let parameters = model.parameters();
+        let rows = rows(2, length, 3);
+        let (one, two) = rows.tokens.split_at(length);
+        let layout = Layout::new(config).unwrap();
+        let mut cpu = CachedDecoder::new(config, &layout, parameters, 2, length).unwrap();
+        let expected: Vec<f64> = logits(&mut cpu, [one, two]).into_iter().map(f64::from).collect();
+        let mut device = decoder(config, pass(precision, Keep::All, None), 0, parameters);
+        // Between passes, which it leaves as they were.
+        let losses = device.losses(&[], &rows).unwrap();
+        let mut cached = CudaCachedDecoder::new(&mut device, 2, length).unwrap();
+        let got = logits(&mut cached, [one, two]);
+        close(&got, &expected, limit, &config.family.to_string());
+        assert_eq!(device.losses(&[], &rows).unwrap(), losses, "a pass after it");
+    }
+
+    #[test]
+    fn logits_are_those_of_the_cpu() {
+        for config in all_kinds() {
+            check(&config, 19, Precision::F32, 1e-4);
+            check(&config, 19, Precision::Bf16, 2e-2);
+        }
+        for config in wide() {
+            check(&config, 70, Precision::F32, 1e-4);
+        }
+    }
+}

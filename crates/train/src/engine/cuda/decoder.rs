@@ -1,0 +1,390 @@
+//! The decoder on a device: parameters, gradients and moments stay there, and the host sees losses and the
+//! gradient's norm.
+
+use super::buckets::{BUCKET, Buckets};
+use super::cached::KeyValueCache;
+use super::device::{Address, Device, Form, Product};
+use super::kernels::{Kernels, Shape, WIDEST_STREAM};
+use super::room::{Kept, Lists, Room};
+use super::tracked::{Averaging, Tracked, tracked_bytes};
+use crate::config::precision::Precision;
+use crate::engine::decoder::Keep;
+use crate::engine::kernels::rotary::Rotary;
+use crate::engine::rows::{Rows, RowsPart};
+use crate::error::Error;
+use crate::model::config::{ModelConfig, Positions};
+use crate::model::layout::Layout;
+use crate::optim::trained::TrainedSizes;
+
+/// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
+const PASS_TOKENS: usize = 8192;
+/// Rows of one pass, at most: a grid has no more blocks along the side that attention uses for them.
+const PASS_ROWS: usize = 65_535;
+
+/// How a decoder on a device computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CudaPass {
+    pub(crate) precision: Precision,
+    pub(crate) keep: Keep,
+    /// Rows of one pass, where that is given.
+    pub(crate) micro_batch: Option<usize>,
+}
+
+/// A decoder with all its numbers on a device.
+pub(crate) struct CudaDecoder {
+    pub(super) kernels: Kernels,
+    pub(super) config: ModelConfig,
+    pub(super) layout: Layout,
+    pub(super) pass: CudaPass,
+    pub(super) parameters: Address,
+    /// Those of all parameters, in their layout; null where these are not trained.
+    pub(super) gradients: Address,
+    /// The parameters in the width of products.
+    pub(super) narrow: Address,
+    /// What is trained; nothing before it was said or the first gradients were asked for.
+    pub(super) tracked: Option<Tracked>,
+    /// Cosines and sines with the pairs of a head, where positions are rotary.
+    pub(super) angles: Option<([Address; 2], usize)>,
+    /// Positions there are angles for.
+    angle_positions: usize,
+    pub(super) room: Room,
+    /// Whether gradients are summed over several ranks, and in how large parts at least.
+    pub(super) is_joined: bool,
+    pub(super) bucket: usize,
+    /// What is left to be summed of this backward pass, once its last rows are computed.
+    sums: Option<Buckets>,
+    room_memory: Kept,
+    /// Losses of a batch.
+    losses: Kept,
+}
+
+/// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and
+/// a pass.
+pub(crate) fn device_bytes(
+    config: &ModelConfig,
+    layout: &Layout,
+    trained: TrainedSizes,
+    [length, batch_size]: [usize; 2],
+    pass: CudaPass,
+) -> [u64; 2] {
+    let rows = pass_rows(pass.micro_batch, length.max(1)).min(batch_size);
+    let tokens = rows.saturating_mul(length);
+    let room = Room::new(config, &layout.sizes, pass.precision, tokens, pass.keep, Address::NULL);
+    let thin = trained.rank.saturating_mul((2 * tokens * pass.precision.bytes()) as u64);
+    let resident = tracked_bytes(layout.len as u64, trained, pass.precision);
+    let losses = length.saturating_mul(4 * batch_size);
+    [resident, thin.saturating_add(room.bytes.saturating_add(losses) as u64)]
+}
+
+fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
+    micro_batch.unwrap_or(PASS_TOKENS / length).clamp(1, PASS_ROWS)
+}
+
+impl CudaDecoder {
+    /// A decoder with these parameters.
+    ///
+    /// # Errors
+    /// Too little memory on the device; a model wider than its kernels take.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        layout: &Layout,
+        pass: CudaPass,
+        device: Box<dyn Device>,
+        parameters: &[f32],
+    ) -> Result<Self, Error> {
+        let sizes = layout.sizes;
+        if sizes.hidden > WIDEST_STREAM {
+            let expected = format!("at most {WIDEST_STREAM} with train.device = \"cuda\"");
+            return Err(Error::setting("model.hidden_size", expected, sizes.hidden));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+        let epsilon = config.norm_epsilon as f32;
+        let window = config
+            .sliding_window
+            .map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX));
+        let mut kernels = Kernels { device, precision: pass.precision, sizes, epsilon, window };
+        let device = &mut kernels.device;
+        let [wide, narrow] = [4, pass.precision.bytes()].map(|bytes| (layout.len * bytes) as u64);
+        let weights = device.allocate(wide)?;
+        let narrow =
+            if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
+        let room = Room::new(config, &sizes, pass.precision, 0, Keep::Nothing, Address::NULL);
+        let mut decoder = Self {
+            kernels,
+            config: config.clone(),
+            layout: layout.clone(),
+            pass,
+            parameters: weights,
+            gradients: Address::NULL,
+            narrow,
+            tracked: None,
+            angles: None,
+            angle_positions: 0,
+            room,
+            is_joined: false,
+            bucket: BUCKET,
+            sums: None,
+            room_memory: Kept::default(),
+            losses: Kept::default(),
+        };
+        decoder.set_parameters(parameters)?;
+        Ok(decoder)
+    }
+
+    pub(super) fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), Error> {
+        self.kernels.device.write_f32(self.parameters, parameters)?;
+        match self.narrow == self.parameters {
+            true => Ok(()),
+            false => self.kernels.cast(self.narrow, self.parameters, parameters.len()),
+        }
+    }
+
+    /// Parameter number `index` in the width of products.
+    pub(super) fn narrow(&self, index: usize) -> Address {
+        self.narrow + index * self.pass.precision.bytes()
+    }
+
+    /// Angles for all positions of rows of `length`.
+    pub(super) fn fit_angles(&mut self, length: usize) -> Result<(), Error> {
+        let Positions::Rotary(config) = &self.config.positions else { return Ok(()) };
+        if self.angle_positions >= length {
+            return Ok(());
+        }
+        let rotary = Rotary::<f32>::new(config, length);
+        let (cosines, sines) = rotary.tables();
+        let device = &mut self.kernels.device;
+        if let Some((angles, _)) = self.angles.take() {
+            for table in angles {
+                device.free(table)?;
+            }
+        }
+        let mut place = |table: &[f32]| {
+            let to = device.allocate((4 * table.len()) as u64)?;
+            device.write_f32(to, table)?;
+            Ok::<_, Error>(to)
+        };
+        self.angles = Some(([place(cosines)?, place(sines)?], cosines.len() / length));
+        self.angle_positions = length;
+        Ok(())
+    }
+
+    /// Bytes of the room for `tokens`.
+    pub(super) fn room_bytes(&self, tokens: usize, keep: Keep) -> usize {
+        let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
+        Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes
+    }
+
+    /// Memory of so many bytes for rooms.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Address, Error> {
+        self.room_memory.fit(self.kernels.device.as_mut(), bytes)
+    }
+
+    /// Fits the room to `tokens`.
+    fn fit(&mut self, tokens: usize, keep: Keep) -> Result<(), Error> {
+        let base = self.reserve(self.room_bytes(tokens, keep))?;
+        let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
+        self.room = Room::new(config, sizes, precision, tokens, keep, base);
+        Ok(())
+    }
+
+    fn shape(&self, part: RowsPart) -> Shape {
+        Shape {
+            rows: part.tokens.len() / part.length,
+            length: part.length,
+            starts: self.room.starts,
+            positions: self.room.positions,
+        }
+    }
+
+    /// Takes the ids of a part to the device and computes the streams; gives the last. A cache takes keys and values.
+    pub(super) fn forward(
+        &mut self,
+        part: RowsPart,
+        keep: Keep,
+        cache: Option<KeyValueCache>,
+    ) -> Result<Address, Error> {
+        self.fit_angles(part.length)?;
+        self.fit(part.tokens.len(), keep)?;
+        let device = &mut self.kernels.device;
+        device.write_u32(self.room.tokens, part.tokens)?;
+        device.write_u32(self.room.targets, part.targets)?;
+        device.write_u32(self.room.positions, part.positions)?;
+        device.write_u32(self.room.starts, part.starts)?;
+        let shape = self.shape(part);
+        let positions = self.layout.positions.as_ref();
+        let positions = positions.map_or(Address::NULL, |range| self.parameters.f32(range.start));
+        let tables = [self.parameters.f32(self.layout.embedding.start), positions];
+        self.kernels.embed(self.room.streams[0], tables, self.room.tokens, shape)?;
+        let mut stream = 0;
+        for index in 0..self.layout.blocks.len() {
+            let next = if keep == Keep::Nothing { 1 - stream } else { stream + 1 };
+            let saved = self.room.saved[if keep == Keep::All { index } else { 0 }];
+            self.block_forward(index, self.room.streams[stream], saved, shape, cache)?;
+            self.block_finish(index, saved, self.room.streams[next], shape)?;
+            stream = next;
+        }
+        Ok(self.room.streams[stream])
+    }
+
+    /// Losses of `tokens`, and with a divisor the gradients of the output projection and the last norm.
+    fn output(
+        &mut self,
+        tokens: usize,
+        [last, losses]: [Address; 2],
+        divisor: Option<f64>,
+    ) -> Result<(), Error> {
+        let (sizes, bytes) = (self.layout.sizes, self.pass.precision.bytes());
+        let norm = self.norm_at(&self.layout.last_norm, self.parameters);
+        self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
+        let range = self.layout.output();
+        let (weight, gradients) = (self.narrow(range.start), self.gradients);
+        #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+        let scale = divisor.map_or(0.0, |divisor| (1.0 / divisor) as f32);
+        let (chunk, pitch, logits) = (self.room.chunk, self.room.pitch, self.room.logits);
+        for start in (0..tokens).step_by(chunk) {
+            let rows = chunk.min(tokens - start);
+            let row_bytes = start * sizes.hidden * bytes;
+            let (hidden, dhidden) = (self.room.hidden + row_bytes, self.room.dhidden + row_bytes);
+            let product = Product {
+                form: Form::Output,
+                x: hidden,
+                weight,
+                y: logits,
+                rows,
+                inputs: sizes.hidden,
+                outputs: sizes.vocabulary,
+                pitch,
+            };
+            self.kernels.device.product(product)?;
+            let (losses, targets) = (losses.f32(start), self.room.targets.f32(start));
+            self.kernels.cross_entropy(logits, losses, targets, scale, [rows, pitch])?;
+            if divisor.is_some() {
+                self.kernels.device.product(Product {
+                    form: Form::Input,
+                    x: dhidden,
+                    ..product
+                })?;
+            }
+            if divisor.is_some() && gradients != Address::NULL {
+                let weight = gradients.f32(range.start);
+                self.kernels.device.product(Product { form: Form::Weight, weight, ..product })?;
+            }
+        }
+        if divisor.is_none() {
+            return Ok(());
+        }
+        self.kernels.device.zero(self.room.d, (4 * tokens * sizes.hidden) as u64)?;
+        let last_norm = self.layout.last_norm.clone();
+        self.backward_norm(&last_norm, last, self.room.dhidden, tokens)?;
+        self.sum_from(last_norm.weight.start)
+    }
+
+    /// From the gradient of the last stream back to the tables.
+    fn backward(&mut self, part: RowsPart) -> Result<(), Error> {
+        let shape = self.shape(part);
+        for index in (0..self.layout.blocks.len()).rev() {
+            let input = self.room.streams[index];
+            let saved = self.room.saved[if self.pass.keep == Keep::All { index } else { 0 }];
+            if self.pass.keep != Keep::All {
+                self.block_forward(index, input, saved, shape, None)?;
+            }
+            self.block_backward(index, input, saved, shape)?;
+            self.sum_from(self.layout.blocks[index].attention_norm.weight.start)?;
+        }
+        if self.gradients == Address::NULL {
+            return self.sum_from(0);
+        }
+        let table = self.gradients.f32(self.layout.embedding.start);
+        self.table_backward(table, part.tokens, self.room.token_lists)?;
+        if let Some(range) = self.layout.positions.clone() {
+            let table = self.gradients.f32(range.start);
+            self.table_backward(table, part.positions, self.room.position_lists)?;
+        }
+        self.sum_from(0)
+    }
+
+    /// Begins to sum what is final, as all gradients from number `start` on are.
+    fn sum_from(&mut self, start: usize) -> Result<(), Error> {
+        let ready = self.sums.as_mut().and_then(|sums| sums.ready(start));
+        match ready.zip(self.tracked.as_ref()) {
+            Some((ready, tracked)) => {
+                self.kernels.device.sum(tracked.gradients.f32(ready.start), ready.len())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn table_backward(&mut self, table: Address, ids: &[u32], at: Lists) -> Result<(), Error> {
+        let [entries, begins, order] = lists(ids);
+        let device = &mut self.kernels.device;
+        device.write_u32(at.entries, &entries)?;
+        device.write_u32(at.begins, &begins)?;
+        device.write_u32(at.order, &order)?;
+        self.kernels.embed_backward(
+            table,
+            self.room.d,
+            [at.entries, at.begins, at.order],
+            entries.len(),
+        )
+    }
+
+    /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone:
+    /// while the device computes one, the ids of the next are on their way.
+    pub(super) fn pass(&mut self, rows: &Rows, divisor: Option<f64>) -> Result<Vec<f32>, Error> {
+        let mut losses = vec![0.0; rows.targets.len()];
+        let at_once = pass_rows(self.pass.micro_batch, rows.length);
+        let keep = if divisor.is_some() { self.pass.keep } else { Keep::Nothing };
+        if divisor.is_some() && self.tracked.is_none() {
+            self.track(self.layout.len, None, Averaging::None)?;
+        }
+        let all = self.losses.fit(self.kernels.device.as_mut(), size_of_val(&losses[..]))?;
+        let mut parts = rows.parts(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
+        while let Some((part, start)) = parts.next() {
+            // Before its last rows a pass adds to the gradients of those before.
+            let sums = self.is_joined && divisor.is_some() && parts.peek().is_none();
+            self.sums = self.tracked.as_ref().filter(|_| sums).map(|tracked| {
+                // Gradients of an adapter are final at the end.
+                let least = if tracked.adapter.is_some() { usize::MAX } else { self.bucket };
+                Buckets::new(tracked.len, least)
+            });
+            let last = self.forward(part, keep, None)?;
+            self.output(part.tokens.len(), [last, all.f32(start)], divisor)?;
+            if divisor.is_some() {
+                self.backward(part)?;
+            }
+            if sums {
+                self.kernels.device.finish_sums()?;
+            }
+        }
+        self.kernels.device.read_f32(&mut losses, all)?;
+        Ok(losses)
+    }
+}
+
+/// The distinct ids in order, where the places of each begin in the last list, and the places, in order for each id.
+fn lists(ids: &[u32]) -> [Vec<u32>; 3] {
+    let mut order: Vec<u32> = (0..).take(ids.len()).collect();
+    order.sort_by_key(|&place| ids[place as usize]);
+    let (mut entries, mut begins): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+    for (at, &place) in (0..).zip(&order) {
+        let id = ids[place as usize];
+        if entries.last() != Some(&id) {
+            entries.push(id);
+            begins.push(at);
+        }
+    }
+    begins.extend((0..).take(ids.len() + 1).last());
+    [entries, begins, order]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pass_rows;
+
+    #[test]
+    fn a_pass_has_no_more_rows_than_a_grid_takes() {
+        assert_eq!(pass_rows(Some(100_000), 16), 65_535);
+        assert_eq!(pass_rows(Some(7), 16), 7);
+        assert_eq!(pass_rows(None, 1 << 20), 1);
+    }
+}

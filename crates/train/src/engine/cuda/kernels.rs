@@ -1,0 +1,377 @@
+//! The kernels, one function each: the only place that knows their arguments.
+
+use super::device::{Address, Argument, Device, Form, Launch, Product};
+use crate::config::precision::Precision;
+use crate::error::Error;
+use crate::model::config::Activation;
+use crate::model::layout::Sizes;
+
+/// Threads of a block, but for attention on tensor cores.
+pub(super) const THREADS: u32 = 256;
+pub(super) const WARP: u32 = 32;
+/// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
+pub(super) const SUM_BLOCKS: usize = 512;
+/// Parts of the sums of columns.
+const COLUMN_PARTS: usize = 128;
+/// Numbers that one block squares and sums.
+pub(super) const SQUARE_RUN: usize = 1 << 16;
+/// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
+pub(crate) const WIDEST_STREAM: usize = 12_288;
+
+/// A device with the kernels of one model.
+pub(super) struct Kernels {
+    pub(super) device: Box<dyn Device>,
+    pub(super) precision: Precision,
+    pub(super) sizes: Sizes,
+    pub(super) epsilon: f32,
+    /// Keys that a query sees at most.
+    pub(super) window: u32,
+}
+
+/// The weight and bias of a norm; no bias is RMSNorm.
+#[derive(Clone, Copy)]
+pub(super) struct NormAt {
+    pub(super) weight: Address,
+    pub(super) bias: Address,
+}
+
+/// Rows of a batch that are computed at once.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) length: usize,
+    /// The first place in its row that each input sees.
+    pub(super) starts: Address,
+    /// The position of each input.
+    pub(super) positions: Address,
+}
+
+impl Shape {
+    pub(super) fn tokens(&self) -> usize {
+        self.rows * self.length
+    }
+}
+
+/// What AdamW multiplies by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Update {
+    pub(crate) clip: f32,
+    pub(crate) beta1: f32,
+    pub(crate) one_less_beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) one_less_beta2: f32,
+    pub(crate) rate: f32,
+    pub(crate) inverse_root: f32,
+    pub(crate) epsilon: f32,
+    pub(crate) keep: f32,
+}
+
+/// Parameters, gradients, both moments and the narrow copy, from one index on.
+#[derive(Clone, Copy)]
+pub(super) struct Buffers {
+    pub(super) parameters: Address,
+    pub(super) gradients: Address,
+    pub(super) first: Address,
+    pub(super) second: Address,
+    /// Null where products take the parameters themselves.
+    pub(super) narrow: Address,
+}
+
+pub(super) fn address(value: Address) -> Argument {
+    Argument::Address(value)
+}
+
+/// A count that fits: sides are checked when the decoder is made, and passes have at most 2^31 numbers a row.
+pub(super) fn count(value: usize) -> Argument {
+    Argument::U32(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+pub(super) fn long(value: usize) -> Argument {
+    Argument::U64(value as u64)
+}
+
+pub(super) fn real(value: f32) -> Argument {
+    Argument::F32(value)
+}
+
+pub(super) fn blocks(len: usize, each: u32) -> u32 {
+    u32::try_from(len.div_ceil(each as usize)).unwrap_or(u32::MAX)
+}
+
+/// Numbers of the parts of sums that any of the kernels leaves.
+pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
+    let norm = SUM_BLOCKS.min(tokens) * 2 * sizes.hidden;
+    let widest = sizes.qkv().max(sizes.up).max(sizes.hidden);
+    let heads = SUM_BLOCKS * 2 * sizes.head_width;
+    norm.max(COLUMN_PARTS * widest).max(heads)
+}
+
+impl Kernels {
+    pub(super) fn go(
+        &mut self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        self.device.launch(Launch { kernel, grid, threads: THREADS, shared_bytes: 0, arguments })
+    }
+
+    /// One thread for each of `len` numbers, which is the last argument.
+    pub(super) fn each(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        self.spread(kernel, (len, THREADS), arguments)
+    }
+
+    /// As [`each`](Self::each), but a thread takes eight numbers.
+    fn eights(
+        &mut self,
+        kernel: &'static str,
+        len: usize,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        self.spread(kernel, (len, 8 * THREADS), arguments)
+    }
+
+    fn spread(
+        &mut self,
+        kernel: &'static str,
+        (len, of_a_block): (usize, u32),
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        let mut all = arguments.to_vec();
+        all.push(long(len));
+        self.go(kernel, [blocks(len, of_a_block), 1, 1], &all)
+    }
+
+    pub(super) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
+        self.each("cast", len, &[address(to), address(from)])
+    }
+
+    /// `to` = `base` + `scale` · `delta`.
+    pub(super) fn merge(
+        &mut self,
+        to: Address,
+        base: Address,
+        delta: Address,
+        scale: f32,
+        len: usize,
+    ) -> Result<(), Error> {
+        self.each("merge", len, &[address(to), address(base), address(delta), real(scale)])
+    }
+
+    /// Brings `averages` nearer to `numbers` by the share `rest`.
+    pub(super) fn average(
+        &mut self,
+        averages: Address,
+        numbers: Address,
+        rest: f32,
+        len: usize,
+    ) -> Result<(), Error> {
+        self.each("average", len, &[address(averages), address(numbers), real(rest)])
+    }
+
+    pub(super) fn add_bias_to_stream(
+        &mut self,
+        to: Address,
+        from: Address,
+        bias: Address,
+        tokens: usize,
+    ) -> Result<(), Error> {
+        let width = self.sizes.hidden;
+        let arguments = [address(to), address(from), address(bias), count(width)];
+        self.eights("add_bias_to_stream", tokens * width, &arguments)
+    }
+
+    pub(super) fn add_bias(
+        &mut self,
+        rows: Address,
+        bias: Address,
+        tokens: usize,
+        width: usize,
+    ) -> Result<(), Error> {
+        self.eights("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
+    }
+
+    /// `tables` are those of ids and, or null, of positions.
+    pub(super) fn embed(
+        &mut self,
+        rows: Address,
+        tables: [Address; 2],
+        ids: Address,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        let width = self.sizes.hidden;
+        let [table, positions] = tables.map(address);
+        let arguments =
+            [address(rows), table, address(ids), positions, address(shape.positions), count(width)];
+        self.each("embed", shape.tokens() * width, &arguments)
+    }
+
+    /// `lists` are entries, begins and order, of so many entries.
+    pub(super) fn embed_backward(
+        &mut self,
+        table: Address,
+        d: Address,
+        lists: [Address; 3],
+        entries: usize,
+    ) -> Result<(), Error> {
+        let [a, b, c] = lists.map(address);
+        let arguments = [address(table), address(d), a, b, c, count(self.sizes.hidden)];
+        let grid = [blocks(entries, 1), blocks(self.sizes.hidden, THREADS), 1];
+        self.go("embed_backward", grid, &arguments)
+    }
+
+    /// Adds the sums of the columns of `rows` to `to`.
+    pub(super) fn add_columns(
+        &mut self,
+        to: Address,
+        rows: Address,
+        partial: Address,
+        tokens: usize,
+        width: usize,
+    ) -> Result<(), Error> {
+        let parts = COLUMN_PARTS.min(tokens.div_ceil((THREADS / WARP) as usize));
+        let grid = [blocks(width, THREADS), blocks(parts, 1), 1];
+        self.go(
+            "column_sums",
+            grid,
+            &[address(partial), address(rows), count(tokens), count(width)],
+        )?;
+        self.add_partial(to, partial, [parts, width], width)
+    }
+
+    pub(super) fn add_partial(
+        &mut self,
+        to: Address,
+        partial: Address,
+        [parts, stride]: [usize; 2],
+        width: usize,
+    ) -> Result<(), Error> {
+        let arguments = [address(to), address(partial), count(parts), count(stride), count(width)];
+        self.go("add_partial", [blocks(width, WARP), 1, 1], &arguments)
+    }
+
+    /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.
+    pub(super) fn rotary(
+        &mut self,
+        rows: Address,
+        angles: [Address; 2],
+        half: usize,
+        shape: Shape,
+        sign: f32,
+    ) -> Result<(), Error> {
+        let [cosines, sines] = angles.map(address);
+        let heads = self.normed_heads();
+        let arguments = [
+            address(rows),
+            cosines,
+            sines,
+            address(shape.positions),
+            count(heads),
+            count(self.sizes.qkv()),
+            count(half),
+            real(sign),
+        ];
+        self.eights("rotary", shape.tokens() * heads * half, &arguments)
+    }
+
+    pub(super) fn activation_forward(
+        &mut self,
+        y: Address,
+        x: Address,
+        activation: Activation,
+        tokens: usize,
+    ) -> Result<(), Error> {
+        let width = self.sizes.inner;
+        let arguments = [address(y), address(x), kind(activation), count(width)];
+        self.eights("activation_forward", tokens * width, &arguments)
+    }
+
+    /// Writes `dx`, and y over `dy`.
+    pub(super) fn activation_backward(
+        &mut self,
+        dy: Address,
+        dx: Address,
+        x: Address,
+        activation: Activation,
+        tokens: usize,
+    ) -> Result<(), Error> {
+        let width = self.sizes.inner;
+        let arguments = [address(dy), address(dx), address(x), kind(activation), count(width)];
+        self.eights("activation_backward", tokens * width, &arguments)
+    }
+
+    /// With a scale other than 0 the logits become their own gradient.
+    pub(super) fn cross_entropy(
+        &mut self,
+        logits: Address,
+        losses: Address,
+        targets: Address,
+        scale: f32,
+        [tokens, pitch]: [usize; 2],
+    ) -> Result<(), Error> {
+        let arguments = [
+            address(logits),
+            address(losses),
+            address(targets),
+            real(scale),
+            count(self.sizes.vocabulary),
+            count(pitch),
+        ];
+        self.go("cross_entropy", [blocks(tokens, 1), 1, 1], &arguments)
+    }
+
+    /// The sums of squares of runs of [`SQUARE_RUN`] numbers.
+    pub(super) fn square_sums(
+        &mut self,
+        sums: Address,
+        from: Address,
+        len: usize,
+    ) -> Result<(), Error> {
+        let run = u32::try_from(SQUARE_RUN).unwrap_or(u32::MAX);
+        let arguments = [address(sums), address(from), long(SQUARE_RUN), long(len)];
+        self.go("square_sums", [blocks(len, run), 1, 1], &arguments)
+    }
+
+    pub(super) fn adamw(&mut self, at: Buffers, update: Update, len: usize) -> Result<(), Error> {
+        let arguments = [
+            address(at.parameters),
+            address(at.gradients),
+            address(at.first),
+            address(at.second),
+            address(at.narrow),
+            real(update.clip),
+            real(update.beta1),
+            real(update.one_less_beta1),
+            real(update.beta2),
+            real(update.one_less_beta2),
+            real(update.rate),
+            real(update.inverse_root),
+            real(update.epsilon),
+            real(update.keep),
+        ];
+        self.each("adamw", len, &arguments)
+    }
+
+    pub(super) fn product(
+        &mut self,
+        form: Form,
+        operands: [Address; 3],
+        [rows, inputs, outputs]: [usize; 3],
+    ) -> Result<(), Error> {
+        let [x, weight, y] = operands;
+        self.device.product(Product { form, x, weight, y, rows, inputs, outputs, pitch: outputs })
+    }
+}
+
+fn kind(activation: Activation) -> Argument {
+    Argument::U32(match activation {
+        Activation::SwiGlu => 0,
+        Activation::Gelu => 1,
+        Activation::GeluTanh => 2,
+    })
+}

@@ -1,0 +1,185 @@
+//! The memory of a pass on the device: one allocation, in which each buffer has its place.
+
+use super::device::{Address, Device};
+use super::kernels::partial_len;
+use crate::config::precision::Precision;
+use crate::engine::decoder::Keep;
+use crate::error::Error;
+use crate::model::config::ModelConfig;
+use crate::model::layout::Sizes;
+
+/// Every buffer begins at a multiple of so many bytes, as wide loads need it.
+const ALIGNMENT: usize = 256;
+/// Logits of one chunk.
+const CHUNK_LOGITS: usize = 1 << 27;
+/// The rows of logits are padded to a multiple of so many numbers: products read 16 bytes at once.
+const PITCH: usize = 8;
+
+/// What the backward pass of one block reads: real numbers but where it is said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saved {
+    /// Queries, keys and values, normalised and turned.
+    pub(super) qkv: Address,
+    /// Queries and keys before they were normalised.
+    pub(super) raw: Address,
+    /// f32 \[batch, heads, length\].
+    pub(super) log_sums: Address,
+    pub(super) attended: Address,
+    /// f32: the stream between attention and MLP.
+    pub(super) middle: Address,
+    /// What the activation took.
+    pub(super) up: Address,
+}
+
+/// Ids that tell which rows of a gradient an entry of a table takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lists {
+    pub(super) entries: Address,
+    pub(super) begins: Address,
+    pub(super) order: Address,
+}
+
+/// All buffers of a pass over some tokens.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    /// f32: the residual stream before each block and after the last; two in turn where nothing is kept.
+    pub(super) streams: Vec<Address>,
+    /// Of each block, or one for all in turn.
+    pub(super) saved: Vec<Saved>,
+    pub(super) normed: Address,
+    pub(super) inner: Address,
+    pub(super) dqkv: Address,
+    pub(super) dattended: Address,
+    pub(super) dup: Address,
+    /// f32: the gradient of the residual stream, and its copy in the width of products.
+    pub(super) d: Address,
+    pub(super) narrow_d: Address,
+    pub(super) hidden: Address,
+    pub(super) dhidden: Address,
+    pub(super) logits: Address,
+    /// f32.
+    pub(super) delta: Address,
+    pub(super) partial: Address,
+    /// Ids.
+    pub(super) tokens: Address,
+    pub(super) targets: Address,
+    pub(super) positions: Address,
+    pub(super) starts: Address,
+    pub(super) token_lists: Lists,
+    pub(super) position_lists: Lists,
+    /// Numbers of a row of logits with its padding.
+    pub(super) pitch: usize,
+    /// Rows of logits at once.
+    pub(super) chunk: usize,
+    /// Of the whole.
+    pub(super) bytes: usize,
+}
+
+/// Memory that grows with what is asked for and is kept.
+#[derive(Default)]
+pub(super) struct Kept(Option<(Address, usize)>);
+
+impl Kept {
+    /// At least so many bytes, of arbitrary content.
+    pub(super) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
+        match self.0.take_if(|(_, there)| *there < bytes) {
+            Some((before, _)) => device.free(before)?,
+            None => {
+                if let Some((there, _)) = self.0 {
+                    return Ok(there);
+                }
+            }
+        }
+        let memory = device.allocate(bytes as u64)?;
+        self.0 = Some((memory, bytes));
+        Ok(memory)
+    }
+}
+
+/// Hands out places one after the other, `bytes` from `base` on.
+pub(super) struct Next {
+    pub(super) base: Address,
+    pub(super) bytes: usize,
+}
+
+impl Next {
+    pub(super) fn take(&mut self, bytes: usize) -> Address {
+        let place = Address(self.base.0.saturating_add(self.bytes as u64));
+        let end = self.bytes.saturating_add(bytes);
+        // More than there can be stays that, and no memory is given for it.
+        self.bytes = end.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
+        place
+    }
+}
+
+impl Room {
+    /// The places from `base` on of a pass over `tokens`.
+    pub(super) fn new(
+        config: &ModelConfig,
+        sizes: &Sizes,
+        precision: Precision,
+        tokens: usize,
+        keep: Keep,
+        base: Address,
+    ) -> Self {
+        let mut next = Next { base, bytes: 0 };
+        let (streams, saved) = match keep {
+            Keep::Nothing => (2, 1),
+            Keep::Streams => (sizes.layers + 1, 1),
+            Keep::All => (sizes.layers + 1, sizes.layers),
+        };
+        let goes_back = usize::from(keep != Keep::Nothing);
+        let (wide, real) = (4 * tokens, precision.bytes() * tokens);
+        let hidden = sizes.hidden;
+        let pitch = sizes.vocabulary.next_multiple_of(PITCH);
+        let chunk = (CHUNK_LOGITS / pitch).max(64).min(tokens);
+        let raw = if config.query_key_norm { sizes.heads + sizes.key_value_heads } else { 0 };
+        let streams = (0..streams).map(|_| next.take(wide * hidden)).collect();
+        let saved = (0..saved).map(|_| Saved {
+            qkv: next.take(real * sizes.qkv()),
+            raw: next.take(real * raw * sizes.head_width),
+            log_sums: next.take(wide * sizes.heads),
+            attended: next.take(real * sizes.attended()),
+            middle: next.take(wide * hidden),
+            up: next.take(real * sizes.up),
+        });
+        let saved = saved.collect();
+        let d = next.take(wide * hidden * goes_back);
+        let narrow_d = match precision {
+            Precision::F32 => d,
+            Precision::Bf16 => next.take(real * hidden * goes_back),
+        };
+        let mut lists = |rows: usize| Lists {
+            entries: next.take(4 * rows),
+            begins: next.take(4 * (rows + 1)),
+            order: next.take(4 * tokens),
+        };
+        let token_lists = lists(tokens.min(sizes.vocabulary));
+        let position_lists = lists(tokens.min(sizes.positions));
+        Self {
+            streams,
+            saved,
+            normed: next.take(real * hidden),
+            inner: next.take(real * sizes.inner),
+            dqkv: next.take(real * sizes.qkv() * goes_back),
+            dattended: next.take(real * sizes.attended() * goes_back),
+            dup: next.take(real * sizes.up * goes_back),
+            d,
+            narrow_d,
+            hidden: next.take(real * hidden),
+            dhidden: next.take(real * hidden * goes_back),
+            logits: next.take(precision.bytes() * chunk * pitch),
+            delta: next.take(wide * sizes.heads * goes_back),
+            partial: next.take(4 * partial_len(sizes, tokens)),
+            tokens: next.take(wide),
+            targets: next.take(wide),
+            positions: next.take(wide),
+            starts: next.take(wide),
+            token_lists,
+            position_lists,
+            pitch,
+            chunk,
+            bytes: next.bytes,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The fast path: forward and backward by hand over flat buffers, without a tape.
+//!
+//! Rows go through in passes of at most [`PASS_TOKENS`] tokens, each adding to the same gradients: memory
+//! depends on the pass and not on the batch.
+
+mod block;
+pub(crate) mod cached;
+mod gradients;
+mod room;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::adapter::AdapterGradients;
+use crate::engine::Engine;
+use crate::engine::kernels::cross_entropy::{Output, OutputGradients};
+use crate::engine::kernels::embedding;
+use crate::engine::kernels::number::Number;
+use crate::engine::kernels::rotary::Rotary;
+use crate::engine::rows::{Rows, RowsPart};
+use crate::error::Error;
+use crate::model::PassOptions;
+use crate::model::config::{ModelConfig, Positions};
+use crate::model::layout::Layout;
+use block::{Block, norm};
+use gradients::Gradients;
+pub(crate) use room::Keep;
+use room::{Room, numbers_per_token};
+
+/// Tokens of one pass, at most, but at least one row.
+const PASS_TOKENS: usize = 1024;
+
+/// A decoder's shape with the memory of its passes.
+pub(crate) struct Decoder<F> {
+    config: ModelConfig,
+    layout: Layout,
+    keep: Keep,
+    /// Rows of one pass, where that is given.
+    micro_batch: Option<usize>,
+    rotary: Option<Rotary<F>>,
+    room: Room<F>,
+}
+
+impl<F: Number> Decoder<F> {
+    /// A decoder that keeps `keep` of a forward pass for the backward pass, and computes
+    /// `micro_batch` rows at once.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        layout: &Layout,
+        keep: Keep,
+        micro_batch: Option<usize>,
+    ) -> Self {
+        let (config, layout) = (config.clone(), layout.clone());
+        Self { config, layout, keep, micro_batch, rotary: None, room: Room::default() }
+    }
+
+    /// Rows of one pass.
+    fn rows(&self, length: usize) -> usize {
+        pass_rows(self.micro_batch, length)
+    }
+
+    /// The loss of every target in nats, 0 of one that does not count. Adds the gradients of
+    /// `Σ loss / divisor` to `gradients`.
+    pub(crate) fn losses_and_gradients(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut [F],
+    ) -> Vec<F> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients))
+    }
+
+    /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
+    pub(crate) fn losses_and_adapter_gradients(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        divisor: f64,
+        adapter: AdapterGradients<F>,
+    ) -> Vec<F> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::Adapter(adapter))
+    }
+
+    fn accumulate(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut Gradients<F>,
+    ) -> Vec<F> {
+        let mut losses = vec![F::ZERO; rows.targets.len()];
+        let pass = self.rows(rows.length);
+        for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+            self.forward(parameters, part, self.keep);
+            self.output(parameters, part, losses, Some((divisor, &mut *gradients)));
+            self.backward(parameters, part, gradients);
+        }
+        losses
+    }
+
+    /// The loss of every target in nats, 0 of one that does not count.
+    pub(crate) fn losses(&mut self, parameters: &[F], rows: &Rows) -> Vec<F> {
+        let mut losses = vec![F::ZERO; rows.targets.len()];
+        let pass = self.rows(rows.length);
+        for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+            self.forward(parameters, part, Keep::Nothing);
+            self.output(parameters, part, losses, None);
+        }
+        losses
+    }
+
+    /// Logits, \[rows, length, vocabulary\].
+    #[cfg(test)]
+    pub(crate) fn logits(&mut self, parameters: &[F], rows: &Rows) -> Vec<F> {
+        use crate::engine::kernels::matrix::{Existing, Matrix, product};
+
+        let sizes = self.layout.sizes;
+        let mut logits = Vec::new();
+        for part in rows.parts(self.rows(rows.length)) {
+            self.forward(parameters, part, Keep::Nothing);
+            let mut losses = vec![F::ZERO; part.targets.len()];
+            self.output(parameters, part, &mut losses, None);
+            let hidden = Matrix::new(&self.room.hidden, losses.len(), sizes.hidden);
+            let weight = &parameters[self.layout.output()];
+            let weight = Matrix::new(weight, sizes.vocabulary, sizes.hidden).transposed();
+            let start = logits.len();
+            logits.resize(start + losses.len() * sizes.vocabulary, F::ZERO);
+            product(&mut logits[start..], Existing::Replace, hidden, weight);
+        }
+        logits
+    }
+
+    /// Angles for all positions of `part`.
+    fn fit_rotary(&mut self, part: RowsPart) {
+        let Positions::Rotary(config) = &self.config.positions else { return };
+        if self.rotary.as_ref().is_none_or(|rotary| rotary.positions() < part.length) {
+            self.rotary = Some(Rotary::new(config, part.length));
+        }
+    }
+
+    /// Fills the streams, of which the last stands in the place that [`last`](Self::last) tells.
+    fn forward(&mut self, parameters: &[F], part: RowsPart, keep: Keep) {
+        self.forward_seen(parameters, part, keep, |_, _| {});
+    }
+
+    /// As [`forward`](Self::forward); `see` is shown the queries, keys and values of each block.
+    fn forward_seen(
+        &mut self,
+        parameters: &[F],
+        part: RowsPart,
+        keep: Keep,
+        mut see: impl FnMut(usize, &[F]),
+    ) {
+        self.fit_rotary(part);
+        self.room.fit(&self.config, &self.layout.sizes, part.tokens.len(), keep);
+        let hidden = self.layout.sizes.hidden;
+        let first = &mut self.room.streams[0];
+        embedding::forward(&parameters[self.layout.embedding.clone()], hidden, part.tokens, first);
+        if let Some(positions) = self.layout.positions.clone() {
+            embedding::forward_add(&parameters[positions], hidden, part.positions, first);
+        }
+        for index in 0..self.layout.blocks.len() {
+            let (config, rotary) = (&self.config, self.rotary.as_ref());
+            let block = Block::new(config, &self.layout, index, parameters, rotary, part);
+            let (input, output) = streams(&mut self.room.streams, index, keep);
+            let saved = &mut self.room.saved[if keep == Keep::All { index } else { 0 }];
+            block.forward(input, saved, &mut self.room.scratch);
+            see(index, &saved.qkv);
+            block.finish(saved, &mut self.room.scratch, output);
+        }
+    }
+
+    /// Losses, and with a divisor the gradients of output projection and last norm.
+    fn output(
+        &mut self,
+        parameters: &[F],
+        part: RowsPart,
+        losses: &mut [F],
+        backward: Option<(f64, &mut Gradients<F>)>,
+    ) {
+        let sizes = &self.layout.sizes;
+        let keep = if backward.is_some() { self.keep } else { Keep::Nothing };
+        let last = &self.room.streams[last(sizes.layers, keep)];
+        let last_norm = norm(&self.layout.last_norm, parameters, &self.config);
+        last_norm.forward(last, &mut self.room.hidden);
+        let range = self.layout.output();
+        let weight = &parameters[range.clone()];
+        let output = Output { weight, width: sizes.hidden, vocabulary: sizes.vocabulary };
+        let logits = &mut self.room.logits;
+        let Some((divisor, gradients)) = backward else {
+            output.losses(&self.room.hidden, part.targets, losses, logits, None);
+            return;
+        };
+        let (hidden, weight) = (&mut self.room.dhidden[..], gradients.of(range));
+        let to = OutputGradients { hidden, weight, divisor };
+        output.losses(&self.room.hidden, part.targets, losses, logits, Some(to));
+        self.room.d.fill(F::ZERO);
+        let sums = last_norm.backward(last, &self.room.dhidden, &mut self.room.d);
+        gradients.add_norm(&self.layout.last_norm, &sums);
+    }
+
+    /// From the gradient of the last stream back to the embedding.
+    fn backward(&mut self, parameters: &[F], part: RowsPart, gradients: &mut Gradients<F>) {
+        let Room { streams, saved, scratch, d, .. } = &mut self.room;
+        for index in (0..self.layout.blocks.len()).rev() {
+            let (config, rotary) = (&self.config, self.rotary.as_ref());
+            let block = Block::new(config, &self.layout, index, parameters, rotary, part);
+            let input = &streams[index];
+            let saved = if self.keep == Keep::All {
+                &mut saved[index]
+            } else {
+                block.forward(input, &mut saved[0], scratch);
+                &mut saved[0]
+            };
+            block.backward(input, saved, scratch, d, gradients);
+        }
+        let hidden = self.layout.sizes.hidden;
+        if let Some(table) = gradients.of(self.layout.embedding.clone()) {
+            embedding::backward(d, hidden, part.tokens, table);
+        }
+        let positions = self.layout.positions.clone();
+        if let Some(table) = positions.and_then(|positions| gradients.of(positions)) {
+            embedding::backward(d, hidden, part.positions, table);
+        }
+    }
+}
+
+/// Bytes of the buffers of a pass of the CPU's in f32 over rows of `length` tokens, `batch_size` a batch.
+pub(crate) fn pass_bytes(
+    config: &ModelConfig,
+    layout: &Layout,
+    [length, batch_size]: [u64; 2],
+    options: PassOptions,
+) -> u64 {
+    let sizes = &layout.sizes;
+    let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let rows = pass_rows(options.micro_batch_size.map(side), side(length).max(1));
+    let tokens = side(length).saturating_mul(rows.min(side(batch_size)));
+    let numbers = tokens.saturating_mul(numbers_per_token(config, sizes, options.keep()));
+    let output = Output::<f32> { weight: &[], width: sizes.hidden, vocabulary: sizes.vocabulary };
+    let numbers = numbers.saturating_add(output.room(tokens));
+    u64::try_from(numbers.saturating_mul(size_of::<f32>())).unwrap_or(u64::MAX)
+}
+
+/// Rows of one pass.
+fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
+    micro_batch.unwrap_or(PASS_TOKENS / length).max(1)
+}
+
+/// The place of the stream after the last block.
+fn last(layers: usize, keep: Keep) -> usize {
+    if keep == Keep::Nothing { layers % 2 } else { layers }
+}
+
+/// The streams before and after a block.
+fn streams<F>(all: &mut [Vec<F>], index: usize, keep: Keep) -> (&[F], &mut [F]) {
+    if keep == Keep::Nothing && index % 2 == 1 {
+        let (first, second) = all.split_at_mut(1);
+        return (&second[0], &mut first[0]);
+    }
+    let index = if keep == Keep::Nothing { 0 } else { index };
+    let (before, after) = all.split_at_mut(index + 1);
+    (&before[index], &mut after[0])
+}
+
+impl Engine for Decoder<f32> {
+    fn losses_and_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut [f32],
+    ) -> Result<Vec<f32>, Error> {
+        Ok(Self::losses_and_gradients(self, parameters, rows, divisor, gradients))
+    }
+
+    fn losses_and_adapter_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        adapter: AdapterGradients<f32>,
+    ) -> Result<Vec<f32>, Error> {
+        Ok(Self::losses_and_adapter_gradients(self, parameters, rows, divisor, adapter))
+    }
+
+    fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
+        Ok(Self::losses(self, parameters, rows))
+    }
+}

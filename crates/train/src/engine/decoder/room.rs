@@ -1,0 +1,146 @@
+//! The memory of a pass: what the forward pass leaves for the backward pass, and scratch.
+
+use crate::engine::kernels::number::Number;
+use crate::model::config::ModelConfig;
+use crate::model::layout::Sizes;
+
+/// What the backward pass of one block reads, \[rows, ..\] each.
+#[derive(Default)]
+pub(crate) struct Saved<F> {
+    /// Queries, keys and values, normalised and turned.
+    pub(crate) qkv: Vec<F>,
+    /// Queries and keys before they were normalised, where they are.
+    pub(crate) raw: Vec<F>,
+    /// One log-sum-exp a query head.
+    pub(crate) log_sums: Vec<F>,
+    /// What attention gave.
+    pub(crate) attended: Vec<F>,
+    /// The residual stream between attention and MLP.
+    pub(crate) middle: Vec<F>,
+    /// What the activation took.
+    pub(crate) up: Vec<F>,
+}
+
+/// Buffers that hold nothing between two blocks.
+#[derive(Default)]
+pub(crate) struct Scratch<F> {
+    /// A normalised stream, or its gradient.
+    pub(crate) normed: Vec<F>,
+    /// Attention by heads.
+    pub(crate) heads: Vec<F>,
+    /// What the activation gives, or its gradient.
+    pub(crate) inner: Vec<F>,
+    pub(crate) dqkv: Vec<F>,
+    pub(crate) dattended: Vec<F>,
+    pub(crate) dup: Vec<F>,
+}
+
+/// What is kept of the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: there is no backward pass.
+    Nothing,
+    /// The stream before each block; the backward pass computes the rest again.
+    Streams,
+    /// All that the backward pass reads.
+    All,
+}
+
+/// All buffers of a pass over some tokens.
+#[derive(Default)]
+pub(crate) struct Room<F> {
+    /// The residual stream before each block and after the last; two in turn where nothing is kept.
+    pub(crate) streams: Vec<Vec<F>>,
+    /// Of each block, or one for all in turn.
+    pub(crate) saved: Vec<Saved<F>>,
+    pub(crate) scratch: Scratch<F>,
+    /// The gradient of the residual stream.
+    pub(crate) d: Vec<F>,
+    /// The last hidden states, normalised, and their gradient.
+    pub(crate) hidden: Vec<F>,
+    pub(crate) dhidden: Vec<F>,
+    pub(crate) logits: Vec<F>,
+}
+
+/// The buffers of streams and of saved blocks.
+fn counts(sizes: &Sizes, keep: Keep) -> (usize, usize) {
+    match keep {
+        Keep::Nothing => (2, 1),
+        Keep::Streams => (sizes.layers + 1, 1),
+        Keep::All => (sizes.layers + 1, sizes.layers),
+    }
+}
+
+/// Numbers of a row of queries and keys, where they are kept from before they were normalised.
+fn raw(config: &ModelConfig, sizes: &Sizes) -> usize {
+    let heads = if config.query_key_norm { sizes.heads + sizes.key_value_heads } else { 0 };
+    heads * sizes.head_width
+}
+
+/// Numbers that a pass with its backward pass takes for each token, without logits.
+pub(super) fn numbers_per_token(config: &ModelConfig, sizes: &Sizes, keep: Keep) -> usize {
+    let (streams, saved) = counts(sizes, keep);
+    let (hidden, attended, qkv) = (sizes.hidden, sizes.attended(), sizes.qkv());
+    let block = qkv + raw(config, sizes) + sizes.heads + attended + hidden + sizes.up;
+    let scratch = hidden + 2 * qkv + sizes.inner + attended + sizes.up;
+    (streams + 3) * hidden + saved * block + scratch
+}
+
+impl<F: Number> Room<F> {
+    /// Fits every buffer to `tokens`; memory once taken is kept.
+    pub(crate) fn fit(&mut self, config: &ModelConfig, sizes: &Sizes, tokens: usize, keep: Keep) {
+        let set = |buffer: &mut Vec<F>, width: usize| buffer.resize(tokens * width, F::ZERO);
+        let (streams, saved) = counts(sizes, keep);
+        self.streams.resize_with(streams.max(self.streams.len()), Vec::new);
+        self.saved.resize_with(saved.max(self.saved.len()), Saved::default);
+        self.streams[..streams].iter_mut().for_each(|stream| set(stream, sizes.hidden));
+        for saved in &mut self.saved[..saved] {
+            set(&mut saved.qkv, sizes.qkv());
+            set(&mut saved.raw, raw(config, sizes));
+            set(&mut saved.log_sums, sizes.heads);
+            set(&mut saved.attended, sizes.attended());
+            set(&mut saved.middle, sizes.hidden);
+            set(&mut saved.up, sizes.up);
+        }
+        set(&mut self.scratch.normed, sizes.hidden);
+        set(&mut self.scratch.heads, sizes.qkv());
+        set(&mut self.scratch.inner, sizes.inner);
+        set(&mut self.hidden, sizes.hidden);
+        if keep != Keep::Nothing {
+            set(&mut self.scratch.dqkv, sizes.qkv());
+            set(&mut self.scratch.dattended, sizes.attended());
+            set(&mut self.scratch.dup, sizes.up);
+            set(&mut self.d, sizes.hidden);
+            set(&mut self.dhidden, sizes.hidden);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keep, Room, numbers_per_token};
+    use crate::model::config::tests::all_kinds;
+    use crate::model::layout::Layout;
+
+    #[test]
+    fn a_pass_takes_what_is_estimated() {
+        for config in all_kinds() {
+            let sizes = Layout::new(&config).unwrap().sizes;
+            for keep in [Keep::All, Keep::Streams] {
+                let mut room = Room::<f32>::default();
+                room.fit(&config, &sizes, 10, keep);
+                let mut all: Vec<&Vec<f32>> = room.streams.iter().collect();
+                for saved in &room.saved {
+                    all.extend([&saved.qkv, &saved.raw, &saved.log_sums, &saved.attended]);
+                    all.extend([&saved.middle, &saved.up]);
+                }
+                let scratch = &room.scratch;
+                all.extend([&scratch.normed, &scratch.heads, &scratch.inner, &scratch.dqkv]);
+                all.extend([&scratch.dattended, &scratch.dup]);
+                all.extend([&room.d, &room.hidden, &room.dhidden]);
+                let taken: usize = all.iter().map(|buffer| buffer.len()).sum();
+                assert_eq!(taken, 10 * numbers_per_token(&config, &sizes, keep));
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The decoder by candle's composed operations: the oracle of the fast path, and the path for every
+//! device that candle has.
+//!
+//! Nothing is fused (candle-nn's fused operations cut the gradient without a word), so a block keeps
+//! about ten copies of its hidden states and three of its \[rows, heads, length, length\] scores
+//! until the gradients are taken. Derived from transformers' models alone: it shares nothing with
+//! the fast path but the layout, so agreement is evidence for both.
+
+mod leaves;
+mod pass;
+mod places;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{D, DType, Device, Result as TensorResult, Tensor, WithDType};
+
+use crate::engine::Engine;
+use crate::engine::kernels::cross_entropy::IGNORED;
+use crate::engine::reference::leaves::{Leaves, Recording};
+use crate::engine::reference::pass::Pass;
+use crate::engine::reference::places::Places;
+use crate::engine::rows::Rows;
+use crate::error::Error;
+use crate::model::config::ModelConfig;
+use crate::model::layout::Layout;
+
+/// Composed candle operations on one device, in one dtype.
+///
+/// Parameters and gradients are f32 or f64 and lie as [`Layout`] says, whatever the dtype that is
+/// computed in.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    config: ModelConfig,
+    layout: Layout,
+    device: Device,
+    dtype: DType,
+}
+
+impl Reference {
+    /// The path for a model of `config`, computed in `dtype`, f32 or f64.
+    pub(crate) fn new(config: &ModelConfig, device: &Device, dtype: DType) -> Result<Self, Error> {
+        config.check().map_err(|(field, expected, got)| Error::setting(field, expected, got))?;
+        let too_large =
+            || Error::setting("hidden_size", "a model that fits the memory", config.parameters());
+        let layout = Layout::new(config).ok_or_else(too_large)?;
+        Ok(Self { config: config.clone(), layout, device: device.clone(), dtype })
+    }
+
+    /// Logits, \[rows, length, vocabulary\], on the device.
+    #[cfg(test)]
+    pub(crate) fn logits<W: WithDType>(
+        &self,
+        parameters: &[W],
+        rows: &Rows,
+    ) -> Result<Tensor, Error> {
+        let logits = self.pass(parameters, rows, Recording::Off)?.logits(rows)?;
+        Ok(logits.reshape((rows.rows, rows.length, self.layout.sizes.vocabulary))?)
+    }
+
+    /// Cross-entropy of every target in nats, \[rows · length\]; 0 for ignored ones.
+    pub(crate) fn losses<W: WithDType>(
+        &self,
+        parameters: &[W],
+        rows: &Rows,
+    ) -> Result<Vec<W>, Error> {
+        let logits = self.pass(parameters, rows, Recording::Off)?.logits(rows)?;
+        Ok(token_losses(&logits, &rows.targets)?.to_dtype(W::DTYPE)?.to_vec1()?)
+    }
+
+    /// [`Self::losses`]; adds the gradient of their sum over `target_tokens` to `gradients`.
+    pub(crate) fn losses_and_gradients<W: WithDType>(
+        &self,
+        parameters: &[W],
+        rows: &Rows,
+        target_tokens: f64,
+        gradients: &mut [W],
+    ) -> Result<Vec<W>, Error> {
+        self.check_len("gradients", gradients.len())?;
+        if !(target_tokens.is_finite() && target_tokens > 0.0) {
+            return Err(Error::setting("target_tokens", "a positive number", target_tokens));
+        }
+        let mut pass = self.pass(parameters, rows, Recording::On)?;
+        let losses = token_losses(&pass.logits(rows)?, &rows.targets)?;
+        let store = (losses.sum_all()? / target_tokens)?.backward()?;
+        pass.leaves.add_gradients(&store, gradients)?;
+        Ok(losses.to_dtype(W::DTYPE)?.to_vec1()?)
+    }
+
+    fn pass<'a, W: WithDType>(
+        &'a self,
+        parameters: &'a [W],
+        rows: &Rows,
+        recording: Recording,
+    ) -> Result<Pass<'a, W>, Error> {
+        self.check_len("parameters", parameters.len())?;
+        let (device, dtype) = (&self.device, self.dtype);
+        Ok(Pass {
+            config: &self.config,
+            layout: &self.layout,
+            leaves: Leaves { parameters, device, dtype, recording, taken: Vec::new() },
+            places: Places::new(&self.config, rows, device, dtype)?,
+        })
+    }
+
+    fn check_len(&self, field: &str, len: usize) -> Result<(), Error> {
+        if len == self.layout.len {
+            return Ok(());
+        }
+        Err(Error::setting(field, format!("{} numbers", self.layout.len), len))
+    }
+}
+
+/// `log Σ exp(logits) − logits[target]` of each row, by a shift that keeps the powers finite.
+fn token_losses(logits: &Tensor, targets: &[u32]) -> TensorResult<Tensor> {
+    let device = logits.device();
+    let list = |values: Vec<u32>| Tensor::from_vec(values, targets.len(), device);
+    let ids =
+        list(targets.iter().map(|&target| if target == IGNORED { 0 } else { target }).collect())?;
+    let counts = list(targets.iter().map(|&target| u32::from(target != IGNORED)).collect())?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let all = shifted.exp()?.sum(D::Minus1)?.log()?;
+    let losses = (all - shifted.gather(&ids.unsqueeze(1)?, 1)?.squeeze(1)?)?;
+    counts.where_cond(&losses, &losses.zeros_like()?)
+}
+
+impl Engine for Reference {
+    fn losses_and_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut [f32],
+    ) -> Result<Vec<f32>, Error> {
+        Self::losses_and_gradients(self, parameters, rows, divisor, gradients)
+    }
+
+    fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
+        Self::losses(self, parameters, rows)
+    }
+}

@@ -1,0 +1,169 @@
+//! What a run tells a device that keeps a model's numbers, and takes back from it. On the CPU nothing is to be done.
+
+use crate::error::Error;
+use crate::model::shape::ModelShape;
+use crate::model::{Model, PassOptions};
+use crate::optim::trained::Trained;
+use crate::ranks::Team;
+use crate::trainer::flops;
+use crate::trainer::memory::Estimate;
+
+#[cfg(not(feature = "cuda"))]
+impl Model {
+    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    pub(crate) fn settle(&mut self, _trained: &Trained, _estimate: &Estimate) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Sums gradients over all ranks from now on, where they are on a device.
+    pub(crate) fn join(&mut self, _team: &mut Team) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Leaves the gradients zero.
+    pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
+        gradients.fill(0.0);
+        Ok(())
+    }
+
+    /// Lets what is trained and its average change places on the device.
+    pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Operations a second of a large product where the model is computed.
+    pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
+        Ok(flops::peak_flops())
+    }
+}
+
+/// Operations a second of a large product where a model of this shape would be computed.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
+    options.check()?;
+    Ok(flops::peak_flops())
+}
+
+/// Operations a second of a large product where a model of this shape would be computed.
+#[cfg(feature = "cuda")]
+pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
+    options.check()?;
+    match options.device {
+        crate::config::device_choice::DeviceChoice::Cpu => Ok(flops::peak_flops()),
+        crate::config::device_choice::DeviceChoice::Cuda(number) => {
+            let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
+            let head_width = shape.layout.sizes.head_width;
+            crate::engine::cuda::peak_flops(ordinal, options.precision, head_width)
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+impl Trained {
+    /// Brings what is trained up to date on the host.
+    pub(crate) fn fetch(&mut self, _model: &mut Model) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// As [`step`](Self::step), where a device has the numbers.
+    pub(crate) fn step_on_device(
+        &mut self,
+        _model: &mut Model,
+        _learning_rate: f64,
+    ) -> Result<Option<f64>, Error> {
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Model {
+    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    pub(crate) fn settle(&mut self, trained: &Trained, estimate: &Estimate) -> Result<(), Error> {
+        let (parameters, engine) = self.parameters_and_engine();
+        let Some(resident) = engine.resident() else { return Ok(()) };
+        resident.train(trained.training(parameters))?;
+        let (needed, free) = (estimate.pass_bytes, resident.free_bytes()?);
+        match free.filter(|&free| needed > free) {
+            Some(got) => Err(Error::DeviceMemory { expected: needed, got, pass: needed }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sums gradients over all ranks from now on, where they are on a device.
+    pub(crate) fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+        let is_single = team.rank().world_size() == 1;
+        match self.engine_mut().resident() {
+            Some(resident) if !is_single => resident.join(team),
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the gradients zero.
+    pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
+        gradients.fill(0.0);
+        let whole = 0..usize::MAX;
+        let resident = self.engine_mut().resident();
+        resident.map_or(Ok(()), |resident| resident.zero_gradients(&[whole]))
+    }
+
+    /// Lets what is trained and its average change places on the device.
+    pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
+        self.engine_mut().resident().map_or(Ok(()), |resident| resident.swap_average())
+    }
+
+    /// Operations a second of a large product where the model is computed.
+    pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
+        self.engine_mut()
+            .resident()
+            .map_or_else(|| Ok(flops::peak_flops()), |resident| resident.peak_flops())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Trained {
+    fn training<'a>(&'a self, parameters: &'a [f32]) -> crate::engine::Training<'a> {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        let [first, second] = rest.optimiser.moments();
+        let average = rest.average.as_ref().map(|average| average.numbers());
+        let (numbers, adapter) = match self {
+            Self::Parameters(_) => (parameters, None),
+            Self::Adapter(adapter, _) => {
+                (&adapter.numbers[..], Some((&adapter.layout, &adapter.base[..])))
+            }
+        };
+        crate::engine::Training { numbers: [numbers, first, second], average, adapter }
+    }
+
+    /// Brings what is trained up to date on the host.
+    pub(crate) fn fetch(&mut self, model: &mut Model) -> Result<(), Error> {
+        let (parameters, engine) = model.parameters_and_engine();
+        let Some(resident) = engine.resident() else { return Ok(()) };
+        let (adapter, rest) = match self {
+            Self::Parameters(rest) => (None, rest),
+            Self::Adapter(adapter, rest) => (Some(adapter), rest),
+        };
+        let [first, second] = rest.optimiser.moments_mut();
+        let average = rest.average.as_mut().map(|average| &mut average.numbers_mut()[..]);
+        let Some(adapter) = adapter else {
+            return resident.read([parameters, first, second], average);
+        };
+        resident.read([&mut adapter.numbers, first, second], average)?;
+        adapter.layout.merge(&adapter.base, &adapter.numbers, parameters);
+        Ok(())
+    }
+
+    /// As [`step`](Self::step), where a device has the numbers.
+    pub(crate) fn step_on_device(
+        &mut self,
+        model: &mut Model,
+        learning_rate: f64,
+    ) -> Result<Option<f64>, Error> {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        let Some(resident) = model.engine_mut().resident() else { return Ok(None) };
+        let norm = rest.optimiser.step_on_device(resident, learning_rate)?;
+        if let Some(average) = rest.average.as_ref().filter(|_| norm.is_finite()) {
+            resident.update_average(average.rest())?;
+        }
+        Ok(Some(norm))
+    }
+}

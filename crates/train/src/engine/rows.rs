@@ -1,0 +1,109 @@
+//! A batch as a decoder takes it.
+
+use mixdown_mixer::Batch;
+
+use crate::engine::kernels::cross_entropy::IGNORED;
+use crate::error::Error;
+use crate::model::config::ModelConfig;
+
+/// Inputs and targets of whole rows, `rows · length` of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) rows: usize,
+    pub(crate) length: usize,
+    /// The input ids.
+    pub(crate) tokens: Vec<u32>,
+    /// The target ids, [`IGNORED`] where one does not count.
+    pub(crate) targets: Vec<u32>,
+    /// The position of each input in its document, or in its row.
+    pub(crate) positions: Vec<u32>,
+    /// The first place in its row that each input attends to: 0, or where its document begins.
+    pub(crate) starts: Vec<u32>,
+}
+
+/// Some of the rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowsPart<'a> {
+    pub(crate) length: usize,
+    pub(crate) tokens: &'a [u32],
+    pub(crate) targets: &'a [u32],
+    pub(crate) positions: &'a [u32],
+    pub(crate) starts: &'a [u32],
+}
+
+impl Rows {
+    /// # Errors
+    /// A batch that is empty or not of its own sizes, rows longer than the model's limit, an id outside
+    /// its vocabulary.
+    pub(crate) fn new(batch: &Batch, config: &ModelConfig) -> Result<Self, Error> {
+        let limit = config.max_position_embeddings;
+        if batch.sequence_length == 0 || batch.sequence_length > limit {
+            let expected = format!("1 to {limit} (the model's max_position_embeddings)");
+            return Err(Error::setting("sequence_length", expected, batch.sequence_length));
+        }
+        let length = side(batch.sequence_length)?;
+        let (rows, row) = (side(batch.rows)?, length + 1);
+        let tokens = rows.checked_mul(row);
+        if batch.rows == 0 || tokens != Some(batch.tokens.len()) {
+            let expected = format!("{} rows, at least 1, of {row} tokens", batch.rows);
+            return Err(Error::setting("batch", expected, batch.tokens.len()));
+        }
+        if let Some(id) = batch.tokens.iter().find(|&&id| u64::from(id) >= config.vocab_size) {
+            let expected = format!("ids below {} (the model's vocab_size)", config.vocab_size);
+            return Err(Error::setting("batch", expected, id));
+        }
+        let mut all = Self { rows, length, ..Self::default() };
+        for row in batch.tokens.chunks_exact(row) {
+            all.tokens.extend_from_slice(&row[..length]);
+            all.targets.extend_from_slice(&row[1..]);
+        }
+        all.mask(&batch.loss_mask)?;
+        all.place(batch);
+        Ok(all)
+    }
+
+    fn mask(&mut self, mask: &[u8]) -> Result<(), Error> {
+        if !mask.is_empty() && mask.len() != self.targets.len() {
+            let expected = format!("a loss mask of {} targets", self.targets.len());
+            return Err(Error::setting("batch", expected, mask.len()));
+        }
+        let masked = self.targets.iter_mut().zip(mask).filter(|(_, counts)| **counts == 0);
+        masked.for_each(|(target, _)| *target = IGNORED);
+        Ok(())
+    }
+
+    fn place(&mut self, batch: &Batch) {
+        let in_row = (0..).take(self.length);
+        match &batch.documents {
+            None => {
+                self.positions = (0..self.rows).flat_map(|_| in_row.clone()).collect();
+                self.starts = vec![0; self.tokens.len()];
+            }
+            Some(documents) => {
+                self.positions = documents.position_ids.clone();
+                let places = (0..self.rows).flat_map(|_| in_row.clone());
+                let starts = places.zip(&self.positions).map(|(place, position)| place - position);
+                self.starts = starts.collect();
+            }
+        }
+    }
+
+    /// All rows in parts of at most `rows`, which is not 0.
+    pub(crate) fn parts(&self, rows: usize) -> impl Iterator<Item = RowsPart<'_>> {
+        let len = rows * self.length;
+        let inputs = self.tokens.chunks(len).zip(self.targets.chunks(len));
+        let places = self.positions.chunks(len).zip(self.starts.chunks(len));
+        inputs.zip(places).map(|((tokens, targets), (positions, starts))| RowsPart {
+            length: self.length,
+            tokens,
+            targets,
+            positions,
+            starts,
+        })
+    }
+}
+
+/// A side of a tensor as an index.
+fn side(value: u64) -> Result<usize, Error> {
+    usize::try_from(value).map_err(|_| Error::setting("batch", "sizes that fit memory", value))
+}

@@ -1,0 +1,173 @@
+//! The folder of a model, whatever part of it or name of it was given.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use crate::adapter::file::{ADAPTER_CONFIG_FILE, ADAPTER_FOLDER};
+use crate::error::Error;
+use crate::weights::files::{CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json};
+
+/// The folder of a model, found from what a user named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPlace {
+    /// The folder with config.json and weights.
+    pub folder: PathBuf,
+    /// Whether a run's folder was named, whose best/ this is.
+    pub is_best_of_run: bool,
+}
+
+impl ModelPlace {
+    /// The folder of the model at `path`, taken from `base` where it is relative: `path` itself, or best/ of a run's
+    /// folder.
+    ///
+    /// # Errors
+    /// What is there, or is not there, is no folder of a model: the message names what it is and how to get a folder.
+    pub fn find(base: &Path, path: &Path) -> Result<Self, Error> {
+        let folder = base.join(path);
+        if folder.is_dir() {
+            return in_folder(folder);
+        }
+        Err(match folder.is_file() {
+            true => file_in_place_of_folder(&folder),
+            false => nothing_there(&folder, path),
+        })
+    }
+}
+
+fn in_folder(folder: PathBuf) -> Result<ModelPlace, Error> {
+    let has = |name: &str| folder.join(name).exists();
+    let has_weights = has(WEIGHTS_FILE) || has(INDEX_FILE);
+    if has(ADAPTER_CONFIG_FILE) && !has_weights {
+        return Err(adapter_alone(&folder));
+    }
+    if has(CONFIG_FILE) {
+        return match gguf_in(&folder).filter(|_| !has_weights) {
+            Some(file) => Err(gguf(&file)),
+            None => Ok(ModelPlace { folder, is_best_of_run: false }),
+        };
+    }
+    if has("run.toml") {
+        let best = folder.join("best");
+        return match best.join(CONFIG_FILE).is_file() {
+            true => Ok(ModelPlace { folder: best, is_best_of_run: true }),
+            false => {
+                let got = "a run's folder without best/";
+                let fix = "the run's first evaluation has not ended yet, or best/ was removed";
+                Err(refused(&folder, got, fix))
+            }
+        };
+    }
+    if folder.join(ADAPTER_FOLDER).is_dir() {
+        let got = "the checkpoint of an adapter, without its base";
+        return Err(refused(&folder, got, "take best/ of the run, whose weights are merged"));
+    }
+    if let Some(file) = gguf_in(&folder) {
+        return Err(gguf(&file));
+    }
+    if let Some(snapshot) = snapshot_in(&folder) {
+        let got = "a folder of the hub's cache";
+        return Err(refused(&folder, got, format!("take {}", snapshot.display())));
+    }
+    let got = format!("a folder without {CONFIG_FILE}");
+    Err(refused(&folder, got, format!("it needs {CONFIG_FILE} and {WEIGHTS_FILE} or its shards")))
+}
+
+/// An adapter of PEFT; of our own the merged model lies above it.
+fn adapter_alone(folder: &Path) -> Error {
+    let above = folder.parent().filter(|above| above.join(WEIGHTS_FILE).exists());
+    if let Some(above) = above.filter(|above| above.join(CONFIG_FILE).exists()) {
+        let fix = format!("take {}, whose weights are merged", above.display());
+        return refused(folder, "an adapter without its base", fix);
+    }
+    let config = read_json(&folder.join(ADAPTER_CONFIG_FILE)).unwrap_or_default();
+    let base = config["base_model_name_or_path"].as_str();
+    let got = base.map_or_else(
+        || "an adapter without its base".to_owned(),
+        |base| format!("an adapter without its base, {base}"),
+    );
+    let fix =
+        "merge the two first, with merge_and_unload of PEFT and save_pretrained of transformers";
+    refused(folder, got, fix)
+}
+
+fn file_in_place_of_folder(path: &Path) -> Error {
+    if is_gguf(path) {
+        return gguf(path);
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or_else(|| Path::new("."));
+    refused(path, "a file", format!("take the folder that it lies in, {}", above.display()))
+}
+
+/// Nothing is there: a name of the hub, perhaps.
+fn nothing_there(folder: &Path, path: &Path) -> Error {
+    match hub_name(path) {
+        Some((id, name)) => {
+            let fix = format!(
+                "if this is a model of the Hugging Face hub, download it first: \
+                 `hf download {id} --local-dir {name}`, and take {name}"
+            );
+            refused(folder, "nothing of that name", fix)
+        }
+        None => Error::io(folder, "open")(std::io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// ORG/NAME and its NAME, where a path can be that: two plain names, the first of which is no folder here.
+fn hub_name(path: &Path) -> Option<(String, String)> {
+    let mut names = Vec::new();
+    for part in path.components() {
+        let Component::Normal(name) = part else { return None };
+        let name = name.to_str()?;
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if !name.chars().all(is_plain) || name.starts_with('.') {
+            return None;
+        }
+        names.push(name);
+    }
+    match names[..] {
+        [organization, name] if !Path::new(organization).exists() => {
+            Some((format!("{organization}/{name}"), name.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The snapshot of a folder of the hub's cache.
+fn snapshot_in(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder.join("snapshots")).ok()?;
+    let mut snapshots: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    snapshots.sort();
+    snapshots.into_iter().find(|snapshot| snapshot.join(CONFIG_FILE).exists())
+}
+
+/// The first file of llama.cpp's in a folder.
+fn gguf_in(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files.into_iter().find(|path| path.extension().is_some_and(|end| end == "gguf"))
+}
+
+/// Whether a file's first bytes are those of GGUF.
+fn is_gguf(path: &Path) -> bool {
+    let mut first = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && &first == b"GGUF"
+}
+
+fn gguf(file: &Path) -> Error {
+    let fix = "take the folder that it was made of, or convert it: from_pretrained(folder, gguf_file = …) and \
+               save_pretrained of transformers";
+    refused(file, "a GGUF file, which is made for generation alone", fix)
+}
+
+fn refused(path: &Path, got: impl Into<String>, fix: impl Into<String>) -> Error {
+    Error::NoModel { path: path.to_owned(), got: got.into(), fix: fix.into() }
+}
+
+#[cfg(test)]
+#[path = "model_place_tests.rs"]
+mod tests;

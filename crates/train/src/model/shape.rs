@@ -1,0 +1,146 @@
+//! A model without its numbers: what config.json or a description alone says of it.
+
+use std::path::Path;
+
+use mixdown_shards::{Corpus, Fingerprint, Split};
+
+use crate::error::Error;
+use crate::model::config::ModelConfig;
+use crate::model::layout::Layout;
+use crate::model::place::ModelPlace;
+use crate::weights::files::TOKENIZER_FILE;
+use crate::weights::weights_file::has_own_head;
+
+/// Gives the fingerprint of a tokenizer.json, or says why the file cannot be read.
+///
+/// The trainer knows ids alone, so its caller brings what reads tokenizers. The fingerprint has to be the one that
+/// corpora record.
+pub type TokenizerFingerprint = fn(&Path) -> Result<Fingerprint, String>;
+
+/// Tokens that are read at once to find the highest.
+const PART_TOKENS: usize = 1 << 20;
+
+/// The architecture of a model and where its numbers would lie.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ModelShape {
+    pub(crate) config: ModelConfig,
+    pub(crate) layout: Layout,
+}
+
+impl ModelShape {
+    /// The shape of a fresh model.
+    ///
+    /// # Errors
+    /// Sizes that no model can have.
+    pub(crate) fn fresh(config: &ModelConfig) -> Result<Self, Error> {
+        config
+            .check()
+            .map_err(|(field, expected, got)| Error::setting(run_key(field), expected, got))?;
+        Self::of(config.clone())
+    }
+
+    /// The shape of the model in a Hugging Face folder, by its config.json and the headers of its weights.
+    ///
+    /// A config.json may tie the output projection to the embedding although the weights hold a projection of other
+    /// numbers: resized and merged models do. Such a projection is kept, as `transformers` keeps it, and the
+    /// config.json that is written says so.
+    ///
+    /// # Errors
+    /// As [`Model::load`](crate::Model::load).
+    pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
+        let folder = &ModelPlace::find(Path::new(""), folder)?.folder;
+        let mut config = ModelConfig::read(folder)?;
+        if has_own_head(folder, &config)? {
+            config.tied_embeddings = false;
+            config.extra.insert("tie_word_embeddings".to_owned(), false.into());
+        }
+        Self::of(config)
+    }
+
+    fn of(config: ModelConfig) -> Result<Self, Error> {
+        let expected = "sizes that fit memory";
+        let layout = Layout::new(&config)
+            .ok_or_else(|| Error::setting("model", expected, config.parameters()))?;
+        Ok(Self { config, layout })
+    }
+
+    /// Takes the tokenizer of the folder's own tokenizer.json, where it has one, for the model's: tokens may have been
+    /// added since config.json named a tokenizer.
+    ///
+    /// # Errors
+    /// A tokenizer.json that cannot be read.
+    pub(crate) fn take_tokenizer(
+        &mut self,
+        folder: &Path,
+        fingerprint: TokenizerFingerprint,
+    ) -> Result<(), Error> {
+        let path = folder.join(TOKENIZER_FILE);
+        if path.is_file() {
+            let read = fingerprint(&path);
+            let expected = "a tokenizer to compare with that of the corpora";
+            let read = read.map_err(|got| Error::bad_file(&path, expected, got))?;
+            self.config.tokenizer_fingerprint = Some(read);
+        }
+        Ok(())
+    }
+
+    /// Refuses a corpus whose ids are not this model's: of another tokenizer than the model's, or with an id that the
+    /// model has no embedding for.
+    ///
+    /// A tokenizer may have more entries than the embedding has rows, a padding token say, as long as no text holds
+    /// them.
+    pub(crate) fn check_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
+        let path = || corpus.folder().to_owned();
+        match (self.config.tokenizer_fingerprint, corpus.tokenizer_fingerprint()) {
+            (Some(expected), got) if expected != got => {
+                return Err(Error::Tokenizer { path: path(), expected, got });
+            }
+            _ => {}
+        }
+        let (expected, got) = (self.config.vocab_size, corpus.manifest().vocab_size);
+        if got <= expected {
+            return Ok(());
+        }
+        match highest_id(corpus)? {
+            Some(id) if u64::from(id) >= expected => {
+                Err(Error::Vocabulary { path: path(), expected, got, id: u64::from(id) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The highest id of a corpus, whatever its manifest says of the vocabulary. Reads all of it.
+fn highest_id(corpus: &Corpus) -> Result<Option<u32>, Error> {
+    let mut highest = None;
+    let mut ids: Vec<u32> = Vec::new();
+    for split in [Split::Train, Split::Holdout] {
+        let (tokens, mut start) = (corpus.tokens(split), 0);
+        while start < tokens {
+            let len = usize::try_from(tokens - start).unwrap_or(PART_TOKENS).min(PART_TOKENS);
+            ids.resize(len, 0);
+            corpus.read_tokens(split, start, &mut ids)?;
+            highest = highest.max(ids.iter().copied().max());
+            start += u64::try_from(len).unwrap_or(u64::MAX);
+        }
+    }
+    Ok(highest)
+}
+
+/// The key of a run's description that sets this field of a fresh model's config.json.
+fn run_key(field: &str) -> &str {
+    match field {
+        "vocab_size" => "model.vocab_size",
+        "hidden_size" => "model.hidden_size",
+        "intermediate_size" => "model.intermediate_size",
+        "num_hidden_layers" => "model.layers",
+        "num_attention_heads" => "model.heads",
+        "max_position_embeddings" => "mixture.sequence_length",
+        // The constants: no key sets them.
+        _ => field,
+    }
+}
+
+#[cfg(test)]
+#[path = "model_shape_tests.rs"]
+mod tests;

@@ -1,0 +1,300 @@
+//! What a run changes: a model's parameters or an adapter's numbers, with their optimiser and average.
+
+use mixdown_mixer::Batch;
+
+use crate::adapter::{AdapterGradients, AdapterLayout};
+use crate::config::run_config::RunConfig;
+use crate::error::Error;
+use crate::model::Model;
+use crate::model::initial;
+use crate::model::shape::ModelShape;
+use crate::optim::adamw::{AdamW, Update};
+use crate::optim::average::Average;
+use crate::optim::freeze::frozen;
+
+/// What a run trains.
+pub(crate) enum Trained {
+    /// The model's parameters, all but those that are frozen.
+    Parameters(Rest),
+    /// An adapter of low rank; the model has merged weights.
+    Adapter(Box<Adapter>, Rest),
+}
+
+/// An adapter with the numbers of its targets as they were.
+pub(crate) struct Adapter {
+    pub(crate) layout: AdapterLayout,
+    pub(crate) numbers: Vec<f32>,
+    pub(crate) base: Vec<f32>,
+}
+
+/// What both kinds have, in the layout of what is trained.
+pub(crate) struct Rest {
+    pub(crate) optimiser: AdamW,
+    pub(crate) average: Option<Average>,
+}
+
+/// How many numbers a run trains and keeps, without any of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TrainedSizes {
+    /// Numbers that have gradients and moments.
+    pub(crate) tracked: u64,
+    /// Those that change.
+    pub(crate) trainable: u64,
+    /// Numbers of an adapter's targets; 0 without an adapter.
+    pub(crate) base: u64,
+    /// Those of the largest one, and the adapter's rank; 0 without an adapter.
+    pub(crate) largest_target: u64,
+    pub(crate) rank: u64,
+    /// Numbers of the average; 0 without one.
+    pub(crate) average: u64,
+}
+
+/// Which weights a model shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Those that steps change.
+    Current,
+    /// Those that are evaluated and kept: the average, where there is one.
+    Evaluated,
+}
+
+impl TrainedSizes {
+    /// # Errors
+    /// As [`Trained::new`].
+    pub(crate) fn new(shape: &ModelShape, config: &RunConfig) -> Result<Self, Error> {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let sizes = match adapter_layout(shape, config)? {
+            Some(layout) => {
+                let largest = layout.parts().iter().map(|part| part.weight.len()).max();
+                Self {
+                    tracked: count(layout.len),
+                    trainable: count(layout.len),
+                    base: count(layout.base_len),
+                    largest_target: count(largest.unwrap_or(0)),
+                    rank: count(layout.rank()),
+                    average: 0,
+                }
+            }
+            None => {
+                let frozen = frozen(&config.train.freeze, shape)?;
+                let frozen: usize = frozen.iter().map(ExactSizeIterator::len).sum();
+                let tracked = count(shape.layout.len);
+                Self { tracked, trainable: tracked - count(frozen), ..Self::default() }
+            }
+        };
+        let average = if config.train.ema.is_some() { sizes.tracked } else { 0 };
+        Ok(Self { average, ..sizes })
+    }
+
+    /// Whether it is an adapter.
+    pub(crate) fn is_adapter(&self) -> bool {
+        self.base > 0
+    }
+}
+
+fn adapter_layout(shape: &ModelShape, config: &RunConfig) -> Result<Option<AdapterLayout>, Error> {
+    let lora = config.train.lora.as_ref();
+    lora.map(|lora| AdapterLayout::new(&shape.config, &shape.layout, lora)).transpose()
+}
+
+impl Trained {
+    /// What `config` trains of `model`, before the first step.
+    ///
+    /// # Errors
+    /// Patterns or targets that the model does not have; no memory.
+    pub(crate) fn new(model: &Model, config: &RunConfig) -> Result<Self, Error> {
+        let options = config.train.adamw();
+        let zeros = |len| -> Result<_, Error> { Ok([initial::zeros(len)?, initial::zeros(len)?]) };
+        let average =
+            |numbers: &[f32]| config.train.ema.map(|decay| Average::new(decay, numbers.to_vec()));
+        let Some(layout) = adapter_layout(model.shape(), config)? else {
+            let frozen = frozen(&config.train.freeze, model.shape())?;
+            let moments = zeros(model.parameters().len())?;
+            let optimiser = AdamW::resumed(model.layout(), options, moments, 0).without(&frozen);
+            return Ok(Self::Parameters(Rest { optimiser, average: average(model.parameters()) }));
+        };
+        let numbers = layout.initial(config.mixture.seed)?;
+        let ranges = vec![(0..layout.len, Update::Decayed)];
+        let optimiser = AdamW::of(ranges, options, zeros(layout.len)?, 0);
+        let rest = Rest { optimiser, average: average(&numbers) };
+        let base = layout.base(model.parameters())?;
+        Ok(Self::Adapter(Box::new(Adapter { layout, numbers, base }), rest))
+    }
+
+    fn rest(&self) -> &Rest {
+        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        rest
+    }
+
+    /// The adapter, where there is one.
+    pub(crate) fn adapter(&self) -> Option<&AdapterLayout> {
+        match self {
+            Self::Parameters(_) => None,
+            Self::Adapter(adapter, _) => Some(&adapter.layout),
+        }
+    }
+
+    /// Gradients of what is trained, all zero; none of a model that has its own on a device.
+    pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
+        let [first, _] = self.rest().optimiser.moments();
+        initial::zeros(if model.is_resident() { 0 } else { first.len() })
+    }
+
+    /// As [`Model::losses_and_gradients`], of what is trained.
+    pub(crate) fn losses_and_gradients(
+        &self,
+        model: &mut Model,
+        batch: &Batch,
+        target_tokens: u64,
+        gradients: &mut [f32],
+    ) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::Parameters(_) => model.losses_and_gradients(batch, target_tokens, gradients),
+            Self::Adapter(adapter, _) => {
+                let (layout, numbers) = (&adapter.layout, &adapter.numbers[..]);
+                let gradients = AdapterGradients { layout, numbers, gradients };
+                model.losses_and_adapter_gradients(batch, target_tokens, gradients)
+            }
+        }
+    }
+
+    /// One step of the optimiser and of the average; the gradients' norm before clipping. Where that is
+    /// not finite nothing is changed.
+    pub(crate) fn step(
+        &mut self,
+        model: &mut Model,
+        gradients: &mut [f32],
+        learning_rate: f64,
+    ) -> Result<f64, Error> {
+        if let Some(norm) = self.step_on_device(model, learning_rate)? {
+            return Ok(norm);
+        }
+        let (norm, numbers, rest) = match self {
+            Self::Parameters(rest) => {
+                let norm = rest.optimiser.step(model, gradients, learning_rate)?;
+                (norm, model.parameters(), rest)
+            }
+            Self::Adapter(adapter, rest) => {
+                let numbers = &mut adapter.numbers[..];
+                let norm = rest.optimiser.update(numbers, gradients, learning_rate);
+                adapter.layout.merge(&adapter.base, &adapter.numbers, model.parameters_mut());
+                (norm, &adapter.numbers[..], rest)
+            }
+        };
+        if let Some(average) = rest.average.as_mut().filter(|_| norm.is_finite()) {
+            average.update(numbers);
+        }
+        Ok(norm)
+    }
+
+    /// Brings these weights into the model. Steps are done with the current ones only.
+    ///
+    /// The model's parameters and their average change places: showing either twice would show the
+    /// other.
+    pub(crate) fn show(&mut self, show: Show, model: &mut Model) -> Result<(), Error> {
+        match self {
+            Self::Parameters(Rest { average: Some(average), .. }) => {
+                std::mem::swap(model.parameters_mut(), average.numbers_mut());
+            }
+            Self::Adapter(adapter, Rest { average: Some(average), .. }) => {
+                let numbers = match show {
+                    Show::Current => &adapter.numbers[..],
+                    Show::Evaluated => average.numbers(),
+                };
+                adapter.layout.merge(&adapter.base, numbers, model.parameters_mut());
+            }
+            Self::Parameters(_) | Self::Adapter(..) => return Ok(()),
+        }
+        // Numbers of a device change places there as well.
+        model.swap_average()
+    }
+
+    /// The weights that are evaluated and kept, in the model's layout.
+    pub(crate) fn fill_weights(&self, model: &Model, weights: &mut Vec<f32>) {
+        weights.clear();
+        match self {
+            Self::Parameters(Rest { average: Some(average), .. }) => {
+                weights.extend_from_slice(average.numbers());
+            }
+            Self::Adapter(adapter, Rest { average: Some(average), .. }) => {
+                weights.extend_from_slice(model.parameters());
+                adapter.layout.merge(&adapter.base, average.numbers(), weights);
+            }
+            Self::Parameters(_) | Self::Adapter(..) => {
+                weights.extend_from_slice(model.parameters());
+            }
+        }
+    }
+
+    /// An adapter's numbers that are evaluated and kept.
+    pub(crate) fn evaluated_adapter(&self) -> Option<&[f32]> {
+        match self {
+            Self::Parameters(_) => None,
+            Self::Adapter(_, Rest { average: Some(average), .. }) => Some(average.numbers()),
+            Self::Adapter(adapter, _) => Some(&adapter.numbers),
+        }
+    }
+
+    /// All that a run goes on from and that is no weight of [`fill_weights`](Self::fill_weights), by
+    /// the names of a checkpoint.
+    pub(crate) fn numbers<'a>(&'a self, model: &'a Model) -> Vec<(&'static str, &'a [f32])> {
+        let [first, second] = self.rest().optimiser.moments();
+        let mut numbers = vec![(FIRST, first), (SECOND, second)];
+        match self {
+            Self::Parameters(Rest { average: Some(_), .. }) => {
+                numbers.push((CURRENT, model.parameters()));
+            }
+            Self::Parameters(_) => {}
+            Self::Adapter(adapter, rest) => {
+                numbers.push((CURRENT, &adapter.numbers));
+                numbers.extend(rest.average.as_ref().map(|a| (AVERAGE, a.numbers())));
+            }
+        }
+        numbers
+    }
+
+    /// Goes on after `steps` steps. `model` has the weights of [`fill_weights`](Self::fill_weights), or
+    /// with an adapter those of its start; `read` fills the buffers of [`numbers`](Self::numbers).
+    pub(crate) fn resume(
+        &mut self,
+        model: &mut Model,
+        steps: u64,
+        read: impl FnOnce(&mut [(&str, &mut [f32])]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Self::Parameters(Rest { average: Some(average), .. }) = self {
+            average.numbers_mut().copy_from_slice(model.parameters());
+        }
+        let (adapter, rest) = match self {
+            Self::Parameters(rest) => (None, rest),
+            Self::Adapter(adapter, rest) => (Some(adapter), rest),
+        };
+        let [first, second] = rest.optimiser.resume(steps);
+        let mut numbers = vec![(FIRST, &mut first[..]), (SECOND, &mut second[..])];
+        match (adapter, &mut rest.average) {
+            (None, None) => read(&mut numbers),
+            (None, Some(_)) => {
+                numbers.push((CURRENT, model.parameters_mut()));
+                read(&mut numbers)
+            }
+            (Some(adapter), average) => {
+                numbers.push((CURRENT, &mut adapter.numbers));
+                if let Some(average) = average {
+                    numbers.push((AVERAGE, average.numbers_mut()));
+                }
+                read(&mut numbers)?;
+                adapter.layout.merge(&adapter.base, &adapter.numbers, model.parameters_mut());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Names of buffers in a checkpoint.
+const FIRST: &str = "first_moment";
+const SECOND: &str = "second_moment";
+const CURRENT: &str = "parameters";
+const AVERAGE: &str = "average";
+
+#[cfg(test)]
+#[path = "trained_tests.rs"]
+pub(crate) mod tests;

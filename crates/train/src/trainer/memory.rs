@@ -1,0 +1,216 @@
+//! What a run needs of memory and disk, computed before it starts.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+#[cfg(feature = "cuda")]
+use crate::config::device_choice::DeviceChoice;
+use crate::engine::decoder::pass_bytes;
+use crate::error::Error;
+use crate::model::shape::ModelShape;
+use crate::model::{ComputePath, PassOptions};
+use crate::optim::trained::TrainedSizes;
+
+/// The bytes that a run will need, by use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Parameters in f32.
+    pub parameters_bytes: u64,
+    /// Gradients of what is trained, in f32.
+    pub gradients_bytes: u64,
+    /// AdamW's two moments in f32.
+    pub moments_bytes: u64,
+    /// The average of what is trained, in f32; 0 without one.
+    pub average_bytes: u64,
+    /// An adapter in f32 and the matrices that it changes as they were; 0 without one.
+    pub adapter_bytes: u64,
+    /// The copy of all that changes from which a checkpoint is written.
+    pub snapshot_bytes: u64,
+    /// Activations, scratch and logits of the rows computed at once.
+    pub pass_bytes: u64,
+    /// All of the above; with a GPU less gradients and pass, which are there.
+    pub memory_bytes: u64,
+    /// What a GPU needs, where one computes: parameters, gradients, moments and pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
+    /// What the system says is free, where it does.
+    pub available_memory_bytes: Option<u64>,
+    /// Checkpoints with their moments, one more than are kept, and best/.
+    pub disk_bytes: u64,
+    /// What is free on the disk of the run's folder, where the system says it.
+    pub available_disk_bytes: Option<u64>,
+}
+
+impl Estimate {
+    /// What training `trained` of a model takes with rows of `length` tokens, `batch_size` a batch, and
+    /// `keep` checkpoints beside best/ under `out`.
+    pub(crate) fn new(
+        shape: &ModelShape,
+        trained: TrainedSizes,
+        [length, batch_size]: [u64; 2],
+        options: PassOptions,
+        keep: u64,
+        out: &Path,
+    ) -> Self {
+        let bytes = |numbers: u64| numbers.saturating_mul(4);
+        let parameters_bytes = bytes(shape.config.parameters());
+        let tracked_bytes = bytes(trained.tracked);
+        let moments_bytes = 2 * tracked_bytes;
+        let average_bytes = bytes(trained.average);
+        let is_adapter = trained.is_adapter();
+        // The engine that only checks the other goes by way of all gradients.
+        let whole = is_adapter && options.path == ComputePath::Reference;
+        let gradients_bytes = tracked_bytes + if whole { parameters_bytes } else { 0 };
+        let adapter_bytes = if is_adapter { tracked_bytes + bytes(trained.base) } else { 0 };
+        // What a checkpoint has beside weights, or an adapter for PEFT in their place.
+        let rest_bytes = moments_bytes + average_bytes + if is_adapter { tracked_bytes } else { 0 };
+        let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
+        let snapshot_bytes =
+            parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
+        let (pass_bytes, device_bytes) = passes(shape, trained, [length, batch_size], options);
+        let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
+        let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
+            .into_iter()
+            .fold(parameters_bytes, u64::saturating_add);
+        // A checkpoint replaces one only when it is whole; best/ may be of a checkpoint gone by.
+        let checkpoints = keep.saturating_add(1).saturating_mul(kept_bytes + rest_bytes);
+        let best_bytes = parameters_bytes + if is_adapter { tracked_bytes } else { 0 };
+        Self {
+            parameters_bytes,
+            gradients_bytes,
+            moments_bytes,
+            average_bytes,
+            adapter_bytes,
+            snapshot_bytes,
+            pass_bytes,
+            memory_bytes,
+            device_bytes,
+            available_memory_bytes: available_memory(),
+            disk_bytes: checkpoints.saturating_add(2 * best_bytes),
+            available_disk_bytes: fs4::available_space(existing(out)).ok(),
+        }
+    }
+
+    /// Before anything is there but `taken_disk` bytes that are the run's own already.
+    ///
+    /// # Errors
+    /// More than is free, of memory or of disk.
+    pub(crate) fn check(&self, out: &Path, taken_disk: u64) -> Result<(), Error> {
+        let needed = self.memory_bytes;
+        if let Some(got) = self.available_memory_bytes.filter(|&got| needed > got) {
+            return Err(Error::Memory { expected: needed, got, pass: self.pass_bytes });
+        }
+        let needed = self.disk_bytes.saturating_sub(taken_disk);
+        match self.available_disk_bytes.filter(|&got| needed > got) {
+            Some(got) => Err(Error::Disk { path: out.to_owned(), expected: needed, got }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes of a pass, and all that a GPU needs where it computes.
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(unused_variables, reason = "on the CPU what is trained is counted by its caller")
+)]
+fn passes(
+    shape: &ModelShape,
+    trained: TrainedSizes,
+    rows: [u64; 2],
+    options: PassOptions,
+) -> (u64, Option<u64>) {
+    match options.device {
+        #[cfg(feature = "cuda")]
+        DeviceChoice::Cuda(_) => {
+            let [resident, pass] = on_device(shape, trained, rows, options);
+            (pass, Some(resident.saturating_add(pass)))
+        }
+        _ => (pass_bytes(&shape.config, &shape.layout, rows, options), None),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_device(
+    shape: &ModelShape,
+    trained: TrainedSizes,
+    rows: [u64; 2],
+    options: PassOptions,
+) -> [u64; 2] {
+    let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let (precision, keep) = (options.precision, options.keep());
+    let micro_batch = options.micro_batch_size.map(side);
+    let pass = crate::engine::cuda::CudaPass { precision, keep, micro_batch };
+    crate::engine::cuda::device_bytes(&shape.config, &shape.layout, trained, rows.map(side), pass)
+}
+
+/// The folder, or the nearest above it that there is.
+fn existing(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// What Linux says is free without swapping, and no more than the limit of the control group less
+/// what it uses; other systems say nothing.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)?;
+    let group = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    let limit = group("memory.max").zip(group("memory.current"));
+    Some(limit.map_or(free, |(limit, used)| free.min(limit.saturating_sub(used))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Estimate, available_memory};
+    use crate::error::Error;
+    use crate::model::config::tests::tiny;
+    use crate::model::shape::ModelShape;
+    use crate::model::{PassOptions, Recompute};
+    use crate::optim::trained::TrainedSizes;
+
+    fn estimate(options: PassOptions) -> Estimate {
+        let shape = ModelShape::fresh(&tiny()).unwrap();
+        let tracked = shape.config.parameters();
+        let trained = TrainedSizes { tracked, trainable: tracked, ..TrainedSizes::default() };
+        Estimate::new(&shape, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let estimate = estimate(PassOptions::default());
+        let out = "out".as_ref();
+        estimate.check(out, 0).unwrap();
+        // Nothing is there when the check is made.
+        let needed = estimate.memory_bytes;
+        let memory = |free| Estimate { available_memory_bytes: free, ..estimate.clone() };
+        memory(Some(needed)).check(out, 0).unwrap();
+        memory(None).check(out, 0).unwrap();
+        let error = memory(Some(needed - 1)).check(out, 0).unwrap_err();
+        assert!(matches!(error, Error::Memory { expected, got, .. } if expected == got + 1));
+        assert!(error.is_configuration() && error.to_string().contains("micro_batch_size"));
+        let disk = |free| Estimate { available_disk_bytes: free, ..estimate.clone() };
+        let needed = estimate.disk_bytes;
+        let error = disk(Some(needed - 1)).check(out, 0).unwrap_err();
+        assert!(matches!(error, Error::Disk { expected, got, .. } if expected == got + 1));
+        // Checkpoints of the run that goes on are on the disk already.
+        disk(Some(needed - 1)).check(out, 1).unwrap();
+    }
+
+    #[test]
+    fn fewer_rows_and_recomputing_take_less() {
+        let pass = |micro_batch_size, recompute| {
+            estimate(PassOptions { micro_batch_size, recompute, ..PassOptions::default() })
+                .pass_bytes
+        };
+        let [all, one] = [None, Some(1)].map(|rows| pass(rows, Recompute::Nothing));
+        assert!(one < all / 8 && pass(None, Recompute::Blocks) < all);
+        if cfg!(target_os = "linux") {
+            assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One optimiser step, and what is measured of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mixdown_mixer::{Batch, LoadedBatch, Loader, LoaderConfig};
+use mixdown_runs::{MetricsRecord, SequenceLoss, SourceLoss};
+
+use crate::config::run_config::RunConfig;
+use crate::error::Error;
+use crate::evaluate::Attention;
+use crate::evaluate::sequence_bytes::gather;
+use crate::model::Model;
+use crate::optim::trained::Trained;
+use crate::ranks::Team;
+use crate::trainer::flops::{adapter_flops, training_flops};
+use crate::trainer::inputs::Inputs;
+
+/// How much of the average of recent steps is the last one.
+const FRESH: f64 = 0.05;
+
+/// What one step gave.
+pub(crate) struct Step {
+    /// Mean loss of the batch's targets, nats per token; none where the batch has no target that counts.
+    pub(crate) loss: Option<f64>,
+    /// The same by source.
+    pub(crate) sources: Vec<SourceLoss>,
+    /// Norm of the gradient before clipping.
+    pub(crate) gradient_norm: f64,
+    pub(crate) seconds: f64,
+}
+
+/// The memory of steps, and averages of recent ones.
+pub(crate) struct Stepper {
+    /// Makes batches while others are trained on; none before the first step.
+    loader: Option<Loader>,
+    steps: u64,
+    gradients: Vec<f32>,
+    batch_tokens: u64,
+    batch_flops: f64,
+    peak_flops: f64,
+    /// Of recent steps; none before the first.
+    seconds: f64,
+    data_seconds: f64,
+}
+
+impl Stepper {
+    pub(crate) fn new(
+        model: &mut Model,
+        trained: &Trained,
+        inputs: &Inputs,
+        config: &RunConfig,
+        team: &Team,
+    ) -> Result<Self, Error> {
+        let length = config.mixture.sequence_length;
+        let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
+        let flops = if trained.adapter().is_some() { adapter_flops } else { training_flops };
+        Ok(Self {
+            loader: None,
+            steps: config.train.steps,
+            gradients: trained.zero_gradients(model)?,
+            batch_tokens,
+            batch_flops: flops(model.config(), length, batch_tokens),
+            peak_flops: model.peak_flops()? * f64::from(team.rank().world_size()),
+            seconds: 0.0,
+            data_seconds: 0.0,
+        })
+    }
+
+    /// Of recent steps.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.batch_tokens as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// The share of recent steps that waited for data.
+    fn data_wait(&self) -> f64 {
+        if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
+    }
+
+    /// Operations a second of recent steps over those of a matrix product on every rank.
+    fn mfu(&self) -> f64 {
+        if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
+    }
+
+    /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is
+    /// a result; the model is then as it was.
+    pub(crate) fn step(
+        &mut self,
+        model: &mut Model,
+        trained: &mut Trained,
+        inputs: &Inputs,
+        team: &mut Team,
+        (step, rate): (u64, f64),
+    ) -> Result<Step, Error> {
+        let start = Instant::now();
+        let batch = self.batch(step, inputs, team)?;
+        let data_seconds = start.elapsed().as_secs_f64();
+        // A batch may have no target that counts; it has no loss then, and no gradient.
+        let targets = team.total(batch.loss_targets())?.max(1);
+        let losses = trained.losses_and_gradients(model, &batch, targets, &mut self.gradients)?;
+        let (loss, sources) = by_source(&losses, &batch, inputs, team)?;
+        if loss.is_some_and(|loss| !loss.is_finite()) {
+            model.forget(&mut self.gradients)?;
+            return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
+        }
+        // Gradients on a device are summed there.
+        team.sum(&mut self.gradients)?;
+        let gradient_norm = trained.step(model, &mut self.gradients, rate)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.average(seconds, data_seconds);
+        Ok(Step { loss, sources, gradient_norm, seconds })
+    }
+
+    /// This rank's part of the batch of `step`: the next one, unless that step is done again.
+    fn batch(&mut self, step: u64, inputs: &Inputs, team: &Team) -> Result<LoadedBatch, Error> {
+        let loader = match self.loader.take() {
+            Some(loader) if loader.step() == step => loader,
+            _ => {
+                let documents = inputs.attention == Attention::Document;
+                let (steps, rank) = (step..self.steps, team.rank());
+                let config =
+                    LoaderConfig { steps, rank, documents, ..LoaderConfig::from_step(step) };
+                Loader::new(Arc::clone(&inputs.mixer), config)?
+            }
+        };
+        let batch = self.loader.insert(loader).next();
+        Ok(batch
+            .ok_or_else(|| Error::setting("train.steps", "steps that the mixer has", step))??)
+    }
+
+    /// What metrics.jsonl has of step `step` but for evaluations; of the state before the first one with nothing done.
+    pub(crate) fn record(
+        &self,
+        step: u64,
+        learning_rate: f64,
+        done: Option<Step>,
+    ) -> MetricsRecord {
+        let tokens = step.saturating_mul(self.batch_tokens);
+        let record = MetricsRecord { step, learning_rate, tokens, ..MetricsRecord::default() };
+        let Some(done) = done else { return record };
+        MetricsRecord {
+            train_loss: done.loss,
+            gradient_norm: Some(done.gradient_norm),
+            tokens_per_second: Some(self.tokens_per_second()),
+            data_wait: Some(self.data_wait()),
+            mfu: Some(self.mfu()),
+            sources: done.sources,
+            ..record
+        }
+    }
+
+    fn average(&mut self, seconds: f64, data_seconds: f64) {
+        let share = if self.seconds > 0.0 { FRESH } else { 1.0 };
+        self.seconds += share * (seconds - self.seconds);
+        self.data_seconds += share * (data_seconds - self.data_seconds);
+    }
+}
+
+/// The mean loss of a batch and of each source's sequences in it, all ranks', in the mixture's order; one sum a
+/// source, so that they add up.
+#[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
+fn by_source(
+    losses: &[f32],
+    batch: &Batch,
+    inputs: &Inputs,
+    team: &mut Team,
+) -> Result<(Option<f64>, Vec<SourceLoss>), Error> {
+    let names: Vec<&str> =
+        inputs.mixer.mixture().sources().iter().map(|source| source.name.as_str()).collect();
+    let mut own = vec![SequenceLoss::default(); names.len()];
+    let length = losses.len() / batch.sources.len().max(1);
+    let mut masks = batch.loss_mask.chunks(length.max(1));
+    for (row, &source) in losses.chunks(length.max(1)).zip(&batch.sources) {
+        let targets = masks
+            .next()
+            .map_or(row.len() as u64, |mask| mask.iter().map(|&counts| u64::from(counts)).sum());
+        if let Some(sum) = own.get_mut(source as usize) {
+            sum.loss += row.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            sum.targets += targets;
+        }
+    }
+    let mut sums = vec![SequenceLoss::default(); names.len()];
+    for rows in gather(team, &own)? {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            sum.loss += row.loss;
+            sum.targets += row.targets;
+        }
+    }
+    let all = sums.iter().map(|sum| sum.loss).sum::<f64>();
+    let targets: u64 = sums.iter().map(|sum| sum.targets).sum();
+    let sources = names.into_iter().zip(sums).filter(|(_, sum)| sum.targets > 0);
+    let sources = sources.map(|(name, sum)| SourceLoss {
+        source: name.to_owned(),
+        loss: sum.loss / sum.targets as f64,
+        tokens: sum.targets,
+    });
+    let loss = (targets > 0).then(|| all / targets as f64);
+    Ok((loss, sources.collect()))
+}

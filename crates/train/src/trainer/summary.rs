@@ -1,0 +1,145 @@
+//! A finished run in one record.
+
+use std::collections::BTreeMap;
+
+use mixdown_mixer::SourceShare;
+use mixdown_runs::{EvalRecord, RunRow, ShareRecord, Summary};
+use mixdown_shards::Fingerprint;
+
+use crate::checkpoint::State;
+use crate::config::run_config::{RunConfig, TrainConfig};
+use crate::config::run_file::OF_BASE;
+use crate::model::config::ModelConfig;
+use crate::trainer::inputs::Inputs;
+use crate::trainer::progress::RunName;
+
+/// A hash of the fingerprints of all that a run reads, in the order of their names. The base's architecture is not in
+/// it: tables of runs have hashes from before it had a fingerprint.
+pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> Fingerprint {
+    let [_, architecture] = OF_BASE;
+    let mut bytes = Vec::new();
+    for (name, fingerprint) in fingerprints.iter().filter(|(name, _)| *name != architecture) {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(fingerprint.as_bytes());
+    }
+    Fingerprint::of(&bytes)
+}
+
+/// What a summary is made from.
+pub(crate) struct Finished<'a> {
+    pub(crate) name: &'a RunName,
+    pub(crate) config: &'a RunConfig,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) model: &'a ModelConfig,
+    pub(crate) state: &'a State,
+    pub(crate) data_fingerprint: Fingerprint,
+}
+
+impl Finished<'_> {
+    /// The summary; shares are those of the whole run.
+    pub(crate) fn summary(&self) -> Summary {
+        let best = self.state.best.as_ref();
+        Summary {
+            run_id: self.name.run_id.clone(),
+            title: self.name.title.clone(),
+            best_step: best.map_or(0, |best| best.step),
+            steps: self.state.step,
+            steps_without_targets: self.state.steps_without_targets,
+            before: self.state.before.clone(),
+            best: best.map_or_else(Vec::new, |best| best.evals.clone()),
+            last: self.state.last.clone(),
+            shares: self.shares(self.state.step).into_iter().map(share_record).collect(),
+            row: self.row(),
+            model_parameters: self.model.parameters(),
+            tokens_per_second: self.tokens_per_second(),
+            seconds: self.state.seconds,
+        }
+    }
+
+    fn shares(&self, step: u64) -> Vec<SourceShare> {
+        self.inputs.mixer.shares(step.saturating_mul(self.inputs.mixer.batch_size()))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
+    fn tokens_per_second(&self) -> f64 {
+        let batch = self.inputs.mixer.batch_size() * self.inputs.mixer.sequence_length();
+        self.state.step.saturating_mul(batch) as f64 / self.state.training_seconds.max(1e-9)
+    }
+
+    /// The row for the scaling laws: of runs that have a target's source and measure both losses.
+    ///
+    /// All of it is read at the best step: losses as well as `p_realised`, the share of
+    /// pretraining sequences delivered until then (as asked for, where that is step 0). Without a
+    /// source of pretraining data p is 0. `target_tokens` are the targets that the run can draw:
+    /// those of an epoch's whole sequences.
+    fn row(&self) -> Option<RunRow> {
+        let (eval, train) = (&self.config.eval, &self.config.train);
+        let pretraining = eval.pretraining.as_ref()?;
+        let best = self.state.best.as_ref()?;
+        let sources = self.inputs.mixer.mixture().sources();
+        let target = sources.iter().position(|source| source.name == eval.select)?;
+        let target = self.inputs.mixer.mixture().sequences(u32::try_from(target).ok()?)?;
+        let shares = self.shares(best.step);
+        let share = shares.iter().find(|share| share.name == *pretraining);
+        let realised = |share: &SourceShare| match best.step {
+            0 => share.requested,
+            _ => share.realised,
+        };
+        let target_eval = EvalRecord::find(&best.evals, &eval.select)?;
+        let batch = self.inputs.mixer.batch_size() * self.inputs.mixer.sequence_length();
+        Some(RunRow {
+            run_id: self.name.run_id.clone(),
+            domain: eval.select.clone(),
+            model_size: self.model.parameters(),
+            non_embedding_parameters: self.model.non_embedding_parameters(),
+            target_tokens: target.saturating_mul(self.inputs.mixer.sequence_length()),
+            p_requested: share.map_or(0.0, |share| share.requested),
+            p_realised: share.map_or(0.0, realised),
+            best_step: best.step,
+            target_loss: target_eval.loss,
+            pretraining_loss: EvalRecord::find(&best.evals, pretraining)?.loss,
+            pretraining_loss_before: EvalRecord::find(&self.state.before, pretraining)?.loss,
+            evaluation_tokens: target_eval.tokens,
+            seed: self.config.mixture.seed,
+            fingerprint: self.data_fingerprint.to_string(),
+            learning_rate: train.learning_rate,
+            schedule: Some(train.schedule.name().to_owned()),
+            horizon_steps: Some(train.steps),
+            warmup_steps: Some(train.warmup_steps),
+            batch_tokens: Some(batch),
+            sequence_length: Some(self.inputs.mixer.sequence_length()),
+            weight_decay: Some(train.weight_decay),
+            optimizer: Some(optimizer(train)),
+            method: Some(method(train).to_owned()),
+            tokenizer: self.model.tokenizer_fingerprint.map(|fingerprint| fingerprint.to_string()),
+            base_tokens: None,
+        })
+    }
+}
+
+/// The optimiser by name, with the decay of an average that is evaluated in the place of its weights.
+fn optimizer(train: &TrainConfig) -> String {
+    train.ema.map_or_else(|| "adamw".to_owned(), |decay| format!("adamw, ema {decay}"))
+}
+
+/// What was trained.
+fn method(train: &TrainConfig) -> &'static str {
+    match (&train.lora, train.freeze.is_empty()) {
+        (Some(_), _) => "lora",
+        (None, true) => "full",
+        (None, false) => "partial",
+    }
+}
+
+fn share_record(share: SourceShare) -> ShareRecord {
+    ShareRecord {
+        source: share.name,
+        requested: share.requested,
+        realised: share.realised,
+        sequences: share.sequences,
+        tokens: share.tokens,
+        unique_tokens: share.unique_tokens,
+        epochs: share.epochs,
+    }
+}

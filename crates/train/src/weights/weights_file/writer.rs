@@ -1,0 +1,82 @@
+//! Buffers of f32 into a safetensors file.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use mixdown_base::files::NewFile;
+
+use super::convert::encode;
+use super::header;
+use crate::error::Error;
+use crate::weights::hugging_face::{Arrangement, FileTensor};
+
+/// Numbers that are written at once.
+const PART_LEN: usize = 1 << 18;
+/// Parts after which the disk is told to begin: left to the end, it would idle while numbers are encoded.
+const PARTS_TO_SYNC: usize = 32;
+
+/// Writes one-dimensional tensors, each a whole buffer, to a whole file, and brings it to the disk.
+pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Error> {
+    let tensors: Vec<FileTensor> =
+        parts.iter().map(|(name, values)| FileTensor::flat(name, values.len())).collect();
+    let values = parts.iter().map(|(_, values)| *values);
+    let parts: Vec<_> = tensors.iter().zip(values).collect();
+    write(path, &parts)
+}
+
+/// Writes tensors, each with its own part of the flat buffer, to a whole file, and brings it to the disk.
+pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
+    let refused = || Error::io(path, "write");
+    let header = header::bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
+    let mut file = NewFile::create(path)?;
+    let synced = file.file().try_clone().map_err(refused())?;
+    // One sync waits while another is at work; a third would bring nothing.
+    let (begin, asked) = sync_channel(1);
+    let written = thread::scope(|scope| {
+        let syncing = scope.spawn(move || sync(&synced, &asked));
+        let written = file.write_all(&header).and_then(|()| write_parts(&mut file, parts, &begin));
+        drop(begin);
+        let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.and(synced)
+    });
+    written.map_err(refused())?;
+    Ok(file.commit()?)
+}
+
+/// Brings what is written to the disk whenever it is asked to. An error of the disk is told once, and here
+/// it is not lost.
+fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
+    asked.iter().try_for_each(|()| file.sync_data())
+}
+
+fn write_parts(
+    file: &mut NewFile,
+    parts: &[(&FileTensor, &[f32])],
+    begin_sync: &SyncSender<()>,
+) -> io::Result<()> {
+    let (mut bytes, mut numbers) = (Vec::new(), Vec::new());
+    let mut count = 0;
+    for (tensor, values) in parts {
+        let part_len = PART_LEN.next_multiple_of(tensor.part_len());
+        for first in (0..values.len()).step_by(part_len) {
+            let end = values.len().min(first + part_len);
+            if tensor.arrangement == Arrangement::Plain {
+                encode(&values[first..end], &mut bytes);
+            } else {
+                numbers.resize(end - first, 0.0);
+                tensor.copy_out(first, values, &mut numbers);
+                encode(&numbers, &mut bytes);
+            }
+            file.write_all(&bytes)?;
+            count += 1;
+            if count % PARTS_TO_SYNC == 0 {
+                // Full: a sync is about to begin anyhow. Closed: it failed, and tells so at the end.
+                let _ = begin_sync.try_send(());
+            }
+        }
+    }
+    Ok(())
+}
