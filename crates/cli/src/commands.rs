@@ -1,34 +1,21 @@
 //! One file a subcommand, each with its arguments and `run`.
 
-pub mod bench;
-mod compute_args;
-pub mod demo;
-pub mod design;
-pub mod eval;
-pub mod export;
-pub mod fit;
-pub mod generate;
-pub mod import;
-pub mod inspect;
-pub mod labels_args;
-pub mod mix;
-pub mod prepare;
-pub mod preview;
-pub mod report;
+pub mod corpora;
+pub mod laws;
+pub mod mixtures;
 pub mod shell;
-pub mod sweep;
-pub mod sweep_preview;
-pub mod tokenizer;
-pub mod train;
-pub mod verify;
-pub mod watch;
+pub mod training;
 
 use std::sync::atomic::AtomicBool;
 
-use crate::args::{Cli, Command};
+use crate::commands::corpora::{export, import, inspect, prepare, tokenizer, verify};
+use crate::commands::laws::{design, fit, report};
+use crate::commands::mixtures::{bench, mix};
+use crate::commands::training::{demo, eval, generate, sweep, train, watch};
 use crate::error::Error;
-use crate::interrupt;
-use crate::output::Output;
+use crate::terminal::args::{Cli, Command};
+use crate::terminal::interrupt;
+use crate::terminal::output::Output;
 
 /// What every subcommand needs besides its arguments.
 #[derive(Debug, Clone, Copy)]

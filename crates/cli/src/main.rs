@@ -1,35 +1,19 @@
 //! mixdown: finetune a language model on a target domain without forgetting.
 
-mod advice;
-mod args;
-mod arrow_stream;
-mod command_line;
 mod commands;
-mod configuration;
 mod demo;
 mod error;
-mod evaluations;
-mod help;
-mod injection;
-mod interrupt;
-mod models;
-mod output;
-mod overrides;
-mod page_cache;
-mod processes;
-mod progress;
-mod recipe;
-mod run_template;
+mod files;
+mod runs;
 mod sweep;
-mod text;
-mod training;
+mod terminal;
 mod watch;
-mod whole_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::output::Output;
+use crate::terminal::output::Output;
+use crate::terminal::{command_line, progress};
 
 // Training allocates and frees buffers of megabytes at every step; the system's allocator hands them
 // back to the kernel each time (46 % of the samples of a profile), mimalloc keeps them.

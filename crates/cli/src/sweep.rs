@@ -23,8 +23,8 @@ use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 
 use crate::commands::Context;
-use crate::configuration::read_left;
 use crate::error::Error;
+use crate::runs::configuration::read_left;
 
 use self::execute::Execution;
 use self::fingerprints::Fingerprints;

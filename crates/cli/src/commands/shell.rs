@@ -8,10 +8,10 @@ use clap_complete::Shell;
 use mixdown_base::display::plural;
 use serde::Serialize;
 
-use crate::command_line;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::Output;
+use crate::terminal::command_line;
+use crate::terminal::output::Output;
 
 /// Columns of a manual page's text.
 const MANUAL_WIDTH: usize = 78;

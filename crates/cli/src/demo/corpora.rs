@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::registry_text::{self, TextDocument};
 use super::{DemoSettings, write_whole};
 use crate::commands::Context;
-use crate::commands::prepare::describe;
+use crate::commands::corpora::prepare::describe;
 use crate::error::Error;
-use crate::progress::{Meter, Unit, say, say_inputs, stage_name};
+use crate::terminal::progress::{Meter, Unit, say, say_inputs, stage_name};
 
 /// Share of each corpus' documents that is measured on.
 const HOLDOUT_SHARE: f64 = 0.05;

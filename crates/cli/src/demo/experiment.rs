@@ -9,11 +9,11 @@ use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Sc
 use super::DemoSettings;
 use super::corpora::Corpora;
 use crate::commands::Context;
-use crate::commands::report::read_run;
+use crate::commands::laws::report::read_run;
 use crate::error::Error;
-use crate::injection::Injection;
-use crate::recipe::Recipe;
-use crate::training::{Evaluations, Training, run_name};
+use crate::runs::injection::Injection;
+use crate::runs::recipe::Recipe;
+use crate::runs::training::{Evaluations, Training, run_name};
 
 const BASE: &str = "runs/base";
 const SEQUENCE_LENGTH: u64 = 128;
@@ -139,7 +139,7 @@ pub fn report(settings: &DemoSettings, out: &Path) -> Result<PathBuf, Error> {
         lead: format!(
             "A small Llama-style model was pretrained on {pretraining}, then finetuned from the same checkpoint on \
              {} tokens of {target}, once for each share p of pretraining data in the mix.",
-            crate::output::thousands(settings.target_tokens)
+            crate::terminal::output::thousands(settings.target_tokens)
         ),
         runs,
         notes: notes(settings),

@@ -16,9 +16,9 @@ use serde_json::{Map, Value, json};
 use super::plan::RunPlan;
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::injection::Injection;
-use crate::interrupt::{Ending, end_program, follow};
-use crate::whole_file::write_whole;
+use crate::files::whole_file::write_whole;
+use crate::runs::injection::Injection;
+use crate::terminal::interrupt::{Ending, end_program, follow};
 
 /// Stands for the run file's path in a command.
 pub const PLACEHOLDER: &str = "{run}";

@@ -20,8 +20,8 @@ use super::settings::SweepConfig;
 use super::{bottom_is_reached, is_made, is_own, missing, pending};
 use crate::commands::Context;
 use crate::error::Error;
-use crate::models::run_base;
-use crate::progress::{Meter, Unit, say};
+use crate::runs::models::run_base;
+use crate::terminal::progress::{Meter, Unit, say};
 
 /// A sweep that is being done.
 pub struct Execution<'a> {

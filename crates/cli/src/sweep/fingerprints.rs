@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::settings::{ModelSettings, SweepConfig};
 use crate::error::Error;
-use crate::injection::Injection;
+use crate::runs::injection::Injection;
 
 /// Fingerprints of corpora and given model folders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::RunPlan;
 use crate::error::Error;
-use crate::whole_file::write_whole;
+use crate::files::whole_file::write_whole;
 
 /// The rows as JSON lines: what counts as done.
 const ROWS: &str = "runs.jsonl";

@@ -2,7 +2,7 @@
 
 use super::settings::setting;
 use crate::error::Error;
-use crate::injection::Injection;
+use crate::runs::injection::Injection;
 
 /// `math-5M-100k-1pct-seed0`: domain, model, target tokens, share of pretraining data, seed.
 pub fn run_id(domain: &str, model: &str, (tokens, inject, seed): (u64, Injection, u64)) -> String {

@@ -11,8 +11,8 @@ use super::fingerprints::{Fingerprints, base_fingerprint, run_fingerprint};
 use super::names::run_id;
 use super::settings::{DomainSettings, ModelSettings, RunSettings, SweepConfig, setting};
 use crate::error::Error;
-use crate::injection::Injection;
-use crate::recipe::{Recipe, TARGET};
+use crate::runs::injection::Injection;
+use crate::runs::recipe::{Recipe, TARGET};
 
 /// What a sweep does, in the order in which it does it.
 #[derive(Debug)]

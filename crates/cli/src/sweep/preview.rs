@@ -11,7 +11,7 @@ use super::cost::{Cost, shape};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::models::run_base;
+use crate::runs::models::run_base;
 
 /// What a sweep would do and take, without a step done.
 #[derive(Debug, Serialize)]

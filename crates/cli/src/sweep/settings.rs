@@ -10,7 +10,7 @@ use super::command::PLACEHOLDER;
 use super::names::check_names;
 use super::train_settings::TrainSettings;
 use crate::error::Error;
-use crate::injection::Injection;
+use crate::runs::injection::Injection;
 
 /// The whole of a SWEEP.toml: what is varied, the domains, the models, and how each run is trained.
 ///

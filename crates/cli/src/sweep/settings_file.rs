@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::fingerprints::Fingerprints;
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::whole_file::{check_unclaimed, write_whole};
+use crate::files::whole_file::{check_unclaimed, write_whole};
 
 const FILE: &str = "sweep.toml";
 

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use crate::output::{percent, thousands};
+use crate::terminal::output::{percent, thousands};
 use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::look::Look;
 use crate::watch::run_data::RunState;

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
-use crate::output::thousands;
+use crate::terminal::output::thousands;
 use crate::watch::curves::Point;
 use crate::watch::look::Look;
 use crate::watch::scale::Scale;

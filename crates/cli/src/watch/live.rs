@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::error::Error;
-use crate::interrupt;
-use crate::progress::say;
+use crate::terminal::interrupt;
+use crate::terminal::progress::say;
 use crate::watch::app::{App, Place, Subject, Turn};
 use crate::watch::follow::RunFollower;
 use crate::watch::look::Look;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mixdown_base::display::short;
 
 use crate::error::Error;
-use crate::output::{duration, reader_is_there};
+use crate::terminal::output::{duration, reader_is_there};
 use crate::watch::app::Subject;
 use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::board_view::{counts, standing};

@@ -6,7 +6,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::output::{duration, thousands};
+use crate::terminal::output::{duration, thousands};
 use crate::watch::chart::CurveChart;
 use crate::watch::curves::smoothed;
 use crate::watch::follow::label;

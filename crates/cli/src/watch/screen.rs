@@ -16,7 +16,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::{Frame, Terminal};
 
 use crate::error::Error;
-use crate::progress;
+use crate::terminal::progress;
 use crate::watch::app::{App, Turn};
 
 /// Time between two looks at the files.

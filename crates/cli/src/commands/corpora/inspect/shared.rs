@@ -1,0 +1,143 @@
+//! What of one corpus stands in the training part of another.
+
+use std::path::{Path, PathBuf};
+
+use mixdown_base::display::plural;
+use mixdown_shards::{
+    Access, ContaminationReport, Corpus, GRAM_UNITS, Progress, Side, Split, contamination,
+    overlap_of, units_of_ids,
+};
+use mixdown_tokenize::Tokenizer;
+use serde::Serialize;
+
+use super::UnitName;
+use crate::commands::Context;
+use crate::error::Error;
+use crate::terminal::output::percent;
+use crate::terminal::progress::{Meter, Unit};
+
+#[derive(Serialize)]
+struct SharedView {
+    path: PathBuf,
+    split: &'static str,
+    other: PathBuf,
+    documents: u64,
+    /// Documents with a text that the other's training part has; none where hashes are missing.
+    equal_texts: Option<u64>,
+    units: &'static str,
+    gram_units: usize,
+    short_documents: u64,
+    shared_documents: u64,
+    shared_share: f64,
+    examples: Vec<u64>,
+}
+
+/// Prints how many documents of `split` are, or share passages with, training documents of `other`.
+pub(super) fn show(
+    corpus: &Corpus,
+    split: Split,
+    other: &Path,
+    units: Option<UnitName>,
+    context: Context,
+) -> Result<(), Error> {
+    let other = Corpus::open(other, Access::Map)?;
+    let is_same_tokenizer = corpus.tokenizer_fingerprint() == other.tokenizer_fingerprint();
+    let units = match units {
+        Some(UnitName::Tokens) if !is_same_tokenizer => {
+            let message = format!(
+                "{} and {} have different tokenizers: their tokens cannot be compared",
+                corpus.folder().display(),
+                other.folder().display()
+            );
+            return Err(Error::usage(message, "compare words: leave out --units tokens"));
+        }
+        Some(units) => units,
+        None if is_same_tokenizer => UnitName::Tokens,
+        None => UnitName::Words,
+    };
+    let has_hashes = corpus.has_document_hashes(split) && other.has_document_hashes(Split::Train);
+    let equal_texts = if has_hashes { Some(overlap_of(corpus, split, &other)?) } else { None };
+    let meter = Meter::new("overlap", Unit::Tokens);
+    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let report = compare(corpus, split, &other, units, &progress, context)?;
+    meter.finish("compared");
+    let view = view(corpus, split, &other, units, equal_texts, report);
+    context.output.print(&view, describe)
+}
+
+fn compare(
+    corpus: &Corpus,
+    split: Split,
+    other: &Corpus,
+    units: UnitName,
+    progress: &(dyn Fn(Progress) + Sync),
+    context: Context,
+) -> Result<ContaminationReport, Error> {
+    if units == UnitName::Tokens {
+        let here = Side { corpus, split, units_of: &units_of_ids };
+        let there = Side { corpus: other, split: Split::Train, units_of: &units_of_ids };
+        return Ok(contamination(here, there, progress, context.stop)?);
+    }
+    let here_tokenizer = Tokenizer::load(&corpus.tokenizer_path())?;
+    let there_tokenizer = Tokenizer::load(&other.tokenizer_path())?;
+    let here_words =
+        |ids: &[u32], words: &mut Vec<u64>| here_tokenizer.words(ids, words).map_err(Into::into);
+    let there_words =
+        |ids: &[u32], words: &mut Vec<u64>| there_tokenizer.words(ids, words).map_err(Into::into);
+    let here = Side { corpus, split, units_of: &here_words };
+    let there = Side { corpus: other, split: Split::Train, units_of: &there_words };
+    Ok(contamination(here, there, progress, context.stop)?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+fn view(
+    corpus: &Corpus,
+    split: Split,
+    other: &Corpus,
+    units: UnitName,
+    equal_texts: Option<u64>,
+    report: ContaminationReport,
+) -> SharedView {
+    SharedView {
+        path: corpus.folder().to_owned(),
+        split: split.folder(),
+        other: other.folder().to_owned(),
+        documents: report.documents,
+        equal_texts,
+        units: if units == UnitName::Tokens { "tokens" } else { "words" },
+        gram_units: GRAM_UNITS,
+        short_documents: report.short_documents,
+        shared_documents: report.shared_documents,
+        shared_share: report.shared_documents as f64 / (report.documents as f64).max(1.0),
+        examples: report.examples,
+    }
+}
+
+fn describe(view: &SharedView) -> String {
+    let equal = match view.equal_texts {
+        Some(equal) => format!("with a text that is there, too: {}", plural(equal, "document")),
+        None => "equal texts unknown: one of the two has no text hashes (--sample-sums)".to_owned(),
+    };
+    let mut text = format!(
+        "{} ({}) in the training part of {}: {}\n{equal}\nwith a run of {} {} that is there, too: {} ({})",
+        view.path.display(),
+        view.split,
+        view.other.display(),
+        plural(view.documents, "document"),
+        view.gram_units,
+        view.units,
+        plural(view.shared_documents, "document"),
+        percent(view.shared_share),
+    );
+    if !view.examples.is_empty() {
+        let numbers: Vec<String> = view.examples.iter().map(u64::to_string).collect();
+        text.push_str(&format!(", the first: {}", numbers.join(", ")));
+    }
+    if view.short_documents > 0 {
+        text.push_str(&format!(
+            "\nshorter than that: {}",
+            plural(view.short_documents, "document")
+        ));
+    }
+    text
+}

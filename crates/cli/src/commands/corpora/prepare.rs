@@ -1,0 +1,261 @@
+//! `mixdown prepare`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixdown_base::display::{escaped, plural};
+use mixdown_documents::ReadOptions;
+use mixdown_tokenize::{
+    BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
+    SpecialText, Stage, Task, TaskReport, finish, prepare, prepare_task,
+};
+
+use crate::commands::Context;
+use crate::commands::corpora::labels_args::LabelsArgs;
+use crate::commands::corpora::tokenizer::ReadArgs;
+use crate::error::Error;
+use crate::terminal::output::thousands;
+use crate::terminal::progress::{Meter, Unit, megabytes, say, say_inputs, stage_name};
+
+/// What is held out where nothing is said.
+const USUAL_HOLDOUT: Holdout = Holdout::Share(0.01);
+
+/// From so many bytes of disk on it is said beforehand what the work will take.
+const MUCH_DISK_BYTES: u64 = 1 << 30;
+
+/// Arguments of `prepare`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mixdown prepare docs/ --tokenizer tokenizer.json --out corpora/docs --holdout 1%
+  mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --holdout '500k tokens'
+  mixdown prepare code.parquet --tokenizer llama/ --out corpora/code --text-field content --holdout-by repo
+  zcat dump.gz | mixdown prepare - --tokenizer gpt2/ --out corpora/dump
+
+  On many machines, in an array job (Slurm, Kubernetes, AWS Batch), and once at the end:
+  mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --task auto
+  mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --finish
+
+  One text of many documents, parted by a line of its own or by every line end:
+  mixdown prepare stories.txt --tokenizer gpt2/ --out corpora/stories --text-separator '<|endoftext|>'
+  mixdown prepare lines.txt --tokenizer gpt2/ --out corpora/lines --text-separator '\\n'
+
+What is read (plain, zstd or gzip; told by the first bytes and the name):
+  JSON lines, JSON arrays and objects over several lines: a document a record
+  CSV and TSV with a header: a document a row
+  Parquet, Arrow IPC (file or stream): a document a row
+  UTF-8 text, source code: a document a file, or a document between two separators
+Other data (archives, images, UTF-16, Git LFS pointers) are refused; those of a folder are left out and named.
+
+A killed run goes on where it stopped when the same command is given again; a finished one is only reported.")]
+pub struct PrepareArgs {
+    /// JSON lines, JSON, CSV, TSV, text (plain, zstd, gzip), Parquet, Arrow, folders or patterns of them,
+    /// or - for standard input.
+    #[arg(required = true)]
+    input: Vec<PathBuf>,
+    /// A tokenizer.json, or a model folder that holds one.
+    #[arg(long)]
+    tokenizer: PathBuf,
+    /// The corpus folder to make.
+    #[arg(long)]
+    out: PathBuf,
+    /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0
+    /// [default: 1%].
+    #[arg(long, help_heading = "Holdout")]
+    holdout: Option<Holdout>,
+    /// Keep documents on one side that agree in this field: a repository, a URL, a conversation.
+    #[arg(long, help_heading = "Holdout", value_name = "FIELD")]
+    holdout_by: Option<String>,
+    /// Take the documents of this file or folder as the holdout and train on the inputs; may be
+    /// repeated.
+    #[arg(long, help_heading = "Holdout", value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
+    holdout_input: Vec<PathBuf>,
+    /// Take only the first N documents of the inputs.
+    #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
+    limit: Option<u64>,
+    /// Leave out documents of fewer characters; they are counted.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_chars: u64,
+    /// Seed of the global document order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Keep the documents in the order of the input.
+    #[arg(long)]
+    no_shuffle: bool,
+    /// Worker threads, 0 for all that the process may use (affinity, control group); the bytes are
+    /// the same for any number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: u32,
+    /// Token before each document: auto (what the tokenizer's configuration or post-processor adds), none, or an id.
+    #[arg(long, default_value = "auto", value_name = "auto|none|ID")]
+    bos: BeginningOfText,
+    /// The end-of-text token, where the tokenizer does not name it.
+    #[arg(long, value_name = "TOKEN")]
+    end_of_text: Option<String>,
+    /// Let special tokens written in the text (a literal <|endoftext|>) count as special tokens.
+    #[arg(long)]
+    parse_special: bool,
+    /// Where the unfinished work's large files go [default: .work in the corpus folder].
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+    /// Be task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler. A task does its share and
+    /// then whatever the others have not; any later tasks complete the rest.
+    #[arg(
+        long,
+        help_heading = "Many machines",
+        value_name = "I/N|auto",
+        conflicts_with = "finish"
+    )]
+    task: Option<String>,
+    /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
+    tasks: Option<u64>,
+    /// Write the manifest of what tasks have made; says what is missing if something is.
+    #[arg(long, help_heading = "Many machines")]
+    finish: bool,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    labels: LabelsArgs,
+}
+
+impl PrepareArgs {
+    fn options(&self) -> PrepareOptions {
+        let usual = if self.holdout_input.is_empty() { USUAL_HOLDOUT } else { Holdout::Input };
+        let read = ReadOptions {
+            group_field: self.holdout_by.clone(),
+            labels: self.labels.fields(),
+            ..ReadOptions::from(self.read.clone())
+        };
+        PrepareOptions {
+            read,
+            holdout: self.holdout.unwrap_or(usual),
+            holdout_inputs: self.holdout_input.clone(),
+            limit: self.limit,
+            min_chars: self.min_chars,
+            work_dir: self.work_dir.clone(),
+            seed: self.seed,
+            shuffle: if self.no_shuffle { Shuffle::Keep } else { Shuffle::Global },
+            threads: self.threads,
+            beginning_of_text: self.bos,
+            special_text: if self.parse_special { SpecialText::Parse } else { SpecialText::Plain },
+            end_of_text: self.end_of_text.clone(),
+            chat: self.labels.chat(),
+            pack: self.labels.pack(),
+        }
+    }
+
+    fn task(&self) -> Result<Option<Task>, Error> {
+        let task = match self.task.as_deref() {
+            None => return Ok(None),
+            Some("auto") => Task::from_environment(|name| std::env::var(name).ok(), self.tasks),
+            Some(task) => task.parse(),
+        };
+        Ok(Some(task?))
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Bad input, an output folder that holds something else, a full disk, or an interruption.
+pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
+    let options = arguments.options();
+    let PrepareArgs { input, tokenizer, out, .. } = &arguments;
+    let say_corpus = |report: &PrepareReport| {
+        let done = if report.already_done { "already done: " } else { "" };
+        format!("{}: {done}{}", out.display(), describe(report))
+    };
+    if arguments.finish {
+        let report = finish(input, tokenizer, out, &options)?;
+        say_modified(&report, out);
+        return context.output.print(&report, say_corpus);
+    }
+    let task = arguments.task()?;
+    let meter = Meter::new("prepare", Unit::Bytes);
+    let progress = |at: Progress| match at.stage {
+        Stage::Disk(estimate) => say_disk(&estimate),
+        Stage::Inputs(remarks) => say_inputs("prepare", &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
+    };
+    if let Some(task) = task {
+        let report = prepare_task(input, tokenizer, out, &options, task, &progress, context.stop)?;
+        meter.finish("done");
+        return context.output.print(&report, |report| describe_task(task, report));
+    }
+    let report = prepare(input, tokenizer, out, &options, &progress, context.stop)?;
+    meter.finish("done");
+    say_modified(&report, out);
+    context.output.print(&report, say_corpus)
+}
+
+/// Says which inputs may hold something else than the finished corpus does.
+fn say_modified(report: &PrepareReport, out: &Path) {
+    let Some(first) = report.modified_inputs.first() else { return };
+    let more = match report.modified_inputs.len() {
+        1 => String::new(),
+        count => format!(" and {} more", thousands(u64::try_from(count - 1).unwrap_or(u64::MAX))),
+    };
+    say(&format!(
+        "prepare: warning: {}{more}: modified after {} was written, of the same length: if the content is another \
+         one, prepare it in a new folder",
+        escaped(first),
+        escaped(&out.display().to_string())
+    ));
+}
+
+/// Says what the disks will have to hold, where that is much or more than there is.
+fn say_disk(estimate: &DiskEstimate) {
+    let DiskEstimate { work_bytes, work_free_bytes, corpus_bytes, corpus_free_bytes, one_disk } =
+        *estimate;
+    if !estimate.is_tight() && work_bytes < MUCH_DISK_BYTES {
+        return;
+    }
+    let warning = if estimate.is_tight() { "warning: the disk may fill up: " } else { "" };
+    let (work, corpus) = (megabytes(work_bytes), megabytes(corpus_bytes));
+    let free = if one_disk {
+        format!("of {} free", megabytes(corpus_free_bytes))
+    } else {
+        format!("of {} and {} free", megabytes(work_free_bytes), megabytes(corpus_free_bytes))
+    };
+    say(&format!(
+        "prepare: {warning}takes about {work} for the unfinished work and {corpus} for the corpus, {free}"
+    ));
+}
+
+fn describe_task(task: Task, report: &TaskReport) -> String {
+    if report.finished {
+        return format!("task {task}: the corpus is finished already");
+    }
+    format!(
+        "task {task}: all {} and {} of shards are there, {} of these made here: complete the \
+         corpus with --finish in place of --task",
+        plural(report.parts, "part"),
+        plural(report.runs, "run"),
+        thousands(report.runs_made)
+    )
+}
+
+/// One sentence about a finished corpus.
+pub fn describe(report: &PrepareReport) -> String {
+    let mut text = format!(
+        "{} in {}, {} in {}",
+        plural(report.train_tokens, "token"),
+        plural(report.train_documents, "document"),
+        plural(report.holdout_tokens, "token"),
+        plural(report.holdout_documents, "held-out document")
+    );
+    for (count, what) in [
+        (report.counts.bad_records, "bad records skipped"),
+        (report.counts.empty_documents, "empty documents skipped"),
+        (report.counts.short_documents, "short documents left out"),
+        (report.counts.special_text_documents, "documents with the text of a special token"),
+        (report.counts.untargeted_documents, "documents without a loss target left out"),
+        (report.counts.too_long_documents, "documents longer than a row"),
+        (report.counts.padding_tokens, "tokens of padding"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {what}: {}", thousands(count)));
+        }
+    }
+    text
+}

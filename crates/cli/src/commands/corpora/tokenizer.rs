@@ -1,0 +1,151 @@
+//! `mixdown tokenizer train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use mixdown_base::display::plural;
+use mixdown_documents::{IgnoreRules, ReadOptions, Selection, Unreadable};
+use mixdown_tokenize::{Progress, Stage, TrainTokenizerOptions, train_tokenizer};
+
+use crate::commands::Context;
+use crate::error::Error;
+use crate::terminal::progress::{Meter, Unit, say_inputs, stage_name};
+
+/// Work on tokenizers.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Train a byte-level BPE tokenizer (GPT-2's pre-tokenizer) on documents.
+    Train(TrainTokenizerArgs),
+}
+
+/// Arguments of `tokenizer train`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json"
+)]
+pub struct TrainTokenizerArgs {
+    /// JSON lines, JSON, CSV, TSV and texts (plain, zstd, gzip), Parquet, Arrow IPC, folders of them,
+    /// 'patterns*', @LISTS, or -.
+    #[arg(required = true)]
+    input: Vec<PathBuf>,
+    /// Entries, special tokens counted.
+    #[arg(long, default_value_t = 32_768)]
+    vocab_size: u32,
+    /// Where to write tokenizer.json (Hugging Face's format).
+    #[arg(long)]
+    out: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// How records are read.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reading")]
+pub struct ReadArgs {
+    /// The field or column that holds a document's text; dots lead into nested ones (meta.text)
+    /// [default: text, and plain texts are read too].
+    #[arg(long, value_name = "FIELD")]
+    pub text_field: Option<String>,
+    /// What parts the documents of a plain text: <|endoftext|>, or '\n' for a document a line; '\t',
+    /// '\r' and '\\' are known too.
+    #[arg(long, value_name = "TEXT", value_parser = unescaped)]
+    pub text_separator: Option<String>,
+    /// The field or column that holds a document's own id, a string or an integer.
+    #[arg(long, value_name = "FIELD")]
+    pub id_field: Option<String>,
+    /// Bad records (no JSON, no text field, no UTF-8) to skip before giving up.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: u64,
+    /// Of folders, read only the files that a pattern matches, as in a .gitignore ('*.rs', docs/).
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Of folders, pass over the files and folders that a pattern matches.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Of folders, also read what their .gitignore and .ignore files leave out.
+    #[arg(long)]
+    pub no_ignore: bool,
+    /// Of folders, leave out files that cannot be read or are damaged at their beginning; they are
+    /// counted and named.
+    #[arg(long)]
+    pub skip_unreadable: bool,
+}
+
+/// A separator as it is meant: a shell passes on a backslash and a letter.
+fn unescaped(text: &str) -> Result<String, String> {
+    let mut separator = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        separator.push(match character {
+            '\\' => match characters.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('t') => '\t',
+                Some('\\') => '\\',
+                other => {
+                    let got = other.map(String::from).unwrap_or_default();
+                    return Err(format!(
+                        "expected n, r, t or a backslash after a backslash, got {got:?}"
+                    ));
+                }
+            },
+            other => other,
+        });
+    }
+    if separator.is_empty() {
+        Err("expected at least one character".to_owned())
+    } else {
+        Ok(separator)
+    }
+}
+
+impl From<ReadArgs> for ReadOptions {
+    fn from(arguments: ReadArgs) -> Self {
+        let ignore_rules =
+            if arguments.no_ignore { IgnoreRules::Disregard } else { IgnoreRules::Obey };
+        Self {
+            text_field: arguments.text_field,
+            text_separator: arguments.text_separator,
+            unreadable: if arguments.skip_unreadable {
+                Unreadable::LeaveOut
+            } else {
+                Unreadable::Refuse
+            },
+            id_field: arguments.id_field,
+            skip_bad: arguments.skip_bad,
+            selection: Selection {
+                include: arguments.include,
+                exclude: arguments.exclude,
+                ignore_rules,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Bad input, an unwritable output, or an interruption.
+pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
+    let TokenizerCommand::Train(arguments) = command;
+    let options =
+        TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
+    let meter = Meter::new("train tokenizer", Unit::Bytes);
+    let progress = |at: Progress| match at.stage {
+        Stage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
+        stage => meter.set(at.done, at.total, stage_name(&stage)),
+    };
+    let report =
+        train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
+    meter.finish("done");
+    context.output.print(&report, |report| {
+        format!(
+            "{}: {}{} from {}",
+            arguments.out.display(),
+            if report.already_done { "already done: " } else { "" },
+            plural(report.vocab_size, "entry"),
+            plural(report.documents, "document")
+        )
+    })
+}

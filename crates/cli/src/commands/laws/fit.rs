@@ -1,0 +1,200 @@
+//! `mixdown fit`.
+
+pub mod mixture;
+pub mod rows;
+pub mod text;
+mod view;
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixdown_base::quantity::to_f64;
+use mixdown_scaling::{AdviceStatus, DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
+
+use crate::commands::Context;
+use crate::commands::laws::fit::mixture::Delivery;
+use crate::commands::laws::fit::rows::{Domain, Pooling, read_domains};
+use crate::error::Error;
+use crate::files::whole_file::write_whole;
+
+/// Arguments of `fit`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  the laws of forgetting and of the target loss, with intervals and hold-outs:
+    mixdown fit runs.parquet
+  how much pretraining data a run needs that may forget 0.02 nats per token:
+    mixdown fit runs.csv --budget 0.02 --model-size 1.27B --target-tokens 30M
+  the same as a file for `mixdown design`, and the mixture to train with:
+    mixdown fit runs.csv --domain math --budget 0.02 --model-size 1.27B --target-tokens 30M \\
+      --out fit.json --mixture-out mix.toml
+
+Every table (.parquet, .csv, .jsonl) has the columns run_id, domain, model_size, non_embedding_parameters,
+target_tokens, p_requested, p_realised, best_step, target_loss, pretraining_loss, pretraining_loss_before,
+evaluation_tokens, seed, fingerprint; others are optional or left out. Domains are fitted each by itself.")]
+pub struct FitArgs {
+    /// Tables of runs: Parquet, CSV or JSON lines.
+    #[arg(required = true, value_name = "RUNS")]
+    runs: Vec<PathBuf>,
+    /// Fit this domain only.
+    #[arg(long, help_heading = "Runs")]
+    domain: Option<String>,
+    /// Forgetting allowed, in nats per token: asks for the least share of pretraining data that keeps it.
+    #[arg(long, help_heading = "Planned run", value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
+    budget: Option<f64>,
+    /// Parameters of the model that is planned.
+    #[arg(long, help_heading = "Planned run", value_name = "N", requires = "budget")]
+    model_size: Option<NonZeroU64>,
+    /// Unique target tokens that are planned.
+    #[arg(long, help_heading = "Planned run", value_name = "D", requires = "budget")]
+    target_tokens: Option<NonZeroU64>,
+    /// Its pretraining loss before finetuning. [default: that of the runs with this model size]
+    #[arg(long, help_heading = "Planned run", value_name = "NATS", requires = "budget")]
+    pretraining_loss_before: Option<f64>,
+    /// Bootstrap draws for the intervals.
+    #[arg(long, help_heading = "Fit", default_value_t = 1000)]
+    draws: u32,
+    /// Seed of the draws.
+    #[arg(long, help_heading = "Fit", default_value_t = 0)]
+    seed: u64,
+    /// Where the Huber loss turns linear, in log loss. [default: 1.345 of the residuals' scale, 0.001 at
+    /// least]
+    #[arg(long, help_heading = "Fit", value_name = "DELTA")]
+    huber_delta: Option<f64>,
+    /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
+    #[arg(long, help_heading = "Runs")]
+    pool_recipes: bool,
+    /// Write the fits as JSON, for `mixdown report` and `mixdown design --from`.
+    #[arg(long, value_name = "FIT.json")]
+    out: Option<PathBuf>,
+    /// Write the mixture that keeps the budget as TOML.
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "MIX.toml",
+        requires = "budget"
+    )]
+    mixture_out: Option<PathBuf>,
+    /// The target corpus in that mixture.
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "CORPUS",
+        default_value = "corpora/target"
+    )]
+    target: PathBuf,
+    /// The pretraining corpus in that mixture.
+    #[arg(
+        long,
+        help_heading = "Mixture of the planned run",
+        value_name = "CORPUS",
+        default_value = "corpora/pretraining"
+    )]
+    pretraining: PathBuf,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Tables that cannot be read or pooled, too few runs for a law, a fit that does not converge.
+pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
+    let pooling = if arguments.pool_recipes { Pooling::AllRecipes } else { Pooling::OneRecipe };
+    let domains = read_domains(&arguments.runs, arguments.domain.as_deref(), pooling)?;
+    let options = FitOptions {
+        draws: arguments.draws,
+        seed: arguments.seed,
+        huber_delta: arguments.huber_delta,
+    };
+    let plan = plan(&arguments);
+    let (mut fits, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for domain in &domains {
+        match fit(domain, &options, plan.as_ref()) {
+            Ok(fit) => {
+                let advice = fit.advice.as_ref();
+                let (target, pretraining) = (&arguments.target, &arguments.pretraining);
+                deliveries.push(
+                    advice.and_then(|advice| Delivery::new(domain, advice, target, pretraining)),
+                );
+                fits.push(fit);
+            }
+            Err(error) => refused.push((domain, error)),
+        }
+    }
+    let refused = refusals(refused, &fits)?;
+    let record = FitRecord::new(fits, refused);
+    if let Some(path) = &arguments.out {
+        let json =
+            serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
+        write_whole(path, &json)?;
+    }
+    if let Some(path) = &arguments.mixture_out {
+        write_mixture(path, &record.domains, &deliveries)?;
+    }
+    let view = view::of(&record, &deliveries);
+    context.output.print(&view, |_| text::of(&record, &deliveries))
+}
+
+fn plan(arguments: &FitArgs) -> Option<Plan> {
+    Some(Plan {
+        budget: arguments.budget?,
+        model_size: to_f64(arguments.model_size?.get()),
+        target_tokens: to_f64(arguments.target_tokens?.get()),
+        pretraining_loss_before: arguments.pretraining_loss_before,
+    })
+}
+
+/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
+///
+/// # Errors
+/// Too few runs for a law, a fit that does not converge.
+pub fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
+    let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
+    let mut fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
+    fit.warnings.extend(domain.warnings.iter().cloned());
+    let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
+    Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
+}
+
+/// What is recorded of domains without a law: runs that do not determine it, or a search that failed. Wrong
+/// options, or no law at all, end the command.
+fn refusals(refused: Vec<(&Domain, Error)>, fits: &[DomainFit]) -> Result<Vec<Refusal>, Error> {
+    let recorded = |(domain, error)| match error {
+        Error::Scaling { source, .. } if !fits.is_empty() && !source.is_configuration() => {
+            let domain: &Domain = domain;
+            Ok(Refusal { domain: domain.name.clone(), reason: source.to_string() })
+        }
+        other => Err(other),
+    };
+    refused.into_iter().map(recorded).collect()
+}
+
+fn write_mixture(
+    path: &Path,
+    fits: &[DomainFit],
+    deliveries: &[Option<Delivery>],
+) -> Result<(), Error> {
+    let mut advice = fits.iter().filter_map(|fit| fit.advice.as_ref());
+    let open = advice.find(|one| one.status() == AdviceStatus::NotIdentified);
+    match deliveries {
+        [Some(delivery)] => write_whole(path, delivery.toml().as_bytes()),
+        [None] if open.is_some() => Err(Error::Data {
+            message: format!(
+                "the runs do not identify p* (95 % interval {}), so there is no mixture",
+                open.map_or_else(String::new, |one| text::share_interval(one.interval))
+            ),
+            hint: "add runs that bound it: `mixdown fit RUNS --out FIT.json`, then `mixdown design --from \
+                   FIT.json` names them"
+                .to_owned(),
+        }),
+        [None] => Err(Error::Data {
+            message:
+                "no share of pretraining data below 100 % keeps the budget, so there is no mixture"
+                    .to_owned(),
+            hint: "allow more forgetting, or take a larger model or less target data".to_owned(),
+        }),
+        several => Err(Error::usage(
+            format!("--mixture-out takes one domain, got {}", several.len()),
+            "choose one with --domain",
+        )),
+    }
+}

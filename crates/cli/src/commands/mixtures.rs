@@ -1,0 +1,4 @@
+//! What a mixture delivers, and how fast.
+
+pub mod bench;
+pub mod mix;

@@ -1,0 +1,186 @@
+//! `mixdown eval`.
+
+mod run_settings;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mixdown_runs::EvalRecord;
+use mixdown_shards::{Access, Corpus, Split};
+use mixdown_train::{Attention, Evaluation, Part, evaluate};
+
+use self::run_settings::RunSettings;
+use crate::commands::Context;
+use crate::commands::corpora::inspect::SplitName;
+use crate::commands::training::compute_args::ComputeArgs;
+use crate::error::Error;
+use crate::runs::evaluations::eval_table;
+use crate::runs::models::load_model;
+use crate::terminal::progress::{Meter, Unit, say};
+
+const SEQUENCE_LENGTH: u64 = 128;
+const SEQUENCES: u64 = 256;
+const BATCH_SIZE: u64 = 16;
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  mixdown eval runs/math/best --corpus corpora/math --corpus corpora/general
+
+A run's checkpoint is measured as the run measured it (run.toml in its folder), so the numbers are those of its
+summary.json; what an option says otherwise is said on standard error.")]
+pub struct EvalArgs {
+    /// A Hugging Face model folder, such as a run's best/; of a run's folder its best/ is taken.
+    checkpoint: PathBuf,
+    /// A corpus to measure on; may be given several times.
+    #[arg(long, required = true)]
+    corpus: Vec<PathBuf>,
+    /// The part to measure on. [default: the run's, or holdout]
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
+    /// Tokens a sequence. [default: that of packed rows, the run's, or 128]
+    #[arg(long)]
+    sequence_length: Option<u64>,
+    /// Sequences a corpus, the first ones of the split. [default: the run's, or 256]
+    #[arg(long)]
+    sequences: Option<u64>,
+    /// Keep attention within documents; `=false`: do not. [default: as the run did, or for packed rows alone]
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    separate_documents: Option<bool>,
+    /// Sequences computed at once. [default: the run's, or 16]
+    #[arg(long)]
+    batch_size: Option<u64>,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
+pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
+    let settings = RunSettings::of(&arguments.checkpoint)?;
+    let (_, mut model) = load_model(&arguments.checkpoint)?;
+    model.set_pass(arguments.compute.pass())?;
+    if let Some(settings) = &settings {
+        say(&arguments.beside(settings));
+    }
+    let meter = Meter::new("eval", Unit::Steps);
+    let mut records: Vec<EvalRecord> = Vec::new();
+    for (index, path) in arguments.corpus.iter().enumerate() {
+        meter.set(index as u64, arguments.corpus.len() as u64, &path.display().to_string());
+        let corpus = Corpus::open(path, Access::Map)?;
+        let evaluation =
+            arguments.evaluation(path.display().to_string(), &corpus, settings.as_ref());
+        meter.line(&described(&evaluation));
+        records.push(evaluate(&mut model, &corpus, &evaluation, context.stop)?);
+    }
+    meter.finish("done");
+    // An array, of one record or several: programs that read it are older than the rule of one object.
+    context.output.print(&records, |records| eval_table(records))
+}
+
+impl EvalArgs {
+    /// What is measured of `corpus`: what the options say, else what the run did, else what is usual.
+    fn evaluation(
+        &self,
+        name: String,
+        corpus: &Corpus,
+        settings: Option<&RunSettings>,
+    ) -> Evaluation {
+        let config = settings.map(|settings| &settings.config);
+        let own = settings.and_then(|settings| settings.evaluation(corpus));
+        let rows = corpus.manifest().pack.map(|pack| pack.sequence_length);
+        let of_run = config.map(|config| config.mixture.sequence_length);
+        // Rows that were packed have one length.
+        let length = self.sequence_length.or(rows).or(of_run).unwrap_or(SEQUENCE_LENGTH);
+        let sequences = config.map(|config| config.eval.sequences);
+        let sequences = self.sequences.or(sequences).unwrap_or(SEQUENCES);
+        let split = self.split.map(Split::from);
+        let split = split.or(own.map(|eval| eval.split)).unwrap_or(Split::Holdout);
+        let attention = match (self.separate_documents, settings) {
+            (Some(true), _) => Attention::Document,
+            (Some(false), _) => Attention::Row,
+            (None, Some(settings)) => settings.attention(corpus),
+            (None, None) => Attention::usual([corpus]),
+        };
+        let part = config.zip(own).filter(|(config, eval)| {
+            let asked = (length, sequences, split);
+            asked == (config.mixture.sequence_length, config.eval.sequences, eval.split)
+        });
+        let batch_size = config.map(|config| config.mixture.batch_size);
+        Evaluation {
+            name,
+            split,
+            sequence_length: length,
+            sequences,
+            batch_size: self.batch_size.or(batch_size).unwrap_or(BATCH_SIZE),
+            attention,
+            part: part.map_or(Part::All, |(config, eval)| config.eval.part(&eval.name)),
+        }
+    }
+
+    /// Whose settings are taken, and what makes the numbers others than the run's all the same.
+    fn beside(&self, settings: &RunSettings) -> String {
+        let (path, config) = (settings.path.display(), &settings.config);
+        let number = |name: &str, asked: Option<u64>, own: u64| {
+            let asked = asked.filter(|asked| *asked != own)?;
+            Some(format!("{name} {asked} in the place of {own}"))
+        };
+        let is_separate = |attention| attention == Attention::Document;
+        let own = settings.attention.map(is_separate);
+        let attention = self.separate_documents.filter(|asked| own != Some(*asked));
+        let compute = (config.train.device, config.train.precision);
+        let others: Vec<String> = [
+            number("sequence length", self.sequence_length, config.mixture.sequence_length),
+            number("sequences", self.sequences, config.eval.sequences),
+            attention.map(|asked| match asked {
+                true => "attention within documents".to_owned(),
+                false => "attention across documents".to_owned(),
+            }),
+            (compute != (self.compute.device, self.compute.precision))
+                .then(|| "another device or precision (which differ by rounding)".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let mut text = format!("eval: measured as the run of {path} measures");
+        if !others.is_empty() {
+            text.push_str(&format!(
+                ", but for {}: losses may differ from the run's",
+                others.join(", ")
+            ));
+        }
+        if settings.attention.is_none() && self.separate_documents.is_none() {
+            text.push_str(
+                "; whether its attention stayed within documents is not known, as a source's corpus has moved",
+            );
+        }
+        text
+    }
+}
+
+/// What is measured, in a line.
+fn described(evaluation: &Evaluation) -> String {
+    let Evaluation { name, split, sequence_length, sequences, .. } = evaluation;
+    let attention = match evaluation.attention {
+        Attention::Document => "within documents",
+        Attention::Row => "to the beginning of the sequence",
+    };
+    let part = match evaluation.part {
+        Part::All => "",
+        Part::Halves => ", of which every second one reports and the others chose the best step",
+    };
+    format!(
+        "eval {}: {}, {sequence_length} tokens a sequence, attention {attention}, the first {sequences} sequences at \
+         most{part}",
+        mixdown_base::display::escaped(name),
+        split.folder()
+    )
+}

@@ -1,0 +1,87 @@
+//! How the run that left a checkpoint measures.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use mixdown_runs::RunFolder;
+use mixdown_shards::{Access, Corpus};
+use mixdown_train::{Attention, EvalCorpus, RunConfig};
+use toml::{Table, Value};
+
+use crate::error::Error;
+use crate::runs::configuration::parse_left;
+
+/// The settings of a run, by which its checkpoints are measured as it measured them itself.
+#[derive(Debug)]
+pub struct RunSettings {
+    /// Its run.toml.
+    pub path: PathBuf,
+    /// Its settings.
+    pub config: RunConfig,
+    /// How far attention goes back; none where that lies in a source that is not there any more.
+    pub attention: Option<Attention>,
+    fingerprints: Table,
+}
+
+impl RunSettings {
+    /// The settings of the run that left `checkpoint`: its folder, its best/ or one of checkpoints/. None of any other
+    /// model folder.
+    ///
+    /// # Errors
+    /// A run.toml that cannot be read.
+    pub fn of(checkpoint: &Path) -> Result<Option<Self>, Error> {
+        let Some(folder) = run_folder(checkpoint) else { return Ok(None) };
+        let path = folder.run_toml();
+        let text = folder.read_run_toml()?;
+        let Ok(table) = text.parse::<Table>() else { return Ok(None) };
+        // A description that a user wrote has none.
+        let Some(Value::Table(fingerprints)) = table.get("fingerprints") else { return Ok(None) };
+        let config: RunConfig = parse_left(&path, &text)?;
+        let attention = attention(&config);
+        Ok(Some(Self { fingerprints: fingerprints.clone(), path, config, attention }))
+    }
+
+    /// The evaluation of the run that is of this corpus.
+    pub fn evaluation(&self, corpus: &Corpus) -> Option<&EvalCorpus> {
+        let own = corpus.fingerprint().to_string();
+        let is_own = |eval: &&EvalCorpus| {
+            let fingerprint = self.fingerprints.get(&format!("eval {}", eval.name));
+            fingerprint.and_then(Value::as_str) == Some(own.as_str())
+        };
+        self.config.eval.corpus.iter().find(is_own)
+    }
+
+    /// How far attention goes back in `corpus`: as in the run where that measured it or says so for all, else as a run
+    /// of its own would have it.
+    pub fn attention(&self, corpus: &Corpus) -> Attention {
+        let usual = Attention::usual([corpus]);
+        let is_said = self.config.train.separate_documents.is_some();
+        match self.attention {
+            Some(attention) if is_said || self.evaluation(corpus).is_some() => attention,
+            Some(Attention::Document) => Attention::Document,
+            _ => usual,
+        }
+    }
+}
+
+fn run_folder(checkpoint: &Path) -> Option<RunFolder> {
+    let whole = checkpoint.canonicalize().ok()?;
+    let parent = whole.parent();
+    let place = match (whole.file_name(), parent.and_then(Path::file_name)) {
+        _ if whole.join("run.toml").is_file() => Some(whole.as_path()),
+        (Some(name), _) if name == OsStr::new("best") => parent,
+        (_, Some(name)) if name == OsStr::new("checkpoints") => parent.and_then(Path::parent),
+        _ => None,
+    };
+    RunFolder::open(place?).ok()
+}
+
+fn attention(config: &RunConfig) -> Option<Attention> {
+    if config.train.separate_documents.is_some() {
+        return Some(config.train.attention([]));
+    }
+    let sources = config.mixture.source.iter();
+    let corpora: Result<Vec<Corpus>, _> =
+        sources.map(|source| Corpus::open_lazily(&source.corpus, Access::Map)).collect();
+    corpora.ok().map(|corpora| config.train.attention(&corpora))
+}

@@ -1,0 +1,159 @@
+//! `mixdown sweep`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mixdown_base::display::{percent, plural, signed, thousands};
+use mixdown_runs::RunRow;
+use mixdown_tokenize::Task;
+use serde::Serialize;
+
+use crate::commands::Context;
+use crate::commands::training::sweep_preview;
+use crate::error::Error;
+use crate::runs::configuration::{base_folder, read_left};
+use crate::sweep::{self, Design, Failure, Stage, SweepConfig, bottom_is_reached};
+use crate::terminal::output::table;
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mixdown sweep sweep.toml --out sweeps/math
+  mixdown sweep sweep.toml --out sweeps/math --design minimal
+  what it would do and take, without a step:
+    mixdown sweep sweep.toml --out sweeps/math --dry-run
+  as task 3 of 8 of an array job (0/8 … 7/8), or as the scheduler says:
+    mixdown sweep sweep.toml --out sweeps/math --task 3/8
+    mixdown sweep sweep.toml --out sweeps/math --task auto
+
+A stopped sweep goes on where it stopped when the same command is given again; runs that failed are tried
+again then. Runs whose row is in the table are never run again.")]
+pub struct SweepArgs {
+    /// The sweep's description in TOML.
+    sweep: PathBuf,
+    /// The sweep's folder.
+    #[arg(long)]
+    out: PathBuf,
+    /// Only a known part of the grid: `minimal` is three models × three numbers of target tokens × {0, 1 %}.
+    #[arg(long, value_enum)]
+    design: Option<Design>,
+    /// Do the share of task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler.
+    #[arg(long, help_heading = "Many machines", value_name = "I/N")]
+    task: Option<String>,
+    /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
+    #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
+    tasks: Option<u64>,
+    /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
+    #[arg(long, help_heading = "Many machines")]
+    bases_only: bool,
+    /// Say what the sweep would do and take, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The training rate of the largest model, for --dry-run; without it that of the sweep's finished runs, or
+    /// one by this machine's matrix product.
+    #[arg(long, value_name = "RATE", requires = "dry_run")]
+    tokens_per_second: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct SweepReport {
+    planned: usize,
+    runs: Vec<RunRow>,
+    /// Ids of runs whose target loss was least at the very last step.
+    bottom_not_reached: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// As the sweep; runs that failed.
+pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
+    let mut settings: SweepConfig = read_left(&arguments.sweep)?;
+    settings.design = arguments.design.or(settings.design);
+    let settings = settings.absolute(base_folder(&arguments.sweep))?.checked()?;
+    let (out, task) = (&arguments.out, arguments.task()?);
+    if arguments.dry_run {
+        let preview = sweep::preview(&settings, out, task, arguments.tokens_per_second)?;
+        return context.output.print(&preview, sweep_preview::describe);
+    }
+    let stage = if arguments.bases_only { Stage::Bases } else { Stage::Runs };
+    let outcome = sweep::run(&settings, out, task, stage, context)?;
+    let late = outcome.rows.iter().filter(|row| !bottom_is_reached(row));
+    let report = SweepReport {
+        planned: outcome.planned,
+        bottom_not_reached: late.map(|row| row.run_id.clone()).collect(),
+        runs: outcome.rows,
+        failures: outcome.failures,
+    };
+    context.output.print(&report, describe)?;
+    incomplete(&report.failures)
+}
+
+impl SweepArgs {
+    fn task(&self) -> Result<Option<Task>, Error> {
+        let task = match self.task.as_deref() {
+            None => return Ok(None),
+            Some("auto") => Task::from_environment(|name| std::env::var(name).ok(), self.tasks),
+            Some(task) => task.parse(),
+        };
+        Ok(Some(task?))
+    }
+}
+
+fn incomplete(failures: &[Failure]) -> Result<(), Error> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let reasons =
+        failures.iter().map(|failure| format!("\n  {}: {}", failure.run_id, failure.reason));
+    Err(Error::Incomplete {
+        message: format!(
+            "{} failed:{}",
+            plural(u64::try_from(failures.len()).unwrap_or(u64::MAX), "run"),
+            reasons.collect::<String>()
+        ),
+        numerical: failures.iter().any(|failure| failure.numerical),
+    })
+}
+
+fn describe(report: &SweepReport) -> String {
+    let header = [
+        "run",
+        "N",
+        "D",
+        "p realized",
+        "best step",
+        "target loss",
+        "pretraining loss",
+        "forgetting",
+    ];
+    let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
+    let late = match report.bottom_not_reached.len() {
+        0 => String::new(),
+        late => format!(
+            "\n{late} marked *: the target's loss was least at the very last step, so that the bottom of its U \
+             may lie beyond: give [train] more epochs in another folder"
+        ),
+    };
+    format!(
+        "{}\n{} of {}; losses in nats per token at the least target loss{late}",
+        table(&header, &rows),
+        report.runs.len(),
+        plural(u64::try_from(report.planned).unwrap_or(u64::MAX), "run")
+    )
+}
+
+fn row(row: &RunRow) -> Vec<String> {
+    let mark = if bottom_is_reached(row) { "" } else { "*" };
+    vec![
+        row.run_id.clone(),
+        thousands(row.model_size),
+        thousands(row.target_tokens),
+        percent(row.p_realised),
+        format!("{}{mark}", row.best_step),
+        format!("{:.4}", row.target_loss),
+        format!("{:.4}", row.pretraining_loss),
+        signed(row.forgetting(), 4),
+    ]
+}
