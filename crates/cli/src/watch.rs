@@ -6,29 +6,19 @@
 
 mod app;
 mod board;
-mod board_view;
-#[cfg(test)]
-mod board_view_tests;
-mod chart;
-mod curves;
 mod description;
 mod follow;
 mod live;
-mod look;
 mod plain;
 mod report;
 mod run_data;
-mod run_view;
-mod scale;
 mod screen;
 mod sweep_board;
-mod text;
-#[cfg(test)]
-mod view_tests;
+mod view;
 
 pub use self::app::{App, Place, Subject, Turn};
 pub use self::live::LiveView;
-pub use self::look::Look;
 pub use self::plain::write_lines;
 pub use self::report::report;
 pub use self::screen::{give_back, is_possible, show};
+pub use self::view::look::Look;

@@ -9,9 +9,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use crate::error::Error;
 use crate::watch::board::{BoardFollower, PlaceKind, place_kind};
 use crate::watch::follow::RunFollower;
-use crate::watch::look::Look;
-use crate::watch::run_view::{RunScreen, panels};
-use crate::watch::{board_view, run_view};
+use crate::watch::view::look::Look;
+use crate::watch::view::run_view::{RunScreen, panels};
+use crate::watch::view::{board_view, run_view};
 
 /// What is watched.
 pub enum Subject {

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use mixdown_runs::RunRow;
 
 use crate::error::Error;
-use crate::watch::curves::EvalCurve;
 use crate::watch::description::Description;
 use crate::watch::follow::RunFollower;
 use crate::watch::run_data::{RunData, RunState};
 use crate::watch::sweep_board::SweepBoard;
-use crate::watch::text::clean;
+use crate::watch::view::curves::EvalCurve;
+use crate::watch::view::text::clean;
 
 /// Many runs, a line each.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -9,10 +9,10 @@ use mixdown_base::display::duration_in_one_unit;
 use mixdown_runs::{Growth, MetricsTail, RunFolder};
 
 use crate::error::Error;
-use crate::watch::curves::Curves;
 use crate::watch::description::Description;
 use crate::watch::run_data::{RunData, RunState};
-use crate::watch::text::to_f64;
+use crate::watch::view::curves::Curves;
+use crate::watch::view::text::to_f64;
 
 /// A run that no process of this machine holds is taken for stopped when it has written nothing for this long, and for
 /// longer than [`STEPS_OF_SILENCE`] steps take: on another machine an evaluation may take as long as many steps.

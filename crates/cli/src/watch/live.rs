@@ -11,8 +11,8 @@ use crate::terminal::interrupt;
 use crate::terminal::progress::say;
 use crate::watch::app::{App, Place, Subject, Turn};
 use crate::watch::follow::RunFollower;
-use crate::watch::look::Look;
 use crate::watch::screen::{Ending, is_possible, show};
+use crate::watch::view::look::Look;
 
 /// The view of a run in the process that trains it; dropped, it gives the terminal back.
 pub struct LiveView {

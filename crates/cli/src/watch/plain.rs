@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::terminal::output::{duration, reader_is_there};
 use crate::watch::app::Subject;
 use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::board_view::{counts, standing};
 use crate::watch::follow::label;
 use crate::watch::run_data::{Reading, RunData, RunState};
-use crate::watch::run_view::{said, steps, whole_percent};
-use crate::watch::text::{change, clean, loss};
+use crate::watch::view::board_view::{counts, standing};
+use crate::watch::view::run_view::{said, steps, whole_percent};
+use crate::watch::view::text::{change, clean, loss};
 
 /// Time between two looks at the files, in parts after which a signal is seen.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -2,9 +2,9 @@
 
 use mixdown_runs::{EvalRecord, Summary};
 
-use crate::watch::curves::Curves;
 use crate::watch::description::Description;
-use crate::watch::text::{clean, to_f64};
+use crate::watch::view::curves::Curves;
+use crate::watch::view::text::{clean, to_f64};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

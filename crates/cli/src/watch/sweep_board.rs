@@ -12,7 +12,7 @@ use crate::sweep::{Failure, PlannedRun, SweepFolder, planned_runs};
 use crate::watch::board::{Board, BoardLine, Standing};
 use crate::watch::follow::{RunFollower, Stamp, stamp};
 use crate::watch::run_data::RunState;
-use crate::watch::text::clean;
+use crate::watch::view::text::clean;
 
 /// What a program of the user's writes while it does a run (the sweep's `command`).
 const SIGNS_OF_LIFE: [&str; 3] = ["stderr.log", "stdout.log", "run.json"];

@@ -1,13 +1,24 @@
 //! The decoder on a device: parameters, gradients and moments stay there, and the host sees losses and the
 //! gradient's norm.
 
-use super::buckets::{BUCKET, Buckets};
-use super::cached::KeyValueCache;
+pub(crate) mod adapter;
+pub(crate) mod attention;
+#[cfg(test)]
+pub(crate) mod attention_tests;
+pub(crate) mod block;
+pub(crate) mod cached;
+#[cfg(test)]
+pub(crate) mod decoder_tests;
+pub(crate) mod norms;
+pub(crate) mod tracked;
+
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Kernels, Shape, WIDEST_STREAM};
-use super::room::{Kept, Lists, Room};
-use super::tracked::{Averaging, Tracked, tracked_bytes};
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::cached::KeyValueCache;
+use crate::engine::cuda::decoder::tracked::{Averaging, Tracked, tracked_bytes};
+use crate::engine::cuda::device::room::{Kept, Lists, Room};
+use crate::engine::cuda::reduction::buckets::{BUCKET, Buckets};
 use crate::engine::decoder::Keep;
 use crate::engine::kernels::rotary::Rotary;
 use crate::engine::rows::{Rows, RowsPart};

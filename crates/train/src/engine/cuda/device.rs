@@ -1,6 +1,17 @@
 //! What the decoder asks of a device: memory, kernels and matrix products. A GPU answers in driver.rs, an emulator in
 //! the tests.
 
+pub(crate) mod compile;
+pub(crate) mod driver;
+#[cfg(test)]
+pub(crate) mod driver_tests;
+#[cfg(test)]
+pub(crate) mod emulator;
+pub(crate) mod libraries;
+pub(crate) mod room;
+pub(crate) mod source;
+pub(crate) mod staging;
+
 use std::ops::Add;
 
 use crate::error::Error;

@@ -7,47 +7,47 @@ use crate::model::config::Activation;
 use crate::model::layout::Sizes;
 
 /// Threads of a block, but for attention on tensor cores.
-pub(super) const THREADS: u32 = 256;
-pub(super) const WARP: u32 = 32;
+pub(crate) const THREADS: u32 = 256;
+pub(crate) const WARP: u32 = 32;
 /// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
-pub(super) const SUM_BLOCKS: usize = 512;
+pub(crate) const SUM_BLOCKS: usize = 512;
 /// Parts of the sums of columns.
 const COLUMN_PARTS: usize = 128;
 /// Numbers that one block squares and sums.
-pub(super) const SQUARE_RUN: usize = 1 << 16;
+pub(crate) const SQUARE_RUN: usize = 1 << 16;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
 pub(crate) const WIDEST_STREAM: usize = 12_288;
 
 /// A device with the kernels of one model.
-pub(super) struct Kernels {
-    pub(super) device: Box<dyn Device>,
-    pub(super) precision: Precision,
-    pub(super) sizes: Sizes,
-    pub(super) epsilon: f32,
+pub(crate) struct Kernels {
+    pub(crate) device: Box<dyn Device>,
+    pub(crate) precision: Precision,
+    pub(crate) sizes: Sizes,
+    pub(crate) epsilon: f32,
     /// Keys that a query sees at most.
-    pub(super) window: u32,
+    pub(crate) window: u32,
 }
 
 /// The weight and bias of a norm; no bias is RMSNorm.
 #[derive(Clone, Copy)]
-pub(super) struct NormAt {
-    pub(super) weight: Address,
-    pub(super) bias: Address,
+pub(crate) struct NormAt {
+    pub(crate) weight: Address,
+    pub(crate) bias: Address,
 }
 
 /// Rows of a batch that are computed at once.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) rows: usize,
-    pub(super) length: usize,
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) length: usize,
     /// The first place in its row that each input sees.
-    pub(super) starts: Address,
+    pub(crate) starts: Address,
     /// The position of each input.
-    pub(super) positions: Address,
+    pub(crate) positions: Address,
 }
 
 impl Shape {
-    pub(super) fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         self.rows * self.length
     }
 }
@@ -68,38 +68,38 @@ pub(crate) struct Update {
 
 /// Parameters, gradients, both moments and the narrow copy, from one index on.
 #[derive(Clone, Copy)]
-pub(super) struct Buffers {
-    pub(super) parameters: Address,
-    pub(super) gradients: Address,
-    pub(super) first: Address,
-    pub(super) second: Address,
+pub(crate) struct Buffers {
+    pub(crate) parameters: Address,
+    pub(crate) gradients: Address,
+    pub(crate) first: Address,
+    pub(crate) second: Address,
     /// Null where products take the parameters themselves.
-    pub(super) narrow: Address,
+    pub(crate) narrow: Address,
 }
 
-pub(super) fn address(value: Address) -> Argument {
+pub(crate) fn address(value: Address) -> Argument {
     Argument::Address(value)
 }
 
 /// A count that fits: sides are checked when the decoder is made, and passes have at most 2^31 numbers a row.
-pub(super) fn count(value: usize) -> Argument {
+pub(crate) fn count(value: usize) -> Argument {
     Argument::U32(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
-pub(super) fn long(value: usize) -> Argument {
+pub(crate) fn long(value: usize) -> Argument {
     Argument::U64(value as u64)
 }
 
-pub(super) fn real(value: f32) -> Argument {
+pub(crate) fn real(value: f32) -> Argument {
     Argument::F32(value)
 }
 
-pub(super) fn blocks(len: usize, each: u32) -> u32 {
+pub(crate) fn blocks(len: usize, each: u32) -> u32 {
     u32::try_from(len.div_ceil(each as usize)).unwrap_or(u32::MAX)
 }
 
 /// Numbers of the parts of sums that any of the kernels leaves.
-pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
+pub(crate) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
     let norm = SUM_BLOCKS.min(tokens) * 2 * sizes.hidden;
     let widest = sizes.qkv().max(sizes.up).max(sizes.hidden);
     let heads = SUM_BLOCKS * 2 * sizes.head_width;
@@ -107,7 +107,7 @@ pub(super) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
 }
 
 impl Kernels {
-    pub(super) fn go(
+    pub(crate) fn go(
         &mut self,
         kernel: &'static str,
         grid: [u32; 3],
@@ -117,7 +117,7 @@ impl Kernels {
     }
 
     /// One thread for each of `len` numbers, which is the last argument.
-    pub(super) fn each(
+    pub(crate) fn each(
         &mut self,
         kernel: &'static str,
         len: usize,
@@ -147,12 +147,12 @@ impl Kernels {
         self.go(kernel, [blocks(len, of_a_block), 1, 1], &all)
     }
 
-    pub(super) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
+    pub(crate) fn cast(&mut self, to: Address, from: Address, len: usize) -> Result<(), Error> {
         self.each("cast", len, &[address(to), address(from)])
     }
 
     /// `to` = `base` + `scale` · `delta`.
-    pub(super) fn merge(
+    pub(crate) fn merge(
         &mut self,
         to: Address,
         base: Address,
@@ -164,7 +164,7 @@ impl Kernels {
     }
 
     /// Brings `averages` nearer to `numbers` by the share `rest`.
-    pub(super) fn average(
+    pub(crate) fn average(
         &mut self,
         averages: Address,
         numbers: Address,
@@ -174,7 +174,7 @@ impl Kernels {
         self.each("average", len, &[address(averages), address(numbers), real(rest)])
     }
 
-    pub(super) fn add_bias_to_stream(
+    pub(crate) fn add_bias_to_stream(
         &mut self,
         to: Address,
         from: Address,
@@ -186,7 +186,7 @@ impl Kernels {
         self.eights("add_bias_to_stream", tokens * width, &arguments)
     }
 
-    pub(super) fn add_bias(
+    pub(crate) fn add_bias(
         &mut self,
         rows: Address,
         bias: Address,
@@ -197,7 +197,7 @@ impl Kernels {
     }
 
     /// `tables` are those of ids and, or null, of positions.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &mut self,
         rows: Address,
         tables: [Address; 2],
@@ -212,7 +212,7 @@ impl Kernels {
     }
 
     /// `lists` are entries, begins and order, of so many entries.
-    pub(super) fn embed_backward(
+    pub(crate) fn embed_backward(
         &mut self,
         table: Address,
         d: Address,
@@ -226,7 +226,7 @@ impl Kernels {
     }
 
     /// Adds the sums of the columns of `rows` to `to`.
-    pub(super) fn add_columns(
+    pub(crate) fn add_columns(
         &mut self,
         to: Address,
         rows: Address,
@@ -244,7 +244,7 @@ impl Kernels {
         self.add_partial(to, partial, [parts, width], width)
     }
 
-    pub(super) fn add_partial(
+    pub(crate) fn add_partial(
         &mut self,
         to: Address,
         partial: Address,
@@ -256,7 +256,7 @@ impl Kernels {
     }
 
     /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.
-    pub(super) fn rotary(
+    pub(crate) fn rotary(
         &mut self,
         rows: Address,
         angles: [Address; 2],
@@ -279,7 +279,7 @@ impl Kernels {
         self.eights("rotary", shape.tokens() * heads * half, &arguments)
     }
 
-    pub(super) fn activation_forward(
+    pub(crate) fn activation_forward(
         &mut self,
         y: Address,
         x: Address,
@@ -292,7 +292,7 @@ impl Kernels {
     }
 
     /// Writes `dx`, and y over `dy`.
-    pub(super) fn activation_backward(
+    pub(crate) fn activation_backward(
         &mut self,
         dy: Address,
         dx: Address,
@@ -306,7 +306,7 @@ impl Kernels {
     }
 
     /// With a scale other than 0 the logits become their own gradient.
-    pub(super) fn cross_entropy(
+    pub(crate) fn cross_entropy(
         &mut self,
         logits: Address,
         losses: Address,
@@ -326,7 +326,7 @@ impl Kernels {
     }
 
     /// The sums of squares of runs of [`SQUARE_RUN`] numbers.
-    pub(super) fn square_sums(
+    pub(crate) fn square_sums(
         &mut self,
         sums: Address,
         from: Address,
@@ -337,7 +337,7 @@ impl Kernels {
         self.go("square_sums", [blocks(len, run), 1, 1], &arguments)
     }
 
-    pub(super) fn adamw(&mut self, at: Buffers, update: Update, len: usize) -> Result<(), Error> {
+    pub(crate) fn adamw(&mut self, at: Buffers, update: Update, len: usize) -> Result<(), Error> {
         let arguments = [
             address(at.parameters),
             address(at.gradients),
@@ -357,7 +357,7 @@ impl Kernels {
         self.each("adamw", len, &arguments)
     }
 
-    pub(super) fn product(
+    pub(crate) fn product(
         &mut self,
         form: Form,
         operands: [Address; 3],

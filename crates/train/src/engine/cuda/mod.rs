@@ -5,35 +5,11 @@
 //! have a fixed order. The decoder asks a [`Device`](device::Device) for everything: the tests give it an emulator, so
 //! the same launches and the same kernels are compared with the CPU's decoder without a GPU.
 
-mod adapter;
-mod attention;
-#[cfg(test)]
-mod attention_tests;
-mod block;
-mod buckets;
-mod cached;
-mod compile;
 mod decoder;
-#[cfg(test)]
-mod decoder_tests;
 mod device;
-mod driver;
-#[cfg(test)]
-mod driver_tests;
-#[cfg(test)]
-mod emulator;
 mod kernels;
-mod libraries;
-mod nccl;
-mod norms;
-#[cfg(test)]
-mod ranks_tests;
 mod reduction;
 mod resident;
-mod room;
-mod source;
-mod staging;
-mod tracked;
 #[cfg(test)]
 mod trainer_tests;
 
@@ -53,9 +29,9 @@ pub(crate) fn open(
     head_width: usize,
 ) -> Result<Box<dyn device::Device>, Error> {
     #[cfg(test)]
-    return Ok(emulator::device(precision, head_width, u32::try_from(ordinal).unwrap_or(0)));
+    return Ok(device::emulator::device(precision, head_width, u32::try_from(ordinal).unwrap_or(0)));
     #[cfg(not(test))]
-    Ok(Box::new(driver::Gpu::open(ordinal, precision, head_width)?))
+    Ok(Box::new(device::driver::Gpu::open(ordinal, precision, head_width)?))
 }
 
 /// Operations a second of a large product on GPU number `ordinal`.

@@ -2,6 +2,11 @@
 
 #![expect(unsafe_code, reason = "the driver's interface is C's")]
 
+pub(crate) mod buckets;
+pub(crate) mod nccl;
+#[cfg(test)]
+pub(crate) mod ranks_tests;
+
 use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,9 +14,9 @@ use std::time::{Duration, Instant};
 use cudarc::driver::result::{self, event, stream};
 use cudarc::driver::{DriverError, sys};
 
-use super::buckets::BUCKET;
 use super::device::Address;
-use super::nccl::{Communicator, UniqueId};
+use crate::engine::cuda::reduction::buckets::BUCKET;
+use crate::engine::cuda::reduction::nccl::{Communicator, UniqueId};
 use crate::error::Error;
 use crate::ranks::Team;
 

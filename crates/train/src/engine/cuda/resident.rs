@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::adapter::DeviceAdapter;
-use super::cached::CudaCachedDecoder;
 use super::decoder::CudaDecoder;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Buffers, SQUARE_RUN, Update};
-use super::tracked::Averaging;
 use crate::adapter::AdapterGradients;
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::adapter::DeviceAdapter;
+use crate::engine::cuda::decoder::cached::CudaCachedDecoder;
+use crate::engine::cuda::decoder::tracked::Averaging;
 use crate::engine::rows::Rows;
 use crate::engine::{CachedDecoding, Engine, Resident, Training};
 use crate::error::Error;

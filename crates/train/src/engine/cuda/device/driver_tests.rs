@@ -2,10 +2,10 @@
 
 #![expect(unsafe_code, reason = "asking whether a shared object is there loads it")]
 
-use super::compile::compile;
-use super::driver::Gpu;
-use super::source::{names, program};
 use crate::config::precision::Precision;
+use crate::engine::cuda::device::compile::compile;
+use crate::engine::cuda::device::driver::Gpu;
+use crate::engine::cuda::device::source::{names, program};
 
 #[test]
 fn without_a_gpu_the_error_says_what_to_do() {

@@ -1,33 +1,33 @@
 //! What is trained on the device: all parameters or an adapter, with its gradients, moments and average.
 
-use super::adapter::DeviceAdapter;
-use super::decoder::CudaDecoder;
-use super::device::Address;
-use super::kernels::SQUARE_RUN;
 use crate::adapter::AdapterLayout;
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::CudaDecoder;
+use crate::engine::cuda::decoder::adapter::DeviceAdapter;
+use crate::engine::cuda::device::Address;
+use crate::engine::cuda::kernels::SQUARE_RUN;
 use crate::error::Error;
 use crate::optim::trained::TrainedSizes;
 
 /// Flat buffers of what is trained, in its layout.
-pub(super) struct Tracked {
+pub(crate) struct Tracked {
     /// The parameters themselves, or an adapter's numbers.
-    pub(super) numbers: Address,
-    pub(super) gradients: Address,
-    pub(super) moments: [Address; 2],
+    pub(crate) numbers: Address,
+    pub(crate) gradients: Address,
+    pub(crate) moments: [Address; 2],
     /// The average of recent steps, where one is kept.
-    pub(super) average: Option<Address>,
+    pub(crate) average: Option<Address>,
     /// The numbers in the width of products; null where these take the numbers themselves.
-    pub(super) narrow: Address,
+    pub(crate) narrow: Address,
     /// Sums of squares of the gradients.
-    pub(super) squares: Address,
-    pub(super) len: usize,
-    pub(super) adapter: Option<DeviceAdapter>,
+    pub(crate) squares: Address,
+    pub(crate) len: usize,
+    pub(crate) adapter: Option<DeviceAdapter>,
 }
 
 /// Whether an average is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Averaging {
+pub(crate) enum Averaging {
     None,
     Kept,
 }
@@ -35,7 +35,7 @@ pub(super) enum Averaging {
 impl CudaDecoder {
     /// Takes memory for what is trained: `len` numbers, which are those of an adapter or all parameters. Gradients and
     /// moments are zero, an adapter's numbers arbitrary.
-    pub(super) fn track(
+    pub(crate) fn track(
         &mut self,
         len: usize,
         adapter: Option<&AdapterLayout>,
@@ -85,7 +85,7 @@ impl CudaDecoder {
 
 /// Bytes of a model of so many parameters and of what is trained of it: parameters, gradients and two moments in f32,
 /// with bf16 a copy of the parameters; of an adapter its numbers, their copy and a matrix that is merged.
-pub(super) fn tracked_bytes(parameters: u64, trained: TrainedSizes, precision: Precision) -> u64 {
+pub(crate) fn tracked_bytes(parameters: u64, trained: TrainedSizes, precision: Precision) -> u64 {
     let real = precision.bytes() as u64;
     let is_adapter = trained.is_adapter();
     let narrow = if is_adapter || precision == Precision::Bf16 { real } else { 0 };

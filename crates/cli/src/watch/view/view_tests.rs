@@ -5,13 +5,14 @@ use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
 use ratatui::{Frame, Terminal};
 
-use super::description::Description;
-use super::look::Look;
-use super::run_data::{RunData, RunState};
-use super::run_view::RunScreen;
-use super::{run_view, text};
+use crate::watch::description::Description;
+use crate::watch::run_data::{RunData, RunState};
+use crate::watch::view::look::Look;
+use crate::watch::view::run_view;
+use crate::watch::view::run_view::RunScreen;
+use crate::watch::view::text;
 
-pub(super) fn terminal(
+pub(crate) fn terminal(
     width: u16,
     height: u16,
     draw: impl FnOnce(&mut Frame),
@@ -21,7 +22,7 @@ pub(super) fn terminal(
     terminal
 }
 
-pub(super) fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> String {
+pub(crate) fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> String {
     let terminal = terminal(width, height, draw);
     let cells = terminal.backend().buffer().content.chunks(width.into());
     let lines = cells.map(|row| {
@@ -36,12 +37,12 @@ pub(super) fn screen(width: u16, height: u16, draw: impl FnOnce(&mut Frame)) -> 
     lines.collect::<Vec<_>>().join("\n")
 }
 
-pub(super) fn run_screen(width: u16, height: u16, run: &RunData, screen_of: RunScreen) -> String {
+pub(crate) fn run_screen(width: u16, height: u16, run: &RunData, screen_of: RunScreen) -> String {
     let keys = ["q end", "←→ chart", "l log scale"].map(str::to_owned);
     screen(width, height, |frame| run_view::draw(frame, run, screen_of, &keys, &Look::plain()))
 }
 
-pub(super) fn description(title: &str) -> Description {
+pub(crate) fn description(title: &str) -> Description {
     let description = "[train]\nsteps = 200\n[eval]\npretraining = 'pretraining'\n[mixture]\nseed = 3\n\
                        [[mixture.source]]\nname = 'target'\nweight = '99'\nmax_tokens = 50000\n\
                        [[mixture.source]]\nname = 'pretraining'\nweight = '1'\n";
@@ -50,12 +51,12 @@ pub(super) fn description(title: &str) -> Description {
     description
 }
 
-pub(super) fn eval(corpus: &str, loss: f64) -> EvalRecord {
+pub(crate) fn eval(corpus: &str, loss: f64) -> EvalRecord {
     EvalRecord { corpus: corpus.to_owned(), loss, ..EvalRecord::default() }
 }
 
 /// A run that was finetuned too long: the target's loss has its bottom at step 80.
-pub(super) fn record(step: u32) -> MetricsRecord {
+pub(crate) fn record(step: u32) -> MetricsRecord {
     let at = f64::from(step);
     let noise = f64::from(step * 7919 % 13) / 26.0;
     let target = 4.4 + ((at - 80.0) / 80.0).powi(2);
@@ -73,7 +74,7 @@ pub(super) fn record(step: u32) -> MetricsRecord {
     }
 }
 
-pub(super) fn run(steps: u32, state: RunState) -> RunData {
+pub(crate) fn run(steps: u32, state: RunState) -> RunData {
     let mut run = RunData {
         place: "runs/math-1".to_owned(),
         description: Some(description("runs/math-1")),
@@ -102,7 +103,7 @@ fn summary() -> Summary {
     }
 }
 
-pub(super) fn finished() -> RunData {
+pub(crate) fn finished() -> RunData {
     RunData { summary: Some(summary()), ..run(200, RunState::Done) }
 }
 

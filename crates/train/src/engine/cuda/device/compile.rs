@@ -10,8 +10,8 @@ use std::ffi::CString;
 use cudarc::nvrtc::result as calls;
 use cudarc::nvrtc::sys::{self, nvrtcResult};
 
-use super::source::{definitions, program};
 use crate::config::precision::Precision;
+use crate::engine::cuda::device::source::{definitions, program};
 use crate::error::Error;
 
 /// A program of NVRTC, given back at its end.
@@ -32,7 +32,7 @@ fn failed(got: impl ToString) -> Error {
 ///
 /// # Errors
 /// A capability that this NVRTC does not know.
-pub(super) fn compile(
+pub(crate) fn compile(
     (major, minor): (i32, i32),
     precision: Precision,
     head_width: usize,

@@ -2,13 +2,16 @@
 
 use mixdown_runs::MetricsRecord;
 
-use super::board::{Board, BoardLine, Standing};
-use super::description::Description;
-use super::look::Look;
-use super::run_data::{RunData, RunState};
-use super::run_view::RunScreen;
-use super::view_tests::{description, eval, finished, record, run, run_screen, screen, terminal};
-use super::{board_view, run_view};
+use crate::watch::board::{Board, BoardLine, Standing};
+use crate::watch::description::Description;
+use crate::watch::run_data::{RunData, RunState};
+use crate::watch::view::board_view;
+use crate::watch::view::look::Look;
+use crate::watch::view::run_view;
+use crate::watch::view::run_view::RunScreen;
+use crate::watch::view::view_tests::{
+    description, eval, finished, record, run, run_screen, screen, terminal,
+};
 
 const HOSTILE: &str = "\u{1b}]0;title\u{7}\u{1b}[2J模型模型模型 Größe 🦀\r\n\u{202e}\u{9b}31m";
 

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::decoder::{CudaDecoder, CudaPass};
-use super::emulator::device;
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::{CudaDecoder, CudaPass};
+use crate::engine::cuda::device::emulator::device;
 use crate::engine::decoder::Keep;
 use crate::engine::decoder::tests::{parameters, rows};
 use crate::engine::kernels::check::close;

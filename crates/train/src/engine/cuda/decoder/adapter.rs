@@ -3,16 +3,16 @@
 //! Parameters are the matrices without the adapter; what products take is merged after each step. The weight s of
 //! an adapter is one for all its parts, so gradients are left without it, and the norm and the step multiply by it.
 
-use super::decoder::CudaDecoder;
-use super::device::{Address, Form, Product};
-use super::tracked::Tracked;
 use crate::adapter::{AdapterLayout, AdapterPart};
+use crate::engine::cuda::decoder::CudaDecoder;
+use crate::engine::cuda::decoder::tracked::Tracked;
+use crate::engine::cuda::device::{Address, Form, Product};
 use crate::error::Error;
 use crate::model::layout::LinearRange;
 
 /// An adapter's shape with the memory of its products.
-pub(super) struct DeviceAdapter {
-    pub(super) layout: AdapterLayout,
+pub(crate) struct DeviceAdapter {
+    pub(crate) layout: AdapterLayout,
     /// B · A of the largest target.
     delta: Address,
     /// \[tokens, rank\] of so many tokens: x · Aᵀ, and dy · B.
@@ -23,13 +23,13 @@ pub(super) struct DeviceAdapter {
 impl DeviceAdapter {
     /// What a gradient is multiplied by.
     #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
-    pub(super) fn scale(&self) -> f32 {
+    pub(crate) fn scale(&self) -> f32 {
         self.layout.scale() as f32
     }
 }
 
 impl CudaDecoder {
-    pub(super) fn adapter_of(&mut self, layout: &AdapterLayout) -> Result<DeviceAdapter, Error> {
+    pub(crate) fn adapter_of(&mut self, layout: &AdapterLayout) -> Result<DeviceAdapter, Error> {
         let largest = layout.parts().iter().map(|part| part.weight.len()).max().unwrap_or(0);
         let bytes = largest * self.pass.precision.bytes();
         let delta = self.kernels.device.allocate(bytes as u64)?;
@@ -38,7 +38,7 @@ impl CudaDecoder {
     }
 
     /// Puts `W + s · B · A` in the place of every target, for products alone.
-    pub(super) fn merge_adapter(&mut self) -> Result<(), Error> {
+    pub(crate) fn merge_adapter(&mut self) -> Result<(), Error> {
         let Some((tracked, adapter)) = self.adapter() else { return Ok(()) };
         let (delta, scale, rank) = (adapter.delta, adapter.scale(), adapter.layout.rank());
         let (numbers, narrow, len) = (tracked.numbers, tracked.narrow, tracked.len);
@@ -57,7 +57,7 @@ impl CudaDecoder {
     }
 
     /// Adds the gradients, less their weight, of the targets that are rows of a projection.
-    pub(super) fn add_low_rank(
+    pub(crate) fn add_low_rank(
         &mut self,
         range: &LinearRange,
         [x, dy]: [Address; 2],

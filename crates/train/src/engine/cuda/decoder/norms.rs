@@ -1,11 +1,13 @@
 //! Launches of the norms.
 
-use super::device::{Address, Launch};
-use super::kernels::{Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real};
+use crate::engine::cuda::device::{Address, Launch};
+use crate::engine::cuda::kernels::{
+    Kernels, NormAt, SUM_BLOCKS, THREADS, WARP, address, blocks, count, real,
+};
 use crate::error::Error;
 
 impl Kernels {
-    pub(super) fn norm_forward(
+    pub(crate) fn norm_forward(
         &mut self,
         y: Address,
         x: Address,
@@ -21,7 +23,7 @@ impl Kernels {
     /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias, where they
     /// are trained.
     #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
-    pub(super) fn norm_backward(
+    pub(crate) fn norm_backward(
         &mut self,
         d: Address,
         narrow: Address,
@@ -65,12 +67,12 @@ impl Kernels {
         self.add_partial(gradients.bias, partial.f32(width), [parts, 2 * width], width)
     }
 
-    pub(super) fn normed_heads(&self) -> usize {
+    pub(crate) fn normed_heads(&self) -> usize {
         self.sizes.heads + self.sizes.key_value_heads
     }
 
     /// `weights` of queries and of keys.
-    pub(super) fn head_norm_forward(
+    pub(crate) fn head_norm_forward(
         &mut self,
         qkv: Address,
         raw: Address,
@@ -94,7 +96,7 @@ impl Kernels {
     }
 
     /// As [`norm_backward`](Self::norm_backward); null gradients are of weights that are not trained.
-    pub(super) fn head_norm_backward(
+    pub(crate) fn head_norm_backward(
         &mut self,
         dqkv: Address,
         raw: Address,

@@ -9,9 +9,9 @@ use ratatui::widgets::{Cell, Row, Table, TableState};
 
 use crate::terminal::output::{percent, thousands};
 use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::look::Look;
 use crate::watch::run_data::RunState;
-use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use crate::watch::view::look::Look;
+use crate::watch::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
 
 const GAP: usize = 2;
 /// A name is not cut to less than this, or a quarter of the screen.

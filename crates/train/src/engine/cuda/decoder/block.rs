@@ -1,11 +1,11 @@
 //! One block on the device: the steps of decoder/block.rs, on addresses.
 
-use super::attention::AttentionGradients;
-use super::cached::KeyValueCache;
-use super::decoder::CudaDecoder;
-use super::device::{Address, Form};
-use super::kernels::{NormAt, Shape};
-use super::room::Saved;
+use crate::engine::cuda::decoder::CudaDecoder;
+use crate::engine::cuda::decoder::attention::AttentionGradients;
+use crate::engine::cuda::decoder::cached::KeyValueCache;
+use crate::engine::cuda::device::room::Saved;
+use crate::engine::cuda::device::{Address, Form};
+use crate::engine::cuda::kernels::{NormAt, Shape};
 use crate::error::Error;
 use crate::model::layout::{LinearRange, NormRange};
 
@@ -14,7 +14,7 @@ type Sides = [usize; 2];
 
 impl CudaDecoder {
     /// Null where `from` is.
-    pub(super) fn norm_at(&self, range: &NormRange, from: Address) -> NormAt {
+    pub(crate) fn norm_at(&self, range: &NormRange, from: Address) -> NormAt {
         if from == Address::NULL {
             return NormAt { weight: from, bias: from };
         }
@@ -108,7 +108,7 @@ impl CudaDecoder {
     }
 
     /// Fills `saved` from the stream before block `index`.
-    pub(super) fn block_forward(
+    pub(crate) fn block_forward(
         &mut self,
         index: usize,
         input: Address,
@@ -134,7 +134,7 @@ impl CudaDecoder {
     }
 
     /// The stream after the block.
-    pub(super) fn block_finish(
+    pub(crate) fn block_finish(
         &mut self,
         index: usize,
         saved: Saved,
@@ -148,7 +148,7 @@ impl CudaDecoder {
     }
 
     /// Turns the gradient of the stream after the block into that before it.
-    pub(super) fn block_backward(
+    pub(crate) fn block_backward(
         &mut self,
         index: usize,
         input: Address,
@@ -236,7 +236,7 @@ impl CudaDecoder {
     }
 
     /// Adds the gradient that comes back through a norm of the stream `x` to that of the stream.
-    pub(super) fn backward_norm(
+    pub(crate) fn backward_norm(
         &mut self,
         range: &NormRange,
         x: Address,

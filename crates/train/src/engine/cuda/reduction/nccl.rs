@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 
 use libloading::Library;
 
-use super::device::Address;
+use crate::engine::cuda::device::Address;
 use crate::error::Error;
 
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
@@ -21,7 +21,7 @@ const SUM: c_int = 0;
 /// What the ranks of a communicator know each other by.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct UniqueId(pub(super) [u8; 128]);
+pub(crate) struct UniqueId(pub(crate) [u8; 128]);
 
 type Handle = *mut c_void;
 
@@ -37,7 +37,7 @@ struct Nccl {
 }
 
 /// The GPUs of all ranks as one of them sees them.
-pub(super) struct Communicator {
+pub(crate) struct Communicator {
     nccl: Nccl,
     /// Null once it is given back.
     handle: Handle,
@@ -89,7 +89,7 @@ impl Communicator {
     ///
     /// # Errors
     /// No NCCL; GPUs that it cannot join, such as one that two ranks have.
-    pub(super) fn new(
+    pub(crate) fn new(
         [rank, world_size]: [u32; 2],
         agree: impl FnOnce(UniqueId) -> Result<UniqueId, Error>,
     ) -> Result<Self, Error> {
@@ -113,7 +113,7 @@ impl Communicator {
     ///
     /// # Errors
     /// NCCL refuses.
-    pub(super) fn sum(&self, at: Address, len: usize, stream: *mut c_void) -> Result<(), Error> {
+    pub(crate) fn sum(&self, at: Address, len: usize, stream: *mut c_void) -> Result<(), Error> {
         let place = at.0 as *mut c_void;
         // SAFETY: the numbers lie within one allocation, which nothing touches before the stream is waited for.
         let begun =
@@ -123,7 +123,7 @@ impl Communicator {
 
     /// # Errors
     /// A sum that has failed meanwhile.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let mut state = SUCCESS;
         // SAFETY: writes one number; the handle is this value's own.
         self.nccl.check(unsafe { (self.nccl.get_async_error)(self.handle, &raw mut state) })?;
@@ -131,7 +131,7 @@ impl Communicator {
     }
 
     /// Ends all sums, those that others will never answer among them.
-    pub(super) fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         if !self.handle.is_null() {
             // SAFETY: given back once; errors at the end of a process help nobody.
             let _ = unsafe { (self.nccl.abort)(self.handle) };

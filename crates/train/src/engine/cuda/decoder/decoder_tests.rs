@@ -1,9 +1,9 @@
 //! The decoder against the CPU's: the launches of this crate and the kernels' own text, on an emulator (emulator.rs).
 
-use super::decoder::{CudaDecoder, CudaPass, device_bytes};
-use super::device::{Address, Device, Launch, Product};
-use super::emulator::device;
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::{CudaDecoder, CudaPass, device_bytes};
+use crate::engine::cuda::device::emulator::device;
+use crate::engine::cuda::device::{Address, Device, Launch, Product};
 use crate::engine::decoder::tests::{parameters, rows};
 use crate::engine::decoder::{Decoder, Keep};
 use crate::engine::kernels::check::close;
@@ -19,7 +19,7 @@ use crate::optim::adamw::{AdamW, AdamWOptions};
 use crate::optim::trained::TrainedSizes;
 use crate::ranks::Team;
 
-pub(super) fn decoder(
+pub(crate) fn decoder(
     config: &ModelConfig,
     pass: CudaPass,
     order: u32,
@@ -55,7 +55,7 @@ fn on_cpu(config: &ModelConfig, parameters: &[f32], rows: &Rows) -> (Vec<f64>, V
     (losses, gradients)
 }
 
-pub(super) fn pass(precision: Precision, keep: Keep, micro_batch: Option<usize>) -> CudaPass {
+pub(crate) fn pass(precision: Precision, keep: Keep, micro_batch: Option<usize>) -> CudaPass {
     CudaPass { precision, keep, micro_batch }
 }
 
@@ -73,7 +73,7 @@ fn difficult(length: usize) -> Rows {
 }
 
 /// Wider than a block of threads, longer than a tile, heads of 40 queries that share keys.
-pub(super) fn wide() -> Vec<ModelConfig> {
+pub(crate) fn wide() -> Vec<ModelConfig> {
     let widen = |config: ModelConfig| ModelConfig {
         vocab_size: 301,
         hidden_size: 264,

@@ -15,7 +15,7 @@ fn missing(name: &str, package: &str) -> Error {
 }
 
 /// The libraries that a run needs.
-pub(super) fn check_libraries() -> Result<(), Error> {
+pub(crate) fn check_libraries() -> Result<(), Error> {
     // SAFETY: these load shared libraries, whose initialisers are NVIDIA's. A missing one is told here, as the
     // bindings would otherwise panic at the first call.
     let [driver, nvrtc, blas] = unsafe {
@@ -37,7 +37,7 @@ pub(super) fn check_libraries() -> Result<(), Error> {
 ///
 /// # Errors
 /// Libraries that are too new.
-pub(super) fn check_versions() -> Result<(), Error> {
+pub(crate) fn check_versions() -> Result<(), Error> {
     let (mut driver, mut major, mut minor) = (0, 0, 0);
     // SAFETY: each call writes numbers.
     let told = unsafe {

@@ -12,10 +12,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use super::device::{Address, Device, Form, Launch, Product};
-use super::driver::Gpu;
-use super::source::{definitions, kernels, names};
 use crate::config::precision::Precision;
+use crate::engine::cuda::device::driver::Gpu;
+use crate::engine::cuda::device::source::{definitions, kernels, names};
+use crate::engine::cuda::device::{Address, Device, Form, Launch, Product};
 use crate::error::Error;
 use crate::ranks::Team;
 
@@ -250,7 +250,7 @@ impl Device for Emulator {
 }
 
 /// An emulator, or the GPU that the environment names.
-pub(super) fn device(precision: Precision, head_width: usize, order: u32) -> Box<dyn Device> {
+pub(crate) fn device(precision: Precision, head_width: usize, order: u32) -> Box<dyn Device> {
     match std::env::var("MIXDOWN_TEST_GPU") {
         Ok(number) => Box::new(Gpu::open(number.parse().unwrap(), precision, head_width).unwrap()),
         Err(_) => Box::new(Emulator::new(precision, head_width, order)),

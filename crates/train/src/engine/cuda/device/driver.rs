@@ -12,13 +12,13 @@ use cudarc::cublas::{self, result as blas};
 use cudarc::driver::{CudaContext, CudaFunction, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-use super::compile::compile;
-use super::device::{Address, Device, Form, Launch, Product};
-use super::libraries::{check_libraries, check_versions};
-use super::reduction::Reduction;
-use super::source::{names, program};
-use super::staging::Staging;
 use crate::config::precision::Precision;
+use crate::engine::cuda::device::compile::compile;
+use crate::engine::cuda::device::libraries::{check_libraries, check_versions};
+use crate::engine::cuda::device::source::{names, program};
+use crate::engine::cuda::device::staging::Staging;
+use crate::engine::cuda::device::{Address, Device, Form, Launch, Product};
+use crate::engine::cuda::reduction::Reduction;
 use crate::error::Error;
 use crate::ranks::Team;
 
@@ -59,7 +59,7 @@ struct Blas {
 // method takes `&mut self` and begins with `bind`. Without it a model could not go to another thread.
 unsafe impl Send for Gpu {}
 
-pub(super) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
+pub(crate) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
             Error::Device { action, got: "out of memory".to_owned() }

@@ -1,8 +1,8 @@
 //! The memory of a pass on the device: one allocation, in which each buffer has its place.
 
-use super::device::{Address, Device};
-use super::kernels::partial_len;
 use crate::config::precision::Precision;
+use crate::engine::cuda::device::{Address, Device};
+use crate::engine::cuda::kernels::partial_len;
 use crate::engine::decoder::Keep;
 use crate::error::Error;
 use crate::model::config::ModelConfig;
@@ -17,71 +17,71 @@ const PITCH: usize = 8;
 
 /// What the backward pass of one block reads: real numbers but where it is said.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Saved {
+pub(crate) struct Saved {
     /// Queries, keys and values, normalised and turned.
-    pub(super) qkv: Address,
+    pub(crate) qkv: Address,
     /// Queries and keys before they were normalised.
-    pub(super) raw: Address,
+    pub(crate) raw: Address,
     /// f32 \[batch, heads, length\].
-    pub(super) log_sums: Address,
-    pub(super) attended: Address,
+    pub(crate) log_sums: Address,
+    pub(crate) attended: Address,
     /// f32: the stream between attention and MLP.
-    pub(super) middle: Address,
+    pub(crate) middle: Address,
     /// What the activation took.
-    pub(super) up: Address,
+    pub(crate) up: Address,
 }
 
 /// Ids that tell which rows of a gradient an entry of a table takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lists {
-    pub(super) entries: Address,
-    pub(super) begins: Address,
-    pub(super) order: Address,
+pub(crate) struct Lists {
+    pub(crate) entries: Address,
+    pub(crate) begins: Address,
+    pub(crate) order: Address,
 }
 
 /// All buffers of a pass over some tokens.
 #[derive(Debug, Clone)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// f32: the residual stream before each block and after the last; two in turn where nothing is kept.
-    pub(super) streams: Vec<Address>,
+    pub(crate) streams: Vec<Address>,
     /// Of each block, or one for all in turn.
-    pub(super) saved: Vec<Saved>,
-    pub(super) normed: Address,
-    pub(super) inner: Address,
-    pub(super) dqkv: Address,
-    pub(super) dattended: Address,
-    pub(super) dup: Address,
+    pub(crate) saved: Vec<Saved>,
+    pub(crate) normed: Address,
+    pub(crate) inner: Address,
+    pub(crate) dqkv: Address,
+    pub(crate) dattended: Address,
+    pub(crate) dup: Address,
     /// f32: the gradient of the residual stream, and its copy in the width of products.
-    pub(super) d: Address,
-    pub(super) narrow_d: Address,
-    pub(super) hidden: Address,
-    pub(super) dhidden: Address,
-    pub(super) logits: Address,
+    pub(crate) d: Address,
+    pub(crate) narrow_d: Address,
+    pub(crate) hidden: Address,
+    pub(crate) dhidden: Address,
+    pub(crate) logits: Address,
     /// f32.
-    pub(super) delta: Address,
-    pub(super) partial: Address,
+    pub(crate) delta: Address,
+    pub(crate) partial: Address,
     /// Ids.
-    pub(super) tokens: Address,
-    pub(super) targets: Address,
-    pub(super) positions: Address,
-    pub(super) starts: Address,
-    pub(super) token_lists: Lists,
-    pub(super) position_lists: Lists,
+    pub(crate) tokens: Address,
+    pub(crate) targets: Address,
+    pub(crate) positions: Address,
+    pub(crate) starts: Address,
+    pub(crate) token_lists: Lists,
+    pub(crate) position_lists: Lists,
     /// Numbers of a row of logits with its padding.
-    pub(super) pitch: usize,
+    pub(crate) pitch: usize,
     /// Rows of logits at once.
-    pub(super) chunk: usize,
+    pub(crate) chunk: usize,
     /// Of the whole.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Memory that grows with what is asked for and is kept.
 #[derive(Default)]
-pub(super) struct Kept(Option<(Address, usize)>);
+pub(crate) struct Kept(Option<(Address, usize)>);
 
 impl Kept {
     /// At least so many bytes, of arbitrary content.
-    pub(super) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
+    pub(crate) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
         match self.0.take_if(|(_, there)| *there < bytes) {
             Some((before, _)) => device.free(before)?,
             None => {
@@ -97,13 +97,13 @@ impl Kept {
 }
 
 /// Hands out places one after the other, `bytes` from `base` on.
-pub(super) struct Next {
-    pub(super) base: Address,
-    pub(super) bytes: usize,
+pub(crate) struct Next {
+    pub(crate) base: Address,
+    pub(crate) bytes: usize,
 }
 
 impl Next {
-    pub(super) fn take(&mut self, bytes: usize) -> Address {
+    pub(crate) fn take(&mut self, bytes: usize) -> Address {
         let place = Address(self.base.0.saturating_add(self.bytes as u64));
         let end = self.bytes.saturating_add(bytes);
         // More than there can be stays that, and no memory is given for it.
@@ -114,7 +114,7 @@ impl Next {
 
 impl Room {
     /// The places from `base` on of a pass over `tokens`.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &ModelConfig,
         sizes: &Sizes,
         precision: Precision,

@@ -1,10 +1,10 @@
 //! Attention on tensor cores against the CPU's, of numbers that bf16 holds exactly, on an emulator (emulator.rs).
 
-use super::attention::AttentionGradients;
-use super::device::Address;
-use super::emulator::device;
-use super::kernels::{Kernels, Shape};
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::attention::AttentionGradients;
+use crate::engine::cuda::device::Address;
+use crate::engine::cuda::device::emulator::device;
+use crate::engine::cuda::kernels::{Kernels, Shape};
 use crate::engine::kernels::attention::{Attended, Attention};
 use crate::engine::kernels::check::{close, numbers};
 use crate::model::config::tests::all_kinds;

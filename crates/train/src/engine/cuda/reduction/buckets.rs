@@ -6,11 +6,11 @@ use std::ops::Range;
 
 /// Numbers that are summed at once, at least: 32 MiB. Less wastes the links between GPUs on latency, more leaves
 /// little to be done beside the last sum (PyTorch's DistributedDataParallel takes 25 MiB).
-pub(super) const BUCKET: usize = 8 << 20;
+pub(crate) const BUCKET: usize = 8 << 20;
 
 /// What is left to be summed of one backward pass.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Buckets {
+pub(crate) struct Buckets {
     /// All from here on has been handed out.
     end: usize,
     least: usize,
@@ -18,12 +18,12 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Of a buffer of `len` numbers, in buckets of at least `least`.
-    pub(super) fn new(len: usize, least: usize) -> Self {
+    pub(crate) fn new(len: usize, least: usize) -> Self {
         Self { end: len, least }
     }
 
     /// What to sum now that all from `start` on is final: nothing where it is little, unless it is the last.
-    pub(super) fn ready(&mut self, start: usize) -> Option<Range<usize>> {
+    pub(crate) fn ready(&mut self, start: usize) -> Option<Range<usize>> {
         let enough = self.end.saturating_sub(start) >= self.least || start == 0;
         let bucket = start..self.end;
         (enough && !bucket.is_empty()).then(|| {

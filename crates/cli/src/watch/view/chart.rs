@@ -7,10 +7,10 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
 use crate::terminal::output::thousands;
-use crate::watch::curves::Point;
-use crate::watch::look::Look;
-use crate::watch::scale::Scale;
-use crate::watch::text::{fitting, to_f64, width};
+use crate::watch::view::curves::Point;
+use crate::watch::view::look::Look;
+use crate::watch::view::scale::Scale;
+use crate::watch::view::text::{fitting, to_f64, width};
 
 /// The chart widget knows colours alone. These stand for what a point belongs to until it is drawn, and are
 /// then replaced by styles, which may be dim or bold.
@@ -206,7 +206,7 @@ mod tests {
     use ratatui::layout::Rect;
 
     use super::{CurveChart, Keep, condensed};
-    use crate::watch::look::Look;
+    use crate::watch::view::look::Look;
 
     #[test]
     fn a_long_curve_is_drawn_with_few_points() {

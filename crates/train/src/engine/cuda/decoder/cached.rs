@@ -1,10 +1,10 @@
 //! Sequences that grow token by token on a device: keys and values of what was read stay there.
 
-use super::decoder::CudaDecoder;
-use super::device::{Address, Form, Product};
-use super::kernels::Shape;
-use super::room::Next;
 use crate::engine::CachedDecoding;
+use crate::engine::cuda::decoder::CudaDecoder;
+use crate::engine::cuda::device::room::Next;
+use crate::engine::cuda::device::{Address, Form, Product};
+use crate::engine::cuda::kernels::Shape;
 use crate::engine::decoder::Keep;
 use crate::engine::rows::RowsPart;
 use crate::error::Error;
@@ -12,32 +12,32 @@ use crate::model::layout::Sizes;
 
 /// Keys and values of each block, \[sequences, capacity, keys and values\], in the width of products.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KeyValueCache {
+pub(crate) struct KeyValueCache {
     base: Address,
     /// Of one block.
     block_bytes: usize,
     /// The sequence of each row that is read.
-    pub(super) sequences: Address,
+    pub(crate) sequences: Address,
     /// Positions of one sequence there is room for.
-    pub(super) capacity: usize,
+    pub(crate) capacity: usize,
     /// Whether rows attend to what is in here and not to each other.
-    pub(super) is_step: bool,
+    pub(crate) is_step: bool,
 }
 
 impl KeyValueCache {
     /// That of a block.
-    pub(super) fn block(&self, index: usize) -> Address {
+    pub(crate) fn block(&self, index: usize) -> Address {
         self.base + index * self.block_bytes
     }
 }
 
 /// Numbers of the keys and values of one position.
-pub(super) fn key_values(sizes: &Sizes) -> usize {
+pub(crate) fn key_values(sizes: &Sizes) -> usize {
     2 * sizes.key_value_heads * sizes.head_width
 }
 
 /// A decoder on a device with the keys and values of some sequences.
-pub(super) struct CudaCachedDecoder<'a> {
+pub(crate) struct CudaCachedDecoder<'a> {
     decoder: &'a mut CudaDecoder,
     cache: KeyValueCache,
     /// f32 \[sequences, vocabulary\].
@@ -51,7 +51,7 @@ impl<'a> CudaCachedDecoder<'a> {
     ///
     /// # Errors
     /// Too little memory on the device.
-    pub(super) fn new(
+    pub(crate) fn new(
         decoder: &'a mut CudaDecoder,
         sequences: usize,
         capacity: usize,
@@ -138,7 +138,7 @@ impl CachedDecoding for CudaCachedDecoder<'_> {
 impl CudaDecoder {
     /// Attention of the rows in `qkv`: among themselves, or of each to its sequence in the cache, which takes their
     /// keys and values.
-    pub(super) fn attend(
+    pub(crate) fn attend(
         &mut self,
         index: usize,
         [attended, log_sums, qkv]: [Address; 3],
@@ -165,7 +165,7 @@ impl CudaDecoder {
 mod tests {
     use super::CudaCachedDecoder;
     use crate::config::precision::Precision;
-    use crate::engine::cuda::decoder_tests::{decoder, pass, wide};
+    use crate::engine::cuda::decoder::decoder_tests::{decoder, pass, wide};
     use crate::engine::decoder::Keep;
     use crate::engine::decoder::cached::CachedDecoder;
     use crate::engine::decoder::tests::rows;

@@ -9,15 +9,15 @@ use std::ptr::NonNull;
 
 use cudarc::driver::result;
 
-use super::device::Address;
-use super::driver::device_error;
+use crate::engine::cuda::device::Address;
+use crate::engine::cuda::device::driver::device_error;
 use crate::error::Error;
 
 /// Ids of more than ten passes of 8,192 tokens.
 const BYTES: usize = 4 << 20;
 
 /// Pinned memory of which the first `used` bytes are still to be copied.
-pub(super) struct Staging {
+pub(crate) struct Staging {
     memory: NonNull<u8>,
     used: usize,
 }
@@ -27,7 +27,7 @@ impl Staging {
     ///
     /// # Errors
     /// The system gives no such memory.
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let failed = device_error("take memory of the host");
         // SAFETY: given back in `drop`.
         let memory = unsafe { result::malloc_host(BYTES, 0) }.map_err(failed)?;
@@ -39,7 +39,7 @@ impl Staging {
     }
 
     /// Begins to copy `ids` to the device; false where there is no room.
-    pub(super) fn copy(&mut self, to: Address, ids: &[u32]) -> Result<bool, Error> {
+    pub(crate) fn copy(&mut self, to: Address, ids: &[u32]) -> Result<bool, Error> {
         let bytes = size_of_val(ids);
         if bytes > BYTES - self.used {
             return Ok(false);
@@ -58,7 +58,7 @@ impl Staging {
     }
 
     /// All copies are done: the device has been waited for.
-    pub(super) fn reuse(&mut self) {
+    pub(crate) fn reuse(&mut self) {
         self.used = 0;
     }
 }

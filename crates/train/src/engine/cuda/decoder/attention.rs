@@ -1,10 +1,12 @@
 //! Launches of attention.
 
-use super::cached::{KeyValueCache, key_values};
-use super::device::{Address, Argument, Launch};
-use super::kernels::{Kernels, Shape, THREADS, WARP, address, blocks, count, long, real};
-use super::source::WIDEST_TILE_HEAD;
 use crate::config::precision::Precision;
+use crate::engine::cuda::decoder::cached::{KeyValueCache, key_values};
+use crate::engine::cuda::device::source::WIDEST_TILE_HEAD;
+use crate::engine::cuda::device::{Address, Argument, Launch};
+use crate::engine::cuda::kernels::{
+    Kernels, Shape, THREADS, WARP, address, blocks, count, long, real,
+};
 use crate::error::Error;
 
 /// Queries or keys of a block on tensor cores.
@@ -13,18 +15,18 @@ const TILE_THREADS: u32 = 128;
 
 /// What attention's backward pass reads and writes.
 #[derive(Clone, Copy)]
-pub(super) struct AttentionGradients {
-    pub(super) qkv: Address,
-    pub(super) attended: Address,
-    pub(super) log_sums: Address,
-    pub(super) dattended: Address,
-    pub(super) delta: Address,
-    pub(super) dqkv: Address,
+pub(crate) struct AttentionGradients {
+    pub(crate) qkv: Address,
+    pub(crate) attended: Address,
+    pub(crate) log_sums: Address,
+    pub(crate) dattended: Address,
+    pub(crate) delta: Address,
+    pub(crate) dqkv: Address,
 }
 
 impl Kernels {
     /// Whether attention runs on tensor cores.
-    pub(super) fn has_tiles(&self) -> bool {
+    pub(crate) fn has_tiles(&self) -> bool {
         self.precision == Precision::Bf16 && self.sizes.head_width <= WIDEST_TILE_HEAD
     }
 
@@ -78,7 +80,7 @@ impl Kernels {
         self.go(plain, [blocks(items, THREADS / WARP), 1, 1], &arguments)
     }
 
-    pub(super) fn attention_forward(
+    pub(crate) fn attention_forward(
         &mut self,
         attended: Address,
         log_sums: Address,
@@ -90,7 +92,7 @@ impl Kernels {
     }
 
     /// Takes the keys and values of rows to their places in a block's cache.
-    pub(super) fn keep_keys(
+    pub(crate) fn keep_keys(
         &mut self,
         block: Address,
         qkv: Address,
@@ -111,7 +113,7 @@ impl Kernels {
     }
 
     /// Attention of each row to the positions of its sequence up to its own.
-    pub(super) fn attention_cached(
+    pub(crate) fn attention_cached(
         &mut self,
         attended: Address,
         block: Address,
@@ -137,7 +139,7 @@ impl Kernels {
         self.go("attention_cached", [blocks(items, THREADS / WARP), 1, 1], &arguments)
     }
 
-    pub(super) fn attention_backward(
+    pub(crate) fn attention_backward(
         &mut self,
         at: AttentionGradients,
         shape: Shape,

@@ -7,12 +7,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::terminal::output::{duration, thousands};
-use crate::watch::chart::CurveChart;
-use crate::watch::curves::smoothed;
 use crate::watch::follow::label;
-use crate::watch::look::Look;
 use crate::watch::run_data::{Evaluation, Reading, RunData, RunState};
-use crate::watch::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use crate::watch::view::chart::CurveChart;
+use crate::watch::view::curves::smoothed;
+use crate::watch::view::look::Look;
+use crate::watch::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
 
 /// Below it one chart is shown in the place of all.
 const OVERVIEW_AT_LEAST: (u16, u16) = (64, 20);
