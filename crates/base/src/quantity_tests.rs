@@ -1,3 +1,5 @@
+//! Spellings of quantities, and what is refused.
+
 use super::*;
 
 fn parts(text: &str) -> (u64, u64) {

@@ -1,4 +1,4 @@
-//! Renders conversations with a chat template, for tools/check_chat_templates.py.
+//! Renders conversations with a chat template, for tools/checks/check_chat_templates.py.
 //!
 //! `render_chats TEMPLATE CHATS.jsonl SETTINGS` prints a line of JSON for each record: its byte
 //! offset with the text and the byte ranges that are loss targets, or why it is refused. SETTINGS

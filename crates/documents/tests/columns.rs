@@ -1,4 +1,4 @@
-//! Parquet and Arrow IPC, from files that pyarrow wrote (tools/columnar_fixtures.py).
+//! Parquet and Arrow IPC, from files that pyarrow wrote (tools/golden/columnar_fixtures.py).
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use std::fs;

@@ -1,3 +1,5 @@
+//! An opened corpus: its manifest and the shards of both splits.
+
 pub(crate) mod document_runs;
 pub(crate) mod gather_limit;
 pub(crate) mod shard;

@@ -1,3 +1,5 @@
+//! What can go wrong with a corpus.
+
 use std::{
     io,
     path::{Path, PathBuf},

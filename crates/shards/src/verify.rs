@@ -1,3 +1,5 @@
+//! Every byte of a corpus against its sums.
+
 pub(crate) mod ends;
 pub(crate) mod shard;
 

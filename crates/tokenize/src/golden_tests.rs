@@ -1,4 +1,4 @@
-//! Tiny tokenizers of each kind and the ids that 0.23's Python package gave (tools/golden_ids.py):
+//! Tiny tokenizers of each kind and the ids that 0.23's Python package gave (tools/golden/golden_ids.py):
 //! the library that is chosen gives them, and so does the reference.
 
 use std::fs;

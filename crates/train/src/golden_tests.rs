@@ -1,4 +1,4 @@
-//! Tiny models of transformers (tools/golden_models.py): the same logits, the same loss at every step
+//! Tiny models of transformers (tools/golden/golden_models.py): the same logits, the same loss at every step
 //! of a training by PyTorch, the same gradient norms, and the same files back.
 
 use std::path::PathBuf;
@@ -174,7 +174,7 @@ fn documents_are_kept_apart_as_rows_of_their_own_are() {
     }
 }
 
-/// A PEFT adapter over a tiny model (tools/golden_lora.py).
+/// A PEFT adapter over a tiny model (tools/golden/golden_lora.py).
 fn golden_adapter(family: &str) -> (Golden, RunConfig) {
     let golden = Golden::open(&format!("lora/{family}"));
     let targets = golden.curve["targets"].as_array().unwrap();

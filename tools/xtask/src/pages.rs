@@ -1,5 +1,5 @@
-//! The pages of `mixdown report` in headless Chromium (tools/check_pages.py): of the demo's runs, of a fit and of a
-//! small sweep on the demo's corpora. Screenshots are left in target/ci-pages.
+//! The pages of `mixdown report` in headless Chromium (tools/checks/check_pages.py): of the demo's runs, of a fit and
+//! of a small sweep on the demo's corpora. Screenshots are left in target/ci-pages.
 
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,7 @@ pub fn run(python: &Path) -> Result<(), String> {
         ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "playwright>=1.50,<2"];
     step("Playwright", python, &pip)?;
     let chromium = chromium.to_string_lossy();
-    let script = ["tools/check_pages.py", chromium.as_ref(), FOLDER].map(str::to_owned);
+    let script = ["tools/checks/check_pages.py", chromium.as_ref(), FOLDER].map(str::to_owned);
     let pages = [
         "target/ci-demo/report.html".to_owned(),
         format!("{sweep}/report.html"),

@@ -1,6 +1,7 @@
-//! File and line lengths, allowed arrows between crates, fences around heavy dependencies, and the
+//! Entries of folders, file and line lengths, allowed arrows between crates, fences around heavy dependencies, and the
 //! demo's package list. Every finding is reported before the task fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,8 @@ use crate::metadata::{self, Dependencies};
 
 const PRODUCTION_LINES_AT_MOST: usize = 600;
 const COLUMNS_AT_MOST: usize = 120;
+/// Entries of a folder of sources. A module's file and its folder count once.
+const ENTRIES_AT_MOST: usize = 15;
 
 /// Which of our crates each crate may use (docs/architecture.md draws the same arrows).
 const ARROWS: &[(&str, &[&str])] = &[
@@ -90,6 +93,7 @@ fn check_folder(folder: &Path, root: &Path, findings: &mut Vec<String>) -> Resul
     let mut paths: Vec<PathBuf> =
         entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     paths.sort();
+    check_entries(folder, &paths, root, findings);
     for path in paths {
         if path.is_dir() && !path.ends_with("target") {
             check_folder(&path, root, findings)?;
@@ -100,9 +104,29 @@ fn check_folder(folder: &Path, root: &Path, findings: &mut Vec<String>) -> Resul
     Ok(())
 }
 
+fn check_entries(folder: &Path, paths: &[PathBuf], root: &Path, findings: &mut Vec<String>) {
+    let is_hidden =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name == "target" || name == "mod.rs");
+    let names: BTreeSet<_> =
+        paths.iter().filter(|path| !is_hidden(path)).map(|path| path.with_extension("")).collect();
+    let name = folder.strip_prefix(root).unwrap_or(folder);
+    // Raw results and cases of tests are lists, which nobody looks for a concept in.
+    if names.len() > ENTRIES_AT_MOST && name.starts_with("crates") && !is_test(folder) {
+        findings.push(format!(
+            "{}: {} entries, at most {ENTRIES_AT_MOST}: make folders by concept",
+            name.display(),
+            names.len()
+        ));
+    }
+}
+
 fn check_source(path: &Path, root: &Path, findings: &mut Vec<String>) -> Result<(), String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let name = path.strip_prefix(root).unwrap_or(path).display();
+    if !text.starts_with("//!") && !text.starts_with("#!") {
+        findings
+            .push(format!("{name}: expected a first line that says what the file is about (//!)"));
+    }
     if is_test(path) {
         return Ok(());
     }

@@ -1,3 +1,5 @@
+//! Help, misspelled commands and old names of options.
+
 use std::ffi::OsString;
 
 use clap::Command;

@@ -142,7 +142,7 @@ fn golden_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/tensorboard-v1")
 }
 
-/// tools/golden_tensorboard.py wrote the file with tensorboard's own protocol buffers.
+/// tools/golden/golden_tensorboard.py wrote the file with tensorboard's own protocol buffers.
 #[test]
 fn the_golden_file_is_what_is_written() {
     let mut bytes = beginning(1.5e9, 0);

@@ -1,3 +1,5 @@
+//! Documents of equal text within a corpus.
+
 use serde::Serialize;
 
 use crate::{Corpus, Error, Split};

@@ -1,3 +1,5 @@
+//! Equal texts in the held-out part of one corpus and the training part of another.
+
 use crate::{Corpus, Error, Split};
 
 /// How many holdout documents of one corpus have the same text as a training document of another

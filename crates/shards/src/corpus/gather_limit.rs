@@ -1,3 +1,5 @@
+//! How fast this machine could gather batches at best.
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! One shard: its token file, index, hashes and mask.
+
 use std::{
     fs::File,
     io::{BufRead, BufReader},

@@ -1,3 +1,5 @@
+//! The writer of one shard: all its files appear together or not at all.
+
 use std::{
     fs,
     path::{Path, PathBuf},

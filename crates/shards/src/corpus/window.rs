@@ -1,3 +1,5 @@
+//! A range of tokens of a corpus, across the borders of its shards.
+
 use crate::{Error, TokenFile, TokenInt};
 
 /// A place in an opened shard.

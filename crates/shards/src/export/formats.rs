@@ -1,3 +1,5 @@
+//! The layouts of the token files that are written for other programs.
+
 use std::path::Path;
 
 use flate2::{Compression, GzBuilder};

@@ -1,3 +1,5 @@
+//! The files of an export while they are written.
+
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},

@@ -1,3 +1,5 @@
+//! Paths that a manifest names, kept within the corpus folder.
+
 use std::{fs, io, path::Path};
 
 use crate::{Error, error::quoted};

@@ -1,3 +1,5 @@
+//! The same work on many pieces, by several threads.
+
 use std::{
     sync::{
         Mutex, PoisonError,

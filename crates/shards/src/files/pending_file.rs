@@ -1,3 +1,5 @@
+//! A file that appears under its name only when it is whole, and its hash on the way.
+
 use std::{
     io::{self, Write},
     path::Path,

@@ -1,3 +1,5 @@
+//! Reads at a position, with a bounded number of open files.
+
 use std::{
     collections::VecDeque,
     fs::File,

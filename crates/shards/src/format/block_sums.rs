@@ -1,3 +1,5 @@
+//! BLAKE3 sums of the blocks of a token file (`.sums`).
+
 use blake3::{
     Hasher,
     hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},

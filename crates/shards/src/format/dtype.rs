@@ -1,3 +1,5 @@
+//! The integer type of the ids in a token file.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Fingerprints: BLAKE3 hashes written as hexadecimal digits.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};

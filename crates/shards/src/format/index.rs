@@ -1,3 +1,5 @@
+//! Megatron's index of a shard: where each document begins.
+
 use std::{
     ops::Range,
     path::{Path, PathBuf},

@@ -1,3 +1,5 @@
+//! manifest.json: what a corpus holds and how it was made.
+
 use std::{io, path::Path};
 
 use mixdown_base::files;

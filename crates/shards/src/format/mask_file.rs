@@ -1,3 +1,5 @@
+//! The loss mask of a shard: one byte per token.
+
 use std::path::{Path, PathBuf};
 
 use crate::Access;

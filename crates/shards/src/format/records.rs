@@ -1,3 +1,5 @@
+//! The records that a manifest is made of.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AdoptedRecord, Fingerprint};

@@ -1,3 +1,5 @@
+//! The two sides of a corpus: training and hold-out.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

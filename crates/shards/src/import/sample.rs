@@ -1,3 +1,5 @@
+//! Which blocks of a large file are summed when not all of them are.
+
 use std::{fmt, str::FromStr};
 
 use mixdown_base::quantity::Number;

@@ -1,3 +1,5 @@
+//! Damaged corpora are refused, and the damage is named.
+
 use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
 //! Token files of other programs, adopted in place. The files of testdata/interchange were made
-//! with the programs' own packages (tools/make_interchange_golden.py).
+//! with the programs' own packages (tools/golden/make_interchange_golden.py).
 
 use std::{
     fs,

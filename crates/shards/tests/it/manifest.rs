@@ -1,3 +1,5 @@
+//! Manifests that break a rule of docs/format.md are refused.
+
 use std::fs::{self, File};
 
 use mixdown_shards::{Access, Corpus, Error, Manifest};

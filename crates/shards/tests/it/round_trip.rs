@@ -1,3 +1,5 @@
+//! What was written is read back, for every type and size.
+
 use std::{fs, sync::Mutex};
 
 use mixdown_shards::{Access, Corpus, Fingerprint, Progress, ShardWriter, Split, overlap, verify};

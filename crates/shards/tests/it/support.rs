@@ -1,3 +1,5 @@
+//! Corpora for these tests.
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,3 +1,5 @@
+//! The writer of shards: limits, errors, what is left behind.
+
 use std::fs;
 
 use mixdown_base::files::finished_name;

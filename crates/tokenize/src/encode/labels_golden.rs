@@ -1,4 +1,4 @@
-//! Texts, ids and masks of testdata/chat, which tools/check_chat_templates.py makes with
+//! Texts, ids and masks of testdata/chat, which tools/checks/check_chat_templates.py makes with
 //! `transformers`, against ours.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Generations beside those of transformers (tools/golden_generate.py), and where they end.
+//! Generations beside those of transformers (tools/golden/golden_generate.py), and where they end.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

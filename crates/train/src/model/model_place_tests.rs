@@ -1,3 +1,5 @@
+//! Which folder a name of a model stands for, and what is refused.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Rolling hashes of n-grams of tokens or words.
+
 /// Units of a run that counts as shared: 13, as in the contamination studies of GPT-3 and since.
 pub const GRAM_UNITS: usize = 13;
 

@@ -29,7 +29,11 @@ pub(crate) fn open(
     head_width: usize,
 ) -> Result<Box<dyn device::Device>, Error> {
     #[cfg(test)]
-    return Ok(device::emulator::device(precision, head_width, u32::try_from(ordinal).unwrap_or(0)));
+    return Ok(device::emulator::device(
+        precision,
+        head_width,
+        u32::try_from(ordinal).unwrap_or(0),
+    ));
     #[cfg(not(test))]
     Ok(Box::new(device::driver::Gpu::open(ordinal, precision, head_width)?))
 }

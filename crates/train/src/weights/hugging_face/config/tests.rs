@@ -1,3 +1,5 @@
+//! config.json of every family, read and written back.
+
 use mixdown_shards::Fingerprint;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Folders of safetensors files: sharded, damaged, of other types.
+
 use std::fs;
 use std::path::Path;
 

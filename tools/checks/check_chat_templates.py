@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Golden chats: what transformers renders, encodes and masks for the templates of testdata/chat.
 
-    python tools/check_chat_templates.py            # compares with the committed files
-    python tools/check_chat_templates.py --write    # makes them
-    python tools/check_chat_templates.py --against target/debug/examples/render_chats [--templates FOLDER]
+    python tools/checks/check_chat_templates.py            # compares with the committed files
+    python tools/checks/check_chat_templates.py --write    # makes them
+    python tools/checks/check_chat_templates.py --against target/debug/examples/render_chats [--templates FOLDER]
                                                     # compares every template of a folder (that of the
                                                     # installed trl) with transformers on a grid of chats
 
@@ -31,7 +31,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
-HERE = Path(__file__).resolve().parent.parent / "testdata" / "chat"
+HERE = Path(__file__).resolve().parents[2] / "testdata" / "chat"
 TEMPLATES = {"chatml": None, "llama3": "<|begin_of_text|>", "generation": None}
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|eot_id|>",

@@ -1,6 +1,6 @@
 """Writes testdata/golden/tensorboard-v1 with tensorboard's own protocol buffers and sums.
 
-    python tools/golden_tensorboard.py testdata/golden/tensorboard-v1
+    python tools/golden/golden_tensorboard.py testdata/golden/tensorboard-v1
 
 An event file and the metrics.jsonl it is of: crates/runs must write the same bytes (tensorboard_tests.rs has the same
 records), and crates/python/tests/test_tensorboard.py reads them back. Needs tensorboard.

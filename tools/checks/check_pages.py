@@ -1,6 +1,6 @@
 """Pages in headless Chromium: every plot drawn, everything clicked, nothing said on the console.
 
-    python tools/check_pages.py CHROMIUM SHOTS PAGE.html...
+    python tools/checks/check_pages.py CHROMIUM SHOTS PAGE.html...
 
 Takes Playwright's Python package and the system's Chromium. At 400, 900 and 1400 px, in both themes, no page may be wider
 than the window. Every option of every select box is chosen, every legend clicked, every table downloaded as CSV and compared

@@ -1,7 +1,7 @@
 """Checks that Megatron-core reads a corpus, document by document, with equal ids.
 
     pip install megatron-core torch numpy
-    python tools/check_megatron.py CORPUS
+    python tools/checks/check_megatron.py CORPUS
 
 Opens every shard of both splits with megatron.core's IndexedDataset, mapped and unmapped, and
 compares each document's ids with those decoded here directly from .idx and .bin (docs/format.md),

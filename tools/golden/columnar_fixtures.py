@@ -1,6 +1,6 @@
 """Writes the Parquet and Arrow files that crates/documents reads in its tests.
 
-    python tools/columnar_fixtures.py testdata/documents     (pyarrow 20 or newer)
+    python tools/golden/columnar_fixtures.py testdata/documents     (pyarrow 20 or newer)
 
 Every file holds the same 50 rows: id, text, repo, meta.text and messages. The files are committed,
 so the tests need no Python; made anew they may differ in bytes, not in rows.

@@ -1,7 +1,7 @@
 """Makes the tokenizers that identity is checked with: every kind of tokenizer.json in use.
 
     pip install 'tokenizers==0.23.*' sentencepiece protobuf zstandard
-    python tools/make_check_tokenizers.py OUT --text FILE.jsonl.zst [--text ..] [--assets FOLDER]
+    python tools/checks/make_check_tokenizers.py OUT --text FILE.jsonl.zst [--text ..] [--assets FOLDER]
 
 Writes OUT/NAME.json. Small vocabularies are trained on the first megabytes of the texts; the forms
 around them are those of the models named. Where `--assets` holds the real thing, it is taken:

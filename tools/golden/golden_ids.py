@@ -1,7 +1,7 @@
 """Writes testdata/tokenizers: a tiny tokenizer.json of each kind, and the ids that 0.23 gives.
 
     pip install 'tokenizers==0.23.*' sentencepiece protobuf zstandard
-    python tools/golden_ids.py testdata/tokenizers
+    python tools/golden/golden_ids.py testdata/tokenizers
 
 The vocabularies are trained on the passages of make_check_texts.py. ids.json holds the texts and, for
 each tokenizer, their ids with special tokens in the text as plain text and, where that differs, as special tokens. The Rust tests

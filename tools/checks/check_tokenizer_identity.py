@@ -2,9 +2,9 @@
 
     pip install 'tokenizers==0.23.*' numpy zstandard
     cargo build --release -p mixdown
-    python tools/make_check_texts.py TEXTS
-    python tools/make_check_tokenizers.py TOKENIZERS --text ..
-    python tools/check_tokenizer_identity.py --tokenizers TOKENIZERS --inputs CORPORA TEXTS
+    python tools/checks/make_check_texts.py TEXTS
+    python tools/checks/make_check_tokenizers.py TOKENIZERS --text ..
+    python tools/checks/check_tokenizer_identity.py --tokenizers TOKENIZERS --inputs CORPORA TEXTS
 
 Each input (a .jsonl, .jsonl.zst or .jsonl.gz, or every such file of a folder) is prepared with each
 tokenizer (a tokenizer.json, or every .json of a folder) by the command line tool, with special

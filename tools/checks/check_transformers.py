@@ -1,7 +1,7 @@
 """Opens a best/ folder of mixdown with transformers and compares the loss.
 
-    python tools/check_transformers.py runs/math/best --ids 5,17,3,99 --loss 6.021
-    python tools/check_transformers.py runs/math/best --corpus corpora/math \
+    python tools/checks/check_transformers.py runs/math/best --ids 5,17,3,99 --loss 6.021
+    python tools/checks/check_transformers.py runs/math/best --corpus corpora/math \
         --sequence-length 128 --sequences 64 --loss 3.5
 
 Asserts that AutoModelForCausalLM finds every tensor and no other, that AutoTokenizer opens the

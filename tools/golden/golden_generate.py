@@ -1,6 +1,6 @@
 """Greedy generations of the tiny models of testdata/train by transformers: what mixdown must generate.
 
-    OMP_NUM_THREADS=1 python tools/golden_generate.py testdata/train
+    OMP_NUM_THREADS=1 python tools/golden/golden_generate.py testdata/train
 
 Writes generate.json in each folder: for the first ids of each row of the test's first batch (golden_models.py makes it)
 the ids that `generate(do_sample=False)` adds, with a cache of keys and values, in f32. `least_gap` is the

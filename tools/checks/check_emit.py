@@ -1,6 +1,6 @@
 """Reads the batches of `mixdown mix --emit arrow` with pyarrow and compares them with the token files.
 
-    python tools/check_emit.py MIXDOWN MIX.toml [--steps 40] [--world-size 4]
+    python tools/checks/check_emit.py MIXDOWN MIX.toml [--steps 40] [--world-size 4]
 
 Every row must be the tokens that `mix --order` says stand in its slot, for each rank of one, two and
 `--world-size` ranks; all ranks together must be the batch; and a run that goes on from the state of some

@@ -1,6 +1,6 @@
 """Makes the texts that tokenizers are checked with, besides the corpora.
 
-    python tools/make_check_texts.py OUT [--real FOLDER]
+    python tools/checks/make_check_texts.py OUT [--real FOLDER]
 
 Writes OUT/multilingual.jsonl, OUT/adversarial.jsonl and OUT/large.jsonl, one {"text": ...} a line,
 the same bytes on every run of one Python version. `--real` adds real text to the multilingual set:

@@ -3,7 +3,7 @@
 For each family a PEFT adapter of random A and B over all linears, and its training by PyTorch in f32 on
 one thread on the batches, learning rates and optimiser of golden_models.py.
 
-    OMP_NUM_THREADS=1 python tools/golden_lora.py testdata/train
+    OMP_NUM_THREADS=1 python tools/golden/golden_lora.py testdata/train
 
 Needs torch, transformers, safetensors and peft. Writes in lora/FAMILY adapter_config.json and
 adapter_model.safetensors (before the first step) and curve.json: losses and gradient norms of A and B

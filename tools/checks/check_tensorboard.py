@@ -1,6 +1,6 @@
 """Compares the event files of runs with their metrics.jsonl, read by the tensorboard package.
 
-    python tools/check_tensorboard.py runs/math-1 runs/math-2
+    python tools/checks/check_tensorboard.py runs/math-1 runs/math-2
 
 Every training loss, learning rate, gradient norm, source's loss and held-out loss must be there once, step by step,
 rounded to f32, also after a run was killed and went on. Needs tensorboard.

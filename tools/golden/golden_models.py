@@ -4,8 +4,8 @@ One random model of every family that the trainer knows, trained by PyTorch in f
 from weights and batches that the Rust tests see too. Batches come from a counter-based integer
 hash (splitmix64), the weights from torch's generator, so they are written beside the curve.
 
-    OMP_NUM_THREADS=1 python tools/golden_models.py testdata/train          # all
-    OMP_NUM_THREADS=1 python tools/golden_models.py testdata/train gpt2     # some
+    OMP_NUM_THREADS=1 python tools/golden/golden_models.py testdata/train          # all
+    OMP_NUM_THREADS=1 python tools/golden/golden_models.py testdata/train gpt2     # some
 
 Needs torch, transformers and safetensors. Writes in each folder config.json and model.safetensors
 (initial weights), logits.safetensors (`logits` of batch 0 with the initial weights, f32) and

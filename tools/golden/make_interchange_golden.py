@@ -1,7 +1,7 @@
 """Writes testdata/interchange: token files made by the packages whose formats mixdown adopts.
 
     pip install megatron-core datatrove ai2-olmo-core torch numpy
-    python tools/make_interchange_golden.py testdata/interchange
+    python tools/golden/make_interchange_golden.py testdata/interchange
 
 The documents are a plain sequence that crates/shards/tests/it/interchange.rs computes again. llm.c
 and nanoGPT have no package; their files are the few lines of numpy that their scripts have.

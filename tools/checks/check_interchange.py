@@ -1,7 +1,7 @@
 """Checks import and export against the packages whose token files mixdown writes and adopts.
 
     pip install megatron-core datatrove ai2-olmo-core torch numpy
-    python tools/check_interchange.py target/release/mixdown CORPUS SCRATCH
+    python tools/checks/check_interchange.py target/release/mixdown CORPUS SCRATCH
 
 CORPUS is one that `mixdown prepare` made, SCRATCH a folder that does not exist. Out: exports the
 corpus to every format and reads it with megatron.core's IndexedDataset, datatrove's
