@@ -1,7 +1,7 @@
 """Speed of greedy generation of mixdown beside transformers on the CPU, in interleaved rounds.
 
     python benches/train_models.py MODELS
-    cargo build --release -p mixdown-train --example generate_speed
+    cargo build --release -p mixdown-benches --example generate_speed
     python benches/generate.py MODELS --rounds 5 --out benches/results/2026-11-28-zen3-2-cores/generate.jsonl
 
 Each round runs each model with both, one process at a time, the first in turn. Both read the same weights (f32) and

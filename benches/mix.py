@@ -1,6 +1,6 @@
 """Times the mixer beside the limit of the machine: a plain C copy of random windows out of a warm map.
 
-    cargo build --release -p mixdown-mixer --example fill_speed
+    cargo build --release -p mixdown-benches --example fill_speed
     cc -O3 -march=native benches/mix/limit.c -o LIMIT
     python benches/mix.py --corpora A B C --weights 70% 20% 10% --tokens A/train.bin --limit LIMIT
 

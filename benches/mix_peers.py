@@ -1,6 +1,6 @@
 """Times the mixer beside other loaders of the same mixture, in turn, and prints the ratios.
 
-    cargo build --release -p mixdown-mixer --example fill_speed
+    cargo build --release -p mixdown-benches --example fill_speed
     python benches/mix_peers.py --mixture MIX.toml --raw results.jsonl \\
         --peer 'grain=python peer_grain.py bench --secs 2' --peer 'nanoGPT loop=python peer_memmap.py bench'
 

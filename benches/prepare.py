@@ -1,6 +1,6 @@
 """Times `mixdown prepare` side by side with what else turns JSON lines into token ids.
 
-    cargo build --release && cargo build --release --example bare_encoder
+    cargo build --release && cargo build --release -p mixdown-benches --example bare_encoder
     pip install 'tokenizers==0.23.*' gigatoken datatrove orjson pyarrow zstandard awkward
     python benches/prepare.py --corpora FOLDER --tokenizer gpt2.json --work /tmp/bench --megabytes 624
 

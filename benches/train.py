@@ -1,7 +1,7 @@
 """Training speed and memory of mixdown beside PyTorch on the CPU, in interleaved rounds.
 
     python benches/train_models.py MODELS
-    cargo build --release -p mixdown-train --example train_speed
+    cargo build --release -p mixdown-benches --example train_speed
     python benches/train.py MODELS --rounds 5 --out benches/results/2026-11-24-zen4-2-cores/train.jsonl
 
 Each round trains each model a few steps with mixdown and with PyTorch, one after the other, each a

@@ -2,8 +2,8 @@
 //!
 //! A [`MixtureConfig`] names [`Source`]s, their [`Weight`]s and the shape of a batch; a [`Mixture`]
 //! is one whose sources fit each other; a [`Mixer`] gives any slot, step and rank of the endless
-//! run over it. A reader follows weight → `weight_parts` → schedule (of a run's first stage; `carried` of later
-//! ones) → timeline → `source_order` (permutation, window) → planner → mixer.
+//! run over it. A reader follows weights → schedule (of a run's first stage; `carried` of later
+//! ones) → timeline → order (permutation, window) → planner → mixer.
 //!
 //! Nothing here depends on a clock, on thread count or on floats: the [`Schedule`] is
 //! integer arithmetic, the [`Permutation`] is keyed by BLAKE3, and [`MixerState`] is a slot

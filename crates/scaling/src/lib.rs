@@ -5,8 +5,8 @@
 //! brings the target loss to `A / (N^α · D^β) + E`. The forms are those of Bethune et al., "Scaling
 //! Laws for Forgetting during Finetuning with Pretraining Data Injection" (2025).
 //!
-//! [`fit::fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
-//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan::plan_grid`] says what
+//! [`fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
+//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan_grid`] says what
 //! a grid of runs would tell before it is paid for.
 //!
 //! ```

@@ -4,7 +4,7 @@
 //! Megatron and every trainer that maps ids read as they are. docs/format.md is the exact layout.
 //!
 //! [`ShardWriter`] writes a shard in one pass, [`Manifest::write`] completes the folder,
-//! [`Corpus`] reads it, [`verify`] checks every byte, [`compare::overlap`] compares two corpora.
+//! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] compares two corpora.
 //!
 //! Nothing on the disk is trusted: what a number in a file may be is decided by the manifest's
 //! records and the files' real sizes, and each mismatch is an [`Error`] that names both sides.

@@ -49,7 +49,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-tokenize",
         ],
     ),
-    ("mixdown-benches", &["mixdown-documents", "mixdown-mixer", "mixdown-shards"]),
+    (
+        "mixdown-benches",
+        &[
+            "mixdown-documents",
+            "mixdown-mixer",
+            "mixdown-scaling",
+            "mixdown-shards",
+            "mixdown-train",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

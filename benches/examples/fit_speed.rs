@@ -1,6 +1,6 @@
 //! How long a fit of 125 runs with 1,000 bootstrap draws takes, hold-outs and comparisons included.
 //!
-//! `cargo run --release -p mixdown-scaling --example fit_speed`
+//! `cargo run --release -p mixdown-benches --example fit_speed`
 
 #![expect(clippy::print_stdout, reason = "an example's result")]
 

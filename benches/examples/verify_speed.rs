@@ -4,7 +4,7 @@
 //! id against the vocabulary, every index entry. Not in it: writing the corpus, the first reading.
 //!
 //! ```text
-//! cargo run --release -p mixdown-shards --example verify_speed -- FOLDER [MEGABYTES]
+//! cargo run --release -p mixdown-benches --example verify_speed -- FOLDER [MEGABYTES]
 //! ```
 //!
 //! Writes a corpus of so many megabytes (2,000 by default) into FOLDER, unless there is one, verifies

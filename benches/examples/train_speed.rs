@@ -4,7 +4,7 @@
 //! In the timing: forward and backward pass, clipping, AdamW. Not in it: loading, making the tokens and
 //! the warm-up steps. RAYON_NUM_THREADS chooses the threads.
 //!
-//!     cargo run --release -p mixdown-train --example train_speed -- MODEL --rows 8 --length 256
+//!     cargo run --release -p mixdown-benches --example train_speed -- MODEL --rows 8 --length 256
 #![expect(clippy::print_stdout, reason = "an example's result")]
 
 use std::error::Error;

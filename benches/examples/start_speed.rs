@@ -1,6 +1,6 @@
 //! How long a run takes to start and to seek, and what memory that needs, whatever the size of its data.
 //!
-//!     cargo run --release -p mixdown-mixer --example start_speed -- FOLDER
+//!     cargo run --release -p mixdown-benches --example start_speed -- FOLDER
 //!
 //! Writes corpora of nominally 10³ to 10¹² sequences of one token, as one shard and as 10,000, into an empty
 //! folder: their token files are holes without a byte on the disk. Prints, as the median of 21 times, the

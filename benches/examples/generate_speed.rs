@@ -4,7 +4,7 @@
 //! In the timing: from the second new id to the last one, so neither loading nor reading the prompt; the
 //! latter is told apart. RAYON_NUM_THREADS chooses the threads.
 //!
-//!     cargo run --release -p mixdown-train --example generate_speed -- MODEL --prompt 16 --tokens 256
+//!     cargo run --release -p mixdown-benches --example generate_speed -- MODEL --prompt 16 --tokens 256
 #![expect(clippy::print_stdout, reason = "an example's result")]
 
 use std::error::Error;

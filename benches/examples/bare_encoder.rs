@@ -2,7 +2,7 @@
 //! for `prepare` in benches/prepare.py.
 //!
 //! ```sh
-//! cargo run --release --example bare_encoder -- TOKENIZER.json TEXTS.jsonl THREADS
+//! cargo run --release -p mixdown-benches --example bare_encoder -- TOKENIZER.json TEXTS.jsonl THREADS
 //! ```
 //! Reading and decoding JSON are not in the timing; texts go to the threads 64 at a time.
 

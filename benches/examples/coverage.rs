@@ -1,7 +1,7 @@
 //! How often the 95 % intervals hold the truth, and how far predictions are from it: simulated grids, fitted
 //! as a user would.
 //!
-//! `cargo run --release -p mixdown-scaling --example coverage [SIMULATIONS] [DESIGNS] [DELTA]`, where DESIGNS
+//! `cargo run --release -p mixdown-benches --example coverage [SIMULATIONS] [DESIGNS] [DELTA]`, where DESIGNS
 //! is part of the name of the designs to run and DELTA Huber's constant (1 is least squares).
 
 #![expect(clippy::print_stdout, reason = "an example's result")]

@@ -1,7 +1,7 @@
 //! Tokens a second of whole batches from a warm map, planned and filled by this thread, or by some threads
 //! of a loader of which this one takes the batches.
 //!
-//!     cargo run --release -p mixdown-mixer --example fill_speed -- MIX.toml u32|i64 SECONDS [THREADS]
+//!     cargo run --release -p mixdown-benches --example fill_speed -- MIX.toml u32|i64 SECONDS [THREADS]
 //!
 //! Prints tokens (T a row) a second. Opening, and reading every corpus once so that its map is warm, are
 //! outside.
