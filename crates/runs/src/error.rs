@@ -52,6 +52,21 @@ pub enum Error {
         /// What the parser found.
         got: String,
     },
+    /// A file that has a sum is not as it was written.
+    #[error(
+        "{}: expected {expected}, got {got}: the file was damaged, or changed since it was written; {way_out}",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its sum, or that it is there.
+        expected: String,
+        /// What is there.
+        got: String,
+        /// How to go on.
+        way_out: String,
+    },
     /// Lines that a run wrote before its checkpoint are not there any more.
     #[error(
         "{}: expected the lines of every step up to {checkpoint}, that of the checkpoint the run would go on from, \

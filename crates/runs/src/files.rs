@@ -5,15 +5,19 @@ use std::path::Path;
 use mixdown_base::files;
 
 use crate::error::Error;
+use crate::sums;
 
-/// The whole file, refused above `limit_bytes` before anything is allocated.
+/// The whole file, refused above `limit_bytes` before anything is allocated, and where a sum of it stands beside it
+/// and is another one.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
-    files::read_capped(path, limit_bytes).map_err(|error| match error {
+    let bytes = files::read_capped(path, limit_bytes).map_err(|error| match error {
         files::Error::TooLarge { path, limit_bytes, got_bytes } => {
             Error::TooLarge { path, limit_bytes, got: got_bytes }
         }
         other => Error::io(path, "read it", other.into_parts().2),
-    })
+    })?;
+    sums::check_bytes(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// Like [`read_capped`], for text.

@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::files::finished_name;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -18,13 +17,21 @@ use crate::records::losses::LossesRecord;
 use crate::records::metrics::{MetricsRecord, first_gap};
 use crate::records::sample::SampleRecord;
 use crate::records::summary::Summary;
+use crate::sums::{self, SUMS_FILE};
 
 /// No settings or summary of a run are longer.
 const LIMIT_BYTES: u64 = 16 << 20;
 
 /// The files that are written as a whole by the process that holds the folder.
-pub(crate) const WHOLE_FILES: [&str; 5] =
-    ["ranks.txt", "run.toml", "metrics.jsonl", "samples.jsonl", "summary.json"];
+pub(crate) const WHOLE_FILES: [&str; 7] = [
+    "ranks.txt",
+    "run.toml",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "losses.json",
+    "summary.json",
+    SUMS_FILE,
+];
 
 const METRICS_LINE: &str = "one metrics record as JSON";
 const SAMPLES_LINE: &str = "one sample as JSON";
@@ -33,7 +40,7 @@ const LOSSES_LIMIT_BYTES: u64 = 1 << 30;
 const LOSSES: &str = "the losses of a run by sequence as JSON";
 
 /// The names a run's folder is made of.
-const ENTRIES: [&str; 10] = [
+const ENTRIES: [&str; 11] = [
     "ranks.txt",
     "run.toml",
     "metrics.jsonl",
@@ -44,6 +51,7 @@ const ENTRIES: [&str; 10] = [
     "losses.json",
     "summary.json",
     "report.html",
+    SUMS_FILE,
 ];
 
 /// A run's folder: where its files are, and how its records are read and written.
@@ -156,14 +164,6 @@ impl RunFolder {
         self.path.join("report.html")
     }
 
-    /// Writes the resolved settings.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn write_run_toml(&self, text: &str) -> Result<(), Error> {
-        write_by_rename(&self.run_toml(), text.as_bytes())
-    }
-
     /// The resolved settings as text.
     ///
     /// # Errors
@@ -218,12 +218,9 @@ impl RunFolder {
     /// As [`Self::read_metrics`].
     pub fn truncate_after(&self, step: Option<u64>) -> Result<(), Error> {
         let is_kept = |at: u64| step.is_some_and(|step| at <= step);
-        let mut metrics = self.read_metrics()?;
-        metrics.retain(|record| is_kept(record.step));
-        rewrite(&self.metrics(), &metrics, METRICS_LINE)?;
-        let mut samples = self.read_samples()?;
-        samples.retain(|record| is_kept(record.step));
-        rewrite(&self.samples(), &samples, SAMPLES_LINE)
+        let kept = |record: &MetricsRecord| is_kept(record.step);
+        retain(&self.metrics(), METRICS_LINE, &kept)?;
+        retain(&self.samples(), SAMPLES_LINE, &|record: &SampleRecord| is_kept(record.step))
     }
 
     /// Brings metrics, samples and TensorBoard's files to the disk: whatever a checkpoint follows must be there before
@@ -299,6 +296,7 @@ impl RunFolder {
     pub fn read_losses(&self, summary: &Summary) -> Result<Option<LossesRecord>, Error> {
         let path = self.losses();
         if !path.exists() {
+            sums::check_file(&path)?;
             return Ok(None);
         }
         let damaged =
@@ -313,7 +311,7 @@ impl RunFolder {
         }
     }
 
-    /// Writes `summary.json`.
+    /// Writes `summary.json`, the last file of a run, and before it the sums of it and of all that was recorded.
     ///
     /// # Errors
     /// [`Error::NotFinite`] or [`Error::BadValue`] for numbers no run can have, [`Error::Io`].
@@ -323,6 +321,7 @@ impl RunFolder {
         let mut text =
             serde_json::to_vec_pretty(summary).map_err(|error| not_summary(&path, &error))?;
         text.push(b'\n');
+        self.write_sums_of_all(&text)?;
         write_by_rename(&path, &text)
     }
 
@@ -367,22 +366,25 @@ fn sync_names(folder: &Path) {
 /// All values of a file of lines that may not be there.
 fn read_all<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<Vec<T>, Error> {
     if !path.exists() {
+        // One that has a sum was there.
+        sums::check_file(path)?;
         return Ok(Vec::new());
     }
     let values = json_lines::read(path, expected)?;
     Ok(values.into_iter().map(|(_, value)| value).collect())
 }
 
-/// Replaces a file of lines that is there.
-fn rewrite<T: Serialize>(path: &Path, values: &[T], expected: &'static str) -> Result<(), Error> {
+/// Removes the other lines from a file that may not be there; those that stay keep their bytes.
+fn retain<T: DeserializeOwned>(
+    path: &Path,
+    expected: &'static str,
+    is_kept: &dyn Fn(&T) -> bool,
+) -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
     }
-    let mut lines = Vec::new();
-    for value in values {
-        lines.extend(json_lines::to_line(path, value, expected)?);
-    }
-    write_by_rename(path, &lines)
+    let (kept, is_whole) = json_lines::kept(path, expected, is_kept)?;
+    if is_whole { Ok(()) } else { write_by_rename(path, &kept) }
 }
 
 fn not_summary(path: &Path, error: &serde_json::Error) -> Error {
@@ -583,7 +585,8 @@ mod tests {
         let folder = RunFolder::create(place.path()).unwrap();
         assert!(matches!(RunFolder::open(place.path()), Err(Error::NotARunFolder { .. })));
         folder.write_run_toml("seed = 7\n").unwrap();
-        assert_eq!(RunFolder::open(place.path()).unwrap().read_run_toml().unwrap(), "seed = 7\n");
+        let text = RunFolder::open(place.path()).unwrap().read_run_toml().unwrap();
+        assert!(text.starts_with('#') && text.ends_with("\nseed = 7\n"), "{text}");
         assert!(folder.checkpoint(20).ends_with("checkpoints/step-20"));
     }
 

@@ -15,6 +15,8 @@ mod files;
 mod folder;
 mod progress;
 mod records;
+mod run_sums;
+pub mod sums;
 mod tables;
 
 pub use crate::error::Error;
@@ -30,6 +32,7 @@ pub use crate::records::metrics_tail::{Growth, MetricsTail};
 pub use crate::records::sample::SampleRecord;
 pub use crate::records::summary::{ShareRecord, Summary};
 pub use crate::records::tensorboard::TensorBoard;
+pub use crate::run_sums::{RECORDS_FILE, RecordLengths};
 pub use crate::tables::comparable::{CommonRecipe, Recipe, baseline, differences};
 pub use crate::tables::row::RunRow;
 pub use crate::tables::table::RunsTable;

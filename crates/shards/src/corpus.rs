@@ -22,6 +22,7 @@ use crate::TokenInt;
 use crate::corpus::shard::{Shard, check_file, has_hashes};
 use crate::corpus::window::Window;
 use crate::format::manifest_rules::check_shard_links;
+use crate::format::seal;
 
 /// An opened corpus folder: read by any number of threads, shards opened on first use.
 #[derive(Debug)]
@@ -321,6 +322,15 @@ impl Corpus {
     /// Where the corpus' own tokenizer stands: `tokenizer.json` in its folder.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.folder.join("tokenizer.json")
+    }
+
+    /// The bytes of a file of the corpus' tokenizer (`tokenizer.json`, `tokenizer_config.json` or
+    /// `special_tokens_map.json`), checked against the manifest's seal; none where the corpus has none.
+    ///
+    /// # Errors
+    /// A file that is no JSON, or another one than the corpus was finished with; it cannot be read.
+    pub fn tokenizer_file(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        seal::sound_companion(&self.folder, name)
     }
 
     /// Where the token files of a split stand, in order.

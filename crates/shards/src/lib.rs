@@ -72,5 +72,5 @@ pub use import::{
     ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,
     token_files,
 };
-pub use verify::ends::verify_document_ends;
+pub use verify::ends::{DocumentsChecked, verify_document_ends};
 pub use verify::{Damage, Progress, VerifyReport, verify};

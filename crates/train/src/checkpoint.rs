@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mixdown_mixer::MixerState;
-use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, SequenceLoss};
+use mixdown_runs::sums::{self as sums_of, SUMS_FILE};
+use mixdown_runs::{
+    EvalRecord, MetricsRecord, RECORDS_FILE, RecordLengths, RunFolder, SequenceLoss,
+};
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +19,11 @@ use crate::model::shape::ModelShape;
 use crate::model::{Model, Snapshot};
 use crate::optim::trained::Trained;
 use crate::weights::files::{read_capped, remove_folder, sync_folder, write_synced};
-use crate::weights::sums::{self, SUMS_FILE};
+use crate::weights::sums;
 use crate::weights::weights_file::{read_flat, write_flat};
 
 const MOMENTS_FILE: &str = "optimizer.safetensors";
-const STATE_FILE: &str = "state.json";
+pub(crate) const STATE_FILE: &str = "state.json";
 const PREFIX: &str = "step-";
 /// A folder that is being written or removed: worth nothing after a kill.
 const TEMPORARY: &str = ".tmp";
@@ -267,6 +270,7 @@ pub(crate) struct Moment {
     pub(crate) model: Snapshot,
     pub(crate) adapter: Option<AdapterFiles>,
     pub(crate) state: State,
+    pub(crate) records: RecordLengths,
     pub(crate) numbers: Numbers,
     /// Checkpoints to keep.
     pub(crate) keep: usize,
@@ -299,7 +303,8 @@ impl Moment {
         let rest: Vec<_> = self.numbers.rest.iter().map(|(name, v)| (*name, &v[..])).collect();
         write_flat(&temporary.join(MOMENTS_FILE), &rest)?;
         write_state(&temporary.join(STATE_FILE), &self.state)?;
-        sums::write(&temporary)?;
+        self.folder.write_recorded(&temporary, &self.records)?;
+        sums_of::write(&temporary)?;
         sync_folder(&temporary);
         // The lines of the steps before it are not written again.
         self.folder.sync_records()?;
@@ -324,12 +329,12 @@ impl Moment {
             None => {
                 let checkpoint = self.folder.checkpoint(self.state.step);
                 link_files(&checkpoint, &temporary)?;
-                sums::write_linked(&checkpoint, &temporary)?;
+                sums_of::write_linked(&checkpoint, &temporary)?;
             }
             Some(adapter) => {
                 self.model.save(&temporary, &self.numbers.weights)?;
                 adapter.save(&temporary, &self.numbers.adapter)?;
-                sums::write(&temporary)?;
+                sums_of::write(&temporary)?;
             }
         }
         sync_folder(&temporary);
@@ -340,7 +345,7 @@ impl Moment {
 /// Gives a folder the files of a checkpoint's model, those of its folders as well.
 fn link_files(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
     for name in names(checkpoint)? {
-        if [MOMENTS_FILE, STATE_FILE, SUMS_FILE].contains(&name.as_str()) {
+        if [MOMENTS_FILE, STATE_FILE, RECORDS_FILE, SUMS_FILE].contains(&name.as_str()) {
             continue;
         }
         let (from, to) = (checkpoint.join(&name), temporary.join(&name));

@@ -61,21 +61,6 @@ pub enum Error {
         /// What it holds.
         got: String,
     },
-    /// A file of a checkpoint or of best/ is not as it was written.
-    #[error(
-        "{}: expected {expected}, got {got}: the file was damaged, or changed since it was written; {way_out}",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Its sum, or that it is there.
-        expected: String,
-        /// What is there.
-        got: String,
-        /// How to go on.
-        way_out: String,
-    },
     /// Tensors are missing from a file, or ones no model of this kind has are in it.
     #[error("{}: missing tensors: {}; unexpected tensors: {}", path.display(), list(missing), list(unexpected))]
     Tensors {

@@ -56,3 +56,4 @@ pub use trainer::flops::{peak_flops, training_flops};
 pub use trainer::memory::Estimate;
 pub use trainer::preview::Preview;
 pub use trainer::progress::{BestSoFar, Progress, RunName};
+pub use weights::sums::model_faults;

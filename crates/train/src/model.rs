@@ -152,7 +152,8 @@ impl Model {
 
     /// The numbers and files of a folder whose shape is read, checked against the sums that it may have.
     pub(crate) fn load_shape(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
-        let way_out = "take another copy of it or, where the change is meant, remove BLAKE3SUMS from the folder";
+        let way_out = "take another copy of it or, where the change is meant, copy the folder to another place without \
+                       BLAKE3SUMS";
         sums::check(folder, way_out)?;
         Self::load_unchecked(folder, shape)
     }

@@ -152,7 +152,7 @@ impl Trainer {
         if !self.team.leads() || !self.state.is_best() {
             return Ok(());
         }
-        let mut moment = self.moment();
+        let mut moment = self.moment()?;
         if self.adapter.is_some() {
             moment.numbers.fill(&self.trained, &self.model, true);
         }
@@ -328,20 +328,21 @@ impl Trainer {
             return Ok(());
         }
         self.trained.fetch(&mut self.model)?;
-        let moment = self.moment();
+        let moment = self.moment()?;
         self.writer.start(moment, &self.trained, &self.model)
     }
 
     /// All of the run but its numbers.
-    fn moment(&self) -> Moment {
-        Moment {
+    fn moment(&self) -> Result<Moment, Error> {
+        Ok(Moment {
             folder: self.folder.clone(),
             model: self.model.snapshot(),
             adapter: self.adapter.clone(),
             state: self.state.clone(),
+            records: self.folder.record_lengths()?,
             numbers: Numbers::default(),
             keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
-        }
+        })
     }
 
     fn finite(&mut self, step: u64, what: &str, got: f64) -> Result<(), Error> {

@@ -67,13 +67,16 @@ fn read_text(path: &Path) -> Result<String, Error> {
     if path.is_dir() {
         return Err(folder_instead(path));
     }
-    fs::read_to_string(path).map_err(|error| match error.kind() {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidData => {
             let message = format!("{}: expected TOML, got bytes that are not text", path.display());
             Error::usage(message, "give a description in TOML, such as MIX.toml or RUN.toml")
         }
         _ => Error::io(path, "read", error),
-    })
+    })?;
+    // The run.toml and sweep.toml of our own folders have sums.
+    mixdown_runs::sums::check_bytes(path, text.as_bytes())?;
+    Ok(text)
 }
 
 /// A folder where a description in TOML was expected, and what it may be.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mixdown_runs::{RunRow, RunsTable};
+use mixdown_runs::{RunRow, RunsTable, sums};
 use mixdown_tokenize::Task;
 use serde::{Deserialize, Serialize};
 
 use super::plan::RunPlan;
+use super::settings_file::SettingsFile;
 use crate::error::Error;
-use crate::files::whole_file::write_whole;
 
 /// The rows as JSON lines: what counts as done.
 const ROWS: &str = "runs.jsonl";
@@ -55,6 +55,23 @@ impl SweepFolder {
         };
         folder.read()?;
         Ok(folder)
+    }
+
+    /// What is not as it was written of the files in `path` itself: settings, tables and failures. Those of older
+    /// versions have no sums.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn faults(path: &Path) -> Result<Vec<sums::Fault>, Error> {
+        let is_summed = SettingsFile::is_summed(path);
+        let is_own = |name: &str| {
+            let is_list = |list: &str| {
+                let rest = name.strip_prefix(list).and_then(|rest| rest.strip_suffix(".jsonl"));
+                rest.is_some_and(|rest| rest.is_empty() || is_task(rest))
+            };
+            name == "sweep.toml" || name == TABLE || is_list("runs") || is_list("failures")
+        };
+        Ok(sums::faults_of_files(path, &|name| is_summed && is_own(name))?)
     }
 
     /// The folder itself.
@@ -246,7 +263,7 @@ impl SweepFolder {
             text.push_str(&line.map_err(|error| Error::io(&path, "write", error.into()))?);
             text.push('\n');
         }
-        write_whole(&path, text.as_bytes())
+        Ok(sums::write_summed(&path, text.as_bytes())?)
     }
 }
 
@@ -259,6 +276,7 @@ fn is_task(text: &str) -> bool {
 
 fn read_failures(path: &Path) -> Result<Vec<Failure>, Error> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
+    sums::check_bytes(path, text.as_bytes())?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let failure = |line: &str| {
         serde_json::from_str(line).map_err(|error| Error::Data {

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_runs::sums;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::fingerprints::Fingerprints;
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::files::whole_file::{check_unclaimed, write_whole};
+use crate::files::whole_file::check_unclaimed;
 
 const FILE: &str = "sweep.toml";
+
+/// How it begins where the sweep's files have sums, so that removed ones are missed.
+const MARK: &str = "# The BLAKE3 sum of each file here is in NAME.blake3 beside it.\n";
 
 /// Tables that no call may change.
 const FIXED: [&str; 4] = ["command", "train", "pretrain", "eval"];
@@ -63,8 +67,14 @@ impl SettingsFile {
             return Ok(None);
         }
         let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", error))?;
+        sums::check_bytes(&path, text.as_bytes())?;
         let table = text.parse::<Table>().map_err(|error| damaged(&path, error.message()))?;
         Ok(Some(Self { table }))
+    }
+
+    /// Whether the files of the sweep in `out` must have sums: all but those of older versions have.
+    pub fn is_summed(out: &Path) -> bool {
+        fs::read(Self::path(out)).is_ok_and(|text| text.starts_with(MARK.as_bytes()))
     }
 
     /// The fingerprints it has.
@@ -156,7 +166,7 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
         return Ok(());
     }
     fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
-    write_whole(&path, ours.table.to_string().as_bytes())
+    Ok(sums::write_summed(&path, format!("{MARK}{}", ours.table).as_bytes())?)
 }
 
 /// Whether a sweep of `ours` may go on in the folder of `there`.

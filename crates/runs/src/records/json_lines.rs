@@ -50,6 +50,30 @@ pub(crate) fn parse<T: DeserializeOwned>(
     Ok(values)
 }
 
+/// The lines of a file whose value `is_kept`, byte by byte with a newline each, and whether those are the whole file.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn kept<T: DeserializeOwned>(
+    path: &Path,
+    expected: &'static str,
+    is_kept: &dyn Fn(&T) -> bool,
+) -> Result<(Vec<u8>, bool), Error> {
+    let bytes = read_capped(path, LIMIT_BYTES)?;
+    let values: Vec<(u64, T)> = parse(path, &bytes, expected)?;
+    let mut lines = (1_u64..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
+    let mut kept = Vec::new();
+    for (number, _) in values.iter().filter(|(_, value)| is_kept(value)) {
+        let line = lines.find(|(line, _)| line == number).map_or(&[][..], |(_, line)| line);
+        kept.extend_from_slice(line);
+        if line.last() != Some(&b'\n') {
+            kept.push(b'\n');
+        }
+    }
+    let is_whole = kept == bytes;
+    Ok((kept, is_whole))
+}
+
 /// One value as a line with its newline.
 pub(crate) fn to_line<T: Serialize>(
     path: &Path,

@@ -17,6 +17,7 @@ use arrow_schema::{DataType, Field, Schema};
 use serde_json::{Map, Number, Value};
 
 use crate::error::Error;
+use crate::sums;
 use crate::tables::fields::{Fields, list_columns, shorten};
 use crate::tables::row::RunRow;
 
@@ -27,6 +28,7 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> Result<Vec<RunRow>, Error> 
     if got > limit_bytes {
         return Err(Error::TooLarge { path: path.to_path_buf(), limit_bytes, got });
     }
+    sums::check_file(path)?;
     // The library panics on some damaged pages; that is damage of the file, not of this program.
     let batches = catch_unwind(AssertUnwindSafe(|| read_batches(path, file)))
         .unwrap_or_else(|_| Err(damaged(path, "a damaged page".to_owned())))?;

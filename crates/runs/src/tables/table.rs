@@ -7,8 +7,9 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::files::{read_capped, write_by_rename};
+use crate::files::read_capped;
 use crate::records::json_lines;
+use crate::sums;
 use crate::tables::fields::{Fields, list_columns};
 use crate::tables::parquet;
 use crate::tables::row::RunRow;
@@ -39,7 +40,8 @@ impl RunsTable {
     }
 
     /// Reads `.jsonl`, `.csv` or `.parquet`, told apart by the name. Columns that [`RunRow`] does not know are
-    /// left out; half a last JSON line is dropped.
+    /// left out; half a last JSON line is dropped. A table that has its sum beside it (`NAME.blake3`) must be as it was
+    /// written.
     ///
     /// # Errors
     /// [`Error::MissingColumn`], [`Error::BadValue`] and [`Error::DuplicateRun`] with row and
@@ -53,7 +55,7 @@ impl RunsTable {
         Self::checked(path, rows)
     }
 
-    /// Writes `.jsonl`, `.csv` or `.parquet`, told apart by the name, by rename.
+    /// Writes `.jsonl`, `.csv` or `.parquet`, told apart by the name, by rename, with its sum beside it.
     ///
     /// # Errors
     /// [`Error::UnknownTableFormat`], [`Error::Io`].
@@ -63,7 +65,7 @@ impl RunsTable {
             Format::Csv => self.to_csv(path)?,
             Format::Parquet => parquet::to_bytes(path, &self.rows)?,
         };
-        write_by_rename(path, &contents)
+        sums::write_summed(path, &contents)
     }
 
     fn checked(path: &Path, rows: Vec<RunRow>) -> Result<Self, Error> {

@@ -107,6 +107,25 @@ pub(crate) fn check_companions(folder: &Path, seal: Option<&Seal>) -> Result<Vec
     Ok(damage)
 }
 
+/// The bytes of a file of the tokenizer beside a manifest, as it was when the corpus was finished; none where there was
+/// none.
+pub(crate) fn sound_companion(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let (_, seal) = Manifest::read_with_seal(folder)?;
+    let path = folder.join(name);
+    let bytes = companion(&path)?;
+    let sum = seal.as_ref().map(|seal| seal.companions.get(name));
+    // A corpus without a seal may have no tokenizer.
+    if bytes.is_none() && sum.is_none() {
+        return Ok(None);
+    }
+    match companion_damage(path, bytes.as_deref(), sum) {
+        None => Ok(bytes),
+        Some(Damage { path, offset_bytes, expected, got }) => {
+            Err(Error::Damaged { path, offset_bytes, expected, got })
+        }
+    }
+}
+
 /// `sum` is that of the seal: no seal, none for this file, or the file's.
 fn companion_damage(
     path: PathBuf,

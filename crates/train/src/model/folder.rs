@@ -5,15 +5,13 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::model::Model;
-use crate::weights::files::{
-    LARGEST_TOKENIZER_BYTES, TOKENIZER_FILE, json_bytes, parse_json, read_capped,
-};
+use crate::weights::files::{TOKENIZER_FILE, json_bytes, parse_json, refuse_pointer};
 
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
 /// Gives a model that came without a tokenizer that of `corpus`, and settings of generation where it
-/// has none. A corpus made without a tokenizer file gives none.
+/// has none. A corpus made without a tokenizer file gives none; one whose file is damaged is refused.
 pub(crate) fn complete(model: &mut Model, corpus: &Corpus) -> Result<(), Error> {
     let config = model.config().clone();
     let companions = model.companions_mut();
@@ -25,14 +23,14 @@ pub(crate) fn complete(model: &mut Model, corpus: &Corpus) -> Result<(), Error> 
         });
         companions.insert(GENERATION_CONFIG_FILE, json_bytes(&generation));
     }
-    let tokenizer = corpus.tokenizer_path();
-    if companions.has(TOKENIZER_FILE) || !tokenizer.is_file() {
+    if companions.has(TOKENIZER_FILE) {
         return Ok(());
     }
-    let bytes = read_capped(&tokenizer, LARGEST_TOKENIZER_BYTES)?;
-    let own = corpus.folder().join(TOKENIZER_CONFIG_FILE);
-    let settings = if own.is_file() {
-        read_capped(&own, LARGEST_TOKENIZER_BYTES)?
+    let Some(bytes) = corpus.tokenizer_file(TOKENIZER_FILE)? else { return Ok(()) };
+    let tokenizer = corpus.tokenizer_path();
+    refuse_pointer(&tokenizer, &bytes)?;
+    let settings = if let Some(own) = corpus.tokenizer_file(TOKENIZER_CONFIG_FILE)? {
+        own
     } else {
         let tokens = parse_json(&tokenizer, &bytes)?;
         json_bytes(&json!({
@@ -61,6 +59,31 @@ mod tests {
     use crate::model::Model;
     use crate::model::config::tests::tiny;
     use crate::test_corpus::{corpus, tokens};
+
+    #[test]
+    fn a_damaged_file_of_the_tokenizer_is_not_copied() {
+        let place = tempfile::tempdir().unwrap();
+        let corpus = corpus(&place.path().join("corpus"), 40, &tokens(30, 1), &tokens(30, 2));
+        std::fs::write(corpus.tokenizer_path(), "{}").unwrap();
+        let settings = corpus.folder().join("tokenizer_config.json");
+        std::fs::write(&settings, "{\"model_max_length\": 8}").unwrap();
+        let config = std::fs::read(&settings).unwrap();
+        complete(&mut Model::new(&tiny(), 1).unwrap(), &corpus).unwrap();
+        std::fs::write(&settings, &config[1..]).unwrap();
+        let refused = |model: &mut Model| complete(model, &corpus).unwrap_err().to_string();
+        let error = refused(&mut Model::new(&tiny(), 1).unwrap());
+        assert!(error.contains("tokenizer_config.json: expected one JSON value"), "{error}");
+        // Of a sealed corpus also one that is JSON.
+        std::fs::write(&settings, &config).unwrap();
+        corpus.manifest().write_sealed(corpus.folder()).unwrap();
+        complete(&mut Model::new(&tiny(), 1).unwrap(), &corpus).unwrap();
+        std::fs::write(&settings, "{\"model_max_length\": 9}").unwrap();
+        let error = refused(&mut Model::new(&tiny(), 1).unwrap());
+        assert!(error.contains("tokenizer_config.json: expected a file with the hash"), "{error}");
+        std::fs::remove_file(&settings).unwrap();
+        let error = refused(&mut Model::new(&tiny(), 1).unwrap());
+        assert!(error.contains("expected the file that the corpus was finished with"), "{error}");
+    }
 
     #[test]
     fn a_tokenizer_of_more_than_16_mib_goes_with_the_model() {

@@ -53,7 +53,15 @@ impl Trainer {
             let prompts = self.config.eval.samples.as_ref().map_or(0, |one| one.prompts.len());
             let prompts = u64::try_from(prompts).unwrap_or(u64::MAX);
             self.folder.check_records(last, prompts)?;
+            let checkpoint = self.folder.checkpoint(self.state.step);
+            let faults = self.folder.recorded_faults(&checkpoint, false)?;
+            if let Some(fault) = faults.into_iter().next() {
+                let way_out =
+                    "bring it back from a copy, or name another --out to train the run again";
+                return Err(fault.into_error(way_out).into());
+            }
         }
+        self.folder.begin_records()?;
         Ok(self.folder.truncate_after(last)?)
     }
 

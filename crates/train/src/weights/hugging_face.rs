@@ -11,7 +11,7 @@ mod tensors;
 #[cfg(test)]
 pub(crate) mod test_models;
 
-pub(crate) use folder::Companions;
+pub(crate) use folder::{Companions, is_companion};
 pub(crate) use tensors::{
     Arrangement, FileTensor, canonical_name, embedding_name, head_name, is_superfluous, tensors,
 };

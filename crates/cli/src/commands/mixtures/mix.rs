@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, RunLength};
 
 use crate::commands::Context;
+use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::error::Error;
 use crate::runs::configuration::{base_folder, read_toml};
 
@@ -84,6 +85,8 @@ pub struct MixArgs {
     #[arg(long, help_heading = "Batches", value_enum)]
     emit: Option<Emit>,
     #[command(flatten)]
+    verify: VerifyCorporaArgs,
+    #[command(flatten)]
     batches: batches::BatchArgs,
 }
 
@@ -129,6 +132,8 @@ impl FromStr for SlotRange {
 pub fn run(arguments: MixArgs, context: Context) -> Result<(), Error> {
     let config: MixtureConfig = read_toml(&arguments.mixture)?;
     let base = base_folder(&arguments.mixture);
+    let sources = config.source.iter().map(|source| source.corpus.as_path());
+    check_corpora(arguments.verify, sources, base, context)?;
     if arguments.emit == Some(Emit::Arrow) {
         return batches::write(
             &config,

@@ -2,7 +2,7 @@
 
 mod run_settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mixdown_runs::EvalRecord;
@@ -12,6 +12,7 @@ use mixdown_train::{Attention, Evaluation, Part, evaluate};
 use self::run_settings::RunSettings;
 use crate::commands::Context;
 use crate::commands::corpora::inspect::SplitName;
+use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::runs::evaluations::eval_table;
@@ -57,6 +58,8 @@ pub struct EvalArgs {
     #[arg(long)]
     batch_size: Option<u64>,
     #[command(flatten)]
+    verify: VerifyCorporaArgs,
+    #[command(flatten)]
     compute: ComputeArgs,
 }
 
@@ -65,6 +68,8 @@ pub struct EvalArgs {
 /// # Errors
 /// A checkpoint that cannot be loaded, a corpus of another tokenizer or one that is too short.
 pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
+    let corpora = arguments.corpus.iter().map(PathBuf::as_path);
+    check_corpora(arguments.verify, corpora, Path::new(""), context)?;
     let settings = RunSettings::of(&arguments.checkpoint)?;
     let (_, mut model) = load_model(&arguments.checkpoint)?;
     model.set_pass(arguments.compute.pass())?;

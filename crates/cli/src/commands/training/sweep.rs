@@ -1,6 +1,6 @@
 //! `mixdown sweep`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mixdown_base::display::{percent, plural, signed, thousands};
@@ -9,6 +9,7 @@ use mixdown_tokenize::Task;
 use serde::Serialize;
 
 use crate::commands::Context;
+use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::sweep_preview;
 use crate::error::Error;
 use crate::runs::configuration::{base_folder, read_left};
@@ -46,6 +47,8 @@ pub struct SweepArgs {
     /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
     #[arg(long, help_heading = "Many machines")]
     bases_only: bool,
+    #[command(flatten)]
+    verify: VerifyCorporaArgs,
     /// Say what the sweep would do and take, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -77,6 +80,9 @@ pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
         let preview = sweep::preview(&settings, out, task, arguments.tokens_per_second)?;
         return context.output.print(&preview, sweep_preview::describe);
     }
+    let targets = settings.domain.iter().map(|domain| domain.corpus.as_path());
+    let corpora = targets.chain([settings.pretraining.as_path()]);
+    check_corpora(arguments.verify, corpora, Path::new(""), context)?;
     let stage = if arguments.bases_only { Stage::Bases } else { Stage::Runs };
     let outcome = sweep::run(&settings, out, task, stage, context)?;
     let late = outcome.rows.iter().filter(|row| !bottom_is_reached(row));

@@ -14,6 +14,7 @@ use mixdown_train::{
 };
 
 use crate::commands::Context;
+use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::compute_args::ComputeArgs;
 use crate::commands::training::preview;
 use crate::error::Error;
@@ -158,6 +159,8 @@ pub struct TrainArgs {
     /// Show the run's curves in the terminal while it trains, as 'mixdown watch' does; q closes them.
     #[arg(long, conflicts_with_all = ["processes", "gpus"])]
     watch: bool,
+    #[command(flatten)]
+    verify: VerifyCorporaArgs,
     /// Show what the run would do and need, and train nothing.
     #[arg(long)]
     dry_run: bool,
@@ -192,7 +195,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     let out = arguments.out.clone().unwrap_or_default();
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
-    let dry_run = arguments.dry_run;
+    let (dry_run, verify) = (arguments.dry_run, arguments.verify);
     let watch = arguments.watch;
     let run = arguments.run.clone();
     let (gpus, count) =
@@ -221,6 +224,11 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     };
     if world.leads() {
         say_best_of_run(&config, base)?;
+    }
+    if world.leads() {
+        let sources = config.mixture.source.iter().map(|source| source.corpus.as_path());
+        let measured = config.eval.corpus.iter().map(|eval| eval.corpus.as_path());
+        check_corpora(verify, sources.chain(measured), base, context)?;
     }
     let view = (watch && world.leads()).then(|| LiveView::start(&out));
     let evaluations = Evaluations::Told;

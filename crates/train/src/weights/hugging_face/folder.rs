@@ -53,6 +53,14 @@ fn limit_bytes(name: &str) -> Option<u64> {
     named.or(fits.then_some(LARGEST_JSON_BYTES))
 }
 
+/// Whether a file of that name, with `/` between its parts, goes along.
+pub(crate) fn is_companion(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((folder, _)) => FOLDERS.contains(&folder),
+        None => !name.starts_with('.') && limit_bytes(name).is_some(),
+    }
+}
+
 impl Companions {
     /// Reads those that are in the folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, Error> {

@@ -1,6 +1,5 @@
 //! How the run that left a checkpoint measures.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use mixdown_runs::RunFolder;
@@ -30,7 +29,7 @@ impl RunSettings {
     /// # Errors
     /// A run.toml that cannot be read.
     pub fn of(checkpoint: &Path) -> Result<Option<Self>, Error> {
-        let Some(folder) = run_folder(checkpoint) else { return Ok(None) };
+        let Some(folder) = RunFolder::of_model(checkpoint) else { return Ok(None) };
         let path = folder.run_toml();
         let text = folder.read_run_toml()?;
         let Ok(table) = text.parse::<Table>() else { return Ok(None) };
@@ -62,18 +61,6 @@ impl RunSettings {
             _ => usual,
         }
     }
-}
-
-fn run_folder(checkpoint: &Path) -> Option<RunFolder> {
-    let whole = checkpoint.canonicalize().ok()?;
-    let parent = whole.parent();
-    let place = match (whole.file_name(), parent.and_then(Path::file_name)) {
-        _ if whole.join("run.toml").is_file() => Some(whole.as_path()),
-        (Some(name), _) if name == OsStr::new("best") => parent,
-        (_, Some(name)) if name == OsStr::new("checkpoints") => parent.and_then(Path::parent),
-        _ => None,
-    };
-    RunFolder::open(place?).ok()
 }
 
 fn attention(config: &RunConfig) -> Option<Attention> {
