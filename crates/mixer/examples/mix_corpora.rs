@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // A batch of any step and rank; `tokens` has T + 1 ids a row.
     let mut batch = Batch::<u32>::default();
-    mixer.batch(7, Rank::ONLY, &mut batch)?;
+    mixer.batch(7, Rank::single(), &mut batch)?;
     println!("step 7: {} rows, sources {:?}", batch.rows, batch.sources);
     // The state is a slot and a hash of what orders the run.
     let state = mixer.state(8 * mixer.batch_size());
