@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::metadata;
 
-/// What the tests need beside the package.
-const TOOLS: &[&str] = &["pytest>=8", "ruff>=0.15,<0.16"];
+/// What the tests need beside the package, and the spelling checker (_typos.toml), which comes as a Python package too.
+const TOOLS: &[&str] = &["pytest>=8", "ruff>=0.15,<0.16", "typos>=1.40,<2"];
 
 /// Makes the environment, installs the package into it, and tests it; its interpreter.
 pub fn run() -> Result<PathBuf, String> {
@@ -19,6 +19,8 @@ pub fn run() -> Result<PathBuf, String> {
     let python = python(&environment);
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     step("Python tools", &python, &[&pip[..], TOOLS].concat())?;
+    let typos = python.with_file_name(format!("typos{}", std::env::consts::EXE_SUFFIX));
+    step("spelling", &typos, &["--format", "brief"])?;
     step("Python package", &python, &[&pip[..], &["./crates/python"]].concat())?;
     step("Python formatting", &python, &["-m", "ruff", "format", "--check", "crates/python"])?;
     step("Python lints", &python, &["-m", "ruff", "check", "crates/python"])?;
