@@ -219,6 +219,27 @@ fn is_unfit(letter: char) -> bool {
     letter.is_control() || turns_direction || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
+/// A text of several lines, of each of which at most `columns` characters are left: a message that quotes a line of a
+/// file must not print a megabyte.
+///
+/// ```
+/// use mixdown_base::display::cut_lines;
+/// assert_eq!(cut_lines("key = [1, 2, 3]\n          ^\nexpected a key", 8), "key = [1…\n\nexpected…");
+/// assert_eq!(cut_lines("short", 8), "short");
+/// ```
+pub fn cut_lines(text: &str, columns: usize) -> String {
+    let cut = |line: &str| match line.char_indices().nth(columns) {
+        None => line.to_owned(),
+        Some((end, _)) => {
+            let kept = line.get(..end).unwrap_or_default();
+            let is_blank = kept.chars().all(|letter| letter == ' ' || letter == '|');
+            // Where only a mark far to the right was cut off, nothing is missed.
+            if is_blank { kept.trim_end().to_owned() } else { format!("{kept}…") }
+        }
+    };
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

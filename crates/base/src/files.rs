@@ -3,7 +3,8 @@
 //! A writer fills a file of a unique name beside its target, brings it to the disk and renames it. A reader
 //! therefore sees the old file or the whole new one, also after a kill or a power cut; two processes that write
 //! the same target never write into each other's file; and no file that somebody else put beside the target is
-//! touched. A killed process leaves its temporary file behind: [`finished_name`] recognizes such leftovers.
+//! touched. A killed process leaves its temporary file behind: [`finished_name`] recognizes such leftovers, and
+//! [`make_ready`] removes those that no living process holds.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +19,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -125,6 +126,51 @@ pub fn write_with(
     file.commit()
 }
 
+/// Makes the place of a file that is to be written after long work: its folder, if that is missing, and nothing in it
+/// of what killed writers of the same file left. What living ones write stays.
+///
+/// # Errors
+/// Those that writing the file would have: [`Error::NotAFile`] when `path` is a folder or a device; [`Error::Io`] when
+/// the folder cannot be made or takes no file.
+pub fn make_ready(path: &Path) -> Result<(), Error> {
+    make_folder(folder_of(path))?;
+    match fs::metadata(path) {
+        // A loop of links, or a name that is too long: a rename to it would come too late, or replace the link.
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io("look at", path)(error));
+        }
+        _ => {}
+    }
+    let attempt = NewFile::create(path)?;
+    remove_abandoned(attempt.path());
+    Ok(())
+}
+
+/// Removes the temporary files that killed writers of the same file left beside `target`; those that a living process
+/// holds stay. Where the system knows no locks, none is removed.
+pub fn remove_abandoned(target: &Path) {
+    remove_abandoned_in(folder_of(target), |finished| {
+        target.file_name() == Some(finished.as_ref())
+    });
+}
+
+/// Like [`remove_abandoned`], for all files in `folder` whose finished name is `ours`.
+pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_ours = name.to_str().and_then(unique_finished_name).is_some_and(&ours);
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let opened = File::options().read(true).write(true).open(entry.path());
+        if cfg!(unix) && opened.is_ok_and(|file| file.try_lock().is_ok()) {
+            // The next call finds what cannot be removed now.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A file under a temporary name beside its target until [`NewFile::commit`] or one of its siblings.
 ///
 /// Dropped before that, it is removed. It has the permissions of an ordinary new file.
@@ -179,10 +225,38 @@ impl NewFile {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         #[cfg(not(unix))]
         let _ = mode;
-        // tempfile's own opening adds to the system's error a name that nobody knows.
-        let file = builder.make_in(folder_of(&target), |temporary| options.open(temporary));
-        let file = file.map_err(Error::io("create", path))?;
-        Ok(Self { file, target })
+        loop {
+            // tempfile's own opening adds to the system's error a name that nobody knows.
+            let file = builder.make_in(folder_of(&target), |temporary| options.open(temporary));
+            let file = file.map_err(Error::io("create", path))?;
+            if Self::hold(&file) {
+                return Ok(Self { file, target });
+            }
+        }
+    }
+
+    /// Locks the file until it is closed, which says to others that its writer lives. Returns whether it is still
+    /// there: before it was locked, another process may have taken it for a dead one's.
+    fn hold(file: &NamedTempFile) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |found: Metadata| (found.dev(), found.ino());
+            return match file.as_file().try_lock() {
+                Err(TryLockError::WouldBlock) => false,
+                // A file system without locks: nobody takes anything for a dead process's there.
+                Err(TryLockError::Error(_)) => true,
+                Ok(()) => {
+                    let own = file.as_file().metadata().map(identity).ok();
+                    own == fs::symlink_metadata(file.path()).map(identity).ok()
+                }
+            };
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = file;
+            true
+        }
     }
 
     /// The path that the finished file will have.
@@ -353,6 +427,30 @@ pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder, which may be there already, with all above it.
+///
+/// # Errors
+/// [`Error::Io`], for what has its name and is no folder with the reason why it cannot be followed.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    let reason = |error: io::Error| match (error.kind(), fs::metadata(path)) {
+        (ErrorKind::AlreadyExists, Err(reason)) => reason,
+        _ => error,
+    };
+    fs::create_dir_all(path).map_err(reason).map_err(Error::io("make the folder", path))
+}
+
+/// Makes a folder, which may be there already, inside one that must be there: one that somebody took away is not made
+/// again.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn make_subfolder(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.map_err(Error::io("make the folder", path)),
+    }
 }
 
 fn check_regular(action: &'static str, path: &Path, found: &Metadata) -> Result<(), Error> {

@@ -48,6 +48,33 @@ fn neighbors_of_any_name_stay_as_they_are() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_place_is_made_ready_and_only_dead_writers_files_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/er/fit.json");
+    make_ready(&path).unwrap();
+    assert!(names(path.parent().unwrap()).is_empty());
+    let living = NewFile::create(&path).unwrap();
+    let living_name = living.temporary_path().file_name().unwrap().to_str().unwrap().to_owned();
+    let stay = ["fit.json.tmp", "fit.tmp", "runs.json.0123456789abcdef.tmp"];
+    for name in stay.iter().chain(&["fit.json.0123456789abcdef.tmp"]) {
+        fs::write(path.with_file_name(name), name).unwrap();
+    }
+    make_ready(&path).unwrap();
+    let mut expected = stay.map(str::to_owned).to_vec();
+    expected.push(living_name);
+    expected.sort_unstable();
+    assert_eq!(names(path.parent().unwrap()), expected);
+    living.commit().unwrap();
+    let error = make_ready(path.parent().unwrap()).unwrap_err();
+    assert!(matches!(error, Error::NotAFile { got: "a folder", .. }), "{error}");
+    let below_a_file = path.join("fit.json");
+    let (action, told, source) = make_ready(&below_a_file).unwrap_err().into_parts();
+    assert_eq!((action, told), ("make the folder", path));
+    assert!(matches!(source.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory));
+}
+
+#[test]
 fn writers_of_the_same_file_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
@@ -97,6 +124,20 @@ fn long_names_are_written_as_well() {
 }
 
 #[test]
+fn a_subfolder_is_made_in_a_folder_that_is_there_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run/checkpoints");
+    let (_, told, source) = make_subfolder(&path).unwrap_err().into_parts();
+    assert_eq!((told, source.kind()), (path.clone(), ErrorKind::NotFound));
+    fs::create_dir(folder.path().join("run")).unwrap();
+    make_subfolder(&path).unwrap();
+    make_subfolder(&path).unwrap();
+    write(&path.join("file"), b"").unwrap();
+    let (_, _, source) = make_subfolder(&path.join("file")).unwrap_err().into_parts();
+    assert_eq!(source.kind(), ErrorKind::AlreadyExists);
+}
+
+#[test]
 fn leftovers_are_removed_by_their_finished_names() {
     let folder = tempfile::tempdir().unwrap();
     let stay =
@@ -128,6 +169,23 @@ mod unix {
         {
             let error = action.unwrap_err();
             assert!(error.to_string().ends_with("got a device, pipe or socket"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("loop");
+        symlink("loop", &link).unwrap();
+        let looped = fs::metadata(&link).unwrap_err().to_string();
+        for made in [make_ready(&link), make_folder(&link), make_ready(&link.join("file"))] {
+            assert_eq!(made.unwrap_err().into_parts().2.to_string(), looped);
+        }
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        let long = folder.path().join("n".repeat(256));
+        let too_long = fs::metadata(&long).unwrap_err().to_string();
+        for made in [make_ready(&long), make_folder(&long)] {
+            assert_eq!(made.unwrap_err().into_parts().2.to_string(), too_long);
         }
     }
 

@@ -10,6 +10,7 @@ mod cost;
 mod execute;
 mod fingerprints;
 mod folder;
+mod hold;
 mod names;
 mod plan;
 mod preview;
@@ -28,6 +29,7 @@ use crate::runs::configuration::read_left;
 
 use self::execute::Execution;
 use self::fingerprints::Fingerprints;
+use self::hold::SweepHold;
 use self::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use self::preview::Speed;
 use self::settings_file::SettingsFile;
@@ -77,8 +79,15 @@ pub fn run(
     stage: Stage,
     context: Context,
 ) -> Result<SweepOutcome, Error> {
-    let Opened { plan, mut folder, there, ours } = open(settings, out, task)?;
-    settings_file::claim(folder.path(), there, ours)?;
+    let Opened { plan, folder, ours, .. } = open(settings, out, task)?;
+    let out = folder.path();
+    std::fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
+    let mut hold = SweepHold::take(out, task)?;
+    // Another process may have been at work until now.
+    settings_file::claim(out, SettingsFile::read(out)?, ours)?;
+    hold.take_task(out, task)?;
+    let mut folder = SweepFolder::open(out, task)?;
+    folder.remove_leftovers();
     folder.merge()?;
     let execution = Execution::new(settings, &plan, &mut folder, context);
     match stage {

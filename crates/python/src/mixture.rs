@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mixdown_base::display::cut_lines;
 use mixdown_mixer::{LoaderConfig, Mixer, MixerState, Mixture, MixtureConfig, Rank, RunLength};
 use numpy::PyArray1;
 use pyo3::prelude::*;
@@ -24,7 +25,9 @@ pub struct MixtureCore {
 pub fn read_mixture(path: PathBuf) -> PyResult<(String, PathBuf)> {
     let text = std::fs::read_to_string(&path).map_err(|error| Failure::io(&path, &error))?;
     let config: MixtureConfig = toml::from_str(&text).map_err(|error| {
-        let message = format!("{}: {}", path.display(), error.to_string().trim_end());
+        // A file in one line is not quoted whole.
+        let reason = cut_lines(&error.to_string(), 1000);
+        let message = format!("{}: {}", path.display(), reason.trim_end());
         Failure::configuration(message)
     })?;
     let base = path.parent().unwrap_or(Path::new("")).to_owned();

@@ -108,6 +108,16 @@ pub enum Error {
         /// What the reader found.
         got: String,
     },
+    /// A run's folder was taken away while the run wrote it.
+    #[error(
+        "{}: expected the run's folder to stay until the run ends, got removed or renamed; put it back, or name another \
+         --out, and give the command again",
+        path.display()
+    )]
+    Gone {
+        /// Where the folder was.
+        path: PathBuf,
+    },
     /// A table's name does not say its format.
     #[error("{}: expected a table named *.parquet, *.csv or *.jsonl, got {got}", path.display())]
     UnknownTableFormat {

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use mixdown_base::files::finished_name;
+use mixdown_base::files::{finished_name, make_folder};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -31,6 +32,7 @@ pub(crate) const WHOLE_FILES: [&str; 7] = [
     "losses.json",
     "summary.json",
     SUMS_FILE,
+    "report.html",
 ];
 
 const METRICS_LINE: &str = "one metrics record as JSON";
@@ -66,7 +68,8 @@ impl RunFolder {
     /// # Errors
     /// [`Error::NotARunFolder`] when it holds something else; [`Error::Io`] when it cannot be made.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(path).map_err(|source| Error::io(path, "make the folder", source))?;
+        make_folder(path)
+            .map_err(|error| Error::io(path, "make the folder", error.into_parts().2))?;
         let folder = Self { path: path.to_path_buf() };
         if !folder.run_toml().is_file()
             && let Some(got) = folder.foreign_entry()?

@@ -371,6 +371,19 @@ pub enum Error {
         /// What it holds.
         got: String,
     },
+    /// The plan of unfinished work is damaged, so that nobody can tell whether it is of this call.
+    #[error(
+        "{}: expected the plan of unfinished work, got {got}: delete {} to start afresh, or choose another output",
+        path.display(), out.display()
+    )]
+    DamagedPlan {
+        /// The plan.
+        path: PathBuf,
+        /// The output folder.
+        out: PathBuf,
+        /// What the file holds.
+        got: String,
+    },
     /// More text than a tokenizer can be trained on.
     #[error(
         "a tokenizer is trained on at most {expected} bytes of text, and the inputs hold more: give \

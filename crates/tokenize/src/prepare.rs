@@ -153,7 +153,11 @@ pub(crate) fn prepare_sized(
         forget_work(out, &work.plan)?;
         return work.check_finished(out);
     }
-    let folder = WorkFolder::claim(out, &work.plan, Hold::Alone)?;
+    let folder = match WorkFolder::claim(out, &work.plan, Hold::Alone) {
+        // Another call has finished just now.
+        Err(Error::AlreadyCorpus { .. }) => return work.check_finished(out),
+        claimed => claimed?,
+    };
     let made = work.make(&folder, None, progress, stop)?;
     work.finish(folder, &made.split, made.resumed)
 }
@@ -243,8 +247,22 @@ pub(crate) fn finish_sized(
 ) -> Result<PrepareReport, Error> {
     let work = Work::new(inputs, tokenizer, options, sizes)?;
     if is_finished(out)? {
+        forget_work(out, &work.plan)?;
         return work.check_finished(out);
     }
+    match finish_here(&work, out) {
+        // Whatever went wrong, files that another call took away among it: the corpus is there.
+        Err(error) if is_finished(out)? => {
+            work.check_finished(out).map_err(|differs| match error {
+                Error::AlreadyCorpus { .. } => differs,
+                error => error,
+            })
+        }
+        finished => finished,
+    }
+}
+
+fn finish_here(work: &Work, out: &Path) -> Result<PrepareReport, Error> {
     let folder = WorkFolder::claim(out, &work.plan, Hold::Shared)?;
     let Some(split) = work.split_before(&folder)? else {
         return Err(work.unfinished_parts(&folder)?);

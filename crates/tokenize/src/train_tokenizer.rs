@@ -3,10 +3,12 @@
 pub(crate) mod training_record;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use mixdown_base::files;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
@@ -32,10 +34,15 @@ use crate::train_tokenizer::training_record::{
 
 /// The token that ends a text, with id 0.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
+/// What `transformers` reads beside tokenizer.json.
+const CONFIG: &str = "tokenizer_config.json";
 /// The letters of the 256 bytes, and the end of text.
 const MIN_VOCABULARY: u32 = 257;
 /// The library counts pairs in 32 signed bits, so no pair may be able to occur more often.
 const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
+/// Others hold the folder while they write three small files.
+const LOCK_TRIES: u32 = 400;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// How a tokenizer is trained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +103,14 @@ pub fn train_tokenizer(
         text_separator: options.read.text_separator.clone(),
     };
     if out.exists() {
+        let files = [TrainingRecord::path(out), out.with_file_name(CONFIG), out.to_owned()];
+        files.iter().for_each(|path| files::remove_abandoned(path));
         return already_trained(out, &inputs, &settings);
     }
+    // What would refuse the result is told before the work.
+    files::make_ready(&TrainingRecord::path(out))?;
+    files::make_ready(out)?;
+    config_due(out)?;
     say_inputs(&inputs, progress);
     let mut feed = Feed::new(&inputs, &options.read, progress, stop);
     let mut trainer = trainer(options.vocab_size);
@@ -122,7 +135,13 @@ pub fn train_tokenizer(
         bad_records: feed.reader.bad_records(),
         fingerprint: tokenizer.fingerprint(),
     };
+    let folder = lock_folder(out)?;
+    if out.exists() {
+        // Another process was faster.
+        return already_trained(out, &inputs, &record.settings);
+    }
     write(out, &json, &record)?;
+    drop(folder);
     Ok(report(&tokenizer, &record))
 }
 
@@ -235,27 +254,46 @@ fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<
     Ok(spans.iter().filter_map(|span| text.as_bytes().get(span.range())).map(word).collect())
 }
 
+/// The configuration that is to be written beside `out`; none where the right one is there, or where `out` has no name
+/// that it would go with.
+fn config_due(out: &Path) -> Result<Option<PathBuf>, Error> {
+    if out.file_name().is_none_or(|name| name != "tokenizer.json") {
+        return Ok(None);
+    }
+    let config = out.with_file_name(CONFIG);
+    match read_capped(&config, MAX_CONFIG_BYTES) {
+        Ok(before) if before == config_json().as_bytes() => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(config)),
+        Err(error) if error.kind() != ErrorKind::InvalidData => {
+            Err(Error::io("read", &config)(error))
+        }
+        Ok(_) | Err(_) => {
+            let got = "another tokenizer's configuration".to_owned();
+            Err(Error::OutputTaken { path: config, got })
+        }
+    }
+}
+
+/// Keeps other trainings from writing into the folder of `out` at the same time, which takes them a moment. Where the
+/// system knows no locks for folders, nothing is held.
+fn lock_folder(out: &Path) -> Result<Option<File>, Error> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) else { return Ok(None) };
+    for _ in 0..LOCK_TRIES {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+        }
+    }
+    Err(Error::Busy { path: out.to_owned() })
+}
+
 /// Writes the tokenizer, what is beside it first: a tokenizer.json is a finished training.
 fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    }
-    if out.file_name().is_some_and(|name| name == "tokenizer.json") {
-        let config = out.with_file_name("tokenizer_config.json");
-        let text = config_json();
-        match read_capped(&config, MAX_CONFIG_BYTES) {
-            Ok(before) if before == text.as_bytes() => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                files::write(&config, text.as_bytes())?;
-            }
-            Err(error) if error.kind() != ErrorKind::InvalidData => {
-                return Err(Error::io("read", &config)(error));
-            }
-            Ok(_) | Err(_) => {
-                let got = "another tokenizer's configuration".to_owned();
-                return Err(Error::OutputTaken { path: config, got });
-            }
-        }
+    if let Some(config) = config_due(out)? {
+        files::make_ready(&config)?;
+        files::write(&config, config_json().as_bytes())?;
     }
     write_json(&TrainingRecord::path(out), record)?;
     Ok(files::write(out, json.as_bytes())?)
@@ -355,6 +393,8 @@ fn tokens_to_ids<S: Serializer>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn train(folder: &Path, name: &str, vocab_size: u32) -> Result<TrainTokenizerReport, Error> {
@@ -452,6 +492,30 @@ mod tests {
         fs::write(&text, whole).unwrap();
         fs::write(folder.path().join("a/tokenizer.json"), "{").unwrap();
         train(folder.path(), "a/tokenizer.json", 280).unwrap_err();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_killed_trainings_left_goes_and_a_refused_place_is_told_first() {
+        let folder = folder_with_text();
+        let made = folder.path().join("a");
+        fs::create_dir(&made).unwrap();
+        let names = ["tokenizer.json", "tokenizer_config.json", "tokenizer.training.json"];
+        // Before the training, and beside a finished one.
+        for _ in 0..2 {
+            for name in names.iter().chain(&["notes"]) {
+                fs::write(made.join(format!("{name}.0123456789abcdef.tmp")), "half").unwrap();
+            }
+            train(folder.path(), "a/tokenizer.json", 280).unwrap();
+            let left = |name: &&str| made.join(format!("{name}.0123456789abcdef.tmp")).exists();
+            assert!(!names.iter().any(|name| left(&name)) && left(&"notes"));
+        }
+        let long = "n".repeat(256);
+        fs::remove_dir_all(folder.path().join("in")).unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        fs::write(folder.path().join("in/bad.jsonl"), "{\"text\": 1}\n").unwrap();
+        let error = train(folder.path(), &long, 280).unwrap_err();
+        assert!(error.is_io(), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::files::make_subfolder;
 use mixdown_mixer::MixerState;
 use mixdown_runs::sums::{self as sums_of, SUMS_FILE};
 use mixdown_runs::{
@@ -295,6 +296,7 @@ impl Moment {
     /// with, by its folder and fingerprint.
     pub(crate) fn write(&self) -> Result<(), Error> {
         let path = self.folder.checkpoint(self.state.step);
+        make_subfolder(&self.folder.checkpoints())?;
         let temporary = temporary(&path)?;
         match &self.adapter {
             None => self.model.save(&temporary, &self.numbers.weights)?,
@@ -408,11 +410,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_extension(suffix.trim_start_matches('.'))
 }
 
-/// An empty folder beside `path`, with parents.
+/// An empty folder beside `path`.
 fn temporary(path: &Path) -> Result<PathBuf, Error> {
     let temporary = beside(path, TEMPORARY);
     remove_folder(&temporary)?;
-    fs::create_dir_all(&temporary).map_err(Error::io(&temporary, "create"))?;
+    make_subfolder(&temporary)?;
     Ok(temporary)
 }
 

@@ -45,7 +45,7 @@ pub struct Trainer {
     config: RunConfig,
     folder: RunFolder,
     /// Nobody else writes into the folder while this one is there.
-    _hold: Option<FolderHold>,
+    hold: Option<FolderHold>,
     team: Team,
     inputs: Inputs,
     data_fingerprint: Fingerprint,
@@ -132,7 +132,7 @@ impl Trainer {
             name: entry.name,
             config,
             folder,
-            _hold: entry.hold,
+            hold: entry.hold,
             team,
             inputs,
             model,
@@ -170,6 +170,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether the run was finished already, so that [`Trainer::run`] only gives its summary.
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.state.step
@@ -197,11 +202,19 @@ impl Trainer {
             return Ok(self.folder.read_summary()?);
         }
         let ended = self.run_steps(progress, stop).and_then(|()| self.end());
+        // Whatever went wrong in a folder that is gone went wrong for that.
+        let ended = self.check_folder().and(ended);
         self.is_finished = ended.is_ok();
         if let Err(error) = &ended {
             self.team.leave(error);
         }
         ended
+    }
+
+    /// Checks that the run's folder still is the one that was taken: into another one of its name a run would write
+    /// half of itself.
+    fn check_folder(&self) -> Result<(), Error> {
+        Ok(self.hold.as_ref().map_or(Ok(()), |hold| hold.check(&self.folder))?)
     }
 
     fn run_steps(
@@ -312,6 +325,7 @@ impl Trainer {
             progress(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
         if self.team.leads() {
+            self.check_folder()?;
             self.folder.append_metrics(&record)?;
             self.tensorboard.write_metrics(&record)?;
         }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
+use clap_mangen::Man;
 use mixdown_base::display::plural;
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
+use crate::files::whole_file::{make_ready, write_whole};
 use crate::terminal::command_line;
 use crate::terminal::output::Output;
 
@@ -76,12 +78,18 @@ pub fn completions(arguments: CompletionsArgs, context: Context) -> Result<(), E
 /// A folder that cannot be made or written.
 pub fn man(arguments: ManArgs, context: Context) -> Result<(), Error> {
     let folder = arguments.out;
-    let unwritable = |error| Error::io(&folder, "write", error);
-    std::fs::create_dir_all(&folder).map_err(unwritable)?;
-    let command = command_line::command(MANUAL_WIDTH);
-    let mut pages = vec!["mixdown.1".to_owned()];
-    clap_mangen::generate_to(command.clone(), &folder).map_err(unwritable)?;
-    pages.extend(names(&command, "mixdown").into_iter().map(|name| format!("{name}.1")));
+    let mut command = command_line::command(MANUAL_WIDTH).disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    for manual in manuals(&command) {
+        let (mut page, name) = (Vec::new(), manual.get_filename());
+        let path = folder.join(&name);
+        let rendered = manual.render(&mut page);
+        rendered.map_err(|error| Error::io(&path, "write", error))?;
+        make_ready(&path)?;
+        write_whole(&path, &page)?;
+        pages.push(name);
+    }
     let written = Pages { folder, pages };
     context.output.print(&written, |written| {
         let count = u64::try_from(written.pages.len()).unwrap_or(u64::MAX);
@@ -89,12 +97,8 @@ pub fn man(arguments: ManArgs, context: Context) -> Result<(), Error> {
     })
 }
 
-/// The names of all subcommands, as their pages have them.
-fn names(command: &Command, before: &str) -> Vec<String> {
-    let own = |subcommand: &Command| {
-        let name = format!("{before}-{}", subcommand.get_name());
-        let further = names(subcommand, &name);
-        std::iter::once(name).chain(further).collect::<Vec<_>>()
-    };
-    command.get_subcommands().flat_map(own).collect()
+/// The manual pages of a command and of all that are below it.
+fn manuals(command: &Command) -> Vec<Man> {
+    let shown = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    std::iter::once(Man::new(command.clone())).chain(shown.flat_map(manuals)).collect()
 }

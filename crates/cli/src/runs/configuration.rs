@@ -4,11 +4,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::display::cut_lines;
 use mixdown_train::RunConfig;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::runs::overrides::{Override, applied};
+
+/// Characters of a line in a message about TOML: the names of all settings fit, a file in one line does not.
+const LINE_COLUMNS: usize = 1000;
 
 /// Reads `path` into `T`.
 ///
@@ -114,7 +118,7 @@ fn tomls_in(path: &Path) -> Vec<String> {
 
 fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error| {
-        let reason = error.to_string();
+        let reason = cut_lines(&error.to_string(), LINE_COLUMNS);
         let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
         let hint = hint.unwrap_or_default();
         Error::usage(format!("{}: {}", path.display(), reason.trim_end()), hint)
@@ -146,6 +150,18 @@ pub fn base_folder(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_is_not_printed_whole() {
+        let text = format!("values = [{} x]", "1, ".repeat(100_000));
+        let error =
+            parse_toml::<toml::Table>(Path::new("long.toml"), &text).unwrap_err().to_string();
+        assert!(
+            error.starts_with("long.toml: TOML parse error at line 1, column 300011\n"),
+            "{error}"
+        );
+        assert!(error.len() < 2000 && error.contains("\n1 | values = [1, 1, "), "{error}");
+    }
 
     #[test]
     fn the_nearest_key_is_named() {

@@ -71,11 +71,12 @@ impl Training<'_> {
             }
             at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
         };
+        let done = if trainer.is_finished() { "already done: " } else { "" };
         let summary = trainer.run(&progress, context.stop)?;
         let losses: Vec<String> =
             summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
         meter.finish(&format!(
-            "best step {} of {}: {}, {:.0} tokens/s",
+            "{done}best step {} of {}: {}, {:.0} tokens/s",
             summary.best_step,
             summary.steps,
             losses.join(", "),

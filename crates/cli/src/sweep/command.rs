@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mixdown_base::files::remove_abandoned;
 use mixdown_runs::{RunRow, RunsTable};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::RunConfig;
@@ -69,6 +70,7 @@ pub fn row(
     }
     remove(&row)?;
     let run_file = folder.join(RUN_FILE);
+    remove_abandoned(&run_file);
     write_whole(&run_file, &run_file_of(run, folder, base_tokens, &row)?)?;
     let status = execute(settings, command, &run_file, folder, stop)?;
     if !status.success() {

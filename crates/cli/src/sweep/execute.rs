@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
 use super::command;
 use super::cost::{Cost, shape};
-use super::folder::{Failure, SweepFolder};
+use super::folder::{Failure, SweepFolder, remove};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use super::preview::{Rate, Speed, Taken, operations};
 use super::settings::SweepConfig;
@@ -86,6 +86,7 @@ impl<'a> Execution<'a> {
     /// # Errors
     /// An interruption, base models that could not be made.
     pub fn make_bases(mut self) -> Result<(), Error> {
+        self.remove_leftovers()?;
         let undone = self.plan.runs.iter().map(|run| Ok((run, self.folder.is_done(run)?)));
         let undone = undone.collect::<Result<Vec<_>, Error>>()?;
         let mut own = Vec::new();
@@ -95,6 +96,9 @@ impl<'a> Execution<'a> {
                 self.work.bases += Cost::of_base(base)?.flops;
                 own.push((place, base));
             }
+        }
+        if own.is_empty() {
+            self.meter.finish("base models already done");
         }
         for (place, base) in own {
             match self.make_base(place, base) {
@@ -149,14 +153,29 @@ impl<'a> Execution<'a> {
                 }
             }
         }
-        if total > 0 {
-            self.meter.finish(&format!("{} done, {failed} failed", counted(done)));
+        match total {
+            0 => self.meter.finish("already done"),
+            _ => self.meter.finish(&format!("{} done, {failed} failed", counted(done))),
         }
         self.folder.finish(&self.plan.runs)
     }
 
-    /// What a killed process left of finished runs.
+    /// Removes what a killed process left of finished runs and base models.
     fn remove_leftovers(&self) -> Result<(), Error> {
+        for base in &self.plan.bases {
+            let is_given = matches!(base.origin, Origin::Given(..));
+            if is_given || !is_made(self.folder.path(), base) {
+                continue;
+            }
+            let folder = base_folder(self.folder.path(), &base.name);
+            let own = self.own_folder(base, &folder);
+            if own != folder {
+                remove(&own)?;
+            }
+            if !self.settings.keep_weights {
+                remove(&folder.join("checkpoints"))?;
+            }
+        }
         if self.settings.keep_weights {
             return Ok(());
         }
@@ -287,18 +306,10 @@ impl<'a> Execution<'a> {
     /// Pretrains in `folder`; a task of several in a folder of its own, which becomes `folder` at the end.
     /// Where two make the same model, the first one's stays: they have the same bytes.
     fn pretrain(&self, base: &BasePlan, config: &RunConfig, folder: &Path) -> Result<(), Error> {
-        let own = match self.folder.task() {
-            None => folder.to_owned(),
-            Some(task) => folder.with_file_name(format!(
-                "{}.task-{}-of-{}",
-                base.name,
-                task.index(),
-                task.count()
-            )),
-        };
+        let own = self.own_folder(base, folder);
         if folder.join("summary.json").exists() {
             // Finished, but its weights are gone: nothing to go on from.
-            fs::remove_dir_all(folder).map_err(|error| Error::io(folder, "remove", error))?;
+            remove(folder)?;
         }
         let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
         let label = format!("base {}", base.name);
@@ -309,14 +320,19 @@ impl<'a> Execution<'a> {
             summary.model_parameters, summary.tokens_per_second
         ));
         if !self.settings.keep_weights {
-            let checkpoints = RunFolder::open(&own)?.checkpoints();
-            fs::remove_dir_all(&checkpoints)
-                .map_err(|error| Error::io(&checkpoints, "remove", error))?;
+            remove(&RunFolder::open(&own)?.checkpoints())?;
         }
         if own != folder {
             self.hand_in(base, &own, folder)?;
         }
         Ok(())
+    }
+
+    /// Where this process makes a base model that stands in `folder` at the end.
+    fn own_folder(&self, base: &BasePlan, folder: &Path) -> PathBuf {
+        let Some(task) = self.folder.task() else { return folder.to_owned() };
+        let name = format!("{}.task-{}-of-{}", base.name, task.index(), task.count());
+        folder.with_file_name(name)
     }
 
     /// Gives a base model that a task has made its name, or removes it where another task was first.
@@ -325,12 +341,7 @@ impl<'a> Execution<'a> {
         if !is_made(self.folder.path(), base) {
             return renamed.map_err(|error| Error::io(folder, "rename to", error));
         }
-        match fs::remove_dir_all(own) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(own, "remove", error))
-            }
-            _ => Ok(()),
-        }
+        remove(own)
     }
 
     fn train(

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::files::remove_abandoned_in;
 use mixdown_runs::{RunRow, RunsTable, sums};
 use mixdown_tokenize::Task;
 use serde::{Deserialize, Serialize};
 
 use super::plan::RunPlan;
-use super::settings_file::SettingsFile;
+use super::settings_file::{FILE as SETTINGS_FILE, SettingsFile};
 use crate::error::Error;
 
 /// The rows as JSON lines: what counts as done.
@@ -72,6 +74,14 @@ impl SweepFolder {
             name == "sweep.toml" || name == TABLE || is_list("runs") || is_list("failures")
         };
         Ok(sums::faults_of_files(path, &|name| is_summed && is_own(name))?)
+    }
+
+    /// Removes what killed processes left of files that they were writing.
+    pub fn remove_leftovers(&self) {
+        remove_abandoned_in(&self.path, |finished| {
+            let of_rows = finished.starts_with("runs") || finished.starts_with("failures");
+            of_rows || finished == SETTINGS_FILE
+        });
     }
 
     /// The folder itself.
@@ -257,6 +267,14 @@ impl SweepFolder {
 
     fn write_failures(&self) -> Result<(), Error> {
         let path = self.path.join(self.own_name("failures"));
+        if self.failures.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(Error::io(&path, "remove", error))
+                }
+                _ => Ok(()),
+            };
+        }
         let mut text = String::new();
         for failure in self.failures.values() {
             let line = serde_json::to_string(failure);
@@ -287,9 +305,13 @@ fn read_failures(path: &Path) -> Result<Vec<Failure>, Error> {
     lines.map(failure).collect()
 }
 
-fn remove(folder: &Path) -> Result<(), Error> {
+/// Removes a folder, if it is there.
+///
+/// # Errors
+/// A disk that refuses.
+pub fn remove(folder: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::io(folder, "remove", error))
         }
         _ => Ok(()),

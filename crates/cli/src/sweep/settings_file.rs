@@ -13,7 +13,7 @@ use super::settings::SweepConfig;
 use crate::error::Error;
 use crate::files::whole_file::check_unclaimed;
 
-const FILE: &str = "sweep.toml";
+pub const FILE: &str = "sweep.toml";
 
 /// How it begins where the sweep's files have sums, so that removed ones are missed.
 const MARK: &str = "# The BLAKE3 sum of each file here is in NAME.blake3 beside it.\n";

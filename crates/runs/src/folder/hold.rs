@@ -19,7 +19,30 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// none for folders, nothing is held.
 #[derive(Debug)]
 pub struct FolderHold {
-    _folder: Option<File>,
+    folder: Option<File>,
+}
+
+impl FolderHold {
+    /// Checks that the folder still is where it was, as far as the system tells.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when it was removed or renamed, also when another one has its name now.
+    pub fn check(&self, folder: &RunFolder) -> Result<(), Error> {
+        #[cfg(unix)]
+        if let Some(held) = &self.folder {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+            let own = held.metadata().map(identity);
+            if own.is_ok_and(|own| {
+                !folder.path().metadata().is_ok_and(|there| identity(there) == own)
+            }) {
+                return Err(Error::Gone { path: folder.path().to_path_buf() });
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (&self.folder, folder);
+        Ok(())
+    }
 }
 
 impl RunFolder {
@@ -28,7 +51,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Held`] where another one holds it; [`Error::Io`].
     pub fn hold(&self) -> Result<FolderHold, Error> {
-        let Ok(folder) = File::open(self.path()) else { return Ok(FolderHold { _folder: None }) };
+        let Ok(folder) = File::open(self.path()) else { return Ok(FolderHold { folder: None }) };
         for _ in 0..PATIENCE {
             match folder.try_lock() {
                 Ok(()) => {
@@ -36,9 +59,9 @@ impl RunFolder {
                     remove_leftovers(self.path(), &WHOLE_FILES).map_err(|error| {
                         Error::io(self.path(), "clear it", error.into_parts().2)
                     })?;
-                    return Ok(FolderHold { _folder: Some(folder) });
+                    return Ok(FolderHold { folder: Some(folder) });
                 }
-                Err(TryLockError::Error(_)) => return Ok(FolderHold { _folder: None }),
+                Err(TryLockError::Error(_)) => return Ok(FolderHold { folder: Some(folder) }),
                 Err(TryLockError::WouldBlock) => sleep(PAUSE),
             }
         }
@@ -55,7 +78,7 @@ impl RunFolder {
 #[cfg(test)]
 mod tests {
     use crate::error::Error;
-    use crate::folder::RunFolder;
+    use crate::folder::{RunFolder, WHOLE_FILES};
 
     #[test]
     #[cfg(unix)]
@@ -63,15 +86,28 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
         assert!(!folder.is_held());
-        let [left, users] = ["run.toml.0123456789abcdef.tmp", "run.toml.tmp"];
-        for name in [left, users] {
+        let left = WHOLE_FILES.map(|name| format!("{name}.0123456789abcdef.tmp"));
+        for name in left.iter().map(String::as_str).chain(["run.toml.tmp"]) {
             std::fs::write(place.path().join(name), "half").unwrap();
         }
         let hold = folder.hold().unwrap();
-        assert!(!place.path().join(left).exists() && place.path().join(users).exists());
+        assert!(left.iter().all(|name| !place.path().join(name).exists()));
+        assert!(place.path().join("run.toml.tmp").exists());
         assert!(folder.is_held());
         let error = folder.hold().unwrap_err();
         assert!(matches!(error, Error::Held { .. }) && error.is_configuration(), "{error}");
+        hold.check(&folder).unwrap();
+        let elsewhere = place.path().with_extension("elsewhere");
+        std::fs::rename(place.path(), &elsewhere).unwrap();
+        for _ in 0..2 {
+            let error = hold.check(&folder).unwrap_err();
+            assert!(matches!(error, Error::Gone { .. }), "{error}");
+            // Another folder of the same name is another folder.
+            std::fs::create_dir_all(place.path()).unwrap();
+        }
+        std::fs::remove_dir(place.path()).unwrap();
+        std::fs::rename(&elsewhere, place.path()).unwrap();
+        hold.check(&folder).unwrap();
         drop(hold);
         assert!(!folder.is_held());
         folder.hold().unwrap();

@@ -14,6 +14,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mixdown_base::files;
+
 use crate::error::Error;
 use crate::folder::RunFolder;
 use crate::records::metrics::MetricsRecord;
@@ -87,7 +89,8 @@ fn wall_time() -> f64 {
 /// A new file whose name sorts behind those of earlier starts, which is the order they are read in, whatever
 /// the clock says.
 fn create(folder: &Path, now: f64) -> Result<(PathBuf, File), Error> {
-    fs::create_dir_all(folder).map_err(|source| Error::io(folder, "make the folder", source))?;
+    files::make_subfolder(folder)
+        .map_err(|error| Error::io(folder, "make the folder", error.into_parts().2))?;
     let listing = |source| Error::io(folder, "list the folder", source);
     let (mut count, mut latest) = (0_u64, 0_u64);
     for entry in fs::read_dir(folder).map_err(listing)? {

@@ -133,6 +133,40 @@ fn an_input_that_was_exchanged_is_noticed() {
 
 /// Somebody else's `.work`, `manifest.json`, `train/` and `holdout/` stay as they are.
 #[test]
+fn a_damaged_plan_is_named_with_the_way_out() {
+    let setting = Setting::new();
+    let out = begin(&setting, "begun");
+    let plan = out.join(".work/plan.json");
+    let whole = fs::read(&plan).unwrap();
+    for damaged in [&whole[..whole.len() / 2], b"", b"\xff{"] {
+        fs::write(&plan, damaged).unwrap();
+        let error = setting.run("begun", &options()).unwrap_err();
+        assert!(matches!(error, Error::DamagedPlan { .. }), "{error}");
+        let words = error.to_string();
+        assert!(
+            words.contains(".work/plan.json: expected the plan of unfinished work, got "),
+            "{words}"
+        );
+        assert!(words.contains("delete ") && !error.is_configuration(), "{words}");
+    }
+    fs::write(&plan, whole).unwrap();
+    setting.run("begun", &options()).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn an_output_that_cannot_be_looked_at_is_told_as_the_system_does() {
+    let setting = Setting::new();
+    std::os::unix::fs::symlink("loop", setting.path("loop")).unwrap();
+    for name in ["loop".to_owned(), "n".repeat(256)] {
+        let reason = fs::metadata(setting.path(&name).join("manifest.json")).unwrap_err();
+        let error = setting.run(&name, &options()).unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source, Some(reason.to_string()), "{error}");
+    }
+}
+
+#[test]
 fn folders_of_the_same_names_are_not_taken_for_ours() {
     let setting = Setting::new();
     let plan = "{\"format\": \"another program's\"}";

@@ -44,6 +44,25 @@ fn finish(
 }
 
 #[test]
+fn finishing_again_removes_the_work_of_a_call_that_was_killed_behind_its_manifest() {
+    let setting = Setting::new();
+    let tokenizer = setting.path("tokenizer.json");
+    let (task, never) = ("0/1".parse().unwrap(), AtomicBool::new(false));
+    let out = setting.path("out");
+    let inputs = &setting.inputs;
+    prepare_task_sized(inputs, &tokenizer, &out, &options(), task, &|_| {}, &never, TINY).unwrap();
+    let work = contents(&out.join(".work"));
+    finish(&setting, "out", &options()).unwrap();
+    let corpus = contents(&out);
+    std::fs::create_dir(out.join(".work")).unwrap();
+    for (name, bytes) in &work {
+        std::fs::write(out.join(".work").join(name), bytes).unwrap();
+    }
+    assert!(finish(&setting, "out", &options()).unwrap().already_done);
+    assert!(!out.join(".work").exists() && contents(&out) == corpus);
+}
+
+#[test]
 fn tasks_at_once_make_the_plain_calls_bytes() {
     let setting = Setting::new();
     for shuffle in [Shuffle::Global, Shuffle::Keep] {

@@ -289,6 +289,8 @@ pub(crate) fn is_finished(out: &Path) -> Result<bool, Error> {
     match Manifest::read(out) {
         Ok(_) => Ok(true),
         Err(mixdown_shards::Error::NoManifest { .. }) => Ok(false),
+        // A folder that cannot be looked at: permission, a name that is too long, a loop of links.
+        Err(error @ mixdown_shards::Error::Io { .. }) if !out.is_file() => Err(error.into()),
         Err(_) => {
             let got = format!("a {} that is not a corpus'", Manifest::FILE);
             Err(Error::OutputTaken { path: out.to_owned(), got })
@@ -308,6 +310,7 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
     if holds_our_plan(work) {
         return Ok(());
     }
+    refuse_damaged_plan(out, work)?;
     let other = names(out)?.into_iter().filter(|name| name != WORK).min();
     match other.or(foreign_in(work)?.map(|name| format!("{WORK}/{name}"))) {
         // Between the two looks another task may have begun, or even finished.
@@ -320,6 +323,18 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
 fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
     let begun = |name: &str| [LOCK, TASKS].contains(&name) || finished_name(name) == Some(PLAN);
     Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
+}
+
+/// Refuses a plan that no call has left as it is, with the way out of it.
+fn refuse_damaged_plan(out: &Path, work: &Path) -> Result<(), Error> {
+    let path = work.join(PLAN);
+    match read_json::<Value>(&path) {
+        Err(Error::DamagedWork { path, got, .. }) => {
+            Err(Error::DamagedPlan { path, out: out.to_owned(), got })
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
 }
 
 fn holds_our_plan(work: &Path) -> bool {

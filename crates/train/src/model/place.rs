@@ -1,7 +1,7 @@
 //! The folder of a model, whatever part of it or name of it was given.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use crate::adapter::file::{ADAPTER_CONFIG_FILE, ADAPTER_FOLDER};
@@ -36,6 +36,13 @@ impl ModelPlace {
 }
 
 fn in_folder(folder: PathBuf) -> Result<ModelPlace, Error> {
+    let config = folder.join(CONFIG_FILE);
+    match fs::metadata(&config) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io(&config, "open")(error));
+        }
+        _ => {}
+    }
     let has = |name: &str| folder.join(name).exists();
     let has_weights = has(WEIGHTS_FILE) || has(INDEX_FILE);
     if has(ADAPTER_CONFIG_FILE) && !has_weights {
@@ -102,6 +109,11 @@ fn file_in_place_of_folder(path: &Path) -> Error {
 
 /// Nothing is there: a name of the hub, perhaps.
 fn nothing_there(folder: &Path, path: &Path) -> Error {
+    // Permission, a loop of links, a name that is too long.
+    let reason = fs::metadata(folder).err().filter(|error| error.kind() != ErrorKind::NotFound);
+    if let Some(reason) = reason {
+        return Error::io(folder, "open")(reason);
+    }
     match hub_name(path) {
         Some((id, name)) => {
             let fix = format!(
@@ -110,7 +122,7 @@ fn nothing_there(folder: &Path, path: &Path) -> Error {
             );
             refused(folder, "nothing of that name", fix)
         }
-        None => Error::io(folder, "open")(std::io::ErrorKind::NotFound.into()),
+        None => Error::io(folder, "open")(ErrorKind::NotFound.into()),
     }
 }
 

@@ -281,6 +281,36 @@ fn a_step_without_a_target_has_no_loss() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_run_whose_folder_is_taken_away_is_an_error() {
+    let place = world();
+    let (out, elsewhere) = (place.path().join("out"), place.path().join("elsewhere"));
+    for calls in 1..=14 {
+        let told = Mutex::new(0);
+        let progress = |_: Progress| {
+            let mut told = told.lock().unwrap();
+            *told += 1;
+            if *told == calls {
+                std::fs::rename(&out, &elsewhere).unwrap();
+                // Another folder of the same name is not the run's.
+                if calls % 2 == 0 {
+                    std::fs::create_dir(&out).unwrap();
+                }
+            }
+        };
+        let mut trainer = open(place.path(), TEXT, "out").unwrap();
+        let error = trainer.run(&progress, &AtomicBool::new(false)).unwrap_err();
+        let words = "out: expected the run's folder to stay until the run ends";
+        assert!(error.to_string().contains(words), "{calls}: {error}");
+        assert!(!out.join("summary.json").exists(), "{calls}");
+        drop(trainer);
+        std::fs::remove_dir_all(&elsewhere).unwrap();
+        let _ = std::fs::remove_dir_all(&out);
+    }
+    run(place.path(), TEXT, "out").unwrap();
+}
+
+#[test]
 fn a_run_does_not_go_on_over_lines_that_are_gone() {
     let place = world();
     run_until(place.path(), TEXT, "out", 14).unwrap_err();

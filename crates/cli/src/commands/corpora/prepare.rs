@@ -224,10 +224,12 @@ fn say_disk(estimate: &DiskEstimate) {
 
 fn describe_task(task: Task, report: &TaskReport) -> String {
     if report.finished {
-        return format!("task {task}: the corpus is finished already");
+        return format!("task {task}: already done: the corpus is finished");
     }
+    let nothing_to_do = report.resumed == report.parts && report.runs_made == 0;
+    let done = if nothing_to_do { "already done: " } else { "" };
     format!(
-        "task {task}: all {} and {} of shards are there, {} of these made here: complete the \
+        "task {task}: {done}all {} and {} of shards are there, {} of these made here: complete the \
          corpus with --finish in place of --task",
         plural(report.parts, "part"),
         plural(report.runs, "run"),

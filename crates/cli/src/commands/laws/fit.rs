@@ -16,7 +16,7 @@ use crate::commands::Context;
 use crate::commands::laws::fit::mixture::Delivery;
 use crate::commands::laws::fit::rows::{Domain, Pooling, read_domains};
 use crate::error::Error;
-use crate::files::whole_file::write_whole;
+use crate::files::whole_file::{make_ready, write_whole};
 
 /// Arguments of `fit`.
 #[derive(Debug, Args)]
@@ -106,6 +106,8 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
         huber_delta: arguments.huber_delta,
     };
     let plan = plan(&arguments);
+    let outputs = [&arguments.out, &arguments.mixture_out];
+    outputs.into_iter().flatten().try_for_each(|path| make_ready(path))?;
     let (mut fits, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for domain in &domains {
         match fit(domain, &options, plan.as_ref()) {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::laws::design::read_fit;
 use crate::error::Error;
+use crate::files::whole_file::make_ready;
 use crate::terminal::progress::say;
 
 /// Arguments of `report`.
@@ -180,6 +181,7 @@ fn write_runs(
         .or(out)
         .ok_or_else(|| Error::usage("several inputs, but no --out", "add --out report.html"))?;
     let runs = folders.iter().map(|path| read_run(path)).collect::<Result<Vec<_>, _>>()?;
+    make_ready(&out)?;
     let left_out = (!unfinished.is_empty())
         .then(|| format!("Not finished and left out: {}.", unfinished.join(", ")));
     if let Some(note) = &left_out {
@@ -200,6 +202,7 @@ fn write_runs(
 fn write_sweep(folder: &Path, arguments: &ReportArgs) -> Result<(PathBuf, usize), Error> {
     let out = arguments.out.clone().unwrap_or_else(|| folder.join("report.html"));
     let title = arguments.title.clone().unwrap_or_else(|| format!("Sweep {}", name_of(folder)));
+    make_ready(&out)?;
     let report = sweep::read(folder, title, arguments.draws)?;
     mixdown_report::write_scaling(&report, &out)?;
     Ok((out, observations(&report)))
@@ -209,6 +212,7 @@ fn write_fit(path: &Path, arguments: &ReportArgs) -> Result<(PathBuf, usize), Er
     let out = arguments.out.clone().unwrap_or_else(|| path.with_extension("html"));
     let title = arguments.title.clone().unwrap_or_else(|| format!("Fit {}", name_of(path)));
     let report = of_fit(read_fit(path)?, title);
+    make_ready(&out)?;
     mixdown_report::write_scaling(&report, &out)?;
     Ok((out, observations(&report)))
 }

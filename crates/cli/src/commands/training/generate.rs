@@ -1,6 +1,6 @@
 //! `mixdown generate`.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -247,7 +247,16 @@ impl GenerateArgs {
         match (&self.prompt, &self.prompt_file) {
             (_, Some(path)) => {
                 let read = std::fs::read_to_string(path);
-                read.map(Some).map_err(|error| Error::io(path, "read", error))
+                read.map(Some).map_err(|error| match error.kind() {
+                    ErrorKind::InvalidData => Error::usage(
+                        format!(
+                            "{}: expected a prompt in UTF-8, got bytes that are not",
+                            path.display()
+                        ),
+                        "convert the file to UTF-8",
+                    ),
+                    _ => Error::io(path, "read", error),
+                })
             }
             (prompt, None) => Ok(prompt.clone()),
         }
