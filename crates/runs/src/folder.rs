@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::files::{finished_name, make_folder};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -24,7 +23,7 @@ use crate::sums::{self, SUMS_FILE};
 const LIMIT_BYTES: u64 = 16 << 20;
 
 /// The files that are written as a whole by the process that holds the folder.
-pub(crate) const WHOLE_FILES: [&str; 7] = [
+pub(crate) const WHOLE_FILES: [&str; 8] = [
     "ranks.txt",
     "run.toml",
     "metrics.jsonl",
