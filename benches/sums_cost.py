@@ -10,8 +10,8 @@ each with the sums and with them taken out of a copy of the folder, as older ver
 not checked, what is written still has sums. And
   verify       the sums of the checkpoint alone, and those of a folder of one byte, which is the process itself
 The difference of those two is what the sums cost where a checkpoint is written: the same function sums the same files,
-which the page cache has in both cases. Folders are in the place that TMPDIR names. Prints the sizes, all times and the
-medians.
+which the page cache has in both cases. Folders are in the place that TMPDIR names. Prints the sizes, all times (by the
+clock, and of all processors, which other work on the machine changes less) and the medians.
 """
 
 import argparse
@@ -29,12 +29,14 @@ WORDS = "the of and to in is that for it as was with be by on not he his but at 
 
 
 def timed(command, folder):
-    started = time.perf_counter()
+    """Seconds by the clock and of processors."""
+    before, started = os.times(), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
+    seconds, after = time.perf_counter() - started, os.times()
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return seconds
+    processors = after.children_user + after.children_system - before.children_user - before.children_system
+    return seconds, processors
 
 
 def without_sums(run):
@@ -72,7 +74,8 @@ def main():
         (place / "byte").mkdir()
         (place / "byte/config.json").write_text(" ")
         step = place / "with/checkpoints/step-1"
-        print(f"checkpoint {megabytes(step):.0f} MB, best/ {megabytes(place / 'with/best'):.0f} MB; {os.cpu_count()} cores")
+        best = megabytes(place / "with/best")
+        print(f"checkpoint {megabytes(step):.0f} MB, best/ {best:.0f} MB; {os.cpu_count()} cores")
         verify = {"verify": "verify with/checkpoints/step-1", "verify a byte": "verify byte"}
         if subprocess.run([binary, *verify["verify"].split()], cwd=place, capture_output=True, check=False).returncode:
             verify = {}
@@ -81,17 +84,18 @@ def main():
             kinds = ["with", "without"]
             for kind in kinds if number % 2 == 0 else reversed(kinds):
                 (place / kind / "summary.json").unlink()
-                seconds = timed([binary, *train.split(), kind], place)
-                times.setdefault(f"going on {kind}", []).append(seconds)
+                times.setdefault(f"going on {kind}", []).append(timed([binary, *train.split(), kind], place))
                 if kind == "without":
                     without_sums(place / kind)
                 generate = f"generate {kind}/best --prompt the --max-tokens 1 --temperature 0"
                 times.setdefault(f"generate {kind}", []).append(timed([binary, *generate.split()], place))
             for name, command in verify.items():
                 times.setdefault(name, []).append(timed([binary, *command.split()], place))
-        for name, all_seconds in sorted(times.items()):
-            series = " ".join(f"{seconds:.3f}" for seconds in all_seconds)
-            print(f"{name:20} median {statistics.median(all_seconds):.3f} s, least {min(all_seconds):.3f} s: {series}")
+        for name, pairs in sorted(times.items()):
+            for what, series in zip(("clock", "processors"), zip(*pairs)):
+                all_seconds = " ".join(f"{seconds:.3f}" for seconds in series)
+                middle, least = statistics.median(series), min(series)
+                print(f"{name:18} {what:10} median {middle:.3f} s, least {least:.3f} s: {all_seconds}")
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

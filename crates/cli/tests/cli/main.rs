@@ -23,4 +23,5 @@ mod story;
 mod sweep;
 mod sweep_command;
 mod train;
+mod verify;
 mod watch;

@@ -67,7 +67,7 @@ pub fn check_corpora<'a>(
 }
 
 fn report(folder: &Path, context: Context) -> Result<VerifyReport, Error> {
-    let meter = Meter::new(format!("verify {}", folder.display()), Unit::Bytes);
+    let meter = Meter::new("verify", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
     let mut report = verify(folder, &progress, context.stop)?;
     meter.finish("read");

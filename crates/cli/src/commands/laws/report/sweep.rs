@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mixdown_base::display::short;
 use mixdown_report::{BaseCurve, DomainPage, Laws, RunPage, ScalingReport};
-use mixdown_runs::{EvalRecord, RunFolder, RunRow};
+use mixdown_runs::{EvalRecord, RunFolder, RunRow, sums};
 use mixdown_scaling::FitOptions;
 
 use crate::commands::laws::fit;
@@ -100,14 +100,24 @@ fn documents(path: &Path) -> Result<Vec<(String, String)>, Error> {
     }
     let text =
         fs::read_to_string(&settings).map_err(|error| Error::io(&settings, "read", error))?;
+    sums::check_bytes(&settings, text.as_bytes())?;
     Ok(vec![("sweep.toml".to_owned(), text)])
 }
 
 /// The finished runs among those with rows; a run that is being done again has no summary yet.
 fn read_runs(folder: &SweepFolder, rows: &[RunRow]) -> Result<Vec<RunPage>, Error> {
     let folders = rows.iter().map(|row| folder.run_folder(&row.run_id));
-    let finished = folders.filter(|path| path.join("summary.json").is_file());
-    finished.map(|path| read_run(&path)).collect()
+    let mut pages = Vec::new();
+    for path in folders {
+        let summary = path.join("summary.json");
+        if summary.is_file() {
+            pages.push(read_run(&path)?);
+        } else {
+            // One that has a sum was there.
+            sums::check_file(&summary)?;
+        }
+    }
+    Ok(pages)
 }
 
 fn domain_page(name: String, rows: Vec<RunRow>, runs: Vec<RunPage>, draws: u32) -> DomainPage {
