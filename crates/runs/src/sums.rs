@@ -225,7 +225,7 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a file by rename, with its sum in `NAME.blake3` beside it.
+/// Writes a file by rename, with its sum in `NAME.blake3` beside it. Nothing is written where both are the same already.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -233,6 +233,12 @@ pub fn write_summed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return write_by_rename(path, bytes);
     };
+    let mut sums = Sums::default();
+    sums.add(name, blake3::hash(bytes).to_hex().to_string());
+    let is_same = Sums::read(&sum_file(path))? == Some(Ok(sums.clone()));
+    if is_same && path.is_file() && sums.fault(path, name)?.is_none() {
+        return Ok(());
+    }
     replace(&sum_file(path), Sums::default(), (path, name), bytes)
 }
 

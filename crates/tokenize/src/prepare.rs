@@ -26,6 +26,7 @@ pub(crate) mod tokenize_stage;
 pub(crate) mod work;
 pub(crate) mod work_folder;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -251,8 +252,8 @@ pub(crate) fn finish_sized(
         return work.check_finished(out);
     }
     match finish_here(&work, out) {
-        // Whatever went wrong, files that another call took away among it: the corpus is there.
-        Err(error) if is_finished(out)? => {
+        // Files that another call took away, or a corpus that it has finished.
+        Err(error) if !is_refusal(&error) && is_finished(out)? => {
             work.check_finished(out).map_err(|differs| match error {
                 Error::AlreadyCorpus { .. } => differs,
                 error => error,
@@ -260,6 +261,18 @@ pub(crate) fn finish_sized(
         }
         finished => finished,
     }
+}
+
+/// Whether the system refused something else than a file that is not there.
+fn is_refusal(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<io::Error>() {
+            return refused.kind() != io::ErrorKind::NotFound;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn finish_here(work: &Work, out: &Path) -> Result<PrepareReport, Error> {

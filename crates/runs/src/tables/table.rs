@@ -55,7 +55,8 @@ impl RunsTable {
         Self::checked(path, rows)
     }
 
-    /// Writes `.jsonl`, `.csv` or `.parquet`, told apart by the name, by rename, with its sum beside it.
+    /// Writes `.jsonl`, `.csv` or `.parquet`, told apart by the name, by rename, with its sum beside it; nothing
+    /// where both are the same already.
     ///
     /// # Errors
     /// [`Error::UnknownTableFormat`], [`Error::Io`].
@@ -252,6 +253,24 @@ pub(crate) mod tests {
         let path = folder.path().join("t.csv");
         RunsTable::new(rows).unwrap().write(&path).unwrap();
         std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_equal_table_is_not_written_again() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["t.jsonl", "t.csv", "t.parquet"] {
+            let path = folder.path().join(name);
+            let file = || std::fs::metadata(&path).unwrap().ino();
+            let table = RunsTable::new(vec![row("a", 0.0)]).unwrap();
+            table.write(&path).unwrap();
+            let first = file();
+            table.write(&path).unwrap();
+            assert_eq!(file(), first, "{name}");
+            RunsTable::new(vec![row("a", 0.0), row("b", 0.01)]).unwrap().write(&path).unwrap();
+            assert_eq!(RunsTable::read(&path).unwrap().rows().len(), 2, "{name}");
+        }
     }
 
     #[test]
