@@ -86,7 +86,7 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Show what a corpus holds.
     Inspect(inspect::InspectArgs),
-    /// Check every byte of a corpus against its sums.
+    /// Check every byte of a corpus, a run, a model or a sweep against its sums.
     Verify(verify::VerifyArgs),
     /// Show what a mixture will deliver, before anything is spent.
     Mix(mix::MixArgs),
