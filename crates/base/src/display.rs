@@ -195,6 +195,29 @@ pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\r\n"))
 }
 
+/// A JSON text with the letters escaped, as JSON does it, that JSON allows and a terminal must not get: the same value.
+///
+/// ```
+/// use mixdown_base::display::escaped_json;
+/// assert_eq!(escaped_json("[\"a\u{9b}31m\u{202e}\"]"), r#"["a\u009b31m\u202e"]"#);
+/// ```
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    let is_unfit = |letter: char| !letter.is_ascii_whitespace() && is_unfit(letter);
+    if !json.contains(is_unfit) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for letter in json.chars() {
+        if is_unfit(letter) {
+            // All of them are of the first plane, so four digits say them.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            escaped.push(letter);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 fn escaped_where(text: &str, is_unfit: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_unfit) {
         return Cow::Borrowed(text);

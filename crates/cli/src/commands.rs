@@ -32,6 +32,14 @@ pub struct Context {
 /// Whatever ends the command early.
 pub fn run(cli: Cli, output: Output) -> Result<(), Error> {
     let context = Context { output, stop: interrupt::install()? };
+    if let Command::Design(_)
+    | Command::Fit(_)
+    | Command::Report(_)
+    | Command::Completions(_)
+    | Command::Man(_) = cli.command
+    {
+        interrupt::end_at_once();
+    }
     match cli.command {
         Command::Demo(arguments) => demo::run(arguments, context).map_err(Error::resumable),
         Command::Tokenizer(command) => tokenizer::run(command, context),

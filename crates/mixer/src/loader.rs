@@ -26,16 +26,22 @@ pub struct LoaderConfig {
     pub steps: Range<u64>,
     /// Whose part of the batches.
     pub rank: Rank,
-    /// Threads that make batches, at least 1.
+    /// Threads that make batches, 1 to [`Self::MOST_THREADS`].
     pub threads: u32,
-    /// Batches that may be ready or in the making beyond the one asked for, at least 1. Memory: so many
-    /// batches, and those that the consumer holds.
+    /// Batches that may be ready or in the making beyond the one asked for, 1 to [`Self::MOST_BATCHES_AHEAD`].
+    /// Memory: so many batches, and those that the consumer holds.
     pub batches_ahead: u32,
     /// Where documents begin in the rows is looked up as well.
     pub documents: bool,
 }
 
 impl LoaderConfig {
+    /// More threads are refused: no machine has so many cores.
+    pub const MOST_THREADS: u32 = 1024;
+
+    /// More batches ahead are refused: each takes memory before it is asked for.
+    pub const MOST_BATCHES_AHEAD: u32 = 1 << 16;
+
     /// All batches from a step on, for the only process, by one thread, four ahead, without documents.
     pub fn from_step(step: u64) -> Self {
         Self {
@@ -114,10 +120,13 @@ impl<T: TokenInt> Loader<T> {
     /// No thread or no batch ahead; a world size that does not divide the batch size; a batch too large for
     /// this machine; threads that the system refuses.
     pub fn new(mixer: Arc<Mixer>, config: LoaderConfig) -> Result<Self, Error> {
-        for (field, got) in [("threads", config.threads), ("batches_ahead", config.batches_ahead)] {
-            if got == 0 {
-                let (field, expected) = (field.to_owned(), "at least 1".to_owned());
-                return Err(Error::Setting { field, expected, got: 0 });
+        for (field, got, most) in [
+            ("threads", config.threads, LoaderConfig::MOST_THREADS),
+            ("batches_ahead", config.batches_ahead, LoaderConfig::MOST_BATCHES_AHEAD),
+        ] {
+            if !(1..=most).contains(&got) {
+                let (field, expected) = (field.to_owned(), format!("1 to {most}"));
+                return Err(Error::Setting { field, expected, got: got.into() });
             }
         }
         let slots = mixer.slots(0, config.rank)?;

@@ -201,7 +201,7 @@ def test_a_state_of_another_mixture_is_refused(corpora, mixture):
         (lambda m: dataset_of(m).state_at(-1), "step: expected"),
         (lambda m: m.order(-1, 5), "start: expected"),
         (lambda m: dataset_of(m).batches(0, 5), "world size 5"),
-        (lambda m: dataset_of(m).batches(threads=0), "threads: expected at least 1"),
+        (lambda m: dataset_of(m).batches(threads=0), "threads: expected 1 to 1024"),
         (lambda m: mixdown.StepSampler(dataset_of(m), 0, 7), "world size 7"),
     ],
 )

@@ -30,7 +30,10 @@ pub(crate) fn fold<T: Sync, S: Send>(
         own
     };
     let sums = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let others: Vec<_> = (1..threads.min(items.len()))
+            // Where the system refuses a thread, the others do its work.
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
         let mut sums = vec![work()];
         // A thread that panics has said so; its scope panics too.
         sums.extend(others.into_iter().filter_map(|other| other.join().ok()));

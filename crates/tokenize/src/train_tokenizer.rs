@@ -43,6 +43,10 @@ const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
 /// Others hold the folder while they write three small files.
 const LOCK_TRIES: u32 = 400;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
+/// Longer texts are split into words piece by piece: the words of a text take more than twenty times its bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// Longer words are counted in parts, since each merge goes through the whole of every word that it changes.
+const WORD_BYTES: usize = 4096;
 
 /// How a tokenizer is trained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +165,8 @@ struct Feed<'l> {
     reader: DocumentReader<'l>,
     progress: &'l (dyn Fn(Progress) + Sync),
     stop: &'l AtomicBool,
+    /// What is left of the last text.
+    pieces: std::vec::IntoIter<String>,
     documents: u64,
     text_bytes: u64,
     error: Option<Error>,
@@ -178,6 +184,7 @@ impl<'l> Feed<'l> {
             reader: DocumentReader::new(inputs, read),
             progress,
             stop,
+            pieces: Vec::new().into_iter(),
             documents: 0,
             text_bytes: 0,
             error: None,
@@ -188,6 +195,9 @@ impl<'l> Feed<'l> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
+        if let Some(piece) = self.pieces.next() {
+            return Ok(Some(piece));
+        }
         let Some(document) = self.reader.next() else { return Ok(None) };
         let text = document?.text;
         self.documents += 1;
@@ -197,7 +207,11 @@ impl<'l> Feed<'l> {
         }
         let (done, total) = (self.reader.consumed_bytes(), self.inputs.total_bytes());
         (self.progress)(Progress { stage: Stage::Reading, done, total });
-        Ok(Some(text))
+        if text.len() <= PIECE_BYTES {
+            return Ok(Some(text));
+        }
+        self.pieces = pieces(&text).into_iter();
+        Ok(self.pieces.next())
     }
 
     /// What ended the feed, unless the inputs did.
@@ -245,13 +259,28 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     Ok(known.get_pre_tokenizer().clone())
 }
 
+/// A text in pieces that have the words of the whole: each but the first begins with a space behind a mark, a letter
+/// or a digit of ASCII, where GPT-2's pre-tokenizer always begins a word.
+fn pieces(text: &str) -> Vec<String> {
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    let is_border = |pair: &[u8]| matches!(pair, [before, b' '] if before.is_ascii_graphic());
+    while let Some(place) = rest.as_bytes().windows(2).skip(PIECE_BYTES).position(is_border) {
+        let (piece, others) = rest.split_at(PIECE_BYTES + place + 1);
+        pieces.push(piece.to_owned());
+        rest = others;
+    }
+    pieces.push(rest.to_owned());
+    pieces
+}
+
 /// A text's words, each byte as its letter.
 fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
     let (mut scratch, mut spans) = (PreTokenizerScratch::default(), Vec::new());
     splitter.pre_tokenize(text, &mut scratch, &mut spans)?;
     let letters = ByteLevel::alphabet();
     let word = |bytes: &[u8]| bytes.iter().map(|&byte| letters[usize::from(byte)]).collect();
-    Ok(spans.iter().filter_map(|span| text.as_bytes().get(span.range())).map(word).collect())
+    let spans = spans.iter().filter_map(|span| text.as_bytes().get(span.range()));
+    Ok(spans.flat_map(|span| span.chunks(WORD_BYTES)).map(word).collect())
 }
 
 /// The configuration that is to be written beside `out`; none where the right one is there, or where `out` has no name
@@ -414,6 +443,30 @@ mod tests {
             fs::write(path, text.join([" ", "\n", "  "][file % 3])).unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn pieces_have_the_words_of_the_whole() {
+        let splitter = splitter().unwrap();
+        let part = "it's 42  blanks,\n\n and 漢字 schön\u{a0}x   the end. ";
+        let text = part.repeat(3 * PIECE_BYTES / part.len());
+        let pieces = pieces(&text);
+        assert_eq!((pieces.len(), pieces.concat() == text), (3, true));
+        let parts = pieces.iter().flat_map(|piece| words(&splitter, piece).unwrap());
+        assert!(parts.eq(words(&splitter, &text).unwrap()));
+        // Nothing to cut at.
+        assert_eq!(super::pieces(&"\n".repeat(2 * PIECE_BYTES)).len(), 1);
+    }
+
+    #[test]
+    fn long_words_are_counted_in_parts() {
+        let text = format!("a {}", "x".repeat(2 * WORD_BYTES));
+        let lens: Vec<usize> = words(&splitter().unwrap(), &text)
+            .unwrap()
+            .iter()
+            .map(|word| word.chars().count())
+            .collect();
+        assert_eq!(lens, [1, WORD_BYTES, WORD_BYTES, 1]);
     }
 
     #[test]

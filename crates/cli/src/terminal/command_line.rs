@@ -4,6 +4,7 @@
 //! out for the width at hand, so that no command has to say so itself.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::builder::ValueParser;
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
+use mixdown_base::display::escaped_lines;
 use mixdown_base::quantity::{self, QuantityError};
 
 use crate::error::ErrorRecord;
@@ -109,8 +111,20 @@ pub fn refuse(error: clap::Error, arguments: &[OsString]) -> ExitCode {
         let _ = Output::Json.error(&record);
     }
     // As above, of standard error.
-    let _ = error.print().and_then(|()| std::io::stdout().flush());
+    let _ = match escaped_refusal(&error, arguments) {
+        Some(text) => writeln!(std::io::stderr(), "{text}"),
+        None => error.print().and_then(|()| std::io::stdout().flush()),
+    };
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// What is wrong with arguments that would steer a terminal: clap shows them as they are, so without its colors, and
+/// escaped. `None` where clap's own text is safe.
+fn escaped_refusal(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let is_raw =
+        |argument: &OsString| matches!(escaped_lines(&argument.to_string_lossy()), Cow::Owned(_));
+    (error.use_stderr() && arguments.iter().any(is_raw))
+        .then(|| escaped_lines(error.render().to_string().trim_end()).into_owned())
 }
 
 #[cfg(test)]

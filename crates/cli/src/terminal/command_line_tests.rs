@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-use super::{command, parse};
+use super::{command, escaped_refusal, parse};
 use crate::terminal::help::is_command;
 
 /// Every command with the words that lead to it, groups of commands left out.
@@ -180,4 +180,20 @@ fn every_count_is_read_by_the_one_grammar() {
         let message = accepted(words).unwrap_err();
         assert!(message.contains(reason), "{words}: {message}");
     }
+}
+
+#[test]
+fn arguments_in_a_refusal_cannot_steer_a_terminal() {
+    let refusal = |words: &[&str]| {
+        let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+        escaped_refusal(&parse(&arguments).unwrap_err(), &arguments)
+    };
+    let text = refusal(&["mixdown", "prep\u{9b}31m\u{202e}\r"]).unwrap();
+    assert!(
+        text.starts_with(r"error: unrecognized subcommand 'prep\u{9b}31m\u{202e}\r'"),
+        "{text}"
+    );
+    let text = refusal(&["mixdown", "completions", "\u{1b}[2Jfish\u{7}"]).unwrap();
+    assert!(!text.contains(['\u{1b}', '\u{7}']), "{text}");
+    assert_eq!(refusal(&["mixdown", "größer"]), None);
 }

@@ -1,5 +1,5 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop at its next safe place, the second ends
-//! the process at once (what is on disk stays whole either way). A program that the work runs is asked and
+//! the process at once (what is on disk stays whole either way), as the first does where a command has no such places. A program that the work runs is asked and
 //! ended with it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,6 +9,9 @@ use crate::terminal::progress::say;
 use crate::watch;
 
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether the command looks at no flag, so that the first signal ends it.
+static AT_ONCE: AtomicBool = AtomicBool::new(false);
 
 /// The process group of programs that are running; 0 where there is none.
 static PROGRAM: AtomicU32 = AtomicU32::new(0);
@@ -52,12 +55,18 @@ pub fn stop() {
 /// Asks the work to stop; asked again, ends the process at once. A view on the screen, which takes the keys from
 /// the terminal, calls it for Ctrl-C.
 pub fn ask() {
-    if STOP.swap(true, Ordering::SeqCst) {
+    if STOP.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
         end_program(Ending::Forced);
         watch::give_back();
         std::process::exit(130);
     }
     say("stopping at the next safe point; press Ctrl-C again to quit now");
+}
+
+/// Says that the command at work has no safe places to stop at: it only reads, computes and writes files whole, so
+/// the first signal ends the process.
+pub fn end_at_once() {
+    AT_ONCE.store(true, Ordering::SeqCst);
 }
 
 /// Installs the handler and returns the flag that work looks at.

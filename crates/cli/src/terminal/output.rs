@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 pub use mixdown_base::display::{duration, percent, thousands};
-use mixdown_base::display::{escaped, escaped_lines};
+use mixdown_base::display::{escaped, escaped_json, escaped_lines};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorRecord};
@@ -102,7 +102,11 @@ impl Output {
 }
 
 fn json(value: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| unwritable(error.into()))
+    let json = serde_json::to_string(value).map_err(|error| unwritable(error.into()))?;
+    Ok(match escaped_json(&json) {
+        Cow::Borrowed(_) => json,
+        Cow::Owned(escaped) => escaped,
+    })
 }
 
 fn print_line(line: &str) -> Result<(), Error> {

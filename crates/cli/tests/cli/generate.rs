@@ -47,6 +47,9 @@ fn the_context_is_a_limit_that_is_said() {
         refused.starts_with("exit code 2\nerror: prompt: expected 1 to 32 tokens"),
         "{refused}"
     );
+    let refused = sandbox.failure("generate base/best --prompt a --count 9223372036854775808");
+    let expected = "--count: expected 1 to 10000 texts, got 9223372036854775808";
+    assert!(refused.starts_with("exit code 2") && refused.contains(expected), "{refused}");
     insta::assert_snapshot!(sandbox.failure("generate base/best --prompt a --top-p 1.5"), @r"
     exit code 2
     error: top_p: expected a number above 0, at most 1, got 1.5

@@ -102,9 +102,10 @@ fn what_no_loader_can_do() {
         change(&mut config);
         Loader::<u32>::new(Arc::new(test.mixer.clone()), config).unwrap_err().to_string()
     };
-    assert!(refusal(|config| config.threads = 0).contains("threads: expected at least 1"));
+    assert!(refusal(|config| config.threads = 1_000_000).contains("1 to 1024, got 1000000"));
+    assert!(refusal(|config| config.threads = 0).contains("threads: expected 1 to 1024"));
     assert!(
-        refusal(|config| config.batches_ahead = 0).contains("batches_ahead: expected at least 1")
+        refusal(|config| config.batches_ahead = 0).contains("batches_ahead: expected 1 to 65536")
     );
     assert!(refusal(|config| config.rank = Rank::new(0, 5).unwrap()).contains("world size 5"));
     // The last steps that 64 bits have.

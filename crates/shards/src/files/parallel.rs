@@ -40,7 +40,8 @@ pub(crate) fn map<T: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..threads.min(count) {
-            scope.spawn(run);
+            // Where the system refuses a thread, the others do its work.
+            let _ = thread::Builder::new().spawn_scoped(scope, run);
         }
         run();
     });

@@ -50,6 +50,9 @@ pub struct PrepareOptions {
 }
 
 impl PrepareOptions {
+    /// More threads are refused: each has buffers of its own, and no machine has so many cores.
+    pub const MOST_THREADS: u32 = 1024;
+
     /// The options as the manifest records them: all that can change a byte of the corpus, so not
     /// the threads.
     pub(crate) fn record(&self) -> Value {
@@ -87,6 +90,9 @@ impl PrepareOptions {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.holdout.check()?;
         self.pack.map_or(Ok(()), PackOptions::check)?;
+        if self.threads > Self::MOST_THREADS {
+            return Err(exclusive("threads", "0 to 1024", &self.threads.to_string()));
+        }
         if self.read.labels.is_some() && self.special_text == SpecialText::Parse {
             let expected = "plain text in the content of labelled documents";
             return Err(exclusive("parse-special", expected, "it beside labels"));
@@ -241,6 +247,16 @@ pub enum SpecialText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_have_a_limit() {
+        let refused = |threads| {
+            let options = PrepareOptions { threads, ..PrepareOptions::default() };
+            options.check().err().map(|error| error.to_string())
+        };
+        assert_eq!((refused(0), refused(1024)), (None, None));
+        assert!(refused(2_147_483_646).unwrap().contains("0 to 1024, got 2147483646"));
+    }
 
     #[test]
     fn holdouts_are_read_in_every_form() {

@@ -137,7 +137,8 @@ impl TokenizeStage<'_> {
         thread::scope(|scope| {
             let work = || self.work(&shared);
             for _ in 1..self.threads {
-                scope.spawn(work);
+                // Where the system refuses a thread, the others do its work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
         });

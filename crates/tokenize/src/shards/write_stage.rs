@@ -89,7 +89,8 @@ impl WriteStage<'_> {
         thread::scope(|scope| {
             let work = || shared.failure.note(self.work(&shared));
             for _ in 1..self.threads {
-                scope.spawn(work);
+                // Where the system refuses a thread, the others do its work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
         });

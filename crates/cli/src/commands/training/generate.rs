@@ -25,6 +25,9 @@ use crate::terminal::text::{Growing, Text, turns};
 /// The heading of the flags that choose tokens.
 const SAMPLING: &str = "Sampling";
 
+/// Texts are generated side by side, each with keys and values of its own, so no call makes more of them.
+const MOST_TEXTS: u64 = 10_000;
+
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -110,6 +113,10 @@ struct Sample {
 /// A checkpoint or tokenizer that cannot be loaded, a prompt longer than the model's context, settings nothing
 /// can be drawn with, a chat without a chat template.
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
+    if arguments.count.get() > MOST_TEXTS {
+        let message = format!("--count: expected 1 to {MOST_TEXTS} texts, got {}", arguments.count);
+        return Err(Error::usage(message, "generate fewer at once, with another --seed each time"));
+    }
     let prompt = arguments.prompt_text()?;
     let (folder, mut model) = load_model(&arguments.checkpoint)?;
     let text = Text::load(&folder)?;

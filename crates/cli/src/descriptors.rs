@@ -1,0 +1,29 @@
+//! The number of files that the process may have open.
+
+/// Raises the soft limit to the hard one: a mixture maps all shards of all its sources, and shells give 256 or 1,024.
+/// Only the program does so, as a library's limits are its host's. A refusal leaves the limit as it is.
+#[cfg(unix)]
+pub fn raise() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(unix))]
+pub fn raise() {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::process::{Resource, getrlimit};
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        super::raise();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}
