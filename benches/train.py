@@ -5,7 +5,7 @@
     python benches/train.py MODELS --rounds 5 --out benches/results/2026-11-24-zen4-2-cores/train.jsonl
 
 Each round trains each model a few steps with mixdown and with PyTorch, one after the other, each a
-process of its own: the same weights, tokens, optimiser, clipping and number of threads. Both of
+process of its own: the same weights, tokens, optimizer, clipping and number of threads. Both of
 PyTorch's implementations run (a plain nn.Module and transformers'), and the faster counts. In the
 timing: forward and backward pass, clipping, AdamW; not in it: starting, loading, tokens, warm-up.
 
@@ -106,8 +106,8 @@ def table(reports, noisy):
                 f"{ms / times['mixdown']:.2f} | {memory[name]:.0f} | "
                 f"{memory['mixdown'] / memory[name]:.2f} | {apart:.1e} |"
             )
-        share = statistics.median(r["optimiser_share"] for r in by_name["mixdown"])
-        print(f"| | | optimiser's share | {share * 100:.1f} % | | | | | |")
+        share = statistics.median(r["optimizer_share"] for r in by_name["mixdown"])
+        print(f"| | | optimizer's share | {share * 100:.1f} % | | | | | |")
 
 
 def main():

@@ -1,5 +1,5 @@
 //! Training speed on the CPU, as one line of JSON: the twin of benches/train_torch.py, with the same
-//! model folder, tokens, optimiser and clipping.
+//! model folder, tokens, optimizer and clipping.
 //!
 //! In the timing: forward and backward pass, clipping, AdamW. Not in it: loading, making the tokens and
 //! the warm-up steps. RAYON_NUM_THREADS chooses the threads.
@@ -73,24 +73,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     model.set_pass(PassOptions { micro_batch_size, recompute, path, ..PassOptions::default() })?;
     let options =
         AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
-    let mut optimiser = AdamW::new(&model, options)?;
+    let mut optimizer = AdamW::new(&model, options)?;
     let mut gradients = model.zero_gradients()?;
-    let (mut all, mut optimiser_ms, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut all, mut optimizer_ms, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..warmup + steps {
         let batch = batch(step, rows, length, model.config().vocab_size);
         let start = Instant::now();
         let token_losses = model.losses_and_gradients(&batch, rows * length, &mut gradients)?;
         let middle = Instant::now();
-        optimiser.step(&mut model, &mut gradients, 1e-3)?;
+        optimizer.step(&mut model, &mut gradients, 1e-3)?;
         let end = Instant::now();
         let sum: f64 = token_losses.iter().map(|&loss| f64::from(loss)).sum();
         losses.push(sum / token_losses.len() as f64);
         if step >= warmup {
             all.push((end - start).as_secs_f64() * 1e3);
-            optimiser_ms.push((end - middle).as_secs_f64() * 1e3);
+            optimizer_ms.push((end - middle).as_secs_f64() * 1e3);
         }
     }
-    let (typical, optimiser_ms) = (median(all.clone()), median(optimiser_ms));
+    let (typical, optimizer_ms) = (median(all.clone()), median(optimizer_ms));
     let first_and_last = [&losses[..losses.len().min(3)], &losses[losses.len() - 1..]].concat();
     let report = json!({
         "implementation": "mixdown",
@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "length": length,
         "milliseconds": all,
         "tokens_per_second": (rows * length) as f64 / typical * 1e3,
-        "optimiser_share": optimiser_ms / typical,
+        "optimizer_share": optimizer_ms / typical,
         "peak_rss_mb": peak_rss_mb(),
         "losses": if option("--losses", 0)? > 0 { losses } else { first_and_last },
     });

@@ -219,13 +219,13 @@ def make_world(program: Program, folder: Path, rng: random.Random) -> None:
     program.ok(prepare.format("plain.jsonl", "packed") + " --pack 16 --too-long truncate", folder)
     program.ok(prepare.format("chats.jsonl", "chats") + " --messages-field messages", folder)
     labels = " --prompt-field prompt --completion-field completion"
-    program.ok(prepare.format("pairs.jsonl", "labelled") + labels, folder)
+    program.ok(prepare.format("pairs.jsonl", "labeled") + labels, folder)
     program.ok("export corpora/plain --to nanogpt --out corpora/adopted", folder)
     program.ok("import corpora/adopted --tokenizer model --out corpora/adopted", folder)
     (folder / "corpora/adopted/.mixdown-export").unlink()
     program.ok("export corpora/plain --to llmc --shard-tokens 500 --out corpora/sharded", folder)
     program.ok("import corpora/sharded --tokenizer model --out corpora/sharded", folder)
-    for name in ("plain", "packed", "chats", "labelled", "adopted", "sharded"):
+    for name in ("plain", "packed", "chats", "labeled", "adopted", "sharded"):
         (folder / f"mix-{name}.toml").write_text(MIX.format(corpus=f"corpora/{name}"))
     (folder / "corpora/sharded/.mixdown-export").unlink()
     ema = TRAIN + "ema = 0.9\n"
@@ -297,7 +297,7 @@ def verify(folder: str) -> Command:
 
 def groups() -> list[Group]:
     found = []
-    for name in ("plain", "packed", "chats", "labelled", "adopted", "sharded"):
+    for name in ("plain", "packed", "chats", "labeled", "adopted", "sharded"):
         corpus = f"corpora/{name}"
         train = ["train", "--verify", "--pretraining", corpus, "--hidden-size", "8", "--layers", "1", "--heads", "1"]
         train += ["--steps", "2", "--eval-every", "2", "--eval-sequences", "4", "--batch-size", "2", "--out", "new"]

@@ -1,7 +1,7 @@
 """Makes testdata/train/lora: adapters of low rank over the tiny models of testdata/train, by PEFT.
 
 For each family a PEFT adapter of random A and B over all linears, and its training by PyTorch in f32 on
-one thread on the batches, learning rates and optimiser of golden_models.py.
+one thread on the batches, learning rates and optimizer of golden_models.py.
 
     OMP_NUM_THREADS=1 python tools/golden/golden_lora.py testdata/train
 

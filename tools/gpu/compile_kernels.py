@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 KERNELS = pathlib.Path(__file__).resolve().parents[2] / "crates/train/src/engine/cuda/kernels"
-FILES = "device.cuh common.cuh elementwise.cu norm.cu pointwise.cu optimiser.cu attention_plain.cu".split()
+FILES = "device.cuh common.cuh elementwise.cu norm.cu pointwise.cu optimizer.cu attention_plain.cu".split()
 CASES = [
     (real, width, capability)
     for capability in (80, 90, 100)

@@ -11,7 +11,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "crates/train/src/engine/cuda/kernels"
 EMULATOR = ROOT / "tools/gpu/emulator"
-FILES = "elementwise norm pointwise optimiser attention_plain".split()
+FILES = "elementwise norm pointwise optimizer attention_plain".split()
 ROUNDING = {"float": 3e-6, "bf16": 6e-3}
 
 

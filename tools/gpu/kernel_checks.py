@@ -201,7 +201,7 @@ def losses(it, random):
     it.check("cross_entropy: logits", logits[:, :vocabulary], gradient)
 
 
-def optimiser(it, random):
+def optimizer(it, random):
     length = 200_000
     from_numbers, sums = single(random.normal(0, 1, length)), unwritten(4)
     it.launch("square_sums", (4,), [sums, from_numbers, Long(65536), Long(length)])
@@ -235,7 +235,7 @@ def main():
             it = Library(folder, real, 6)
             for it.order in (0, 1, 5):
                 random = np.random.default_rng(1)
-                for check in (norms, head_norms, activations, tables, elementwise, rotary, losses, optimiser):
+                for check in (norms, head_norms, activations, tables, elementwise, rotary, losses, optimizer):
                     check(it, random)
             for width, heads, keys, length, window in (
                 (64, 2, 1, 150, NO_WINDOW),

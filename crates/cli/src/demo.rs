@@ -29,9 +29,9 @@ pub struct DemoSettings {
     pub vocab_size: u32,
     /// Unique target tokens that finetuning may see.
     pub target_tokens: u64,
-    /// Optimiser steps of the base model.
+    /// Optimizer steps of the base model.
     pub pretraining_steps: u64,
-    /// Optimiser steps of each finetuning run.
+    /// Optimizer steps of each finetuning run.
     pub finetuning_steps: u64,
     /// Seed of weights and orders.
     pub seed: u64,

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 
 use mixdown_documents::{
-    ChatTemplateSource, ChatTurn, ChunkReader, InputList, LabelFields, Labeller, ReadOptions,
+    ChatTemplateSource, ChatTurn, ChunkReader, InputList, LabelFields, Labeler, ReadOptions,
     TrainOn,
 };
 use serde_json::{Value, json};
@@ -33,18 +33,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         tokens: serde_json::from_value(settings["tokens"].clone())?,
         date: serde_json::from_value(settings["date"].clone())?,
     };
-    let labeller = match Labeller::new(fields.clone(), Some(&source), &[]) {
-        Ok(labeller) => labeller,
+    let labeler = match Labeler::new(fields.clone(), Some(&source), &[]) {
+        Ok(labeler) => labeler,
         Err(error) => return print(&json!({"refused": error.to_string()})),
     };
     if settings["prompt"] == true {
-        return print_prompts(&labeller, chats);
+        return print_prompts(&labeler, chats);
     }
     let options = ReadOptions { labels: Some(fields), ..ReadOptions::default() };
     let inputs = InputList::discover_with(&[chats.into()], &options)?;
     let mut reader = ChunkReader::open(&inputs, 0, 0)?;
     while let Some(chunk) = reader.next_before(u64::MAX)? {
-        for record in chunk.labelled_records(&options, Some(&labeller)) {
+        for record in chunk.labeled_records(&options, Some(&labeler)) {
             let line = match record {
                 Ok(document) => {
                     let labels = document.labels.unwrap_or_default();
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The prompts of conversations whose messages have nothing but roles and contents.
-fn print_prompts(labeller: &Labeller, chats: &str) -> Result<(), Box<dyn Error>> {
+fn print_prompts(labeler: &Labeler, chats: &str) -> Result<(), Box<dyn Error>> {
     let mut at = 0;
     for line in fs::read_to_string(chats)?.lines() {
         let record: Value = serde_json::from_str(line)?;
@@ -71,7 +71,7 @@ fn print_prompts(labeller: &Labeller, chats: &str) -> Result<(), Box<dyn Error>>
             Some(ChatTurn { role: field("role")?, content: field("content")? })
         };
         let turns: Option<Vec<ChatTurn>> = messages.iter().map(turn).collect();
-        print(&match labeller.prompt(&turns.ok_or("a message of more than role and content")?) {
+        print(&match labeler.prompt(&turns.ok_or("a message of more than role and content")?) {
             Ok((text, _)) => json!({"at": at, "text": text, "targets": []}),
             Err(fault) => json!({"at": at, "refused": fault.to_string()}),
         })?;

@@ -1,7 +1,7 @@
 //! Conversations: messages, templates, and which characters are targets.
 
 pub(crate) mod date;
-pub(crate) mod labeller;
+pub(crate) mod labeler;
 pub(crate) mod message;
 pub(crate) mod share_gpt;
 pub(crate) mod special_spellings;

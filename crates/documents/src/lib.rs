@@ -36,7 +36,7 @@ pub use bytes::cuts::Cuts;
 pub use bytes::decompress::Compression;
 pub use bytes::long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
 pub use chat::date::TemplateDate;
-pub use chat::labeller::{ChatTurn, LabelFields, Labeller, TrainOn};
+pub use chat::labeler::{ChatTurn, LabelFields, Labeler, TrainOn};
 pub use chat::template::{ChatTemplateSource, ToolTemplate};
 pub use error::Error;
 pub use inputs::format::InputFormat;

@@ -29,7 +29,7 @@ pub struct MixtureConfig {
     /// Where the windows of an epoch begin.
     #[serde(default)]
     pub window_offset: WindowOffset,
-    /// Neighbouring sequences that stay together in an epoch's order, shuffled among themselves, so
+    /// Neighboring sequences that stay together in an epoch's order, shuffled among themselves, so
     /// that the reads of a step lie close to each other; none: the whole epoch is shuffled.
     #[serde(
         default,

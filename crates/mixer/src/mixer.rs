@@ -80,7 +80,7 @@ impl Mixer {
         self.mixture.shape().batch_size
     }
 
-    /// The sequence of one slot. For many neighbours, a [`planner`](Self::planner) is faster.
+    /// The sequence of one slot. For many neighbors, a [`planner`](Self::planner) is faster.
     ///
     /// # Errors
     /// None that a checked mixture can cause.

@@ -48,7 +48,7 @@ pub struct MixtureShape {
     pub seed: u64,
     /// Where the windows of an epoch begin.
     pub window_offset: WindowOffset,
-    /// Neighbouring sequences that stay together in an epoch's order, if any do.
+    /// Neighboring sequences that stay together in an epoch's order, if any do.
     pub shuffle_block: Option<u64>,
     /// What the weights count.
     pub weight_unit: WeightUnit,
@@ -166,7 +166,7 @@ impl Mixture {
     }
 
     /// Refuses held-out documents of one source in the training part of another, by the exact
-    /// hashes of normalised text that the corpora keep. Near duplicates are not seen.
+    /// hashes of normalized text that the corpora keep. Near duplicates are not seen.
     ///
     /// Reads the document hashes of all sources once, 8 bytes a document; none where nothing is held out.
     ///

@@ -58,7 +58,7 @@ fn fill<T: TokenInt + Element>(
 ) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error> {
     let (mut batch, mut planner) = (Batch::<T>::default(), mixer.planner());
     let mut plan = Vec::with_capacity(slots.len());
-    match neighbours(slots) {
+    match neighbors(slots) {
         Some(range) => planner.fill_batch(range, &mut plan, &mut batch)?,
         None => {
             for &slot in slots {
@@ -73,8 +73,8 @@ fn fill<T: TokenInt + Element>(
     Ok(Box::new(batch))
 }
 
-/// The range that ascending neighbours make up.
-fn neighbours(slots: &[u64]) -> Option<std::ops::Range<u64>> {
+/// The range that ascending neighbors make up.
+fn neighbors(slots: &[u64]) -> Option<std::ops::Range<u64>> {
     let first = *slots.first()?;
     let end = first.checked_add(u64::try_from(slots.len()).ok()?)?;
     slots.iter().copied().eq(first..end).then_some(first..end)

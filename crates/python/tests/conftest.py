@@ -59,7 +59,7 @@ def mixture(corpora):
 
 
 @pytest.fixture
-def labelled(corpora):
+def labeled(corpora):
     return mixture_of(corpora, sources={"pairs": (corpora / "pairs", 1), "general": (corpora / "general", 1)})
 
 

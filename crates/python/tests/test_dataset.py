@@ -104,9 +104,9 @@ def test_documents_restart_positions_and_end_sequences(mixture):
     assert eot > 10
 
 
-def test_unlabelled_targets_are_masked(corpora, labelled):
-    shifted = dataset_of(labelled, 10, fields=["loss_mask"])
-    hf = dataset_of(labelled, 10, labels="hf", fields=["loss_mask"])
+def test_unlabeled_targets_are_masked(corpora, labeled):
+    shifted = dataset_of(labeled, 10, fields=["loss_mask"])
+    hf = dataset_of(labeled, 10, labels="hf", fields=["loss_mask"])
     for one, other in zip(shifted.batches(), hf.batches()):
         mask = one["loss_mask"]
         assert mask.dtype == np.uint8 and 0 < mask.sum() < mask.size
@@ -117,7 +117,7 @@ def test_unlabelled_targets_are_masked(corpora, labelled):
         assert np.array_equal(other["input_ids"][:, :-1], one["input_ids"])
         assert np.array_equal(other["loss_mask"][:, 1:], mask) and other["loss_mask"][:, 0].sum() == 0
     with pytest.raises(mixdown.ConfigurationError, match="labels may be -100, got 'uint16'"):
-        dataset_of(labelled, 10, dtype="uint16")
+        dataset_of(labeled, 10, dtype="uint16")
 
 
 def test_without_labels_hf_batches_copy_nothing(mixture):
@@ -266,8 +266,8 @@ def test_micro_batches_are_parts_of_a_step(mixture):
             mixdown.StepSampler(dataset, 0, 2, accumulation=wrong)
 
 
-def test_every_row_says_how_many_targets_its_step_has(mixture, labelled):
-    for one, world_size in ((mixture, 3), (labelled, 4)):
+def test_every_row_says_how_many_targets_its_step_has(mixture, labeled):
+    for one, world_size in ((mixture, 3), (labeled, 4)):
         dataset = mixdown.MixtureDataset(one, 10, format="numpy", fields=["loss_mask", "step_targets"])
         for step in range(dataset.steps):
             parts = [dataset.batch(step, rank, world_size) for rank in range(world_size)]
@@ -284,7 +284,7 @@ def test_every_row_says_how_many_targets_its_step_has(mixture, labelled):
         assert samples.tolist() == [int(dataset.batch(step)["loss_mask"].sum()) for step in (0, 1)]
 
 
-def test_views_of_one_buffer_are_read_only(mixture, labelled):
+def test_views_of_one_buffer_are_read_only(mixture, labeled):
     for labels in ("shifted", "hf"):
         batch = next(dataset_of(mixture, labels=labels).batches())
         assert np.shares_memory(batch["input_ids"], batch["labels"])
@@ -292,7 +292,7 @@ def test_views_of_one_buffer_are_read_only(mixture, labelled):
             with pytest.raises(ValueError, match="read-only"):
                 batch[name][0, 0] = 1
         # Labels that are masked are a copy.
-        batch = next(dataset_of(labelled, labels=labels).batches())
+        batch = next(dataset_of(labeled, labels=labels).batches())
         assert not np.shares_memory(batch["input_ids"], batch["labels"])
         batch["labels"][0, 0] = 1
 

@@ -161,7 +161,7 @@ def test_grain_and_jax(mixture, mix_toml):
     assert with_workers == pytest.approx(losses, abs=1e-4)
 
 
-def test_megatron(corpora, mixture, labelled):
+def test_megatron(corpora, mixture, labeled):
     from megatron_dataset import MegatronDataset
 
     dataset = MegatronDataset(mixture, STEPS)
@@ -169,7 +169,7 @@ def test_megatron(corpora, mixture, labelled):
     assert_rows([row for batch in loader for row in batch["tokens"]], rows_of(mixture))
     sample = dataset[3]
     assert torch.equal(sample["tokens"][1:], sample["labels"][:-1]) and sample["loss_mask"].sum() == T
-    masked = next(iter(torch.utils.data.DataLoader(MegatronDataset(labelled, 1, True), batch_size=B)))
+    masked = next(iter(torch.utils.data.DataLoader(MegatronDataset(labeled, 1, True), batch_size=B)))
     assert (masked["labels"] >= 0).all() and 0 < masked["loss_mask"].sum() < B * T
     assert (masked["position_ids"] == 0).sum() > B
 
@@ -219,13 +219,13 @@ def launched(example, processes, *arguments, launcher=()):
 
 
 @pytest.fixture
-def labelled_toml(corpora, tmp_path):
+def labeled_toml(corpora, tmp_path):
     """Pairs whose targets are few and lie unevenly, mixed with text in which every token is a target."""
     write_uneven_pairs(tmp_path / "uneven.jsonl")
     pairs = {"prompt_field": "prompt", "completion_field": "completion"}
     options = {"end_of_text": "<|endoftext|>", "holdout": 0, "progress": False}
     mixdown.prepare(tmp_path / "uneven.jsonl", TOKENIZER, tmp_path / "uneven", **pairs, **options)
-    path = tmp_path / "labelled.toml"
+    path = tmp_path / "labeled.toml"
     general = os.path.relpath(corpora / "general", tmp_path)
     source = '[[source]]\nname = "{}"\ncorpus = "{}"\nweight = "{}"\n'
     sources = source.format("pairs", "uneven", "95%") + source.format("general", general, "5%")
@@ -252,13 +252,13 @@ def mean_losses(mixture, steps):
     return torch.nn.functional.cross_entropy(logits, batch["labels"].flatten()).item()
 
 
-def test_ranks_without_a_target_are_among_those_of_a_test(labelled_toml):
-    dataset = mixdown.MixtureDataset(labelled_toml, 4)
+def test_ranks_without_a_target_are_among_those_of_a_test(labeled_toml):
+    dataset = mixdown.MixtureDataset(labeled_toml, 4)
     counts = [int((dataset.batch(step, rank, 4)["labels"] >= 0).sum()) for step in range(4) for rank in range(4)]
     assert min(counts) < max(counts) / 2
 
 
-@pytest.mark.parametrize("toml", ["mix_toml", "labelled_toml"])
+@pytest.mark.parametrize("toml", ["mix_toml", "labeled_toml"])
 def test_torchrun(request, toml):
     pytest.importorskip("torch.distributed.run")
     toml = request.getfixturevalue(toml)
@@ -269,28 +269,28 @@ def test_torchrun(request, toml):
         assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
-def test_accelerate_on_several_processes(labelled_toml):
+def test_accelerate_on_several_processes(labeled_toml):
     pytest.importorskip("accelerate")
-    alone = launched("accelerate_loop.py", 1, labelled_toml, "--steps", 4)
-    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-4)
+    alone = launched("accelerate_loop.py", 1, labeled_toml, "--steps", 4)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labeled_toml, 4), abs=1e-4)
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
-        losses = launched("accelerate_loop.py", processes, labelled_toml, "--steps", 4, "--accumulation", accumulation)
+        losses = launched("accelerate_loop.py", processes, labeled_toml, "--steps", 4, "--accumulation", accumulation)
         assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
-def test_lightning_on_several_processes(labelled_toml):
+def test_lightning_on_several_processes(labeled_toml):
     pytest.importorskip("lightning")
     pytest.importorskip("torchdata")
-    arguments = [labelled_toml, "--steps", 4]
+    arguments = [labeled_toml, "--steps", 4]
     alone = launched("lightning_trainer.py", 1, *arguments, launcher=["-u"])
-    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labelled_toml, 4), abs=1e-4)
+    assert len(alone) == 4 and alone[0] == pytest.approx(mean_losses(labeled_toml, 4), abs=1e-4)
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):
         more = ["--processes", processes, "--accumulation", accumulation]
         losses = launched("lightning_trainer.py", 1, *arguments, *more, launcher=["-u"])
         assert losses == pytest.approx(alone, abs=1.5e-4), (processes, accumulation)
 
 
-def test_huggingface_trainer_on_several_processes(labelled_toml, tmp_path):
+def test_huggingface_trainer_on_several_processes(labeled_toml, tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     config = transformers.LlamaConfig(
@@ -298,7 +298,7 @@ def test_huggingface_trainer_on_several_processes(labelled_toml, tmp_path):
     )
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
-    arguments = [labelled_toml, "--model", tmp_path / "model", "--steps", 4, "--out", tmp_path / "out"]
+    arguments = [labeled_toml, "--model", tmp_path / "model", "--steps", 4, "--out", tmp_path / "out"]
     alone = launched("huggingface_trainer.py", 1, *arguments)
     assert len(alone) == 4
     for processes, accumulation in ((2, 1), (1, 4), (2, 4), (4, 2)):

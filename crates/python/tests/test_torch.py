@@ -50,9 +50,9 @@ def test_a_data_loader_gives_the_order_of_the_run(dataset, workers):
 
 @pytest.mark.filterwarnings("ignore:a second pass:mixdown.OrderWarning")
 @pytest.mark.parametrize(("workers", "context"), [(0, None), (1, "fork"), (3, "fork"), (2, "spawn")])
-def test_batches_may_cross_as_their_slots(dataset, labelled, workers, context):
+def test_batches_may_cross_as_their_slots(dataset, labeled, workers, context):
     options = {"num_workers": workers, "collate_fn": mixdown.collate_by_slot, "multiprocessing_context": context}
-    for one in (dataset, mixdown.MixtureDataset(labelled, STEPS, labels="hf", fields=["cu_seqlens"])):
+    for one in (dataset, mixdown.MixtureDataset(labeled, STEPS, labels="hf", fields=["cu_seqlens"])):
         for rank in range(2):
             loader = DataLoader(one, batch_sampler=mixdown.StepSampler(one, rank, 2), **options)
             assert_same(loader, list(one.batches(rank, 2)))
@@ -152,7 +152,7 @@ def test_a_state_of_one_world_size_is_loaded_by_another(dataset, workers):
         assert_same(other, list(dataset.batches(rank, 3, 5)))
 
 
-def test_both_forms_of_labels_give_the_same_loss(corpora, labelled, mixture):
+def test_both_forms_of_labels_give_the_same_loss(corpora, labeled, mixture):
     transformers = pytest.importorskip("transformers")
     vocab_size = mixdown.Corpus(corpora / "math").vocab_size
     config = transformers.LlamaConfig(
@@ -164,7 +164,7 @@ def test_both_forms_of_labels_give_the_same_loss(corpora, labelled, mixture):
     )
     torch.manual_seed(0)
     model = transformers.LlamaForCausalLM(config).eval()
-    for one_mixture in (mixture, labelled):
+    for one_mixture in (mixture, labeled):
         shifted = mixdown.MixtureDataset(one_mixture, 3).batches()
         hf = mixdown.MixtureDataset(one_mixture, 3, labels="hf").batches()
         for one, other in zip(shifted, hf):
@@ -184,7 +184,7 @@ def test_arrays_of_numpy_collate_as_tensors_do(mixture, dataset):
     assert all(isinstance(batch["labels"], np.ndarray) and batch["labels"].shape == (B, T) for batch in loader)
 
 
-def test_a_labelled_mixture_in_workers(corpora):
+def test_a_labeled_mixture_in_workers(corpora):
     mixture = mixture_of(corpora, sources={"pairs": (corpora / "pairs", 1), "math": (corpora / "math", 1)})
     dataset = mixdown.MixtureDataset(mixture, 6, labels="hf")
     loader = DataLoader(dataset, batch_size=B, num_workers=2, collate_fn=mixdown.collate)

@@ -2,7 +2,7 @@
 //!
 //! [`render`] takes what runs left (`summary.json`, `metrics.jsonl`, `run.toml`), [`render_scaling`] a grid
 //! of runs with the laws fitted to it. Either makes one page that needs no network: plotly.js is embedded,
-//! colours and type follow the reader's light or dark setting or the page's own button, and every figure
+//! colors and type follow the reader's light or dark setting or the page's own button, and every figure
 //! stands beside a table of its numbers, which is handed out as CSV. Every text from outside (names,
 //! settings, notes) is escaped.
 #![forbid(unsafe_code)]

@@ -225,7 +225,7 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a file by rename, with its sum in `NAME.blake3` beside it. Nothing is written where both are the same already.
+/// Writes a file by rename, with its sum in `NAME.blake3` beside it; nothing where both are the same already.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -44,7 +44,7 @@ pub(crate) struct Encoder<'p> {
     pub(crate) dtype: Dtype,
     pub(crate) payload: Payload,
     pub(crate) order: Order,
-    /// For labelled documents.
+    /// For labeled documents.
     pub(crate) labels: Option<&'p LabelStage>,
     /// The rows that documents must fit.
     pub(crate) pack: Option<PackOptions>,
@@ -101,8 +101,8 @@ impl Encoder<'_> {
             ids: Vec::with_capacity(self.likely_id_bytes(chunk)),
             ..EncodedChunk::default()
         };
-        let labeller = self.labels.map(|labels| &labels.labeller);
-        for record in chunk.labelled_records(self.read, labeller) {
+        let labeler = self.labels.map(|labels| &labels.labeler);
+        for record in chunk.labeled_records(self.read, labeler) {
             match record {
                 Ok(document) if document.text.is_empty() => encoded.empty_documents += 1,
                 Ok(document) if has_fewer_chars(&document.text, self.min_chars) => {
@@ -133,7 +133,7 @@ impl Encoder<'_> {
         let text = document.text.as_str();
         let encodes = match (self.labels, &document.labels) {
             (Some(stage), Some(labels)) => {
-                self.encode_labelled(stage, document, labels, encoded, scratch)?
+                self.encode_labeled(stage, document, labels, encoded, scratch)?
             }
             _ => self.encode_plain(document, encoded, scratch)?,
         };

@@ -64,10 +64,10 @@ fn every_kind_gives_the_ids_of_the_python_package_on_either_path() {
     }
 }
 
-/// Labelled documents take another way to their ids: with everything in the content they are those
+/// Labeled documents take another way to their ids: with everything in the content they are those
 /// of special tokens as plain text, with nothing in it those of special tokens that count.
 #[test]
-fn labelled_documents_have_the_same_ids_for_every_kind() {
+fn labeled_documents_have_the_same_ids_for_every_kind() {
     let golden = fs::read_to_string(folder().join("ids.json")).unwrap();
     let golden: Value = serde_json::from_str(&golden).unwrap();
     for (name, modes) in golden["ids"].as_object().unwrap() {
@@ -79,8 +79,8 @@ fn labelled_documents_have_the_same_ids_for_every_kind() {
             let parse = Some(&modes["parse"][place]).filter(|ids| !ids.is_null()).unwrap_or(plain);
             for (cuts, expected) in [((0..text.len()).collect(), plain), (Vec::new(), parse)] {
                 let labels = Labels { targets: Vec::new(), plain: cuts };
-                let labelled = encoder.encode(text, &labels).unwrap();
-                assert_eq!(labelled.ids, ids_of(expected), "{name}: {text:?}");
+                let labeled = encoder.encode(text, &labels).unwrap();
+                assert_eq!(labeled.ids, ids_of(expected), "{name}: {text:?}");
             }
         }
     }

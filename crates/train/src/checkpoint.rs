@@ -1,4 +1,4 @@
-//! Checkpoints: a model folder with the optimiser's moments and the state of the run.
+//! Checkpoints: a model folder with the optimizer's moments and the state of the run.
 
 pub(crate) mod writer;
 
@@ -68,7 +68,7 @@ pub(crate) enum Standing {
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     version: u32,
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub(crate) step: u64,
     /// The next slot of the mixer, and what orders it.
     pub(crate) mixer: MixerState,

@@ -139,7 +139,7 @@ fn every_step_is_within_a_hundred_thousandth_of_pytorch() {
             let golden = Golden::open(family);
             let mut model = Model::load(&golden.folder).unwrap();
             model.set_pass(PassOptions { path, ..PassOptions::default() }).unwrap();
-            let mut optimiser = AdamW::new(&model, golden.adamw()).unwrap();
+            let mut optimizer = AdamW::new(&model, golden.adamw()).unwrap();
             let mut gradients = model.zero_gradients().unwrap();
             let (losses, norms) = (golden.numbers("/losses"), golden.numbers("/gradient_norms"));
             assert_eq!((losses.len(), norms.len()), (20, 20));
@@ -148,7 +148,7 @@ fn every_step_is_within_a_hundred_thousandth_of_pytorch() {
                 let batch = golden.batch(step);
                 let losses = model.losses_and_gradients(&batch, 4 * 32, &mut gradients).unwrap();
                 let rate = golden.rate().at(step);
-                let norm = optimiser.step(&mut model, &mut gradients, rate).unwrap();
+                let norm = optimizer.step(&mut model, &mut gradients, rate).unwrap();
                 worst = worst.max((mean(&losses) - expected).abs());
                 worst_norm = worst_norm.max((norm / expected_norm - 1.0).abs());
             }

@@ -1,4 +1,4 @@
-//! The trainer: models, optimiser, evaluation and checkpoints.
+//! The trainer: models, optimizer, evaluation and checkpoints.
 //!
 //! A [`RunConfig`] (RUN.toml) names a model, a mixture and what is measured; a [`Trainer`] runs it in
 //! a folder, from its last checkpoint on if there is one. [`Model`] is a decoder of one of the

@@ -26,7 +26,7 @@ pub(crate) fn corpus_of_bytes(
     corpus_of_documents(folder, vocab_size, &train, &holdout, token_bytes)
 }
 
-/// A document's ids, and which of them are targets where it is labelled.
+/// A document's ids, and which of them are targets where it is labeled.
 pub(crate) type Document = (Vec<u32>, Option<Vec<u8>>);
 
 /// A corpus of these documents, with so many bytes of text a token.

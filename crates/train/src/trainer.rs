@@ -35,7 +35,7 @@ use crate::trainer::inputs::Inputs;
 use crate::trainer::progress::{BestSoFar, Progress, RunName};
 use crate::trainer::step::{Step, Stepper};
 
-/// One run: model, optimiser, data and the folder that keeps them.
+/// One run: model, optimizer, data and the folder that keeps them.
 ///
 /// The numbers depend on settings and data alone: not on threads, nor on how often the run was
 /// stopped and gone on with; on the number of processes by rounding. Of several processes ([`World`]) the first
@@ -269,7 +269,7 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step; its record is pending afterwards.
+    /// One optimizer step; its record is pending afterwards.
     fn train_step(&mut self) -> Result<(), Error> {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);

@@ -31,7 +31,7 @@ pub struct Recipe {
     pub sequence_length: u64,
     /// Sequences a batch.
     pub batch_size: u64,
-    /// Optimiser steps.
+    /// Optimizer steps.
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,

@@ -230,7 +230,7 @@ impl<'a> Execution<'a> {
     }
 
     /// The next run: alone, in the order of the plan; as a task of several first those whose base model
-    /// is there, then those of the base model that this task would make, another one than its neighbours.
+    /// is there, then those of the base model that this task would make, another one than its neighbors.
     fn next(&self, pending: &mut Vec<&'a RunPlan>) -> Option<&'a RunPlan> {
         let place = match self.folder.task() {
             None => 0,

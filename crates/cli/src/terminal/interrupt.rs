@@ -1,6 +1,6 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop at its next safe place, the second ends
-//! the process at once (what is on disk stays whole either way), as the first does where a command has no such places. A program that the work runs is asked and
-//! ended with it.
+//! the process at once (what is on disk stays whole either way), as the first does where a command has no such places.
+//! A program that the work runs is asked and ended with it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 

@@ -74,7 +74,7 @@ pub enum Unit {
     Bytes,
     /// Tokens of corpora.
     Tokens,
-    /// Optimiser steps.
+    /// Optimizer steps.
     Steps,
     /// Operations of a whole sweep, shown as a share.
     Work,

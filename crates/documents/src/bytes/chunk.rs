@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 
 use crate::bytes::long_records::Turn;
 use crate::bytes::pieces::PieceRule;
-use crate::chat::labeller::Labeller;
+use crate::chat::labeler::Labeler;
 use crate::json::line::JsonLine;
 use crate::json::scan::Entry;
 use crate::reading::document::{BadRecord, Document, Place, ReadOptions, RecordFault};
@@ -103,16 +103,16 @@ impl Chunk {
     /// Decodes the records in order. Blank lines are no records.
     #[must_use]
     pub fn records<'c>(&'c self, options: &'c ReadOptions) -> Records<'c> {
-        self.labelled_records(options, None)
+        self.labeled_records(options, None)
     }
 
-    /// Decodes the records in order, by way of a labeller where there is one; the fields that it
+    /// Decodes the records in order, by way of a labeler where there is one; the fields that it
     /// reads must stand in `options.labels`.
     #[must_use]
-    pub fn labelled_records<'c>(
+    pub fn labeled_records<'c>(
         &'c self,
         options: &'c ReadOptions,
-        labeller: Option<&'c Labeller>,
+        labeler: Option<&'c Labeler>,
     ) -> Records<'c> {
         let text = std::str::from_utf8(self.bytes()).ok();
         let columns = match &self.content {
@@ -120,7 +120,7 @@ impl Chunk {
             Content::Lines(_) | Content::Text { .. } | Content::Pieces { .. } => None,
         };
         let (position, entries) = (0, Vec::new());
-        Records { chunk: self, options, labeller, text, columns, position, entries }
+        Records { chunk: self, options, labeler, text, columns, position, entries }
     }
 }
 
@@ -129,7 +129,7 @@ impl Chunk {
 pub struct Records<'c> {
     chunk: &'c Chunk,
     options: &'c ReadOptions,
-    labeller: Option<&'c Labeller>,
+    labeler: Option<&'c Labeler>,
     /// The whole chunk where it is UTF-8, which one check tells faster than one a line.
     text: Option<&'c str>,
     columns: Option<Columns<'c>>,
@@ -155,7 +155,7 @@ impl<'c> Records<'c> {
         let place = self.chunk.place;
         let document = self.text(0, len).and_then(|text| {
             let text = without_byte_order_mark(text);
-            Record::Text { text, name }.document(self.options, self.labeller, place)
+            Record::Text { text, name }.document(self.options, self.labeler, place)
         });
         Some(document.map_err(|fault| BadRecord { place, fault }))
     }
@@ -184,7 +184,7 @@ impl<'c> Records<'c> {
         let line = self.text(start, end)?;
         let line = if place.offset == 0 { without_byte_order_mark(line) } else { line };
         let line = JsonLine::parse(line, &mut self.entries)?;
-        Record::Line(line).document(self.options, self.labeller, place)
+        Record::Line(line).document(self.options, self.labeler, place)
     }
 }
 
@@ -212,7 +212,7 @@ impl Records<'_> {
         place: Place,
     ) -> Result<Document, RecordFault> {
         let text = self.text(start, end)?;
-        let document = |record: Record<'_>| record.document(self.options, self.labeller, place);
+        let document = |record: Record<'_>| record.document(self.options, self.labeler, place);
         match rule {
             PieceRule::Json if text.is_empty() => {
                 let got = "the end of the file, before that of the array".to_owned();
@@ -220,7 +220,7 @@ impl Records<'_> {
             }
             PieceRule::Json => {
                 let line = JsonLine::parse(text, &mut self.entries)?;
-                Record::Line(line).document(self.options, self.labeller, place)
+                Record::Line(line).document(self.options, self.labeler, place)
             }
             PieceRule::Rows { delimiter, columns } => {
                 let bad =
@@ -246,7 +246,7 @@ impl Records<'_> {
         self.position += 1;
         let Place { input, offset } = self.chunk.place;
         let place = Place { input, offset: offset + as_u64(row) };
-        let document = Record::Row { columns, row }.document(self.options, self.labeller, place);
+        let document = Record::Row { columns, row }.document(self.options, self.labeler, place);
         Some(document.map_err(|fault| BadRecord { place, fault }))
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mixdown_jinja::{Dict, Value, from_json};
 
-use crate::chat::labeller::chat_fault;
+use crate::chat::labeler::chat_fault;
 use crate::reading::document::RecordFault;
 
 /// A message with `role` and `content`; any other form than ShareGPT's stays as it is.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::bytes::pieces::Found;
-use crate::chat::labeller::LabelFields;
+use crate::chat::labeler::LabelFields;
 use crate::error::Error;
 use crate::inputs::binary::{is_binary, is_lfs_pointer, known_binary};
 use crate::inputs::format::{InputFormat, strip_byte_order_mark};

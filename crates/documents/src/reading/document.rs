@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::labeller::{LabelFields, TrainOn};
+use crate::chat::labeler::{LabelFields, TrainOn};
 use crate::inputs::selection::Selection;
 
 /// How records are turned into documents.
@@ -32,8 +32,8 @@ pub struct ReadOptions {
     pub selection: Selection,
     /// What becomes of files of folders that cannot be read or are damaged where they are listed.
     pub unreadable: Unreadable,
-    /// Where labelled records hold their text, instead of `text_field`: a
-    /// [`Labeller`](crate::Labeller) made for these fields goes with them.
+    /// Where labeled records hold their text, instead of `text_field`: a
+    /// [`Labeler`](crate::Labeler) made for these fields goes with them.
     pub labels: Option<LabelFields>,
 }
 

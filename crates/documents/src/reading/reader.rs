@@ -3,7 +3,7 @@
 use std::vec::IntoIter;
 
 use crate::bytes::chunk_reader::ChunkReader;
-use crate::chat::labeller::Labeller;
+use crate::chat::labeler::Labeler;
 use crate::error::Error;
 use crate::inputs::input_list::InputList;
 use crate::reading::document::{BadRecord, Document, ReadOptions};
@@ -13,7 +13,7 @@ use crate::reading::document::{BadRecord, Document, ReadOptions};
 pub struct DocumentReader<'l> {
     list: &'l InputList,
     options: &'l ReadOptions,
-    labeller: Option<&'l Labeller>,
+    labeler: Option<&'l Labeler>,
     next_input: u32,
     open: Option<ChunkReader<'l>>,
     decoded: IntoIter<Result<Document, BadRecord>>,
@@ -29,7 +29,7 @@ impl<'l> DocumentReader<'l> {
         Self {
             list,
             options,
-            labeller: None,
+            labeler: None,
             next_input: 0,
             open: None,
             decoded: Vec::new().into_iter(),
@@ -39,10 +39,10 @@ impl<'l> DocumentReader<'l> {
         }
     }
 
-    /// Reads labelled records; the labeller's fields must stand in the options.
+    /// Reads labeled records; the labeler's fields must stand in the options.
     #[must_use]
-    pub fn with_labeller(self, labeller: Option<&'l Labeller>) -> Self {
-        Self { labeller, ..self }
+    pub fn with_labeler(self, labeler: Option<&'l Labeler>) -> Self {
+        Self { labeler, ..self }
     }
 
     /// Bad records passed over so far.
@@ -84,7 +84,7 @@ impl<'l> DocumentReader<'l> {
                 && let Some(chunk) = reader.next_before(u64::MAX)?
             {
                 self.consumed_bytes += chunk.consumed_bytes;
-                let records: Vec<_> = chunk.labelled_records(self.options, self.labeller).collect();
+                let records: Vec<_> = chunk.labeled_records(self.options, self.labeler).collect();
                 self.decoded = records.into_iter();
                 return Ok(true);
             }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mixdown_jinja::{Value, from_json};
 
 use crate::bytes::text_pieces::piece_name;
-use crate::chat::labeller::Labeller;
+use crate::chat::labeler::Labeler;
 use crate::json::line::{JsonLine, kind, string_of};
 use crate::reading::document::{Document, Place, ReadOptions, RecordFault};
 use crate::tables::columns::Columns;
@@ -52,11 +52,11 @@ impl Record<'_> {
     pub(crate) fn document(
         &self,
         options: &ReadOptions,
-        labeller: Option<&Labeller>,
+        labeler: Option<&Labeler>,
         place: Place,
     ) -> Result<Document, RecordFault> {
-        let (text, labels) = match labeller {
-            Some(labeller) => labeller.label(self).map(|(text, labels)| (text, Some(labels)))?,
+        let (text, labels) = match labeler {
+            Some(labeler) => labeler.label(self).map(|(text, labels)| (text, Some(labels)))?,
             None => (self.string(options.text_field())?, None),
         };
         let key = |field: &Option<String>| field.as_ref().map(|field| self.key(field)).transpose();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 
-use crate::chat::labeller::LabelFields;
+use crate::chat::labeler::LabelFields;
 use crate::error::Error;
 use crate::reading::document::ReadOptions;
 

@@ -275,7 +275,7 @@ pub(crate) fn add_row_bytes(array: &dyn Array, rows: &mut [u64]) {
     }
 }
 
-/// The places between neighbouring offsets.
+/// The places between neighboring offsets.
 fn ranges<O: Copy + TryInto<usize>>(offsets: &[O]) -> impl Iterator<Item = (usize, usize)> {
     let place = |offset: &O| (*offset).try_into().unwrap_or(0);
     offsets.windows(2).map(move |pair| match pair {

@@ -163,7 +163,7 @@ impl Mixer {
     /// divides by, whatever the world size.
     ///
     /// Without labels that is B·T at once. Else the step's B rows are planned and the masks of those of
-    /// labelled sources are read, B·T bytes at most; no tokens are. Memory: T bytes and the plan of a few rows.
+    /// labeled sources are read, B·T bytes at most; no tokens are. Memory: T bytes and the plan of a few rows.
     ///
     /// # Errors
     /// A step whose slots pass 64 bits; a mask that cannot be read or is damaged.

@@ -34,7 +34,7 @@ pub struct Slot {
 
 /// Plans slots one after another and keeps each source's order of the current epoch.
 ///
-/// Slots may be asked for in any order and always come out the same; runs of neighbours are
+/// Slots may be asked for in any order and always come out the same; runs of neighbors are
 /// fast, as the keys of an epoch (some 300 ns) are derived once. One planner serves one thread.
 #[derive(Debug)]
 pub struct Planner<'a> {

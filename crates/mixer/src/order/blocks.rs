@@ -1,9 +1,9 @@
-//! An epoch's order in blocks of neighbours, for places where random reads are dear.
+//! An epoch's order in blocks of neighbors, for places where random reads are dear.
 
 use crate::error::Error;
 use crate::order::permutation::Permutation;
 
-/// The sequences of an epoch in blocks of N neighbours: the blocks are in a random order, and so are
+/// The sequences of an epoch in blocks of N neighbors: the blocks are in a random order, and so are
 /// the sequences of each.
 ///
 /// The last block may be shorter; it stands at a random place like any other, and the places after
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sequence_comes_once_and_neighbours_stay_together() {
+    fn every_sequence_comes_once_and_neighbors_stay_together() {
         for (sequences, block_len) in
             [(1, 1), (10, 1), (10, 3), (12, 4), (10, 10), (10, 99), (1_000, 64), (70_001, 513)]
         {

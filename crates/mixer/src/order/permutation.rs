@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// A pseudo-random permutation of `0..len`, for any length up to 2⁶³, in O(1) memory.
 ///
-/// A generalised Feistel network on a grid of `rows × columns` cells, columns a power of two near
+/// A generalized Feistel network on a grid of `rows × columns` cells, columns a power of two near
 /// √len and rows = ⌈len/columns⌉: each round adds a keyed hash of one coordinate to the other. The
 /// grid has fewer than `columns` cells too many; whoever lands on one walks on, which happens
 /// to less than one item in `rows`. A power of two spares the divisions, and adding instead of

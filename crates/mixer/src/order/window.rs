@@ -25,7 +25,7 @@ pub(crate) struct Windows {
     all_targets: u64,
 }
 
-/// The one or two runs of neighbouring tokens that make up a window.
+/// The one or two runs of neighboring tokens that make up a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Runs {
     /// Where the first run starts.

@@ -1,4 +1,4 @@
-//! How the slots of two neighbours are shared: the closed form under every schedule but the table.
+//! How the slots of two neighbors are shared: the closed form under every schedule but the table.
 
 /// A total of integer parts split in two: the first side has `first` of `total` parts.
 ///

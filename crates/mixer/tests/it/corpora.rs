@@ -18,7 +18,7 @@ pub struct CorpusPlan<'a> {
     pub holdout_hashes: &'a [u64],
     pub tokenizer: &'a [u8],
     /// Give the training part a loss mask.
-    pub labelled: bool,
+    pub labeled: bool,
     /// Say that the documents lie in rows of this many inputs.
     pub pack: Option<u64>,
     /// Tokens of a shard; a third and one where there is none.
@@ -34,7 +34,7 @@ impl Default for CorpusPlan<'_> {
             train_hashes: &[],
             holdout_hashes: &[],
             tokenizer: b"one",
-            labelled: false,
+            labeled: false,
             pack: None,
             shard_len: None,
         }
@@ -54,7 +54,7 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
         .enumerate()
         .map(|(i, shard)| {
             let documents = shard.chunks(37).map(|document| (document, hashes.next().unwrap()));
-            write_shard(&folder, Split::Train, i, dtype, plan.labelled, documents)
+            write_shard(&folder, Split::Train, i, dtype, plan.labeled, documents)
         })
         .collect();
     let mut holdout = Vec::new();
@@ -78,7 +78,7 @@ fn write_shard<'a>(
     split: Split,
     number: usize,
     dtype: Dtype,
-    labelled: bool,
+    labeled: bool,
     documents: impl Iterator<Item = (&'a [u32], u64)>,
 ) -> ShardRecord {
     let name = format!("shard-{number:05}");
@@ -86,13 +86,13 @@ fn write_shard<'a>(
         ShardWriter::create(&folder.join(split.folder()), &name, dtype, VOCAB_SIZE).unwrap();
     for (document, hash) in documents {
         let mask: Option<Vec<u8>> =
-            labelled.then(|| document.iter().map(|&token| counts(token)).collect());
+            labeled.then(|| document.iter().map(|&token| counts(token)).collect());
         writer.push(document, 10, hash, mask.as_deref()).unwrap();
     }
     writer.finish().unwrap()
 }
 
-/// The loss mask of a labelled corpus: whether the token with this id counts.
+/// The loss mask of a labeled corpus: whether the token with this id counts.
 pub fn counts(id: u32) -> u8 {
     u8::from(id % 5 < 3)
 }

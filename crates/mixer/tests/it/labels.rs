@@ -8,12 +8,12 @@ use crate::corpora::{
     CorpusPlan, TestMixer, config, counts, mixer, mixer_of, mixer_with, source, write,
 };
 
-fn labelled(
+fn labeled(
     weights: [&str; 2],
     change: impl FnOnce(&mut mixdown_mixer::MixtureConfig),
 ) -> TestMixer {
     let sources = [("chats", weights[0], 1_001), ("general", weights[1], 2_000)];
-    mixer_of(&sources, |plan| plan.labelled = plan.name == "chats", change)
+    mixer_of(&sources, |plan| plan.labeled = plan.name == "chats", change)
 }
 
 fn batch(mixer: &Mixer, step: u64) -> Batch {
@@ -24,7 +24,7 @@ fn batch(mixer: &Mixer, step: u64) -> Batch {
 
 #[test]
 fn masks_go_with_their_targets() {
-    let test = labelled(["1", "1"], |_| {});
+    let test = labeled(["1", "1"], |_| {});
     let mut masked = 0;
     for step in 0..30 {
         let batch = batch(&test.mixer, step);
@@ -49,7 +49,7 @@ fn masks_go_with_their_targets() {
 
 #[test]
 fn the_targets_of_a_step_are_those_of_all_ranks() {
-    let test = labelled(["1", "1"], |config| config.batch_size = 96);
+    let test = labeled(["1", "1"], |config| config.batch_size = 96);
     let mut counts = BTreeSet::new();
     for step in [0, 1, 2, 7, 100_000] {
         let targets = test.mixer.step_targets(step).unwrap();
@@ -72,7 +72,7 @@ fn the_targets_of_a_step_are_those_of_all_ranks() {
 #[test]
 fn shares_of_loss_tokens_are_exact_over_whole_epochs() {
     // Of 62 · 16 targets of the chats three in five count, of the other corpus all.
-    let test = labelled(["30%", "70%"], |config| config.weight_unit = WeightUnit::LossTokens);
+    let test = labeled(["30%", "70%"], |config| config.weight_unit = WeightUnit::LossTokens);
     let mixture = test.mixer.mixture();
     let chats = (1..=992).filter(|&id| counts(id) == 1).count() as u64;
     assert_eq!(mixture.loss_tokens(0).unwrap(), chats);
@@ -107,7 +107,7 @@ fn packed(
     let plan = CorpusPlan {
         name: "packed",
         train_tokens: 17 * 60,
-        labelled: true,
+        labeled: true,
         pack: Some(pack),
         shard_len: Some(17 * 20),
         ..Default::default()
@@ -186,7 +186,7 @@ fn documents_of_rows() {
 }
 
 #[test]
-fn a_shuffle_block_keeps_neighbours_together() {
+fn a_shuffle_block_keeps_neighbors_together() {
     let sources = [("math", "3", 10_000), ("general", "1", 5_000)];
     let test = mixer_with(&sources, |config| config.shuffle_block = Some(50));
     let other = test.reopened(|config| config.shuffle_block = None);

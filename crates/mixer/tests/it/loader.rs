@@ -18,7 +18,7 @@ fn expected(mixer: &Mixer, step: u64, rank: Rank) -> Batch {
 #[test]
 fn batches_come_in_order_and_are_the_mixer_s() {
     let sources = [("math", "3", 1_000), ("chats", "1", 900)];
-    let test = mixer_of(&sources, |plan| plan.labelled = plan.name == "chats", |_| {});
+    let test = mixer_of(&sources, |plan| plan.labeled = plan.name == "chats", |_| {});
     let mixer = Arc::new(test.mixer.clone());
     for (threads, batches_ahead, rank) in [
         (1, 1, Rank::single()),

@@ -91,7 +91,7 @@ fn whole_permutations(len: u64, keys_per_permutation: u64) {
     assert_even(&format!("all permutations of {len}"), &counts, counts.len() - 1);
 }
 
-/// Places of each item; the places of the next neighbour seen from an item; pairs of places.
+/// Places of each item; the places of the next neighbor seen from an item; pairs of places.
 fn pair_statistics(len: u64, keys: u64) {
     let n = usize::try_from(len).unwrap();
     let mut random = Random(4 + len);
@@ -115,10 +115,10 @@ fn pair_statistics(len: u64, keys: u64) {
     let what = format!("places, {len} items");
     let factor = (len - 1) as f64 / len as f64;
     assert_even_scaled(&what, &places_of_items, (n - 1) * (n - 1), factor);
-    assert_even(&format!("neighbour distances, {len} items"), &distances, n - 2);
+    assert_even(&format!("neighbor distances, {len} items"), &distances, n - 2);
     let unequal: Vec<u64> =
         (0..n * n).filter(|cell| cell / n != cell % n).map(|cell| pairs[cell]).collect();
-    assert_even(&format!("neighbour pairs, {len} items"), &unequal, unequal.len() - 1);
+    assert_even(&format!("neighbor pairs, {len} items"), &unequal, unequal.len() - 1);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn small_permutations_are_all_equally_likely() {
 }
 
 #[test]
-fn places_and_neighbours_are_spread_evenly() {
+fn places_and_neighbors_are_spread_evenly() {
     for (len, keys) in [(5, 4_000), (12, 4_000), (33, 12_000)] {
         pair_statistics(len, keys);
     }
@@ -171,7 +171,7 @@ fn long_statistics() {
     }
 }
 
-/// Over neighbours of one long permutation after another: where they go, by 64 × 64 buckets.
+/// Over neighbors of one long permutation after another: where they go, by 64 × 64 buckets.
 fn buckets(len: u64, items: u64) {
     let mut random = Random(len);
     let bucket = |place: u64| usize::try_from(u128::from(place) * 64 / u128::from(len)).unwrap();
@@ -202,7 +202,7 @@ fn buckets(len: u64, items: u64) {
 }
 
 #[test]
-fn long_permutations_spread_neighbours_evenly() {
+fn long_permutations_spread_neighbors_evenly() {
     for len in [65_536, 1_000_000_000, LONGEST_PERMUTATION] {
         buckets(len, 60_000);
     }

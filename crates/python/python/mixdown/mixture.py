@@ -56,7 +56,7 @@ class Mixture:
             weights before it or from those of ``"from"``.
         window_offset: ``"epoch"`` (windows begin elsewhere in each epoch), ``"anywhere"`` (so that over the epochs
             every token is a target, also those behind the last whole sequence) or ``"fixed"``.
-        shuffle_block: neighbouring sequences that stay together, for data read from disks.
+        shuffle_block: neighboring sequences that stay together, for data read from disks.
         weight_unit: what weights are shares of: ``"sequences"`` (and so tokens) or ``"loss_tokens"``.
         access: ``"map"``, or ``"read"`` where files may be truncated while they are read.
         check: look at every file, and compare held-out documents with other sources' training parts, which

@@ -9,8 +9,8 @@ use crate::runs::curves::{by_step, corpora, is_chosen_by_others, losses};
 use crate::runs::series::Series;
 use crate::runs::training;
 
-/// Colours of page.css for the corpora, far apart first.
-const COLOURS: [u8; 6] = [4, 0, 1, 3, 5, 2];
+/// Colors of page.css for the corpora, far apart first.
+const COLORS: [u8; 6] = [4, 0, 1, 3, 5, 2];
 
 /// Held-out losses of every corpus in one figure, and the training loss in another.
 pub(crate) fn figures(run: &Series<'_>) -> Vec<Figure> {
@@ -34,14 +34,14 @@ fn chosen(run: &Series<'_>) -> &'static str {
 fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
     let mut plot = Plot::new();
     let best = coordinate(run.page.summary.best_step);
-    for (corpus, slot) in names.iter().zip(COLOURS.iter().cycle()) {
-        let colour = format!("var(--series-{slot})");
+    for (corpus, slot) in names.iter().zip(COLORS.iter().cycle()) {
+        let color = format!("var(--series-{slot})");
         let points = losses(&run.evaluations(corpus));
         if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
-            plot.add_trace(ring(*point, &colour));
+            plot.add_trace(ring(*point, &color));
         }
         let (symbol, dash) = (MarkerSymbol::Circle, DashType::Solid);
-        plot.add_trace(marked_line(points, corpus, &colour, symbol, dash).show_legend(true));
+        plot.add_trace(marked_line(points, corpus, &color, symbol, dash).show_legend(true));
     }
     let x_axis = axis("steps").hover_format(",d");
     plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".4f")));

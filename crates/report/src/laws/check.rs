@@ -44,10 +44,10 @@ fn size_of(fit: &ScalingFit, residual: &Residual) -> Option<f64> {
     fit.observations.get(index).map(|one| one.model_size)
 }
 
-/// Runs that stand out in one colour and form.
+/// Runs that stand out in one color and form.
 struct Marks<'a> {
     label: String,
-    colour: String,
+    color: String,
     symbol: MarkerSymbol,
     /// Run, measured, predicted.
     runs: Vec<(&'a str, f64, f64)>,
@@ -62,7 +62,7 @@ fn marks<'a>(
 ) -> Vec<Marks<'a>> {
     let fitted = groups.sizes.iter().map(|size| Marks {
         label: groups.size_label(*size),
-        colour: groups.colour(*size),
+        color: groups.color(*size),
         symbol: groups.symbol(*size),
         runs: residuals
             .iter()
@@ -77,7 +77,7 @@ fn marks<'a>(
         let runs = one.rows.iter();
         let runs =
             runs.map(|row| (name(fit, row.observation), row.measured, row.predicted)).collect();
-        Some(Marks { label: label.to_owned(), colour: "var(--series-0)".to_owned(), symbol, runs })
+        Some(Marks { label: label.to_owned(), color: "var(--series-0)".to_owned(), symbol, runs })
     });
     fitted.chain(held_out).collect()
 }
@@ -114,7 +114,7 @@ fn predicted(
                 Cell::number(percent, error),
             ]);
         }
-        plot.add_trace(points(seen, &one.label, &one.colour, one.symbol));
+        plot.add_trace(points(seen, &one.label, &one.color, one.symbol));
     }
     let x_axis = axis(&format!("measured {loss} (nats per token)"));
     plot.set_layout(
@@ -164,7 +164,7 @@ fn scatter(
             ((one.predicted, percent), format!("{run} ({label}): {}\u{a0}%", signed(percent, 2)))
         });
         let seen = seen.collect();
-        plot.add_trace(points(seen, &label, &groups.colour(*size), groups.symbol(*size)));
+        plot.add_trace(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
     }
     let x_axis = axis(&format!("predicted {loss} (nats per token)"));
     let y_axis = axis("log residual (%)").zero_line(true).zero_line_color("var(--ink-soft)");

@@ -24,11 +24,11 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
         if measured.is_empty() {
             continue;
         }
-        let colour = groups.colour(*size);
+        let color = groups.color(*size);
         let label = groups.size_label(*size);
         if let Some(fit) = domain.fit() {
             let law = |p: f64| fit.forgetting.forgetting(*size, tokens, p);
-            highest = highest.max(add_law(&mut plot, &scale, law, (&colour, &label)));
+            highest = highest.max(add_law(&mut plot, &scale, law, (&color, &label)));
         }
         let seen = measured.iter().map(|one| {
             let hover = format!(
@@ -39,7 +39,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
             );
             ((scale.place(one.share()), one.forgetting()), hover)
         });
-        plot.add_trace(points(seen.collect(), &label, &colour, groups.symbol(*size)));
+        plot.add_trace(points(seen.collect(), &label, &color, groups.symbol(*size)));
         let losses = measured.iter().map(|one| one.forgetting());
         (lowest, highest) =
             losses.fold((lowest, highest), |(low, high), value| (low.min(value), high.max(value)));
@@ -65,16 +65,16 @@ fn add_law(
     plot: &mut Plot,
     scale: &ShareScale,
     law: impl Fn(f64) -> Estimate,
-    (colour, label): (&str, &str),
+    (color, label): (&str, &str),
 ) -> f64 {
     let curve: Vec<(f64, Estimate)> = scale.curve().map(|(place, p)| (place, law(p))).collect();
     let bridge = scale.bridge().map(|(place, p)| (place, law(p)));
     let values = |curve: &[(f64, Estimate)]| -> Vec<(f64, f64)> {
         curve.iter().map(|(place, one)| (*place, one.value)).collect()
     };
-    let line = Line::new().color(colour.to_owned()).width(1.5);
+    let line = Line::new().color(color.to_owned()).width(1.5);
     let dotted = line.clone().dash(DashType::Dot);
-    plot.add_trace(band(&curve, colour, label));
+    plot.add_trace(band(&curve, color, label));
     plot.add_trace(bare_line(values(&bridge), None, dotted).legend_group(plain(label)));
     plot.add_trace(bare_line(values(&curve), None, line).legend_group(plain(label)));
     bridge.iter().chain(&curve).map(|(_, one)| one.value).fold(0.0, f64::max)

@@ -32,7 +32,7 @@ pub(crate) fn figure(
     let mut table =
         Table::new(["Run", "N", "p realized", "pretraining loss", "progress lost", "bound"]);
     for size in &groups.sizes {
-        let (colour, label) = (groups.colour(*size), groups.size_label(*size));
+        let (color, label) = (groups.color(*size), groups.size_label(*size));
         let mut runs: Vec<(&Observation, ProgressLost)> =
             at(domain, *size, tokens).filter_map(|one| Some((one, lost(one, bases)?))).collect();
         runs.sort_by(|left, right| left.0.share().total_cmp(&right.0.share()));
@@ -43,16 +43,16 @@ pub(crate) fn figure(
             let runs = runs.iter().filter(|(_, lost)| bound(*lost) == wanted);
             runs.map(|(one, lost)| (place(&scale, one, *lost), hover(one, *lost, &label))).collect()
         };
-        let line = Line::new().color(colour.clone()).width(1.5);
+        let line = Line::new().color(color.clone()).width(1.5);
         let all = runs.iter().map(|(one, lost)| place(&scale, one, *lost)).collect();
         plot.add_trace(bare_line(all, None, line).legend_group(plain(&label)));
         let (equal, least) = (seen(EQUAL), seen(AT_LEAST));
         let only_open = equal.is_empty();
         if !only_open {
-            plot.add_trace(points(equal, &label, &colour, groups.symbol(*size)));
+            plot.add_trace(points(equal, &label, &color, groups.symbol(*size)));
         }
         if !least.is_empty() {
-            let open = points(least, &label, &colour, MarkerSymbol::CircleOpen);
+            let open = points(least, &label, &color, MarkerSymbol::CircleOpen);
             plot.add_trace(open.show_legend(only_open));
         }
         for (one, lost) in runs {

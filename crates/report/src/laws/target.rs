@@ -25,15 +25,15 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
     let mut plot = Plot::new();
     let mut losses: Vec<f64> = Vec::new();
     for size in &groups.sizes {
-        let (colour, label) = (groups.colour(*size), groups.size_label(*size));
+        let (color, label) = (groups.color(*size), groups.size_label(*size));
         if let Some(law) = law {
             let step = (right - left) / f64::from(CURVE_POINTS);
             let at = |k: u32| left + step * f64::from(k);
             let curve: Vec<(f64, Estimate)> = (0..=CURVE_POINTS)
                 .map(|k| (at(k), law.loss(*size, 10.0_f64.powf(at(k)))))
                 .collect();
-            plot.add_trace(band(&curve, &colour, &label));
-            let line = Line::new().color(colour.clone()).width(1.5);
+            plot.add_trace(band(&curve, &color, &label));
+            let line = Line::new().color(color.clone()).width(1.5);
             let values: Vec<(f64, f64)> = curve.iter().map(|(at, one)| (*at, one.value)).collect();
             losses.extend(values.iter().map(|point| point.1));
             plot.add_trace(bare_line(values, None, line).legend_group(plain(&label)));
@@ -50,7 +50,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
             );
             ((one.target_tokens.log10(), one.target_loss), hover)
         });
-        plot.add_trace(points(seen.collect(), &label, &colour, groups.symbol(*size)));
+        plot.add_trace(points(seen.collect(), &label, &color, groups.symbol(*size)));
     }
     let (least, most) = losses
         .iter()

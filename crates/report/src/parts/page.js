@@ -1,4 +1,4 @@
-// Draws every visible figure in the colours that page.css gives at the moment, and again when they change;
+// Draws every visible figure in the colors that page.css gives at the moment, and again when they change;
 // select boxes, the theme button, and tables as CSV.
 "use strict";
 (() => {

@@ -1,6 +1,6 @@
 //! What all figures share: frame, axes, and plotly.js itself.
 //!
-//! Colours stand as `var(--name)`: page.js puts the values of page.css in, so that light, dark and
+//! Colors stand as `var(--name)`: page.js puts the values of page.css in, so that light, dark and
 //! print need one file only.
 
 use mixdown_scaling::Estimate;
@@ -76,15 +76,15 @@ pub(crate) fn axis(title: &str) -> Axis {
         .auto_margin(true)
 }
 
-fn font(colour: &'static str) -> Font {
-    Font::new().family("var(--sans)").size(13).color(colour)
+fn font(color: &'static str) -> Font {
+    Font::new().family("var(--sans)").size(13).color(color)
 }
 
 /// A line with its points marked.
 pub(crate) fn marked_line(
     points: Vec<(f64, f64)>,
     name: &str,
-    colour: &str,
+    color: &str,
     symbol: MarkerSymbol,
     dash: DashType,
 ) -> Box<Scatter<f64, f64>> {
@@ -92,8 +92,8 @@ pub(crate) fn marked_line(
     Scatter::new(x, y)
         .name(plain(name))
         .mode(Mode::LinesMarkers)
-        .line(Line::new().color(colour.to_owned()).width(2.0).dash(dash))
-        .marker(Marker::new().color(colour.to_owned()).size(6).symbol(symbol))
+        .line(Line::new().color(color.to_owned()).width(2.0).dash(dash))
+        .marker(Marker::new().color(color.to_owned()).size(6).symbol(symbol))
 }
 
 /// A line without points, out of the legend and the hover when `name` is none.
@@ -111,7 +111,7 @@ pub(crate) fn bare_line(
 }
 
 /// A ring round the point that was chosen.
-pub(crate) fn ring(point: (f64, f64), colour: &str) -> Box<Scatter<f64, f64>> {
+pub(crate) fn ring(point: (f64, f64), color: &str) -> Box<Scatter<f64, f64>> {
     Scatter::new(vec![point.0], vec![point.1])
         .mode(Mode::Markers)
         .show_legend(false)
@@ -120,8 +120,8 @@ pub(crate) fn ring(point: (f64, f64), colour: &str) -> Box<Scatter<f64, f64>> {
             Marker::new()
                 .symbol(MarkerSymbol::CircleOpen)
                 .size(15)
-                .color(colour.to_owned())
-                .line(Line::new().width(2.5).color(colour.to_owned())),
+                .color(color.to_owned())
+                .line(Line::new().width(2.5).color(color.to_owned())),
         )
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn ring(point: (f64, f64), colour: &str) -> Box<Scatter<f64, f64>> {
 pub(crate) fn points(
     points: Vec<((f64, f64), String)>,
     name: &str,
-    colour: &str,
+    color: &str,
     symbol: MarkerSymbol,
 ) -> Box<Scatter<f64, f64>> {
     let (places, hovers): (Vec<(f64, f64)>, Vec<String>) = points.into_iter().unzip();
@@ -142,7 +142,7 @@ pub(crate) fn points(
         .hover_info(HoverInfo::Text)
         .marker(
             Marker::new()
-                .color(colour.to_owned())
+                .color(color.to_owned())
                 .size(10)
                 .symbol(symbol)
                 .line(Line::new().color("var(--surface)").width(1.0)),
@@ -150,14 +150,14 @@ pub(crate) fn points(
 }
 
 /// The area between the ends of (place, estimate), where both are bounded; hidden with its group.
-pub(crate) fn band(curve: &[(f64, Estimate)], colour: &str, group: &str) -> Box<Scatter<f64, f64>> {
+pub(crate) fn band(curve: &[(f64, Estimate)], color: &str, group: &str) -> Box<Scatter<f64, f64>> {
     let ends = |one: &(f64, Estimate)| Some((one.0, one.1.interval.low?, one.1.interval.high?));
     let bounded: Vec<(f64, f64, f64)> = curve.iter().filter_map(ends).collect();
     let above = bounded.iter().map(|(at, _, high)| (*at, *high));
     let below = bounded.iter().rev().map(|(at, low, _)| (*at, *low));
     bare_line(above.chain(below).collect(), None, Line::new().width(0.0))
         .fill(Fill::ToSelf)
-        .fill_color(colour.to_owned())
+        .fill_color(color.to_owned())
         .opacity(0.16)
         .legend_group(plain(group))
 }

@@ -73,10 +73,10 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
         let points = losses(&series.evaluations(corpus));
         let best = coordinate(run.row.best_step);
         if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
-            plot.add_trace(ring(*point, &series.colour));
+            plot.add_trace(ring(*point, &series.color));
         }
         let (symbol, dash) = (series.symbol.clone(), series.dash.clone());
-        plot.add_trace(marked_line(points, &series.label, &series.colour, symbol, dash));
+        plot.add_trace(marked_line(points, &series.label, &series.color, symbol, dash));
     }
     let chosen = how_chosen(runs.iter().filter_map(|run| run.target));
     let mut caption = format!(

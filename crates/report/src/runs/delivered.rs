@@ -29,7 +29,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
             ((scale.place(one.share()), difference * 100.0), hover)
         });
         let seen = seen.collect();
-        plot.add_trace(points(seen, &label, &groups.colour(*size), groups.symbol(*size)));
+        plot.add_trace(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
     }
     plot.set_layout(scale.layout("realized less requested (points of %)"));
     Figure {

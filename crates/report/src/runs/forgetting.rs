@@ -150,7 +150,7 @@ fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
             Marker::new()
                 .size(13)
                 .symbol(run.series.symbol.clone())
-                .color(run.series.colour.clone()),
+                .color(run.series.color.clone()),
         )
 }
 

@@ -5,7 +5,7 @@ use plotly::common::MarkerSymbol;
 
 use crate::parts::text::{count, short};
 use crate::runs::page::RunPage;
-use crate::runs::series::{colour_slot, symbol};
+use crate::runs::series::{color_slot, symbol};
 
 /// The distinct N and D of a domain, rising.
 pub(crate) struct Groups {
@@ -29,10 +29,10 @@ impl Groups {
         format!("D\u{a0}=\u{a0}{}", name(tokens, &self.tokens))
     }
 
-    /// Colours from teal to violet as N grows.
-    pub fn colour(&self, size: f64) -> String {
+    /// Colors from teal to violet as N grows.
+    pub fn color(&self, size: f64) -> String {
         let rank = self.rank(size);
-        format!("var(--series-{})", colour_slot(rank, self.sizes.len()))
+        format!("var(--series-{})", color_slot(rank, self.sizes.len()))
     }
 
     pub fn symbol(&self, size: f64) -> MarkerSymbol {

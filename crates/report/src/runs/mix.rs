@@ -10,8 +10,8 @@ use crate::parts::plot::{axis, layout, legend, plain};
 use crate::parts::text::{count, fixed, percent, percent_rounded};
 use crate::runs::series::Series;
 
-/// Colours of page.css for the sources, far apart first; not those of p.
-const COLOURS: [&str; 6] = ["source-0", "source-1", "source-2", "source-3", "source-4", "source-5"];
+/// Colors of page.css for the sources, far apart first; not those of p.
+const COLORS: [&str; 6] = ["source-0", "source-1", "source-2", "source-3", "source-4", "source-5"];
 
 /// The figure, or none when no run recorded shares.
 pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
@@ -21,8 +21,8 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
         return None;
     }
     let mut plot = Plot::new();
-    for (source, colour) in sources(&runs).iter().zip(COLOURS.iter().cycle()) {
-        plot.add_trace(bar(&runs, source, colour));
+    for (source, color) in sources(&runs).iter().zip(COLORS.iter().cycle()) {
+        plot.add_trace(bar(&runs, source, color));
     }
     let height = 130 + if runs.len() > 8 { 26 } else { 46 } * runs.len();
     // From the top down: categories count from 0 at their middles.
@@ -93,7 +93,7 @@ fn sources<'a>(runs: &[&Series<'a>]) -> Vec<&'a str> {
     names
 }
 
-fn bar(runs: &[&Series<'_>], source: &str, colour: &str) -> Box<Bar<f64, String>> {
+fn bar(runs: &[&Series<'_>], source: &str, color: &str) -> Box<Bar<f64, String>> {
     let (mut widths, mut labels, mut hovers) = (Vec::new(), Vec::new(), Vec::new());
     for run in runs {
         let Some(share) = run.page.summary.shares.iter().find(|share| share.source == source)
@@ -117,5 +117,5 @@ fn bar(runs: &[&Series<'_>], source: &str, colour: &str) -> Box<Bar<f64, String>
         .hover_text_array(hovers)
         .hover_info(HoverInfo::Text)
         .outside_text_font(Font::new().color("var(--ink)"))
-        .marker(Marker::new().color(format!("var(--{colour})")))
+        .marker(Marker::new().color(format!("var(--{color})")))
 }

@@ -1,4 +1,4 @@
-//! A run as the figures show it: its name, colour and yardsticks.
+//! A run as the figures show it: its name, color and yardsticks.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use plotly::common::{DashType, MarkerSymbol};
 use crate::parts::text::percent;
 use crate::runs::page::RunPage;
 
-/// Injected shares have colours 1 to this one, from teal to violet as p grows; 0 is p = 0.
-const INJECTED_COLOURS: usize = 5;
+/// Injected shares have colors 1 to this one, from teal to violet as p grows; 0 is p = 0.
+const INJECTED_COLORS: usize = 5;
 
 /// One run, ready for figures and tables.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Series<'a> {
     /// "p = 1 %", or the run's title where p does not tell the runs apart; no other run has it.
     pub label: String,
     /// A CSS variable of page.css.
-    pub colour: String,
+    pub color: String,
     pub symbol: MarkerSymbol,
     pub dash: DashType,
 }
@@ -70,11 +70,11 @@ pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec
         .map(|(place, (page, row))| {
             let label =
                 if distinct { share_label(row.p_requested) } else { page.summary.title.clone() };
-            let slot = place.checked_sub(baselines).map_or(0, |rank| colour_slot(rank, injected));
+            let slot = place.checked_sub(baselines).map_or(0, |rank| color_slot(rank, injected));
             let series = Series {
                 page,
                 label: unique(label, &mut taken),
-                colour: format!("var(--series-{slot})"),
+                color: format!("var(--series-{slot})"),
                 symbol: symbol(place),
                 dash: dash(place),
             };
@@ -90,7 +90,7 @@ pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec
         pages.iter().copied().filter(|page| page.summary.row.is_none()).map(|page| Series {
             page,
             label: unique(page.summary.title.clone(), &mut taken),
-            colour: "var(--series-4)".to_owned(),
+            color: "var(--series-4)".to_owned(),
             symbol: MarkerSymbol::Circle,
             dash: DashType::Solid,
         });
@@ -114,11 +114,11 @@ fn share_label(p: f64) -> String {
 }
 
 /// Spreads few shares over the whole ramp; more than it holds go round, told apart by dashes.
-pub(crate) fn colour_slot(rank: usize, injected: usize) -> usize {
+pub(crate) fn color_slot(rank: usize, injected: usize) -> usize {
     match injected {
-        0 | 1 => 1 + INJECTED_COLOURS / 2,
-        2..=INJECTED_COLOURS => 1 + rank * (INJECTED_COLOURS - 1) / (injected - 1),
-        _ => 1 + rank % INJECTED_COLOURS,
+        0 | 1 => 1 + INJECTED_COLORS / 2,
+        2..=INJECTED_COLORS => 1 + rank * (INJECTED_COLORS - 1) / (injected - 1),
+        _ => 1 + rank % INJECTED_COLORS,
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn symbol(place: usize) -> MarkerSymbol {
 }
 
 fn dash(place: usize) -> DashType {
-    match place / (INJECTED_COLOURS + 1) {
+    match place / (INJECTED_COLORS + 1) {
         0 => DashType::Solid,
         1 => DashType::Dash,
         _ => DashType::Dot,
@@ -151,18 +151,16 @@ fn yardstick<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRec
 
 #[cfg(test)]
 mod tests {
-    use super::{arrange, colour_slot};
+    use super::{arrange, color_slot};
     use crate::runs::page::RunPage;
     use crate::testing::{base, finetuned};
 
     #[test]
-    fn runs_are_ordered_by_p_and_the_baseline_has_its_own_colour() {
+    fn runs_are_ordered_by_p_and_the_baseline_has_its_own_color() {
         let pages = [finetuned(0.05, 0.2), base(), finetuned(0.0, 0.8), finetuned(0.01, 0.4)];
         let (runs, others) = arrange(&pages);
-        let seen: Vec<(&str, &str)> = runs
-            .iter()
-            .map(|run| (run.series.label.as_str(), run.series.colour.as_str()))
-            .collect();
+        let seen: Vec<(&str, &str)> =
+            runs.iter().map(|run| (run.series.label.as_str(), run.series.color.as_str())).collect();
         let expected = [
             ("p\u{a0}=\u{a0}0", "var(--series-0)"),
             ("p\u{a0}=\u{a0}1\u{a0}%", "var(--series-1)"),
@@ -171,7 +169,7 @@ mod tests {
         assert_eq!(seen, expected);
         assert_eq!(others.len(), 1);
         for injected in 1..=12 {
-            let slots: Vec<usize> = (0..injected).map(|rank| colour_slot(rank, injected)).collect();
+            let slots: Vec<usize> = (0..injected).map(|rank| color_slot(rank, injected)).collect();
             assert!(slots.iter().all(|slot| (1..=5).contains(slot)), "{slots:?}");
             assert!(injected > 5 || slots.is_sorted_by(|low, high| low < high), "{slots:?}");
         }

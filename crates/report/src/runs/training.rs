@@ -9,7 +9,7 @@ use crate::parts::plot::{axis, bare_line, coordinate, layout};
 use crate::parts::text::count;
 use crate::runs::series::Series;
 
-/// Single batches are drawn up to this many points a run, means of neighbours beyond it.
+/// Single batches are drawn up to this many points a run, means of neighbors beyond it.
 const MOST_POINTS: usize = 1500;
 /// Points of the smooth line, which are also the rows of the table.
 const MEANS: usize = 40;
@@ -21,12 +21,12 @@ pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
     let window = longest.div_ceil(MEANS);
     let mut plot = Plot::new();
     for (run, points) in runs.iter().zip(&losses) {
-        let thin = Line::new().color(run.colour.clone()).width(1.0);
+        let thin = Line::new().color(run.color.clone()).width(1.0);
         let raw = means(points, longest.div_ceil(MOST_POINTS));
         plot.add_trace(bare_line(raw, None, thin).opacity(0.25));
     }
     for (run, points) in runs.iter().zip(&losses) {
-        let thick = Line::new().color(run.colour.clone()).width(2.5).dash(run.dash.clone());
+        let thick = Line::new().color(run.color.clone()).width(2.5).dash(run.dash.clone());
         plot.add_trace(bare_line(means(points, window), Some(&run.label), thick));
     }
     let x_axis = axis("steps").hover_format(",d");
@@ -54,7 +54,7 @@ fn training_losses(run: &Series<'_>) -> Vec<(f64, f64)> {
     metrics.filter_map(|record| Some((coordinate(record.step), record.train_loss?))).collect()
 }
 
-/// Means over `window` neighbours, each in the middle of its steps: at their end the line would lie
+/// Means over `window` neighbors, each in the middle of its steps: at their end the line would lie
 /// above a falling loss.
 fn means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let mean = |chunk: &[(f64, f64)]| {

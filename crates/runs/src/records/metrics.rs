@@ -31,7 +31,7 @@ pub struct MetricsRecord {
     /// The share of recent steps' time that was spent waiting for data, in [0, 1].
     #[serde(default)]
     pub data_wait: Option<f64>,
-    /// Model FLOP utilisation: the model's operations a second, of recent steps, over those of a large
+    /// Model FLOP utilization: the model's operations a second, of recent steps, over those of a large
     /// matrix product on the same machine, in [0, 1].
     #[serde(default)]
     pub mfu: Option<f64>,
@@ -63,7 +63,7 @@ impl MetricsRecord {
             ("gradient norm", self.gradient_norm),
             ("rate", self.tokens_per_second),
             ("wait for data", self.data_wait),
-            ("model FLOP utilisation", self.mfu),
+            ("model FLOP utilization", self.mfu),
         ];
         let sources = self.sources.iter().map(|source| ("loss of a source", Some(source.loss)));
         let evals = self.evals.iter().flat_map(EvalRecord::numbers);

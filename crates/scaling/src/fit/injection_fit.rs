@@ -2,7 +2,7 @@
 //!
 //! Least squares in nats, by variable projection: F0 is linear and has a closed form, so the search
 //! runs over log B and log α only. For every log B on a grid the best α is found; that profile is
-//! then minimised and, at the same time, shows whether B is determined at all. Zooming a grid over
+//! then minimized and, at the same time, shows whether B is determined at all. Zooming a grid over
 //! both at once was not taken: along the curved valley α·B ≈ const it stops short.
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::intervals::student::two_sided_95;
 use crate::laws::injection::{InjectionLaw, relative};
-use crate::solver::search::{grid, minimise};
+use crate::solver::search::{grid, minimize};
 
 /// Coefficients of the curve, which a fit must exceed in distinct shares.
 const COEFFICIENTS: u64 = 3;
@@ -113,7 +113,7 @@ pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error>
     let observations = sorted.as_slice();
     let range = log_b_range(observations);
     let best_log_b =
-        minimise(range.0, range.1, B_POINTS, |log_b| best_at(observations, log_b).sum_of_squares);
+        minimize(range.0, range.1, B_POINTS, |log_b| best_at(observations, log_b).sum_of_squares);
     let best = best_at(observations, best_log_b.at);
     if best.law.f0() <= 0.0 {
         let got = observations.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
@@ -228,7 +228,7 @@ fn best_at(observations: &[(f64, f64)], log_b: f64) -> Candidate {
     let b = log_b.exp();
     let at = |log_alpha: f64| project(observations, b, log_alpha.exp());
     let (low, high) = (LOWEST_ALPHA.ln(), HIGHEST_ALPHA.ln());
-    let best = minimise(low, high, ALPHA_POINTS, |log_alpha| at(log_alpha).sum_of_squares);
+    let best = minimize(low, high, ALPHA_POINTS, |log_alpha| at(log_alpha).sum_of_squares);
     at(best.at)
 }
 

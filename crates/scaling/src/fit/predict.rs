@@ -72,7 +72,7 @@ pub(crate) fn stretched(best: f64, mut draws: Vec<f64>, stretch: f64) -> Interva
     Interval::new(end(0.025).min(best), end(0.975).max(best))
 }
 
-/// Quantile of sorted values, linear between neighbours.
+/// Quantile of sorted values, linear between neighbors.
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len().saturating_sub(1)) as f64;
     #[expect(

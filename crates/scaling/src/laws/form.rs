@@ -9,7 +9,7 @@ pub(crate) const COORDINATES: usize = 10;
 /// logarithm where they are positive). Unused places are 0.
 pub(crate) type Point = [f64; COORDINATES];
 
-/// One observation on normalised inputs.
+/// One observation on normalized inputs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     /// What the law adds to: the loss before finetuning, or 0.

@@ -37,7 +37,7 @@ impl Candidate {
     }
 }
 
-/// The reported laws, their variants and the neighbouring laws.
+/// The reported laws, their variants and the neighboring laws.
 pub(crate) fn candidates(observations: &[Observation]) -> Vec<Candidate> {
     let mut all = forgetting_candidates(observations);
     all.extend(target_candidates(observations));

@@ -3,13 +3,13 @@
 use crate::laws::form::{COORDINATES, Form, Linear, NONLINEAR, Point, Row, Term};
 use crate::solver::linear::{smallest_pivot, solve_scaled};
 
-/// Bounds of the logarithm of a positive coefficient on normalised inputs, in nats.
+/// Bounds of the logarithm of a positive coefficient on normalized inputs, in nats.
 const LN_COEFFICIENT: (f64, f64) = (-20.0, 10.0);
 
 /// A smaller pivot of the information is what rounding leaves of 0.
 const LEAST_PIVOT: f64 = 1e-10;
 
-/// A law, the rows and their weights: a function of the law's coordinates to minimise.
+/// A law, the rows and their weights: a function of the law's coordinates to minimize.
 ///
 /// Residuals are divided by δ, so that the values do not sink to 1e-6, where common tolerances stop
 /// far from the optimum.

@@ -32,7 +32,7 @@ impl Optimum {
     }
 }
 
-/// Minimises from `start`.
+/// Minimizes from `start`.
 ///
 /// The step solves (H + λ·R) s = −g: H is Newton's matrix, to which rows beyond δ add nothing, and R
 /// that of iterated reweighted least squares. So λ → 0 is Newton, which ends in a few steps, and λ

@@ -1,4 +1,4 @@
-//! Between plain units and the normalised inputs of the search.
+//! Between plain units and the normalized inputs of the search.
 
 use crate::laws::forgetting_law::ForgettingLaw;
 use crate::laws::form::{COORDINATES, Point, Row};
@@ -68,7 +68,7 @@ impl Scale {
         observations.iter().zip(configurations).map(row).collect()
     }
 
-    /// The forgetting law of a point (α, β, ln B, ln A on normalised inputs).
+    /// The forgetting law of a point (α, β, ln B, ln A on normalized inputs).
     pub fn forgetting_law(&self, at: &Point) -> ForgettingLaw {
         let [alpha, beta, ln_b, ln_a, ..] = *at;
         let ln_a = ln_a + alpha * self.ln_size - beta * self.ln_tokens;
@@ -85,7 +85,7 @@ impl Scale {
         at
     }
 
-    /// The target law of a point (α, β, ln A, ln E on normalised inputs).
+    /// The target law of a point (α, β, ln A, ln E on normalized inputs).
     pub fn target_law(&self, at: &Point) -> TargetLaw {
         let [alpha, beta, ln_a, ln_e, ..] = *at;
         let ln_a = ln_a + alpha * self.ln_size + beta * self.ln_tokens;

@@ -1,4 +1,4 @@
-//! Minimising a function of one variable that a grid has bracketed.
+//! Minimizing a function of one variable that a grid has bracketed.
 
 /// A point and the function's value there.
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +13,8 @@ pub(crate) fn grid(low: f64, high: f64, count: u32) -> impl Iterator<Item = f64>
     (0..count).map(move |k| low + step * f64::from(k))
 }
 
-/// The least value on a grid of `count` points, refined by golden section between its neighbours.
-pub(crate) fn minimise(low: f64, high: f64, count: u32, function: impl Fn(f64) -> f64) -> Minimum {
+/// The least value on a grid of `count` points, refined by golden section between its neighbors.
+pub(crate) fn minimize(low: f64, high: f64, count: u32, function: impl Fn(f64) -> f64) -> Minimum {
     let step = (high - low) / f64::from(count.saturating_sub(1).max(1));
     let mut best = Minimum { at: low, value: function(low) };
     for at in grid(low, high, count).skip(1) {
@@ -52,18 +52,18 @@ fn golden_section(mut low: f64, mut high: f64, function: &impl Fn(f64) -> f64) -
 
 #[cfg(test)]
 mod tests {
-    use super::minimise;
+    use super::minimize;
 
     #[test]
     fn the_lower_of_two_valleys_is_found() {
         let valleys = |x: f64| ((x - 1.0).powi(2)).min((x - 4.3).powi(2) - 0.5);
-        let found = minimise(0.0, 6.0, 25, valleys);
+        let found = minimize(0.0, 6.0, 25, valleys);
         assert!((found.at - 4.3).abs() < 1e-6);
         assert!((found.value + 0.5).abs() < 1e-12);
     }
 
     #[test]
     fn a_minimum_at_the_end_stays_there() {
-        assert!(minimise(2.0, 5.0, 10, |x| x).at - 2.0 < 1e-9);
+        assert!(minimize(2.0, 5.0, 10, |x| x).at - 2.0 < 1e-9);
     }
 }

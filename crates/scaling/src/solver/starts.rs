@@ -12,7 +12,7 @@ pub(crate) struct StartGrid {
 }
 
 struct Node {
-    /// Place in the grid, for telling neighbours.
+    /// Place in the grid, for telling neighbors.
     place: Vec<usize>,
     inside: Vec<f64>,
     /// Terms, row by row.
@@ -64,7 +64,7 @@ impl StartGrid {
         Self { linear: self.linear, nodes }
     }
 
-    /// Starts from the best nodes that are no neighbours of one another, the best first.
+    /// Starts from the best nodes that are no neighbors of one another, the best first.
     pub fn starts(&self, rows: &[Row], weights: &[f64], most: usize) -> Vec<Point> {
         let mut solved: Vec<(f64, Vec<f64>, &Node)> = self
             .nodes
@@ -80,7 +80,7 @@ impl StartGrid {
             if chosen.len() == most {
                 break;
             }
-            if !chosen.iter().any(|one| are_neighbours(&one.2.place, &candidate.2.place)) {
+            if !chosen.iter().any(|one| are_neighbors(&one.2.place, &candidate.2.place)) {
                 chosen.push(candidate);
             }
         }
@@ -155,6 +155,6 @@ fn normal_equations(
     solve_scaled(matrix, right, open.len())
 }
 
-fn are_neighbours(left: &[usize], right: &[usize]) -> bool {
+fn are_neighbors(left: &[usize], right: &[usize]) -> bool {
     left.iter().zip(right).all(|(left, right)| left.abs_diff(*right) <= 1)
 }

@@ -27,7 +27,7 @@ pub struct DocumentBytes<'d> {
     pub text_bytes: u64,
     /// The hash of its text.
     pub hash: u64,
-    /// Its loss mask (a byte an id, 1 for a target and 0 for none) where the corpus is labelled.
+    /// Its loss mask (a byte an id, 1 for a target and 0 for none) where the corpus is labeled.
     pub mask: Option<&'d [u8]>,
     /// Its own id as a line of JSON (a string or `null`) without the newline: given for every
     /// document of a shard or for none.
@@ -100,7 +100,7 @@ impl ShardWriter {
 
     /// Appends one document: its ids with prefix and end-of-text, the bytes of its text in UTF-8,
     /// the hash of its text, and its loss mask (a byte an id, 1 for a target and 0 for none) where
-    /// the corpus is labelled. A refused document leaves the shard as it was.
+    /// the corpus is labeled. A refused document leaves the shard as it was.
     ///
     /// # Errors
     /// As [`ShardWriter::push_bytes`].

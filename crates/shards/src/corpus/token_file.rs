@@ -200,7 +200,7 @@ impl TokenFile {
     }
 
     /// Has the system read a range from the disk meanwhile: it is not waited for. From the first call on, a page
-    /// that was not asked for is read without its neighbours, up to megabytes of which would hold up what was.
+    /// that was not asked for is read without its neighbors, up to megabytes of which would hold up what was.
     pub(crate) fn will_need(&self, start_token: u64, tokens: u64) {
         let Bytes::Map(map) = &self.bytes else { return };
         let range = self.range(map, start_token, tokens);

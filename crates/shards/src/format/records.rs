@@ -13,7 +13,7 @@ pub struct SplitRecord {
     pub tokens: u64,
     /// Bytes of the documents' text in UTF-8, before tokenizing.
     pub text_bytes: u64,
-    /// Tokens that are loss targets, where the split is labelled; else all of them are.
+    /// Tokens that are loss targets, where the split is labeled; else all of them are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_tokens: Option<u64>,
     /// The shards.
@@ -41,7 +41,7 @@ pub struct ShardRecord {
     pub sums_root: Fingerprint,
     /// BLAKE3 of `.hashes`.
     pub hashes_root: Fingerprint,
-    /// The loss mask, where the split is labelled.
+    /// The loss mask, where the split is labeled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<MaskRecord>,
     /// Where its files are, if they were there before the corpus.
@@ -109,7 +109,7 @@ pub struct Counts {
     /// Documents of fewer characters than were asked for, left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub short_documents: u64,
-    /// Labelled documents without a loss target, left out.
+    /// Labeled documents without a loss target, left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub untargeted_documents: u64,
     /// Documents longer than a row, left out or cut off as the options say.

@@ -11,7 +11,7 @@ use crate::support::{
     write_corpus_with,
 };
 
-fn labelled() -> (tempfile::TempDir, Manifest, Vec<u32>) {
+fn labeled() -> (tempfile::TempDir, Manifest, Vec<u32>) {
     let folder = tempfile::tempdir().unwrap();
     let train = vec![some_documents(1, 9, 1000), some_documents(2, 4, 1000)];
     let holdout = vec![some_documents(3, 3, 1000)];
@@ -25,7 +25,7 @@ fn mask_path(folder: &tempfile::TempDir) -> PathBuf {
 
 #[test]
 fn masks_are_read_across_shards() {
-    let (folder, manifest, ids) = labelled();
+    let (folder, manifest, ids) = labeled();
     let expected = mask_of(&ids);
     let targets = expected.iter().filter(|byte| **byte == 1).count() as u64;
     assert_eq!(manifest.train.loss_tokens, Some(targets));
@@ -88,7 +88,7 @@ fn bad_masks_are_refused_and_leave_the_shard_sound() {
 
 #[test]
 fn a_changed_mask_is_damage() {
-    let (folder, manifest, _) = labelled();
+    let (folder, manifest, _) = labeled();
     let path = mask_path(&folder);
     let whole = fs::read(&path).unwrap();
     for (at, bits, place) in [(3, 1, None), (5, 2, Some(5)), (17, 0x80, Some(17))] {
@@ -121,7 +121,7 @@ fn a_changed_mask_is_damage() {
 
 #[test]
 fn truncated_masks_under_an_open_reader_are_errors_with_access_read() {
-    let (folder, ..) = labelled();
+    let (folder, ..) = labeled();
     let corpus = Corpus::open(folder.path(), Access::Read).unwrap();
     corpus.read_mask(Split::Train, 0, &mut [0; 4]).unwrap();
     fs::write(mask_path(&folder), [1; 10]).unwrap();
@@ -153,7 +153,7 @@ fn records_that_contradict_each_other_are_refused() {
         ),
     ];
     for (edit, field) in edits {
-        let (folder, ..) = labelled();
+        let (folder, ..) = labeled();
         edit_manifest(folder.path(), edit);
         let error = Corpus::open(folder.path(), Access::Map).unwrap_err().to_string();
         assert!(error.contains(field), "{field}: {error}");

@@ -1,11 +1,11 @@
-//! Everything that labelled documents need beside the tokenizer.
+//! Everything that labeled documents need beside the tokenizer.
 
-use mixdown_documents::{BadRecord, Document, LabelFields, Labeller, Labels, RecordFault};
+use mixdown_documents::{BadRecord, Document, LabelFields, Labeler, Labels, RecordFault};
 use mixdown_shards::Fingerprint;
 use serde_json::json;
 use tokenizers::pipeline::PipelineToken;
 
-use crate::encode::labels::{LabelEncoder, LabelledIds};
+use crate::encode::labels::{LabelEncoder, LabeledIds};
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
 use crate::prepare::label_options::{ChatOptions, TooLong};
@@ -13,19 +13,19 @@ use crate::spill::as_u64;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::model_template::chat_template;
 
-/// Renders and encodes labelled documents. One serves all threads.
+/// Renders and encodes labeled documents. One serves all threads.
 pub(crate) struct LabelStage {
     /// Renders records while they are decoded.
-    pub(crate) labeller: Labeller,
+    pub(crate) labeler: Labeler,
     encoder: LabelEncoder,
     /// Of what the template is and is told.
     pub(crate) template: Option<Fingerprint>,
 }
 
-/// What became of a labelled document.
-pub(crate) enum Labelled {
+/// What became of a labeled document.
+pub(crate) enum Labeled {
     /// Its ids and mask.
-    Ids(LabelledIds),
+    Ids(LabeledIds),
     /// Nothing in it is a target.
     NoTarget,
     /// It cannot be encoded.
@@ -50,14 +50,14 @@ impl LabelStage {
             }
             LabelFields::Completion { .. } => None,
         };
-        let labeller = Labeller::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
+        let labeler = Labeler::new(fields.clone(), template.as_ref(), &encoder.special_tokens())?;
         let template = template.map(|template| {
             let mut told = vec![json!(template.text), json!(template.tokens), json!(template.date)];
             told.extend(template.tool_use.map(|own| json!(own.text)));
             let told = json!(told);
             Fingerprint::of(told.to_string().as_bytes())
         });
-        Ok(Self { labeller, encoder, template })
+        Ok(Self { labeler, encoder, template })
     }
 
     /// The ids of a document with its beginning and end, and its mask.
@@ -70,7 +70,7 @@ impl LabelStage {
         labels: &Labels,
         beginning_of_text: Option<u32>,
         end_of_text: u32,
-    ) -> Result<Labelled, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Labeled, Box<dyn std::error::Error + Send + Sync>> {
         let text = &document.text;
         if LabelEncoder::is_reserved(text) {
             let expected = "none of the noncharacters that stand for special tokens";
@@ -79,21 +79,21 @@ impl LabelStage {
                 expected,
                 got: "three of them".into(),
             };
-            return Ok(Labelled::Bad(BadRecord { place: document.place, fault }));
+            return Ok(Labeled::Bad(BadRecord { place: document.place, fault }));
         }
-        let mut labelled = self.encoder.encode(text, labels)?;
-        if !labelled.has_targets() {
-            return Ok(Labelled::NoTarget);
+        let mut labeled = self.encoder.encode(text, labels)?;
+        if !labeled.has_targets() {
+            return Ok(Labeled::NoTarget);
         }
-        labelled.begin_with(beginning_of_text);
-        labelled.end_with(end_of_text, text, labels);
-        Ok(Labelled::Ids(labelled))
+        labeled.begin_with(beginning_of_text);
+        labeled.end_with(end_of_text, text, labels);
+        Ok(Labeled::Ids(labeled))
     }
 }
 
 impl Encoder<'_> {
-    /// Replaces ids and mask by those of a labelled document; false if it is left out.
-    pub(crate) fn encode_labelled(
+    /// Replaces ids and mask by those of a labeled document; false if it is left out.
+    pub(crate) fn encode_labeled(
         &self,
         stage: &LabelStage,
         document: &Document,
@@ -101,22 +101,22 @@ impl Encoder<'_> {
         encoded: &mut EncodedChunk,
         scratch: &mut Scratch,
     ) -> Result<bool, Error> {
-        let labelled = stage
+        let labeled = stage
             .encode(document, labels, self.beginning_of_text, self.end_of_text)
             .map_err(|source| self.encode_error(document, source))?;
-        match labelled {
-            Labelled::Ids(LabelledIds { ids, mask, .. }) => {
+        match labeled {
+            Labeled::Ids(LabeledIds { ids, mask, .. }) => {
                 encoded.special_text_documents += u64::from(!labels.plain.is_empty());
                 scratch.ids.clear();
                 scratch.ids.extend(ids.into_iter().map(PipelineToken::from));
                 scratch.mask = mask;
                 Ok(true)
             }
-            Labelled::NoTarget => {
+            Labeled::NoTarget => {
                 encoded.untargeted_documents += 1;
                 Ok(false)
             }
-            Labelled::Bad(bad) => {
+            Labeled::Bad(bad) => {
                 encoded.bad_records.push(bad);
                 Ok(false)
             }

@@ -1,8 +1,8 @@
-//! A labelled text to ids and their loss mask.
+//! A labeled text to ids and their loss mask.
 //!
 //! Special tokens count as such where the text is the template's own and are plain text where they
 //! stand in content; which id covers which bytes decides what is a loss target. Both need more than
-//! the fast encoder gives, so labelled documents go through tokenizers 0.23, whose ids are the
+//! the fast encoder gives, so labeled documents go through tokenizers 0.23, whose ids are the
 //! measure of every other path.
 //!
 //! The template's special tokens are replaced by a token that no text contains, the whole is
@@ -25,7 +25,7 @@ const STAND_IN: &str = "\u{fdd0}\u{fdef}\u{fdd1}";
 /// The words of the tokenizer library, which has no error type of its own.
 type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Encodes labelled documents. One serves all threads.
+/// Encodes labeled documents. One serves all threads.
 pub(crate) struct LabelEncoder {
     reference: tokenizers_023::Tokenizer,
     stand_in: u32,
@@ -43,7 +43,7 @@ struct SpecialToken {
 
 /// Ids with their loss mask, a byte an id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct LabelledIds {
+pub(crate) struct LabeledIds {
     pub(crate) ids: Vec<u32>,
     pub(crate) mask: Vec<u8>,
     /// The bytes of the text that each id covers.
@@ -81,7 +81,7 @@ impl LabelEncoder {
     ///
     /// # Errors
     /// The library fails.
-    pub(crate) fn encode(&self, text: &str, labels: &Labels) -> Result<LabelledIds, Foreign> {
+    pub(crate) fn encode(&self, text: &str, labels: &Labels) -> Result<LabeledIds, Foreign> {
         let special = self.special_ranges(text, &labels.plain);
         let mut altered = String::with_capacity(text.len());
         let mut done = 0;
@@ -92,7 +92,7 @@ impl LabelEncoder {
         }
         altered.push_str(text.get(done..).unwrap_or_default());
         let encoding = self.reference.encode(altered, false)?;
-        let mut labelled = LabelledIds::default();
+        let mut labeled = LabeledIds::default();
         let (mut special, mut place) = (special.into_iter(), Shift::default());
         for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
             let (id, range) = match (id == self.stand_in).then(|| special.next()).flatten() {
@@ -102,12 +102,12 @@ impl LabelEncoder {
                 }
                 None => (id, place.of(start)..place.of(end)),
             };
-            labelled.ids.push(id);
-            labelled.offsets.push(range);
+            labeled.ids.push(id);
+            labeled.offsets.push(range);
         }
-        labelled.mask = vec![0; labelled.ids.len()];
-        labels.targets.iter().for_each(|target| labelled.mark(target));
-        Ok(labelled)
+        labeled.mask = vec![0; labeled.ids.len()];
+        labels.targets.iter().for_each(|target| labeled.mark(target));
+        Ok(labeled)
     }
 
     /// The special tokens that the text spells outside of content, in order: leftmost first, of
@@ -156,7 +156,7 @@ impl Shift {
     }
 }
 
-impl LabelledIds {
+impl LabeledIds {
     fn mark(&mut self, target: &Range<usize>) {
         let overlaps = |range: &Range<usize>| range.start < target.end && target.start < range.end;
         let first = self.offsets.iter().position(overlaps);
@@ -276,10 +276,10 @@ mod tests {
     fn beginning_and_end_are_not_doubled() {
         let run = |text: &str, targets: &[(usize, usize)]| {
             let labels = labels(targets, &[]);
-            let mut labelled = encoder().encode(text, &labels).unwrap();
-            labelled.begin_with(Some(263));
-            labelled.end_with(261, text, &labels);
-            (labelled.ids, labelled.mask)
+            let mut labeled = encoder().encode(text, &labels).unwrap();
+            labeled.begin_with(Some(263));
+            labeled.end_with(261, text, &labels);
+            (labeled.ids, labeled.mask)
         };
         assert_eq!(run("in", &[]), (vec![263, 258, 261], vec![0, 0, 0]));
         assert_eq!(run("<w>in", &[(3, 5)]), (vec![263, 258, 261], vec![0, 1, 1]));

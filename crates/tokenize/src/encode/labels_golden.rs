@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use mixdown_documents::{
-    ChunkReader, Document, InputList, LabelFields, Labeller, ReadOptions, TrainOn,
+    ChunkReader, Document, InputList, LabelFields, Labeler, ReadOptions, TrainOn,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn model_folder(template: &str) -> tempfile::TempDir {
 }
 
 /// The one document of the conversation.
-fn document(messages: &Value, labeller: &Labeller, fields: &LabelFields) -> Document {
+fn document(messages: &Value, labeler: &Labeler, fields: &LabelFields) -> Document {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");
     fs::write(&path, json!({"messages": messages}).to_string()).unwrap();
@@ -36,7 +36,7 @@ fn document(messages: &Value, labeller: &Labeller, fields: &LabelFields) -> Docu
     let inputs = InputList::discover_with(&[path], &options).unwrap();
     let mut reader = ChunkReader::open(&inputs, 0, 0).unwrap();
     let chunk = reader.next_before(u64::MAX).unwrap().unwrap();
-    let mut records = chunk.labelled_records(&options, Some(labeller));
+    let mut records = chunk.labeled_records(&options, Some(labeler));
     records.next().unwrap().unwrap()
 }
 
@@ -56,14 +56,14 @@ fn ids_and_masks_are_those_of_transformers() {
             let messages = "messages".to_owned();
             let fields = LabelFields::Chat { messages, tools: None, train_on };
             let special = encoder.special_tokens();
-            let labeller = Labeller::new(fields.clone(), Some(&template), &special).unwrap();
-            let document = document(&case["messages"], &labeller, &fields);
+            let labeler = Labeler::new(fields.clone(), Some(&template), &special).unwrap();
+            let document = document(&case["messages"], &labeler, &fields);
             let what = format!("{} {} {name}", case["template"], case["name"]);
             assert_eq!(document.text, case["text"].as_str().unwrap(), "{what}");
-            let labelled = encoder.encode(&document.text, &document.labels.unwrap()).unwrap();
+            let labeled = encoder.encode(&document.text, &document.labels.unwrap()).unwrap();
             let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
-            assert_eq!(labelled.ids, ids, "{what}");
-            let mask: String = labelled.mask.iter().map(|byte| byte.to_string()).collect();
+            assert_eq!(labeled.ids, ids, "{what}");
+            let mask: String = labeled.mask.iter().map(|byte| byte.to_string()).collect();
             assert_eq!(mask, case["masks"][name].as_str().unwrap(), "{what}");
             checked += 1;
         }

@@ -8,7 +8,7 @@ use crate::encode::fast::within;
 /// One salt for all corpora, so that the same text falls on the same side in each of them.
 const SALT: u64 = 0x6d69_7864_6f77_6e31;
 
-/// Normalised bytes that are hashed at once: they stay in the first caches.
+/// Normalized bytes that are hashed at once: they stay in the first caches.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// Bytes looked at together, one bit a byte.
@@ -50,7 +50,7 @@ pub(crate) fn text_hash(text: &str, buffer: &mut Vec<u8>) -> u64 {
     }
 }
 
-/// Normalised bytes as they come.
+/// Normalized bytes as they come.
 struct Normal<'b> {
     buffer: &'b mut [u8],
     len: usize,

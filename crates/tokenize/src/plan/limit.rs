@@ -1,6 +1,6 @@
 //! Where the first documents of the inputs end.
 
-use mixdown_documents::{Document, DocumentReader, InputList, Labeller, Place};
+use mixdown_documents::{Document, DocumentReader, InputList, Labeler, Place};
 
 use crate::encode::has_fewer_chars;
 use crate::error::Error;
@@ -13,11 +13,11 @@ use crate::prepare::options::PrepareOptions;
 pub(crate) fn end_of(
     inputs: &InputList,
     options: &PrepareOptions,
-    labeller: Option<&Labeller>,
+    labeler: Option<&Labeler>,
     limit: u64,
 ) -> Result<Option<Place>, Error> {
     let mut left = limit;
-    for document in DocumentReader::new(inputs, &options.read).with_labeller(labeller) {
+    for document in DocumentReader::new(inputs, &options.read).with_labeler(labeler) {
         let document = document?;
         if document.text.is_empty()
             || has_fewer_chars(&document.text, options.min_chars)

@@ -71,7 +71,7 @@ pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> 
     units
 }
 
-/// The ranges that begin before `end`; a file of a single one goes together with its neighbours.
+/// The ranges that begin before `end`; a file of a single one goes together with its neighbors.
 fn within(mut ranges: Vec<Range<u64>>, end: u64) -> Cuts {
     ranges.retain(|range| range.start < end);
     if ranges.len() > 1 { Cuts::Ranges(ranges) } else { Cuts::Whole }

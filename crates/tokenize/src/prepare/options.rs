@@ -94,7 +94,7 @@ impl PrepareOptions {
             return Err(exclusive("threads", "0 to 1024", &self.threads.to_string()));
         }
         if self.read.labels.is_some() && self.special_text == SpecialText::Parse {
-            let expected = "plain text in the content of labelled documents";
+            let expected = "plain text in the content of labeled documents";
             return Err(exclusive("parse-special", expected, "it beside labels"));
         }
         let by_input = self.holdout == Holdout::Input;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use mixdown_documents::{InputFile, InputList, Labeller, LongRecords};
+use mixdown_documents::{InputFile, InputList, Labeler, LongRecords};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -74,14 +74,14 @@ impl<'o> Work<'o> {
                 got: "-".to_owned(),
             }),
             Some(limit) => {
-                let end = limit::end_of(&work.inputs, options, work.labeller(), limit)?;
+                let end = limit::end_of(&work.inputs, options, work.labeler(), limit)?;
                 Ok(Self { plan: Plan { end, ..work.plan }, ..work })
             }
         }
     }
 
-    fn labeller(&self) -> Option<&Labeller> {
-        self.labels.as_ref().map(|labels| &labels.labeller)
+    fn labeler(&self) -> Option<&Labeler> {
+        self.labels.as_ref().map(|labels| &labels.labeler)
     }
 
     pub(crate) fn reads_standard_input(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Prompts for models that were trained on chats.
 
-use mixdown_documents::{ChatTurn, LabelFields, Labeller, Labels, TrainOn};
+use mixdown_documents::{ChatTurn, LabelFields, Labeler, Labels, TrainOn};
 
 use crate::encode::labels::LabelEncoder;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::tokenizer::model_template::chat_template;
 /// A conversation becomes the ids that [`prepare`](crate::prepare()) gives it, up to where the
 /// assistant's next turn begins.
 pub struct ChatPrompt {
-    labeller: Labeller,
+    labeler: Labeler,
     encoder: LabelEncoder,
     beginning_of_text: Option<u32>,
     end_of_text: Option<u32>,
@@ -30,10 +30,10 @@ impl ChatPrompt {
         let template = chat_template(tokenizer, chat.template.as_deref(), chat.date)?;
         let (messages, train_on) = ("messages".to_owned(), TrainOn::All);
         let fields = LabelFields::Chat { messages, tools: None, train_on };
-        let labeller = Labeller::new(fields, Some(&template), &encoder.special_tokens())?;
+        let labeler = Labeler::new(fields, Some(&template), &encoder.special_tokens())?;
         let beginning_of_text = tokenizer.beginning_of_text(BeginningOfText::Auto)?;
         let end_of_text = tokenizer.end_of_text().ok();
-        Ok(Self { labeller, encoder, beginning_of_text, end_of_text })
+        Ok(Self { labeler, encoder, beginning_of_text, end_of_text })
     }
 
     /// The ids that end a turn: the special token that the template writes behind the assistant's,
@@ -42,7 +42,7 @@ impl ChatPrompt {
     /// # Errors
     /// The tokenizer library fails.
     pub fn ends(&self) -> Result<Vec<u32>, Error> {
-        let behind = self.labeller.end_of_turn().unwrap_or_default();
+        let behind = self.labeler.end_of_turn().unwrap_or_default();
         let behind = behind.trim_start();
         let special = self.encoder.special_tokens();
         let mut ends: Vec<u32> = self.end_of_text.into_iter().collect();
@@ -60,10 +60,10 @@ impl ChatPrompt {
     /// The template refuses the conversation; the tokenizer library fails.
     pub fn ids(&self, turns: &[ChatTurn]) -> Result<Vec<u32>, Error> {
         let refused = |fault| Error::Conversation { got: fault };
-        let (text, labels) = self.labeller.prompt(turns).map_err(refused)?;
-        let mut labelled = encoded(&self.encoder, &text, &labels)?;
-        labelled.begin_with(self.beginning_of_text);
-        Ok(labelled.ids)
+        let (text, labels) = self.labeler.prompt(turns).map_err(refused)?;
+        let mut labeled = encoded(&self.encoder, &text, &labels)?;
+        labeled.begin_with(self.beginning_of_text);
+        Ok(labeled.ids)
     }
 }
 
@@ -80,7 +80,7 @@ fn encoded(
     encoder: &LabelEncoder,
     text: &str,
     labels: &Labels,
-) -> Result<crate::encode::labels::LabelledIds, Error> {
+) -> Result<crate::encode::labels::LabeledIds, Error> {
     if LabelEncoder::is_reserved(text) {
         let source = "the text holds the noncharacters that stand for special tokens";
         return Err(Error::Prompt { source: source.into() });

@@ -33,11 +33,11 @@ pub struct RunConfig {
     pub eval: EvalConfig,
 }
 
-/// `[train]`: steps, learning rate and optimiser.
+/// `[train]`: steps, learning rate and optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimiser steps.
+    /// Optimizer steps.
     #[serde(deserialize_with = "field::steps")]
     pub steps: u64,
     /// The highest learning rate. Where it is not said it is 1e-3 for a fresh model, and for one that is loaded what

@@ -123,7 +123,7 @@ impl Model {
 impl Trained {
     fn training<'a>(&'a self, parameters: &'a [f32]) -> crate::engine::Training<'a> {
         let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
-        let [first, second] = rest.optimiser.moments();
+        let [first, second] = rest.optimizer.moments();
         let average = rest.average.as_ref().map(|average| average.numbers());
         let (numbers, adapter) = match self {
             Self::Parameters(_) => (parameters, None),
@@ -142,7 +142,7 @@ impl Trained {
             Self::Parameters(rest) => (None, rest),
             Self::Adapter(adapter, rest) => (Some(adapter), rest),
         };
-        let [first, second] = rest.optimiser.moments_mut();
+        let [first, second] = rest.optimizer.moments_mut();
         let average = rest.average.as_mut().map(|average| &mut average.numbers_mut()[..]);
         let Some(adapter) = adapter else {
             return resident.read([parameters, first, second], average);
@@ -160,7 +160,7 @@ impl Trained {
     ) -> Result<Option<f64>, Error> {
         let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
         let Some(resident) = model.engine_mut().resident() else { return Ok(None) };
-        let norm = rest.optimiser.step_on_device(resident, learning_rate)?;
+        let norm = rest.optimizer.step_on_device(resident, learning_rate)?;
         if let Some(average) = rest.average.as_ref().filter(|_| norm.is_finite()) {
             resident.update_average(average.rest())?;
         }

@@ -33,7 +33,7 @@ pub enum Family {
     GptNeoX,
 }
 
-/// The normalisation of hidden states.
+/// The normalization of hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     /// RMSNorm: a weight.
@@ -144,9 +144,9 @@ pub struct ModelConfig {
     pub head_width: u64,
     /// The longest sequence, in tokens.
     pub max_position_embeddings: u64,
-    /// The normalisation.
+    /// The normalization.
     pub norm: Norm,
-    /// ε of the normalisation.
+    /// ε of the normalization.
     pub norm_epsilon: f64,
     /// What stands between the MLP's projections.
     pub activation: Activation,
@@ -158,7 +158,7 @@ pub struct ModelConfig {
     pub attention_output_bias: bool,
     /// Whether the MLP's projections have one.
     pub mlp_bias: bool,
-    /// Whether each head's queries and keys are normalised (RMSNorm) before they are turned.
+    /// Whether each head's queries and keys are normalized (RMSNorm) before they are turned.
     pub query_key_norm: bool,
     /// Whether attention and MLP both read the block's input (`x + attention(x) + mlp(x)`).
     pub parallel_residual: bool,

@@ -29,7 +29,7 @@ pub struct AdamWOptions {
     pub clip: f64,
 }
 
-/// The optimiser of one model's parameters.
+/// The optimizer of one model's parameters.
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
@@ -61,7 +61,7 @@ struct Task<'a> {
 }
 
 impl AdamW {
-    /// An optimiser that has done no step.
+    /// An optimizer that has done no step.
     ///
     /// # Errors
     /// No memory for the moments.
@@ -151,7 +151,7 @@ impl AdamW {
     /// they had before clipping. Where that is not finite no parameter is changed.
     ///
     /// # Errors
-    /// A model or gradients that are not those of this optimiser.
+    /// A model or gradients that are not those of this optimizer.
     pub fn step(
         &mut self,
         model: &mut Model,
@@ -169,7 +169,7 @@ impl AdamW {
         }
     }
 
-    /// As [`step`](Self::step), for buffers of this optimiser's length.
+    /// As [`step`](Self::step), for buffers of this optimizer's length.
     pub(crate) fn update(
         &mut self,
         parameters: &mut [f32],
@@ -234,7 +234,7 @@ fn ranges(layout: &Layout) -> Vec<(Range<usize>, Update)> {
     ranges
 }
 
-/// Neighbours that are treated alike as one: a launch each.
+/// Neighbors that are treated alike as one: a launch each.
 #[cfg(feature = "cuda")]
 fn joined(ranges: &[(Range<usize>, Update)]) -> Vec<(Range<usize>, Update)> {
     let mut joined: Vec<(Range<usize>, Update)> = Vec::new();
@@ -392,11 +392,11 @@ mod tests {
             layout.matrices().into_iter().for_each(|range| decays[range].fill(true));
             let mut parameters = numbers::<f32>(layout.len, 4);
             let mut expected: Vec<f64> = parameters.iter().map(|&p| f64::from(p)).collect();
-            let mut optimiser = fresh(&layout);
+            let mut optimizer = fresh(&layout);
             let (mut m, mut v) = (vec![0.0; layout.len], vec![0.0; layout.len]);
             for step in 1..=4 {
                 let mut gradients: Vec<f32> = parameters.iter().map(|p| 2.0 * p).collect();
-                let norm = optimiser.update(&mut parameters, &mut gradients, 0.01);
+                let norm = optimizer.update(&mut parameters, &mut gradients, 0.01);
                 assert!(gradients.iter().all(|g| g.abs() == 0.0));
                 let exact = expected.iter().map(|w| 4.0 * w * w).sum::<f64>().sqrt();
                 assert!((norm / exact - 1.0).abs() < 1e-5);
@@ -411,7 +411,7 @@ mod tests {
                     assert!((f64::from(parameters[i]) - expected[i]).abs() < 1e-5);
                 }
             }
-            assert_eq!(optimiser.steps(), 4);
+            assert_eq!(optimizer.steps(), 4);
         }
     }
 
@@ -423,19 +423,19 @@ mod tests {
             let is_frozen = |index: &usize| frozen.iter().any(|range| range.contains(index));
             let start: Vec<f32> = numbers(layout.len, 1);
             let mut parameters = start.clone();
-            let mut optimiser = fresh(&layout).without(&frozen);
+            let mut optimizer = fresh(&layout).without(&frozen);
             let mut gradients: Vec<f32> = numbers(layout.len, 2);
             // One that is frozen may be anything.
             gradients[7] = f32::NAN;
             let free: Vec<usize> = (0..layout.len).filter(|i| !is_frozen(i)).collect();
             let squares = free.iter().map(|i| f64::from(gradients[*i]).powi(2));
             let expected = squares.sum::<f64>().sqrt();
-            let norm = optimiser.update(&mut parameters, &mut gradients, 0.1);
+            let norm = optimizer.update(&mut parameters, &mut gradients, 0.1);
             assert!((norm / expected - 1.0).abs() < 1e-6);
             for index in 0..layout.len {
                 let stayed = parameters[index].to_bits() == start[index].to_bits();
                 assert_eq!(stayed, is_frozen(&index), "{} {index}", config.family);
-                let moments = optimiser.moments().map(|moments| moments[index].to_bits());
+                let moments = optimizer.moments().map(|moments| moments[index].to_bits());
                 assert_eq!(moments == [0, 0], is_frozen(&index));
             }
         }
@@ -444,12 +444,12 @@ mod tests {
     #[test]
     fn a_nan_changes_nothing() {
         let layout = Layout::new(&tiny()).unwrap();
-        let mut optimiser = fresh(&layout);
+        let mut optimizer = fresh(&layout);
         let mut parameters = vec![1.0; layout.len];
         let mut gradients = vec![1.0; layout.len];
         gradients[5] = f32::NAN;
-        assert!(optimiser.update(&mut parameters, &mut gradients, 0.1).is_nan());
+        assert!(optimizer.update(&mut parameters, &mut gradients, 0.1).is_nan());
         assert_eq!(parameters, vec![1.0; layout.len]);
-        assert_eq!((optimiser.steps(), gradients[0].to_bits()), (0, 0));
+        assert_eq!((optimizer.steps(), gradients[0].to_bits()), (0, 0));
     }
 }

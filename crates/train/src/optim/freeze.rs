@@ -47,7 +47,7 @@ pub(crate) fn frozen(patterns: &[String], shape: &ModelShape) -> Result<Vec<Rang
     Ok(joined(chosen.map(|(tensor, _)| tensor.range).collect()))
 }
 
-/// Sorted, with neighbours as one.
+/// Sorted, with neighbors as one.
 fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|range| range.start);
     let mut joined: Vec<Range<usize>> = Vec::new();

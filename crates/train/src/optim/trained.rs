@@ -1,4 +1,4 @@
-//! What a run changes: a model's parameters or an adapter's numbers, with their optimiser and average.
+//! What a run changes: a model's parameters or an adapter's numbers, with their optimizer and average.
 
 use mixdown_mixer::Batch;
 
@@ -29,7 +29,7 @@ pub(crate) struct Adapter {
 
 /// What both kinds have, in the layout of what is trained.
 pub(crate) struct Rest {
-    pub(crate) optimiser: AdamW,
+    pub(crate) optimizer: AdamW,
     pub(crate) average: Option<Average>,
 }
 
@@ -110,13 +110,13 @@ impl Trained {
         let Some(layout) = adapter_layout(model.shape(), config)? else {
             let frozen = frozen(&config.train.freeze, model.shape())?;
             let moments = zeros(model.parameters().len())?;
-            let optimiser = AdamW::resumed(model.layout(), options, moments, 0).without(&frozen);
-            return Ok(Self::Parameters(Rest { optimiser, average: average(model.parameters()) }));
+            let optimizer = AdamW::resumed(model.layout(), options, moments, 0).without(&frozen);
+            return Ok(Self::Parameters(Rest { optimizer, average: average(model.parameters()) }));
         };
         let numbers = layout.initial(config.mixture.seed)?;
         let ranges = vec![(0..layout.len, Update::Decayed)];
-        let optimiser = AdamW::of(ranges, options, zeros(layout.len)?, 0);
-        let rest = Rest { optimiser, average: average(&numbers) };
+        let optimizer = AdamW::of(ranges, options, zeros(layout.len)?, 0);
+        let rest = Rest { optimizer, average: average(&numbers) };
         let base = layout.base(model.parameters())?;
         Ok(Self::Adapter(Box::new(Adapter { layout, numbers, base }), rest))
     }
@@ -136,7 +136,7 @@ impl Trained {
 
     /// Gradients of what is trained, all zero; none of a model that has its own on a device.
     pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
-        let [first, _] = self.rest().optimiser.moments();
+        let [first, _] = self.rest().optimizer.moments();
         initial::zeros(if model.is_resident() { 0 } else { first.len() })
     }
 
@@ -158,7 +158,7 @@ impl Trained {
         }
     }
 
-    /// One step of the optimiser and of the average; the gradients' norm before clipping. Where that is
+    /// One step of the optimizer and of the average; the gradients' norm before clipping. Where that is
     /// not finite nothing is changed.
     pub(crate) fn step(
         &mut self,
@@ -171,12 +171,12 @@ impl Trained {
         }
         let (norm, numbers, rest) = match self {
             Self::Parameters(rest) => {
-                let norm = rest.optimiser.step(model, gradients, learning_rate)?;
+                let norm = rest.optimizer.step(model, gradients, learning_rate)?;
                 (norm, model.parameters(), rest)
             }
             Self::Adapter(adapter, rest) => {
                 let numbers = &mut adapter.numbers[..];
-                let norm = rest.optimiser.update(numbers, gradients, learning_rate);
+                let norm = rest.optimizer.update(numbers, gradients, learning_rate);
                 adapter.layout.merge(&adapter.base, &adapter.numbers, model.parameters_mut());
                 (norm, &adapter.numbers[..], rest)
             }
@@ -238,7 +238,7 @@ impl Trained {
     /// All that a run goes on from and that is no weight of [`fill_weights`](Self::fill_weights), by
     /// the names of a checkpoint.
     pub(crate) fn numbers<'a>(&'a self, model: &'a Model) -> Vec<(&'static str, &'a [f32])> {
-        let [first, second] = self.rest().optimiser.moments();
+        let [first, second] = self.rest().optimizer.moments();
         let mut numbers = vec![(FIRST, first), (SECOND, second)];
         match self {
             Self::Parameters(Rest { average: Some(_), .. }) => {
@@ -268,7 +268,7 @@ impl Trained {
             Self::Parameters(rest) => (None, rest),
             Self::Adapter(adapter, rest) => (Some(adapter), rest),
         };
-        let [first, second] = rest.optimiser.resume(steps);
+        let [first, second] = rest.optimizer.resume(steps);
         let mut numbers = vec![(FIRST, &mut first[..]), (SECOND, &mut second[..])];
         match (adapter, &mut rest.average) {
             (None, None) => read(&mut numbers),

@@ -23,7 +23,7 @@ pub struct Preview {
     pub parameters: u64,
     /// Those that are trained, or those of the adapter that is trained in their place.
     pub trainable_parameters: u64,
-    /// Optimiser steps.
+    /// Optimizer steps.
     pub steps: u64,
     /// Target tokens of one step.
     pub batch_tokens: u64,

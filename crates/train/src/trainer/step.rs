@@ -1,4 +1,4 @@
-//! One optimiser step, and what is measured of it.
+//! One optimizer step, and what is measured of it.
 
 use std::sync::Arc;
 use std::time::Instant;

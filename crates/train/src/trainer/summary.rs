@@ -118,7 +118,7 @@ impl Finished<'_> {
     }
 }
 
-/// The optimiser by name, with the decay of an average that is evaluated in the place of its weights.
+/// The optimizer by name, with the decay of an average that is evaluated in the place of its weights.
 fn optimizer(train: &TrainConfig) -> String {
     train.ema.map_or_else(|| "adamw".to_owned(), |decay| format!("adamw, ema {decay}"))
 }

@@ -260,8 +260,8 @@ fn a_step_without_a_target_has_no_loss() {
     let document =
         |seed: u32| -> Document { (tokens(80, seed), Some([vec![0; 40], vec![1; 40]].concat())) };
     let documents: Vec<Document> = (0..4).map(document).collect();
-    corpus_of_documents(&place.path().join("labelled"), 40, &documents, &[document(9)], 3);
-    let text = TEXT.replacen("corpus = \"target\"", "corpus = \"labelled\"", 1);
+    corpus_of_documents(&place.path().join("labeled"), 40, &documents, &[document(9)], 3);
+    let text = TEXT.replacen("corpus = \"target\"", "corpus = \"labeled\"", 1);
     let text = text.replace("batch_size = 4", "batch_size = 1").replace("75%", "100%");
     let (start, end) =
         (text.find("[[mixture.source]]\n    name = \"pre").unwrap(), text.find("[train]").unwrap());

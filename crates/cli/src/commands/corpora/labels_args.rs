@@ -69,7 +69,7 @@ enum TooLongName {
 }
 
 impl LabelsArgs {
-    /// Where labelled records hold their text, if they are labelled.
+    /// Where labeled records hold their text, if they are labeled.
     pub fn fields(&self) -> Option<LabelFields> {
         if let Some(messages) = &self.messages_field {
             let train_on = match self.train_on {

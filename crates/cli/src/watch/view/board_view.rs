@@ -99,7 +99,7 @@ fn table(frame: &mut Frame, area: Rect, board: &Board, chosen: usize, look: &Loo
     let rows = board.lines.iter().map(|line| {
         let cells = shown.iter().map(|(column, columns)| {
             let text = shortened(&(column.text)(line), *columns);
-            let style = if column.rank == 1 { colour(&line.standing, look) } else { Style::new() };
+            let style = if column.rank == 1 { color(&line.standing, look) } else { Style::new() };
             cell(&text, *columns, column.rank).style(style)
         });
         Row::new(cells.collect::<Vec<_>>())
@@ -151,7 +151,7 @@ fn shown(board: &Board, room: usize) -> Vec<(&'static Column, usize)> {
     by_rank
 }
 
-fn colour(standing: &Standing, look: &Look) -> Style {
+fn color(standing: &Standing, look: &Look) -> Style {
     match standing {
         Standing::Begun(RunState::Running) => look.good,
         Standing::Begun(RunState::Stopped(_)) | Standing::Failed(_) => look.bad,

@@ -120,7 +120,7 @@ fn names_cannot_steer_the_terminal() {
     board.lines.push(BoardLine::of_run(&run));
     let reason = Standing::Failed(HOSTILE.to_owned());
     board.lines.push(BoardLine { standing: reason, ..BoardLine::planned(HOSTILE) });
-    let look = Look::coloured();
+    let look = Look::colored();
     for (width, height) in [(60, 12), (31, 9), (7, 5)] {
         let drawn = [
             terminal(width, height, |frame| {

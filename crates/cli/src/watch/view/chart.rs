@@ -12,7 +12,7 @@ use crate::watch::view::look::Look;
 use crate::watch::view::scale::Scale;
 use crate::watch::view::text::{fitting, to_f64, width};
 
-/// The chart widget knows colours alone. These stand for what a point belongs to until it is drawn, and are
+/// The chart widget knows colors alone. These stand for what a point belongs to until it is drawn, and are
 /// then replaced by styles, which may be dim or bold.
 const RAW: Color = Color::Indexed(200);
 const CURVE: Color = Color::Indexed(201);
@@ -237,7 +237,7 @@ mod tests {
                 for (width, height) in (0..40).flat_map(|w| (0..14).map(move |h| (w, h))) {
                     let area = Rect::new(0, 0, width, height);
                     let mut buffer = Buffer::empty(area);
-                    chart.draw(area, &Look::coloured(), &mut buffer);
+                    chart.draw(area, &Look::colored(), &mut buffer);
                 }
             }
         }

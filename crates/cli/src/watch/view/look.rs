@@ -1,10 +1,10 @@
-//! Colours and marks.
+//! Colors and marks.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 
-/// How a view looks: colours are those that the terminal's own theme has, so that a light and a dark one
-/// are both served, and nothing is told by colour alone.
+/// How a view looks: colors are those that the terminal's own theme has, so that a light and a dark one
+/// are both served, and nothing is told by color alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// Curves.
@@ -30,8 +30,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// In the colours of the terminal.
-    pub fn coloured() -> Self {
+    /// In the colors of the terminal.
+    pub fn colored() -> Self {
         let plain = Self::plain();
         Self {
             curve: plain.curve.fg(Color::Magenta),
@@ -42,7 +42,7 @@ impl Look {
         }
     }
 
-    /// Without colours.
+    /// Without colors.
     pub fn plain() -> Self {
         let style = Style::new();
         let (bold, dim) = (style.add_modifier(Modifier::BOLD), style.add_modifier(Modifier::DIM));
@@ -64,7 +64,7 @@ impl Look {
     /// Braille.
     pub fn of_environment() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let look = if is_set("NO_COLOR") { Self::plain() } else { Self::coloured() };
+        let look = if is_set("NO_COLOR") { Self::plain() } else { Self::colored() };
         let is_console = std::env::var_os("TERM").is_some_and(|term| term == "linux");
         Self { marker: if is_console { Marker::Dot } else { Marker::Braille }, ..look }
     }

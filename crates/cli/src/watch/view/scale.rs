@@ -38,7 +38,7 @@ impl Scale {
         Self { bounds: [start.min(low), end.max(high)], labels }
     }
 
-    /// A scale over decimal logarithms, labelled with the numbers themselves.
+    /// A scale over decimal logarithms, labeled with the numbers themselves.
     pub fn logarithmic(low: f64, high: f64, ticks: usize) -> Self {
         let (low, high) = widened(low, high);
         let intervals = u32::try_from(ticks.saturating_sub(1).clamp(1, 20)).unwrap_or(1);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn logarithms_are_labelled_with_their_numbers() {
+    fn logarithms_are_labeled_with_their_numbers() {
         assert_eq!(Scale::logarithmic(0.0, 2.0, 3).labels, ["1", "10", "100"]);
     }
 }

@@ -302,8 +302,8 @@ fn numbers_that_no_chart_can_hold() {
 }
 
 #[test]
-fn without_colours_a_curve_stands_out_by_weight() {
-    let colours = |look: Look| {
+fn without_colors_a_curve_stands_out_by_weight() {
+    let colors = |look: Look| {
         let keys = Vec::new();
         let drawn = terminal(80, 24, |frame| {
             run_view::draw(frame, &finished(), RunScreen::default(), &keys, &look);
@@ -318,7 +318,7 @@ fn without_colours_a_curve_stands_out_by_weight() {
             count(&|cell| cell.modifier.contains(Modifier::BOLD)),
         )
     };
-    let (coloured, plain) = (colours(Look::coloured()), colours(Look::plain()));
-    assert!(coloured.0 > 50 && plain.0 == 0, "{coloured:?} {plain:?}");
+    let (colored, plain) = (colors(Look::colored()), colors(Look::plain()));
+    assert!(colored.0 > 50 && plain.0 == 0, "{colored:?} {plain:?}");
     assert!(plain.1 > 50 && plain.2 > 50, "{plain:?}");
 }

@@ -7,9 +7,9 @@ use crate::model::layout::Sizes;
 /// What the backward pass of one block reads, \[rows, ..\] each.
 #[derive(Default)]
 pub(crate) struct Saved<F> {
-    /// Queries, keys and values, normalised and turned.
+    /// Queries, keys and values, normalized and turned.
     pub(crate) qkv: Vec<F>,
-    /// Queries and keys before they were normalised, where they are.
+    /// Queries and keys before they were normalized, where they are.
     pub(crate) raw: Vec<F>,
     /// One log-sum-exp a query head.
     pub(crate) log_sums: Vec<F>,
@@ -24,7 +24,7 @@ pub(crate) struct Saved<F> {
 /// Buffers that hold nothing between two blocks.
 #[derive(Default)]
 pub(crate) struct Scratch<F> {
-    /// A normalised stream, or its gradient.
+    /// A normalized stream, or its gradient.
     pub(crate) normed: Vec<F>,
     /// Attention by heads.
     pub(crate) heads: Vec<F>,
@@ -56,7 +56,7 @@ pub(crate) struct Room<F> {
     pub(crate) scratch: Scratch<F>,
     /// The gradient of the residual stream.
     pub(crate) d: Vec<F>,
-    /// The last hidden states, normalised, and their gradient.
+    /// The last hidden states, normalized, and their gradient.
     pub(crate) hidden: Vec<F>,
     pub(crate) dhidden: Vec<F>,
     pub(crate) logits: Vec<F>,
@@ -71,7 +71,7 @@ fn counts(sizes: &Sizes, keep: Keep) -> (usize, usize) {
     }
 }
 
-/// Numbers of a row of queries and keys, where they are kept from before they were normalised.
+/// Numbers of a row of queries and keys, where they are kept from before they were normalized.
 fn raw(config: &ModelConfig, sizes: &Sizes) -> usize {
     let heads = if config.query_key_norm { sizes.heads + sizes.key_value_heads } else { 0 };
     heads * sizes.head_width

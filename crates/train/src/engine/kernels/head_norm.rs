@@ -29,7 +29,7 @@ impl<F: Number> HeadNorm<'_, F> {
         if head < self.heads { &self.query } else { &self.key }
     }
 
-    /// Copies queries and keys of `rows` \[rows, stride\] to `raw` \[rows, width\] and normalises them
+    /// Copies queries and keys of `rows` \[rows, stride\] to `raw` \[rows, width\] and normalizes them
     /// where they are.
     pub(crate) fn forward(&self, rows: &mut [F], stride: usize, raw: &mut [F]) {
         let (width, head_width) = (self.width(), self.query.weight.len());
@@ -51,7 +51,7 @@ impl<F: Number> HeadNorm<'_, F> {
         });
     }
 
-    /// Turns the gradients in `rows` into those before normalising; the gradients of the weights of
+    /// Turns the gradients in `rows` into those before normalizing; the gradients of the weights of
     /// queries and keys.
     pub(crate) fn backward(&self, raw: &[F], rows: &mut [F], stride: usize) -> [Vec<F>; 2] {
         let (width, head_width) = (self.width(), self.query.weight.len());

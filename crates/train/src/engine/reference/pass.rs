@@ -117,7 +117,7 @@ impl<W: WithDType> Pass<'_, W> {
         let epsilon = self.config.norm_epsilon;
         let normed = match self.config.norm {
             Norm::Rms => rms_norm(x, epsilon)?,
-            // The biased variance is the mean square of what is centred.
+            // The biased variance is the mean square of what is centered.
             Norm::Layer => rms_norm(&x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?, epsilon)?,
         };
         self.biased(name, range.bias.as_ref(), normed.broadcast_mul(&weight)?)

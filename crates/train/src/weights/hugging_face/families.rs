@@ -46,7 +46,7 @@ pub(super) fn check_kind(fields: Fields, family: Family) -> Result<(), Error> {
     }
     if !fields.get("quantization_config").is_null() {
         let expected =
-            "none: quantised weights cannot be trained; take the model they were made of";
+            "none: quantized weights cannot be trained; take the model they were made of";
         return Err(fields.refuse("quantization_config", expected));
     }
     Ok(())

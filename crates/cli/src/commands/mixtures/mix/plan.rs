@@ -136,7 +136,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn describe(plan: &Plan) -> String {
-    let labelled = plan.sources.iter().any(|plan| plan.loss_tokens != plan.share.tokens);
+    let labeled = plan.sources.iter().any(|plan| plan.loss_tokens != plan.share.tokens);
     let mut text = format!(
         "{}, {}, {}\n{}",
         plural(plan.steps, "step"),
@@ -144,7 +144,7 @@ fn describe(plan: &Plan) -> String {
         plural(plan.tokens, "token"),
         share_table(plan.sources.iter().map(|plan| &plan.share), plan.batch_size),
     );
-    if labelled {
+    if labeled {
         let rows: Vec<Vec<String>> = plan.sources.iter().map(loss_row).collect();
         text += &format!("\n\n{}", table(&["source", "loss tokens", "of all"], &rows));
     }

@@ -148,7 +148,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
         let mut model = Model::new(&config, 3).unwrap();
-        let mut optimiser = AdamW::new(&model, options).unwrap();
+        let mut optimizer = AdamW::new(&model, options).unwrap();
         let mut there = AdamW::new(&model, options).unwrap();
         let whole = pass(Precision::F32, Keep::All, None);
         let mut device = decoder(&config, whole, 0, model.parameters());
@@ -156,7 +156,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         let mut gradients = vec![0.0; layout.len];
         for rate in [1e-2, 3e-3, 1e-3] {
             cpu.losses_and_gradients(model.parameters(), &rows, 5.0, &mut gradients);
-            let expected = optimiser.step(&mut model, &mut gradients, rate).unwrap();
+            let expected = optimizer.step(&mut model, &mut gradients, rate).unwrap();
             device.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
             let norm = there.step_on_device(&mut device, rate).unwrap();
             assert!((norm - expected).abs() < 1e-4 * expected, "{norm} {expected}");
@@ -165,7 +165,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         let [parameters, first, second] = &mut numbers;
         device.read([parameters, first, second], None).unwrap();
         let wide = |list: &[f32]| list.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
-        let [first, second] = optimiser.moments();
+        let [first, second] = optimizer.moments();
         // Adam's first steps are as long for a gradient of rounding errors as for any other: parameters of which
         // the gradient is zero but for rounding (the biases of keys) may go elsewhere.
         let close_enough = |a: &[f32], b: &[f32]| {
@@ -191,13 +191,13 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     model.parameters_mut()[0] = f32::NAN;
     let options =
         AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
-    let mut optimiser = AdamW::new(&model, options).unwrap();
+    let mut optimizer = AdamW::new(&model, options).unwrap();
     let mut device = decoder(config, pass(Precision::F32, Keep::All, None), 0, model.parameters());
     let mut rows = difficult(7);
     rows.tokens.fill(0);
     device.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
-    assert!(optimiser.step_on_device(&mut device, 1e-2).unwrap().is_nan());
-    assert_eq!(optimiser.steps(), 0);
+    assert!(optimizer.step_on_device(&mut device, 1e-2).unwrap().is_nan());
+    assert_eq!(optimizer.steps(), 0);
     let mut gradients = vec![1.0; model.parameters().len()];
     device.read_gradients(&mut gradients).unwrap();
     assert!(gradients.iter().all(|&gradient| gradient == 0.0));

@@ -18,9 +18,9 @@ const PITCH: usize = 8;
 /// What the backward pass of one block reads: real numbers but where it is said.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Saved {
-    /// Queries, keys and values, normalised and turned.
+    /// Queries, keys and values, normalized and turned.
     pub(crate) qkv: Address,
-    /// Queries and keys before they were normalised.
+    /// Queries and keys before they were normalized.
     pub(crate) raw: Address,
     /// f32 \[batch, heads, length\].
     pub(crate) log_sums: Address,

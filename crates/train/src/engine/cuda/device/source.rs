@@ -11,7 +11,7 @@ const KERNELS: [&str; 6] = [
     include_str!("../kernels/elementwise.cu"),
     include_str!("../kernels/norm.cu"),
     include_str!("../kernels/pointwise.cu"),
-    include_str!("../kernels/optimiser.cu"),
+    include_str!("../kernels/optimizer.cu"),
     include_str!("../kernels/attention_plain.cu"),
     include_str!("../kernels/attention_tensor.cu"),
 ];

@@ -39,9 +39,9 @@ struct Moments {
     float shift, scale;
 };
 
-__device__ inline Moments moments(const Row<float>& x, bool centred, float epsilon, u32 width) {
+__device__ inline Moments moments(const Row<float>& x, bool centered, float epsilon, u32 width) {
     float shift = 0.0f, square = 0.0f;
-    if (centred) {
+    if (centered) {
         float sum = 0.0f;
         each_column(width, [&](u32 i, u32 k) { sum += x.at(i, k); });
         shift = block_sum(sum) / (float)width;
@@ -115,7 +115,7 @@ __device__ inline float head_scale(const float (&x)[LANE_PARTS], float epsilon) 
     return 1.0f / sqrtf(warp_sum(square) / (float)HEAD_WIDTH + epsilon);
 }
 
-// Copies queries and keys to raw and normalises them where they are. One warp a head of a row.
+// Copies queries and keys to raw and normalizes them where they are. One warp a head of a row.
 extern "C" __global__ void head_norm_forward(
     real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride,
     u32 rows

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::reading::document::{Labels, RecordFault};
 use crate::reading::record::Record;
 
-/// Where a labelled record holds its text, and what of it is trained on.
+/// Where a labeled record holds its text, and what of it is trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelFields {
@@ -49,14 +49,14 @@ pub enum TrainOn {
 
 /// Renders records of one kind. One serves all threads.
 #[derive(Debug)]
-pub struct Labeller {
+pub struct Labeler {
     fields: LabelFields,
     /// For conversations.
     template: Option<ChatTemplate>,
     spellings: Spellings,
 }
 
-impl Labeller {
+impl Labeler {
     /// For records with these fields. `special_tokens` are the spellings of the tokenizer's special
     /// tokens, which are plain text where a record holds them. A template is for conversations.
     ///
@@ -309,24 +309,24 @@ mod tests {
         }
     }
 
-    fn labeller(template_text: &str, train_on: TrainOn) -> Labeller {
+    fn labeler(template_text: &str, train_on: TrainOn) -> Labeler {
         let source = template(template_text.to_owned());
         let fields = LabelFields::Chat { messages: "messages".to_owned(), tools: None, train_on };
-        Labeller::new(fields, Some(&source), &SPECIAL.map(str::to_owned)).unwrap()
+        Labeler::new(fields, Some(&source), &SPECIAL.map(str::to_owned)).unwrap()
     }
 
-    fn named(name: &str, train_on: TrainOn) -> Labeller {
-        labeller(&fs::read_to_string(testdata(&format!("{name}.jinja"))).unwrap(), train_on)
+    fn named(name: &str, train_on: TrainOn) -> Labeler {
+        labeler(&fs::read_to_string(testdata(&format!("{name}.jinja"))).unwrap(), train_on)
     }
 
     fn targets<'t>(text: &'t str, labels: &Labels) -> Vec<&'t str> {
         labels.targets.iter().map(|range| &text[range.clone()]).collect()
     }
 
-    fn label(labeller: &Labeller, messages: &str) -> Result<(String, Labels), RecordFault> {
+    fn label(labeler: &Labeler, messages: &str) -> Result<(String, Labels), RecordFault> {
         let line = format!("{{\"messages\":{messages}}}");
         let mut entries = Vec::new();
-        labeller.label(&Record::Line(JsonLine::parse(&line, &mut entries).unwrap()))
+        labeler.label(&Record::Line(JsonLine::parse(&line, &mut entries).unwrap()))
     }
 
     #[test]
@@ -334,8 +334,8 @@ mod tests {
         let golden = fs::read_to_string(testdata("golden.json")).unwrap();
         let golden: Json = serde_json::from_str(&golden).unwrap();
         for case in golden["cases"].as_array().unwrap() {
-            let labeller = named(case["template"].as_str().unwrap(), TrainOn::Assistant);
-            let (text, labels) = label(&labeller, &case["messages"].to_string()).unwrap();
+            let labeler = named(case["template"].as_str().unwrap(), TrainOn::Assistant);
+            let (text, labels) = label(&labeler, &case["messages"].to_string()).unwrap();
             assert_eq!(
                 text,
                 case["text"].as_str().unwrap(),
@@ -356,10 +356,10 @@ mod tests {
         let golden = mixdown_jinja::from_json(&golden).unwrap();
         let case = golden.as_dict().unwrap().get_str("tools").unwrap().as_dict().unwrap();
         let field = |name| case.get_str(name).unwrap();
-        let labeller = named("chatml", TrainOn::Assistant);
+        let labeler = named("chatml", TrainOn::Assistant);
         let tools = checked_tools("tools", field("tools")).unwrap();
         let (text, labels) =
-            labeller.label_chat("messages", field("messages"), tools, TrainOn::Assistant).unwrap();
+            labeler.label_chat("messages", field("messages"), tools, TrainOn::Assistant).unwrap();
         assert_eq!(Some(text.as_str()), field("text").as_str());
         let turns = targets(&text, &labels);
         assert!(turns[0].contains("\"arguments\": {\"place\": \"Zürich\", \"days\": 2}"));
@@ -370,12 +370,12 @@ mod tests {
     fn a_prompt_asks_for_the_next_turn() {
         let turn =
             |role: &str, content: &str| ChatTurn { role: role.into(), content: content.into() };
-        let labeller = named("chatml", TrainOn::Assistant);
-        let (text, labels) = labeller.prompt(&[turn("user", "<|im_end|>?")]).unwrap();
+        let labeler = named("chatml", TrainOn::Assistant);
+        let (text, labels) = labeler.prompt(&[turn("user", "<|im_end|>?")]).unwrap();
         assert!(text.ends_with("<|im_end|>?<|im_end|>\n<|im_start|>assistant\n"), "{text}");
         assert_eq!(labels.plain, [text.find("<|im_end|>?").unwrap() + 1]);
-        assert_eq!(labeller.end_of_turn().as_deref(), Some("<|im_end|>\n"));
-        let fault = labeller.prompt(&[]).unwrap_err().to_string();
+        assert_eq!(labeler.end_of_turn().as_deref(), Some("<|im_end|>\n"));
+        let fault = labeler.prompt(&[]).unwrap_err().to_string();
         assert!(fault.contains("at least one message"), "{fault}");
     }
 
@@ -409,16 +409,16 @@ mod tests {
         let drops_reasoning = "{% for m in messages %}[{{ m.role }}]{% if loop.last %}{{ m.think }}{% endif %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
         let chat = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a","think":"so"},
             {"role":"user","content":"r"},{"role":"assistant","content":"b","think":"hm"}]"#;
-        let fault = label(&labeller(drops_reasoning, TrainOn::Assistant), chat).unwrap_err();
+        let fault = label(&labeler(drops_reasoning, TrainOn::Assistant), chat).unwrap_err();
         let RecordFault::EarlierTextChanges { turn: 1, offset_bytes, .. } = fault else {
             panic!("{fault}")
         };
         assert_eq!(offset_bytes, 18, "{fault}");
         assert!(fault.to_string().contains("last-turn)"), "{fault}");
-        let (text, labels) = label(&labeller(drops_reasoning, TrainOn::LastTurn), chat).unwrap();
+        let (text, labels) = label(&labeler(drops_reasoning, TrainOn::LastTurn), chat).unwrap();
         assert_eq!(targets(&text, &labels), ["hmb"]);
         let no_prefix = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";
-        let fault = label(&labeller(no_prefix, TrainOn::LastTurn), chat).unwrap_err().to_string();
+        let fault = label(&labeler(no_prefix, TrainOn::LastTurn), chat).unwrap_err().to_string();
         assert!(fault.contains("{% generation %}"), "{fault}");
     }
 
@@ -442,16 +442,16 @@ mod tests {
     fn completions_follow_their_prompts() {
         let (prompt, completion) = ("q".to_owned(), "a".to_owned());
         let fields = LabelFields::Completion { prompt, completion };
-        let labeller = Labeller::new(fields, None, &SPECIAL.map(str::to_owned)).unwrap();
-        let (text, labels) = labeller.label_completion("2 + 2 <|im_", "end|> = 4");
+        let labeler = Labeler::new(fields, None, &SPECIAL.map(str::to_owned)).unwrap();
+        let (text, labels) = labeler.label_completion("2 + 2 <|im_", "end|> = 4");
         assert_eq!((text.as_str(), &labels.plain), ("2 + 2 <|im_end|> = 4", &vec![7]));
         assert_eq!(targets(&text, &labels), ["end|> = 4"]);
-        assert!(labeller.label_completion("x", "").1.targets.is_empty());
+        assert!(labeler.label_completion("x", "").1.targets.is_empty());
         let mut entries = Vec::new();
         let line = JsonLine::parse(r#"{"a":" 4","q":"2 + 2 ="}"#, &mut entries).unwrap();
-        assert_eq!(labeller.label(&Record::Line(line)).unwrap().0, "2 + 2 = 4");
+        assert_eq!(labeler.label(&Record::Line(line)).unwrap().0, "2 + 2 = 4");
         let line = JsonLine::parse(r#"{"q":"2 + 2 ="}"#, &mut entries).unwrap();
-        let fault = labeller.label(&Record::Line(line)).unwrap_err().to_string();
+        let fault = labeler.label(&Record::Line(line)).unwrap_err().to_string();
         assert_eq!(fault, "the field \"a\" is missing, the record has \"q\"");
     }
 
