@@ -242,7 +242,7 @@ impl NewFile {
         {
             use std::os::unix::fs::MetadataExt;
             let identity = |found: Metadata| (found.dev(), found.ino());
-            return match file.as_file().try_lock() {
+            match file.as_file().try_lock() {
                 Err(TryLockError::WouldBlock) => false,
                 // A file system without locks: nobody takes anything for a dead process's there.
                 Err(TryLockError::Error(_)) => true,
@@ -250,7 +250,7 @@ impl NewFile {
                     let own = file.as_file().metadata().map(identity).ok();
                     own == fs::symlink_metadata(file.path()).map(identity).ok()
                 }
-            };
+            }
         }
         #[cfg(not(unix))]
         {

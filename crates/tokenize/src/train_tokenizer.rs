@@ -561,7 +561,7 @@ mod tests {
             }
             train(folder.path(), "a/tokenizer.json", 280).unwrap();
             let left = |name: &&str| made.join(format!("{name}.0123456789abcdef.tmp")).exists();
-            assert!(!names.iter().any(|name| left(&name)) && left(&"notes"));
+            assert!(!names.iter().any(left) && left(&"notes"));
         }
         let long = "n".repeat(256);
         fs::remove_dir_all(folder.path().join("in")).unwrap();
