@@ -28,7 +28,10 @@ fn a_run_is_checked_file_by_file() {
         (Some("run"), 0)
     );
     for (name, commands) in [
-        ("best/model.safetensors", &["generate r/best", "eval r --corpus corpora/general"][..]),
+        (
+            "best/model.safetensors",
+            &["generate r/best --prompt the", "eval r --corpus corpora/general"][..],
+        ),
         ("checkpoints/step-4/state.json", &[]),
         ("losses.json", &["report r"]),
         ("metrics.jsonl", &["report r"]),

@@ -126,6 +126,7 @@ fn a_sweep_is_a_line_each_run() {
     let rows: String =
         sandbox.read("s/runs.jsonl").lines().skip(2).map(|row| format!("{row}\n")).collect();
     sandbox.write("s/runs.jsonl", rows);
+    fs::remove_file(sandbox.path("s/runs.jsonl.blake3")).unwrap();
     for id in ["code-16-600-0pct-seed0", "code-16-600-10pct-seed0"] {
         fs::remove_dir_all(sandbox.path(&format!("s/runs/{id}"))).unwrap();
     }
