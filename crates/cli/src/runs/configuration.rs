@@ -157,7 +157,7 @@ mod tests {
         let error =
             parse_toml::<toml::Table>(Path::new("long.toml"), &text).unwrap_err().to_string();
         assert!(
-            error.starts_with("long.toml: TOML parse error at line 1, column 300011\n"),
+            error.starts_with("long.toml: TOML parse error at line 1, column 300012\n"),
             "{error}"
         );
         assert!(error.len() < 2000 && error.contains("\n1 | values = [1, 1, "), "{error}");
