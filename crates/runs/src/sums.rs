@@ -22,7 +22,7 @@ use crate::files::write_by_rename;
 pub const SUMS_FILE: &str = "BLAKE3SUMS";
 
 /// How the file of a single file's sum ends, behind the file's whole name.
-const SUM_ENDING: &str = ".blake3";
+pub const SUM_ENDING: &str = ".blake3";
 
 /// Bytes that are hashed at once: enough for all cores.
 const PART_BYTES: usize = 4 << 20;

@@ -1,10 +1,11 @@
 //! Small files that are either absent or whole, and the folders that they claim.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
 use mixdown_base::files;
+use mixdown_runs::sums;
 
 use crate::error::Error;
 
@@ -30,14 +31,16 @@ fn refused(error: files::Error) -> Error {
 }
 
 /// Checks that `path`, the file by which `out` is claimed, may be written: there is no such folder, or an
-/// empty one. A kill between writing and renaming leaves a temporary file of `path` alone.
+/// empty one. A kill before `path` has its name leaves its sum or a temporary file of either.
 ///
 /// # Errors
 /// A folder of something else.
 pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
+    let own = path.file_name().unwrap_or_default();
+    let sum = [own, OsStr::new(sums::SUM_ENDING)].into_iter().collect::<OsString>();
     let is_leftover = |name: &OsStr| {
-        let finished = name.to_str().and_then(files::unique_finished_name);
-        finished.is_some_and(|finished| path.file_name() == Some(OsStr::new(finished)))
+        let finished = name.to_str().and_then(files::unique_finished_name).map(OsStr::new);
+        name == sum || finished.is_some_and(|finished| finished == own || finished == sum)
     };
     let stranger = |entry: std::io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| !is_leftover(&entry.file_name()))

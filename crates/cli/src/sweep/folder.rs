@@ -80,7 +80,7 @@ impl SweepFolder {
     pub fn remove_leftovers(&self) {
         remove_abandoned_in(&self.path, |finished| {
             let of_rows = finished.starts_with("runs") || finished.starts_with("failures");
-            of_rows || finished == SETTINGS_FILE
+            of_rows || finished.starts_with(SETTINGS_FILE)
         });
     }
 

@@ -121,6 +121,15 @@ fn a_grid_is_one_row_a_run_and_nothing_is_done_twice() {
 fn a_sweep_killed_again_and_again_has_the_same_rows() {
     let sandbox = sandbox();
     sandbox.ok("sweep sweep.toml --out straight");
+    // What a kill before the first file has its name leaves: its sum, and half of either.
+    fs::create_dir(sandbox.path("killed")).unwrap();
+    for name in [
+        "sweep.toml.blake3",
+        "sweep.toml.0123456789abcdef.tmp",
+        "sweep.toml.blake3.0123456789abcdef.tmp",
+    ] {
+        sandbox.write(&format!("killed/{name}"), "");
+    }
     let kills = sandbox.killed_again_and_again("sweep sweep.toml --out killed", 60);
     assert_eq!(
         sandbox.read("straight/runs.jsonl"),
@@ -132,6 +141,8 @@ fn a_sweep_killed_again_and_again_has_the_same_rows() {
         assert!(!run.join("checkpoints").exists() && !run.join("best").exists(), "{run:?}");
     }
     assert!(!sandbox.path("killed/bases/16/checkpoints").exists());
+    let names = fs::read_dir(sandbox.path("killed")).unwrap().map(|one| one.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().ends_with(".tmp")));
 }
 
 #[cfg(unix)]
