@@ -50,7 +50,7 @@ pub struct PrepareOptions {
 }
 
 impl PrepareOptions {
-    /// More threads are refused: each has buffers of its own, and no machine has so many cores.
+    /// More threads are refused: each has buffers of its own, and more than the cores of a machine do not help.
     pub const MOST_THREADS: u32 = 1024;
 
     /// The options as the manifest records them: all that can change a byte of the corpus, so not
@@ -255,7 +255,8 @@ mod tests {
             options.check().err().map(|error| error.to_string())
         };
         assert_eq!((refused(0), refused(1024)), (None, None));
-        assert!(refused(2_147_483_646).unwrap().contains("0 to 1024, got 2147483646"));
+        let message = refused(2_147_483_646).unwrap();
+        assert!(message.contains("0 to 1024") && message.contains("2147483646"), "{message}");
     }
 
     #[test]
