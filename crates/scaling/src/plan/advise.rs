@@ -37,7 +37,7 @@ impl ScalingFit {
     ///
     /// # Errors
     /// [`Error::BadBudget`]; [`Error::NoExtrapolation`] for another N (or D) than that of the runs
-    /// when they have only one; the errors of [`crate::fit::fit_scaling`].
+    /// when they have only one; the errors of [`crate::fit_scaling`].
     pub fn advise(&self, plan: &Plan) -> Result<ShareAdvice, Error> {
         let Plan { model_size, target_tokens, budget, .. } = *plan;
         let p = self.forgetting.law.p_star(model_size, target_tokens, budget)?;
