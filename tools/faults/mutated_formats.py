@@ -107,9 +107,9 @@ def formats(world):
     template = "{% for m in messages %}{{ m.content[:9] }}{% endfor %}{% if add_generation_prompt %}a{% endif %}"
     tokenizer_config = json.dumps({**json.loads(files("tokenizer_config.json")[0]), "chat_template": template}).encode()
 
-    def fit(path):
-        return [["fit", path, "--draws", "3", "--domain", "python_code"],
-                ["fit", path, "--draws", "3", "--domain", "math_latex", "--budget", "0.1",
+    def fit(path, domains=("python_code", "math_latex")):
+        return [["fit", path, "--draws", "3", "--domain", domains[0]],
+                ["fit", path, "--draws", "3", "--domain", domains[1], "--budget", "0.1",
                  "--model-size", "1M", "--target-tokens", "300K"]]  # fmt: skip
 
     return [
@@ -351,7 +351,7 @@ def formats(world):
             file="{case}/x.toml",
             **text,
         ),
-        Format("runs.parquet", files("many/runs.parquet"), fit("{case}/x.parquet"), file="{case}/x.parquet", **binary),
+        Format("runs.parquet", files("many/runs.parquet"), fit("{case}/x.parquet", ("d", "d")), file="{case}/x.parquet", **binary),
         Format("runs.jsonl", [runs], fit("{case}/x.jsonl"), file="{case}/x.jsonl", **text),
         Format("runs.csv", [table.encode()], fit("{case}/x.csv"), file="{case}/x.csv", **text),
         Format(
