@@ -351,7 +351,13 @@ def formats(world):
             file="{case}/x.toml",
             **text,
         ),
-        Format("runs.parquet", files("many/runs.parquet"), fit("{case}/x.parquet", ("d", "d")), file="{case}/x.parquet", **binary),
+        Format(
+            "runs.parquet",
+            files("many/runs.parquet"),
+            fit("{case}/x.parquet", ("d", "d")),
+            file="{case}/x.parquet",
+            **binary,
+        ),
         Format("runs.jsonl", [runs], fit("{case}/x.jsonl"), file="{case}/x.jsonl", **text),
         Format("runs.csv", [table.encode()], fit("{case}/x.csv"), file="{case}/x.csv", **text),
         Format(
