@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::metadata;
 
 /// What the tests need beside the package, and the spelling checker (_typos.toml), which comes as a Python package too.
-const TOOLS: &[&str] = &["pytest>=8", "ruff>=0.15,<0.16", "typos>=1.40,<2"];
+const TOOLS: &[&str] = &["pytest>=8", "ruff>=0.15,<0.16", "typos==1.52.0"];
 
 /// Makes the environment, installs the package into it, and tests it; its interpreter.
 pub fn run() -> Result<PathBuf, String> {
