@@ -89,6 +89,10 @@ fn a_sweep_is_checked_with_its_runs() {
         }
         fs::write(sandbox.path(name), whole).unwrap();
     }
+    fs::rename(sandbox.path("s/sweep.toml"), sandbox.path("moved")).unwrap();
+    let failure = sandbox.failure("report s --draws 20");
+    assert!(failure.contains("s/sweep.toml: expected BLAKE3 sum "), "{failure}");
+    fs::rename(sandbox.path("moved"), sandbox.path("s/sweep.toml")).unwrap();
     // A run of a base that is damaged is not trained.
     for name in ["s/runs.jsonl", "s/runs.jsonl.blake3"] {
         fs::remove_file(sandbox.path(name)).unwrap();

@@ -96,6 +96,8 @@ fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
 fn documents(path: &Path) -> Result<Vec<(String, String)>, Error> {
     let settings = path.join("sweep.toml");
     if !settings.is_file() {
+        // A table of others has no settings beside it; those that have a sum are missed.
+        sums::check_file(&settings)?;
         return Ok(Vec::new());
     }
     let text =
