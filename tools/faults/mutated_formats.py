@@ -24,11 +24,14 @@ ZSTD = base64.b64decode(
 class Format:
     """One kind of file: its originals and the commands that read it."""
 
-    def __init__(self, name, originals, commands, *, text, file="{case}/x", tree=None, drop=(), split=None):
+    def __init__(
+        self, name, originals, commands, *, text, file="{case}/x", tree=None, drop=(), split=None, refused=False
+    ):
         """`tree` is a folder of the world that a case has a copy of, `file` the path to write, relative to it;
-        `drop` lists files that a share of the cases lacks; `split` gives a part of the bytes and puts it back."""
+        `drop` lists files that a share of the cases lacks; `split` gives a part of the bytes and puts it back;
+        `refused` says that a command may refuse the original for what it holds."""
         self.name, self.originals, self.commands, self.text = name, originals, commands, text
-        self.file, self.tree, self.drop, self.split = file, tree, drop, split
+        self.file, self.tree, self.drop, self.split, self.refused = file, tree, drop, split, refused
 
 
 def safetensors_header(data):
@@ -355,6 +358,7 @@ def formats(world):
             "runs.parquet",
             files("many/runs.parquet"),
             fit("{case}/x.parquet", ("d", "d")),
+            refused=True,
             file="{case}/x.parquet",
             **binary,
         ),
@@ -385,17 +389,22 @@ def formats(world):
             **text,
         ),
         Format("chat-template", testdata("chat/*.jinja"), [chats("{case}/x")], **text),
-        Format("metrics.jsonl", files("r/metrics.jsonl"), show, tree="r", file="metrics.jsonl", **text),
+        Format(
+            "metrics.jsonl", files("r/metrics.jsonl"), show, tree="r", file="metrics.jsonl", drop=["BLAKE3SUMS"], **text
+        ),
         Format(
             "summary.json",
             files("r/summary.json"),
             [*show, ["train", "run.toml", "--out", "{case}/t"]],
             tree="r",
             file="summary.json",
+            drop=["BLAKE3SUMS"],
             **text,
         ),
-        Format("losses.json", files("r/losses.json"), show, tree="r", file="losses.json", **text),
-        Format("samples.jsonl", files("r/samples.jsonl"), show, tree="r", file="samples.jsonl", **text),
+        Format("losses.json", files("r/losses.json"), show, tree="r", file="losses.json", drop=["BLAKE3SUMS"], **text),
+        Format(
+            "samples.jsonl", files("r/samples.jsonl"), show, tree="r", file="samples.jsonl", drop=["BLAKE3SUMS"], **text
+        ),
         Format(
             "state.json",
             files("r/checkpoints/step-2/state.json"),
