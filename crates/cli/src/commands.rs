@@ -1,10 +1,39 @@
 //! One file a subcommand, each with its arguments and `run`.
 
-pub mod corpora;
-pub mod laws;
-pub mod mixtures;
+/// Corpora and tokenizers: made, adopted, written for others, looked at, checked.
+pub mod corpora {
+    pub mod export;
+    pub mod import;
+    pub mod inspect;
+    pub mod labels_args;
+    pub mod prepare;
+    pub mod tokenizer;
+    pub mod verify;
+}
+/// Laws of runs, plans of grids, pages.
+pub mod laws {
+    pub mod design;
+    pub mod fit;
+    pub mod report;
+}
+/// What a mixture delivers, and how fast.
+pub mod mixtures {
+    pub mod bench;
+    pub mod mix;
+}
 pub mod shell;
-pub mod training;
+/// Training, sweeps, and what became of them.
+pub mod training {
+    pub mod compute_args;
+    pub mod demo;
+    pub mod eval;
+    pub mod generate;
+    pub mod preview;
+    pub mod sweep;
+    pub mod sweep_preview;
+    pub mod train;
+    pub mod watch;
+}
 
 use std::sync::atomic::AtomicBool;
 

@@ -2,7 +2,6 @@
 
 mod commands;
 mod demo;
-mod descriptors;
 mod error;
 mod files;
 mod runs;
@@ -22,7 +21,7 @@ use crate::terminal::{command_line, progress};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    descriptors::raise();
+    files::raise_limit();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match command_line::parse(&arguments) {
         Ok(cli) => cli,

@@ -114,8 +114,7 @@ fn check_folder(folder: &Path, root: &Path, findings: &mut Vec<String>) -> Resul
 }
 
 fn check_entries(folder: &Path, paths: &[PathBuf], root: &Path, findings: &mut Vec<String>) {
-    let is_hidden =
-        |path: &&PathBuf| path.file_name().is_some_and(|name| name == "target" || name == "mod.rs");
+    let is_hidden = |path: &&PathBuf| path.file_name().is_some_and(|name| name == "target");
     let names: BTreeSet<_> =
         paths.iter().filter(|path| !is_hidden(path)).map(|path| path.with_extension("")).collect();
     let name = folder.strip_prefix(root).unwrap_or(folder);

@@ -3,8 +3,8 @@
 use super::gradients::Gradients;
 use super::room::{Saved, Scratch};
 use crate::engine::kernels::activation;
+use crate::engine::kernels::attention::cached::Cache;
 use crate::engine::kernels::attention::{Attended, Attention};
-use crate::engine::kernels::cached_attention::Cache;
 use crate::engine::kernels::head_norm::HeadNorm;
 use crate::engine::kernels::linear::Linear;
 use crate::engine::kernels::norm::Norm;

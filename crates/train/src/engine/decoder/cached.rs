@@ -4,7 +4,7 @@ use super::block::{Block, norm};
 use super::room::Keep;
 use super::{Decoder, last, streams};
 use crate::engine::CachedDecoding;
-use crate::engine::kernels::cached_attention::Cache;
+use crate::engine::kernels::attention::cached::Cache;
 use crate::engine::kernels::embedding;
 use crate::engine::kernels::linear::Linear;
 use crate::engine::kernels::number::Number;

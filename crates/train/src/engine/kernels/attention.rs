@@ -4,6 +4,8 @@
 //! the log-sum-exp of every query; the backward pass finds the probabilities again from it, so memory
 //! grows with the length, not with its square.
 
+pub(crate) mod cached;
+
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 

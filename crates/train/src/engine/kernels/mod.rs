@@ -6,7 +6,6 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
-pub(crate) mod cached_attention;
 #[cfg(test)]
 pub(crate) mod check;
 pub(crate) mod cross_entropy;

@@ -3,8 +3,8 @@
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
-use super::elementwise::{dot, exponentials, maximum};
-use super::number::{Number, count, vectorised};
+use crate::engine::kernels::elementwise::{dot, exponentials, maximum};
+use crate::engine::kernels::number::{Number, count, vectorised};
 
 /// Keys and values of one block, \[sequences, key_value_heads, capacity, width\] each.
 pub(crate) struct Cache<F> {

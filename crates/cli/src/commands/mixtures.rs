@@ -1,4 +1,0 @@
-//! What a mixture delivers, and how fast.
-
-pub mod bench;
-pub mod mix;
