@@ -22,7 +22,6 @@ Of each call to the command it is checked that
 Prints a line a command with counts. Exit code 1 if anything was wrong.
 """
 
-import argparse
 import errno
 import os
 import random
@@ -36,7 +35,7 @@ from collections import Counter
 from pathlib import Path
 
 import sandbox
-from writers import Workshop, Writer, differences, empty, tree, writers
+from writers import Trial, Writer, differences, empty, options, tree, writers
 
 CREATES = {"open", "openat", "creat", "mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat"}
 WRITES = {"write", "pwrite64", "writev", "pwritev", "sendfile", "copy_file_range", "ftruncate", "fallocate"}
@@ -56,23 +55,9 @@ MARKS = {
     "manifest.json", "summary.json", "losses.json", "fit.json", "mix.toml", "report.html", "fit.html", "config.json",
     ".mixdown-export", "tokenizer.json", "mixdown.1", "mixdown-fit.1",
 }  # fmt: skip
-# Faults of a command that are told in words.
-TOLD = 6
 
 
-class FullDisk:
-    def __init__(self, arguments: argparse.Namespace, base: Path):
-        self.rng = random.Random(arguments.seed)
-        self.rounds = arguments.rounds
-        self.shop = Workshop(arguments.binary, base, arguments.seed)
-        self.counts: Counter[str] = Counter()
-        self.wrong: list[str] = []
-
-    def fail(self, writer: Writer, where: str, what: str) -> None:
-        self.wrong.append(writer.name)
-        if self.wrong.count(writer.name) <= TOLD:
-            print(f"  WRONG: {writer.name}, {where}: {what}", flush=True)
-
+class FullDisk(Trial):
     def command(self, writer: Writer) -> None:
         shop, before, begin = self.shop, Counter(self.counts), time.monotonic()
         expected, _ = shop.undisturbed(writer)
@@ -231,13 +216,7 @@ def math_range(rng: random.Random, low: int, high: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--binary", default="target/release/mixdown")
-    parser.add_argument("--rounds", type=int, default=0, help="calls a way of refusing; 0: every call")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="commands whose name holds these words")
-    parser.add_argument("--folder", help="where to work; a temporary folder if not given")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "calls a way of refusing; 0: every call")
     # So that the small disk is taken away again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as base:

@@ -18,9 +18,7 @@ Prints a line a command: calls, kills at calls, kills at random moments, second 
 if anything was.
 """
 
-import argparse
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -30,7 +28,7 @@ from collections import Counter
 from pathlib import Path
 
 import sandbox
-from writers import DONE, Workshop, Writer, differences, prepare_large, tree, writers
+from writers import DONE, Trial, Writer, differences, options, prepare_large, tree, writers
 
 # Starts of the killed command until it must have got through.
 MOST_STARTS = 5
@@ -38,28 +36,16 @@ MOST_STARTS = 5
 TOLD = 5
 
 
-class Matrix:
-    def __init__(self, arguments: argparse.Namespace, base: Path):
-        self.rng = random.Random(arguments.seed)
-        self.rounds = arguments.rounds
-        self.shop = Workshop(arguments.binary, base, arguments.seed)
-        self.kills: Counter[str] = Counter()
-        self.wrong: list[str] = []  # the command of each fault
-
-    def fail(self, writer: Writer, where: str, what: str) -> None:
-        self.wrong.append(writer.name)
-        if self.wrong.count(writer.name) <= TOLD:
-            print(f"  WRONG: {writer.name}, killed {where}: {what}", flush=True)
-
+class Matrix(Trial):
     def command(self, writer: Writer) -> None:
         shop = self.shop
         expected, seconds = shop.undisturbed(writer)
         shop.reset(writer)
         whole = self.traced(writer, None, keep_calls=True)
         if wrong := differences(expected, tree(shop.here)):
-            self.fail(writer, "never", "; ".join(wrong))
+            self.fail(writer, "never killed", "; ".join(wrong))
         calls = len(whole.calls)
-        before = Counter(self.kills)
+        before = Counter(self.counts)
         begin = time.monotonic()
         chosen = range(1, calls + 1)
         if self.rounds and calls > self.rounds:
@@ -69,7 +55,7 @@ class Matrix:
             killed = self.traced(writer, sandbox.Fault(at, kill=True))
             where = f"at call {at} of {calls}"
             if killed.hit:
-                self.kills["call"] += 1
+                self.counts["call"] += 1
                 where += f" ({killed.calls[-1][0]} {os.path.relpath(killed.calls[-1][1], shop.base)})"
             self.go_on(writer, where, expected, calls, seconds)
         for number in range(self.rounds or max(10, calls // 5)):
@@ -78,9 +64,9 @@ class Matrix:
                 seconds = shop.undisturbed(writer)[1]
             shop.reset(writer)
             after = self.rng.uniform(0, seconds)
-            self.kills["moment"] += self.killed_after(writer, after)
+            self.counts["moment"] += self.killed_after(writer, after)
             self.go_on(writer, f"after {after:.3f} s", expected, calls, seconds)
-        counts = {name: self.kills[name] - before[name] for name in ("call", "moment", "again")}
+        counts = {name: self.counts[name] - before[name] for name in ("call", "moment", "again")}
         print(
             f"{writer.name}: {calls} calls, killed at calls {counts['call']}, at random moments {counts['moment']}, "
             f"on the way again {counts['again']} ({time.monotonic() - begin:.0f} s)",
@@ -89,7 +75,7 @@ class Matrix:
 
     def many_parts(self) -> None:
         """`prepare` of some megabytes, alone and as four tasks at once."""
-        shop, before, begin = self.shop, Counter(self.kills), time.monotonic()
+        shop, before, begin = self.shop, Counter(self.counts), time.monotonic()
         shop.make_large_inputs(self.rng)
         writers = [
             Writer(f"prepare of many parts{' ' + more[0] if more else ''}", prepare_large(*more))
@@ -101,7 +87,7 @@ class Matrix:
             threads = Writer(writer.name, [*writer.command, "--threads", str(self.rng.randint(1, 3))])
             shop.reset(writer)
             for _ in range(self.rng.randint(1, 6)):
-                self.kills["moment"] += self.killed_after(threads, self.rng.uniform(0, seconds))
+                self.counts["moment"] += self.killed_after(threads, self.rng.uniform(0, seconds))
             self.go_on(threads, f"round {number}", expected, 1, seconds)
         writer, (expected, seconds) = writers[0], results[0]
         for number in range(self.rounds or 20):
@@ -111,10 +97,10 @@ class Matrix:
                 running = [self.start(writer, task) for task in tasks]
                 self.rng.shuffle(running)
                 for process in running:
-                    self.kills["moment"] += self.kill_after(process, self.rng.uniform(0, seconds / 2))
+                    self.counts["moment"] += self.kill_after(process, self.rng.uniform(0, seconds / 2))
             shop.must(*tasks[self.rng.randrange(4)])
             self.go_on(Writer(writer.name, [*writer.command, "--finish"]), f"tasks {number}", expected, 1, seconds)
-        moments, again = (self.kills[name] - before[name] for name in ("moment", "again"))
+        moments, again = (self.counts[name] - before[name] for name in ("moment", "again"))
         words = f"at random moments {moments}, on the way again {again} ({time.monotonic() - begin:.0f} s)"
         print(f"prepare of many parts: killed {words}", flush=True)
 
@@ -162,26 +148,32 @@ class Matrix:
                 after = self.rng.uniform(0, seconds)
                 killed = self.killed_after(writer, after)
                 where += f", again after {after:.3f} s"
-            self.kills["again"] += killed
+            self.counts["again"] += killed
         try:
             done = shop.call(*writer.command)
         except subprocess.TimeoutExpired:
-            return self.fail(writer, where, "the same command did not end in 60 s")
+            return self.fail(writer, f"killed {where}", "the same command did not end in 60 s")
         if done.returncode != 0:
-            return self.fail(writer, where, f"the same command: exit code {done.returncode}: {done.stderr.strip()}")
+            return self.fail(
+                writer, f"killed {where}", f"the same command: exit code {done.returncode}: {done.stderr.strip()}"
+            )
         if wrong := differences(expected, tree(shop.here)):
-            return self.fail(writer, where, "; ".join(wrong))
+            return self.fail(writer, f"killed {where}", "; ".join(wrong))
         stamps = self.stamps() if writer.says_done else {}
         again = shop.call(*writer.command)
         if again.returncode != 0:
-            self.fail(writer, where, f"done and given again: exit code {again.returncode}: {again.stderr.strip()}")
+            self.fail(
+                writer, f"killed {where}", f"done and given again: exit code {again.returncode}: {again.stderr.strip()}"
+            )
         elif writer.says_done and DONE not in again.stdout + again.stderr:
-            self.fail(writer, where, f"done and given again: no {DONE!r} in {again.stdout + again.stderr!r}")
+            self.fail(
+                writer, f"killed {where}", f"done and given again: no {DONE!r} in {again.stdout + again.stderr!r}"
+            )
         elif wrong := differences(expected, tree(shop.here)):
-            self.fail(writer, where, f"done and given again: {'; '.join(wrong)}")
+            self.fail(writer, f"killed {where}", f"done and given again: {'; '.join(wrong)}")
         elif writer.says_done and stamps != self.stamps():
             changed = sorted(name for name, _ in set(stamps.items()) ^ set(self.stamps().items()))
-            self.fail(writer, where, f"done and given again: written again: {', '.join(changed)}")
+            self.fail(writer, f"killed {where}", f"done and given again: written again: {', '.join(changed)}")
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """When each file was written, and which file it is."""
@@ -190,13 +182,7 @@ class Matrix:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--binary", default="target/release/mixdown")
-    parser.add_argument("--rounds", type=int, default=0, help="calls and moments a command; 0: every call")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="commands whose name holds these words")
-    parser.add_argument("--folder", help="where to work; a temporary folder if not given")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "calls and moments a command; 0: every call")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as base:
         matrix = Matrix(arguments, Path(base))
         for writer in writers():
@@ -204,7 +190,7 @@ def main() -> None:
                 matrix.command(writer)
         if not arguments.only or arguments.only in "prepare of many parts":
             matrix.many_parts()
-    kills = matrix.kills
+    kills = matrix.counts
     print(
         f"kills {sum(kills.values())}: at calls {kills['call']}, at random moments {kills['moment']}, on the way "
         f"again {kills['again']}; wrong {len(matrix.wrong)}"

@@ -15,9 +15,7 @@ Prints a line a command: processes that did it, that were told of another one, t
 anything was wrong.
 """
 
-import argparse
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -26,28 +24,14 @@ from collections import Counter
 from pathlib import Path
 
 import sandbox
-from writers import Workshop, Writer, differences, tree, writers
+from writers import Trial, Writer, differences, options, tree, writers
 
 # How a message tells of another process.
 OTHERS = ("another process", "another call", "another run", "other process")
-# Faults of a command that are told in words.
-TOLD = 6
 LIMIT_SECONDS = 60
 
 
-class Together:
-    def __init__(self, arguments: argparse.Namespace, base: Path):
-        self.rng = random.Random(arguments.seed)
-        self.rounds = arguments.rounds
-        self.shop = Workshop(arguments.binary, base, arguments.seed)
-        self.counts: Counter[str] = Counter()
-        self.wrong: list[str] = []
-
-    def fail(self, writer: Writer, where: str, what: str) -> None:
-        self.wrong.append(writer.name)
-        if self.wrong.count(writer.name) <= TOLD:
-            print(f"  WRONG: {writer.name}, {where}: {what}", flush=True)
-
+class Together(Trial):
     def command(self, writer: Writer) -> None:
         shop, before, begin = self.shop, Counter(self.counts), time.monotonic()
         expected, seconds = shop.undisturbed(writer)
@@ -153,13 +137,7 @@ class Together:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--binary", default="target/release/mixdown")
-    parser.add_argument("--rounds", type=int, default=0, help="calls to halt at, and rounds at once; 0: all, and 10")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="commands whose name holds these words")
-    parser.add_argument("--folder", help="where to work; a temporary folder if not given")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "calls to halt at, and rounds at once; 0: all, and 10")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as base:
         together = Together(arguments, Path(base))
         for writer in writers():

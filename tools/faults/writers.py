@@ -10,6 +10,7 @@ rates of tokens are left out. The rows of a sweep are compared in any order, sin
 of its Parquet table only where pyarrow is installed.
 """
 
+import argparse
 import csv
 import hashlib
 import json
@@ -21,6 +22,7 @@ import shutil
 import struct
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -409,3 +411,34 @@ def differences(expected: dict[str, object], found: dict[str, object]) -> list[s
         for name in names
         if name not in expected or name not in found or expected[name] != found[name]
     ]
+
+
+# Faults of a command that are told in words.
+TOLD = 6
+
+
+def options(description: str, rounds: str) -> argparse.Namespace:
+    """The options that the scripts of faults share; `rounds` says what --rounds counts."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--binary", default="target/release/mixdown")
+    parser.add_argument("--rounds", type=int, default=0, help=rounds)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="commands whose name holds these words")
+    parser.add_argument("--folder", help="where to work; a temporary folder if not given")
+    return parser.parse_args()
+
+
+class Trial:
+    """What the scripts of faults share: the commands' workshop, counts, and the faults that were found."""
+
+    def __init__(self, arguments: argparse.Namespace, base: Path):
+        self.rng = random.Random(arguments.seed)
+        self.rounds = arguments.rounds
+        self.shop = Workshop(arguments.binary, base, arguments.seed)
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []  # the command of each fault
+
+    def fail(self, writer: "Writer", where: str, what: str) -> None:
+        self.wrong.append(writer.name)
+        if self.wrong.count(writer.name) <= TOLD:
+            print(f"  WRONG: {writer.name}, {where}: {what}", flush=True)
