@@ -258,7 +258,10 @@ fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
         }
         Error::NoFields { .. } => Some("without --text-field plain texts are read as they are"),
         Error::RecordTooLong { .. } => {
-            Some("--text-separator TEXT parts a text into documents, '\\n' at every line end")
+            Some(
+                "--text-separator TEXT parts a text into documents, '\\n' at every line end; \
+                 --max-record BYTES allows longer ones",
+            )
         }
         _ => None,
     }

@@ -237,17 +237,17 @@ pub enum Error {
         /// Bytes of the largest batch.
         got: u64,
     },
-    /// A line, or a text file as a whole, is longer than is held in memory.
+    /// A record is longer than is held in memory.
     #[error(
-        "{}: the record at byte {offset_bytes} is longer than expected, at most {expected} bytes, \
-         got {got} or more: split it into several, or say what separates the documents of a text",
+        "{}: the record at {place} is longer than expected, at most {expected} bytes, got {got} or \
+         more: split it, or allow longer ones (its size takes six times as much memory)",
         path.display()
     )]
     RecordTooLong {
         /// The file.
         path: PathBuf,
-        /// Where the record starts in the decompressed file.
-        offset_bytes: u64,
+        /// Where the record starts: `byte 10` of the decompressed file, or `row 3`.
+        place: String,
         /// The limit in bytes.
         expected: u64,
         /// Bytes of the record read so far.

@@ -29,7 +29,7 @@ mod json;
 mod reading;
 mod tables;
 
-pub use bytes::byte_reader::MAX_RECORD_BYTES;
+pub use bytes::byte_reader::USUAL_RECORD_BYTES;
 pub use bytes::chunk::{Chunk, Records};
 pub use bytes::chunk_reader::ChunkReader;
 pub use bytes::cuts::Cuts;

@@ -113,3 +113,19 @@ fn shared_values_count_with_every_row() {
     assert_eq!(rows, 40);
     assert!(most <= 512 * 1024, "{most} bytes of text in one chunk");
 }
+
+#[test]
+fn a_row_has_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(2_000_000);
+    let path = parquet(folder.path(), " (UTF8)", &[b"one", long.as_bytes(), b"three"]);
+    let with = |max_record_bytes| {
+        let options = ReadOptions { max_record_bytes, ..ReadOptions::default() };
+        let list = InputList::discover_with(&[path.clone()], &options)?;
+        DocumentReader::new(&list, &options).map(|one| Ok(one?.text.len())).collect()
+    };
+    let lengths: Result<Vec<usize>, Error> = with(Some(3_000_000));
+    assert_eq!(lengths.unwrap(), [3, long.len(), 5]);
+    let error = with(Some(1_000_000)).unwrap_err().to_string();
+    assert!(error.contains("the record at row 1 is longer than expected"), "{error}");
+}

@@ -2,7 +2,8 @@
 //!
 //! BLAKE3SUMS has the sum of run.toml from the beginning, and those of all records when the run ends. In between
 //! records grow: each checkpoint has a file that says how long they were, and the sums of that much of them.
-//! Checkpoints and best/ have a BLAKE3SUMS each; they may be removed to free the disk.
+//! Checkpoints and best/ have a BLAKE3SUMS each, and that of best/ has a sum with the records; they may be removed to
+//! free the disk.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -31,6 +32,8 @@ const RECORD_FILES: [&str; 3] = ["losses.json", "metrics.jsonl", "samples.jsonl"
 /// What grows with a run.
 const GROWING: [&str; 2] = ["metrics.jsonl", "samples.jsonl"];
 const SUMMARY: &str = "summary.json";
+/// The sums of the best model: with a sum of their own no other run's best/ passes for this one's.
+const BEST_SUMS: &str = "best/BLAKE3SUMS";
 
 /// Bytes of the run's records by their names, at one moment.
 pub type RecordLengths = BTreeMap<String, u64>;
@@ -107,6 +110,10 @@ impl RunFolder {
         }
         for name in self.event_files()? {
             sums.add(&name, sums::sum(&self.path().join(&name))?);
+        }
+        let best = self.best().join(SUMS_FILE);
+        if best.is_file() {
+            sums.add(BEST_SUMS, sums::sum(&best)?);
         }
         sums.add(SUMMARY, blake3::hash(summary).to_hex().to_string());
         sums.write(&self.sums())
@@ -203,7 +210,7 @@ impl RunFolder {
             Some(Ok(sums)) => sums,
         };
         let mut faults = Vec::new();
-        for name in sums.names() {
+        for name in sums.names().filter(|name| *name != BEST_SUMS) {
             faults.extend(sums.fault(&self.path().join(name), name)?);
         }
         let is_finished = self.summary().exists();
@@ -216,6 +223,19 @@ impl RunFolder {
             }
         }
         Ok(faults)
+    }
+
+    /// Whether best/ is another one than the finished run left. One that was removed is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn best_fault(&self) -> Result<Option<Fault>, Error> {
+        match Sums::read(&self.sums())? {
+            Some(Ok(sums)) if self.best().is_dir() => {
+                sums.fault(&self.path().join(BEST_SUMS), BEST_SUMS)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn sums(&self) -> std::path::PathBuf {
@@ -320,6 +340,25 @@ mod tests {
         folder.write_run_toml("seed = 8\n").unwrap();
         folder.write_summary(&summary()).unwrap();
         assert!(!sums.exists());
+    }
+
+    #[test]
+    fn the_best_model_of_another_run_is_not_this_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = written(&place);
+        fs::create_dir(folder.best()).unwrap();
+        fs::write(folder.best().join("model.safetensors"), "this run's").unwrap();
+        crate::sums::write(&folder.best()).unwrap();
+        assert_eq!(folder.best_fault().unwrap(), None);
+        folder.write_summary(&summary()).unwrap();
+        assert_eq!(folder.best_fault().unwrap(), None);
+        fs::write(folder.best().join("model.safetensors"), "another's").unwrap();
+        crate::sums::write(&folder.best()).unwrap();
+        let fault = folder.best_fault().unwrap().unwrap();
+        assert_eq!(fault.path, folder.best().join("BLAKE3SUMS"));
+        fs::remove_dir_all(folder.best()).unwrap();
+        assert_eq!(folder.best_fault().unwrap(), None);
+        assert!(told(&folder).is_empty(), "the disk was needed");
     }
 
     #[test]

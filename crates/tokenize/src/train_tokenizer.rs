@@ -45,8 +45,9 @@ const LOCK_TRIES: u32 = 400;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Longer texts are split into words piece by piece: the words of a text take more than twenty times its bytes.
 const PIECE_BYTES: usize = 1 << 20;
-/// Longer words are counted in parts, since each merge goes through the whole of every word that it changes.
-const WORD_BYTES: usize = 4096;
+/// Longer words are counted in parts, since each merge goes through the whole of every word that it changes: a text
+/// without blanks takes as long as its bytes times this. No word of a language is as long.
+const WORD_BYTES: usize = 256;
 
 /// How a tokenizer is trained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,7 +281,21 @@ fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<
     let letters = ByteLevel::alphabet();
     let word = |bytes: &[u8]| bytes.iter().map(|&byte| letters[usize::from(byte)]).collect();
     let spans = spans.iter().filter_map(|span| text.as_bytes().get(span.range()));
-    Ok(spans.flat_map(|span| span.chunks(WORD_BYTES)).map(word).collect())
+    Ok(spans.flat_map(parts).map(word).collect())
+}
+
+/// A word in parts of at most [`WORD_BYTES`], none of which begins within a character.
+fn parts(word: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let most = WORD_BYTES.min(rest.len());
+        let begins = |at: &usize| rest.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+        // A character has at most four bytes.
+        let len = (1..=most).rev().take(4).find(begins).unwrap_or(most);
+        let (part, others) = rest.split_at(len);
+        rest = others;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// The configuration that is to be written beside `out`; none where the right one is there, or where `out` has no name
@@ -467,6 +482,13 @@ mod tests {
             .map(|word| word.chars().count())
             .collect();
         assert_eq!(lens, [1, WORD_BYTES, WORD_BYTES, 1]);
+        // No part begins within a character.
+        let text = "漢".repeat(2 * WORD_BYTES);
+        let parts: Vec<&[u8]> = parts(text.as_bytes()).collect();
+        assert_eq!(parts.concat(), text.as_bytes());
+        assert!(parts.iter().all(|part| part.len() <= WORD_BYTES && part.len() % 3 == 0));
+        // What is no text is cut as well.
+        assert_eq!(super::parts(&[0x80; 600]).map(<[u8]>::len).collect::<Vec<_>>(), [256, 256, 88]);
     }
 
     #[test]

@@ -141,3 +141,29 @@ fn corpora_are_checked_before_they_are_used_where_that_is_asked_for() {
 fn sandbox_sweep() -> String {
     sweep::sandbox().read("sweep.toml")
 }
+
+#[test]
+fn what_is_none_of_these_is_said() {
+    let sandbox = Sandbox::with_corpora();
+    std::fs::create_dir(sandbox.path("empty")).unwrap();
+    for (name, got) in [("empty", "a folder of something else"), ("none", "no folder")] {
+        let failure = sandbox.failure(&format!("verify {name}"));
+        let words = format!("{name}: expected the folder of a corpus, of a run");
+        assert!(failure.starts_with("exit code 2"), "{failure}");
+        assert!(failure.contains(&words) && failure.contains(got), "{failure}");
+    }
+}
+
+#[test]
+fn the_best_model_of_another_run_is_seen() {
+    let sandbox = Sandbox::with_corpora();
+    sandbox.ok(&format!("{RUN} --steps 4 --out r"));
+    sandbox.ok(&format!("{RUN} --steps 4 --seed 5 --out s"));
+    fs::rename(sandbox.path("r/best"), sandbox.path("own")).unwrap();
+    sandbox.ok("verify r");
+    fs::rename(sandbox.path("s/best"), sandbox.path("r/best")).unwrap();
+    for command in ["verify r", "generate r --prompt the", "eval r --corpus corpora/general"] {
+        let failure = sandbox.failure(command);
+        assert!(failure.starts_with("exit code 3"), "{command}: {failure}");
+    }
+}

@@ -3,7 +3,7 @@
 //! A record belongs where it starts: reading up to a limit hands out every record that starts
 //! before it, whole. So parts cut at multiples of some size hold every record exactly once, and
 //! nothing but the file decides where a record falls. Memory is bounded by the chunk size and the
-//! longest record, which is [`MAX_RECORD_BYTES`] at most.
+//! longest record, which the list of files limits ([`USUAL_RECORD_BYTES`]).
 
 use crate::bytes::chunk::{Chunk, Content, as_u64};
 use crate::bytes::decompress::{Compression, Decompressed};
@@ -18,10 +18,11 @@ use crate::reading::document::Place;
 /// costs nothing beside decoding it, small enough that a few of them fit a cache.
 pub(crate) const CHUNK_BYTES: u64 = 128 * 1024;
 
-/// Bytes of a record (a line without its newline, or a whole text file) at most: 1 GiB, a thousand
-/// times a long book. It bounds what a file without newlines, or one that decompresses to far
-/// more than it weighs, takes of the memory.
-pub const MAX_RECORD_BYTES: u64 = 1 << 30;
+/// Bytes of a record (a line without its newline, a row, or a whole text file) at most, unless
+/// [`ReadOptions::max_record_bytes`](crate::ReadOptions) says otherwise: 256 MB, two hundred times a long
+/// book. The limit bounds what a file without newlines, or one that decompresses to far more than it
+/// weighs, takes of the memory, which is six times the longest record.
+pub const USUAL_RECORD_BYTES: u64 = 256_000_000;
 
 /// Reads a file of lines, or a text file.
 pub(crate) struct ByteReader<'l> {
@@ -43,10 +44,6 @@ impl<'l> ByteReader<'l> {
     /// Opens the file so that the first record is the first that starts at or after `start`, in
     /// decompressed bytes.
     pub(crate) fn open(file: &'l InputFile, start: u64) -> Result<Self, Error> {
-        Self::open_within(file, start, MAX_RECORD_BYTES)
-    }
-
-    fn open_within(file: &'l InputFile, start: u64, max_record_bytes: u64) -> Result<Self, Error> {
         check_unchanged(file)?;
         let seekable = file.compression == Compression::None && file.format != InputFormat::Text;
         let entry = if seekable { start.saturating_sub(1).min(file.bytes) } else { 0 };
@@ -58,7 +55,7 @@ impl<'l> ByteReader<'l> {
             offset: entry,
             at_end: false,
             reported_bytes: entry,
-            max_record_bytes,
+            max_record_bytes: file.max_record_bytes,
             turns: None,
             turn: None,
         };
@@ -177,8 +174,8 @@ impl<'l> ByteReader<'l> {
         if got <= expected {
             return Ok(());
         }
-        let (path, offset_bytes) = (self.file.path.clone(), self.offset + as_u64(start));
-        Err(Error::RecordTooLong { path, offset_bytes, expected, got })
+        let (path, at) = (self.file.path.clone(), self.offset + as_u64(start));
+        Err(Error::RecordTooLong { path, place: format!("byte {at}"), expected, got })
     }
 
     /// Reads until the buffer holds `len` bytes or the file ends.
@@ -211,14 +208,16 @@ impl<'l> ByteReader<'l> {
 mod tests {
     use super::*;
     use crate::inputs::input_list::InputList;
+    use crate::reading::document::ReadOptions;
 
     fn read(name: &str, bytes: &[u8], max_record_bytes: u64) -> Result<Vec<u8>, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let list = InputList::discover(&[path]).unwrap();
-        let file = list.file(0).unwrap();
-        let mut reader = ByteReader::open_within(file, 0, max_record_bytes)?;
+        let options =
+            ReadOptions { max_record_bytes: Some(max_record_bytes), ..ReadOptions::default() };
+        let list = InputList::discover_with(&[path], &options).unwrap();
+        let mut reader = ByteReader::open(list.file(0).unwrap(), 0)?;
         let mut whole = Vec::new();
         while let Some(chunk) = reader.next_before(0, u64::MAX)? {
             whole.extend_from_slice(chunk.bytes());

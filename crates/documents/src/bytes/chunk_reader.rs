@@ -82,7 +82,7 @@ impl<'l> ChunkReader<'l> {
     ///
     /// # Errors
     /// The data do not decompress or decode, end too early or hold a record of more than
-    /// [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES); the system refuses a read.
+    /// [`ReadOptions::max_record_bytes`](crate::ReadOptions); the system refuses a read.
     pub fn next_before(&mut self, limit: u64) -> Result<Option<Chunk>, Error> {
         match &mut self.source {
             Source::Bytes(reader) => reader.next_before(self.input, limit),

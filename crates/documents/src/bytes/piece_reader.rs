@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::bytes::byte_reader::{CHUNK_BYTES, MAX_RECORD_BYTES};
+use crate::bytes::byte_reader::CHUNK_BYTES;
 use crate::bytes::chunk::{Chunk, Content, as_u64};
 use crate::bytes::decompress::Decompressed;
 use crate::bytes::long_records::{LONG_RECORD_BYTES, LongRecords, Turn};
@@ -40,15 +40,6 @@ impl<'l> PieceReader<'l> {
         rule: &Arc<PieceRule>,
         start: u64,
     ) -> Result<Self, Error> {
-        Self::open_within(file, rule, start, MAX_RECORD_BYTES)
-    }
-
-    fn open_within(
-        file: &'l InputFile,
-        rule: &Arc<PieceRule>,
-        start: u64,
-        max_record_bytes: u64,
-    ) -> Result<Self, Error> {
         check_unchanged(file)?;
         let raw = Raw::open(&file.path)?;
         let mut reader = Self {
@@ -61,7 +52,7 @@ impl<'l> PieceReader<'l> {
             at_end: false,
             found: None,
             reported_bytes: 0,
-            max_record_bytes,
+            max_record_bytes: file.max_record_bytes,
             turns: None,
             turn: None,
         };
@@ -177,8 +168,8 @@ impl<'l> PieceReader<'l> {
         if got <= expected {
             return Ok(());
         }
-        let (path, offset_bytes) = (self.file.path.clone(), self.offset + as_u64(start));
-        Err(Error::RecordTooLong { path, offset_bytes, expected, got })
+        let (path, at) = (self.file.path.clone(), self.offset + as_u64(start));
+        Err(Error::RecordTooLong { path, place: format!("byte {at}"), expected, got })
     }
 
     /// Reads on behind a record of which so many bytes are there.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::bytes::byte_reader::USUAL_RECORD_BYTES;
 use crate::bytes::chunk::as_u64;
 use crate::bytes::decompress::{Compression, Decompressed};
 use crate::bytes::pieces::PieceRule;
@@ -37,6 +38,7 @@ pub(crate) struct Discovery {
     fields: TextFields,
     separator: Option<String>,
     unreadable: Unreadable,
+    max_record_bytes: u64,
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) files: Vec<InputFile>,
     pub(crate) left_out: Vec<Remark>,
@@ -53,6 +55,7 @@ impl Discovery {
             fields: TextFields::of(options),
             separator: options.text_separator.clone(),
             unreadable: options.unreadable,
+            max_record_bytes: options.max_record_bytes.unwrap_or(USUAL_RECORD_BYTES),
             wanted,
             files: Vec::new(),
             left_out: Vec::new(),
@@ -266,7 +269,9 @@ impl Discovery {
                 None => rule.map_or(Layout::Stream, |rule| Layout::Pieces(Arc::new(rule))),
             },
         };
-        self.files.push(InputFile { path, name, bytes, format, compression, layout });
+        let max_record_bytes = self.max_record_bytes;
+        let file = InputFile { path, name, bytes, format, compression, max_record_bytes, layout };
+        self.files.push(file);
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub struct InputFile {
     pub format: InputFormat,
     /// How it is compressed.
     pub compression: Compression,
+    /// The most bytes of a record.
+    pub(crate) max_record_bytes: u64,
     pub(crate) layout: Layout,
 }
 

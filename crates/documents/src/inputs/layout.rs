@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+
+use mixdown_base::panics;
 
 use crate::bytes::pieces::PieceRule;
 use crate::error::{Damage, Error};
@@ -77,7 +78,7 @@ pub(crate) fn guarded<T>(
     work: impl FnOnce() -> Result<T, Damage>,
 ) -> Result<T, Error> {
     let panicked = |_| Err("the library that reads the format panicked on it".into());
-    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked);
+    let result = panics::caught(work).unwrap_or_else(panicked);
     result.map_err(|source| match source.downcast::<io::Error>() {
         Ok(source) if source.raw_os_error().is_some() => Error::io(path, *source),
         Ok(source) => damaged(path, format, place, source),

@@ -28,6 +28,9 @@ pub struct ReadOptions {
     pub group_field: Option<String>,
     /// Bad records that are counted and passed over; 0 refuses the first one.
     pub skip_bad: u64,
+    /// The most bytes of a record (a line, a row, a text that is one document); a longer one is an error.
+    /// `None` is [`USUAL_RECORD_BYTES`](crate::USUAL_RECORD_BYTES).
+    pub max_record_bytes: Option<u64>,
     /// Which files of folders are read.
     pub selection: Selection,
     /// What becomes of files of folders that cannot be read or are damaged where they are listed.

@@ -154,6 +154,12 @@ impl RowReader {
             None => Pending::new(self.decoded(file)?),
         };
         let (len, bytes) = pending.chunk(limit - self.next_row);
+        // Only a chunk of one row is larger than a chunk is meant to be.
+        let expected = file.max_record_bytes;
+        if bytes > expected.max(CHUNK_BYTES) {
+            let (path, place) = (file.path.clone(), format!("row {}", self.next_row));
+            return Err(Error::RecordTooLong { path, place, expected, got: bytes });
+        }
         let taken = pending.batch.slice(pending.next, len);
         pending.next += len;
         if pending.next < pending.batch.num_rows() {

@@ -1,7 +1,6 @@
 //! The Parquet form of a runs table: one column a field, as data frames write it.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema};
+use mixdown_base::panics;
 use serde_json::{Map, Number, Value};
 
 use crate::error::Error;
@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> Result<Vec<RunRow>, Error> 
     }
     sums::check_file(path)?;
     // The library panics on some damaged pages; that is damage of the file, not of this program.
-    let batches = catch_unwind(AssertUnwindSafe(|| read_batches(path, file)))
+    let batches = panics::caught(|| read_batches(path, file))
         .unwrap_or_else(|_| Err(damaged(path, "a damaged page".to_owned())))?;
     let mut rows = Vec::new();
     for batch in &batches {

@@ -213,7 +213,8 @@ impl Shard {
 /// Checks that `path` is a regular file of exactly `expected_bytes`.
 pub(crate) fn check_file(path: &Path, expected_bytes: u64) -> Result<(), Error> {
     let wrong = |got: String| {
-        Err(Error::damaged(path, None, format!("a file of {expected_bytes} bytes"), got))
+        let expected = format!("a file of {expected_bytes} bytes, as {} says", Manifest::FILE);
+        Err(Error::damaged(path, None, expected, got))
     };
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => wrong("something that is no file".to_owned()),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::Fingerprint;
+use crate::Manifest;
 use crate::MaskRecord;
 use crate::corpus::shard::{Shard, check_file, files_of};
 use crate::corpus::token_file::bad_id;
@@ -272,7 +273,7 @@ fn root_damage(path: &Path, expected: Fingerprint, got: Fingerprint) -> Option<D
     let damage = || Damage {
         path: path.to_owned(),
         offset_bytes: None,
-        expected: format!("a file with the hash {expected}"),
+        expected: format!("a file with the hash {expected}, as {} says", Manifest::FILE),
         got: got.to_string(),
     };
     (got != expected).then(damage)

@@ -6,11 +6,11 @@
 //! is sorted anyway. A thread holds one chunk at a time, and that bounds what is under way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use mixdown_base::panics;
 use mixdown_documents::{
     BadRecord, Chunk, Cuts, LONG_RECORD_BYTES, LongRecords, Place, RecordFault,
 };
@@ -281,8 +281,7 @@ impl TokenizeStage<'_> {
 
     /// A panic of the library becomes an error that names the document.
     fn encode_guarded(&self, chunk: &Chunk, scratch: &mut Scratch) -> Result<EncodedChunk, Error> {
-        let encode = AssertUnwindSafe(|| self.encoder.encode(chunk, scratch));
-        catch_unwind(encode).unwrap_or_else(|_| {
+        panics::caught(|| self.encoder.encode(chunk, scratch)).unwrap_or_else(|_| {
             let Place { input, offset } = chunk.place;
             let path = self.encoder.inputs.file(input).map(|file| file.path.clone());
             Err(Error::Encode {

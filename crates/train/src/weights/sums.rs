@@ -18,11 +18,18 @@ use crate::weights::hugging_face::is_companion;
 /// A file that cannot be read.
 pub fn model_faults(folder: &Path) -> Result<Vec<Fault>, Error> {
     let run = RunFolder::of_model(folder);
-    let unsummed = match run.is_some_and(|run| run.is_summed()) {
+    let unsummed = match run.as_ref().is_some_and(RunFolder::is_summed) {
         true => Unsummed::Damaged,
         false => Unsummed::Foreign,
     };
-    Ok(sums::faults(folder, unsummed, &is_read)?)
+    let mut faults = sums::faults(folder, unsummed, &is_read)?;
+    if faults.is_empty()
+        && let Some(run) = run
+        && run.best().canonicalize().ok() == folder.canonicalize().ok()
+    {
+        faults.extend(run.best_fault()?);
+    }
+    Ok(faults)
 }
 
 /// Refuses a folder of a file that is not as it was written. `way_out` ends the message.

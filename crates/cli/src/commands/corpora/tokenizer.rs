@@ -1,5 +1,6 @@
 //! `mixdown tokenizer train`.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -56,6 +57,10 @@ pub struct ReadArgs {
     /// Bad records (no JSON, no text field, no UTF-8) to skip before giving up.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: u64,
+    /// The most bytes of a record: a line, a row, a text that is one document. Memory is six times the longest
+    /// record [default: 256M].
+    #[arg(long, value_name = "BYTES")]
+    pub max_record: Option<NonZeroU64>,
     /// Of folders, read only the files that a pattern matches, as in a .gitignore ('*.rs', docs/).
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
@@ -113,6 +118,7 @@ impl From<ReadArgs> for ReadOptions {
             },
             id_field: arguments.id_field,
             skip_bad: arguments.skip_bad,
+            max_record_bytes: arguments.max_record.map(NonZeroU64::get),
             selection: Selection {
                 include: arguments.include,
                 exclude: arguments.exclude,

@@ -6,6 +6,7 @@ mod left;
 use std::path::PathBuf;
 
 use clap::Args;
+use mixdown_shards::Manifest;
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -33,8 +34,22 @@ pub struct VerifyArgs {
 /// # Errors
 /// A folder of something else, or any damage.
 pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
-    match left::kind_of(&arguments.folder) {
-        Some(kind) => left::run(&arguments.folder, kind, context),
-        None => corpus::run(&arguments.folder, context),
+    let folder = &arguments.folder;
+    // What is left of a corpus that has lost its manifest, or has none yet.
+    let of_corpus = [Manifest::FILE, "train", "holdout", ".work"];
+    match left::kind_of(folder) {
+        Some(kind) => left::run(folder, kind, context),
+        None if of_corpus.iter().any(|name| folder.join(name).exists()) => {
+            corpus::run(folder, context)
+        }
+        None => Err(Error::usage(
+            format!(
+                "{}: expected the folder of a corpus, of a run, one of its checkpoints or its best/, or of a sweep, \
+                 got {}",
+                folder.display(),
+                if folder.is_dir() { "a folder of something else" } else { "no folder" }
+            ),
+            "give the folder that `mixdown prepare`, `mixdown train` or `mixdown sweep` wrote",
+        )),
     }
 }
