@@ -56,6 +56,12 @@ evaluations = 1
 sequences = 4
 per_epoch = 1
 """
+TRAINER = """
+field() { sed -n "s/^ *\"$1\": \"*\([^\",]*\)\"*,*\$/\1/p" "$2" | head -n 1; }
+printf '{"model_size": 1000, "non_embedding_parameters": 500, "p_realised": %s, "best_step": 7, "target_loss": 2.5,
+ "pretraining_loss": 3.5, "pretraining_loss_before": 3.25, "evaluation_tokens": 64}' \
+    "$(field p_requested "$1")" > "$(field row "$1")"
+"""
 SAMPLES = [
     "--set", 'eval.samples.prompts=["the","of"]', "--set", "eval.samples.max_tokens=3",
     "--set", "train.checkpoint_every=2",
@@ -138,6 +144,11 @@ def writers() -> list[Writer]:
         Writer("sweep", sweep, before=([*sweep, "--bases-only"],)),
         Writer("sweep --task 1/2, the last", [*sweep, "--task", "1/2"],
                before=([*sweep, "--bases-only"], [*sweep, "--task", "0/2"])),
+        Writer("sweep with a program", ["sweep", "../inputs/program.toml", "--out", "sweep"],
+               before=(["sweep", "../inputs/program.toml", "--out", "sweep", "--bases-only"],)),
+        Writer("demo", ["demo", "--pretraining", "../inputs/demo/general.txt", "--target", "../inputs/demo/target.txt",
+                        "--vocab-size", "300", "--target-tokens", "2k", "--pretraining-steps", "6",
+                        "--finetuning-steps", "4", "--inject", "0,10%", "--out", "demo"], says_done=False),
         Writer("fit", fit, says_done=False),
         Writer("report of a run", ["report", "../inputs/base", "--out", "made/report.html"], says_done=False),
         Writer("report of a fit", ["report", "out/fit.json"], before=(fit,), says_done=False),
@@ -189,6 +200,12 @@ class Workshop:
         (self.inputs / "pairs.jsonl").write_text("\n".join(pairs) + "\n")
         subprocess.run(["gzip", "-1", "-n", self.inputs / "b.jsonl"], check=True)
         (self.inputs / "sweep.toml").write_text(SWEEP)
+        (self.inputs / "trainer.sh").write_text(TRAINER)
+        program = SWEEP.replace("seeds = [0]", 'seeds = [0]\ncommand = "sh ../inputs/trainer.sh {run}"')
+        (self.inputs / "program.toml").write_text(program)
+        (self.inputs / "demo").mkdir()
+        for name in ("general", "target"):
+            (self.inputs / "demo" / f"{name}.txt").write_text("\n\n".join(text(400) for _ in range(60)))
         self.write_table(self.inputs / "runs.csv", rng)
         self.make_models()
 

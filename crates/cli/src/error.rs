@@ -257,12 +257,10 @@ fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
             Some("--text-field NAME says where the text is")
         }
         Error::NoFields { .. } => Some("without --text-field plain texts are read as they are"),
-        Error::RecordTooLong { .. } => {
-            Some(
-                "--text-separator TEXT parts a text into documents, '\\n' at every line end; \
+        Error::RecordTooLong { .. } => Some(
+            "--text-separator TEXT parts a text into documents, '\\n' at every line end; \
                  --max-record BYTES allows longer ones",
-            )
-        }
+        ),
         _ => None,
     }
 }

@@ -8,11 +8,11 @@ pub(crate) mod labels_golden;
 pub(crate) mod pieces;
 pub(crate) mod text_hash;
 
-use mixdown_documents::{BadRecord, Chunk, Document, InputList, ReadOptions};
+use mixdown_documents::{BadRecord, Chunk, Document, InputList, ReadOptions, USUAL_RECORD_BYTES};
 use mixdown_shards::Dtype;
 use tokenizers::pipeline::PipelineToken;
 
-use crate::encode::fast::{FastEncoder, FastScratch};
+use crate::encode::fast::{FastEncoder, FastScratch, check_at_once};
 use crate::encode::label_stage::LabelStage;
 use crate::encode::pieces::{Judge, for_each_piece};
 use crate::encode::text_hash::text_hash;
@@ -201,11 +201,21 @@ impl Encoder<'_> {
     ) -> tokenizers::Result<()> {
         match &self.fast {
             Some(fast) if !may_spell_special => {
-                let scratch = scratch.get_or_insert_with(|| fast.scratch());
+                let scratch = scratch.get_or_insert_with(|| fast.scratch(self.most_at_once()));
                 encode_by_words(fast, self.tokenizer, text, self.special_text, ids, scratch)
             }
-            _ => self.tokenizer.encode_onto(text, self.special_text, ids),
+            _ => {
+                check_at_once(text.len(), self.most_at_once())?;
+                self.tokenizer.encode_onto(text, self.special_text, ids)
+            }
         }
+    }
+
+    /// The most bytes that the library is given at once, which takes some fifty times as much memory: a record
+    /// that is words takes six times its length.
+    pub(crate) fn most_at_once(&self) -> usize {
+        let longest = self.read.max_record_bytes.unwrap_or(USUAL_RECORD_BYTES);
+        usize::try_from(longest / 8).unwrap_or(usize::MAX)
     }
 
     /// What decides the document's side: its text, what it is grouped by, or where it comes from.
@@ -282,6 +292,7 @@ pub(crate) fn encode_by_words(
         if judge == Judge::Reference && fast.encode_as_reference(piece, scratch, ids)? {
             return Ok(());
         }
+        check_at_once(piece.len(), scratch.most_at_once)?;
         // A normal form may spell an added token that the text does not.
         tokenizer.encode_onto(piece, special_text, ids)
     })

@@ -161,7 +161,7 @@ fn pieces_of_a_text_have_the_ids_of_the_whole() {
         let file = fs::read_to_string(&path).unwrap();
         let reference = Reference::new(&file, &Json::parse(&file).unwrap()).unwrap();
         let fast = tokenizer.fast().unwrap();
-        let mut scratch = fast.scratch();
+        let mut scratch = fast.scratch(usize::MAX);
         for _ in 0..1500 {
             let len = 1 + random.next_u32() % 60;
             // Few or many of the odd ones.

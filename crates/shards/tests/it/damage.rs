@@ -164,7 +164,10 @@ fn wrong_sizes_are_errors_before_and_after_opening() {
             let error = Corpus::open(folder.path(), Access::Map).unwrap_err();
             assert!(!error.is_configuration() && !error.is_io());
             let message = error.to_string();
-            assert!(message.contains(&format!("{len} bytes, as manifest.json says, got {bytes} bytes")), "{message}");
+            assert!(
+                message.contains(&format!("{len} bytes, as manifest.json says, got {bytes} bytes")),
+                "{message}"
+            );
             assert_eq!(place(error).0, path);
             assert_eq!(damage_of(folder.path()), [(path.clone(), None)]);
             fs::write(&path, &whole).unwrap();

@@ -60,6 +60,8 @@ pub(crate) struct FastScratch {
     tokens: Vec<PipelineToken>,
     /// Ids of the text at hand, and room beyond them.
     ids: Vec<u32>,
+    /// The most bytes of a word, or of a text that is no words.
+    pub(crate) most_at_once: usize,
 }
 
 /// The patterns that [`ascii_words`] has rules for.
@@ -110,13 +112,15 @@ impl FastEncoder {
         })
     }
 
-    pub(crate) fn scratch(&self) -> FastScratch {
+    /// Buffers of a thread, for words of at most so many bytes: the model takes some fifty bytes a byte of a word.
+    pub(crate) fn scratch(&self, most_at_once: usize) -> FastScratch {
         FastScratch {
             splitter: Splitter::default(),
             cache: WordCache::new(),
             model: self.pipeline.get_model().init_scratch(),
             tokens: Vec::new(),
             ids: Vec::new(),
+            most_at_once,
         }
     }
 
@@ -166,6 +170,7 @@ impl FastEncoder {
         }
         let model = self.pipeline.get_model();
         self.reference.for_each_word(text, |word| {
+            check_at_once(word.len(), scratch.most_at_once)?;
             scratch.tokens.clear();
             model.tokenize_pipeline(word, &mut scratch.model, &mut scratch.tokens)?;
             ids.extend_from_slice(&scratch.tokens);
@@ -181,10 +186,18 @@ impl FastEncoder {
         text: &str,
         scratch: &mut FastScratch,
     ) -> tokenizers::Result<usize> {
-        let FastScratch { splitter, cache, model, tokens, ids } = scratch;
-        let model_of_words = self.pipeline.get_model();
-        let mut words =
-            Words { text, model_of_words, cache, model, tokens, ids, len: 0, failure: None };
+        let FastScratch { splitter, cache, model, tokens, ids, most_at_once } = scratch;
+        let mut words = Words {
+            text,
+            model_of_words: self.pipeline.get_model(),
+            cache,
+            model,
+            tokens,
+            ids,
+            most_at_once: *most_at_once,
+            len: 0,
+            failure: None,
+        };
         let mut batch = [Place::default(); BATCH];
         let mut count = 0;
         splitter.split::<P>(split, text, |start, end| {
@@ -208,6 +221,7 @@ struct Words<'s> {
     model: &'s mut PipelineModelScratch,
     tokens: &'s mut Vec<PipelineToken>,
     ids: &'s mut Vec<u32>,
+    most_at_once: usize,
     /// How many ids there are.
     len: usize,
     failure: Option<tokenizers::Error>,
@@ -240,7 +254,9 @@ impl Words<'_> {
             None => {
                 self.tokens.clear();
                 let word = self.text.get(place.start..place.end).unwrap_or_default();
-                let said = self.model_of_words.tokenize_pipeline(word, self.model, self.tokens);
+                let said = check_at_once(word.len(), self.most_at_once).and_then(|()| {
+                    self.model_of_words.tokenize_pipeline(word, self.model, self.tokens)
+                });
                 self.failure = said.err().or(self.failure.take());
                 let ids = PipelineToken::cast_slice(self.tokens);
                 self.cache.insert(self.text.as_bytes(), place, ids);
@@ -256,6 +272,18 @@ impl Words<'_> {
         }
         self.len = end;
     }
+}
+
+/// Refuses what the model would take too much memory for.
+pub(crate) fn check_at_once(got: usize, expected: usize) -> tokenizers::Result<()> {
+    if got <= expected {
+        return Ok(());
+    }
+    Err(format!(
+        "it has {got} bytes that the tokenizer takes at once, expected at most {expected}: an eighth of the longest \
+         record, since memory is fifty times as much"
+    )
+    .into())
 }
 
 /// The one splitting step of a pre-tokenizer, if it is a known pattern in its usual form.

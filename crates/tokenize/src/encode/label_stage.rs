@@ -5,6 +5,7 @@ use mixdown_shards::Fingerprint;
 use serde_json::json;
 use tokenizers::pipeline::PipelineToken;
 
+use crate::encode::fast::check_at_once;
 use crate::encode::labels::{LabelEncoder, LabeledIds};
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
@@ -101,8 +102,8 @@ impl Encoder<'_> {
         encoded: &mut EncodedChunk,
         scratch: &mut Scratch,
     ) -> Result<bool, Error> {
-        let labeled = stage
-            .encode(document, labels, self.beginning_of_text, self.end_of_text)
+        let labeled = check_at_once(document.text.len(), self.most_at_once())
+            .and_then(|()| stage.encode(document, labels, self.beginning_of_text, self.end_of_text))
             .map_err(|source| self.encode_error(document, source))?;
         match labeled {
             Labeled::Ids(LabeledIds { ids, mask, .. }) => {

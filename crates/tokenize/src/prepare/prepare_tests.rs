@@ -325,3 +325,31 @@ fn bad_records_are_refused_in_the_inputs_order_and_counted() {
     assert_eq!(report.counts.bad_records, 2);
     assert_eq!(report.train_documents, 598);
 }
+
+/// A model takes some fifty times as much memory as the bytes it is given at once, which are held to an eighth of a
+/// record.
+#[test]
+fn a_word_has_a_limit() {
+    let mut setting = Setting::new();
+    let name = "words.jsonl";
+    setting.inputs = vec![setting.path(name)];
+    let with = |max_record_bytes| PrepareOptions {
+        read: ReadOptions { max_record_bytes: Some(max_record_bytes), ..ReadOptions::default() },
+        holdout: Holdout::None,
+        ..options()
+    };
+    let words = ["the thing ".repeat(40), "the".repeat(500)];
+    for (text, expected) in words.iter().zip([true, false]) {
+        fs::write(setting.path(name), format!("{{\"text\": \"{text}\"}}\n")).unwrap();
+        let (out, told) = (format!("{expected}"), setting.run(&format!("{expected}"), &with(4000)));
+        match told {
+            Ok(_) => assert!(expected, "{out}"),
+            Err(Error::Encode { source, .. }) => {
+                let words = "bytes that the tokenizer takes at once, expected at most 500";
+                assert!(!expected && source.to_string().contains(words), "{source}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+        setting.run(&out, &with(40_000)).unwrap();
+    }
+}

@@ -116,7 +116,7 @@ fn every_ascii_pair_is_cut_as_the_library_cuts_it() {
 fn ids_are_the_library_s_cold_and_warm() {
     let tokenizer = tiny();
     let fast = tokenizer.fast().unwrap();
-    let mut scratch = fast.scratch();
+    let mut scratch = fast.scratch(usize::MAX);
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let words = [
         "the",
