@@ -56,7 +56,7 @@ evaluations = 1
 sequences = 4
 per_epoch = 1
 """
-TRAINER = """
+TRAINER = r"""
 field() { sed -n "s/^ *\"$1\": \"*\([^\",]*\)\"*,*\$/\1/p" "$2" | head -n 1; }
 printf '{"model_size": 1000, "non_embedding_parameters": 500, "p_realised": %s, "best_step": 7, "target_loss": 2.5,
  "pretraining_loss": 3.5, "pretraining_loss_before": 3.25, "evaluation_tokens": 64}' \
@@ -146,7 +146,7 @@ def writers() -> list[Writer]:
                before=([*sweep, "--bases-only"], [*sweep, "--task", "0/2"])),
         Writer("sweep with a program", ["sweep", "../inputs/program.toml", "--out", "sweep"],
                before=(["sweep", "../inputs/program.toml", "--out", "sweep", "--bases-only"],)),
-        Writer("demo", ["demo", "--pretraining", "../inputs/demo/general.txt", "--target", "../inputs/demo/target.txt",
+        Writer("demo", ["demo", "--pretraining", "../inputs/demo/general", "--target", "../inputs/demo/target",
                         "--vocab-size", "300", "--target-tokens", "2k", "--pretraining-steps", "6",
                         "--finetuning-steps", "4", "--inject", "0,10%", "--out", "demo"], says_done=False),
         Writer("fit", fit, says_done=False),
@@ -203,9 +203,11 @@ class Workshop:
         (self.inputs / "trainer.sh").write_text(TRAINER)
         program = SWEEP.replace("seeds = [0]", 'seeds = [0]\ncommand = "sh ../inputs/trainer.sh {run}"')
         (self.inputs / "program.toml").write_text(program)
-        (self.inputs / "demo").mkdir()
         for name in ("general", "target"):
-            (self.inputs / "demo" / f"{name}.txt").write_text("\n\n".join(text(400) for _ in range(60)))
+            folder = self.inputs / "demo" / name
+            folder.mkdir(parents=True)
+            for n in range(200):
+                (folder / f"{n}.txt").write_text(text(120))
         self.write_table(self.inputs / "runs.csv", rng)
         self.make_models()
 

@@ -144,6 +144,11 @@ impl FastEncoder {
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             return Ok(None);
         }
+        if text.len() > scratch.most_at_once {
+            // Before it is cut, which takes twelve bytes a byte of one word.
+            let letters = text.as_bytes().split(|byte| !byte.is_ascii_alphabetic());
+            check_at_once(letters.map(<[u8]>::len).max().unwrap_or(0), scratch.most_at_once)?;
+        }
         let Some(split) = split_of(self.pipeline.get_pre_tokenizer()) else { return Ok(None) };
         scratch.ids.truncate(MAX_KEPT_IDS);
         scratch.ids.shrink_to(MAX_KEPT_IDS);
