@@ -106,6 +106,23 @@ impl From<mixdown_train::Error> for Error {
     }
 }
 
+impl From<mixdown_watch::Error> for Error {
+    fn from(error: mixdown_watch::Error) -> Self {
+        use mixdown_watch::Error as Watch;
+        match error {
+            Watch::Io { path, action, source } => Self::Io { path, action, source },
+            Watch::Runs(error) => Self::Runs(error),
+            Watch::File { .. } => {
+                Self::usage(error.to_string(), "name the folder that the file is in")
+            }
+            Watch::OtherFolder { .. } => {
+                Self::usage(error.to_string(), "name the folder given to --out of train or sweep")
+            }
+            _ => Self::Data { message: error.to_string(), hint: String::new() },
+        }
+    }
+}
+
 impl Error {
     /// A usage error with its way out.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {

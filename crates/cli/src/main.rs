@@ -7,7 +7,6 @@ mod files;
 mod runs;
 mod sweep;
 mod terminal;
-mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mixdown-mixer", &["mixdown-base", "mixdown-shards"]),
     ("mixdown-train", &["mixdown-base", "mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
     ("mixdown-report", &["mixdown-base", "mixdown-runs", "mixdown-scaling"]),
+    ("mixdown-watch", &["mixdown-base", "mixdown-mixer", "mixdown-runs"]),
     (
         "mixdown",
         &[
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-shards",
             "mixdown-tokenize",
             "mixdown-train",
+            "mixdown-watch",
         ],
     ),
     (
@@ -71,7 +73,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("anstream", &["mixdown"]),
     ("clap", &["mixdown"]),
     ("indicatif", &["mixdown"]),
-    ("ratatui", &["mixdown"]),
+    ("ratatui", &["mixdown-watch"]),
     ("memmap2", &["mixdown-shards"]),
     ("tokenizers", &["mixdown-tokenize"]),
     ("zstd", &["mixdown-documents"]),

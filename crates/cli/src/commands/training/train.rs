@@ -16,7 +16,7 @@ use mixdown_train::{
 use crate::commands::Context;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::compute_args::ComputeArgs;
-use crate::commands::training::preview;
+use crate::commands::training::{preview, watch};
 use crate::error::Error;
 use crate::runs::configuration::{base_folder, read_run};
 use crate::runs::injection::Injection;
@@ -26,7 +26,6 @@ use crate::runs::processes;
 use crate::runs::recipe::Recipe;
 use crate::runs::run_template;
 use crate::runs::training::{Evaluations, Training, describe, run_name};
-use crate::watch::LiveView;
 
 /// The headings of the flags.
 const DATA: &str = "Data";
@@ -230,7 +229,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         let measured = config.eval.corpus.iter().map(|eval| eval.corpus.as_path());
         check_corpora(verify, sources.chain(measured), base, context)?;
     }
-    let view = (watch && world.leads()).then(|| LiveView::start(&out));
+    let view = (watch && world.leads()).then(|| watch::beside(&out));
     let evaluations = Evaluations::Told;
     let out = out.as_path();
     let training = Training { config: &config, base, out, name, changes, world, evaluations };

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use mixdown_runs::RunRow;
 
+use crate::description::Description;
 use crate::error::Error;
-use crate::watch::description::Description;
-use crate::watch::follow::RunFollower;
-use crate::watch::run_data::{RunData, RunState};
-use crate::watch::sweep_board::SweepBoard;
-use crate::watch::view::curves::EvalCurve;
-use crate::watch::view::text::clean;
+use crate::follow::RunFollower;
+use crate::run_data::{RunData, RunState};
+use crate::sweep_board::{SweepBoard, SweepReader};
+use crate::view::curves::EvalCurve;
+use crate::view::text::clean;
 
 /// Many runs, a line each.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -150,6 +150,7 @@ pub struct BoardFollower {
     folder: Option<PathBuf>,
     runs: Vec<RunFollower>,
     sweeps: Vec<FollowedSweep>,
+    reader: SweepReader,
 }
 
 /// A sweep among others.
@@ -165,8 +166,8 @@ impl BoardFollower {
     ///
     /// # Errors
     /// A folder of something else.
-    pub fn named(paths: &[PathBuf]) -> Result<Self, Error> {
-        let mut board = Self::empty(&format!("{} folders", paths.len()), None);
+    pub fn named(paths: &[PathBuf], reader: SweepReader) -> Result<Self, Error> {
+        let mut board = Self::empty(&format!("{} folders", paths.len()), None, reader);
         for path in paths {
             match place_kind(path) {
                 Some(PlaceKind::Sweep) => board.push_sweep(path, &path.display().to_string()),
@@ -177,27 +178,28 @@ impl BoardFollower {
     }
 
     /// Follows a sweep.
-    pub fn sweep(path: &Path) -> Self {
-        let mut board = Self::empty("", None);
+    pub fn sweep(path: &Path, reader: SweepReader) -> Self {
+        let mut board = Self::empty("", None, reader);
         board.push_sweep(path, "");
         board
     }
 
     /// Follows the runs and sweeps in a folder, also those that come later; none where it has none now.
-    pub fn folder(path: &Path) -> Option<Self> {
-        let mut board = Self::empty(&path.display().to_string(), Some(path.to_owned()));
+    pub fn folder(path: &Path, reader: SweepReader) -> Option<Self> {
+        let title = path.display().to_string();
+        let mut board = Self::empty(&title, Some(path.to_owned()), reader);
         board.find();
         (!board.runs.is_empty() || !board.sweeps.is_empty()).then_some(board)
     }
 
-    fn empty(title: &str, folder: Option<PathBuf>) -> Self {
+    fn empty(title: &str, folder: Option<PathBuf>, reader: SweepReader) -> Self {
         let board = Board { title: clean(title), ..Board::default() };
-        Self { board, folder, runs: Vec::new(), sweeps: Vec::new() }
+        Self { board, folder, runs: Vec::new(), sweeps: Vec::new(), reader }
     }
 
     fn push_sweep(&mut self, path: &Path, name: &str) {
         let prefix = if name.is_empty() { String::new() } else { format!("{}/", clean(name)) };
-        let sweep = SweepBoard::new(path);
+        let sweep = SweepBoard::new(path, self.reader);
         self.sweeps.push(FollowedSweep { path: path.to_owned(), prefix, sweep });
     }
 

@@ -7,11 +7,11 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use crate::terminal::output::{percent, thousands};
-use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::run_data::RunState;
-use crate::watch::view::look::Look;
-use crate::watch::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use crate::board::{Board, BoardLine, Standing};
+use crate::run_data::RunState;
+use crate::view::look::Look;
+use crate::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use mixdown_base::display::{percent, thousands};
 
 const GAP: usize = 2;
 /// A name is not cut to less than this, or a quarter of the screen.

@@ -2,14 +2,14 @@
 
 use mixdown_runs::MetricsRecord;
 
-use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::description::Description;
-use crate::watch::run_data::{RunData, RunState};
-use crate::watch::view::board_view;
-use crate::watch::view::look::Look;
-use crate::watch::view::run_view;
-use crate::watch::view::run_view::RunScreen;
-use crate::watch::view::view_tests::{
+use crate::board::{Board, BoardLine, Standing};
+use crate::description::Description;
+use crate::run_data::{RunData, RunState};
+use crate::view::board_view;
+use crate::view::look::Look;
+use crate::view::run_view;
+use crate::view::run_view::RunScreen;
+use crate::view::view_tests::{
     description, eval, finished, record, run, run_screen, screen, terminal,
 };
 

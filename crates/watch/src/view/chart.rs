@@ -6,11 +6,11 @@ use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
-use crate::terminal::output::thousands;
-use crate::watch::view::curves::Point;
-use crate::watch::view::look::Look;
-use crate::watch::view::scale::Scale;
-use crate::watch::view::text::{fitting, to_f64, width};
+use crate::view::curves::Point;
+use crate::view::look::Look;
+use crate::view::scale::Scale;
+use crate::view::text::{fitting, to_f64, width};
+use mixdown_base::display::thousands;
 
 /// The chart widget knows colors alone. These stand for what a point belongs to until it is drawn, and are
 /// then replaced by styles, which may be dim or bold.
@@ -206,7 +206,7 @@ mod tests {
     use ratatui::layout::Rect;
 
     use super::{CurveChart, Keep, condensed};
-    use crate::watch::view::look::Look;
+    use crate::view::look::Look;
 
     #[test]
     fn a_long_curve_is_drawn_with_few_points() {

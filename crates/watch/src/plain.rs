@@ -1,23 +1,22 @@
 //! Lines for a pipe or a log: one for each evaluation, and now and then one that says how far a run is.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use mixdown_base::display::short;
+use mixdown_base::display::{duration, short};
 
+use crate::app::{Subject, Watched};
+use crate::board::{Board, BoardLine, Standing};
 use crate::error::Error;
-use crate::terminal::output::{duration, reader_is_there};
-use crate::watch::app::Subject;
-use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::follow::label;
-use crate::watch::run_data::{Reading, RunData, RunState};
-use crate::watch::view::board_view::{counts, standing};
-use crate::watch::view::run_view::{said, steps, whole_percent};
-use crate::watch::view::text::{change, clean, loss};
+use crate::follow::label;
+use crate::run_data::{Reading, RunData, RunState};
+use crate::view::board_view::{counts, standing};
+use crate::view::run_view::{said, steps, whole_percent};
+use crate::view::text::{change, clean, loss};
 
 /// Time between two looks at the files, in parts after which a signal is seen.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,18 +24,21 @@ const PAUSES: u32 = 10;
 /// Time between two lines that say how far a run is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Writes lines to standard output until all runs are done, nobody reads them, or `stop` is set.
+/// Writes lines to `out` until all runs are done, nobody reads them, or `stop` is set.
 ///
 /// # Errors
-/// Files of a run that are damaged; a standard output that cannot be written.
-pub fn write_lines(subject: &mut Subject, stop: &AtomicBool) -> Result<(), Error> {
+/// Files of a run that are damaged; an output that cannot be written.
+pub fn write_lines(
+    subject: &mut Subject,
+    out: &mut dyn Write,
+    stop: &AtomicBool,
+) -> Result<(), Error> {
     let mut news = News::default();
     let mut said: Option<Instant> = None;
     loop {
         subject.look(SystemTime::now());
         if let Some(damage) = damage(subject) {
-            let message = format!("{}: the run cannot be followed", clean(damage));
-            return Err(Error::Data { message, hint: String::new() });
+            return Err(Error::Damaged { damage: clean(damage) });
         }
         let is_over = is_over(subject) || stop.load(Ordering::Relaxed);
         let mut lines = news.events(subject);
@@ -48,7 +50,7 @@ pub fn write_lines(subject: &mut Subject, stop: &AtomicBool) -> Result<(), Error
             lines.extend(fresh);
             said = Some(Instant::now());
         }
-        if write(&lines)?.is_break() || is_over {
+        if write(out, &lines)?.is_break() || is_over {
             return Ok(());
         }
         for _ in 0..PAUSES {
@@ -59,23 +61,27 @@ pub fn write_lines(subject: &mut Subject, stop: &AtomicBool) -> Result<(), Error
     }
 }
 
-fn write(lines: &[String]) -> Result<ControlFlow<()>, Error> {
-    let mut stdout = std::io::stdout().lock();
-    let written = lines.iter().try_for_each(|line| writeln!(stdout, "{line}"));
-    reader_is_there(written.and_then(|()| stdout.flush()))
+/// Breaks where the reader has gone (`| head`).
+fn write(out: &mut dyn Write, lines: &[String]) -> Result<ControlFlow<()>, Error> {
+    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Error::io("standard output", "write", error)),
+    }
 }
 
 fn damage(subject: &Subject) -> Option<&str> {
-    match subject {
-        Subject::Run(run) => run.data().damage.as_deref(),
-        Subject::Board(board) => board.board().damage.as_deref(),
+    match &subject.0 {
+        Watched::Run(run) => run.data().damage.as_deref(),
+        Watched::Board(board) => board.board().damage.as_deref(),
     }
 }
 
 fn is_over(subject: &Subject) -> bool {
-    match subject {
-        Subject::Run(run) => run.data().state == RunState::Done,
-        Subject::Board(board) => board.board().is_done(),
+    match &subject.0 {
+        Watched::Run(run) => run.data().state == RunState::Done,
+        Watched::Board(board) => board.board().is_done(),
     }
 }
 
@@ -93,9 +99,9 @@ struct News {
 impl News {
     /// Evaluations, and runs of a sweep that began, ended or failed.
     fn events(&mut self, subject: &Subject) -> Vec<String> {
-        match subject {
-            Subject::Run(run) => self.evaluations(run.data()),
-            Subject::Board(board) => {
+        match &subject.0 {
+            Watched::Run(run) => self.evaluations(run.data()),
+            Watched::Board(board) => {
                 let of_runs = board.runs().iter().flat_map(|run| self.evaluations(run.data()));
                 let mut lines: Vec<String> = of_runs.collect();
                 lines.extend(self.changes(board.sweep_lines()));
@@ -106,9 +112,9 @@ impl News {
 
     /// How far all is, unless that was said last.
     fn progress(&mut self, subject: &Subject) -> Vec<String> {
-        let lines = match subject {
-            Subject::Run(run) => vec![progress(run.data())],
-            Subject::Board(board) => {
+        let lines = match &subject.0 {
+            Watched::Run(run) => vec![progress(run.data())],
+            Watched::Board(board) => {
                 let of_runs = board.runs().iter().map(|run| progress(run.data()));
                 of_runs.chain(board.sweeps().flat_map(of_sweep)).collect()
             }
@@ -218,8 +224,8 @@ mod tests {
     use mixdown_runs::{EvalRecord, MetricsRecord};
 
     use super::{News, progress};
-    use crate::watch::description::Description;
-    use crate::watch::run_data::{RunData, RunState};
+    use crate::description::Description;
+    use crate::run_data::{RunData, RunState};
 
     fn run(steps: &[u64]) -> RunData {
         let mut run = RunData {

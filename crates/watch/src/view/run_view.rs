@@ -6,13 +6,13 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::terminal::output::{duration, thousands};
-use crate::watch::follow::label;
-use crate::watch::run_data::{Evaluation, Reading, RunData, RunState};
-use crate::watch::view::chart::CurveChart;
-use crate::watch::view::curves::smoothed;
-use crate::watch::view::look::Look;
-use crate::watch::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use crate::follow::label;
+use crate::run_data::{Evaluation, Reading, RunData, RunState};
+use crate::view::chart::CurveChart;
+use crate::view::curves::smoothed;
+use crate::view::look::Look;
+use crate::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
+use mixdown_base::display::{duration, thousands};
 
 /// Below it one chart is shown in the place of all.
 const OVERVIEW_AT_LEAST: (u16, u16) = (64, 20);

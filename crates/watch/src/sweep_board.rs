@@ -7,28 +7,57 @@ use std::time::{Duration, SystemTime};
 
 use mixdown_runs::RunRow;
 
-use crate::error::Error;
-use crate::sweep::{Failure, PlannedRun, SweepFolder, planned_runs};
-use crate::watch::board::{Board, BoardLine, Standing};
-use crate::watch::follow::{RunFollower, Stamp, stamp};
-use crate::watch::run_data::RunState;
-use crate::watch::view::text::clean;
+use crate::board::{Board, BoardLine, Standing};
+use crate::follow::{RunFollower, Stamp, stamp};
+use crate::run_data::RunState;
+use crate::view::text::clean;
 
 /// What a program of the user's writes while it does a run (the sweep's `command`).
 const SIGNS_OF_LIFE: [&str; 3] = ["stderr.log", "stdout.log", "run.json"];
 /// Without a sign of life for this long such a run is taken for stopped.
 const SILENCE: Duration = Duration::from_secs(300);
 
+/// What a sweep's folder holds.
+#[derive(Debug, Clone, Default)]
+pub struct SweepRecords {
+    /// The rows of its finished runs.
+    pub rows: Vec<RunRow>,
+    /// The ids of the runs that failed in the last attempt, each with the reason.
+    pub failures: Vec<(String, String)>,
+    /// The runs that its settings ask for, in the order in which they are done; none where the settings cannot be read.
+    pub planned: Vec<PlannedRun>,
+}
+
+/// A run that a sweep's settings ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRun {
+    /// Its unique name.
+    pub run_id: String,
+    /// D: the target tokens asked for.
+    pub target_tokens: u64,
+    /// p: the share of pretraining data.
+    pub inject: f64,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+/// Reads what a sweep's folder holds, or says what is wrong with its files.
+///
+/// A view knows runs alone. How a sweep is described, and which files its folder has, is known to what does sweeps.
+pub type SweepReader = fn(&Path) -> Result<SweepRecords, String>;
+
 /// A sweep's folder, followed.
 pub struct SweepBoard {
     path: PathBuf,
+    reader: SweepReader,
     board: Board,
     /// The folders of the lines.
     folders: Vec<Option<PathBuf>>,
     /// Of the files beside one another in the sweep's folder, when they were read.
     stamps: BTreeMap<PathBuf, Stamp>,
     rows: BTreeMap<String, RunRow>,
-    failures: BTreeMap<String, Failure>,
+    /// Why runs failed, by their ids.
+    failures: BTreeMap<String, String>,
     planned: Vec<PlannedRun>,
     /// The runs' folders, those of base models first.
     runs: BTreeMap<(Kind, String), Folder>,
@@ -51,11 +80,12 @@ enum Folder {
 
 impl SweepBoard {
     /// Follows the sweep in `path`.
-    pub fn new(path: &Path) -> Self {
+    pub fn new(path: &Path, reader: SweepReader) -> Self {
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = whole.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         Self {
             path: path.to_owned(),
+            reader,
             board: Board { title: clean(&format!("sweep {name}")), ..Board::default() },
             folders: Vec::new(),
             stamps: BTreeMap::new(),
@@ -79,7 +109,7 @@ impl SweepBoard {
     /// Reads what is new; whether anything that is shown has changed.
     pub fn look(&mut self, now: SystemTime) -> bool {
         let before = self.board.clone();
-        self.board.damage = self.read_tables().err().map(|error| clean(&error.to_string()));
+        self.board.damage = self.read_tables().err().map(|error| clean(&error));
         for (kind, name) in [(Kind::Base, "bases"), (Kind::Run, "runs")] {
             self.find(kind, &self.path.join(name));
         }
@@ -88,7 +118,7 @@ impl SweepBoard {
     }
 
     /// Rows, failures and settings, where one of their files is another than at the last look.
-    fn read_tables(&mut self) -> Result<(), Error> {
+    fn read_tables(&mut self) -> Result<(), String> {
         let Ok(entries) = fs::read_dir(&self.path) else { return Ok(()) };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let is_table = |path: &PathBuf| {
@@ -99,13 +129,10 @@ impl SweepBoard {
         if stamps == self.stamps {
             return Ok(());
         }
-        let folder = SweepFolder::open(&self.path, None)?;
-        let rows = folder.rows().map(|row| (row.run_id.clone(), row.clone()));
-        self.rows = rows.collect();
-        let failures = folder.failures().map(|one| (one.run_id.clone(), one.clone()));
-        self.failures = failures.collect();
-        // Without settings that can be read the runs that are there are shown.
-        self.planned = planned_runs(&self.path).unwrap_or_default();
+        let SweepRecords { rows, failures, planned } = (self.reader)(&self.path)?;
+        self.rows = rows.into_iter().map(|row| (row.run_id.clone(), row)).collect();
+        self.failures = failures.into_iter().collect();
+        self.planned = planned;
         self.stamps = stamps;
         Ok(())
     }
@@ -163,10 +190,10 @@ impl SweepBoard {
         }
         lines.extend(found.into_values().map(|(line, path)| (line, Some(path))));
         for (line, _) in &mut lines {
-            if let Some(failure) = self.failures.get(&line.name)
+            if let Some(reason) = self.failures.get(&line.name)
                 && line.standing != Standing::Begun(RunState::Running)
             {
-                line.standing = Standing::Failed(clean(&failure.reason));
+                line.standing = Standing::Failed(clean(reason));
             }
         }
         (self.board.lines, self.folders) = lines.into_iter().unzip();
@@ -211,7 +238,7 @@ impl BoardLine {
     fn with_plan(self, run: &PlannedRun) -> Self {
         Self {
             target_tokens: self.target_tokens.or(Some(run.target_tokens)),
-            inject: self.inject.or(Some(run.inject.share())),
+            inject: self.inject.or(Some(run.inject)),
             seed: self.seed.or(Some(run.seed)),
             ..self
         }

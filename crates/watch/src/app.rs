@@ -1,20 +1,24 @@
-//! What keys do, and what is on the screen.
+//! A view's state: what is watched, what of it is on the screen, and what a key does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::board::{BoardFollower, PlaceKind, place_kind};
 use crate::error::Error;
-use crate::watch::board::{BoardFollower, PlaceKind, place_kind};
-use crate::watch::follow::RunFollower;
-use crate::watch::view::look::Look;
-use crate::watch::view::run_view::{RunScreen, panels};
-use crate::watch::view::{board_view, run_view};
+use crate::follow::RunFollower;
+use crate::sweep_board::SweepReader;
+use crate::view::look::Look;
+use crate::view::run_view::{RunScreen, panels};
+use crate::view::{board_view, run_view};
 
-/// What is watched.
-pub enum Subject {
+/// What is watched: one run, or a board of several.
+pub struct Subject(pub(crate) Watched);
+
+/// The two kinds of subjects.
+pub(crate) enum Watched {
     /// One run.
     Run(Box<RunFollower>),
     /// Several runs, or a sweep's.
@@ -22,58 +26,67 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// What the paths are: one run, which may not have begun, a sweep's folder, a folder with runs and sweeps in it, or
-    /// several of them.
+    /// Finds what stands at the paths: one run, which may not have begun, a sweep's folder, a folder with runs and
+    /// sweeps in it, or several of them. `sweeps` reads what a sweep's folder holds.
     ///
     /// # Errors
     /// A folder of something else, a file.
-    pub fn of(paths: &[PathBuf]) -> Result<Self, Error> {
+    pub fn of(paths: &[PathBuf], sweeps: SweepReader) -> Result<Self, Error> {
         if let Some(file) = paths.iter().find(|path| path.is_file()) {
-            return Err(Error::usage(
-                format!("{}: expected a run's or a sweep's folder, got a file", file.display()),
-                "name the folder that the file is in",
-            ));
+            return Err(Error::File { path: file.clone() });
         }
-        let [path] = paths else { return Ok(Self::Board(BoardFollower::named(paths)?)) };
+        let [path] = paths else { return Ok(Self::board(BoardFollower::named(paths, sweeps)?)) };
         match place_kind(path) {
-            Some(PlaceKind::Run) => Ok(Self::Run(Box::new(RunFollower::new(path)?))),
-            Some(PlaceKind::Sweep) => Ok(Self::Board(BoardFollower::sweep(path))),
-            None => match BoardFollower::folder(path) {
-                Some(board) => Ok(Self::Board(board)),
+            Some(PlaceKind::Run) => Self::run(path),
+            Some(PlaceKind::Sweep) => Ok(Self::board(BoardFollower::sweep(path, sweeps))),
+            None => match BoardFollower::folder(path, sweeps) {
+                Some(board) => Ok(Self::board(board)),
                 // A run that has not begun, or something else.
-                None => Ok(Self::Run(Box::new(RunFollower::new(path)?))),
+                None => Self::run(path),
             },
         }
     }
 
-    /// Reads what is new; whether anything that is shown has changed.
+    /// Watches the run in `path`, which may not have begun.
+    ///
+    /// # Errors
+    /// A folder of something else.
+    pub fn run(path: &Path) -> Result<Self, Error> {
+        Ok(Self(Watched::Run(Box::new(RunFollower::new(path)?))))
+    }
+
+    fn board(board: BoardFollower) -> Self {
+        Self(Watched::Board(board))
+    }
+
+    /// Reads what is new in the files and returns whether anything that is shown has changed.
     pub fn look(&mut self, now: SystemTime) -> bool {
-        match self {
-            Self::Run(run) => run.look(now),
-            Self::Board(board) => board.look(now),
+        match &mut self.0 {
+            Watched::Run(run) => run.look(now),
+            Watched::Board(board) => board.look(now),
         }
     }
 }
 
-/// Where a view stands in a process.
+/// The process that a view runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In a process of its own.
+    /// The view has a process of its own.
     Alone,
-    /// In the process that trains.
+    /// The view runs in the process that trains.
     InTraining,
 }
 
-/// What follows a key.
+/// What a view does after a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing.
+    /// The view changes nothing.
     Nothing,
-    /// Another frame.
+    /// The view draws another frame.
     Redraw,
-    /// The end of the view.
+    /// The view ends.
     End,
-    /// What Ctrl-C does.
+    /// The key was Ctrl-C: the caller decides.
     Interrupt,
 }
 
@@ -93,14 +106,14 @@ pub struct App {
 }
 
 impl App {
-    /// A view of `subject` that has shown nothing yet.
+    /// Makes a view of `subject` that has drawn nothing yet.
     pub fn new(subject: Subject, place: Place, look: Look) -> Self {
         let screen = RunScreen::default();
         let has_room = true;
         Self { subject, place, look, opened: None, chosen: 0, screen, has_room, notice: None }
     }
 
-    /// Reads what is new; whether anything on the screen has changed.
+    /// Reads what is new in the files and returns whether anything on the screen has changed.
     pub fn look(&mut self, now: SystemTime) -> bool {
         match &mut self.opened {
             Some(run) => run.look(now),
@@ -108,30 +121,30 @@ impl App {
         }
     }
 
-    /// Says something in the place of the keys until the next key.
+    /// Shows a notice in the place of the list of keys, until the next key.
     pub fn say(&mut self, notice: &str) {
         self.notice = Some(notice.to_owned());
     }
 
-    /// Draws what is known.
+    /// Draws a frame of what was read at the last look.
     pub fn draw(&mut self, frame: &mut Frame) {
         self.has_room = run_view::has_room(frame.area());
         let keys = self.notice.clone().map_or_else(|| self.keys(), |notice| vec![notice]);
-        match (self.run(), &self.subject) {
+        match (self.run(), &self.subject.0) {
             (Some(run), _) => run_view::draw(frame, run.data(), self.screen, &keys, &self.look),
-            (None, Subject::Board(board)) => {
+            (None, Watched::Board(board)) => {
                 board_view::draw(frame, board.board(), self.chosen, &keys, &self.look);
             }
-            (None, Subject::Run(_)) => {}
+            (None, Watched::Run(_)) => {}
         }
     }
 
     /// The run on the screen, unless that has a board.
     fn run(&self) -> Option<&RunFollower> {
-        match (&self.opened, &self.subject) {
+        match (&self.opened, &self.subject.0) {
             (Some(run), _) => Some(run),
-            (None, Subject::Run(run)) => Some(run),
-            (None, Subject::Board(_)) => None,
+            (None, Watched::Run(run)) => Some(run),
+            (None, Watched::Board(_)) => None,
         }
     }
 
@@ -147,7 +160,7 @@ impl App {
         keys.iter().map(|key| (*key).to_owned()).collect()
     }
 
-    /// Does what a key asks for.
+    /// Does what a key asks for, and returns what follows.
     pub fn key(&mut self, key: KeyEvent, now: SystemTime) -> Turn {
         let had_notice = self.notice.take().is_some();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
@@ -209,15 +222,15 @@ impl App {
     }
 
     fn lines(&self) -> usize {
-        match &self.subject {
-            Subject::Board(board) => board.board().lines.len(),
-            Subject::Run(_) => 1,
+        match &self.subject.0 {
+            Watched::Board(board) => board.board().lines.len(),
+            Watched::Run(_) => 1,
         }
     }
 
     /// Opens the run that is chosen, if there is something to see.
     fn open(&mut self, now: SystemTime) {
-        let Subject::Board(board) = &self.subject else { return };
+        let Watched::Board(board) = &self.subject.0 else { return };
         let run = board.run_folder(self.chosen).and_then(|folder| RunFollower::new(&folder).ok());
         match run {
             Some(mut run) => {

@@ -1,4 +1,4 @@
-//! Colors and marks.
+//! The colors and marks of a view.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
@@ -7,30 +7,30 @@ use ratatui::symbols::Marker;
 /// are both served, and nothing is told by color alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Curves.
+    /// The style of curves.
     pub curve: Style,
-    /// Single values behind a curve.
+    /// The style of single values behind a curve.
     pub raw: Style,
-    /// The value before finetuning.
+    /// The style of the value before finetuning.
     pub before: Style,
-    /// The best step.
+    /// The style of the best step.
     pub best: Style,
-    /// Titles.
+    /// The style of titles.
     pub title: Style,
-    /// What is in order.
+    /// The style of what is in order.
     pub good: Style,
-    /// What needs a look.
+    /// The style of what needs a look.
     pub bad: Style,
-    /// What is said by the way.
+    /// The style of what is said by the way.
     pub dim: Style,
-    /// The chosen row.
+    /// The style of the chosen row.
     pub chosen: Style,
-    /// What curves are drawn with.
+    /// The marks that curves are drawn with.
     pub marker: Marker,
 }
 
 impl Look {
-    /// In the colors of the terminal.
+    /// Takes the colors of the terminal's theme.
     pub fn colored() -> Self {
         let plain = Self::plain();
         Self {
@@ -42,7 +42,7 @@ impl Look {
         }
     }
 
-    /// Without colors.
+    /// Takes no colors.
     pub fn plain() -> Self {
         let style = Style::new();
         let (bold, dim) = (style.add_modifier(Modifier::BOLD), style.add_modifier(Modifier::DIM));
@@ -60,7 +60,7 @@ impl Look {
         }
     }
 
-    /// What the environment asks for: `NO_COLOR` (no-color.org), and the console of Linux, whose font has no
+    /// Takes what the environment asks for: `NO_COLOR` (no-color.org), and the console of Linux, whose font has no
     /// Braille.
     pub fn of_environment() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

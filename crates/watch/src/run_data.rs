@@ -2,9 +2,9 @@
 
 use mixdown_runs::{EvalRecord, Summary};
 
-use crate::watch::description::Description;
-use crate::watch::view::curves::Curves;
-use crate::watch::view::text::{clean, to_f64};
+use crate::description::Description;
+use crate::view::curves::Curves;
+use crate::view::text::{clean, to_f64};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
 use ratatui::{Frame, Terminal};
 
-use crate::watch::description::Description;
-use crate::watch::run_data::{RunData, RunState};
-use crate::watch::view::look::Look;
-use crate::watch::view::run_view;
-use crate::watch::view::run_view::RunScreen;
-use crate::watch::view::text;
+use crate::description::Description;
+use crate::run_data::{RunData, RunState};
+use crate::view::look::Look;
+use crate::view::run_view;
+use crate::view::run_view::RunScreen;
+use crate::view::text;
 
 pub(crate) fn terminal(
     width: u16,

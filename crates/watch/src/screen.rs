@@ -1,9 +1,7 @@
 //! The terminal: taken for a view, and given back on every way out.
 
 use std::io::{IsTerminal, Stdout, stdout};
-use std::path::Path;
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ratatui::backend::CrosstermBackend;
@@ -15,19 +13,23 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::{Frame, Terminal};
 
+use crate::app::{App, Turn};
 use crate::error::Error;
-use crate::terminal::progress;
-use crate::watch::app::{App, Turn};
+use crate::live::Host;
 
 /// Time between two looks at the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a signal may wait for an answer; each time is one wakeup.
 const KEY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether a view has the terminal.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// The program whose terminal a view has; none where no view has it.
+static TAKEN: Mutex<Option<Host>> = Mutex::new(None);
 
-/// Whether standard output is a terminal that a view can be drawn on.
+fn is_taken() -> bool {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Returns whether standard output is a terminal that a view can be drawn on.
 pub fn is_possible() -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     stdout().is_terminal() && !is_dumb && is_in_foreground()
@@ -53,9 +55,9 @@ fn is_in_foreground() -> bool {
 /// How a view ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// By a key.
+    /// A key closed the view.
     Closed,
-    /// As it was told to.
+    /// The caller ended the view.
     Told,
 }
 
@@ -65,7 +67,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn take() -> Result<Self, Error> {
+    fn take(host: Host) -> Result<Self, Error> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let earlier = std::panic::take_hook();
@@ -74,8 +76,8 @@ impl Screen {
                 earlier(panic);
             }));
         });
-        progress::hold();
-        TAKEN.store(true, Ordering::SeqCst);
+        (host.hold)();
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
         let take = || {
             enable_raw_mode()?;
             execute!(stdout(), EnterAlternateScreen)?;
@@ -92,7 +94,7 @@ impl Screen {
 
     /// Draws a frame; nothing where the terminal was given back by another thread's panic.
     fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> Result<(), Error> {
-        if TAKEN.load(Ordering::SeqCst) {
+        if is_taken() {
             self.terminal.draw(draw).map_err(failed)?;
         }
         Ok(())
@@ -105,27 +107,31 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back as it was, if a view has it, and says what waited meanwhile.
+/// Gives the terminal back as it was, if a view has it, and releases the lines that waited meanwhile.
+///
+/// A program calls it before it ends at once; every other way out of a view calls it itself.
 pub fn give_back() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(host) = taken {
         // There is nobody to be told that the terminal is gone.
         let _ = disable_raw_mode();
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
-        progress::release();
+        (host.release)();
     }
 }
 
-/// Shows a view until a key ends it or `is_over` says so; `interrupt` is what Ctrl-C does, and says whether the
-/// view ends with it.
+/// Shows a view until a key ends it or `is_over` says so. `interrupt` does what Ctrl-C should do, and returns whether
+/// the view ends with it.
 ///
 /// # Errors
 /// A terminal that cannot be taken, drawn on or read from.
 pub fn show(
     app: &mut App,
+    host: Host,
     is_over: &dyn Fn() -> bool,
     interrupt: &dyn Fn(&mut App) -> Turn,
 ) -> Result<Ending, Error> {
-    let mut screen = Screen::take()?;
+    let mut screen = Screen::take(host)?;
     let mut looked: Option<Instant> = None;
     let mut is_fresh = false;
     loop {
@@ -158,5 +164,5 @@ pub fn show(
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Error::io(Path::new("the terminal"), "use", error)
+    Error::io("the terminal", "use", error)
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use mixdown_base::display::duration_in_one_unit;
 use mixdown_runs::{Growth, MetricsTail, RunFolder};
 
+use crate::description::Description;
 use crate::error::Error;
-use crate::watch::description::Description;
-use crate::watch::run_data::{RunData, RunState};
-use crate::watch::view::curves::Curves;
-use crate::watch::view::text::to_f64;
+use crate::run_data::{RunData, RunState};
+use crate::view::curves::Curves;
+use crate::view::text::to_f64;
 
 /// A run that no process of this machine holds is taken for stopped when it has written nothing for this long, and for
 /// longer than [`STEPS_OF_SILENCE`] steps take: on another machine an evaluation may take as long as many steps.
@@ -170,13 +170,7 @@ impl RunFollower {
 /// The words of a command that writes into the folder do not fit one that only looks.
 fn refused(error: mixdown_runs::Error) -> Error {
     match error {
-        mixdown_runs::Error::NotARunFolder { path, got } => Error::usage(
-            format!(
-                "{}: expected a run's or a sweep's folder, got one that holds {got}",
-                path.display()
-            ),
-            "name the folder given to --out of train or sweep",
-        ),
+        mixdown_runs::Error::NotARunFolder { path, got } => Error::OtherFolder { path, got },
         other => other.into(),
     }
 }
@@ -198,7 +192,7 @@ mod tests {
     use mixdown_runs::{MetricsRecord, RunFolder, Summary};
 
     use super::{RunFollower, label};
-    use crate::watch::run_data::RunState;
+    use crate::run_data::RunState;
 
     fn record(step: u64) -> MetricsRecord {
         let tokens_per_second = Some(10.0);

@@ -3,10 +3,10 @@
 use mixdown_runs::EvalRecord;
 use serde::Serialize;
 
-use crate::watch::app::Subject;
-use crate::watch::board::{BoardLine, Standing};
-use crate::watch::follow::RunFollower;
-use crate::watch::run_data::{RunData, RunState};
+use crate::app::{Subject, Watched};
+use crate::board::{BoardLine, Standing};
+use crate::follow::RunFollower;
+use crate::run_data::{RunData, RunState};
 
 /// What is watched, as it stands.
 #[derive(Debug, Serialize)]
@@ -73,15 +73,15 @@ struct EvalReport {
     is_forgetting: bool,
 }
 
-/// What was read of a subject at its last look.
+/// Describes what was read of a subject at its last look.
 pub fn report(subject: &Subject) -> WatchReport {
-    match subject {
-        Subject::Run(run) => WatchReport {
+    match &subject.0 {
+        Watched::Run(run) => WatchReport {
             title: run.data().title(),
             runs: vec![of_run(run)],
             damage: run.data().damage.clone(),
         },
-        Subject::Board(board) => {
+        Watched::Board(board) => {
             let of_runs = board.runs().iter().map(of_run);
             let first = board.runs().len();
             let of_sweeps = (first..).zip(board.sweep_lines()).map(|(place, line)| RunReport {

@@ -2,7 +2,7 @@
 
 use mixdown_runs::{EvalRecord, MetricsRecord};
 
-use crate::watch::view::text::to_f64;
+use crate::view::text::to_f64;
 
 /// Beyond it a loss says only that a run has gone astray; sums of such numbers stay finite.
 const LARGEST: f64 = 1e30;

@@ -3,7 +3,7 @@
 use mixdown_mixer::Weight;
 use serde::Deserialize;
 
-use crate::watch::view::text::to_f64;
+use crate::view::text::to_f64;
 
 /// The part of run.toml that a view needs. Everything may be missing and anything may stand beside it: a view
 /// is not to fail over a file of another version.
