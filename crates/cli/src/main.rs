@@ -5,7 +5,6 @@ mod demo;
 mod error;
 mod files;
 mod runs;
-mod sweep;
 mod terminal;
 
 use std::ffi::OsString;

@@ -44,5 +44,5 @@ pub use crate::live::{Host, LiveView, Notice};
 pub use crate::plain::write_lines;
 pub use crate::report::{WatchReport, report};
 pub use crate::screen::{Ending, give_back, is_possible, show};
-pub use crate::sweep_board::{PlannedRun, SweepReader, SweepRecords};
+pub use crate::sweep_board::{ExpectedRun, SweepReader, SweepRecords};
 pub use crate::view::look::Look;

@@ -25,12 +25,12 @@ pub struct SweepRecords {
     /// The ids of the runs that failed in the last attempt, each with the reason.
     pub failures: Vec<(String, String)>,
     /// The runs that its settings ask for, in the order in which they are done; none where the settings cannot be read.
-    pub planned: Vec<PlannedRun>,
+    pub planned: Vec<ExpectedRun>,
 }
 
 /// A run that a sweep's settings ask for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlannedRun {
+pub struct ExpectedRun {
     /// Its unique name.
     pub run_id: String,
     /// D: the target tokens asked for.
@@ -58,7 +58,7 @@ pub struct SweepBoard {
     rows: BTreeMap<String, RunRow>,
     /// Why runs failed, by their ids.
     failures: BTreeMap<String, String>,
-    planned: Vec<PlannedRun>,
+    planned: Vec<ExpectedRun>,
     /// The runs' folders, those of base models first.
     runs: BTreeMap<(Kind, String), Folder>,
 }
@@ -235,7 +235,7 @@ impl Folder {
 
 impl BoardLine {
     /// With what the settings say of a run and its files do not.
-    fn with_plan(self, run: &PlannedRun) -> Self {
+    fn with_plan(self, run: &ExpectedRun) -> Self {
         Self {
             target_tokens: self.target_tokens.or(Some(run.target_tokens)),
             inject: self.inject.or(Some(run.inject)),

@@ -25,12 +25,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mixdown-mixer", &["mixdown-base", "mixdown-shards"]),
     ("mixdown-train", &["mixdown-base", "mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
     ("mixdown-report", &["mixdown-base", "mixdown-runs", "mixdown-scaling"]),
+    (
+        "mixdown-experiments",
+        &[
+            "mixdown-base",
+            "mixdown-documents",
+            "mixdown-mixer",
+            "mixdown-runs",
+            "mixdown-scaling",
+            "mixdown-shards",
+            "mixdown-tokenize",
+            "mixdown-train",
+        ],
+    ),
     ("mixdown-watch", &["mixdown-base", "mixdown-mixer", "mixdown-runs"]),
     (
         "mixdown",
         &[
             "mixdown-base",
             "mixdown-documents",
+            "mixdown-experiments",
             "mixdown-mixer",
             "mixdown-report",
             "mixdown-runs",

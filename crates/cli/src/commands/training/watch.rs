@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use clap::Args;
+use mixdown_experiments::{SweepFolder, planned_runs};
 use mixdown_watch::{
-    App, Host, LiveView, Look, Notice, Place, PlannedRun, Subject, SweepRecords, Turn, is_possible,
-    report, show, write_lines,
+    App, ExpectedRun, Host, LiveView, Look, Notice, Place, Subject, SweepRecords, Turn,
+    is_possible, report, show, write_lines,
 };
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::sweep::{SweepFolder, planned_runs};
 use crate::terminal::output::Output;
 use crate::terminal::{interrupt, progress};
 
@@ -80,7 +80,7 @@ fn tell(notice: Notice) {
 /// What a sweep's folder holds; without settings that can be read the runs that are there.
 fn read_sweep(path: &Path) -> Result<SweepRecords, String> {
     let folder = SweepFolder::open(path, None).map_err(|error| error.to_string())?;
-    let planned = planned_runs(path).unwrap_or_default().into_iter().map(|run| PlannedRun {
+    let planned = planned_runs(path).unwrap_or_default().into_iter().map(|run| ExpectedRun {
         run_id: run.run_id,
         target_tokens: run.target_tokens,
         inject: run.inject.share(),

@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 use mixdown_runs::{CommonRecipe, RunRow, RunsTable};
 use mixdown_scaling::{Observation, Warning};
 
-use crate::error::Error;
+use crate::error::{Error, Hint};
 use crate::sweep::bottom_is_reached;
 
 /// Whether runs of different recipes are fitted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// They must have one.
+    /// All runs of a domain must have one recipe.
     OneRecipe,
-    /// They may differ.
+    /// Recipes may differ.
     AllRecipes,
 }
 
 /// The runs of one domain.
 #[derive(Debug)]
-pub struct Domain {
-    /// Its name.
+pub struct DomainRuns {
+    /// The domain's name.
     pub name: String,
-    /// What all its runs have in common.
+    /// The fields of the recipe that all its runs have in common, each with its value.
     pub recipe: Vec<(String, String)>,
-    /// The runs.
+    /// The runs, as the laws see them.
     pub observations: Vec<Observation>,
-    /// What a reader must know of their recipes.
+    /// What a reader must know of the recipes.
     pub warnings: Vec<Warning>,
-    /// Target tokens of a batch, where all runs that say it agree.
+    /// The target tokens of a batch, where all runs that say it agree.
     pub batch_tokens: Option<u64>,
-    /// Tokens of a sequence, where all runs that say it agree.
+    /// The tokens of a sequence, where all runs that say it agree.
     pub sequence_length: Option<u64>,
 }
 
-/// Reads the tables and parts the runs by domain.
+/// Reads tables of runs and parts the runs by domain; `only` keeps one domain.
 ///
 /// # Errors
 /// Tables that cannot be read, runs that stand there twice, recipes or tokenizers that differ.
@@ -43,7 +43,7 @@ pub fn read_domains(
     paths: &[PathBuf],
     only: Option<&str>,
     pooling: Pooling,
-) -> Result<Vec<Domain>, Error> {
+) -> Result<Vec<DomainRuns>, Error> {
     let mut domains: BTreeMap<String, Vec<RunRow>> = BTreeMap::new();
     let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
     for path in paths {
@@ -68,44 +68,42 @@ pub fn read_domains(
         } else {
             format!("the domains are {}", join(known.iter().map(|name| format!("{name:?}"))))
         };
-        return Err(Error::Data { message, hint });
+        return Err(Error::data(message, hint));
     }
-    domains.into_iter().map(|(name, rows)| domain(name, &rows, pooling)).collect()
+    domains.into_iter().map(|(name, rows)| domain_runs(name, &rows, pooling)).collect()
 }
 
-/// The runs of one domain.
+/// Checks the rows of one domain, and takes what the laws need of them.
 ///
 /// # Errors
 /// Runs that stand there twice, recipes or tokenizers that differ.
-pub fn domain(name: String, rows: &[RunRow], pooling: Pooling) -> Result<Domain, Error> {
+pub fn domain_runs(name: String, rows: &[RunRow], pooling: Pooling) -> Result<DomainRuns, Error> {
     check_copies(rows)?;
     let recipe = CommonRecipe::of(rows);
     if let Some((_, got)) = recipe.different.iter().find(|(field, _)| field == "tokenizer") {
-        return Err(Error::Data {
-            message: format!(
+        return Err(Error::data(
+            format!(
                 "domain {name:?}: expected one tokenizer, got {got}; losses per token of different \
                  tokenizers do not compare"
             ),
-            hint: "keep the runs of one tokenizer".to_owned(),
-        });
+            "keep the runs of one tokenizer",
+        ));
     }
     if pooling == Pooling::OneRecipe && !recipe.is_one() {
         let list = recipe.different.iter().map(|(field, got)| format!("{field} {got}"));
-        return Err(Error::Data {
-            message: format!(
+        return Err(Error::data(
+            format!(
                 "domain {name:?}: expected runs of one recipe, got different {}",
                 list.collect::<Vec<_>>().join("; ")
             ),
-            hint: "the recipe moves forgetting as well: keep the runs of one, or fit all together \
-                   with --pool-recipes"
-                .to_owned(),
-        });
+            Hint::DifferentRecipes,
+        ));
     }
     let common = |of: fn(&RunRow) -> Option<u64>| {
         let first = rows.iter().find_map(of);
         first.filter(|_| rows.iter().filter_map(of).all(|value| Some(value) == first))
     };
-    Ok(Domain {
+    Ok(DomainRuns {
         name,
         warnings: warnings(&recipe, rows),
         recipe: recipe.common,
@@ -166,10 +164,10 @@ fn duplicate(first_id: &str, second_id: &str, first: &Path, second: &Path) -> Er
              seed and losses"
         )
     };
-    Error::Data { message, hint: "remove one of the two".to_owned() }
+    Error::data(message, "remove one of the two")
 }
 
-/// A run as the laws see it.
+/// Returns a run as the laws see it.
 #[expect(clippy::cast_precision_loss, reason = "the laws take counts as real numbers")]
 pub fn observation(row: &RunRow) -> Observation {
     // Target tokens seen: a batch's, less the share that was injected.

@@ -10,18 +10,18 @@ use crate::error::Error;
 
 /// What one pretraining or finetuning run takes at most: a run may end before its horizon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Cost {
-    /// Tokens trained on.
+pub struct RunCost {
+    /// The tokens trained on.
     pub tokens: u64,
-    /// Tokens evaluated.
+    /// The tokens evaluated.
     pub evaluation_tokens: u64,
-    /// Floating point operations of both.
+    /// The floating point operations of both.
     pub flops: f64,
 }
 
-impl Cost {
+impl RunCost {
     /// That of `config` with a model of that shape.
-    pub fn new(config: &RunConfig, model: &ModelConfig) -> Self {
+    pub(crate) fn new(config: &RunConfig, model: &ModelConfig) -> Self {
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let tokens = steps.saturating_mul(config.mixture.batch_size).saturating_mul(length);
         let evaluations = steps.div_ceil(config.eval.every_steps.max(1)).saturating_add(1);
@@ -36,7 +36,7 @@ impl Cost {
     }
 
     /// Both.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
             evaluation_tokens: self.evaluation_tokens.saturating_add(other.evaluation_tokens),
@@ -48,7 +48,7 @@ impl Cost {
     ///
     /// # Errors
     /// As [`shape`].
-    pub fn of_base(base: &BasePlan) -> Result<Self, Error> {
+    pub(crate) fn of_base(base: &BasePlan) -> Result<Self, Error> {
         match &base.origin {
             Origin::Given(..) => Ok(Self::default()),
             Origin::Pretrained(config) => Ok(Self::new(config, &shape(base)?)),
@@ -59,7 +59,7 @@ impl Cost {
     ///
     /// # Errors
     /// As [`shape`].
-    pub fn of_run(run: &RunPlan, base: &BasePlan) -> Result<Self, Error> {
+    pub(crate) fn of_run(run: &RunPlan, base: &BasePlan) -> Result<Self, Error> {
         Ok(Self::new(&run.config, &shape(base)?))
     }
 }

@@ -1,4 +1,4 @@
-//! Prompts to ids, and new ids back to text.
+//! A model's tokenizer for generation: prompts to ids, and new ids back to text.
 
 use std::path::Path;
 
@@ -14,32 +14,32 @@ use crate::error::Error;
 const CONTEXT: usize = 6;
 
 /// A model's tokenizer with the id that begins its texts.
-pub struct Text {
+pub struct PromptTokenizer {
     tokenizer: Tokenizer,
     beginning: Option<u32>,
 }
 
-impl Text {
-    /// The tokenizer of a model's folder or of a corpus.
+impl PromptTokenizer {
+    /// Loads the tokenizer of a model's folder or of a corpus.
     ///
     /// # Errors
-    /// There is none, or it puts several tokens before a text.
+    /// There is no tokenizer, or it puts several tokens before a text.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let tokenizer = Tokenizer::load(folder)?;
         let beginning = tokenizer.beginning_of_text(BeginningOfText::Auto)?;
         Ok(Self { tokenizer, beginning })
     }
 
-    /// The ids of a prompt, behind the id that begins every text, where there is one. Of no text: what ends
-    /// the text before.
+    /// Encodes a prompt, with the id that begins every text before it, where there is one. An empty prompt is the token
+    /// that ends a text.
     ///
     /// # Errors
-    /// The tokenizer fails; no text, and no token that ends one.
+    /// The tokenizer fails; the prompt is empty, and no token ends a text.
     pub fn prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.begun(self.tokenizer.encode(text)?)
     }
 
-    /// The same of a text in which spellings of special tokens are those tokens.
+    /// Encodes a prompt in which spellings of special tokens are those tokens.
     ///
     /// # Errors
     /// As [`Self::prompt`].
@@ -61,20 +61,20 @@ impl Text {
         Ok(ids)
     }
 
-    /// The model's chat template.
+    /// Compiles the model's chat template; `date` is the day that it may ask for.
     ///
     /// # Errors
-    /// There is none, or its syntax is wrong.
+    /// There is no chat template, or its syntax is wrong.
     pub fn chat(&self, date: Option<TemplateDate>) -> Result<ChatPrompt, Error> {
         Ok(ChatPrompt::new(&self.tokenizer, &ChatOptions { template: None, date })?)
     }
 
-    /// The text of the ids that follow those of a prompt.
+    /// Decodes the ids that follow those of a prompt.
     ///
     /// # Errors
     /// The tokenizer fails.
     pub fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
-        let mut growing = Growing::new(self, prompt);
+        let mut growing = GrowingText::new(self, prompt);
         let mut text = String::new();
         for &id in ids {
             text.push_str(&growing.push(id)?);
@@ -84,14 +84,14 @@ impl Text {
     }
 }
 
-impl TextCodec for Text {
+impl TextCodec for PromptTokenizer {
     fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, mixdown_train::Error> {
         match prompt {
             Prompt::Text(text) => {
                 Self::prompt(self, text).map_err(|error| foreign("a text with ids", &error))
             }
             Prompt::Chat { system, user } => {
-                let turns = turns(system, user);
+                let turns = chat_turns(system, user);
                 let ids = self.chat(None).and_then(|chat| Ok(chat.ids(&turns)?));
                 ids.map_err(|error| foreign("a message that the chat template renders", &error))
             }
@@ -108,8 +108,8 @@ impl TextCodec for Text {
     }
 }
 
-/// A conversation's beginning.
-pub fn turns(system: Option<&str>, user: &str) -> Vec<ChatTurn> {
+/// Makes the turns that begin a conversation: a system message, where there is one, and a user's.
+pub fn chat_turns(system: Option<&str>, user: &str) -> Vec<ChatTurn> {
     let turn = |role: &str, content: &str| ChatTurn { role: role.into(), content: content.into() };
     system.map(|system| turn("system", system)).into_iter().chain([turn("user", user)]).collect()
 }
@@ -122,9 +122,9 @@ fn foreign(expected: &str, error: &Error) -> mixdown_train::Error {
     }
 }
 
-/// Text that grows by a token at a time; a character of several tokens comes with its last one.
-pub struct Growing<'a> {
-    text: &'a Text,
+/// A text that grows by a token at a time; a character of several tokens comes with its last one.
+pub struct GrowingText<'a> {
+    tokenizer: &'a PromptTokenizer,
     ids: Vec<u32>,
     /// From here on ids are decoded.
     from: usize,
@@ -132,14 +132,14 @@ pub struct Growing<'a> {
     told: usize,
 }
 
-impl<'a> Growing<'a> {
-    /// Text behind a prompt.
-    pub fn new(text: &'a Text, prompt: &[u32]) -> Self {
+impl<'a> GrowingText<'a> {
+    /// Begins a text that follows a prompt.
+    pub fn new(tokenizer: &'a PromptTokenizer, prompt: &[u32]) -> Self {
         let from = prompt.len().saturating_sub(CONTEXT);
-        Self { text, ids: prompt.to_vec(), from, told: prompt.len() }
+        Self { tokenizer, ids: prompt.to_vec(), from, told: prompt.len() }
     }
 
-    /// What a further id adds; empty where it is not whole.
+    /// Takes a further id and returns what it adds to the text; empty while a character is not whole.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -154,7 +154,7 @@ impl<'a> Growing<'a> {
         Ok(fresh)
     }
 
-    /// What was not whole.
+    /// Returns what was not whole.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -166,8 +166,8 @@ impl<'a> Growing<'a> {
 
     /// The text of the ids that have not been told.
     fn fresh(&self) -> Result<String, Error> {
-        let before = self.text.tokenizer.decode(&self.ids[self.from..self.told])?;
-        let all = self.text.tokenizer.decode(&self.ids[self.from..])?;
+        let before = self.tokenizer.tokenizer.decode(&self.ids[self.from..self.told])?;
+        let all = self.tokenizer.tokenizer.decode(&self.ids[self.from..])?;
         Ok(all.get(before.len()..).unwrap_or_default().to_owned())
     }
 }

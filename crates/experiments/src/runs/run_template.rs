@@ -1,4 +1,4 @@
-//! A run's description with all of its keys, each with a comment: what `train --print-config` writes.
+//! A run's description with all of its keys, each with a comment.
 
 use std::fmt::Write;
 
@@ -240,12 +240,12 @@ const SECTIONS: [Section; 9] = [
     },
 ];
 
-/// The description of a run with comments: every key that the run has, and the others behind a `#`.
+/// Writes the description of a run with comments: every key that the run has, and the others behind a `#`.
 ///
 /// # Errors
 /// A run that TOML cannot hold, such as one with a number beyond 64 bits with a sign.
-pub fn render(config: &RunConfig) -> Result<String, Error> {
-    let refused = |error: toml::ser::Error| Error::usage(format!("the run: {error}"), "");
+pub fn render_run(config: &RunConfig) -> Result<String, Error> {
+    let refused = |error: toml::ser::Error| Error::configuration(format!("the run: {error}"), "");
     let table = Table::try_from(config).map_err(refused)?;
     let mut text = HEAD.to_owned();
     for section in &SECTIONS {
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_as_the_same_run() {
         let config = RunConfig::parse(RUN).unwrap();
-        let text = render(&config).unwrap();
+        let text = render_run(&config).unwrap();
         assert_eq!(RunConfig::parse(&text).unwrap(), config, "{text}");
         assert!(text.contains("\n# ema = 0.999") && text.contains("\nclip = inf"), "{text}");
     }
@@ -362,7 +362,7 @@ mod tests {
     fn every_value_behind_a_comment_is_one_that_its_key_takes() {
         let fresh = "model = { vocab_size = 9, hidden_size = 8, layers = 1, heads = 1 }";
         let run = RUN.replace("model.init = 'base'", fresh).replace(", lora = { rank = 4 }", "");
-        let text = render(&RunConfig::parse(&run).unwrap()).unwrap();
+        let text = render_run(&RunConfig::parse(&run).unwrap()).unwrap();
         for (number, line) in text
             .lines()
             .enumerate()

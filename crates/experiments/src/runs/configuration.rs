@@ -9,12 +9,12 @@ use mixdown_train::RunConfig;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::runs::overrides::{Override, applied};
+use crate::runs::overrides::{Override, apply_overrides};
 
 /// Characters of a line in a message about TOML: the names of all settings fit, a file in one line does not.
 const LINE_COLUMNS: usize = 1000;
 
-/// Reads `path` into `T`.
+/// Reads the TOML file at `path` into `T`.
 ///
 /// # Errors
 /// A missing file, a folder, TOML that does not parse, unknown keys, wrong types.
@@ -29,27 +29,27 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// As [`read_toml`]; settings that no run has.
 pub fn read_run(path: &Path, overrides: &[Override]) -> Result<RunConfig, Error> {
     if overrides.is_empty() {
-        return read_left(path);
+        return read_description(path);
     }
     let text = read_text(path)?;
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
     forget_run(&mut table);
-    applied(&path.display().to_string(), &table, overrides)
+    apply_overrides(&path.display().to_string(), &table, overrides)
 }
 
 /// Reads a description that a user wrote, or the one that a run or a sweep left.
 ///
 /// # Errors
 /// As [`read_toml`].
-pub fn read_left<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    parse_left(path, &read_text(path)?)
+pub fn read_description<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    parse_description(path, &read_text(path)?)
 }
 
-/// As [`read_left`], of the text of the file at `path`.
+/// Parses a description as [`read_description`] does, from the text of the file at `path`.
 ///
 /// # Errors
 /// As [`read_toml`], but for a file that is not there.
-pub fn parse_left<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+pub fn parse_description<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
     match forget_run(&mut table) {
         true => parse_toml(path, &table.to_string()),
@@ -74,7 +74,10 @@ fn read_text(path: &Path) -> Result<String, Error> {
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidData => {
             let message = format!("{}: expected TOML, got bytes that are not text", path.display());
-            Error::usage(message, "give a description in TOML, such as MIX.toml or RUN.toml")
+            Error::configuration(
+                message,
+                "give a description in TOML, such as MIX.toml or RUN.toml",
+            )
         }
         _ => Error::io(path, "read", error),
     })?;
@@ -101,7 +104,10 @@ fn folder_instead(path: &Path) -> Error {
             names => format!("give one of its files: {}", names.join(", ")),
         }
     };
-    Error::usage(format!("{}: expected a description in TOML, got a folder", path.display()), hint)
+    Error::configuration(
+        format!("{}: expected a description in TOML, got a folder", path.display()),
+        hint,
+    )
 }
 
 /// The first few TOML files in a folder.
@@ -121,11 +127,11 @@ fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> 
         let reason = cut_lines(&error.to_string(), LINE_COLUMNS);
         let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
         let hint = hint.unwrap_or_default();
-        Error::usage(format!("{}: {}", path.display(), reason.trim_end()), hint)
+        Error::configuration(format!("{}: {}", path.display(), reason.trim_end()), hint)
     })
 }
 
-/// The known key nearest to the unknown one that serde's message names first.
+/// Returns the known key nearest to the unknown one that serde's message names first.
 pub fn nearest_key(message: &str) -> Option<&str> {
     if !message.contains("unknown field") && !message.contains("unknown variant") {
         return None;
@@ -139,7 +145,7 @@ pub fn nearest_key(message: &str) -> Option<&str> {
         .map(|(_, known)| known)
 }
 
-/// The folder that relative paths in the file at `path` count from.
+/// Returns the folder from which relative paths in the file at `path` count.
 pub fn base_folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

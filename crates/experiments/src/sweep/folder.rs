@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::RunPlan;
 use super::settings_file::{FILE as SETTINGS_FILE, SettingsFile};
-use crate::error::Error;
+use crate::error::{Error, Hint};
 
 /// The rows as JSON lines: what counts as done.
 const ROWS: &str = "runs.jsonl";
@@ -22,11 +22,11 @@ const TABLE: &str = "runs.parquet";
 /// A run that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The run.
+    /// The run's unique name.
     pub run_id: String,
-    /// Why.
+    /// Why it failed, with all causes.
     pub reason: String,
-    /// Whether a number was not finite.
+    /// Whether the reason is a number that was not finite.
     pub numerical: bool,
 }
 
@@ -43,7 +43,8 @@ pub struct SweepFolder {
 }
 
 impl SweepFolder {
-    /// Reads what is done; a folder that is not there yet has nothing.
+    /// Reads what is done in the sweep's folder at `path`; a folder that is not there yet has nothing. `task` is the
+    /// share of this process, where several processes do the sweep.
     ///
     /// # Errors
     /// Files that cannot be read, or rows that no run can have.
@@ -59,8 +60,8 @@ impl SweepFolder {
         Ok(folder)
     }
 
-    /// What is not as it was written of the files in `path` itself: settings, tables and failures. Those of older
-    /// versions have no sums.
+    /// Finds the files in the sweep's folder at `path` that are not as they were written: settings, tables and
+    /// failures. Files of older versions have no sums.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -77,39 +78,39 @@ impl SweepFolder {
     }
 
     /// Removes what killed processes left of files that they were writing.
-    pub fn remove_leftovers(&self) {
+    pub(crate) fn remove_leftovers(&self) {
         remove_abandoned_in(&self.path, |finished| {
             let of_rows = finished.starts_with("runs") || finished.starts_with("failures");
             of_rows || finished.starts_with(SETTINGS_FILE)
         });
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The task that this process is.
-    pub fn task(&self) -> Option<Task> {
+    pub(crate) fn task(&self) -> Option<Task> {
         self.task
     }
 
-    /// The row of a finished run.
+    /// Returns the row of a finished run.
     pub fn row(&self, run_id: &str) -> Option<&RunRow> {
         self.rows.get(run_id)
     }
 
-    /// The rows of all finished runs, in the order of their ids.
+    /// Returns the rows of all finished runs, in the order of their ids.
     pub fn rows(&self) -> impl Iterator<Item = &RunRow> {
         self.rows.values()
     }
 
-    /// The runs that failed in the last attempt.
+    /// Returns the runs that failed in the last attempt.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.failures.values()
     }
 
-    /// Why a run failed in the last attempt, if it did.
+    /// Returns why a run failed in the last attempt, if it did.
     pub fn failure(&self, run_id: &str) -> Option<&Failure> {
         self.failures.get(run_id)
     }
@@ -118,25 +119,24 @@ impl SweepFolder {
     ///
     /// # Errors
     /// A row of that id with another fingerprint.
-    pub fn is_done(&self, run: &RunPlan) -> Result<bool, Error> {
+    pub(crate) fn is_done(&self, run: &RunPlan) -> Result<bool, Error> {
         let Some(row) = self.row(&run.run_id) else { return Ok(false) };
         let expected = run.fingerprint.to_string();
         if row.fingerprint == expected {
             return Ok(true);
         }
-        Err(Error::Data {
-            message: format!(
+        Err(Error::data(
+            format!(
                 "{}: {}: expected fingerprint {expected}, got {}",
                 self.path.display(),
                 run.run_id,
                 row.fingerprint
             ),
-            hint: "the row is of other data or settings: take it out, or name another folder with --out"
-                .to_owned(),
-        })
+            Hint::OtherRow,
+        ))
     }
 
-    /// The folder of a run.
+    /// Returns the folder of a run.
     pub fn run_folder(&self, run_id: &str) -> PathBuf {
         self.path.join("runs").join(run_id)
     }
@@ -145,7 +145,7 @@ impl SweepFolder {
     ///
     /// # Errors
     /// Values that no row can have, a disk that refuses.
-    pub fn push(&mut self, row: RunRow) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, row: RunRow) -> Result<(), Error> {
         let failed = self.failures.remove(&row.run_id).is_some();
         self.rows.insert(row.run_id.clone(), row.clone());
         self.own.push(row);
@@ -160,7 +160,7 @@ impl SweepFolder {
     ///
     /// # Errors
     /// A disk that refuses.
-    pub fn push_failure(&mut self, failure: Failure) -> Result<(), Error> {
+    pub(crate) fn push_failure(&mut self, failure: Failure) -> Result<(), Error> {
         self.failures.insert(failure.run_id.clone(), failure);
         self.write_failures()
     }
@@ -169,7 +169,7 @@ impl SweepFolder {
     ///
     /// # Errors
     /// A disk that refuses.
-    pub fn remove_weights(&self, run_id: &str) -> Result<(), Error> {
+    pub(crate) fn remove_weights(&self, run_id: &str) -> Result<(), Error> {
         let folder = self.run_folder(run_id);
         remove(&folder.join("checkpoints"))?;
         remove(&folder.join("best"))
@@ -179,7 +179,7 @@ impl SweepFolder {
     ///
     /// # Errors
     /// A disk that refuses.
-    pub fn finish(&mut self, planned: &[RunPlan]) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self, planned: &[RunPlan]) -> Result<(), Error> {
         if self.task.is_none() {
             return self.write_table();
         }
@@ -219,7 +219,7 @@ impl SweepFolder {
     ///
     /// # Errors
     /// A disk that refuses.
-    pub fn merge(&mut self) -> Result<(), Error> {
+    pub(crate) fn merge(&mut self) -> Result<(), Error> {
         if self.task.is_none() && self.own.len() < self.rows.len() {
             let own: Vec<&str> = self.own.iter().map(|row| row.run_id.as_str()).collect();
             let others = self.rows.values().filter(|row| !own.contains(&row.run_id.as_str()));
@@ -297,9 +297,11 @@ fn read_failures(path: &Path) -> Result<Vec<Failure>, Error> {
     sums::check_bytes(path, text.as_bytes())?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let failure = |line: &str| {
-        serde_json::from_str(line).map_err(|error| Error::Data {
-            message: format!("{}: expected a failure as JSON, got {error}", path.display()),
-            hint: "remove the file: failed runs are tried again anyway".to_owned(),
+        serde_json::from_str(line).map_err(|error| {
+            Error::data(
+                format!("{}: expected a failure as JSON, got {error}", path.display()),
+                "remove the file: failed runs are tried again anyway",
+            )
         })
     };
     lines.map(failure).collect()

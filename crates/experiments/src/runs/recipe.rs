@@ -1,4 +1,4 @@
-//! A run's configuration from a few choices: what `train` without a file and the demo start from.
+//! A run's configuration from a few choices.
 
 use std::path::PathBuf;
 
@@ -14,41 +14,41 @@ pub const TARGET: &str = "target";
 /// The name of the pretraining data's source and evaluation.
 pub const PRETRAINING: &str = "pretraining";
 
-/// The choices.
+/// The few choices from which a run's whole configuration follows.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// What is trained.
+    /// The model that is trained.
     pub model: ModelChoice,
     /// The target corpus; without one, the run pretrains.
     pub target: Option<PathBuf>,
     /// The pretraining corpus.
     pub pretraining: PathBuf,
-    /// p.
+    /// p: the share of pretraining data.
     pub inject: Injection,
-    /// Unique target tokens at most.
+    /// The most unique target tokens that are used.
     pub target_tokens: Option<u64>,
-    /// Tokens a sequence.
+    /// The tokens of a sequence.
     pub sequence_length: u64,
-    /// Sequences a batch.
+    /// The sequences of a batch.
     pub batch_size: u64,
-    /// Optimizer steps.
+    /// The number of optimizer steps.
     pub steps: u64,
-    /// Peak learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// What follows the warm-up.
+    /// The learning-rate schedule after the warm-up.
     pub schedule: Schedule,
-    /// Steps in which the learning rate rises.
+    /// The steps in which the learning rate rises.
     pub warmup_steps: u64,
-    /// Steps between two evaluations.
+    /// The steps between two evaluations.
     pub eval_every: u64,
-    /// Held-out sequences a corpus.
+    /// The number of held-out sequences of each corpus.
     pub eval_sequences: u64,
-    /// Seed of the order.
+    /// The seed of the order of the data.
     pub seed: u64,
 }
 
 impl Recipe {
-    /// The run's configuration; paths stay as they were given.
+    /// Returns the run's configuration; paths stay as they were given.
     ///
     /// # Errors
     /// Weights beyond what a mixture takes.
@@ -66,7 +66,7 @@ impl Recipe {
         })
     }
 
-    /// The run's mixture, which does not depend on its length.
+    /// Returns the run's mixture, which does not depend on its length.
     ///
     /// # Errors
     /// As [`Recipe::run_config`].

@@ -7,7 +7,7 @@ use mixdown_runs::{CommonRecipe, RunFolder, Summary};
 use mixdown_train::{ModelChoice, ModelConfig, Preview, RunConfig, peak_flops, training_flops};
 use serde::Serialize;
 
-use super::cost::{Cost, shape};
+use super::cost::{RunCost, shape};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
 use super::settings::SweepConfig;
 use crate::error::Error;
@@ -18,29 +18,29 @@ use crate::runs::models::run_base;
 pub struct SweepPreview {
     /// What all runs have in common, as fields of their rows.
     pub recipe: BTreeMap<String, String>,
-    /// In what they differ, so that a fit does not take them together.
+    /// The fields in which runs differ, so that a fit does not take them together.
     pub different: BTreeMap<String, String>,
-    /// Base models that would be made.
+    /// The base models that would be made.
     pub bases: Vec<PartPreview>,
-    /// Runs that would be done.
+    /// The runs that would be done.
     pub runs: Vec<PartPreview>,
-    /// Runs that are done already.
+    /// The number of runs that are done already.
     pub done: usize,
-    /// Tokens trained on, at most.
+    /// The tokens trained on, at most.
     pub tokens: u64,
-    /// Floating point operations, evaluations included, at most.
+    /// The floating point operations, evaluations included, at most.
     pub flops: f64,
-    /// Seconds, at most.
+    /// The seconds, at most.
     pub seconds: f64,
-    /// Seconds, if the runs end as early as those that are done.
+    /// The seconds, if the runs end as early as those that are done.
     pub expected_seconds: f64,
-    /// Where the rate behind both comes from.
-    pub rate: Rate,
-    /// Memory of the largest part.
+    /// The origin of the rate behind both numbers of seconds.
+    pub rate: RateOrigin,
+    /// The memory of the largest part.
     pub memory_bytes: u64,
-    /// Disk at the fullest: base models, and what is kept or being written of runs.
+    /// The bytes on disk at the fullest: base models, and what is kept or being written of runs.
     pub disk_bytes: u64,
-    /// What is free on the disk, where the system says it.
+    /// The free bytes on the disk, where the system says them.
     pub available_disk_bytes: Option<u64>,
 }
 
@@ -49,24 +49,24 @@ pub struct SweepPreview {
 pub struct PartPreview {
     /// The name of the base model or the id of the run.
     pub name: String,
-    /// Its steps, at most.
+    /// The steps, at most.
     pub steps: u64,
-    /// What it takes, at most.
+    /// What the part takes, at most.
     #[serde(flatten)]
-    pub cost: Cost,
-    /// Seconds, at most.
+    pub cost: RunCost,
+    /// The seconds, at most.
     pub seconds: f64,
 }
 
-/// Where a rate comes from.
+/// The origin of a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rate {
-    /// The user says it, for the largest model.
+pub enum RateOrigin {
+    /// The caller gave the rate of the largest model.
     Given,
-    /// What is done of the sweep.
+    /// The rate was measured on what is done of the sweep.
     Measured,
-    /// Half of the rate of a large matrix product on this machine.
+    /// The rate is half of that of a large matrix product on this machine.
     Machine,
 }
 
@@ -76,7 +76,7 @@ pub struct Speed {
     /// Operations a second.
     pub flops_per_second: f64,
     /// Where it comes from.
-    pub rate: Rate,
+    pub rate: RateOrigin,
     /// What the finished runs took.
     pub taken: Taken,
 }
@@ -108,8 +108,8 @@ impl Speed {
         let speed = |flops_per_second, rate| Self { flops_per_second, rate, taken };
         let Some(given) = tokens_per_second else {
             return Ok(match measured {
-                Some(measured) => speed(measured, Rate::Measured),
-                None => speed(0.5 * peak_flops(), Rate::Machine),
+                Some(measured) => speed(measured, RateOrigin::Measured),
+                None => speed(0.5 * peak_flops(), RateOrigin::Machine),
             });
         };
         let per_token = plan
@@ -118,7 +118,7 @@ impl Speed {
             .zip(length(plan))
             .map(|(base, length)| Ok(training_flops(&shape(base)?, length, 1)));
         let per_token = per_token.collect::<Result<Vec<f64>, Error>>()?;
-        Ok(speed(given * per_token.into_iter().fold(0.0, f64::max), Rate::Given))
+        Ok(speed(given * per_token.into_iter().fold(0.0, f64::max), RateOrigin::Given))
     }
 }
 
@@ -144,7 +144,7 @@ fn measured(plan: &Plan, out: &Path) -> (Option<f64>, Taken) {
         let summary = read(&out.join("runs").join(&run.run_id));
         if let (Ok(summary), Ok(model)) = (summary, shape(base)) {
             taken.flops += operations(&summary, &run.config, &model);
-            taken.most += Cost::new(&run.config, &model).flops;
+            taken.most += RunCost::new(&run.config, &model).flops;
             seconds += summary.seconds;
         }
     }
@@ -156,7 +156,7 @@ fn measured(plan: &Plan, out: &Path) -> (Option<f64>, Taken) {
 pub fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) -> f64 {
     let mut done = config.clone();
     done.train.steps = summary.steps;
-    Cost::new(&done, model).flops
+    RunCost::new(&done, model).flops
 }
 
 impl SweepPreview {
@@ -164,14 +164,14 @@ impl SweepPreview {
     ///
     /// # Errors
     /// Corpora or given models that cannot be opened or do not fit each other.
-    pub fn new(
+    pub(crate) fn new(
         settings: &SweepConfig,
         plan: &Plan,
         (missing, pending): (&[&BasePlan], &[&RunPlan]),
         speed: Speed,
         out: &Path,
     ) -> Result<Self, Error> {
-        let part = |name: &str, steps: u64, cost: Cost| PartPreview {
+        let part = |name: &str, steps: u64, cost: RunCost| PartPreview {
             name: name.to_owned(),
             steps,
             seconds: cost.flops / speed.flops_per_second.max(1.0),
@@ -180,14 +180,15 @@ impl SweepPreview {
         let mut bases = Vec::new();
         for base in missing {
             let Origin::Pretrained(config) = &base.origin else { continue };
-            bases.push(part(&base.name, config.train.steps, Cost::of_base(base)?));
+            bases.push(part(&base.name, config.train.steps, RunCost::of_base(base)?));
         }
         let mut runs = Vec::new();
         for run in pending {
-            let cost = Cost::of_run(run, &plan.bases[run.base])?;
+            let cost = RunCost::of_run(run, &plan.bases[run.base])?;
             runs.push(part(&run.run_id, run.config.train.steps, cost));
         }
-        let total = bases.iter().chain(&runs).fold(Cost::default(), |sum, part| sum.and(part.cost));
+        let total =
+            bases.iter().chain(&runs).fold(RunCost::default(), |sum, part| sum.and(part.cost));
         let seconds = |parts: &[PartPreview]| parts.iter().map(|part| part.seconds).sum::<f64>();
         let needs = Needs::new(settings, plan, pending, out)?;
         let recipe = CommonRecipe::of(plan.runs.iter().map(RunPlan::recipe));

@@ -86,11 +86,11 @@ impl RunPlan {
 pub struct PlannedRun {
     /// Its unique name.
     pub run_id: String,
-    /// Target tokens asked for.
+    /// D: the target tokens asked for.
     pub target_tokens: u64,
-    /// p.
+    /// p: the share of pretraining data.
     pub inject: Injection,
-    /// Seed of the order.
+    /// The seed of the order of the data.
     pub seed: u64,
 }
 

@@ -37,13 +37,13 @@ const STEPS: &str = "steps";
 /// `[train]`: how models are finetuned, to the bottom of the target's validation loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainSettings {
-    /// Tokens a sequence, in pretraining and evaluations as well.
+    /// The tokens of a sequence, in pretraining and evaluations as well.
     pub sequence_length: u64,
-    /// Sequences a batch.
+    /// The sequences of a batch.
     pub batch_size: u64,
-    /// Passes over the target tokens at most: the horizon of the schedule.
+    /// The most passes over the target tokens: the horizon of the schedule.
     pub epochs: u64,
-    /// Everything else. Its steps mean nothing: those of a run come from `epochs`.
+    /// All other settings of the trainer. Its number of steps means nothing: the steps of a run come from `epochs`.
     pub trainer: TrainConfig,
     /// The values of [`AS_GIVEN`] that were given.
     given: Table,

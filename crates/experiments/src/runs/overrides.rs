@@ -1,4 +1,4 @@
-//! `--set KEY=VALUE`: single settings of a description, changed on the command line.
+//! Single settings of a description, changed beside it: `train.learning_rate=1e-4`.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -9,10 +9,11 @@ use toml::{Table, Value};
 use crate::error::Error;
 use crate::runs::configuration::nearest_key;
 
-/// Keys whose values are paths: given here, they count from the working folder, not from the description's.
+/// Keys whose values are paths: given beside a description, they count from the working folder, not from the
+/// description's.
 const PATHS: [&str; 2] = ["init", "corpus"];
 
-/// One setting: where it stands, and its value.
+/// A changed setting: its place in a description, and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Override {
     /// As it was given.
@@ -43,11 +44,11 @@ impl FromStr for Override {
     }
 }
 
-/// A description with some settings changed; `source` names it in errors.
+/// Reads a description with some settings changed; `source` names it in errors.
 ///
 /// # Errors
 /// A key that the description cannot have, with the nearest one that it can; a value of a wrong type.
-pub fn applied<T: DeserializeOwned>(
+pub fn apply_overrides<T: DeserializeOwned>(
     source: &str,
     table: &Table,
     overrides: &[Override],
@@ -74,13 +75,13 @@ pub fn applied<T: DeserializeOwned>(
         }
     }
     let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
-    Err(Error::usage(format!("{source}: {}", error.message()), hint.unwrap_or_default()))
+    Err(Error::configuration(format!("{source}: {}", error.message()), hint.unwrap_or_default()))
 }
 
 impl Override {
     fn refused(&self, error: &toml::de::Error) -> Error {
         let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?"));
-        Error::usage(format!("--set {}: {}", self.text, error.message()), hint.unwrap_or_default())
+        self.error(error.message(), hint.unwrap_or_default())
     }
 
     fn apply(&self, table: &mut Table) -> Result<(), Error> {
@@ -135,7 +136,11 @@ impl Override {
     }
 
     fn wrong(&self, expected: &str, got: &str) -> Error {
-        Error::usage(format!("--set {}: expected {expected}, got {got}", self.text), "")
+        self.error(&format!("expected {expected}, got {got}"), String::new())
+    }
+
+    fn error(&self, message: &str, hint: String) -> Error {
+        Error::Override { setting: self.text.clone(), message: message.to_owned(), hint }
     }
 }
 
@@ -165,7 +170,8 @@ mod tests {
 
     fn run(overrides: &[&str]) -> Result<RunConfig, String> {
         let overrides: Vec<Override> = overrides.iter().map(|one| one.parse().unwrap()).collect();
-        applied("run.toml", &RUN.parse().unwrap(), &overrides).map_err(|error| error.report())
+        apply_overrides("run.toml", &RUN.parse().unwrap(), &overrides)
+            .map_err(|error| format!("{error}\n{}", error.hint().unwrap_or_default()))
     }
 
     #[test]
@@ -195,10 +201,10 @@ mod tests {
         for (overrides, words) in [
             (
                 &["train.steps=20", "train.lerning_rate=1"][..],
-                "--set train.lerning_rate=1: unknown field `lerning_rate`",
+                "train.lerning_rate=1: unknown field `lerning_rate`",
             ),
             (&["train.lerning_rate=1"], "did you mean `learning_rate`?"),
-            (&["train.steps=soon"], "--set train.steps=soon: "),
+            (&["train.steps=soon"], "train.steps=soon: "),
             (&["train.steps.a=1"], "expected a key that leads into a table, got steps is a number"),
             (
                 &["mixture.source.none.weight=1"],

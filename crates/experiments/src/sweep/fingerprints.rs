@@ -57,7 +57,7 @@ impl Fingerprints {
     /// No such domain.
     pub fn domain(&self, name: &str) -> Result<Fingerprint, Error> {
         let fingerprint = self.domain.get(name).copied();
-        fingerprint.ok_or_else(|| Error::usage(format!("no domain is called {name}"), ""))
+        fingerprint.ok_or_else(|| Error::configuration(format!("no domain is called {name}"), ""))
     }
 }
 
@@ -143,8 +143,9 @@ pub fn run_fingerprint(
 }
 
 fn to_json(value: &impl Serialize) -> Result<serde_json::Value, Error> {
-    serde_json::to_value(value)
-        .map_err(|error| Error::usage(format!("settings that JSON cannot hold: {error}"), ""))
+    serde_json::to_value(value).map_err(|error| {
+        Error::configuration(format!("settings that JSON cannot hold: {error}"), "")
+    })
 }
 
 /// A hash of the text, whose keys are sorted.

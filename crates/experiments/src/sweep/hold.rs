@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mixdown_tokenize::Task;
 
-use crate::error::Error;
+use crate::error::{Error, Hint};
 
 /// A sweep's folder that this process works in, until this is dropped or the process ends, however it does.
 ///
@@ -76,10 +76,7 @@ fn is_of(_: &File, path: &Path) -> bool {
 }
 
 fn busy(out: &Path, what: &str) -> Error {
-    Error::usage(
-        format!("{}: {what}", out.display()),
-        "wait for it, or name another folder with --out; tasks of an array (--task I/N) may work at the same time",
-    )
+    Error::configuration(format!("{}: {what}", out.display()), Hint::SweepBusy)
 }
 
 #[cfg(all(test, unix))]

@@ -1,17 +1,18 @@
 //! sweep.toml: the settings of the sweep in a folder, with the fingerprints of all it reads.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::files;
 use mixdown_runs::sums;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::fingerprints::Fingerprints;
 use super::settings::SweepConfig;
-use crate::error::Error;
-use crate::files::whole_file::check_unclaimed;
+use crate::error::{Error, Hint};
 
 pub const FILE: &str = "sweep.toml";
 
@@ -47,7 +48,7 @@ impl SettingsFile {
     /// Settings that TOML cannot hold.
     pub fn new(settings: &SweepConfig, fingerprints: &Fingerprints) -> Result<Self, Error> {
         let table = Table::try_from(Contents { settings, fingerprints }).map_err(|error| {
-            Error::usage(format!("settings that TOML cannot hold: {error}"), "")
+            Error::configuration(format!("settings that TOML cannot hold: {error}"), "")
         })?;
         Ok(Self { table })
     }
@@ -169,6 +170,33 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
     Ok(sums::write_summed(&path, format!("{MARK}{}", ours.table).as_bytes())?)
 }
 
+/// Checks that `path`, the file by which `out` is claimed, may be written: there is no such folder, or an
+/// empty one. A kill before `path` has its name leaves its sum or a temporary file of either.
+///
+/// # Errors
+/// A folder of something else.
+pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
+    let own = path.file_name().unwrap_or_default();
+    let sum = [own, OsStr::new(sums::SUM_ENDING)].into_iter().collect::<OsString>();
+    let is_leftover = |name: &OsStr| {
+        let finished = name.to_str().and_then(files::unique_finished_name).map(OsStr::new);
+        name == sum || finished.is_some_and(|finished| finished == own || finished == sum)
+    };
+    let stranger = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| !is_leftover(&entry.file_name()))
+    };
+    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
+        return Err(Error::configuration(
+            format!(
+                "{}: expected no such folder or an empty one, got something else",
+                out.display()
+            ),
+            Hint::FolderTaken,
+        ));
+    }
+    Ok(())
+}
+
 /// Whether a sweep of `ours` may go on in the folder of `there`.
 ///
 /// # Errors
@@ -176,12 +204,12 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
 pub fn check(out: &Path, there: &SettingsFile, ours: &SettingsFile) -> Result<(), Error> {
     match there.difference(ours) {
         None => Ok(()),
-        Some((place, expected, got)) => Err(Error::usage(
+        Some((place, expected, got)) => Err(Error::configuration(
             format!(
                 "{}: holds a sweep of other settings: {place}: expected {expected}, got {got}",
                 out.display()
             ),
-            "name another folder with --out; the lists of a grid may grow in this one",
+            Hint::OtherSweep,
         )),
     }
 }
@@ -221,10 +249,10 @@ fn difference(
 
 fn damaged(path: &Path, got: &str) -> Error {
     let path: PathBuf = path.to_owned();
-    Error::Data {
-        message: format!("{}: expected the settings of a sweep, got {got}", path.display()),
-        hint: "take the file from a copy, or name another folder with --out".to_owned(),
-    }
+    Error::data(
+        format!("{}: expected the settings of a sweep, got {got}", path.display()),
+        Hint::DamagedSettings,
+    )
 }
 
 #[cfg(test)]

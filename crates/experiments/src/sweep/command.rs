@@ -14,12 +14,12 @@ use mixdown_train::RunConfig;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::event::{SweepEvent, SweepObserver};
 use super::plan::RunPlan;
 use super::settings::SweepConfig;
 use crate::error::Error;
-use crate::files::whole_file::write_whole;
 use crate::runs::injection::Injection;
-use crate::terminal::interrupt::{Ending, end_program, follow};
+use mixdown_base::files::write;
 
 /// Stands for the run file's path in a command.
 pub const PLACEHOLDER: &str = "{run}";
@@ -59,6 +59,7 @@ pub fn row(
     run: &RunPlan,
     folder: &Path,
     base_tokens: Option<u64>,
+    observer: SweepObserver<'_>,
     stop: &AtomicBool,
 ) -> Result<RunRow, Error> {
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make", error))?;
@@ -71,8 +72,8 @@ pub fn row(
     remove(&row)?;
     let run_file = folder.join(RUN_FILE);
     remove_abandoned(&run_file);
-    write_whole(&run_file, &run_file_of(run, folder, base_tokens, &row)?)?;
-    let status = execute(settings, command, &run_file, folder, stop)?;
+    write(&run_file, &run_file_of(run, folder, base_tokens, &row)?)?;
+    let status = execute(settings, command, &run_file, folder, observer, stop)?;
     if !status.success() {
         remove(&row)?;
         if stop.load(Ordering::Relaxed) {
@@ -145,6 +146,7 @@ fn execute(
     command: &str,
     run_file: &Path,
     folder: &Path,
+    observer: SweepObserver<'_>,
     stop: &AtomicBool,
 ) -> Result<ExitStatus, Error> {
     let log = |name: &str| {
@@ -160,7 +162,7 @@ fn execute(
         .stderr(log("stderr.log")?);
     let failed = |error| Error::io(Path::new(command), "run", error);
     let mut child = shell.spawn().map_err(failed)?;
-    follow(child.id());
+    observer(SweepEvent::ProgramBegan { id: child.id() });
     let mut is_asked = false;
     let status = loop {
         match child.try_wait() {
@@ -170,13 +172,28 @@ fn execute(
         }
         if stop.load(Ordering::Relaxed) && !is_asked {
             is_asked = true;
-            end_program(Ending::Asked);
+            ask_to_end(child.id());
         }
         std::thread::sleep(PAUSE);
     };
-    follow(0);
+    observer(SweepEvent::ProgramEnded);
     status
 }
+
+/// Asks all processes of a program's group to save what they want to and end (SIGTERM).
+#[cfg(unix)]
+fn ask_to_end(program: u32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    if let Some(group) = i32::try_from(program).ok().and_then(Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = kill_process_group(group, Signal::TERM);
+    }
+}
+
+/// Elsewhere the console has told the program already.
+#[cfg(not(unix))]
+fn ask_to_end(_program: u32) {}
 
 #[cfg(unix)]
 fn shell(text: &str) -> Command {

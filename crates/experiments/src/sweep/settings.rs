@@ -8,11 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::command::PLACEHOLDER;
 use super::names::check_names;
+use super::plan::{PlannedRun, planned_runs};
 use super::train_settings::TrainSettings;
 use crate::error::Error;
+use crate::runs::configuration::{base_folder, parse_description, read_description};
 use crate::runs::injection::Injection;
 
-/// The whole of a SWEEP.toml: what is varied, the domains, the models, and how each run is trained.
+/// A SWEEP.toml: what is varied, the domains, the models, and how each run is trained.
 ///
 /// The grid (`model` × `domain` × `target_tokens` × `p` × `seeds`) may grow from call to call; of the
 /// rest nothing may change in a sweep's folder but `keep_weights`. A field that is added later must
@@ -22,16 +24,16 @@ use crate::runs::injection::Injection;
 pub struct SweepConfig {
     /// The corpus that models are pretrained on, and that forgetting is measured on.
     pub pretraining: PathBuf,
-    /// A known part of the grid in the place of all of it.
+    /// The known part of the grid that is done in the place of all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub design: Option<Design>,
-    /// Seeds of the order of the data.
+    /// The seeds of the order of the data.
     #[serde(default = "defaults::seeds")]
     pub seeds: Vec<u64>,
-    /// Shares of pretraining data.
+    /// The shares of pretraining data.
     #[serde(default)]
     pub p: Vec<Injection>,
-    /// Unique target tokens (D).
+    /// The numbers of unique target tokens (D).
     #[serde(default, deserialize_with = "token_counts")]
     pub target_tokens: Vec<u64>,
     /// Whether checkpoints and best/ stay when a run is finished.
@@ -40,19 +42,19 @@ pub struct SweepConfig {
     /// The program that does the finetuning, `{run}` standing for the path of its run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// How models are finetuned.
+    /// The settings of each finetuning.
     pub train: TrainSettings,
-    /// How fresh models are pretrained.
+    /// The settings by which fresh models are pretrained.
     #[serde(default)]
     pub pretrain: PretrainSettings,
-    /// What is measured.
+    /// What each run measures.
     #[serde(default)]
     pub eval: EvalSettings,
     /// The targets.
     pub domain: Vec<DomainSettings>,
     /// The base models.
     pub model: Vec<ModelSettings>,
-    /// Single runs beside or instead of the grid.
+    /// The single runs beside or instead of the grid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<RunSettings>,
     /// The description's own folder, in which `command` runs.
@@ -61,20 +63,20 @@ pub struct SweepConfig {
 }
 
 /// A known part of a grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Design {
     /// Three models × three numbers of target tokens × {0, 1 %}: the least that gives a law.
     Minimal,
 }
 
-/// A target.
+/// A domain: the target of finetuning runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainSettings {
-    /// Its name in the table of runs.
+    /// The domain's name in the table of runs.
     pub name: String,
-    /// Its corpus.
+    /// The domain's corpus.
     pub corpus: PathBuf,
 }
 
@@ -82,9 +84,9 @@ pub struct DomainSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
-    /// Its name in ids of runs.
+    /// The model's name in ids of runs.
     pub name: String,
-    /// A Hugging Face folder.
+    /// The Hugging Face folder of a model that there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// The size of a fresh GPT-2-like model by its name.
@@ -93,22 +95,22 @@ pub struct ModelSettings {
     /// The architecture of a fresh model whose sizes follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<FreshFamily>,
-    /// Numbers of one hidden state.
+    /// The numbers of one hidden state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<u64>,
-    /// Numbers between the MLP's two projections.
+    /// The numbers between the MLP's two projections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intermediate_size: Option<u64>,
-    /// Decoder blocks.
+    /// The number of decoder blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<u64>,
-    /// Attention heads.
+    /// The number of attention heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<u64>,
-    /// Seed of a fresh model's weights and of its pretraining's order.
+    /// The seed of a fresh model's weights and of its pretraining's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Tokens of pretraining: of a fresh model those it gets, of a folder those it has seen, if known.
+    /// The tokens of pretraining: of a fresh model those it gets, of a folder those it has seen, if they are known.
     #[serde(
         default,
         deserialize_with = "field::optional_tokens",
@@ -120,20 +122,20 @@ pub struct ModelSettings {
     pub learning_rate: Option<f64>,
 }
 
-/// One run outside the grid.
+/// A single run outside the grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSettings {
-    /// A model's name.
+    /// The name of the run's base model.
     pub model: String,
-    /// A domain's name.
+    /// The name of the run's domain.
     pub domain: String,
-    /// Unique target tokens.
+    /// The number of unique target tokens.
     #[serde(deserialize_with = "field::tokens")]
     pub target_tokens: u64,
     /// The share of pretraining data.
     pub p: Injection,
-    /// Seed of the order.
+    /// The seed of the order of the data.
     #[serde(default)]
     pub seed: u64,
 }
@@ -142,25 +144,25 @@ pub struct RunSettings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSettings {
-    /// Sequences a batch; those of `[train]`.
+    /// The sequences of a batch; without it, those of `[train]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u64>,
-    /// Peak learning rate; 1e-3.
+    /// The peak learning rate; without it, 1e-3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// What follows the warm-up; a cosine.
+    /// The learning-rate schedule after the warm-up; without it, a cosine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// Steps in which the learning rate rises; a twentieth of all.
+    /// The steps in which the learning rate rises; without it, a twentieth of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
-    /// Decoupled weight decay; that of `[train]`.
+    /// The decoupled weight decay; without it, that of `[train]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Evaluations on the way; 10.
+    /// The number of evaluations on the way; without it, 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluations: Option<u64>,
-    /// Steps between two checkpoints; those of `[train]`.
+    /// The steps between two checkpoints; without it, those of `[train]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
 }
@@ -169,10 +171,10 @@ pub struct PretrainSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSettings {
-    /// Held-out sequences of each corpus.
+    /// The number of held-out sequences of each corpus.
     #[serde(default = "defaults::sequences")]
     pub sequences: u64,
-    /// Evaluations per pass over the target tokens.
+    /// The number of evaluations per pass over the target tokens.
     #[serde(default = "defaults::per_epoch")]
     pub per_epoch: u64,
 }
@@ -207,7 +209,32 @@ mod defaults {
 }
 
 impl SweepConfig {
-    /// The settings with paths from the root on, relative ones counted from `base`.
+    /// Reads the description of a sweep that a user wrote, or the one that a sweep left. Relative paths count from the
+    /// file's folder.
+    ///
+    /// # Errors
+    /// A missing file, TOML that does not parse, unknown keys, wrong types.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        read_description::<Self>(path)?.absolute(base_folder(path))
+    }
+
+    /// Reads a description from its text; paths stay as they were given.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), but for a missing file.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        parse_description(Path::new("the sweep"), text)
+    }
+
+    /// Returns the runs that the settings ask for, in the order in which they are done; no corpus is opened.
+    ///
+    /// # Errors
+    /// A single run of a model or domain that is not in the lists.
+    pub fn planned_runs(&self) -> Result<Vec<PlannedRun>, Error> {
+        planned_runs(self)
+    }
+
+    /// Returns the settings with absolute paths; relative ones are counted from `base`.
     ///
     /// # Errors
     /// A working directory that is gone.
@@ -305,5 +332,5 @@ impl ModelSettings {
 
 /// A setting that no sweep can have.
 pub fn setting(field: &str, expected: &str, got: impl ToString) -> Error {
-    Error::usage(format!("{field}: expected {expected}, got {}", got.to_string()), "")
+    Error::configuration(format!("{field}: expected {expected}, got {}", got.to_string()), "")
 }

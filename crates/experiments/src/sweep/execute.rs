@@ -4,32 +4,30 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mixdown_base::display;
 use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
 use super::command;
-use super::cost::{Cost, shape};
+use super::cost::{RunCost, shape};
+use super::event::{SweepEvent, SweepObserver, SweepPart, TimeLeft};
 use super::folder::{Failure, SweepFolder, remove};
 use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
-use super::preview::{Rate, Speed, Taken, operations};
+use super::preview::{Speed, Taken, operations};
 use super::settings::SweepConfig;
-use super::{bottom_is_reached, is_made, is_own, missing, pending};
-use crate::commands::Context;
+use super::{is_made, is_own, missing, pending};
 use crate::error::Error;
 use crate::runs::models::run_base;
-use crate::terminal::progress::{Meter, Unit, say};
 
 /// A sweep that is being done.
 pub struct Execution<'a> {
     settings: &'a SweepConfig,
     plan: &'a Plan,
     folder: &'a mut SweepFolder,
-    context: Context,
-    meter: Meter,
+    observer: SweepObserver<'a>,
+    stop: &'a AtomicBool,
     work: Work,
     /// Why base models could not be made, by their places.
     lost: BTreeMap<usize, (String, bool)>,
@@ -67,18 +65,12 @@ impl<'a> Execution<'a> {
         settings: &'a SweepConfig,
         plan: &'a Plan,
         folder: &'a mut SweepFolder,
-        context: Context,
+        observer: SweepObserver<'a>,
+        stop: &'a AtomicBool,
     ) -> Self {
-        let meter = Meter::new("sweep", Unit::Work);
-        Self {
-            settings,
-            plan,
-            folder,
-            context,
-            meter,
-            work: Work::default(),
-            lost: BTreeMap::new(),
-        }
+        observer(SweepEvent::Began);
+        let (work, lost) = (Work::default(), BTreeMap::new());
+        Self { settings, plan, folder, observer, stop, work, lost }
     }
 
     /// Makes the base models that runs without a row need; of several tasks each its share.
@@ -93,17 +85,20 @@ impl<'a> Execution<'a> {
         for (place, base) in self.plan.bases.iter().enumerate() {
             let is_needed = undone.iter().any(|(run, is_done)| run.base == place && !is_done);
             if is_needed && is_own(place, self.folder) && !is_made(self.folder.path(), base) {
-                self.work.bases += Cost::of_base(base)?.flops;
+                self.work.bases += RunCost::of_base(base)?.flops;
                 own.push((place, base));
             }
         }
         if own.is_empty() {
-            self.meter.finish("base models already done");
+            (self.observer)(SweepEvent::BasesWereMade);
         }
         for (place, base) in own {
             match self.make_base(place, base) {
                 Err(error) if error.is_interrupted() => return Err(error),
-                Err(error) => say(&format!("base {}: {}", base.name, error.report())),
+                Err(error) => {
+                    let part = SweepPart::Base { name: &base.name };
+                    (self.observer)(SweepEvent::BaseFailed { part, error });
+                }
                 Ok(_) => {}
             }
         }
@@ -129,16 +124,17 @@ impl<'a> Execution<'a> {
         }
         let (mut done, mut failed, started) = (0, 0, Instant::now());
         while let Some(run) = self.next(&mut pending) {
-            if self.context.stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
             }
-            let label = format!("run {} of {total}, {}", done + failed + 1, run.run_id);
-            let result = self.row(run, &label);
-            self.work.runs -= Cost::of_run(run, self.base(run))?.flops;
+            let number = done + failed + 1;
+            let part = SweepPart::Run { number, total, run_id: &run.run_id };
+            let result = self.row(run, part);
+            self.work.runs -= RunCost::of_run(run, self.base(run))?.flops;
             let left = self.left(pending.len(), started.elapsed().as_secs_f64());
             match result {
                 Ok(row) => {
-                    say(&format!("{label}: {}{left}", describe(&row)));
+                    (self.observer)(SweepEvent::RunDone { part, row: &row, left });
                     self.folder.push(row)?;
                     if !self.settings.keep_weights {
                         self.folder.remove_weights(&run.run_id)?;
@@ -147,16 +143,14 @@ impl<'a> Execution<'a> {
                 }
                 Err(error) if error.is_interrupted() => return Err(error),
                 Err(error) => {
-                    say(&format!("{label}: {}{left}", error.report()));
-                    self.folder.push_failure(failure(run, &error))?;
+                    let failure = failure(run, &error);
+                    (self.observer)(SweepEvent::RunFailed { part, error, left });
+                    self.folder.push_failure(failure)?;
                     failed += 1;
                 }
             }
         }
-        match total {
-            0 => self.meter.finish("already done"),
-            _ => self.meter.finish(&format!("{} done, {failed} failed", counted(done))),
-        }
+        (self.observer)(SweepEvent::Ended { done, failed });
         self.folder.finish(&self.plan.runs)
     }
 
@@ -190,39 +184,35 @@ impl<'a> Execution<'a> {
     fn announce(&mut self, total: usize) -> Result<(), Error> {
         let speed = Speed::new(self.plan, self.folder.path(), None)?;
         self.work.taken = speed.taken;
-        let at = if speed.rate == Rate::Measured {
-            "at the rate of what is done"
-        } else {
-            "at half of this machine's rate"
-        };
-        let most = self.work.bases + self.work.runs;
-        say(&format!(
-            "sweep: {} to do of {}, {most:.2e} operations with their base models: at most {} {at}",
-            counted(total),
-            self.plan.runs.len(),
-            display::duration(most / speed.flops_per_second.max(1.0))
-        ));
+        let flops = self.work.bases + self.work.runs;
+        (self.observer)(SweepEvent::Announced {
+            runs: total,
+            planned: self.plan.runs.len(),
+            flops,
+            seconds: flops / speed.flops_per_second.max(1.0),
+            rate: speed.rate,
+        });
         Ok(())
     }
 
     fn count(&mut self, pending: &[&RunPlan]) -> Result<(), Error> {
         for base in missing(self.plan, self.folder, pending) {
-            self.work.bases += Cost::of_base(base)?.flops;
+            self.work.bases += RunCost::of_base(base)?.flops;
         }
         for run in pending {
-            self.work.runs += Cost::of_run(run, self.base(run))?.flops;
+            self.work.runs += RunCost::of_run(run, self.base(run))?.flops;
         }
         Ok(())
     }
 
     /// How long the runs that are left take at the rate of this call, if they end as early as those that are done;
     /// nothing where none is left, or nothing is done yet.
-    fn left(&self, runs: usize, seconds: f64) -> String {
+    fn left(&self, runs: usize, seconds: f64) -> Option<TimeLeft> {
         if runs == 0 || self.work.done <= 0.0 {
-            return String::new();
+            return None;
         }
         let left = (self.work.total(0.0) - self.work.done) / self.work.done * seconds;
-        format!("; {} left, about {}", counted(runs), display::duration(left))
+        Some(TimeLeft { runs, seconds: left })
     }
 
     fn base(&self, run: &RunPlan) -> &'a BasePlan {
@@ -247,26 +237,34 @@ impl<'a> Execution<'a> {
         (place < pending.len()).then(|| pending.remove(place))
     }
 
-    fn row(&mut self, run: &'a RunPlan, label: &str) -> Result<RunRow, Error> {
+    fn row(&mut self, run: &'a RunPlan, part: SweepPart<'_>) -> Result<RunRow, Error> {
         let base = self.base(run);
         let base_tokens = self.make_base(run.base, base)?;
         let folder = self.folder.run_folder(&run.run_id);
         if let Some(command) = &self.settings.command {
-            self.meter.set(whole(self.work.done), whole(self.work.total(0.0)), label);
-            let stop = self.context.stop;
-            let row = command::row(self.settings, command, run, &folder, base_tokens, stop)?;
-            let flops = Cost::of_run(run, base)?.flops;
+            (self.observer)(SweepEvent::Working {
+                part,
+                done_flops: self.work.done,
+                total_flops: self.work.total(0.0),
+                progress: None,
+            });
+            let (observer, stop) = (self.observer, self.stop);
+            let row =
+                command::row(self.settings, command, run, &folder, base_tokens, observer, stop)?;
+            let flops = RunCost::of_run(run, base)?.flops;
             self.work.end_run(flops, flops);
             return Ok(row);
         }
         let name = RunName { run_id: run.run_id.clone(), title: run.run_id.clone() };
-        let flops = Cost::of_run(run, base)?.flops;
-        let summary = self.train(&run.config, &folder, name, label, flops)?;
+        let flops = RunCost::of_run(run, base)?.flops;
+        let summary = self.train(&run.config, &folder, name, part, flops)?;
         let done = operations(&summary, &run.config, &shape(base)?);
         self.work.end_run(done, flops);
-        let row = summary.row.ok_or_else(|| Error::Data {
-            message: format!("{}: expected a row in summary.json, got none", folder.display()),
-            hint: "remove the run's folder".to_owned(),
+        let row = summary.row.ok_or_else(|| {
+            Error::data(
+                format!("{}: expected a row in summary.json, got none", folder.display()),
+                "remove the run's folder",
+            )
         })?;
         Ok(RunRow {
             domain: run.domain.clone(),
@@ -294,7 +292,7 @@ impl<'a> Execution<'a> {
                 }
                 return Err(error);
             }
-            let flops = Cost::of_base(base)?.flops;
+            let flops = RunCost::of_base(base)?.flops;
             self.work.done += flops;
             self.work.bases -= flops;
         }
@@ -312,13 +310,9 @@ impl<'a> Execution<'a> {
             remove(folder)?;
         }
         let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
-        let label = format!("base {}", base.name);
-        let summary = self.train(config, &own, name, &label, Cost::of_base(base)?.flops)?;
-        let loss = summary.best.first().map_or(f64::NAN, |eval| eval.loss);
-        say(&format!(
-            "{label}: {} parameters, pretraining loss {loss:.4}, {:.0} tokens/s",
-            summary.model_parameters, summary.tokens_per_second
-        ));
+        let part = SweepPart::Base { name: &base.name };
+        let summary = self.train(config, &own, name, part, RunCost::of_base(base)?.flops)?;
+        (self.observer)(SweepEvent::BaseMade { part, summary: &summary });
         if !self.settings.keep_weights {
             remove(&RunFolder::open(&own)?.checkpoints())?;
         }
@@ -349,7 +343,7 @@ impl<'a> Execution<'a> {
         config: &RunConfig,
         folder: &Path,
         name: RunName,
-        label: &str,
+        part: SweepPart<'_>,
         flops: f64,
     ) -> Result<Summary, Error> {
         let mut trainer = Trainer::open(
@@ -359,27 +353,19 @@ impl<'a> Execution<'a> {
             name,
             Changes::None,
             World::single(),
-            self.context.stop,
+            self.stop,
         )?;
         let progress = |at: Progress| {
-            let share = fraction(at.step, at.steps);
-            let loss = at.train_loss.map_or_else(String::new, |loss| format!("loss {loss:.3}, "));
-            let note = format!(
-                "{label}: step {} of {} at most, {loss}{:.0} tokens/s",
-                at.step, at.steps, at.tokens_per_second
-            );
-            self.meter.set(
-                whole(self.work.done + share * flops),
-                whole(self.work.total(share * flops)),
-                &note,
-            );
+            let begun = fraction(at.step, at.steps) * flops;
+            (self.observer)(SweepEvent::Working {
+                part,
+                done_flops: self.work.done + begun,
+                total_flops: self.work.total(begun),
+                progress: Some(&at),
+            });
         };
-        Ok(trainer.run(&progress, self.context.stop)?)
+        Ok(trainer.run(&progress, self.stop)?)
     }
-}
-
-fn counted(runs: usize) -> String {
-    display::plural(u64::try_from(runs).unwrap_or(u64::MAX), "run")
 }
 
 fn failure(run: &RunPlan, error: &Error) -> Failure {
@@ -398,31 +384,9 @@ fn reason(error: &Error) -> String {
     text
 }
 
-fn describe(row: &RunRow) -> String {
-    let late =
-        if bottom_is_reached(row) { "" } else { ", the last one: the bottom may lie beyond" };
-    format!(
-        "best step {}{late}, target loss {:.4}, pretraining loss {:.4} ({})",
-        row.best_step,
-        row.target_loss,
-        row.pretraining_loss,
-        display::signed(row.forgetting(), 4)
-    )
-}
-
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 fn fraction(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
-}
-
-/// Millions of operations.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "above 0 and below 2^63"
-)]
-fn whole(flops: f64) -> u64 {
-    (flops / 1e6).clamp(0.0, 9e18) as u64
 }
 
 #[cfg(test)]

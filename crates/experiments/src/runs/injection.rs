@@ -10,7 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 
-/// p as an exact fraction below one, in lowest terms.
+/// The share p of pretraining data, as an exact fraction below one in lowest terms.
+///
+/// ```
+/// use mixdown_experiments::Injection;
+///
+/// let share: Injection = "0.5%".parse()?;
+/// assert_eq!(share.weights(), (199, 1));
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Injection {
     pretraining: u64,
@@ -18,15 +26,15 @@ pub struct Injection {
 }
 
 impl Injection {
-    /// No pretraining data.
+    /// The share of a mixture without pretraining data.
     pub const NONE: Self = Self { pretraining: 0, total: 1 };
 
-    /// The integer weights (target, pretraining); the second is zero for p = 0.
+    /// Returns the integer weights of target and pretraining data; the second is zero for p = 0.
     pub fn weights(self) -> (u64, u64) {
         (self.total - self.pretraining, self.pretraining)
     }
 
-    /// p as a number.
+    /// Returns p as a number.
     #[expect(clippy::cast_precision_loss, reason = "shown and sorted by, never drawn by")]
     pub fn share(self) -> f64 {
         self.pretraining as f64 / self.total as f64
@@ -55,7 +63,7 @@ impl FromStr for Injection {
     fn from_str(text: &str) -> Result<Self, Error> {
         let read = if text.contains(':') { Self::of_ratio(text)? } else { Self::of_share(text)? };
         read.ok_or_else(|| {
-            Error::usage(
+            Error::configuration(
                 format!("expected a share below 100 %, such as 1%, 0.01 or 99:1, got {text:?}"),
                 "",
             )

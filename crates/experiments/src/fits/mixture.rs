@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mixdown_scaling::{AdviceStatus, ShareAdvice};
 use serde::Serialize;
 
-use crate::commands::laws::fit::rows::Domain;
+use crate::fits::tables::DomainRuns;
 
 /// Where the runs do not say them.
 const SEQUENCE_LENGTH: u64 = 1024;
@@ -16,11 +16,11 @@ const BATCH_SIZE: u64 = 64;
 pub struct Delivery {
     /// p* in per cent, rounded up to three digits.
     pub inject_percent: String,
-    /// Tokens of one pass over the target, pretraining data included: D/(1 − p).
+    /// The tokens of one pass over the target, pretraining data included: D/(1 − p).
     pub total_tokens: f64,
-    /// Steps of that pass.
+    /// The steps of that pass.
     pub steps: f64,
-    /// Steps without pretraining data.
+    /// The steps of a pass without pretraining data.
     pub steps_without: f64,
     #[serde(skip)]
     target_percent: String,
@@ -38,10 +38,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The delivery of p*; none where there is no p*, or none that the runs identify.
+    /// Returns the delivery of p*; none where there is no p*, or none that the runs identify. `target` and
+    /// `pretraining` are the corpora of the mixture.
     #[expect(clippy::cast_precision_loss, reason = "tokens of a batch, for an estimate of steps")]
     pub fn new(
-        domain: &Domain,
+        domain: &DomainRuns,
         advice: &ShareAdvice,
         target: &Path,
         pretraining: &Path,
@@ -69,7 +70,7 @@ impl Delivery {
         })
     }
 
-    /// The mixture's TOML.
+    /// Writes the mixture as TOML.
     pub fn toml(&self) -> String {
         let [target, pretraining] = &self.corpora;
         let mut text: String =
@@ -95,7 +96,7 @@ impl Delivery {
 }
 
 /// Why the mixture is less than a finding, and what of it is a guess.
-fn cautions(domain: &Domain, advice: &ShareAdvice) -> Vec<String> {
+fn cautions(domain: &DomainRuns, advice: &ShareAdvice) -> Vec<String> {
     let mut cautions = Vec::new();
     if advice.status() == AdviceStatus::Extrapolated {
         cautions.push(
