@@ -14,6 +14,29 @@ use crate::error::{Error, Hint};
 /// Fits the laws to the runs of each domain, and takes advice of them where there is a plan. Domains whose runs do not
 /// determine a law, or whose search failed, are recorded with the reason.
 ///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use mixdown_experiments::{Delivery, Pooling, fit_domains, read_domains};
+/// use mixdown_scaling::{FitOptions, Plan};
+///
+/// let domains = read_domains(&["runs.parquet".into()], Some("math"), Pooling::OneRecipe)?;
+/// let plan = Plan {
+///     model_size: 1.27e9,
+///     target_tokens: 30e6,
+///     budget: 0.02,
+///     pretraining_loss_before: None,
+/// };
+/// let record = fit_domains(&domains, &FitOptions::default(), Some(&plan))?;
+/// let corpora = [Path::new("corpora/math"), Path::new("corpora/general")];
+/// for (domain, fit) in domains.iter().zip(&record.domains) {
+///     let advice = fit.advice.as_ref();
+///     let delivery = advice.and_then(|it| Delivery::new(domain, it, corpora[0], corpora[1]));
+///     println!("{}", delivery.map_or_else(String::new, |delivery| delivery.toml()));
+/// }
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
+///
 /// # Errors
 /// Wrong options; no law of any domain.
 pub fn fit_domains(

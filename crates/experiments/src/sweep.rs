@@ -59,6 +59,24 @@ pub enum SweepStage {
 }
 
 /// A sweep and its folder, which need not be there yet.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_experiments::{Sweep, SweepConfig, SweepEvent, SweepStage};
+///
+/// let settings = SweepConfig::read(Path::new("sweep.toml"))?.checked()?;
+/// let sweep = Sweep { settings: &settings, out: Path::new("sweeps/math"), task: None };
+/// let observer = |event: SweepEvent<'_>| {
+///     if let SweepEvent::RunDone { row, .. } = event {
+///         println!("{}: {:.4} nats per token", row.run_id, row.target_loss);
+///     }
+/// };
+/// let outcome = sweep.run(SweepStage::Runs, &observer, &AtomicBool::new(false))?;
+/// println!("{} of {} runs", outcome.rows.len(), outcome.planned);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep<'a> {
     /// The settings, checked and with absolute paths.

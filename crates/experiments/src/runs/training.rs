@@ -13,6 +13,27 @@ use crate::runs::models::run_base;
 use crate::runs::text::PromptTokenizer;
 
 /// A run to be trained.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_experiments::{Training, base_folder, read_run};
+/// use mixdown_train::{Changes, RunName, World};
+///
+/// let description = Path::new("run.toml");
+/// let training = Training {
+///     config: &read_run(description, &["train.learning_rate=1e-4".parse().unwrap()])?,
+///     base: base_folder(description),
+///     out: Path::new("runs/math"),
+///     name: RunName { run_id: "math".to_owned(), title: "math".to_owned() },
+///     changes: Changes::None,
+///     world: World::single(),
+/// };
+/// let summary = training.run(&|at| println!("{} of {}", at.step, at.steps), &AtomicBool::new(false))?;
+/// println!("best step {}", summary.best_step);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Training<'a> {
     /// The run's settings.
