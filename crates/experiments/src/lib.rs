@@ -29,7 +29,17 @@
 
 mod error;
 mod fits;
-mod runs;
+/// Runs: how they are described, what they start from, and one training.
+mod runs {
+    pub(crate) mod configuration;
+    pub(crate) mod injection;
+    pub(crate) mod models;
+    pub(crate) mod overrides;
+    pub(crate) mod recipe;
+    pub(crate) mod run_template;
+    pub(crate) mod text;
+    pub(crate) mod training;
+}
 mod sweep;
 
 pub use crate::error::{Error, Hint};
