@@ -31,6 +31,7 @@ pub mod training {
     pub mod preview;
     pub mod sweep;
     pub mod sweep_preview;
+    pub mod sweep_progress;
     pub mod train;
     pub mod watch;
 }

@@ -8,12 +8,13 @@ mod registry_text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_experiments::check_unclaimed;
 use serde::Serialize;
 
 pub use self::experiment::FinishedRun;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::whole_file::{check_unclaimed, write_whole};
+use crate::files::whole_file::write_whole;
 
 /// Everything that decides what the demo computes; kept in its folder, so that the same command goes on
 /// and another one is refused.

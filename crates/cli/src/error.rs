@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{Style, Styles};
 use mixdown_base::display::escaped_lines;
+use mixdown_experiments::Hint;
 use serde::Serialize;
 
 /// Everything that ends a command early.
@@ -103,6 +104,51 @@ pub enum Error {
 impl From<mixdown_train::Error> for Error {
     fn from(error: mixdown_train::Error) -> Self {
         Self::Train(Box::new(error))
+    }
+}
+
+impl From<mixdown_experiments::Error> for Error {
+    fn from(error: mixdown_experiments::Error) -> Self {
+        use mixdown_experiments::Error as Experiments;
+        match error {
+            Experiments::Configuration { message, hint } => {
+                Self::Usage { message, hint: hint_of(&hint) }
+            }
+            Experiments::Override { setting, message, hint } => {
+                Self::Usage { message: format!("--set {setting}: {message}"), hint }
+            }
+            Experiments::Coefficient { .. } => Self::usage(format!("--{error}"), ""),
+            Experiments::Data { message, hint } => Self::Data { message, hint: hint_of(&hint) },
+            Experiments::Stopped { message } => Self::Stopped { message },
+            Experiments::Incomplete { message, numerical } => {
+                Self::Incomplete { message, numerical }
+            }
+            Experiments::Io { path, action, source } => Self::Io { path, action, source },
+            Experiments::Scaling { domain, source } => Self::Scaling { domain, source },
+            Experiments::Shards(error) => Self::Shards(error),
+            Experiments::Tokenize(error) => Self::Tokenize(error),
+            Experiments::Mixer(error) => Self::Mixer(error),
+            Experiments::Train(error) => Self::Train(error),
+            Experiments::Runs(error) => Self::Runs(error),
+            other => Self::Data { message: other.to_string(), hint: String::new() },
+        }
+    }
+}
+
+impl From<mixdown_watch::Error> for Error {
+    fn from(error: mixdown_watch::Error) -> Self {
+        use mixdown_watch::Error as Watch;
+        match error {
+            Watch::Io { path, action, source } => Self::Io { path, action, source },
+            Watch::Runs(error) => Self::Runs(error),
+            Watch::File { .. } => {
+                Self::usage(error.to_string(), "name the folder that the file is in")
+            }
+            Watch::OtherFolder { .. } => {
+                Self::usage(error.to_string(), "name the folder given to --out of train or sweep")
+            }
+            _ => Self::Data { message: error.to_string(), hint: String::new() },
+        }
     }
 }
 
@@ -240,6 +286,37 @@ impl Error {
             () if io => Kind::Other,
             () => Kind::Data,
         }
+    }
+}
+
+/// A library's hint in the words of the command line.
+fn hint_of(hint: &Hint) -> String {
+    match hint {
+        Hint::FolderTaken => "name another folder with --out".to_owned(),
+        Hint::OtherSweep => {
+            "name another folder with --out; the lists of a grid may grow in this one".to_owned()
+        }
+        Hint::DamagedSettings => {
+            "take the file from a copy, or name another folder with --out".to_owned()
+        }
+        Hint::OtherRow => {
+            "the row is of other data or settings: take it out, or name another folder with --out"
+                .to_owned()
+        }
+        Hint::SweepBusy => {
+            "wait for it, or name another folder with --out; tasks of an array (--task I/N) may work at the same time"
+                .to_owned()
+        }
+        Hint::DifferentRecipes => {
+            "the recipe moves forgetting as well: keep the runs of one, or fit all together with --pool-recipes"
+                .to_owned()
+        }
+        Hint::TableInsteadOfFit(table) => format!(
+            "that is a table of runs: fit it first, `mixdown fit {} --out FIT.json`",
+            table.display()
+        ),
+        Hint::NoFit => "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
+        other => other.to_string(),
     }
 }
 

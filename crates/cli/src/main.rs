@@ -5,9 +5,7 @@ mod demo;
 mod error;
 mod files;
 mod runs;
-mod sweep;
 mod terminal;
-mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

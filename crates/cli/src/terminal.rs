@@ -7,4 +7,3 @@ pub(crate) mod help;
 pub(crate) mod interrupt;
 pub(crate) mod output;
 pub(crate) mod progress;
-pub(crate) mod text;

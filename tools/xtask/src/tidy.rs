@@ -26,10 +26,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mixdown-train", &["mixdown-base", "mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
     ("mixdown-report", &["mixdown-base", "mixdown-runs", "mixdown-scaling"]),
     (
+        "mixdown-experiments",
+        &[
+            "mixdown-base",
+            "mixdown-documents",
+            "mixdown-mixer",
+            "mixdown-runs",
+            "mixdown-scaling",
+            "mixdown-shards",
+            "mixdown-tokenize",
+            "mixdown-train",
+        ],
+    ),
+    ("mixdown-watch", &["mixdown-base", "mixdown-mixer", "mixdown-runs"]),
+    (
         "mixdown",
         &[
             "mixdown-base",
             "mixdown-documents",
+            "mixdown-experiments",
             "mixdown-mixer",
             "mixdown-report",
             "mixdown-runs",
@@ -37,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-shards",
             "mixdown-tokenize",
             "mixdown-train",
+            "mixdown-watch",
         ],
     ),
     (
@@ -71,7 +87,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("anstream", &["mixdown"]),
     ("clap", &["mixdown"]),
     ("indicatif", &["mixdown"]),
-    ("ratatui", &["mixdown"]),
+    ("ratatui", &["mixdown-watch"]),
     ("memmap2", &["mixdown-shards"]),
     ("tokenizers", &["mixdown-tokenize"]),
     ("zstd", &["mixdown-documents"]),

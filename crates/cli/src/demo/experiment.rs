@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mixdown_experiments::{Injection, Recipe, Training};
 use mixdown_report::Report;
 use mixdown_runs::{LossesRecord, RunFolder, RunsTable, Summary};
 use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, World};
@@ -11,9 +12,7 @@ use super::corpora::Corpora;
 use crate::commands::Context;
 use crate::commands::laws::report::read_run;
 use crate::error::Error;
-use crate::runs::injection::Injection;
-use crate::runs::recipe::Recipe;
-use crate::runs::training::{Evaluations, Training, run_name};
+use crate::runs::training::{Evaluations, run_name, train};
 
 const BASE: &str = "runs/base";
 const SEQUENCE_LENGTH: u64 = 128;
@@ -40,24 +39,17 @@ pub fn run(
     out: &Path,
     context: Context,
 ) -> Result<Vec<FinishedRun>, Error> {
-    let train = |config: &RunConfig, folder: &Path, name: &str| {
-        Training {
-            config,
-            base: out,
-            out: folder,
-            name: run_name(name),
-            changes: Changes::None,
-            world: World::single(),
-            evaluations: Evaluations::Untold,
-        }
-        .run(context)
+    let trained = |config: &RunConfig, folder: &Path, name: &str| {
+        let (name, changes, world) = (run_name(name), Changes::None, World::single());
+        let training = Training { config, base: out, out: folder, name, changes, world };
+        train(training, Evaluations::Untold, context)
     };
-    train(&base_config(settings, corpora)?, &out.join(BASE), "base model")?;
+    trained(&base_config(settings, corpora)?, &out.join(BASE), "base model")?;
     let mut runs = Vec::new();
     for inject in injections(settings)? {
         let config = finetuning_config(settings, corpora, inject)?;
         let folder = out.join(run_folder(inject));
-        let summary = train(&config, &folder, &format!("p = {inject}"))?;
+        let summary = trained(&config, &folder, &format!("p = {inject}"))?;
         let losses = RunFolder::open(&folder)?.read_losses(&summary)?;
         runs.push(FinishedRun { summary, losses });
     }
@@ -67,7 +59,7 @@ pub fn run(
 }
 
 fn injections(settings: &DemoSettings) -> Result<Vec<Injection>, Error> {
-    settings.inject.iter().map(|text| text.parse()).collect()
+    settings.inject.iter().map(|text| Ok(text.parse()?)).collect()
 }
 
 fn run_folder(inject: Injection) -> PathBuf {
@@ -95,6 +87,7 @@ fn base_config(settings: &DemoSettings, corpora: &Corpora) -> Result<RunConfig, 
         ..recipe(settings, corpora, Injection::NONE)
     }
     .run_config()
+    .map_err(Error::from)
 }
 
 fn finetuning_config(
@@ -102,7 +95,7 @@ fn finetuning_config(
     corpora: &Corpora,
     inject: Injection,
 ) -> Result<RunConfig, Error> {
-    recipe(settings, corpora, inject).run_config()
+    Ok(recipe(settings, corpora, inject).run_config()?)
 }
 
 fn recipe(settings: &DemoSettings, corpora: &Corpora, inject: Injection) -> Recipe {

@@ -1,11 +1,8 @@
-//! Small files that are either absent or whole, and the folders that they claim.
+//! Small files that are either absent or whole.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::Path;
 
 use mixdown_base::files;
-use mixdown_runs::sums;
 
 use crate::error::Error;
 
@@ -28,31 +25,4 @@ pub fn make_ready(path: &Path) -> Result<(), Error> {
 fn refused(error: files::Error) -> Error {
     let (action, path, source) = error.into_parts();
     Error::io(&path, action, source)
-}
-
-/// Checks that `path`, the file by which `out` is claimed, may be written: there is no such folder, or an
-/// empty one. A kill before `path` has its name leaves its sum or a temporary file of either.
-///
-/// # Errors
-/// A folder of something else.
-pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
-    let own = path.file_name().unwrap_or_default();
-    let sum = [own, OsStr::new(sums::SUM_ENDING)].into_iter().collect::<OsString>();
-    let is_leftover = |name: &OsStr| {
-        let finished = name.to_str().and_then(files::unique_finished_name).map(OsStr::new);
-        name == sum || finished.is_some_and(|finished| finished == own || finished == sum)
-    };
-    let stranger = |entry: std::io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| !is_leftover(&entry.file_name()))
-    };
-    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
-        return Err(Error::usage(
-            format!(
-                "{}: expected no such folder or an empty one, got something else",
-                out.display()
-            ),
-            "name another folder with --out",
-        ));
-    }
-    Ok(())
 }

@@ -1,42 +1,19 @@
 //! One run, trained with a meter and told as a person reads it.
 
-use std::path::Path;
-
 use mixdown_base::display::{percent, percent_requested, thousands};
+use mixdown_experiments::Training;
 use mixdown_runs::{SampleRecord, Summary};
-use mixdown_train::{
-    Changes, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
-};
+use mixdown_train::{Progress, RunName};
 
 use crate::commands::Context;
 use crate::error::Error;
 use crate::runs::evaluations::{self, eval_table};
-use crate::runs::models::run_base;
 use crate::terminal::output::table;
 use crate::terminal::progress::{Meter, Unit};
-use crate::terminal::text::Text;
 
 /// A name that serves as id and title.
 pub fn run_name(name: &str) -> RunName {
     RunName { run_id: name.to_owned(), title: name.to_owned() }
-}
-
-/// A run to be trained.
-pub struct Training<'a> {
-    /// Its settings.
-    pub config: &'a RunConfig,
-    /// The folder that relative paths of the settings are taken from.
-    pub base: &'a Path,
-    /// The run's folder.
-    pub out: &'a Path,
-    /// What it is called.
-    pub name: RunName,
-    /// What may differ from the run that is in the folder.
-    pub changes: Changes,
-    /// Which of the run's processes this one is.
-    pub world: World,
-    /// Whether each evaluation is a line on standard error.
-    pub evaluations: Evaluations,
 }
 
 /// Whether evaluations are told as they come.
@@ -48,54 +25,40 @@ pub enum Evaluations {
     Untold,
 }
 
-impl Training<'_> {
-    /// Trains as one of the run's processes, with a meter on standard error where it leads.
-    ///
-    /// # Errors
-    /// As [`Trainer::open`] and [`Trainer::run`].
-    pub fn run(self, context: Context) -> Result<Summary, Error> {
-        let Self { config, base, out, name, changes, world, evaluations } = self;
-        let meter = Meter::new(format!("train {}", name.title), Unit::Steps);
-        let mut trainer =
-            Trainer::open(config, run_base(base), out, name, changes, world, context.stop)?;
-        if config.eval.samples.is_some() {
-            trainer.set_text_codec(Box::new(text_of(config, base)?))?;
-        }
-        if !world.leads() {
-            return Ok(trainer.run(&|_| {}, context.stop)?);
-        }
-        let progress = |at: Progress| {
-            meter.set(at.step, at.steps, &note(&at));
-            if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Told) {
-                meter.line(&evaluations::line(&at, evals));
-            }
-            at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
-        };
-        let done = if trainer.is_finished() { "already done: " } else { "" };
-        let summary = trainer.run(&progress, context.stop)?;
-        let losses: Vec<String> =
-            summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
-        meter.finish(&format!(
-            "{done}best step {} of {}: {}, {:.0} tokens/s",
-            summary.best_step,
-            summary.steps,
-            losses.join(", "),
-            summary.tokens_per_second
-        ));
-        Ok(summary)
+/// Trains as one of the run's processes, with a meter on standard error where it leads.
+///
+/// # Errors
+/// As [`Training::run`].
+pub fn train(
+    training: Training<'_>,
+    evaluations: Evaluations,
+    context: Context,
+) -> Result<Summary, Error> {
+    let world = training.world;
+    let meter = Meter::new(format!("train {}", training.name.title), Unit::Steps);
+    let mut trainer = training.open(context.stop)?;
+    if !world.leads() {
+        return Ok(trainer.run(&|_| {}, context.stop)?);
     }
-}
-
-/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora. For chats that
-/// of the model which the run starts from, as the chat template stands beside it.
-fn text_of(config: &RunConfig, base: &Path) -> Result<Text, Error> {
-    let chat = config.eval.samples.as_ref().is_some_and(|samples| samples.chat);
-    if let (true, ModelChoice::Init(folder)) = (chat, &config.model) {
-        return Text::load(&ModelPlace::find(base, folder)?.folder);
-    }
-    let corpora = &config.eval.corpus;
-    let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
-    Text::load(&base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())))
+    let progress = |at: Progress| {
+        meter.set(at.step, at.steps, &note(&at));
+        if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Told) {
+            meter.line(&evaluations::line(&at, evals));
+        }
+        at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
+    };
+    let done = if trainer.is_finished() { "already done: " } else { "" };
+    let summary = trainer.run(&progress, context.stop)?;
+    let losses: Vec<String> =
+        summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
+    meter.finish(&format!(
+        "{done}best step {} of {}: {}, {:.0} tokens/s",
+        summary.best_step,
+        summary.steps,
+        losses.join(", "),
+        summary.tokens_per_second
+    ));
+    Ok(summary)
 }
 
 fn sampled(sample: &SampleRecord) -> String {

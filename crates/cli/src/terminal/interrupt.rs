@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::terminal::progress::say;
-use crate::watch;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -57,7 +56,7 @@ pub fn stop() {
 pub fn ask() {
     if STOP.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
         end_program(Ending::Forced);
-        watch::give_back();
+        mixdown_watch::give_back();
         std::process::exit(130);
     }
     say("stopping at the next safe point; press Ctrl-C again to quit now");

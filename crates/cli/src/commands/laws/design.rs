@@ -1,31 +1,26 @@
 //! `mixdown design`.
 
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use mixdown_base::display::{plural, short};
 use mixdown_base::quantity::to_f64;
+use mixdown_experiments::{ExpectedLaw, Injection, read_fit, simulation_of_fit};
 use mixdown_scaling::{
-    FitRecord, ForgettingLaw, GridPlan, GridReport, Plan, Simulation, TargetLaw, full_grid,
-    plan_grid,
+    ForgettingLaw, GridPlan, GridReport, Plan, Simulation, full_grid, plan_grid,
 };
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::laws::fit::text::{interval, share, share_interval};
 use crate::error::Error;
-use crate::runs::injection::Injection;
 use crate::terminal::output::table;
 
 /// Shares of which the next run may have one.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
-/// Noise of a loss between seeds, where nothing says it.
-const NOISE: f64 = 0.003;
 /// Next runs that are shown.
 const SHOWN: usize = 5;
-/// The target law plays no part in p*; this one only fills the column.
-const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
 
 /// Arguments of `design`.
 #[derive(Debug, Args)]
@@ -171,65 +166,16 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<(Simulation, Vec<St
                 format!("choose one with --domain: {}", names.join(", ")),
             ));
         };
-        let forgetting = &only.fit.forgetting;
-        let warning = (!forgetting.identified).then(|| {
-            format!(
-                "the law of {} is not identified: what is simulated from it is one of many laws that fit as well",
-                only.domain
-            )
-        });
-        let simulation = Simulation {
-            forgetting: forgetting.law,
-            target: ANY_TARGET,
-            noise: noise.unwrap_or(forgetting.convergence.root_mean_square),
-        };
+        let (simulation, warning) = simulation_of_fit(only, noise);
         return Ok((simulation, warning.into_iter().collect()));
     }
-    let numbers = [("--b", arguments.b), ("--alpha", arguments.alpha)];
-    let expected = arguments.forgetting.unwrap_or(3.0 * arguments.budget);
-    for (name, value) in numbers.into_iter().chain([("--forgetting", expected)]) {
-        if !(value.is_finite() && value > 0.0) {
-            return Err(Error::usage(
-                format!("{name}: expected a finite number above 0, got {value}"),
-                "",
-            ));
-        }
-    }
-    let law =
-        ForgettingLaw { ln_a: 0.0, b: arguments.b, alpha: arguments.alpha, beta: arguments.beta };
-    let ln_a = expected.ln() - law.ln_forgetting(plan.model_size, plan.target_tokens, 0.0);
-    let simulation = Simulation {
-        forgetting: ForgettingLaw { ln_a, ..law },
-        target: ANY_TARGET,
-        noise: noise.unwrap_or(NOISE),
+    let expected = ExpectedLaw {
+        forgetting: arguments.forgetting.unwrap_or(3.0 * arguments.budget),
+        b: arguments.b,
+        alpha: arguments.alpha,
+        beta: arguments.beta,
     };
-    Ok((simulation, Vec::new()))
-}
-
-/// Reads a file that `mixdown fit --out` wrote.
-///
-/// # Errors
-/// A missing file, one that is no fit or of another version.
-pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
-    let no_fit = |got: String| Error::Data {
-        message: format!("{}: expected a fit, got {got}", path.display()),
-        hint: match path.extension().and_then(|extension| extension.to_str()) {
-            Some("csv" | "jsonl" | "parquet") => {
-                let table = path.display();
-                format!(
-                    "that is a table of runs: fit it first, `mixdown fit {table} --out FIT.json`"
-                )
-            }
-            _ => "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
-        },
-    };
-    let record: FitRecord =
-        serde_json::from_slice(&bytes).map_err(|error| no_fit(error.to_string()))?;
-    if record.format != FitRecord::FORMAT || record.version != FitRecord::VERSION {
-        return Err(no_fit(format!("{} version {}", record.format, record.version)));
-    }
-    Ok(record)
+    Ok((expected.simulation(plan, noise)?, Vec::new()))
 }
 
 fn text(view: &View<'_>, plan: &Plan) -> String {

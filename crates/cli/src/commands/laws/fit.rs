@@ -1,7 +1,5 @@
 //! `mixdown fit`.
 
-pub mod mixture;
-pub mod rows;
 pub mod text;
 mod view;
 
@@ -10,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mixdown_base::quantity::to_f64;
-use mixdown_scaling::{AdviceStatus, DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
+use mixdown_experiments::{Delivery, DomainRuns, Pooling, fit_domains, read_domains};
+use mixdown_scaling::{AdviceStatus, DomainFit, FitOptions, Plan};
 
 use crate::commands::Context;
-use crate::commands::laws::fit::mixture::Delivery;
-use crate::commands::laws::fit::rows::{Domain, Pooling, read_domains};
 use crate::error::Error;
 use crate::files::whole_file::{make_ready, write_whole};
 
@@ -108,22 +105,9 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
     let plan = plan(&arguments);
     let outputs = [&arguments.out, &arguments.mixture_out];
     outputs.into_iter().flatten().try_for_each(|path| make_ready(path))?;
-    let (mut fits, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for domain in &domains {
-        match fit(domain, &options, plan.as_ref()) {
-            Ok(fit) => {
-                let advice = fit.advice.as_ref();
-                let (target, pretraining) = (&arguments.target, &arguments.pretraining);
-                deliveries.push(
-                    advice.and_then(|advice| Delivery::new(domain, advice, target, pretraining)),
-                );
-                fits.push(fit);
-            }
-            Err(error) => refused.push((domain, error)),
-        }
-    }
-    let refused = refusals(refused, &fits)?;
-    let record = FitRecord::new(fits, refused);
+    let record = fit_domains(&domains, &options, plan.as_ref())?;
+    let deliveries: Vec<Option<Delivery>> =
+        record.domains.iter().map(|fit| arguments.delivery(fit, &domains)).collect();
     if let Some(path) = &arguments.out {
         let json =
             serde_json::to_vec(&record).map_err(|error| Error::io(path, "write", error.into()))?;
@@ -145,29 +129,12 @@ fn plan(arguments: &FitArgs) -> Option<Plan> {
     })
 }
 
-/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
-///
-/// # Errors
-/// Too few runs for a law, a fit that does not converge.
-pub fn fit(domain: &Domain, options: &FitOptions, plan: Option<&Plan>) -> Result<DomainFit, Error> {
-    let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
-    let mut fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
-    fit.warnings.extend(domain.warnings.iter().cloned());
-    let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
-    Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
-}
-
-/// What is recorded of domains without a law: runs that do not determine it, or a search that failed. Wrong
-/// options, or no law at all, end the command.
-fn refusals(refused: Vec<(&Domain, Error)>, fits: &[DomainFit]) -> Result<Vec<Refusal>, Error> {
-    let recorded = |(domain, error)| match error {
-        Error::Scaling { source, .. } if !fits.is_empty() && !source.is_configuration() => {
-            let domain: &Domain = domain;
-            Ok(Refusal { domain: domain.name.clone(), reason: source.to_string() })
-        }
-        other => Err(other),
-    };
-    refused.into_iter().map(recorded).collect()
+impl FitArgs {
+    /// The mixture that the advice of a fit asks for.
+    fn delivery(&self, fit: &DomainFit, domains: &[DomainRuns]) -> Option<Delivery> {
+        let domain = domains.iter().find(|domain| domain.name == fit.domain)?;
+        Delivery::new(domain, fit.advice.as_ref()?, &self.target, &self.pretraining)
+    }
 }
 
 fn write_mixture(

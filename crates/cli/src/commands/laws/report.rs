@@ -5,13 +5,13 @@ mod sweep;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mixdown_experiments::read_fit;
 use mixdown_report::{DomainPage, Laws, Report, RunPage, ScalingReport};
 use mixdown_runs::RunFolder;
 use mixdown_scaling::FitRecord;
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::commands::laws::design::read_fit;
 use crate::error::Error;
 use crate::files::whole_file::make_ready;
 use crate::terminal::progress::say;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use mixdown_experiments::{base_folder, read_toml};
 use mixdown_mixer::{Batch, Loader, LoaderConfig, Mixer, Mixture, MixtureConfig, Rank};
 use mixdown_shards::{Split, gather_limit};
 use serde::Serialize;
@@ -14,7 +15,6 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::error::Error;
 use crate::files::page_cache;
-use crate::runs::configuration::{base_folder, read_toml};
 use crate::terminal::output::{percent, table, thousands};
 use crate::terminal::progress;
 

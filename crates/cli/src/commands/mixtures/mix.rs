@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use mixdown_experiments::{base_folder, read_toml};
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, RunLength};
 
 use crate::commands::Context;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::error::Error;
-use crate::runs::configuration::{base_folder, read_toml};
 
 /// Arguments of `mix`.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mixdown_base::display::{fixed, percent, percent_requested, signed};
+use mixdown_experiments::{Injection, PRETRAINING, TARGET};
 use mixdown_runs::{RunRow, paired};
 use mixdown_scaling::forgetting_removed;
 use serde::Serialize;
@@ -12,8 +13,6 @@ use crate::commands::Context;
 use crate::demo::{self, DemoOutcome, DemoSettings, FinishedRun};
 use crate::error::Error;
 use crate::runs::evaluations::{self, over};
-use crate::runs::injection::Injection;
-use crate::runs::recipe::{PRETRAINING, TARGET};
 use crate::terminal::output::table;
 
 /// Arguments of `demo`.

@@ -16,7 +16,7 @@ use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::runs::evaluations::eval_table;
-use crate::runs::models::load_model;
+use crate::runs::load_model;
 use crate::terminal::progress::{Meter, Unit, say};
 
 const SEQUENCE_LENGTH: u64 = 128;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use mixdown_base::display::plural;
 use mixdown_documents::TemplateDate;
+use mixdown_experiments::{GrowingText, PromptTokenizer, chat_turns};
 use mixdown_tokenize::{ChatPrompt, ChatTurn};
 use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate_until};
 use serde::Serialize;
@@ -17,10 +18,9 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::training::compute_args::ComputeArgs;
 use crate::error::Error;
-use crate::runs::models::load_model;
+use crate::runs::load_model;
 use crate::terminal::output::{Lines, Output, for_reader, reader_is_there};
 use crate::terminal::progress::say;
-use crate::terminal::text::{Growing, Text, turns};
 
 /// The heading of the flags that choose tokens.
 const SAMPLING: &str = "Sampling";
@@ -119,7 +119,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     }
     let prompt = arguments.prompt_text()?;
     let (folder, mut model) = load_model(&arguments.checkpoint)?;
-    let text = Text::load(&folder)?;
+    let text = PromptTokenizer::load(&folder)?;
     let chat = if arguments.chat { Some(text.chat(arguments.template_date)?) } else { None };
     model.set_pass(arguments.compute.pass())?;
     let ends = chat.as_ref().map_or(Ok(Vec::new()), ChatPrompt::ends)?;
@@ -127,7 +127,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     let (ids, prompt) = match (&chat, prompt) {
         (Some(chat), None) => return session.talk(chat),
         (Some(chat), Some(prompt)) => {
-            (chat.ids(&turns(arguments.system.as_deref(), &prompt))?, prompt)
+            (chat.ids(&chat_turns(arguments.system.as_deref(), &prompt))?, prompt)
         }
         (None, prompt) => {
             let prompt = prompt.unwrap_or_default();
@@ -145,7 +145,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
 struct Session<'a> {
     arguments: &'a GenerateArgs,
     context: Context,
-    text: Text,
+    text: PromptTokenizer,
     model: Model,
     /// Ids that end a turn of a chat.
     ends: Vec<u32>,
@@ -165,7 +165,7 @@ impl Session<'_> {
         let (text, context) = (&self.text, self.context);
         let mut shown = Shown {
             growing: (context.output == Output::Text && count == 1)
-                .then(|| Growing::new(text, ids)),
+                .then(|| GrowingText::new(text, ids)),
             fault: None,
             reader: ControlFlow::Continue(()),
             first: None,
@@ -232,9 +232,9 @@ impl Session<'_> {
                 continue;
             }
             if said.is_empty() {
-                said = turns(system, message);
+                said = chat_turns(system, message);
             } else {
-                said.extend(turns(None, message));
+                said.extend(chat_turns(None, message));
             }
             let ids = chat.ids(&said)?;
             let seed = self.arguments.seed.wrapping_add(turn);
@@ -279,7 +279,7 @@ impl GenerateArgs {
 /// What is seen of a text while it comes.
 struct Shown<'a> {
     /// The text, where it is printed as it comes.
-    growing: Option<Growing<'a>>,
+    growing: Option<GrowingText<'a>>,
     fault: Option<Error>,
     reader: ControlFlow<()>,
     /// When the first token came.
@@ -297,8 +297,8 @@ impl Shown<'_> {
         self.print(fresh)
     }
 
-    fn print(&mut self, fresh: Result<String, Error>) -> ControlFlow<()> {
-        let printed = fresh.and_then(|fresh| {
+    fn print(&mut self, fresh: Result<String, mixdown_experiments::Error>) -> ControlFlow<()> {
+        let printed = fresh.map_err(Error::from).and_then(|fresh| {
             let mut stdout = std::io::stdout().lock();
             reader_is_there(
                 stdout.write_all(for_reader(&fresh).as_bytes()).and_then(|()| stdout.flush()),

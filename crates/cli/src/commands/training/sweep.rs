@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mixdown_base::display::{percent, plural, signed, thousands};
+use mixdown_experiments::{Design, Failure, Sweep, SweepConfig, SweepStage, bottom_is_reached};
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -11,9 +12,8 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::sweep_preview;
+use crate::commands::training::sweep_progress::SweepProgress;
 use crate::error::Error;
-use crate::runs::configuration::{base_folder, read_left};
-use crate::sweep::{self, Design, Failure, Stage, SweepConfig, bottom_is_reached};
 use crate::terminal::output::table;
 
 /// Arguments of `sweep`.
@@ -37,7 +37,7 @@ pub struct SweepArgs {
     out: PathBuf,
     /// Only a known part of the grid: `minimal` is three models × three numbers of target tokens × {0, 1 %}.
     #[arg(long, value_enum)]
-    design: Option<Design>,
+    design: Option<DesignName>,
     /// Do the share of task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler.
     #[arg(long, help_heading = "Many machines", value_name = "I/N")]
     task: Option<String>,
@@ -58,6 +58,21 @@ pub struct SweepArgs {
     tokens_per_second: Option<f64>,
 }
 
+/// The designs, as the command line spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DesignName {
+    /// Three models × three numbers of target tokens × {0, 1 %}: the least that gives a law.
+    Minimal,
+}
+
+impl From<DesignName> for Design {
+    fn from(name: DesignName) -> Self {
+        match name {
+            DesignName::Minimal => Self::Minimal,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct SweepReport {
     planned: usize,
@@ -72,19 +87,20 @@ struct SweepReport {
 /// # Errors
 /// As the sweep; runs that failed.
 pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
-    let mut settings: SweepConfig = read_left(&arguments.sweep)?;
-    settings.design = arguments.design.or(settings.design);
-    let settings = settings.absolute(base_folder(&arguments.sweep))?.checked()?;
-    let (out, task) = (&arguments.out, arguments.task()?);
+    let mut settings = SweepConfig::read(&arguments.sweep)?;
+    settings.design = arguments.design.map(Design::from).or(settings.design);
+    let settings = settings.checked()?;
+    let sweep = Sweep { settings: &settings, out: &arguments.out, task: arguments.task()? };
     if arguments.dry_run {
-        let preview = sweep::preview(&settings, out, task, arguments.tokens_per_second)?;
+        let preview = sweep.preview(arguments.tokens_per_second)?;
         return context.output.print(&preview, sweep_preview::describe);
     }
     let targets = settings.domain.iter().map(|domain| domain.corpus.as_path());
     let corpora = targets.chain([settings.pretraining.as_path()]);
     check_corpora(arguments.verify, corpora, Path::new(""), context)?;
-    let stage = if arguments.bases_only { Stage::Bases } else { Stage::Runs };
-    let outcome = sweep::run(&settings, out, task, stage, context)?;
+    let stage = if arguments.bases_only { SweepStage::Bases } else { SweepStage::Runs };
+    let progress = SweepProgress::default();
+    let outcome = sweep.run(stage, &|event| progress.show(event), context.stop)?;
     let late = outcome.rows.iter().filter(|row| !bottom_is_reached(row));
     let report = SweepReport {
         planned: outcome.planned,

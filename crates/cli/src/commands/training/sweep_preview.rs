@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mixdown_base::display::{duration, plural, thousands};
+use mixdown_experiments::{PartPreview, RateOrigin, SweepPreview};
 
-use crate::sweep::{PartPreview, Rate, SweepPreview};
 use crate::terminal::output::table;
 use crate::terminal::progress::megabytes;
 
@@ -19,9 +19,9 @@ pub fn describe(preview: &SweepPreview) -> String {
         .collect();
     let header = ["to do", "steps", "tokens", "evaluation tokens", "operations", "time"];
     let rate = match preview.rate {
-        Rate::Given => "at the rate given for the largest model",
-        Rate::Measured => "at the rate of what is done",
-        Rate::Machine => "at half of this machine's rate",
+        RateOrigin::Given => "at the rate given for the largest model",
+        RateOrigin::Measured => "at the rate of what is done",
+        RateOrigin::Machine => "at half of this machine's rate",
     };
     let free = preview.available_disk_bytes;
     let free =

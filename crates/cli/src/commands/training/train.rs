@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
+use mixdown_experiments::{
+    Injection, Override, Recipe, Training, apply_overrides, base_folder, finetuning_length,
+    read_run, render_run, run_base,
+};
 use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
@@ -16,17 +20,10 @@ use mixdown_train::{
 use crate::commands::Context;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
 use crate::commands::training::compute_args::ComputeArgs;
-use crate::commands::training::preview;
+use crate::commands::training::{preview, watch};
 use crate::error::Error;
-use crate::runs::configuration::{base_folder, read_run};
-use crate::runs::injection::Injection;
-use crate::runs::models::{finetuning_length, model_folder, run_base};
-use crate::runs::overrides::{Override, applied};
-use crate::runs::processes;
-use crate::runs::recipe::Recipe;
-use crate::runs::run_template;
-use crate::runs::training::{Evaluations, Training, describe, run_name};
-use crate::watch::LiveView;
+use crate::runs::training::{self, Evaluations, describe, run_name};
+use crate::runs::{model_folder, processes};
 
 /// The headings of the flags.
 const DATA: &str = "Data";
@@ -209,7 +206,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         config.train.device = DeviceChoice::Cuda(0);
     }
     if print_config {
-        let text = run_template::render(&config)?;
+        let text = render_run(&config)?;
         return context.output.print(&config, |_| text.trim_end().to_owned());
     }
     if dry_run {
@@ -230,11 +227,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         let measured = config.eval.corpus.iter().map(|eval| eval.corpus.as_path());
         check_corpora(verify, sources.chain(measured), base, context)?;
     }
-    let view = (watch && world.leads()).then(|| LiveView::start(&out));
-    let evaluations = Evaluations::Told;
-    let out = out.as_path();
-    let training = Training { config: &config, base, out, name, changes, world, evaluations };
-    let trained = training.run(context);
+    let view = (watch && world.leads()).then(|| watch::beside(&out));
+    let training = Training { config: &config, base, out: &out, name, changes, world };
+    let trained = training::train(training, Evaluations::Told, context);
     drop(view);
     match world.leads() {
         true => context.output.print(&trained?, describe),
@@ -263,8 +258,10 @@ impl TrainArgs {
         let learning_rate = self.learning_rate.unwrap_or_else(|| rate(model.parameters()));
         let corpora: Vec<&Path> =
             self.target.iter().chain(&self.pretraining).map(PathBuf::as_path).collect();
-        let length =
-            self.sequence_length.map_or_else(|| finetuning_length(&model, &corpora), Ok)?;
+        let length = match self.sequence_length {
+            Some(length) => length,
+            None => finetuning_length(&model, &corpora)?,
+        };
         Ok((length, learning_rate))
     }
 
@@ -345,5 +342,5 @@ fn with_overrides(config: RunConfig, overrides: &[Override]) -> Result<RunConfig
         return Ok(config);
     }
     let refused = |error: toml::ser::Error| Error::usage(format!("the run: {error}"), "");
-    applied("the run", &toml::Table::try_from(&config).map_err(refused)?, overrides)
+    Ok(apply_overrides("the run", &toml::Table::try_from(&config).map_err(refused)?, overrides)?)
 }

@@ -1,15 +1,24 @@
 //! `mixdown watch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use clap::Args;
+use mixdown_experiments::{SweepFolder, planned_runs};
+use mixdown_watch::{
+    App, ExpectedRun, Host, LiveView, Look, Notice, Place, Subject, SweepRecords, Turn,
+    is_possible, report, show, write_lines,
+};
 
 use crate::commands::Context;
 use crate::error::Error;
 use crate::terminal::output::Output;
-use crate::watch::{App, Look, Place, Subject, Turn, is_possible, report, show, write_lines};
+use crate::terminal::{interrupt, progress};
+
+/// This program, as a view on its terminal needs it.
+const HOST: Host =
+    Host { hold: progress::hold, release: progress::release, interrupt: interrupt::ask, tell };
 
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
@@ -39,14 +48,48 @@ pub struct WatchArgs {
 /// # Errors
 /// A folder of something else, damaged metrics where no view is shown, a terminal that cannot be used.
 pub fn run(arguments: WatchArgs, context: Context) -> Result<(), Error> {
-    let mut subject = Subject::of(&arguments.run)?;
+    let mut subject = Subject::of(&arguments.run, read_sweep)?;
     if context.output == Output::Json {
         subject.look(SystemTime::now());
         return context.output.print(&report(&subject), |_| String::new());
     }
     if !is_possible() {
-        return write_lines(&mut subject, context.stop);
+        return Ok(write_lines(&mut subject, &mut std::io::stdout(), context.stop)?);
     }
     let mut app = App::new(subject, Place::Alone, Look::of_environment());
-    show(&mut app, &|| context.stop.load(Ordering::Relaxed), &|_| Turn::End).map(|_| ())
+    show(&mut app, HOST, &|| context.stop.load(Ordering::Relaxed), &|_| Turn::End)?;
+    Ok(())
+}
+
+/// The view of a run in `folder` beside its training, until it is dropped or closed by a key.
+pub fn beside(folder: &Path) -> LiveView {
+    LiveView::start(folder, HOST)
+}
+
+fn tell(notice: Notice) {
+    match notice {
+        Notice::NoTerminal => {
+            progress::say("--watch: no terminal to draw on, so the meter goes on as without it")
+        }
+        Notice::Closed => progress::say("the view is closed, the run goes on; Ctrl-C stops it"),
+        Notice::Failed(error) => progress::say(&format!("--watch: {error}; the run goes on")),
+        _ => {}
+    }
+}
+
+/// What a sweep's folder holds; without settings that can be read the runs that are there.
+fn read_sweep(path: &Path) -> Result<SweepRecords, String> {
+    let folder = SweepFolder::open(path, None).map_err(|error| error.to_string())?;
+    let planned = planned_runs(path).unwrap_or_default().into_iter().map(|run| ExpectedRun {
+        run_id: run.run_id,
+        target_tokens: run.target_tokens,
+        inject: run.inject.share(),
+        seed: run.seed,
+    });
+    let failures = folder.failures().map(|one| (one.run_id.clone(), one.reason.clone()));
+    Ok(SweepRecords {
+        rows: folder.rows().cloned().collect(),
+        failures: failures.collect(),
+        planned: planned.collect(),
+    })
 }

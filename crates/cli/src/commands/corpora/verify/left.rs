@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::display::plural;
+use mixdown_experiments::SweepFolder;
 use mixdown_runs::RunFolder;
 use mixdown_runs::sums::{Fault, SUMS_FILE};
 use mixdown_train::model_faults;
@@ -12,7 +13,6 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::sweep::SweepFolder;
 
 /// What a folder is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,12 +1,12 @@
 //! A fit as a person reads it.
 
 use mixdown_base::display::{percent_requested, plural, short};
+use mixdown_experiments::Delivery;
 use mixdown_scaling::{
     AdviceStatus, Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, Interval,
     Quantity, ScalingFit, ShareAdvice, Split, Warning,
 };
 
-use crate::commands::laws::fit::mixture::Delivery;
 use crate::terminal::output::table;
 
 /// All domains, one after the other.

@@ -1,13 +1,12 @@
 //! `fit --json`: the names that other programs rely on.
 
+use mixdown_experiments::Delivery;
 use mixdown_scaling::{
     AdviceStatus, Coefficient, Comparison, Convergence, DomainFit, FitRecord, HoldOut, Interval,
     Prediction, Refusal, ShareAdvice, Warning,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-use crate::commands::laws::fit::mixture::Delivery;
 
 /// All domains in a list; where there is one alone, its fields stand on top as well.
 #[derive(Serialize)]

@@ -5,15 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use mixdown_base::display::short;
+use mixdown_experiments::{DomainRuns, Pooling, SweepFolder, domain_runs, fit_domain, observation};
 use mixdown_report::{BaseCurve, DomainPage, Laws, RunPage, ScalingReport};
 use mixdown_runs::{EvalRecord, RunFolder, RunRow, sums};
 use mixdown_scaling::FitOptions;
 
-use crate::commands::laws::fit;
-use crate::commands::laws::fit::rows::{Domain, Pooling, domain, observation};
 use crate::commands::laws::report::read_run;
 use crate::error::Error;
-use crate::sweep::SweepFolder;
 
 /// What sweeps call the corpus whose loss tells forgetting.
 const PRETRAINING: &str = "pretraining";
@@ -123,7 +121,7 @@ fn read_runs(folder: &SweepFolder, rows: &[RunRow]) -> Result<Vec<RunPage>, Erro
 }
 
 fn domain_page(name: String, rows: Vec<RunRow>, runs: Vec<RunPage>, draws: u32) -> DomainPage {
-    let (recipe, laws) = match domain(name.clone(), &rows, Pooling::OneRecipe) {
+    let (recipe, laws) = match domain_runs(name.clone(), &rows, Pooling::OneRecipe) {
         Ok(domain) => (domain.recipe.clone(), laws(&domain, draws)),
         Err(error) => (Vec::new(), Laws::Refused(error.to_string())),
     };
@@ -137,11 +135,13 @@ fn domain_page(name: String, rows: Vec<RunRow>, runs: Vec<RunPage>, draws: u32) 
     }
 }
 
-fn laws(domain: &Domain, draws: u32) -> Laws {
+fn laws(domain: &DomainRuns, draws: u32) -> Laws {
     let options = FitOptions { draws, ..FitOptions::default() };
-    match fit::fit(domain, &options, None) {
+    match fit_domain(domain, &options, None) {
         Ok(one) => Laws::Fitted { fit: Box::new(one.fit), advice: None },
-        Err(Error::Scaling { source, .. }) => Laws::Refused(source.to_string()),
+        Err(mixdown_experiments::Error::Scaling { source, .. }) => {
+            Laws::Refused(source.to_string())
+        }
         Err(error) => Laws::Refused(error.to_string()),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use mixdown_experiments::parse_description;
 use mixdown_runs::RunFolder;
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{Attention, EvalCorpus, RunConfig};
 use toml::{Table, Value};
 
 use crate::error::Error;
-use crate::runs::configuration::parse_left;
 
 /// The settings of a run, by which its checkpoints are measured as it measured them itself.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl RunSettings {
         let Ok(table) = text.parse::<Table>() else { return Ok(None) };
         // A description that a user wrote has none.
         let Some(Value::Table(fingerprints)) = table.get("fingerprints") else { return Ok(None) };
-        let config: RunConfig = parse_left(&path, &text)?;
+        let config: RunConfig = parse_description(&path, &text)?;
         let attention = attention(&config);
         Ok(Some(Self { fingerprints: fingerprints.clone(), path, config, attention }))
     }

@@ -1,0 +1,99 @@
+//! Laws of the runs in tables, and the record of them.
+
+pub(crate) mod expected;
+pub(crate) mod mixture;
+pub(crate) mod tables;
+
+use std::path::Path;
+
+use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
+
+use self::tables::DomainRuns;
+use crate::error::{Error, Hint};
+
+/// Fits the laws to the runs of each domain, and takes advice of them where there is a plan. Domains whose runs do not
+/// determine a law, or whose search failed, are recorded with the reason.
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use mixdown_experiments::{Delivery, Pooling, fit_domains, read_domains};
+/// use mixdown_scaling::{FitOptions, Plan};
+///
+/// let domains = read_domains(&["runs.parquet".into()], Some("math"), Pooling::OneRecipe)?;
+/// let plan = Plan {
+///     model_size: 1.27e9,
+///     target_tokens: 30e6,
+///     budget: 0.02,
+///     pretraining_loss_before: None,
+/// };
+/// let record = fit_domains(&domains, &FitOptions::default(), Some(&plan))?;
+/// let corpora = [Path::new("corpora/math"), Path::new("corpora/general")];
+/// for (domain, fit) in domains.iter().zip(&record.domains) {
+///     let advice = fit.advice.as_ref();
+///     let delivery = advice.and_then(|it| Delivery::new(domain, it, corpora[0], corpora[1]));
+///     println!("{}", delivery.map_or_else(String::new, |delivery| delivery.toml()));
+/// }
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
+///
+/// # Errors
+/// Wrong options; no law of any domain.
+pub fn fit_domains(
+    domains: &[DomainRuns],
+    options: &FitOptions,
+    plan: Option<&Plan>,
+) -> Result<FitRecord, Error> {
+    let (mut fits, mut refused) = (Vec::new(), Vec::new());
+    for domain in domains {
+        match fit_domain(domain, options, plan) {
+            Ok(fit) => fits.push(fit),
+            Err(error) => refused.push(error),
+        }
+    }
+    let recorded = |error| match error {
+        Error::Scaling { source, domain } if !fits.is_empty() && !source.is_configuration() => {
+            Ok(Refusal { domain, reason: source.to_string() })
+        }
+        other => Err(other),
+    };
+    let refused = refused.into_iter().map(recorded).collect::<Result<Vec<_>, Error>>()?;
+    Ok(FitRecord::new(fits, refused))
+}
+
+/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
+///
+/// # Errors
+/// Too few runs for a law, a fit that does not converge.
+pub fn fit_domain(
+    domain: &DomainRuns,
+    options: &FitOptions,
+    plan: Option<&Plan>,
+) -> Result<DomainFit, Error> {
+    let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
+    let mut fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;
+    fit.warnings.extend(domain.warnings.iter().cloned());
+    let advice = plan.map(|plan| fit.advise(plan)).transpose().map_err(in_domain)?;
+    Ok(DomainFit { domain: domain.name.clone(), recipe: domain.recipe.clone(), fit, advice })
+}
+
+/// Reads a record of fits from its JSON file.
+///
+/// # Errors
+/// A missing file, one that is no fit or of another version.
+pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+    let no_fit = |got: String| {
+        let hint = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv" | "jsonl" | "parquet") => Hint::TableInsteadOfFit(path.to_owned()),
+            _ => Hint::NoFit,
+        };
+        Error::data(format!("{}: expected a fit, got {got}", path.display()), hint)
+    };
+    let record: FitRecord =
+        serde_json::from_slice(&bytes).map_err(|error| no_fit(error.to_string()))?;
+    if record.format != FitRecord::FORMAT || record.version != FitRecord::VERSION {
+        return Err(no_fit(format!("{} version {}", record.format, record.version)));
+    }
+    Ok(record)
+}

@@ -1,0 +1,97 @@
+//! What a planned grid of runs is simulated from: the laws of a fit, or coefficients that are expected.
+
+use mixdown_scaling::{DomainFit, ForgettingLaw, Plan, Simulation, TargetLaw};
+
+use crate::error::Error;
+
+/// Noise of a loss between seeds, where nothing says it.
+const NOISE: f64 = 0.003;
+/// The target law plays no part in p*; this one only fills the column.
+const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+
+/// The law of forgetting that is expected before any run is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpectedLaw {
+    /// Forgetting at p = 0 with the planned model and data, in nats per token.
+    pub forgetting: f64,
+    /// The efficiency B of pretraining data: about 800 near to it, 10,000 far from it.
+    pub b: f64,
+    /// The exponent α of the model size.
+    pub alpha: f64,
+    /// The exponent β of the target tokens.
+    pub beta: f64,
+}
+
+impl ExpectedLaw {
+    /// Returns what runs are simulated from: the law with its factor A such that it gives the expected forgetting for
+    /// `plan`. `noise` is the standard deviation of a measured loss as a share of it; without it, 0.3 %.
+    ///
+    /// # Errors
+    /// A coefficient that is not a finite number above 0.
+    pub fn simulation(&self, plan: &Plan, noise: Option<f64>) -> Result<Simulation, Error> {
+        let numbers = [("b", self.b), ("alpha", self.alpha), ("forgetting", self.forgetting)];
+        for (coefficient, got) in numbers {
+            if !(got.is_finite() && got > 0.0) {
+                return Err(Error::Coefficient { coefficient, got });
+            }
+        }
+        let law = ForgettingLaw { ln_a: 0.0, b: self.b, alpha: self.alpha, beta: self.beta };
+        let ln_a =
+            self.forgetting.ln() - law.ln_forgetting(plan.model_size, plan.target_tokens, 0.0);
+        let forgetting = ForgettingLaw { ln_a, ..law };
+        Ok(Simulation { forgetting, target: ANY_TARGET, noise: noise.unwrap_or(NOISE) })
+    }
+}
+
+/// Returns what runs are simulated from by the laws of a fit, with `noise` or that of the fit; and what a reader must
+/// know of it.
+pub fn simulation_of_fit(one: &DomainFit, noise: Option<f64>) -> (Simulation, Option<String>) {
+    let forgetting = &one.fit.forgetting;
+    let warning = (!forgetting.identified).then(|| {
+        format!(
+            "the law of {} is not identified: what is simulated from it is one of many laws that fit as well",
+            one.domain
+        )
+    });
+    let simulation = Simulation {
+        forgetting: forgetting.law,
+        target: ANY_TARGET,
+        noise: noise.unwrap_or(forgetting.convergence.root_mean_square),
+    };
+    (simulation, warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use mixdown_scaling::Plan;
+
+    use super::ExpectedLaw;
+
+    const LAW: ExpectedLaw = ExpectedLaw { forgetting: 0.15, b: 3000.0, alpha: 0.5, beta: 0.3 };
+    const PLAN: Plan = Plan {
+        model_size: 1.27e9,
+        target_tokens: 30e6,
+        budget: 0.05,
+        pretraining_loss_before: None,
+    };
+
+    #[test]
+    fn the_law_gives_the_forgetting_that_is_expected() {
+        let simulation = LAW.simulation(&PLAN, None).unwrap();
+        let law = simulation.forgetting;
+        let got = law.ln_forgetting(PLAN.model_size, PLAN.target_tokens, 0.0).exp();
+        assert!((got - 0.15).abs() < 1e-12 && (simulation.noise - 0.003).abs() < 1e-12, "{got}");
+    }
+
+    #[test]
+    fn coefficients_are_finite_and_above_0() {
+        for law in [
+            ExpectedLaw { b: 0.0, ..LAW },
+            ExpectedLaw { alpha: f64::NAN, ..LAW },
+            ExpectedLaw { forgetting: f64::INFINITY, ..LAW },
+        ] {
+            let error = law.simulation(&PLAN, None).unwrap_err().to_string();
+            assert!(error.contains(": expected a finite number above 0, got "), "{error}");
+        }
+    }
+}

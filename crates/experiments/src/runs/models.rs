@@ -1,0 +1,70 @@
+//! Models: checked against their own tokenizer, and finetuned with fitting defaults.
+
+use std::error::Error as StdError;
+use std::path::Path;
+
+use mixdown_shards::{Access, Corpus, Fingerprint, Split};
+use mixdown_tokenize::Tokenizer;
+use mixdown_train::{Model, ModelConfig, RunBase};
+
+use crate::error::Error;
+
+/// Sequences that a held-out part has at least, where a shorter sequence can help it.
+const HELD_OUT_SEQUENCES: u64 = 32;
+/// The shortest and the longest sequence that is chosen for a finetuning.
+const SEQUENCE_LENGTHS: [u64; 2] = [128, 1024];
+
+/// Loads the model in `folder`, which takes corpora of its own tokenizer.json alone.
+///
+/// # Errors
+/// As [`Model::load`]; a tokenizer.json that cannot be read.
+pub fn load_model(folder: &Path) -> Result<Model, Error> {
+    let mut model = Model::load(folder)?;
+    model.take_tokenizer(folder, tokenizer_fingerprint)?;
+    Ok(model)
+}
+
+/// Returns what the trainer needs of a description whose relative paths count from `folder`.
+pub fn run_base(folder: &Path) -> RunBase<'_> {
+    RunBase { folder, tokenizer: tokenizer_fingerprint }
+}
+
+fn tokenizer_fingerprint(path: &Path) -> Result<Fingerprint, String> {
+    match Tokenizer::load(path) {
+        Ok(tokenizer) => Ok(tokenizer.fingerprint()),
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            Err(text)
+        }
+    }
+}
+
+/// Chooses the tokens of a sequence for finetuning a model on corpora, of which the first is learned from: the length
+/// that its rows are packed for, or else the power of two that holds twice its mean document, from 128 to 1,024 and
+/// within the model's positions, shortened while a held-out part has few sequences.
+///
+/// # Errors
+/// A corpus that cannot be opened.
+pub fn finetuning_length(model: &ModelConfig, corpora: &[&Path]) -> Result<u64, Error> {
+    let corpora = corpora.iter().map(|path| Corpus::open(path, Access::Map));
+    let corpora = corpora.collect::<Result<Vec<_>, _>>()?;
+    let [shortest, longest] = SEQUENCE_LENGTHS;
+    let positions = model.max_position_embeddings;
+    let Some(learned) = corpora.first() else { return Ok(shortest.min(positions)) };
+    if let Some(pack) = learned.manifest().pack {
+        return Ok(pack.sequence_length);
+    }
+    let documents = learned.documents(Split::Train).max(1);
+    let twice = learned.tokens(Split::Train).saturating_mul(2) / documents;
+    let mut length = twice.min(longest).next_power_of_two().clamp(shortest, longest).min(positions);
+    let held_out = corpora.iter().map(|corpus| corpus.tokens(Split::Holdout)).min().unwrap_or(0);
+    while length > shortest && held_out / length < HELD_OUT_SEQUENCES {
+        length /= 2;
+    }
+    Ok(length)
+}

@@ -1,0 +1,94 @@
+//! One run, opened and trained.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use mixdown_runs::Summary;
+use mixdown_train::{
+    Changes, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
+};
+
+use crate::error::Error;
+use crate::runs::models::run_base;
+use crate::runs::text::PromptTokenizer;
+
+/// A run to be trained.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_experiments::{Training, base_folder, read_run};
+/// use mixdown_train::{Changes, RunName, World};
+///
+/// let description = Path::new("run.toml");
+/// let training = Training {
+///     config: &read_run(description, &["train.learning_rate=1e-4".parse().unwrap()])?,
+///     base: base_folder(description),
+///     out: Path::new("runs/math"),
+///     name: RunName { run_id: "math".to_owned(), title: "math".to_owned() },
+///     changes: Changes::None,
+///     world: World::single(),
+/// };
+/// let summary = training.run(&|at| println!("{} of {}", at.step, at.steps), &AtomicBool::new(false))?;
+/// println!("best step {}", summary.best_step);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// The run's settings.
+    pub config: &'a RunConfig,
+    /// The folder that relative paths of the settings are taken from.
+    pub base: &'a Path,
+    /// The run's folder.
+    pub out: &'a Path,
+    /// The run's name.
+    pub name: RunName,
+    /// What may differ from the run that is in the folder.
+    pub changes: Changes,
+    /// The place of this process among the run's processes.
+    pub world: World,
+}
+
+impl Training<'_> {
+    /// Opens the run in its folder, from its last checkpoint on where there is one, with what it needs to generate
+    /// samples where they are asked for.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`]; a tokenizer that cannot be loaded.
+    pub fn open(self, stop: &AtomicBool) -> Result<Trainer, Error> {
+        let Self { config, base, out, name, changes, world } = self;
+        let mut trainer = Trainer::open(config, run_base(base), out, name, changes, world, stop)?;
+        if config.eval.samples.is_some() {
+            trainer.set_text_codec(Box::new(text_of(config, base)?))?;
+        }
+        Ok(trainer)
+    }
+
+    /// Trains the run to its end. `progress` is told of every step, and `stop` ends the training with a checkpoint,
+    /// from which the same call continues.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`Trainer::run`].
+    pub fn run(
+        self,
+        progress: &(dyn Fn(Progress) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Summary, Error> {
+        Ok(self.open(stop)?.run(progress, stop)?)
+    }
+}
+
+/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora. For chats that
+/// of the model which the run starts from, as the chat template stands beside it.
+fn text_of(config: &RunConfig, base: &Path) -> Result<PromptTokenizer, Error> {
+    let chat = config.eval.samples.as_ref().is_some_and(|samples| samples.chat);
+    if let (true, ModelChoice::Init(folder)) = (chat, &config.model) {
+        return PromptTokenizer::load(&ModelPlace::find(base, folder)?.folder);
+    }
+    let corpora = &config.eval.corpus;
+    let chosen = corpora.iter().find(|corpus| corpus.name == config.eval.select);
+    PromptTokenizer::load(
+        &base.join(chosen.map_or(Path::new(""), |chosen| chosen.corpus.as_path())),
+    )
+}

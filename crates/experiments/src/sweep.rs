@@ -1,0 +1,216 @@
+//! Sweeps: base models finetuned over a grid of target tokens and shares of pretraining data, each run one
+//! row of a table.
+//!
+//! settings.rs reads SWEEP.toml, plan.rs makes runs of it, folder.rs keeps what is done, execute.rs does
+//! the rest with a [`Trainer`](mixdown_train::Trainer), or with a program of the user's (command.rs), and tells an
+//! observer about it (event.rs).
+
+mod command;
+pub(crate) mod cost;
+pub(crate) mod event;
+mod execute;
+mod fingerprints;
+pub(crate) mod folder;
+mod hold;
+mod names;
+pub(crate) mod plan;
+pub(crate) mod preview;
+pub(crate) mod settings;
+pub(crate) mod settings_file;
+pub(crate) mod train_settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use mixdown_runs::RunRow;
+use mixdown_tokenize::Task;
+
+use crate::error::Error;
+use crate::runs::configuration::read_description;
+
+use self::event::SweepObserver;
+use self::execute::Execution;
+use self::fingerprints::Fingerprints;
+use self::folder::{Failure, SweepFolder};
+use self::hold::SweepHold;
+use self::plan::{BasePlan, Origin, Plan, PlannedRun, RunPlan, base_folder};
+use self::preview::{Speed, SweepPreview};
+use self::settings::SweepConfig;
+use self::settings_file::SettingsFile;
+
+/// What a sweep leaves.
+#[derive(Debug)]
+pub struct SweepOutcome {
+    /// The rows of the planned runs that are done, in the order of the plan.
+    pub rows: Vec<RunRow>,
+    /// The number of runs in the plan.
+    pub planned: usize,
+    /// The runs that failed, each with the reason.
+    pub failures: Vec<Failure>,
+}
+
+/// How much of a sweep a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepStage {
+    /// The call makes the base models alone.
+    Bases,
+    /// The call does the runs, and makes base models where they need them.
+    Runs,
+}
+
+/// A sweep and its folder, which need not be there yet.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_experiments::{Sweep, SweepConfig, SweepEvent, SweepStage};
+///
+/// let settings = SweepConfig::read(Path::new("sweep.toml"))?.checked()?;
+/// let sweep = Sweep { settings: &settings, out: Path::new("sweeps/math"), task: None };
+/// let observer = |event: SweepEvent<'_>| {
+///     if let SweepEvent::RunDone { row, .. } = event {
+///         println!("{}: {:.4} nats per token", row.run_id, row.target_loss);
+///     }
+/// };
+/// let outcome = sweep.run(SweepStage::Runs, &observer, &AtomicBool::new(false))?;
+/// println!("{} of {} runs", outcome.rows.len(), outcome.planned);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep<'a> {
+    /// The settings, checked and with absolute paths.
+    pub settings: &'a SweepConfig,
+    /// The sweep's folder.
+    pub out: &'a Path,
+    /// The share of this process, where several processes do the sweep.
+    pub task: Option<Task>,
+}
+
+/// A sweep that is opened: its plan, and what is done of it.
+struct Opened {
+    plan: Plan,
+    folder: SweepFolder,
+    there: Option<SettingsFile>,
+    ours: SettingsFile,
+}
+
+impl Sweep<'_> {
+    /// Does what is not done yet of the sweep, or this process' share of it. `observer` is told what happens, and
+    /// `stop` ends the work at its next safe place.
+    ///
+    /// # Errors
+    /// Settings that no sweep can have, or other ones than those of the sweep in the folder; a folder of something
+    /// else; an interruption. A run that fails is no error.
+    pub fn run(
+        &self,
+        stage: SweepStage,
+        observer: SweepObserver<'_>,
+        stop: &AtomicBool,
+    ) -> Result<SweepOutcome, Error> {
+        let Self { settings, out, task } = *self;
+        let Opened { plan, folder, ours, .. } = open(settings, out, task)?;
+        let out = folder.path();
+        std::fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
+        let mut hold = SweepHold::take(out, task)?;
+        // Another process may have been at work until now.
+        settings_file::claim(out, SettingsFile::read(out)?, ours)?;
+        hold.take_task(out, task)?;
+        let mut folder = SweepFolder::open(out, task)?;
+        folder.remove_leftovers();
+        folder.merge()?;
+        let execution = Execution::new(settings, &plan, &mut folder, observer, stop);
+        match stage {
+            SweepStage::Bases => execution.make_bases()?,
+            SweepStage::Runs => execution.run()?,
+        }
+        let rows = plan.runs.iter().filter_map(|run| folder.row(&run.run_id).cloned()).collect();
+        // Of runs that earlier calls had in their grids nobody asks now.
+        let failures = plan.runs.iter().filter_map(|run| folder.failure(&run.run_id).cloned());
+        let failures = if stage == SweepStage::Runs { failures.collect() } else { Vec::new() };
+        Ok(SweepOutcome { rows, planned: plan.runs.len(), failures })
+    }
+
+    /// Says what [`run`](Self::run) would do and take; nothing is written. `tokens_per_second` is the training rate of
+    /// the largest model, where it is known.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn preview(&self, tokens_per_second: Option<f64>) -> Result<SweepPreview, Error> {
+        let Self { settings, out, task } = *self;
+        let Opened { plan, folder, there, ours } = open(settings, out, task)?;
+        if let Some(there) = there {
+            settings_file::check(folder.path(), &there, &ours)?;
+        }
+        let pending = pending(&plan, &folder)?;
+        let missing = missing(&plan, &folder, &pending);
+        let speed = Speed::new(&plan, folder.path(), tokens_per_second)?;
+        SweepPreview::new(settings, &plan, (&missing, &pending), speed, folder.path())
+    }
+}
+
+fn open(settings: &SweepConfig, out: &Path, task: Option<Task>) -> Result<Opened, Error> {
+    // Whatever folder a command runs in.
+    let out =
+        std::path::absolute(out).map_err(|error| Error::io(out, "find the folder of", error))?;
+    let there = SettingsFile::read(&out)?;
+    let known = there.as_ref().map(SettingsFile::fingerprints).transpose()?;
+    let fingerprints = Fingerprints::new(settings, known.as_ref())?;
+    let ours = SettingsFile::new(settings, &fingerprints)?;
+    if let Some(there) = &there {
+        settings_file::check(&out, there, &ours)?;
+    }
+    let plan = Plan::new(settings, &fingerprints, &out)?;
+    Ok(Opened { plan, folder: SweepFolder::open(&out, task)?, there, ours })
+}
+
+/// The runs of this process without a row.
+fn pending<'a>(plan: &'a Plan, folder: &SweepFolder) -> Result<Vec<&'a RunPlan>, Error> {
+    let mut pending = Vec::new();
+    for (place, run) in plan.runs.iter().enumerate() {
+        if is_own(place, folder) && !folder.is_done(run)? {
+            pending.push(run);
+        }
+    }
+    Ok(pending)
+}
+
+/// The base models that `pending` needs and that are not there.
+fn missing<'a>(plan: &'a Plan, folder: &SweepFolder, pending: &[&RunPlan]) -> Vec<&'a BasePlan> {
+    let bases = plan.bases.iter().enumerate();
+    let missing = bases.filter(|(place, base)| {
+        pending.iter().any(|run| run.base == *place) && !is_made(folder.path(), base)
+    });
+    missing.map(|(_, base)| base).collect()
+}
+
+/// Whether what stands at a place of a list is this process' share.
+fn is_own(place: usize, folder: &SweepFolder) -> bool {
+    let place = u64::try_from(place).unwrap_or(u64::MAX);
+    folder.task().is_none_or(|task| place % task.count() == task.index())
+}
+
+/// Whether a base model can be started from.
+fn is_made(out: &Path, base: &BasePlan) -> bool {
+    match &base.origin {
+        Origin::Given(..) => true,
+        Origin::Pretrained(_) => {
+            let folder: PathBuf = base_folder(out, &base.name);
+            folder.join("summary.json").exists() && folder.join("best/config.json").exists()
+        }
+    }
+}
+
+/// Returns the runs that the settings in a sweep's folder ask for, in the order in which they are done.
+///
+/// # Errors
+/// Settings that cannot be read.
+pub fn planned_runs(folder: &Path) -> Result<Vec<PlannedRun>, Error> {
+    let settings: SweepConfig = read_description(&SettingsFile::path(folder))?;
+    settings.checked()?.planned_runs()
+}
+
+/// Returns whether the target's loss rose again before the run ended.
+pub fn bottom_is_reached(row: &RunRow) -> bool {
+    row.horizon_steps.is_none_or(|steps| row.best_step < steps)
+}

@@ -1,0 +1,409 @@
+//! The doing of a sweep: base models when a run first needs them, then the runs, one row each.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use mixdown_runs::{RunFolder, RunRow, Summary};
+use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
+
+use super::command;
+use super::cost::{RunCost, shape};
+use super::event::{SweepEvent, SweepObserver, SweepPart, TimeLeft};
+use super::folder::{Failure, SweepFolder, remove};
+use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
+use super::preview::{Speed, Taken, operations};
+use super::settings::SweepConfig;
+use super::{is_made, is_own, missing, pending};
+use crate::error::Error;
+use crate::runs::models::run_base;
+
+/// A sweep that is being done.
+pub struct Execution<'a> {
+    settings: &'a SweepConfig,
+    plan: &'a Plan,
+    folder: &'a mut SweepFolder,
+    observer: SweepObserver<'a>,
+    stop: &'a AtomicBool,
+    work: Work,
+    /// Why base models could not be made, by their places.
+    lost: BTreeMap<usize, (String, bool)>,
+}
+
+/// What is done and what is left of all that this call does, in operations.
+#[derive(Default)]
+struct Work {
+    done: f64,
+    /// Base models to make.
+    bases: f64,
+    /// Runs to do, up to their horizons.
+    runs: f64,
+    taken: Taken,
+}
+
+impl Work {
+    /// A run that might have taken `most` is done.
+    fn end_run(&mut self, flops: f64, most: f64) {
+        self.done += flops;
+        self.taken.flops += flops;
+        self.taken.most += most;
+    }
+
+    /// All that this call does, if runs end as early as those that are done; what has `begun` is more than
+    /// was expected where a run goes on for longer.
+    fn total(&self, begun: f64) -> f64 {
+        self.done + (self.bases + self.taken.share() * self.runs).max(begun)
+    }
+}
+
+impl<'a> Execution<'a> {
+    /// Nothing done yet.
+    pub fn new(
+        settings: &'a SweepConfig,
+        plan: &'a Plan,
+        folder: &'a mut SweepFolder,
+        observer: SweepObserver<'a>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        observer(SweepEvent::Began);
+        let (work, lost) = (Work::default(), BTreeMap::new());
+        Self { settings, plan, folder, observer, stop, work, lost }
+    }
+
+    /// Makes the base models that runs without a row need; of several tasks each its share.
+    ///
+    /// # Errors
+    /// An interruption, base models that could not be made.
+    pub fn make_bases(mut self) -> Result<(), Error> {
+        self.remove_leftovers()?;
+        let undone = self.plan.runs.iter().map(|run| Ok((run, self.folder.is_done(run)?)));
+        let undone = undone.collect::<Result<Vec<_>, Error>>()?;
+        let mut own = Vec::new();
+        for (place, base) in self.plan.bases.iter().enumerate() {
+            let is_needed = undone.iter().any(|(run, is_done)| run.base == place && !is_done);
+            if is_needed && is_own(place, self.folder) && !is_made(self.folder.path(), base) {
+                self.work.bases += RunCost::of_base(base)?.flops;
+                own.push((place, base));
+            }
+        }
+        if own.is_empty() {
+            (self.observer)(SweepEvent::BasesWereMade);
+        }
+        for (place, base) in own {
+            match self.make_base(place, base) {
+                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) => {
+                    let part = SweepPart::Base { name: &base.name };
+                    (self.observer)(SweepEvent::BaseFailed { part, error });
+                }
+                Ok(_) => {}
+            }
+        }
+        let reasons: Vec<&str> = self.lost.values().map(|(reason, _)| reason.as_str()).collect();
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let numerical = self.lost.values().any(|(_, numerical)| *numerical);
+        Err(Error::Incomplete { message: reasons.join("; "), numerical })
+    }
+
+    /// Does all runs of this process that have no row yet.
+    ///
+    /// # Errors
+    /// An interruption; a folder that cannot be read or written. A run that fails is none.
+    pub fn run(mut self) -> Result<(), Error> {
+        let mut pending = pending(self.plan, self.folder)?;
+        self.remove_leftovers()?;
+        self.count(&pending)?;
+        let total = pending.len();
+        if total > 0 {
+            self.announce(total)?;
+        }
+        let (mut done, mut failed, started) = (0, 0, Instant::now());
+        while let Some(run) = self.next(&mut pending) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
+            }
+            let number = done + failed + 1;
+            let part = SweepPart::Run { number, total, run_id: &run.run_id };
+            let result = self.row(run, part);
+            self.work.runs -= RunCost::of_run(run, self.base(run))?.flops;
+            let left = self.left(pending.len(), started.elapsed().as_secs_f64());
+            match result {
+                Ok(row) => {
+                    (self.observer)(SweepEvent::RunDone { part, row: &row, left });
+                    self.folder.push(row)?;
+                    if !self.settings.keep_weights {
+                        self.folder.remove_weights(&run.run_id)?;
+                    }
+                    done += 1;
+                }
+                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) => {
+                    let failure = failure(run, &error);
+                    (self.observer)(SweepEvent::RunFailed { part, error, left });
+                    self.folder.push_failure(failure)?;
+                    failed += 1;
+                }
+            }
+        }
+        (self.observer)(SweepEvent::Ended { done, failed });
+        self.folder.finish(&self.plan.runs)
+    }
+
+    /// Removes what a killed process left of finished runs and base models.
+    fn remove_leftovers(&self) -> Result<(), Error> {
+        for base in &self.plan.bases {
+            let is_given = matches!(base.origin, Origin::Given(..));
+            if is_given || !is_made(self.folder.path(), base) {
+                continue;
+            }
+            let folder = base_folder(self.folder.path(), &base.name);
+            let own = self.own_folder(base, &folder);
+            if own != folder {
+                remove(&own)?;
+            }
+            if !self.settings.keep_weights {
+                remove(&folder.join("checkpoints"))?;
+            }
+        }
+        if self.settings.keep_weights {
+            return Ok(());
+        }
+        for (place, run) in self.plan.runs.iter().enumerate() {
+            if is_own(place, self.folder) && self.folder.row(&run.run_id).is_some() {
+                self.folder.remove_weights(&run.run_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, total: usize) -> Result<(), Error> {
+        let speed = Speed::new(self.plan, self.folder.path(), None)?;
+        self.work.taken = speed.taken;
+        let flops = self.work.bases + self.work.runs;
+        (self.observer)(SweepEvent::Announced {
+            runs: total,
+            planned: self.plan.runs.len(),
+            flops,
+            seconds: flops / speed.flops_per_second.max(1.0),
+            rate: speed.rate,
+        });
+        Ok(())
+    }
+
+    fn count(&mut self, pending: &[&RunPlan]) -> Result<(), Error> {
+        for base in missing(self.plan, self.folder, pending) {
+            self.work.bases += RunCost::of_base(base)?.flops;
+        }
+        for run in pending {
+            self.work.runs += RunCost::of_run(run, self.base(run))?.flops;
+        }
+        Ok(())
+    }
+
+    /// How long the runs that are left take at the rate of this call, if they end as early as those that are done;
+    /// nothing where none is left, or nothing is done yet.
+    fn left(&self, runs: usize, seconds: f64) -> Option<TimeLeft> {
+        if runs == 0 || self.work.done <= 0.0 {
+            return None;
+        }
+        let left = (self.work.total(0.0) - self.work.done) / self.work.done * seconds;
+        Some(TimeLeft { runs, seconds: left })
+    }
+
+    fn base(&self, run: &RunPlan) -> &'a BasePlan {
+        &self.plan.bases[run.base]
+    }
+
+    /// The next run: alone, in the order of the plan; as a task of several first those whose base model
+    /// is there, then those of the base model that this task would make, another one than its neighbors.
+    fn next(&self, pending: &mut Vec<&'a RunPlan>) -> Option<&'a RunPlan> {
+        let place = match self.folder.task() {
+            None => 0,
+            Some(task) => {
+                let bases = self.plan.bases.len();
+                let first = usize::try_from(task.index()).unwrap_or(0);
+                let rank = |run: &RunPlan| {
+                    let is_missing = !is_made(self.folder.path(), self.base(run));
+                    (is_missing, (run.base + bases - first % bases) % bases)
+                };
+                pending.iter().enumerate().min_by_key(|(place, run)| (rank(run), *place))?.0
+            }
+        };
+        (place < pending.len()).then(|| pending.remove(place))
+    }
+
+    fn row(&mut self, run: &'a RunPlan, part: SweepPart<'_>) -> Result<RunRow, Error> {
+        let base = self.base(run);
+        let base_tokens = self.make_base(run.base, base)?;
+        let folder = self.folder.run_folder(&run.run_id);
+        if let Some(command) = &self.settings.command {
+            (self.observer)(SweepEvent::Working {
+                part,
+                done_flops: self.work.done,
+                total_flops: self.work.total(0.0),
+                progress: None,
+            });
+            let (observer, stop) = (self.observer, self.stop);
+            let row =
+                command::row(self.settings, command, run, &folder, base_tokens, observer, stop)?;
+            let flops = RunCost::of_run(run, base)?.flops;
+            self.work.end_run(flops, flops);
+            return Ok(row);
+        }
+        let name = RunName { run_id: run.run_id.clone(), title: run.run_id.clone() };
+        let flops = RunCost::of_run(run, base)?.flops;
+        let summary = self.train(&run.config, &folder, name, part, flops)?;
+        let done = operations(&summary, &run.config, &shape(base)?);
+        self.work.end_run(done, flops);
+        let row = summary.row.ok_or_else(|| {
+            Error::data(
+                format!("{}: expected a row in summary.json, got none", folder.display()),
+                "remove the run's folder",
+            )
+        })?;
+        Ok(RunRow {
+            domain: run.domain.clone(),
+            fingerprint: run.fingerprint.to_string(),
+            base_tokens,
+            ..row
+        })
+    }
+
+    /// Makes a base model where it is not there yet; the tokens that it has seen.
+    fn make_base(&mut self, place: usize, base: &BasePlan) -> Result<Option<u64>, Error> {
+        let config = match &base.origin {
+            Origin::Given(_, tokens) => return Ok(*tokens),
+            Origin::Pretrained(config) => config,
+        };
+        if let Some((message, numerical)) = self.lost.get(&place) {
+            return Err(Error::Incomplete { message: message.clone(), numerical: *numerical });
+        }
+        let folder = base_folder(self.folder.path(), &base.name);
+        if !is_made(self.folder.path(), base) {
+            if let Err(error) = self.pretrain(base, config, &folder) {
+                if !error.is_interrupted() {
+                    let message = format!("base model {}: {}", base.name, reason(&error));
+                    self.lost.insert(place, (message, error.is_numerical()));
+                }
+                return Err(error);
+            }
+            let flops = RunCost::of_base(base)?.flops;
+            self.work.done += flops;
+            self.work.bases -= flops;
+        }
+        let summary = RunFolder::open(&folder)?.read_summary()?;
+        let batch = config.mixture.batch_size.saturating_mul(config.mixture.sequence_length);
+        Ok(Some(summary.best_step.saturating_mul(batch)))
+    }
+
+    /// Pretrains in `folder`; a task of several in a folder of its own, which becomes `folder` at the end.
+    /// Where two make the same model, the first one's stays: they have the same bytes.
+    fn pretrain(&self, base: &BasePlan, config: &RunConfig, folder: &Path) -> Result<(), Error> {
+        let own = self.own_folder(base, folder);
+        if folder.join("summary.json").exists() {
+            // Finished, but its weights are gone: nothing to go on from.
+            remove(folder)?;
+        }
+        let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
+        let part = SweepPart::Base { name: &base.name };
+        let summary = self.train(config, &own, name, part, RunCost::of_base(base)?.flops)?;
+        (self.observer)(SweepEvent::BaseMade { part, summary: &summary });
+        if !self.settings.keep_weights {
+            remove(&RunFolder::open(&own)?.checkpoints())?;
+        }
+        if own != folder {
+            self.hand_in(base, &own, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Where this process makes a base model that stands in `folder` at the end.
+    fn own_folder(&self, base: &BasePlan, folder: &Path) -> PathBuf {
+        let Some(task) = self.folder.task() else { return folder.to_owned() };
+        let name = format!("{}.task-{}-of-{}", base.name, task.index(), task.count());
+        folder.with_file_name(name)
+    }
+
+    /// Gives a base model that a task has made its name, or removes it where another task was first.
+    fn hand_in(&self, base: &BasePlan, own: &Path, folder: &Path) -> Result<(), Error> {
+        let renamed = fs::rename(own, folder);
+        if !is_made(self.folder.path(), base) {
+            return renamed.map_err(|error| Error::io(folder, "rename to", error));
+        }
+        remove(own)
+    }
+
+    fn train(
+        &self,
+        config: &RunConfig,
+        folder: &Path,
+        name: RunName,
+        part: SweepPart<'_>,
+        flops: f64,
+    ) -> Result<Summary, Error> {
+        let mut trainer = Trainer::open(
+            config,
+            run_base(Path::new("")),
+            folder,
+            name,
+            Changes::None,
+            World::single(),
+            self.stop,
+        )?;
+        let progress = |at: Progress| {
+            let begun = fraction(at.step, at.steps) * flops;
+            (self.observer)(SweepEvent::Working {
+                part,
+                done_flops: self.work.done + begun,
+                total_flops: self.work.total(begun),
+                progress: Some(&at),
+            });
+        };
+        Ok(trainer.run(&progress, self.stop)?)
+    }
+}
+
+fn failure(run: &RunPlan, error: &Error) -> Failure {
+    let (run_id, reason) = (run.run_id.clone(), reason(error));
+    Failure { run_id, reason, numerical: error.is_numerical() }
+}
+
+/// An error with its causes in one line.
+fn reason(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn fraction(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Taken, Work};
+
+    #[test]
+    fn what_is_left_is_expected_from_what_was_taken() {
+        let mut work = Work { bases: 10.0, runs: 100.0, ..Work::default() };
+        assert!((work.total(0.0) - 110.0).abs() < 1e-9, "nothing is known yet");
+        work.end_run(20.0, 50.0);
+        work.runs -= 50.0;
+        work.bases -= 10.0;
+        work.done += 10.0;
+        // 30 are done; of the 50 that are left 40 % are expected.
+        assert!((work.total(0.0) - 50.0).abs() < 1e-9);
+        assert!((work.total(35.0) - 65.0).abs() < 1e-9, "a run that goes on for longer");
+        assert!((Taken::default().share() - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,108 @@
+//! Who works in a sweep's folder: one call, or the tasks of an array, each of them once.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use mixdown_tokenize::Task;
+
+use crate::error::{Error, Hint};
+
+/// A sweep's folder that this process works in, until this is dropped or the process ends, however it does.
+///
+/// Where the file system knows no locks, nothing is held.
+#[derive(Debug)]
+pub struct SweepHold {
+    _folder: Option<File>,
+    /// The file that stands for a task, which goes when this is dropped.
+    task: Option<PathBuf>,
+    _task: Option<File>,
+}
+
+impl SweepHold {
+    /// Holds the folder, which is there: alone, or for a task together with other tasks.
+    ///
+    /// # Errors
+    /// Another process holds it.
+    pub fn take(out: &Path, task: Option<Task>) -> Result<Self, Error> {
+        let folder = File::open(out).ok();
+        if let Some(folder) = &folder {
+            let locked = if task.is_some() { folder.try_lock_shared() } else { folder.try_lock() };
+            if matches!(locked, Err(TryLockError::WouldBlock)) {
+                return Err(busy(out, "another process is at work in this sweep"));
+            }
+        }
+        Ok(Self { _folder: folder, task: None, _task: None })
+    }
+
+    /// Holds the task as well, once the folder is known to be the sweep's.
+    ///
+    /// # Errors
+    /// Another process is that task.
+    pub fn take_task(&mut self, out: &Path, task: Option<Task>) -> Result<(), Error> {
+        let Some(task) = task else { return Ok(()) };
+        let path = out.join(format!(".task-{}-of-{}.lock", task.index(), task.count()));
+        loop {
+            let file = File::create(&path).map_err(|error| Error::io(&path, "create", error))?;
+            if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+                return Err(busy(out, &format!("another process is task {task} of this sweep")));
+            }
+            // Its last holder may have removed it in between.
+            if is_of(&file, &path) {
+                (self.task, self._task) = (Some(path), Some(file));
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for SweepHold {
+    fn drop(&mut self) {
+        if let Some(path) = &self.task {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_of(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    file.metadata().map(identity).ok() == fs::metadata(path).map(identity).ok()
+}
+
+#[cfg(not(unix))]
+fn is_of(_: &File, path: &Path) -> bool {
+    path.is_file()
+}
+
+fn busy(out: &Path, what: &str) -> Error {
+    Error::configuration(format!("{}: {what}", out.display()), Hint::SweepBusy)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_or_each_task_once() {
+        let place = tempfile::tempdir().unwrap();
+        let out = place.path();
+        let task = |text: &str| Some(text.parse::<Task>().unwrap());
+        let alone = SweepHold::take(out, None).unwrap();
+        for other in [None, task("0/2")] {
+            let error = SweepHold::take(out, other).unwrap_err().to_string();
+            assert!(error.contains("another process is at work"), "{error}");
+        }
+        drop(alone);
+        let mut first = SweepHold::take(out, task("0/2")).unwrap();
+        first.take_task(out, task("0/2")).unwrap();
+        let mut second = SweepHold::take(out, task("1/2")).unwrap();
+        let error = second.take_task(out, task("0/2")).unwrap_err().to_string();
+        assert!(error.contains("another process is task 0/2"), "{error}");
+        second.take_task(out, task("1/2")).unwrap();
+        assert!(SweepHold::take(out, None).is_err());
+        drop((first, second));
+        assert_eq!(fs::read_dir(out).unwrap().count(), 0);
+        SweepHold::take(out, None).unwrap();
+    }
+}

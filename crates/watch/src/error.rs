@@ -1,0 +1,69 @@
+//! Why a run or a sweep cannot be watched.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+/// Everything that ends a view.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file stands where a folder was expected.
+    #[error("{}: expected a run's or a sweep's folder, got a file", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder is of something else.
+    #[error("{}: expected a run's or a sweep's folder, got one that holds {got}", path.display())]
+    OtherFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Name of the first entry that does not belong to a run.
+        got: String,
+    },
+    /// The files of a run or a sweep are damaged.
+    #[error("{damage}: the run cannot be followed")]
+    Damaged {
+        /// What is wrong with them.
+        damage: String,
+    },
+    /// The operating system refused.
+    #[error("{}: cannot {action}", path.display())]
+    Io {
+        /// The file, the folder, or what else was used.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A run's records cannot be read.
+    #[error(transparent)]
+    Runs(#[from] mixdown_runs::Error),
+}
+
+impl Error {
+    /// A failed `action` on `path`.
+    pub(crate) fn io(path: &str, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io { path: PathBuf::from(path), action, source }
+    }
+
+    /// Whether another path would help, rather than other contents.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::OtherFolder { .. } => true,
+            Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+            Self::Runs(error) => error.is_configuration(),
+            Self::Damaged { .. } => false,
+        }
+    }
+
+    /// Whether the operating system refused for another reason than a missing file.
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } => !self.is_configuration(),
+            Self::Runs(error) => error.is_io(),
+            _ => false,
+        }
+    }
+}
