@@ -1,10 +1,11 @@
 //! Small things that every crate of mixdown needs, each written once: files that are absent or whole
-//! ([`files`]), quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), and panics of
-//! libraries as values ([`panics`]).
+//! ([`files`]), quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of
+//! libraries as values ([`panics`]), and the kinds of errors ([`error_kind`]).
 //!
 //! A leaf: it uses no other crate of ours.
 
 pub mod display;
+pub mod error_kind;
 pub mod files;
 pub mod panics;
 pub mod quantity;

@@ -1,13 +1,13 @@
 //! The binary's one error: what went wrong, why, and what to do, with its exit code.
 
 use std::error::Error as StdError;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{Style, Styles};
 use mixdown_base::display::escaped_lines;
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_experiments::Hint;
 use serde::Serialize;
 
@@ -167,7 +167,7 @@ impl Error {
     pub fn resumable(self) -> Self {
         match self.kind() {
             _ if matches!(self, Self::Rank { .. }) => self,
-            Kind::Interrupted => Self::Stopped { message: self.to_string() },
+            ErrorKind::Interrupted => Self::Stopped { message: self.to_string() },
             _ => self,
         }
     }
@@ -183,13 +183,7 @@ impl Error {
         if let Self::Rank { code, .. } = self {
             return *code;
         }
-        match self.kind() {
-            Kind::Configuration => 2,
-            Kind::Data => 3,
-            Kind::Numerical => 4,
-            Kind::Interrupted => 130,
-            Kind::Other => 1,
-        }
+        code_of(self.kind())
     }
 
     /// Kind, message, causes and hint, the way a person reads them; empty where another process has said it.
@@ -228,7 +222,7 @@ impl Error {
             source = cause.source();
         }
         ErrorRecord {
-            kind: self.kind().name(),
+            kind: name_of(self.kind()),
             exit_code: self.code(),
             message: self.to_string(),
             causes,
@@ -248,44 +242,50 @@ impl Error {
         }
     }
 
-    /// Whether the user stopped the work.
-    pub fn is_interrupted(&self) -> bool {
-        matches!(self.kind(), Kind::Interrupted)
-    }
-
-    /// Whether numbers left the finite range.
-    pub fn is_numerical(&self) -> bool {
-        matches!(self.kind(), Kind::Numerical)
-    }
-
-    fn kind(&self) -> Kind {
-        let (configuration, interrupted, numerical, io) = match self {
-            Self::Usage { .. } => (true, false, false, false),
-            Self::Stopped { .. } | Self::Interrupted { .. } => (false, true, false, false),
-            Self::Data { .. } => (false, false, false, false),
-            Self::Rank { code, .. } => (false, *code == 130, *code == 4, true),
-            Self::Incomplete { numerical, .. } => (false, false, *numerical, true),
-            Self::Io { source, .. } => (source.kind() == ErrorKind::NotFound, false, false, true),
-            Self::Shards(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
-            Self::Documents(e) => (e.is_configuration(), false, false, e.is_io()),
-            Self::Tokenize(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
-            Self::Mixer(e) => (e.is_configuration(), e.is_interrupted(), false, e.is_io()),
-            Self::Train(e) => {
-                (e.is_configuration(), e.is_interrupted(), e.is_numerical(), e.is_io())
-            }
-            Self::Runs(e) => (e.is_configuration(), false, false, e.is_io()),
-            Self::Scaling { source, .. } => {
-                (source.is_configuration(), false, source.is_numerical(), false)
-            }
-            Self::Report(e) => (e.is_configuration(), false, false, e.is_io()),
-        };
-        match () {
-            () if configuration => Kind::Configuration,
-            () if interrupted => Kind::Interrupted,
-            () if numerical => Kind::Numerical,
-            () if io => Kind::Other,
-            () => Kind::Data,
+    /// Returns the kind, on which the exit code and the name in `--json` depend.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Usage { .. } => ErrorKind::Configuration,
+            Self::Stopped { .. } | Self::Interrupted { .. } => ErrorKind::Interrupted,
+            Self::Data { .. } => ErrorKind::Data,
+            Self::Rank { code, .. } => [ErrorKind::Interrupted, ErrorKind::Numerical]
+                .into_iter()
+                .find(|kind| code_of(*kind) == *code)
+                .unwrap_or(ErrorKind::Other),
+            Self::Incomplete { numerical: true, .. } => ErrorKind::Numerical,
+            Self::Incomplete { numerical: false, .. } => ErrorKind::Other,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
+            Self::Shards(error) => error.kind(),
+            Self::Documents(error) => error.kind(),
+            Self::Tokenize(error) => error.kind(),
+            Self::Mixer(error) => error.kind(),
+            Self::Train(error) => error.kind(),
+            Self::Runs(error) => error.kind(),
+            Self::Scaling { source, .. } => source.kind(),
+            Self::Report(error) => error.kind(),
         }
+    }
+}
+
+/// The exit code of a kind of error.
+const fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Configuration => 2,
+        ErrorKind::Data => 3,
+        ErrorKind::Numerical => 4,
+        ErrorKind::Interrupted => 130,
+        ErrorKind::Other => 1,
+    }
+}
+
+/// The name of a kind of error, as `--json` gives it.
+const fn name_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Configuration => "usage",
+        ErrorKind::Data => "data",
+        ErrorKind::Numerical => "numerical",
+        ErrorKind::Interrupted => "interrupted",
+        ErrorKind::Other => "other",
     }
 }
 
@@ -342,26 +342,6 @@ fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
     }
 }
 
-enum Kind {
-    Configuration,
-    Data,
-    Numerical,
-    Interrupted,
-    Other,
-}
-
-impl Kind {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Configuration => "usage",
-            Self::Data => "data",
-            Self::Numerical => "numerical",
-            Self::Interrupted => "interrupted",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// An error as `--json` gives it: `{"error": {"kind": …, "exit_code": …, "message": …, "causes": […], "hint": …}}`.
 #[derive(Debug, Serialize)]
 pub struct ErrorRecord {
@@ -392,8 +372,8 @@ impl ErrorRecord {
             }
         }
         Self {
-            kind: Kind::Configuration.name(),
-            exit_code: 2,
+            kind: name_of(ErrorKind::Configuration),
+            exit_code: code_of(ErrorKind::Configuration),
             message: message.join(" "),
             causes: Vec::new(),
             hint: (!tips.is_empty()).then(|| tips.join("; ")),
@@ -423,6 +403,10 @@ impl Paint {
         Self { error: *styles.get_error(), hint: *styles.get_valid() }
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod kind_tests;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::error_kind::ErrorKind;
+
 use crate::bytes::decompress::Compression;
 use crate::inputs::format::InputFormat;
 use crate::reading::document::{RecordFault, RecordPlace};
@@ -365,42 +367,32 @@ impl Error {
         Self::Io { path: path.to_owned(), source }
     }
 
-    /// Whether the paths that were given are at fault rather than the data in them.
+    /// Returns the kind: whether the request, the data or the machine is at fault.
     #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        if let Self::InFolder { source, .. } = self {
-            return source.is_configuration();
-        }
-        matches!(
-            self,
-            Self::NoInput
-                | Self::NoFields { .. }
-                | Self::NoRecordField { .. }
-                | Self::EmptySeparator
-                | Self::NothingToSeparate
-                | Self::Missing { .. }
-                | Self::NotAFile { .. }
-                | Self::EmptyFolder { .. }
-                | Self::GivenTwice { .. }
-                | Self::TooManyFiles { .. }
-                | Self::NoChatTemplate
-                | Self::ChatTemplate { .. }
-                | Self::Unsupported { .. }
-                | Self::NoMatch { .. }
-                | Self::Pattern { .. }
-                | Self::NotAList { .. }
-                | Self::StandardInput { .. }
-                | Self::NoColumn { .. }
-                | Self::ColumnType { .. }
-        )
-    }
-
-    /// Whether the operating system refused a read.
-    #[must_use]
-    pub fn is_io(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InFolder { source, .. } => source.is_io(),
-            _ => matches!(self, Self::Io { .. }),
+            Self::InFolder { source, .. } => source.kind(),
+            Self::NoInput
+            | Self::NoFields { .. }
+            | Self::NoRecordField { .. }
+            | Self::EmptySeparator
+            | Self::NothingToSeparate
+            | Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::EmptyFolder { .. }
+            | Self::GivenTwice { .. }
+            | Self::TooManyFiles { .. }
+            | Self::NoChatTemplate
+            | Self::ChatTemplate { .. }
+            | Self::Unsupported { .. }
+            | Self::NoMatch { .. }
+            | Self::Pattern { .. }
+            | Self::NotAList { .. }
+            | Self::StandardInput { .. }
+            | Self::NoColumn { .. }
+            | Self::ColumnType { .. } => ErrorKind::Configuration,
+            Self::Io { .. } => ErrorKind::Other,
+            _ => ErrorKind::Data,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{
     ChunkReader, Cuts, Document, DocumentReader, Error, InputFormat, InputList, Place, ReadOptions,
 };
@@ -136,7 +137,7 @@ fn columns_that_cannot_be_read_are_named_with_their_type() {
         let error = refusal(&path, &options("body"));
         let words = "expected a column \"body\", got \"id\", \"text\", \"repo\", \"meta.text\", \"meta.n\", \"messages\"";
         assert!(error.to_string().contains(words), "{error}");
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         let error = refusal(&path, &options("meta.n")).to_string();
         assert!(error.contains("expected text in the column \"meta.n\", got Int32"), "{error}");
         let error = refusal(&path, &options("meta")).to_string();
@@ -212,7 +213,7 @@ fn truncation_is_refused() {
                     let words =
                         format!("{}: damaged in its index, expected {format} data", path.display());
                     assert!(text.starts_with(&words), "{name} {len}: {text}");
-                    assert!(!error.is_configuration() && !error.is_io());
+                    assert_eq!(error.kind(), ErrorKind::Data);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{
     Document, DocumentReader, IgnoreRules, InputFormat, InputList, ReadOptions, Selection,
 };
@@ -104,7 +105,7 @@ fn patterns_include_and_exclude() {
     };
     let error = InputList::discover_with(&[root], &bad).unwrap_err();
     assert_eq!(error.to_string(), "the pattern \"a{b\" cannot be read: mend it");
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn patterns_that_no_shell_expanded_are_expanded() {
     let error = InputList::discover(&[root.join("*.parquet")]).unwrap_err();
     let words = "*.parquet, expected at least one: check the pattern";
     assert!(error.to_string().ends_with(words), "{error}");
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     let error = InputList::discover(&[root.join("[a")]).unwrap_err().to_string();
     assert!(error.ends_with("[a\" cannot be read: mend it"), "{error}");
 }

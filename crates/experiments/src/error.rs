@@ -1,8 +1,9 @@
 //! Why a run, a sweep or a fit cannot be done, and what helps.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use mixdown_base::error_kind::ErrorKind;
 
 /// Everything that ends an experiment early.
 #[derive(Debug, thiserror::Error)]
@@ -189,53 +190,23 @@ impl Error {
         (!hint.is_empty()).then_some(hint)
     }
 
-    /// Returns whether another description or request would help, rather than other data.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the request, the data, the machine, the numbers or a stop is behind the error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Configuration { .. } | Self::Override { .. } | Self::Coefficient { .. } => true,
-            Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
-            Self::Scaling { source, .. } => source.is_configuration(),
-            Self::Shards(error) => error.is_configuration(),
-            Self::Tokenize(error) => error.is_configuration(),
-            Self::Mixer(error) => error.is_configuration(),
-            Self::Train(error) => error.is_configuration(),
-            Self::Runs(error) => error.is_configuration(),
-            Self::Data { .. } | Self::Stopped { .. } | Self::Incomplete { .. } => false,
-        }
-    }
-
-    /// Returns whether the work was stopped on request.
-    pub fn is_interrupted(&self) -> bool {
-        match self {
-            Self::Stopped { .. } => true,
-            Self::Shards(error) => error.is_interrupted(),
-            Self::Tokenize(error) => error.is_interrupted(),
-            Self::Mixer(error) => error.is_interrupted(),
-            Self::Train(error) => error.is_interrupted(),
-            _ => false,
-        }
-    }
-
-    /// Returns whether numbers left the finite range.
-    pub fn is_numerical(&self) -> bool {
-        match self {
-            Self::Incomplete { numerical, .. } => *numerical,
-            Self::Scaling { source, .. } => source.is_numerical(),
-            Self::Train(error) => error.is_numerical(),
-            _ => false,
-        }
-    }
-
-    /// Returns whether the operating system refused for another reason than a missing file.
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Io { .. } => !self.is_configuration(),
-            Self::Shards(error) => error.is_io(),
-            Self::Tokenize(error) => error.is_io(),
-            Self::Mixer(error) => error.is_io(),
-            Self::Train(error) => error.is_io(),
-            Self::Runs(error) => error.is_io(),
-            _ => false,
+            Self::Configuration { .. } | Self::Override { .. } | Self::Coefficient { .. } => {
+                ErrorKind::Configuration
+            }
+            Self::Data { .. } => ErrorKind::Data,
+            Self::Stopped { .. } => ErrorKind::Interrupted,
+            Self::Incomplete { numerical: true, .. } => ErrorKind::Numerical,
+            Self::Incomplete { numerical: false, .. } => ErrorKind::Other,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
+            Self::Scaling { source, .. } => source.kind(),
+            Self::Shards(error) => error.kind(),
+            Self::Tokenize(error) => error.kind(),
+            Self::Mixer(error) => error.kind(),
+            Self::Train(error) => error.kind(),
+            Self::Runs(error) => error.kind(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod tables;
 
 use std::path::Path;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
 
 use self::tables::DomainRuns;
@@ -52,7 +53,9 @@ pub fn fit_domains(
         }
     }
     let recorded = |error| match error {
-        Error::Scaling { source, domain } if !fits.is_empty() && !source.is_configuration() => {
+        Error::Scaling { source, domain }
+            if !fits.is_empty() && source.kind() != ErrorKind::Configuration =>
+        {
             Ok(Refusal { domain, reason: source.to_string() })
         }
         other => Err(other),

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_experiments::{
     Pooling, Sweep, SweepConfig, SweepEvent, SweepPart, SweepStage, bottom_is_reached, fit_domains,
     planned_runs, read_domains,
@@ -90,7 +91,7 @@ fn a_sweep_is_told_stops_continues_and_is_fitted() {
         }
     };
     let error = sweep.run(SweepStage::Runs, &observer, &stop).unwrap_err();
-    assert!(error.is_interrupted(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
     stop.store(false, Ordering::Relaxed);
     let outcome = sweep.run(SweepStage::Runs, &observer, &stop).unwrap();
     assert_eq!((outcome.rows.len(), outcome.planned, outcome.failures.len()), (2, 2, 0));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 use thiserror::Error;
 
@@ -377,26 +378,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the user's options or paths are at fault.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Corpus { source, .. } => source.is_configuration(),
-            Self::State { .. } | Self::Thread { .. } | Self::ThreadEnded { .. } => false,
-            _ => true,
+            Self::Corpus { source, .. } => source.kind(),
+            Self::State { .. } | Self::ThreadEnded { .. } => ErrorKind::Data,
+            Self::Thread { .. } => ErrorKind::Other,
+            _ => ErrorKind::Configuration,
         }
-    }
-
-    /// Whether the machine failed (disk, permission), not the data.
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Corpus { source, .. } => source.is_io(),
-            Self::Thread { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the work was stopped on request.
-    pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Corpus { source, .. } if source.is_interrupted())
     }
 }

@@ -1,8 +1,9 @@
 //! Errors as Python's exceptions: the messages of the command line, the classes of mixdown/errors.py.
 
 use std::error::Error as StdError;
-use std::io::{self, ErrorKind};
+use std::io;
 
+use mixdown_base::error_kind::ErrorKind;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -23,15 +24,6 @@ enum Class {
     Interrupted,
 }
 
-/// Whose fault an error is, as each of our crates tells it.
-struct Fault {
-    is_configuration: bool,
-    is_io: bool,
-    is_interrupted: bool,
-    /// Where the chain of causes does not show it.
-    is_missing: bool,
-}
-
 impl Failure {
     /// A wrong argument.
     pub fn configuration(message: impl Into<String>) -> Self {
@@ -41,26 +33,27 @@ impl Failure {
     /// A file that could not be read.
     pub fn io(path: &std::path::Path, error: &io::Error) -> Self {
         let class = match error.kind() {
-            ErrorKind::NotFound => Class::NotFound,
+            io::ErrorKind::NotFound => Class::NotFound,
             _ => Class::System,
         };
         Self { class, message: format!("{}: cannot read\n  cause: {error}", path.display()) }
     }
 
-    fn new(error: &(dyn StdError + 'static), fault: &Fault) -> Self {
+    /// The class of an error follows from its kind, except that what is missing has a class of its own; `is_missing`
+    /// says so where the chain of causes does not show it.
+    fn new(error: &(dyn StdError + 'static), kind: ErrorKind, is_missing: bool) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             message.push_str(&format!("\n  cause: {error}"));
             cause = error.source();
         }
-        let class = match fault {
-            Fault { is_interrupted: true, .. } => Class::Interrupted,
-            Fault { is_missing: true, .. } => Class::NotFound,
-            _ if has_missing_cause(error) => Class::NotFound,
-            Fault { is_configuration: true, .. } => Class::Configuration,
-            Fault { is_io: true, .. } => Class::System,
-            _ => Class::Data,
+        let class = match kind {
+            ErrorKind::Interrupted => Class::Interrupted,
+            _ if is_missing || has_missing_cause(error) => Class::NotFound,
+            ErrorKind::Configuration => Class::Configuration,
+            ErrorKind::Data | ErrorKind::Numerical => Class::Data,
+            ErrorKind::Other => Class::System,
         };
         Self { class, message }
     }
@@ -75,7 +68,7 @@ fn has_missing_cause(error: &(dyn StdError + 'static)) -> bool {
             .or_else(|| error.downcast_ref::<Box<mixdown_shards::Error>>().map(Box::as_ref));
         let io = error.downcast_ref::<io::Error>();
         if matches!(shards, Some(mixdown_shards::Error::NoManifest { .. }))
-            || io.is_some_and(|error| error.kind() == ErrorKind::NotFound)
+            || io.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
         {
             return true;
         }
@@ -86,41 +79,24 @@ fn has_missing_cause(error: &(dyn StdError + 'static)) -> bool {
 
 impl From<mixdown_shards::Error> for Failure {
     fn from(error: mixdown_shards::Error) -> Self {
-        let fault = Fault {
-            is_configuration: error.is_configuration(),
-            is_io: error.is_io(),
-            is_interrupted: error.is_interrupted(),
-            is_missing: false,
-        };
-        Self::new(&error, &fault)
+        Self::new(&error, error.kind(), false)
     }
 }
 
 impl From<mixdown_mixer::Error> for Failure {
     fn from(error: mixdown_mixer::Error) -> Self {
-        let fault = Fault {
-            is_configuration: error.is_configuration(),
-            is_io: error.is_io(),
-            is_interrupted: error.is_interrupted(),
-            is_missing: false,
-        };
-        Self::new(&error, &fault)
+        Self::new(&error, error.kind(), false)
     }
 }
 
 impl From<mixdown_tokenize::Error> for Failure {
     fn from(error: mixdown_tokenize::Error) -> Self {
-        let fault = Fault {
-            is_configuration: error.is_configuration(),
-            is_io: error.is_io(),
-            is_interrupted: error.is_interrupted(),
-            is_missing: matches!(
-                error,
-                mixdown_tokenize::Error::NoTokenizer { .. }
-                    | mixdown_tokenize::Error::Documents(mixdown_documents::Error::Missing { .. })
-            ),
-        };
-        Self::new(&error, &fault)
+        let is_missing = matches!(
+            error,
+            mixdown_tokenize::Error::NoTokenizer { .. }
+                | mixdown_tokenize::Error::Documents(mixdown_documents::Error::Missing { .. })
+        );
+        Self::new(&error, error.kind(), is_missing)
     }
 }
 

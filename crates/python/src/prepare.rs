@@ -90,6 +90,7 @@ impl Options {
                 id_field: self.id_field,
                 group_field: self.holdout_by,
                 skip_bad: self.skip_bad,
+                max_record_bytes: None,
                 selection: Selection { include: self.include, exclude: self.exclude, ignore_rules },
                 labels,
             },

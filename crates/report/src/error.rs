@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mixdown_base::error_kind::ErrorKind;
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,16 +26,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the user's options are wrong: no run was given, or the page's folder is missing.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: no run was given, or what the operating system refused.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoRuns { .. } => true,
-            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::NoRuns { .. } => ErrorKind::Configuration,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
         }
-    }
-
-    /// Whether the machine refused (disk full, permission).
-    pub fn is_io(&self) -> bool {
-        !self.is_configuration()
     }
 }

@@ -1,7 +1,8 @@
 //! Why a run's record could not be written or read.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use mixdown_base::error_kind::ErrorKind;
 
 /// Everything that can go wrong with a run folder or a runs table.
 #[derive(Debug, thiserror::Error)]
@@ -193,24 +194,15 @@ impl Error {
         Self::Io { path: path.to_path_buf(), doing, source }
     }
 
-    /// Whether the user's paths or options are wrong: a missing input, an output folder in use.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the request, the records, the machine or a number is at fault.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
             Self::NotARunFolder { .. } | Self::Held { .. } | Self::UnknownTableFormat { .. } => {
-                true
+                ErrorKind::Configuration
             }
-            _ => false,
+            Self::NotFinite { .. } => ErrorKind::Numerical,
+            _ => ErrorKind::Data,
         }
-    }
-
-    /// Whether the machine refused (disk full, permission).
-    pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io { .. }) && !self.is_configuration()
-    }
-
-    /// Whether a loss, a rate or a norm is NaN or infinite.
-    pub fn is_numerical(&self) -> bool {
-        matches!(self, Self::NotFinite { .. })
     }
 }

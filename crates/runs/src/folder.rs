@@ -400,6 +400,8 @@ fn not_summary(path: &Path, error: &serde_json::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::RunFolder;
     use crate::error::Error;
     use crate::records::eval_record::EvalRecord;
@@ -552,11 +554,11 @@ mod tests {
         let error = folder
             .append_metrics(&MetricsRecord { train_loss: Some(f64::NAN), ..record(1) })
             .unwrap_err();
-        assert!(error.is_numerical());
+        assert_eq!(error.kind(), ErrorKind::Numerical);
         assert!(error.to_string().ends_with("expected a finite training loss, got NaN"));
         let mut broken = summary();
         broken.best[0].loss = f64::INFINITY;
-        assert!(folder.write_summary(&broken).unwrap_err().is_numerical());
+        assert_eq!(folder.write_summary(&broken).unwrap_err().kind(), ErrorKind::Numerical);
     }
 
     #[test]
@@ -565,7 +567,7 @@ mod tests {
         std::fs::write(place.path().join("thesis.tex"), "x").unwrap();
         std::fs::write(place.path().join("metrics.jsonl"), "").unwrap();
         let error = RunFolder::create(place.path()).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         assert_eq!(RunFolder::expected(place.path()).unwrap_err().to_string(), error.to_string());
         assert!(matches!(error, Error::NotARunFolder { ref got, .. } if got == "thesis.tex"));
         // A person's folder, of a name that a checkpoint has while it is written: it would be removed.
@@ -602,6 +604,9 @@ mod tests {
         std::fs::write(folder.run_toml(), b"a\nb\xff").unwrap();
         let error = folder.read_run_toml().unwrap_err().to_string();
         assert!(error.contains("run.toml, line 2: expected UTF-8 text"), "{error}");
-        assert!(RunFolder::open("/nowhere".as_ref()).unwrap_err().is_configuration());
+        assert_eq!(
+            RunFolder::open("/nowhere".as_ref()).unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
     }
 }

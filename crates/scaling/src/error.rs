@@ -1,6 +1,7 @@
 //! Why a law or a fit cannot be had.
 
 use mixdown_base::display::plural;
+use mixdown_base::error_kind::ErrorKind;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -108,16 +109,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the user's options are wrong, not the observations.
-    pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::BadBudget { .. } | Self::BadOption { .. } | Self::NoExtrapolation { .. }
-        )
-    }
-
-    /// Whether the numbers were good but the search failed.
-    pub fn is_numerical(&self) -> bool {
-        matches!(self, Self::Unconverged { .. })
+    /// Returns the kind: whether the options, the observations or the search is at fault.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadBudget { .. } | Self::BadOption { .. } | Self::NoExtrapolation { .. } => {
+                ErrorKind::Configuration
+            }
+            Self::Unconverged { .. } => ErrorKind::Numerical,
+            _ => ErrorKind::Data,
+        }
     }
 }

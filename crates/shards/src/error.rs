@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::files;
 
 use crate::ExportFormat;
@@ -190,27 +191,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the user's path is wrong: nothing there, or no corpus.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoManifest { .. }
             | Self::Request { .. }
             | Self::Busy { .. }
             | Self::Differs { .. }
-            | Self::MaskLost { .. } => true,
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            _ => false,
+            | Self::MaskLost { .. } => ErrorKind::Configuration,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
+            Self::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Data,
         }
-    }
-
-    /// Whether the work was stopped from outside.
-    pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Interrupted)
-    }
-
-    /// Whether the operating system refused: permission, full disk, failing device.
-    pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io { .. }) && !self.is_configuration()
     }
 
     /// Turns an operating system error into ours; for `map_err`.
@@ -296,9 +288,9 @@ mod tests {
     #[test]
     fn kinds_part_user_from_disk() {
         let not_found = Error::io("open", Path::new("x"))(io::ErrorKind::NotFound.into());
-        assert!(not_found.is_configuration() && !not_found.is_io());
+        assert_eq!(not_found.kind(), ErrorKind::Configuration);
         let full = Error::io("write", Path::new("x"))(io::ErrorKind::StorageFull.into());
-        assert!(full.is_io() && !full.is_configuration());
-        assert!(Error::Interrupted.is_interrupted());
+        assert_eq!(full.kind(), ErrorKind::Other);
+        assert_eq!(Error::Interrupted.kind(), ErrorKind::Interrupted);
     }
 }

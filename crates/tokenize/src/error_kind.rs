@@ -2,15 +2,17 @@
 
 use std::io;
 
+use mixdown_base::error_kind::ErrorKind;
+
 use crate::error::Error;
 
 impl Error {
-    /// Whether the given options or paths are at fault rather than the data behind them.
+    /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
     #[must_use]
-    pub fn is_configuration(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Documents(error) => error.is_configuration(),
-            Self::Shards(error) => error.is_configuration(),
+            Self::Documents(error) => error.kind(),
+            Self::Shards(error) => error.kind(),
             Self::NoTokenizer { .. }
             | Self::NoEndOfText { .. }
             | Self::NoChatTemplate { .. }
@@ -31,34 +33,15 @@ impl Error {
             | Self::PlanDiffers { .. }
             | Self::Busy { .. }
             | Self::Unfinished { .. }
-            | Self::TooMuchText { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the stop flag ended the work.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        match self {
-            Self::Interrupted => true,
-            Self::Shards(error) => error.is_interrupted(),
-            _ => false,
+            | Self::TooMuchText { .. } => ErrorKind::Configuration,
+            Self::Io { .. } | Self::DiskTooSmall { .. } => ErrorKind::Other,
+            Self::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Data,
         }
     }
 
     /// Whether a file that was to be read is not there.
     pub(crate) fn is_missing_file(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
-
-    /// Whether the system refused a read or a write.
-    #[must_use]
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Io { .. } | Self::DiskTooSmall { .. } => true,
-            Self::Documents(error) => error.is_io(),
-            Self::Shards(error) => error.is_io(),
-            _ => false,
-        }
     }
 }

@@ -304,6 +304,8 @@ fn check_highest(path: &Path, highest: u32) -> Result<u64, Error> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use serde_json::json;
     use std::fs;
@@ -369,7 +371,10 @@ pub(crate) mod tests {
     fn bad_files_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let error = Tokenizer::load(folder.path()).err().unwrap();
-        assert!(error.is_configuration() && error.to_string().starts_with("no tokenizer at "));
+        assert!(
+            error.kind() == ErrorKind::Configuration
+                && error.to_string().starts_with("no tokenizer at ")
+        );
         let path = folder.path().join("tokenizer.json");
         for text in ["", "{", "{}", "[]", "{\"model\":{\"type\":\"BPE\"}}", "\u{0}"] {
             fs::write(&path, text).unwrap();

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 
 /// Why a model, an evaluation or a run could not go on.
@@ -287,10 +288,10 @@ fn kept(checkpoint: Option<u64>) -> String {
 }
 
 impl Error {
-    /// Whether the user's settings or paths are at fault.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the settings, the data, the machine, the numbers or a stop is behind the error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
             Self::Setting { .. }
             | Self::UnsupportedModel { .. }
             | Self::NoModel { .. }
@@ -301,44 +302,16 @@ impl Error {
             | Self::OtherRun { .. }
             | Self::Memory { .. }
             | Self::DeviceMemory { .. }
-            | Self::Disk { .. } => true,
-            Self::Mixer(error) => error.is_configuration(),
-            Self::Corpus(error) => error.is_configuration(),
-            Self::Run(error) => error.is_configuration(),
-            _ => false,
-        }
-    }
-
-    /// Whether the stop flag ended the work.
-    pub fn is_interrupted(&self) -> bool {
-        match self {
-            Self::Interrupted { .. } | Self::Stopped { .. } => true,
-            Self::Mixer(error) => error.is_interrupted(),
-            Self::Corpus(error) => error.is_interrupted(),
-            _ => false,
-        }
-    }
-
-    /// Whether the numbers left the finite range.
-    pub fn is_numerical(&self) -> bool {
-        match self {
+            | Self::Disk { .. } => ErrorKind::Configuration,
+            Self::Interrupted { .. } | Self::Stopped { .. } => ErrorKind::Interrupted,
             Self::NonFiniteLoss { .. }
             | Self::NonFiniteEvaluation { .. }
-            | Self::NonFiniteLogits { .. } => true,
-            Self::Run(error) => error.is_numerical(),
-            _ => false,
-        }
-    }
-
-    /// Whether the disk or its permissions are at fault.
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Io { .. } => !self.is_configuration(),
-            Self::RankLost { .. } => true,
-            Self::Mixer(error) => error.is_io(),
-            Self::Corpus(error) => error.is_io(),
-            Self::Run(error) => error.is_io(),
-            _ => false,
+            | Self::NonFiniteLogits { .. } => ErrorKind::Numerical,
+            Self::RankLost { .. } => ErrorKind::Other,
+            Self::Mixer(error) => error.kind(),
+            Self::Corpus(error) => error.kind(),
+            Self::Run(error) => error.kind(),
+            _ => ErrorKind::Data,
         }
     }
 
@@ -365,7 +338,7 @@ impl From<mixdown_base::files::Error> for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, ErrorKind};
 
     #[test]
     fn kinds_and_messages() {
@@ -375,20 +348,20 @@ mod tests {
             let what = "loss".to_owned();
             Error::NonFiniteLoss { step: 7, what, got: f64::NAN, checkpoint }
         };
-        assert!(nan(None).is_numerical() && !nan(None).is_configuration() && !nan(None).is_io());
+        assert_eq!(nan(None).kind(), ErrorKind::Numerical);
         assert!(nan(None).to_string().ends_with("; no checkpoint was written yet"));
         assert!(nan(Some(4)).to_string().ends_with("; the checkpoint of step 4 is kept"));
-        assert!(Error::Interrupted { step: 3 }.is_interrupted());
+        assert_eq!(Error::Interrupted { step: 3 }.kind(), ErrorKind::Interrupted);
         let missing = Error::io("a/b".as_ref(), "read")(std::io::ErrorKind::NotFound.into());
-        assert!(missing.is_configuration() && !missing.is_io());
+        assert_eq!(missing.kind(), ErrorKind::Configuration);
         assert_eq!(missing.to_string(), "a/b: cannot read");
         let full = Error::io("a".as_ref(), "write")(std::io::ErrorKind::StorageFull.into());
-        assert!(full.is_io() && !full.is_configuration());
+        assert_eq!(full.kind(), ErrorKind::Other);
         let names = |n: usize| (0..n).map(|i| i.to_string()).collect();
         let tensors = Error::Tensors { path: "m".into(), missing: names(10), unexpected: names(0) };
         let text =
             "m: missing tensors: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; unexpected tensors: none";
         assert_eq!(tensors.to_string(), text);
-        assert!(!tensors.is_configuration());
+        assert_eq!(tensors.kind(), ErrorKind::Data);
     }
 }

@@ -383,6 +383,7 @@ fn len(count: u64) -> Result<usize, Error> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
+    use mixdown_base::error_kind::ErrorKind;
     use mixdown_mixer::Batch;
     use mixdown_runs::{ErrorUnit, MeanLoss};
     use mixdown_shards::{Corpus, Split};
@@ -484,14 +485,19 @@ mod tests {
         config.vocab_size = 41;
         let mut other = Model::new(&config, 1).unwrap();
         let error = evaluate(&mut other, &large, &evaluation(5, 2), &never).unwrap_err();
-        assert!(matches!(error, Error::Tokenizer { .. }) && error.is_configuration());
+        assert!(
+            matches!(error, Error::Tokenizer { .. }) && error.kind() == ErrorKind::Configuration
+        );
         let silent =
             corpus_of_bytes(&place.path().join("c"), 40, &tokens(30, 1), &tokens(60, 2), 0);
         let error = evaluate(&mut model(), &silent, &evaluation(5, 2), &never).unwrap_err();
         assert!(error.to_string().ends_with("expected text_bytes above 0 in holdout, got 0"));
         let mut huge = evaluation(u64::MAX, u64::MAX);
         huge.sequence_length = 1 << 31;
-        assert!(read_windows(&short, &huge, 0, u64::MAX).unwrap_err().is_configuration());
+        assert_eq!(
+            read_windows(&short, &huge, 0, u64::MAX).unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
         let stopped = evaluate(&mut model(), &short, &evaluation(5, 2), &AtomicBool::new(true));
         assert!(stopped.is_err());
     }

@@ -389,6 +389,7 @@ fn divisor(target_tokens: u64) -> Result<f64, Error> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
     use mixdown_mixer::Batch;
 
     use super::{ComputePath, Model, PassOptions};
@@ -419,7 +420,7 @@ mod tests {
         let message = |options: PassOptions| {
             let mut model = Model::new(&tiny(), 1).unwrap();
             let error = model.set_pass(options).unwrap_err();
-            assert!(error.is_configuration());
+            assert_eq!(error.kind(), ErrorKind::Configuration);
             error.to_string()
         };
         let narrow = PassOptions { precision: Precision::Bf16, ..PassOptions::default() };
@@ -514,15 +515,15 @@ mod tests {
         let empty = Batch { tokens: Vec::new(), rows: 0, ..batch(1, 4, 0) };
         let ragged = Batch { rows: 2, ..batch(3, 4, 0) };
         for batch in [empty, ragged] {
-            assert!(model.losses(&batch).unwrap_err().is_configuration());
+            assert_eq!(model.losses(&batch).unwrap_err().kind(), ErrorKind::Configuration);
         }
         let mut gradients = model.zero_gradients().unwrap();
         let mut refused = |targets: u64, gradients: &mut [f32]| {
             let refused = model.losses_and_gradients(&batch(1, 4, 0), targets, gradients);
-            refused.unwrap_err().is_configuration()
+            refused.unwrap_err().kind() == ErrorKind::Configuration
         };
         assert!(refused(0, &mut gradients) && refused(4, &mut gradients[1..]));
-        assert!(Model::load("/nowhere".as_ref()).unwrap_err().is_configuration());
+        assert_eq!(Model::load("/nowhere".as_ref()).unwrap_err().kind(), ErrorKind::Configuration);
         let config = ModelConfig { layers: 1 << 40, ..tiny() };
         let error = Model::new(&config, 1).unwrap_err().to_string();
         assert!(

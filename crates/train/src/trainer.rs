@@ -16,6 +16,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use mixdown_base::error_kind::ErrorKind;
+
 use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
@@ -260,7 +262,7 @@ impl Trainer {
 
     /// An interruption leaves a checkpoint; every other error leaves the last one.
     fn leave(&mut self, error: Error) -> Error {
-        if !error.is_interrupted() {
+        if error.kind() != ErrorKind::Interrupted {
             return error;
         }
         match self.write_checkpoint().and_then(|()| self.writer.finish()) {

@@ -1,7 +1,8 @@
 //! Why a run or a sweep cannot be watched.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use mixdown_base::error_kind::ErrorKind;
 
 /// Everything that ends a view.
 #[derive(Debug, thiserror::Error)]
@@ -48,22 +49,13 @@ impl Error {
         Self::Io { path: PathBuf::from(path), action, source }
     }
 
-    /// Whether another path would help, rather than other contents.
-    pub fn is_configuration(&self) -> bool {
+    /// Returns the kind: whether the path, the run's files or the machine is at fault.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::File { .. } | Self::OtherFolder { .. } => true,
-            Self::Io { source, .. } => source.kind() == ErrorKind::NotFound,
-            Self::Runs(error) => error.is_configuration(),
-            Self::Damaged { .. } => false,
-        }
-    }
-
-    /// Whether the operating system refused for another reason than a missing file.
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Io { .. } => !self.is_configuration(),
-            Self::Runs(error) => error.is_io(),
-            _ => false,
+            Self::File { .. } | Self::OtherFolder { .. } => ErrorKind::Configuration,
+            Self::Damaged { .. } => ErrorKind::Data,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
+            Self::Runs(error) => error.kind(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{available_parallelism, sleep, spawn};
 use std::time::{Duration, Instant};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_train::World;
 
 use crate::error::Error;
@@ -150,7 +151,7 @@ fn ended(rank: usize, status: ExitStatus) -> Error {
 
 /// What rank `world` says of an error: nothing of one that all have, as the first says it.
 pub fn of_rank(error: Error, world: World) -> Error {
-    let is_shared = error.is_interrupted() || error.is_numerical();
+    let is_shared = matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Numerical);
     let message = match is_shared {
         true => String::new(),
         false => format!("rank {}: {}", world.rank().rank(), error.report()),

@@ -206,6 +206,8 @@ impl<'l> ByteReader<'l> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use crate::inputs::input_list::InputList;
     use crate::reading::document::ReadOptions;
@@ -274,7 +276,7 @@ mod tests {
                     let error = read(name, stored, max).unwrap_err();
                     let words = format!("the record at byte {offset} is longer than expected");
                     assert!(error.to_string().contains(&words), "{name} {max}: {error}");
-                    assert!(!error.is_configuration() && !error.is_io());
+                    assert_eq!(error.kind(), ErrorKind::Data);
                 }
             }
         }

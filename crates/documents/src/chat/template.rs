@@ -136,6 +136,8 @@ fn with_way_out(mut words: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use mixdown_jinja::from_json;
 
@@ -214,7 +216,7 @@ mod tests {
             [("a\n{% if x %}\n{% endfor %}", 3), ("{{ 'a }}", 1), ("\n{% foo %}", 2)]
         {
             let error = ChatTemplate::new(&source(text)).unwrap_err();
-            assert!(error.is_configuration());
+            assert_eq!(error.kind(), ErrorKind::Configuration);
             let message = error.to_string();
             let start = format!("chat_template.jinja: line {line}: ");
             assert!(message.starts_with(&start), "{message}");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::slice::from_ref;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{
     ChunkReader, Cuts, Document, DocumentReader, InputFormat, InputList, ReadOptions,
 };
@@ -107,7 +108,7 @@ fn a_configuration_is_a_text_and_a_field_makes_it_none() {
     assert_eq!(list.files().len(), 1);
     assert_eq!(list.skipped_files(), 3);
     let error = InputList::discover_with(&[package], &asked("content")).unwrap_err();
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     let words = "expected records with the field \"content\", got \"name\": name one of these";
     assert!(error.to_string().contains(words), "{error}");
 }

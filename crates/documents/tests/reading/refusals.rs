@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::slice::from_ref;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{Document, DocumentReader, Error, InputList, ReadOptions, RecordPlace};
 
 use crate::{gzip, read, read_with, texts, write, zstd};
@@ -40,8 +41,8 @@ fn paths_that_hold_nothing_are_refused() {
         message(&[avro]).contains("is an Avro file, expected JSON lines, JSON, CSV or UTF-8 text")
     );
     assert!(message(&[text.clone(), text]).contains("is given twice"));
-    assert!(read(&[missing]).unwrap_err().is_configuration());
-    assert!(!read(&[empty]).unwrap_err().is_configuration());
+    assert_eq!(read(&[missing]).unwrap_err().kind(), ErrorKind::Configuration);
+    assert!(read(&[empty]).unwrap_err().kind() != ErrorKind::Configuration);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn bad_lines_are_named_counted_and_tolerated_as_told() {
             assert!(text.starts_with(&path.display().to_string()), "{text}");
             let counts = format!("bad records so far {}, tolerated {skip_bad}", skip_bad + 1);
             assert!(text.contains(&counts), "{text}");
-            assert!(!error.is_configuration() && !error.is_io());
+            assert_eq!(error.kind(), ErrorKind::Data);
             let found = match error {
                 Error::BadRecord { place: RecordPlace::Line { line, .. }, .. } => line,
                 _ => 0,
@@ -156,7 +157,10 @@ fn what_is_no_text_is_refused_by_what_it_is() {
         let path = write(folder.path(), name, &bytes);
         let error = read(from_ref(&path)).unwrap_err();
         let words = format!("input {} is {kind}, expected JSON lines", path.display());
-        assert!(error.to_string().starts_with(&words) && error.is_configuration(), "{error}");
+        assert!(
+            error.to_string().starts_with(&words) && error.kind() == ErrorKind::Configuration,
+            "{error}"
+        );
     }
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n";
     let path = write(folder.path(), "part.parquet", pointer);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
@@ -94,7 +95,7 @@ impl<'a> Execution<'a> {
         }
         for (place, base) in own {
             match self.make_base(place, base) {
-                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let part = SweepPart::Base { name: &base.name };
                     (self.observer)(SweepEvent::BaseFailed { part, error });
@@ -141,7 +142,7 @@ impl<'a> Execution<'a> {
                     }
                     done += 1;
                 }
-                Err(error) if error.is_interrupted() => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let failure = failure(run, &error);
                     (self.observer)(SweepEvent::RunFailed { part, error, left });
@@ -286,9 +287,9 @@ impl<'a> Execution<'a> {
         let folder = base_folder(self.folder.path(), &base.name);
         if !is_made(self.folder.path(), base) {
             if let Err(error) = self.pretrain(base, config, &folder) {
-                if !error.is_interrupted() {
+                if error.kind() != ErrorKind::Interrupted {
                     let message = format!("base model {}: {}", base.name, reason(&error));
-                    self.lost.insert(place, (message, error.is_numerical()));
+                    self.lost.insert(place, (message, error.kind() == ErrorKind::Numerical));
                 }
                 return Err(error);
             }
@@ -370,7 +371,7 @@ impl<'a> Execution<'a> {
 
 fn failure(run: &RunPlan, error: &Error) -> Failure {
     let (run_id, reason) = (run.run_id.clone(), reason(error));
-    Failure { run_id, reason, numerical: error.is_numerical() }
+    Failure { run_id, reason, numerical: error.kind() == ErrorKind::Numerical }
 }
 
 /// An error with its causes in one line.

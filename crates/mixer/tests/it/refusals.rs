@@ -1,5 +1,6 @@
 //! What a mixture refuses, and that each message names both sides.
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_mixer::{Batch, Error, Mixture, MixtureConfig, Rank, Slot};
 
 use crate::corpora::{CorpusPlan, config, mixer, mixer_with, source, write};
@@ -34,7 +35,7 @@ fn numbers_out_of_range() {
     assert_names(&error, &["batch_size", "got 0"]);
     let error = refusal(|config| config.source[1].max_epochs = Some(0));
     assert_names(&error, &["max_epochs", "\"general\"", "got 0"]);
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn less_than_one_sequence() {
 fn a_corpus_that_is_not_there() {
     let error = refusal(|config| config.source[1].corpus = "nowhere".into());
     assert_names(&error, &["\"general\"", "nowhere"]);
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(std::error::Error::source(&error).is_some());
 }
 

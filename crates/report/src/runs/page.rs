@@ -135,6 +135,8 @@ fn appendix(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::{Report, render, write};
     use crate::error::Error;
     use crate::testing::{
@@ -228,10 +230,10 @@ mod tests {
     #[test]
     fn an_empty_report_and_a_missing_folder_are_the_users_to_mend() {
         let error = render(&report(Vec::new())).unwrap_err();
-        assert!(matches!(error, Error::NoRuns { .. }) && error.is_configuration());
+        assert!(matches!(error, Error::NoRuns { .. }) && error.kind() == ErrorKind::Configuration);
         let full: Report = report(vec![base()]);
         let error = write(&full, "/nowhere/report.html".as_ref()).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.html");
         write(&full, &path).unwrap();

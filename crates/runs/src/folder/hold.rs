@@ -77,6 +77,8 @@ impl RunFolder {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use crate::error::Error;
     use crate::folder::{RunFolder, WHOLE_FILES};
 
@@ -95,7 +97,10 @@ mod tests {
         assert!(place.path().join("run.toml.tmp").exists());
         assert!(folder.is_held());
         let error = folder.hold().unwrap_err();
-        assert!(matches!(error, Error::Held { .. }) && error.is_configuration(), "{error}");
+        assert!(
+            matches!(error, Error::Held { .. }) && error.kind() == ErrorKind::Configuration,
+            "{error}"
+        );
         hold.check(&folder).unwrap();
         let elsewhere = place.path().with_extension("elsewhere");
         std::fs::rename(place.path(), &elsewhere).unwrap();

@@ -205,6 +205,8 @@ fn not_csv(path: &Path, error: &csv::Error) -> Error {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use std::path::PathBuf;
 
     use super::RunsTable;
@@ -451,11 +453,14 @@ pub(crate) mod tests {
     #[test]
     fn other_formats_and_missing_files_are_the_users_to_mend() {
         let error = RunsTable::read("runs.xlsx".as_ref()).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         assert_eq!(
             error.to_string(),
             "runs.xlsx: expected a table named *.parquet, *.csv or *.jsonl, got .xlsx"
         );
-        assert!(RunsTable::read("/nowhere/runs.csv".as_ref()).unwrap_err().is_configuration());
+        assert_eq!(
+            RunsTable::read("/nowhere/runs.csv".as_ref()).unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
     }
 }

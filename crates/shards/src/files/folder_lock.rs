@@ -48,6 +48,8 @@ impl FolderLock {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -58,7 +60,8 @@ mod tests {
         let held = FolderLock::take(&path).unwrap();
         let error = FolderLock::take(&path).unwrap_err();
         assert!(
-            error.is_configuration() && error.to_string().contains("another process"),
+            error.kind() == ErrorKind::Configuration
+                && error.to_string().contains("another process"),
             "{error}"
         );
         assert!(held.is_of(&path));

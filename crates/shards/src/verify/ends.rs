@@ -157,6 +157,8 @@ fn check_stop(number: usize, stop: &AtomicBool) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use crate::{Access, Manifest, test_corpus};
 
@@ -184,6 +186,6 @@ mod tests {
         assert_eq!(wrong_begin[0], (Some(0), "5, and 2 of 2 documents without it".to_owned()));
         let corpus = Corpus::open(folder.path(), Access::Read).unwrap();
         let stopped = verify_document_ends(&corpus, DocumentsChecked::Some, &AtomicBool::new(true));
-        assert!(stopped.unwrap_err().is_interrupted());
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{Access, Corpus, Error, Split};
 use proptest::{
     prelude::{prop_assert, prop_assert_eq},
@@ -162,7 +163,7 @@ fn wrong_sizes_are_errors_before_and_after_opening() {
         for bytes in [0, 1, len - 1, len + 1, 1 << 40] {
             set_len(&path, bytes);
             let error = Corpus::open(folder.path(), Access::Map).unwrap_err();
-            assert!(!error.is_configuration() && !error.is_io());
+            assert_eq!(error.kind(), ErrorKind::Data);
             let message = error.to_string();
             assert!(
                 message.contains(&format!("{len} bytes, as manifest.json says, got {bytes} bytes")),

@@ -2,6 +2,7 @@
 
 use std::{fs, io::Read, path::Path, sync::atomic::AtomicBool};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{
     Access, Corpus, Error, ExportFormat, ExportOptions, ExportReport, LostMask, Split, export,
 };
@@ -73,7 +74,7 @@ fn exported_files_are_those_of_the_packages() {
         } else {
             // The golden corpus has labels, and the packages' files of these formats have none.
             let error = refused.unwrap_err();
-            assert!(error.is_configuration(), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
             assert!(error.to_string().contains("got 90 of 135 tokens that are none"), "{error}");
             let corpus = Corpus::open(corpus.path(), Access::Map).unwrap();
             let options = ExportOptions { lost_mask: LostMask::Drop, ..all_of(format, 1 << 20) };
@@ -173,7 +174,7 @@ fn an_output_that_exists_is_refused_and_leftovers_are_replaced() {
     let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
     let options = all_of(ExportFormat::Olmo, 1);
     let stopped = export(&corpus, &out, &options, &|_| (), &AtomicBool::new(true));
-    assert!(stopped.unwrap_err().is_interrupted());
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(!aside.exists() && !out.exists());
 }
 
@@ -191,7 +192,10 @@ fn the_same_export_again_is_done_and_another_is_refused() {
         (ExportFormat::Llmc, 51, "expected shard_tokens 50 as it was written before, got 51"),
     ] {
         let error = run_cut(folder.path(), &out, format, shard_tokens).unwrap_err();
-        assert!(error.is_configuration() && error.to_string().contains(expected), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Configuration && error.to_string().contains(expected),
+            "{error}"
+        );
     }
     // Another corpus, and a folder of which a file is gone.
     let (other, _) = small_corpus(900);
@@ -255,7 +259,7 @@ fn two_exports_at_once_do_not_meet() {
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
         for (result, corpus) in results.iter().zip([&one, &other]) {
             match result {
-                Err(error) => assert!(error.is_configuration(), "{error}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Configuration, "{error}"),
                 Ok(report) => {
                     let corpus = Corpus::open(corpus.path(), Access::Map).unwrap();
                     let tokens = report

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{Access, Corpus, Error, Fingerprint, Manifest, Split};
 
 use crate::support::{damage_of, edit_manifest, small_corpus};
@@ -9,7 +10,7 @@ use crate::support::{damage_of, edit_manifest, small_corpus};
 fn refused(folder: &Path) -> Error {
     let error = Manifest::read(folder).unwrap_err();
     assert_eq!(Corpus::open(folder, Access::Map).unwrap_err().to_string(), error.to_string());
-    assert!(!error.is_configuration() && !error.is_io(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     error
 }
 

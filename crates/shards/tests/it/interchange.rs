@@ -7,6 +7,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{
     Access, Corpus, Dtype, Error, Fingerprint, ImportFile, ImportOptions, Manifest, Split, import,
 };
@@ -197,7 +198,10 @@ fn another_list_of_files_is_another_import() {
         ),
     ] {
         let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
-        assert!(error.is_configuration() && error.to_string().contains(expected), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Configuration && error.to_string().contains(expected),
+            "{error}"
+        );
     }
     // Somebody has written on.
     let path = copy.path().join("train.bin");

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{Dtype, ImportFile, ImportOptions, Split, TokenFormat, import};
 
 use crate::interchange::{adopt, golden, options};
@@ -13,7 +14,7 @@ fn message_of(folder: &str, name: &str, change: impl FnOnce(&Path)) -> String {
     change(copy.path());
     let error = adopt(copy.path(), name, &options()).unwrap_err();
     assert!(!copy.path().join("manifest.json").exists());
-    assert!(!error.is_configuration() && !error.is_io(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     error.to_string().replace(&format!("{}/", copy.path().display()), "")
 }
 
@@ -227,7 +228,7 @@ fn a_stop_leaves_no_manifest_and_the_next_run_succeeds() {
     let copy = golden("nanogpt", "train");
     let files = [ImportFile { path: copy.path().join("train.bin"), split: Split::Train }];
     let stopped = import(copy.path(), &files, &options(), &|_| (), &AtomicBool::new(true));
-    assert!(stopped.unwrap_err().is_interrupted());
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(!copy.path().join("manifest.json").exists());
     adopt(copy.path(), "train.bin", &options()).unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{Access, Corpus, Error, Manifest};
 use proptest::test_runner::{Config, TestRunner};
 
@@ -14,7 +15,7 @@ fn no_manifest_is_a_wrong_path() {
     fs::write(&file, "x").unwrap();
     for path in [folder.path().to_owned(), folder.path().join("missing"), file] {
         let error = Corpus::open(&path, Access::Map).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().starts_with(path.to_str().unwrap()));
         assert!(error.to_string().contains("mixdown prepare"), "{error}");
     }
@@ -141,7 +142,8 @@ fn a_sealed_manifest_is_as_it_was_written() {
         edit_manifest(folder.path(), |json| json[field] = value.into());
         let error = Manifest::read(folder.path()).unwrap_err();
         assert!(
-            !error.is_configuration() && error.to_string().contains("as it was written"),
+            error.kind() != ErrorKind::Configuration
+                && error.to_string().contains("as it was written"),
             "{error}"
         );
     }

@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Mutex};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::{Access, Corpus, Fingerprint, Progress, ShardWriter, Split, overlap, verify};
 use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
@@ -170,5 +171,5 @@ fn verify_counts_every_byte() {
 fn verify_stops() {
     let (folder, _) = small_corpus(1000);
     let error = verify(folder.path(), &|_| (), &true.into()).unwrap_err();
-    assert!(error.is_interrupted());
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
 }

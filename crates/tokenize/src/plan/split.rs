@@ -181,6 +181,8 @@ impl SmallestHashes {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use xxhash_rust::xxh3::xxh3_64;
 
@@ -240,7 +242,7 @@ mod tests {
         let sides = Sides { train_documents: 3, train_tokens: 7, ..Sides::default() };
         sides.check(Holdout::None).unwrap();
         let error = sides.check(Holdout::Share(1e-9)).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("0 documents (0 tokens)"), "{error}");
     }
 }

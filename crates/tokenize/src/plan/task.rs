@@ -135,6 +135,8 @@ impl fmt::Display for Task {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
 
     fn from(variables: &[(&str, &str)], count: Option<u64>) -> Result<Task, Error> {
@@ -166,7 +168,10 @@ mod tests {
         for name in ["JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"] {
             assert_eq!(from(&[(name, "3")], Some(8)).unwrap().to_string(), "3/8");
             let error = from(&[(name, "3")], None).unwrap_err();
-            assert!(error.is_configuration() && error.to_string().contains("--tasks N"), "{error}");
+            assert!(
+                error.kind() == ErrorKind::Configuration && error.to_string().contains("--tasks N"),
+                "{error}"
+            );
         }
         assert!(from(&[], Some(8)).unwrap_err().to_string().contains("SLURM_ARRAY_TASK_ID"));
         assert!(from(&[("JOB_COMPLETION_INDEX", "x")], Some(8)).is_err());
@@ -176,7 +181,11 @@ mod tests {
     fn forms_are_read() {
         assert_eq!("0/4".parse::<Task>().unwrap().to_string(), "0/4");
         for text in ["4/4", "1", "a/4", "1/0", "-1/4", ""] {
-            assert!(text.parse::<Task>().unwrap_err().is_configuration(), "{text}");
+            assert_eq!(
+                text.parse::<Task>().unwrap_err().kind(),
+                ErrorKind::Configuration,
+                "{text}"
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{LabelFields, ReadOptions, TrainOn};
 use mixdown_shards::{Access, Corpus, Split, verify};
 use serde_json::json;
@@ -204,7 +205,7 @@ fn documents_longer_than_a_row_are_what_was_asked_for() {
         ..chats(TrainOn::All)
     };
     let error = model.run("error", "chats.jsonl", &options(TooLong::Error)).unwrap_err();
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     let message = error.to_string();
     for words in ["chats.jsonl, the document at byte ", "expected at most 100", "--too-long"] {
         assert!(message.contains(words), "{message}");
@@ -269,7 +270,10 @@ fn bad_conversations_are_bad_records() {
     assert!(error.contains("line 1, byte 0") && error.contains("\"No, user\""), "{error}");
     fs::write(&template, "a\n{% if %}").unwrap();
     let error = model.run("wrong", "one.jsonl", &options).unwrap_err();
-    assert!(error.is_configuration() && error.to_string().contains("line 2"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Configuration && error.to_string().contains("line 2"),
+        "{error}"
+    );
     let options = PrepareOptions { special_text: SpecialText::Parse, ..chats(TrainOn::Assistant) };
     let error = model.run("parse", "one.jsonl", &options).unwrap_err().to_string();
     assert!(error.contains("parse-special"), "{error}");

@@ -246,6 +246,8 @@ pub enum SpecialText {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -294,7 +296,7 @@ mod tests {
             "99999999999G tokens",
         ] {
             let error = text.parse::<Holdout>().unwrap_err();
-            assert!(error.is_configuration(), "{text}");
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{text}");
         }
     }
 

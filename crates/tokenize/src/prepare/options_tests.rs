@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Split;
 
 use crate::error::Error;
@@ -43,7 +44,7 @@ fn holdouts_part_texts_not_documents() {
     for holdout in [Holdout::Share(1e-12), Holdout::Tokens(1), Holdout::Tokens(1 << 40)] {
         let error = setting.run("none", &PrepareOptions { holdout, ..options() }).unwrap_err();
         assert!(matches!(error, Error::HoldoutLeavesNothing { .. }), "{error}");
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
     }
     let error = setting.run("none", &PrepareOptions { holdout: Holdout::Share(1.5), ..options() });
     assert!(matches!(error.unwrap_err(), Error::Option { .. }));
@@ -79,7 +80,7 @@ fn prefix_and_special_text_are_as_told() {
         assert_eq!(ids.last(), Some(&corpus.manifest().end_of_text));
     }
     let far = PrepareOptions { beginning_of_text: BeginningOfText::Id(263), ..base };
-    assert!(setting.run("far", &far).unwrap_err().is_configuration());
+    assert_eq!(setting.run("far", &far).unwrap_err().kind(), ErrorKind::Configuration);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn inputs_without_text_are_refused() {
         setting.path("none.jsonl").display()
     );
     assert_eq!(error.to_string(), expected);
-    assert!(!error.is_configuration() && !error.is_io());
+    assert_eq!(error.kind(), ErrorKind::Data);
 }
 
 /// What is copied is the tokenizer that made the ids, with all that names its special tokens.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::{Access, Corpus, Split, verify};
 
@@ -196,11 +197,11 @@ fn only_the_same_work_is_continued() {
     };
     let begun =
         prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
-    assert!(begun.unwrap_err().is_interrupted());
+    assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
 
     let message = |options: &PrepareOptions| {
         let error = setting.run("out", options).unwrap_err();
-        assert!(error.is_configuration(), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         error.to_string()
     };
     let text = message(&PrepareOptions { seed: 6, ..options() });
@@ -241,7 +242,7 @@ fn nothing_of_others_is_overwritten() {
     fs::create_dir(setting.path("empty")).unwrap();
     let error = setting.run("taken", &options()).unwrap_err();
     assert!(error.to_string().contains("holds mine.txt, expected a folder that is empty"));
-    assert!(error.is_configuration());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     let error = setting.run("tokenizer.json", &options()).unwrap_err();
     assert!(matches!(error, Error::OutputTaken { .. }), "{error}");
     assert_eq!(contents(&setting.path("taken")).len(), 1);
@@ -317,7 +318,10 @@ fn bad_records_are_refused_in_the_inputs_order_and_counted() {
         assert!(error.contains("line 401, byte 13972: the field \"text\" is missing"), "{error}");
         assert!(error.contains("bad records so far 2, tolerated 1"), "{error}");
         let error = setting.run(out, &with(0, threads)).unwrap_err();
-        assert!(error.is_configuration() && error.to_string().contains("0 (1 were passed over)"));
+        assert!(
+            error.kind() == ErrorKind::Configuration
+                && error.to_string().contains("0 (1 were passed over)")
+        );
     }
     // The parts before the bad record stay, and tolerance may grow from call to call.
     let report = setting.run("out1", &with(2, 2)).unwrap();

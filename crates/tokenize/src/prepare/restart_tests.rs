@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use mixdown_base::error_kind::ErrorKind;
+
 use crate::error::Error;
 use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
 use crate::prepare::prepare_sized;
@@ -35,7 +37,7 @@ fn an_interrupted_call_goes_on_to_the_same_bytes() {
             match prepare_sized(&setting.inputs, &tokenizer, &out, &options, &progress, &stop, TINY)
             {
                 Ok(report) => break report,
-                Err(error) => assert!(error.is_interrupted(), "{error}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),
             }
             resumed += 1;
             assert!(!out.join("manifest.json").exists());
@@ -58,7 +60,7 @@ fn begin(setting: &Setting, out: &str) -> PathBuf {
     let tokenizer = setting.path("tokenizer.json");
     let begun =
         prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
-    assert!(begun.unwrap_err().is_interrupted());
+    assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(out.join(".work/run-000000.json").exists());
     out
 }
@@ -147,7 +149,7 @@ fn a_damaged_plan_is_named_with_the_way_out() {
             words.contains(".work/plan.json: expected the plan of unfinished work, got "),
             "{words}"
         );
-        assert!(words.contains("delete ") && !error.is_configuration(), "{words}");
+        assert!(words.contains("delete ") && error.kind() != ErrorKind::Configuration, "{words}");
     }
     fs::write(&plan, whole).unwrap();
     setting.run("begun", &options()).unwrap();

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::ReadOptions;
 use mixdown_shards::{Split, verify};
 
@@ -110,7 +111,10 @@ fn tasks_that_begin_at_once_do_not_shut_each_other_out() {
                 scope.spawn(move || {
                     let stopped = task(setting, out, &options(), &format!("{index}/8"), 2);
                     assert!(
-                        stopped.as_ref().err().is_none_or(Error::is_interrupted),
+                        stopped
+                            .as_ref()
+                            .err()
+                            .is_none_or(|error| error.kind() == ErrorKind::Interrupted),
                         "{stopped:?}"
                     );
                 });
@@ -126,7 +130,7 @@ fn any_later_set_of_tasks_completes_the_rest() {
     setting.run("plain", &options()).unwrap();
     let expected = contents(&setting.path("plain"));
     let error = finish(&setting, "out", &options()).unwrap_err();
-    assert!(error.is_configuration(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(
         error.to_string().contains("the first that is missing is part 0 of plain.jsonl"),
         "{error}"
@@ -135,7 +139,7 @@ fn any_later_set_of_tasks_completes_the_rest() {
     for round in 1..40 {
         for name in ["0/4", "3/4", "1/4", "5/7"] {
             if let Err(error) = task(&setting, "out", &options(), name, round * 4) {
-                assert!(error.is_interrupted(), "{error}");
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
                 stopped += 1;
             }
         }
@@ -217,7 +221,10 @@ fn a_limit_takes_the_first_documents() {
     assert_eq!(found.iter().collect::<BTreeSet<_>>(), first);
     let limited = PrepareOptions { limit: Some(3), ..keep };
     let error = task(&setting, "task", &limited, "0/2", u64::MAX).unwrap_err();
-    assert!(error.is_configuration() && error.to_string().starts_with("limit: "), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Configuration && error.to_string().starts_with("limit: "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -301,6 +308,6 @@ fn other_files_are_the_holdout() {
         PrepareOptions { holdout: Holdout::Share(0.1), ..held.clone() },
         PrepareOptions { limit: Some(5), ..held.clone() },
     ] {
-        assert!(setting.run("wrong", &wrong).unwrap_err().is_configuration());
+        assert_eq!(setting.run("wrong", &wrong).unwrap_err().kind(), ErrorKind::Configuration);
     }
 }

@@ -91,6 +91,8 @@ fn named_token(tokenizer: &Tokenizer, named: &str) -> Result<u32, Error> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use crate::prepare::options::BeginningOfText::Auto;
     use crate::tokenizer::tests::tiny_json;
@@ -210,7 +212,7 @@ mod tests {
             let error = Tokenizer::load(folder.path()).err().unwrap();
             let text = error.to_string();
             assert!(text.contains(name) && text.contains("save_pretrained"), "{text}");
-            assert!(error.is_configuration());
+            assert_eq!(error.kind(), ErrorKind::Configuration);
         }
     }
 
@@ -240,6 +242,6 @@ mod tests {
         for words in ["tokenizer_config.json", "<|endoftext|>", "<|im_end|>", "--end-of-text"] {
             assert!(text.contains(words), "{text}");
         }
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
     }
 }

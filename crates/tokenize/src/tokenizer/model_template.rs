@@ -139,6 +139,8 @@ fn read_text(path: &Path) -> Result<Option<String>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::*;
     use crate::tokenizer::tests::tiny_json;
     use serde_json::json;
@@ -201,7 +203,7 @@ mod tests {
     fn a_missing_template_says_what_was_looked_for() {
         let plain = folder(&[]);
         let error = find(&plain, None).unwrap_err();
-        assert!(error.is_configuration());
+        assert_eq!(error.kind(), ErrorKind::Configuration);
         let words = "chat_template.jinja or tokenizer_config.json beside tokenizer.json, got none";
         assert!(error.to_string().contains(words), "{error}");
         assert!(none_in(Path::new("")).to_string().starts_with(".: expected a chat template"));

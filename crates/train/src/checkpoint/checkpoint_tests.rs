@@ -1,5 +1,6 @@
 //! Whole runs that were killed: what a folder has then is mended or passed over.
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::RunFolder;
 
 use crate::trainer::tests::{TEXT, end, open, run, run_until, world};
@@ -56,7 +57,7 @@ fn the_last_checkpoint_knows_the_best() {
     let text = TEXT.replace("checkpoint_every = 4", "checkpoint_every = 100");
     // Told after the evaluation and the step before: 5 is the evaluation of step 3.
     let error = run_until(place.path(), &text, "out", 6).unwrap_err();
-    assert!(error.is_interrupted(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
     let folder = RunFolder::open(&place.path().join("out")).unwrap();
     assert!(folder.checkpoint(3).exists());
 }

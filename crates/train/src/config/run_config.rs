@@ -416,6 +416,8 @@ impl RunConfig {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::{RunConfig, TrainConfig};
     use crate::config::model_choice::{FreshFamily, ModelChoice};
 
@@ -508,7 +510,7 @@ mod tests {
             let result =
                 RunConfig::parse(&TEXT.replace(from, to)).and_then(|config| config.check());
             let error = result.expect_err(to);
-            assert!(error.is_configuration());
+            assert_eq!(error.kind(), ErrorKind::Configuration);
             assert!(error.to_string().contains(words), "{error}");
         }
     }

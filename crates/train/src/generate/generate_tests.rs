@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::error_kind::ErrorKind;
 use serde_json::Value;
 
 use super::{Ending, GenerateOptions, Generated, generate};
@@ -139,9 +140,9 @@ fn what_cannot_be_gone_on_from_is_refused() {
         let stop = AtomicBool::new(stop);
         generate(&mut model, &[vec![1]], options, &mut |_, _| {}, &stop).unwrap_err()
     };
-    assert!(run(&options, false).is_configuration());
+    assert_eq!(run(&options, false).kind(), ErrorKind::Configuration);
     options.max_tokens = u64::MAX;
     let stopped = run(&options, true);
-    assert!(stopped.is_interrupted());
+    assert_eq!(stopped.kind(), ErrorKind::Interrupted);
     assert_eq!(stopped.to_string(), "generating was stopped before its end");
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::RunFolder;
 
 use super::{Prompt, TextCodec};
@@ -54,7 +55,7 @@ fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
     run("straight", usize::MAX).unwrap();
     for stop_after in [1, 4, 5] {
         let out = format!("stopped-{stop_after}");
-        assert!(run(&out, stop_after).unwrap_err().is_interrupted());
+        assert_eq!(run(&out, stop_after).unwrap_err().kind(), ErrorKind::Interrupted);
         // What a killed process wrote after its checkpoint.
         let folder = RunFolder::open(&place.path().join(&out)).unwrap();
         let later = mixdown_runs::SampleRecord { step: 9, ..Default::default() };
@@ -117,7 +118,7 @@ fn a_stop_among_the_samples_leaves_the_same_records() {
     };
     run("straight", Box::new(Digits)).unwrap();
     let error = run("stopped", Box::new(Stopping(AtomicBool::new(true)))).unwrap_err();
-    assert!(error.is_interrupted(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
     run("stopped", Box::new(Digits)).unwrap();
     assert_eq!(end(place.path(), "stopped"), end(place.path(), "straight"));
     let folder = RunFolder::open(&place.path().join("stopped")).unwrap();

@@ -158,6 +158,8 @@ fn nucleus(sorted: &[(usize, f64)], top_p: f64, total: f64) -> Option<Vec<(usize
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::{Sampler, Sampling};
     use crate::engine::kernels::check::numbers;
 
@@ -271,6 +273,6 @@ mod tests {
         }
         PLAIN.check("").unwrap();
         let error = Sampler::new(PLAIN, 0, 0).next(&[0.0, f32::NAN]).unwrap_err();
-        assert!(error.is_numerical());
+        assert_eq!(error.kind(), ErrorKind::Numerical);
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use mixdown_base::error_kind::ErrorKind;
+
 use super::ModelPlace;
 use crate::model::Model;
 use crate::model::config::tests::tiny;
@@ -13,7 +15,7 @@ fn found(path: &Path) -> ModelPlace {
 
 fn message(path: &Path) -> String {
     let error = ModelPlace::find(Path::new(""), path).unwrap_err();
-    assert!(error.is_configuration(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     error.to_string()
 }
 

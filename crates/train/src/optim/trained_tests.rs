@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::RunFolder;
 use safetensors::SafeTensors;
 
@@ -69,7 +70,10 @@ fn stopping_anywhere_and_going_on_changes_no_bit() {
         let expected = end(place.path(), "whole");
         for calls in [1, 2, 5, 9, 16] {
             let out = format!("stopped-{calls}");
-            assert!(run_until(place.path(), &text, &out, calls).unwrap_err().is_interrupted());
+            assert_eq!(
+                run_until(place.path(), &text, &out, calls).unwrap_err().kind(),
+                ErrorKind::Interrupted
+            );
             run(place.path(), &text, &out).unwrap();
             assert_eq!(end(place.path(), &out), expected, "{more}: stopped after {calls} calls");
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_mixer::Rank;
 use mixdown_runs::RunFolder;
 use mixdown_shards::Fingerprint;
@@ -144,7 +145,8 @@ impl Team {
 
     /// What a rank has, unless the stop flag ended the work of any: then an interruption on all ranks.
     pub(crate) fn agree<T>(&mut self, own: Result<T, Error>) -> Result<T, Error> {
-        let is_interrupted = own.as_ref().is_err_and(Error::is_interrupted);
+        let is_interrupted =
+            own.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         match own {
             Err(error) if !is_interrupted => Err(error),
             own if self.any(is_interrupted)? => {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 
 use super::{CHUNK, Patience, Team};
@@ -148,7 +149,10 @@ fn other_settings_and_missing_ranks_are_told() {
     let [first, second] = [0, 1].map(|rank| wait(rank, &NEVER).to_string());
     assert!(first.starts_with("rank 1 is lost: it did not come within 100ms"), "{first}");
     assert!(second.starts_with("rank 0 is lost: it did not write "), "{second}");
-    assert!(wait(0, &stopped).is_interrupted() && wait(1, &stopped).is_interrupted());
+    assert!(
+        wait(0, &stopped).kind() == ErrorKind::Interrupted
+            && wait(1, &stopped).kind() == ErrorKind::Interrupted
+    );
 }
 
 #[test]

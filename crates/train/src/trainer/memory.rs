@@ -166,6 +166,8 @@ fn available_memory() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::{Estimate, available_memory};
     use crate::error::Error;
     use crate::model::config::tests::tiny;
@@ -192,7 +194,10 @@ mod tests {
         memory(None).check(out, 0).unwrap();
         let error = memory(Some(needed - 1)).check(out, 0).unwrap_err();
         assert!(matches!(error, Error::Memory { expected, got, .. } if expected == got + 1));
-        assert!(error.is_configuration() && error.to_string().contains("micro_batch_size"));
+        assert!(
+            error.kind() == ErrorKind::Configuration
+                && error.to_string().contains("micro_batch_size")
+        );
         let disk = |free| Estimate { available_disk_bytes: free, ..estimate.clone() };
         let needed = estimate.disk_bytes;
         let error = disk(Some(needed - 1)).check(out, 0).unwrap_err();

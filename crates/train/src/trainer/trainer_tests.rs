@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::{EvalRecord, LossesRecord, MeanLoss, RunFolder, Summary, Unpaired, paired};
 use mixdown_shards::Fingerprint;
 
@@ -166,7 +167,7 @@ fn a_folder_is_written_by_one_run_at_a_time() {
     let place = world();
     let first = open(place.path(), TEXT, "out").unwrap();
     let error = open(place.path(), TEXT, "out").map(|_| ()).unwrap_err();
-    assert!(error.is_configuration(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("/out: expected a run that no other process"), "{error}");
     drop(first);
     run(place.path(), TEXT, "out").unwrap();
@@ -320,7 +321,7 @@ fn a_run_does_not_go_on_over_lines_that_are_gone() {
     std::fs::write(folder.metrics(), kept).unwrap();
     let step = open(place.path(), TEXT, "out").unwrap().step();
     let error = run(place.path(), TEXT, "out").unwrap_err();
-    assert!(!error.is_configuration() && !error.is_interrupted(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     let expected = format!("metrics.jsonl: expected the lines of every step up to {step}");
     assert!(error.to_string().contains(&expected), "{error}");
     assert!(error.to_string().contains(&format!("none of steps 4 to {step}; bring")), "{error}");
@@ -339,13 +340,13 @@ fn stopping_anywhere_and_going_on_changes_no_bit() {
     for calls in [1, 2, 4, 5, 9, 16] {
         let out = format!("stopped-{calls}");
         let error = run_until(place.path(), TEXT, &out, calls).unwrap_err();
-        assert!(error.is_interrupted(), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
         on_threads(2, || run(place.path(), TEXT, &out)).unwrap();
         assert_eq!(end(place.path(), &out), expected, "stopped after {calls} calls");
     }
     // Stopped again and again.
     while let Err(error) = run_until(place.path(), TEXT, "often", 2) {
-        assert!(error.is_interrupted(), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
     }
     assert_eq!(end(place.path(), "often"), expected);
 }
@@ -354,7 +355,7 @@ fn stopping_anywhere_and_going_on_changes_no_bit() {
 fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
     let place = world();
     let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
-    assert!(stopped.unwrap_err().is_interrupted());
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     run(place.path(), TEXT, "out").unwrap();
 }
 
@@ -364,7 +365,7 @@ fn other_settings_are_refused_by_name() {
     run(place.path(), TEXT, "out").unwrap();
     let error = |text: &str| open(place.path(), text, "out").map(|_| ()).unwrap_err();
     let other = error(&TEXT.replace("steps = 12", "steps = 13"));
-    assert!(other.is_configuration());
+    assert_eq!(other.kind(), ErrorKind::Configuration);
     assert!(
         other.to_string().contains("train.steps: expected 12 (the run in this folder), got 13")
     );
@@ -405,7 +406,7 @@ fn a_diverging_run_is_numerical_and_keeps_its_checkpoint() {
     let mut text = TEXT.replace("learning_rate = 0.01", "learning_rate = 1e30\nclip = inf");
     text = text.replace("checkpoint_every = 4", "checkpoint_every = 1");
     let error = run(place.path(), &text, "out").unwrap_err();
-    assert!(error.is_numerical(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Numerical, "{error}");
     assert!(matches!(error, Error::NonFiniteLoss { step: 2..=12, .. }), "{error}");
     let out = place.path().join("out");
     assert!(out.join("best/model.safetensors").exists());
@@ -470,6 +471,9 @@ fn data_that_do_not_fit_are_refused() {
     let eval = TEXT.rfind("corpus = \"general\"").unwrap();
     let leaking = format!("{}corpus = \"leak\"", &TEXT[..eval]);
     let leak = error(&leaking);
-    assert!(matches!(leak, Error::Overlap { got: 1, .. }) && leak.is_configuration(), "{leak}");
+    assert!(
+        matches!(leak, Error::Overlap { got: 1, .. }) && leak.kind() == ErrorKind::Configuration,
+        "{leak}"
+    );
     assert!(!place.path().join("out").exists());
 }

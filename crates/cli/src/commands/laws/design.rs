@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mixdown_base::display::{plural, short};
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::quantity::to_f64;
 use mixdown_experiments::{ExpectedLaw, Injection, read_fit, simulation_of_fit};
 use mixdown_scaling::{
@@ -134,9 +135,9 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
         simulations: arguments.simulations,
         seed: arguments.seed,
     };
-    let report = plan_grid(&grid).map_err(|source| match source.is_numerical() {
-        true => Error::Scaling { domain: "the planned grid".to_owned(), source },
-        false => Error::usage(
+    let report = plan_grid(&grid).map_err(|source| match source.kind() {
+        ErrorKind::Numerical => Error::Scaling { domain: "the planned grid".to_owned(), source },
+        _ => Error::usage(
             format!("the planned grid: {source}"),
             "plan more sizes, target tokens or shares",
         ),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::{MetricsRecord, RunFolder};
 
 use crate::config::run_file::Changes;
@@ -93,7 +94,7 @@ fn stopping_and_going_on_changes_no_bit() {
         for calls in [2, 9] {
             let out = format!("stopped-{number}-{calls}");
             let stopped = run_until(place, &on_device(more), &out, calls);
-            assert!(stopped.unwrap_err().is_interrupted());
+            assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
             run(place, &on_device(more), &out).unwrap();
             assert_eq!(end(place, &out), expected, "{more}: stopped after {calls} calls");
         }

@@ -93,6 +93,8 @@ fn refused(path: &Path, error: mixdown_shards::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::SafetensorsFile;
 
     #[test]
@@ -130,7 +132,7 @@ mod tests {
             }
             let error = SafetensorsFile::open(&path).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
-            assert!(!error.is_configuration() && !error.is_io());
+            assert_eq!(error.kind(), ErrorKind::Data);
         }
         // Two tensors of the same numbers, and a gap.
         for offsets in ["[0,8]", "[4,12]", "[12,16]"] {
@@ -144,6 +146,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_the_users_fault() {
-        assert!(SafetensorsFile::open("/nowhere/w".as_ref()).unwrap_err().is_configuration());
+        assert_eq!(
+            SafetensorsFile::open("/nowhere/w".as_ref()).unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "asking whether a shared object is there loads it")]
 
+use mixdown_base::error_kind::ErrorKind;
+
 use crate::config::precision::Precision;
 use crate::engine::cuda::device::compile::compile;
 use crate::engine::cuda::device::driver::Gpu;
@@ -10,7 +12,10 @@ use crate::engine::cuda::device::source::{names, program};
 #[test]
 fn without_a_gpu_the_error_says_what_to_do() {
     let Err(error) = Gpu::open(0, Precision::F32, 64) else { return };
-    assert!(error.is_configuration() && error.to_string().contains("\"cpu\""), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Configuration && error.to_string().contains("\"cpu\""),
+        "{error}"
+    );
 }
 
 /// NVRTC needs no GPU: where it is on the loader's path it compiles for several.

@@ -148,6 +148,8 @@ impl Drop for Communicator {
 
 #[cfg(test)]
 mod tests {
+    use mixdown_base::error_kind::ErrorKind;
+
     use super::Nccl;
 
     /// With the library, its own words for an error; without it, what to do.
@@ -159,7 +161,7 @@ mod tests {
                 let error = nccl.check(4).unwrap_err().to_string();
                 assert!(error.contains(": invalid argument"), "{error}");
             }
-            Err(error) => assert!(error.is_configuration(), "{error}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Configuration, "{error}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! config.json of every family, read and written back.
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 use serde_json::{Value, json};
 
@@ -283,7 +284,7 @@ fn a_window_is_in_all_layers_or_in_none() {
 fn refused(cases: &[(Family, &str, Value, &str)]) {
     for (family, field, value, words) in cases {
         let error = read(&changed(*family, json!({ *field: value }))).unwrap_err();
-        assert!(error.is_configuration(), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains(words), "{words}: {error}");
     }
 }
