@@ -12,8 +12,9 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench for people")]
 
-use std::{env, fs, path::Path, sync::atomic::AtomicBool, time::Instant};
+use std::{env, fs, path::Path, time::Instant};
 
+use mixdown_base::observer::Observer;
 use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify};
 
 const VOCAB_SIZE: u64 = 50_257;
@@ -30,7 +31,7 @@ fn main() {
     }
     for run in 0..6 {
         let start = Instant::now();
-        let report = verify(folder, &|_| (), &AtomicBool::new(false)).unwrap();
+        let report = verify(folder, Observer::silent()).unwrap();
         let seconds = start.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = report.bytes as f64 / seconds / 1e9;

@@ -121,7 +121,7 @@ fn a_row_has_a_limit() {
     let path = parquet(folder.path(), " (UTF8)", &[b"one", long.as_bytes(), b"three"]);
     let with = |max_record_bytes| {
         let options = ReadOptions { max_record_bytes, ..ReadOptions::default() };
-        let list = InputList::discover_with(&[path.clone()], &options)?;
+        let list = InputList::discover_with(std::slice::from_ref(&path), &options)?;
         DocumentReader::new(&list, &options).map(|one| Ok(one?.text.len())).collect()
     };
     let lengths: Result<Vec<usize>, Error> = with(Some(3_000_000));

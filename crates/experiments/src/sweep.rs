@@ -20,7 +20,6 @@ pub(crate) mod settings_file;
 pub(crate) mod train_settings;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
@@ -64,7 +63,7 @@ pub enum SweepStage {
 /// use std::path::Path;
 /// use std::sync::atomic::AtomicBool;
 ///
-/// use mixdown_experiments::{Sweep, SweepConfig, SweepEvent, SweepStage};
+/// use mixdown_experiments::{Sweep, SweepConfig, SweepEvent, SweepObserver, SweepStage};
 ///
 /// let settings = SweepConfig::read(Path::new("sweep.toml"))?.checked()?;
 /// let sweep = Sweep { settings: &settings, out: Path::new("sweeps/math"), task: None };
@@ -73,7 +72,8 @@ pub enum SweepStage {
 ///         println!("{}: {:.4} nats per token", row.run_id, row.target_loss);
 ///     }
 /// };
-/// let outcome = sweep.run(SweepStage::Runs, &observer, &AtomicBool::new(false))?;
+/// let never = AtomicBool::new(false);
+/// let outcome = sweep.run(SweepStage::Runs, SweepObserver::new(&observer, &never))?;
 /// println!("{} of {} runs", outcome.rows.len(), outcome.planned);
 /// # Ok::<(), mixdown_experiments::Error>(())
 /// ```
@@ -97,7 +97,7 @@ struct Opened {
 
 impl Sweep<'_> {
     /// Does what is not done yet of the sweep, or this process' share of it. `observer` is told what happens, and
-    /// `stop` ends the work at its next safe place.
+    /// may stop the work at its next safe place.
     ///
     /// # Errors
     /// Settings that no sweep can have, or other ones than those of the sweep in the folder; a folder of something
@@ -106,7 +106,6 @@ impl Sweep<'_> {
         &self,
         stage: SweepStage,
         observer: SweepObserver<'_>,
-        stop: &AtomicBool,
     ) -> Result<SweepOutcome, Error> {
         let Self { settings, out, task } = *self;
         let Opened { plan, folder, ours, .. } = open(settings, out, task)?;
@@ -119,7 +118,7 @@ impl Sweep<'_> {
         let mut folder = SweepFolder::open(out, task)?;
         folder.remove_leftovers();
         folder.merge()?;
-        let execution = Execution::new(settings, &plan, &mut folder, observer, stop);
+        let execution = Execution::new(settings, &plan, &mut folder, observer);
         match stage {
             SweepStage::Bases => execution.make_bases()?,
             SweepStage::Runs => execution.run()?,

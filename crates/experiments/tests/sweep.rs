@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_experiments::{
-    Pooling, Sweep, SweepConfig, SweepEvent, SweepPart, SweepStage, bottom_is_reached, fit_domains,
-    planned_runs, read_domains,
+    Pooling, Sweep, SweepConfig, SweepEvent, SweepObserver, SweepPart, SweepStage,
+    bottom_is_reached, fit_domains, planned_runs, read_domains,
 };
 use mixdown_scaling::FitOptions;
 use mixdown_tokenize::{
@@ -28,7 +29,6 @@ const SWEEP: &str = "
 
 /// Two corpora with one tokenizer, and the description of a sweep beside them.
 fn described(folder: &Path) -> SweepConfig {
-    let stop = AtomicBool::new(false);
     let texts = [("general", "the river follows stone"), ("target", "let value = other + ")];
     let files = texts.map(|(name, words)| {
         let path = folder.join(format!("{name}.jsonl"));
@@ -41,7 +41,7 @@ fn described(folder: &Path) -> SweepConfig {
     });
     let tokenizer = folder.join("tokenizer.json");
     let options = TrainTokenizerOptions { vocab_size: 300, read: ReadOptions::default() };
-    train_tokenizer(&files, &tokenizer, &options, &|_| {}, &stop).unwrap();
+    train_tokenizer(&files, &tokenizer, &options, Observer::silent()).unwrap();
     for file in files {
         let options =
             PrepareOptions { holdout: "10%".parse().unwrap(), ..PrepareOptions::default() };
@@ -50,8 +50,7 @@ fn described(folder: &Path) -> SweepConfig {
             &tokenizer,
             &file.with_extension(""),
             &options,
-            &|_| {},
-            &stop,
+            Observer::silent(),
         )
         .unwrap();
     }
@@ -90,10 +89,10 @@ fn a_sweep_is_told_stops_continues_and_is_fitted() {
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let error = sweep.run(SweepStage::Runs, &observer, &stop).unwrap_err();
+    let error = sweep.run(SweepStage::Runs, SweepObserver::new(&observer, &stop)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
     stop.store(false, Ordering::Relaxed);
-    let outcome = sweep.run(SweepStage::Runs, &observer, &stop).unwrap();
+    let outcome = sweep.run(SweepStage::Runs, SweepObserver::new(&observer, &stop)).unwrap();
     assert_eq!((outcome.rows.len(), outcome.planned, outcome.failures.len()), (2, 2, 0));
     assert_eq!(
         events.into_inner().unwrap(),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use mixdown_base::observer::Observer;
 use mixdown_base::quantity::field;
 use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
@@ -145,9 +146,10 @@ pub fn prepare(
     let note = |at: Progress| {
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     };
+    let observer = Observer::new(&note, &stop);
     let (report, raised) = thread::scope(|scope| {
         let work = scope
-            .spawn(|| mixdown_tokenize::prepare(&inputs, &tokenizer, &out, &options, &note, &stop));
+            .spawn(|| mixdown_tokenize::prepare(&inputs, &tokenizer, &out, &options, observer));
         let mut raised = None;
         while !work.is_finished() {
             py.detach(|| thread::sleep(INTERVAL));

@@ -5,9 +5,10 @@ mod formats;
 mod record;
 mod sink;
 
-use std::{fmt, path::Path, sync::atomic::AtomicBool};
+use std::{fmt, path::Path};
 
 use mixdown_base::files;
+use mixdown_base::observer::Observer;
 use serde::{Deserialize, Serialize};
 
 use crate::Corpus;
@@ -110,13 +111,12 @@ pub struct ExportedFile {
 /// # Errors
 /// `out` holds something else, or an export with other settings; another process writes it; the vocabulary does not
 /// fit the format's ids, or the format cannot hold the corpus' loss mask; the corpus is damaged; the disk refuses;
-/// `stop` was set.
+/// the observer stopped the work.
 pub fn export(
     corpus: &Corpus,
     out: &Path,
     options: &ExportOptions,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<ExportReport, Error> {
     check_width(corpus, options.format)?;
     let unmasked_tokens = unmasked_tokens(corpus, options)?;
@@ -131,7 +131,7 @@ pub fn export(
     }
     let tokens = options.splits.iter().map(|split| corpus.tokens(*split));
     let total_bytes = tokens.sum::<u64>() * corpus.manifest().dtype.bytes();
-    let meter = Meter::new(total_bytes, progress, stop);
+    let meter = Meter::new(total_bytes, observer);
     let dtype = dtype_of(corpus, options.format);
     let job = formats::Job { corpus, folder: aside.folder(), dtype, meter };
     let mut files = Vec::new();

@@ -15,10 +15,10 @@ mod texts;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 use mixdown_base::files;
+use mixdown_base::observer::Observer;
 
 use crate::AdoptedRecord;
 use crate::Counts;
@@ -109,13 +109,12 @@ pub struct ImportReport {
 /// # Errors
 /// The folder has another manifest, or one of other settings; another process imports into it; a file is none of the
 /// known formats, contradicts its own header or index, lies outside the folder, or has an id beyond the vocabulary;
-/// another tokenizer's files are in the folder; the disk refuses; `stop` was set.
+/// another tokenizer's files are in the folder; the disk refuses; the observer stopped the work.
 pub fn import(
     folder: &Path,
     files: &[ImportFile],
     options: &ImportOptions<'_>,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<ImportReport, Error> {
     let mut found = Vec::new();
     for file in files {
@@ -140,7 +139,7 @@ pub fn import(
     write_companions(folder, options)?;
     let passes = if options.sample_sums.is_some() { 1 } else { 2 };
     let total_bytes = found.iter().map(|(_, _, found)| found.file_bytes).sum::<u64>() * passes;
-    let meter = Meter::new(total_bytes, progress, stop);
+    let meter = Meter::new(total_bytes, observer);
     let job = Job { folder, options, beginning, meter };
     let mut shards = [Vec::new(), Vec::new()];
     let (mut inputs, mut counts) = (Vec::new(), Counts::default());

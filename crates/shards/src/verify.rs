@@ -5,9 +5,10 @@ pub(crate) mod shard;
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
+use mixdown_base::observer::Observer;
 use serde::Serialize;
 
 use crate::Access;
@@ -71,12 +72,8 @@ pub struct Damage {
 /// Reads with pread on two threads at most; memory is a few MiB. Damage is reported, not an error.
 ///
 /// # Errors
-/// The manifest cannot be read or contradicts itself, a file cannot be read, or `stop` was set.
-pub fn verify(
-    folder: &Path,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
-) -> Result<VerifyReport, Error> {
+/// The manifest cannot be read or contradicts itself, a file cannot be read, or the observer stopped the work.
+pub fn verify(folder: &Path, observer: Observer<'_, Progress>) -> Result<VerifyReport, Error> {
     let (manifest, seal) = Manifest::read_with_seal(folder)?;
     manifest_rules::check_shard_links(&manifest, folder)?;
     let shards: Vec<Shard> = Split::ALL
@@ -85,7 +82,7 @@ pub fn verify(
         .collect();
     let bytes = shards.iter().flat_map(Shard::files).map(|(_, bytes)| bytes);
     let total_bytes = bytes.fold(0, u64::saturating_add);
-    let meter = Meter::new(total_bytes, progress, stop);
+    let meter = Meter::new(total_bytes, observer);
     let mut damage = Vec::new();
     let mut tasks = Vec::new();
     for shard in &shards {
@@ -114,24 +111,19 @@ pub fn verify(
 pub(crate) struct Meter<'a> {
     done_bytes: AtomicU64,
     total_bytes: u64,
-    progress: &'a (dyn Fn(Progress) + Sync),
-    stop: &'a AtomicBool,
+    observer: Observer<'a, Progress>,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(
-        total_bytes: u64,
-        progress: &'a (dyn Fn(Progress) + Sync),
-        stop: &'a AtomicBool,
-    ) -> Self {
-        Self { done_bytes: AtomicU64::new(0), total_bytes, progress, stop }
+    pub(crate) fn new(total_bytes: u64, observer: Observer<'a, Progress>) -> Self {
+        Self { done_bytes: AtomicU64::new(0), total_bytes, observer }
     }
 
     /// Adds checked (or given up) bytes.
     pub(crate) fn add(&self, bytes: u64) -> Result<(), Error> {
         let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (self.progress)(Progress { done_bytes, total_bytes: self.total_bytes });
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        self.observer.tell(Progress { done_bytes, total_bytes: self.total_bytes });
+        if self.observer.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
+use mixdown_base::observer::Observer;
 use mixdown_tokenize::{
     PrepareOptions, ReadOptions, Tokenizer, TrainTokenizerOptions, prepare, train_tokenizer,
 };
@@ -16,13 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let out = arguments.next().ok_or("usage: prepare_corpus OUT INPUT..")?;
     let inputs: Vec<PathBuf> = arguments.collect();
-    let stop = AtomicBool::new(false);
     let path = out.join("tokenizer.json");
     let options = TrainTokenizerOptions { vocab_size: 512, read: ReadOptions::default() };
-    train_tokenizer(&inputs, &path, &options, &|_| {}, &stop)?;
+    train_tokenizer(&inputs, &path, &options, Observer::silent())?;
 
     let options = PrepareOptions { holdout: "5%".parse()?, ..PrepareOptions::default() };
-    let report = prepare(&inputs, &path, &out.join("corpus"), &options, &|_| {}, &stop)?;
+    let report = prepare(&inputs, &path, &out.join("corpus"), &options, Observer::silent())?;
     println!("{} tokens to train on, {} held out", report.train_tokens, report.holdout_tokens);
 
     let tokenizer = Tokenizer::load(&path)?;

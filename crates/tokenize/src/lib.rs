@@ -4,7 +4,7 @@
 //! it, and [`Tokenizer`] turns text into ids and back.
 //!
 //! ```no_run
-//! use std::sync::atomic::AtomicBool;
+//! use mixdown_base::observer::Observer;
 //! use mixdown_tokenize::{PrepareOptions, prepare};
 //! # fn main() -> Result<(), mixdown_tokenize::Error> {
 //! let options = PrepareOptions { holdout: "1%".parse()?, ..PrepareOptions::default() };
@@ -13,8 +13,7 @@
 //!     "tokenizer.json".as_ref(),
 //!     "corpora/general".as_ref(),
 //!     &options,
-//!     &|_progress| {},
-//!     &AtomicBool::new(false),
+//!     Observer::silent(),
 //! )?;
 //! assert!(report.train_tokens > report.holdout_tokens);
 //! # Ok(())

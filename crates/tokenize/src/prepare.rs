@@ -28,8 +28,8 @@ pub(crate) mod work_folder;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
+use mixdown_base::observer::Observer;
 use mixdown_documents::Remark;
 use mixdown_shards::{Counts, Fingerprint};
 use serde::Serialize;
@@ -128,16 +128,15 @@ impl Default for Sizes {
 /// # Errors
 /// Inputs or tokenizer cannot be read; more bad records than tolerated; no end-of-text token; a
 /// holdout that leaves nothing on one side; `out` is taken, busy, a corpus of other inputs, tokenizer
-/// or options or holds other unfinished work; the disk refuses. [`Error::Interrupted`] once `stop` is set.
+/// or options or holds other unfinished work; the disk refuses. [`Error::Interrupted`] once the observer stops the work.
 pub fn prepare(
     inputs: &[PathBuf],
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<PrepareReport, Error> {
-    prepare_sized(inputs, tokenizer, out, options, progress, stop, Sizes::default())
+    prepare_sized(inputs, tokenizer, out, options, observer, Sizes::default())
 }
 
 pub(crate) fn prepare_sized(
@@ -145,8 +144,7 @@ pub(crate) fn prepare_sized(
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
     sizes: Sizes,
 ) -> Result<PrepareReport, Error> {
     let work = Work::new(inputs, tokenizer, options, sizes)?;
@@ -159,7 +157,7 @@ pub(crate) fn prepare_sized(
         Err(Error::AlreadyCorpus { .. }) => return work.check_finished(out),
         claimed => claimed?,
     };
-    let made = work.make(&folder, None, progress, stop)?;
+    let made = work.make(&folder, None, observer)?;
     work.finish(folder, &made.split, made.resumed)
 }
 
@@ -176,21 +174,18 @@ pub fn prepare_task(
     out: &Path,
     options: &PrepareOptions,
     task: Task,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<TaskReport, Error> {
-    prepare_task_sized(inputs, tokenizer, out, options, task, progress, stop, Sizes::default())
+    prepare_task_sized(inputs, tokenizer, out, options, task, observer, Sizes::default())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the public function's, and the sizes for tests")]
 pub(crate) fn prepare_task_sized(
     inputs: &[PathBuf],
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
     task: Task,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
     sizes: Sizes,
 ) -> Result<TaskReport, Error> {
     if options.limit.is_some() {
@@ -203,7 +198,7 @@ pub(crate) fn prepare_task_sized(
         return Err(Error::Option { option, expected, got: format!("{task} and -") });
     }
     let made = WorkFolder::claim(out, &work.plan, Hold::Shared)
-        .and_then(|folder| work.make(&folder, Some(task), progress, stop));
+        .and_then(|folder| work.make(&folder, Some(task), observer));
     match made {
         Ok(Made { split, resumed, runs_made }) => Ok(TaskReport {
             parts: split.parts,

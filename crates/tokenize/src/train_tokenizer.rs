@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use mixdown_base::files;
+use mixdown_base::observer::Observer;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::Fingerprint;
 use serde::ser::SerializeMap;
@@ -86,14 +86,13 @@ pub struct TrainTokenizerReport {
 ///
 /// # Errors
 /// `out` exists and is not what this call makes; a vocabulary below 257; inputs that cannot be read,
-/// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once `stop` is set while
-/// text is read.
+/// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once the observer
+/// stops the work while text is read.
 pub fn train_tokenizer(
     inputs: &[PathBuf],
     out: &Path,
     options: &TrainTokenizerOptions,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<TrainTokenizerReport, Error> {
     if options.vocab_size < MIN_VOCABULARY {
         let got = options.vocab_size.to_string();
@@ -116,15 +115,15 @@ pub fn train_tokenizer(
     files::make_ready(&TrainingRecord::path(out))?;
     files::make_ready(out)?;
     config_due(out)?;
-    say_inputs(&inputs, progress);
-    let mut feed = Feed::new(&inputs, &options.read, progress, stop);
+    say_inputs(&inputs, observer);
+    let mut feed = Feed::new(&inputs, &options.read, observer);
     let mut trainer = trainer(options.vocab_size);
     let splitter = splitter()?;
     let training = |source| Error::Training { source };
     let fed = trainer.feed(feed.by_ref(), |text| words(&splitter, text));
     feed.check()?;
     fed.map_err(training)?;
-    progress(Progress { stage: Stage::Training, done: 0, total: 0 });
+    observer.tell(Progress { stage: Stage::Training, done: 0, total: 0 });
     let (vocabulary, merges, _) = trainer.train_vocab().map_err(training)?;
     let by_id = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
     let file = TokenizerFile::new(by_id, merges);
@@ -164,8 +163,7 @@ fn trainer(vocab_size: u32) -> BpeTrainer {
 struct Feed<'l> {
     inputs: &'l InputList,
     reader: DocumentReader<'l>,
-    progress: &'l (dyn Fn(Progress) + Sync),
-    stop: &'l AtomicBool,
+    observer: Observer<'l, Progress>,
     /// What is left of the last text.
     pieces: std::vec::IntoIter<String>,
     documents: u64,
@@ -174,17 +172,11 @@ struct Feed<'l> {
 }
 
 impl<'l> Feed<'l> {
-    fn new(
-        inputs: &'l InputList,
-        read: &'l ReadOptions,
-        progress: &'l (dyn Fn(Progress) + Sync),
-        stop: &'l AtomicBool,
-    ) -> Self {
+    fn new(inputs: &'l InputList, read: &'l ReadOptions, observer: Observer<'l, Progress>) -> Self {
         Self {
             inputs,
             reader: DocumentReader::new(inputs, read),
-            progress,
-            stop,
+            observer,
             pieces: Vec::new().into_iter(),
             documents: 0,
             text_bytes: 0,
@@ -193,7 +185,7 @@ impl<'l> Feed<'l> {
     }
 
     fn read(&mut self) -> Result<Option<String>, Error> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.observer.is_stopped() {
             return Err(Error::Interrupted);
         }
         if let Some(piece) = self.pieces.next() {
@@ -207,7 +199,7 @@ impl<'l> Feed<'l> {
             return Err(Error::TooMuchText { expected: MAX_TEXT_BYTES });
         }
         let (done, total) = (self.reader.consumed_bytes(), self.inputs.total_bytes());
-        (self.progress)(Progress { stage: Stage::Reading, done, total });
+        self.observer.tell(Progress { stage: Stage::Reading, done, total });
         if text.len() <= PIECE_BYTES {
             return Ok(Some(text));
         }
@@ -438,6 +430,7 @@ fn tokens_to_ids<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::AtomicBool;
 
     use mixdown_base::error_kind::ErrorKind;
 
@@ -446,7 +439,7 @@ mod tests {
     fn train(folder: &Path, name: &str, vocab_size: u32) -> Result<TrainTokenizerReport, Error> {
         let inputs = [folder.join("in")];
         let options = TrainTokenizerOptions { vocab_size, read: ReadOptions::default() };
-        train_tokenizer(&inputs, &folder.join(name), &options, &|_| {}, &AtomicBool::new(false))
+        train_tokenizer(&inputs, &folder.join(name), &options, Observer::silent())
     }
 
     fn folder_with_text() -> tempfile::TempDir {
@@ -603,7 +596,8 @@ mod tests {
         let inputs = [folder.path().join("in")];
         let options = TrainTokenizerOptions { vocab_size: 300, read: ReadOptions::default() };
         let (out, stop) = (folder.path().join("t.json"), AtomicBool::new(true));
-        let error = train_tokenizer(&inputs, &out, &options, &|_| {}, &stop).unwrap_err();
+        let error =
+            train_tokenizer(&inputs, &out, &options, Observer::new(&|_| {}, &stop)).unwrap_err();
         assert!(error.kind() == ErrorKind::Interrupted && !out.exists());
     }
 }

@@ -13,10 +13,11 @@ mod records;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 
 use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
@@ -192,18 +193,14 @@ impl Trainer {
     /// processes each calls this; an interruption of one is one of all.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `stop` was set: a checkpoint is written, and the same call
+    /// [`Error::Interrupted`] where the observer stopped the run: a checkpoint is written, and the same call
     /// goes on from it. [`Error::NonFiniteLoss`] leaves the last checkpoint, if one was written. A
     /// disk that refuses.
-    pub fn run(
-        &mut self,
-        progress: &(dyn Fn(Progress) + Sync),
-        stop: &AtomicBool,
-    ) -> Result<Summary, Error> {
+    pub fn run(&mut self, observer: Observer<'_, Progress>) -> Result<Summary, Error> {
         if self.is_finished {
             return Ok(self.folder.read_summary()?);
         }
-        let ended = self.run_steps(progress, stop).and_then(|()| self.end());
+        let ended = self.run_steps(observer).and_then(|()| self.end());
         // Whatever went wrong in a folder that is gone went wrong for that.
         let ended = self.check_folder().and(ended);
         self.is_finished = ended.is_ok();
@@ -219,27 +216,23 @@ impl Trainer {
         Ok(self.hold.as_ref().map_or(Ok(()), |hold| hold.check(&self.folder))?)
     }
 
-    fn run_steps(
-        &mut self,
-        progress: &(dyn Fn(Progress) + Sync),
-        stop: &AtomicBool,
-    ) -> Result<(), Error> {
+    fn run_steps(&mut self, observer: Observer<'_, Progress>) -> Result<(), Error> {
         self.tidy_records()?;
         if self.state.step == 0 && self.state.before.is_empty() {
             self.state.pending = Some(self.record(None));
         }
         loop {
-            if let Err(error) = self.finish_step(progress, stop) {
+            if let Err(error) = self.finish_step(observer) {
                 return Err(self.leave(error));
             }
             if self.at_end() {
                 return Ok(());
             }
-            if self.team.any(stop.load(Ordering::Relaxed))? {
+            if self.team.any(observer.is_stopped())? {
                 return Err(self.leave(Error::Interrupted { step: self.state.step }));
             }
             self.train_step()?;
-            progress(self.progress(None));
+            observer.tell(self.progress(None));
         }
     }
 
@@ -298,11 +291,7 @@ impl Trainer {
     }
 
     /// Evaluates where that is due, writes the line of the step done, and a checkpoint where due.
-    fn finish_step(
-        &mut self,
-        progress: &(dyn Fn(Progress) + Sync),
-        stop: &AtomicBool,
-    ) -> Result<(), Error> {
+    fn finish_step(&mut self, observer: Observer<'_, Progress>) -> Result<(), Error> {
         let Some(mut record) = self.state.pending.clone() else {
             return Ok(());
         };
@@ -311,6 +300,7 @@ impl Trainer {
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
             self.trained.show(Show::Evaluated, &mut self.model)?;
+            let stop = observer.stop();
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
             self.trained.show(Show::Current, &mut self.model)?;
             // An interruption leaves the state as it was, also one among the samples.
@@ -324,7 +314,7 @@ impl Trainer {
                 self.folder.append_samples(&samples)?;
                 self.tensorboard.write_samples(&samples)?;
             }
-            progress(Progress { samples, ..self.progress(Some(record.evals.clone())) });
+            observer.tell(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
         if self.team.leads() {
             self.check_folder()?;

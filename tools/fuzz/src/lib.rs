@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Access, Corpus, Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord, verify,
 };
@@ -78,7 +78,7 @@ pub fn read_all(folder: &Path) {
             }
         }
     }
-    let _ = verify(folder, &|_| (), &AtomicBool::new(false));
+    let _ = verify(folder, Observer::silent());
 }
 
 /// Writes a corpus whose token i has the id `first_id + i`, in two shards.

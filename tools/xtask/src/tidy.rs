@@ -68,6 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "mixdown-benches",
         &[
+            "mixdown-base",
             "mixdown-documents",
             "mixdown-mixer",
             "mixdown-scaling",

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     Holdout, PrepareOptions, Progress, Stage, TrainTokenizerOptions, prepare, train_tokenizer,
@@ -101,7 +102,8 @@ fn tokenizer(
     };
     let options =
         TrainTokenizerOptions { vocab_size: settings.vocab_size, read: ReadOptions::default() };
-    let report = train_tokenizer(&inputs.concat(), &path, &options, &progress, context.stop)?;
+    let report =
+        train_tokenizer(&inputs.concat(), &path, &options, Observer::new(&progress, context.stop))?;
     meter.finish(&plural(report.vocab_size, "entry"));
     Ok(path)
 }
@@ -127,7 +129,8 @@ fn prepare_one(
         seed: settings.seed,
         ..PrepareOptions::default()
     };
-    let report = prepare(inputs, tokenizer, corpus, &options, &progress, context.stop)?;
+    let report =
+        prepare(inputs, tokenizer, corpus, &options, Observer::new(&progress, context.stop))?;
     meter.finish(&describe(&report));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One run, trained with a meter and told as a person reads it.
 
 use mixdown_base::display::{percent, percent_requested, thousands};
+use mixdown_base::observer::Observer;
 use mixdown_experiments::Training;
 use mixdown_runs::{SampleRecord, Summary};
 use mixdown_train::{Progress, RunName};
@@ -38,7 +39,7 @@ pub fn train(
     let meter = Meter::new(format!("train {}", training.name.title), Unit::Steps);
     let mut trainer = training.open(context.stop)?;
     if !world.leads() {
-        return Ok(trainer.run(&|_| {}, context.stop)?);
+        return Ok(trainer.run(Observer::new(&|_| {}, context.stop))?);
     }
     let progress = |at: Progress| {
         meter.set(at.step, at.steps, &note(&at));
@@ -48,7 +49,7 @@ pub fn train(
         at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
     };
     let done = if trainer.is_finished() { "already done: " } else { "" };
-    let summary = trainer.run(&progress, context.stop)?;
+    let summary = trainer.run(Observer::new(&progress, context.stop))?;
     let losses: Vec<String> =
         summary.best.iter().map(|eval| format!("{} {:.4}", eval.corpus, eval.loss)).collect();
     meter.finish(&format!(

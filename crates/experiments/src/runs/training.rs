@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::observer::Observer;
 use mixdown_runs::Summary;
 use mixdown_train::{
     Changes, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
@@ -18,6 +19,7 @@ use crate::runs::text::PromptTokenizer;
 /// use std::path::Path;
 /// use std::sync::atomic::AtomicBool;
 ///
+/// use mixdown_base::observer::Observer;
 /// use mixdown_experiments::{Training, base_folder, read_run};
 /// use mixdown_train::{Changes, RunName, World};
 ///
@@ -30,7 +32,10 @@ use crate::runs::text::PromptTokenizer;
 ///     changes: Changes::None,
 ///     world: World::single(),
 /// };
-/// let summary = training.run(&|at| println!("{} of {}", at.step, at.steps), &AtomicBool::new(false))?;
+/// let summary = training.run(Observer::new(
+///     &|at| println!("{} of {}", at.step, at.steps),
+///     &AtomicBool::new(false),
+/// ))?;
 /// println!("best step {}", summary.best_step);
 /// # Ok::<(), mixdown_experiments::Error>(())
 /// ```
@@ -65,17 +70,13 @@ impl Training<'_> {
         Ok(trainer)
     }
 
-    /// Trains the run to its end. `progress` is told of every step, and `stop` ends the training with a checkpoint,
-    /// from which the same call continues.
+    /// Trains the run to its end. The observer is told of every step, and may stop the training with a
+    /// checkpoint, from which the same call continues.
     ///
     /// # Errors
     /// As [`open`](Self::open) and [`Trainer::run`].
-    pub fn run(
-        self,
-        progress: &(dyn Fn(Progress) + Sync),
-        stop: &AtomicBool,
-    ) -> Result<Summary, Error> {
-        Ok(self.open(stop)?.run(progress, stop)?)
+    pub fn run(self, observer: Observer<'_, Progress>) -> Result<Summary, Error> {
+        Ok(self.open(observer.stop())?.run(observer)?)
     }
 }
 

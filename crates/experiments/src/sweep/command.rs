@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mixdown_base::files::remove_abandoned;
@@ -60,7 +59,6 @@ pub fn row(
     folder: &Path,
     base_tokens: Option<u64>,
     observer: SweepObserver<'_>,
-    stop: &AtomicBool,
 ) -> Result<RunRow, Error> {
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make", error))?;
     let known = known(settings, run, base_tokens)?;
@@ -73,10 +71,10 @@ pub fn row(
     let run_file = folder.join(RUN_FILE);
     remove_abandoned(&run_file);
     write(&run_file, &run_file_of(run, folder, base_tokens, &row)?)?;
-    let status = execute(settings, command, &run_file, folder, observer, stop)?;
+    let status = execute(settings, command, &run_file, folder, observer)?;
     if !status.success() {
         remove(&row)?;
-        if stop.load(Ordering::Relaxed) {
+        if observer.is_stopped() {
             return Err(Error::Stopped { message: format!("{} was interrupted", run.run_id) });
         }
         let message = format!("command: {status}: {}", tail(&folder.join("stderr.log")));
@@ -147,7 +145,6 @@ fn execute(
     run_file: &Path,
     folder: &Path,
     observer: SweepObserver<'_>,
-    stop: &AtomicBool,
 ) -> Result<ExitStatus, Error> {
     let log = |name: &str| {
         let path = folder.join(name);
@@ -162,7 +159,7 @@ fn execute(
         .stderr(log("stderr.log")?);
     let failed = |error| Error::io(Path::new(command), "run", error);
     let mut child = shell.spawn().map_err(failed)?;
-    observer(SweepEvent::ProgramBegan { id: child.id() });
+    observer.tell(SweepEvent::ProgramBegan { id: child.id() });
     let mut is_asked = false;
     let status = loop {
         match child.try_wait() {
@@ -170,13 +167,13 @@ fn execute(
             Ok(Some(status)) => break Ok(status),
             Err(error) => break Err(failed(error)),
         }
-        if stop.load(Ordering::Relaxed) && !is_asked {
+        if observer.is_stopped() && !is_asked {
             is_asked = true;
             ask_to_end(child.id());
         }
         std::thread::sleep(PAUSE);
     };
-    observer(SweepEvent::ProgramEnded);
+    observer.tell(SweepEvent::ProgramEnded);
     status
 }
 

@@ -1,13 +1,51 @@
 //! What an observer of a sweep is told.
 
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use mixdown_runs::{RunRow, Summary};
 use mixdown_train::Progress;
 
 use super::preview::RateOrigin;
 use crate::error::Error;
 
-/// What is told of a sweep that is done; it may be called from any thread.
-pub type SweepObserver<'a> = &'a (dyn Fn(SweepEvent<'_>) + Sync);
+/// The caller of a sweep: a function that is told what happens, and a flag that stops the sweep at its next safe place.
+///
+/// The function may be called from any thread. It differs from an [`Observer`](mixdown_base::observer::Observer) in
+/// that what it is told borrows from the sweep.
+#[derive(Clone, Copy)]
+pub struct SweepObserver<'a> {
+    told: &'a (dyn Fn(SweepEvent<'_>) + Sync),
+    stop: &'a AtomicBool,
+}
+
+impl<'a> SweepObserver<'a> {
+    /// Makes an observer of the function that is told what happens and of the flag that stops the sweep.
+    pub fn new(told: &'a (dyn Fn(SweepEvent<'_>) + Sync), stop: &'a AtomicBool) -> Self {
+        Self { told, stop }
+    }
+
+    /// Tells the caller what happens.
+    pub(crate) fn tell(&self, event: SweepEvent<'_>) {
+        (self.told)(event);
+    }
+
+    /// Whether the caller has stopped the sweep.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Returns the flag, for work that has an observer of its own.
+    pub(crate) fn stop(&self) -> &'a AtomicBool {
+        self.stop
+    }
+}
+
+impl fmt::Debug for SweepObserver<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SweepObserver").field("stop", self.stop).finish_non_exhaustive()
+    }
+}
 
 /// Something that happens while a sweep is done.
 #[derive(Debug)]

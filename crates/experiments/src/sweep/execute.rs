@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_runs::{RunFolder, RunRow, Summary};
 use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
 
@@ -28,7 +28,6 @@ pub struct Execution<'a> {
     plan: &'a Plan,
     folder: &'a mut SweepFolder,
     observer: SweepObserver<'a>,
-    stop: &'a AtomicBool,
     work: Work,
     /// Why base models could not be made, by their places.
     lost: BTreeMap<usize, (String, bool)>,
@@ -67,11 +66,10 @@ impl<'a> Execution<'a> {
         plan: &'a Plan,
         folder: &'a mut SweepFolder,
         observer: SweepObserver<'a>,
-        stop: &'a AtomicBool,
     ) -> Self {
-        observer(SweepEvent::Began);
+        observer.tell(SweepEvent::Began);
         let (work, lost) = (Work::default(), BTreeMap::new());
-        Self { settings, plan, folder, observer, stop, work, lost }
+        Self { settings, plan, folder, observer, work, lost }
     }
 
     /// Makes the base models that runs without a row need; of several tasks each its share.
@@ -91,14 +89,14 @@ impl<'a> Execution<'a> {
             }
         }
         if own.is_empty() {
-            (self.observer)(SweepEvent::BasesWereMade);
+            self.observer.tell(SweepEvent::BasesWereMade);
         }
         for (place, base) in own {
             match self.make_base(place, base) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let part = SweepPart::Base { name: &base.name };
-                    (self.observer)(SweepEvent::BaseFailed { part, error });
+                    self.observer.tell(SweepEvent::BaseFailed { part, error });
                 }
                 Ok(_) => {}
             }
@@ -125,7 +123,7 @@ impl<'a> Execution<'a> {
         }
         let (mut done, mut failed, started) = (0, 0, Instant::now());
         while let Some(run) = self.next(&mut pending) {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.observer.is_stopped() {
                 return Err(Error::Stopped { message: format!("stopped before {}", run.run_id) });
             }
             let number = done + failed + 1;
@@ -135,7 +133,7 @@ impl<'a> Execution<'a> {
             let left = self.left(pending.len(), started.elapsed().as_secs_f64());
             match result {
                 Ok(row) => {
-                    (self.observer)(SweepEvent::RunDone { part, row: &row, left });
+                    self.observer.tell(SweepEvent::RunDone { part, row: &row, left });
                     self.folder.push(row)?;
                     if !self.settings.keep_weights {
                         self.folder.remove_weights(&run.run_id)?;
@@ -145,13 +143,13 @@ impl<'a> Execution<'a> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let failure = failure(run, &error);
-                    (self.observer)(SweepEvent::RunFailed { part, error, left });
+                    self.observer.tell(SweepEvent::RunFailed { part, error, left });
                     self.folder.push_failure(failure)?;
                     failed += 1;
                 }
             }
         }
-        (self.observer)(SweepEvent::Ended { done, failed });
+        self.observer.tell(SweepEvent::Ended { done, failed });
         self.folder.finish(&self.plan.runs)
     }
 
@@ -186,7 +184,7 @@ impl<'a> Execution<'a> {
         let speed = Speed::new(self.plan, self.folder.path(), None)?;
         self.work.taken = speed.taken;
         let flops = self.work.bases + self.work.runs;
-        (self.observer)(SweepEvent::Announced {
+        self.observer.tell(SweepEvent::Announced {
             runs: total,
             planned: self.plan.runs.len(),
             flops,
@@ -243,15 +241,14 @@ impl<'a> Execution<'a> {
         let base_tokens = self.make_base(run.base, base)?;
         let folder = self.folder.run_folder(&run.run_id);
         if let Some(command) = &self.settings.command {
-            (self.observer)(SweepEvent::Working {
+            self.observer.tell(SweepEvent::Working {
                 part,
                 done_flops: self.work.done,
                 total_flops: self.work.total(0.0),
                 progress: None,
             });
-            let (observer, stop) = (self.observer, self.stop);
             let row =
-                command::row(self.settings, command, run, &folder, base_tokens, observer, stop)?;
+                command::row(self.settings, command, run, &folder, base_tokens, self.observer)?;
             let flops = RunCost::of_run(run, base)?.flops;
             self.work.end_run(flops, flops);
             return Ok(row);
@@ -313,7 +310,7 @@ impl<'a> Execution<'a> {
         let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
         let part = SweepPart::Base { name: &base.name };
         let summary = self.train(config, &own, name, part, RunCost::of_base(base)?.flops)?;
-        (self.observer)(SweepEvent::BaseMade { part, summary: &summary });
+        self.observer.tell(SweepEvent::BaseMade { part, summary: &summary });
         if !self.settings.keep_weights {
             remove(&RunFolder::open(&own)?.checkpoints())?;
         }
@@ -354,18 +351,18 @@ impl<'a> Execution<'a> {
             name,
             Changes::None,
             World::single(),
-            self.stop,
+            self.observer.stop(),
         )?;
         let progress = |at: Progress| {
             let begun = fraction(at.step, at.steps) * flops;
-            (self.observer)(SweepEvent::Working {
+            self.observer.tell(SweepEvent::Working {
                 part,
                 done_flops: self.work.done + begun,
                 total_flops: self.work.total(begun),
                 progress: Some(&at),
             });
         };
-        Ok(trainer.run(&progress, self.stop)?)
+        Ok(trainer.run(Observer::new(&progress, self.observer.stop()))?)
     }
 }
 

@@ -4,6 +4,7 @@ mod grams;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::observer::Observer;
 use serde::Serialize;
 
 use crate::Corpus;
@@ -62,28 +63,26 @@ const NAMED: usize = 10;
 /// threads.
 ///
 /// # Errors
-/// Damage, units that cannot be made, or `stop` was set.
+/// Damage, units that cannot be made, or the observer stopped the work.
 pub fn contamination(
     here: Side<'_>,
     there: Side<'_>,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<ContaminationReport, Error> {
-    in_rounds(here, there, ROUND_GRAMS, progress, stop)
+    in_rounds(here, there, ROUND_GRAMS, observer)
 }
 
 fn in_rounds(
     here: Side<'_>,
     there: Side<'_>,
     round_grams: u64,
-    progress: &(dyn Fn(Progress) + Sync),
-    stop: &AtomicBool,
+    observer: Observer<'_, Progress>,
 ) -> Result<ContaminationReport, Error> {
     let tokens = |side: Side<'_>| side.corpus.tokens(side.split);
     // Never fewer rounds than there will be: a document has no more grams than tokens.
     let rounds = tokens(here).div_ceil(round_grams).max(1);
     let total = tokens(there).saturating_mul(rounds).saturating_add(tokens(here));
-    let meter = Meter::new(total, progress, stop);
+    let meter = Meter::new(total, observer);
     let mut report = ContaminationReport::default();
     let mut round = Round::default();
     for shard in here.corpus.shards(here.split) {
@@ -236,8 +235,8 @@ mod tests {
             let side = |corpus, split| Side { corpus, split, units_of: &units_of_ids };
             let (here_side, there_side) = (side(&one, Split::Holdout), side(&other, Split::Train));
             for round_grams in [1, 50, ROUND_GRAMS] {
-                let stop = AtomicBool::new(false);
-                let report = in_rounds(here_side, there_side, round_grams, &|_| (), &stop).unwrap();
+                let report =
+                    in_rounds(here_side, there_side, round_grams, Observer::silent()).unwrap();
                 let expected = naive(&here, &there);
                 assert_eq!(report.documents, 12);
                 assert_eq!(report.shared_documents, expected.len() as u64, "seed {seed}");

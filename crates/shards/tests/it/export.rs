@@ -3,6 +3,7 @@
 use std::{fs, io::Read, path::Path, sync::atomic::AtomicBool};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Access, Corpus, Error, ExportFormat, ExportOptions, ExportReport, LostMask, Split, export,
 };
@@ -23,7 +24,7 @@ fn run_cut(
     shard_tokens: u64,
 ) -> Result<ExportReport, Error> {
     let corpus = Corpus::open(corpus, Access::Map).unwrap();
-    export(&corpus, out, &all_of(format, shard_tokens), &|_| (), &AtomicBool::new(false))
+    export(&corpus, out, &all_of(format, shard_tokens), Observer::silent())
 }
 
 fn all_of(format: ExportFormat, shard_tokens: u64) -> ExportOptions {
@@ -78,7 +79,7 @@ fn exported_files_are_those_of_the_packages() {
             assert!(error.to_string().contains("got 90 of 135 tokens that are none"), "{error}");
             let corpus = Corpus::open(corpus.path(), Access::Map).unwrap();
             let options = ExportOptions { lost_mask: LostMask::Drop, ..all_of(format, 1 << 20) };
-            let report = export(&corpus, &out, &options, &|_| (), &AtomicBool::new(false)).unwrap();
+            let report = export(&corpus, &out, &options, Observer::silent()).unwrap();
             assert_eq!(report.unmasked_tokens, 90);
             report
         };
@@ -173,7 +174,7 @@ fn an_output_that_exists_is_refused_and_leftovers_are_replaced() {
     fs::remove_dir_all(&out).unwrap();
     let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
     let options = all_of(ExportFormat::Olmo, 1);
-    let stopped = export(&corpus, &out, &options, &|_| (), &AtomicBool::new(true));
+    let stopped = export(&corpus, &out, &options, Observer::new(&|_| {}, &AtomicBool::new(true)));
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(!aside.exists() && !out.exists());
 }

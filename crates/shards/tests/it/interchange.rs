@@ -4,10 +4,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Access, Corpus, Dtype, Error, Fingerprint, ImportFile, ImportOptions, Manifest, Split, import,
 };
@@ -75,7 +75,7 @@ pub fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
 
 pub fn adopt(folder: &Path, name: &str, options: &ImportOptions<'_>) -> Result<Manifest, Error> {
     let files = [ImportFile { path: folder.join(name), split: Split::Train }];
-    let report = import(folder, &files, options, &|_| (), &AtomicBool::new(false))?;
+    let report = import(folder, &files, options, Observer::silent())?;
     assert!(!report.already_done);
     Ok(report.manifest)
 }
@@ -162,7 +162,7 @@ fn golden_files_are_adopted_without_touching_them() {
 fn assert_a_second_import_is_known(folder: &Path, name: &str, manifest: &Manifest) {
     let again = |options: &ImportOptions<'_>| {
         let files = [ImportFile { path: folder.join(name), split: Split::Train }];
-        import(folder, &files, options, &|_| (), &AtomicBool::new(false))
+        import(folder, &files, options, Observer::silent())
     };
     let before = names(folder);
     let report = again(&options()).unwrap();
@@ -189,7 +189,6 @@ fn another_list_of_files_is_another_import() {
     let copy = golden("nanogpt", "");
     adopt(copy.path(), "train.bin", &options()).unwrap();
     let file = |name: &str, split| ImportFile { path: copy.path().join(name), split };
-    let stop = AtomicBool::new(false);
     for (files, expected) in [
         (vec![file("val.bin", Split::Train)], "expected file 0 of train as train.bin of"),
         (
@@ -197,7 +196,7 @@ fn another_list_of_files_is_another_import() {
             "expected file 0 of holdout as none",
         ),
     ] {
-        let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+        let error = import(copy.path(), &files, &options(), Observer::silent()).unwrap_err();
         assert!(
             error.kind() == ErrorKind::Configuration && error.to_string().contains(expected),
             "{error}"
@@ -208,13 +207,13 @@ fn another_list_of_files_is_another_import() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, [&bytes[..], &[1, 0]].concat()).unwrap();
     let files = [file("train.bin", Split::Train)];
-    let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+    let error = import(copy.path(), &files, &options(), Observer::silent()).unwrap_err();
     let expected = format!("train.bin of {} bytes", bytes.len());
     assert!(error.to_string().contains(&expected), "{error}");
     // A manifest of somebody else.
     fs::write(&path, &bytes).unwrap();
     fs::write(copy.path().join("manifest.json"), "{\"files\": []}").unwrap();
-    let error = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err();
+    let error = import(copy.path(), &files, &options(), Observer::silent()).unwrap_err();
     assert!(error.to_string().contains("or that of an earlier import, got another"), "{error}");
 }
 
@@ -224,14 +223,13 @@ fn an_end_of_text_that_never_occurs_is_told() {
     let files = ["train.bin", "val.bin"]
         .map(|name| ImportFile { path: copy.path().join(name), split: Split::Train });
     let absent = ImportOptions { end_of_text: 998, text_of: &|_| Ok((1, 1)), ..options() };
-    let stop = AtomicBool::new(false);
-    let report = import(copy.path(), &files, &absent, &|_| (), &stop).unwrap();
+    let report = import(copy.path(), &files, &absent, Observer::silent()).unwrap();
     assert_eq!(report.without_end, ["train.bin", "val.bin"]);
     assert_eq!(report.manifest.train.documents, 2);
     // With an index nothing has to be looked for.
     let copy = golden("megatron", "uint16");
     let files = [ImportFile { path: copy.path().join("uint16.bin"), split: Split::Train }];
-    let report = import(copy.path(), &files, &absent, &|_| (), &stop).unwrap();
+    let report = import(copy.path(), &files, &absent, Observer::silent()).unwrap();
     assert!(report.without_end.is_empty() && report.manifest.train.documents > 1);
 }
 
@@ -242,15 +240,14 @@ fn the_tokenizers_files_are_written_whole_and_never_over_others() {
     let companions = [("tokenizer.json", b"{}".to_vec()), (name, b"{\"a\": 1}".to_vec())];
     let files = [ImportFile { path: copy.path().join("train.bin"), split: Split::Train }];
     let with = ImportOptions { companions: &companions, ..options() };
-    let stop = AtomicBool::new(false);
     // What a killed import left: half a file under a name that nobody else gives.
     let left = copy.path().join(format!("{name}.0123456789abcdef.tmp"));
     fs::write(&left, "{").unwrap();
     fs::write(copy.path().join(name), "{}").unwrap();
-    let error = import(copy.path(), &files, &with, &|_| (), &stop).unwrap_err();
+    let error = import(copy.path(), &files, &with, Observer::silent()).unwrap_err();
     assert!(error.to_string().contains("or the same as the tokenizer's, got another"), "{error}");
     fs::remove_file(copy.path().join(name)).unwrap();
-    import(copy.path(), &files, &with, &|_| (), &stop).unwrap();
+    import(copy.path(), &files, &with, Observer::silent()).unwrap();
     assert!(!left.exists());
     assert_eq!(fs::read(copy.path().join(name)).unwrap(), b"{\"a\": 1}");
     // They are under the manifest's seal.
@@ -319,7 +316,7 @@ fn several_files_make_one_stream_in_both_splits() {
         file("val.bin", Split::Holdout),
         file("train.bin", Split::Train),
     ];
-    let report = import(copy.path(), &files, &options(), &|_| (), &AtomicBool::new(false)).unwrap();
+    let report = import(copy.path(), &files, &options(), Observer::silent()).unwrap();
     let manifest = report.manifest;
     assert_eq!(manifest.inputs[0].path, "more/again.bin");
     assert_holds(copy.path(), &[documents(), documents()].concat());

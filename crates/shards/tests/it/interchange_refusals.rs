@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{Dtype, ImportFile, ImportOptions, Split, TokenFormat, import};
 
 use crate::interchange::{adopt, golden, options};
@@ -213,8 +214,8 @@ fn files_outside_the_corpus_folder_are_refused() {
     let file = outside.path().join("train.bin");
     fs::copy(copy.path().join("train.bin"), &file).unwrap();
     let files = [ImportFile { path: file.clone(), split: Split::Train }];
-    let stop = AtomicBool::new(false);
-    let message = import(copy.path(), &files, &options(), &|_| (), &stop).unwrap_err().to_string();
+    let message =
+        import(copy.path(), &files, &options(), Observer::silent()).unwrap_err().to_string();
     assert!(message.contains("expected a file below the corpus folder"), "{message}");
     // A link that leads out is refused when the corpus is opened, in any part of the path.
     std::os::unix::fs::symlink(outside.path(), copy.path().join("link")).unwrap();
@@ -227,7 +228,8 @@ fn files_outside_the_corpus_folder_are_refused() {
 fn a_stop_leaves_no_manifest_and_the_next_run_succeeds() {
     let copy = golden("nanogpt", "train");
     let files = [ImportFile { path: copy.path().join("train.bin"), split: Split::Train }];
-    let stopped = import(copy.path(), &files, &options(), &|_| (), &AtomicBool::new(true));
+    let stopped =
+        import(copy.path(), &files, &options(), Observer::new(&|_| {}, &AtomicBool::new(true)));
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(!copy.path().join("manifest.json").exists());
     adopt(copy.path(), "train.bin", &options()).unwrap();

@@ -3,6 +3,7 @@
 use std::{fs, sync::Mutex};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{Access, Corpus, Fingerprint, Progress, ShardWriter, Split, overlap, verify};
 use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
@@ -154,7 +155,7 @@ fn verify_counts_every_byte() {
         write_corpus(folder.path(), 70_000, &vec![large, some_documents(1, 5, 9)], &vec![]);
     let steps = Mutex::new(Vec::new());
     let progress = |progress: Progress| steps.lock().unwrap().push(progress);
-    let report = verify(folder.path(), &progress, &false.into()).unwrap();
+    let report = verify(folder.path(), Observer::new(&progress, &false.into())).unwrap();
     let mut bytes = 0;
     for entry in fs::read_dir(folder.path().join("train")).unwrap() {
         bytes += entry.unwrap().metadata().unwrap().len();
@@ -170,6 +171,6 @@ fn verify_counts_every_byte() {
 #[test]
 fn verify_stops() {
     let (folder, _) = small_corpus(1000);
-    let error = verify(folder.path(), &|_| (), &true.into()).unwrap_err();
+    let error = verify(folder.path(), Observer::new(&|_| {}, &true.into())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
 }

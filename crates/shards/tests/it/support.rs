@@ -3,9 +3,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
     VerifyReport, verify,
@@ -124,7 +124,7 @@ pub fn small_corpus(vocab_size: u32) -> (tempfile::TempDir, Manifest) {
 }
 
 pub fn run_verify(folder: &Path) -> Result<VerifyReport, Error> {
-    verify(folder, &|_| (), &AtomicBool::new(false))
+    verify(folder, Observer::silent())
 }
 
 /// Paths and offsets of all damage.

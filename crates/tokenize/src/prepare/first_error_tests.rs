@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use mixdown_base::observer::Observer;
 use mixdown_documents::{InputFormat, ReadOptions, Unreadable};
 
 use crate::error::Error;
@@ -81,15 +82,13 @@ fn work_without_a_finished_part_gives_way() {
     let inputs = [setting.path("plain.jsonl")];
     let run = |options: &PrepareOptions| {
         let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path("out"));
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        crate::prepare::prepare_sized(&inputs, &tokenizer, &out, options, &|_| {}, &stop, TINY)
+        crate::prepare::prepare_sized(&inputs, &tokenizer, &out, options, Observer::silent(), TINY)
     };
     let error = run(&wrong("body")).unwrap_err().to_string();
     assert!(error.contains("\"body\" is missing, the record has \"meta\", \"text\""), "{error}");
     let scratch = PrepareOptions { work_dir: Some(setting.path("scratch")), ..wrong("content") };
     assert!(run(&scratch).unwrap_err().to_string().contains("\"content\" is missing"));
     // As a task, too.
-    let stop = std::sync::atomic::AtomicBool::new(false);
     let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path("out"));
     let task = prepare_task_sized(
         &inputs,
@@ -97,8 +96,7 @@ fn work_without_a_finished_part_gives_way() {
         &out,
         &wrong("title"),
         "0/2".parse().unwrap(),
-        &|_| {},
-        &stop,
+        Observer::silent(),
         TINY,
     );
     assert!(task.unwrap_err().to_string().contains("\"title\" is missing"));
@@ -147,11 +145,18 @@ fn files_that_are_read_from_their_beginning_are_cut_into_parts() {
     setting.run("three", &PrepareOptions { threads: 3, ..options.clone() }).unwrap();
     assert!(contents(&setting.path("one")) == contents(&setting.path("three")));
     for index in (0..2).rev() {
-        let stop = std::sync::atomic::AtomicBool::new(false);
         let task = format!("{index}/2").parse().unwrap();
         let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path("tasks"));
-        prepare_task_sized(&setting.inputs, &tokenizer, &out, &options, task, &|_| {}, &stop, TINY)
-            .unwrap();
+        prepare_task_sized(
+            &setting.inputs,
+            &tokenizer,
+            &out,
+            &options,
+            task,
+            Observer::silent(),
+            TINY,
+        )
+        .unwrap();
     }
     let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path("tasks"));
     crate::prepare::finish_sized(&setting.inputs, &tokenizer, &out, &options, TINY).unwrap();

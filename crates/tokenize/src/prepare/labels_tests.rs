@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_documents::{LabelFields, ReadOptions, TrainOn};
 use mixdown_shards::{Access, Corpus, Split, verify};
 use serde_json::json;
@@ -46,13 +46,12 @@ impl Model {
         options: &PrepareOptions,
     ) -> Result<PrepareReport, Error> {
         let (input, out) = (self.path(input), self.path(out));
-        let stop = AtomicBool::new(false);
-        prepare_sized(&[input], self.folder.path(), &out, options, &|_| {}, &stop, TINY)
+        prepare_sized(&[input], self.folder.path(), &out, options, Observer::silent(), TINY)
     }
 
     fn corpus(&self, out: &str) -> Corpus {
         let folder = self.path(out);
-        let damage = verify(&folder, &|_| {}, &AtomicBool::new(false)).unwrap().damage;
+        let damage = verify(&folder, Observer::silent()).unwrap().damage;
         assert!(damage.is_empty(), "{damage:?}");
         Corpus::open(&folder, Access::Read).unwrap()
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_shards::Split;
 
 use crate::error::Error;
@@ -109,7 +110,15 @@ fn the_corpus_holds_the_tokenizer_as_it_was_loaded() {
     let (stop, out) = (AtomicBool::new(false), setting.path("out"));
     let exchange = |_| fs::write(setting.path("tokenizer.json"), "another").unwrap();
     let tokenizer = setting.path("tokenizer.json");
-    prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &exchange, &stop, TINY).unwrap();
+    prepare_sized(
+        &setting.inputs,
+        &tokenizer,
+        &out,
+        &options(),
+        Observer::new(&exchange, &stop),
+        TINY,
+    )
+    .unwrap();
     assert_eq!(fs::read(out.join("tokenizer.json")).unwrap(), text);
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
         assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(setting.path(name)).unwrap());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::{Access, Corpus, Split, verify};
 
@@ -60,9 +61,8 @@ impl Setting {
         options: &PrepareOptions,
         sizes: Sizes,
     ) -> Result<PrepareReport, Error> {
-        let stop = AtomicBool::new(false);
         let tokenizer = self.path("tokenizer.json");
-        prepare_sized(&self.inputs, &tokenizer, &self.path(out), options, &|_| {}, &stop, sizes)
+        prepare_sized(&self.inputs, &tokenizer, &self.path(out), options, Observer::silent(), sizes)
     }
 
     pub(crate) fn corpus(&self, out: &str) -> Corpus {
@@ -168,7 +168,7 @@ fn the_corpus_is_the_naive_models_for_any_threads_and_sizes() {
             let bytes = contents(corpus.folder());
             assert!(bytes.keys().all(|path| !path.starts_with(".work")));
             assert!(first.get_or_insert(bytes.clone()) == &bytes, "{threads} threads differ");
-            let checked = verify(corpus.folder(), &|_| {}, &AtomicBool::new(false)).unwrap();
+            let checked = verify(corpus.folder(), Observer::silent()).unwrap();
             assert!(checked.damage.is_empty(), "{:?}", checked.damage);
         }
         let sizes = [
@@ -195,8 +195,14 @@ fn only_the_same_work_is_continued() {
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let begun =
-        prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
+    let begun = prepare_sized(
+        &setting.inputs,
+        &tokenizer,
+        &out,
+        &options(),
+        Observer::new(&stop_late, &stop),
+        TINY,
+    );
     assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
 
     let message = |options: &PrepareOptions| {

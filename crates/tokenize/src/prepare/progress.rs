@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mixdown_base::observer::Observer;
 use mixdown_documents::{InputList, Remark};
 
 /// A report of progress; `done` of `total` bytes of the stage.
@@ -43,13 +44,13 @@ pub struct InputRemarks {
 }
 
 /// Says what there is to say of the inputs.
-pub(crate) fn say_inputs(inputs: &InputList, progress: &(dyn Fn(Progress) + Sync)) {
+pub(crate) fn say_inputs(inputs: &InputList, observer: Observer<'_, Progress>) {
     let remarks = InputRemarks {
         left_out: inputs.left_out().to_vec(),
         read_as_text: inputs.read_as_text().to_vec(),
     };
     if !remarks.left_out.is_empty() || !remarks.read_as_text.is_empty() {
-        progress(Progress { stage: Stage::Inputs(Arc::new(remarks)), done: 0, total: 0 });
+        observer.tell(Progress { stage: Stage::Inputs(Arc::new(remarks)), done: 0, total: 0 });
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 
 use crate::error::Error;
 use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
@@ -34,8 +35,14 @@ fn an_interrupted_call_goes_on_to_the_same_bytes() {
             let tokenizer = setting.path("tokenizer.json");
             let threads = 1 + u32::try_from(calls % 3).unwrap();
             let options = PrepareOptions { threads, ..options.clone() };
-            match prepare_sized(&setting.inputs, &tokenizer, &out, &options, &progress, &stop, TINY)
-            {
+            match prepare_sized(
+                &setting.inputs,
+                &tokenizer,
+                &out,
+                &options,
+                Observer::new(&progress, &stop),
+                TINY,
+            ) {
                 Ok(report) => break report,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),
             }
@@ -58,8 +65,14 @@ fn begin(setting: &Setting, out: &str) -> PathBuf {
         stop.fetch_or(late, Ordering::Relaxed);
     };
     let tokenizer = setting.path("tokenizer.json");
-    let begun =
-        prepare_sized(&setting.inputs, &tokenizer, &out, &options(), &stop_late, &stop, TINY);
+    let begun = prepare_sized(
+        &setting.inputs,
+        &tokenizer,
+        &out,
+        &options(),
+        Observer::new(&stop_late, &stop),
+        TINY,
+    );
     assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
     assert!(out.join(".work/run-000000.json").exists());
     out

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_shards::{Split, verify};
 
@@ -32,7 +33,15 @@ fn task(
     let task: Task = task.parse().unwrap();
     let (inputs, out) = (&setting.inputs, setting.path(out));
     let tokenizer = setting.path("tokenizer.json");
-    prepare_task_sized(inputs, &tokenizer, &out, options, task, &progress, &stop, TINY)
+    prepare_task_sized(
+        inputs,
+        &tokenizer,
+        &out,
+        options,
+        task,
+        Observer::new(&progress, &stop),
+        TINY,
+    )
 }
 
 fn finish(
@@ -48,10 +57,11 @@ fn finish(
 fn finishing_again_removes_the_work_of_a_call_that_was_killed_behind_its_manifest() {
     let setting = Setting::new();
     let tokenizer = setting.path("tokenizer.json");
-    let (task, never) = ("0/1".parse().unwrap(), AtomicBool::new(false));
+    let task = "0/1".parse().unwrap();
     let out = setting.path("out");
     let inputs = &setting.inputs;
-    prepare_task_sized(inputs, &tokenizer, &out, &options(), task, &|_| {}, &never, TINY).unwrap();
+    prepare_task_sized(inputs, &tokenizer, &out, &options(), task, Observer::silent(), TINY)
+        .unwrap();
     let work = contents(&out.join(".work"));
     finish(&setting, "out", &options()).unwrap();
     let corpus = contents(&out);
@@ -276,7 +286,7 @@ fn a_group_stays_on_one_side() {
         sides.push(groups);
     }
     assert!(sides[0].is_disjoint(&sides[1]) && sides[1].len() > 2, "{sides:?}");
-    let checked = verify(corpus.folder(), &|_| {}, &AtomicBool::new(false)).unwrap();
+    let checked = verify(corpus.folder(), Observer::silent()).unwrap();
     assert!(checked.damage.is_empty(), "{:?}", checked.damage);
 }
 

@@ -6,10 +6,11 @@
 //! is sorted anyway. A thread holds one chunk at a time, and that bounds what is under way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use mixdown_base::observer::Observer;
 use mixdown_base::panics;
 use mixdown_documents::{
     BadRecord, Chunk, Cuts, LONG_RECORD_BYTES, LongRecords, Place, RecordFault,
@@ -56,8 +57,7 @@ pub(crate) struct TokenizeStage<'p> {
     /// How shards are written on the way, if they can be.
     pub(crate) follow: Option<FollowPlan<'p>>,
     pub(crate) folder: &'p WorkFolder,
-    pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
-    pub(crate) stop: &'p AtomicBool,
+    pub(crate) observer: Observer<'p, Progress>,
 }
 
 /// What the threads share.
@@ -201,7 +201,7 @@ impl TokenizeStage<'_> {
     ) -> Result<(), Box<(Place, Error)>> {
         let at_once = |error| Box::new((AT_ONCE, error));
         loop {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.observer.is_stopped() {
                 return Err(at_once(Error::Interrupted));
             }
             match lane.next()? {
@@ -364,6 +364,6 @@ impl TokenizeStage<'_> {
     fn report(&self, shared: &Shared<'_>, consumed_bytes: u64) {
         let total = self.encoder.inputs.total_bytes();
         let done = shared.done_bytes.fetch_add(consumed_bytes, Ordering::Relaxed) + consumed_bytes;
-        (self.progress)(Progress { stage: Stage::Tokenizing, done: done.min(total), total });
+        self.observer.tell(Progress { stage: Stage::Tokenizing, done: done.min(total), total });
     }
 }

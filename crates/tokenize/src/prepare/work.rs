@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
+use mixdown_base::observer::Observer;
 use mixdown_documents::{InputFile, InputList, Labeler, LongRecords};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
@@ -93,8 +94,7 @@ impl<'o> Work<'o> {
         &self,
         folder: &WorkFolder,
         task: Option<Task>,
-        progress: &(dyn Fn(Progress) + Sync),
-        stop: &AtomicBool,
+        observer: Observer<'_, Progress>,
     ) -> Result<Made, Error> {
         /// How often parts that turn out to be damaged are made again before it is an error.
         const ATTEMPTS: u32 = 3;
@@ -105,12 +105,12 @@ impl<'o> Work<'o> {
                 got: format!("- and {}", folder.out().display()),
             });
         }
-        say_inputs(&self.inputs, progress);
+        say_inputs(&self.inputs, observer);
         let (plan, work) = (&self.plan, folder.parts_folder());
         if let Some(estimate) = disk::estimate(&self.inputs, plan, work, folder.out())? {
-            progress(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
+            observer.tell(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
         }
-        let mut stage = self.stage(folder, task, progress, stop);
+        let mut stage = self.stage(folder, task, observer);
         if task.is_none() && self.split_before(folder)?.is_none() {
             // No split is no proof that there are no shards: its file may have been deleted.
             folder.forget_runs()?;
@@ -140,8 +140,7 @@ impl<'o> Work<'o> {
         &'w self,
         folder: &'w WorkFolder,
         task: Option<Task>,
-        progress: &'w (dyn Fn(Progress) + Sync),
-        stop: &'w AtomicBool,
+        observer: Observer<'w, Progress>,
     ) -> TokenizeStage<'w> {
         let (plan, options) = (&self.plan, self.options);
         TokenizeStage {
@@ -170,8 +169,7 @@ impl<'o> Work<'o> {
             long_records: LongRecords::default(),
             follow: None,
             folder,
-            progress,
-            stop,
+            observer,
         }
     }
 
@@ -187,14 +185,14 @@ impl<'o> Work<'o> {
     }
 
     fn write(&self, stage: &TokenizeStage<'_>, parts: Parts) -> Result<(SplitFile, u64), Error> {
-        let TokenizeStage { folder, progress, stop, threads, task, .. } = *stage;
+        let TokenizeStage { folder, observer, threads, task, .. } = *stage;
         let Summary { documents, empty_documents, bad_records, .. } = parts.total;
         if documents == 0 {
             return Err(Error::no_documents(&self.inputs, empty_documents, bad_records));
         }
         let Plan { order, payload, vocab_size, .. } = self.plan;
         let buckets = Buckets { spills: parts.spills, order, payload };
-        let split = self.split(folder, &buckets, parts.total, threads, task, stop)?;
+        let split = self.split(folder, &buckets, parts.total, threads, task, observer.stop())?;
         split.adopt(parts.followed, folder)?;
         let len = count(split.runs.len());
         let order = task.map_or_else(|| (0..len).collect(), |task| task.order(len));
@@ -208,8 +206,7 @@ impl<'o> Work<'o> {
             rows: self.plan.rows(),
             threads,
             folder,
-            progress,
-            stop,
+            observer,
         };
         let runs_made = stage.run()?;
         Ok((split, runs_made))

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 
 use crate::error::Error;
 use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
@@ -24,7 +25,14 @@ fn begin(setting: &Setting, out: &str, options: &PrepareOptions, reports: u64) {
         stop.fetch_or(stops, Ordering::Relaxed);
     };
     let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path(out));
-    let begun = prepare_sized(&setting.inputs, &tokenizer, &out, options, &progress, &stop, TINY);
+    let begun = prepare_sized(
+        &setting.inputs,
+        &tokenizer,
+        &out,
+        options,
+        Observer::new(&progress, &stop),
+        TINY,
+    );
     assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
 }
 
@@ -33,7 +41,7 @@ fn runs_made(setting: &Setting, out: &str, options: &PrepareOptions) -> u64 {
     let (inputs, tokenizer) = (&setting.inputs, setting.path("tokenizer.json"));
     let work = Work::new(inputs, &tokenizer, options, TINY).unwrap();
     let folder = WorkFolder::claim(&setting.path(out), &work.plan, Hold::Alone).unwrap();
-    let made = work.make(&folder, None, &|_| {}, &AtomicBool::new(false)).unwrap();
+    let made = work.make(&folder, None, Observer::silent()).unwrap();
     assert!(made.split.runs.len() > 3, "{}", made.split.runs.len());
     let runs_made = made.runs_made;
     work.finish(folder, &made.split, made.resumed).unwrap();
@@ -86,9 +94,9 @@ fn shards_of_an_ended_call_do_not_stay_behind() {
     let last = setting.path("out/train/shard-00001.bin");
     assert!(last.exists());
     let (inputs, tokenizer) = (&setting.inputs, setting.path("tokenizer.json"));
-    let (out, stop) = (setting.path("out"), AtomicBool::new(false));
+    let out = setting.path("out");
     let task = "0/1".parse().unwrap();
-    prepare_task_sized(inputs, &tokenizer, &out, &few, task, &|_| {}, &stop, TINY).unwrap();
+    prepare_task_sized(inputs, &tokenizer, &out, &few, task, Observer::silent(), TINY).unwrap();
     fs::write(setting.path("out/train/shard-99999.bin"), "left").unwrap();
     finish_sized(inputs, &tokenizer, &out, &few, TINY).unwrap();
     setting.run("fresh", &few).unwrap();

@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use mixdown_base::observer::Observer;
 use mixdown_shards::{Fingerprint, Split as Side};
 
 use crate::error::Error;
@@ -41,8 +42,7 @@ pub(crate) struct WriteStage<'p> {
     pub(crate) rows: Option<Rows>,
     pub(crate) threads: usize,
     pub(crate) folder: &'p WorkFolder,
-    pub(crate) progress: &'p (dyn Fn(Progress) + Sync),
-    pub(crate) stop: &'p AtomicBool,
+    pub(crate) observer: Observer<'p, Progress>,
 }
 
 /// A run that is being written.
@@ -192,11 +192,11 @@ impl WriteStage<'_> {
         let bytes = tokens * self.buckets.payload.id_bytes;
         let done = shared.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let total = shared.total_bytes;
-        (self.progress)(Progress { stage: Stage::Writing, done: done.min(total), total });
+        self.observer.tell(Progress { stage: Stage::Writing, done: done.min(total), total });
     }
 
     fn check_stop(&self) -> Result<(), Error> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.observer.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_runs::RunFolder;
 
 use super::{Prompt, TextCodec};
@@ -50,7 +51,7 @@ fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
             *told += 1;
             stop.store(*told == stop_after, Ordering::Relaxed);
         };
-        trainer.run(&progress, &stop)
+        trainer.run(Observer::new(&progress, &stop))
     };
     run("straight", usize::MAX).unwrap();
     for stop_after in [1, 4, 5] {
@@ -72,7 +73,7 @@ fn samples_are_drawn_at_evaluations_and_a_resume_leaves_the_same_lines() {
     assert_eq!(steps, [0, 0, 3, 3, 6, 6, 9, 9, 12, 12]);
     assert!(samples.iter().all(|sample| sample.ids.len() <= 3));
     assert_eq!(samples[0].text, format!("2 then {:?}", samples[0].ids));
-    let error = open(place.path(), &text, "mute").unwrap().run(&|_| {}, &AtomicBool::new(false));
+    let error = open(place.path(), &text, "mute").unwrap().run(Observer::silent());
     assert!(error.unwrap_err().to_string().contains("set_text_codec"));
     let long = text.replace("\"3\"", "\"1 1 1 1 1 1 1 1 1\"");
     let refused = open(place.path(), &long, "long").unwrap().set_text_codec(Box::new(Digits));
@@ -114,7 +115,7 @@ fn a_stop_among_the_samples_leaves_the_same_records() {
     let run = |out: &str, codec: Box<dyn TextCodec>| {
         let mut trainer = open(place.path(), &text, out).unwrap();
         trainer.set_text_codec(codec).unwrap();
-        trainer.run(&|_| {}, &AtomicBool::new(false))
+        trainer.run(Observer::silent())
     };
     run("straight", Box::new(Digits)).unwrap();
     let error = run("stopped", Box::new(Stopping(AtomicBool::new(true)))).unwrap_err();
@@ -139,7 +140,7 @@ fn chats_are_rendered_and_end_with_a_turn() {
         );
         let mut trainer = open(place.path(), &text, out)?;
         trainer.set_text_codec(Box::new(Digits))?;
-        trainer.run(&|_| {}, &AtomicBool::new(false))?;
+        trainer.run(Observer::silent())?;
         Ok(RunFolder::open(&place.path().join(out)).unwrap().read_samples().unwrap())
     };
     let (text, chat) = (samples("", "text").unwrap(), samples("chat = true", "chat").unwrap());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mixdown_base::observer::Observer;
 use mixdown_runs::{RunFolder, Summary};
 
 use super::tests::{TEXT, end, open_as, run, world};
@@ -27,7 +28,7 @@ fn run_on(
     on_ranks(count, |world| {
         let stop = AtomicBool::new(false);
         let mut trainer = open(place, text, out, world)?;
-        trainer.run(&|at| end(world, at, &stop), &stop)
+        trainer.run(Observer::new(&|at| end(world, at, &stop), &stop))
     })
 }
 
@@ -114,7 +115,7 @@ fn a_rank_that_dies_ends_all_and_the_last_checkpoint_holds() {
                     std::panic::resume_unwind(Box::new("killed"));
                 }
             };
-            trainer.run(&progress, &stop)
+            trainer.run(Observer::new(&progress, &stop))
         }));
         if let Ok(result) = died {
             seen.lock().unwrap().push(result.unwrap_err().to_string());

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_runs::{EvalRecord, LossesRecord, MeanLoss, RunFolder, Summary, Unpaired, paired};
 use mixdown_shards::Fingerprint;
 
@@ -86,7 +87,7 @@ pub(crate) fn base(folder: &Path) -> RunBase<'_> {
 }
 
 pub(crate) fn run(place: &Path, text: &str, out: &str) -> Result<Summary, Error> {
-    open(place, text, out)?.run(&|_| {}, &AtomicBool::new(false))
+    open(place, text, out)?.run(Observer::silent())
 }
 
 /// Runs until progress has been told `calls` times, then sets the stop flag.
@@ -105,7 +106,7 @@ pub(crate) fn run_until(
             stop.store(true, Ordering::Relaxed);
         }
     };
-    open(place, text, out)?.run(&progress, &stop)
+    open(place, text, out)?.run(Observer::new(&progress, &stop))
 }
 
 /// Weights, moments and best weights at the end, and all numbers that know no clock.
@@ -153,7 +154,7 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     let other = open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
     assert!(other.map(|_| ()).unwrap_err().to_string().contains("train.steps"));
     let mut trainer = open_changed(&staged(8)).unwrap();
-    trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+    trainer.run(Observer::silent()).unwrap();
     assert_eq!(end(place.path(), "changed").0, end(place.path(), "straight").0);
     assert_eq!(end(place.path(), "changed").1, end(place.path(), "straight").1);
     drop(trainer);
@@ -300,7 +301,7 @@ fn a_run_whose_folder_is_taken_away_is_an_error() {
             }
         };
         let mut trainer = open(place.path(), TEXT, "out").unwrap();
-        let error = trainer.run(&progress, &AtomicBool::new(false)).unwrap_err();
+        let error = trainer.run(Observer::new(&progress, &AtomicBool::new(false))).unwrap_err();
         let words = "out: expected the run's folder to stay until the run ends";
         assert!(error.to_string().contains(words), "{calls}: {error}");
         assert!(!out.join("summary.json").exists(), "{calls}");
@@ -354,7 +355,9 @@ fn stopping_anywhere_and_going_on_changes_no_bit() {
 #[test]
 fn a_stop_before_the_first_step_leaves_a_run_to_go_on_with() {
     let place = world();
-    let stopped = open(place.path(), TEXT, "out").unwrap().run(&|_| {}, &AtomicBool::new(true));
+    let stopped = open(place.path(), TEXT, "out")
+        .unwrap()
+        .run(Observer::new(&|_| {}, &AtomicBool::new(true)));
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     run(place.path(), TEXT, "out").unwrap();
 }
@@ -438,7 +441,7 @@ fn a_run_toml_repeats_its_run_from_where_it_lies() {
         World::single(),
         &AtomicBool::new(false),
     );
-    again.unwrap().run(&|_| {}, &AtomicBool::new(false)).unwrap();
+    again.unwrap().run(Observer::silent()).unwrap();
     assert_eq!(end(place.path(), "again"), end(place.path(), "out"));
 }
 

@@ -4,9 +4,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::fuzz_target;
+use mixdown_base::observer::Observer;
 use mixdown_fuzz::read_all;
 use mixdown_shards::{Fingerprint, ImportFile, ImportOptions, Split, import};
 
@@ -62,10 +62,9 @@ fn adopt(folder: &Path, name: &str) {
         text_of: &|ids| Ok((ids.len() as u64, 1)),
     };
     let files = [ImportFile { path: folder.join(name), split: Split::Train }];
-    if import(folder, &files, &options, &|_| (), &AtomicBool::new(false)).is_ok() {
+    if import(folder, &files, &options, Observer::silent()).is_ok() {
         read_all(folder);
-        let stop = AtomicBool::new(false);
-        let report = mixdown_shards::verify(folder, &|_| (), &stop).expect("an adopted corpus");
+        let report = mixdown_shards::verify(folder, Observer::silent()).expect("an adopted corpus");
         assert_eq!(report.damage, [], "what was adopted is sound");
     }
 }

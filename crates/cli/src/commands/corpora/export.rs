@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_base::quantity;
 use mixdown_shards::{
     Access, Corpus, ExportFormat, ExportOptions, ExportReport, LostMask, Progress, Split, export,
@@ -118,7 +119,8 @@ pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
     };
     let meter = Meter::new("export", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let exported = export(&corpus, &arguments.out, &options, &progress, context.stop);
+    let exported =
+        export(&corpus, &arguments.out, &options, Observer::new(&progress, context.stop));
     let report = exported.map_err(|error| match error {
         mixdown_shards::Error::MaskLost { .. } => {
             Error::usage(error.to_string(), "add --drop-mask to insist")

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Dtype, ImportFile, ImportOptions, ImportReport, Progress, SampleShare, Split, TokenFormat,
     import, token_files,
@@ -163,7 +164,7 @@ pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
     };
     let meter = Meter::new("import", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let report = import(&folder, &files, &options, &progress, context.stop)?;
+    let report = import(&folder, &files, &options, Observer::new(&progress, context.stop))?;
     meter.finish(if report.already_done { "already done" } else { "done" });
     let path = arguments.out.unwrap_or(folder);
     warn_of_missing_end(&report, &tokenizer)?;

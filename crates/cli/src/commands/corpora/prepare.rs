@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mixdown_base::display::{escaped, plural};
+use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
@@ -178,11 +179,18 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     if let Some(task) = task {
-        let report = prepare_task(input, tokenizer, out, &options, task, &progress, context.stop)?;
+        let report = prepare_task(
+            input,
+            tokenizer,
+            out,
+            &options,
+            task,
+            Observer::new(&progress, context.stop),
+        )?;
         meter.finish("done");
         return context.output.print(&report, |report| describe_task(task, report));
     }
-    let report = prepare(input, tokenizer, out, &options, &progress, context.stop)?;
+    let report = prepare(input, tokenizer, out, &options, Observer::new(&progress, context.stop))?;
     meter.finish("done");
     say_modified(&report, out);
     context.output.print(&report, say_corpus)

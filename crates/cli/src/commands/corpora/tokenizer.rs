@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_documents::{IgnoreRules, ReadOptions, Selection, Unreadable};
 use mixdown_tokenize::{Progress, Stage, TrainTokenizerOptions, train_tokenizer};
 
@@ -142,8 +143,12 @@ pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
         Stage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
-    let report =
-        train_tokenizer(&arguments.input, &arguments.out, &options, &progress, context.stop)?;
+    let report = train_tokenizer(
+        &arguments.input,
+        &arguments.out,
+        &options,
+        Observer::new(&progress, context.stop),
+    )?;
     meter.finish("done");
     context.output.print(&report, |report| {
         format!(

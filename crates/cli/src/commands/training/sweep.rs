@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use mixdown_base::display::{percent, plural, signed, thousands};
-use mixdown_experiments::{Design, Failure, Sweep, SweepConfig, SweepStage, bottom_is_reached};
+use mixdown_experiments::{
+    Design, Failure, Sweep, SweepConfig, SweepObserver, SweepStage, bottom_is_reached,
+};
 use mixdown_runs::RunRow;
 use mixdown_tokenize::Task;
 use serde::Serialize;
@@ -100,7 +102,8 @@ pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
     check_corpora(arguments.verify, corpora, Path::new(""), context)?;
     let stage = if arguments.bases_only { SweepStage::Bases } else { SweepStage::Runs };
     let progress = SweepProgress::default();
-    let outcome = sweep.run(stage, &|event| progress.show(event), context.stop)?;
+    let outcome =
+        sweep.run(stage, SweepObserver::new(&|event| progress.show(event), context.stop))?;
     let late = outcome.rows.iter().filter(|row| !bottom_is_reached(row));
     let report = SweepReport {
         planned: outcome.planned,

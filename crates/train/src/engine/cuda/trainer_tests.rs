@@ -1,9 +1,9 @@
 //! Whole runs with `device = "cuda"`, on the emulator: what is trained, kept and gone on with is as on the CPU.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use mixdown_base::error_kind::ErrorKind;
+use mixdown_base::observer::Observer;
 use mixdown_runs::{MetricsRecord, RunFolder};
 
 use crate::config::run_file::Changes;
@@ -111,7 +111,7 @@ fn two_devices_have_the_losses_of_one() {
         run(place, &text, &one).unwrap();
         on_ranks(2, |world| {
             let mut trainer = open_as(place, (&text, &two), Changes::None, world).unwrap();
-            trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+            trainer.run(Observer::silent()).unwrap();
         });
         check_close(&losses(place, &one), &losses(place, &two), 2e-4, more);
     }
@@ -131,7 +131,7 @@ fn samples_are_those_of_the_cpu() {
             let out = format!("{kind}-{number}");
             let mut trainer = open(place, &text, &out).unwrap();
             trainer.set_text_codec(Box::new(Digits)).unwrap();
-            trainer.run(&|_| {}, &AtomicBool::new(false)).unwrap();
+            trainer.run(Observer::silent()).unwrap();
             RunFolder::open(&place.join(&out)).unwrap().read_samples().unwrap()
         });
         assert!(drawn[0].len() > 4 && drawn[0].first() != drawn[0].last());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Access, ContaminationReport, Corpus, GRAM_UNITS, Progress, Side, Split, contamination,
     overlap_of, units_of_ids,
@@ -59,7 +60,7 @@ pub(super) fn show(
     let equal_texts = if has_hashes { Some(overlap_of(corpus, split, &other)?) } else { None };
     let meter = Meter::new("overlap", Unit::Tokens);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let report = compare(corpus, split, &other, units, &progress, context)?;
+    let report = compare(corpus, split, &other, units, Observer::new(&progress, context.stop))?;
     meter.finish("compared");
     let view = view(corpus, split, &other, units, equal_texts, report);
     context.output.print(&view, describe)
@@ -70,13 +71,12 @@ fn compare(
     split: Split,
     other: &Corpus,
     units: UnitName,
-    progress: &(dyn Fn(Progress) + Sync),
-    context: Context,
+    observer: Observer<'_, Progress>,
 ) -> Result<ContaminationReport, Error> {
     if units == UnitName::Tokens {
         let here = Side { corpus, split, units_of: &units_of_ids };
         let there = Side { corpus: other, split: Split::Train, units_of: &units_of_ids };
-        return Ok(contamination(here, there, progress, context.stop)?);
+        return Ok(contamination(here, there, observer)?);
     }
     let here_tokenizer = Tokenizer::load(&corpus.tokenizer_path())?;
     let there_tokenizer = Tokenizer::load(&other.tokenizer_path())?;
@@ -86,7 +86,7 @@ fn compare(
         |ids: &[u32], words: &mut Vec<u64>| there_tokenizer.words(ids, words).map_err(Into::into);
     let here = Side { corpus, split, units_of: &here_words };
     let there = Side { corpus: other, split: Split::Train, units_of: &there_words };
-    Ok(contamination(here, there, progress, context.stop)?)
+    Ok(contamination(here, there, observer)?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share for people")]

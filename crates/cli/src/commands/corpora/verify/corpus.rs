@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use mixdown_base::display::plural;
+use mixdown_base::observer::Observer;
 use mixdown_shards::{
     Access, Corpus, Damage, DocumentsChecked, Manifest, Progress, VerifyReport, verify,
     verify_document_ends,
@@ -69,7 +70,7 @@ pub fn check_corpora<'a>(
 fn report(folder: &Path, context: Context) -> Result<VerifyReport, Error> {
     let meter = Meter::new("verify", Unit::Bytes);
     let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
-    let mut report = verify(folder, &progress, context.stop)?;
+    let mut report = verify(folder, Observer::new(&progress, context.stop))?;
     meter.finish("read");
     let damage = damage_of_manifest(&report, folder, context.stop)?;
     report.damage.extend(damage);
