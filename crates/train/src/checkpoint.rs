@@ -50,16 +50,16 @@ pub(crate) struct Best {
 /// What was measured after one step, corpus by corpus.
 pub(crate) struct Measured {
     pub(crate) evals: Vec<EvalRecord>,
-    /// Their sequences.
+    /// The losses of their sequences.
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
 
 /// How an evaluation compares to those before.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Of less loss than all of them.
+    /// The loss is less than at all of them.
     Best,
-    /// Not so.
+    /// A later checkpoint was better.
     Behind,
 }
 

@@ -38,15 +38,15 @@ pub struct PassOptions {
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again instead of keeping it.
     pub recompute: Recompute,
-    /// What computes.
+    /// The implementation that computes.
     pub path: ComputePath,
-    /// Where.
+    /// The device that computes.
     pub device: DeviceChoice,
-    /// In which numbers.
+    /// The number format of matrix products.
     pub precision: Precision,
 }
 
-/// What computes losses and gradients.
+/// The implementation that computes losses and gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputePath {
@@ -54,7 +54,7 @@ pub enum ComputePath {
     #[default]
     Fast,
     /// Composed operations of candle, each with candle's own gradient: several times slower and
-    /// larger, to check the other with.
+    /// larger; the other path is checked against it.
     Reference,
 }
 
