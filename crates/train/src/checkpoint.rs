@@ -142,13 +142,13 @@ impl State {
     }
 }
 
-/// The steps of the whole checkpoints in a run's folder, in order: state.json is written after weights and
-/// moments.
+/// The steps of the checkpoints in a run's folder, in order. A checkpoint gets its name when it is whole, so one that
+/// lacks a file is damaged and not unfinished.
 fn steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     let names = names(&folder.checkpoints())?;
     let step_of = |name: &String| name.strip_prefix(PREFIX)?.parse().ok();
-    let is_whole = |step: &u64| folder.checkpoint(*step).join(STATE_FILE).is_file();
-    let mut steps: Vec<u64> = names.iter().filter_map(step_of).filter(is_whole).collect();
+    let is_folder = |step: &u64| folder.checkpoint(*step).is_dir();
+    let mut steps: Vec<u64> = names.iter().filter_map(step_of).filter(is_folder).collect();
     steps.sort_unstable();
     Ok(steps)
 }
