@@ -160,9 +160,8 @@ impl Model {
 
     /// As [`load_shape`](Self::load_shape), of a folder whose sums are right.
     pub(crate) fn load_unchecked(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
-        let mut parameters = initial::zeros(shape.layout.len)?;
         let tensors = tensors(&shape.config, &shape.layout);
-        read_model(folder, &shape.config, &tensors, &mut parameters)?;
+        let parameters = read_model(folder, &shape.config, &tensors, shape.layout.len)?;
         Ok(Self::of(shape, parameters, Companions::read(folder)?))
     }
 
