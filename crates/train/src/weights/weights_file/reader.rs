@@ -118,10 +118,11 @@ pub(super) fn check_shape(
     Err(Error::bad_file(file.path(), expected, format!("{:?}", info.shape)))
 }
 
-/// Checks a tensor's type and cuts it into tasks. Its shape is the model's.
+/// Checks a tensor's type and shape and cuts it into tasks.
 fn add_tasks<'a>(tasks: &mut Vec<Task<'a>>, wanted: Wanted<'a>) -> Result<(), Error> {
     let Wanted { file, info, tensor, mut out } = wanted;
     let name = &tensor.name;
+    check_shape(file, info, tensor)?;
     let dtype = info.dtype;
     let Some(width_bytes) = width_bytes(dtype) else {
         let expected = format!("{name} as F32, F16 or BF16");
