@@ -176,8 +176,8 @@ class Matrix(Trial):
             self.fail(writer, f"killed {where}", f"done and given again: written again: {', '.join(changed)}")
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """When each file was written, and which file it is."""
-        files = (path for path in self.shop.here.rglob("*") if path.is_file())
+        """When each file was written, and which file it is. Locks are empty, and opened again."""
+        files = (path for path in self.shop.here.rglob("*") if path.is_file() and path.stat().st_size > 0)
         return {str(path.relative_to(self.shop.here)): (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
 

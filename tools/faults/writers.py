@@ -4,7 +4,8 @@ kill_matrix.py, full_disk.py and together.py run the same commands. A command ru
 folder, on inputs that stand beside it and never change; its result is all that `here` then holds.
 
 Compared byte by byte, but for what tells the clock: in metrics.jsonl, summary.json and state.json the fields
-tokens_per_second, data_wait, mfu, seconds and training_seconds; the sums of such a state.json in BLAKE3SUMS; in
+tokens_per_second, data_wait, mfu, seconds and training_seconds; the sums of these files in BLAKE3SUMS, and their
+lengths in records.json; in
 TensorBoard's event files the times, the values of these fields and how many files there are. Of a page of runs the
 rates of tokens are left out. The rows of a sweep are compared in any order, since a run that failed comes later; those
 of its Parquet table only where pyarrow is installed.
@@ -351,9 +352,11 @@ def content(path: Path) -> object:
             return [without_clock(json.loads(line)) for line in pieces(path, data)]
         except ValueError:
             return data
-    if path.name == "BLAKE3SUMS" and (path.parent / "state.json").exists():
-        # The last line is the sum of the others.
-        return [line for line in data.splitlines()[:-1] if b"state.json" not in line]
+    if path.name == "BLAKE3SUMS":
+        lines = data.decode().splitlines()
+        return [line for line in lines if not tells_clock(line.split("  ", 1)[1])]
+    if path.name == "records.json":
+        return [name for name in json.loads(data) if not name.startswith("tensorboard/")]
     if path.name.startswith("report") and path.suffix == ".html":
         return re.sub(rb"[0-9,.]+(</td><td>|\s)tokens/s", b"", data)
     if path.name == "runs.jsonl":
@@ -361,6 +364,11 @@ def content(path: Path) -> object:
     if path.name == "runs.parquet":
         return table(path)
     return hashlib.sha256(data).hexdigest()
+
+
+def tells_clock(name: str) -> bool:
+    """Whether the sum of that file changes with the clock."""
+    return name.startswith("tensorboard/") or name in ("metrics.jsonl", "summary.json", "state.json", "records.json")
 
 
 def table(path: Path) -> object:

@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// A file of a given folder cannot be listed.
     #[error(
-        "a file of the folder {} cannot be read: mend it, exclude it, or let files that cannot be \
+        "a file of the folder {} cannot be read: correct it, exclude it, or let files that cannot be \
          read be left out",
         path.display()
     )]
@@ -148,7 +148,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A pattern cannot be read.
-    #[error("the pattern \"{}\" cannot be read: mend it", got.escape_debug())]
+    #[error("the pattern \"{}\" cannot be parsed: correct it", got.escape_debug())]
     Pattern {
         /// The pattern as given.
         got: String,
@@ -156,7 +156,7 @@ pub enum Error {
         source: Damage,
     },
     /// A list of files is no text.
-    #[error("the list {} is not UTF-8 text, expected one path a line: mend it", path.display())]
+    #[error("the list {} is not UTF-8 text, expected one path a line: save it as UTF-8", path.display())]
     NotAList {
         /// The list.
         path: PathBuf,
@@ -174,7 +174,7 @@ pub enum Error {
     /// A file is not what its name says.
     #[error(
         "{} does not begin as its name says: expected {expected}, got \"{got}\": fetch the file \
-         again or mend its name",
+         again or correct its name",
         path.display()
     )]
     WrongMagic {

@@ -104,7 +104,7 @@ fn patterns_include_and_exclude() {
         ..ReadOptions::default()
     };
     let error = InputList::discover_with(&[root], &bad).unwrap_err();
-    assert_eq!(error.to_string(), "the pattern \"a{b\" cannot be read: mend it");
+    assert_eq!(error.to_string(), "the pattern \"a{b\" cannot be parsed: correct it");
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
@@ -128,7 +128,7 @@ fn patterns_that_no_shell_expanded_are_expanded() {
     assert!(error.to_string().ends_with(words), "{error}");
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let error = InputList::discover(&[root.join("[a")]).unwrap_err().to_string();
-    assert!(error.ends_with("[a\" cannot be read: mend it"), "{error}");
+    assert!(error.ends_with("[a\" cannot be parsed: correct it"), "{error}");
 }
 
 #[test]
@@ -149,7 +149,11 @@ fn lists_name_files_and_folders() {
     assert!(error.starts_with("input /nowhere/at/all.txt does not exist"), "{error}");
     fs::write(&list, b"\xff").unwrap();
     let error = InputList::discover(from_ref(&given)).unwrap_err();
-    assert!(error.to_string().ends_with("is not UTF-8 text, expected one path a line: mend it"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("is not UTF-8 text, expected one path a line: save it as UTF-8")
+    );
     write(folder.path(), "list.txt", "\n");
     assert!(
         InputList::discover(&[given]).unwrap_err().to_string().starts_with("no input was given")

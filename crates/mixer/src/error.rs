@@ -247,7 +247,7 @@ pub enum Error {
         /// Why it is none: a clause.
         reason: String,
     },
-    /// A length in epochs of a source that is never drawn so often.
+    /// A length in epochs of a source that the run never repeats that often.
     #[error("the length {length}: expected a source that is drawn so often, got {got}")]
     Epochs {
         /// The length.

@@ -278,7 +278,7 @@ impl Mixer {
     /// them: filling another one would take sequences of the epoch after.
     ///
     /// # Errors
-    /// A source that does not exist or is never drawn so often; a length beyond 64 bits.
+    /// A source that does not exist or that the run never repeats that often; a length beyond 64 bits.
     pub fn steps(&self, length: &RunLength) -> Result<u64, Error> {
         let slots = self.mixture.slots_of(length)?;
         let (steps, whole) = (slots.div_ceil(self.batch_size()), slots / self.batch_size());

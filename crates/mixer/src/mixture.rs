@@ -131,7 +131,7 @@ impl Mixture {
     /// The slots that a length takes from the beginning of the run.
     ///
     /// # Errors
-    /// A source that does not exist or is never drawn so often; a length beyond 64 bits.
+    /// A source that does not exist or that the run never repeats that often; a length beyond 64 bits.
     pub(crate) fn slots_of(&self, length: &RunLength) -> Result<u64, Error> {
         let too_long = |got: u64| Error::OutOfRange {
             what: "the sequences of a run",

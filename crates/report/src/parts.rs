@@ -1,5 +1,6 @@
 //! What pages are put together from: the shell, text, tables, figures.
 
+pub(crate) mod chart;
 pub(crate) mod figure;
 pub(crate) mod html;
 pub(crate) mod plot;

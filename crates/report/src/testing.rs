@@ -171,7 +171,6 @@ pub(crate) const MARKUP: &str = "</script><script>alert(1)</script><!-- <b oncli
 pub(crate) fn without_library(html: &str) -> String {
     let library = crate::parts::plot::script();
     assert!(html.contains(&library));
-    assert!(library.contains("plotly.js v") && library.len() < 5_000_000, "MathJax came along");
     html.replace(&library, "")
 }
 

@@ -50,16 +50,16 @@ pub(crate) struct Best {
 /// What was measured after one step, corpus by corpus.
 pub(crate) struct Measured {
     pub(crate) evals: Vec<EvalRecord>,
-    /// Their sequences.
+    /// The losses of their sequences.
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
 
 /// How an evaluation compares to those before.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Of less loss than all of them.
+    /// The loss is less than at all of them.
     Best,
-    /// Not so.
+    /// A later checkpoint was better.
     Behind,
 }
 
@@ -142,13 +142,18 @@ impl State {
     }
 }
 
-/// The steps of the whole checkpoints in a run's folder, in order: state.json is written after weights and
-/// moments.
+/// The steps of the whole checkpoints in a run's folder, in order: one without state.json is passed over.
 fn steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
+    let mut steps = all_steps(folder)?;
+    steps.retain(|step| folder.checkpoint(*step).join(STATE_FILE).is_file());
+    Ok(steps)
+}
+
+/// The steps of all checkpoints, in order, also of those that have lost their state.
+fn all_steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     let names = names(&folder.checkpoints())?;
     let step_of = |name: &String| name.strip_prefix(PREFIX)?.parse().ok();
-    let is_whole = |step: &u64| folder.checkpoint(*step).join(STATE_FILE).is_file();
-    let mut steps: Vec<u64> = names.iter().filter_map(step_of).filter(is_whole).collect();
+    let mut steps: Vec<u64> = names.iter().filter_map(step_of).collect();
     steps.sort_unstable();
     Ok(steps)
 }
@@ -312,9 +317,11 @@ impl Moment {
         self.folder.sync_records()?;
         replace(&temporary, &path)?;
         self.write_best()?;
-        let mut steps = steps(&self.folder)?;
-        steps.truncate(steps.len().saturating_sub(self.keep));
-        steps.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
+        let whole = steps(&self.folder)?;
+        let first_kept = whole.iter().rev().take(self.keep).next_back().copied().unwrap_or(0);
+        let mut before = all_steps(&self.folder)?;
+        before.retain(|step| *step < first_kept);
+        before.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
     }
 
     /// Replaces best/ by the model of this step, where that is the best. Its checkpoint is whole.

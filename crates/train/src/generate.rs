@@ -16,39 +16,39 @@ use crate::model::Model;
 pub struct GenerateOptions {
     /// New ids of each prompt, at most.
     pub max_tokens: u64,
-    /// How they are chosen.
+    /// How each new id is chosen.
     pub sampling: Sampling,
-    /// What is drawn; prompt number i draws the same whatever other prompts there are.
+    /// The random seed; prompt number i draws the same ids whatever other prompts there are.
     pub seed: u64,
 }
 
-/// Why a generation came to its end.
+/// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The model ended the text.
     EndOfText,
-    /// As many ids as were asked for.
+    /// The generation has as many ids as were asked for.
     MaxTokens,
     /// The model has no further position.
     ContextFull,
 }
 
-/// What follows a prompt.
+/// The continuation of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
     /// The new ids, without the one that ends a text.
     pub ids: Vec<u32>,
-    /// Why there are no more.
+    /// Why no further ids follow.
     pub ending: Ending,
 }
 
-/// One prompt on its way.
+/// One prompt and its continuation so far.
 struct Sequence {
     sampler: Sampler,
     generated: Generated,
-    /// What is drawn next at most, less what was.
+    /// How many more ids may be drawn.
     left: u64,
-    /// Positions that are not read yet.
+    /// Positions of the model that are still free.
     room: u64,
 }
 

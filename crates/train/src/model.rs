@@ -38,15 +38,15 @@ pub struct PassOptions {
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again instead of keeping it.
     pub recompute: Recompute,
-    /// What computes.
+    /// The implementation that computes.
     pub path: ComputePath,
-    /// Where.
+    /// The device that computes.
     pub device: DeviceChoice,
-    /// In which numbers.
+    /// The number format of matrix products.
     pub precision: Precision,
 }
 
-/// What computes losses and gradients.
+/// The implementation that computes losses and gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputePath {
@@ -54,7 +54,7 @@ pub enum ComputePath {
     #[default]
     Fast,
     /// Composed operations of candle, each with candle's own gradient: several times slower and
-    /// larger, to check the other with.
+    /// larger; the other path is checked against it.
     Reference,
 }
 
@@ -160,9 +160,8 @@ impl Model {
 
     /// As [`load_shape`](Self::load_shape), of a folder whose sums are right.
     pub(crate) fn load_unchecked(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
-        let mut parameters = initial::zeros(shape.layout.len)?;
         let tensors = tensors(&shape.config, &shape.layout);
-        read_model(folder, &shape.config, &tensors, &mut parameters)?;
+        let parameters = read_model(folder, &shape.config, &tensors, shape.layout.len)?;
         Ok(Self::of(shape, parameters, Companions::read(folder)?))
     }
 

@@ -1,4 +1,6 @@
-//! What the fuzz targets share: corpora in a folder of memory.
+//! What the fuzz targets share: corpora in a folder of memory, panics that are caught.
+
+pub mod panics;
 
 use std::fs;
 use std::path::{Path, PathBuf};

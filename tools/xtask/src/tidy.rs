@@ -93,7 +93,6 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokenizers", &["mixdown-tokenize"]),
     ("zstd", &["mixdown-documents"]),
     ("flate2", &["mixdown-documents", "mixdown-shards"]),
-    ("plotly", &["mixdown-report"]),
     ("pyo3", &["mixdown-python"]),
     ("numpy", &["mixdown-python"]),
 ];

@@ -129,7 +129,7 @@ fn an_unreadable_file_leaves_a_choice() {
     assert!(
         error
             .to_string()
-            .contains("mend it, exclude it, or let files that cannot be read be left out")
+            .contains("correct it, exclude it, or let files that cannot be read be left out")
     );
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("b.txt.gz: the gzip data end too early"), "{cause}");

@@ -1,8 +1,6 @@
 //! Figures for a run without a pretraining yardstick: its losses only.
 
-use plotly::Plot;
-use plotly::common::{DashType, MarkerSymbol};
-
+use crate::parts::chart::{Axis, DashType, Plot, Symbol, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::plot::{axis, coordinate, layout, marked_line, ring};
 use crate::runs::curves::{by_step, corpora, is_chosen_by_others, losses};
@@ -32,19 +30,19 @@ fn chosen(run: &Series<'_>) -> &'static str {
 }
 
 fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let best = coordinate(run.page.summary.best_step);
     for (corpus, slot) in names.iter().zip(COLORS.iter().cycle()) {
         let color = format!("var(--series-{slot})");
         let points = losses(&run.evaluations(corpus));
         if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
-            plot.add_trace(ring(*point, &color));
+            data.push(ring(*point, &color));
         }
-        let (symbol, dash) = (MarkerSymbol::Circle, DashType::Solid);
-        plot.add_trace(marked_line(points, corpus, &color, symbol, dash).show_legend(true));
+        let line = marked_line(points, corpus, &color, Symbol::Circle, DashType::Solid);
+        data.push(Trace { showlegend: Some(true), ..line });
     }
-    let x_axis = axis("steps").hover_format(",d");
-    plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".4f")));
+    let x_axis = Axis { hoverformat: Some(",d"), ..axis("steps") };
+    let y_axis = Axis { hoverformat: Some(".4f"), ..axis("loss (nats per token)") };
     let curves: Vec<_> = names.iter().map(|corpus| (*corpus, run.evaluations(corpus))).collect();
     Figure {
         title: "Held-out loss".to_owned(),
@@ -52,7 +50,7 @@ fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
             "Loss on the held-out part of each corpus; the ring marks the chosen checkpoint{}.",
             chosen(run)
         ),
-        plot,
+        plot: Plot { data, layout: layout(x_axis, y_axis) },
         table: by_step(&curves),
         width: Width::Half,
     }

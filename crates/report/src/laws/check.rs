@@ -1,10 +1,8 @@
 //! What the laws say beside what was measured.
 
 use mixdown_scaling::{Quantity, Residual, ScalingFit, Split};
-use plotly::Plot;
-use plotly::common::{DashType, Line, MarkerSymbol};
-use plotly::layout::HoverMode;
 
+use crate::parts::chart::{Axis, DashType, HoverMode, Layout, Line, Plot, Symbol};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
 use crate::parts::plot::{axis, bare_line, layout, points};
@@ -48,7 +46,7 @@ fn size_of(fit: &ScalingFit, residual: &Residual) -> Option<f64> {
 struct Marks<'a> {
     label: String,
     color: String,
-    symbol: MarkerSymbol,
+    symbol: Symbol,
     /// Run, measured, predicted.
     runs: Vec<(&'a str, f64, f64)>,
 }
@@ -90,13 +88,13 @@ fn predicted(
 ) -> Figure {
     let loss = loss_name(quantity);
     let marks = marks(fit, groups, quantity, residuals);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let mut table = Table::new(["Run", "marks", "measured (nats)", "predicted (nats)", "error"]);
     let all = marks.iter().flat_map(|one| &one.runs).flat_map(|run| [run.1, run.2]);
     let (low, high) =
         all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-    let line = Line::new().color("var(--ink-soft)").width(1.0).dash(DashType::Dash);
-    plot.add_trace(bare_line(vec![(low, low), (high, high)], None, line));
+    let line = Line::of("var(--ink-soft)", 1.0).dashed(DashType::Dash);
+    data.push(bare_line(vec![(low, low), (high, high)], None, line));
     for one in marks {
         let mut seen = Vec::new();
         for (run, measured, predicted) in one.runs {
@@ -114,29 +112,27 @@ fn predicted(
                 Cell::number(percent, error),
             ]);
         }
-        plot.add_trace(points(seen, &one.label, &one.color, one.symbol));
+        data.push(points(seen, &one.label, &one.color, one.symbol));
     }
     let x_axis = axis(&format!("measured {loss} (nats per token)"));
-    plot.set_layout(
-        layout(x_axis, axis("predicted (nats per token)")).hover_mode(HoverMode::Closest),
-    );
+    let layout = layout(x_axis, axis("predicted (nats per token)"));
     Figure {
         title: format!("Predicted against measured {loss}"),
         caption: "On the dashed line both agree. Filled: the law fitted to all runs; open: runs held out, \
                   predicted by the law fitted to the rest."
             .to_owned(),
-        plot,
+        plot: Plot { data, layout: Layout { hovermode: HoverMode::Closest, ..layout } },
         table,
         width: Width::Half,
     }
 }
 
 /// The single sizes are in the table only: with three sizes they would cover the figure.
-fn mark(split: Split) -> Option<(&'static str, MarkerSymbol)> {
+fn mark(split: Split) -> Option<(&'static str, Symbol)> {
     match split {
-        Split::LargestModel => Some(("held out: largest N", MarkerSymbol::CircleOpen)),
-        Split::LargestTarget => Some(("held out: largest D", MarkerSymbol::SquareOpen)),
-        Split::LargestBoth => Some(("held out: largest N and D", MarkerSymbol::DiamondOpen)),
+        Split::LargestModel => Some(("held out: largest N", Symbol::CircleOpen)),
+        Split::LargestTarget => Some(("held out: largest D", Symbol::SquareOpen)),
+        Split::LargestBoth => Some(("held out: largest N and D", Symbol::DiamondOpen)),
         Split::OneModelSize(_) => None,
     }
 }
@@ -148,7 +144,7 @@ fn scatter(
     residuals: &[Residual],
 ) -> Figure {
     let loss = loss_name(quantity);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let mut table = Table::new(["Run", "predicted (nats)", "log residual"]);
     for size in &groups.sizes {
         let label = groups.size_label(*size);
@@ -164,18 +160,22 @@ fn scatter(
             ((one.predicted, percent), format!("{run} ({label}): {}\u{a0}%", signed(percent, 2)))
         });
         let seen = seen.collect();
-        plot.add_trace(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
+        data.push(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
     }
     let x_axis = axis(&format!("predicted {loss} (nats per token)"));
-    let y_axis = axis("log residual (%)").zero_line(true).zero_line_color("var(--ink-soft)");
-    plot.set_layout(layout(x_axis, y_axis).hover_mode(HoverMode::Closest));
+    let y_axis = Axis {
+        zeroline: Some(true),
+        zerolinecolor: Some("var(--ink-soft)"),
+        ..axis("log residual (%)")
+    };
+    let layout = layout(x_axis, y_axis);
     Figure {
         title: format!("Residuals of the {loss}"),
         caption:
             "Logarithm of measured by predicted loss. A law that fits leaves no trend and no side \
                   for any size."
                 .to_owned(),
-        plot,
+        plot: Plot { data, layout: Layout { hovermode: HoverMode::Closest, ..layout } },
         table,
         width: Width::Half,
     }

@@ -1,14 +1,12 @@
 //! Forgetting against p at one D: measured points, and the law with its band for every N.
 
 use mixdown_scaling::{Estimate, Observation};
-use plotly::Plot;
-use plotly::common::{DashType, Line};
-use plotly::layout::AxisRange;
 
 use crate::laws::page::{DomainPage, Laws};
+use crate::parts::chart::{Axis, DashType, Layout, Line, Plot, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
-use crate::parts::plot::{band, bare_line, plain, points};
+use crate::parts::plot::{band, law_line, points};
 use crate::parts::text::{fixed, percent_rounded};
 use crate::runs::grouping::{Groups, same};
 use crate::runs::shares::{ShareScale, y_axis};
@@ -16,7 +14,7 @@ use crate::runs::shares::{ShareScale, y_axis};
 /// The figure for `tokens` target tokens.
 pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figure {
     let scale = scale(domain);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let mut highest = 0.0_f64;
     let mut lowest = 0.0_f64;
     for size in &groups.sizes {
@@ -28,7 +26,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
         let label = groups.size_label(*size);
         if let Some(fit) = domain.fit() {
             let law = |p: f64| fit.forgetting.forgetting(*size, tokens, p);
-            highest = highest.max(add_law(&mut plot, &scale, law, (&color, &label)));
+            highest = highest.max(add_law(&mut data, &scale, law, (&color, &label)));
         }
         let seen = measured.iter().map(|one| {
             let hover = format!(
@@ -39,22 +37,19 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
             );
             ((scale.place(one.share()), one.forgetting()), hover)
         });
-        plot.add_trace(points(seen.collect(), &label, &color, groups.symbol(*size)));
+        data.push(points(seen.collect(), &label, &color, groups.symbol(*size)));
         let losses = measured.iter().map(|one| one.forgetting());
         (lowest, highest) =
             losses.fold((lowest, highest), |(low, high), value| (low.min(value), high.max(value)));
     }
     let room = (highest - lowest).max(1e-6);
-    let mut layout = scale.layout("forgetting (nats per token)");
     let bottom = if lowest < 0.0 { lowest - 0.06 * room } else { 0.0 };
-    layout = layout.y_axis(
-        y_axis("forgetting (nats per token)").range(AxisRange::new(bottom, highest + 0.12 * room)),
-    );
-    plot.set_layout(layout);
+    let title = "forgetting (nats per token)";
+    let yaxis = Axis { range: Some([bottom, highest + 0.12 * room]), ..y_axis(title) };
     Figure {
         title: format!("Forgetting against p, {}", groups.tokens_label(tokens)),
         caption: caption(domain),
-        plot,
+        plot: Plot { data, layout: Layout { yaxis, ..scale.layout(title) } },
         table: table(domain, groups, tokens),
         width: Width::Half,
     }
@@ -62,7 +57,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
 
 /// The law with its band, dotted from p = 0 to where the axis begins; its highest value.
 fn add_law(
-    plot: &mut Plot,
+    data: &mut Vec<Trace>,
     scale: &ShareScale,
     law: impl Fn(f64) -> Estimate,
     (color, label): (&str, &str),
@@ -72,11 +67,11 @@ fn add_law(
     let values = |curve: &[(f64, Estimate)]| -> Vec<(f64, f64)> {
         curve.iter().map(|(place, one)| (*place, one.value)).collect()
     };
-    let line = Line::new().color(color.to_owned()).width(1.5);
-    let dotted = line.clone().dash(DashType::Dot);
-    plot.add_trace(band(&curve, color, label));
-    plot.add_trace(bare_line(values(&bridge), None, dotted).legend_group(plain(label)));
-    plot.add_trace(bare_line(values(&curve), None, line).legend_group(plain(label)));
+    let line = Line::of(color, 1.5);
+    let dotted = line.clone().dashed(DashType::Dot);
+    data.push(band(&curve, color, label));
+    data.push(law_line(values(&bridge), dotted).in_group(label));
+    data.push(law_line(values(&curve), line).in_group(label));
     bridge.iter().chain(&curve).map(|(_, one)| one.value).fold(0.0, f64::max)
 }
 

@@ -2,15 +2,13 @@
 
 use mixdown_runs::{ProgressLost, progress_lost};
 use mixdown_scaling::Observation;
-use plotly::Plot;
-use plotly::common::{Line, MarkerSymbol};
-use plotly::layout::AxisRange;
 
 use crate::laws::forgetting::{at, scale};
 use crate::laws::page::{BaseCurve, DomainPage};
+use crate::parts::chart::{Axis, Layout, Line, Plot, Symbol, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
-use crate::parts::plot::{bare_line, plain, points};
+use crate::parts::plot::{bare_line, points};
 use crate::parts::text::{percent_fixed, percent_rounded};
 use crate::runs::grouping::Groups;
 use crate::runs::shares::{ShareScale, y_axis};
@@ -28,7 +26,7 @@ pub(crate) fn figure(
     bases: &[BaseCurve],
 ) -> Option<Figure> {
     let scale = scale(domain);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let mut table =
         Table::new(["Run", "N", "p realized", "pretraining loss", "progress lost", "bound"]);
     for size in &groups.sizes {
@@ -43,17 +41,17 @@ pub(crate) fn figure(
             let runs = runs.iter().filter(|(_, lost)| bound(*lost) == wanted);
             runs.map(|(one, lost)| (place(&scale, one, *lost), hover(one, *lost, &label))).collect()
         };
-        let line = Line::new().color(color.clone()).width(1.5);
+        let line = Line::of(color.clone(), 1.5);
         let all = runs.iter().map(|(one, lost)| place(&scale, one, *lost)).collect();
-        plot.add_trace(bare_line(all, None, line).legend_group(plain(&label)));
+        data.push(bare_line(all, None, line).in_group(&label));
         let (equal, least) = (seen(EQUAL), seen(AT_LEAST));
         let only_open = equal.is_empty();
         if !only_open {
-            plot.add_trace(points(equal, &label, &color, groups.symbol(*size)));
+            data.push(points(equal, &label, &color, groups.symbol(*size)));
         }
         if !least.is_empty() {
-            let open = points(least, &label, &color, MarkerSymbol::CircleOpen);
-            plot.add_trace(open.show_legend(only_open));
+            let open = points(least, &label, &color, Symbol::CircleOpen);
+            data.push(Trace { showlegend: Some(only_open), ..open });
         }
         for (one, lost) in runs {
             table.push(vec![
@@ -69,15 +67,15 @@ pub(crate) fn figure(
     if table.is_empty() {
         return None;
     }
-    let y_axis = y_axis("pretraining progress lost (%)").range(AxisRange::new(0.0, 105.0));
-    plot.set_layout(scale.layout("").y_axis(y_axis));
+    let title = "pretraining progress lost (%)";
+    let yaxis = Axis { range: Some([0.0, 105.0]), ..y_axis(title) };
     Some(Figure {
         title: format!("Pretraining progress lost, {}", groups.tokens_label(tokens)),
         caption: "1 − D_eq/D_total, where D_eq is the number of tokens at which the base model, in its own \
                   pretraining, had the loss that is left after finetuning. Open marks: at least that \
                   much, as the loss is worse than the first evaluation of the pretraining."
             .to_owned(),
-        plot,
+        plot: Plot { data, layout: Layout { yaxis, ..scale.layout(title) } },
         table,
         width: Width::Half,
     })

@@ -1,14 +1,12 @@
 //! Target loss against D, with the law and its band for every N.
 
 use mixdown_scaling::Estimate;
-use plotly::Plot;
-use plotly::common::Line;
-use plotly::layout::{AxisRange, HoverMode};
 
 use crate::laws::page::{DomainPage, Laws};
+use crate::parts::chart::{Axis, HoverMode, Layout, Line, Plot, Ticks};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
-use crate::parts::plot::{axis, band, bare_line, layout, plain, points};
+use crate::parts::plot::{axis, band, law_line, layout, points};
 use crate::parts::text::{fixed, percent_rounded, short};
 use crate::runs::grouping::{Groups, same};
 
@@ -22,7 +20,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
     let (low, high) = (ends.0.map_or(0.0, |d| d.log10()), ends.1.map_or(0.0, |d| d.log10()));
     let room = ((high - low) * 0.12).max(0.15);
     let (left, right) = (low - room, high + room);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     let mut losses: Vec<f64> = Vec::new();
     for size in &groups.sizes {
         let (color, label) = (groups.color(*size), groups.size_label(*size));
@@ -32,11 +30,11 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
             let curve: Vec<(f64, Estimate)> = (0..=CURVE_POINTS)
                 .map(|k| (at(k), law.loss(*size, 10.0_f64.powf(at(k)))))
                 .collect();
-            plot.add_trace(band(&curve, &color, &label));
-            let line = Line::new().color(color.clone()).width(1.5);
+            data.push(band(&curve, &color, &label));
+            let line = Line::of(color.clone(), 1.5);
             let values: Vec<(f64, f64)> = curve.iter().map(|(at, one)| (*at, one.value)).collect();
             losses.extend(values.iter().map(|point| point.1));
-            plot.add_trace(bare_line(values, None, line).legend_group(plain(&label)));
+            data.push(law_line(values, line).in_group(&label));
         }
         let runs = domain.observations.iter().filter(|one| same(one.model_size, *size));
         let seen = runs.map(|one| {
@@ -50,23 +48,27 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
             );
             ((one.target_tokens.log10(), one.target_loss), hover)
         });
-        plot.add_trace(points(seen.collect(), &label, &color, groups.symbol(*size)));
+        data.push(points(seen.collect(), &label, &color, groups.symbol(*size)));
     }
     let (least, most) = losses
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
     let margin = ((most - least) * 0.08).max(1e-3);
-    let x_axis = axis("unique target tokens D")
-        .tick_values(groups.tokens.iter().map(|tokens| tokens.log10()).collect())
-        .tick_text(groups.tokens.iter().map(|tokens| short(*tokens)).collect())
-        .range(AxisRange::new(left, right));
-    let y_axis =
-        axis("target loss (nats per token)").range(AxisRange::new(least - margin, most + margin));
-    plot.set_layout(layout(x_axis, y_axis).hover_mode(HoverMode::Closest));
+    let ticks = Ticks {
+        tickvals: groups.tokens.iter().map(|tokens| tokens.log10()).collect(),
+        ticktext: groups.tokens.iter().map(|tokens| short(*tokens)).collect(),
+    };
+    let x_axis =
+        Axis { ticks: Some(ticks), range: Some([left, right]), ..axis("unique target tokens D") };
+    let y_axis = Axis {
+        range: Some([least - margin, most + margin]),
+        ..axis("target loss (nats per token)")
+    };
+    let layout = layout(x_axis, y_axis);
     Figure {
         title: "Target loss against target tokens".to_owned(),
         caption: caption(domain),
-        plot,
+        plot: Plot { data, layout: Layout { hovermode: HoverMode::Closest, ..layout } },
         table: table(domain),
         width: Width::Whole,
     }

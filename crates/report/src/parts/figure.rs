@@ -1,10 +1,9 @@
 //! A figure on the page: title, caption, plot and the table behind it.
 
-use plotly::Plot;
-
+use crate::parts::chart::Plot;
 use crate::parts::html::{Table, escape, escape_json, push};
 
-/// One figure. `title` and `caption` are texts; the plot's own texts are plotly's.
+/// One figure. `title` and `caption` are texts; plotly.js reads a little HTML in the plot's own texts.
 pub(crate) struct Figure {
     pub title: String,
     pub caption: String,

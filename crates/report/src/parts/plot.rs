@@ -4,23 +4,24 @@
 //! print need one file only.
 
 use mixdown_scaling::Estimate;
-use plotly::Layout;
-use plotly::Plot;
-use plotly::Scatter;
-use plotly::common::{
-    Anchor, DashType, Fill, Font, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation,
+
+use crate::parts::chart::{
+    Axis, DashType, Fill, Font, HoverInfo, HoverLabel, HoverMode, Layout, Legend, Line, Margin,
+    Marker, Mode, Orientation, Ruling, Spikes, Symbol, Title, Trace, Values,
 };
-use plotly::layout::{Axis, HoverMode, Legend, Margin};
+
+/// plotly.js with scatter, bar and pie traces; vendor/README.md has its version and origin.
+const LIBRARY: &str = include_str!("vendor/plotly-basic.min.js");
+
+/// The color through which the page shows.
+const CLEAR: &str = "rgba(0,0,0,0)";
 
 /// Height of a figure in CSS pixels.
-pub(crate) const HEIGHT: usize = 380;
+const HEIGHT: usize = 380;
 
-/// plotly.js as one `<script>` element. The crate hands out MathJax behind it, 2 MB that no figure
-/// here needs.
+/// plotly.js as one `<script>` element.
 pub(crate) fn script() -> String {
-    let sources = Plot::offline_js_sources();
-    let end = "</script>";
-    sources.find(end).and_then(|at| sources.get(..at + end.len())).unwrap_or(&sources).to_owned()
+    format!("<script>{LIBRARY}</script>")
 }
 
 /// Text from outside in a figure: plotly reads a little HTML there.
@@ -34,50 +35,66 @@ pub(crate) fn coordinate(value: u64) -> f64 {
 }
 
 pub(crate) fn layout(x_axis: Axis, y_axis: Axis) -> Layout {
-    Layout::new()
-        .height(HEIGHT)
-        .font(font("var(--ink)"))
-        .paper_background_color("rgba(0,0,0,0)")
-        .plot_background_color("rgba(0,0,0,0)")
-        .margin(Margin::new().left(64).right(18).top(44).bottom(56))
-        .legend(legend())
-        .hover_mode(HoverMode::XUnified)
-        .hover_label(
-            Label::new()
-                .background_color("var(--surface)")
-                .border_color("var(--rule)")
-                .font(font("var(--ink)"))
-                .name_length(60),
-        )
-        .x_axis(x_axis.spike_color("var(--ink-soft)").spike_thickness(1).spike_dash(DashType::Dot))
-        .y_axis(y_axis.show_spikes(false))
+    let spikes =
+        Spikes { spikecolor: "var(--ink-soft)", spikethickness: 1, spikedash: DashType::Dot };
+    Layout {
+        height: HEIGHT,
+        font: font("var(--ink)"),
+        paper_bgcolor: CLEAR,
+        plot_bgcolor: CLEAR,
+        margin: Margin { l: 64, r: 18, t: 44, b: 56 },
+        legend: legend(),
+        showlegend: None,
+        hovermode: HoverMode::XUnified,
+        hoverlabel: HoverLabel {
+            bgcolor: "var(--surface)",
+            bordercolor: "var(--rule)",
+            font: font("var(--ink)"),
+            namelength: 60,
+        },
+        barmode: None,
+        xaxis: Axis { spikes: Some(spikes), ..x_axis },
+        yaxis: Axis { showspikes: Some(false), ..y_axis },
+    }
 }
 
 /// Above the frame, from its left edge.
-pub(crate) fn legend() -> Legend {
-    Legend::new()
-        .orientation(Orientation::Horizontal)
-        .x(0.0)
-        .x_anchor(Anchor::Left)
-        .y(1.02)
-        .y_anchor(Anchor::Bottom)
-        .background_color("rgba(0,0,0,0)")
+fn legend() -> Legend {
+    Legend {
+        orientation: Orientation::Horizontal,
+        x: 0.0,
+        xanchor: "left",
+        y: 1.02,
+        yanchor: "bottom",
+        bgcolor: CLEAR,
+        traceorder: None,
+    }
 }
 
 pub(crate) fn axis(title: &str) -> Axis {
-    Axis::new()
-        .title(title)
-        .grid_color("var(--grid)")
-        .line_color("var(--rule)")
-        .show_line(true)
-        .zero_line(false)
-        .tick_color("var(--rule)")
-        .tick_font(font("var(--ink-soft)"))
-        .auto_margin(true)
+    Axis {
+        title: Some(Title { text: title.to_owned() }),
+        automargin: true,
+        zeroline: Some(false),
+        ruling: Some(Ruling {
+            gridcolor: "var(--grid)",
+            linecolor: "var(--rule)",
+            showline: true,
+            tickcolor: "var(--rule)",
+            tickfont: font("var(--ink-soft)"),
+        }),
+        ..Axis::default()
+    }
 }
 
 fn font(color: &'static str) -> Font {
-    Font::new().family("var(--sans)").size(13).color(color)
+    Font { family: "var(--sans)", size: 13, color }
+}
+
+/// A scatter trace through these points.
+fn scatter(points: impl IntoIterator<Item = (f64, f64)>, mode: Mode) -> Trace {
+    let (x, y) = points.into_iter().unzip();
+    Trace { mode: Some(mode), x, y: Values::Numbers(y), ..Trace::default() }
 }
 
 /// A line with its points marked.
@@ -85,44 +102,49 @@ pub(crate) fn marked_line(
     points: Vec<(f64, f64)>,
     name: &str,
     color: &str,
-    symbol: MarkerSymbol,
+    symbol: Symbol,
     dash: DashType,
-) -> Box<Scatter<f64, f64>> {
-    let (x, y) = points.into_iter().unzip();
-    Scatter::new(x, y)
-        .name(plain(name))
-        .mode(Mode::LinesMarkers)
-        .line(Line::new().color(color.to_owned()).width(2.0).dash(dash))
-        .marker(Marker::new().color(color.to_owned()).size(6).symbol(symbol))
-}
-
-/// A line without points, out of the legend and the hover when `name` is none.
-pub(crate) fn bare_line(
-    points: Vec<(f64, f64)>,
-    name: Option<&str>,
-    line: Line,
-) -> Box<Scatter<f64, f64>> {
-    let (x, y) = points.into_iter().unzip();
-    let trace = Scatter::new(x, y).mode(Mode::Lines).line(line);
-    match name {
-        Some(name) => trace.name(plain(name)),
-        None => trace.show_legend(false).hover_info(HoverInfo::Skip),
+) -> Trace {
+    Trace {
+        name: Some(plain(name)),
+        line: Some(Line::of(color, 2.0).dashed(dash)),
+        marker: Some(marker(color, 6, symbol)),
+        ..scatter(points, Mode::LinesMarkers)
     }
 }
 
+/// A line without points, out of the legend and the hover when `name` is none.
+pub(crate) fn bare_line(points: Vec<(f64, f64)>, name: Option<&str>, line: Line) -> Trace {
+    Trace {
+        name: name.map(plain),
+        showlegend: name.is_none().then_some(false),
+        hoverinfo: name.is_none().then_some(HoverInfo::Skip),
+        line: Some(line),
+        ..scatter(points, Mode::Lines)
+    }
+}
+
+/// A law's curve, out of the legend and the hover.
+pub(crate) fn law_line(points: impl IntoIterator<Item = (f64, f64)>, line: Line) -> Trace {
+    bare_line(points.into_iter().map(drawn).collect(), None, line)
+}
+
+/// The point with six significant digits, which a figure cannot show all of: a page of a sweep has thousands of such
+/// points, and all digits would double their bytes. Measured points keep theirs.
+fn drawn((x, y): (f64, f64)) -> (f64, f64) {
+    let round = |value: f64| format!("{value:.5e}").parse().unwrap_or(value);
+    (round(x), round(y))
+}
+
 /// A ring round the point that was chosen.
-pub(crate) fn ring(point: (f64, f64), color: &str) -> Box<Scatter<f64, f64>> {
-    Scatter::new(vec![point.0], vec![point.1])
-        .mode(Mode::Markers)
-        .show_legend(false)
-        .hover_info(HoverInfo::Skip)
-        .marker(
-            Marker::new()
-                .symbol(MarkerSymbol::CircleOpen)
-                .size(15)
-                .color(color.to_owned())
-                .line(Line::new().width(2.5).color(color.to_owned())),
-        )
+pub(crate) fn ring(point: (f64, f64), color: &str) -> Trace {
+    let ring = marker(color, 15, Symbol::CircleOpen);
+    Trace {
+        showlegend: Some(false),
+        hoverinfo: Some(HoverInfo::Skip),
+        marker: Some(Marker { line: Some(Line::of(color, 2.5)), ..ring }),
+        ..scatter([point], Mode::Markers)
+    }
 }
 
 /// Measured points, each as (place, hover text).
@@ -130,34 +152,83 @@ pub(crate) fn points(
     points: Vec<((f64, f64), String)>,
     name: &str,
     color: &str,
-    symbol: MarkerSymbol,
-) -> Box<Scatter<f64, f64>> {
+    symbol: Symbol,
+) -> Trace {
     let (places, hovers): (Vec<(f64, f64)>, Vec<String>) = points.into_iter().unzip();
-    let (x, y) = places.into_iter().unzip();
-    Scatter::new(x, y)
-        .name(plain(name))
-        .legend_group(plain(name))
-        .mode(Mode::Markers)
-        .hover_text_array(hovers.iter().map(|hover| plain(hover)).collect::<Vec<_>>())
-        .hover_info(HoverInfo::Text)
-        .marker(
-            Marker::new()
-                .color(color.to_owned())
-                .size(10)
-                .symbol(symbol)
-                .line(Line::new().color("var(--surface)").width(1.0)),
-        )
+    let edge = Line::of("var(--surface)", 1.0);
+    Trace {
+        name: Some(plain(name)),
+        legendgroup: Some(plain(name)),
+        hoverinfo: Some(HoverInfo::Text),
+        hovertext: Some(hovers.iter().map(|hover| plain(hover)).collect()),
+        marker: Some(Marker { line: Some(edge), ..marker(color, 10, symbol) }),
+        ..scatter(places, Mode::Markers)
+    }
+}
+
+/// One large point with its hover text.
+pub(crate) fn large_point(
+    place: (f64, f64),
+    hover: &str,
+    name: &str,
+    color: &str,
+    symbol: Symbol,
+) -> Trace {
+    Trace {
+        name: Some(plain(name)),
+        hoverinfo: Some(HoverInfo::Text),
+        hovertext: Some(vec![plain(hover)]),
+        marker: Some(marker(color, 13, symbol)),
+        ..scatter([place], Mode::Markers)
+    }
+}
+
+fn marker(color: &str, size: u8, symbol: Symbol) -> Marker {
+    Marker { color: color.to_owned(), size: Some(size), symbol: Some(symbol), line: None }
+}
+
+impl Trace {
+    /// The trace, shown and hidden together with the others of its group.
+    pub fn in_group(self, name: &str) -> Self {
+        Self { legendgroup: Some(plain(name)), ..self }
+    }
 }
 
 /// The area between the ends of (place, estimate), where both are bounded; hidden with its group.
-pub(crate) fn band(curve: &[(f64, Estimate)], color: &str, group: &str) -> Box<Scatter<f64, f64>> {
+pub(crate) fn band(curve: &[(f64, Estimate)], color: &str, group: &str) -> Trace {
     let ends = |one: &(f64, Estimate)| Some((one.0, one.1.interval.low?, one.1.interval.high?));
     let bounded: Vec<(f64, f64, f64)> = curve.iter().filter_map(ends).collect();
     let above = bounded.iter().map(|(at, _, high)| (*at, *high));
     let below = bounded.iter().rev().map(|(at, low, _)| (*at, *low));
-    bare_line(above.chain(below).collect(), None, Line::new().width(0.0))
-        .fill(Fill::ToSelf)
-        .fill_color(color.to_owned())
-        .opacity(0.16)
-        .legend_group(plain(group))
+    let edge = Line::default();
+    Trace {
+        fill: Some(Fill::ToSelf),
+        fillcolor: Some(color.to_owned()),
+        opacity: Some(0.16),
+        ..law_line(above.chain(below), edge).in_group(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LIBRARY;
+
+    #[test]
+    fn the_library_is_the_one_that_its_readme_names_and_fits_into_a_script_element() {
+        let sum = blake3::hash(LIBRARY.as_bytes()).to_hex();
+        assert!(include_str!("vendor/README.md").contains(sum.as_str()), "{sum}");
+        for end in ["</script", "<!--"] {
+            assert!(!LIBRARY.contains(end), "{end}");
+        }
+    }
+
+    #[test]
+    fn points_of_laws_are_short_and_measured_ones_exact() {
+        let exact = (1.0 / 3.0, 1_234_567.0);
+        let trace = |points| serde_json::to_string(&points).unwrap();
+        let law = trace(super::law_line([exact], super::Line::default()));
+        assert!(law.contains("\"x\":[0.333333],\"y\":[1234570.0]"), "{law}");
+        let measured = trace(super::bare_line(vec![exact], None, super::Line::default()));
+        assert!(measured.contains("\"x\":[0.3333333333333333],\"y\":[1234567.0]"), "{measured}");
+    }
 }

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mixdown_runs::EvalRecord;
-use plotly::Plot;
-use plotly::common::{DashType, Line};
-use plotly::layout::AxisRange;
 
+use crate::parts::chart::{Axis, DashType, Line, Plot, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
 use crate::parts::plot::{axis, bare_line, coordinate, layout, marked_line, ring};
@@ -67,16 +65,16 @@ enum Before {
 }
 
 fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Before) -> Figure {
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     for run in runs {
         let series = &run.series;
         let points = losses(&series.evaluations(corpus));
         let best = coordinate(run.row.best_step);
         if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
-            plot.add_trace(ring(*point, &series.color));
+            data.push(ring(*point, &series.color));
         }
-        let (symbol, dash) = (series.symbol.clone(), series.dash.clone());
-        plot.add_trace(marked_line(points, &series.label, &series.color, symbol, dash));
+        let (symbol, dash) = (series.symbol, series.dash);
+        data.push(marked_line(points, &series.label, &series.color, symbol, dash));
     }
     let chosen = how_chosen(runs.iter().filter_map(|run| run.target));
     let mut caption = format!(
@@ -85,23 +83,23 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
     if before == Before::Show
         && let Some((loss, last_step)) = common_before(runs, corpus)
     {
-        let line = Line::new().color("var(--ink-soft)").width(1.5).dash(DashType::Dash);
+        let line = Line::of("var(--ink-soft)", 1.5).dashed(DashType::Dash);
         let name = "before finetuning";
         let trace = bare_line(vec![(0.0, loss), (last_step, loss)], Some(name), line);
         // Its long name in the legend would make one column of it on narrow screens.
-        plot.add_trace(trace.show_legend(false));
+        data.push(Trace { showlegend: Some(false), ..trace });
         caption.push_str(" The dashed line is the loss before finetuning.");
     }
-    let mut y_axis = axis("loss (nats per token)").hover_format(".4f");
+    let mut y_axis = Axis { hoverformat: Some(".4f"), ..axis("loss (nats per token)") };
     if let Some(((low, high), first)) = frame_without_start(runs, corpus) {
-        y_axis = y_axis.range(AxisRange::new(low, high));
+        y_axis.range = Some([low, high]);
         caption.push_str(&format!(
             " The first steps, from {} down, lie above the frame; double-click shows them.",
             fixed(first, 2)
         ));
     }
-    let x_axis = axis("finetuning steps").hover_format(",d");
-    plot.set_layout(layout(x_axis, y_axis));
+    let x_axis = Axis { hoverformat: Some(",d"), ..axis("finetuning steps") };
+    let plot = Plot { data, layout: layout(x_axis, y_axis) };
     let curves: Vec<_> = runs
         .iter()
         .map(|run| (run.series.label.as_str(), run.series.evaluations(corpus)))

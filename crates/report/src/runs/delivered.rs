@@ -1,10 +1,10 @@
 //! What every run was asked for and given: shares, sizes, losses, fingerprints.
 
 use mixdown_runs::RunRow;
-use plotly::Plot;
 
 use crate::laws::forgetting::scale;
 use crate::laws::page::DomainPage;
+use crate::parts::chart::Plot;
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
 use crate::parts::plot::points;
@@ -14,7 +14,7 @@ use crate::runs::grouping::{Groups, same};
 /// How far the share delivered is from the one asked for, of runs with p above 0; the table is of all.
 pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
     let scale = scale(domain);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     for size in &groups.sizes {
         let label = groups.size_label(*size);
         let own = domain.observations.iter().filter(|one| same(one.model_size, *size));
@@ -29,16 +29,16 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
             ((scale.place(one.share()), difference * 100.0), hover)
         });
         let seen = seen.collect();
-        plot.add_trace(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
+        data.push(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
     }
-    plot.set_layout(scale.layout("realized less requested (points of %)"));
+    let layout = scale.layout("realized less requested (points of %)");
     Figure {
         title: "The mix that was delivered".to_owned(),
         caption: "Share of pretraining sequences given up to the chosen checkpoint, less the share asked \
                   for. It comes from the count of whole sequences up to that step, which is at most half \
                   a sequence off."
             .to_owned(),
-        plot,
+        plot: Plot { data, layout },
         table: table(domain),
         width: Width::Whole,
     }

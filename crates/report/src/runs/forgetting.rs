@@ -1,12 +1,11 @@
 //! Forgetting against p, with the law's curve where the points give one.
 
 use mixdown_scaling::{Error as ScalingError, InjectionFit, fit_injection, forgetting_removed};
-use plotly::common::{DashType, HoverInfo, Line, Marker, Mode};
-use plotly::{Plot, Scatter};
 
+use crate::parts::chart::{DashType, Layout, Line, Plot, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
-use crate::parts::plot::{bare_line, plain};
+use crate::parts::plot::{bare_line, large_point, law_line};
 use crate::parts::text::{fixed, percent_fixed, percent_rounded};
 use crate::runs::comparison::{baseline, differences};
 use crate::runs::series::Finetuned;
@@ -22,30 +21,30 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     let with_zero = runs.iter().any(|run| run.row.p_realised <= 0.0);
     let differences = differences(runs);
     let fit = differences.is_empty().then(|| fit(runs));
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     match &fit {
         None => {}
         Some(Ok(fit)) => {
-            let line = Line::new().color("var(--ink-soft)").width(1.5);
+            let line = Line::of("var(--ink-soft)", 1.5);
             if with_zero {
-                let dotted = line.clone().dash(DashType::Dot);
+                let dotted = line.clone().dashed(DashType::Dot);
                 let bridge = scale.bridge().map(|(place, p)| (place, fit.law().excess(p)));
-                plot.add_trace(bare_line(bridge.to_vec(), None, dotted));
+                data.push(law_line(bridge, dotted));
             }
             let curve = scale.curve().map(|(place, p)| (place, fit.law().excess(p)));
-            plot.add_trace(bare_line(curve.collect(), None, line));
+            data.push(law_line(curve, line));
         }
         Some(Err(_)) => {
             let points =
                 runs.iter().map(|run| (scale.place(run.row.p_realised), run.row.forgetting()));
-            let line = Line::new().color("var(--rule)").width(1.5).dash(DashType::Dot);
-            plot.add_trace(bare_line(points.collect(), None, line));
+            let line = Line::of("var(--rule)", 1.5).dashed(DashType::Dot);
+            data.push(bare_line(points.collect(), None, line));
         }
     }
     for run in runs {
-        plot.add_trace(point(run, &scale));
+        data.push(point(run, &scale));
     }
-    plot.set_layout(scale.layout("forgetting (nats per token)").show_legend(false));
+    let layout = scale.layout("forgetting (nats per token)");
     let mut caption = "Rise of the held-out pretraining loss at the chosen checkpoint over its \
                        value before finetuning, on the same sequences. The axis is logarithmic"
         .to_owned();
@@ -63,7 +62,7 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     Some(Figure {
         title: "Forgetting against the share of pretraining data".to_owned(),
         caption,
-        plot,
+        plot: Plot { data, layout: Layout { showlegend: Some(false), ..layout } },
         table: table(runs),
         width: Width::Half,
     })
@@ -134,24 +133,16 @@ fn significant(value: f64) -> String {
     }
 }
 
-fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Box<Scatter<f64, f64>> {
+fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Trace {
     let hover = format!(
         "{}: {} nats (p realized to the best step {})",
         run.series.label,
         fixed(run.row.forgetting(), 4),
         percent_rounded(run.row.p_realised, 3)
     );
-    Scatter::new(vec![scale.place(run.row.p_realised)], vec![run.row.forgetting()])
-        .mode(Mode::Markers)
-        .name(plain(&run.series.label))
-        .hover_text(plain(&hover))
-        .hover_info(HoverInfo::Text)
-        .marker(
-            Marker::new()
-                .size(13)
-                .symbol(run.series.symbol.clone())
-                .color(run.series.color.clone()),
-        )
+    let place = (scale.place(run.row.p_realised), run.row.forgetting());
+    let series = &run.series;
+    large_point(place, &hover, &series.label, &series.color, series.symbol)
 }
 
 fn table(runs: &[Finetuned<'_>]) -> Table {

@@ -1,8 +1,8 @@
 //! The runs of a grid by model size and target tokens, and how each size looks.
 
 use mixdown_scaling::Observation;
-use plotly::common::MarkerSymbol;
 
+use crate::parts::chart::Symbol;
 use crate::parts::text::{count, short};
 use crate::runs::page::RunPage;
 use crate::runs::series::{color_slot, symbol};
@@ -35,7 +35,7 @@ impl Groups {
         format!("var(--series-{})", color_slot(rank, self.sizes.len()))
     }
 
-    pub fn symbol(&self, size: f64) -> MarkerSymbol {
+    pub fn symbol(&self, size: f64) -> Symbol {
         symbol(self.rank(size))
     }
 

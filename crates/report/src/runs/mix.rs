@@ -1,12 +1,12 @@
 //! What was in the mix: shares, sequences, tokens and epochs of every source.
 
-use plotly::common::{Font, HoverInfo, Marker, Orientation};
-use plotly::layout::{Axis, AxisRange, AxisType, BarMode, Margin, RangeMode, TraceOrder};
-use plotly::{Bar, Plot};
-
+use crate::parts::chart::{
+    Axis, AxisKind, BarMode, HoverInfo, HoverMode, Layout, Legend, Margin, Marker, Orientation,
+    Plot, RangeMode, TextColor, Trace, TraceKind, Values,
+};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
-use crate::parts::plot::{axis, layout, legend, plain};
+use crate::parts::plot::{axis, layout, plain};
 use crate::parts::text::{count, fixed, percent, percent_rounded};
 use crate::runs::series::Series;
 
@@ -20,35 +20,38 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     if runs.is_empty() {
         return None;
     }
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     for (source, color) in sources(&runs).iter().zip(COLORS.iter().cycle()) {
-        plot.add_trace(bar(&runs, source, color));
+        data.push(bar(&runs, source, color));
     }
     let height = 130 + if runs.len() > 8 { 26 } else { 46 } * runs.len();
     // From the top down: categories count from 0 at their middles.
     let lowest = f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX)) - 0.5;
     // Left to itself plotly reads labels like "2024" as numbers.
-    let y_axis = Axis::new()
-        .type_(AxisType::Category)
-        .auto_margin(true)
-        .range(AxisRange::new(lowest, -0.5))
-        .tick_suffix("\u{a0}");
-    let x_axis = axis("sequences (%)").range_mode(RangeMode::ToZero);
-    plot.set_layout(
-        layout(x_axis, y_axis)
-            .bar_mode(BarMode::Stack)
-            .height(height)
-            .legend(legend().trace_order(TraceOrder::Normal))
-            .margin(Margin::new().left(80).right(18).top(44).bottom(56))
-            .hover_mode(plotly::layout::HoverMode::Closest),
-    );
+    let y_axis = Axis {
+        kind: Some(AxisKind::Category),
+        automargin: true,
+        range: Some([lowest, -0.5]),
+        ticksuffix: Some("\u{a0}"),
+        ..Axis::default()
+    };
+    let x_axis = Axis { rangemode: Some(RangeMode::ToZero), ..axis("sequences (%)") };
+    let frame = layout(x_axis, y_axis);
+    let layout = Layout {
+        height,
+        barmode: Some(BarMode::Stack),
+        legend: Legend { traceorder: Some("normal"), ..frame.legend },
+        margin: Margin { l: 80, ..frame.margin },
+        hovermode: HoverMode::Closest,
+        ..frame
+    };
     Some(Figure {
         title: "What was in the mix".to_owned(),
         caption: "Share of the sequences that each source gave to each run in all of its steps, also those \
                   after the chosen checkpoint: up to that one it can differ in the last digits. An epoch is \
                   one pass over the source’s tokens; above 1 the run saw the same text again."
             .to_owned(),
-        plot,
+        plot: Plot { data, layout },
         table: Table::default(),
         width: Width::Whole,
     })
@@ -93,7 +96,7 @@ fn sources<'a>(runs: &[&Series<'a>]) -> Vec<&'a str> {
     names
 }
 
-fn bar(runs: &[&Series<'_>], source: &str, color: &str) -> Box<Bar<f64, String>> {
+fn bar(runs: &[&Series<'_>], source: &str, color: &str) -> Trace {
     let (mut widths, mut labels, mut hovers) = (Vec::new(), Vec::new(), Vec::new());
     for run in runs {
         let Some(share) = run.page.summary.shares.iter().find(|share| share.source == source)
@@ -111,11 +114,16 @@ fn bar(runs: &[&Series<'_>], source: &str, color: &str) -> Box<Bar<f64, String>>
             fixed(share.epochs, 2)
         )));
     }
-    Bar::new(widths, labels)
-        .orientation(Orientation::Horizontal)
-        .name(plain(source))
-        .hover_text_array(hovers)
-        .hover_info(HoverInfo::Text)
-        .outside_text_font(Font::new().color("var(--ink)"))
-        .marker(Marker::new().color(format!("var(--{color})")))
+    Trace {
+        kind: TraceKind::Bar,
+        name: Some(plain(source)),
+        x: widths,
+        y: Values::Names(labels),
+        orientation: Some(Orientation::Horizontal),
+        hoverinfo: Some(HoverInfo::Text),
+        hovertext: Some(hovers),
+        outsidetextfont: Some(TextColor { color: "var(--ink)" }),
+        marker: Some(Marker { color: format!("var(--{color})"), ..Marker::default() }),
+        ..Trace::default()
+    }
 }

@@ -45,7 +45,7 @@ pub struct RunPage {
     pub settings_toml: String,
 }
 
-/// The page as HTML, about 4.7 MB, nearly all of it plotly.js.
+/// The page as HTML, about 1.2 MB, nearly all of it plotly.js.
 ///
 /// The same report gives the same bytes.
 ///
@@ -202,7 +202,7 @@ mod tests {
         let report = report(vec![finetuned(0.0, 0.8), finetuned(0.01, 0.4)]);
         let html = render(&report).unwrap();
         assert_eq!(render(&report).unwrap(), html);
-        assert!(html.len() < 6_000_000, "{} bytes", html.len());
+        assert!(html.len() < 1_300_000, "{} bytes", html.len());
         let own = without_library(&html);
         for outside in ["http://", "https://", " src=", "<link", "@import", "url("] {
             assert_eq!(count(&own, outside), 0, "{outside}");

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use mixdown_runs::{EvalRecord, MetricsRecord, RunRow};
-use plotly::common::{DashType, MarkerSymbol};
 
+use crate::parts::chart::{DashType, Symbol};
 use crate::parts::text::percent;
 use crate::runs::page::RunPage;
 
@@ -19,7 +19,7 @@ pub(crate) struct Series<'a> {
     pub label: String,
     /// A CSS variable of page.css.
     pub color: String,
-    pub symbol: MarkerSymbol,
+    pub symbol: Symbol,
     pub dash: DashType,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec
             page,
             label: unique(page.summary.title.clone(), &mut taken),
             color: "var(--series-4)".to_owned(),
-            symbol: MarkerSymbol::Circle,
+            symbol: Symbol::Circle,
             dash: DashType::Solid,
         });
     let others = others.collect();
@@ -122,13 +122,13 @@ pub(crate) fn color_slot(rank: usize, injected: usize) -> usize {
     }
 }
 
-pub(crate) fn symbol(place: usize) -> MarkerSymbol {
+pub(crate) fn symbol(place: usize) -> Symbol {
     match place % 5 {
-        0 => MarkerSymbol::Circle,
-        1 => MarkerSymbol::Square,
-        2 => MarkerSymbol::Diamond,
-        3 => MarkerSymbol::TriangleUp,
-        _ => MarkerSymbol::X,
+        0 => Symbol::Circle,
+        1 => Symbol::Square,
+        2 => Symbol::Diamond,
+        3 => Symbol::TriangleUp,
+        _ => Symbol::X,
     }
 }
 

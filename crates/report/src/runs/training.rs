@@ -1,8 +1,6 @@
 //! Training loss against steps.
 
-use plotly::Plot;
-use plotly::common::Line;
-
+use crate::parts::chart::{Axis, Line, Plot, Trace};
 use crate::parts::figure::{Figure, Width};
 use crate::parts::html::{Cell, Table};
 use crate::parts::plot::{axis, bare_line, coordinate, layout};
@@ -19,18 +17,18 @@ pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
     let losses: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| training_losses(run)).collect();
     let longest = losses.iter().map(Vec::len).max().filter(|len| *len > 0)?;
     let window = longest.div_ceil(MEANS);
-    let mut plot = Plot::new();
+    let mut data = Vec::new();
     for (run, points) in runs.iter().zip(&losses) {
-        let thin = Line::new().color(run.color.clone()).width(1.0);
+        let thin = Line::of(run.color.clone(), 1.0);
         let raw = means(points, longest.div_ceil(MOST_POINTS));
-        plot.add_trace(bare_line(raw, None, thin).opacity(0.25));
+        data.push(Trace { opacity: Some(0.25), ..bare_line(raw, None, thin) });
     }
     for (run, points) in runs.iter().zip(&losses) {
-        let thick = Line::new().color(run.color.clone()).width(2.5).dash(run.dash.clone());
-        plot.add_trace(bare_line(means(points, window), Some(&run.label), thick));
+        let thick = Line::of(run.color.clone(), 2.5).dashed(run.dash);
+        data.push(bare_line(means(points, window), Some(&run.label), thick));
     }
-    let x_axis = axis("steps").hover_format(",d");
-    plot.set_layout(layout(x_axis, axis("loss (nats per token)").hover_format(".3f")));
+    let x_axis = Axis { hoverformat: Some(",d"), ..axis("steps") };
+    let y_axis = Axis { hoverformat: Some(".3f"), ..axis("loss (nats per token)") };
     let idle: u64 = runs.iter().map(|run| run.page.summary.steps_without_targets).sum();
     let idle = match idle {
         0 => String::new(),
@@ -43,7 +41,7 @@ pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
         caption: format!(
             "{what} Thick: mean over {window} recorded steps; thin: single steps.{idle}"
         ),
-        plot,
+        plot: Plot { data, layout: layout(x_axis, y_axis) },
         table: table(runs, &losses, window),
         width: Width::Half,
     })

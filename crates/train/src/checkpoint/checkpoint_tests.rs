@@ -27,6 +27,8 @@ fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
     let folder = RunFolder::open(&place.path().join("out")).unwrap();
     std::fs::remove_file(folder.checkpoint(12).join("state.json")).unwrap();
     std::fs::remove_file(folder.summary()).unwrap();
+    // An old one that has lost its state goes with the others of its age.
+    std::fs::create_dir(folder.checkpoint(1)).unwrap();
     let remains = ["checkpoints/step-2.tmp", "checkpoints/step-12.old.tmp", "best.tmp"];
     for name in remains {
         std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -37,6 +39,7 @@ fn a_half_removed_checkpoint_is_passed_over_and_remains_are_cleared() {
     drop(opened);
     run(place.path(), TEXT, "out").unwrap();
     assert_eq!(end(place.path(), "out"), expected);
+    assert!(!folder.checkpoint(1).exists());
 }
 
 #[test]

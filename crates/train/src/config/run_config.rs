@@ -25,7 +25,7 @@ use crate::optim::schedule::{LearningRate, Schedule};
 pub struct RunConfig {
     /// What is trained.
     pub model: ModelChoice,
-    /// On which data, in which shares.
+    /// The data sources and their shares.
     pub mixture: MixtureConfig,
     /// How.
     pub train: TrainConfig,
@@ -78,7 +78,7 @@ pub struct TrainConfig {
     /// Whether the backward pass computes each block again: less memory for more time.
     #[serde(default)]
     pub recompute: bool,
-    /// What computes: `fast`, or `reference` to check it with.
+    /// The implementation that computes: `fast`, or `reference` to check it against.
     #[serde(default)]
     pub path: ComputePath,
     /// Where: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
@@ -371,7 +371,7 @@ impl EvalConfig {
         for (index, name) in names.iter().enumerate() {
             if name.is_empty() || names[..index].contains(name) {
                 let got = format!("{name:?} twice or empty");
-                return Err(Error::setting("eval.corpus.name", "names of their own", got));
+                return Err(Error::setting("eval.corpus.name", "unique names", got));
             }
         }
         let chosen = [("select", Some(&self.select)), ("pretraining", self.pretraining.as_ref())];

@@ -26,10 +26,10 @@ pub struct SamplesConfig {
     /// New tokens of each, at most.
     #[serde(default = "max_tokens", deserialize_with = "field::tokens")]
     pub max_tokens: u64,
-    /// What the logits are divided by; 0 takes the most likely token.
+    /// The sampling temperature, which divides the logits; 0 takes the most likely token.
     #[serde(default = "temperature")]
     pub temperature: f64,
-    /// Only so many of the most likely tokens.
+    /// Tokens are sampled from this many of the most likely ones.
     #[serde(
         default,
         deserialize_with = "field::optional_count",
@@ -39,7 +39,7 @@ pub struct SamplesConfig {
     /// Only the most likely tokens that together have this probability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// What is drawn: the same at every evaluation.
+    /// The random seed, which is the same at every evaluation.
     #[serde(default, deserialize_with = "field::count")]
     pub seed: u64,
 }

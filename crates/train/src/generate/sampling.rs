@@ -13,9 +13,9 @@ const FIRST_CANDIDATES: usize = 64;
 /// How an id is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// What the logits are divided by; 0 takes the most likely id.
+    /// The sampling temperature, which divides the logits; 0 takes the most likely id.
     pub temperature: f64,
-    /// Only so many of the most likely ids.
+    /// Ids are sampled from this many of the most likely ones.
     pub top_k: Option<u64>,
     /// Of these only the most likely ones that together have this probability: the last of them is the one
     /// that reaches it.

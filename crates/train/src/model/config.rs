@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 /// No side of a model is larger: products of two sides then fit 64 bits.
 const LARGEST_SIDE: u64 = 1 << 24;
-/// No model has more decoder blocks: each has tensors with names of their own.
+/// No model has more decoder blocks: each has uniquely named tensors.
 const MOST_LAYERS: u64 = 1 << 12;
 /// No model has more trainable numbers: 64 GiB of f32, as many as are read of a weights file.
 const MOST_PARAMETERS: u64 = 1 << 34;

@@ -56,7 +56,8 @@ fn in_folder(folder: PathBuf) -> Result<ModelPlace, Error> {
     }
     if has("run.toml") {
         let best = folder.join("best");
-        return match best.join(CONFIG_FILE).is_file() {
+        // Where it has lost a file, its sums say which.
+        return match best.is_dir() {
             true => Ok(ModelPlace { folder: best, is_best_of_run: true }),
             false => {
                 let got = "a run's folder without best/";

@@ -105,14 +105,24 @@ struct Scratch {
     numbers: Vec<f32>,
 }
 
+/// Refuses a tensor of another shape than the model's.
+pub(super) fn check_shape(
+    file: &SafetensorsFile,
+    info: &TensorInfo,
+    tensor: &FileTensor,
+) -> Result<(), Error> {
+    if info.shape == tensor.shape {
+        return Ok(());
+    }
+    let expected = format!("{} of shape {:?}", tensor.name, tensor.shape);
+    Err(Error::bad_file(file.path(), expected, format!("{:?}", info.shape)))
+}
+
 /// Checks a tensor's type and shape and cuts it into tasks.
 fn add_tasks<'a>(tasks: &mut Vec<Task<'a>>, wanted: Wanted<'a>) -> Result<(), Error> {
     let Wanted { file, info, tensor, mut out } = wanted;
     let name = &tensor.name;
-    if info.shape != tensor.shape {
-        let expected = format!("{name} of shape {:?}", tensor.shape);
-        return Err(Error::bad_file(file.path(), expected, format!("{:?}", info.shape)));
-    }
+    check_shape(file, info, tensor)?;
     let dtype = info.dtype;
     let Some(width_bytes) = width_bytes(dtype) else {
         let expected = format!("{name} as F32, F16 or BF16");

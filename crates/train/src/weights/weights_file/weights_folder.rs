@@ -6,11 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::reader::{Wanted, read_all, same_numbers};
+use super::reader::{Wanted, check_shape, read_all, same_numbers};
 use super::safetensors_file::SafetensorsFile;
 use super::writer;
 use crate::error::Error;
 use crate::model::config::ModelConfig;
+use crate::model::initial::zeros;
 use crate::weights::files::{INDEX_FILE, WEIGHTS_FILE, read_json, write_json};
 use crate::weights::hugging_face::{
     FileTensor, canonical_name, embedding_name, head_name, is_superfluous,
@@ -19,7 +20,7 @@ use crate::weights::hugging_face::{
 /// Bytes of numbers in one file: beyond, a model is written as several, as `transformers` does.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Reads all weights of a folder into the flat buffer `out`, which `tensors` cover.
+/// Reads all weights of a folder into a flat buffer of `len` numbers, which `tensors` cover.
 ///
 /// Names are those of the family, older ones included. Refuses a folder that lacks a tensor or has
 /// one that no model of this config has, with all names, and a tensor of another shape.
@@ -27,19 +28,18 @@ pub(crate) fn read_model(
     folder: &Path,
     config: &ModelConfig,
     tensors: &[FileTensor],
-    out: &mut [f32],
-) -> Result<(), Error> {
+    len: usize,
+) -> Result<Vec<f32>, Error> {
     let (path, files) = open(folder)?;
     let mut present = present(&path, &files, config)?;
     take_head_for_embedding(&mut present, config);
     check_vocabulary(&present, config)?;
-    let mut wanted = Vec::with_capacity(tensors.len());
+    let mut found = BTreeMap::new();
     let mut missing = Vec::new();
-    for (tensor, out) in split(tensors, out) {
+    for tensor in tensors {
         match present.remove(&tensor.name) {
             Some(Found { file, name }) => {
-                let info = file.info(&name);
-                wanted.extend(info.map(|info| Wanted { file, info, tensor, out }));
+                found.extend(file.info(&name).map(|info| (tensor.name.as_str(), (file, info))));
             }
             None => missing.push(tensor.name.clone()),
         }
@@ -49,7 +49,19 @@ pub(crate) fn read_model(
         let unexpected = present.into_values().map(|found| found.name).collect();
         return Err(Error::Tensors { path, missing, unexpected });
     }
-    read_all(wanted)
+    for (tensor, (file, info)) in
+        tensors.iter().filter_map(|one| Some((one, found.get(one.name.as_str())?)))
+    {
+        check_shape(file, info, tensor)?;
+    }
+    // A config.json alone may ask for any number of parameters: memory is taken for those that the files have.
+    let mut out = zeros(len)?;
+    let wanted = split(tensors, &mut out).into_iter().filter_map(|(tensor, out)| {
+        let (file, info) = found.remove(tensor.name.as_str())?;
+        Some(Wanted { file, info, tensor, out })
+    });
+    read_all(wanted.collect())?;
+    Ok(out)
 }
 
 /// Whether a folder whose config.json ties the output projection to the embedding holds a projection of other numbers.

@@ -26,8 +26,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn read(folder: &Path, config: &ModelConfig) -> Result<Vec<f32>, Error> {
     let layout = layout(config);
-    let mut out = vec![0.0; layout.len];
-    read_model(folder, config, &tensors(config, &layout), &mut out).map(|()| out)
+    read_model(folder, config, &tensors(config, &layout), layout.len)
 }
 
 fn write(folder: &Path, config: &ModelConfig, shard_bytes: u64) -> Vec<f32> {
@@ -380,4 +379,15 @@ fn fresh_models_for_transformers() {
         let shard_bytes = if n % 2 == 0 { SHARD_BYTES } else { 5000 };
         write_model(&folder, &tensors(&config, &layout), &values, shard_bytes).unwrap();
     }
+}
+
+/// Memory is taken for what the files hold, whatever config.json asks for.
+#[test]
+fn a_config_of_a_huge_model_takes_no_memory() {
+    let mut config = tiny(Family::Gpt2);
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &config, u64::MAX);
+    config.intermediate_size = 1 << 40;
+    let error = read(place.path(), &config).unwrap_err().to_string();
+    assert!(error.contains("of shape"), "{error}");
 }
