@@ -38,6 +38,8 @@ pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 const CONFIG: &str = "tokenizer_config.json";
 /// The letters of the 256 bytes, and the end of text.
 const MIN_VOCABULARY: u32 = 257;
+/// Sixteen times the largest vocabulary in use: the trainer takes memory for all entries at once.
+const MAX_VOCABULARY: u32 = 1 << 22;
 /// The library counts pairs in 32 signed bits, so no pair may be able to occur more often.
 const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
 /// Others hold the folder while they write three small files.
@@ -85,7 +87,7 @@ pub struct TrainTokenizerReport {
 /// text.
 ///
 /// # Errors
-/// `out` exists and is not what this call makes; a vocabulary below 257; inputs that cannot be read,
+/// `out` exists and is not what this call makes; a vocabulary below 257 or above 4,194,304; inputs that cannot be read,
 /// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once the observer
 /// stops the work while text is read.
 pub fn train_tokenizer(
@@ -94,9 +96,12 @@ pub fn train_tokenizer(
     options: &TrainTokenizerOptions,
     observer: Observer<'_, Progress>,
 ) -> Result<TrainTokenizerReport, Error> {
-    if options.vocab_size < MIN_VOCABULARY {
+    if !(MIN_VOCABULARY..=MAX_VOCABULARY).contains(&options.vocab_size) {
         let got = options.vocab_size.to_string();
-        let expected = "at least 257: the 256 bytes and <|endoftext|>";
+        let expected = match options.vocab_size < MIN_VOCABULARY {
+            true => "at least 257: the 256 bytes and <|endoftext|>",
+            false => "at most 4194304",
+        };
         return Err(Error::Option { option: "vocab-size", expected, got });
     }
     let inputs = InputList::discover_with(inputs, &options.read)?;
@@ -523,6 +528,8 @@ mod tests {
         let folder = folder_with_text();
         let error = train(folder.path(), "t.json", 256).unwrap_err();
         assert!(error.to_string().starts_with("vocab-size: expected at least 257"));
+        let error = train(folder.path(), "t.json", u32::MAX).unwrap_err();
+        assert!(error.to_string().starts_with("vocab-size: expected at most 4194304"));
         // A name that is nobody's record.
         fs::write(folder.path().join("t.json"), "mine").unwrap();
         let error = train(folder.path(), "t.json", 300).unwrap_err();

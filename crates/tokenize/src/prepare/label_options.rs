@@ -39,8 +39,8 @@ pub enum TooLong {
     Truncate,
 }
 
-/// The longest row: ids of a document are counted in 32 signed bits.
-const MAX_ROW_TOKENS: u64 = (1 << 31) - 1;
+/// The longest row, longer than any model's context: rows are padded to their length in memory and on disk.
+const MAX_ROW_TOKENS: u64 = (1 << 24) + 1;
 
 impl PackOptions {
     /// Ids of a row.
@@ -48,12 +48,12 @@ impl PackOptions {
         self.sequence_length.saturating_add(1)
     }
 
-    /// Refuses rows that hold no input, or more ids than can be counted.
+    /// Refuses rows that hold no input, or more than any model takes.
     pub(crate) fn check(self) -> Result<(), Error> {
         if (2..=MAX_ROW_TOKENS).contains(&self.row_tokens()) {
             return Ok(());
         }
-        let (option, expected) = ("pack", "1 to 2147483646 inputs a row");
+        let (option, expected) = ("pack", "1 to 16777216 inputs a row");
         Err(Error::Option { option, expected, got: self.sequence_length.to_string() })
     }
 }
