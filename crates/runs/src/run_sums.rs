@@ -238,6 +238,20 @@ impl RunFolder {
         }
     }
 
+    /// Takes the sum of best/ out of the run's, once best/ was removed on purpose.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn forget_best(&self) -> Result<(), Error> {
+        match Sums::read(&self.sums())? {
+            Some(Ok(mut sums)) if sums.has(BEST_SUMS) => {
+                sums.remove(BEST_SUMS);
+                sums.write(&self.sums())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn sums(&self) -> std::path::PathBuf {
         self.path().join(SUMS_FILE)
     }
@@ -359,6 +373,10 @@ mod tests {
         fs::remove_dir_all(folder.best()).unwrap();
         assert_eq!(folder.best_fault().unwrap(), None);
         assert!(told(&folder).is_empty(), "the disk was needed");
+        let sums = || fs::read_to_string(place.path().join("BLAKE3SUMS")).unwrap();
+        assert!(sums().contains("best/BLAKE3SUMS"));
+        folder.forget_best().unwrap();
+        assert!(!sums().contains("best/BLAKE3SUMS") && sums().contains("run.toml"));
     }
 
     #[test]

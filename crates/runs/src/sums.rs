@@ -89,6 +89,10 @@ impl Sums {
         }
     }
 
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         let lines = self
             .0
@@ -280,7 +284,7 @@ pub(crate) fn replace(
     bytes: &[u8],
 ) -> Result<(), Error> {
     let new = blake3::hash(bytes).to_hex().to_string();
-    sums.0.remove(name);
+    sums.remove(name);
     let after = {
         let mut after = sums.clone();
         after.add(name, new.clone());

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::files::remove_abandoned_in;
-use mixdown_runs::{RunRow, RunsTable, sums};
+use mixdown_runs::{RunFolder, RunRow, RunsTable, sums};
 use mixdown_tokenize::Task;
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +172,9 @@ impl SweepFolder {
     pub(crate) fn remove_weights(&self, run_id: &str) -> Result<(), Error> {
         let folder = self.run_folder(run_id);
         remove(&folder.join("checkpoints"))?;
-        remove(&folder.join("best"))
+        remove(&folder.join("best"))?;
+        // Another program's run has none.
+        RunFolder::open(&folder).map_or(Ok(()), |run| Ok(run.forget_best()?))
     }
 
     /// Writes the table of all runs, where all `planned` ones are done by several tasks.
