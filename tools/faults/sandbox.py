@@ -291,7 +291,7 @@ def follow(child: int, tracer: Tracer, deadline: float) -> tuple[int, bool]:
                     if tracer.at_call(pid) and not killed:
                         killed = True
                         kill_group(child)
-                        continue
+                        # A program that the command started has a group of its own, and outlives it.
                 elif stop == signal.SIGTRAP and event:
                     pass
                 elif stop == signal.SIGSTOP and pid not in new:

@@ -230,6 +230,11 @@ fn what_no_sweep_can_be_is_refused() {
     }
     sandbox.write("full/thesis.tex", "x");
     assert!(sandbox.failure("sweep sweep.toml --out full").contains("got something else"));
+    // Settings that were lost, of which the sum is left.
+    sandbox.write("full/sweep.toml.blake3", "x");
+    let failure = sandbox.failure("sweep sweep.toml --out full");
+    let words = "full/sweep.toml: expected the file whose sum is beside it, got no file";
+    assert!(failure.starts_with("exit code 3") && failure.contains(words), "{failure}");
     assert!(!sandbox.path("s").exists());
 }
 

@@ -185,7 +185,15 @@ pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
     let stranger = |entry: std::io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| !is_leftover(&entry.file_name()))
     };
-    if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger)) {
+    let is_taken =
+        out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.any(stranger));
+    if is_taken && out.join(&sum).is_file() {
+        return Err(Error::data(
+            format!("{}: expected the file whose sum is beside it, got no file", path.display()),
+            "bring it back from a copy, or name another folder",
+        ));
+    }
+    if is_taken {
         return Err(Error::configuration(
             format!(
                 "{}: expected no such folder or an empty one, got something else",
