@@ -358,9 +358,12 @@ def content(path: Path) -> object:
     if path.name == "records.json":
         return [name for name in json.loads(data) if not name.startswith("tensorboard/")]
     if path.name.startswith("report") and path.suffix == ".html":
-        return re.sub(rb"[0-9,.]+(</td><td>|\s)tokens/s", b"", data)
+        data = re.sub(rb"[0-9,.]+(</td><td>|\s)tokens/s", b"", data)
+        return re.sub(rb"<td>[^<]*</td><td>[0-9.]+\xc2\xa0(s|min)[^<]*</td>", b"", data)
     if path.name == "runs.jsonl":
         return sorted(data.splitlines())
+    if path.name in ("runs.jsonl.blake3", "runs.parquet.blake3"):
+        return None
     if path.name == "runs.parquet":
         return table(path)
     return hashlib.sha256(data).hexdigest()
