@@ -146,7 +146,7 @@ fn sandbox_sweep() -> String {
 fn what_is_none_of_these_is_said() {
     let sandbox = Sandbox::with_corpora();
     std::fs::create_dir(sandbox.path("empty")).unwrap();
-    for (name, got) in [("empty", "a folder of something else"), ("none", "no folder")] {
+    for (name, got) in [("empty", "a folder without manifest.json"), ("none", "no folder")] {
         let failure = sandbox.failure(&format!("verify {name}"));
         let words = format!("{name}: expected the folder of a corpus, of a run");
         assert!(failure.starts_with("exit code 2"), "{failure}");

@@ -2,10 +2,16 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use mixdown_tokenize::Task;
 
 use crate::error::{Error, Hint};
+
+/// How often a held folder is tried again.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A sweep's folder that this process works in, until this is dropped or the process ends, however it does.
 ///
@@ -26,9 +32,18 @@ impl SweepHold {
     pub fn take(out: &Path, task: Option<Task>) -> Result<Self, Error> {
         let folder = File::open(out).ok();
         if let Some(folder) = &folder {
-            let locked = if task.is_some() { folder.try_lock_shared() } else { folder.try_lock() };
-            if matches!(locked, Err(TryLockError::WouldBlock)) {
-                return Err(busy(out, "another process is at work in this sweep"));
+            let lock = || match task {
+                Some(_) => folder.try_lock_shared(),
+                None => folder.try_lock(),
+            };
+            let is_held = || matches!(lock(), Err(TryLockError::WouldBlock));
+            // A program that a killed sweep was just starting holds the folder until it begins.
+            let mut tries = 0..TRIES;
+            while is_held() {
+                if tries.next().is_none() {
+                    return Err(busy(out, "another process is at work in this sweep"));
+                }
+                thread::sleep(PAUSE);
             }
         }
         Ok(Self { _folder: folder, task: None, _task: None })

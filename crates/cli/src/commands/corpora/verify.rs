@@ -47,7 +47,10 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
                 "{}: expected the folder of a corpus, of a run, one of its checkpoints or its best/, or of a sweep, \
                  got {}",
                 folder.display(),
-                if folder.is_dir() { "a folder of something else" } else { "no folder" }
+                match folder.is_dir() {
+                    true => "a folder without manifest.json, run.toml, config.json or sweep.toml",
+                    false => "no folder",
+                }
             ),
             "give the folder that `mixdown prepare`, `mixdown train` or `mixdown sweep` wrote",
         )),
