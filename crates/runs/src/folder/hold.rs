@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use mixdown_base::files::remove_leftovers;
+use mixdown_base::files::remove_abandoned_in;
 
 use crate::error::Error;
 use crate::folder::{RunFolder, WHOLE_FILES};
@@ -49,16 +49,14 @@ impl RunFolder {
     /// Holds the folder against other processes, and removes what killed ones left of unfinished files.
     ///
     /// # Errors
-    /// [`Error::Held`] where another one holds it; [`Error::Io`].
+    /// [`Error::Held`] where another one holds it.
     pub fn hold(&self) -> Result<FolderHold, Error> {
         let Ok(folder) = File::open(self.path()) else { return Ok(FolderHold { folder: None }) };
         for _ in 0..PATIENCE {
             match folder.try_lock() {
                 Ok(()) => {
-                    // What killed processes left: nobody else writes these files now.
-                    remove_leftovers(self.path(), &WHOLE_FILES).map_err(|error| {
-                        Error::io(self.path(), "clear it", error.into_parts().2)
-                    })?;
+                    // What killed processes left, but not the ranks.txt that one is just writing without the folder.
+                    remove_abandoned_in(self.path(), |name| WHOLE_FILES.contains(&name));
                     return Ok(FolderHold { folder: Some(folder) });
                 }
                 Err(TryLockError::Error(_)) => return Ok(FolderHold { folder: Some(folder) }),
