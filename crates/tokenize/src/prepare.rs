@@ -249,6 +249,8 @@ pub(crate) fn finish_sized(
     match finish_here(&work, out) {
         // Files that another call took away, or a corpus that it has finished.
         Err(error) if !is_refusal(&error) && is_finished(out)? => {
+            // A work folder that was made again after the other call had removed it.
+            forget_work(out, &work.plan)?;
             work.check_finished(out).map_err(|differs| match error {
                 Error::AlreadyCorpus { .. } => differs,
                 error => error,
