@@ -42,7 +42,7 @@ class Matrix(Trial):
         expected, seconds = shop.undisturbed(writer)
         shop.reset(writer)
         whole = self.traced(writer, None, keep_calls=True)
-        if wrong := differences(expected, tree(shop.here)):
+        if wrong := differences(expected, tree(shop.here), "--processes" in writer.command):
             self.fail(writer, "never killed", "; ".join(wrong))
         calls = len(whole.calls)
         before = Counter(self.counts)
@@ -157,7 +157,7 @@ class Matrix(Trial):
             return self.fail(
                 writer, f"killed {where}", f"the same command: exit code {done.returncode}: {done.stderr.strip()}"
             )
-        if wrong := differences(expected, tree(shop.here)):
+        if wrong := differences(expected, tree(shop.here), "--processes" in writer.command):
             return self.fail(writer, f"killed {where}", "; ".join(wrong))
         stamps = self.stamps() if writer.says_done else {}
         again = shop.call(*writer.command)
@@ -169,7 +169,7 @@ class Matrix(Trial):
             self.fail(
                 writer, f"killed {where}", f"done and given again: no {DONE!r} in {again.stdout + again.stderr!r}"
             )
-        elif wrong := differences(expected, tree(shop.here)):
+        elif wrong := differences(expected, tree(shop.here), "--processes" in writer.command):
             self.fail(writer, f"killed {where}", f"done and given again: {'; '.join(wrong)}")
         elif writer.says_done and stamps != self.stamps():
             changed = sorted(name for name, _ in set(stamps.items()) ^ set(self.stamps().items()))
