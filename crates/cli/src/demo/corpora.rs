@@ -115,7 +115,8 @@ fn prepare_one(
     corpus: &Path,
     context: Context,
 ) -> Result<(), Error> {
-    if corpus.join("manifest.json").exists() {
+    // A call that ended between the manifest and its end leaves its work, which the next one clears.
+    if corpus.join("manifest.json").exists() && !corpus.join(".work").exists() {
         return Ok(());
     }
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();

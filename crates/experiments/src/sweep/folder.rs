@@ -83,6 +83,10 @@ impl SweepFolder {
             let of_rows = finished.starts_with("runs") || finished.starts_with("failures");
             of_rows || finished.starts_with(SETTINGS_FILE)
         });
+        let failures = self.path.join(self.own_name("failures"));
+        if !failures.exists() {
+            let _ = fs::remove_file(sum_of(&failures));
+        }
     }
 
     /// Returns the path of the folder.
@@ -270,12 +274,9 @@ impl SweepFolder {
     fn write_failures(&self) -> Result<(), Error> {
         let path = self.path.join(self.own_name("failures"));
         if self.failures.is_empty() {
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    Err(Error::io(&path, "remove", error))
-                }
-                _ => Ok(()),
-            };
+            // The file goes first: a sum alone is removed by the next call.
+            remove_file(&path)?;
+            return remove_file(&sum_of(&path));
         }
         let mut text = String::new();
         for failure in self.failures.values() {
@@ -309,6 +310,20 @@ fn read_failures(path: &Path) -> Result<Vec<Failure>, Error> {
     lines.map(failure).collect()
 }
 
+/// The file of the sum of the file at `path`.
+fn sum_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(sums::SUM_ENDING);
+    name.into()
+}
+
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, "remove", error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a folder, if it is there.
 ///
 /// # Errors
@@ -319,5 +334,28 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
             Err(Error::io(folder, "remove", error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_go_with_their_sum() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = SweepFolder::open(place.path(), None).unwrap();
+        let failure =
+            Failure { run_id: "a".to_owned(), reason: "full".to_owned(), numerical: false };
+        folder.push_failure(failure).unwrap();
+        let path = place.path().join("failures.jsonl");
+        assert!(path.exists() && sum_of(&path).exists());
+        folder.failures.clear();
+        folder.write_failures().unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        // Killed between the two.
+        fs::write(sum_of(&path), "left").unwrap();
+        folder.remove_leftovers();
+        assert!(!sum_of(&path).exists());
     }
 }
