@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, fail};
 
-/// The longest string that a template may build: 1 GiB, like the longest record.
+/// The longest string that a template may build: 1 GiB.
 pub const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// Where characters come from.

@@ -285,8 +285,8 @@ pub(crate) fn check_at_once(got: usize, expected: usize) -> tokenizers::Result<(
         return Ok(());
     }
     Err(format!(
-        "it has {got} bytes that the tokenizer takes at once, expected at most {expected}: an eighth of the longest \
-         record, since memory is fifty times as much"
+        "it has {got} bytes that the tokenizer takes at once, expected at most {expected} (an eighth of the longest \
+         record, since memory is fifty times as much): split the text, or allow longer records"
     )
     .into())
 }
