@@ -4,6 +4,7 @@
 //! which it hangs: where that ends, be it that the user asks to stop or that the first process was killed, it stops at
 //! its next safe place, and with it all others.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, stdin};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,8 @@ use crate::terminal::interrupt::{self, Ending, end_program, follow};
 
 const RANK: &str = "MIXDOWN_RANK";
 const WORLD_SIZE: &str = "MIXDOWN_WORLD_SIZE";
+/// What tells the processes of this start from those of one that was killed and that still run.
+const LAUNCH: &str = "MIXDOWN_LAUNCH";
 /// Threads of a process that computes on the CPU, as rayon reads it.
 const THREADS: &str = "RAYON_NUM_THREADS";
 /// Between two looks at the processes.
@@ -54,9 +57,11 @@ fn hang_on() {
 /// # Errors
 /// A program that cannot be started; the first process that did not succeed, with its exit code.
 pub fn launch(count: u32, stop: &AtomicBool) -> Result<(), Error> {
+    let launch = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let mut ranks = Vec::new();
     for rank in 0..count {
-        let mut child = start(rank, count, ranks.first().map(|first: &Rank| first.child.id()))?;
+        let mut child =
+            start(&launch, rank, count, ranks.first().map(|first: &Rank| first.child.id()))?;
         let thread = child.stdin.take();
         if rank == 0 {
             follow(child.id());
@@ -79,10 +84,10 @@ fn failed(error: std::io::Error) -> Error {
 }
 
 /// All processes are one group, whose first one it is named after: Ctrl-C reaches this process alone.
-fn start(rank: u32, count: u32, group: Option<u32>) -> Result<Child, Error> {
+fn start(launch: &str, rank: u32, count: u32, group: Option<u32>) -> Result<Child, Error> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(std::env::args_os().skip(1)).stdin(Stdio::piped());
-    command.env(RANK, rank.to_string()).env(WORLD_SIZE, count.to_string());
+    command.env(RANK, rank.to_string()).env(WORLD_SIZE, count.to_string()).env(LAUNCH, launch);
     if std::env::var_os(THREADS).is_none() {
         let cores = available_parallelism().map_or(1, usize::from);
         let share = cores / usize::try_from(count).unwrap_or(usize::MAX);

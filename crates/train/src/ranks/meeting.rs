@@ -1,7 +1,9 @@
 //! How the processes of a run find each other: the first writes where it listens into the run's folder.
 //!
 //! That needs no port to be chosen, works with every launcher, and brings together only those that share the
-//! folder. A random token tells a file that a killed run left from one that counts.
+//! folder. A random token tells a file that a killed run left from one that counts. The processes of a run that was
+//! killed may live on for a while: the file names the start that it belongs to, so that they do not join the next one,
+//! and the first process writes it again should they replace or remove it.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -13,8 +15,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mixdown_base::files::NewFile;
-use mixdown_mixer::Rank;
+use mixdown_shards::Fingerprint;
 
+use super::World;
 use super::frame::{Frame, receive, send, send_gone};
 use crate::error::Error;
 
@@ -52,7 +55,7 @@ impl Patience<'_> {
 }
 
 /// Waits for all other ranks and greets them: their sockets, in order of rank. The folder of `file` is made.
-pub(super) fn lead(file: &Path, rank: Rank, patience: Patience) -> Result<Vec<TcpStream>, Error> {
+pub(super) fn lead(file: &Path, world: World, patience: Patience) -> Result<Vec<TcpStream>, Error> {
     let listen = || -> io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -65,27 +68,54 @@ pub(super) fn lead(file: &Path, rank: Rank, patience: Patience) -> Result<Vec<Tc
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "make the folder"))?;
     }
-    // Nobody else may read the token, and so join.
-    let mut told = NewFile::create_private(file)?;
-    writeln!(told, "{address} {token}").map_err(Error::io(file, "write"))?;
-    told.commit()?;
-    let met = welcome_all(&listener, &token, rank, patience);
-    // A file that stays is one that nobody answers for.
-    let _ = fs::remove_file(file);
+    let notice = Notice { file, line: format!("{address} {token} {}\n", world.launch()) };
+    let met = welcome_all(&listener, &notice, &token, world, patience);
+    notice.remove();
     met
+}
+
+/// The line by which the first rank is found, in the file of the run's folder.
+struct Notice<'a> {
+    file: &'a Path,
+    line: String,
+}
+
+impl Notice<'_> {
+    fn is_there(&self) -> bool {
+        fs::read_to_string(self.file).is_ok_and(|line| line == self.line)
+    }
+
+    /// Writes the file unless it is there. Nobody else may read the token, and so join.
+    fn keep(&self) -> Result<(), Error> {
+        if self.is_there() {
+            return Ok(());
+        }
+        let mut file = NewFile::create_private(self.file)?;
+        file.write_all(self.line.as_bytes()).map_err(Error::io(self.file, "write"))?;
+        Ok(file.commit()?)
+    }
+
+    /// Removes the file, unless it is that of another start. A file that stays is one that nobody answers for.
+    fn remove(&self) {
+        if self.is_there() {
+            let _ = fs::remove_file(self.file);
+        }
+    }
 }
 
 fn welcome_all(
     listener: &TcpListener,
+    notice: &Notice,
     token: &str,
-    rank: Rank,
+    world: World,
     patience: Patience,
 ) -> Result<Vec<TcpStream>, Error> {
     let start = Instant::now();
-    let mut met: Vec<Option<TcpStream>> = (1..rank.world_size()).map(|_| None).collect();
+    let mut met: Vec<Option<TcpStream>> = (1..world.world_size()).map(|_| None).collect();
     while let Some(missing) = met.iter().position(Option::is_none) {
+        notice.keep()?;
         match listener.accept() {
-            Ok((stream, _)) => welcome(stream, token, rank, &mut met)?,
+            Ok((stream, _)) => welcome(stream, token, world.world_size(), &mut met)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE),
             Err(error) => return Err(lost(0, error)),
         }
@@ -99,14 +129,14 @@ fn welcome_all(
 fn welcome(
     mut stream: TcpStream,
     token: &str,
-    rank: Rank,
+    world_size: u32,
     met: &mut [Option<TcpStream>],
 ) -> Result<(), Error> {
     let prepared = stream.set_nonblocking(false).and_then(|()| prepare(&stream));
     let Ok(Frame::Data(greeting)) = prepared.and_then(|()| receive(&mut stream)) else {
         return Ok(());
     };
-    let expected = greeting_of(token, 0, rank.world_size());
+    let expected = greeting_of(token, 0, world_size);
     let (expected, known) = (&expected[size_of::<u32>()..], WORDS.len() + token.len());
     let Some((own, shared)) = greeting.split_first_chunk() else { return Ok(()) };
     if shared.get(..known) != expected.get(..known) {
@@ -131,13 +161,13 @@ fn welcome(
 }
 
 /// Finds the first rank by its file and greets it.
-pub(super) fn follow(file: &Path, rank: Rank, patience: Patience) -> Result<TcpStream, Error> {
+pub(super) fn follow(file: &Path, world: World, patience: Patience) -> Result<TcpStream, Error> {
     let start = Instant::now();
     loop {
-        if let Some((address, token)) = read(file)
+        if let Some((address, token)) = read(file, world.launch())
             && let Ok(mut stream) = TcpStream::connect(address)
         {
-            let greeting = greeting_of(&token, rank.rank(), rank.world_size());
+            let greeting = greeting_of(&token, world.rank().rank(), world.world_size());
             let greeted = prepare(&stream).and_then(|()| send(&mut stream, &greeting));
             match greeted.and_then(|()| receive(&mut stream)) {
                 Ok(Frame::Data(words)) if words == WORDS => return Ok(stream),
@@ -151,10 +181,12 @@ pub(super) fn follow(file: &Path, rank: Rank, patience: Patience) -> Result<TcpS
     }
 }
 
-fn read(file: &Path) -> Option<(SocketAddr, String)> {
+/// The address and the token of a file that belongs to the start `launch`.
+fn read(file: &Path, launch: Fingerprint) -> Option<(SocketAddr, String)> {
     let text = fs::read_to_string(file).ok()?;
-    let (address, token) = text.trim_end().split_once(' ')?;
-    Some((address.parse().ok()?, token.to_owned()))
+    let (address, rest) = text.trim_end().split_once(' ')?;
+    let (token, of) = rest.split_once(' ')?;
+    (of == launch.to_string()).then_some((address.parse().ok()?, token.to_owned()))
 }
 
 /// Small messages go at once; a greeting comes soon.

@@ -56,11 +56,11 @@ impl Team {
         }
         // Each looks for itself: in a folder of something else nobody would tell the others.
         let folder = RunFolder::expected(folder)?;
-        let (file, rank) = (folder.ranks(), world.rank());
+        let file = folder.ranks();
         let streams = if world.leads() {
-            meeting::lead(&file, rank, patience)?
+            meeting::lead(&file, world, patience)?
         } else {
-            vec![meeting::follow(&file, rank, patience)?]
+            vec![meeting::follow(&file, world, patience)?]
         };
         let mut team = Self { world, streams };
         for place in 0..team.streams.len() {

@@ -160,7 +160,9 @@ fn what_a_killed_run_left_and_strangers_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     // Another program has the port of the run that was killed.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let left = format!("{} 0123456789abcdef0123456789abcdef\n", other.local_addr().unwrap());
+    let launch = World::single().launch();
+    let left =
+        format!("{} 0123456789abcdef0123456789abcdef {launch}\n", other.local_addr().unwrap());
     fs::write(folder.path().join("ranks.txt"), left).unwrap();
     let hang_up = thread::spawn(move || drop(other.accept()));
     let met = on_ranks(2, |world| {
@@ -171,4 +173,43 @@ fn what_a_killed_run_left_and_strangers_are_passed_over() {
     });
     assert_eq!(met, [2, 2]);
     hang_up.join().unwrap();
+}
+
+/// A starter that is killed leaves its ranks for a while, in the midst of meeting each other. They joined the next
+/// start as ranks of it and then stopped it, or removed the file by which its ranks find each other: rank 1 then
+/// waited for ten minutes.
+#[test]
+fn ranks_of_a_start_that_was_killed_neither_join_the_next_one_nor_part_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |start: &str, rank: u32| {
+        let rank = rank.to_string();
+        let variables =
+            [("MIXDOWN_RANK", &*rank), ("MIXDOWN_WORLD_SIZE", "2"), ("MIXDOWN_LAUNCH", start)];
+        let value = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        World::from_environment(value).unwrap()
+    };
+    let file = folder.path().join("ranks.txt");
+    let killed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let orphans = [0, 1, 0].map(|rank| {
+            let (folder, killed, world) = (folder.path(), &killed, of("killed", rank));
+            scope.spawn(move || {
+                let patience = Patience { limit: Duration::from_secs(60), stop: killed };
+                // Rank 1 meets one of the two; the other one waits until it is stopped.
+                Team::meet_with(patience, world, folder).map(|_| ())
+            })
+        });
+        let leader = scope.spawn(|| meet(of("next", 0), folder.path()).total(1).unwrap());
+        thread::sleep(Duration::from_millis(100));
+        // What an orphan that ends did.
+        let _ = fs::remove_file(&file);
+        killed.store(true, std::sync::atomic::Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(50));
+        let follower = scope.spawn(|| meet(of("next", 1), folder.path()).total(1).unwrap());
+        assert_eq!([leader.join().unwrap(), follower.join().unwrap()], [2, 2]);
+        drop(orphans.map(|orphan| orphan.join().unwrap()));
+    });
+    assert!(!file.exists());
 }

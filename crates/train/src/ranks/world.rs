@@ -1,12 +1,14 @@
 //! Which process of a run this one is.
 
 use mixdown_mixer::Rank;
+use mixdown_shards::Fingerprint;
 
 use crate::config::device_choice::DeviceChoice;
 use crate::config::run_config::RunConfig;
 use crate::error::Error;
 
-/// What starts the processes of a run, by the variables that it sets: rank, world size and the number on this machine.
+/// Programs that start the processes of a run, by the variables that they set: the rank, the world size, the number on
+/// this machine, and what no other start has.
 const LAUNCHERS: [Launcher; 3] = [
     // `mixdown train --processes`.
     Launcher {
@@ -14,6 +16,7 @@ const LAUNCHERS: [Launcher; 3] = [
         world_size: "MIXDOWN_WORLD_SIZE",
         local: "MIXDOWN_RANK",
         nodes: None,
+        launch: &["MIXDOWN_LAUNCH"],
     },
     // torchrun's; docs.pytorch.org/docs/stable/elastic/run.html.
     Launcher {
@@ -21,6 +24,7 @@ const LAUNCHERS: [Launcher; 3] = [
         world_size: "WORLD_SIZE",
         local: "LOCAL_RANK",
         nodes: Some("GROUP_WORLD_SIZE"),
+        launch: &["TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"],
     },
     // srun's. A batch script has SLURM_PROCID and SLURM_NTASKS, too, but no step: it is one process.
     Launcher {
@@ -28,6 +32,7 @@ const LAUNCHERS: [Launcher; 3] = [
         world_size: "SLURM_STEP_NUM_TASKS",
         local: "SLURM_LOCALID",
         nodes: Some("SLURM_STEP_NUM_NODES"),
+        launch: &["SLURM_JOB_ID", "SLURM_STEP_ID"],
     },
 ];
 
@@ -36,6 +41,8 @@ struct Launcher {
     world_size: &'static str,
     local: &'static str,
     nodes: Option<&'static str>,
+    /// Variables whose values together no two starts share.
+    launch: &'static [&'static str],
 }
 
 /// One of the processes that share out the batches of a run.
@@ -44,12 +51,15 @@ pub struct World {
     rank: Rank,
     /// The number of its GPU on this machine.
     gpu: u32,
+    /// The hash of what names the start of these processes. The processes of a start that was killed may still run:
+    /// they belong to another world.
+    launch: Fingerprint,
 }
 
 impl World {
     /// The only process.
     pub fn single() -> Self {
-        Self { rank: Rank::single(), gpu: 0 }
+        Self { rank: Rank::single(), gpu: 0, launch: Fingerprint::of(b"") }
     }
 
     /// Rank `rank` of `world_size` processes on this machine, with the GPU of that number.
@@ -57,7 +67,8 @@ impl World {
     /// # Errors
     /// A rank outside of the world.
     pub fn new(rank: u32, world_size: u32) -> Result<Self, Error> {
-        Ok(Self { rank: Rank::new(rank, world_size)?, gpu: rank })
+        let launch = Fingerprint::of(b"");
+        Ok(Self { rank: Rank::new(rank, world_size)?, gpu: rank, launch })
     }
 
     /// What the environment says, as [`std::env::var`] reads it: the variables of `mixdown train --processes`, of
@@ -90,7 +101,9 @@ impl World {
             let shown = variable("CUDA_VISIBLE_DEVICES");
             let is_alone = shown.is_some_and(|shown| !shown.is_empty() && !shown.contains(','));
             let gpu = if is_alone { 0 } else { local };
-            return Ok(Self { rank: Rank::new(rank, world_size)?, gpu });
+            let launch: Vec<_> = launcher.launch.iter().map(|name| variable(name)).collect();
+            let launch = Fingerprint::of(format!("{launch:?}").as_bytes());
+            return Ok(Self { rank: Rank::new(rank, world_size)?, gpu, launch });
         }
         Ok(Self::single())
     }
@@ -103,6 +116,11 @@ impl World {
     /// Whether this process writes the run's folder and speaks for all.
     pub fn leads(&self) -> bool {
         self.rank.rank() == 0
+    }
+
+    /// The hash that all processes of one start share, and no others.
+    pub(crate) fn launch(&self) -> Fingerprint {
+        self.launch
     }
 
     /// The number of processes.
@@ -163,19 +181,37 @@ mod tests {
     fn launchers_are_known_by_their_variables() {
         assert_eq!(world(&[]), Ok(World::single()));
         assert_eq!(world(&[("RANK", "0"), ("WORLD_SIZE", "1")]), Ok(World::single()));
-        let third = Ok(World::new(2, 4).unwrap());
-        assert_eq!(world(&[("MIXDOWN_RANK", "2"), ("MIXDOWN_WORLD_SIZE", "4")]), third);
+        let place =
+            |variables: &[(&str, &str)]| world(variables).map(|world| (world.rank(), world.gpu));
+        let third = Ok((World::new(2, 4).unwrap().rank(), 2));
+        assert_eq!(place(&[("MIXDOWN_RANK", "2"), ("MIXDOWN_WORLD_SIZE", "4")]), third);
         let torchrun =
             [("RANK", "2"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "2"), ("GROUP_WORLD_SIZE", "1")];
-        assert_eq!(world(&torchrun), third);
+        assert_eq!(place(&torchrun), third);
         let slurm = [("SLURM_PROCID", "2"), ("SLURM_LOCALID", "2"), ("SLURM_NTASKS", "4")];
         assert_eq!(world(&slurm), Ok(World::single()), "a batch script is no step");
         let step = [&slurm[..], &[("SLURM_STEP_NUM_TASKS", "4")]].concat();
-        assert_eq!(world(&step), third);
+        assert_eq!(place(&step), third);
         let own = [&step[..], &[("CUDA_VISIBLE_DEVICES", "5")]].concat();
         let device = |world: World| world.device(DeviceChoice::Cuda(0)).unwrap();
         assert_eq!(world(&own).map(device), Ok(DeviceChoice::Cuda(0)));
         assert_eq!(world(&step).map(device), Ok(DeviceChoice::Cuda(2)));
+    }
+
+    #[test]
+    fn two_starts_are_two_worlds() {
+        let launchers = [
+            ["MIXDOWN_RANK", "MIXDOWN_WORLD_SIZE", "MIXDOWN_LAUNCH"],
+            ["RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"],
+            ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID"],
+        ];
+        for [rank, size, name] in launchers {
+            let launch = |number, start| {
+                world(&[(rank, number), (size, "2"), (name, start)]).unwrap().launch()
+            };
+            assert_eq!(launch("0", "1"), launch("1", "1"), "{name}");
+            assert_ne!(launch("0", "1"), launch("0", "2"), "{name}");
+        }
     }
 
     #[test]
