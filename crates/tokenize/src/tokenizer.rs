@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::prepare::options::{BeginningOfText, SpecialText};
 use crate::tokenizer::canonical::tokenizer_fingerprint;
 use crate::tokenizer::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
-use crate::tokenizer::library::Library;
+use crate::tokenizer::library::{Library, guarded};
 use crate::tokenizer::model_folder::other_form;
 use crate::tokenizer::parts::TokenizerParts;
 use crate::tokenizer::vocabulary::Vocabulary;
@@ -105,11 +105,12 @@ impl Tokenizer {
         check_highest(&path, highest)?;
         let (backend, hashed) = thread::scope(|scope| {
             // The longest of it, on a thread of its own.
-            let library = scope.spawn(|| Library::new(text, &json, &file).map_err(bad));
+            let new = || guarded(|| Library::new(text, &json, &file)).map_err(bad);
+            let library = scope.spawn(new);
             let sorted_ids = file.sorted_ids();
             let fingerprint = tokenizer_fingerprint(&file, &sorted_ids);
             let hashed = fingerprint.map(|hash| (hash, Vocabulary::new(&sorted_ids)));
-            let panicked = || bad("the tokenizer library panicked on it".into());
+            let panicked = || bad("the thread that loads it panicked".into());
             (library.join().unwrap_or_else(|_| Err(panicked())), hashed)
         });
         let (fingerprint, vocabulary) = hashed.map_err(|error| bad(error.into()))?;
@@ -156,10 +157,10 @@ impl Tokenizer {
     /// plain text.
     ///
     /// # Errors
-    /// The library fails, as on a text beyond 4 GiB.
+    /// The library fails, as on a text beyond 4 GiB, or panics, as it may with a damaged tokenizer.json.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut ids = Vec::new();
-        self.encode_onto(text, SpecialText::Plain, &mut ids)
+        guarded(|| self.encode_onto(text, SpecialText::Plain, &mut ids))
             .map_err(|source| Error::Library { path: self.path.clone(), source })?;
         Ok(PipelineToken::cast_slice(&ids).to_vec())
     }
@@ -167,10 +168,9 @@ impl Tokenizer {
     /// The text of ids, special tokens spelled out.
     ///
     /// # Errors
-    /// The library fails.
+    /// The library fails or panics.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.backend
-            .decode(ids)
+        guarded(|| self.backend.decode(ids))
             .map_err(|source| Error::Library { path: self.path.clone(), source })
     }
 
@@ -357,6 +357,31 @@ pub(crate) mod tests {
         let mut parsed = Vec::new();
         tokenizer.encode_onto("a<|endoftext|>", SpecialText::Parse, &mut parsed).unwrap();
         assert_eq!(PipelineToken::cast_slice(&parsed), [u32::from(b'a'), 261]);
+    }
+
+    /// Files that load, and that the library panics on when it is called: words of no characters, and more characters
+    /// to be cut off than a token has.
+    #[test]
+    fn panics_of_the_library_are_errors() {
+        let mut json = tiny_json();
+        json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+            {"type": "FixedLength", "length": 0},
+            {"type": "Split", "pattern": {"Regex": "[a-c]+"}, "behavior": "Isolated", "invert": false},
+            json["pre_tokenizer"].clone(),
+        ]});
+        json["decoder"] = json!({"type": "Strip", "content": "t", "start": 0, "stop": 9});
+        let tokenizer = Tokenizer::from_json("hostile.json".into(), json.to_string()).unwrap();
+        let prompt = || chat_prompt::encode_with_special_tokens(&tokenizer, "the");
+        let calls: [&dyn Fn() -> Option<Error>; 3] = [
+            &|| tokenizer.encode("the").err(),
+            &|| tokenizer.decode(&[u32::from(b't')]).err(),
+            &|| prompt().err(),
+        ];
+        for (number, call) in calls.into_iter().enumerate() {
+            let error = call().unwrap_or_else(|| panic!("call {number} passed"));
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains("the library panicked"), "call {number}: {source}");
+        }
     }
 
     #[test]

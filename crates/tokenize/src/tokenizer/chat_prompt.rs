@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::prepare::label_options::ChatOptions;
 use crate::prepare::options::BeginningOfText;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::library::guarded;
 use crate::tokenizer::model_template::chat_template;
 
 /// A model's chat template with its tokenizer.
@@ -85,7 +86,7 @@ fn encoded(
         let source = "the text holds the noncharacters that stand for special tokens";
         return Err(Error::Prompt { source: source.into() });
     }
-    encoder.encode(text, labels).map_err(|source| Error::Prompt { source })
+    guarded(|| encoder.encode(text, labels)).map_err(|source| Error::Prompt { source })
 }
 
 #[cfg(test)]
