@@ -43,8 +43,12 @@ pub fn world(count: Option<u32>) -> Result<Option<World>, Error> {
     Ok(Some(World::from_environment(variable)?))
 }
 
-/// Stops this process where the one that started it ends or asks for it.
+/// Stops this process where the one that started it ends or asks for it. Where the system can, a process whose starter
+/// was killed is killed at once: it would hold the run's folder until its step is done, and the same command given
+/// again would find the folder taken.
 fn hang_on() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     spawn(|| {
         // Nothing is sent: an end or an error is what was waited for.
         let _ = stdin().read(&mut [0]);
