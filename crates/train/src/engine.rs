@@ -8,6 +8,8 @@ pub(crate) mod reference;
 pub(crate) mod resident;
 pub(crate) mod rows;
 
+use std::sync::atomic::AtomicBool;
+
 use crate::adapter::AdapterGradients;
 #[cfg(feature = "cuda")]
 use crate::adapter::AdapterLayout;
@@ -20,7 +22,13 @@ use crate::model::layout::Layout;
 #[cfg(feature = "cuda")]
 use crate::ranks::Team;
 
+/// The stop flag of a pass that nobody stops.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+
 /// A decoder over one flat buffer of parameters and one of gradients, of the same layout.
+///
+/// The stop flag ends a pass between two micro-batches with [`Error::Stopped`]. The gradients then have some of the
+/// batch's rows in them, so the caller clears them.
 pub(crate) trait Engine: Send {
     /// The loss of every target in nats, 0 of one that does not count. Adds the gradients of
     /// `Σ loss / divisor` to `gradients`.
@@ -30,6 +38,7 @@ pub(crate) trait Engine: Send {
         rows: &Rows,
         divisor: f64,
         gradients: &mut [f32],
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
     /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
@@ -41,15 +50,21 @@ pub(crate) trait Engine: Send {
         rows: &Rows,
         divisor: f64,
         mut adapter: AdapterGradients<f32>,
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
         let mut gradients = initial::zeros(parameters.len())?;
-        let losses = self.losses_and_gradients(parameters, rows, divisor, &mut gradients)?;
+        let losses = self.losses_and_gradients(parameters, rows, divisor, &mut gradients, stop)?;
         adapter.add_whole(&gradients);
         Ok(losses)
     }
 
     /// The loss of every target in nats, 0 of one that does not count.
-    fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error>;
+    fn losses(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error>;
 
     /// Room for `sequences` sequences that grow token by token to at most `capacity` positions each, which is within
     /// the model's limit.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
@@ -313,6 +314,11 @@ impl Error {
             Self::Run(error) => error.kind(),
             _ => ErrorKind::Data,
         }
+    }
+
+    /// Returns [`Error::Stopped`] once the stop flag is set.
+    pub(crate) fn check_stop(stop: &AtomicBool, what: &'static str) -> Result<(), Self> {
+        if stop.load(Ordering::Relaxed) { Err(Self::Stopped { what }) } else { Ok(()) }
     }
 
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -3,7 +3,7 @@
 pub(crate) mod sequence_bytes;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use mixdown_mixer::{Batch, Documents, Rank};
 use mixdown_runs::{DocumentLoss, EvalRecord, LossChange, MeanLoss, SequenceLoss};
@@ -134,11 +134,9 @@ fn measure_own(
     let stride = stride(corpus, evaluation)?;
     let mut sums = Vec::new();
     for rows in batches(evaluation, sequences).skip(places(first)).step_by(places(step)) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped { what: "the evaluation" });
-        }
+        Error::check_stop(stop, "the evaluation")?;
         let batch = read_windows(corpus, evaluation, rows.start, rows.end - rows.start)?;
-        let losses = model.losses(&batch)?;
+        let losses = model.losses_until(&batch, stop)?;
         let length = len(batch.sequence_length)?;
         let mut masks = batch.loss_mask.chunks_exact(length);
         for (window, row) in rows.zip(losses.chunks_exact(length)) {

@@ -3,7 +3,7 @@
 pub(crate) mod samples;
 pub(crate) mod sampling;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
@@ -103,13 +103,13 @@ pub fn generate_until(
         .collect();
     let mut growing: Vec<(usize, u32)> = Vec::with_capacity(prompts.len());
     for (index, prompt) in prompts.iter().enumerate() {
-        check_stop(stop)?;
+        Error::check_stop(stop, "generating")?;
         let logits = decoder.prefill(index, prompt)?;
         growing.extend(sequences[index].take(&logits, &ends)?.map(|id| (index, id)));
         told(&sequences[index], index, on_token);
     }
     while !growing.is_empty() {
-        check_stop(stop)?;
+        Error::check_stop(stop, "generating")?;
         let (indices, ids): (Vec<usize>, Vec<u32>) = growing.drain(..).unzip();
         let logits = decoder.step(&indices, &ids)?;
         for (&index, logits) in indices.iter().zip(logits.chunks_exact(vocabulary)) {
@@ -181,10 +181,6 @@ fn check(model: &Model, prompts: &[Vec<u32>], options: &GenerateOptions) -> Resu
         }
     }
     Ok(())
-}
-
-fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
-    if stop.load(Ordering::Relaxed) { Err(Error::Stopped { what: "generating" }) } else { Ok(()) }
 }
 
 /// All ids that end a text: chat models have several, which generation_config.json lists, or config.json, or both.

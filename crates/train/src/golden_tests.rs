@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::config::lora::{LoraConfig, LoraTargets};
 use crate::config::run_config::{RunConfig, TrainConfig};
+use crate::engine::NEVER;
 use crate::engine::decoder::{Decoder, Keep};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
@@ -232,7 +233,7 @@ fn every_step_of_an_adapter_is_within_a_hundred_thousandth_of_peft() {
             for (step, (expected, expected_norm)) in (0..).zip(losses.into_iter().zip(norms)) {
                 let batch = base.batch(step);
                 let losses = trained
-                    .losses_and_gradients(&mut model, &batch, 4 * 32, &mut gradients)
+                    .losses_and_gradients(&mut model, &batch, 4 * 32, &mut gradients, &NEVER)
                     .unwrap();
                 let norm = trained.step(&mut model, &mut gradients, base.rate().at(step)).unwrap();
                 worst = worst.max((mean(&losses) - expected).abs());

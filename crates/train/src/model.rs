@@ -8,6 +8,7 @@ pub(crate) mod place;
 pub(crate) mod shape;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device};
 use mixdown_mixer::Batch;
@@ -20,7 +21,7 @@ use crate::config::precision::Precision;
 use crate::engine::decoder::{Decoder, Keep};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
-use crate::engine::{CachedDecoding, Engine};
+use crate::engine::{CachedDecoding, Engine, NEVER};
 use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Layout;
@@ -220,6 +221,14 @@ impl Model {
         Ok(Box::new(CudaDecoder::new(self.config(), self.layout(), pass, gpu, &self.parameters)?))
     }
 
+    /// Lets a test come between the model and its engine.
+    #[cfg(test)]
+    pub(crate) fn wrap_engine(&mut self, wrap: impl FnOnce(Box<dyn Engine>) -> Box<dyn Engine>) {
+        let nothing = Reference::new(self.config(), &Device::Cpu, DType::F32).unwrap();
+        let engine = std::mem::replace(&mut self.engine, Box::new(nothing));
+        self.engine = wrap(engine);
+    }
+
     /// Whether parameters, gradients and moments are on a device; the host's are then as old as they may be.
     pub(crate) fn is_resident(&self) -> bool {
         self.device != DeviceChoice::Cpu
@@ -319,13 +328,25 @@ impl Model {
         target_tokens: u64,
         gradients: &mut [f32],
     ) -> Result<Vec<f32>, Error> {
+        self.losses_and_gradients_until(batch, target_tokens, gradients, &NEVER)
+    }
+
+    /// The same, unless the stop flag is set: then [`Error::Stopped`] before the next micro-batch, and `gradients` has
+    /// those of some rows.
+    pub(crate) fn losses_and_gradients_until(
+        &mut self,
+        batch: &Batch,
+        target_tokens: u64,
+        gradients: &mut [f32],
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
         let divisor = divisor(target_tokens)?;
         if !self.is_resident() && gradients.len() != self.parameters.len() {
             let expected = format!("{} numbers", self.parameters.len());
             return Err(Error::setting("gradients", expected, gradients.len()));
         }
         let rows = Rows::new(batch, self.config())?;
-        self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients)
+        self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients, stop)
     }
 
     /// The same with the gradients of an adapter that is merged into the parameters.
@@ -334,10 +355,11 @@ impl Model {
         batch: &Batch,
         target_tokens: u64,
         adapter: AdapterGradients<f32>,
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
         let rows = Rows::new(batch, self.config())?;
         let divisor = divisor(target_tokens)?;
-        self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter)
+        self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter, stop)
     }
 
     /// Room for `sequences` sequences that grow token by token to `capacity` positions each.
@@ -356,8 +378,17 @@ impl Model {
     /// # Errors
     /// As [`losses_and_gradients`](Self::losses_and_gradients).
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        self.losses_until(batch, &NEVER)
+    }
+
+    /// The same, unless the stop flag is set: then [`Error::Stopped`] before the next micro-batch.
+    pub(crate) fn losses_until(
+        &mut self,
+        batch: &Batch,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
         let rows = Rows::new(batch, self.config())?;
-        self.engine.losses(&self.parameters, &rows)
+        self.engine.losses(&self.parameters, &rows, stop)
     }
 }
 

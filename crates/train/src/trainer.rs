@@ -194,7 +194,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Interrupted`] where the observer stopped the run: a checkpoint is written, and the same call
-    /// goes on from it. [`Error::NonFiniteLoss`] leaves the last checkpoint, if one was written. A
+    /// goes on from it. A step or an evaluation that is not finished then is dropped. [`Error::NonFiniteLoss`] leaves the last checkpoint, if one was written. A
     /// disk that refuses.
     pub fn run(&mut self, observer: Observer<'_, Progress>) -> Result<Summary, Error> {
         if self.is_finished {
@@ -231,7 +231,9 @@ impl Trainer {
             if self.team.any(observer.is_stopped())? {
                 return Err(self.leave(Error::Interrupted { step: self.state.step }));
             }
-            self.train_step()?;
+            if let Err(error) = self.train_step(observer.stop()) {
+                return Err(self.leave(error));
+            }
             observer.tell(self.progress(None));
         }
     }
@@ -264,12 +266,12 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step; its record is pending afterwards.
-    fn train_step(&mut self) -> Result<(), Error> {
+    /// One optimizer step; its record is pending afterwards. A step that is stopped changes nothing.
+    fn train_step(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
         let (model, trained, team) = (&mut self.model, &mut self.trained, &mut self.team);
-        let done = self.stepper.step(model, trained, &self.inputs, team, (step, rate))?;
+        let done = self.stepper.step(model, trained, &self.inputs, team, (step, rate), stop)?;
         if let Some(loss) = done.loss {
             self.finite(step + 1, "training loss", loss)?;
         }

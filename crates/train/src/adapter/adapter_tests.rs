@@ -4,6 +4,7 @@ use candle_core::{DType, Device};
 
 use super::{AdapterGradients, AdapterLayout};
 use crate::config::lora::{LoraConfig, LoraPreset, LoraTargets};
+use crate::engine::NEVER;
 use crate::engine::decoder::tests::{parameters, rows};
 use crate::engine::decoder::{Decoder, Keep};
 use crate::engine::kernels::check::{close, numbers, on_threads};
@@ -48,13 +49,18 @@ fn gradients_agree_with_central_differences() {
                 gradients: &mut gradients,
             };
             let weights = merged(&adapter, &base, &at);
-            decoder.losses_and_adapter_gradients(&weights, &rows, 5.0, gradient);
+            decoder.losses_and_adapter_gradients(&weights, &rows, 5.0, gradient, &NEVER).unwrap();
             let mut expected = Vec::new();
             for index in 0..adapter.len {
                 let (value, step) = (at[index], 1e-5);
                 let mut loss = |value: f64| {
                     at[index] = value;
-                    decoder.losses(&merged(&adapter, &base, &at), &rows).iter().sum::<f64>() / 5.0
+                    decoder
+                        .losses(&merged(&adapter, &base, &at), &rows, &NEVER)
+                        .unwrap()
+                        .iter()
+                        .sum::<f64>()
+                        / 5.0
                 };
                 let (above, below) = (loss(value + step), loss(value - step));
                 at[index] = value;
@@ -76,7 +82,7 @@ fn gradients_are_those_that_follow_from_all_parameters() {
         let mut fast = vec![0.0; adapter.len];
         let gradients = AdapterGradients { layout: &adapter, numbers: &at, gradients: &mut fast };
         let mut decoder = Decoder::<f64>::new(&config, &layout(&config), Keep::Streams, None);
-        decoder.losses_and_adapter_gradients(&weights, &rows, 5.0, gradients);
+        decoder.losses_and_adapter_gradients(&weights, &rows, 5.0, gradients, &NEVER).unwrap();
         let reference = Reference::new(&config, &Device::Cpu, DType::F64).unwrap();
         let mut whole = vec![0.0; weights.len()];
         reference.losses_and_gradients(&weights, &rows, 5.0, &mut whole).unwrap();
@@ -187,7 +193,7 @@ fn the_number_of_threads_changes_no_bit() {
         let mut gradients = vec![0.0; adapter.len];
         let to = AdapterGradients { layout: &adapter, numbers: &at, gradients: &mut gradients };
         let mut decoder = Decoder::<f32>::new(&config, &layout(&config), Keep::All, None);
-        decoder.losses_and_adapter_gradients(&weights, &rows(40, 31, 1), 5.0, to);
+        decoder.losses_and_adapter_gradients(&weights, &rows(40, 31, 1), 5.0, to, &NEVER).unwrap();
         (weights, gradients)
     };
     let one = on_threads(1, run);

@@ -1,5 +1,7 @@
 //! What a run changes: a model's parameters or an adapter's numbers, with their optimizer and average.
 
+use std::sync::atomic::AtomicBool;
+
 use mixdown_mixer::Batch;
 
 use crate::adapter::{AdapterGradients, AdapterLayout};
@@ -140,20 +142,23 @@ impl Trained {
         initial::zeros(if model.is_resident() { 0 } else { first.len() })
     }
 
-    /// As [`Model::losses_and_gradients`], of what is trained.
+    /// As [`Model::losses_and_gradients_until`], of what is trained.
     pub(crate) fn losses_and_gradients(
         &self,
         model: &mut Model,
         batch: &Batch,
         target_tokens: u64,
         gradients: &mut [f32],
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
         match self {
-            Self::Parameters(_) => model.losses_and_gradients(batch, target_tokens, gradients),
+            Self::Parameters(_) => {
+                model.losses_and_gradients_until(batch, target_tokens, gradients, stop)
+            }
             Self::Adapter(adapter, _) => {
                 let (layout, numbers) = (&adapter.layout, &adapter.numbers[..]);
                 let gradients = AdapterGradients { layout, numbers, gradients };
-                model.losses_and_adapter_gradients(batch, target_tokens, gradients)
+                model.losses_and_adapter_gradients(batch, target_tokens, gradients, stop)
             }
         }
     }

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,7 @@ impl Patience<'_> {
         missing: u32,
         what: impl FnOnce() -> String,
     ) -> Result<(), Error> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped { what: "waiting for the other processes" });
-        }
+        Error::check_stop(self.stop, "waiting for the other processes")?;
         match since.elapsed() > self.limit {
             true => Err(lost(missing, format!("it did not {} within {:?}", what(), self.limit))),
             false => Ok(()),

@@ -1,8 +1,10 @@
 //! One optimizer step, and what is measured of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_mixer::{Batch, LoadedBatch, Loader, LoaderConfig};
 use mixdown_runs::{MetricsRecord, SequenceLoss, SourceLoss};
 
@@ -67,6 +69,12 @@ impl Stepper {
         })
     }
 
+    /// The gradients, which are zero between steps.
+    #[cfg(test)]
+    pub(crate) fn gradients(&self) -> &[f32] {
+        &self.gradients
+    }
+
     /// Of recent steps.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     pub(crate) fn tokens_per_second(&self) -> f64 {
@@ -85,6 +93,10 @@ impl Stepper {
 
     /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is
     /// a result; the model is then as it was.
+    ///
+    /// The stop flag drops the step between two micro-batches: the model, the optimizer and the average are then as
+    /// they were. Of several ranks each ends its pass as soon as it sees its flag (on GPUs, whose sums need every rank,
+    /// at the end), and all drop the step.
     pub(crate) fn step(
         &mut self,
         model: &mut Model,
@@ -92,13 +104,20 @@ impl Stepper {
         inputs: &Inputs,
         team: &mut Team,
         (step, rate): (u64, f64),
+        stop: &AtomicBool,
     ) -> Result<Step, Error> {
         let start = Instant::now();
         let batch = self.batch(step, inputs, team)?;
         let data_seconds = start.elapsed().as_secs_f64();
         // A batch may have no target that counts; it has no loss then, and no gradient.
         let targets = team.total(batch.loss_targets())?.max(1);
-        let losses = trained.losses_and_gradients(model, &batch, targets, &mut self.gradients)?;
+        let gradients = &mut self.gradients;
+        let losses = trained.losses_and_gradients(model, &batch, targets, gradients, stop);
+        let losses = team.agree(losses);
+        if losses.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+            model.forget(&mut self.gradients)?;
+        }
+        let losses = losses?;
         let (loss, sources) = by_source(&losses, &batch, inputs, team)?;
         if loss.is_some_and(|loss| !loss.is_finite()) {
             model.forget(&mut self.gradients)?;

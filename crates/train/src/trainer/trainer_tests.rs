@@ -1,8 +1,8 @@
 //! Whole runs: what they leave, and that stopping and going on changes nothing.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
@@ -10,13 +10,17 @@ use mixdown_runs::{EvalRecord, LossesRecord, MeanLoss, RunFolder, Summary, Unpai
 use mixdown_shards::Fingerprint;
 
 use super::{Progress, RunName, Trainer};
+use crate::adapter::AdapterGradients;
 use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
 use crate::config::run_file::Changes;
+use crate::engine::Engine;
 use crate::engine::kernels::check::on_threads;
+use crate::engine::rows::Rows;
 use crate::error::Error;
 use crate::model::Model;
 use crate::model::config::tests::tiny;
+use crate::optim::trained::tests::{LORA, place as base_and_corpora, text};
 use crate::ranks::World;
 use crate::test_corpus::{Document, corpus, corpus_of_documents, tokens};
 
@@ -330,6 +334,100 @@ fn a_run_does_not_go_on_over_lines_that_are_gone() {
     run(place.path(), TEXT, "out").unwrap();
     run(place.path(), TEXT, "straight").unwrap();
     assert_eq!(self::end(place.path(), "out"), self::end(place.path(), "straight"));
+}
+
+/// An engine whose caller sets the stop flag after the first micro-batch of one of its passes.
+struct StopsWithin {
+    inner: Box<dyn Engine>,
+    /// Whole passes before that one.
+    passes: u32,
+    stop: Arc<AtomicBool>,
+}
+
+impl StopsWithin {
+    /// The first row of the pass that is stopped.
+    fn first_row(&mut self, rows: &Rows) -> Option<Rows> {
+        let is_it = self.passes == 0;
+        self.passes = self.passes.checked_sub(1).unwrap_or(u32::MAX);
+        let part = rows.parts(1).next().filter(|_| is_it)?;
+        let (tokens, targets) = (part.tokens.to_vec(), part.targets.to_vec());
+        let (positions, starts) = (part.positions.to_vec(), part.starts.to_vec());
+        Some(Rows { rows: 1, length: rows.length, tokens, targets, positions, starts })
+    }
+}
+
+impl Engine for StopsWithin {
+    fn losses_and_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        gradients: &mut [f32],
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        if let Some(first) = self.first_row(rows) {
+            self.inner.losses_and_gradients(parameters, &first, divisor, gradients, stop)?;
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.inner.losses_and_gradients(parameters, rows, divisor, gradients, stop)
+    }
+
+    fn losses_and_adapter_gradients(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        divisor: f64,
+        adapter: AdapterGradients<f32>,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        if let Some(first) = self.first_row(rows) {
+            let adapter = AdapterGradients { gradients: &mut *adapter.gradients, ..adapter };
+            self.inner.losses_and_adapter_gradients(parameters, &first, divisor, adapter, stop)?;
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.inner.losses_and_adapter_gradients(parameters, rows, divisor, adapter, stop)
+    }
+
+    fn losses(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        self.inner.losses(parameters, rows, stop)
+    }
+}
+
+/// Steps and evaluations may take hours: the stop flag is seen within them, and what is not finished is dropped.
+#[test]
+fn a_stop_within_a_step_drops_the_step() {
+    let place = base_and_corpora(&tiny());
+    for (number, more) in ["", "ema = 0.8", LORA].into_iter().enumerate() {
+        let text = text(more);
+        let (whole, out) = (format!("whole-{number}"), format!("out-{number}"));
+        run(place.path(), &text, &whole).unwrap();
+        let expected = end(place.path(), &whole);
+        for goes_on_as_it_is in [true, false] {
+            let _ = std::fs::remove_dir_all(place.path().join(&out));
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut trainer = open(place.path(), &text, &out).unwrap();
+            let flag = Arc::clone(&stop);
+            trainer
+                .model
+                .wrap_engine(|inner| Box::new(StopsWithin { inner, passes: 4, stop: flag }));
+            let error = trainer.run(Observer::new(&|_| {}, &stop)).unwrap_err();
+            assert!(matches!(error, Error::Interrupted { step: 4 }), "{error}");
+            assert!(trainer.folder.checkpoint(4).exists() && trainer.step() == 4);
+            assert!(trainer.stepper.gradients().iter().all(|&gradient| gradient == 0.0));
+            if goes_on_as_it_is {
+                trainer.run(Observer::silent()).unwrap();
+            } else {
+                drop(trainer);
+                run(place.path(), &text, &out).unwrap();
+            }
+            assert_eq!(end(place.path(), &out), expected, "{more} {goes_on_as_it_is}");
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) mod decoder_tests;
 pub(crate) mod norms;
 pub(crate) mod tracked;
 
+use std::sync::atomic::AtomicBool;
+
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Kernels, Shape, WIDEST_STREAM};
 use crate::config::precision::Precision;
@@ -341,7 +343,12 @@ impl CudaDecoder {
 
     /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone:
     /// while the device computes one, the ids of the next are on their way.
-    pub(super) fn pass(&mut self, rows: &Rows, divisor: Option<f64>) -> Result<Vec<f32>, Error> {
+    pub(super) fn pass(
+        &mut self,
+        rows: &Rows,
+        divisor: Option<f64>,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
         let mut losses = vec![0.0; rows.targets.len()];
         let at_once = pass_rows(self.pass.micro_batch, rows.length);
         let keep = if divisor.is_some() { self.pass.keep } else { Keep::Nothing };
@@ -350,7 +357,13 @@ impl CudaDecoder {
         }
         let all = self.losses.fit(self.kernels.device.as_mut(), size_of_val(&losses[..]))?;
         let mut parts = rows.parts(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
+        // Of ranks that sum gradients on their devices none may leave the others alone with a sum.
+        let may_stop = divisor.is_none() || !self.is_joined;
         while let Some((part, start)) = parts.next() {
+            if may_stop {
+                let what = if divisor.is_some() { "the training step" } else { "the evaluation" };
+                Error::check_stop(stop, what)?;
+            }
             // Before its last rows a pass adds to the gradients of those before.
             let sums = self.is_joined && divisor.is_some() && parts.peek().is_none();
             self.sums = self.tracked.as_ref().filter(|_| sums).map(|tracked| {

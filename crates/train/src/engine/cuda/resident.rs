@@ -1,6 +1,7 @@
 //! The decoder on a device as the trainer sees it.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::decoder::CudaDecoder;
@@ -32,8 +33,9 @@ impl Engine for CudaDecoder {
         rows: &Rows,
         divisor: f64,
         _gradients: &mut [f32],
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
-        self.pass(rows, Some(divisor))
+        self.pass(rows, Some(divisor), stop)
     }
 
     /// The adapter's numbers and gradients are those on the device, too.
@@ -43,12 +45,18 @@ impl Engine for CudaDecoder {
         rows: &Rows,
         divisor: f64,
         _adapter: AdapterGradients<f32>,
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
-        self.pass(rows, Some(divisor))
+        self.pass(rows, Some(divisor), stop)
     }
 
-    fn losses(&mut self, _parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
-        self.pass(rows, None)
+    fn losses(
+        &mut self,
+        _parameters: &[f32],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        self.pass(rows, None, stop)
     }
 
     /// Of the numbers on the device.

@@ -10,6 +10,8 @@ mod room;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::atomic::AtomicBool;
+
 use crate::adapter::AdapterGradients;
 use crate::engine::Engine;
 use crate::engine::kernels::cross_entropy::{Output, OutputGradients};
@@ -66,8 +68,9 @@ impl<F: Number> Decoder<F> {
         rows: &Rows,
         divisor: f64,
         gradients: &mut [F],
-    ) -> Vec<F> {
-        self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients))
+        stop: &AtomicBool,
+    ) -> Result<Vec<F>, Error> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients), stop)
     }
 
     /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
@@ -77,8 +80,9 @@ impl<F: Number> Decoder<F> {
         rows: &Rows,
         divisor: f64,
         adapter: AdapterGradients<F>,
-    ) -> Vec<F> {
-        self.accumulate(parameters, rows, divisor, &mut Gradients::Adapter(adapter))
+        stop: &AtomicBool,
+    ) -> Result<Vec<F>, Error> {
+        self.accumulate(parameters, rows, divisor, &mut Gradients::Adapter(adapter), stop)
     }
 
     fn accumulate(
@@ -87,26 +91,34 @@ impl<F: Number> Decoder<F> {
         rows: &Rows,
         divisor: f64,
         gradients: &mut Gradients<F>,
-    ) -> Vec<F> {
+        stop: &AtomicBool,
+    ) -> Result<Vec<F>, Error> {
         let mut losses = vec![F::ZERO; rows.targets.len()];
         let pass = self.rows(rows.length);
         for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+            Error::check_stop(stop, "the training step")?;
             self.forward(parameters, part, self.keep);
             self.output(parameters, part, losses, Some((divisor, &mut *gradients)));
             self.backward(parameters, part, gradients);
         }
-        losses
+        Ok(losses)
     }
 
     /// The loss of every target in nats, 0 of one that does not count.
-    pub(crate) fn losses(&mut self, parameters: &[F], rows: &Rows) -> Vec<F> {
+    pub(crate) fn losses(
+        &mut self,
+        parameters: &[F],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<F>, Error> {
         let mut losses = vec![F::ZERO; rows.targets.len()];
         let pass = self.rows(rows.length);
         for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+            Error::check_stop(stop, "the evaluation")?;
             self.forward(parameters, part, Keep::Nothing);
             self.output(parameters, part, losses, None);
         }
-        losses
+        Ok(losses)
     }
 
     /// Logits, \[rows, length, vocabulary\].
@@ -270,8 +282,9 @@ impl Engine for Decoder<f32> {
         rows: &Rows,
         divisor: f64,
         gradients: &mut [f32],
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
-        Ok(Self::losses_and_gradients(self, parameters, rows, divisor, gradients))
+        Self::losses_and_gradients(self, parameters, rows, divisor, gradients, stop)
     }
 
     fn losses_and_adapter_gradients(
@@ -280,11 +293,17 @@ impl Engine for Decoder<f32> {
         rows: &Rows,
         divisor: f64,
         adapter: AdapterGradients<f32>,
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
-        Ok(Self::losses_and_adapter_gradients(self, parameters, rows, divisor, adapter))
+        Self::losses_and_adapter_gradients(self, parameters, rows, divisor, adapter, stop)
     }
 
-    fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
-        Ok(Self::losses(self, parameters, rows))
+    fn losses(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        Self::losses(self, parameters, rows, stop)
     }
 }

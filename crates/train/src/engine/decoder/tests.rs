@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::{Decoder, Keep};
+use crate::engine::NEVER;
 use crate::engine::kernels::check::{close, numbers, on_threads};
 use crate::engine::kernels::cross_entropy::IGNORED;
 use crate::engine::kernels::number::Number;
@@ -44,8 +45,9 @@ fn run<F: Number>(config: &ModelConfig, rows: &Rows, keep: Keep) -> (Vec<F>, Vec
     let mut gradients = vec![F::ZERO; layout.len];
     let mut decoder = Decoder::new(config, &layout, keep, None);
     let parameters = parameters::<F>(&layout);
-    let losses = decoder.losses_and_gradients(&parameters, rows, 5.0, &mut gradients);
-    assert_eq!(decoder.losses(&parameters, rows), losses);
+    let losses =
+        decoder.losses_and_gradients(&parameters, rows, 5.0, &mut gradients, &NEVER).unwrap();
+    assert_eq!(decoder.losses(&parameters, rows, &NEVER).unwrap(), losses);
     (losses, gradients)
 }
 
@@ -62,7 +64,7 @@ fn gradients_agree_with_central_differences() {
             let (value, step) = (at[index], 1e-5);
             let mut loss = |value: f64| {
                 at[index] = value;
-                decoder.losses(&at, &rows).iter().sum::<f64>() / 5.0
+                decoder.losses(&at, &rows, &NEVER).unwrap().iter().sum::<f64>() / 5.0
             };
             let (above, below) = (loss(value + step), loss(value - step));
             at[index] = value;
@@ -172,7 +174,8 @@ fn rows_at_once_change_nothing_but_rounding() {
         for micro_batch in [1, 2, 4] {
             let mut decoder = Decoder::new(&config, &layout, Keep::All, Some(micro_batch));
             let (parameters, mut sum) = (parameters::<f64>(&layout), vec![0.0; layout.len]);
-            let got = decoder.losses_and_gradients(&parameters, &rows, 5.0, &mut sum);
+            let got =
+                decoder.losses_and_gradients(&parameters, &rows, 5.0, &mut sum, &NEVER).unwrap();
             close(&got, &losses, 1e-12, "losses");
             close(&sum, &gradients, 1e-12, "gradients");
         }

@@ -12,6 +12,8 @@ mod places;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor, WithDType};
 
 use crate::engine::Engine;
@@ -123,6 +125,7 @@ fn token_losses(logits: &Tensor, targets: &[u32]) -> TensorResult<Tensor> {
     counts.where_cond(&losses, &losses.zeros_like()?)
 }
 
+/// All rows of a batch are one micro-batch here.
 impl Engine for Reference {
     fn losses_and_gradients(
         &mut self,
@@ -130,11 +133,19 @@ impl Engine for Reference {
         rows: &Rows,
         divisor: f64,
         gradients: &mut [f32],
+        stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error> {
+        Error::check_stop(stop, "the training step")?;
         Self::losses_and_gradients(self, parameters, rows, divisor, gradients)
     }
 
-    fn losses(&mut self, parameters: &[f32], rows: &Rows) -> Result<Vec<f32>, Error> {
+    fn losses(
+        &mut self,
+        parameters: &[f32],
+        rows: &Rows,
+        stop: &AtomicBool,
+    ) -> Result<Vec<f32>, Error> {
+        Error::check_stop(stop, "the evaluation")?;
         Self::losses(self, parameters, rows)
     }
 }

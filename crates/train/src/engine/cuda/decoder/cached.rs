@@ -170,7 +170,7 @@ mod tests {
     use crate::engine::decoder::cached::CachedDecoder;
     use crate::engine::decoder::tests::rows;
     use crate::engine::kernels::check::close;
-    use crate::engine::{CachedDecoding, Engine};
+    use crate::engine::{CachedDecoding, Engine, NEVER};
     use crate::model::Model;
     use crate::model::config::ModelConfig;
     use crate::model::config::tests::all_kinds;
@@ -198,11 +198,11 @@ mod tests {
         let expected: Vec<f64> = logits(&mut cpu, [one, two]).into_iter().map(f64::from).collect();
         let mut device = decoder(config, pass(precision, Keep::All, None), 0, parameters);
         // Between passes, which it leaves as they were.
-        let losses = device.losses(&[], &rows).unwrap();
+        let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut cached = CudaCachedDecoder::new(&mut device, 2, length).unwrap();
         let got = logits(&mut cached, [one, two]);
         close(&got, &expected, limit, &config.family.to_string());
-        assert_eq!(device.losses(&[], &rows).unwrap(), losses, "a pass after it");
+        assert_eq!(device.losses(&[], &rows, &NEVER).unwrap(), losses, "a pass after it");
     }
 
     #[test]

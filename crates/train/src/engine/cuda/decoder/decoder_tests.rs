@@ -9,7 +9,7 @@ use crate::engine::decoder::{Decoder, Keep};
 use crate::engine::kernels::check::close;
 use crate::engine::kernels::cross_entropy::IGNORED;
 use crate::engine::rows::Rows;
-use crate::engine::{Engine, Resident, Training};
+use crate::engine::{Engine, NEVER, Resident, Training};
 use crate::error::Error;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
@@ -39,8 +39,12 @@ fn run(
     rows: &Rows,
 ) -> (Vec<f32>, Vec<f32>) {
     let mut decoder = decoder(config, pass, order, parameters);
-    let losses = decoder.losses_and_gradients(&[], rows, 5.0, &mut []).unwrap();
-    assert_eq!(decoder.losses(&[], rows).unwrap(), losses, "an evaluation gives other losses");
+    let losses = decoder.losses_and_gradients(&[], rows, 5.0, &mut [], &NEVER).unwrap();
+    assert_eq!(
+        decoder.losses(&[], rows, &NEVER).unwrap(),
+        losses,
+        "an evaluation gives other losses"
+    );
     let mut gradients = vec![0.0; parameters.len()];
     decoder.read_gradients(&mut gradients).unwrap();
     (losses, gradients)
@@ -51,7 +55,7 @@ fn on_cpu(config: &ModelConfig, parameters: &[f32], rows: &Rows) -> (Vec<f64>, V
     let wide: Vec<f64> = parameters.iter().map(|&value| f64::from(value)).collect();
     let mut gradients = vec![0.0; wide.len()];
     let mut decoder = Decoder::<f64>::new(config, &layout, Keep::All, None);
-    let losses = decoder.losses_and_gradients(&wide, rows, 5.0, &mut gradients);
+    let losses = decoder.losses_and_gradients(&wide, rows, 5.0, &mut gradients, &NEVER).unwrap();
     (losses, gradients)
 }
 
@@ -155,9 +159,10 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         let mut cpu = Decoder::<f32>::new(&config, &layout, Keep::All, None);
         let mut gradients = vec![0.0; layout.len];
         for rate in [1e-2, 3e-3, 1e-3] {
-            cpu.losses_and_gradients(model.parameters(), &rows, 5.0, &mut gradients);
+            cpu.losses_and_gradients(model.parameters(), &rows, 5.0, &mut gradients, &NEVER)
+                .unwrap();
             let expected = optimizer.step(&mut model, &mut gradients, rate).unwrap();
-            device.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
+            device.losses_and_gradients(&[], &rows, 5.0, &mut [], &NEVER).unwrap();
             let norm = there.step_on_device(&mut device, rate).unwrap();
             assert!((norm - expected).abs() < 1e-4 * expected, "{norm} {expected}");
         }
@@ -176,11 +181,11 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         close(&numbers[1], &wide(first), 1e-3, "first moments");
         close(&numbers[2], &wide(second), 1e-3, "second moments");
         // What was read goes on elsewhere with the same bits.
-        let losses = device.losses(&[], &rows).unwrap();
+        let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut other = decoder(&config, whole, 0, &vec![0.0; layout.len]);
         let numbers = [&numbers[0][..], &numbers[1], &numbers[2]];
         other.train(Training { numbers, average: None, adapter: None }).unwrap();
-        assert_eq!(other.losses(&[], &rows).unwrap(), losses);
+        assert_eq!(other.losses(&[], &rows, &NEVER).unwrap(), losses);
     }
 }
 
@@ -195,7 +200,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut device = decoder(config, pass(Precision::F32, Keep::All, None), 0, model.parameters());
     let mut rows = difficult(7);
     rows.tokens.fill(0);
-    device.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
+    device.losses_and_gradients(&[], &rows, 5.0, &mut [], &NEVER).unwrap();
     assert!(optimizer.step_on_device(&mut device, 1e-2).unwrap().is_nan());
     assert_eq!(optimizer.steps(), 0);
     let mut gradients = vec![1.0; model.parameters().len()];
@@ -215,7 +220,7 @@ fn a_pass_takes_what_is_estimated() {
             let mut decoder =
                 CudaDecoder::new(&config, &layout, pass, device, &parameters).unwrap();
             let rows = rows(2, 16, 1);
-            decoder.losses_and_gradients(&[], &rows, 5.0, &mut []).unwrap();
+            decoder.losses_and_gradients(&[], &rows, 5.0, &mut [], &NEVER).unwrap();
             let tracked = layout.len as u64;
             let trained = TrainedSizes { tracked, ..TrainedSizes::default() };
             let [resident, room] = device_bytes(&config, &layout, trained, [16, 2], pass);

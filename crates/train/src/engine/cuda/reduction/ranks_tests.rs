@@ -10,7 +10,7 @@ use crate::engine::decoder::Keep;
 use crate::engine::decoder::tests::{parameters, rows};
 use crate::engine::kernels::check::close;
 use crate::engine::rows::Rows;
-use crate::engine::{Engine, Resident};
+use crate::engine::{Engine, NEVER, Resident};
 use crate::model::config::ModelConfig;
 use crate::model::config::tests::all_kinds;
 use crate::model::layout::Layout;
@@ -25,7 +25,7 @@ fn decoder(config: &ModelConfig, micro_batch: Option<usize>) -> CudaDecoder {
 }
 
 fn gradients(decoder: &mut CudaDecoder, rows: &Rows, len: usize) -> Vec<f32> {
-    decoder.losses_and_gradients(&[], rows, 28.0, &mut []).unwrap();
+    decoder.losses_and_gradients(&[], rows, 28.0, &mut [], &NEVER).unwrap();
     let mut gradients = vec![0.0; len];
     decoder.read_gradients(&mut gradients).unwrap();
     gradients
@@ -57,7 +57,7 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
                 };
                 // An evaluation between two steps is each rank's own.
                 if world.leads() {
-                    decoder.losses(&[], &own).unwrap();
+                    decoder.losses(&[], &own, &NEVER).unwrap();
                 }
                 gradients(&mut decoder, &own, len)
             });
