@@ -17,6 +17,7 @@ use crate::records::losses::LossesRecord;
 use crate::records::metrics::{MetricsRecord, first_gap};
 use crate::records::sample::SampleRecord;
 use crate::records::summary::Summary;
+use crate::records::tensorboard;
 use crate::sums::{self, SUMS_FILE};
 
 /// No settings or summary of a run are longer.
@@ -213,8 +214,8 @@ impl RunFolder {
         read_all(&self.samples(), SAMPLES_LINE)
     }
 
-    /// Drops the metrics and samples of steps after `step`, all where there is none: a run that goes on from
-    /// a checkpoint writes them again.
+    /// Drops the metrics, samples and TensorBoard values of steps after `step`, all where there is none: a run that
+    /// continues from a checkpoint writes them again.
     ///
     /// # Errors
     /// As [`Self::read_metrics`].
@@ -222,7 +223,11 @@ impl RunFolder {
         let is_kept = |at: u64| step.is_some_and(|step| at <= step);
         let kept = |record: &MetricsRecord| is_kept(record.step);
         retain(&self.metrics(), METRICS_LINE, &kept)?;
-        retain(&self.samples(), SAMPLES_LINE, &|record: &SampleRecord| is_kept(record.step))
+        retain(&self.samples(), SAMPLES_LINE, &|record: &SampleRecord| is_kept(record.step))?;
+        for name in self.event_files()? {
+            tensorboard::truncate_after(&self.path.join(name), step)?;
+        }
+        Ok(())
     }
 
     /// Brings metrics, samples and TensorBoard's files to the disk: whatever a checkpoint follows must be there before

@@ -268,7 +268,7 @@ impl RunFolder {
     }
 
     /// TensorBoard's files, in order.
-    fn event_files(&self) -> Result<Vec<String>, Error> {
+    pub(crate) fn event_files(&self) -> Result<Vec<String>, Error> {
         let folder = self.tensorboard();
         match folder.is_dir() {
             false => Ok(Vec::new()),

@@ -7,10 +7,11 @@
 //!
 //! Each start of a run begins a file. Its second record says from which step on the file counts (a
 //! `SessionLog` of status START): what an earlier file has of those steps was written after the checkpoint
-//! that the run goes on from, and TensorBoard forgets it.
+//! that the run goes on from, and TensorBoard forgets it. A run that continues also cuts those records off, and half a
+//! record that a kill or a full disk has left ([`truncate_after`]), for the readers that forget nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -78,6 +79,88 @@ impl TensorBoard {
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         file.write_all(&bytes).map_err(|source| Error::io(path, "append to it", source))
     }
+}
+
+/// Cuts an event file before its first values of a step after `step`, or before half a record at its end.
+///
+/// A file with a record that is not what was written stays as it is: nothing behind the damage can be told apart.
+pub(crate) fn truncate_after(path: &Path, step: Option<u64>) -> Result<(), Error> {
+    let io = |action| move |source| Error::io(path, action, source);
+    let mut file = File::open(path).map_err(io("read it"))?;
+    let len_bytes = file.metadata().map_err(io("read it"))?.len();
+    let kept_bytes = kept_bytes(&mut file, len_bytes, step).map_err(io("read it"))?;
+    if kept_bytes < len_bytes {
+        let file = OpenOptions::new().write(true).open(path).map_err(io("shorten it"))?;
+        file.set_len(kept_bytes).map_err(io("shorten it"))?;
+    }
+    Ok(())
+}
+
+/// The bytes of the whole records before the first values of a step after `step`; all bytes of a damaged file.
+fn kept_bytes(file: &mut File, len_bytes: u64, step: Option<u64>) -> std::io::Result<u64> {
+    let (mut reader, mut kept_bytes) = (BufReader::new(file), 0_u64);
+    while kept_bytes < len_bytes {
+        let mut head = [0; 12];
+        if len_bytes - kept_bytes < 12 {
+            return Ok(kept_bytes);
+        }
+        reader.read_exact(&mut head)?;
+        let (len, sum) = head.split_at(8);
+        if sum != masked_sum(len) {
+            return Ok(len_bytes);
+        }
+        let data_bytes = len.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+        let record_bytes = data_bytes.saturating_add(16);
+        if record_bytes > len_bytes - kept_bytes {
+            return Ok(kept_bytes);
+        }
+        let mut rest = Vec::new();
+        reader.by_ref().take(data_bytes.saturating_add(4)).read_to_end(&mut rest)?;
+        let (data, sum) = rest.split_at(rest.len().saturating_sub(4));
+        if sum != masked_sum(data) {
+            return Ok(len_bytes);
+        }
+        if step_of_values(data).is_some_and(|at| step.is_none_or(|step| at > step)) {
+            return Ok(kept_bytes);
+        }
+        kept_bytes += record_bytes;
+    }
+    Ok(kept_bytes)
+}
+
+/// The step of an `Event` that has values; none of a version, a start or what is no `Event`.
+fn step_of_values(mut event: &[u8]) -> Option<u64> {
+    let (mut step, mut has_values) = (0, false);
+    while !event.is_empty() {
+        let key = take_varint(&mut event)?;
+        let len = match key & 7 {
+            0 => {
+                let value = take_varint(&mut event)?;
+                step = if key >> 3 == 2 { value } else { step };
+                continue;
+            }
+            1 => 8,
+            2 => usize::try_from(take_varint(&mut event)?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        has_values |= key >> 3 == 5;
+        event = event.get(len..)?;
+    }
+    has_values.then_some(step)
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// Seconds since 1970: TensorBoard can show numbers by the clock.
@@ -210,11 +293,11 @@ impl Message {
 
 fn record(data: &[u8]) -> Vec<u8> {
     let len = u64::try_from(data.len()).unwrap_or(u64::MAX).to_le_bytes();
-    let masked = |bytes: &[u8]| {
-        let sum = crc32c::crc32c(bytes);
-        sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
-    };
-    [&len[..], &masked(&len), data, &masked(data)].concat()
+    [&len[..], &masked_sum(&len), data, &masked_sum(data)].concat()
+}
+
+fn masked_sum(bytes: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 #[cfg(test)]

@@ -193,6 +193,45 @@ fn numbers_come_back_step_by_step_and_a_second_start_says_where() {
     RunFolder::create(place.path()).unwrap();
 }
 
+/// A disk that was full, or a kill, leaves half a record; a run that continues writes the steps after its checkpoint
+/// again.
+#[test]
+fn a_run_that_continues_cuts_off_half_a_record_and_the_steps_after_its_checkpoint() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path()).unwrap();
+    let mut first = TensorBoard::new(&folder);
+    (0..4).for_each(|step| first.write_metrics(&metrics(step)).unwrap());
+    let path = std::fs::read_dir(folder.tensorboard()).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    let value = scalar("train/loss", 1.0);
+    let next = event(1.5e9, 4, vec![value]);
+    for half in [1, 11, 12, 20, next.len() - 1] {
+        std::fs::write(&path, [&whole[..], &next[..half]].concat()).unwrap();
+        folder.truncate_after(Some(4)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "{half}");
+    }
+    std::fs::write(&path, [&whole[..], &next].concat()).unwrap();
+    folder.truncate_after(Some(2)).unwrap();
+    let mut second = TensorBoard::new(&folder);
+    (3..6).for_each(|step| second.write_metrics(&metrics(step)).unwrap());
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(folder.tensorboard()).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    let all = names.iter().flat_map(|name| events(&std::fs::read(name).unwrap()));
+    let steps: Vec<u64> =
+        all.map(|event| read(&event)).filter(|one| !one.1.is_empty()).map(|one| one.0).collect();
+    assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
+    // What is damaged is left to its owner.
+    let mut damaged = std::fs::read(&names[0]).unwrap();
+    damaged[50] ^= 1;
+    std::fs::write(&names[0], &damaged).unwrap();
+    folder.truncate_after(Some(1)).unwrap();
+    assert_eq!(std::fs::read(&names[0]).unwrap(), damaged);
+    // Without a checkpoint a run begins again: version and start are left.
+    folder.truncate_after(None).unwrap();
+    assert_eq!(events(&std::fs::read(&names[1]).unwrap()).len(), 2);
+}
+
 #[test]
 fn texts_are_tensors_of_the_plugin_of_texts() {
     let place = tempfile::tempdir().unwrap();

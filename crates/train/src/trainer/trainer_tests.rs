@@ -398,6 +398,19 @@ impl Engine for StopsWithin {
     }
 }
 
+/// A disk that was full at the write of an event leaves half of it.
+#[test]
+fn a_run_that_continues_mends_its_event_files() {
+    let place = world();
+    run_until(place.path(), TEXT, "out", 8).unwrap_err();
+    let events = RunFolder::open(&place.path().join("out")).unwrap().tensorboard();
+    let path = std::fs::read_dir(events).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&whole[..], &whole[..30]].concat()).unwrap();
+    run(place.path(), TEXT, "out").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
 /// Steps and evaluations may take hours: the stop flag is seen within them, and what is not finished is dropped.
 #[test]
 fn a_stop_within_a_step_drops_the_step() {
