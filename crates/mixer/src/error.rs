@@ -1,4 +1,4 @@
-//! What can go wrong between a mixture's description and its batches.
+//! The errors between a mixture's description and its batches.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A weight's text is no positive exact number.
+    /// The text of a weight is not a positive exact number.
     #[error(
         "weight {text:?}: expected {expected}, but {got}; write it like \"1%\", \"0.001\", \"99\" or \"1/3\""
     )]
@@ -19,7 +19,7 @@ pub enum Error {
         text: String,
         /// What a weight must be.
         expected: &'static str,
-        /// Why this one is not: a clause.
+        /// Why this one is not, as a clause.
         got: String,
     },
     /// Some sources have percentages, others plain numbers.
@@ -32,7 +32,7 @@ pub enum Error {
         /// The first source with a plain weight.
         plain: String,
     },
-    /// Percentages that leave something over, or want more than there is.
+    /// The percentages do not sum to 100%.
     #[error(
         "the weights' percentages: expected a sum of 100%, got {got}; correct them, or drop every % sign to have relative weights"
     )]
@@ -47,7 +47,7 @@ pub enum Error {
     WeightOverflow {
         /// The largest period.
         expected: u64,
-        /// How it was passed.
+        /// The sum, or what makes it too large.
         got: String,
     },
     /// A mixture without sources.
@@ -67,15 +67,15 @@ pub enum Error {
         /// The source's place in the mixture, counted from 1.
         number: u64,
     },
-    /// Two sources of one name.
+    /// Two sources with the same name.
     #[error(
-        "source {name:?}: expected a name of its own, got one that is used twice; rename one of them"
+        "source {name:?}: expected unique names, got this one twice; rename one of the sources"
     )]
     DuplicateName {
         /// The name.
         name: String,
     },
-    /// A number of the mixture that must be within limits is not.
+    /// A number of the mixture is out of range.
     #[error("{field}: expected {expected}, got {got}")]
     Setting {
         /// The field of the mixture.
@@ -92,11 +92,11 @@ pub enum Error {
         name: String,
         /// The corpus folder.
         path: PathBuf,
-        /// What the corpus said; boxed, as it is large.
+        /// The error of the corpus; boxed because it is large.
         #[source]
         source: Box<mixdown_shards::Error>,
     },
-    /// Two corpora whose token ids mean different things.
+    /// Two corpora with different tokenizers.
     #[error(
         "sources {first:?} and {second:?}: expected one tokenizer, got fingerprint {expected} in {} and {got} in {}; prepare both with the same tokenizer",
         first_path.display(), path.display()
@@ -110,18 +110,18 @@ pub enum Error {
         second: String,
         /// Its corpus folder.
         path: PathBuf,
-        /// The first source's tokenizer; boxed, as every result would grow by it.
+        /// The first source's tokenizer; boxed because every result would grow by it.
         expected: Box<Fingerprint>,
         /// The other's tokenizer.
         got: Box<Fingerprint>,
     },
-    /// Held-out documents of one corpus stand in the training part of another.
+    /// The training part of one corpus contains held-out documents of another.
     #[error(
         "source {holdout:?} ({}): expected no held-out document in the training part of source {train:?} ({}), got {got}; prepare both corpora with the same holdout rule, or drop one",
         path.display(), train_path.display()
     )]
     Overlap {
-        /// The source whose holdout is concerned.
+        /// The source with the held-out documents.
         holdout: String,
         /// Its corpus folder.
         path: PathBuf,
@@ -148,13 +148,13 @@ pub enum Error {
         limit: &'static str,
         /// The tokens there are.
         got: u64,
-        /// The way out.
+        /// How to fix it.
         fix: &'static str,
     },
-    /// Packed rows of another length.
+    /// A corpus is packed into rows of another length.
     #[error(
         "source {name:?} ({}): expected rows packed for sequence_length {expected}, got {got}; prepare it \
-         with --pack {expected}, or set sequence_length = {got}",
+         packed for {expected}, or set sequence_length = {got}",
         path.display()
     )]
     Pack {
@@ -167,7 +167,7 @@ pub enum Error {
         /// T of the rows.
         got: u64,
     },
-    /// A source of which no target counts for the loss, weighed by such targets.
+    /// Weights are shares of loss tokens, and a source has no loss tokens.
     #[error(
         "source {name:?} ({}): expected loss tokens, as weight_unit is \"loss_tokens\", got none",
         path.display()
@@ -181,12 +181,12 @@ pub enum Error {
     /// No source has a weight at the beginning.
     #[error("the mixture: expected a weight for at least one source at slot 0, got none")]
     NoWeights,
-    /// A stage names a source that is not there.
+    /// A stage names a source that does not exist.
     #[error(
         "stage {number}: expected the names of sources, got {name:?}; add a [[source]] of that name"
     )]
     StageSource {
-        /// The stage, counted from 1; the beginning of the run is none.
+        /// The stage, counted from 1; the beginning of the run is not counted.
         number: u64,
         /// The name.
         name: String,
@@ -201,12 +201,12 @@ pub enum Error {
         number: u64,
         /// The slot of the stage before.
         expected: u64,
-        /// Its own.
+        /// The slot of this stage.
         got: u64,
     },
     /// A stage that does not say what its weights are.
     #[error(
-        "stage {number}: expected either `weights`, or `to` and `over` (and `from`, unless the ramp goes on from \
+        "stage {number}: expected either `weights`, or `to` and `over` (and `from`, unless the ramp starts from \
          the weights before it), got {got}"
     )]
     StageShape {
@@ -215,7 +215,7 @@ pub enum Error {
         /// What it has.
         got: &'static str,
     },
-    /// A ramp of more than two sources that is too long to be laid out.
+    /// A ramp between more than two sources is too long.
     #[error(
         "a ramp of {got} sequences between the weights of more than two sources: expected fewer; split it into \
          several ramps, one after another"
@@ -224,11 +224,11 @@ pub enum Error {
         /// Its slots.
         got: u64,
     },
-    /// A batch size by which what is still to come would move.
+    /// The batch size changed although a later stage is counted in steps.
     #[error(
-        "the mixer state at slot {slot}: expected the batch size that its run had, as a stage that is still to come \
-         is counted in steps, got another one ({got}); say the stage's start and length in sequences or tokens, \
-         or go on with the batch size before"
+        "the mixer state at slot {slot}: expected the batch size that its run had, because a later stage \
+         is counted in steps, got {got}; give the stage's start and length in sequences or tokens, \
+         or continue with the batch size that the run had"
     )]
     BatchSize {
         /// The state's slot.
@@ -236,7 +236,7 @@ pub enum Error {
         /// The batch size now.
         got: u64,
     },
-    /// A text that is no length of a run.
+    /// A text that is not a length of a run.
     #[error(
         "a length: expected steps, sequences, tokens or epochs such as \"1000 steps\", \"1B tokens\" or \
          \"2 epochs of target\", got {got:?}: {reason}"
@@ -244,11 +244,11 @@ pub enum Error {
     RunLength {
         /// The text.
         got: String,
-        /// Why it is none: a clause.
+        /// Why it is not, as a clause.
         reason: String,
     },
     /// A length in epochs of a source that the run never repeats that often.
-    #[error("the length {length}: expected a source that is drawn so often, got {got}")]
+    #[error("the length {length}: expected a source that the run repeats that often, got {got}")]
     Epochs {
         /// The length.
         length: String,
@@ -263,7 +263,7 @@ pub enum Error {
         /// The number of ranks.
         world_size: u32,
     },
-    /// A batch that cannot be shared out evenly.
+    /// A batch that cannot be divided evenly among the ranks.
     #[error(
         "batch_size {batch_size}: expected a multiple of the world size, got world size {world_size}; choose a batch size that it divides"
     )]
@@ -273,10 +273,10 @@ pub enum Error {
         /// The number of ranks.
         world_size: u32,
     },
-    /// A slot or step beyond what the mixer counts.
+    /// A slot, step or other number beyond its limit.
     #[error("{what}: expected at most {expected}, got {got}")]
     OutOfRange {
-        /// What was asked for.
+        /// The name of the number.
         what: &'static str,
         /// The limit.
         expected: u64,
@@ -310,14 +310,14 @@ pub enum Error {
         expected: Fingerprint,
         /// The state's order.
         got: Fingerprint,
-        /// The parts that differ, in words.
+        /// The names of the parts that differ.
         differences: String,
-        /// The way out, which is a stage only where weights or sources differ.
+        /// How to fix it: a stage, only if weights or sources differ.
         fix: String,
     },
-    /// A state that is not at the beginning of a batch.
+    /// A state in the middle of a batch.
     #[error(
-        "the mixer state: expected a multiple of batch_size {expected}, got slot {got}; go on with the batch size \
+        "the mixer state: expected a multiple of batch_size {expected}, got slot {got}; continue with the batch size \
          that the run had"
     )]
     WithinBatch {
@@ -329,7 +329,7 @@ pub enum Error {
     /// A state that lies beyond the end of the run.
     #[error(
         "the mixer state at slot {slot}: expected at most step {expected}, the end of the run, got step {got}; \
-         lengthen the run, or go on with the length and the batch size that it had"
+         lengthen the run, or continue with the length and the batch size that it had"
     )]
     BeyondEnd {
         /// The state's slot.
@@ -339,15 +339,15 @@ pub enum Error {
         /// The state's step.
         got: u64,
     },
-    /// Bytes that are no mixer state.
+    /// Bytes that are not a mixer state.
     #[error("the mixer state: expected {expected}, got {got}")]
     State {
-        /// What a state holds at this place.
+        /// What a state has at this place.
         expected: String,
-        /// What stands there.
+        /// What was found.
         got: String,
     },
-    /// The system starts no thread.
+    /// The system refused to start a thread.
     #[error("a thread of the loader: cannot start it")]
     Thread {
         /// The system's reason.
@@ -362,15 +362,15 @@ pub enum Error {
         /// The step.
         step: u64,
     },
-    /// Memory for a batch that the machine does not give.
+    /// A batch takes more memory than the machine has free.
     #[error(
-        "a batch of {rows} rows of {row_tokens} tokens: expected {bytes} bytes of memory, which this machine does not \
-         give; take a smaller batch_size or more ranks"
+        "a batch of {rows} rows of {row_tokens} tokens: expected {bytes} bytes of free memory, got less; \
+         use a smaller batch_size or more ranks"
     )]
     BatchTooLarge {
-        /// What the rows and their plan take.
+        /// The bytes of the rows and their plan.
         bytes: u64,
-        /// Rows asked for.
+        /// The rows of the batch.
         rows: u64,
         /// Tokens a row.
         row_tokens: u64,
@@ -378,7 +378,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
+    /// Returns the kind of the error: whether the request, the data, the machine or a stop is behind it.
+    ///
+    /// ```
+    /// use mixdown_base::error_kind::ErrorKind;
+    /// use mixdown_mixer::Rank;
+    ///
+    /// assert_eq!(Rank::new(2, 2).unwrap_err().kind(), ErrorKind::Configuration);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Corpus { source, .. } => source.kind(),

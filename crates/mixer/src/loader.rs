@@ -1,6 +1,5 @@
-//! The loader: batches in the order of their steps, made by threads some steps ahead.
+//! The dataloader: threads make batches some steps ahead and hand them over in the order of the steps.
 
-pub(crate) mod memory;
 pub(crate) mod read_ahead;
 
 use std::collections::VecDeque;
@@ -14,35 +13,42 @@ use mixdown_shards::TokenInt;
 use crate::error::Error;
 use crate::loader::read_ahead::ReadAhead;
 use crate::mixer::Mixer;
-use crate::mixer::batch::Batch;
+use crate::mixer::batch::{Batch, Rank};
 use crate::mixer::planner::{Planner, Slot};
-use crate::mixer::rank::Rank;
 use crate::mixer::state::MixerState;
 
-/// What a [`Loader`] delivers, and with what means.
+/// The steps, rank, threads and buffering of a [`Loader`].
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
-    /// The steps; the end left out.
+    /// The steps to deliver; the end is excluded.
     pub steps: Range<u64>,
-    /// Whose part of the batches.
+    /// The rank whose part of each batch is delivered.
     pub rank: Rank,
     /// Threads that make batches, 1 to [`Self::MOST_THREADS`].
     pub threads: u32,
-    /// Batches that may be ready or in the making beyond the one asked for, 1 to [`Self::MOST_BATCHES_AHEAD`].
-    /// Memory: so many batches, and those that the consumer holds.
+    /// The batches, beyond the one asked for, that may be ready or in the making, 1 to
+    /// [`Self::MOST_BATCHES_AHEAD`]. Each takes the memory of a batch.
     pub batches_ahead: u32,
-    /// Where documents begin in the rows is looked up as well.
+    /// Whether each batch also says where documents begin in its rows.
     pub documents: bool,
 }
 
 impl LoaderConfig {
-    /// More threads are refused: no machine has so many cores.
+    /// The most threads of a loader: no machine has as many cores.
     pub const MOST_THREADS: u32 = 1024;
 
-    /// More batches ahead are refused: each takes memory before it is asked for.
+    /// The most batches ahead: each takes memory before it is asked for.
     pub const MOST_BATCHES_AHEAD: u32 = 1 << 16;
 
-    /// All batches from a step on, for the only process, by one thread, four ahead, without documents.
+    /// Returns a configuration that delivers every batch from `step` on, for a single rank, with one thread, four
+    /// batches ahead and without documents.
+    ///
+    /// ```
+    /// use mixdown_mixer::LoaderConfig;
+    ///
+    /// let config = LoaderConfig { threads: 2, ..LoaderConfig::from_step(100) };
+    /// assert_eq!((config.steps.start, config.batches_ahead), (100, 4));
+    /// ```
     pub fn from_step(step: u64) -> Self {
         Self {
             steps: step..u64::MAX,
@@ -54,22 +60,23 @@ impl LoaderConfig {
     }
 }
 
-/// Delivers the batches of a run in order while threads make the next ones.
+/// An iterator over the batches of a run, which threads make ahead of the consumer.
 ///
-/// What it delivers is what [`Mixer::batch`] gives, whatever the number of threads. Where data are not in
-/// memory yet, the windows of later batches are read ahead, as they are known. Dropping it stops the threads
-/// at their current batch and waits for them.
+/// Each batch equals that of [`Mixer::batch`], for any number of threads. Where data are not in memory yet, the
+/// windows of later batches are read ahead, since they are known. Dropping the loader stops its threads after
+/// their current batch and waits for them.
 ///
 /// ```
-/// use mixdown_mixer::{Error, Loader, LoaderConfig, Mixer};
+/// use mixdown_mixer::{Loader, LoaderConfig};
 ///
-/// fn run(mixer: Mixer) -> Result<(), Error> {
-///     for batch in Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(0))? {
-///         let batch = batch?;
-///         println!("step {} has {} tokens", batch.step(), batch.tokens.len());
-///     }
-///     Ok(())
+/// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+/// let mut loader = Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(0))?;
+/// for batch in loader.by_ref().take(3) {
+///     let batch = batch?;
+///     assert_eq!((batch.rows, batch.tokens.len()), (4, 4 * 11));
 /// }
+/// assert_eq!(loader.state().slot(), 3 * 4);
+/// # Ok::<(), mixdown_mixer::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Loader<T: TokenInt = u32> {
@@ -77,7 +84,7 @@ pub struct Loader<T: TokenInt = u32> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A batch of a [`Loader`], whose buffers go back to it when this is dropped.
+/// A batch of a [`Loader`]; dropping it returns its buffers to the loader.
 #[derive(Debug)]
 pub struct LoadedBatch<T: TokenInt = u32> {
     batch: Batch<T>,
@@ -85,31 +92,37 @@ pub struct LoadedBatch<T: TokenInt = u32> {
     shared: Arc<Shared<T>>,
 }
 
+/// What the threads and the consumer share.
 #[derive(Debug)]
 struct Shared<T: TokenInt> {
     mixer: Arc<Mixer>,
     config: LoaderConfig,
-    queue: Mutex<Queue<T>>,
-    /// A batch is ready, or none will be.
+    queue: Mutex<BatchQueue<T>>,
+    /// Signals that a batch is ready, or that none will be.
     ready: Condvar,
-    /// There is room for another batch, or no more are wanted.
+    /// Signals that there is room for another batch, or that no more are wanted.
     room: Condvar,
 }
 
+/// The steps that are under way. Threads take steps in order and hand batches over in any order.
+///
+/// A pair of crossbeam's bounded channels in its place delivers the same batches, but took 10 % longer for batches of 64
+/// rows of 1,024 tokens (docs/architecture.md): a step then passes through two queues, and the consumer is woken for
+/// every batch, not only for the one that comes next.
 #[derive(Debug)]
-struct Queue<T: TokenInt> {
+struct BatchQueue<T: TokenInt> {
     /// The step that the consumer gets next.
     next_out: u64,
     /// The step that a thread takes next.
     next_in: u64,
-    /// From `next_out` on, what is made of each step taken.
+    /// From `next_out` on, the batch of each step that was taken, once it is made.
     made: VecDeque<Option<Result<Batch<T>, Error>>>,
-    /// Buffers to be used again.
+    /// Buffers to be used again: the last one first, since the caches still hold it.
     spare: Vec<Batch<T>>,
     read_ahead: ReadAhead,
-    /// No step is to be begun any more.
+    /// Whether no further step is to be begun.
     stopped: bool,
-    /// Threads that still work.
+    /// Threads that have not ended.
     working: u32,
 }
 
@@ -117,22 +130,26 @@ impl<T: TokenInt> Loader<T> {
     /// Starts the threads of a loader.
     ///
     /// # Errors
-    /// No thread or no batch ahead; a world size that does not divide the batch size; a batch too large for
-    /// this machine; threads that the system refuses.
+    /// No thread or no batch ahead; a world size that does not divide the batch size; a batch that is too large for
+    /// this machine; a thread that the system refuses.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Loader, LoaderConfig};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let config = LoaderConfig { steps: 5..7, threads: 2, ..LoaderConfig::from_step(5) };
+    /// let steps: Vec<u64> = Loader::<u32>::new(mixer.into(), config)?
+    ///     .map(|batch| batch.map(|batch| batch.step()))
+    ///     .collect::<Result<_, _>>()?;
+    /// assert_eq!(steps, [5, 6]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn new(mixer: Arc<Mixer>, config: LoaderConfig) -> Result<Self, Error> {
-        for (field, got, most) in [
-            ("threads", config.threads, LoaderConfig::MOST_THREADS),
-            ("batches_ahead", config.batches_ahead, LoaderConfig::MOST_BATCHES_AHEAD),
-        ] {
-            if !(1..=most).contains(&got) {
-                let (field, expected) = (field.to_owned(), format!("1 to {most}"));
-                return Err(Error::Setting { field, expected, got: got.into() });
-            }
-        }
+        check_config(&config)?;
         let slots = mixer.slots(0, config.rank)?;
         mixer.check_memory::<T>(slots.end - slots.start)?;
         let steps = config.steps.start..config.steps.end.min(u64::MAX / mixer.batch_size());
-        let queue = Queue {
+        let queue = BatchQueue {
             next_out: steps.start,
             next_in: steps.start,
             made: VecDeque::new(),
@@ -159,7 +176,8 @@ impl<T: TokenInt> Loader<T> {
             let shared = Arc::clone(&loader.shared);
             loader.shared.lock().working += 1;
             let name = format!("loader-{number}");
-            let thread = std::thread::Builder::new().name(name).spawn(move || shared.work());
+            let thread =
+                std::thread::Builder::new().name(name).spawn(move || shared.make_batches());
             match thread {
                 Ok(thread) => loader.threads.push(thread),
                 Err(source) => {
@@ -171,13 +189,35 @@ impl<T: TokenInt> Loader<T> {
         Ok(loader)
     }
 
-    /// The step that comes next.
+    /// Returns the step of the next batch.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Loader, LoaderConfig};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut loader = Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(8))?;
+    /// loader.next();
+    /// assert_eq!(loader.step(), 9);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn step(&self) -> u64 {
         self.shared.lock().next_out
     }
 
-    /// The state to go on from after the batches that were taken: what threads have made ahead of them does
-    /// not count.
+    /// Returns the state from which a run continues after the batches that were taken. Batches that the threads have
+    /// made ahead do not count.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Loader, LoaderConfig};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mixer = std::sync::Arc::new(mixer);
+    /// let mut loader = Loader::<u32>::new(mixer.clone(), LoaderConfig::from_step(0))?;
+    /// loader.nth(9);
+    /// let state = loader.state();
+    /// assert_eq!(mixer.resume_step(&state, u64::MAX)?, 10);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn state(&self) -> MixerState {
         let mixer = &self.shared.mixer;
         mixer.state(self.step().saturating_mul(mixer.batch_size()))
@@ -187,7 +227,7 @@ impl<T: TokenInt> Loader<T> {
 impl<T: TokenInt> Iterator for Loader<T> {
     type Item = Result<LoadedBatch<T>, Error>;
 
-    /// The next batch; none after the last step, and none after an error.
+    /// Returns the next batch; `None` after the last step and after an error.
     fn next(&mut self) -> Option<Self::Item> {
         let shared = &self.shared;
         let mut queue = shared.lock();
@@ -228,12 +268,31 @@ impl<T: TokenInt> Drop for Loader<T> {
 }
 
 impl<T: TokenInt> LoadedBatch<T> {
-    /// The step it belongs to.
+    /// Returns the step of the batch.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Loader, LoaderConfig};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut loader = Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(3))?;
+    /// assert_eq!(loader.next().unwrap()?.step(), 3);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// Takes the batch out; its buffers are the caller's then.
+    /// Takes the batch out of the loader's care: its buffers do not return to the loader.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Loader, LoaderConfig};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut loader = Loader::<u32>::new(mixer.into(), LoaderConfig::from_step(0))?;
+    /// let tokens: Vec<u32> = loader.next().unwrap()?.into_inner().tokens;
+    /// assert_eq!(tokens.len(), 4 * 11);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn into_inner(mut self) -> Batch<T> {
         std::mem::take(&mut self.batch)
     }
@@ -262,34 +321,50 @@ impl<T: TokenInt> Drop for LoadedBatch<T> {
 /// Buffers that are kept for later batches.
 const MOST_SPARE: usize = 64;
 
+/// Checks the numbers that belong to the loader alone.
+fn check_config(config: &LoaderConfig) -> Result<(), Error> {
+    for (field, got, most) in [
+        ("threads", config.threads, LoaderConfig::MOST_THREADS),
+        ("batches_ahead", config.batches_ahead, LoaderConfig::MOST_BATCHES_AHEAD),
+    ] {
+        if !(1..=most).contains(&got) {
+            let (field, expected) = (field.to_owned(), format!("1 to {most}"));
+            return Err(Error::Setting { field, expected, got: got.into() });
+        }
+    }
+    Ok(())
+}
+
 /// A step that a thread has taken.
-struct Task<T: TokenInt> {
+struct BatchTask<T: TokenInt> {
     step: u64,
     batch: Batch<T>,
-    /// Steps whose windows are to be read ahead.
+    /// Steps whose windows are to be read ahead of it.
     ahead: Range<u64>,
 }
 
 impl<T: TokenInt> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+    fn lock(&self) -> MutexGuard<'_, BatchQueue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread's life: takes a step, makes its batch, until it is told to stop or all steps are taken.
-    fn work(&self) {
+    /// Makes batches in a thread of the loader, until all steps are taken or no more are wanted.
+    fn make_batches(&self) {
         // However the thread ends, the consumer must not wait for it.
         let _ended = Ended { shared: self };
         let mut planner = self.mixer.planner();
         let mut plan = Vec::new();
-        while let Some(Task { step, mut batch, ahead }) = self.take() {
+        while let Some(BatchTask { step, mut batch, ahead }) = self.take() {
+            let mut promise = Promise { shared: self, step, nanoseconds: 0, made: None };
             let read = self.read_ahead(ahead, &mut planner, &mut plan);
             let start = Instant::now();
             let filled = read.and_then(|()| self.fill(step, &mut planner, &mut plan, &mut batch));
-            self.give(step, filled.map(|()| batch), start.elapsed().as_nanos());
+            promise.nanoseconds = start.elapsed().as_nanos();
+            promise.made = Some(filled.map(|()| batch));
         }
     }
 
-    fn take(&self) -> Option<Task<T>> {
+    fn take(&self) -> Option<BatchTask<T>> {
         let mut queue = self.lock();
         loop {
             if queue.stopped || queue.next_in >= self.config.steps.end {
@@ -305,7 +380,7 @@ impl<T: TokenInt> Shared<T> {
         queue.made.push_back(None);
         let batch = queue.spare.pop().unwrap_or_default();
         let ahead = queue.read_ahead.steps_after(step, self.config.steps.end);
-        Some(Task { step, batch, ahead })
+        Some(BatchTask { step, batch, ahead })
     }
 
     fn fill(
@@ -356,7 +431,23 @@ impl<T: TokenInt> Shared<T> {
     }
 }
 
-/// Tells the consumer that a thread is no more.
+/// The batch of a step that a thread has taken. The consumer gets it, or an error, also if the thread panics: other
+/// threads would not make it.
+struct Promise<'s, T: TokenInt> {
+    shared: &'s Shared<T>,
+    step: u64,
+    nanoseconds: u128,
+    made: Option<Result<Batch<T>, Error>>,
+}
+
+impl<T: TokenInt> Drop for Promise<'_, T> {
+    fn drop(&mut self) {
+        let made = self.made.take().unwrap_or(Err(Error::ThreadEnded { step: self.step }));
+        self.shared.give(self.step, made, self.nanoseconds);
+    }
+}
+
+/// Tells the consumer, when dropped, that a thread has ended.
 struct Ended<'s, T: TokenInt> {
     shared: &'s Shared<T>,
 }

@@ -3,37 +3,30 @@
 pub(crate) mod batch;
 pub(crate) mod gather;
 pub(crate) mod planner;
-pub(crate) mod rank;
 pub(crate) mod state;
 
 use std::ops::Range;
 
 use mixdown_shards::{Corpus, TokenInt};
 
-use crate::config::run_length::RunLength;
+use crate::config::RunLength;
 use crate::error::Error;
-use crate::loader::memory::available_bytes;
-use crate::mixer::batch::Batch;
+use crate::mixer::batch::{Batch, Documents, Rank};
 use crate::mixer::planner::{Planner, Slot};
-use crate::mixer::rank::Rank;
 use crate::mixer::state::MixerState;
-use crate::mixture::documents::Documents;
 use crate::mixture::identity::Identity;
 use crate::mixture::{Mixture, Source, corpus_error};
-use crate::order::source_order::SourceOrder;
+use crate::order::SourceOrder;
 use crate::order::window::{Runs, WRAPPED_START};
-
-/// From this size on a batch is held against what memory is free.
-const LARGE_BATCH_BYTES: u64 = 1 << 26;
 
 /// Random access to the sequences of an endless run.
 ///
-/// Slot n of the run is one sequence, batch b the slots b·B to b·B + B − 1. What stands in a slot
-/// depends on the seed, the sources' names, weights and sizes, the stages before it, T, the window
-/// offset and the schedule version alone: any batch size, world size, thread or restart sees the same
-/// slots. Seeking costs nothing, O(K) memory, and a state is a number.
+/// Slot n of the run is one sequence, and batch b is the slots b·B to b·B + B − 1. The content of a slot depends only on
+/// the seed, the sources' names, weights and sizes, the stages before it, T, the window offset and the schedule
+/// version: every batch size, world size, thread and restart sees the same slots. Seeking is free, memory is O(K), and
+/// a state is a number.
 ///
-/// Planning a slot takes some tens of nanoseconds; gathering it copies T + 1 tokens from the map.
+/// Planning a slot takes some tens of nanoseconds; gathering it copies T + 1 tokens from the memory map.
 #[derive(Debug, Clone)]
 pub struct Mixer {
     mixture: Mixture,
@@ -44,10 +37,27 @@ pub struct Mixer {
 }
 
 impl Mixer {
-    /// A mixer for a checked mixture. O(K).
+    /// Makes a mixer of a checked mixture. O(K).
     ///
     /// # Errors
     /// A source with more sequences than a permutation orders (2⁶³).
+    ///
+    /// ```
+    /// use mixdown_mixer::{Mixer, Mixture, MixtureConfig};
+    ///
+    /// fn open(text: &str, folder: &std::path::Path) -> Result<Mixer, Box<dyn std::error::Error>> {
+    ///     let config: MixtureConfig = toml::from_str(text)?;
+    ///     Ok(Mixer::new(Mixture::open(&config, folder)?)?)
+    /// }
+    /// # let (folder, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let text = r#"
+    ///     sequence_length = 10
+    ///     batch_size = 4
+    ///     source = [{ name = "target", corpus = "target", weight = "100%" }]
+    /// "#;
+    /// assert_eq!(open(text, folder.path())?.batch_size(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(mixture: Mixture) -> Result<Self, Error> {
         let shape = mixture.shape();
         let orders: Vec<SourceOrder> = mixture
@@ -65,34 +75,64 @@ impl Mixer {
         Ok(Self { mixture, orders, rotation_key, identities })
     }
 
-    /// The mixture.
+    /// Returns the mixture.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.mixture().sources()[1].name, "pretraining");
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn mixture(&self) -> &Mixture {
         &self.mixture
     }
 
-    /// T: inputs (and targets) a sequence, in tokens.
+    /// Returns T, the inputs (and targets) of a sequence, in tokens.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.sequence_length(), 10);
+    /// ```
     pub fn sequence_length(&self) -> u64 {
         self.mixture.shape().sequence_length
     }
 
-    /// B: sequences a batch, over all ranks.
+    /// Returns B, the sequences of a batch over all ranks.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.batch_size(), 4);
+    /// ```
     pub fn batch_size(&self) -> u64 {
         self.mixture.shape().batch_size
     }
 
-    /// The sequence of one slot. For many neighbors, a [`planner`](Self::planner) is faster.
+    /// Returns the sequence of one slot. For many neighbors, a [`planner`](Self::planner) is faster.
     ///
     /// # Errors
-    /// None that a checked mixture can cause.
+    /// None for a checked mixture.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// // Of four slots the third is the second source's, which has 25 %.
+    /// let slot = mixer.slot(4_000_002)?;
+    /// assert_eq!((slot.source, slot.sequence), (1, 1_000_000));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slot(&self, slot: u64) -> Result<Slot, Error> {
         self.planner().slot(slot)
     }
 
-    /// The slot of a source's `sequence`-th sequence (from 0): the inverse of
-    /// [`slot`](Self::slot).
+    /// Returns the slot of a source's `sequence`-th sequence (from 0), the inverse of [`slot`](Self::slot).
     ///
     /// # Errors
     /// A source that does not exist, or a slot beyond 64 bits.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.slot_of(1, 1_000_000)?, 4_000_002);
+    /// assert!(mixer.slot_of(2, 0).is_err());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slot_of(&self, source: u32, sequence: u64) -> Result<u64, Error> {
         if self.mixture.sequences(source).is_none() {
             return Err(no_such_source(self, source));
@@ -104,15 +144,33 @@ impl Mixer {
         })
     }
 
-    /// A planner for one thread.
+    /// Returns a planner for one thread.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut plan = Vec::new();
+    /// mixer.planner().plan(0..4, &mut plan)?;
+    /// assert_eq!(plan.iter().map(|slot| slot.source).collect::<Vec<_>>(), [0, 0, 1, 0]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn planner(&self) -> Planner<'_> {
         Planner::new(self)
     }
 
-    /// The slots of a rank's part of a batch.
+    /// Returns the slots of a rank's part of a batch.
     ///
     /// # Errors
     /// A world size that does not divide the batch size; a step whose slots pass 64 bits.
+    ///
+    /// ```
+    /// use mixdown_mixer::Rank;
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.slots(7, Rank::single())?, 28..32);
+    /// let [first, second] = [0, 1].map(|rank| mixer.slots(7, Rank::new(rank, 2).unwrap()).unwrap());
+    /// assert!(first.start + second.start == 28 + 30);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slots(&self, step: u64, rank: Rank) -> Result<Range<u64>, Error> {
         let batch_size = self.batch_size();
         let world_size = u64::from(rank.world_size());
@@ -133,6 +191,17 @@ impl Mixer {
     ///
     /// # Errors
     /// As [`slots`](Self::slots) and [`fill`](Self::fill); a batch too large for this machine.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Batch, Rank};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut batch = Batch::<u32>::default();
+    /// mixer.batch(7, Rank::single(), &mut batch)?;
+    /// assert_eq!((batch.rows, batch.tokens.len()), (4, 4 * 11));
+    /// assert_eq!(batch.slots, [28, 29, 30, 31]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn batch<T: TokenInt>(
         &self,
         step: u64,
@@ -143,10 +212,20 @@ impl Mixer {
         self.planner().fill_batch(slots, &mut Vec::new(), out)
     }
 
-    /// Fills `out` with planned sequences, a row each.
+    /// Fills `out` with planned sequences, one per row.
     ///
     /// # Errors
     /// As [`batch`](Self::batch); a slot that is not of this mixer.
+    ///
+    /// ```
+    /// use mixdown_mixer::Batch;
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut batch = Batch::<u32>::default();
+    /// mixer.gather(&[mixer.slot(5)?, mixer.slot(1_000)?], &mut batch)?;
+    /// assert_eq!(batch.slots, [5, 1_000]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn gather<T: TokenInt>(&self, plan: &[Slot], out: &mut Batch<T>) -> Result<(), Error> {
         self.make_room(u64::try_from(plan.len()).unwrap_or(u64::MAX), out)?;
         self.fill(plan, &mut out.tokens)?;
@@ -170,53 +249,22 @@ impl Mixer {
     ///
     /// # Errors
     /// As [`documents`](Self::documents); a batch that is not of this mixer.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Batch, Rank};
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut batch = Batch::<u32>::default();
+    /// mixer.batch(0, Rank::single(), &mut batch)?;
+    /// mixer.add_documents(&mut batch)?;
+    /// assert_eq!(batch.documents.unwrap().segment_ids.len(), 4 * 10);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn add_documents<T: TokenInt>(&self, out: &mut Batch<T>) -> Result<(), Error> {
         let mut planner = self.planner();
         let plan: Vec<Slot> =
             out.slots.iter().map(|&slot| planner.slot(slot)).collect::<Result<_, _>>()?;
         self.documents(&plan, out.documents.get_or_insert_with(Documents::default))
-    }
-
-    /// Makes room for the tokens of some rows, before they are planned: for billions of rows the plan
-    /// alone would take minutes and the machine's memory.
-    pub(crate) fn make_room<T: TokenInt>(
-        &self,
-        rows: u64,
-        out: &mut Batch<T>,
-    ) -> Result<(), Error> {
-        let too_large = || self.too_large::<T>(rows);
-        let row_len = usize::try_from(self.sequence_length() + 1).map_err(|_| too_large())?;
-        let rows_len = usize::try_from(rows).map_err(|_| too_large())?;
-        let len = rows_len.checked_mul(row_len).ok_or_else(too_large)?;
-        if len > out.tokens.capacity() {
-            self.check_memory::<T>(rows)?;
-        }
-        let more_len = len.saturating_sub(out.tokens.len());
-        out.tokens.try_reserve(more_len).map_err(|_| too_large())?;
-        out.tokens.resize(len, T::default());
-        Ok(())
-    }
-
-    /// Asks the system for what some rows and their plan take, and gives it back.
-    ///
-    /// What is allocated row by row later would end the process where there is no memory.
-    pub(crate) fn check_memory<T: TokenInt>(&self, rows: u64) -> Result<(), Error> {
-        let bytes = self.batch_bytes::<T>(rows);
-        // Small batches are not worth a look at the system's tables.
-        if bytes > LARGE_BATCH_BYTES && available_bytes().is_some_and(|free| free < bytes) {
-            return Err(self.too_large::<T>(rows));
-        }
-        let bytes = usize::try_from(bytes).map_err(|_| self.too_large::<T>(rows))?;
-        let mut memory = Vec::<u8>::new();
-        memory.try_reserve_exact(bytes).map_err(|_| self.too_large::<T>(rows))
-    }
-
-    /// The bytes of some rows: their tokens and mask, source and slot, and twice their plan, which grows by
-    /// doubling.
-    fn batch_bytes<T: TokenInt>(&self, rows: u64) -> u64 {
-        let bytes_of = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-        let row = (self.sequence_length() + 1).saturating_mul(bytes_of(size_of::<T>()) + 1);
-        rows.saturating_mul(row.saturating_add(12 + 2 * bytes_of(size_of::<Slot>())))
     }
 
     /// Fills in what is known of planned rows without their tokens.
@@ -229,11 +277,6 @@ impl Mixer {
         out.sources.extend(plan.iter().map(|slot| slot.source));
         out.slots.extend(plan.iter().map(|slot| slot.slot));
         out.documents = None;
-    }
-
-    fn too_large<T: TokenInt>(&self, rows: u64) -> Error {
-        let bytes = self.batch_bytes::<T>(rows);
-        Error::BatchTooLarge { bytes, rows, row_tokens: self.sequence_length() + 1 }
     }
 
     /// The corpus of a planned sequence, and where its tokens stand there.
@@ -251,11 +294,20 @@ impl Mixer {
         Ok((corpus, windows.runs(got)))
     }
 
-    /// The targets of a planned sequence as tokens of its source's training part: one run of them, and a
-    /// second one, mostly empty, where the window runs over the end of an epoch.
+    /// Returns the targets of a planned sequence as tokens of its source's training part: one range, and a second one
+    /// that is empty unless the window wraps around the end of an epoch.
     ///
     /// # Errors
     /// A slot that is not of this mixer.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let slot = mixer.slot(0)?;
+    /// let [range, wrapped] = mixer.target_ranges(&slot)?;
+    /// assert_eq!(range.start, slot.start_token + 1);
+    /// assert_eq!((range.end - range.start) + (wrapped.end - wrapped.start), 10);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn target_ranges(&self, slot: &Slot) -> Result<[Range<u64>; 2], Error> {
         let (_, runs) = self.runs(slot.source, slot.start_token)?;
         let end = runs.start_token + runs.len_tokens;
@@ -279,6 +331,14 @@ impl Mixer {
     ///
     /// # Errors
     /// A source that does not exist or that the run never repeats that often; a length beyond 64 bits.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.steps(&"1000 tokens".parse()?)?, 25);
+    /// // 100 sequences of the first source come within 133 sequences of all.
+    /// assert_eq!(mixer.steps(&"1 epoch of target".parse()?)?, 34);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn steps(&self, length: &RunLength) -> Result<u64, Error> {
         let slots = self.mixture.slots_of(length)?;
         let (steps, whole) = (slots.div_ceil(self.batch_size()), slots / self.batch_size());
@@ -292,6 +352,12 @@ impl Mixer {
     ///
     /// # Errors
     /// As [`steps`](Self::steps).
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.slots_of(&"1000 tokens".parse()?)?, 100);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slots_of(&self, length: &RunLength) -> Result<u64, Error> {
         self.mixture.slots_of(length)
     }
@@ -300,6 +366,13 @@ impl Mixer {
     ///
     /// # Errors
     /// The source that would pass it first, with the step and slot.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// // No source has a `max_epochs`.
+    /// assert!(mixer.check_run(1_000_000).is_ok());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn check_run(&self, slots: u64) -> Result<(), Error> {
         let first = self
             .mixture
@@ -323,7 +396,13 @@ impl Mixer {
         }
     }
 
-    /// The state of a run whose next slot is `slot`.
+    /// Returns the state of a run whose next slot is `slot`.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.state(28).slot(), 28);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn state(&self, slot: u64) -> MixerState {
         let identity = self.identity(slot);
         let checks = match self.mixture.timeline().counts_steps_from(slot) {
@@ -333,20 +412,34 @@ impl Mixer {
         MixerState::new(slot, identity, checks)
     }
 
-    /// The next slot of a run that stopped at `state`.
+    /// Returns the next slot of a run that stopped at `state`.
     ///
     /// # Errors
-    /// A state of another order: what differs is named.
+    /// A state of another order; the message names the difference.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let state = mixer.state(28);
+    /// assert_eq!(mixer.resume(&state)?, 28);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn resume(&self, state: &MixerState) -> Result<u64, Error> {
         state.check(self.identity(state.slot()), &self.mixture)?;
         Ok(state.slot())
     }
 
-    /// The next step of a run of `steps` steps (`u64::MAX` for an endless one) that stopped at `state`: `steps`
-    /// itself where the run is finished.
+    /// Returns the next step of a run of `steps` steps (`u64::MAX` for an endless one) that stopped at `state`; `steps`
+    /// itself if the run is finished.
     ///
     /// # Errors
     /// As [`resume`](Self::resume); a state within a batch, or beyond the end of the run.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.resume_step(&mixer.state(28), 100)?, 7);
+    /// assert!(mixer.resume_step(&mixer.state(29), 100).is_err());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn resume_step(&self, state: &MixerState, steps: u64) -> Result<u64, Error> {
         let (slot, batch_size) = (self.resume(state)?, self.batch_size());
         if !slot.is_multiple_of(batch_size) {

@@ -1,7 +1,6 @@
 //! A checked mixture: sources that fit each other, and the shape of a batch.
 
 pub(crate) mod check;
-pub(crate) mod documents;
 pub(crate) mod identity;
 pub(crate) mod shares;
 pub(crate) mod stages;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 
 use mixdown_shards::{Access, Corpus, HoldoutTable, Split};
 
-use crate::config::run_length::RunLength;
+use crate::config::RunLength;
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
 use crate::mixture::check::{
@@ -19,7 +18,7 @@ use crate::mixture::check::{
 };
 use crate::order::window::Windows;
 use crate::schedule::timeline::Timeline;
-use crate::weights::weight::Weight;
+use crate::weights::Weight;
 
 /// One source of a mixture: a corpus, its share and its limits.
 #[derive(Debug, Clone)]
@@ -65,7 +64,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// Checks sources that are open already. O(K log K), and O(P log K) for a period P ≤ 16,384; no
+    /// Makes a mixture of sources that are already open. O(K log K), and O(P log K) for a period P ≤ 16,384; no
     /// token is read, and of masks what is beyond a `max_tokens` if weights are shares of loss tokens.
     ///
     /// Whether one corpus' holdout stands in another's training part is checked by
@@ -75,6 +74,17 @@ impl Mixture {
     /// No source; an empty or repeated name; weights that do not fit together; stages out of order or
     /// of unknown sources; a sequence length, batch size, `shuffle_block` or `max_epochs` of zero;
     /// different tokenizers; rows packed for another length; a source of less than one sequence.
+    ///
+    /// ```
+    /// use mixdown_mixer::Mixture;
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut sources = mixer.mixture().sources().to_vec();
+    /// sources.pop();
+    /// // The one that is left has 75 %.
+    /// let error = Mixture::new(sources, &[], *mixer.mixture().shape()).unwrap_err();
+    /// assert!(error.to_string().contains("expected a sum of 100%, got 75%"));
+    /// ```
     pub fn new(
         sources: Vec<Source>,
         stages: &[StageConfig],
@@ -92,15 +102,31 @@ impl Mixture {
         Ok(mixture)
     }
 
-    /// Opens the corpora of a description, with relative paths taken from `base`, and checks all
-    /// that can be checked: that every file is there at its size, and
-    /// [`check_overlap`](Self::check_overlap).
+    /// Opens the corpora of a description, with paths relative to `base`, and checks everything: every file exists
+    /// with its size, and [`check_overlap`](Self::check_overlap) passes.
     ///
-    /// What needs no corpus is checked before any is opened.
+    /// The description itself is checked before any corpus is opened.
     ///
     /// # Errors
     /// As [`new`](Self::new); a corpus that cannot be opened or lacks a file; held-out documents of
     /// one source in the training part of another.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Mixture, MixtureConfig};
+    ///
+    /// # let (folder, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let config: MixtureConfig = toml::from_str(r#"
+    ///     sequence_length = 10
+    ///     batch_size = 4
+    ///     source = [
+    ///         { name = "target", corpus = "target", weight = "99%" },
+    ///         { name = "pretraining", corpus = "pretraining", weight = "1%" },
+    ///     ]
+    /// "#)?;
+    /// let mixture = Mixture::open(&config, folder.path())?;
+    /// assert_eq!(mixture.sequences(1), Some(500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(config: &MixtureConfig, base: &Path) -> Result<Self, Error> {
         let mixture = Self::open_lazily(config, base)?;
         for Source { name, corpus, .. } in &mixture.sources {
@@ -110,11 +136,24 @@ impl Mixture {
         Ok(mixture)
     }
 
-    /// As [`open`](Self::open), for further ranks and resumes of a run that was opened so: a shard is looked
-    /// at when it is first read, and holdouts are not compared.
+    /// Opens the corpora as [`open`](Self::open) does, for further ranks and resumes of a run that was opened with it:
+    /// a shard is checked when it is first read, and holdouts are not compared.
     ///
     /// # Errors
     /// As [`new`](Self::new); a corpus whose manifest cannot be read.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Mixture, MixtureConfig};
+    ///
+    /// # let (folder, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let config: MixtureConfig = toml::from_str(r#"
+    ///     sequence_length = 10
+    ///     batch_size = 4
+    ///     source = [{ name = "target", corpus = "target", weight = "100%" }]
+    /// "#)?;
+    /// assert_eq!(Mixture::open_lazily(&config, folder.path())?.sources().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_lazily(config: &MixtureConfig, base: &Path) -> Result<Self, Error> {
         let shape = MixtureShape::of(config);
         check_shape(&shape)?;
@@ -172,6 +211,12 @@ impl Mixture {
     ///
     /// # Errors
     /// The first pair with such documents, and their number; hashes that cannot be read.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert!(mixer.mixture().check_overlap().is_ok());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn check_overlap(&self) -> Result<(), Error> {
         let named =
             |source: &Source, error| corpus_error(&source.name, source.corpus.folder(), error);
@@ -200,17 +245,36 @@ impl Mixture {
         }
     }
 
-    /// The sources, in the order that breaks ties.
+    /// Returns the sources, in the order that breaks ties.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let weights = mixer.mixture().sources().iter().map(|source| source.weight.unwrap().to_string());
+    /// assert_eq!(weights.collect::<Vec<_>>(), ["75%", "25%"]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// The numbers that belong to no source.
+    /// Returns the numbers that belong to no source.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.mixture().shape().seed, 0);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn shape(&self) -> &MixtureShape {
         &self.shape
     }
 
-    /// Whether batches have a loss mask: a source has labels.
+    /// Returns whether batches have a loss mask, because a source has labels.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert!(!mixer.mixture().is_labelled());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn is_labelled(&self) -> bool {
         self.sources.iter().any(|source| source.corpus.is_labelled(Split::Train))
     }
@@ -222,6 +286,12 @@ impl Mixture {
     ///
     /// # Errors
     /// A mask that cannot be read or is damaged.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.mixture().loss_tokens(0)?, 100 * 10);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn loss_tokens(&self, source: u32) -> Result<u64, Error> {
         let place = usize::try_from(source).unwrap_or(usize::MAX);
         let (Some(source), Some(windows)) = (self.sources.get(place), self.windows.get(place))
@@ -245,7 +315,14 @@ impl Mixture {
         &self.timeline
     }
 
-    /// S, the sequences of an epoch of a source; `None` for a source that does not exist.
+    /// Returns S, the sequences of an epoch of a source; `None` for a source that does not exist.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.mixture().sequences(0), Some(100));
+    /// assert_eq!(mixer.mixture().sequences(2), None);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn sequences(&self, source: u32) -> Option<u64> {
         self.windows.get(usize::try_from(source).ok()?).map(Windows::sequences)
     }

@@ -4,15 +4,15 @@ pub(crate) mod carried;
 pub(crate) mod deviation;
 pub(crate) mod fork;
 pub(crate) mod residual;
+pub(crate) mod stage_weights;
 pub(crate) mod table;
 pub(crate) mod timeline;
 pub(crate) mod tree;
-pub(crate) mod two_sources;
 
 use crate::mixture::shares::ratio;
+use crate::schedule::fork::TwoSources;
 use crate::schedule::table::Table;
 use crate::schedule::tree::Tree;
-use crate::schedule::two_sources::TwoSources;
 use crate::weights::parts::WeightParts;
 
 /// The version of the rule that turns weights into an order. A state of another version is
@@ -88,7 +88,15 @@ impl Cursor<'_> {
 }
 
 impl Schedule {
-    /// The schedule of some integer parts. O(K log K), and O(P log K) for a period P ≤ 16,384.
+    /// Makes the schedule of some integer parts. O(K log K), and O(P log K) for a period P ≤ 16,384.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!((0..4).map(|slot| schedule.at(slot).source).collect::<Vec<_>>(), [0, 0, 1, 0]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn new(parts: WeightParts) -> Self {
         let rule = match *parts.parts() {
             [_] => Rule::One,
@@ -101,17 +109,42 @@ impl Schedule {
         Self { parts, rule }
     }
 
-    /// The integer parts it keeps.
+    /// Returns the integer parts.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!(schedule.parts().parts(), [3, 1]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn parts(&self) -> &WeightParts {
         &self.parts
     }
 
-    /// The number of slots after which the pattern of sources begins anew.
+    /// Returns the number of slots after which the pattern of sources repeats.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!(schedule.period(), 4);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn period(&self) -> u64 {
         self.parts.period()
     }
 
-    /// The source and sequence of a slot.
+    /// Returns the source and sequence of a slot.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// let placement = schedule.at(4_002);
+    /// assert_eq!((placement.source, placement.sequence), (1, 1_000));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn at(&self, slot: u64) -> Placement {
         self.cursor(slot).at()
     }
@@ -135,7 +168,15 @@ impl Schedule {
         Cursor { schedule: self, periods, within }
     }
 
-    /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.
+    /// Returns how many of the first `slots` slots belong to `source`; 0 for a source that does not exist.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!((schedule.count(0, 1_000), schedule.count(1, 1_000)), (750, 250));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn count(&self, source: u32, slots: u64) -> u64 {
         if source >= self.parts.sources() {
             return 0;
@@ -150,8 +191,16 @@ impl Schedule {
         periods * self.parts.part(source) + within
     }
 
-    /// The slot of a source's sequence: the inverse of [`at`](Self::at). `None` where there is no
-    /// such source or the slot is beyond 64 bits.
+    /// Returns the slot of a source's sequence, the inverse of [`at`](Self::at); `None` for a source that does not
+    /// exist and for a slot beyond 64 bits.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!(schedule.slot_of(1, 1_000), Some(4_002));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slot_of(&self, source: u32, sequence: u64) -> Option<u64> {
         if source >= self.parts.sources() {
             return None;
@@ -167,7 +216,15 @@ impl Schedule {
         periods.checked_mul(self.period())?.checked_add(within)
     }
 
-    /// The proven bound of |count − n·w| for `source`, in sequences.
+    /// Returns the proven bound of |count − n·w| for `source`, in sequences.
+    ///
+    /// ```
+    /// use mixdown_mixer::{Schedule, WeightParts};
+    ///
+    /// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+    /// assert_eq!(schedule.deviation_bound(1), 0.5);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn deviation_bound(&self, source: u32) -> f64 {
         match &self.rule {
             Rule::One => 0.0,

@@ -6,8 +6,8 @@ use mixdown_shards::{Split, TokenInt, Window};
 
 use crate::error::Error;
 use crate::mixer::Mixer;
+use crate::mixer::batch::Rank;
 use crate::mixer::planner::Slot;
-use crate::mixer::rank::Rank;
 use crate::order::window::{Runs, WRAPPED_START};
 
 /// Rows that are fetched from memory together, before those before them are copied.
@@ -124,6 +124,15 @@ impl Mixer {
     /// # Errors
     /// A corpus that cannot be read or holds an id outside the vocabulary; a slot that is not of this
     /// mixer; `out` is not `plan.len()` rows long; a vocabulary that does not fit the integer.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut tokens = vec![0_u32; 2 * 11];
+    /// mixer.fill(&[mixer.slot(0)?, mixer.slot(1)?], &mut tokens)?;
+    /// // The tokens of the example's corpora count up.
+    /// assert_eq!(tokens[1], tokens[0] + 1);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn fill<T: TokenInt>(&self, plan: &[Slot], out: &mut [T]) -> Result<(), Error> {
         let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
         let mut gather = Gather::new(self, rows, out)?;
@@ -137,6 +146,14 @@ impl Mixer {
     /// # Errors
     /// A mask that cannot be read or is damaged; a slot that is not of this mixer; `out` is not
     /// `plan.len()` times T long.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut mask = vec![0; 10];
+    /// mixer.fill_loss_mask(&[mixer.slot(0)?], &mut mask)?;
+    /// assert_eq!(mask, [1; 10]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn fill_loss_mask(&self, plan: &[Slot], out: &mut [u8]) -> Result<(), Error> {
         let rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
         let expected = rows.saturating_mul(self.sequence_length());
@@ -167,6 +184,12 @@ impl Mixer {
     ///
     /// # Errors
     /// A step whose slots pass 64 bits; a mask that cannot be read or is damaged.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.step_targets(0)?, 4 * 10);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn step_targets(&self, step: u64) -> Result<u64, Error> {
         let slots = self.slots(step, Rank::single())?;
         let length = self.sequence_length();

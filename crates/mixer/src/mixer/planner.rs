@@ -10,7 +10,7 @@ use crate::mixer::batch::Batch;
 use crate::mixer::gather::{Gather, ROWS_AHEAD};
 use crate::mixer::{Mixer, no_such_source};
 use crate::order::permutation::Permutation;
-use crate::order::source_order::{EpochOrder, Order};
+use crate::order::{EpochOrder, Order};
 use crate::schedule::Placement;
 use crate::schedule::timeline::Cursor;
 
@@ -27,8 +27,8 @@ pub struct Slot {
     pub epoch: u64,
     /// The window within the epoch, from 0.
     pub window: u64,
-    /// The window's first input token in the source's training part. Its targets are the T tokens
-    /// after it, going on at token 1 where the S·T targets end.
+    /// The window's first input token in the source's training part. Its targets are the T tokens after it; they wrap
+    /// around to token 1 where the S·T targets end.
     pub start_token: u64,
 }
 
@@ -49,10 +49,10 @@ pub struct Planner<'a> {
 const SLOTS_AHEAD: u64 = 64;
 
 /// Slots whose windows are not known yet: their places in the plan, by their permutation's class.
-type Waiting = [Lanes; 3];
+type UndrawnSlots = [WindowGroup; 3];
 
 #[derive(Default)]
-struct Lanes {
+struct WindowGroup {
     places: [usize; 4],
     len: usize,
 }
@@ -64,30 +64,53 @@ impl<'a> Planner<'a> {
         Self { mixer, epochs, cursor: mixer.mixture().timeline().cursor(0) }
     }
 
-    /// The sequence of one slot.
+    /// Returns the sequence of one slot.
     ///
     /// # Errors
-    /// None that a checked mixture can cause.
+    /// None for a checked mixture.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut planner = mixer.planner();
+    /// assert_eq!(planner.slot(2)?.source, 1);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slot(&mut self, slot: u64) -> Result<Slot, Error> {
         let mut plan = Vec::with_capacity(1);
         self.append(slot, 1, &mut plan)?;
         Ok(plan.pop().unwrap_or_default())
     }
 
-    /// Replaces `plan` by the sequences of some slots.
+    /// Replaces `plan` with the sequences of some slots.
     ///
     /// # Errors
     /// As [`slot`](Self::slot).
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let mut plan = Vec::new();
+    /// mixer.planner().plan(100..104, &mut plan)?;
+    /// assert_eq!(plan[2], mixer.slot(102)?);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn plan(&mut self, slots: Range<u64>, plan: &mut Vec<Slot>) -> Result<(), Error> {
         plan.clear();
         self.append(slots.start, slots.end.saturating_sub(slots.start), plan)
     }
 
-    /// Replaces `plan` by the sequences of some slots and writes them into the caller's memory, as
+    /// Replaces `plan` with the sequences of some slots and writes them into the caller's memory, as
     /// [`Mixer::fill`] does, each row planned some rows before it is copied.
     ///
     /// # Errors
     /// As [`plan`](Self::plan) and [`Mixer::fill`].
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let (mut plan, mut tokens) = (Vec::new(), vec![0_u32; 4 * 11]);
+    /// mixer.planner().fill(0..4, &mut plan, &mut tokens)?;
+    /// assert_eq!(plan.len(), 4);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn fill<T: TokenInt>(
         &mut self,
         slots: Range<u64>,
@@ -114,6 +137,16 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// As [`plan`](Self::plan) and [`Mixer::gather`].
+    ///
+    /// ```
+    /// use mixdown_mixer::Batch;
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let (mut plan, mut batch) = (Vec::new(), Batch::<u32>::default());
+    /// mixer.planner().fill_batch(0..3, &mut plan, &mut batch)?;
+    /// assert_eq!(batch.rows, 3);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn fill_batch<T: TokenInt>(
         &mut self,
         slots: Range<u64>,
@@ -131,7 +164,7 @@ impl<'a> Planner<'a> {
         if self.cursor.slot() != first {
             self.cursor = self.mixer.mixture().timeline().cursor(first);
         }
-        let mut waiting = Waiting::default();
+        let mut undrawn = UndrawnSlots::default();
         for slot in (0..slots).map(|more| first.wrapping_add(more)) {
             let Placement { source, sequence } = self.cursor.take();
             let index = usize::try_from(source).unwrap_or(usize::MAX);
@@ -140,14 +173,14 @@ impl<'a> Planner<'a> {
                 Some(place) => place,
                 None => {
                     // Those that wait belong to the epoch before.
-                    self.draw_rest(&mut waiting, plan);
+                    self.draw_rest(&mut undrawn, plan);
                     self.enter_epoch(index, sequence)?
                 }
             };
             plan.push(Slot { slot, source, sequence, epoch: 0, window: place, start_token: 0 });
-            self.draw_later(index, &mut waiting, plan);
+            self.draw_later(index, &mut undrawn, plan);
         }
-        self.draw_rest(&mut waiting, plan);
+        self.draw_rest(&mut undrawn, plan);
         Ok(())
     }
 
@@ -163,10 +196,10 @@ impl<'a> Planner<'a> {
 
     /// Has the window of the plan's last slot drawn together with three others, as soon as there are
     /// so many.
-    fn draw_later(&self, index: usize, waiting: &mut Waiting, plan: &mut [Slot]) {
+    fn draw_later(&self, index: usize, undrawn: &mut UndrawnSlots, plan: &mut [Slot]) {
         let Some(Some(epoch)) = self.epochs.get(index) else { return };
-        let lanes = match epoch.order() {
-            Order::Whole(permutation) => &mut waiting[permutation.class()],
+        let group = match epoch.order() {
+            Order::Whole(permutation) => &mut undrawn[permutation.class()],
             Order::Blocks(blocks) => {
                 if let Some(slot) = plan.last_mut() {
                     finish(slot, epoch, blocks.apply(slot.window));
@@ -174,24 +207,24 @@ impl<'a> Planner<'a> {
                 return;
             }
         };
-        lanes.places[lanes.len] = plan.len() - 1;
-        lanes.len += 1;
-        if lanes.len == lanes.places.len() {
-            self.draw(lanes, plan);
+        group.places[group.len] = plan.len() - 1;
+        group.len += 1;
+        if group.len == group.places.len() {
+            self.draw(group, plan);
         }
     }
 
-    fn draw_rest(&self, waiting: &mut Waiting, plan: &mut [Slot]) {
-        waiting.iter_mut().for_each(|lanes| self.draw(lanes, plan));
+    fn draw_rest(&self, undrawn: &mut UndrawnSlots, plan: &mut [Slot]) {
+        undrawn.iter_mut().for_each(|group| self.draw(group, plan));
     }
 
     /// Draws the windows of up to four slots.
-    fn draw(&self, lanes: &mut Lanes, plan: &mut [Slot]) {
-        let len = std::mem::take(&mut lanes.len);
-        let [first, ..] = lanes.places;
-        // Lanes that are left over draw what the first draws.
+    fn draw(&self, group: &mut WindowGroup, plan: &mut [Slot]) {
+        let len = std::mem::take(&mut group.len);
+        let [first, ..] = group.places;
+        // WindowGroup that are left over draw what the first draws.
         let places: [usize; 4] =
-            std::array::from_fn(|lane| if lane < len { lanes.places[lane] } else { first });
+            std::array::from_fn(|number| if number < len { group.places[number] } else { first });
         let drawn = places.map(|place| self.epoch_at(place, plan));
         let ([Some(a), Some(b), Some(c), Some(d)], 1..) = (drawn, len) else { return };
         let drawn = [a, b, c, d];

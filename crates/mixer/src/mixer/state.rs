@@ -1,4 +1,4 @@
-//! Where a run stands: a slot and what it may be gone on with.
+//! The state of a run: its next slot, and checks of the mixture that it may continue with.
 
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::schedule::SCHEDULE_VERSION;
 /// The version of a state's own layout.
 const STATE_VERSION: u16 = 1;
 
-/// All that a run must keep to go on: its next slot, and a hash of what orders it.
+/// All that a run must keep to continue: its next slot, and a hash of everything that determines its order.
 ///
 /// Every rank's state is the same. As JSON (serde) and as 62 bytes, little endian: u16 state
 /// version, u16 schedule version, u64 slot, 32 bytes hash, five u16 and 8 bytes of checks that
@@ -40,17 +40,38 @@ impl MixerState {
         }
     }
 
-    /// The next slot of the run.
+    /// Returns the next slot of the run.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.state(12).slot(), 12);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn slot(&self) -> u64 {
         self.slot
     }
 
-    /// The hash of all that orders the run.
+    /// Returns the hash of everything that determines the order of the run.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// assert_eq!(mixer.state(12).order(), mixer.state(13).order());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn order(&self) -> Fingerprint {
         self.order
     }
 
-    /// The binary form.
+    /// Returns the binary form.
+    ///
+    /// ```
+    /// use mixdown_mixer::MixerState;
+    ///
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let state = mixer.state(12);
+    /// assert_eq!(MixerState::from_bytes(&state.to_bytes())?, state);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn to_bytes(&self) -> [u8; 62] {
         let mut bytes = [0; 62];
         let checks = &self.checks;
@@ -68,12 +89,18 @@ impl MixerState {
         bytes
     }
 
-    /// Reads the binary form. Whether it fits a mixture is for [`Mixer::resume`] to say.
+    /// Reads the binary form. [`Mixer::resume`] checks whether the state fits a mixture.
     ///
     /// # Errors
     /// A wrong length or version.
     ///
     /// [`Mixer::resume`]: crate::Mixer::resume
+    ///
+    /// ```
+    /// use mixdown_mixer::MixerState;
+    ///
+    /// assert!(MixerState::from_bytes(&[0; 61]).is_err());
+    /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields { bytes, len: bytes.len() };
         let state = Self {
@@ -107,14 +134,14 @@ impl MixerState {
         })
     }
 
-    /// What to do about a state that does not fit: stages change weights and sources, and nothing else.
+    /// Returns the fix for a state that does not fit; a stage can change weights and sources only.
     fn fix(&self, identity: &Identity) -> String {
         let (own, other) = (&identity.checks, &self.checks);
         let is_same_rule =
-            self.schedule_version == SCHEDULE_VERSION && self.order != identity.rounded_anew;
+            self.schedule_version == SCHEDULE_VERSION && self.order != identity.rounded_per_stage;
         let others_agree = own.seed == other.seed && own.windows == other.windows;
         let weights_differ = own.weights != other.weights || own.names != other.names;
-        let back = "go back to the mixture the state was made with, or";
+        let back = "use the mixture that the state was made with, or";
         let slot = self.slot;
         // Sources that came or went have sizes and data of their own.
         let sizes_agree = own.names != other.names || own.sizes == other.sizes;
@@ -123,7 +150,7 @@ impl MixerState {
             format!("{back} change it by a [[stage]] that starts at \"{slot} sequences\" or later")
         } else {
             format!(
-                "{back} begin a new run (a comparison of the two mixtures says what it would repeat)"
+                "{back} begin a new run (a comparison of the two mixtures shows what it would repeat)"
             )
         }
     }
@@ -143,9 +170,9 @@ impl MixerState {
         let differences = if self.schedule_version != SCHEDULE_VERSION {
             let state = self.schedule_version;
             format!("the schedule version (state {state}, this mixdown {SCHEDULE_VERSION})")
-        } else if self.order == identity.rounded_anew {
-            "the rule of stages (the state is of a mixdown that rounded anew in every stage, and so gave other \
-             sequences since the second one began; go on with that version, or begin a new run)"
+        } else if self.order == identity.rounded_per_stage {
+            "the rule of stages (the state is from a version of mixdown that rounded again in every stage, and so gave \
+             other sequences from the second stage on; continue with that version, or begin a new run)"
                 .to_owned()
         } else {
             let now =

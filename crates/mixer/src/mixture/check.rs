@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::RunLength;
 use crate::config::StageConfig;
-use crate::config::run_length::RunLength;
 use crate::error::Error;
 use crate::mixture::{MixtureShape, Source};
+use crate::weights::Weight;
 use crate::weights::parts::{WeightParts, check_notations, too_many_sources};
-use crate::weights::weight::Weight;
 
 /// The longest sequence and the largest batch: token counts of a batch then fit 64 bits.
 const LARGEST_SIDE: u64 = 1 << 31;

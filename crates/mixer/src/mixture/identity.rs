@@ -1,4 +1,4 @@
-//! What makes two mixtures give the same order.
+//! The identity of a mixture: equal identities give equal orders.
 
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::config::WindowOffset;
 use crate::mixture::{Mixture, Source};
 use crate::order::window::Windows;
 use crate::schedule::SCHEDULE_VERSION;
-use crate::schedule::timeline::Stage;
+use crate::schedule::timeline::MixtureStage;
 
 /// The hash of all that orders a run, and small checks of its parts.
 ///
@@ -15,8 +15,8 @@ use crate::schedule::timeline::Stage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) order: Fingerprint,
-    /// What the hash was while each stage rounded anew; only to name that a state is of that time.
-    pub(crate) rounded_anew: Fingerprint,
+    /// The hash under the old rule, by which each stage rounded again; it serves only to recognize states of that rule.
+    pub(crate) rounded_per_stage: Fingerprint,
     pub(crate) checks: Checks,
 }
 
@@ -53,7 +53,11 @@ impl Identity {
         identities
     }
 
-    fn of_stage(mixture: &Mixture, stage: &Stage, before: Option<(Self, &Stage)>) -> Self {
+    fn of_stage(
+        mixture: &Mixture,
+        stage: &MixtureStage,
+        before: Option<(Self, &MixtureStage)>,
+    ) -> Self {
         let members: Vec<(&Source, &Windows)> = members(mixture, stage).collect();
         let names = names_bytes(mixture, stage);
         let mut weights = joined(stage.weights.from(), |part| part.to_le_bytes().to_vec());
@@ -82,9 +86,9 @@ impl Identity {
         let parts = [&names, &weights, &sizes, &data];
         parts.iter().for_each(|part| update(&mut hasher, part));
         let order = Fingerprint::from_bytes(*hasher.finalize().as_bytes());
-        let rounded_anew = before.as_ref().map_or(order, |(before, _)| {
+        let rounded_per_stage = before.as_ref().map_or(order, |(before, _)| {
             let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
-            hasher.update(before.rounded_anew.as_bytes());
+            hasher.update(before.rounded_per_stage.as_bytes());
             parts.iter().for_each(|part| update(&mut hasher, part));
             Fingerprint::from_bytes(*hasher.finalize().as_bytes())
         });
@@ -92,7 +96,7 @@ impl Identity {
         let earlier = before.as_ref().map_or(&none, |(before, _)| &before.checks);
         let previous = before.map(|(_, stage)| stage);
         // What a stage has in common with the one before is no further difference.
-        let same = |bytes: fn(&Mixture, &Stage) -> Vec<u8>| {
+        let same = |bytes: fn(&Mixture, &MixtureStage) -> Vec<u8>| {
             previous.is_some_and(|previous| bytes(mixture, previous) == bytes(mixture, stage))
         };
         let kept = |same: bool, earlier: u16, part: &[u8]| {
@@ -100,7 +104,7 @@ impl Identity {
         };
         Self {
             order,
-            rounded_anew,
+            rounded_per_stage,
             checks: Checks {
                 seed: check(&seed_bytes(mixture)),
                 windows: check(&windows_bytes(mixture)),
@@ -113,7 +117,7 @@ impl Identity {
     }
 }
 
-fn names_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
+fn names_bytes(mixture: &Mixture, stage: &MixtureStage) -> Vec<u8> {
     let members: Vec<&Source> = members(mixture, stage).map(|(source, _)| source).collect();
     joined(&members, |source| {
         let len = u64::try_from(source.name.len()).unwrap_or(u64::MAX);
@@ -121,7 +125,7 @@ fn names_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
     })
 }
 
-fn sizes_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
+fn sizes_bytes(mixture: &Mixture, stage: &MixtureStage) -> Vec<u8> {
     let members: Vec<&Windows> = members(mixture, stage).map(|(_, windows)| windows).collect();
     joined(&members, |windows| sizes(windows))
 }
@@ -129,7 +133,7 @@ fn sizes_bytes(mixture: &Mixture, stage: &Stage) -> Vec<u8> {
 /// A stage's sources, in their order.
 fn members<'m>(
     mixture: &'m Mixture,
-    stage: &'m Stage,
+    stage: &'m MixtureStage,
 ) -> impl Iterator<Item = (&'m Source, &'m Windows)> {
     let places = stage.weights.members().iter().filter_map(|&source| usize::try_from(source).ok());
     places.filter_map(|place| Some((mixture.sources().get(place)?, mixture.windows().get(place)?)))
@@ -235,7 +239,7 @@ fn check(part: &[u8]) -> u16 {
     u16::from_le_bytes([low, high])
 }
 
-fn data_check(earlier: [u8; 8], mixture: &Mixture, stage: &Stage) -> [u8; 8] {
+fn data_check(earlier: [u8; 8], mixture: &Mixture, stage: &MixtureStage) -> [u8; 8] {
     let mut bytes = earlier;
     for &source in stage.weights.members() {
         let place = usize::try_from(source).unwrap_or(usize::MAX);

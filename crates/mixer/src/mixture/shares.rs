@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::mixer::Mixer;
-use crate::order::source_order::SourceOrder;
+use crate::order::SourceOrder;
 
 /// What one source has given in some slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,11 +59,26 @@ impl Mixer {
     ///
     /// Looks at up to 2²⁰ slots one by one for the largest deviation (some tens of
     /// milliseconds); see [`SourceShare::deviation_slots`].
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let shares = mixer.shares(1_000);
+    /// assert_eq!((shares[1].sequences, shares[1].realised), (250, 0.25));
+    /// assert!(shares[1].largest_deviation <= 0.5);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn shares(&self, slots: u64) -> Vec<SourceShare> {
         self.shares_between(0..slots)
     }
 
     /// What each source gives in each stage of the first `slots` slots.
+    ///
+    /// ```
+    /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
+    /// let stages = mixer.stage_shares(1_000);
+    /// assert_eq!((stages.len(), stages[0].end_slot), (1, 1_000));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn stage_shares(&self, slots: u64) -> Vec<StageShares> {
         let stages = self.mixture().timeline().stages();
         let ends = stages.iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);

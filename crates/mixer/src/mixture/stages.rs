@@ -1,12 +1,12 @@
 //! The stages of a mixture, laid out one after another.
 
-use crate::config::run_length::RunLength;
-use crate::config::stage::{Parts, StageWeights};
+use crate::config::RunLength;
 use crate::config::{StageConfig, WeightUnit};
 use crate::error::Error;
 use crate::mixture::check::{Shares, StagePlan};
 use crate::mixture::{Mixture, Source};
-use crate::schedule::timeline::{Stage, Timeline};
+use crate::schedule::stage_weights::{Parts, StageWeights};
+use crate::schedule::timeline::{MixtureStage, Timeline};
 use crate::weights::parts::{LossEpoch, WeightParts};
 
 impl Mixture {
@@ -79,7 +79,7 @@ impl Mixture {
             if got <= expected {
                 return Err(Error::StageStart { number, expected, got });
             }
-            self.timeline.push(Stage { start: got, weights, in_steps })?;
+            self.timeline.push(MixtureStage { start: got, weights, in_steps })?;
         }
         if begun {
             return Ok(());
@@ -88,7 +88,7 @@ impl Mixture {
     }
 
     fn begin(&mut self, weights: StageWeights, in_steps: bool) -> Result<(), Error> {
-        let first = Stage { start: 0, weights, in_steps };
+        let first = MixtureStage { start: 0, weights, in_steps };
         self.timeline = Timeline::new(self.sources().len(), first)?;
         Ok(())
     }

@@ -44,10 +44,20 @@ const MOST_ROUNDS: usize = 32;
 type RoundKeys = [u64; 2];
 
 impl Permutation {
-    /// The permutation of `0..len` under a key.
+    /// Makes the permutation of `0..len` with a key.
     ///
     /// # Errors
     /// A length of zero or above 2⁶³.
+    ///
+    /// ```
+    /// use mixdown_mixer::Permutation;
+    ///
+    /// let order = Permutation::new(100, &[7; 32])?;
+    /// let mut places: Vec<u64> = (0..100).map(|item| order.apply(item)).collect();
+    /// places.sort_unstable();
+    /// assert!(places.into_iter().eq(0..100));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn new(len: u64, key: &[u8; 32]) -> Result<Self, Error> {
         let mut reader = blake3::Hasher::new_keyed(key);
         reader.update(b"mixdown permutation rounds");
@@ -79,17 +89,41 @@ impl Permutation {
         Ok(Self { len, rows, column_bits, rounds, round_keys })
     }
 
-    /// The number of items.
+    /// Returns the number of items.
+    ///
+    /// ```
+    /// use mixdown_mixer::Permutation;
+    ///
+    /// let order = Permutation::new(100, &[7; 32])?;
+    /// assert_eq!(order.len(), 100);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are no items: never.
+    /// Returns false: a permutation has at least one item.
+    ///
+    /// ```
+    /// use mixdown_mixer::Permutation;
+    ///
+    /// let order = Permutation::new(100, &[7; 32])?;
+    /// assert!(!order.is_empty());
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The place of `item`. An item beyond the length is taken modulo it.
+    /// Returns the place of `item`. An item beyond the length is taken modulo it.
+    ///
+    /// ```
+    /// use mixdown_mixer::Permutation;
+    ///
+    /// let order = Permutation::new(100, &[7; 32])?;
+    /// assert_eq!(order.apply(205), order.apply(5));
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn apply(&self, item: u64) -> u64 {
         let mut cell = self.forward(item % self.len);
         while cell >= self.len {
@@ -131,7 +165,15 @@ impl Permutation {
         ROUNDS.iter().position(|(_, rounds)| *rounds == self.rounds).unwrap_or(0)
     }
 
-    /// The item at `place`: the inverse of [`apply`](Self::apply).
+    /// Returns the item at `place`, the inverse of [`apply`](Self::apply).
+    ///
+    /// ```
+    /// use mixdown_mixer::Permutation;
+    ///
+    /// let order = Permutation::new(100, &[7; 32])?;
+    /// assert_eq!(order.invert(order.apply(5)), 5);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn invert(&self, place: u64) -> u64 {
         let mut cell = self.backward(place % self.len);
         while cell >= self.len {

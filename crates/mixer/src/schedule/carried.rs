@@ -4,27 +4,27 @@ use crate::mixture::shares::ratio;
 use crate::schedule::Placement;
 use crate::schedule::fork::Side;
 use crate::schedule::residual::Residual;
-use crate::schedule::tree::{Child, Place, joins};
+use crate::schedule::tree::{Child, TreePosition, joins};
 
 /// The sources of a stage that is not the first, each going on from its residual.
 ///
-/// The tree is the Huffman tree of the stage's parts, and every inner node a [`Split`] of its slots. A source
+/// The tree is the Huffman tree of the stage's parts, and every inner node a [`CarriedFork`] of its slots. A source
 /// that has no part any more stays in it while something is owed or was given too much.
 #[derive(Debug, Clone)]
 pub(crate) struct Carried {
-    nodes: Vec<Node>,
+    nodes: Vec<CarriedNode>,
     /// Per member, the node above it and its side; empty with a single member.
-    leaves: Vec<Place>,
+    leaves: Vec<TreePosition>,
     /// Per member, what |count − W| is proven not to pass within this stage.
     bounds: Vec<f64>,
 }
 
 #[derive(Debug, Clone)]
-struct Node {
-    split: Split,
+struct CarriedNode {
+    split: CarriedFork,
     first: Child,
     second: Child,
-    parent: Option<Place>,
+    parent: Option<TreePosition>,
 }
 
 /// How fast the expected sequences of members grow: after n slots a member's are
@@ -45,7 +45,7 @@ pub(crate) struct Growth {
 /// less than none and not more than all: so each slot goes to exactly one side, also where the weights before
 /// would have had T elsewhere.
 #[derive(Debug, Clone, Copy)]
-struct Split {
+struct CarriedFork {
     linear: u64,
     square: i64,
     total: u64,
@@ -56,7 +56,7 @@ struct Split {
 
 /// The largest lead and lag of a node, in sequences.
 #[derive(Debug, Clone, Copy, Default)]
-struct Reach {
+struct LeadAndLag {
     lead: f64,
     lag: f64,
 }
@@ -71,7 +71,7 @@ impl Carried {
         let members = growth.linear.len();
         let mut tree = Self {
             nodes: Vec::with_capacity(members),
-            leaves: vec![Place { node: 0, side: Side::First }; members],
+            leaves: vec![TreePosition { node: 0, side: Side::First }; members],
             bounds: vec![0.0; members],
         };
         let mut owed: Vec<Residual> = Vec::with_capacity(members);
@@ -90,19 +90,19 @@ impl Carried {
             owed.push(both);
             let split = match (first.parts, first.parts + second.parts) {
                 // Who is owed more comes first where neither has a part.
-                (_, 0) => Split::new(1, 0, 2, one, both),
-                (part, parts) if square == 0 => Split::new(part, 0, parts, one, both),
-                (part, _) => Split::new(part, square, growth.total, one, both),
+                (_, 0) => CarriedFork::new(1, 0, 2, one, both),
+                (part, parts) if square == 0 => CarriedFork::new(part, 0, parts, one, both),
+                (part, _) => CarriedFork::new(part, square, growth.total, one, both),
             };
             for (child, side) in [(first.child, Side::First), (second.child, Side::Second)] {
-                let place = Place { node, side };
+                let place = TreePosition { node, side };
                 match child {
                     Child::Source(member) => tree.leaves[member] = place,
                     Child::Node(below) => tree.nodes[below].parent = Some(place),
                 }
             }
             let (first, second) = (first.child, second.child);
-            tree.nodes.push(Node { split, first, second, parent: None });
+            tree.nodes.push(CarriedNode { split, first, second, parent: None });
         }
         tree.find_bounds(residuals, &owed);
         tree
@@ -111,7 +111,7 @@ impl Carried {
     /// The bounds from the root down: a side's is half a sequence more than its share of the node's, unless it
     /// begins with more, or waits for one that was given too much.
     fn find_bounds(&mut self, residuals: &[Residual], owed: &[Residual]) {
-        let mut reaches = vec![Reach::default(); self.nodes.len()];
+        let mut reaches = vec![LeadAndLag::default(); self.nodes.len()];
         for (place, node) in self.nodes.iter().enumerate().rev() {
             let own = reaches[place];
             let residual = |child| match child {
@@ -132,7 +132,7 @@ impl Carried {
                 }
                 match child {
                     Child::Source(member) => self.bounds[member] = lead.max(lag),
-                    Child::Node(below) => reaches[below] = Reach { lead, lag },
+                    Child::Node(below) => reaches[below] = LeadAndLag { lead, lag },
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Carried {
         self.leaves.get(member).map_or(0, |&leaf| self.count_below(leaf, slots))
     }
 
-    fn count_below(&self, place: Place, slots: u64) -> u64 {
+    fn count_below(&self, place: TreePosition, slots: u64) -> u64 {
         let node = &self.nodes[place.node];
         let arriving = node.parent.map_or(slots, |parent| self.count_below(parent, slots));
         node.split.count_of(place.side, arriving)
@@ -185,7 +185,7 @@ impl Carried {
         }
         let mut slot = sequence;
         let mut place = self.leaves.get(member).copied().filter(|_| !self.nodes.is_empty());
-        while let Some(Place { node, side }) = place {
+        while let Some(TreePosition { node, side }) = place {
             let node = &self.nodes[node];
             let end = node.parent.map_or(slots, |parent| self.count_below(parent, slots));
             slot = node.split.slot_of(side, slot, end);
@@ -200,7 +200,7 @@ impl Carried {
     }
 }
 
-impl Split {
+impl CarriedFork {
     fn new(linear: u64, square: i64, total: u64, first: Residual, both: Residual) -> Self {
         let offset = first.fork_offset(linear, total, both);
         let narrow = i64::try_from(offset).ok().filter(|offset| offset.unsigned_abs() < 1 << 62);

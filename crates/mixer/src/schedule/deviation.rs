@@ -17,12 +17,20 @@ pub struct Deviations {
 /// At most so many slots are looked at one by one, some tens of milliseconds.
 pub(crate) const MOST_SLOTS: u64 = 1 << 20;
 
-/// The largest deviation of every source over all prefixes of `slots` slots, computed in integers.
+/// Returns the largest deviation of every source over all prefixes of `slots` slots, computed in integers.
 ///
 /// A period that is covered speaks for all slots after it. With two sources, n·a runs through all
 /// remainders of the period (the parts have no common divisor), so a whole period has the largest
 /// distance ⌊P/2⌋/P whatever its length. Else the first 2²⁰ slots are covered, which
 /// [`Deviations::slots`] then says.
+///
+/// ```
+/// use mixdown_mixer::{Schedule, WeightParts, largest_deviations};
+///
+/// let schedule = Schedule::new(WeightParts::new(&[3, 1])?);
+/// assert_eq!(largest_deviations(&schedule, 1_000).largest, [0.5, 0.5]);
+/// # Ok::<(), mixdown_mixer::Error>(())
+/// ```
 pub fn largest_deviations(schedule: &Schedule, slots: u64) -> Deviations {
     let period = schedule.period();
     let exact = |numerator: u128| numerator as f64 / period as f64;

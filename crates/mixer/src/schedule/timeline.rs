@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use crate::config::stage::{StageWeights, Stretch};
 use crate::error::Error;
 use crate::schedule::carried::Carried;
 use crate::schedule::residual::Residual;
+use crate::schedule::stage_weights::{GrowthSegment, StageWeights};
 use crate::schedule::{self, Placement, Schedule};
 use crate::weights::parts::WeightParts;
 
 /// The weights of a mixture from some slot on.
 #[derive(Debug, Clone)]
-pub(crate) struct Stage {
+pub(crate) struct MixtureStage {
     /// Its first slot.
     pub(crate) start: u64,
     pub(crate) weights: StageWeights,
@@ -21,7 +21,7 @@ pub(crate) struct Stage {
 
 /// A stage of the run, and what came before it.
 #[derive(Debug, Clone)]
-struct Begun {
+struct StageStart {
     /// Per source of the mixture, its sequences before.
     given: Vec<u64>,
     /// Per source of the mixture, what it is owed at the stage's start.
@@ -34,7 +34,7 @@ struct Segment {
     start: u64,
     /// The sources that the rule counts, by their place in the mixture, ascending.
     sources: Vec<u32>,
-    rule: Rule,
+    rule: SegmentRule,
     /// Per source of the mixture, its sequences before this segment.
     given: Vec<u64>,
     /// How far the rule's growth may be from the stage's, in sequences.
@@ -42,7 +42,7 @@ struct Segment {
 }
 
 #[derive(Debug, Clone)]
-enum Rule {
+enum SegmentRule {
     /// From the beginning of the run: nothing is owed.
     First(Schedule),
     Carried(Carried),
@@ -54,9 +54,9 @@ enum Rule {
 /// all weights so far, however many stages there are. A stage changes nothing before its own start.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
-    stages: Vec<Stage>,
+    stages: Vec<MixtureStage>,
     /// Of each stage.
-    begun: Vec<Begun>,
+    begun: Vec<StageStart>,
     segments: Vec<Segment>,
 }
 
@@ -65,9 +65,10 @@ impl Timeline {
     ///
     /// # Errors
     /// A ramp that is too long.
-    pub(crate) fn new(sources: usize, first: Stage) -> Result<Self, Error> {
+    pub(crate) fn new(sources: usize, first: MixtureStage) -> Result<Self, Error> {
         let mut timeline = Self::default();
-        let begun = Begun { given: vec![0; sources], owed: vec![Residual::default(); sources] };
+        let begun =
+            StageStart { given: vec![0; sources], owed: vec![Residual::default(); sources] };
         if first.weights.to().is_some() {
             timeline.add(first, begun)?;
             return Ok(timeline);
@@ -76,7 +77,7 @@ impl Timeline {
         timeline.segments.push(Segment {
             start: 0,
             sources: first.weights.members().to_vec(),
-            rule: Rule::First(Schedule::new(parts)),
+            rule: SegmentRule::First(Schedule::new(parts)),
             given: vec![0; sources],
             error: 0.0,
         });
@@ -89,27 +90,27 @@ impl Timeline {
     ///
     /// # Errors
     /// A ramp that is too long.
-    pub(crate) fn push(&mut self, stage: Stage) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, stage: MixtureStage) -> Result<(), Error> {
         // What a ramp had still before it.
         self.segments.retain(|segment| segment.start < stage.start);
         let all = (0_u32..).take(self.sources());
         let given = all.clone().map(|source| self.count(source, stage.start)).collect();
         let owed = all.map(|source| self.owed(source, stage.start)).collect();
-        self.add(stage, Begun { given, owed })
+        self.add(stage, StageStart { given, owed })
     }
 
-    fn add(&mut self, stage: Stage, begun: Begun) -> Result<(), Error> {
+    fn add(&mut self, stage: MixtureStage, begun: StageStart) -> Result<(), Error> {
         let nothing = Residual::default();
         let counted = (0_u32..)
             .zip(&begun.owed)
             .filter(|&(source, owed)| *owed != nothing || stage.weights.member(source).is_some());
         let sources: Vec<u32> = counted.map(|(source, _)| source).collect();
-        let stretches = stage.weights.segments(&sources)?;
+        let growths = stage.weights.segments(&sources)?;
         let stage_start = stage.start;
         self.stages.push(stage);
         self.begun.push(begun.clone());
         let mut given = Some(begun.given);
-        for Stretch { after, growth, error } in stretches {
+        for GrowthSegment { after, growth, error } in growths {
             let Some(start) = stage_start.checked_add(after) else { break };
             let given = given.take().unwrap_or_else(|| {
                 let all = (0_u32..).take(self.sources());
@@ -120,14 +121,14 @@ impl Timeline {
                 0 => begun.owed.get(place(source)).copied().unwrap_or_default(),
                 _ => self.owed(source, start),
             });
-            let rule = Rule::Carried(Carried::new(&growth, &owed.collect::<Vec<_>>()));
+            let rule = SegmentRule::Carried(Carried::new(&growth, &owed.collect::<Vec<_>>()));
             let sources = sources.clone();
             self.segments.push(Segment { start, sources, rule, given, error });
         }
         Ok(())
     }
 
-    pub(crate) fn stages(&self) -> &[Stage] {
+    pub(crate) fn stages(&self) -> &[MixtureStage] {
         &self.stages
     }
 
@@ -139,7 +140,7 @@ impl Timeline {
     /// The schedule of the first stage, unless that is a ramp.
     pub(crate) fn first_schedule(&self) -> Option<&Schedule> {
         match self.segments.first().map(|segment| &segment.rule) {
-            Some(Rule::First(schedule)) => Some(schedule),
+            Some(SegmentRule::First(schedule)) => Some(schedule),
             _ => None,
         }
     }
@@ -208,8 +209,8 @@ impl Timeline {
         let sequence = sequence - segment.given_before(source);
         let end = self.segments.get(after).map_or(u64::MAX, |next| next.start);
         let within = match &segment.rule {
-            Rule::First(schedule) => schedule.slot_of(u32::try_from(member).ok()?, sequence),
-            Rule::Carried(carried) => carried.slot_of(member, sequence, end - segment.start),
+            SegmentRule::First(schedule) => schedule.slot_of(u32::try_from(member).ok()?, sequence),
+            SegmentRule::Carried(carried) => carried.slot_of(member, sequence, end - segment.start),
         }?;
         segment.start.checked_add(within)
     }
@@ -221,8 +222,8 @@ impl Timeline {
         let bounds = segments.map(|segment| match (segment.member(source), &segment.rule) {
             // Nothing is owed to it, and nothing due.
             (None, _) => 0.0,
-            (Some(member), Rule::Carried(carried)) => carried.bound(member) + segment.error,
-            (Some(member), Rule::First(schedule)) => {
+            (Some(member), SegmentRule::Carried(carried)) => carried.bound(member) + segment.error,
+            (Some(member), SegmentRule::First(schedule)) => {
                 schedule.deviation_bound(u32::try_from(member).unwrap_or(u32::MAX))
             }
         });
@@ -238,10 +239,10 @@ impl Segment {
 
     fn count(&self, member: usize, slots: u64) -> u64 {
         match &self.rule {
-            Rule::First(schedule) => {
+            SegmentRule::First(schedule) => {
                 u32::try_from(member).map_or(0, |member| schedule.count(member, slots))
             }
-            Rule::Carried(carried) => carried.count(member, slots),
+            SegmentRule::Carried(carried) => carried.count(member, slots),
         }
     }
 
@@ -254,11 +255,11 @@ fn place(source: u32) -> usize {
     usize::try_from(source).unwrap_or(usize::MAX)
 }
 
-impl Rule {
-    fn cursor(&self, slot: u64) -> RuleCursor<'_> {
+impl SegmentRule {
+    fn cursor(&self, slot: u64) -> SegmentCursor<'_> {
         match self {
-            Self::First(schedule) => RuleCursor::First(schedule.cursor(slot)),
-            Self::Carried(carried) => RuleCursor::Carried(carried, slot),
+            Self::First(schedule) => SegmentCursor::First(schedule.cursor(slot)),
+            Self::Carried(carried) => SegmentCursor::Carried(carried, slot),
         }
     }
 }
@@ -270,11 +271,11 @@ pub(crate) struct Cursor<'a> {
     segment: &'a Segment,
     /// The segments to come.
     after: &'a [Segment],
-    rule: RuleCursor<'a>,
+    rule: SegmentCursor<'a>,
 }
 
 #[derive(Debug, Clone)]
-enum RuleCursor<'a> {
+enum SegmentCursor<'a> {
     First(schedule::Cursor<'a>),
     /// At a slot of its own.
     Carried(&'a Carried, u64),
@@ -295,12 +296,12 @@ impl Cursor<'_> {
             (self.segment, self.after, self.rule) = (next, later, next.rule.cursor(0));
         }
         let Placement { source: member, sequence } = match &mut self.rule {
-            RuleCursor::First(cursor) => {
+            SegmentCursor::First(cursor) => {
                 let placement = cursor.at();
                 cursor.advance();
                 placement
             }
-            RuleCursor::Carried(carried, slot) => {
+            SegmentCursor::Carried(carried, slot) => {
                 let placement = carried.at(*slot);
                 *slot = slot.wrapping_add(1);
                 placement

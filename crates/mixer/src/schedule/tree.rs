@@ -14,18 +14,18 @@ use crate::schedule::fork::{Fork, Side};
 /// ever 1.68 sequences off its share (docs/design/mixing.md has the proof).
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
-    nodes: Vec<Node>,
+    nodes: Vec<TreeNode>,
     /// Per source, the node above it and the side it stands on.
-    leaves: Vec<Place>,
+    leaves: Vec<TreePosition>,
 }
 
 #[derive(Debug, Clone)]
-struct Node {
+struct TreeNode {
     fork: Fork,
     first: Child,
     second: Child,
     /// `None` for the root, which is the last node.
-    parent: Option<Place>,
+    parent: Option<TreePosition>,
 }
 
 /// What stands below a node.
@@ -37,14 +37,14 @@ pub(crate) enum Child {
 
 /// Below which node, and on which side.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct TreePosition {
     pub(crate) node: usize,
     pub(crate) side: Side,
 }
 
 /// A subtree that waits to be joined: its parts, its first source, itself.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
+pub(crate) struct Subtree {
     pub(crate) parts: u64,
     first_source: usize,
     pub(crate) child: Child,
@@ -54,8 +54,8 @@ pub(crate) struct Waiting {
 ///
 /// The two lightest subtrees are joined until one is left, among equals those whose first source is listed
 /// first; of a pair the child with the source listed first comes first.
-pub(crate) fn joins(parts: &[u64]) -> Vec<[Waiting; 2]> {
-    let mut joins: Vec<[Waiting; 2]> = Vec::with_capacity(parts.len());
+pub(crate) fn joins(parts: &[u64]) -> Vec<[Subtree; 2]> {
+    let mut joins: Vec<[Subtree; 2]> = Vec::with_capacity(parts.len());
     // The first source makes every key of the heap different, so its order is total.
     let mut heap: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
     let mut children: Vec<Child> = (0..parts.len()).map(Child::Source).collect();
@@ -63,7 +63,7 @@ pub(crate) fn joins(parts: &[u64]) -> Vec<[Waiting; 2]> {
         heap.push(Reverse((part, source, source)));
     }
     while let (Some(Reverse(lightest)), Some(Reverse(next))) = (heap.pop(), heap.pop()) {
-        let pair = in_listed_order(lightest, next).map(|(parts, source, child)| Waiting {
+        let pair = in_listed_order(lightest, next).map(|(parts, source, child)| Subtree {
             parts,
             first_source: source,
             child: children[child],
@@ -83,7 +83,7 @@ impl Tree {
     pub(crate) fn new(parts: &[u64]) -> Self {
         let mut tree = Self {
             nodes: Vec::with_capacity(parts.len()),
-            leaves: vec![Place { node: 0, side: Side::First }; parts.len()],
+            leaves: vec![TreePosition { node: 0, side: Side::First }; parts.len()],
         };
         for [first, second] in joins(parts) {
             tree.join(&first, &second);
@@ -91,16 +91,16 @@ impl Tree {
         tree
     }
 
-    fn join(&mut self, first: &Waiting, second: &Waiting) {
+    fn join(&mut self, first: &Subtree, second: &Subtree) {
         let node = self.nodes.len();
         for (child, side) in [(first.child, Side::First), (second.child, Side::Second)] {
-            let place = Place { node, side };
+            let place = TreePosition { node, side };
             match child {
                 Child::Source(source) => self.leaves[source] = place,
                 Child::Node(below) => self.nodes[below].parent = Some(place),
             }
         }
-        self.nodes.push(Node {
+        self.nodes.push(TreeNode {
             fork: Fork::new(first.parts, second.parts),
             first: first.child,
             second: second.child,
@@ -130,7 +130,7 @@ impl Tree {
         self.count_below(self.leaf(source), slots)
     }
 
-    fn count_below(&self, place: Place, slots: u64) -> u64 {
+    fn count_below(&self, place: TreePosition, slots: u64) -> u64 {
         let node = &self.nodes[place.node];
         let arriving = node.parent.map_or(slots, |parent| self.count_below(parent, slots));
         node.fork.count(place.side, arriving)
@@ -140,7 +140,7 @@ impl Tree {
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> u64 {
         let mut place = Some(self.leaf(source));
         let mut slot = sequence;
-        while let Some(Place { node, side }) = place {
+        while let Some(TreePosition { node, side }) = place {
             slot = self.nodes[node].fork.slot_of(side, slot);
             place = self.nodes[node].parent;
         }
@@ -153,7 +153,7 @@ impl Tree {
         let leaf_parts = self.nodes[leaf.node].fork.parts(leaf.side);
         let mut bound = 0.0;
         let mut place = Some(leaf);
-        while let Some(Place { node, side }) = place {
+        while let Some(TreePosition { node, side }) = place {
             let parts = self.nodes[node].fork.parts(side);
             bound += 0.5 * crate::mixture::shares::ratio(leaf_parts, parts);
             place = self.nodes[node].parent;
@@ -161,12 +161,12 @@ impl Tree {
         bound
     }
 
-    fn leaf(&self, source: u32) -> Place {
+    fn leaf(&self, source: u32) -> TreePosition {
         self.leaves[usize::try_from(source).unwrap_or(usize::MAX)]
     }
 }
 
-impl Node {
+impl TreeNode {
     /// The child that takes this node's slot, and the number of earlier slots it took.
     fn descend(&self, slot: u64) -> (Child, u64) {
         let step = self.fork.step(slot);
@@ -201,7 +201,7 @@ mod tests {
             for (source, &part) in parts.iter().enumerate() {
                 let mut weights = vec![part];
                 let mut place = Some(tree.leaves[source]);
-                while let Some(Place { node, .. }) = place {
+                while let Some(TreePosition { node, .. }) = place {
                     let fork = tree.nodes[node].fork;
                     weights.push(fork.parts(Side::First) + fork.parts(Side::Second));
                     place = tree.nodes[node].parent;

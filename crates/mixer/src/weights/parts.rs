@@ -5,7 +5,7 @@ use std::fmt;
 use mixdown_base::quantity::{greatest_common_divisor, write_fraction};
 
 use crate::error::Error;
-use crate::weights::weight::{Weight, WeightNotation};
+use crate::weights::{Weight, WeightNotation};
 
 /// Positive integer parts aᵢ in lowest terms: source i gets aᵢ of every P = Σ aᵢ slots.
 ///
@@ -21,10 +21,17 @@ pub struct WeightParts {
 pub const LARGEST_PERIOD: u64 = u64::MAX >> 1;
 
 impl WeightParts {
-    /// Parts in the proportion of the given ones, divided by their greatest common divisor.
+    /// Makes parts in the proportion of the given ones, divided by their greatest common divisor.
     ///
     /// # Errors
     /// No part, a part of zero, too many parts, or a sum above [`LARGEST_PERIOD`].
+    ///
+    /// ```
+    /// use mixdown_mixer::WeightParts;
+    ///
+    /// assert_eq!(WeightParts::new(&[6, 2])?.parts(), [3, 1]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn new(parts: &[u64]) -> Result<Self, Error> {
         let wide: Vec<u128> = parts.iter().map(|&part| u128::from(part)).collect();
         if parts.contains(&0) {
@@ -33,11 +40,19 @@ impl WeightParts {
         Self::reduce(&wide)
     }
 
-    /// The parts of exact weights. Percentages need not sum to 100 % here; a
+    /// Makes the parts of exact weights. Percentages need not sum to 100 % here; a
     /// [`Mixture`](crate::Mixture) checks that.
     ///
     /// # Errors
     /// No weight, too many of them, or a common period above [`LARGEST_PERIOD`].
+    ///
+    /// ```
+    /// use mixdown_mixer::{Weight, WeightParts};
+    ///
+    /// let weights = Weight::parse_ratio("1/2:1/3:1/6")?;
+    /// assert_eq!(WeightParts::of_weights(&weights)?.parts(), [3, 2, 1]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn of_weights(weights: &[Weight]) -> Result<Self, Error> {
         let mut denominator = 1_u128;
         for weight in weights {
@@ -99,12 +114,28 @@ impl WeightParts {
         Ok(Self { parts, period, sources })
     }
 
-    /// The parts, in the order of the sources.
+    /// Returns the parts in the order of the sources.
+    ///
+    /// ```
+    /// use mixdown_mixer::WeightParts;
+    ///
+    /// let parts = WeightParts::new(&[3, 1])?;
+    /// assert_eq!(parts.parts(), [3, 1]);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn parts(&self) -> &[u64] {
         &self.parts
     }
 
-    /// The parts of one source; 1 for a source that does not exist, so that it divides.
+    /// Returns the part of one source; 1 for a source that does not exist, so that it can be a divisor.
+    ///
+    /// ```
+    /// use mixdown_mixer::WeightParts;
+    ///
+    /// let parts = WeightParts::new(&[3, 1])?;
+    /// assert_eq!(parts.part(0), 3);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn part(&self, source: u32) -> u64 {
         usize::try_from(source)
             .ok()
@@ -112,12 +143,28 @@ impl WeightParts {
             .map_or(1, |&part| part)
     }
 
-    /// The sum of the parts, in slots.
+    /// Returns the sum of the parts, in slots.
+    ///
+    /// ```
+    /// use mixdown_mixer::WeightParts;
+    ///
+    /// let parts = WeightParts::new(&[3, 1])?;
+    /// assert_eq!(parts.period(), 4);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn period(&self) -> u64 {
         self.period
     }
 
-    /// The number of sources.
+    /// Returns the number of sources.
+    ///
+    /// ```
+    /// use mixdown_mixer::WeightParts;
+    ///
+    /// let parts = WeightParts::new(&[3, 1])?;
+    /// assert_eq!(parts.sources(), 2);
+    /// # Ok::<(), mixdown_mixer::Error>(())
+    /// ```
     pub fn sources(&self) -> u32 {
         self.sources
     }

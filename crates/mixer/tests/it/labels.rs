@@ -138,7 +138,8 @@ fn packed_rows_are_taken_as_they_are() {
     }
     let message = packed(16, 8).unwrap_err().to_string();
     assert!(
-        message.contains("packed for sequence_length 8, got 16") && message.contains("--pack 8"),
+        message.contains("packed for sequence_length 8, got 16")
+            && message.contains("prepare it packed for 8"),
         "{message}"
     );
 }

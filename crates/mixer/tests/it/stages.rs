@@ -137,9 +137,9 @@ fn a_resume_behind_a_changed_stage_is_refused() {
     assert!(differences(&test, 1_001, later).contains("names"));
 }
 
-/// A state as mixdown wrote it while every stage rounded anew: another hash behind the second stage's start.
+/// A state as mixdown wrote it while every stage rounded again: another hash behind the second stage's start.
 #[test]
-fn a_state_of_stages_that_rounded_anew_is_refused_and_told_as_such() {
+fn a_state_of_the_old_rule_of_stages_is_refused_by_name() {
     let test = staged();
     let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer stage 1");
     hasher.update(test.mixer.state(50).order().as_bytes());
@@ -159,7 +159,7 @@ fn a_state_of_stages_that_rounded_anew_is_refused_and_told_as_such() {
     state["order"] = serde_json::to_value(old).unwrap();
     let state: mixdown_mixer::MixerState = serde_json::from_value(state).unwrap();
     let message = test.mixer.resume(&state).unwrap_err().to_string();
-    assert!(message.contains("rounded anew") && !message.contains("[[stage]]"), "{message}");
+    assert!(message.contains("rounded again") && !message.contains("[[stage]]"), "{message}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) struct StageWeights {
 
 /// Slots of a stage in which counts are expected to grow by one formula.
 #[derive(Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct GrowthSegment {
     /// The slots of the stage before it.
     pub(crate) after: u64,
     pub(crate) growth: Growth,
@@ -129,7 +129,7 @@ impl StageWeights {
     ///
     /// # Errors
     /// A ramp of more than two sources that is too long for its segments.
-    pub(crate) fn segments(&self, sources: &[u32]) -> Result<Vec<Stretch>, Error> {
+    pub(crate) fn segments(&self, sources: &[u32]) -> Result<Vec<GrowthSegment>, Error> {
         let parts = |all: &[u64]| -> Vec<u64> {
             let part = |source| self.member(source).and_then(|member| all.get(member));
             sources.iter().map(|&source| part(source).copied().unwrap_or(0)).collect()
@@ -142,7 +142,7 @@ impl StageWeights {
             let square = from.iter().zip(&to).map(|(&from, &to)| signed(to) - signed(from));
             let linear = from.iter().map(|&from| 2 * self.over * from).collect();
             let growth = Growth { linear, square: square.collect(), total };
-            segments.push(Stretch { after: 0, growth, error: 0.0 });
+            segments.push(GrowthSegment { after: 0, growth, error: 0.0 });
         } else if self.over > 0 {
             let len = self.segment_len(&from, &to)?;
             let mut start = 0;
@@ -154,11 +154,11 @@ impl StageWeights {
                 let linear = from.iter().zip(&to).map(at).collect();
                 let growth = Growth { linear, square: Vec::new(), total };
                 let error = if len == 1 { 0.0 } else { ratio(1, SEGMENT_ERROR_PARTS) };
-                segments.push(Stretch { after: start, growth, error });
+                segments.push(GrowthSegment { after: start, growth, error });
                 start = next;
             }
         }
-        segments.push(Stretch { after: self.over, growth: end, error: 0.0 });
+        segments.push(GrowthSegment { after: self.over, growth: end, error: 0.0 });
         Ok(segments)
     }
 
