@@ -106,8 +106,8 @@ struct Shared<T: TokenInt> {
 
 /// The steps that are under way. Threads take steps in order and hand batches over in any order.
 ///
-/// A pair of crossbeam's bounded channels in its place delivers the same batches, but took 10 % longer for batches of 64
-/// rows of 1,024 tokens (docs/architecture.md): a step then passes through two queues, and the consumer is woken for
+/// A pair of crossbeam's bounded channels in its place delivers the same batches, but took 10 % longer for batches of
+/// 64 rows of 1,024 tokens (docs/architecture.md): a step then passes through two queues, and the consumer is woken for
 /// every batch, not only for the one that comes next.
 #[derive(Debug)]
 struct BatchQueue<T: TokenInt> {

@@ -21,8 +21,8 @@ use crate::order::window::{Runs, WRAPPED_START};
 
 /// Random access to the sequences of an endless run.
 ///
-/// Slot n of the run is one sequence, and batch b is the slots b·B to b·B + B − 1. The content of a slot depends only on
-/// the seed, the sources' names, weights and sizes, the stages before it, T, the window offset and the schedule
+/// Slot n of the run is one sequence, and batch b is the slots b·B to b·B + B − 1. The content of a slot depends only
+/// on the seed, the sources' names, weights and sizes, the stages before it, T, the window offset and the schedule
 /// version: every batch size, world size, thread and restart sees the same slots. Seeking is free, memory is O(K), and
 /// a state is a number.
 ///

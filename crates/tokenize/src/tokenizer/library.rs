@@ -21,8 +21,8 @@ use crate::tokenizer::reference::Reference;
 /// The words of the tokenizer library, which has no error type of its own.
 type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Runs a call of a tokenizer library, and makes an error of a panic in it: a damaged tokenizer.json may load, and cause
-/// a panic only at some text or id. The guard costs some nanoseconds, so it goes around whole texts.
+/// Runs a call of a tokenizer library, and makes an error of a panic in it: a damaged tokenizer.json may load, and
+/// cause a panic only at some text or id. The guard costs some nanoseconds, so it goes around whole texts.
 ///
 /// # Errors
 /// `call` fails or panics.
