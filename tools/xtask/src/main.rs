@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask demo-packages`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask examples`, `cargo xtask demo-packages`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod ci;
 mod demo_packages;
+mod examples;
 mod metadata;
 mod pages;
 mod python;
@@ -15,10 +16,11 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
+        "examples" => examples::list(),
         "demo-packages" => demo_packages::write(),
-        other => {
-            Err(format!("unknown task {other:?}\nusage: cargo xtask ci | tidy | demo-packages"))
-        }
+        other => Err(format!(
+            "unknown task {other:?}\nusage: cargo xtask ci | tidy | examples | demo-packages"
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,12 @@
-//! Entries of folders, file and line lengths, allowed arrows between crates, fences around heavy dependencies, and the
-//! demo's package list. Every finding is reported before the task fails.
+//! Entries of folders, file and line lengths, the list of `unsafe` code, allowed arrows between crates, fences around
+//! heavy dependencies, and the demo's package list. Every finding is reported before the task fails.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::demo_packages;
+use crate::examples;
 use crate::metadata::{self, Dependencies};
 
 const PRODUCTION_LINES_AT_MOST: usize = 600;
@@ -70,10 +71,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "mixdown-base",
             "mixdown-documents",
+            "mixdown-experiments",
             "mixdown-mixer",
             "mixdown-scaling",
             "mixdown-shards",
             "mixdown-train",
+            "mixdown-watch",
         ],
     ),
     ("xtask", &[]),
@@ -104,6 +107,7 @@ pub fn run() -> Result<(), String> {
     for folder in ["crates", "tools", "benches"] {
         check_folder(&root.join(folder), &root, &mut findings)?;
     }
+    check_unsafe(&root, &mut findings)?;
     check_arrows(&metadata::dependencies()?, &mut findings);
     demo_packages::check(&mut findings)?;
     if findings.is_empty() {
@@ -154,6 +158,15 @@ fn check_source(path: &Path, root: &Path, findings: &mut Vec<String>) -> Result<
     if is_test(path) {
         return Ok(());
     }
+    for (index, line) in text.lines().enumerate() {
+        let is_serialized = ["json::to_", "toml::to_"].iter().any(|name| line.contains(name));
+        if is_serialized && line.contains(".unwrap_or_default()") {
+            findings.push(format!(
+                "{name}:{}: a value that cannot be serialized becomes an empty one",
+                index + 1
+            ));
+        }
+    }
     let production = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
     if production > PRODUCTION_LINES_AT_MOST {
         findings.push(format!(
@@ -184,6 +197,25 @@ fn is_test(path: &Path) -> bool {
 /// A message is read as one line, so it stands as one.
 fn is_message(line: &str) -> bool {
     line.trim_start().starts_with(['"', '#'])
+}
+
+/// The list of files with `unsafe` code stands in docs/architecture.md, so that it can be audited.
+fn check_unsafe(root: &Path, findings: &mut Vec<String>) -> Result<(), String> {
+    let page = root.join("docs/architecture.md");
+    let listed =
+        fs::read_to_string(&page).map_err(|error| format!("{}: {error}", page.display()))?;
+    let mut sources = Vec::new();
+    examples::read_sources(&root.join("crates"), &mut sources)?;
+    for (stem, lines) in sources {
+        let starts = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
+        let code = |line: &String| {
+            !line.trim_start().starts_with("//") && starts.iter().any(|start| line.contains(start))
+        };
+        if lines.iter().any(code) && !listed.contains(&format!("{stem}.rs")) {
+            findings.push(format!("{stem}.rs: `unsafe` that docs/architecture.md does not list"));
+        }
+    }
+    Ok(())
 }
 
 fn check_arrows(dependencies: &Dependencies, findings: &mut Vec<String>) {
