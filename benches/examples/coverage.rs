@@ -9,8 +9,8 @@
 use std::time::Instant;
 
 use mixdown_scaling::{
-    Error, FitOptions, ForgettingLaw, HoldOut, Interval, Plan, Quantity, ScalingFit, Simulation,
-    TargetLaw, fit_scaling, full_grid,
+    Error, FinetuningPlan, FitOptions, ForgettingLaw, HoldOut, Interval, Quantity, ScalingFit,
+    Simulation, TargetLaw, fit_scaling, full_grid,
 };
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -139,7 +139,7 @@ fn outcome(design: &Design, simulation: &Simulation, seed: u64) -> Result<Outcom
     let options = FitOptions { draws: DRAWS, seed, huber_delta };
     let fit = fit_scaling(&simulation.runs(&design.grid, seed), &options)?;
     let budget = law.forgetting(size, PLANNED_TOKENS, PLANNED_SHARE);
-    let plan = Plan {
+    let plan = FinetuningPlan {
         model_size: size,
         target_tokens: PLANNED_TOKENS,
         budget,

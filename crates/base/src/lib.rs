@@ -1,7 +1,7 @@
 //! Small things that every crate of mixdown needs, each written once: files that are absent or whole
 //! ([`files`]), quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of
 //! libraries as values ([`panics`]), the kinds of errors ([`error_kind`]), and the callers of long work
-//! ([`observer`]).
+//! ([`observer`]), and quantiles of Student's t ([`student`]).
 //!
 //! A leaf: it uses no other crate of ours.
 
@@ -12,3 +12,4 @@ pub mod observer;
 pub mod panics;
 pub mod quantity;
 mod scan;
+pub mod student;

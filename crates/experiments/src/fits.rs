@@ -7,7 +7,9 @@ pub(crate) mod tables;
 use std::path::Path;
 
 use mixdown_base::error_kind::ErrorKind;
-use mixdown_scaling::{DomainFit, FitOptions, FitRecord, Plan, Refusal, fit_scaling};
+use mixdown_scaling::{
+    DomainFit, FinetuningPlan, FitOptions, FitRecord, RefusedDomain, fit_scaling,
+};
 
 use self::tables::DomainRuns;
 use crate::error::{Error, Hint};
@@ -19,10 +21,10 @@ use crate::error::{Error, Hint};
 /// use std::path::Path;
 ///
 /// use mixdown_experiments::{Delivery, Pooling, fit_domains, read_domains};
-/// use mixdown_scaling::{FitOptions, Plan};
+/// use mixdown_scaling::{FitOptions, FinetuningPlan};
 ///
 /// let domains = read_domains(&["runs.parquet".into()], Some("math"), Pooling::OneRecipe)?;
-/// let plan = Plan {
+/// let plan = FinetuningPlan {
 ///     model_size: 1.27e9,
 ///     target_tokens: 30e6,
 ///     budget: 0.02,
@@ -43,7 +45,7 @@ use crate::error::{Error, Hint};
 pub fn fit_domains(
     domains: &[DomainRuns],
     options: &FitOptions,
-    plan: Option<&Plan>,
+    plan: Option<&FinetuningPlan>,
 ) -> Result<FitRecord, Error> {
     let (mut fits, mut refused) = (Vec::new(), Vec::new());
     for domain in domains {
@@ -56,7 +58,7 @@ pub fn fit_domains(
         Error::Scaling { source, domain }
             if !fits.is_empty() && source.kind() != ErrorKind::Configuration =>
         {
-            Ok(Refusal { domain, reason: source.to_string() })
+            Ok(RefusedDomain { domain, reason: source.to_string() })
         }
         other => Err(other),
     };
@@ -71,7 +73,7 @@ pub fn fit_domains(
 pub fn fit_domain(
     domain: &DomainRuns,
     options: &FitOptions,
-    plan: Option<&Plan>,
+    plan: Option<&FinetuningPlan>,
 ) -> Result<DomainFit, Error> {
     let in_domain = |source| Error::Scaling { domain: domain.name.clone(), source };
     let mut fit = fit_scaling(&domain.observations, options).map_err(in_domain)?;

@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example's result")]
 
 use mixdown_scaling::{
-    Error, FitOptions, ForgettingLaw, Plan, Simulation, TargetLaw, fit_scaling, full_grid,
+    Error, FinetuningPlan, FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid,
 };
 
 fn main() -> Result<(), Error> {
@@ -16,8 +16,12 @@ fn main() -> Result<(), Error> {
 
     let fit = fit_scaling(&runs, &FitOptions { draws: 200, ..FitOptions::default() })?;
     println!("B = {:.0} (true: 1500)", fit.forgetting.law.b);
-    let plan =
-        Plan { model_size: 334e6, target_tokens: 3e6, budget: 0.05, pretraining_loss_before: None };
+    let plan = FinetuningPlan {
+        model_size: 334e6,
+        target_tokens: 3e6,
+        budget: 0.05,
+        pretraining_loss_before: None,
+    };
     match fit.advise(&plan)?.p {
         Some(p) => println!("p that keeps forgetting within 0.05 nats: {p:?}"),
         None => println!("the runs do not bound p"),

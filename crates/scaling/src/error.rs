@@ -1,4 +1,4 @@
-//! Why a law or a fit cannot be had.
+//! The reasons why a law cannot be made or fitted.
 
 use mixdown_base::display::plural;
 use mixdown_base::error_kind::ErrorKind;
@@ -10,7 +10,7 @@ pub enum Error {
     /// A coefficient is outside its range.
     #[error("coefficient {coefficient}: expected {expected}, got {got}")]
     BadCoefficient {
-        /// Its name in the law.
+        /// The name of the coefficient in the law.
         coefficient: &'static str,
         /// Its range.
         expected: &'static str,
@@ -20,14 +20,14 @@ pub enum Error {
     /// An observation is outside its range.
     #[error("observation {observation}: expected {expected}, got {got}")]
     BadObservation {
-        /// Which one, counted from 1.
+        /// The number of the observation, counted from 1.
         observation: u64,
         /// The range.
         expected: &'static str,
         /// The value.
         got: f64,
     },
-    /// The curve in p has three coefficients, and a fit needs a point beyond them.
+    /// Too few shares for the curve in p: it has three coefficients, and a fit needs a fourth share.
     #[error(
         "expected forgetting at {needed} different shares p or more (the curve has three \
          coefficients), got {got}; add runs at other p"
@@ -38,7 +38,7 @@ pub enum Error {
         /// Distinct shares given.
         got: u64,
     },
-    /// No curve fits because nothing was forgotten.
+    /// Nothing was forgotten, so that there is no curve to fit.
     #[error(
         "expected forgetting above 0 at small p, got at most {got} nats; there is no curve to fit"
     )]
@@ -46,7 +46,7 @@ pub enum Error {
         /// The largest observation in nats.
         got: f64,
     },
-    /// The runs do not span what a law needs.
+    /// The runs have too few values of N, D or p to determine a law.
     #[error(
         "{law}: expected {expected}, got {} with {}: {got}",
         plural(*.rows, "row"),
@@ -55,7 +55,7 @@ pub enum Error {
     TooFewRows {
         /// The law.
         law: &'static str,
-        /// What it needs.
+        /// What the law needs.
         expected: String,
         /// Rows given.
         rows: u64,
@@ -64,23 +64,23 @@ pub enum Error {
         /// Their distinct N, D and shares.
         got: String,
     },
-    /// No start of the search ended at an optimum.
+    /// None of the starting points of the search ended at an optimum.
     #[error(
         "the fit did not converge: expected a gradient of at most {tolerance:.0e}, got \
          {gradient_norm:.1e} at the best of {starts} starts; check the losses for outliers"
     )]
     Unconverged {
-        /// Starts polished.
+        /// How many starting points were tried.
         starts: u64,
         /// The largest gradient (without units) that counts as an optimum.
         tolerance: f64,
         /// The gradient found.
         gradient_norm: f64,
     },
-    /// Advice for another N or D than the only one that was run.
+    /// Advice was asked for a value of N or D other than the only one that was run.
     #[error(
-        "{what}: expected {only:e}, the only one that was run, got {got:e}; a law of one value says \
-         nothing about others: add runs at a second one"
+        "{what}: expected {only:e}, the only one that was run, got {got:e}; a law fitted at one value \
+         says nothing about others: add runs at a second one"
     )]
     NoExtrapolation {
         /// Model size or target tokens.
@@ -100,7 +100,7 @@ pub enum Error {
         /// The value.
         got: f64,
     },
-    /// A budget that asks for nothing.
+    /// A forgetting budget that is not a finite number above 0.
     #[error("forgetting budget: expected a finite number of nats above 0, got {got}")]
     BadBudget {
         /// The budget in nats.

@@ -1,16 +1,16 @@
 //! Scaling laws of forgetting: pure mathematics on plain observations.
 //!
-//! Finetuning with a share p of pretraining data in the stream raises the pretraining loss by
+//! Finetuning on a mixture with a share p of pretraining data raises the pretraining loss by
 //! `A · D^β / ((1 + B·p) · N)^α` nats per token, for N parameters and D unique target tokens, and
 //! brings the target loss to `A / (N^α · D^β) + E`. The forms are those of Bethune et al., "Scaling
 //! Laws for Forgetting during Finetuning with Pretraining Data Injection" (2025).
 //!
 //! [`fit_scaling`] fits both laws to runs ([`Observation`]) with intervals, hold-outs and other laws
-//! to compare; [`ScalingFit::advise`] turns a forgetting budget into a share; [`plan_grid`] says what
-//! a grid of runs would tell before it is paid for.
+//! to compare. [`ScalingFit::advise`] turns a forgetting budget into a share. [`plan_grid`] predicts how well a planned
+//! grid of runs would determine that share.
 //!
 //! ```
-//! use mixdown_scaling::{FitOptions, ForgettingLaw, Plan, Simulation, TargetLaw};
+//! use mixdown_scaling::{FitOptions, ForgettingLaw, FinetuningPlan, Simulation, TargetLaw};
 //! use mixdown_scaling::{fit_scaling, full_grid};
 //!
 //! let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
@@ -20,7 +20,7 @@
 //! let options = FitOptions { draws: 50, ..FitOptions::default() };
 //! let fit = fit_scaling(&runs, &options)?;
 //! assert!((fit.forgetting.law.b / 1500.0 - 1.0).abs() < 1e-6);
-//! let plan = Plan {
+//! let plan = FinetuningPlan {
 //!     model_size: 1.27e9,
 //!     target_tokens: 30e6,
 //!     budget: 0.1,
@@ -31,7 +31,7 @@
 //! ```
 //!
 //! At one N and D the law is a curve in p alone, `F0 · (1 + B·p)^(−α)` ([`InjectionLaw`]);
-//! [`fit_injection`] finds it from measured points and says whether they identify it.
+//! [`fit_injection`] fits it to measured points and finds whether they identify it.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -43,19 +43,19 @@ mod plan;
 mod solver;
 
 pub use crate::error::Error;
-pub use crate::fit::fit_scaling::{FitOptions, fit_scaling};
-pub use crate::fit::injection_fit::{Advice, InjectionFit, fit_injection};
-pub use crate::fit::scaling_fit::{
+pub use crate::fit::injection_fit::{InjectionFit, ShareRange, fit_injection};
+pub use crate::fit::records::{
     AdviceStatus, Comparison, Convergence, DomainFit, FitRecord, ForgettingFit, Grid, HoldOut,
-    HoldOutErrors, HoldOutRow, Method, Prediction, Quantity, Refusal, Residual, ScalingFit,
-    ShareAdvice, Split, TargetFit,
+    HoldOutErrors, HoldOutRow, HoldOutSplit, IntervalMethod, Prediction, Quantity, RefusedDomain,
+    Residual, ScalingFit, ShareAdvice, TargetFit,
 };
 pub use crate::fit::warning::Warning;
-pub use crate::intervals::interval::{Coefficient, Estimate, Interval};
-pub use crate::laws::forgetting_law::ForgettingLaw;
+pub use crate::fit::{FitOptions, fit_scaling};
+pub use crate::intervals::{Coefficient, Estimate, Interval};
+pub use crate::laws::ForgettingLaw;
+pub use crate::laws::TargetLaw;
 pub use crate::laws::injection::{InjectionLaw, forgetting_removed};
-pub use crate::laws::target_law::TargetLaw;
 pub use crate::observation::Observation;
-pub use crate::plan::advise::Plan;
-pub use crate::plan::plan_grid::{Candidate, GridPlan, GridReport, ShareSpread, plan_grid};
+pub use crate::plan::advise::FinetuningPlan;
 pub use crate::plan::simulate::{Simulation, full_grid};
+pub use crate::plan::{CandidateRun, GridPlan, GridReport, ShareSpread, plan_grid};

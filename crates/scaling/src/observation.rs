@@ -1,4 +1,4 @@
-//! What a finetuning run says to the laws.
+//! The numbers of a finetuning run that the laws are fitted to.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,8 +6,8 @@ use crate::error::Error;
 
 /// One finetuning run, read at the checkpoint of least target validation loss.
 ///
-/// Runs of equal N, D and p (other seeds) are one *configuration*: resampling and degrees of freedom
-/// count configurations, because what a law misses at a configuration it misses in all its runs.
+/// Runs of equal N, D and p (with other seeds) are one *configuration*. Resampling and degrees of freedom count
+/// configurations, because an error of the law at a configuration appears in all its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Name of the run, for messages and pages.
@@ -16,10 +16,9 @@ pub struct Observation {
     pub model_size: f64,
     /// D: unique target tokens.
     pub target_tokens: f64,
-    /// Share of pretraining sequences asked for, in [0, 1).
+    /// Requested share of pretraining sequences, in [0, 1).
     pub p: f64,
-    /// Share delivered up to that checkpoint, in [0, 1]. The laws take it in place of `p` where it
-    /// is known.
+    /// Share delivered up to that checkpoint, in [0, 1]. The laws use it instead of `p` if it is known.
     #[serde(default)]
     pub p_realised: Option<f64>,
     /// Target validation loss in nats per token.
@@ -34,18 +33,27 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Forgetting in nats per token: pretraining loss less its value before finetuning.
+    /// Returns the forgetting in nats per token: the pretraining loss minus its value before finetuning.
+    ///
+    /// ```
+    /// # let observation = mixdown_scaling::Observation {
+    /// #     name: String::new(), model_size: 41e6, target_tokens: 3e5, p: 0.01, p_realised: Some(0.0125),
+    /// #     target_loss: 2.0, pretraining_loss: 3.25, pretraining_loss_before: 3.0, target_tokens_seen: None,
+    /// # };
+    /// assert_eq!(observation.forgetting(), 0.25);
+    /// assert_eq!(observation.share(), 0.0125);
+    /// ```
     pub fn forgetting(&self) -> f64 {
         self.pretraining_loss - self.pretraining_loss_before
     }
 
-    /// The share that the laws see: the delivered one where it is known.
+    /// Returns the share that the laws use: the delivered share if it is known, the requested one otherwise.
     pub fn share(&self) -> f64 {
         self.p_realised.unwrap_or(self.p)
     }
 }
 
-/// Refuses numbers that no run can have.
+/// Checks that every number is one that a run can have.
 pub(crate) fn check_all(observations: &[Observation]) -> Result<(), Error> {
     for (number, observation) in (1_u64..).zip(observations) {
         check(number, observation)?;
@@ -84,11 +92,11 @@ fn check(number: u64, observation: &Observation) -> Result<(), Error> {
     Ok(())
 }
 
-/// The observations in an order that their contents alone decide.
+/// Returns the observations in an order that depends only on their contents.
 ///
 /// Sums of floating point numbers, the draws of a bootstrap and a search between optima that are nearly equally
-/// good all depend on the order of the rows, and the order of a table is no property of its runs. Names come last:
-/// they part runs of equal numbers only, whose order moves nothing.
+/// good all depend on the order of the rows, but the order of a table is not a property of its runs. Names are compared
+/// last: they only order runs of equal numbers, whose order does not change any result.
 pub(crate) fn canonical(observations: &[Observation]) -> Vec<Observation> {
     let mut sorted = observations.to_vec();
     sorted.sort_by(|left, right| {
@@ -99,7 +107,7 @@ pub(crate) fn canonical(observations: &[Observation]) -> Vec<Observation> {
     sorted
 }
 
-/// All numbers of an observation; an absent one stands before every other, and −0 is the same as 0.
+/// All numbers of an observation; an absent one comes before every other, and −0 equals 0.
 fn sort_key(one: &Observation) -> [f64; 8] {
     let absent = f64::NEG_INFINITY;
     [
@@ -115,7 +123,7 @@ fn sort_key(one: &Observation) -> [f64; 8] {
     .map(|number| number + 0.0)
 }
 
-/// For every observation the number of its configuration, counted from 0 in order of appearance.
+/// Returns for every observation the number of its configuration, counted from 0 in order of appearance.
 pub(crate) fn configurations(observations: &[Observation]) -> Vec<usize> {
     let mut keys: Vec<[u64; 3]> = Vec::new();
     let key_of = |observation: &Observation| {
@@ -134,7 +142,7 @@ pub(crate) fn configurations(observations: &[Observation]) -> Vec<usize> {
         .collect()
 }
 
-/// Distinct values in rising order.
+/// Returns the distinct values in rising order.
 pub(crate) fn distinct(observations: &[Observation], of: impl Fn(&Observation) -> f64) -> Vec<f64> {
     let mut values: Vec<f64> = observations.iter().map(|one| of(one) + 0.0).collect();
     values.sort_unstable_by(f64::total_cmp);

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use mixdown_scaling::{
-    AdviceStatus, Error, FitOptions, ForgettingLaw, GridPlan, Interval, Observation, Plan,
-    Quantity, ScalingFit, Simulation, Split, TargetLaw, Warning, fit_injection, fit_scaling,
-    full_grid, plan_grid,
+    AdviceStatus, Error, FinetuningPlan, FitOptions, ForgettingLaw, GridPlan, HoldOutSplit,
+    Interval, Observation, Quantity, ScalingFit, Simulation, TargetLaw, Warning, fit_injection,
+    fit_scaling, full_grid, plan_grid,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_assert, prop_assert_eq, proptest};
 
@@ -26,8 +26,13 @@ fn eighteen() -> Vec<(f64, f64, f64)> {
     full_grid(&[41e6, 334e6, 1.27e9], &[3e5, 3e6, 3e7], &[0.0, 0.01])
 }
 
-fn plan(budget: f64) -> Plan {
-    Plan { model_size: 1.27e9, target_tokens: 30e6, budget, pretraining_loss_before: None }
+fn plan(budget: f64) -> FinetuningPlan {
+    FinetuningPlan {
+        model_size: 1.27e9,
+        target_tokens: 30e6,
+        budget,
+        pretraining_loss_before: None,
+    }
 }
 
 fn close(got: f64, expected: f64, tolerance: f64) -> bool {
@@ -179,7 +184,8 @@ fn share_points() -> Vec<(f64, f64)> {
 fn advice_far_beyond_the_runs_is_no_finding() {
     let fit = fit_scaling(&laws(0.3, 1500.0, 0.45, 0.3, 0.001).runs(&eighteen(), 5), &FEW).unwrap();
     let at = |model_size: f64, target_tokens: f64, budget: f64| {
-        let own = Plan { model_size, target_tokens, budget, pretraining_loss_before: None };
+        let own =
+            FinetuningPlan { model_size, target_tokens, budget, pretraining_loss_before: None };
         let advice = fit.advise(&own).unwrap();
         (advice.status(), advice.extrapolation())
     };
@@ -255,14 +261,14 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 #[test]
 fn hold_outs_cover_every_split() {
     let fit = fit_scaling(&laws(0.2, 800.0, 0.5, 0.3, 0.003).runs(&eighteen(), 8), &FEW).unwrap();
-    let splits: Vec<Split> = fit
+    let splits: Vec<HoldOutSplit> = fit
         .hold_outs
         .iter()
         .filter(|one| one.quantity == Quantity::PretrainingLoss)
         .map(|one| one.split)
         .collect();
-    let sizes = [41e6, 334e6, 1.27e9].map(Split::OneModelSize);
-    let all = [Split::LargestModel, Split::LargestTarget, Split::LargestBoth];
+    let sizes = [41e6, 334e6, 1.27e9].map(HoldOutSplit::OneModelSize);
+    let all = [HoldOutSplit::LargestModel, HoldOutSplit::LargestTarget, HoldOutSplit::LargestBoth];
     assert_eq!(splits, [all.as_slice(), sizes.as_slice()].concat());
     for one in &fit.hold_outs {
         let errors = one.errors.as_ref().unwrap();
@@ -326,7 +332,7 @@ fn one_model_size_gives_advice_for_that_size_alone() {
     let error = fit.advise(&plan(0.1)).unwrap_err();
     assert!(matches!(error, Error::NoExtrapolation { .. }), "{error}");
     let budget = truth.forgetting.forgetting(334e6, 30e6, 0.004);
-    let advice = fit.advise(&Plan { model_size: 334e6, ..plan(budget) }).unwrap();
+    let advice = fit.advise(&FinetuningPlan { model_size: 334e6, ..plan(budget) }).unwrap();
     assert!(advice.interval.contains(0.004), "{advice:?}");
 }
 

@@ -1,6 +1,6 @@
 //! What a planned grid of runs is simulated from: the laws of a fit, or coefficients that are expected.
 
-use mixdown_scaling::{DomainFit, ForgettingLaw, Plan, Simulation, TargetLaw};
+use mixdown_scaling::{DomainFit, FinetuningPlan, ForgettingLaw, Simulation, TargetLaw};
 
 use crate::error::Error;
 
@@ -28,7 +28,11 @@ impl ExpectedLaw {
     ///
     /// # Errors
     /// A coefficient that is not a finite number above 0.
-    pub fn simulation(&self, plan: &Plan, noise: Option<f64>) -> Result<Simulation, Error> {
+    pub fn simulation(
+        &self,
+        plan: &FinetuningPlan,
+        noise: Option<f64>,
+    ) -> Result<Simulation, Error> {
         let numbers = [("b", self.b), ("alpha", self.alpha), ("forgetting", self.forgetting)];
         for (coefficient, got) in numbers {
             if !(got.is_finite() && got > 0.0) {
@@ -63,12 +67,12 @@ pub fn simulation_of_fit(one: &DomainFit, noise: Option<f64>) -> (Simulation, Op
 
 #[cfg(test)]
 mod tests {
-    use mixdown_scaling::Plan;
+    use mixdown_scaling::FinetuningPlan;
 
     use super::ExpectedLaw;
 
     const LAW: ExpectedLaw = ExpectedLaw { forgetting: 0.15, b: 3000.0, alpha: 0.5, beta: 0.3 };
-    const PLAN: Plan = Plan {
+    const PLAN: FinetuningPlan = FinetuningPlan {
         model_size: 1.27e9,
         target_tokens: 30e6,
         budget: 0.05,

@@ -1,6 +1,6 @@
 //! What the laws say beside what was measured.
 
-use mixdown_scaling::{Quantity, Residual, ScalingFit, Split};
+use mixdown_scaling::{HoldOutSplit, Quantity, Residual, ScalingFit};
 
 use crate::parts::chart::{Axis, DashType, HoverMode, Layout, Line, Plot, Symbol};
 use crate::parts::figure::{Figure, Width};
@@ -128,12 +128,12 @@ fn predicted(
 }
 
 /// The single sizes are in the table only: with three sizes they would cover the figure.
-fn mark(split: Split) -> Option<(&'static str, Symbol)> {
+fn mark(split: HoldOutSplit) -> Option<(&'static str, Symbol)> {
     match split {
-        Split::LargestModel => Some(("held out: largest N", Symbol::CircleOpen)),
-        Split::LargestTarget => Some(("held out: largest D", Symbol::SquareOpen)),
-        Split::LargestBoth => Some(("held out: largest N and D", Symbol::DiamondOpen)),
-        Split::OneModelSize(_) => None,
+        HoldOutSplit::LargestModel => Some(("held out: largest N", Symbol::CircleOpen)),
+        HoldOutSplit::LargestTarget => Some(("held out: largest D", Symbol::SquareOpen)),
+        HoldOutSplit::LargestBoth => Some(("held out: largest N and D", Symbol::DiamondOpen)),
+        HoldOutSplit::OneModelSize(_) => None,
     }
 }
 

@@ -165,7 +165,8 @@ fn sentence((size, tokens, p): (f64, f64, f64), from: &Mean, to: &Mean, groups: 
 #[cfg(test)]
 mod tests {
     use mixdown_scaling::{
-        FitOptions, ForgettingLaw, Observation, Plan, Simulation, TargetLaw, fit_scaling, full_grid,
+        FinetuningPlan, FitOptions, ForgettingLaw, Observation, Simulation, TargetLaw, fit_scaling,
+        full_grid,
     };
 
     use super::of;
@@ -183,7 +184,12 @@ mod tests {
     fn headline(observations: Vec<Observation>, model_size: f64, budget: f64) -> (String, String) {
         let fit = fit_scaling(&observations, &FitOptions { draws: 20, ..FitOptions::default() });
         let fit = fit.unwrap();
-        let plan = Plan { model_size, target_tokens: 3e6, budget, pretraining_loss_before: None };
+        let plan = FinetuningPlan {
+            model_size,
+            target_tokens: 3e6,
+            budget,
+            pretraining_loss_before: None,
+        };
         let advice = Some(Box::new(fit.advise(&plan).unwrap()));
         let domain = DomainPage {
             name: "math".to_owned(),

@@ -240,7 +240,7 @@ fn appendix(report: &ScalingReport) -> String {
 mod tests {
     use mixdown_runs::RunRow;
     use mixdown_scaling::{
-        FitOptions, ForgettingLaw, Plan, Simulation, TargetLaw, fit_scaling, full_grid,
+        FinetuningPlan, FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid,
     };
 
     use super::{BaseCurve, DomainPage, Laws, ScalingReport, render_scaling, write_scaling};
@@ -259,7 +259,7 @@ mod tests {
         observations.iter_mut().for_each(|one| one.name = format!("{name}-{}", one.name));
         let options = FitOptions { draws: 20, ..FitOptions::default() };
         let fit = fit_scaling(&observations, &options).unwrap();
-        let plan = Plan {
+        let plan = FinetuningPlan {
             budget: 0.1,
             model_size: 1.27e9,
             target_tokens: 3e7,

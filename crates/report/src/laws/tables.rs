@@ -1,7 +1,7 @@
 //! The laws in numbers: coefficients, hold-outs, other laws, warnings.
 
 use mixdown_scaling::{
-    Coefficient, Convergence, Interval, ScalingFit, ShareAdvice, Split, Warning,
+    Coefficient, Convergence, HoldOutSplit, Interval, ScalingFit, ShareAdvice, Warning,
 };
 
 use crate::laws::check::loss_name;
@@ -185,12 +185,12 @@ pub(crate) fn hold_outs(fit: &ScalingFit) -> String {
     )
 }
 
-fn split_name(split: Split) -> String {
+fn split_name(split: HoldOutSplit) -> String {
     match split {
-        Split::LargestModel => "largest N".to_owned(),
-        Split::LargestTarget => "largest D".to_owned(),
-        Split::LargestBoth => "largest N and D".to_owned(),
-        Split::OneModelSize(size) => format!("N = {}", short(size)),
+        HoldOutSplit::LargestModel => "largest N".to_owned(),
+        HoldOutSplit::LargestTarget => "largest D".to_owned(),
+        HoldOutSplit::LargestBoth => "largest N and D".to_owned(),
+        HoldOutSplit::OneModelSize(size) => format!("N = {}", short(size)),
     }
 }
 

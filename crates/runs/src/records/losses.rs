@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use mixdown_base::student::two_sided_95;
 use serde::{Deserialize, Serialize};
 
 use crate::records::eval_record::{ErrorUnit, EvalRecord};
@@ -151,21 +152,9 @@ impl MeanLoss {
     /// Whether 0 is outside the 95 % interval of the mean: by Student's distribution, as few documents tell little of
     /// their own spread. Without a standard error nothing is clear.
     pub fn is_clear(&self) -> bool {
-        let quantile = student_quantile(self.units.saturating_sub(1));
+        let quantile = two_sided_95(self.units.saturating_sub(1));
         self.standard_error.is_some_and(|error| self.mean.abs() > quantile * error)
     }
-}
-
-/// The 97.5 % quantile of Student's distribution of that many degrees of freedom, at most 1 % off above the table.
-#[expect(clippy::cast_precision_loss, reason = "a quantile of three digits")]
-fn student_quantile(freedom: u64) -> f64 {
-    const TABLE: [f64; 10] = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
-    let place = usize::try_from(freedom).unwrap_or(usize::MAX).saturating_sub(1);
-    // The first terms of the expansion in 1 / freedom (Abramowitz and Stegun, 26.7.5).
-    TABLE
-        .get(place)
-        .copied()
-        .unwrap_or_else(|| 1.96 + 2.37 / freedom as f64 + 2.82 / (freedom as f64).powi(2))
 }
 
 impl SequenceLoss {
@@ -272,7 +261,6 @@ pub fn paired(
 mod tests {
     use super::{
         CorpusLosses, DocumentLoss, LossesRecord, MeanLoss, SequenceLoss, Unpaired, paired,
-        student_quantile,
     };
     use crate::records::eval_record::{ErrorUnit, EvalRecord};
 
@@ -355,10 +343,6 @@ mod tests {
 
     #[test]
     fn few_units_make_little_clear() {
-        for (freedom, expected) in [(1, 12.706), (9, 2.262), (11, 2.201), (20, 2.086), (120, 1.980)]
-        {
-            assert!((student_quantile(freedom) / expected - 1.0).abs() < 2e-3, "{freedom}");
-        }
         let losses = |count: u64| -> Vec<SequenceLoss> {
             (0..count).map(|k| sequence(&[(k, if k % 2 == 0 { 0.1 } else { 0.2 }, 1)])).collect()
         };

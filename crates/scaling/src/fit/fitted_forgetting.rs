@@ -2,33 +2,33 @@
 
 use crate::error::Error;
 use crate::fit::predict::stretched;
-use crate::fit::scaling_fit::ForgettingFit;
-use crate::intervals::interval::{Coefficient, Interval};
-use crate::intervals::resample::{Draws, configurations, resample, stretch};
-use crate::laws::form::{Form, Row, searched};
+use crate::fit::records::ForgettingFit;
+use crate::intervals::{Coefficient, Interval};
+use crate::intervals::{Draws, configurations, resample, stretch};
 use crate::laws::forms::ForgettingForm;
+use crate::laws::forms::{Form, NormalizedRow, searched};
 use crate::observation::Observation;
 use crate::plan::requirements::require_forgetting;
 use crate::solver::profile::{Profile, threshold};
 use crate::solver::scale::Scale;
-use crate::solver::solution::{Solution, solve};
+use crate::solver::{Solution, solve};
 
-/// Where an interval of forgetting ends, as a factor on either side, before it counts as open.
+/// An interval of forgetting that reaches farther than this factor on one side counts as open there.
 const WIDEST_FACTOR: f64 = 1e6;
-/// The least share that a profile of p* tells from 0.
+/// The least share that a profile of p* distinguishes from 0.
 const LEAST_SHARE: f64 = 1e-8;
 
-/// A law and what its intervals need.
+/// The fitted law with everything that its intervals are computed from.
 pub(crate) struct FittedForgetting {
     pub form: ForgettingForm,
     pub scale: Scale,
-    pub rows: Vec<Row>,
+    pub rows: Vec<NormalizedRow>,
     pub solution: Solution,
     weights: Vec<f64>,
     threshold: f64,
 }
 
-/// The form for these observations.
+/// Returns the form of the law that these observations allow.
 pub(crate) fn forgetting_form(observations: &[Observation]) -> ForgettingForm {
     let shares = observations.iter().map(Observation::share).filter(|share| *share > 0.0);
     let (least, largest) = shares
@@ -38,7 +38,7 @@ pub(crate) fn forgetting_form(observations: &[Observation]) -> ForgettingForm {
 }
 
 impl FittedForgetting {
-    /// Fits without intervals.
+    /// Fits the law without intervals.
     pub fn new(observations: &[Observation], delta: Option<f64>) -> Result<Self, Error> {
         require_forgetting(observations)?;
         let largest = observations.iter().map(Observation::forgetting).fold(f64::MIN, f64::max);
@@ -54,14 +54,14 @@ impl FittedForgetting {
         Ok(Self { form, scale, rows, solution, weights, threshold })
     }
 
-    /// The law with bootstrap intervals.
+    /// Computes the bootstrap intervals.
     pub fn with_intervals(&self, draws: Draws) -> ForgettingFit {
         let points = resample(&self.form, &self.rows, &self.solution, draws);
         let stretch = stretch(configurations(&self.rows), searched(&self.form));
         let law = self.scale.forgetting_law(&self.solution.at);
         let laws: Vec<_> = points.iter().map(|point| self.scale.forgetting_law(point)).collect();
         let at_bound = [0, 1, 2].map(|index| self.solution.is_at_bound(&self.form, index));
-        let of = |read: fn(&crate::laws::forgetting_law::ForgettingLaw) -> f64| {
+        let of = |read: fn(&crate::laws::ForgettingLaw) -> f64| {
             stretched(read(&law), laws.iter().map(read).collect(), stretch)
         };
         let ln_b = of(|law| law.b.ln());
@@ -91,7 +91,7 @@ impl FittedForgetting {
         }
     }
 
-    /// Opens the end of an interval that reaches the bound of a coordinate.
+    /// Opens the end of an interval that reaches the bound of its coordinate.
     fn within(&self, interval: Interval, coordinate: usize) -> Interval {
         let Some(range) = self.form.nonlinear().get(coordinate).copied() else { return interval };
         if range.is_frozen() {
@@ -104,10 +104,10 @@ impl FittedForgetting {
         }
     }
 
-    /// 95 % profile interval of the forgetting at a place in nats per token: from 0 where the data do
-    /// not bound it below, open where they do not bound it above.
+    /// Computes the 95 % profile interval of the forgetting at N, D and p in nats per token. It starts at 0 if the data
+    /// do not bound it below and is open if they do not bound it above.
     pub fn forgetting_interval(&self, model_size: f64, target_tokens: f64, p: f64) -> Interval {
-        let place = self.scale.place(model_size, target_tokens, p);
+        let place = self.scale.row_at(model_size, target_tokens, p);
         let law = self.scale.forgetting_law(&self.solution.at);
         let best = law.ln_forgetting(model_size, target_tokens, p);
         let profile = self.profile(|ln_value| (place, ln_value));
@@ -117,20 +117,20 @@ impl FittedForgetting {
         Interval { low: Some(low.map_or(0.0, f64::exp)), high: high.map(f64::exp) }
     }
 
-    /// 95 % profile interval of p* for a budget of τ nats; open above where the data allow that no
-    /// share below 1 keeps it.
+    /// Computes the 95 % profile interval of p* for a budget of τ nats. It is open above if the data allow that no
+    /// share below 1 keeps the budget.
     pub fn share_interval(&self, model_size: f64, target_tokens: f64, budget: f64) -> Interval {
         let law = self.scale.forgetting_law(&self.solution.at);
         let excess = law.ln_forgetting(model_size, target_tokens, 0.0) - budget.ln();
         let best = (excess / law.alpha).exp_m1() / law.b;
         let best = best.clamp(LEAST_SHARE, 1.0).ln();
         let profile = self.profile(|ln_share: f64| {
-            (self.scale.place(model_size, target_tokens, ln_share.exp()), budget.ln())
+            (self.scale.row_at(model_size, target_tokens, ln_share.exp()), budget.ln())
         });
         let (least, most) = (LEAST_SHARE.ln(), 0.0);
         let plausible = |at: f64| profile.fitted(at, self.solution.at).is_some();
         if excess <= 0.0 {
-            // Forgetting without injection keeps the budget; may it not?
+            // The best law keeps the budget without injection; find whether a plausible one does not.
             let high = if plausible(least) {
                 profile.end(least, most, self.solution.at, 0.05)
             } else {
@@ -139,7 +139,7 @@ impl FittedForgetting {
             return Interval { low: Some(0.0), high: high.map(f64::exp) };
         }
         if best >= most {
-            // The law asks for more than everything; may less do?
+            // The best law keeps the budget at no share below 1; find whether a plausible one does.
             let low = if plausible(most) {
                 profile.end(most, least, self.solution.at, 0.05)
             } else {
@@ -154,7 +154,7 @@ impl FittedForgetting {
 
     fn profile(
         &self,
-        through: impl Fn(f64) -> (Row, f64),
+        through: impl Fn(f64) -> (NormalizedRow, f64),
     ) -> Profile<'_, impl Fn(f64) -> ForgettingForm> {
         Profile {
             rows: &self.rows,
@@ -178,7 +178,7 @@ pub(crate) fn coefficient(
     Coefficient { name: name.to_owned(), value, interval, at_bound }
 }
 
-/// Pearson's correlation; none of fewer than three pairs or without spread.
+/// Pearson's correlation; `None` for fewer than three pairs or without spread.
 fn correlation(left: impl Iterator<Item = f64>, right: impl Iterator<Item = f64>) -> Option<f64> {
     let pairs: Vec<(f64, f64)> = left.zip(right).collect();
     if pairs.len() < 3 {

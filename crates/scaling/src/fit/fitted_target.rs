@@ -3,32 +3,32 @@
 use crate::error::Error;
 use crate::fit::fitted_forgetting::coefficient;
 use crate::fit::predict::stretched;
-use crate::fit::scaling_fit::TargetFit;
-use crate::intervals::interval::Interval;
-use crate::intervals::resample::{Draws, configurations, resample, stretch};
-use crate::laws::form::{Row, searched};
+use crate::fit::records::TargetFit;
+use crate::intervals::Interval;
+use crate::intervals::{Draws, configurations, resample, stretch};
+use crate::laws::TargetLaw;
 use crate::laws::forms::TargetForm;
-use crate::laws::target_law::TargetLaw;
+use crate::laws::forms::{NormalizedRow, searched};
 use crate::observation::{Observation, distinct};
 use crate::plan::requirements::require_target;
 use crate::solver::profile::{Profile, threshold};
 use crate::solver::scale::Scale;
-use crate::solver::solution::{Solution, solve};
+use crate::solver::{Solution, solve};
 
-/// Where an interval of the loss ends, as a factor on either side, before it counts as open.
+/// An interval of the loss that reaches farther than this factor on one side counts as open there.
 const WIDEST_FACTOR: f64 = 1e3;
 
-/// A law and what its intervals need.
+/// The fitted law with everything that its intervals are computed from.
 pub(crate) struct FittedTarget {
     pub form: TargetForm,
     pub scale: Scale,
-    pub rows: Vec<Row>,
+    pub rows: Vec<NormalizedRow>,
     pub solution: Solution,
     weights: Vec<f64>,
     threshold: f64,
 }
 
-/// The form for these observations.
+/// Returns the form of the law that these observations allow.
 pub(crate) fn target_form(observations: &[Observation]) -> TargetForm {
     TargetForm {
         several_sizes: distinct(observations, |one| one.model_size).len() > 1,
@@ -39,7 +39,7 @@ pub(crate) fn target_form(observations: &[Observation]) -> TargetForm {
 }
 
 impl FittedTarget {
-    /// Fits without intervals.
+    /// Fits the law without intervals.
     pub fn new(observations: &[Observation], delta: Option<f64>) -> Result<Self, Error> {
         require_target(observations)?;
         let form = target_form(observations);
@@ -51,7 +51,7 @@ impl FittedTarget {
         Ok(Self { form, scale, rows, solution, weights, threshold })
     }
 
-    /// The law with bootstrap intervals.
+    /// Computes the bootstrap intervals.
     pub fn with_intervals(&self, draws: Draws) -> TargetFit {
         let points = resample(&self.form, &self.rows, &self.solution, draws);
         let stretch = stretch(configurations(&self.rows), searched(&self.form));
@@ -79,9 +79,9 @@ impl FittedTarget {
         }
     }
 
-    /// 95 % profile interval of the target loss at a place, in nats per token.
+    /// Computes the 95 % profile interval of the target loss at N and D, in nats per token.
     pub fn loss_interval(&self, model_size: f64, target_tokens: f64) -> Interval {
-        let place = self.scale.place(model_size, target_tokens, 0.0);
+        let place = self.scale.row_at(model_size, target_tokens, 0.0);
         let law = self.scale.target_law(&self.solution.at);
         let best = law.loss(model_size, target_tokens).ln();
         let profile = Profile {

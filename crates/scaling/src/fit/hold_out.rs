@@ -1,41 +1,44 @@
-//! Laws fitted without some runs and tested on them.
+//! Hold-outs: laws fitted without some runs and tested on those.
 
 use crate::error::Error;
 use crate::fit::fitted_forgetting::forgetting_form;
 use crate::fit::fitted_target::target_form;
-use crate::fit::scaling_fit::{HoldOut, HoldOutErrors, HoldOutRow, Quantity, Split};
-use crate::intervals::interval::Interval;
-use crate::intervals::resample::configurations;
-use crate::intervals::student::two_sided_95;
-use crate::laws::form::{Form, Row, searched};
+use crate::fit::records::{HoldOut, HoldOutErrors, HoldOutRow, HoldOutSplit, Quantity};
+use crate::intervals::Interval;
+use crate::intervals::configurations;
+use crate::laws::forms::{Form, NormalizedRow, searched};
 use crate::observation::{Observation, distinct};
 use crate::plan::requirements::{require_forgetting, require_target};
 use crate::solver::objective::Objective;
 use crate::solver::scale::Scale;
-use crate::solver::solution::{Solution, solve};
+use crate::solver::{Solution, solve};
+use mixdown_base::student::two_sided_95;
 
-/// The splits that these observations allow: largest N, largest D, both, then every N.
-pub(crate) fn splits(observations: &[Observation]) -> Vec<Split> {
+/// Returns the splits that these observations allow: largest N, largest D, both, then every N.
+pub(crate) fn splits(observations: &[Observation]) -> Vec<HoldOutSplit> {
     let sizes = distinct(observations, |one| one.model_size);
     let tokens = distinct(observations, |one| one.target_tokens);
     let mut splits = Vec::new();
     if sizes.len() > 1 {
-        splits.push(Split::LargestModel);
+        splits.push(HoldOutSplit::LargestModel);
     }
     if tokens.len() > 1 {
-        splits.push(Split::LargestTarget);
+        splits.push(HoldOutSplit::LargestTarget);
     }
     if sizes.len() > 1 && tokens.len() > 1 {
-        splits.push(Split::LargestBoth);
+        splits.push(HoldOutSplit::LargestBoth);
     }
     if sizes.len() > 2 {
-        splits.extend(sizes.iter().map(|size| Split::OneModelSize(*size)));
+        splits.extend(sizes.iter().map(|size| HoldOutSplit::OneModelSize(*size)));
     }
     splits
 }
 
-/// Indices of the observations fitted on and of those tested.
-pub(crate) fn divide(observations: &[Observation], split: Split) -> (Vec<usize>, Vec<usize>) {
+/// Returns the indices of the observations to fit and of those to test.
+pub(crate) fn divide(
+    observations: &[Observation],
+    split: HoldOutSplit,
+) -> (Vec<usize>, Vec<usize>) {
     let largest = |of: fn(&Observation) -> f64| observations.iter().map(of).fold(0.0, f64::max);
     let (size, tokens) = (largest(|one| one.model_size), largest(|one| one.target_tokens));
     let same = |left: f64, right: f64| left.to_bits() == right.to_bits();
@@ -43,13 +46,13 @@ pub(crate) fn divide(observations: &[Observation], split: Split) -> (Vec<usize>,
     for (index, one) in observations.iter().enumerate() {
         let (large, long) = (same(one.model_size, size), same(one.target_tokens, tokens));
         let is_tested = match split {
-            Split::LargestModel => large,
-            Split::LargestTarget => long,
-            Split::LargestBoth => large && long,
-            Split::OneModelSize(left_out) => same(one.model_size, left_out),
+            HoldOutSplit::LargestModel => large,
+            HoldOutSplit::LargestTarget => long,
+            HoldOutSplit::LargestBoth => large && long,
+            HoldOutSplit::OneModelSize(left_out) => same(one.model_size, left_out),
         };
         let is_fitted = match split {
-            Split::LargestBoth => !large && !long,
+            HoldOutSplit::LargestBoth => !large && !long,
             _ => !is_tested,
         };
         if is_tested {
@@ -62,8 +65,12 @@ pub(crate) fn divide(observations: &[Observation], split: Split) -> (Vec<usize>,
     (fitted, tested)
 }
 
-/// The reported law on one split.
-pub(crate) fn hold_out(observations: &[Observation], split: Split, quantity: Quantity) -> HoldOut {
+/// Tests the reported law on one split.
+pub(crate) fn hold_out(
+    observations: &[Observation],
+    split: HoldOutSplit,
+    quantity: Quantity,
+) -> HoldOut {
     let (fitted, tested) = divide(observations, split);
     let rest: Vec<Observation> = fitted.iter().map(|index| observations[*index].clone()).collect();
     let result = predictions(observations, &rest, &tested, split, quantity);
@@ -86,7 +93,7 @@ fn predictions(
     observations: &[Observation],
     rest: &[Observation],
     tested: &[usize],
-    split: Split,
+    split: HoldOutSplit,
     quantity: Quantity,
 ) -> Result<Vec<HoldOutRow>, Error> {
     require_span(rest, split)?;
@@ -107,13 +114,15 @@ fn predictions(
     }
 }
 
-/// A law cannot be tested at another N (or D) than it was fitted at when it was fitted at one alone.
-fn require_span(rest: &[Observation], split: Split) -> Result<(), Error> {
+/// Refuses a split that leaves only one value of N (or D) to fit, because the law cannot be tested at another one.
+fn require_span(rest: &[Observation], split: HoldOutSplit) -> Result<(), Error> {
     let several = |of: fn(&Observation) -> f64| distinct(rest, of).len() > 1;
     let enough = match split {
-        Split::LargestModel | Split::OneModelSize(_) => several(|one| one.model_size),
-        Split::LargestTarget => several(|one| one.target_tokens),
-        Split::LargestBoth => several(|one| one.model_size) && several(|one| one.target_tokens),
+        HoldOutSplit::LargestModel | HoldOutSplit::OneModelSize(_) => several(|one| one.model_size),
+        HoldOutSplit::LargestTarget => several(|one| one.target_tokens),
+        HoldOutSplit::LargestBoth => {
+            several(|one| one.model_size) && several(|one| one.target_tokens)
+        }
     };
     if enough {
         return Ok(());
@@ -122,22 +131,23 @@ fn require_span(rest: &[Observation], split: Split) -> Result<(), Error> {
     Err(crate::plan::requirements::too_few("hold-out", expected, rest))
 }
 
-/// Fits a form on rows and predicts others, with intervals of one new run: Student's t times
-/// s·√(1 + h), the linear expansion at the optimum.
+/// Fits a form to rows and predicts others, with intervals of one new run: Student's t times s·√(1 + h), from the
+/// linear expansion at the optimum.
 pub(crate) fn test(
     form: &dyn Form,
-    rows: &[Row],
-    all: &[Row],
+    rows: &[NormalizedRow],
+    all: &[NormalizedRow],
     tested: &[usize],
 ) -> Result<Vec<HoldOutRow>, Error> {
     test_solved(form, (rows, &solve(form, rows, None)?), all, tested)
 }
 
-/// The same of a law that the rows determine; none of another one, whose predictions are an accident of rounding.
+/// Like [`test`], but returns `None` for a law that the rows do not determine: its predictions are an accident of
+/// rounding.
 pub(crate) fn test_determined(
     form: &dyn Form,
-    rows: &[Row],
-    all: &[Row],
+    rows: &[NormalizedRow],
+    all: &[NormalizedRow],
     tested: &[usize],
 ) -> Option<Vec<HoldOutRow>> {
     let solution = solve(form, rows, None).ok()?;
@@ -151,8 +161,8 @@ pub(crate) fn test_determined(
 
 fn test_solved(
     form: &dyn Form,
-    (rows, solution): (&[Row], &Solution),
-    all: &[Row],
+    (rows, solution): (&[NormalizedRow], &Solution),
+    all: &[NormalizedRow],
     tested: &[usize],
 ) -> Result<Vec<HoldOutRow>, Error> {
     let unconverged = || Error::Unconverged { starts: 0, tolerance: 0.0, gradient_norm: f64::NAN };
@@ -176,7 +186,7 @@ fn test_solved(
 }
 
 /// Student's t times the standard deviation of a log residual.
-fn deviation(rows: &[Row], solution: &Solution, coefficients: usize) -> f64 {
+fn deviation(rows: &[NormalizedRow], solution: &Solution, coefficients: usize) -> f64 {
     let degrees_of_freedom = configurations(rows).saturating_sub(coefficients);
     let quantile = two_sided_95(u64::try_from(degrees_of_freedom).unwrap_or(u64::MAX));
     let squares: f64 = solution.residuals.iter().map(|residual| residual * residual).sum();
@@ -200,7 +210,7 @@ fn naive_loss(
     }
 }
 
-/// Errors over the rows; none without rows.
+/// Computes the errors over the rows; `None` without rows.
 pub(crate) fn errors(rows: &[HoldOutRow], naive: impl Fn(u64) -> f64) -> Option<HoldOutErrors> {
     if rows.is_empty() {
         return None;

@@ -1,18 +1,18 @@
-//! Fitting the forgetting curve in p at one model size and number of target tokens.
+//! Fits of the forgetting curve in p at one model size and number of target tokens.
 //!
-//! Least squares in nats, by variable projection: F0 is linear and has a closed form, so the search
-//! runs over log B and log α only. For every log B on a grid the best α is found; that profile is
-//! then minimized and, at the same time, shows whether B is determined at all. Zooming a grid over
-//! both at once was not taken: along the curved valley α·B ≈ const it stops short.
+//! The fit is least squares in nats by variable projection: F0 is linear and has a closed form, so the search runs only
+//! over log B and log α. For every log B on a grid the best α is found. The minimum of that profile is the fit, and its
+//! shape shows whether the points determine B. Zooming a grid over both at once was rejected, because it stops short
+//! along the curved valley α·B ≈ const.
 
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::intervals::student::two_sided_95;
 use crate::laws::injection::{InjectionLaw, relative};
 use crate::solver::search::{grid, minimize};
+use mixdown_base::student::two_sided_95;
 
-/// Coefficients of the curve, which a fit must exceed in distinct shares.
+/// The number of coefficients of the curve; a fit needs more distinct shares than this.
 const COEFFICIENTS: u64 = 3;
 const LOWEST_ALPHA: f64 = 0.01;
 const HIGHEST_ALPHA: f64 = 20.0;
@@ -20,7 +20,7 @@ const HIGHEST_ALPHA: f64 = 20.0;
 const B_POINTS: u32 = 241;
 const ALPHA_POINTS: u32 = 49;
 
-/// A fitted curve, its residuals, and what the points say about B and α.
+/// A fitted curve with its residuals and the ranges of B and α that the points allow.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InjectionFit {
     law: InjectionLaw,
@@ -33,56 +33,65 @@ pub struct InjectionFit {
     accepted: Vec<InjectionLaw>,
 }
 
-/// The share a forgetting budget asks for, with its range over all curves the points allow.
+/// The share that a forgetting budget needs, with its range over all curves that the points allow.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Advice {
-    /// Least share that keeps the budget; none when every share below 1 exceeds it.
+pub struct ShareRange {
+    /// The least share that keeps the budget; `None` if the forgetting exceeds it at every share below 1.
     pub p: Option<f64>,
     /// The lowest such share among the allowed curves.
     pub lowest: Option<f64>,
-    /// The highest; none when one of the allowed curves never meets the budget.
+    /// The highest such share; `None` if one of the allowed curves never keeps the budget.
     pub highest: Option<f64>,
 }
 
 impl InjectionFit {
-    /// The best curve.
+    /// Returns the best curve.
     pub fn law(&self) -> &InjectionLaw {
         &self.law
     }
 
-    /// Observed less fitted forgetting in nats, in the order of the observations.
+    /// Returns observed minus fitted forgetting in nats, in the order of the observations.
     pub fn residuals(&self) -> &[f64] {
         &self.residuals
     }
 
-    /// Root mean square of the residuals in nats.
+    /// Returns the root mean square of the residuals in nats.
     pub fn root_mean_square(&self) -> f64 {
         self.root_mean_square
     }
 
-    /// Whether the 95 % profile ranges of B and α end within the search: false means that the
-    /// points do not determine them, however good the curve looks.
+    /// Returns whether the 95 % profile ranges of B and α end within the search. If they do not, the points do not
+    /// determine B and α, however good the curve looks.
     pub fn identified(&self) -> bool {
         self.identified
     }
 
-    /// Lowest and highest B on the 95 % profile (Student-t threshold on the residuals).
+    /// Returns the lowest and highest B on the 95 % profile (Student-t threshold on the residuals).
     pub fn b_range(&self) -> (f64, f64) {
         self.b_range
     }
 
-    /// Lowest and highest α along that profile.
+    /// Returns the lowest and highest α along the profile of B.
     pub fn alpha_range(&self) -> (f64, f64) {
         self.alpha_range
     }
 
-    /// p* for a forgetting budget in nats, with its range along the profile of B.
+    /// Computes p* for a forgetting budget in nats, with its range along the profile of B.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{InjectionLaw, fit_injection};
+    /// # let law = InjectionLaw::new(0.83, 829.0, 0.3)?;
+    /// let points = [0.0, 0.001, 0.005, 0.01, 0.05].map(|p| (p, law.excess(p)));
+    /// let range = fit_injection(&points)?.p_star(0.4)?;
+    /// assert!((range.p.unwrap() - law.p_star(0.4)?.unwrap()).abs() < 1e-6);
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadBudget`] unless the budget is finite and above 0.
-    pub fn p_star(&self, budget_nats: f64) -> Result<Advice, Error> {
+    pub fn p_star(&self, budget_nats: f64) -> Result<ShareRange, Error> {
         let p = self.law.p_star(budget_nats)?;
-        let mut advice = Advice { p, lowest: p, highest: p };
+        let mut advice = ShareRange { p, lowest: p, highest: p };
         for law in &self.accepted {
             let p = law.p_star(budget_nats)?;
             advice.lowest = match (advice.lowest, p) {
@@ -97,12 +106,23 @@ impl InjectionFit {
 
 /// Fits `F0 · (1 + B·p)^(−α)` to pairs of (p, forgetting in nats).
 ///
-/// The order of the pairs changes nothing but that of the residuals. Repeated shares (other seeds) are welcome; four
-/// distinct ones are needed. The cost is some 60 000 evaluations of the curve at every point, whatever the data.
+/// The order of the pairs affects only the order of the residuals. Shares may be repeated (other seeds), but four
+/// distinct ones are needed. The cost is about 60,000 evaluations of the curve at every point, whatever the data.
+///
+/// ```
+/// use mixdown_scaling::{InjectionLaw, fit_injection};
+///
+/// let law = InjectionLaw::new(0.83, 829.0, 0.3)?;
+/// let points = [0.0, 0.001, 0.005, 0.01, 0.05].map(|p| (p, law.excess(p)));
+/// let fit = fit_injection(&points)?;
+/// assert!((fit.law().b() / 829.0 - 1.0).abs() < 1e-3);
+/// assert!(fit.identified());
+/// # Ok::<(), mixdown_scaling::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::TooFewShares`], [`Error::BadObservation`] for a share outside [0, 1] or a number that is
-/// not finite, [`Error::NothingForgotten`] when no curve above 0 fits best.
+/// not finite, [`Error::NothingForgotten`] if no curve above 0 fits best.
 pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error> {
     check(observations)?;
     let given = observations;
@@ -124,15 +144,15 @@ pub fn fit_injection(observations: &[(f64, f64)]) -> Result<InjectionFit, Error>
     Ok(describe(given, &best, &accepted, open))
 }
 
-/// The curves along the profile of B whose sum of squares is within the threshold, and whether
-/// that goes on to an end of the search. The outermost two are found by bisection: a grid step is
-/// 10 % of B, which would cut the ranges of good data to nothing.
+/// Returns the curves along the profile of B whose sum of squares is within the threshold, and whether they reach an
+/// end of the search. The outermost two are found by bisection: a grid step is 10 % of B, wider than the ranges of good
+/// data.
 fn profile(
     observations: &[(f64, f64)],
     range: (f64, f64),
     best_log_b: f64,
     threshold: f64,
-) -> (Vec<Candidate>, bool) {
+) -> (Vec<FittedCurve>, bool) {
     let within = |log_b: f64| {
         Some(best_at(observations, log_b)).filter(|found| found.sum_of_squares <= threshold)
     };
@@ -153,7 +173,7 @@ fn profile(
     (accepted, open)
 }
 
-/// The last point on the way from `inside` to `outside` that still is inside, to 1/2^20 of the way.
+/// Returns the last point between `inside` and `outside` that is still inside, to 1/2^20 of the distance.
 fn bisect(mut inside: f64, mut outside: f64, is_inside: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..20 {
         let middle = f64::midpoint(inside, outside);
@@ -164,15 +184,15 @@ fn bisect(mut inside: f64, mut outside: f64, is_inside: impl Fn(f64) -> bool) ->
 
 /// A curve with the best F0 and α for its B.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
+struct FittedCurve {
     law: InjectionLaw,
     sum_of_squares: f64,
 }
 
 fn describe(
     observations: &[(f64, f64)],
-    best: &Candidate,
-    accepted: &[Candidate],
+    best: &FittedCurve,
+    accepted: &[FittedCurve],
     open: bool,
 ) -> InjectionFit {
     let residuals: Vec<f64> = observations.iter().map(|(p, y)| y - best.law.excess(*p)).collect();
@@ -189,7 +209,7 @@ fn describe(
     }
 }
 
-fn range_of(accepted: &[Candidate], of: impl Fn(&InjectionLaw) -> f64) -> (f64, f64) {
+fn range_of(accepted: &[FittedCurve], of: impl Fn(&InjectionLaw) -> f64) -> (f64, f64) {
     let values = accepted.iter().map(|candidate| of(&candidate.law));
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
@@ -215,7 +235,8 @@ fn check(observations: &[(f64, f64)]) -> Result<(), Error> {
     if got < needed { Err(Error::TooFewShares { needed, got }) } else { Ok(()) }
 }
 
-/// From "one hundredth of an effect at the largest share" to "saturated at the smallest".
+/// The range of log B that is searched: from "one hundredth of an effect at the largest share" to "saturated at the
+/// smallest share".
 fn log_b_range(observations: &[(f64, f64)]) -> (f64, f64) {
     let shares = observations.iter().map(|(p, _)| *p).filter(|p| *p > 0.0);
     let (least, largest) =
@@ -224,7 +245,7 @@ fn log_b_range(observations: &[(f64, f64)]) -> (f64, f64) {
 }
 
 /// The best F0 and α for one B.
-fn best_at(observations: &[(f64, f64)], log_b: f64) -> Candidate {
+fn best_at(observations: &[(f64, f64)], log_b: f64) -> FittedCurve {
     let b = log_b.exp();
     let at = |log_alpha: f64| project(observations, b, log_alpha.exp());
     let (low, high) = (LOWEST_ALPHA.ln(), HIGHEST_ALPHA.ln());
@@ -232,8 +253,8 @@ fn best_at(observations: &[(f64, f64)], log_b: f64) -> Candidate {
     at(best.at)
 }
 
-/// The closed form of F0 ≥ 0 for given B and α, and what it leaves.
-fn project(observations: &[(f64, f64)], b: f64, alpha: f64) -> Candidate {
+/// The closed form of F0 ≥ 0 for given B and α, with the sum of squares that is left.
+fn project(observations: &[(f64, f64)], b: f64, alpha: f64) -> FittedCurve {
     let (mut cross, mut square) = (0.0, 0.0);
     for (p, forgetting) in observations {
         let factor = relative(b, alpha, *p);
@@ -243,11 +264,10 @@ fn project(observations: &[(f64, f64)], b: f64, alpha: f64) -> Candidate {
     let f0 = if square > 0.0 { (cross / square).max(0.0) } else { 0.0 };
     let law = InjectionLaw::from_checked(f0, b, alpha);
     let squares = observations.iter().map(|(p, forgetting)| (forgetting - law.excess(*p)).powi(2));
-    Candidate { law, sum_of_squares: squares.sum() }
+    FittedCurve { law, sum_of_squares: squares.sum() }
 }
 
-/// Sums of squares up to this one belong to the 95 % profile. The floor is what rounding leaves of
-/// data without noise.
+/// The largest sum of squares that belongs to the 95 % profile. Its floor is the rounding error of data without noise.
 fn threshold(observations: &[(f64, f64)], least: f64) -> f64 {
     let count = u64::try_from(observations.len()).unwrap_or(u64::MAX);
     let degrees_of_freedom = count.saturating_sub(COEFFICIENTS);

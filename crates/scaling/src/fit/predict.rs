@@ -1,13 +1,26 @@
 //! The fitted laws at any N, D and p, with bands from the bootstrap draws.
 
-use crate::fit::scaling_fit::{ForgettingFit, Prediction, ScalingFit, TargetFit};
-use crate::intervals::interval::{Estimate, Interval};
+use crate::fit::records::{ForgettingFit, Prediction, ScalingFit, TargetFit};
+use crate::intervals::{Estimate, Interval};
 
 impl ScalingFit {
-    /// What the laws say at N, D and p, with 95 % bands of the laws (not of one new run).
+    /// Predicts the losses at N, D and p, with 95 % bands of the laws (not of one new run).
     ///
-    /// The pretraining loss needs its value before finetuning: that of the runs with this N unless
-    /// `pretraining_loss_before` gives another.
+    /// The pretraining loss needs its value before finetuning: `pretraining_loss_before`, or that of the runs with this
+    /// N if it is `None`.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid};
+    /// # let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// # let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// # let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+    /// # let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&grid, 7);
+    /// # let fit = fit_scaling(&runs, &FitOptions { draws: 0, ..FitOptions::default() })?;
+    /// let prediction = fit.predict(334e6, 1e6, 0.02, None);
+    /// let truth = forgetting.forgetting(334e6, 1e6, 0.02);
+    /// assert!((prediction.forgetting.value - truth).abs() < 1e-6);
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     pub fn predict(
         &self,
         model_size: f64,
@@ -32,7 +45,20 @@ impl ScalingFit {
         }
     }
 
-    /// Mean pretraining loss before finetuning over the runs of this N, in nats per token.
+    /// Returns the mean pretraining loss before finetuning over the runs of this N, in nats per token; `None` if no run
+    /// has this N.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid};
+    /// # let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// # let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// # let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+    /// # let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&grid, 7);
+    /// # let fit = fit_scaling(&runs, &FitOptions { draws: 0, ..FitOptions::default() })?;
+    /// assert!(fit.pretraining_loss_before(41e6).is_some());
+    /// assert!(fit.pretraining_loss_before(1e9).is_none());
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     pub fn pretraining_loss_before(&self, model_size: f64) -> Option<f64> {
         let of_size = |size: f64| (size / model_size - 1.0).abs() < 1e-9;
         let same = self.observations.iter().filter(|one| of_size(one.model_size));
@@ -42,7 +68,7 @@ impl ScalingFit {
 }
 
 impl ForgettingFit {
-    /// Forgetting in nats per token at N, D and p, with its band.
+    /// Predicts the forgetting in nats per token at N, D and p, with its 95 % band.
     pub fn forgetting(&self, model_size: f64, target_tokens: f64, p: f64) -> Estimate {
         let best = self.law.ln_forgetting(model_size, target_tokens, p);
         let draws = self.draws.iter().map(|law| law.ln_forgetting(model_size, target_tokens, p));
@@ -52,7 +78,7 @@ impl ForgettingFit {
 }
 
 impl TargetFit {
-    /// Target loss in nats per token at N and D, with its band.
+    /// Predicts the target loss in nats per token at N and D, with its 95 % band.
     pub fn loss(&self, model_size: f64, target_tokens: f64) -> Estimate {
         let best = self.law.loss(model_size, target_tokens).ln();
         let draws = self.draws.iter().map(|law| law.loss(model_size, target_tokens).ln());
@@ -61,7 +87,7 @@ impl TargetFit {
     }
 }
 
-/// The central 95 % of the draws, their distance from the best value stretched; open without draws.
+/// The central 95 % of the draws, with their distance from the best value stretched; open without draws.
 pub(crate) fn stretched(best: f64, mut draws: Vec<f64>, stretch: f64) -> Interval {
     draws.retain(|draw| !draw.is_nan());
     if draws.is_empty() {

@@ -1,4 +1,4 @@
-//! What limits a fit without forbidding it.
+//! Warnings of a fit: what limits it without making it impossible.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// All runs have one N: the law says nothing about other sizes.
+    /// All runs have the same N: the law says nothing about other sizes.
     OneModelSize(f64),
-    /// All runs have one D.
+    /// All runs have the same D.
     OneTargetSize(f64),
     /// Fewer configurations than the 18 (three N, three D, two p) that predict well.
     FewConfigurations(u64),
@@ -31,7 +31,7 @@ pub enum Warning {
     ModelSizeBeyondGrid(f64),
     /// D of the advice is outside the amounts that were run, by this factor.
     TargetTokensBeyondGrid(f64),
-    /// So many runs ended below the pretraining loss they began with, which the law cannot say.
+    /// This many runs ended below the pretraining loss that they began with, which the law cannot predict.
     NegativeForgetting(u64),
     /// Starts of the search ended at other optima with nearly the same objective.
     SeveralOptima(u64),
@@ -42,14 +42,13 @@ pub enum Warning {
         /// The values found.
         values: String,
     },
-    /// So many runs had their least target loss at the very last step: the bottom that the laws are about may lie
-    /// beyond.
+    /// This many runs had their least target loss at the last step: the minimum that the laws describe may come later.
     BottomNotReached(u64),
-    /// Some runs do not say a part of their recipe, which is taken for that of the others.
+    /// Some runs do not record a setting of their recipe; it is assumed to be that of the others.
     UnknownRecipe {
         /// Column of the table of runs.
         field: String,
-        /// Runs that do not say it.
+        /// Runs that do not record it.
         unknown: u64,
         /// All runs.
         runs: u64,
@@ -62,7 +61,7 @@ pub enum Warning {
         model: String,
         /// Its mean relative error on the held-out runs.
         error: f64,
-        /// The reported law's.
+        /// The mean relative error of the reported law.
         reported_error: f64,
     },
 }
@@ -93,17 +92,17 @@ impl fmt::Display for Warning {
             ),
             Self::PooledRecipes { field, values } => write!(
                 formatter,
-                "runs of different {field} are fitted together: {values}; the recipe moves forgetting as well"
+                "runs of different {field} are fitted together: {values}; the recipe affects forgetting as well"
             ),
             Self::BottomNotReached(count) => write!(
                 formatter,
-                "{} had the least target loss at the very last step: the bottom that the laws are about may \
-                 lie beyond",
+                "{} had the least target loss at the very last step: the minimum that the laws describe may \
+                 come later",
                 plural(*count, "run")
             ),
             Self::UnknownRecipe { field, unknown, runs } => write!(
                 formatter,
-                "{field} is unknown for {unknown} of {}: it is taken for that of the others",
+                "{field} is unknown for {unknown} of {}: it is assumed to be that of the others",
                 plural(*runs, "run")
             ),
             law => law.fmt_of_law(formatter),
@@ -112,7 +111,7 @@ impl fmt::Display for Warning {
 }
 
 impl Warning {
-    /// What is said of a law and of advice, not of the runs.
+    /// Writes the warnings about a law or advice, as opposed to those about the runs.
     fn fmt_of_law(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtBound(name) => write!(
@@ -157,7 +156,7 @@ impl Warning {
                 percent(*error),
                 percent(*reported_error)
             ),
-            // Said of the runs.
+            // The warnings about the runs, which `fmt` writes.
             _ => Ok(()),
         }
     }
@@ -177,7 +176,7 @@ fn factor_text(factor: f64) -> String {
     thousands(whole)
 }
 
-/// Three digits, without zeros at the end.
+/// Formats a number with three digits and without trailing zeros.
 fn significant(value: f64) -> String {
     let digits = if value >= 100.0 {
         0

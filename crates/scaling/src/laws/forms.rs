@@ -1,13 +1,116 @@
-//! The laws as the search sees them.
+//! The laws as the search sees them: each a sum of terms that are linear in one coefficient.
 
-use crate::laws::form::{Form, Linear, Range, Row, Term};
+/// The largest number of coefficients inside the terms of a law.
+pub(crate) const NONLINEAR: usize = 5;
+/// The largest number of coefficients of a law in all.
+pub(crate) const COORDINATES: usize = 10;
+
+/// The coordinates of the search: the coefficients inside the terms, then those before them (their logarithm if they
+/// are positive). Unused coordinates are 0.
+pub(crate) type Point = [f64; COORDINATES];
+
+/// One observation on normalized inputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NormalizedRow {
+    /// The loss that the law's terms are added to: the loss before finetuning, or 0.
+    pub base: f64,
+    /// ln(N/N₀).
+    pub ln_size: f64,
+    /// ln(D/D₀).
+    pub ln_tokens: f64,
+    /// p.
+    pub share: f64,
+    /// Repetitions of the target data beyond the first pass.
+    pub repetitions: f64,
+    /// The measured loss.
+    pub measured: f64,
+    /// Its logarithm.
+    pub ln_measured: f64,
+    /// Configuration, counted from 0.
+    pub configuration: usize,
+}
+
+/// The range in which a coefficient inside a term is searched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SearchRange {
+    /// Bounds; equal ones freeze it.
+    pub low: f64,
+    pub high: f64,
+    /// The first and the last point of the coarse grid, and the number of points.
+    pub grid: (f64, f64, u32),
+    /// Whether the grid is even in the logarithm.
+    pub logarithmic: bool,
+}
+
+impl SearchRange {
+    /// The range of a coefficient that is not searched.
+    pub fn frozen(at: f64) -> Self {
+        Self { low: at, high: at, grid: (at, at, 1), logarithmic: false }
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.low >= self.high
+    }
+
+    /// Returns the points of the coarse grid.
+    pub fn points(&self) -> Vec<f64> {
+        let (first, last, count) = self.grid;
+        let step = 1.0 / f64::from(count.saturating_sub(1).max(1));
+        let at = |k: u32| {
+            let share = step * f64::from(k);
+            if self.logarithmic {
+                first * (last / first).powf(share)
+            } else {
+                first + (last - first) * share
+            }
+        };
+        (0..count).map(at).collect()
+    }
+}
+
+/// The values that a coefficient before a term may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinearCoefficient {
+    /// Above 0: its coordinate is its logarithm.
+    Positive,
+    /// Any number.
+    Free,
+    /// 1, not searched.
+    One,
+}
+
+/// A term without its coefficient, and its derivatives by the coefficients inside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Term {
+    pub value: f64,
+    pub gradient: [f64; NONLINEAR],
+}
+
+/// A law of the form `loss = base + Σ coefficient · term(inside; row)`.
+pub(crate) trait Form: Sync {
+    /// The coefficients inside the terms.
+    fn nonlinear(&self) -> Vec<SearchRange>;
+    /// The coefficients before the terms.
+    fn linear(&self) -> Vec<LinearCoefficient>;
+    /// The terms for one row, as many as [`Self::linear`] has.
+    fn terms(&self, inside: &[f64], row: &NormalizedRow, terms: &mut [Term]);
+}
+
+/// Returns how many coefficients of a law are searched.
+pub(crate) fn searched(form: &dyn Form) -> usize {
+    let inside = form.nonlinear().iter().filter(|range| !range.is_frozen()).count();
+    inside + form.linear().iter().filter(|kind| **kind != LinearCoefficient::One).count()
+}
 
 /// α of the forgetting law.
-const ALPHA: Range = Range { low: 1e-3, high: 10.0, grid: (0.03, 4.0, 9), logarithmic: true };
+const ALPHA: SearchRange =
+    SearchRange { low: 1e-3, high: 10.0, grid: (0.03, 4.0, 9), logarithmic: true };
 /// β of the forgetting law.
-const BETA: Range = Range { low: -3.0, high: 5.0, grid: (-1.0, 3.0, 9), logarithmic: false };
+const BETA: SearchRange =
+    SearchRange { low: -3.0, high: 5.0, grid: (-1.0, 3.0, 9), logarithmic: false };
 /// Exponents of the laws of a loss.
-const EXPONENT: Range = Range { low: 1e-3, high: 5.0, grid: (0.02, 2.0, 12), logarithmic: true };
+const EXPONENT: SearchRange =
+    SearchRange { low: 1e-3, high: 5.0, grid: (0.02, 2.0, 12), logarithmic: true };
 
 /// How the share enters the forgetting law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +129,17 @@ pub(crate) struct ForgettingForm {
     pub injection: Injection,
     /// Whether a constant is added.
     pub offset: bool,
-    /// Whether N, and D, take several values: with one, β says nothing; α is then the share's alone.
+    /// Whether D takes several values; with only one, β is fixed.
     pub several_tokens: bool,
     /// Bounds of ln B.
     pub ln_b: (f64, f64),
-    /// A row at which the forgetting is given, with its logarithm, instead of A.
-    pub through: Option<(Row, f64)>,
+    /// A row at which the forgetting is given, with the logarithm of that forgetting; it takes the place of A.
+    pub through: Option<(NormalizedRow, f64)>,
 }
 
 impl ForgettingForm {
-    /// The law on shares from `least` (above 0) to `largest`: B from "one hundredth of an effect at
-    /// the largest share" to "saturated at the smallest".
+    /// Returns the law for shares from `least` (above 0) to `largest`: B is searched from "one hundredth of an effect
+    /// at the largest share" to "saturated at the smallest".
     pub fn new(several_tokens: bool, least: f64, largest: f64) -> Self {
         Self {
             injection: Injection::Factor,
@@ -47,8 +150,8 @@ impl ForgettingForm {
         }
     }
 
-    /// N·(1 + B·p) as a logarithm with its derivative by ln B.
-    fn ln_effective_size(&self, b: f64, row: &Row) -> (f64, f64) {
+    /// Returns the logarithm of N·(1 + B·p) and its derivative by ln B.
+    fn ln_effective_size(&self, b: f64, row: &NormalizedRow) -> (f64, f64) {
         let injected = b * row.share;
         match self.injection {
             Injection::Additive => {
@@ -61,23 +164,27 @@ impl ForgettingForm {
 }
 
 impl Form for ForgettingForm {
-    fn nonlinear(&self) -> Vec<Range> {
+    fn nonlinear(&self) -> Vec<SearchRange> {
         let (low, high) = self.ln_b;
-        let ln_b = Range { low, high, grid: (low + 2.0, high - 4.0, 10), logarithmic: false };
-        let beta = if self.several_tokens { BETA } else { Range::frozen(0.0) };
+        let ln_b = SearchRange { low, high, grid: (low + 2.0, high - 4.0, 10), logarithmic: false };
+        let beta = if self.several_tokens { BETA } else { SearchRange::frozen(0.0) };
         let mut ranges = vec![ALPHA, beta, ln_b];
         if self.injection == Injection::OwnExponent {
-            ranges.push(Range { grid: (0.1, 3.0, 4), ..ALPHA });
+            ranges.push(SearchRange { grid: (0.1, 3.0, 4), ..ALPHA });
         }
         ranges
     }
 
-    fn linear(&self) -> Vec<Linear> {
-        let first = if self.through.is_some() { Linear::One } else { Linear::Positive };
-        if self.offset { vec![first, Linear::Free] } else { vec![first] }
+    fn linear(&self) -> Vec<LinearCoefficient> {
+        let first = if self.through.is_some() {
+            LinearCoefficient::One
+        } else {
+            LinearCoefficient::Positive
+        };
+        if self.offset { vec![first, LinearCoefficient::Free] } else { vec![first] }
     }
 
-    fn terms(&self, inside: &[f64], row: &Row, terms: &mut [Term]) {
+    fn terms(&self, inside: &[f64], row: &NormalizedRow, terms: &mut [Term]) {
         let [alpha, beta, ln_b, rest @ ..] = inside else { return };
         let b = ln_b.exp();
         let (mut size, mut by_ln_b) = self.ln_effective_size(b, row);
@@ -105,32 +212,36 @@ impl Form for ForgettingForm {
     }
 }
 
-/// `E + A/(N^α·D^β)`, with `C·p` on request.
+/// `E + A/(N^α·D^β)`, optionally with `C·p`.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetForm {
     pub several_sizes: bool,
     pub several_tokens: bool,
     pub with_share: bool,
-    /// A row at which the loss is given instead of E.
-    pub through: Option<(Row, f64)>,
+    /// A row at which the loss is given, with that loss; it takes the place of E.
+    pub through: Option<(NormalizedRow, f64)>,
 }
 
 impl Form for TargetForm {
-    fn nonlinear(&self) -> Vec<Range> {
-        let searched = |several| if several { EXPONENT } else { Range::frozen(0.0) };
+    fn nonlinear(&self) -> Vec<SearchRange> {
+        let searched = |several| if several { EXPONENT } else { SearchRange::frozen(0.0) };
         vec![searched(self.several_sizes), searched(self.several_tokens)]
     }
 
-    fn linear(&self) -> Vec<Linear> {
-        let constant = if self.through.is_some() { Linear::One } else { Linear::Positive };
-        let mut linear = vec![Linear::Positive, constant];
-        linear.extend(self.with_share.then_some(Linear::Free));
+    fn linear(&self) -> Vec<LinearCoefficient> {
+        let constant = if self.through.is_some() {
+            LinearCoefficient::One
+        } else {
+            LinearCoefficient::Positive
+        };
+        let mut linear = vec![LinearCoefficient::Positive, constant];
+        linear.extend(self.with_share.then_some(LinearCoefficient::Free));
         linear
     }
 
-    fn terms(&self, inside: &[f64], row: &Row, terms: &mut [Term]) {
+    fn terms(&self, inside: &[f64], row: &NormalizedRow, terms: &mut [Term]) {
         let [alpha, beta] = inside else { return };
-        let at = |row: &Row| {
+        let at = |row: &NormalizedRow| {
             let value = (-alpha * row.ln_size - beta * row.ln_tokens).exp();
             let gradient = [-row.ln_size * value, -row.ln_tokens * value, 0.0, 0.0, 0.0];
             Term { value, gradient }
@@ -156,19 +267,24 @@ pub(crate) struct ChinchillaForm {
 }
 
 impl Form for ChinchillaForm {
-    fn nonlinear(&self) -> Vec<Range> {
+    fn nonlinear(&self) -> Vec<SearchRange> {
         let mut ranges = vec![EXPONENT, EXPONENT];
         if self.data_constrained {
-            ranges.push(Range { low: -3.0, high: 7.0, grid: (0.0, 5.0, 4), logarithmic: false });
+            ranges.push(SearchRange {
+                low: -3.0,
+                high: 7.0,
+                grid: (0.0, 5.0, 4),
+                logarithmic: false,
+            });
         }
         ranges
     }
 
-    fn linear(&self) -> Vec<Linear> {
-        vec![Linear::Positive; 3]
+    fn linear(&self) -> Vec<LinearCoefficient> {
+        vec![LinearCoefficient::Positive; 3]
     }
 
-    fn terms(&self, inside: &[f64], row: &Row, terms: &mut [Term]) {
+    fn terms(&self, inside: &[f64], row: &NormalizedRow, terms: &mut [Term]) {
         let [alpha, beta, rest @ ..] = inside else { return };
         let size = (-alpha * row.ln_size).exp();
         let (mut ln_tokens, mut slope) = (row.ln_tokens, 0.0);
@@ -200,17 +316,18 @@ pub(crate) struct DomainSharesForm {
 }
 
 impl Form for DomainSharesForm {
-    fn nonlinear(&self) -> Vec<Range> {
-        let coarse = |points| Range { grid: (0.05, 1.0, points), ..EXPONENT };
-        let epsilon = Range { low: -14.0, high: 0.0, grid: (-9.0, -3.0, 3), logarithmic: false };
+    fn nonlinear(&self) -> Vec<SearchRange> {
+        let coarse = |points| SearchRange { grid: (0.05, 1.0, points), ..EXPONENT };
+        let epsilon =
+            SearchRange { low: -14.0, high: 0.0, grid: (-9.0, -3.0, 3), logarithmic: false };
         vec![coarse(4), coarse(4), coarse(3), coarse(4), epsilon]
     }
 
-    fn linear(&self) -> Vec<Linear> {
-        vec![Linear::Positive; 4]
+    fn linear(&self) -> Vec<LinearCoefficient> {
+        vec![LinearCoefficient::Positive; 4]
     }
 
-    fn terms(&self, inside: &[f64], row: &Row, terms: &mut [Term]) {
+    fn terms(&self, inside: &[f64], row: &NormalizedRow, terms: &mut [Term]) {
         let [alpha, beta, eta, gamma, ln_epsilon] = inside else { return };
         let share = if self.of_pretraining { row.share } else { 1.0 - row.share };
         let size = (-alpha * row.ln_size).exp();
@@ -246,10 +363,9 @@ fn fill(terms: &mut [Term], all: &[Term]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::form::NONLINEAR;
 
-    fn row(share: f64) -> Row {
-        Row {
+    fn row(share: f64) -> NormalizedRow {
+        NormalizedRow {
             base: 2.0,
             ln_size: 0.7,
             ln_tokens: -0.4,
@@ -261,7 +377,7 @@ mod tests {
         }
     }
 
-    fn values(form: &dyn Form, inside: &[f64], row: &Row) -> Vec<Term> {
+    fn values(form: &dyn Form, inside: &[f64], row: &NormalizedRow) -> Vec<Term> {
         let mut terms = [Term::default(); NONLINEAR];
         let len = form.linear().len();
         form.terms(inside, row, &mut terms[..len]);
@@ -293,7 +409,7 @@ mod tests {
             (Box::new(DomainSharesForm { of_pretraining: true }), vec![0.3, 0.2, 0.4, 0.3, -5.0]),
         ];
         for (number, (form, inside)) in forms.iter().enumerate() {
-            let row = Row { ln_size: -0.2, ln_tokens: 0.9, ..row(0.01) };
+            let row = NormalizedRow { ln_size: -0.2, ln_tokens: 0.9, ..row(0.01) };
             let exact = values(form.as_ref(), inside, &row);
             for k in 0..inside.len() {
                 let step = 1e-6;
@@ -328,10 +444,10 @@ mod tests {
             .collect();
         points.sort_by(|left, right| left[2].total_cmp(&right[2]));
         points.truncate(240);
-        let rows: Vec<Row> = points
+        let rows: Vec<NormalizedRow> = points
             .iter()
             .enumerate()
-            .map(|(configuration, point)| Row {
+            .map(|(configuration, point)| NormalizedRow {
                 base: 0.0,
                 ln_size: point[0].ln(),
                 ln_tokens: point[1].ln(),
@@ -341,10 +457,14 @@ mod tests {
                 ln_measured: point[2].ln(),
                 configuration,
             })
-            .map(|row| Row { ln_size: row.ln_size - 20.0, ln_tokens: row.ln_tokens - 23.0, ..row })
+            .map(|row| NormalizedRow {
+                ln_size: row.ln_size - 20.0,
+                ln_tokens: row.ln_tokens - 23.0,
+                ..row
+            })
             .collect();
         let form = ChinchillaForm { data_constrained: false };
-        let solution = crate::solver::solution::solve(&form, &rows, Some(1e-3)).unwrap();
+        let solution = crate::solver::solve(&form, &rows, Some(1e-3)).unwrap();
         let [alpha, beta, ln_a, ln_b, ln_e, ..] = solution.at;
         let found = [
             (solution.convergence().objective, 0.001_018_27, 1e-4),

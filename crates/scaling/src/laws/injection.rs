@@ -16,7 +16,16 @@ pub struct InjectionLaw {
 }
 
 impl InjectionLaw {
-    /// The curve with these coefficients.
+    /// Returns the curve with these coefficients.
+    ///
+    /// ```
+    /// use mixdown_scaling::InjectionLaw;
+    ///
+    /// let law = InjectionLaw::new(0.83, 829.0, 0.3)?;
+    /// assert_eq!(law.excess(0.0), 0.83);
+    /// assert!((law.relative_forgetting(0.01) - 0.51).abs() < 0.01, "1 % removes half of the forgetting");
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadCoefficient`] unless all are finite, `f0` and `alpha` above 0 and `b` at least 0.
@@ -31,35 +40,43 @@ impl InjectionLaw {
         Self { f0, b, alpha }
     }
 
-    /// Forgetting at p = 0 in nats per token.
+    /// Returns the forgetting at p = 0 in nats per token.
     pub fn f0(&self) -> f64 {
         self.f0
     }
 
-    /// Relative efficiency B of injected data.
+    /// Returns the relative efficiency B of injected data.
     pub fn b(&self) -> f64 {
         self.b
     }
 
-    /// Exponent α.
+    /// Returns the exponent α.
     pub fn alpha(&self) -> f64 {
         self.alpha
     }
 
-    /// Forgetting in nats per token at share p.
+    /// Returns the forgetting in nats per token at share p.
     pub fn excess(&self, p: f64) -> f64 {
         self.f0 * self.relative_forgetting(p)
     }
 
-    /// Forgetting at p relative to p = 0.
+    /// Returns the forgetting at p relative to that at p = 0.
     pub fn relative_forgetting(&self, p: f64) -> f64 {
         relative(self.b, self.alpha, p)
     }
 
-    /// The least share that keeps forgetting within a budget; none when every share below 1
-    /// exceeds it.
+    /// Returns the least share that keeps forgetting within a budget; `None` if the forgetting exceeds the budget at
+    /// every share below 1.
     ///
     /// `p* = max(0, ((F0/τ)^(1/α) − 1) / B)`.
+    ///
+    /// ```
+    /// # use mixdown_scaling::InjectionLaw;
+    /// let law = InjectionLaw::new(0.83, 829.0, 0.3)?;
+    /// let p = law.p_star(0.4)?.unwrap();
+    /// assert!((law.excess(p) - 0.4).abs() < 1e-12);
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadBudget`] unless the budget is finite and above 0.
@@ -76,9 +93,17 @@ impl InjectionLaw {
     }
 }
 
-/// The share of a baseline's forgetting (p = 0) that is gone: 1 = all of it, below 0 = it grew.
+/// Returns the share of a baseline's forgetting (p = 0) that was removed: 1 means all of it, a value below 0 means that
+/// forgetting grew.
 ///
-/// None when the baseline forgot nothing, because then there is nothing to remove.
+/// It is `None` if the baseline forgot nothing, because then there is nothing to remove.
+///
+/// ```
+/// use mixdown_scaling::forgetting_removed;
+///
+/// assert_eq!(forgetting_removed(0.8, 0.2), Some(0.75));
+/// assert_eq!(forgetting_removed(-0.1, 0.2), None);
+/// ```
 pub fn forgetting_removed(baseline_nats: f64, value_nats: f64) -> Option<f64> {
     let defined = baseline_nats.is_finite() && baseline_nats > 0.0 && value_nats.is_finite();
     defined.then(|| 1.0 - value_nats / baseline_nats)

@@ -1,12 +1,12 @@
-//! What a law needs of the runs.
+//! The values of N, D and p that the runs must span for a law.
 
 use crate::error::Error;
 use crate::observation::{Observation, check_all, configurations, distinct};
 
 /// Refuses runs that do not determine the forgetting law.
 ///
-/// With several N, α comes from them and one share besides 0 is enough for B; with one N both come
-/// from p, which then takes three shares. There must be one configuration more than coefficients.
+/// With several N, α comes from them, and one share besides 0 is enough for B. With one N both come from p, which needs
+/// three shares. There must be one configuration more than coefficients.
 pub(crate) fn require_forgetting(observations: &[Observation]) -> Result<(), Error> {
     check_all(observations)?;
     let sizes = distinct(observations, |one| one.model_size).len();
@@ -46,7 +46,7 @@ pub(crate) fn require_target(observations: &[Observation]) -> Result<(), Error> 
     Err(too_few("target law", expected, observations))
 }
 
-/// The error with what is there.
+/// The error with the values that the observations have.
 pub(crate) fn too_few(law: &'static str, expected: String, observations: &[Observation]) -> Error {
     let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
     let list = |of: fn(&Observation) -> f64| {

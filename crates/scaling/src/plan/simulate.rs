@@ -1,13 +1,13 @@
-//! Runs made from known laws: for planning a grid, and the oracle of the tests.
+//! Simulated runs of known laws, for planning a grid and as the truth of the tests.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::laws::forgetting_law::ForgettingLaw;
-use crate::laws::target_law::TargetLaw;
+use crate::laws::ForgettingLaw;
+use crate::laws::TargetLaw;
 use crate::observation::Observation;
 
-/// What runs are made from.
+/// The laws and the noise that runs are simulated from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Simulation {
     /// The forgetting law.
@@ -18,14 +18,23 @@ pub struct Simulation {
     pub noise: f64,
 }
 
-/// Pretraining loss of a model of N parameters before finetuning when none was measured, in nats per
-/// token: a plausible curve (1.69 + 406/N^0.34), used for planned grids only.
+/// A plausible pretraining loss of a model of N parameters before finetuning, in nats per token: 1.69 + 406/N^0.34. It
+/// is used only for planned grids, where none was measured.
 pub(crate) fn plausible_loss_before(model_size: f64) -> f64 {
     1.69 + 406.0 / model_size.powf(0.34)
 }
 
 impl Simulation {
-    /// One run at every (N, D, p), in that order, with noise from a seed.
+    /// Simulates one run at every (N, D, p), in that order, with noise from a seed.
+    ///
+    /// ```
+    /// use mixdown_scaling::{ForgettingLaw, Simulation, TargetLaw};
+    ///
+    /// let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&[(41e6, 3e5, 0.01)], 7);
+    /// assert!((runs[0].forgetting() - forgetting.forgetting(41e6, 3e5, 0.01)).abs() < 1e-12);
+    /// ```
     pub fn runs(&self, configurations: &[(f64, f64, f64)], seed: u64) -> Vec<Observation> {
         let mut noise = Noise::new(seed, 0);
         let run = |(number, (model_size, target_tokens, p)): (usize, &(f64, f64, f64))| {
@@ -48,7 +57,12 @@ impl Simulation {
     }
 }
 
-/// Every combination of sizes, tokens and shares.
+/// Returns every combination of sizes, tokens and shares.
+///
+/// ```
+/// let grid = mixdown_scaling::full_grid(&[41e6, 109e6], &[3e5], &[0.0, 0.01]);
+/// assert_eq!(grid, [(41e6, 3e5, 0.0), (41e6, 3e5, 0.01), (109e6, 3e5, 0.0), (109e6, 3e5, 0.01)]);
+/// ```
 pub fn full_grid(
     model_sizes: &[f64],
     target_tokens: &[f64],
@@ -63,7 +77,7 @@ pub fn full_grid(
     grid
 }
 
-/// Random numbers of one stream of a seed: draw k of a bootstrap is the same whichever thread makes it.
+/// Random numbers of one stream of a seed: draw k of a bootstrap does not depend on the thread that makes it.
 pub(crate) struct Noise {
     generator: ChaCha8Rng,
 }

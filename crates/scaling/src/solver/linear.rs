@@ -1,8 +1,8 @@
-//! Small symmetric systems.
+//! Small symmetric systems of linear equations.
 
-use crate::laws::form::{COORDINATES, Point};
+use crate::laws::forms::{COORDINATES, Point};
 
-/// Solves a symmetric system given by its lower triangle; a pivot that rounding has eaten is lifted.
+/// Solves a symmetric system given by its lower triangle; a pivot that rounding has made 0 or negative is raised.
 pub(crate) fn cholesky_solve(
     mut matrix: [Point; COORDINATES],
     right: Point,
@@ -34,8 +34,8 @@ pub(crate) fn cholesky_solve(
     solution
 }
 
-/// The smallest pivot of a matrix scaled to a unit diagonal: 1 where all coordinates are independent, and what
-/// rounding leaves of 0 where one is not determined beside the others.
+/// Returns the smallest pivot of a matrix scaled to a unit diagonal: 1 if all coordinates are independent, and a
+/// rounding error of 0 if one of them is determined by the others.
 pub(crate) fn smallest_pivot(mut matrix: [Point; COORDINATES], count: usize) -> f64 {
     let scale: Vec<f64> = (0..count).map(|k| matrix[k][k].max(1e-300).sqrt().recip()).collect();
     let mut smallest = f64::INFINITY;
@@ -56,7 +56,7 @@ pub(crate) fn smallest_pivot(mut matrix: [Point; COORDINATES], count: usize) -> 
     smallest
 }
 
-/// Like [`cholesky_solve`], after scaling to a unit diagonal: coefficients differ by orders of magnitude.
+/// Like [`cholesky_solve`], but scales to a unit diagonal first, because coefficients differ by orders of magnitude.
 pub(crate) fn solve_scaled(
     mut matrix: [Point; COORDINATES],
     mut right: Point,

@@ -1,24 +1,25 @@
 //! The sum of Huber losses of log residuals, with its derivatives.
 
-use crate::laws::form::{COORDINATES, Form, Linear, NONLINEAR, Point, Row, Term};
+use crate::laws::forms::{
+    COORDINATES, Form, LinearCoefficient, NONLINEAR, NormalizedRow, Point, Term,
+};
 use crate::solver::linear::{smallest_pivot, solve_scaled};
 
 /// Bounds of the logarithm of a positive coefficient on normalized inputs, in nats.
 const LN_COEFFICIENT: (f64, f64) = (-20.0, 10.0);
 
-/// A smaller pivot of the information is what rounding leaves of 0.
+/// A smaller pivot of the information matrix is a rounding error of 0.
 const LEAST_PIVOT: f64 = 1e-10;
 
 /// A law, the rows and their weights: a function of the law's coordinates to minimize.
 ///
-/// Residuals are divided by δ, so that the values do not sink to 1e-6, where common tolerances stop
-/// far from the optimum.
+/// Residuals are divided by δ, because at values of 1e-6 common tolerances stop far from the optimum.
 pub(crate) struct Objective<'a> {
     form: &'a dyn Form,
-    rows: &'a [Row],
+    rows: &'a [NormalizedRow],
     weights: &'a [f64],
     delta: f64,
-    linear: Vec<Linear>,
+    linear: Vec<LinearCoefficient>,
     nonlinear_len: usize,
     /// Bounds of every coordinate; equal ones freeze it.
     pub bounds: Vec<(f64, f64)>,
@@ -39,15 +40,20 @@ pub(crate) struct Curvature {
 }
 
 impl<'a> Objective<'a> {
-    pub fn new(form: &'a dyn Form, rows: &'a [Row], weights: &'a [f64], delta: f64) -> Self {
+    pub fn new(
+        form: &'a dyn Form,
+        rows: &'a [NormalizedRow],
+        weights: &'a [f64],
+        delta: f64,
+    ) -> Self {
         let nonlinear = form.nonlinear();
         let linear = form.linear();
         let mut bounds: Vec<(f64, f64)> =
             nonlinear.iter().map(|range| (range.low, range.high)).collect();
         bounds.extend(linear.iter().map(|kind| match kind {
-            Linear::Positive => LN_COEFFICIENT,
-            Linear::Free => (-1e3, 1e3),
-            Linear::One => (1.0, 1.0),
+            LinearCoefficient::Positive => LN_COEFFICIENT,
+            LinearCoefficient::Free => (-1e3, 1e3),
+            LinearCoefficient::One => (1.0, 1.0),
         }));
         Self { form, rows, weights, delta, linear, nonlinear_len: nonlinear.len(), bounds }
     }
@@ -56,48 +62,55 @@ impl<'a> Objective<'a> {
         self.bounds.len()
     }
 
-    /// The coordinate's value for a coefficient before a term, and back.
-    pub fn coordinate_of(kind: Linear, coefficient: f64) -> f64 {
+    /// Returns the coordinate for a coefficient before a term.
+    pub fn coordinate_of(kind: LinearCoefficient, coefficient: f64) -> f64 {
         match kind {
-            Linear::Positive => coefficient.ln().clamp(LN_COEFFICIENT.0, LN_COEFFICIENT.1),
-            Linear::Free | Linear::One => coefficient,
+            LinearCoefficient::Positive => {
+                coefficient.ln().clamp(LN_COEFFICIENT.0, LN_COEFFICIENT.1)
+            }
+            LinearCoefficient::Free | LinearCoefficient::One => coefficient,
         }
     }
 
-    /// ln measured − ln predicted for every row; none where the law predicts no loss above 0.
+    /// Returns ln measured − ln predicted for every row; `None` if the law predicts a loss that is not above 0.
     pub fn residuals(&self, at: &Point) -> Option<Vec<f64>> {
         let mut gradient = [0.0; COORDINATES];
         let rows = self.rows.iter();
         rows.map(|row| self.residual(at, row, &mut gradient)).collect()
     }
 
-    /// Leverage of every row: how much of its own residual the fit swallows, by the law's linear
-    /// expansion at the optimum. Their sum is the number of coefficients that could move.
+    /// Returns the leverage of every row: how much of its own residual the fit absorbs, by the law's linear expansion
+    /// at the optimum. Their sum is the number of coefficients that could move.
     pub fn leverages(&self, at: &Point) -> Option<Vec<f64>> {
         let matrix = self.information(at)?;
         self.rows.iter().map(|row| self.leverage(at, row, &matrix)).collect()
     }
 
-    /// Leverage of a row that need not be among those fitted: the variance of its prediction by that
-    /// of the noise.
-    pub fn leverage_at(&self, at: &Point, row: &Row) -> Option<f64> {
+    /// Returns the leverage of a row that need not be among those fitted: the variance of its prediction divided by
+    /// that of the noise.
+    pub fn leverage_at(&self, at: &Point, row: &NormalizedRow) -> Option<f64> {
         self.leverage(at, row, &self.information(at)?)
     }
 
-    /// Whether the rows determine every coordinate that is searched: no way to move them leaves all predictions as
-    /// they are. A law with an exponent of N says nothing of one beside a constant where N has two values.
+    /// Returns whether the rows determine every coordinate that is searched: no change of the coordinates leaves all
+    /// predictions as they are. Two values of N, for example, do not determine both an exponent of N and a constant.
     pub fn is_determined(&self, at: &Point) -> bool {
         let pivot = |matrix| smallest_pivot(matrix, self.free().len());
         self.information(at).map(pivot).is_some_and(|pivot| pivot > LEAST_PIVOT)
     }
 
-    /// Logarithm of the predicted loss of a row.
-    pub fn ln_predicted(&self, at: &Point, row: &Row) -> Option<f64> {
+    /// Returns the logarithm of the predicted loss of a row.
+    pub fn ln_predicted(&self, at: &Point, row: &NormalizedRow) -> Option<f64> {
         let mut slope = [0.0; COORDINATES];
         self.residual(at, row, &mut slope).map(|residual| row.ln_measured - residual)
     }
 
-    fn leverage(&self, at: &Point, row: &Row, matrix: &[Point; COORDINATES]) -> Option<f64> {
+    fn leverage(
+        &self,
+        at: &Point,
+        row: &NormalizedRow,
+        matrix: &[Point; COORDINATES],
+    ) -> Option<f64> {
         let mut slope = [0.0; COORDINATES];
         self.residual(at, row, &mut slope)?;
         let mut right = [0.0; COORDINATES];
@@ -130,7 +143,7 @@ impl<'a> Objective<'a> {
         (0..self.coordinates()).filter(searched).collect()
     }
 
-    /// Sum of the scaled Huber losses; infinite where the law predicts no loss above 0.
+    /// Returns the sum of the scaled Huber losses; infinite if the law predicts a loss that is not above 0.
     pub fn value(&self, at: &Point) -> f64 {
         let mut gradient = [0.0; COORDINATES];
         let mut sum = 0.0;
@@ -143,7 +156,7 @@ impl<'a> Objective<'a> {
         sum
     }
 
-    /// Value, gradient and curvature; none where the law predicts no loss above 0.
+    /// Returns value, gradient and curvature; `None` if the law predicts a loss that is not above 0.
     pub fn curvature(&self, at: &Point) -> Option<Curvature> {
         let count = self.coordinates();
         let mut sum = Curvature {
@@ -178,8 +191,8 @@ impl<'a> Objective<'a> {
         Some(sum)
     }
 
-    /// One log residual; `slope` becomes the derivatives of ln predicted.
-    fn residual(&self, at: &Point, row: &Row, slope: &mut Point) -> Option<f64> {
+    /// Returns one log residual and fills `slope` with the derivatives of ln predicted.
+    fn residual(&self, at: &Point, row: &NormalizedRow, slope: &mut Point) -> Option<f64> {
         let inside = &at[..self.nonlinear_len];
         let mut terms = [Term::default(); NONLINEAR];
         self.form.terms(inside, row, &mut terms[..self.linear.len()]);
@@ -188,13 +201,13 @@ impl<'a> Objective<'a> {
         for (index, (kind, term)) in self.linear.iter().zip(&terms).enumerate() {
             let place = self.nonlinear_len + index;
             let coefficient = match kind {
-                Linear::Positive => at[place].exp(),
-                Linear::Free => at[place],
-                Linear::One => 1.0,
+                LinearCoefficient::Positive => at[place].exp(),
+                LinearCoefficient::Free => at[place],
+                LinearCoefficient::One => 1.0,
             };
             let part = coefficient * term.value;
             predicted += part;
-            slope[place] = if *kind == Linear::Positive { part } else { term.value };
+            slope[place] = if *kind == LinearCoefficient::Positive { part } else { term.value };
             for (sum, gradient) in slope[..self.nonlinear_len].iter_mut().zip(&term.gradient) {
                 *sum += coefficient * gradient;
             }

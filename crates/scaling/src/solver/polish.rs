@@ -1,22 +1,22 @@
-//! From a start to the optimum next to it: damped Newton steps within bounds.
+//! Damped Newton steps within bounds, from a starting point to the optimum next to it.
 
-use crate::laws::form::{COORDINATES, Point};
+use crate::laws::forms::{COORDINATES, Point};
 use crate::solver::linear::cholesky_solve;
 use crate::solver::objective::{Curvature, Objective};
 
 const MOST_STEPS: u32 = 80;
-/// Steps without the law's own curvature. Most polishes end within them; where a law misses by much, they
-/// only creep, and the whole second derivative ends it.
+/// Steps without the law's own curvature. Most searches end within them; if a law fits badly they become very small,
+/// and the whole second derivative takes over.
 const GAUSS_NEWTON_STEPS: u32 = 25;
-/// Distance of the gradients that the whole second derivative is taken from.
+/// The distance of the points whose gradients give the whole second derivative.
 const DIFFERENCE: f64 = 1e-5;
-/// A gradient without units (the cosine between the clipped residuals and a column of the Jacobian)
-/// below this one is an optimum.
+/// The largest gradient without units (the cosine between the clipped residuals and a column of the Jacobian) that
+/// counts as an optimum.
 pub(crate) const GRADIENT_TOLERANCE: f64 = 1e-6;
-/// Mean squared scaled residual below which only rounding is left to fit.
+/// The mean squared scaled residual below which only rounding is left to fit.
 const NOTHING_LEFT: f64 = 1e-20;
 
-/// Where a polish ended.
+/// The point where the steps ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Optimum {
     pub at: Point,
@@ -34,10 +34,10 @@ impl Optimum {
 
 /// Minimizes from `start`.
 ///
-/// The step solves (H + λ·R) s = −g: H is Newton's matrix, to which rows beyond δ add nothing, and R
-/// that of iterated reweighted least squares. So λ → 0 is Newton, which ends in a few steps, and λ
-/// about 1 is reweighting, which is safe but needs hundreds. Plain L-BFGS stops early: the objective
-/// is flat along the valley of α and B.
+/// The step solves (H + λ·R) s = −g, where H is Newton's matrix, to which rows beyond δ add nothing, and R is that of
+/// iterated reweighted least squares. With λ → 0 it is Newton's step, which needs a few steps; with λ about 1 it is
+/// reweighting, which is safe but needs hundreds. Plain L-BFGS stops early, because the objective is flat along the
+/// valley of α and B.
 pub(crate) fn polish(objective: &Objective<'_>, start: Point) -> Option<Optimum> {
     let mut at = start;
     let mut damping = 1e-2;
@@ -97,7 +97,7 @@ fn hessian(objective: &Objective<'_>, at: &Point) -> Option<[Point; COORDINATES]
     Some(matrix)
 }
 
-/// The largest cosine between the clipped residuals and a column, over the coordinates that can move.
+/// Returns the largest cosine between the clipped residuals and a column, over the coordinates that can move.
 fn norm(objective: &Objective<'_>, at: &Point, curvature: &Curvature) -> f64 {
     if curvature.clipped <= NOTHING_LEFT {
         return 0.0;
@@ -112,7 +112,7 @@ fn norm(objective: &Objective<'_>, at: &Point, curvature: &Curvature) -> f64 {
     largest
 }
 
-/// Whether a coordinate is neither frozen nor pressed against a bound.
+/// Returns whether a coordinate is neither frozen nor at a bound that the gradient points beyond.
 fn can_move(objective: &Objective<'_>, at: &Point, curvature: &Curvature, index: usize) -> bool {
     let (low, high) = objective.bounds[index];
     let slope = curvature.gradient[index];

@@ -1,11 +1,11 @@
-//! Intervals by profile likelihood: how far a value can be moved, all coefficients following, before
-//! the fit becomes implausible.
+//! Intervals by profile likelihood: how far a value can be moved, with all coefficients refitted, before the fit
+//! becomes implausible.
 
-use crate::intervals::student::two_sided_95;
-use crate::laws::form::{Form, Point, Row};
+use crate::laws::forms::{Form, NormalizedRow, Point};
+use crate::solver::Solution;
 use crate::solver::objective::Objective;
 use crate::solver::polish::polish;
-use crate::solver::solution::Solution;
+use mixdown_base::student::two_sided_95;
 
 /// Rounds of bisection: 2⁻³⁰ of the bracket.
 const ROUNDS: u32 = 30;
@@ -14,9 +14,9 @@ const ROUNDS: u32 = 30;
 ///
 /// For Huber's loss ρ of scaled residuals, 2·Δ·E ψ′/E ψ² is asymptotically χ² with one degree of
 /// freedom (Heritier and Ronchetti 1994); E ψ² is summed by configuration, so that runs of one
-/// configuration do not count as independent, and t² with G − k degrees of freedom stands for χ².
+/// configuration do not count as independent, and t² with G − k degrees of freedom replaces χ².
 /// For squares and one run a configuration this is the exact F threshold of a linear model.
-pub(crate) fn threshold(rows: &[Row], solution: &Solution, coefficients: usize) -> f64 {
+pub(crate) fn threshold(rows: &[NormalizedRow], solution: &Solution, coefficients: usize) -> f64 {
     let count = rows.iter().map(|row| row.configuration + 1).max().unwrap_or(0);
     let degrees_of_freedom = count.saturating_sub(coefficients);
     if degrees_of_freedom == 0 {
@@ -34,14 +34,14 @@ pub(crate) fn threshold(rows: &[Row], solution: &Solution, coefficients: usize) 
     let squares: f64 = sums.iter().map(|sum| sum * sum).sum();
     let variance = squares * count as f64 / degrees_of_freedom as f64 / inside.max(1.0);
     let quantile = two_sided_95(u64::try_from(degrees_of_freedom).unwrap_or(u64::MAX));
-    // What rounding leaves of losses without noise.
+    // The rounding error of losses without noise.
     let rounding = 1e-20 * rows.len() as f64;
     solution.value + 0.5 * variance * quantile * quantile + rounding
 }
 
 /// A law through a given value at one place, refitted as that value moves.
 pub(crate) struct Profile<'a, F> {
-    pub rows: &'a [Row],
+    pub rows: &'a [NormalizedRow],
     pub weights: &'a [f64],
     pub delta: f64,
     pub threshold: f64,
@@ -50,7 +50,8 @@ pub(crate) struct Profile<'a, F> {
 }
 
 impl<L: Form, F: Fn(f64) -> L> Profile<'_, F> {
-    /// How far from `best` towards `limit` the value stays plausible; none where it does all the way.
+    /// Returns how far from `best` towards `limit` the value stays plausible; `None` if it is plausible up to the
+    /// limit.
     ///
     /// `start` is the optimum without the constraint; `first_step` the first distance tried, which
     /// then doubles.
@@ -85,7 +86,7 @@ impl<L: Form, F: Fn(f64) -> L> Profile<'_, F> {
         f64::midpoint(inside, outside)
     }
 
-    /// The other coefficients' optimum where the value is plausible.
+    /// Returns the optimum of the other coefficients; `None` if the value is not plausible.
     pub fn fitted(&self, value: f64, start: Point) -> Option<Point> {
         let form = (self.through)(value);
         let objective = Objective::new(&form, self.rows, self.weights, self.delta);

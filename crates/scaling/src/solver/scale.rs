@@ -1,12 +1,12 @@
-//! Between plain units and the normalized inputs of the search.
+//! Conversion between plain units and the normalized inputs of the search.
 
-use crate::laws::forgetting_law::ForgettingLaw;
-use crate::laws::form::{COORDINATES, Point, Row};
-use crate::laws::target_law::TargetLaw;
+use crate::laws::ForgettingLaw;
+use crate::laws::TargetLaw;
+use crate::laws::forms::{COORDINATES, NormalizedRow, Point};
 use crate::observation::{Observation, configurations};
 
-/// N₀ and D₀, by which inputs are divided: geometric means, which take the correlation out of A and the
-/// exponents.
+/// The logarithms of N₀ and D₀, by which inputs are divided: geometric means, which remove the correlation between A
+/// and the exponents.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     ln_size: f64,
@@ -22,9 +22,9 @@ impl Scale {
         Self { ln_size: mean(|one| one.model_size), ln_tokens: mean(|one| one.target_tokens) }
     }
 
-    /// A place in the inputs without a measured loss.
-    pub fn place(&self, model_size: f64, target_tokens: f64, share: f64) -> Row {
-        Row {
+    /// Returns a row at N, D and p without a measured loss.
+    pub fn row_at(&self, model_size: f64, target_tokens: f64, share: f64) -> NormalizedRow {
+        NormalizedRow {
             base: 0.0,
             ln_size: model_size.ln() - self.ln_size,
             ln_tokens: target_tokens.ln() - self.ln_tokens,
@@ -36,46 +36,50 @@ impl Scale {
         }
     }
 
-    /// Rows of pretraining losses over those before finetuning.
-    pub fn forgetting_rows(&self, observations: &[Observation]) -> Vec<Row> {
+    /// Returns the rows of pretraining losses with the losses before finetuning as their base.
+    pub fn forgetting_rows(&self, observations: &[Observation]) -> Vec<NormalizedRow> {
         self.rows(observations, |one| (one.pretraining_loss_before, one.pretraining_loss))
     }
 
-    /// Rows of pretraining losses by themselves, for laws that do not know the loss before.
-    pub fn pretraining_rows(&self, observations: &[Observation]) -> Vec<Row> {
+    /// Returns the rows of pretraining losses without a base, for laws that do not use the loss before finetuning.
+    pub fn pretraining_rows(&self, observations: &[Observation]) -> Vec<NormalizedRow> {
         self.rows(observations, |one| (0.0, one.pretraining_loss))
     }
 
-    /// Rows of target losses.
-    pub fn target_rows(&self, observations: &[Observation]) -> Vec<Row> {
+    /// Returns the rows of target losses.
+    pub fn target_rows(&self, observations: &[Observation]) -> Vec<NormalizedRow> {
         self.rows(observations, |one| (0.0, one.target_loss))
     }
 
-    fn rows(&self, observations: &[Observation], of: fn(&Observation) -> (f64, f64)) -> Vec<Row> {
+    fn rows(
+        &self,
+        observations: &[Observation],
+        of: fn(&Observation) -> (f64, f64),
+    ) -> Vec<NormalizedRow> {
         let configurations = configurations(observations);
         let row = |(one, configuration): (&Observation, usize)| {
             let (base, measured) = of(one);
             let epochs = one.target_tokens_seen.map(|seen| seen / one.target_tokens);
-            Row {
+            NormalizedRow {
                 base,
                 repetitions: epochs.map_or(0.0, |epochs| (epochs - 1.0).max(0.0)),
                 measured,
                 ln_measured: measured.ln(),
                 configuration,
-                ..self.place(one.model_size, one.target_tokens, one.share())
+                ..self.row_at(one.model_size, one.target_tokens, one.share())
             }
         };
         observations.iter().zip(configurations).map(row).collect()
     }
 
-    /// The forgetting law of a point (α, β, ln B, ln A on normalized inputs).
+    /// Returns the forgetting law of a point (α, β, ln B, ln A on normalized inputs).
     pub fn forgetting_law(&self, at: &Point) -> ForgettingLaw {
         let [alpha, beta, ln_b, ln_a, ..] = *at;
         let ln_a = ln_a + alpha * self.ln_size - beta * self.ln_tokens;
         ForgettingLaw { ln_a, b: ln_b.exp(), alpha, beta }
     }
 
-    /// The point of a forgetting law.
+    /// Returns the point of a forgetting law.
     pub fn point(&self, law: &ForgettingLaw) -> Point {
         let ln_a = law.ln_a - law.alpha * self.ln_size + law.beta * self.ln_tokens;
         let mut at = [0.0; COORDINATES];
@@ -85,19 +89,19 @@ impl Scale {
         at
     }
 
-    /// The target law of a point (α, β, ln A, ln E on normalized inputs).
+    /// Returns the target law of a point (α, β, ln A, ln E on normalized inputs).
     pub fn target_law(&self, at: &Point) -> TargetLaw {
         let [alpha, beta, ln_a, ln_e, ..] = *at;
         let ln_a = ln_a + alpha * self.ln_size + beta * self.ln_tokens;
         TargetLaw { ln_a, e: ln_e.exp(), alpha, beta }
     }
 
-    /// The logarithm by which N^exponent is divided, for other laws' coefficients.
+    /// Returns the logarithm of N₀, for the coefficients of other laws.
     pub fn ln_size(&self) -> f64 {
         self.ln_size
     }
 
-    /// The same for D.
+    /// Returns the logarithm of D₀.
     pub fn ln_tokens(&self) -> f64 {
         self.ln_tokens
     }

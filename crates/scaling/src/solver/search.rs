@@ -1,4 +1,4 @@
-//! Minimizing a function of one variable that a grid has bracketed.
+//! The minimum of a function of one variable, bracketed by a grid.
 
 /// A point and the function's value there.
 #[derive(Debug, Clone, Copy)]
@@ -7,13 +7,13 @@ pub(crate) struct Minimum {
     pub value: f64,
 }
 
-/// `count` points from `low` to `high`, both included.
+/// Returns `count` points from `low` to `high`, both included.
 pub(crate) fn grid(low: f64, high: f64, count: u32) -> impl Iterator<Item = f64> {
     let step = (high - low) / f64::from(count.saturating_sub(1).max(1));
     (0..count).map(move |k| low + step * f64::from(k))
 }
 
-/// The least value on a grid of `count` points, refined by golden section between its neighbors.
+/// Returns the least value on a grid of `count` points, refined by golden section between its neighbors.
 pub(crate) fn minimize(low: f64, high: f64, count: u32, function: impl Fn(f64) -> f64) -> Minimum {
     let step = (high - low) / f64::from(count.saturating_sub(1).max(1));
     let mut best = Minimum { at: low, value: function(low) };

@@ -1,26 +1,27 @@
-//! The coarse grid over the coefficients inside the terms, those before them in closed form.
+//! Starting points: a coarse grid over the coefficients inside the terms, with those before them in closed form.
 
-use crate::laws::form::{COORDINATES, Form, Linear, NONLINEAR, Point, Row, Term};
+use crate::laws::forms::{
+    COORDINATES, Form, LinearCoefficient, NONLINEAR, NormalizedRow, Point, Term,
+};
 use crate::solver::linear::solve_scaled;
 use crate::solver::objective::Objective;
 
-/// The terms of every row at every grid point: they do not depend on the weights, so bootstrap draws
-/// share them.
+/// The terms of every row at every grid point. They do not depend on the weights, so bootstrap draws share them.
 pub(crate) struct StartGrid {
-    linear: Vec<Linear>,
+    linear: Vec<LinearCoefficient>,
     nodes: Vec<Node>,
 }
 
 struct Node {
-    /// Place in the grid, for telling neighbors.
-    place: Vec<usize>,
+    /// Indices on the axes of the grid, by which neighbors are recognized.
+    indices: Vec<usize>,
     inside: Vec<f64>,
     /// Terms, row by row.
     terms: Vec<[f64; NONLINEAR]>,
 }
 
 impl StartGrid {
-    pub fn new(form: &dyn Form, rows: &[Row]) -> Self {
+    pub fn new(form: &dyn Form, rows: &[NormalizedRow]) -> Self {
         let axes: Vec<Vec<f64>> = form.nonlinear().iter().map(|range| range.points()).collect();
         let linear = form.linear();
         let count: usize = axes.iter().map(Vec::len).product();
@@ -29,25 +30,31 @@ impl StartGrid {
         Self { linear, nodes }
     }
 
-    fn node(form: &dyn Form, rows: &[Row], axes: &[Vec<f64>], len: usize, mut node: usize) -> Node {
-        let mut place = Vec::with_capacity(axes.len());
+    fn node(
+        form: &dyn Form,
+        rows: &[NormalizedRow],
+        axes: &[Vec<f64>],
+        len: usize,
+        mut node: usize,
+    ) -> Node {
+        let mut indices = Vec::with_capacity(axes.len());
         let mut inside = Vec::with_capacity(axes.len());
         for axis in axes {
-            place.push(node % axis.len());
+            indices.push(node % axis.len());
             inside.push(axis[node % axis.len()]);
             node /= axis.len();
         }
         let mut terms = [Term::default(); NONLINEAR];
-        let of_row = |row: &Row| {
+        let of_row = |row: &NormalizedRow| {
             form.terms(&inside, row, &mut terms[..len]);
             terms.map(|term| term.value)
         };
         let terms = rows.iter().map(of_row).collect();
-        Node { place, inside, terms }
+        Node { indices, inside, terms }
     }
 
-    /// The grid without all but its best nodes under equal weights.
-    pub fn best(self, rows: &[Row], most: usize) -> Self {
+    /// Keeps only the best nodes under equal weights.
+    pub fn best(self, rows: &[NormalizedRow], most: usize) -> Self {
         let weights = vec![1.0; rows.len()];
         let value = |node: &Node| self.project(node, rows, &weights).map_or(f64::INFINITY, |p| p.0);
         let mut order: Vec<(f64, usize)> =
@@ -64,8 +71,8 @@ impl StartGrid {
         Self { linear: self.linear, nodes }
     }
 
-    /// Starts from the best nodes that are no neighbors of one another, the best first.
-    pub fn starts(&self, rows: &[Row], weights: &[f64], most: usize) -> Vec<Point> {
+    /// Returns starting points from the best nodes that are not neighbors of one another, the best first.
+    pub fn starts(&self, rows: &[NormalizedRow], weights: &[f64], most: usize) -> Vec<Point> {
         let mut solved: Vec<(f64, Vec<f64>, &Node)> = self
             .nodes
             .iter()
@@ -80,7 +87,7 @@ impl StartGrid {
             if chosen.len() == most {
                 break;
             }
-            if !chosen.iter().any(|one| are_neighbors(&one.2.place, &candidate.2.place)) {
+            if !chosen.iter().any(|one| are_neighbors(&one.2.indices, &candidate.2.indices)) {
                 chosen.push(candidate);
             }
         }
@@ -97,18 +104,24 @@ impl StartGrid {
         point
     }
 
-    /// Weighted least squares for the coefficients before the terms, relative to the measured loss;
-    /// positive ones that come out negative are left at a trace and the rest solved again.
-    fn project(&self, node: &Node, rows: &[Row], weights: &[f64]) -> Option<(f64, Vec<f64>)> {
+    /// Solves for the coefficients before the terms by weighted least squares relative to the measured loss; positive
+    /// ones that come out negative are set to 1e-6, and the others are solved again.
+    fn project(
+        &self,
+        node: &Node,
+        rows: &[NormalizedRow],
+        weights: &[f64],
+    ) -> Option<(f64, Vec<f64>)> {
         let mut coefficients = vec![1.0; self.linear.len()];
-        let mut open: Vec<usize> =
-            (0..self.linear.len()).filter(|index| self.linear[*index] != Linear::One).collect();
-        let fixed = |index: &usize| self.linear[*index] == Linear::One;
+        let mut open: Vec<usize> = (0..self.linear.len())
+            .filter(|index| self.linear[*index] != LinearCoefficient::One)
+            .collect();
+        let fixed = |index: &usize| self.linear[*index] == LinearCoefficient::One;
         let ones: Vec<usize> = (0..self.linear.len()).filter(fixed).collect();
         while !open.is_empty() {
             let solution = normal_equations(node, rows, weights, &open, &ones);
             let negative = open.iter().enumerate().find(|(row, index)| {
-                self.linear[**index] == Linear::Positive && solution[*row] <= 0.0
+                self.linear[**index] == LinearCoefficient::Positive && solution[*row] <= 0.0
             });
             let dropped = negative.map(|(row, _)| row);
             for (row, index) in open.iter().enumerate() {
@@ -135,7 +148,7 @@ impl StartGrid {
 
 fn normal_equations(
     node: &Node,
-    rows: &[Row],
+    rows: &[NormalizedRow],
     weights: &[f64],
     open: &[usize],
     ones: &[usize],

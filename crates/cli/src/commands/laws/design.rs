@@ -9,7 +9,7 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::quantity::to_f64;
 use mixdown_experiments::{ExpectedLaw, Injection, read_fit, simulation_of_fit};
 use mixdown_scaling::{
-    ForgettingLaw, GridPlan, GridReport, Plan, Simulation, full_grid, plan_grid,
+    FinetuningPlan, ForgettingLaw, GridPlan, GridReport, Simulation, full_grid, plan_grid,
 };
 use serde::Serialize;
 
@@ -115,7 +115,7 @@ struct View<'a> {
 /// # Errors
 /// A grid that cannot determine the law, a fit that cannot be read.
 pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
-    let plan = Plan {
+    let plan = FinetuningPlan {
         model_size: to_f64(arguments.model_size.get()),
         target_tokens: to_f64(arguments.target_tokens.get()),
         budget: arguments.budget,
@@ -154,7 +154,10 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
 }
 
 /// What the grid is simulated from, and what a reader must know of it.
-fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<(Simulation, Vec<String>), Error> {
+fn simulation(
+    arguments: &DesignArgs,
+    plan: &FinetuningPlan,
+) -> Result<(Simulation, Vec<String>), Error> {
     let noise = arguments.noise.map(Injection::share);
     if let Some(path) = &arguments.from {
         let record = read_fit(path)?;
@@ -179,7 +182,7 @@ fn simulation(arguments: &DesignArgs, plan: &Plan) -> Result<(Simulation, Vec<St
     Ok((expected.simulation(plan, noise)?, Vec::new()))
 }
 
-fn text(view: &View<'_>, plan: &Plan) -> String {
+fn text(view: &View<'_>, plan: &FinetuningPlan) -> String {
     let report = view.report;
     let law = &view.forgetting;
     let or_none = |p: Option<f64>| p.map_or_else(|| "none below 100 %".to_owned(), share);

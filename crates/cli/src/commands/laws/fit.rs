@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mixdown_base::quantity::to_f64;
 use mixdown_experiments::{Delivery, DomainRuns, Pooling, fit_domains, read_domains};
-use mixdown_scaling::{AdviceStatus, DomainFit, FitOptions, Plan};
+use mixdown_scaling::{AdviceStatus, DomainFit, FinetuningPlan, FitOptions};
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -120,8 +120,8 @@ pub fn run(arguments: FitArgs, context: Context) -> Result<(), Error> {
     context.output.print(&view, |_| text::of(&record, &deliveries))
 }
 
-fn plan(arguments: &FitArgs) -> Option<Plan> {
-    Some(Plan {
+fn plan(arguments: &FitArgs) -> Option<FinetuningPlan> {
+    Some(FinetuningPlan {
         budget: arguments.budget?,
         model_size: to_f64(arguments.model_size?.get()),
         target_tokens: to_f64(arguments.target_tokens?.get()),

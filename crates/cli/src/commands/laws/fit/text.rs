@@ -3,8 +3,8 @@
 use mixdown_base::display::{percent_requested, plural, short};
 use mixdown_experiments::Delivery;
 use mixdown_scaling::{
-    AdviceStatus, Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, Interval,
-    Quantity, ScalingFit, ShareAdvice, Split, Warning,
+    AdviceStatus, Coefficient, Convergence, DomainFit, Estimate, FitRecord, HoldOut, HoldOutSplit,
+    Interval, Quantity, ScalingFit, ShareAdvice, Warning,
 };
 
 use crate::terminal::output::table;
@@ -123,12 +123,12 @@ fn hold_outs(fit: &ScalingFit) -> String {
     )
 }
 
-fn left_out(split: &Split) -> String {
+fn left_out(split: &HoldOutSplit) -> String {
     match split {
-        Split::LargestModel => "largest N".to_owned(),
-        Split::LargestTarget => "largest D".to_owned(),
-        Split::LargestBoth => "largest N and D".to_owned(),
-        Split::OneModelSize(size) => format!("N = {}", short(*size)),
+        HoldOutSplit::LargestModel => "largest N".to_owned(),
+        HoldOutSplit::LargestTarget => "largest D".to_owned(),
+        HoldOutSplit::LargestBoth => "largest N and D".to_owned(),
+        HoldOutSplit::OneModelSize(size) => format!("N = {}", short(*size)),
     }
 }
 

@@ -3,7 +3,7 @@
 use mixdown_experiments::Delivery;
 use mixdown_scaling::{
     AdviceStatus, Coefficient, Comparison, Convergence, DomainFit, FitRecord, HoldOut, Interval,
-    Prediction, Refusal, ShareAdvice, Warning,
+    Prediction, RefusedDomain, ShareAdvice, Warning,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ pub struct View<'a> {
     /// Sorted by name.
     domains: Vec<Domain<'a>>,
     /// Those without a law.
-    refused: &'a [Refusal],
+    refused: &'a [RefusedDomain],
 }
 
 /// The fit of a domain.

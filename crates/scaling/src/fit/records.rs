@@ -1,11 +1,11 @@
-//! What a fit hands out: everything that a command or a page shows, as plain records.
+//! The results of a fit as plain records: everything that a command or a page shows.
 
 use serde::{Deserialize, Serialize};
 
 use crate::fit::warning::Warning;
-use crate::intervals::interval::{Coefficient, Estimate, Interval};
-use crate::laws::forgetting_law::ForgettingLaw;
-use crate::laws::target_law::TargetLaw;
+use crate::intervals::{Coefficient, Estimate, Interval};
+use crate::laws::ForgettingLaw;
+use crate::laws::TargetLaw;
 use crate::observation::Observation;
 
 /// The laws fitted to the runs of one domain and recipe.
@@ -17,18 +17,18 @@ pub struct ScalingFit {
     pub grid: Grid,
     /// The forgetting law.
     pub forgetting: ForgettingFit,
-    /// The target law; none where the runs do not determine it.
+    /// The target law; `None` if the runs do not determine it.
     pub target: Option<TargetFit>,
     /// Why there is no target law.
     pub target_refusal: Option<String>,
     /// Hold-outs of both laws.
     pub hold_outs: Vec<HoldOut>,
-    /// Other laws on the same rows, the best first within each quantity.
+    /// Other laws fitted to the same rows, the best first within each quantity.
     pub comparisons: Vec<Comparison>,
     /// What a reader must know before using the numbers.
     pub warnings: Vec<Warning>,
     /// How the intervals were made.
-    pub method: Method,
+    pub method: IntervalMethod,
 }
 
 /// The distinct values of the runs and how many there are.
@@ -48,7 +48,7 @@ pub struct Grid {
 
 /// How the intervals were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Method {
+pub struct IntervalMethod {
     /// Bootstrap draws asked for.
     pub draws: u64,
     /// Draws whose fit failed to converge and that were left out, both laws together.
@@ -76,7 +76,7 @@ pub struct ForgettingFit {
     pub residuals: Vec<Residual>,
     /// Bootstrap draws of the law, for bands.
     pub draws: Vec<ForgettingLaw>,
-    /// By what the draws' deviations are stretched (Student's t and degrees of freedom).
+    /// The factor by which the deviations of the draws are stretched (Student's t and degrees of freedom).
     pub stretch: f64,
 }
 
@@ -93,11 +93,11 @@ pub struct TargetFit {
     pub residuals: Vec<Residual>,
     /// Bootstrap draws of the law, for bands.
     pub draws: Vec<TargetLaw>,
-    /// By what the draws' deviations are stretched.
+    /// The factor by which the deviations of the draws are stretched.
     pub stretch: f64,
 }
 
-/// How a search for the least objective ended.
+/// How well the search for the least objective converged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
     /// Sum of the Huber losses of the log residuals.
@@ -106,9 +106,9 @@ pub struct Convergence {
     pub huber_delta: f64,
     /// Largest component of the scaled gradient at the optimum: 0 at a perfect one.
     pub gradient_norm: f64,
-    /// Starts polished.
+    /// Starting points that were tried.
     pub starts: u64,
-    /// Starts that ended at the best optimum.
+    /// Starting points that ended at the best optimum.
     pub agreeing_starts: u64,
     /// Objectives of the distinct optima that the starts ended at, the best first.
     pub optima: Vec<f64>,
@@ -116,7 +116,7 @@ pub struct Convergence {
     pub root_mean_square: f64,
 }
 
-/// One observation beside the law.
+/// One measured loss and the loss that the law predicts for it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Residual {
     /// Index of the observation.
@@ -131,7 +131,7 @@ pub struct Residual {
     pub log_residual: f64,
 }
 
-/// Which loss a law is about.
+/// The loss that a law predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
@@ -141,10 +141,10 @@ pub enum Quantity {
     TargetLoss,
 }
 
-/// What was left out of a fit.
+/// The runs that were left out of a fit to test it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Split {
+pub enum HoldOutSplit {
     /// The runs of the largest N.
     LargestModel,
     /// The runs of the largest D.
@@ -159,16 +159,16 @@ pub enum Split {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HoldOut {
     /// What was left out.
-    pub split: Split,
+    pub split: HoldOutSplit,
     /// Which loss.
     pub quantity: Quantity,
     /// Runs fitted on.
     pub fitted_rows: u64,
-    /// The runs tested; empty where the rest was too little for the law.
+    /// The tested runs; empty if the other runs were too few for the law.
     pub rows: Vec<HoldOutRow>,
-    /// Why the law could not be fitted on the rest.
+    /// Why the law could not be fitted to the other runs.
     pub refusal: Option<String>,
-    /// The errors; none without rows.
+    /// The errors; `None` without rows.
     pub errors: Option<HoldOutErrors>,
 }
 
@@ -177,14 +177,14 @@ pub struct HoldOut {
 pub struct HoldOutErrors {
     /// Mean of |predicted/measured − 1|.
     pub mean_relative_error: f64,
-    /// The largest.
+    /// The largest of |predicted/measured − 1|.
     pub worst_relative_error: f64,
     /// Mean of |predicted − measured| in nats per token.
     pub mean_absolute_error: f64,
     /// Share of rows within their 95 % interval (the law's uncertainty and the noise of one run).
     pub coverage: f64,
-    /// Mean relative error of "nothing changes": the loss before finetuning, or the mean fitted
-    /// target loss.
+    /// Mean relative error of the prediction that nothing changes: the loss before finetuning, or the mean target loss
+    /// of the fitted runs.
     pub naive_relative_error: f64,
 }
 
@@ -201,7 +201,7 @@ pub struct HoldOutRow {
     pub interval: Interval,
 }
 
-/// Another law on the same rows.
+/// Another law fitted to the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Which loss.
@@ -222,7 +222,7 @@ pub struct Comparison {
     pub refusal: Option<String>,
 }
 
-/// What the laws say about one finetuning.
+/// What the laws predict for one finetuning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// N in parameters.
@@ -233,13 +233,13 @@ pub struct Prediction {
     pub p: f64,
     /// Forgetting in nats per token.
     pub forgetting: Estimate,
-    /// Pretraining loss after finetuning; none where the loss before is not known for this N.
+    /// Pretraining loss after finetuning; `None` if the loss before finetuning is not known for this N.
     pub pretraining_loss: Option<Estimate>,
     /// Target loss.
     pub target_loss: Option<Estimate>,
 }
 
-/// The share that a forgetting budget asks for.
+/// The share that a forgetting budget needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShareAdvice {
     /// N in parameters.
@@ -248,80 +248,87 @@ pub struct ShareAdvice {
     pub target_tokens: f64,
     /// τ: forgetting allowed, in nats per token.
     pub budget: f64,
-    /// p*, the least share that keeps the budget; none when every share below 1 exceeds it, and none
-    /// when the runs do not identify it ([`ShareAdvice::status`] tells the two apart).
+    /// p*, the least share that keeps the budget; `None` if the forgetting exceeds the budget at every share below 1 or
+    /// if the runs do not identify p* ([`ShareAdvice::status`] distinguishes the two).
     pub p: Option<f64>,
-    /// 95 % interval of p* by profile likelihood; an open upper end means that no share below 1 is
-    /// sure to keep the budget.
+    /// 95 % interval of p* by profile likelihood; an open upper end means that no share below 1 is certain to keep the
+    /// budget.
     pub interval: Interval,
     /// Whether the profile of p* is steep enough to bound it on both sides.
     pub identified: bool,
-    /// Total tokens by target tokens, 1/(1 − p*).
+    /// Total tokens divided by target tokens, 1/(1 − p*).
     pub price: Option<f64>,
-    /// What the laws expect at p* (where there is one), then at 0, 0.1, 0.5, 1 and 5 %.
+    /// What the laws predict at p* (if there is one), then at 0, 0.1, 0.5, 1 and 5 %.
     pub predictions: Vec<Prediction>,
     /// What a reader must know.
     pub warnings: Vec<Warning>,
 }
 
-/// What advice amounts to: whether a reader may take p* for a finding.
+/// Whether a reader may take p* for a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdviceStatus {
-    /// p* is identified, within ten times the runs.
+    /// p* is identified, and N, D and p* lie within ten times the runs.
     Identified,
-    /// No share below 1 keeps the budget, and the runs are sure of it.
+    /// No share below 1 keeps the budget; the interval of p* excludes all of them.
     NoShare,
-    /// The law answers, but more than ten times beyond the runs: a guess, and no finding.
+    /// N, D or p* lies more than ten times beyond the runs: the answer is a guess.
     Extrapolated,
     /// The runs do not bound p*.
     NotIdentified,
 }
 
-/// The fit of one domain, as a file of fits keeps it.
+/// The fit of one domain in a file of fits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainFit {
     /// Name of the target domain.
     pub domain: String,
-    /// What all its runs have in common (`learning_rate` → `0.001`, …), in order.
+    /// The settings that all its runs share (`learning_rate` → `0.001`, …), in order.
     pub recipe: Vec<(String, String)>,
     /// The laws.
     pub fit: ScalingFit,
-    /// Advice, where it was asked for.
+    /// Advice, if it was asked for.
     pub advice: Option<ShareAdvice>,
 }
 
-/// A domain whose runs give no law.
+/// A domain to whose runs no law can be fitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedDomain {
     /// Name of the target domain.
     pub domain: String,
     /// Why there is no law.
     pub reason: String,
 }
 
-/// A file of fits (`mixdown fit --out`), one a domain.
+/// A file of fits, with one fit for each domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitRecord {
-    /// [`Self::FORMAT`].
+    /// The name of the format, [`Self::FORMAT`].
     pub format: String,
-    /// [`Self::VERSION`].
+    /// The version of the format, [`Self::VERSION`].
     pub version: u32,
-    /// One fit a domain, sorted by name.
+    /// One fit for each domain, sorted by name.
     pub domains: Vec<DomainFit>,
     /// Domains of the same runs without a law, sorted by name.
     #[serde(default)]
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedDomain>,
 }
 
 impl FitRecord {
-    /// What `format` says.
+    /// The value of `format`.
     pub const FORMAT: &'static str = "mixdown-fit";
-    /// What `version` says.
+    /// The value of `version`.
     pub const VERSION: u32 = 1;
 
-    /// A record of these fits.
-    pub fn new(domains: Vec<DomainFit>, refused: Vec<Refusal>) -> Self {
+    /// Returns a record of these fits.
+    ///
+    /// ```
+    /// use mixdown_scaling::FitRecord;
+    ///
+    /// let record = FitRecord::new(Vec::new(), Vec::new());
+    /// assert_eq!(record.format, "mixdown-fit");
+    /// ```
+    pub fn new(domains: Vec<DomainFit>, refused: Vec<RefusedDomain>) -> Self {
         Self { format: Self::FORMAT.to_owned(), version: Self::VERSION, domains, refused }
     }
 }
