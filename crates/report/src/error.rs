@@ -1,4 +1,4 @@
-//! Why a page could not be made.
+//! The reasons why a page could not be made.
 
 use std::path::PathBuf;
 
@@ -11,22 +11,22 @@ pub enum Error {
     /// There is nothing to show.
     #[error("report {title:?}: expected at least one run, got none")]
     NoRuns {
-        /// The page's title.
+        /// The title of the page.
         title: String,
     },
     /// The page could not be written.
     #[error("{}: cannot write the page", path.display())]
     Io {
-        /// The page.
+        /// The file of the page.
         path: PathBuf,
-        /// The system's own message.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Returns the kind: no run was given, or what the operating system refused.
+    /// Returns the kind: the request if no run was given, else that of the operating system's error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoRuns { .. } => ErrorKind::Configuration,

@@ -5,7 +5,7 @@ use mixdown_runs::{
     SequenceLoss, ShareRecord, Summary,
 };
 
-use crate::runs::page::{Report, RunPage};
+use crate::runs::{Report, RunPage};
 
 pub(crate) const BEFORE: f64 = 3.7;
 
@@ -169,7 +169,7 @@ pub(crate) const MARKUP: &str = "</script><script>alert(1)</script><!-- <b oncli
 
 /// The page without plotly.js, which has every tag somewhere in its strings.
 pub(crate) fn without_library(html: &str) -> String {
-    let library = crate::parts::plot::script();
+    let library = crate::parts::plot::script().into_string();
     assert!(html.contains(&library));
     html.replace(&library, "")
 }

@@ -1,15 +1,14 @@
-//! What the laws say beside what was measured.
+//! Figures of predicted and measured losses.
 
 use mixdown_scaling::{HoldOutSplit, Quantity, Residual, ScalingFit};
 
 use crate::parts::chart::{Axis, DashType, HoverMode, Layout, Line, Plot, Symbol};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{axis, bare_line, layout, points};
 use crate::parts::text::{fixed, signed};
 use crate::runs::grouping::{Groups, same};
 
-/// Predicted against measured, and residuals, of both losses.
+/// Returns the figures of predicted against measured values and of residuals for both losses.
 pub(crate) fn figures(fit: &ScalingFit, groups: &Groups) -> Vec<Figure> {
     let mut figures = Vec::new();
     let target = fit.target.as_ref().map(|target| target.residuals.as_slice());
@@ -42,16 +41,16 @@ fn size_of(fit: &ScalingFit, residual: &Residual) -> Option<f64> {
     fit.observations.get(index).map(|one| one.model_size)
 }
 
-/// Runs that stand out in one color and form.
+/// Runs that are drawn with one color and symbol.
 struct Marks<'a> {
     label: String,
     color: String,
     symbol: Symbol,
-    /// Run, measured, predicted.
+    /// The runs as (name, measured, predicted).
     runs: Vec<(&'a str, f64, f64)>,
 }
 
-/// The fitted runs by N, then the held-out ones by what was left out.
+/// Returns the fitted runs by N, then the held-out runs by split.
 fn marks<'a>(
     fit: &'a ScalingFit,
     groups: &Groups,
@@ -127,7 +126,8 @@ fn predicted(
     }
 }
 
-/// The single sizes are in the table only: with three sizes they would cover the figure.
+/// Returns label and symbol of a split. The splits of one size are not drawn, because with three sizes they would cover
+/// the figure.
 fn mark(split: HoldOutSplit) -> Option<(&'static str, Symbol)> {
     match split {
         HoldOutSplit::LargestModel => Some(("held out: largest N", Symbol::CircleOpen)),

@@ -1,11 +1,10 @@
-//! Forgetting against p at one D: measured points, and the law with its band for every N.
+//! The figure of forgetting against p at one D: measured points, and the law with its band for every N.
 
 use mixdown_scaling::{Estimate, Observation};
 
-use crate::laws::page::{DomainPage, Laws};
+use crate::laws::{DomainPage, Laws};
 use crate::parts::chart::{Axis, DashType, Layout, Line, Plot, Trace};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{band, law_line, points};
 use crate::parts::text::{fixed, percent_rounded};
 use crate::runs::grouping::{Groups, same};
@@ -35,7 +34,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
                 fixed(one.forgetting(), 4),
                 percent_rounded(one.share(), 3)
             );
-            ((scale.place(one.share()), one.forgetting()), hover)
+            ((scale.position(one.share()), one.forgetting()), hover)
         });
         data.push(points(seen.collect(), &label, &color, groups.symbol(*size)));
         let losses = measured.iter().map(|one| one.forgetting());
@@ -55,7 +54,7 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups, tokens: f64) -> Figur
     }
 }
 
-/// The law with its band, dotted from p = 0 to where the axis begins; its highest value.
+/// Draws the law with its band, dotted from p = 0 to where the axis begins, and returns its highest value.
 fn add_law(
     data: &mut Vec<Trace>,
     scale: &ShareScale,
@@ -75,12 +74,12 @@ fn add_law(
     bridge.iter().chain(&curve).map(|(_, one)| one.value).fold(0.0, f64::max)
 }
 
-/// One axis for all D of a domain.
+/// Returns the axis of p, which is the same for all D of a domain.
 pub(crate) fn scale(domain: &DomainPage) -> ShareScale {
     ShareScale::of(domain.observations.iter().map(|one| (one.p, one.share())))
 }
 
-/// Runs of one N and D.
+/// Returns the runs of one N and D.
 pub(crate) fn at(
     domain: &DomainPage,
     size: f64,

@@ -1,14 +1,14 @@
-//! What a grid of runs says, in a sentence or two for each domain.
+//! The findings of a grid of runs in one or two sentences for each domain.
 
 use mixdown_scaling::{AdviceStatus, Observation, ShareAdvice, forgetting_removed};
 
-use crate::laws::page::{DomainPage, Laws};
 use crate::laws::tables::share_interval;
+use crate::laws::{DomainPage, Laws};
 use crate::parts::text::{fixed, percent, percent_rounded, short, significant};
 use crate::runs::grouping::{Groups, same};
 use crate::runs::headline::{Headline, removed_share};
 
-/// The sentences of all domains; those of the first stand out.
+/// Returns the sentences of all domains; the first is the main one.
 pub(crate) fn of(domains: &[DomainPage]) -> Headline {
     let mut sentences = domains.iter().flat_map(|domain| {
         let named = |text: String| format!("{}: {text}", domain.name);
@@ -24,7 +24,7 @@ fn sentences(domain: &DomainPage) -> (String, Option<String>) {
     match &domain.laws {
         Laws::Fitted { advice: Some(advice), .. } => match advice.status() {
             AdviceStatus::Identified => (advised(advice), Some(measured)),
-            // What the runs do not say is no headline: the law at p = 100 % is far from them, too.
+            // The headline is what the runs measured; the law at p = 100 % is far from them, too.
             AdviceStatus::NoShare | AdviceStatus::Extrapolated | AdviceStatus::NotIdentified => {
                 (measured, Some(advised(advice)))
             }
@@ -64,7 +64,7 @@ fn advised(advice: &ShareAdvice) -> String {
     match advice.status() {
         AdviceStatus::Identified | AdviceStatus::NoShare => format!("{law}."),
         AdviceStatus::Extrapolated => format!(
-            "no finding, as it is an extrapolation of {} times beyond the runs: {law}.",
+            "not a finding, because it is an extrapolation of {} times beyond the runs: {law}.",
             significant(advice.extrapolation(), 3)
         ),
         AdviceStatus::NotIdentified => format!(
@@ -74,7 +74,7 @@ fn advised(advice: &ShareAdvice) -> String {
     }
 }
 
-/// What the share nearest to 1 % did at the largest N and, of those runs, the largest D.
+/// Returns the effect of the share nearest to 1 % at the largest N and, among those runs, the largest D.
 fn measured(domain: &DomainPage) -> String {
     let observations = &domain.observations;
     let groups = Groups::of(observations);
@@ -98,7 +98,7 @@ fn measured(domain: &DomainPage) -> String {
     })
 }
 
-/// The runs at p = 0 that may be compared with runs at p, and those.
+/// Returns the runs at p = 0 that may be compared with runs at p, and those runs.
 fn pairs<'a>(
     domain: &DomainPage,
     runs: &[&'a Observation],
@@ -110,7 +110,8 @@ fn pairs<'a>(
     (without.collect(), with.collect())
 }
 
-/// By the rule of [`mixdown_runs::differences`] where the rows are there, else of runs that begin at the same loss.
+/// Returns whether two runs may be compared: by the rule of [`mixdown_runs::differences`] if their rows are known, else
+/// if they begin at the same loss.
 fn comparable(domain: &DomainPage, left: &Observation, right: &Observation) -> bool {
     let row = |one: &Observation| domain.rows.iter().find(|row| row.run_id == one.name);
     match (row(left), row(right)) {
@@ -122,7 +123,7 @@ fn comparable(domain: &DomainPage, left: &Observation, right: &Observation) -> b
     }
 }
 
-/// Means over runs of one p.
+/// Means over the runs of one p.
 struct Mean {
     forgetting: f64,
     target_loss: f64,
@@ -170,7 +171,7 @@ mod tests {
     };
 
     use super::of;
-    use crate::laws::page::{DomainPage, Laws};
+    use crate::laws::{DomainPage, Laws};
 
     fn runs() -> Vec<Observation> {
         let simulation = Simulation {
@@ -211,8 +212,7 @@ mod tests {
         // A thousand times the largest model.
         let (main, others) = headline(runs(), 334e9, 0.005);
         assert!(main.starts_with("math: measured at N = 334M"), "{main}");
-        let expected =
-            "math: no finding, as it is an extrapolation of 1000 times beyond the runs: p* = ";
+        let expected = "math: not a finding, because it is an extrapolation of 1000 times beyond the runs: p* = ";
         assert!(others.starts_with(expected), "{others}");
         // The share does nothing but noise.
         let mut flat = runs();

@@ -1,24 +1,23 @@
-//! Pretraining progress lost against p, from the base models' own pretraining curves.
+//! The figure of pretraining progress lost against p, from the pretraining curves of the base models.
 
 use mixdown_runs::{ProgressLost, progress_lost};
 use mixdown_scaling::Observation;
 
 use crate::laws::forgetting::{at, scale};
-use crate::laws::page::{BaseCurve, DomainPage};
+use crate::laws::{BaseCurve, DomainPage};
 use crate::parts::chart::{Axis, Layout, Line, Plot, Symbol, Trace};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{bare_line, points};
 use crate::parts::text::{percent_fixed, percent_rounded};
 use crate::runs::grouping::Groups;
 use crate::runs::shares::{ShareScale, y_axis};
 
-/// What the table says of the number.
+/// The entry of the table for a number that is exact.
 const EQUAL: &str = "equal";
-/// It is a lower bound.
+/// The entry of the table for a lower bound.
 const AT_LEAST: &str = "at least";
 
-/// The figure for one D, or none where no base model's curve is known.
+/// Returns the figure for one D; `None` if no pretraining curve of a base model is known.
 pub(crate) fn figure(
     domain: &DomainPage,
     groups: &Groups,
@@ -39,10 +38,11 @@ pub(crate) fn figure(
         }
         let seen = |wanted: &str| -> Vec<((f64, f64), String)> {
             let runs = runs.iter().filter(|(_, lost)| bound(*lost) == wanted);
-            runs.map(|(one, lost)| (place(&scale, one, *lost), hover(one, *lost, &label))).collect()
+            runs.map(|(one, lost)| (position(&scale, one, *lost), hover(one, *lost, &label)))
+                .collect()
         };
         let line = Line::of(color.clone(), 1.5);
-        let all = runs.iter().map(|(one, lost)| place(&scale, one, *lost)).collect();
+        let all = runs.iter().map(|(one, lost)| position(&scale, one, *lost)).collect();
         data.push(bare_line(all, None, line).in_group(&label));
         let (equal, least) = (seen(EQUAL), seen(AT_LEAST));
         let only_open = equal.is_empty();
@@ -93,8 +93,8 @@ fn text(lost: ProgressLost) -> String {
     }
 }
 
-fn place(scale: &ShareScale, one: &Observation, lost: ProgressLost) -> (f64, f64) {
-    (scale.place(one.share()), lost.share() * 100.0)
+fn position(scale: &ShareScale, one: &Observation, lost: ProgressLost) -> (f64, f64) {
+    (scale.position(one.share()), lost.share() * 100.0)
 }
 
 fn hover(one: &Observation, lost: ProgressLost, label: &str) -> String {

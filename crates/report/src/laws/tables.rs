@@ -1,51 +1,55 @@
-//! The laws in numbers: coefficients, hold-outs, other laws, warnings.
+//! The tables of the laws: coefficients, hold-outs, other laws, warnings.
 
+use maud::{Markup, html};
 use mixdown_scaling::{
     Coefficient, Convergence, HoldOutSplit, Interval, ScalingFit, ShareAdvice, Warning,
 };
 
 use crate::laws::check::loss_name;
-use crate::parts::html::{Cell, Table, escape, push};
+use crate::parts::figure::{Cell, Table};
 use crate::parts::text::{fixed, percent_fixed, percent_rounded, short, significant};
 
-/// Both laws, the advice and the warnings.
-pub(crate) fn laws(fit: &ScalingFit, advice: Option<&ShareAdvice>) -> String {
-    let mut html = block(
-        "Law of forgetting",
-        "forgetting = A·D^β / ((1 + B·p)·N)^α, nats per token over the loss before finetuning",
-        &coefficients(&fit.forgetting.coefficients),
-        &residuals(&fit.forgetting.convergence),
-    );
-    match &fit.target {
-        Some(target) => html.push_str(&block(
-            "Law of the target loss",
-            "target loss = A / (N^α·D^β) + E, nats per token",
-            &coefficients(&target.coefficients),
-            &residuals(&target.convergence),
-        )),
-        None => {
-            let reason = fit.target_refusal.as_deref().unwrap_or("no reason was kept");
-            push(
-                &mut html,
-                format_args!("<p>No law of the target loss: {}.</p>\n", escape(reason)),
-            );
-        }
-    }
-    if let Some(advice) = advice {
-        html.push_str(&predictions(advice));
-    }
+/// Renders both laws, the advice and the warnings.
+pub(crate) fn laws(fit: &ScalingFit, advice: Option<&ShareAdvice>) -> Markup {
     let advised = advice.map_or(&[][..], |advice| advice.warnings.as_slice());
-    html + &warnings(fit.warnings.iter().chain(advised))
+    html! {
+        (block(
+            "Law of forgetting",
+            Some("forgetting = A·D^β / ((1 + B·p)·N)^α, nats per token over the loss before finetuning"),
+            &coefficients(&fit.forgetting.coefficients).render("results"),
+            &residuals(&fit.forgetting.convergence),
+        ))
+        @match &fit.target {
+            Some(target) => {
+                (block(
+                    "Law of the target loss",
+                    Some("target loss = A / (N^α·D^β) + E, nats per token"),
+                    &coefficients(&target.coefficients).render("results"),
+                    &residuals(&target.convergence),
+                ))
+            }
+            None => {
+                p {
+                    "No law of the target loss: "
+                    (fit.target_refusal.as_deref().unwrap_or("no reason was kept")) "."
+                }
+            }
+        }
+        @if let Some(advice) = advice { (predictions(advice)) }
+        (warnings(fit.warnings.iter().chain(advised)))
+    }
 }
 
-fn block(title: &str, formula: &str, table: &Table, below: &str) -> String {
-    format!(
-        "<div class=\"block\">\n<h3>{}</h3>\n<p class=\"law\">{}</p>\n{}<p class=\"small\">{}</p>\n</div>\n",
-        escape(title),
-        escape(formula),
-        table.render("results"),
-        escape(below)
-    )
+/// Renders a table under its title and formula, with a remark below it.
+fn block(title: &str, formula: Option<&str>, table: &Markup, remark: &str) -> Markup {
+    html! {
+        div class="block" {
+            h3 { (title) }
+            @if let Some(formula) = formula { p class="law" { (formula) } }
+            (table)
+            p class="small" { (remark) }
+        }
+    }
 }
 
 fn coefficients(coefficients: &[Coefficient]) -> Table {
@@ -89,7 +93,7 @@ fn residuals(convergence: &Convergence) -> String {
     )
 }
 
-fn predictions(advice: &ShareAdvice) -> String {
+fn predictions(advice: &ShareAdvice) -> Markup {
     let mut table = Table::new([
         "p",
         "forgetting (nats)",
@@ -115,41 +119,34 @@ fn predictions(advice: &ShareAdvice) -> String {
     }
     let title = format!(
         "{} at N = {}, D = {}",
-        if advice.is_far() { "By extrapolation, no finding:" } else { "Expected" },
+        if advice.is_far() { "By extrapolation, not a finding:" } else { "Expected" },
         short(advice.model_size),
         short(advice.target_tokens)
     );
     let price = advice.price.map_or_else(String::new, |price| {
-        format!(
-            "The share asked for takes {} times the tokens of the target alone.",
-            fixed(price, 4)
-        )
+        format!("This share needs {} times the tokens of the target alone.", fixed(price, 4))
     });
-    format!(
-        "<div class=\"block\">\n<h3>{}</h3>\n{}<p class=\"small\">{}</p>\n</div>\n",
-        escape(&title),
-        table.render("results"),
-        escape(&price)
-    )
+    block(&title, None, &table.render("results"), &price)
 }
 
-fn warnings<'a>(warnings: impl Iterator<Item = &'a Warning>) -> String {
-    let mut items = String::new();
-    let mut seen: Vec<String> = Vec::new();
-    for warning in warnings {
-        let text = warning.to_string();
-        if !seen.contains(&text) {
-            push(&mut items, format_args!("<li>{}</li>\n", escape(&text)));
-            seen.push(text);
+fn warnings<'a>(warnings: impl Iterator<Item = &'a Warning>) -> Markup {
+    let mut distinct: Vec<String> = Vec::new();
+    for text in warnings.map(ToString::to_string) {
+        if !distinct.contains(&text) {
+            distinct.push(text);
         }
     }
-    if items.is_empty() { items } else { format!("<ul class=\"warnings\">\n{items}</ul>\n") }
+    html! {
+        @if !distinct.is_empty() {
+            ul class="warnings" { @for text in &distinct { li { (text) } } }
+        }
+    }
 }
 
-/// The hold-outs, the naive prediction beside them.
-pub(crate) fn hold_outs(fit: &ScalingFit) -> String {
+/// Renders the hold-outs beside the naive prediction.
+pub(crate) fn hold_outs(fit: &ScalingFit) -> Markup {
     if fit.hold_outs.is_empty() {
-        return String::new();
+        return html! {};
     }
     let mut table = Table::new([
         "Left out",
@@ -177,8 +174,9 @@ pub(crate) fn hold_outs(fit: &ScalingFit) -> String {
             one.refusal.as_ref().map_or_else(String::new, |_| "too few left".to_owned()).into(),
         ]);
     }
-    titled(
+    block(
         "Hold-outs",
+        None,
         &table.render("results second-text"),
         "Each law fitted without some runs and tested on them; naive: the pretraining loss stays, the \
          target loss is the mean.",
@@ -194,10 +192,10 @@ fn split_name(split: HoldOutSplit) -> String {
     }
 }
 
-/// Other laws on the same runs.
-pub(crate) fn comparisons(fit: &ScalingFit) -> String {
+/// Renders the other laws on the same runs.
+pub(crate) fn comparisons(fit: &ScalingFit) -> Markup {
     if fit.comparisons.is_empty() {
-        return String::new();
+        return html! {};
     }
     let mut table = Table::new([
         "Law",
@@ -220,18 +218,11 @@ pub(crate) fn comparisons(fit: &ScalingFit) -> String {
             one.refusal.as_ref().unwrap_or(&one.formula).clone().into(),
         ]);
     }
-    titled(
+    block(
         "Laws compared",
+        None,
         &table.render("results second-text last-text"),
         "The best first; hold-out errors are over the same runs for all laws of a loss.",
-    )
-}
-
-fn titled(title: &str, table: &str, below: &str) -> String {
-    format!(
-        "<div class=\"block\">\n<h3>{}</h3>\n{table}<p class=\"small\">{}</p>\n</div>\n",
-        escape(title),
-        escape(below)
     )
 }
 

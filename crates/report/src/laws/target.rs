@@ -1,19 +1,18 @@
-//! Target loss against D, with the law and its band for every N.
+//! The figure of the target loss against D, with the law and its band for every N.
 
 use mixdown_scaling::Estimate;
 
-use crate::laws::page::{DomainPage, Laws};
+use crate::laws::{DomainPage, Laws};
 use crate::parts::chart::{Axis, HoverMode, Layout, Line, Plot, Ticks};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{axis, band, law_line, layout, points};
 use crate::parts::text::{fixed, percent_rounded, short};
 use crate::runs::grouping::{Groups, same};
 
-/// Points of a curve.
+/// The number of points of a curve.
 const CURVE_POINTS: u32 = 60;
 
-/// The figure. Its axis holds log10 D, so that the bands' ends are ours to choose.
+/// Returns the figure. Its axis has log10 D, so that this code chooses where the bands end.
 pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
     let law = domain.fit().and_then(|fit| fit.target.as_ref());
     let ends = (groups.tokens.first(), groups.tokens.last());

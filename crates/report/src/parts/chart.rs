@@ -1,10 +1,10 @@
-//! A plot as plotly.js takes it. Every field has the name that plotly.js gives it in its reference
-//! (<https://plotly.com/javascript/reference/>), and there are only those that the pages use. What is `None` is not
-//! written: plotly.js then has its own value.
+//! The data of a plot in the form that plotly.js reads. Every field has its name in the reference of plotly.js
+//! (<https://plotly.com/javascript/reference/>), and only the fields that the pages use exist. A field that is `None`
+//! is not written, so that plotly.js uses its default.
 
 use serde::Serialize;
 
-/// What is drawn, and the frame around it.
+/// The traces of a plot and the frame around them.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Plot {
     pub data: Vec<Trace>,
@@ -12,8 +12,8 @@ pub(crate) struct Plot {
 }
 
 impl Plot {
-    /// The plot as JSON; the same plot gives the same bytes. A number that is not finite becomes null, which is a gap
-    /// in a line.
+    /// Returns the plot as JSON; the same plot gives the same bytes. A number that is not finite becomes null, which is
+    /// a gap in a line.
     #[expect(
         clippy::expect_used,
         reason = "numbers and texts under fixed names: JSON can hold all of them, and a String all of the JSON"
@@ -67,7 +67,7 @@ pub(crate) enum TraceKind {
     Bar,
 }
 
-/// Places along an axis.
+/// Positions along an axis.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Values {
@@ -92,7 +92,7 @@ pub(crate) enum Mode {
     LinesMarkers,
 }
 
-/// The line of a trace, or round a marker.
+/// The line of a trace or around a marker.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ impl Line {
         Self { color: Some(color.into()), width, dash: None }
     }
 
-    /// The line with gaps.
+    /// Returns the line with these gaps.
     pub fn dashed(self, dash: DashType) -> Self {
         Self { dash: Some(dash), ..self }
     }
@@ -123,7 +123,7 @@ pub(crate) enum DashType {
     Dot,
 }
 
-/// The marks of a trace, or how its bars are painted.
+/// The marks of a trace or the paint of its bars.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Marker {
     pub color: String,
@@ -135,7 +135,7 @@ pub(crate) struct Marker {
     pub line: Option<Line>,
 }
 
-/// The form of a mark.
+/// The shape of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Symbol {
@@ -233,7 +233,7 @@ pub(crate) enum HoverMode {
     /// The nearest one.
     #[serde(rename = "closest")]
     Closest,
-    /// All at its place on the x axis, in one box.
+    /// All traces at the pointer's position on the x axis, in one box.
     #[serde(rename = "x unified")]
     XUnified,
 }
@@ -247,7 +247,7 @@ pub(crate) struct HoverLabel {
     pub namelength: u8,
 }
 
-/// How bars of one place stand to each other.
+/// How bars at the same position are arranged.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BarMode {
@@ -285,20 +285,20 @@ pub(crate) struct Axis {
     pub ticks: Option<Ticks>,
 }
 
-/// What an axis is called.
+/// The title of an axis.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Title {
     pub text: String,
 }
 
-/// What the values of an axis are, where plotly.js is not to guess.
+/// The type of an axis, where plotly.js must not guess it.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AxisKind {
     Category,
 }
 
-/// How far an axis without a range goes.
+/// How far an axis without a range extends.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RangeMode {
@@ -323,7 +323,7 @@ pub(crate) struct Ruling {
     pub tickfont: Font,
 }
 
-/// Chosen places on an axis, and their names.
+/// Chosen positions on an axis and their labels.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Ticks {
     pub tickvals: Vec<f64>,

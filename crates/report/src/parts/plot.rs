@@ -1,8 +1,9 @@
-//! What all figures share: frame, axes, and plotly.js itself.
+//! The parts that figures share: frame, axes, traces, and plotly.js itself.
 //!
-//! Colors stand as `var(--name)`: page.js puts the values of page.css in, so that light, dark and
-//! print need one file only.
+//! Colors are written as `var(--name)`. page.js inserts the values of page.css, so that light, dark and print need only
+//! one file.
 
+use maud::{Markup, PreEscaped, html};
 use mixdown_scaling::Estimate;
 
 use crate::parts::chart::{
@@ -20,11 +21,11 @@ const CLEAR: &str = "rgba(0,0,0,0)";
 const HEIGHT: usize = 380;
 
 /// plotly.js as one `<script>` element.
-pub(crate) fn script() -> String {
-    format!("<script>{LIBRARY}</script>")
+pub(crate) fn script() -> Markup {
+    html! { script { (PreEscaped(LIBRARY)) } }
 }
 
-/// Text from outside in a figure: plotly reads a little HTML there.
+/// Escapes a text from outside in a figure, because plotly reads a little HTML there.
 pub(crate) fn plain(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -113,7 +114,7 @@ pub(crate) fn marked_line(
     }
 }
 
-/// A line without points, out of the legend and the hover when `name` is none.
+/// A line without points; without a `name` it is not in the legend and has no hover text.
 pub(crate) fn bare_line(points: Vec<(f64, f64)>, name: Option<&str>, line: Line) -> Trace {
     Trace {
         name: name.map(plain),
@@ -124,19 +125,19 @@ pub(crate) fn bare_line(points: Vec<(f64, f64)>, name: Option<&str>, line: Line)
     }
 }
 
-/// A law's curve, out of the legend and the hover.
+/// The curve of a law, which is not in the legend and has no hover text.
 pub(crate) fn law_line(points: impl IntoIterator<Item = (f64, f64)>, line: Line) -> Trace {
     bare_line(points.into_iter().map(drawn).collect(), None, line)
 }
 
-/// The point with six significant digits, which a figure cannot show all of: a page of a sweep has thousands of such
+/// Rounds a point to six significant digits, more than a figure can show. A page of a sweep has thousands of such
 /// points, and all digits would double their bytes. Measured points keep theirs.
 fn drawn((x, y): (f64, f64)) -> (f64, f64) {
     let round = |value: f64| format!("{value:.5e}").parse().unwrap_or(value);
     (round(x), round(y))
 }
 
-/// A ring round the point that was chosen.
+/// A ring around the chosen point.
 pub(crate) fn ring(point: (f64, f64), color: &str) -> Trace {
     let ring = marker(color, 15, Symbol::CircleOpen);
     Trace {
@@ -147,7 +148,7 @@ pub(crate) fn ring(point: (f64, f64), color: &str) -> Trace {
     }
 }
 
-/// Measured points, each as (place, hover text).
+/// Measured points, each as (position, hover text).
 pub(crate) fn points(
     points: Vec<((f64, f64), String)>,
     name: &str,
@@ -188,13 +189,14 @@ fn marker(color: &str, size: u8, symbol: Symbol) -> Marker {
 }
 
 impl Trace {
-    /// The trace, shown and hidden together with the others of its group.
+    /// Puts the trace into a group, which is shown and hidden together.
     pub fn in_group(self, name: &str) -> Self {
         Self { legendgroup: Some(plain(name)), ..self }
     }
 }
 
-/// The area between the ends of (place, estimate), where both are bounded; hidden with its group.
+/// The area between the ends of the intervals of a curve of (position, estimate), where both ends are bounded; it is
+/// hidden with its group.
 pub(crate) fn band(curve: &[(f64, Estimate)], color: &str, group: &str) -> Trace {
     let ends = |one: &(f64, Estimate)| Some((one.0, one.1.interval.low?, one.1.interval.high?));
     let bounded: Vec<(f64, f64, f64)> = curve.iter().filter_map(ends).collect();

@@ -1,4 +1,4 @@
-//! Numbers as a page shows them: those of [`mixdown_base::display`] with a true minus and blanks that do not break.
+//! The numbers of a page: those of [`mixdown_base::display`] with a true minus sign and no-break spaces.
 
 use mixdown_base::display;
 
@@ -10,12 +10,12 @@ pub(crate) fn fixed(value: f64, digits: usize) -> String {
     display::fixed(value, digits).replace('-', "−")
 }
 
-/// A difference: always with its sign.
+/// A difference, always with its sign.
 pub(crate) fn signed(value: f64, digits: usize) -> String {
     display::signed(value, digits).replace('-', "−")
 }
 
-/// A share in per cent with up to four significant digits, trailing zeros cut: 0.01 → "1 %".
+/// A share in percent with up to four significant digits and without trailing zeros: 0.01 → "1 %".
 pub(crate) fn percent(share: f64) -> String {
     format!("{}{SPACE}%", per_cent(share))
 }
@@ -33,12 +33,12 @@ pub(crate) fn per_cent(share: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A share in per cent with a fixed number of decimals.
+/// A share in percent with a fixed number of decimals.
 pub(crate) fn percent_fixed(share: f64, digits: usize) -> String {
     format!("{}{SPACE}%", fixed(share * 100.0, digits))
 }
 
-/// A share in per cent, rounded to `digits` (at most four) significant digits: 0.00994 → "0.994 %".
+/// A share in percent, rounded to `digits` (at most four) significant digits: 0.00994 → "0.994 %".
 pub(crate) fn percent_rounded(share: f64, digits: i32) -> String {
     percent(rounded(share, digits))
 }
@@ -52,7 +52,7 @@ pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
     (value / unit).round() * unit
 }
 
-/// A count with its thousands set apart.
+/// A count with spaces between its thousands.
 pub(crate) fn count(value: u64) -> String {
     display::thousands(value).replace(',', "\u{202f}")
 }

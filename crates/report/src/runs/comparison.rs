@@ -1,4 +1,4 @@
-//! Which runs may be compared by p, and by how much their losses differ.
+//! The comparison of runs by p: which may be compared, and by how much their losses differ.
 
 use mixdown_runs::{CorpusLosses, EvalRecord, MeanLoss, Unpaired, paired};
 
@@ -6,13 +6,14 @@ use mixdown_runs::RunRow;
 
 use crate::runs::series::Finetuned;
 
-/// In what these runs differ besides p and seed, as fields with their values; nothing of comparable runs.
+/// Returns the settings besides p and seed in which these runs differ, as fields with their values; empty for
+/// comparable runs.
 pub(crate) fn differences(runs: &[Finetuned<'_>]) -> Vec<(String, String)> {
     let rows: Vec<&RunRow> = runs.iter().map(|run| run.row).collect();
     mixdown_runs::differences(&rows)
 }
 
-/// The p = 0 run that a run is compared with, by the rule of [`mixdown_runs::baseline`].
+/// Returns the run at p = 0 that a run is compared with, by the rule of [`mixdown_runs::baseline`].
 pub(crate) fn baseline<'r, 'a>(
     runs: &'r [Finetuned<'a>],
     of: &Finetuned<'a>,
@@ -22,13 +23,13 @@ pub(crate) fn baseline<'r, 'a>(
 
 /// One of the two losses of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Yardstick {
+pub(crate) enum ReportedLoss {
     Target,
     Pretraining,
 }
 
-impl Yardstick {
-    /// The evaluation that the row's loss came from.
+impl ReportedLoss {
+    /// Returns the evaluation that the loss of the row came from.
     pub fn record<'a>(self, run: &Finetuned<'a>) -> Option<&'a EvalRecord> {
         match self {
             Self::Target => run.target,
@@ -42,11 +43,11 @@ impl Yardstick {
     }
 }
 
-/// A run's loss less that of another, sequence by sequence.
+/// Returns the loss of a run minus that of another, sequence by sequence.
 pub(crate) fn difference(
     run: &Finetuned<'_>,
     other: &Finetuned<'_>,
-    of: Yardstick,
+    of: ReportedLoss,
 ) -> Result<MeanLoss, Unpaired> {
     paired(of.losses(run), of.losses(other))
 }

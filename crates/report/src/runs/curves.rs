@@ -1,17 +1,20 @@
-//! Evaluation losses against steps, one figure a corpus.
+//! The figures of evaluation losses against steps, one for each corpus.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mixdown_runs::EvalRecord;
 
-use crate::parts::chart::{Axis, DashType, Line, Plot, Trace};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::chart::{Axis, DashType, Line, Plot, Symbol, Trace};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{axis, bare_line, coordinate, layout, marked_line, ring};
 use crate::parts::text::fixed;
 use crate::runs::series::{Finetuned, Series};
+use crate::runs::training;
 
-/// The corpora of a group of runs: target first, then the pretraining yardstick, then the others.
+/// Colors of page.css for the corpora, far apart first.
+const CORPUS_COLORS: [u8; 6] = [4, 0, 1, 3, 5, 2];
+
+/// Returns the figures of a group of runs: the target first, then the pretraining corpus, then the others.
 pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
     let target = runs.iter().find_map(|run| run.target).map(|record| record.corpus.as_str());
     let pretraining =
@@ -37,12 +40,12 @@ pub(crate) fn figures(runs: &[Finetuned<'_>]) -> Vec<Figure> {
     figures
 }
 
-/// The corpus' name behind the title, unless it says the same.
+/// Returns the title followed by the name of the corpus, unless that is the customary one.
 fn named(title: &str, corpus: &str, custom: &str) -> String {
     if corpus == custom { title.to_owned() } else { format!("{title} ({corpus})") }
 }
 
-/// Every corpus that was evaluated, in the order of first sight.
+/// Returns every corpus that was evaluated, in the order of first appearance.
 pub(crate) fn corpora<'a>(runs: impl Iterator<Item = &'a Series<'a>>) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for run in runs {
@@ -57,7 +60,7 @@ pub(crate) fn corpora<'a>(runs: impl Iterator<Item = &'a Series<'a>>) -> Vec<&'a
     names
 }
 
-/// Whether the loss before finetuning is drawn as a line of its own.
+/// Whether the loss before finetuning is drawn as a separate line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Show,
@@ -108,8 +111,8 @@ fn corpus_figure(runs: &[Finetuned<'_>], corpus: &str, title: &str, before: Befo
     Figure { title: title.to_owned(), caption, plot, table, width: Width::Half }
 }
 
-/// By which loss a checkpoint was chosen: where one half of the held-out sequences chooses and the other is shown,
-/// the ring need not lie at the least loss that is drawn.
+/// Describes the loss by which a checkpoint was chosen: if one half of the held-out sequences chooses and the other is
+/// shown, the ring need not lie at the least loss that is drawn.
 pub(crate) fn how_chosen<'a>(mut records: impl Iterator<Item = &'a EvalRecord>) -> &'static str {
     if records.any(is_chosen_by_others) {
         "the one with the least target loss on the other half of the held-out sequences, which chooses alone, so \
@@ -119,7 +122,7 @@ pub(crate) fn how_chosen<'a>(mut records: impl Iterator<Item = &'a EvalRecord>) 
     }
 }
 
-/// Whether other sequences than those of the loss chose the checkpoint.
+/// Returns whether the checkpoint was chosen by other sequences than those of the loss.
 pub(crate) fn is_chosen_by_others(record: &EvalRecord) -> bool {
     record.selection_loss.is_some() && !record.chose_itself()
 }
@@ -128,7 +131,7 @@ pub(crate) fn losses(evaluations: &[(u64, &EvalRecord)]) -> Vec<(f64, f64)> {
     evaluations.iter().map(|(step, eval)| (coordinate(*step), eval.loss)).collect()
 }
 
-/// The loss all runs started from, and the last step; none when they differ.
+/// Returns the loss that all runs started from, and the last step; `None` if the losses differ.
 fn common_before(runs: &[Finetuned<'_>], corpus: &str) -> Option<(f64, f64)> {
     let mut losses = runs.iter().filter_map(|run| {
         EvalRecord::find(&run.series.page.summary.before, corpus).map(|record| record.loss)
@@ -138,8 +141,8 @@ fn common_before(runs: &[Finetuned<'_>], corpus: &str) -> Option<(f64, f64)> {
     losses.all(|loss| (loss - first).abs() < 1e-9).then(|| (first, coordinate(last_step)))
 }
 
-/// A frame that leaves the steep start (the first sixth of the steps) out, when it is so high that it
-/// would press the bottom of the U flat; with the highest loss at step 0.
+/// Returns a frame without the steep start (the first sixth of the steps) and the highest loss at step 0, if that start
+/// is so high that it would flatten the rest of the curve.
 fn frame_without_start(runs: &[Finetuned<'_>], corpus: &str) -> Option<((f64, f64), f64)> {
     let (mut low, mut high, mut start) = (f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY);
     for run in runs {
@@ -158,7 +161,7 @@ fn frame_without_start(runs: &[Finetuned<'_>], corpus: &str) -> Option<((f64, f6
     crowded.then_some(((low - 0.08 * room, high + 0.15 * room), start))
 }
 
-/// Steps down, one named column of (step, record) across for each curve.
+/// Returns a table with one line for each step and one column for each curve.
 pub(crate) fn by_step(curves: &[(&str, Vec<(u64, &EvalRecord)>)]) -> Table {
     let columns: Vec<BTreeMap<u64, f64>> = curves
         .iter()
@@ -175,6 +178,53 @@ pub(crate) fn by_step(curves: &[(&str, Vec<(u64, &EvalRecord)>)]) -> Table {
         table.push(row.collect::<Vec<_>>());
     }
     table
+}
+
+/// The figures of a run that is not compared by p: the held-out losses of every corpus in one figure, and the training
+/// loss in another.
+pub(crate) fn of_all_corpora(run: &Series<'_>) -> Vec<Figure> {
+    let names = corpora(std::iter::once(run));
+    let held_out = (!names.is_empty()).then(|| held_out(run, &names));
+    held_out
+        .into_iter()
+        .chain(training::figure(&[run], "Loss on the batches trained on."))
+        .collect()
+}
+
+/// Why the ring need not lie at the least loss that is drawn, if that is so.
+fn chosen_by_others_text(run: &Series<'_>) -> &'static str {
+    if run.page.summary.best.iter().any(is_chosen_by_others) {
+        ", which the other half of the held-out sequences chose: it need not lie at the least loss that is drawn"
+    } else {
+        ""
+    }
+}
+
+fn held_out(run: &Series<'_>, names: &[&str]) -> Figure {
+    let mut data = Vec::new();
+    let best = coordinate(run.page.summary.best_step);
+    for (corpus, slot) in names.iter().zip(CORPUS_COLORS.iter().cycle()) {
+        let color = format!("var(--series-{slot})");
+        let points = losses(&run.evaluations(corpus));
+        if let Some(point) = points.iter().find(|point| point.0.to_bits() == best.to_bits()) {
+            data.push(ring(*point, &color));
+        }
+        let line = marked_line(points, corpus, &color, Symbol::Circle, DashType::Solid);
+        data.push(Trace { showlegend: Some(true), ..line });
+    }
+    let x_axis = Axis { hoverformat: Some(",d"), ..axis("steps") };
+    let y_axis = Axis { hoverformat: Some(".4f"), ..axis("loss (nats per token)") };
+    let curves: Vec<_> = names.iter().map(|corpus| (*corpus, run.evaluations(corpus))).collect();
+    Figure {
+        title: "Held-out loss".to_owned(),
+        caption: format!(
+            "Loss on the held-out part of each corpus; the ring marks the chosen checkpoint{}.",
+            chosen_by_others_text(run)
+        ),
+        plot: Plot { data, layout: layout(x_axis, y_axis) },
+        table: by_step(&curves),
+        width: Width::Half,
+    }
 }
 
 #[cfg(test)]

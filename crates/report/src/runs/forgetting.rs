@@ -1,17 +1,16 @@
-//! Forgetting against p, with the law's curve where the points give one.
+//! The figure of forgetting against p, with the curve of the law if the points determine one.
 
 use mixdown_scaling::{Error as ScalingError, InjectionFit, fit_injection, forgetting_removed};
 
 use crate::parts::chart::{DashType, Layout, Line, Plot, Trace};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{bare_line, large_point, law_line};
 use crate::parts::text::{fixed, percent_fixed, percent_rounded};
 use crate::runs::comparison::{baseline, differences};
 use crate::runs::series::Finetuned;
 use crate::runs::shares::ShareScale;
 
-/// The figure, or none when no run has a row.
+/// Returns the figure; `None` if no run has a row.
 pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     if runs.is_empty() {
         return None;
@@ -36,7 +35,7 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
         }
         Some(Err(_)) => {
             let points =
-                runs.iter().map(|run| (scale.place(run.row.p_realised), run.row.forgetting()));
+                runs.iter().map(|run| (scale.position(run.row.p_realised), run.row.forgetting()));
             let line = Line::of("var(--rule)", 1.5).dashed(DashType::Dot);
             data.push(bare_line(points.collect(), None, line));
         }
@@ -48,7 +47,7 @@ pub(crate) fn figure(runs: &[Finetuned<'_>]) -> Option<Figure> {
     let mut caption = "Rise of the held-out pretraining loss at the chosen checkpoint over its \
                        value before finetuning, on the same sequences. The axis is logarithmic"
         .to_owned();
-    caption.push_str(if with_zero { "; p = 0 stands apart on its left. " } else { ". " });
+    caption.push_str(if with_zero { "; p = 0 is apart on its left. " } else { ". " });
     caption.push_str(&match fit {
         Some(fit) => law_text(&fit, runs),
         None => {
@@ -74,7 +73,7 @@ fn fit(runs: &[Finetuned<'_>]) -> Result<InjectionFit, ScalingError> {
     fit_injection(&points)
 }
 
-/// What the fit says, or why there is none.
+/// Describes the fit or why there is none.
 fn law_text(fit: &Result<InjectionFit, ScalingError>, runs: &[Finetuned<'_>]) -> String {
     let fit = match fit {
         Ok(fit) => fit,
@@ -140,7 +139,7 @@ fn point(run: &Finetuned<'_>, scale: &ShareScale) -> Trace {
         fixed(run.row.forgetting(), 4),
         percent_rounded(run.row.p_realised, 3)
     );
-    let place = (scale.place(run.row.p_realised), run.row.forgetting());
+    let place = (scale.position(run.row.p_realised), run.row.forgetting());
     let series = &run.series;
     large_point(place, &hover, &series.label, &series.color, series.symbol)
 }
@@ -176,7 +175,7 @@ mod tests {
     use mixdown_scaling::InjectionLaw;
 
     use super::figure;
-    use crate::runs::page::RunPage;
+    use crate::runs::RunPage;
     use crate::runs::series::arrange;
     use crate::testing::finetuned;
 
@@ -209,7 +208,7 @@ mod tests {
 
     #[test]
     fn p_zero_is_spoken_of_only_where_it_is() {
-        let apart = "p = 0 stands apart";
+        let apart = "p = 0 is apart";
         assert!(caption(&[0.0, 0.01].map(|p| finetuned(p, 0.5))).contains(apart));
         let without = caption(&[0.01, 0.05].map(|p| finetuned(p, 0.5)));
         assert!(!without.contains(apart), "{without}");

@@ -1,10 +1,10 @@
-//! The runs of a grid by model size and target tokens, and how each size looks.
+//! The runs of a grid by model size and target tokens, with the color and symbol of each size.
 
 use mixdown_scaling::Observation;
 
 use crate::parts::chart::Symbol;
 use crate::parts::text::{count, short};
-use crate::runs::page::RunPage;
+use crate::runs::RunPage;
 use crate::runs::series::{color_slot, symbol};
 
 /// The distinct N and D of a domain, rising.
@@ -29,7 +29,7 @@ impl Groups {
         format!("D\u{a0}=\u{a0}{}", name(tokens, &self.tokens))
     }
 
-    /// Colors from teal to violet as N grows.
+    /// Returns the color of a size, from teal to violet as N grows.
     pub fn color(&self, size: f64) -> String {
         let rank = self.rank(size);
         format!("var(--series-{})", color_slot(rank, self.sizes.len()))
@@ -44,14 +44,14 @@ impl Groups {
     }
 }
 
-/// Short, unless another value reads the same then.
+/// Returns the short form of a value, unless another value has the same short form.
 fn name(value: f64, all: &[f64]) -> String {
     let text = short(value);
     let alike = all.iter().filter(|other| short(**other) == text).count();
     if alike > 1 { value.to_string() } else { text }
 }
 
-/// Bit by bit: both come from the same counts.
+/// Compares bit by bit, because both numbers come from the same counts.
 pub(crate) fn same(left: f64, right: f64) -> bool {
     left.to_bits() == right.to_bits()
 }
@@ -76,7 +76,7 @@ impl PageGroup<'_> {
     }
 }
 
-/// Runs with rows by N and D, rising.
+/// Returns the runs with rows by N and D in rising order.
 pub(crate) fn page_groups(pages: &[RunPage]) -> Vec<PageGroup<'_>> {
     let mut groups: Vec<PageGroup<'_>> = Vec::new();
     for page in pages {

@@ -1,24 +1,24 @@
-//! What was measured, in sentences computed from the rows.
+//! The findings of runs in sentences that are computed from their rows.
 
 use mixdown_runs::{EvalRecord, MeanLoss};
 use mixdown_scaling::forgetting_removed;
 
 use crate::parts::text::{count, fixed, percent, percent_fixed, percent_rounded, signed};
-use crate::runs::comparison::{Yardstick, baseline, difference};
+use crate::runs::comparison::{ReportedLoss, baseline, difference};
 use crate::runs::results::plus_minus;
 use crate::runs::series::{Finetuned, Series};
 
-/// Below this share of the baseline's forgetting, injection is said to have changed little.
+/// A removed share of the baseline's forgetting below this one counts as little.
 const LITTLE: f64 = 0.1;
 
-/// The main sentence, and one for each other share.
+/// The main sentence and one for each other share.
 #[derive(Debug, Default)]
 pub(crate) struct Headline {
     pub main: String,
     pub others: Vec<String>,
 }
 
-/// The sentences for finetuning runs; the main one is for the injected share nearest 1 %.
+/// Returns the sentences for finetuning runs; the main one is about the injected share nearest to 1 %.
 pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
     let injected: Vec<&Finetuned<'_>> =
         runs.iter().filter(|run| run.row.p_requested > 0.0).collect();
@@ -28,7 +28,7 @@ pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
         .enumerate()
         .min_by(|left, right| distance(left.1).total_cmp(&distance(right.1)))
         .map(|(place, _)| place);
-    // By growing p: where two have the same, p does not say which run a sentence is about.
+    // If two runs have the same p, a sentence needs the name of its run.
     let by_share = runs
         .windows(2)
         .all(|pair| matches!(pair, [low, high] if low.row.p_requested < high.row.p_requested));
@@ -46,14 +46,14 @@ pub(crate) fn of_finetuning(runs: &[Finetuned<'_>]) -> Headline {
     }
 }
 
-/// A sentence about the run of that name.
+/// Returns the sentence with the name of its run in front.
 fn named(name: &str, sentence: &str) -> String {
     let mut letters = sentence.chars();
     let first = letters.next().map(|letter| letter.to_lowercase().to_string());
     format!("{name}: {}{}", first.unwrap_or_default(), letters.as_str())
 }
 
-/// The sentence for runs that have losses only.
+/// Returns the sentences for runs that have only losses.
 pub(crate) fn of_losses(runs: &[Series<'_>]) -> Headline {
     let mut sentences = runs.iter().flat_map(|run| {
         let summary = &run.page.summary;
@@ -109,13 +109,13 @@ fn sentence(run: &Finetuned<'_>, baseline: Option<&Finetuned<'_>>) -> String {
     format!("{forgetting}{}; {target}", within_error(run, baseline))
 }
 
-/// A share of forgetting that was removed; beyond all of it the loss ended below its value before finetuning, and a
-/// percentage says nothing.
+/// Formats a share of forgetting that was removed. Above 100 % the loss ended below its value before finetuning, and a
+/// percentage has no meaning.
 pub(crate) fn removed_share(removed: f64) -> String {
     if removed > 1.0 { "more than all of it".to_owned() } else { percent_fixed(removed, 0) }
 }
 
-/// The share asked for, and the one delivered where three digits tell them apart.
+/// Formats the requested share, and the delivered one if it differs in three digits.
 fn share(run: &Finetuned<'_>) -> String {
     let requested = percent(run.row.p_requested);
     let realised = percent_rounded(run.row.p_realised, 3);
@@ -126,7 +126,7 @@ fn share(run: &Finetuned<'_>) -> String {
     }
 }
 
-/// Two decimals for a forgetting people can compare, three below a tenth of a nat.
+/// Returns the number of decimals of a forgetting: two, or three below a tenth of a nat.
 fn digits(forgetting: f64) -> usize {
     if forgetting < 0.1 { 3 } else { 2 }
 }
@@ -134,29 +134,29 @@ fn digits(forgetting: f64) -> usize {
 fn target_change(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> String {
     let change = run.row.target_loss - baseline.row.target_loss;
     let own = signed(change, 3);
-    match difference(run, baseline, Yardstick::Target) {
+    match difference(run, baseline, ReportedLoss::Target) {
         Ok(paired) => {
             let change = plus_minus(signed(paired.mean, 3), paired.standard_error);
-            format!("target loss changed by {change} nats{}.", verdict(&paired))
+            format!("target loss changed by {change} nats{}.", chance_remark(&paired))
         }
         Err(reason) => {
-            format!("target loss changed by {own} nats ({reason}, so that has no error).")
+            format!("target loss changed by {own} nats ({reason}, so it has no error).")
         }
     }
 }
 
-/// What is said of a difference that could be chance.
-fn verdict(paired: &MeanLoss) -> &'static str {
+/// Returns the remark about a difference that may be chance.
+fn chance_remark(paired: &MeanLoss) -> &'static str {
     match paired.standard_error {
-        None => ", of which one sequence tells no error",
+        None => ", whose error one sequence alone cannot show",
         Some(_) if !paired.is_clear() => ", which may be chance",
         Some(_) => "",
     }
 }
 
-/// Whether the runs' pretraining losses differ by no more than chance.
+/// Returns the remark about pretraining losses whose difference may be chance.
 fn within_error(run: &Finetuned<'_>, baseline: &Finetuned<'_>) -> &'static str {
-    match difference(run, baseline, Yardstick::Pretraining) {
+    match difference(run, baseline, ReportedLoss::Pretraining) {
         Ok(paired) if paired.standard_error.is_some() && !paired.is_clear() => {
             ", which may be chance"
         }
@@ -179,7 +179,7 @@ fn alone(run: &Finetuned<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::{of_finetuning, of_losses};
-    use crate::runs::page::RunPage;
+    use crate::runs::RunPage;
     use crate::runs::series::arrange;
     use crate::testing::{base, finetuned, losses};
 
@@ -238,7 +238,7 @@ mod tests {
             text.contains("by +0.000 nats (one of the runs has no losses.json, as runs"),
             "{text}"
         );
-        assert!(text.ends_with("so that has no error)."), "{text}");
+        assert!(text.ends_with("so it has no error)."), "{text}");
         let mut other = losses(&pages[0].summary, 0.0);
         other.corpora[0].measured = "cd".to_owned();
         pages[0].losses = Some(other);

@@ -1,11 +1,10 @@
-//! What was in the mix: shares, sequences, tokens and epochs of every source.
+//! The delivered mixture: shares, sequences, tokens and epochs of every source.
 
 use crate::parts::chart::{
     Axis, AxisKind, BarMode, HoverInfo, HoverMode, Layout, Legend, Margin, Marker, Orientation,
     Plot, RangeMode, TextColor, Trace, TraceKind, Values,
 };
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{axis, layout, plain};
 use crate::parts::text::{count, fixed, percent, percent_rounded};
 use crate::runs::series::Series;
@@ -13,7 +12,7 @@ use crate::runs::series::Series;
 /// Colors of page.css for the sources, far apart first; not those of p.
 const COLORS: [&str; 6] = ["source-0", "source-1", "source-2", "source-3", "source-4", "source-5"];
 
-/// The figure, or none when no run recorded shares.
+/// Returns the figure; `None` if no run recorded shares.
 pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     let runs: Vec<&Series<'_>> =
         runs.iter().copied().filter(|run| !run.page.summary.shares.is_empty()).collect();
@@ -27,7 +26,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     let height = 130 + if runs.len() > 8 { 26 } else { 46 } * runs.len();
     // From the top down: categories count from 0 at their middles.
     let lowest = f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX)) - 0.5;
-    // Left to itself plotly reads labels like "2024" as numbers.
+    // Without a type plotly reads labels like "2024" as numbers.
     let y_axis = Axis {
         kind: Some(AxisKind::Category),
         automargin: true,
@@ -57,7 +56,7 @@ pub(crate) fn figure(runs: &[&Series<'_>]) -> Option<Figure> {
     })
 }
 
-/// One line per run and source.
+/// Returns the table with one line for each run and source.
 pub(crate) fn table(runs: &[&Series<'_>]) -> Table {
     let mut table = Table::new([
         "Run",

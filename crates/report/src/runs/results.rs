@@ -1,16 +1,18 @@
-//! The tables of results, of the runs themselves and of their settings.
+//! The tables of results, of what identifies the runs, and of their settings.
 
+use maud::{Markup, html};
 use mixdown_base::display::plural;
 use mixdown_runs::{ErrorUnit, EvalRecord};
 use mixdown_scaling::forgetting_removed;
 
-use crate::parts::html::{Cell, Table, escape, push};
+use crate::parts::figure::{Cell, Table};
+use crate::parts::folded;
 use crate::parts::text::{count, duration, fixed, percent, percent_fixed, percent_rounded, signed};
-use crate::runs::comparison::{Yardstick, baseline, difference};
-use crate::runs::page::RunPage;
+use crate::runs::RunPage;
+use crate::runs::comparison::{ReportedLoss, baseline, difference};
 use crate::runs::series::Finetuned;
 
-/// One line per finetuning run: what p cost and what it saved.
+/// Returns the table of finetuning runs: for each run the losses, and their differences from the run at p = 0.
 pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
     let mut table = Table::new([
         "Run",
@@ -31,7 +33,7 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
             base.and_then(|base| forgetting_removed(base.row.forgetting(), row.forgetting()));
         let change = run.pretraining.and_then(|record| record.change);
         let forgetting_error = change.and_then(|change| change.standard_error);
-        let against = |of: Yardstick| {
+        let against = |of: ReportedLoss| {
             let found = base.and_then(|base| difference(run, base, of).ok());
             Cell::or_dash(found.map(|one| {
                 Cell::number(plus_minus(signed(one.mean, 3), one.standard_error), one.mean)
@@ -43,20 +45,20 @@ pub(crate) fn finetuning(runs: &[Finetuned<'_>]) -> Table {
             Cell::number(percent_rounded(row.p_realised, 3), row.p_realised),
             Cell::count(row.best_step),
             Cell::number(with_error(row.target_loss, run.target), row.target_loss),
-            against(Yardstick::Target),
+            against(ReportedLoss::Target),
             Cell::number(with_error(row.pretraining_loss, run.pretraining), row.pretraining_loss),
             Cell::number(
                 plus_minus(fixed(row.forgetting(), 3), forgetting_error),
                 row.forgetting(),
             ),
-            against(Yardstick::Pretraining),
+            against(ReportedLoss::Pretraining),
             Cell::or_dash(removed.map(|share| Cell::number(percent_fixed(share, 0), share))),
         ]);
     }
     table
 }
 
-/// One line per run and corpus: the losses alone.
+/// Returns the table of losses with one line for each run and corpus.
 pub(crate) fn losses<'a>(pages: impl Iterator<Item = &'a RunPage>) -> Table {
     let mut table = Table::new([
         "Run",
@@ -94,7 +96,7 @@ pub(crate) fn losses<'a>(pages: impl Iterator<Item = &'a RunPage>) -> Table {
     table
 }
 
-/// What identifies each run, fingerprints included.
+/// Returns the table of what identifies each run, with fingerprints.
 pub(crate) fn identities(pages: &[RunPage]) -> Table {
     let mut table = Table::new([
         "Run",
@@ -126,27 +128,23 @@ pub(crate) fn identities(pages: &[RunPage]) -> Table {
     table
 }
 
-/// The settings of every run, folded.
-pub(crate) fn settings(pages: &[RunPage]) -> String {
-    let mut html = String::new();
-    for page in pages {
-        push(
-            &mut html,
-            format_args!(
-                "<details><summary>Settings of {} (run.toml)</summary><pre>{}</pre></details>\n",
-                escape(&page.summary.title),
-                escape(&page.settings_toml)
-            ),
-        );
+/// Renders the settings of every run, folded.
+pub(crate) fn settings(pages: &[RunPage]) -> Markup {
+    html! {
+        @for page in pages {
+            (folded(
+                &format!("Settings of {} (run.toml)", page.summary.title),
+                &html! { pre { (page.settings_toml) } },
+            ))
+        }
     }
-    html
 }
 
 fn with_error(loss: f64, record: Option<&EvalRecord>) -> String {
     plus_minus(fixed(loss, 3), record.and_then(|record| record.standard_error))
 }
 
-/// A number with its standard error, where it has one.
+/// Formats a number with its standard error, if it has one.
 pub(crate) fn plus_minus(value: String, standard_error: Option<f64>) -> String {
     match standard_error {
         Some(error) => format!("{value}\u{a0}±\u{a0}{}", fixed(error, 3)),
@@ -154,24 +152,27 @@ pub(crate) fn plus_minus(value: String, standard_error: Option<f64>) -> String {
     }
 }
 
-/// How much was measured, and what errors are over, corpus by corpus; and which runs cannot be compared.
+/// Describes corpus by corpus how much was measured and what the errors assume, and names the runs that cannot be
+/// compared.
 pub(crate) fn sample(runs: &[Finetuned<'_>]) -> String {
     let mut sentences: Vec<String> = Vec::new();
-    let mut say = |sentence: String| {
+    let mut add = |sentence: String| {
         if !sentences.contains(&sentence) {
             sentences.push(sentence);
         }
     };
     for run in runs {
-        for of in [Yardstick::Target, Yardstick::Pretraining] {
-            of.record(run).into_iter().for_each(|record| say(measured(record)));
+        for of in [ReportedLoss::Target, ReportedLoss::Pretraining] {
+            of.record(run).into_iter().for_each(|record| add(measured(record)));
         }
     }
     for run in runs.iter().filter(|run| run.row.p_requested > 0.0) {
         let Some(base) = baseline(runs, run) else { continue };
-        for (of, name) in [(Yardstick::Target, "target"), (Yardstick::Pretraining, "pretraining")] {
+        for (of, name) in
+            [(ReportedLoss::Target, "target"), (ReportedLoss::Pretraining, "pretraining")]
+        {
             if let Err(reason) = difference(run, base, of) {
-                say(format!(
+                add(format!(
                     "No error of the {name} loss against p = 0 is given for {}: {reason}.",
                     run.series.label
                 ));

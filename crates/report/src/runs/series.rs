@@ -1,4 +1,4 @@
-//! A run as the figures show it: its name, color and yardsticks.
+//! A run with its label, color, symbol and evaluations for figures.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use mixdown_runs::{EvalRecord, MetricsRecord, RunRow};
 
 use crate::parts::chart::{DashType, Symbol};
 use crate::parts::text::percent;
-use crate::runs::page::RunPage;
+use crate::runs::RunPage;
 
 /// Injected shares have colors 1 to this one, from teal to violet as p grows; 0 is p = 0.
 const INJECTED_COLORS: usize = 5;
@@ -15,7 +15,7 @@ const INJECTED_COLORS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Series<'a> {
     pub page: &'a RunPage,
-    /// "p = 1 %", or the run's title where p does not tell the runs apart; no other run has it.
+    /// "p = 1 %", or the title of the run if p does not distinguish the runs; unique among them.
     pub label: String,
     /// A CSS variable of page.css.
     pub color: String,
@@ -49,12 +49,12 @@ impl<'a> Series<'a> {
     }
 }
 
-/// The runs with rows by growing p, and the others in their order.
+/// Sorts the runs with rows by growing p and keeps the others in their order.
 pub(crate) fn arrange(pages: &[RunPage]) -> (Vec<Finetuned<'_>>, Vec<Series<'_>>) {
     arrange_all(&pages.iter().collect::<Vec<_>>())
 }
 
-/// The same of pages that stand apart.
+/// Like [`arrange`], for pages that are not adjacent.
 pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec<Series<'a>>) {
     let mut with_row: Vec<(&'a RunPage, &'a RunRow)> =
         pages.iter().filter_map(|page| page.summary.row.as_ref().map(|row| (*page, row))).collect();
@@ -81,8 +81,8 @@ pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec
             Finetuned {
                 series,
                 row,
-                target: yardstick(page, row.target_loss, "target"),
-                pretraining: yardstick(page, row.pretraining_loss, "pretraining"),
+                target: evaluation_behind(page, row.target_loss, "target"),
+                pretraining: evaluation_behind(page, row.pretraining_loss, "pretraining"),
             }
         })
         .collect();
@@ -98,8 +98,8 @@ pub(crate) fn arrange_all<'a>(pages: &[&'a RunPage]) -> (Vec<Finetuned<'a>>, Vec
     (finetuned, others)
 }
 
-/// The label, or with a number behind it where an earlier run has it: plotly stacks bars of equal
-/// labels into one.
+/// Returns the label, with a number behind it if an earlier run has the same one: plotly stacks bars of equal labels
+/// into one.
 fn unique(label: String, taken: &mut BTreeSet<String>) -> String {
     let numbered = (2_u64..).map(|number| format!("{label} ({number})"));
     let free = std::iter::once(label.clone()).chain(numbered).find(|name| !taken.contains(name));
@@ -113,7 +113,8 @@ fn share_label(p: f64) -> String {
     format!("p\u{a0}=\u{a0}{share}")
 }
 
-/// Spreads few shares over the whole ramp; more than it holds go round, told apart by dashes.
+/// Returns the color of a share: few shares are spread over the whole range of colors; more shares repeat them and
+/// differ in their dashes.
 pub(crate) fn color_slot(rank: usize, injected: usize) -> usize {
     match injected {
         0 | 1 => 1 + INJECTED_COLORS / 2,
@@ -140,9 +141,9 @@ fn dash(place: usize) -> DashType {
     }
 }
 
-/// The row does not say which corpus its loss was measured on: it is the one with that very loss
-/// at the chosen checkpoint, else the one with the customary name.
-fn yardstick<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRecord> {
+/// Finds the evaluation behind a loss of the row, which does not name its corpus: the one with exactly that loss at the
+/// chosen checkpoint, else the one with the customary name.
+fn evaluation_behind<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRecord> {
     let best = &page.summary.best;
     let same = |record: &&EvalRecord| record.loss.to_bits() == loss.to_bits();
     let named = EvalRecord::find(best, name);
@@ -152,7 +153,7 @@ fn yardstick<'a>(page: &'a RunPage, loss: f64, name: &str) -> Option<&'a EvalRec
 #[cfg(test)]
 mod tests {
     use super::{arrange, color_slot};
-    use crate::runs::page::RunPage;
+    use crate::runs::RunPage;
     use crate::testing::{base, finetuned};
 
     #[test]

@@ -1,12 +1,12 @@
-//! Places of shares on a logarithmic axis that has p = 0 on its left.
+//! The logarithmic axis of shares, which has p = 0 apart on its left.
 
 use crate::parts::chart::{Axis, HoverMode, Layout, RangeMode, Ticks};
 use crate::parts::plot::{axis, layout};
 use crate::parts::text::per_cent;
 
-/// Points of a law's curve: 13 pixels from one to the next where a figure is widest, 7 where two are side by side.
+/// The number of points of a law's curve: 13 pixels apart in the widest figure, 7 in two figures side by side.
 const CURVE_POINTS: u32 = 80;
-/// Names closer than this part of the axis would overlap.
+/// Labels that are closer than this fraction of the axis would overlap.
 const LEAST_GAP: f64 = 0.045;
 
 /// Decades of p, and p = 0 one step left of the least share.
@@ -18,7 +18,7 @@ pub(crate) struct ShareScale {
 }
 
 impl ShareScale {
-    /// The scale of shares as (requested, realized).
+    /// Returns the scale of shares that are given as (requested, realized).
     pub fn of(shares: impl Iterator<Item = (f64, f64)>) -> Self {
         let mut shares: Vec<(f64, f64)> = shares.collect();
         shares.sort_by(|left, right| left.0.total_cmp(&right.0));
@@ -39,11 +39,11 @@ impl ShareScale {
         Self { zero, low, right, ticks }
     }
 
-    pub fn place(&self, p: f64) -> f64 {
+    pub fn position(&self, p: f64) -> f64 {
         if p > 0.0 { p.log10().max(self.zero) } else { self.zero }
     }
 
-    /// Shares from the middle of the gap to the right end, with their places.
+    /// Returns the shares from the middle of the gap to the right end, with their positions.
     pub fn curve(&self) -> impl Iterator<Item = (f64, f64)> + use<> {
         let left = self.gap_middle();
         let step = (self.right - left) / f64::from(CURVE_POINTS);
@@ -53,8 +53,8 @@ impl ShareScale {
         })
     }
 
-    /// From p = 0 to where the curve begins, as (place, share): infinitely far on a true logarithmic
-    /// axis, so dotted.
+    /// Returns the ends of the dotted line from p = 0 to where the curve begins, as (position, share). On a true
+    /// logarithmic axis they would be infinitely far apart.
     pub fn bridge(&self) -> [(f64, f64); 2] {
         let left = self.gap_middle();
         [(self.zero, 0.0), (left, 10.0_f64.powf(left))]
@@ -76,7 +76,7 @@ impl ShareScale {
     }
 }
 
-/// An axis on which 0 is a line.
+/// Returns a vertical axis with a line at 0.
 pub(crate) fn y_axis(title: &str) -> Axis {
     Axis {
         rangemode: Some(RangeMode::ToZero),
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn p_zero_stands_left_of_every_share() {
         let scale = ShareScale::of([0.2, 0.0, 0.001].map(|p| (p, p)).into_iter());
-        assert!(scale.place(0.0) < scale.place(0.001) - 0.5);
-        assert!(scale.place(0.2) < scale.right);
+        assert!(scale.position(0.0) < scale.position(0.001) - 0.5);
+        assert!(scale.position(0.2) < scale.right);
         let names: Vec<&str> = scale.ticks.iter().map(|tick| tick.1.as_str()).collect();
         assert_eq!(names, ["0", "0.1", "20"]);
         let places: Vec<f64> = scale.curve().map(|point| point.0).collect();

@@ -1,18 +1,17 @@
-//! Training loss against steps.
+//! The figure of the training loss against steps.
 
 use crate::parts::chart::{Axis, Line, Plot, Trace};
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::{axis, bare_line, coordinate, layout};
 use crate::parts::text::count;
 use crate::runs::series::Series;
 
-/// Single batches are drawn up to this many points a run, means of neighbors beyond it.
+/// The largest number of points of a run that are drawn as single batches; more points are drawn as means of neighbors.
 const MOST_POINTS: usize = 1500;
-/// Points of the smooth line, which are also the rows of the table.
+/// The number of points of the smooth line, which are also the rows of the table.
 const MEANS: usize = 40;
 
-/// The figure, or none when no training loss was recorded; `what` begins its caption.
+/// Returns the figure, whose caption begins with `what`; `None` if no training loss was recorded.
 pub(crate) fn figure(runs: &[&Series<'_>], what: &str) -> Option<Figure> {
     let losses: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| training_losses(run)).collect();
     let longest = losses.iter().map(Vec::len).max().filter(|len| *len > 0)?;
@@ -52,7 +51,7 @@ fn training_losses(run: &Series<'_>) -> Vec<(f64, f64)> {
     metrics.filter_map(|record| Some((coordinate(record.step), record.train_loss?))).collect()
 }
 
-/// Means over `window` neighbors, each in the middle of its steps: at their end the line would lie
+/// Returns means over `window` neighbors, each in the middle of its steps, because at their end the line would lie
 /// above a falling loss.
 fn means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let mean = |chunk: &[(f64, f64)]| {

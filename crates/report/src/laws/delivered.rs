@@ -1,17 +1,17 @@
-//! What every run was asked for and given: shares, sizes, losses, fingerprints.
+//! The requested and the delivered share of every run, with sizes, losses and fingerprints.
 
 use mixdown_runs::RunRow;
 
+use crate::laws::DomainPage;
 use crate::laws::forgetting::scale;
-use crate::laws::page::DomainPage;
 use crate::parts::chart::Plot;
-use crate::parts::figure::{Figure, Width};
-use crate::parts::html::{Cell, Table};
+use crate::parts::figure::{Cell, Figure, Table, Width};
 use crate::parts::plot::points;
 use crate::parts::text::{percent, percent_rounded, signed};
 use crate::runs::grouping::{Groups, same};
 
-/// How far the share delivered is from the one asked for, of runs with p above 0; the table is of all.
+/// Returns the figure of the difference between the delivered and the requested share, for runs with p above 0; its
+/// table has all runs.
 pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
     let scale = scale(domain);
     let mut data = Vec::new();
@@ -21,22 +21,22 @@ pub(crate) fn figure(domain: &DomainPage, groups: &Groups) -> Figure {
         let seen = own.map(|one| {
             let difference = one.share() - one.p;
             let hover = format!(
-                "{}: asked for {}, given {}",
+                "{}: requested {}, realized {}",
                 one.name,
                 percent(one.p),
                 percent_rounded(one.share(), 4)
             );
-            ((scale.place(one.share()), difference * 100.0), hover)
+            ((scale.position(one.share()), difference * 100.0), hover)
         });
         let seen = seen.collect();
         data.push(points(seen, &label, &groups.color(*size), groups.symbol(*size)));
     }
-    let layout = scale.layout("realized less requested (points of %)");
+    let layout = scale.layout("realized minus requested (points of %)");
     Figure {
         title: "The mix that was delivered".to_owned(),
-        caption: "Share of pretraining sequences given up to the chosen checkpoint, less the share asked \
-                  for. It comes from the count of whole sequences up to that step, which is at most half \
-                  a sequence off."
+        caption: "Share of pretraining sequences delivered up to the chosen checkpoint, minus the requested \
+                  share. The difference comes from counting whole sequences up to that step, which is at most \
+                  half a sequence off."
             .to_owned(),
         plot: Plot { data, layout },
         table: table(domain),
@@ -75,7 +75,7 @@ fn table(domain: &DomainPage) -> Table {
     table
 }
 
-/// What identifies every run.
+/// Returns the table of what identifies every run.
 pub(crate) fn fingerprints(rows: &[RunRow]) -> Table {
     let mut table =
         Table::new(["Run", "seed", "best step", "pretraining tokens", "tokenizer", "fingerprint"]);
