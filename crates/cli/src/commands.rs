@@ -1,6 +1,6 @@
-//! One file a subcommand, each with its arguments and `run`.
+//! One file per subcommand, each with its arguments and `run`.
 
-/// Corpora and tokenizers: made, adopted, written for others, looked at, checked.
+/// Corpora and tokenizers: prepare, import, export, inspect, verify.
 pub mod corpora {
     pub mod export;
     pub mod import;
@@ -10,19 +10,19 @@ pub mod corpora {
     pub mod tokenizer;
     pub mod verify;
 }
-/// Laws of runs, plans of grids, pages.
+/// Scaling laws, planned grids, reports.
 pub mod laws {
     pub mod design;
     pub mod fit;
     pub mod report;
 }
-/// What a mixture delivers, and how fast.
+/// Plans, batches and speed of mixtures.
 pub mod mixtures {
     pub mod bench;
     pub mod mix;
 }
 pub mod shell;
-/// Training, sweeps, and what became of them.
+/// Training, evaluation, generation, sweeps.
 pub mod training {
     pub mod compute_args;
     pub mod demo;
@@ -47,7 +47,7 @@ use crate::terminal::args::{Cli, Command};
 use crate::terminal::interrupt;
 use crate::terminal::output::Output;
 
-/// What every subcommand needs besides its arguments.
+/// The context of every subcommand besides its arguments.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
     /// The form of the result.
@@ -59,7 +59,7 @@ pub struct Context {
 /// Runs one subcommand.
 ///
 /// # Errors
-/// Whatever ends the command early.
+/// Any error of the subcommand.
 pub fn run(cli: Cli, output: Output) -> Result<(), Error> {
     let context = Context { output, stop: interrupt::install()? };
     if let Command::Design(_)

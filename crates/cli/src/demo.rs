@@ -1,5 +1,5 @@
-//! The demo: a short script over the same public functions as `tokenizer train`, `prepare`, `train`
-//! and `report`, run on text that is on any machine that has just built mixdown.
+//! The demo: a short script over the same public functions as `tokenizer train`, `prepare`, `train` and `report`, run
+//! on text that exists on every machine that has built mixdown.
 
 mod corpora;
 mod experiment;
@@ -16,19 +16,19 @@ use crate::commands::Context;
 use crate::error::Error;
 use crate::files::whole_file::write_whole;
 
-/// Everything that decides what the demo computes; kept in its folder, so that the same command goes on
-/// and another one is refused.
+/// All settings that affect what the demo computes. They are stored in its folder, so that the same command continues
+/// and a different one is refused.
 #[derive(Debug, Serialize)]
 pub struct DemoSettings {
     /// The finetuning runs' shares of pretraining data, such as `1%`.
     pub inject: Vec<String>,
-    /// The user's own pretraining text; empty: prose from cargo's registry.
+    /// The user's pretraining text; empty: prose from cargo's registry.
     pub pretraining: Vec<PathBuf>,
-    /// The user's own target text; empty: code from cargo's registry.
+    /// The user's target text; empty: code from cargo's registry.
     pub target: Vec<PathBuf>,
-    /// Entries of the tokenizer.
+    /// Vocabulary size of the tokenizer, in entries.
     pub vocab_size: u32,
-    /// Unique target tokens that finetuning may see.
+    /// Unique target tokens for finetuning.
     pub target_tokens: u64,
     /// Optimizer steps of the base model.
     pub pretraining_steps: u64,
@@ -38,7 +38,7 @@ pub struct DemoSettings {
     pub seed: u64,
 }
 
-/// What the demo leaves.
+/// The results of the demo.
 #[derive(Debug)]
 pub struct DemoOutcome {
     /// The finetuning runs, in the order of `DemoSettings::inject`.
@@ -49,20 +49,20 @@ pub struct DemoOutcome {
 
 const SETTINGS_FILE: &str = "demo.json";
 
-/// Runs whatever is not finished in `out` yet.
+/// Runs the stages that are not finished in `out`.
 ///
 /// # Errors
-/// A folder that holds something else or a demo of other settings, and whatever a stage reports.
+/// A folder with something else or with a demo of other settings, and any error of a stage.
 pub fn run(settings: &DemoSettings, out: &Path, context: Context) -> Result<DemoOutcome, Error> {
-    claim(settings, out)?;
+    check_or_write_settings(settings, out)?;
     let corpora = corpora::make(settings, out, context)?;
     let runs = experiment::run(settings, &corpora, out, context)?;
     let report = experiment::report(settings, out)?;
     Ok(DemoOutcome { runs, report })
 }
 
-/// Takes `out` for these settings, or finds that it was taken for them before.
-fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
+/// Writes the settings into `out`, or checks that the settings there are the same.
+fn check_or_write_settings(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
     let path = out.join(SETTINGS_FILE);
     let ours = to_json(settings, &path)?;
     if path.exists() {
@@ -71,7 +71,7 @@ fn claim(settings: &DemoSettings, out: &Path) -> Result<(), Error> {
             None => Ok(()),
             Some((field, expected, got)) => Err(Error::usage(
                 format!(
-                    "{}: holds a demo of other settings: {field}: expected {expected}, got {got}",
+                    "{}: contains a demo of other settings: {field}: expected {expected}, got {got}",
                     out.display()
                 ),
                 "name another folder with --out, or remove this one",
@@ -87,7 +87,7 @@ fn to_json(settings: &DemoSettings, path: &Path) -> Result<String, Error> {
     serde_json::to_string_pretty(settings).map_err(|error| Error::io(path, "write", error.into()))
 }
 
-/// The first setting that differs: its name, the folder's value and the asked one.
+/// The first setting that differs: its name, the folder's value and the requested one.
 fn difference(there: &str, here: &str) -> Option<(String, String, String)> {
     let parse =
         |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The binary's one error: what went wrong, why, and what to do, with its exit code.
+//! The error type of the binary: what went wrong, why, and what to do, with the exit code.
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_experiments::Hint;
 use serde::Serialize;
 
-/// Everything that ends a command early.
+/// An error that ends a command early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,16 +20,16 @@ pub enum Error {
     Usage {
         /// What is wrong.
         message: String,
-        /// The way out; empty where the message has it.
+        /// What to do; empty if the message says it.
         hint: String,
     },
-    /// Output that was stopped on request, where the same command would begin anew.
+    /// Output that was stopped on request; the same command would start over.
     #[error("{message}")]
     Interrupted {
-        /// What was stopped, and how to go on.
+        /// What was stopped, and how to continue.
         message: String,
     },
-    /// The user stopped work that the same command goes on with.
+    /// The user stopped work that the same command continues.
     #[error("{message}")]
     Stopped {
         /// What stopped, and where.
@@ -40,10 +40,10 @@ pub enum Error {
     Data {
         /// What is wrong: path, expected, got.
         message: String,
-        /// The way out.
+        /// What to do.
         hint: String,
     },
-    /// Work that went on to its end left some of it undone.
+    /// Some parts of the work failed, and the rest was completed.
     #[error("{message}")]
     Incomplete {
         /// What failed, and why.
@@ -54,7 +54,7 @@ pub enum Error {
     /// A process of a run of several ended.
     #[error("{message}")]
     Rank {
-        /// Its report; empty where it, or another, has given that itself.
+        /// Its report; empty if a process has already printed it.
         message: String,
         /// Its exit code.
         code: u8,
@@ -153,7 +153,7 @@ impl From<mixdown_watch::Error> for Error {
 }
 
 impl Error {
-    /// A usage error with its way out.
+    /// A usage error with a hint.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
@@ -163,7 +163,7 @@ impl Error {
         Self::Io { path: path.to_owned(), action, source }
     }
 
-    /// Says of an interruption that the same command goes on; other errors stay as they are.
+    /// Turns an interruption into one that the same command continues from; other errors stay the same.
     pub fn resumable(self) -> Self {
         match self.kind() {
             _ if matches!(self, Self::Rank { .. }) => self,
@@ -186,12 +186,12 @@ impl Error {
         code_of(self.kind())
     }
 
-    /// Kind, message, causes and hint, the way a person reads them; empty where another process has said it.
+    /// Message, causes and hint as text; empty if another process has printed the error.
     pub fn report(&self) -> String {
         self.painted(&Paint::none())
     }
 
-    /// [`report`](Self::report) with its marks in the colors of a terminal, or without.
+    /// [`report`](Self::report) with or without the colors of a terminal.
     pub fn painted(&self, paint: &Paint) -> String {
         if let Self::Rank { message, .. } = self {
             return escaped_lines(message).into_owned();
@@ -208,15 +208,15 @@ impl Error {
         text
     }
 
-    /// The error as `--json` gives it.
+    /// The error in the format of `--json`.
     pub fn record(&self) -> ErrorRecord {
         let mut causes = Vec::new();
         let mut source = match self {
-            // Its message has the cause already.
+            // The message already contains the cause.
             Self::Scaling { .. } => None,
             other => other.source(),
         };
-        // A transparent variant's source is the inner error's own source, so nothing is said twice.
+        // A transparent variant's source is that of the inner error, so nothing is printed twice.
         while let Some(cause) = source {
             causes.push(cause.to_string());
             source = cause.source();
@@ -233,7 +233,9 @@ impl Error {
     fn hint(&self) -> Option<&str> {
         match self {
             Self::Usage { hint, .. } | Self::Data { hint, .. } if !hint.is_empty() => Some(hint),
-            Self::Stopped { .. } => Some("run the same command again: it goes on where it stopped"),
+            Self::Stopped { .. } => {
+                Some("run the same command again: it continues where it stopped")
+            }
             Self::Incomplete { .. } => Some("run the same command again to try them again"),
             Self::Documents(error) | Self::Tokenize(mixdown_tokenize::Error::Documents(error)) => {
                 input_hint(error)
@@ -297,10 +299,10 @@ fn hint_of(hint: &Hint) -> String {
             "name another folder with --out; the lists of a grid may grow in this one".to_owned()
         }
         Hint::DamagedSettings => {
-            "take the file from a copy, or name another folder with --out".to_owned()
+            "restore the file from a copy, or name another folder with --out".to_owned()
         }
         Hint::OtherRow => {
-            "the row is of other data or settings: take it out, or name another folder with --out"
+            "the row belongs to other data or settings: remove it, or name another folder with --out"
                 .to_owned()
         }
         Hint::SweepBusy => {
@@ -308,11 +310,11 @@ fn hint_of(hint: &Hint) -> String {
                 .to_owned()
         }
         Hint::DifferentRecipes => {
-            "the recipe moves forgetting as well: keep the runs of one, or fit all together with --pool-recipes"
+            "the recipe affects forgetting, too: keep the runs of one recipe, or fit all together with --pool-recipes"
                 .to_owned()
         }
         Hint::TableInsteadOfFit(table) => format!(
-            "that is a table of runs: fit it first, `mixdown fit {} --out FIT.json`",
+            "that is a table of runs: fit it first with `mixdown fit {} --out FIT.json`",
             table.display()
         ),
         Hint::NoFit => "write one with `mixdown fit RUNS --out FIT.json`".to_owned(),
@@ -320,45 +322,46 @@ fn hint_of(hint: &Hint) -> String {
     }
 }
 
-/// The options that help with an input that is not read.
+/// The options that help with an input that cannot be read.
 fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
     use mixdown_documents::Error;
     match error {
         Error::InFolder { .. } => {
-            Some("--exclude NAME passes over one file, --skip-unreadable leaves out all such files")
+            Some("--exclude NAME skips one file, --skip-unreadable leaves out all such files")
         }
-        Error::EmptyFolder { .. } => {
-            Some("--no-ignore reads what .gitignore and .ignore leave out")
-        }
+        Error::EmptyFolder { .. } => Some("--no-ignore reads what .gitignore and .ignore exclude"),
         Error::NoColumn { .. } | Error::NoRecordField { .. } => {
-            Some("--text-field NAME says where the text is")
+            Some("--text-field NAME names the field with the text")
         }
-        Error::NoFields { .. } => Some("without --text-field plain texts are read as they are"),
+        Error::NoFields { .. } => {
+            Some("without --text-field, plain text files are read as they are")
+        }
         Error::RecordTooLong { .. } => Some(
-            "--text-separator TEXT parts a text into documents, '\\n' at every line end; \
-                 --max-record BYTES allows longer ones",
+            "--text-separator TEXT splits a text into documents ('\\n': at every line end); --max-record BYTES \
+             allows longer ones",
         ),
         _ => None,
     }
 }
 
-/// An error as `--json` gives it: `{"error": {"kind": …, "exit_code": …, "message": …, "causes": […], "hint": …}}`.
+/// An error in the format of `--json`: `{"error": {"kind": …, "exit_code": …, "message": …, "causes": […], "hint":
+/// …}}`.
 #[derive(Debug, Serialize)]
 pub struct ErrorRecord {
     /// `usage`, `data`, `numerical`, `interrupted` or `other`.
     pub kind: &'static str,
-    /// What the program ends with.
+    /// The exit code of the program.
     pub exit_code: u8,
     /// What went wrong.
     pub message: String,
     /// Why, from the nearest cause to the farthest.
     pub causes: Vec<String>,
-    /// The way out, where the message does not have it.
+    /// What to do, if the message does not say it.
     pub hint: Option<String>,
 }
 
 impl ErrorRecord {
-    /// The record of arguments that no command takes, from the text that says so.
+    /// The record of arguments that no command takes, made from clap's message.
     pub fn of_usage(text: &str) -> Self {
         let mut lines = text.trim_end().lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
@@ -381,7 +384,7 @@ impl ErrorRecord {
     }
 }
 
-/// The colors of an error's marks, which are those of the command line's own errors.
+/// The colors of an error's marks, the same as those of clap's errors.
 #[derive(Debug)]
 pub struct Paint {
     error: Style,
@@ -394,7 +397,8 @@ impl Paint {
         Self { error: Style::new(), hint: Style::new() }
     }
 
-    /// The colors where standard error is a terminal that wants them: `NO_COLOR`, `CLICOLOR` and the like decide.
+    /// The colors if standard error is a terminal with colors, as `NO_COLOR`, `CLICOLOR` and similar variables
+    /// decide.
     pub fn of_stderr() -> Self {
         if AutoStream::choice(&std::io::stderr()) == ColorChoice::Never {
             return Self::none();

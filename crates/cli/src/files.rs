@@ -1,11 +1,12 @@
-//! Files that commands write, what they ask of the system's cache of pages, and how many may be open.
+//! Files that commands write, the page cache, and the limit of open files.
 
 pub(crate) mod arrow_stream;
 pub(crate) mod page_cache;
 pub(crate) mod whole_file;
 
 /// Raises the soft limit to the hard one: a mixture maps all shards of all its sources, and shells give 256 or 1,024.
-/// Only the program does so, as a library's limits are its host's. A refusal leaves the limit as it is.
+/// Only the program does so, because a library must not change the limits of its host. If the system refuses, the
+/// limit stays the same.
 #[cfg(unix)]
 pub fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,7 +17,7 @@ pub fn raise_limit() {
     }
 }
 
-/// Elsewhere there is no such limit.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub fn raise_limit() {}
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let output = Output::of(cli.json);
     progress::set_verbosity(cli.verbosity());
     let done = commands::run(cli, output);
-    // A result that was printed for programs waits for the error that may belong to it.
+    // A result for programs is printed last, together with a possible error.
     let done = done.map_or_else(|error| output.fail(error), |()| output.finish());
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Runs as commands start them: their models by name, one training with its meter, its processes, its numbers as text.
+//! Runs as commands start them: the model's folder, one training with its meter, its processes, its numbers as text.
 
 pub(crate) mod evaluations;
 pub(crate) mod processes;
@@ -11,20 +11,20 @@ use mixdown_train::{Model, ModelPlace};
 use crate::error::Error;
 use crate::terminal::progress::say;
 
-/// The model's folder at `path`, taken from `base` where it is relative; says so where it is best/ of a run that was
-/// named.
+/// The model's folder at `path`, relative to `base`; prints a message if the path is a run's folder, whose best/ is
+/// used.
 ///
 /// # Errors
 /// As [`ModelPlace::find`].
 pub(crate) fn model_folder(base: &Path, path: &Path) -> Result<PathBuf, Error> {
     let place = ModelPlace::find(base, path)?;
     if place.is_best_of_run {
-        say(&format!("{} is a run's folder: its best/ is taken", path.display()));
+        say(&format!("{} is a run's folder: its best/ is used", path.display()));
     }
     Ok(place.folder)
 }
 
-/// Loads the model at `path`, which takes corpora of its own tokenizer.json alone; also gives the model's folder.
+/// Loads the model at `path`, which accepts only corpora of its tokenizer.json, and returns it with its folder.
 ///
 /// # Errors
 /// As [`mixdown_experiments::load_model`].

@@ -1,4 +1,4 @@
-//! What stands between a person and the commands: arguments, help, output, progress, interruptions.
+//! The terminal: arguments, help, output, progress and interruptions.
 
 pub(crate) mod advice;
 pub(crate) mod args;

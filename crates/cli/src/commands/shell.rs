@@ -25,7 +25,7 @@ const MANUAL_WIDTH: usize = 78;
   mixdown completions zsh > ~/.zfunc/_mixdown
   mixdown completions fish > ~/.config/fish/completions/mixdown.fish")]
 pub struct CompletionsArgs {
-    /// The shell.
+    /// Shell.
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -36,7 +36,7 @@ pub struct CompletionsArgs {
   mixdown man --out ~/.local/share/man/man1
   man mixdown-prepare")]
 pub struct ManArgs {
-    /// The folder that the pages are written into.
+    /// Folder for the manual pages.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -97,7 +97,7 @@ pub fn man(arguments: ManArgs, context: Context) -> Result<(), Error> {
     })
 }
 
-/// The manual pages of a command and of all that are below it.
+/// The manual pages of a command and of all its subcommands.
 fn manuals(command: &Command) -> Vec<Man> {
     let shown = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
     std::iter::once(Man::new(command.clone())).chain(shown.flat_map(manuals)).collect()

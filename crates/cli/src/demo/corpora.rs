@@ -18,7 +18,7 @@ use crate::commands::corpora::prepare::describe;
 use crate::error::Error;
 use crate::terminal::progress::{Meter, Unit, say, say_inputs, stage_name};
 
-/// Share of each corpus' documents that is measured on.
+/// Share of each corpus' documents that is held out.
 const HOLDOUT_SHARE: f64 = 0.05;
 
 /// Folders relative to the demo's, as the runs' settings name them.
@@ -30,7 +30,7 @@ pub struct Corpora {
     pub target: PathBuf,
 }
 
-/// Makes what is not there yet.
+/// Makes the text, the tokenizer and the corpora that do not exist.
 ///
 /// # Errors
 /// No text, bad text, a full disk, an interruption.
@@ -115,7 +115,7 @@ fn prepare_one(
     corpus: &Path,
     context: Context,
 ) -> Result<(), Error> {
-    // A call that ended between the manifest and its end leaves its work, which the next one clears.
+    // A call that stopped after the manifest leaves temporary files, which the next call removes.
     if corpus.join("manifest.json").exists() && !corpus.join(".work").exists() {
         return Ok(());
     }

@@ -18,8 +18,8 @@ const BASE: &str = "runs/base";
 const SEQUENCE_LENGTH: u64 = 128;
 const BATCH_SIZE: u64 = 16;
 const EVAL_SEQUENCES: u64 = 128;
-/// Of the base model and of finetuning: high enough that fifty thousand tokens are overfitted within the
-/// steps of the demo, so that the U of the target's validation loss shows.
+/// The learning rate of pretraining and finetuning: high enough to overfit fifty thousand tokens within the steps of
+/// the demo, so that the target's validation loss rises again.
 const LEARNING_RATE: f64 = 2e-3;
 
 /// A finished finetuning run, and its losses by sequence at the best step.
@@ -29,10 +29,10 @@ pub struct FinishedRun {
     pub losses: Option<LossesRecord>,
 }
 
-/// Trains whatever is not trained yet; the finetuning runs.
+/// Trains the models that are not trained yet, and returns the finetuning runs.
 ///
 /// # Errors
-/// As training.
+/// The errors of training.
 pub fn run(
     settings: &DemoSettings,
     corpora: &Corpora,
@@ -42,7 +42,7 @@ pub fn run(
     let trained = |config: &RunConfig, folder: &Path, name: &str| {
         let (name, changes, world) = (run_name(name), Changes::None, World::single());
         let training = Training { config, base: out, out: folder, name, changes, world };
-        train(training, Evaluations::Untold, context)
+        train(training, Evaluations::Hidden, context)
     };
     trained(&base_config(settings, corpora)?, &out.join(BASE), "base model")?;
     let mut runs = Vec::new();

@@ -1,20 +1,20 @@
-//! Real text that is on any machine that has just built mixdown: the sources of its dependencies in
-//! cargo's registry. Their prose (Markdown, doc comments) is the pretraining corpus, their Rust code
-//! without comments is the target.
+//! Real text that exists on every machine that has built mixdown: the sources of its dependencies in cargo's
+//! registry. Their prose (Markdown, doc comments) is the pretraining corpus, their Rust code without comments is the
+//! target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// Folder names of the packages that mixdown needs on every platform, one a line; written by
-/// `cargo xtask demo-packages`.
+/// Folder names of the packages that mixdown needs on every platform, one per line; written by `cargo xtask
+/// demo-packages`.
 const PACKAGES: &str = include_str!("packages.txt");
 
-/// Caps a package, so that no single one makes up a corpus.
+/// The most prose of one package, so that no package dominates a corpus.
 const PROSE_BYTES_PER_PACKAGE: usize = 48 * 1024;
 const CODE_BYTES_PER_PACKAGE: usize = 24 * 1024;
-/// Longer files are tables or generated code.
+/// Longer files are skipped: they are tables or generated code.
 const FILE_BYTES_AT_MOST: u64 = 256 * 1024;
 const DOCUMENT_BYTES_AT_LEAST: usize = 200;
 
@@ -39,7 +39,7 @@ pub struct RegistryText {
 /// Gathers the demo's text in a fixed order.
 ///
 /// # Errors
-/// Where there is no registry, or where a package of the list is not in it.
+/// A missing registry, or one without a package of the list.
 pub fn gather() -> Result<RegistryText, Error> {
     let registries = registries()?;
     let mut gathered = RegistryText::default();
@@ -89,7 +89,7 @@ fn sorted_entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn gather_package(package: &str, folder: &Path, gathered: &mut RegistryText) -> Result<(), Error> {
     let mut files = Vec::new();
     list_files(folder, &mut files)?;
-    // Markdown first: where a package's cap is reached, doc comments give way.
+    // Markdown first: if a package reaches its limit, doc comments are left out.
     files.sort_by_key(|path| (!has_extension(path, "md"), path.clone()));
     let (mut prose_bytes, mut code_bytes) = (0, 0);
     for path in files {

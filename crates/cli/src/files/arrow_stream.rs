@@ -10,10 +10,10 @@ use arrow_schema::{ArrowError, Schema};
 use crate::error::Error;
 use crate::terminal::output::begin_stream;
 
-/// What stands before the length of every message.
+/// The bytes before the length of every message.
 const CONTINUATION: &[u8] = &[0xff; 4];
 
-/// The length of a message's head that never comes; not 0, which would end the stream.
+/// The length of the header of a message that never follows; not 0, which would end the stream.
 const UNREADABLE_LEN: i32 = 1 << 16;
 
 /// One Arrow IPC stream on standard output.
@@ -37,7 +37,7 @@ impl ArrowStream {
         Ok(Self { writer: writer.map_err(|error| unwritable(&error))? })
     }
 
-    /// Writes one record batch and flushes it; breaks where the reader has gone.
+    /// Writes one record batch and flushes it; breaks if the reader has closed the pipe.
     ///
     /// # Errors
     /// Standard output cannot be written for another reason.
@@ -50,12 +50,12 @@ impl ArrowStream {
         }
     }
 
-    /// Leaves a stream that is not whole so that no reader takes it for a whole one: a message that is announced
-    /// and never comes. Without it, readers take the end of the bytes for the end of the stream.
+    /// Ends an incomplete stream so that no reader takes it for a complete one: with the length of a message that
+    /// never follows. Without it, readers take the end of the bytes for the end of the stream.
     pub fn abandon(mut self) {
         let announced = [CONTINUATION, &UNREADABLE_LEN.to_le_bytes()].concat();
         let stdout = self.writer.get_mut();
-        // The stream has failed already, and why is what is reported.
+        // The stream has already failed, and that error is the one to report.
         let _ = stdout.write_all(&announced).and_then(|()| stdout.flush());
     }
 

@@ -1,10 +1,10 @@
-//! What the system keeps of files in memory.
+//! The system's cache of file pages.
 
 use std::path::Path;
 
 use crate::error::Error;
 
-/// Has the system forget what it keeps of a file that nobody has mapped.
+/// Drops a file that no process has mapped from the page cache.
 ///
 /// # Errors
 /// The file cannot be opened; a system other than Linux.
@@ -21,5 +21,5 @@ pub fn forget(path: &Path) -> Result<(), Error> {
 /// Always.
 #[cfg(not(target_os = "linux"))]
 pub fn forget(_path: &Path) -> Result<(), Error> {
-    Err(Error::usage("--cold: expected Linux, got another system".to_owned(), "leave it out"))
+    Err(Error::usage("--cold: expected Linux, got another system".to_owned(), "leave out --cold"))
 }

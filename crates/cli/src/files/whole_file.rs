@@ -1,4 +1,4 @@
-//! Small files that are either absent or whole.
+//! Small files that are either absent or complete.
 
 use std::path::Path;
 
@@ -6,18 +6,18 @@ use mixdown_base::files;
 
 use crate::error::Error;
 
-/// Writes a file so that it is either absent or whole, also after a power cut.
+/// Writes a file that is either absent or complete, also after a power cut.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When the file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     files::write(path, bytes).map_err(refused)
 }
 
-/// Makes the place of a file that is to be written after long work, which would be lost if the file could not be.
+/// Checks before long work that a file can be written, and makes its folder, so that the work is not lost.
 ///
 /// # Errors
-/// When it could not be written.
+/// When the file could not be written.
 pub fn make_ready(path: &Path) -> Result<(), Error> {
     files::make_ready(path).map_err(refused)
 }

@@ -1,4 +1,4 @@
-//! Evaluations as people read them: losses with their errors, and over what these are.
+//! The text of evaluations: losses with their errors, and the data behind the errors.
 
 use mixdown_base::display::{escaped, fixed, plural, signed, thousands};
 use mixdown_runs::{ErrorUnit, EvalRecord, MeanLoss, Summary};
@@ -6,12 +6,12 @@ use mixdown_train::{BestSoFar, Progress};
 
 use crate::terminal::output::table;
 
-/// `4.1826 ± 0.0460`, or the loss alone where it has no standard error.
+/// `4.1826 ± 0.0460`, or only the loss if it has no standard error.
 pub fn loss(record: &EvalRecord) -> String {
     with_error(fixed(record.loss, 4), record.standard_error)
 }
 
-/// A difference with its sign, and its standard error where it has one.
+/// A difference with its sign, and with its standard error if it has one.
 pub fn difference(mean: f64, standard_error: Option<f64>) -> String {
     with_error(signed(mean, 4), standard_error)
 }
@@ -23,8 +23,8 @@ fn with_error(value: String, standard_error: Option<f64>) -> String {
     }
 }
 
-/// What a run measured after some steps:
-/// `step 20 of 220: target 4.1826 ± 0.0460, pretraining 5.6593 ± 0.0412 (+1.5009 ± 0.0102); best so far`.
+/// The line about an evaluation of a run: `step 20 of 220: target 4.1826 ± 0.0460, pretraining 5.6593 ± 0.0412
+/// (+1.5009 ± 0.0102); best so far`.
 pub fn line(at: &Progress, evals: &[EvalRecord]) -> String {
     let losses: Vec<String> = evals
         .iter()
@@ -49,7 +49,7 @@ fn best_so_far(best: &BestSoFar, step: u64) -> String {
     format!("; best so far: step {}{}", thousands(best.step), chosen.unwrap_or_default())
 }
 
-/// Losses as a table, with what their errors are over.
+/// Losses as a table, with notes about their errors.
 pub fn eval_table(records: &[EvalRecord]) -> String {
     let rows: Vec<Vec<String>> = records
         .iter()
@@ -70,19 +70,21 @@ pub fn eval_table(records: &[EvalRecord]) -> String {
     std::iter::once(table).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
-/// What is to be known of an error that is not that of documents.
+/// The note about an error that is not over documents.
 fn note(record: &EvalRecord) -> Option<String> {
     let name = escaped(&record.corpus);
     match (record.standard_error, record.error_unit) {
-        (None, _) => Some(format!("{name}: no standard error, as one sequence alone has targets")),
+        (None, _) => {
+            Some(format!("{name}: no standard error, because only one sequence has targets"))
+        }
         (Some(_), Some(ErrorUnit::Sequences)) => Some(format!(
-            "{name}: ± is over sequences, as they are of one document: it says nothing about other documents"
+            "{name}: ± is over sequences, because they come from one document: it tells nothing about other documents"
         )),
         _ => None,
     }
 }
 
-/// What the tables of a run do not say, a line each.
+/// Remarks that the tables of a run do not contain, one per line.
 pub fn remarks(summary: &Summary) -> String {
     let forgetting = summary.row.as_ref().map(|row| {
         let is_its = |eval: &&EvalRecord| eval.loss.to_bits() == row.pretraining_loss.to_bits();
@@ -93,8 +95,8 @@ pub fn remarks(summary: &Summary) -> String {
     });
     let alone = summary.best.iter().filter(|eval| eval.chose_itself()).map(|eval| {
         format!(
-            "{}: too few sequences to part, so those that report chose the best step as well: the loss there is rather \
-             too low",
+            "{}: too few sequences to split, so the reported ones also chose the best step: the loss there is \
+             probably too low",
             escaped(&eval.corpus)
         )
     });
@@ -110,7 +112,7 @@ pub fn remarks(summary: &Summary) -> String {
     forgetting.into_iter().chain(alone).chain(idle).map(|line| format!("\n{line}")).collect()
 }
 
-/// What a mean and its error are over: `over 64 sequences of 12 documents, error by document`.
+/// The data behind a mean and its error: `over 64 sequences of 12 documents, error by document`.
 pub fn over(mean: &MeanLoss) -> String {
     let sequences = plural(mean.sequences, "sequence");
     let documents = mean.documents.map(|count| format!(" of {}", plural(count, "document")));
@@ -174,11 +176,11 @@ mod tests {
             documents: Some(1),
             ..record("c", 4.0)
         };
-        assert!(eval_table(&[one]).ends_with("it says nothing about other documents"));
+        assert!(eval_table(&[one]).ends_with("it tells nothing about other documents"));
         let alone =
             EvalRecord { standard_error: None, error_unit: None, sequences: 1, ..record("c", 4.0) };
         let text = eval_table(&[alone]);
-        assert!(text.ends_with("c: no standard error, as one sequence alone has targets"));
+        assert!(text.ends_with("c: no standard error, because only one sequence has targets"));
         assert!(!text.contains('±'), "{text}");
     }
 }

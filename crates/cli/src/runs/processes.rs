@@ -1,8 +1,8 @@
 //! The processes of one run: `mixdown train --processes N` starts them, waits for them and ends with them.
 //!
-//! Each is this program again, with its rank in the environment. The pipe to its standard input is the thread by
-//! which it hangs: where that ends, be it that the user asks to stop or that the first process was killed, it stops at
-//! its next safe place, and with it all others.
+//! Each process is this program again, with its rank in the environment. Its standard input is a pipe from the
+//! launcher: when the pipe closes, because the user asks to stop or because the launcher ended, the process stops at
+//! its next safe point, and all others with it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, stdin};
@@ -15,42 +15,42 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_train::World;
 
 use crate::error::Error;
-use crate::terminal::interrupt::{self, Ending, end_program, follow};
+use crate::terminal::interrupt::{self, Ending, end_program, end_together_with};
 
 const RANK: &str = "MIXDOWN_RANK";
 const WORLD_SIZE: &str = "MIXDOWN_WORLD_SIZE";
-/// What tells the processes of this start from those of one that was killed and that still run.
+/// The id of this start, which distinguishes its processes from those of a killed start that still run.
 const LAUNCH: &str = "MIXDOWN_LAUNCH";
-/// Threads of a process that computes on the CPU, as rayon reads it.
+/// The number of threads of a process that computes on the CPU, as rayon reads it.
 const THREADS: &str = "RAYON_NUM_THREADS";
-/// Between two looks at the processes.
+/// The time between two checks of the processes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A rank sees at its next exchange that another has ended; one that does not hangs.
+/// The time in which a rank notices at its next exchange that another one has ended; a rank that does not hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Which process this is: rank of `count` where the command line says how many there are, else as torchrun or Slurm
-/// say. Nothing where `count` processes are still to be started.
+/// The rank of this process: among `count` processes if the command line gives their number, else as torchrun or
+/// Slurm say. None if the `count` processes have not been started.
 ///
 /// # Errors
 /// A launcher's variables that make no sense.
 pub fn world(count: Option<u32>) -> Result<Option<World>, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     if variable(RANK).is_some() {
-        hang_on();
+        stop_with_launcher();
     } else if let Some(count) = count {
         return Ok((count <= 1).then(World::single));
     }
     Ok(Some(World::from_environment(variable)?))
 }
 
-/// Stops this process where the one that started it ends or asks for it. Where the system can, a process whose starter
-/// was killed is killed at once: it would hold the run's folder until its step is done, and the same command given
-/// again would find the folder taken.
-fn hang_on() {
+/// Stops this process when the launcher ends or asks for it. On Linux, a process whose launcher was killed is killed at
+/// once: it would hold the run's folder until its step is done, and the same command given again would find the folder
+/// taken.
+fn stop_with_launcher() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     spawn(|| {
-        // Nothing is sent: an end or an error is what was waited for.
+        // The launcher sends nothing: the read returns when the pipe closes.
         let _ = stdin().read(&mut [0]);
         interrupt::stop();
     });
@@ -66,20 +66,21 @@ pub fn launch(count: u32, stop: &AtomicBool) -> Result<(), Error> {
     for rank in 0..count {
         let mut child =
             start(&launch, rank, count, ranks.first().map(|first: &Rank| first.child.id()))?;
-        let thread = child.stdin.take();
+        let pipe = child.stdin.take();
         if rank == 0 {
-            follow(child.id());
+            end_together_with(child.id());
         }
-        ranks.push(Rank { child, thread, status: None });
+        ranks.push(Rank { child, pipe, status: None });
     }
     let ended = wait(&mut ranks, stop);
-    follow(0);
+    end_together_with(0);
     ended
 }
 
 struct Rank {
     child: Child,
-    thread: Option<ChildStdin>,
+    /// Closing it asks the process to stop.
+    pipe: Option<ChildStdin>,
     status: Option<ExitStatus>,
 }
 
@@ -87,7 +88,7 @@ fn failed(error: std::io::Error) -> Error {
     Error::io("mixdown".as_ref(), "start a process of", error)
 }
 
-/// All processes are one group, whose first one it is named after: Ctrl-C reaches this process alone.
+/// All processes are one process group, which the first one leads, so that Ctrl-C reaches only the launcher.
 fn start(launch: &str, rank: u32, count: u32, group: Option<u32>) -> Result<Child, Error> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(std::env::args_os().skip(1)).stdin(Stdio::piped());
@@ -122,9 +123,9 @@ fn wait(ranks: &mut [Rank], stop: &AtomicBool) -> Result<(), Error> {
                 cause = Some((number, status));
             }
         }
-        // The others end by themselves where they train; one may still wait to meet the one that failed.
+        // The others end by themselves if they train; one may still wait for its first exchange with the failed one.
         if stop.load(Ordering::Relaxed) || cause.is_some() {
-            ranks.iter_mut().for_each(|rank| rank.thread = None);
+            ranks.iter_mut().for_each(|rank| rank.pipe = None);
         }
         if cause.is_some() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             end_program(Ending::Forced);
@@ -135,7 +136,7 @@ fn wait(ranks: &mut [Rank], stop: &AtomicBool) -> Result<(), Error> {
     cause.map_or(Ok(()), |(rank, status)| Err(ended(rank, status)))
 }
 
-/// One that was killed is why another ended with an error, in whatever order both are seen.
+/// A killed process is the cause of another one's error, in whatever order the two are noticed.
 fn is_cause(before: ExitStatus, status: ExitStatus) -> bool {
     before.code().is_some() && status.code().is_none()
 }
@@ -144,7 +145,7 @@ fn hung(ranks: &[Rank]) -> Error {
     let hung = ranks.iter().enumerate().filter(|(_, rank)| rank.status.is_none());
     let numbers: Vec<String> = hung.map(|(number, _)| number.to_string()).collect();
     let message = format!(
-        "ranks {} were killed: they did not end within {PATIENCE:?} after another had",
+        "ranks {} were killed: they did not end within {PATIENCE:?} after another rank",
         numbers.join(", ")
     );
     Error::Rank { message, code: 1 }
@@ -152,13 +153,13 @@ fn hung(ranks: &[Rank]) -> Error {
 
 fn ended(rank: usize, status: ExitStatus) -> Error {
     match status.code().and_then(|code| u8::try_from(code).ok()) {
-        // It has said why itself.
+        // The process has printed its error.
         Some(code) => Error::Rank { message: String::new(), code },
         None => Error::Rank { message: format!("rank {rank} has ended: {status}"), code: 1 },
     }
 }
 
-/// What rank `world` says of an error: nothing of one that all have, as the first says it.
+/// The report of rank `world` about an error; empty if all ranks have the error, because the first one prints it.
 pub fn of_rank(error: Error, world: World) -> Error {
     let is_shared = matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Numerical);
     let message = match is_shared {

@@ -1,4 +1,4 @@
-//! One run, trained with a meter and told as a person reads it.
+//! The training of one run with a meter, and its summary as text.
 
 use mixdown_base::display::{percent, percent_requested, thousands};
 use mixdown_base::observer::Observer;
@@ -12,21 +12,21 @@ use crate::runs::evaluations::{self, eval_table};
 use crate::terminal::output::table;
 use crate::terminal::progress::{Meter, Unit};
 
-/// A name that serves as id and title.
+/// A run name whose id is also its title.
 pub fn run_name(name: &str) -> RunName {
     RunName { run_id: name.to_owned(), title: name.to_owned() }
 }
 
-/// Whether evaluations are told as they come.
+/// Whether evaluations are printed during the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evaluations {
-    /// A line each.
-    Told,
-    /// Not: the run is one of many.
-    Untold,
+    /// One line per evaluation.
+    Printed,
+    /// No lines: the run is one of many.
+    Hidden,
 }
 
-/// Trains as one of the run's processes, with a meter on standard error where it leads.
+/// Trains as one of the run's processes; the first process has a meter on standard error.
 ///
 /// # Errors
 /// As [`Training::run`].
@@ -43,7 +43,7 @@ pub fn train(
     }
     let progress = |at: Progress| {
         meter.set(at.step, at.steps, &note(&at));
-        if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Told) {
+        if let Some(evals) = at.evals.as_ref().filter(|_| evaluations == Evaluations::Printed) {
             meter.line(&evaluations::line(&at, evals));
         }
         at.samples.iter().for_each(|sample| meter.line(&sampled(sample)));
@@ -75,7 +75,7 @@ fn note(at: &Progress) -> String {
     format!("{loss}{:.0} tokens/s", at.tokens_per_second)
 }
 
-/// A finished run as a person reads it.
+/// Describes a finished run.
 pub fn describe(summary: &Summary) -> String {
     let shares: Vec<Vec<String>> = summary
         .shares

@@ -1,4 +1,4 @@
-//! What to do instead, where the command line asks for something that is called otherwise here.
+//! Tips for commands and options that have another name here.
 
 use std::ffi::OsString;
 
@@ -6,7 +6,7 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Commands that people of the field type, and what does it here.
+/// Names of commands in other programs, and the command that does it here.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["finetune", "fine-tune", "fine_tune", "sft", "fit-model", "run", "resume", "continue"],
@@ -18,8 +18,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["init", "new", "start", "quickstart", "setup", "tutorial", "example", "examples"],
-        "'mixdown demo' shows the whole way on text of this machine; 'mixdown train --print-config' writes a run's \
-         description to start from",
+        "'mixdown demo' shows the whole method on text from this machine; 'mixdown train --print-config' writes a \
+         run's description to start from",
     ),
     (
         &["config", "configure", "template"],
@@ -27,9 +27,9 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["tokenize", "tokenise", "encode", "preprocess", "process", "ingest", "build"],
-        "'mixdown prepare' tokenizes documents into a corpus; 'mixdown tokenizer train' makes a tokenizer",
+        "'mixdown prepare' tokenizes documents into a corpus; 'mixdown tokenizer train' trains a tokenizer",
     ),
-    (&["tokeniser", "bpe", "train-tokenizer"], "'mixdown tokenizer train' makes a tokenizer"),
+    (&["tokeniser", "bpe", "train-tokenizer"], "'mixdown tokenizer train' trains a tokenizer"),
     (
         &["evaluate", "evaluation", "perplexity", "ppl", "test", "score", "benchmark-model"],
         "'mixdown eval' measures a checkpoint's loss on held-out text",
@@ -42,19 +42,22 @@ const COMMANDS: &[(&[&str], &str)] = &[
         &["blend", "mixture", "interleave", "order"],
         "'mixdown mix MIX.toml' shows what a mixture will deliver",
     ),
-    (&["benchmark", "speed", "profile"], "'mixdown bench MIX.toml' measures how fast batches come"),
+    (
+        &["benchmark", "speed", "profile"],
+        "'mixdown bench MIX.toml' measures how fast a mixture delivers batches",
+    ),
     (
         &["check", "validate", "fsck", "checksum"],
         "'mixdown verify CORPUS' checks every byte of a corpus",
     ),
     (
         &["info", "show", "stats", "describe", "view", "cat", "head", "ls", "list"],
-        "'mixdown inspect CORPUS' shows what a corpus holds, 'mixdown watch FOLDER' which runs a folder has",
+        "'mixdown inspect CORPUS' shows what a corpus contains, 'mixdown watch FOLDER' shows the runs in a folder",
     ),
     (&["plot", "page", "html", "dashboard"], "'mixdown report RUNS' writes one HTML page"),
     (
         &["monitor", "tail", "status", "top", "follow"],
-        "'mixdown watch RUNS' shows runs while they go on",
+        "'mixdown watch RUNS' shows runs while they train",
     ),
     (
         &["grid", "search", "tune", "ablate", "experiment"],
@@ -64,7 +67,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
         &["law", "laws", "scaling", "regress"],
         "'mixdown fit RUNS' fits scaling laws to a table of runs",
     ),
-    (&["plan", "power", "simulate"], "'mixdown design' predicts what a planned sweep would tell"),
+    (
+        &["plan", "power", "simulate"],
+        "'mixdown design' predicts how well a planned sweep would pin down p*",
+    ),
     (
         &["convert", "load", "adopt"],
         "'mixdown import' adopts other programs' token files, 'mixdown export' writes them",
@@ -75,7 +81,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Flags that people of the field type, and those that do it here where the command has them.
+/// Names of options in other programs, and the option that does it here, if the command has it.
 const FLAGS: &[(&[&str], &str)] = &[
     (&["lr", "rate", "learning_rate", "peak-lr"], "learning-rate"),
     (
@@ -112,7 +118,7 @@ const FLAGS: &[(&[&str], &str)] = &[
     (&["override", "overrides"], "set"),
 ];
 
-/// clap's error with a tip that leads to what was meant, and without those that lead elsewhere.
+/// clap's error with a tip that names the intended command or option, and without misleading tips.
 pub fn improved(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
@@ -157,13 +163,13 @@ fn tip(error: &mut clap::Error, text: &str) {
     );
 }
 
-/// What a word that is no command means.
+/// The tip for a word that is not a command.
 fn of_command(typed: &str) -> Option<&'static str> {
     let typed = typed.to_lowercase();
     COMMANDS.iter().find(|(words, _)| words.contains(&typed.as_str())).map(|(_, advice)| *advice)
 }
 
-/// The flag of a command that is meant by one that it does not have.
+/// The option that a command has for one that it does not have.
 fn of_flag(typed: &str, command: &Command) -> Option<&'static str> {
     let name = typed.split('=').next().unwrap_or_default().replace('_', "-");
     let has =
@@ -190,7 +196,7 @@ fn chosen<'c>(command: &'c Command, arguments: &[OsString]) -> &'c Command {
     chosen
 }
 
-/// Whether one is likely a misspelling of the other: `lr` and `layers` share letters, not a meaning.
+/// Whether one is probably a misspelling of the other: `lr` and `layers` share only letters.
 fn is_near(typed: &str, known: &str) -> bool {
     let typed = typed.split('=').next().unwrap_or_default();
     known.starts_with(typed) && typed.len() >= 3

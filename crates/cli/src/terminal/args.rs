@@ -1,4 +1,4 @@
-//! The command line's shape; each subcommand's arguments stand in its own file.
+//! The command line's structure; the arguments of each subcommand are in the subcommand's file.
 
 use std::sync::LazyLock;
 
@@ -30,10 +30,10 @@ pub struct Cli {
     /// Print the result, or the error, as one JSON object on standard output.
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
-    /// Show no progress, only errors and what was left out, changed or guessed.
+    /// Hide progress; errors and warnings are still shown.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     quiet: bool,
-    /// Show progress ten times as often, and all names where otherwise the first few stand.
+    /// Show progress ten times as often, and complete lists of names instead of the first few.
     #[arg(short, long, global = true, help_heading = OUTPUT)]
     verbose: bool,
     /// What to do.
@@ -42,7 +42,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// How much is to be said on standard error.
+    /// How much to print on standard error.
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -52,7 +52,7 @@ impl Cli {
     }
 }
 
-/// What `--version` says: also which data this build reads, and what it trains on.
+/// The text of `--version`: also which data this build reads, and what it trains on.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     let (program, format) = (env!("CARGO_PKG_VERSION"), Manifest::ADOPTED_VERSION);
     format!(
@@ -73,7 +73,7 @@ Exit codes: 0 done, 2 usage or configuration, 3 bad or damaged data, 4 numerical
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole way on text of this machine: corpora, training, measures, one page.
+    /// Run the whole method on text from this machine: corpora, training, evaluation, one page.
     Demo(demo::DemoArgs),
     /// Train a tokenizer.
     #[command(subcommand)]
@@ -84,11 +84,11 @@ pub enum Command {
     Import(import::ImportArgs),
     /// Write a corpus as another program's token files.
     Export(export::ExportArgs),
-    /// Show what a corpus holds.
+    /// Show what a corpus contains.
     Inspect(inspect::InspectArgs),
-    /// Check every byte of a corpus, a run, a model or a sweep against its sums.
+    /// Check every byte of a corpus, a run, a model or a sweep against its checksums.
     Verify(verify::VerifyArgs),
-    /// Show what a mixture will deliver, before anything is spent.
+    /// Show what a mixture will deliver, before any training.
     Mix(mix::MixArgs),
     /// Measure how fast a mixture delivers batches.
     Bench(bench::BenchArgs),

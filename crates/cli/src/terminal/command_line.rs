@@ -1,7 +1,7 @@
-//! The command line: one description, and the rules that hold for all of it.
+//! The command line: its description, and the rules that apply to all commands.
 //!
-//! Every whole number is read by the one grammar of quantities, every `--out` is also `-o`, and every help text is laid
-//! out for the width at hand, so that no command has to say so itself.
+//! Every whole number is parsed by the one grammar of quantities, every `--out` is also `-o`, and every help text is
+//! laid out for the width of the terminal, so that no command needs code for it.
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ use crate::terminal::output::Output;
 /// Reads the program's arguments.
 ///
 /// # Errors
-/// Arguments that no command takes, and a wish for help or for the version, which clap gives as errors, too.
+/// Arguments that no command takes, and requests for help or the version, which clap also returns as errors.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command(help::width());
     command.build();
@@ -34,7 +34,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     parsed.map_err(|error| advice::improved(error, &command, arguments))
 }
 
-/// The command line's description, its texts laid out for a width.
+/// The description of the command line, with its texts laid out for a width.
 pub fn command(width: usize) -> Command {
     with_rules(Cli::command(), width)
 }
@@ -61,7 +61,7 @@ fn with_rules_of_arguments(argument: Arg) -> Arg {
     }
 }
 
-/// The grammar of a value that is a whole number.
+/// The parser of a value that is a whole number.
 fn grammar_of(parser: &ValueParser, unit: Option<&'static str>) -> Option<ValueParser> {
     let kind = parser.type_id();
     let above_zero = move |text: &str| quantity::positive_of::<u64>(text, unit);
@@ -90,7 +90,7 @@ fn grammar_of(parser: &ValueParser, unit: Option<&'static str>) -> Option<ValueP
     None
 }
 
-/// The word that may stand behind an argument's number.
+/// The unit that may follow an argument's number.
 fn unit_of(id: &str) -> Option<&'static str> {
     let units = [
         (&["tokens", "sequence_length", "pack"][..], "token"),
@@ -102,15 +102,15 @@ fn unit_of(id: &str) -> Option<&'static str> {
     found.map(|(_, unit)| unit)
 }
 
-/// Says what is wrong with the arguments, or gives the help that was asked for; the exit code of that.
+/// Prints what is wrong with the arguments, or the requested help, and returns the exit code.
 pub fn refuse(error: clap::Error, arguments: &[OsString]) -> ExitCode {
     let wants_json = arguments.iter().take_while(|one| *one != "--").any(|one| one == "--json");
     if error.use_stderr() && wants_json {
         let record = ErrorRecord::of_usage(&error.render().to_string());
-        // Nobody is left to be told that standard output is closed.
+        // If standard output is closed, nobody can be told.
         let _ = Output::Json.error(&record);
     }
-    // As above, of standard error.
+    // The same for standard error.
     let _ = match escaped_refusal(&error, arguments) {
         Some(text) => writeln!(std::io::stderr(), "{text}"),
         None => error.print().and_then(|()| std::io::stdout().flush()),
@@ -118,8 +118,8 @@ pub fn refuse(error: clap::Error, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// What is wrong with arguments that would steer a terminal: clap shows them as they are, so without its colors, and
-/// escaped. `None` where clap's own text is safe.
+/// The message about arguments that would steer a terminal, escaped and without colors, because clap prints them
+/// unchanged. `None` if clap's text is safe.
 fn escaped_refusal(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     let is_raw =
         |argument: &OsString| matches!(escaped_lines(&argument.to_string_lossy()), Cow::Owned(_));

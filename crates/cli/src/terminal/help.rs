@@ -1,13 +1,13 @@
-//! Help texts for the width at hand: prose is wrapped once, commands stay commands that can be pasted.
+//! Help texts for the width of the terminal: prose is wrapped once, and commands can still be pasted.
 
 use std::io::{IsTerminal, stdout};
 
-/// Columns of help where nothing says how many there are, and the most that are used: longer lines are hard to read.
+/// The columns of help if the width is unknown, and the most that are used: longer lines are hard to read.
 const USUAL_WIDTH: usize = 100;
-/// Fewer columns are not enough for words.
+/// The fewest columns that are used: fewer are not enough for words.
 const LEAST_WIDTH: usize = 20;
 
-/// The columns that help is laid out for: those of the terminal, or what `COLUMNS` says, at most [`USUAL_WIDTH`].
+/// The columns that help is laid out for: those of the terminal, or the value of `COLUMNS`, at most [`USUAL_WIDTH`].
 pub fn width() -> usize {
     let said = || std::env::var("COLUMNS").ok()?.parse().ok();
     let columns = terminal_columns().or_else(said).unwrap_or(USUAL_WIDTH);
@@ -20,7 +20,7 @@ fn terminal_columns() -> Option<usize> {
         return None;
     }
     let columns = rustix::termios::tcgetwinsize(stdout()).ok()?.ws_col;
-    // A terminal that does not know its size says 0.
+    // A terminal that does not know its size returns 0.
     (columns > 0).then_some(usize::from(columns))
 }
 
@@ -75,14 +75,14 @@ fn indent_of(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// Where the text of `  name    text` begins, on which further lines of it stand.
+/// The column at which the text of `  name    text` begins; further lines of the text begin there, too.
 fn item_column(line: &str) -> Option<usize> {
     let gap = line.trim_start().find("  ")? + indent_of(line);
     Some(gap + indent_of(line.get(gap..)?))
 }
 
-/// An indented line, in several where it is too long: the text of an item under its beginning, a comment above what it
-/// is about.
+/// An indented line, split if it is too long: the text of an item continues below its beginning, a comment moves
+/// above its line.
 fn item_lines(item: &str, width: usize, column: Option<usize>) -> Vec<String> {
     let indent = " ".repeat(indent_of(item));
     if item.chars().count() <= width {
@@ -120,7 +120,7 @@ fn command_lines(command: &str, width: usize, indent: usize) -> Vec<String> {
     lines
 }
 
-/// The words of a command as they are written, quotes kept; a flag stays with its value.
+/// The words of a command, with their quotes; an option stays with its value.
 fn shell_words(command: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut quote = None;
@@ -176,10 +176,12 @@ mod tests {
 
     #[test]
     fn prose_is_wrapped_once_and_commands_stay_commands() {
-        let text = "Examples:\n  mixdown train --init base/best --target corpora/math \\\n    --steps '2 epochs of target' --out runs/a\n\nA stopped\nrun goes on.";
+        let text = "Examples:\n  mixdown train --init base/best --target corpora/math \\\n    --steps '2 epochs of \
+        target' --out runs/a\n\nA stopped\nrun continues.";
         assert_eq!(
             laid_out(text, 40),
-            "Examples:\n  mixdown train --init base/best \\\n    --target corpora/math \\\n    --steps '2 epochs of target' \\\n    --out runs/a\n\nA stopped run goes on."
+            "Examples:\n  mixdown train --init base/best \\\n    --target corpora/math \\\n    --steps '2 epochs of \
+             target' \\\n    --out runs/a\n\nA stopped run continues."
         );
         let wide = laid_out(text, 200);
         assert!(

@@ -1,6 +1,6 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop at its next safe place, the second ends
-//! the process at once (what is on disk stays whole either way), as the first does where a command has no such places.
-//! A program that the work runs is asked and ended with it.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal asks the work to stop at its next safe point, and the second ends the
+//! process at once; the files on disk stay complete either way. In a command without safe points, the first signal
+//! ends the process. A program that the work started gets the same signals.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -9,23 +9,23 @@ use crate::terminal::progress::say;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether the command looks at no flag, so that the first signal ends it.
+/// Whether the first signal ends the command, because it does not check the flag.
 static AT_ONCE: AtomicBool = AtomicBool::new(false);
 
-/// The process group of programs that are running; 0 where there is none.
+/// The process group of the running program; 0 if there is none.
 static PROGRAM: AtomicU32 = AtomicU32::new(0);
 
-/// How urgently a program is asked to end.
+/// The ways in which a program is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// When it has saved what it wants to (SIGTERM).
+    /// It may save its state first (SIGTERM).
     Asked,
     /// At once (SIGKILL).
     Forced,
 }
 
-/// Says which program ends with this process, and its group with it; 0 for none. It leads a process group of its own.
-pub fn follow(program: u32) {
+/// Sets the program, the leader of a separate process group, that is ended together with this process; 0 for none.
+pub fn end_together_with(program: u32) {
     PROGRAM.store(program, Ordering::SeqCst);
 }
 
@@ -37,21 +37,21 @@ pub fn end_program(ending: Ending) {
     let group = i32::try_from(PROGRAM.load(Ordering::SeqCst)).ok().and_then(Pid::from_raw);
     let signal = if ending == Ending::Asked { Signal::TERM } else { Signal::KILL };
     if let Some(group) = group {
-        // It may have ended by itself.
+        // The program may have ended by itself.
         let _ = kill_process_group(group, signal);
     }
 }
 
-/// Elsewhere the console has told the program already.
+/// On other systems the console has already signaled the program.
 #[cfg(not(unix))]
 pub fn end_program(_ending: Ending) {}
 
-/// Asks the work to stop at its next safe place.
+/// Asks the work to stop at its next safe point.
 pub fn stop() {
     STOP.store(true, Ordering::SeqCst);
 }
 
-/// Asks the work to stop; asked again, ends the process at once. A view on the screen, which takes the keys from
+/// Asks the work to stop; the second call ends the process at once. A view on the screen, which reads the keys from
 /// the terminal, calls it for Ctrl-C.
 pub fn ask() {
     if STOP.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
@@ -62,13 +62,13 @@ pub fn ask() {
     say("stopping at the next safe point; press Ctrl-C again to quit now");
 }
 
-/// Says that the command at work has no safe places to stop at: it only reads, computes and writes files whole, so
-/// the first signal ends the process.
+/// Declares that the command has no safe points: it only reads, computes and writes complete files, so the first
+/// signal ends the process.
 pub fn end_at_once() {
     AT_ONCE.store(true, Ordering::SeqCst);
 }
 
-/// Installs the handler and returns the flag that work looks at.
+/// Installs the handler and returns the flag that the work checks.
 ///
 /// # Errors
 /// When the handler cannot be installed.

@@ -1,8 +1,7 @@
 //! Results on standard output: a table for people or one JSON object for programs.
 //!
-//! With `--json` a command writes exactly one object, also when it fails: its result, its error as `"error"`, or both
-//! where there is something to report and something went wrong. Streams (the order and the batches of a mixture, lines
-//! of `watch`, the answers of a chat) are the exception.
+//! With `--json` a command writes exactly one object, also when it fails: its result, its error as `"error"`, or
+//! both. Streams (the order and the batches of a mixture, lines of `watch`, the answers of a chat) are the exception.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write, stdout};
@@ -18,7 +17,7 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorRecord};
 
-/// The form of a command's result.
+/// The format of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Tables and sentences.
@@ -27,19 +26,19 @@ pub enum Output {
     Json,
 }
 
-/// The result for programs, which waits for the error that may belong to it.
+/// The result for programs; it is printed at the end, together with a possible error.
 static RESULT: Mutex<Option<String>> = Mutex::new(None);
 
-/// Whether standard output is a stream, to which no object is added.
+/// Whether standard output is a stream, to which no object is appended.
 static IS_STREAM: AtomicBool = AtomicBool::new(false);
 
-/// Says that standard output is a stream from now on.
+/// Declares that standard output is a stream from now on.
 pub fn begin_stream() {
     IS_STREAM.store(true, Ordering::Relaxed);
 }
 
 impl Output {
-    /// The form that the command line asks for.
+    /// The format that the command line asks for.
     pub fn of(json: bool) -> Self {
         if json { Self::Json } else { Self::Text }
     }
@@ -76,7 +75,7 @@ impl Output {
         }
     }
 
-    /// Prints the object of a command that failed, and gives the error back.
+    /// Prints the object of a command that failed, and returns the error.
     ///
     /// # Errors
     /// Always: the error itself, or that standard output cannot be written.
@@ -88,7 +87,7 @@ impl Output {
         Err(error)
     }
 
-    /// Prints an error as an object, with the result that was kept, if there is one.
+    /// Prints an error as an object, together with the stored result, if there is one.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -115,8 +114,7 @@ fn print_line(line: &str) -> Result<(), Error> {
     reader_is_there(written).map(|_| ())
 }
 
-/// A text of a model or a document as standard output gets it: escaped for a terminal, unchanged for a file or a
-/// program.
+/// A text of a model or a document for standard output: escaped for a terminal, unchanged for a file or a program.
 pub fn for_reader(text: &str) -> Cow<'_, str> {
     if stdout().is_terminal() { escaped_lines(text) } else { Cow::Borrowed(text) }
 }
@@ -133,7 +131,7 @@ impl Lines {
         Self { stdout: BufWriter::new(stdout().lock()) }
     }
 
-    /// Writes one object; breaks where the reader has gone (`| head`).
+    /// Writes one object; breaks if the reader has closed the pipe (`| head`).
     ///
     /// # Errors
     /// When standard output cannot be written for another reason.
@@ -142,7 +140,7 @@ impl Lines {
         reader_is_there(writeln!(self.stdout, "{line}"))
     }
 
-    /// Writes what is buffered; breaks where the reader has gone.
+    /// Writes the buffer; breaks if the reader has closed the pipe.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -150,8 +148,7 @@ impl Lines {
         reader_is_there(self.stdout.flush())
     }
 
-    /// Writes what is buffered.
-    ///
+    /// Writes the buffer.
     /// # Errors
     /// As [`write`](Self::write).
     pub fn finish(mut self) -> Result<(), Error> {
@@ -159,10 +156,10 @@ impl Lines {
     }
 }
 
-/// Breaks where the reader of standard output has gone (`| head`).
+/// Breaks if the reader of standard output has closed the pipe (`| head`).
 ///
 /// # Errors
-/// When it cannot be written for another reason.
+/// When standard output cannot be written for another reason.
 pub fn reader_is_there(written: std::io::Result<()>) -> Result<ControlFlow<()>, Error> {
     match written {
         Ok(()) => Ok(ControlFlow::Continue(())),
@@ -181,7 +178,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_header(header);
-    // A line end in a name would break its row.
+    // A line end in a name would break the row.
     let cells = |row: &Vec<String>| row.iter().map(|cell| escaped(cell).into_owned()).collect();
     table.add_rows(rows.iter().map(cells).collect::<Vec<Vec<String>>>());
     for column in table.column_iter_mut().skip(1) {

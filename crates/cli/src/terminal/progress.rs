@@ -17,47 +17,47 @@ use crate::error::{Error, Paint};
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Time between two plain lines where more is asked for.
+/// Time between two plain lines with `--verbose`.
 const VERBOSE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much is said on standard error beside errors.
+/// How much is printed on standard error beside errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
-    /// What was left out, changed or guessed; no progress.
+    /// Warnings: what was left out, changed or guessed.
     Quiet,
-    /// Progress, too.
+    /// Warnings and progress.
     Usual,
-    /// Progress ten times as often, and all names where otherwise the first few stand.
+    /// Progress ten times as often, and complete lists of names instead of the first few.
     Verbose,
 }
 
 static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Usual as u8);
 
-/// Says how much the user wants to read.
+/// Sets how much is printed.
 pub fn set_verbosity(verbosity: Verbosity) {
     VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
 }
 
-/// Whether no progress is wanted.
+/// Whether progress is hidden.
 pub fn is_quiet() -> bool {
     VERBOSITY.load(Ordering::Relaxed) == Verbosity::Quiet as u8
 }
 
-/// Whether more than usual is wanted.
+/// Whether more than usual is printed.
 pub fn is_verbose() -> bool {
     VERBOSITY.load(Ordering::Relaxed) == Verbosity::Verbose as u8
 }
 
-/// Lines that wait while a view has the screen; none where no view has it.
+/// The lines that wait while a view uses the screen; none if no view uses it.
 static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// Lets meters rest and lines wait: a view has the screen from now on.
+/// Holds back meters and lines, because a view uses the screen from now on.
 pub fn hold() {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.get_or_insert_default();
 }
 
-/// Says what waited, and lets meters go on.
+/// Prints the lines that waited, and shows meters again.
 pub fn release() {
     let lines = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     lines.into_iter().flatten().for_each(|line| say(&line));
@@ -89,8 +89,8 @@ pub struct Meter {
     stretch: Mutex<Option<Stretch>>,
 }
 
-/// The stretch whose rate is shown: it begins anew where the total changes (another stage) and with the
-/// first report (what an earlier run has done is no speed).
+/// The stretch of work whose rate is shown. A new one begins when the total changes (another stage), and with the
+/// first report, because the work of an earlier run has no rate.
 struct Stretch {
     total: u64,
     start: Instant,
@@ -156,7 +156,7 @@ impl Meter {
         format!("{}: {done}/{total}, {rate}, {} left  {note}", self.label, duration(remaining))
     }
 
-    /// A line of progress that stays, above the bar.
+    /// Prints a permanent line above the bar.
     pub fn line(&self, line: &str) {
         if is_quiet() {
             return;
@@ -167,7 +167,7 @@ impl Meter {
         }
     }
 
-    /// Ends the stage with one line that stays.
+    /// Ends the stage with one permanent line.
     pub fn finish(&self, note: &str) {
         if let Some(bar) = self.bar.as_ref().filter(|_| !is_held()) {
             bar.finish_and_clear();
@@ -194,7 +194,7 @@ fn bar(label: &str, unit: Unit) -> ProgressBar {
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
 }
 
-/// Says which files of folders are not read, or not as their names suggest.
+/// Warns of files in folders that are not read, or not as their names suggest.
 pub fn say_inputs(label: &str, remarks: &InputRemarks) {
     let InputRemarks { left_out, read_as_text } = remarks;
     for (files, what) in [
@@ -213,7 +213,7 @@ pub fn say_inputs(label: &str, remarks: &InputRemarks) {
     }
 }
 
-/// A stage of tokenizing, for people.
+/// The name of a stage of tokenizing.
 pub fn stage_name(stage: &Stage) -> &'static str {
     match stage {
         Stage::Reading => "reading",
@@ -224,7 +224,7 @@ pub fn stage_name(stage: &Stage) -> &'static str {
     }
 }
 
-/// A line on standard error, when no view has the screen any more.
+/// Prints a line on standard error, as soon as no view uses the screen.
 pub fn say(line: &str) {
     if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         held.push(line.to_owned());
@@ -233,7 +233,7 @@ pub fn say(line: &str) {
     write_line(&escaped_lines(line));
 }
 
-/// An error's report on standard error; nothing where another process has given it.
+/// Prints an error's report on standard error; nothing if another process has printed it.
 pub fn say_error(error: &Error) {
     let report = error.painted(&Paint::of_stderr());
     if !report.is_empty() {
@@ -242,6 +242,6 @@ pub fn say_error(error: &Error) {
 }
 
 fn write_line(line: &str) {
-    // Nobody is left to be told that standard error is closed.
+    // If standard error is closed, nobody can be told.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

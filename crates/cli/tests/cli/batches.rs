@@ -252,7 +252,7 @@ fn a_plan_in_epochs_keeps_max_epochs_and_says_what_is_left_out() {
     assert!(plan["sources"][0]["epochs"].as_f64().unwrap() <= 1.0);
     let left_out = plan["left_out_sequences"].as_u64().unwrap();
     assert!(left_out < 12);
-    assert!(left_out == 0 || sandbox.ok("mix mix.toml").contains("fill no step"));
+    assert!(left_out == 0 || sandbox.ok("mix mix.toml").contains("do not fill a step"));
     // Seen and left out are all of a source's targets, whatever the length of a sequence.
     let [short, long] = [16, 50].map(|length| {
         sandbox.write("mix.toml", MIXTURE.replace("= 16", &format!("= {length}")));

@@ -53,12 +53,10 @@ fn a_runs_checkpoint_is_measured_as_the_run_measured_it() {
     );
     let said = String::from_utf8(more.stderr).unwrap();
     assert!(
-        said.contains(
-            "run/run.toml measures, but for sequences 5 in the place of 12: losses may differ"
-        ),
+        said.contains("run/run.toml, except for sequences 5 instead of 12: losses may differ"),
         "{said}"
     );
-    assert!(said.contains("16 tokens a sequence"), "{said}");
+    assert!(said.contains("16 tokens per sequence"), "{said}");
 }
 
 #[test]
@@ -105,6 +103,6 @@ fn one_sequence_has_no_standard_error() {
     let record = sandbox.json(one);
     assert_eq!((&record[0]["standard_error"], &record[0]["sequences"]), (&Value::Null, &1.into()));
     let text = sandbox.ok(one);
-    assert!(text.contains("no standard error, as one sequence alone has targets"), "{text}");
+    assert!(text.contains("no standard error, because only one sequence has targets"), "{text}");
     assert!(!text.contains('±'), "{text}");
 }

@@ -253,7 +253,7 @@ fn different_recipes_are_pooled_only_when_asked() {
     assert_snapshot!(sandbox.failure("fit runs.csv --draws 0"), @r#"
     exit code 3
     error: domain "math": expected runs of one recipe, got different learning_rate 0.0001, 0.0003
-      hint: the recipe moves forgetting as well: keep the runs of one, or fit all together with --pool-recipes
+      hint: the recipe affects forgetting, too: keep the runs of one recipe, or fit all together with --pool-recipes
     "#);
     assert_eq!(sandbox.json("fit runs.csv --draws 0 --pool-recipes")["runs"], 18);
     let sandbox = with_runs(|rows| rows[3].tokenizer = Some("another".to_owned()));
@@ -377,7 +377,7 @@ fn an_answer_far_beyond_the_runs_is_no_finding() {
     let sandbox = with_runs(|_| {});
     let far = "--draws 20 --budget 0.005 --model-size 334B --target-tokens 3M";
     let text = sandbox.ok(&format!("fit runs.csv {far} --mixture-out mix.toml"));
-    assert!(text.contains("no finding: by extrapolation alone the law says p* = "), "{text}");
+    assert!(text.contains("no finding, only an extrapolation: the law gives p* =  "), "{text}");
     assert!(
         text.contains("warning: the model size is outside the runs by a factor of 1,000"),
         "{text}"
@@ -506,7 +506,7 @@ fn a_planned_grid_says_what_it_would_tell() {
     p* expected of the fit     median 0.2695 %, 95 % interval 0.215 % to 0.3192 %
     forgetting at p = 0        predicted within factors [0.9305, 1.068]
 
-    the next runs that narrow forgetting there the most (width of its interval, now 1)
+    the next runs that narrow the interval of that forgetting the most (its width, now 1)
      N       D       p   width
     ───────────────────────────
      109M   3M   0.1 %   0.884

@@ -60,7 +60,8 @@ fn people_read_what_was_done() {
     let report = sandbox.ok("import theirs --tokenizer tokenizer.json --out theirs --sample-sums");
     assert_snapshot!(report.trim_end(), @"
     theirs: uint16 ids, 30,552 tokens in 352 documents (files: 1), 4,106 held-out tokens in 48 documents (files: 1)
-    sums of a sample of blocks only, no text hashes: damage between them and overlap with other corpora cannot be seen
+    checksums of a sample of blocks only, no text hashes: damage elsewhere and overlap with other corpora cannot be \
+    detected
     ");
     assert_snapshot!(sandbox.ok("verify theirs").trim_end(), @"
     2 shards, 400 documents, 34,658 tokens, 77,464 bytes checked: no damage
@@ -442,7 +443,7 @@ fn inspect_shows_lengths_ids_duplicates_and_samples() {
      "<|endoftext|>"     0       5         15.6 %
      "t"                84       3         9.38 %
      " "               221       3         9.38 %
-    equal texts: 1 text more than once, 2 documents too many: 3 times that of document 0
+    equal texts: 1 text more than once, 2 documents repeated: 3 times that of document 0
     document 0: "one two<|endoftext|>"
     document 2: "one  two<|endoftext|>"
     "#);

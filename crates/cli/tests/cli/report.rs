@@ -42,7 +42,7 @@ fn a_sweep_becomes_a_page_in_its_folder_also_without_its_runs() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("known by their rows only"));
-    assert!(page.contains("tokens a parameter. The laws were reported for models with 100"));
+    assert!(page.contains("tokens per parameter. The laws were reported for models with 100"));
     // N = 2, D = 2 and p = 2 determine both laws; without their folders the rows still do.
     fs::remove_dir_all(sandbox.path("s/runs")).unwrap();
     fs::remove_dir_all(sandbox.path("s/bases")).unwrap();

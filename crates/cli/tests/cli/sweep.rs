@@ -388,7 +388,7 @@ fn a_sweep_under_a_cosine_is_one_recipe_for_its_fit() {
         ],
     );
     let text = sandbox.ok("sweep cosine.toml --out s --dry-run");
-    let expected = "recipe: one for all runs, as `mixdown fit` asks: ";
+    let expected = "recipe: the same for all runs, as `mixdown fit` requires: ";
     assert!(text.contains(expected), "{text}");
     assert!(text.contains("horizon_steps 3 passes over the target tokens"), "{text}");
     assert!(text.contains("under schedule = \"constant\" it does not"), "{text}");

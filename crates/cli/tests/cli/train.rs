@@ -186,7 +186,7 @@ fn a_runs_folder_stands_for_its_best_and_no_other_thing_for_a_model() {
     let eval = "--corpus corpora/general --sequence-length 16 --sequences 4";
     let output = sandbox.run(&format!("eval base --json {eval}"));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("base is a run's folder: its best/ is taken"), "{said}");
+    assert!(said.contains("base is a run's folder: its best/ is used"), "{said}");
     let of_run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(of_run, sandbox.json(&format!("eval base/best {eval}")));
     let finetune =

@@ -203,7 +203,8 @@ fn training_without_a_terminal_has_the_meter() {
     assert!(output.status.success(), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     assert!(
-        lines[0].starts_with("--watch: no terminal to draw on, so the meter goes on as without it"),
+        lines[0]
+            .starts_with("--watch: there is no terminal to draw on, so progress is shown as usual"),
         "{said}"
     );
     assert!(lines[1].starts_with("step 0 of 6: pretraining "), "{said}");

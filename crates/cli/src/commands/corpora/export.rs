@@ -20,40 +20,39 @@ use crate::terminal::progress::{Meter, Unit, say};
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is written into --out, beside tokenizer.json:
-  nanogpt    train.bin and val.bin: 16-bit ids and nothing else
+Files in --out, beside tokenizer.json:
+  nanogpt    train.bin and val.bin: 16-bit ids without a header
   llmc       train_000000.bin …: llm.c's header, then ids. Its scripts put the end-of-text token
-             before each document; where documents end with it, the last one moves to the front
-  olmo       train-00000.npy …: ids and nothing else; .csv.gz with start,end,id,src,loc a document,
-             and labels_mask_train-00000.npy … where there are labels, for label_mask_paths
-  datatrove  train/00000.ds …: ids, .ds.index, .ds.metadata, and .ds.loss where there are labels
-  megatron   train-00000.bin …: ids and .idx, one sequence a document
+             before each document; if documents end with it, the last one moves to the front
+  olmo       train-00000.npy …: ids without a header; .csv.gz with start,end,id,src,loc per document,
+             and with labels labels_mask_train-00000.npy …, for label_mask_paths
+  datatrove  train/00000.ds …: ids, .ds.index, .ds.metadata, and with labels .ds.loss
+  megatron   train-00000.bin …: ids and .idx, one sequence per document
 
-Only olmo and datatrove can hold which tokens are loss targets. A corpus with labels, or in packed rows,
-is refused for the others, unless --drop-mask says that every token is to become a target.
+Only olmo and datatrove can record which tokens are loss targets. For the other formats a corpus with labels or packed
+rows is refused, unless --drop-mask makes every token a target.
 
-The same command again finds that all is done; other settings need another folder.
+Repeating the command finds that everything is done. Other settings need another folder.
 
 Examples:
   mixdown export corpora/general --to olmo --out olmo/general
   mixdown export corpora/general --to llmc --split train --out llmc/general")]
 pub struct ExportArgs {
-    /// The corpus folder.
+    /// Corpus folder.
     corpus: PathBuf,
-    /// Whose files to write.
+    /// Format to write.
     #[arg(long, value_enum)]
     to: FormatName,
-    /// The folder to make.
+    /// Folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// Only this part. [default: both]
+    /// Split to write [default: both]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
-    /// Tokens of a file of llm.c; the others keep the corpus' shards.
+    /// Tokens per file of llm.c; the other formats keep the corpus' shards.
     #[arg(long, value_name = "N", default_value = "100M")]
     shard_tokens: ShardTokens,
-    /// Write the ids without their loss mask where the format cannot hold it: prompts and padding
-    /// become targets as well.
+    /// Write the ids without their loss mask if the format cannot hold it; prompts and padding then become targets.
     #[arg(long)]
     drop_mask: bool,
 }
@@ -61,7 +60,7 @@ pub struct ExportArgs {
 /// A format's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatName {
-    /// One array a split.
+    /// One array per split.
     Nanogpt,
     /// Arrays with a header.
     Llmc,
@@ -106,7 +105,7 @@ const LARGEST_SHARD: u64 = (1 << 31) - 1;
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A folder that is no corpus, an output of something else or of other settings, a vocabulary or a loss mask that the
+/// A folder that is not a corpus, an output of something else or of other settings, a vocabulary or a mask that the
 /// format cannot hold, damage, a full disk, an interruption.
 pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
     let corpus = Corpus::open(&arguments.corpus, Access::Map)?;
@@ -123,14 +122,14 @@ pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
         export(&corpus, &arguments.out, &options, Observer::new(&progress, context.stop));
     let report = exported.map_err(|error| match error {
         mixdown_shards::Error::MaskLost { .. } => {
-            Error::usage(error.to_string(), "add --drop-mask to insist")
+            Error::usage(error.to_string(), "add --drop-mask to export it all the same")
         }
         other => other.into(),
     })?;
     meter.finish(if report.already_done { "already done" } else { "done" });
     if report.unmasked_tokens > 0 {
         say(&format!(
-            "warning: {} tokens are no loss targets in {}, and these files cannot say so: whoever trains on them \
+            "warning: {} tokens are not loss targets in {}, and these files cannot record that: training on them \
              trains on these tokens as well",
             thousands(report.unmasked_tokens),
             arguments.corpus.display()

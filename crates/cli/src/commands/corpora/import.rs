@@ -22,52 +22,50 @@ use crate::terminal::progress::{Meter, Unit, say};
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The files stay where they are and as they are. Beside them come a manifest.json, a copy of the
-tokenizer and a folder .mixdown with what the files lack: sums, text hashes and, where no Megatron
-index is there, an index of the documents.
+The files stay in place, unchanged. `import` adds a manifest.json, a copy of the tokenizer and a folder .mixdown with
+what the files lack: checksums, text hashes and, if there is no Megatron index, an index of the documents.
 
-Formats, found by content and name: Megatron (.bin with .idx), raw arrays of 16- or 32-bit ids
+Formats, detected from content and name: Megatron (.bin with .idx), raw arrays of 16- or 32-bit ids
 (nanoGPT's train.bin and val.bin), OLMo and Dolma (.npy without NumPy's header, .csv.gz beside it),
 NumPy's own .npy, llm.c (.bin with its header), datatrove (.ds with .ds.index and .ds.loss).
-labels_mask_X.npy beside X.npy is its loss mask. What a folder holds beside its token files is left out and named:
-index maps of Megatron and GPT-NeoX, other arrays beside Megatron's pairs, weights of models.
+labels_mask_X.npy beside X.npy is its loss mask. In a folder, everything else is left out and named: index maps
+of Megatron and GPT-NeoX, other arrays beside Megatron's pairs, model weights.
 
-The same command again finds that all is done; other settings are refused by the first difference.
+Repeating the command finds that everything is done. Other settings are refused, and the message names the first
+difference.
 
 Examples:
   mixdown import nanogpt/data/openwebtext --tokenizer gpt2/
   mixdown import tokens/part-*.npy --tokenizer tokenizer.json --dtype uint32
   mixdown import megatron/web_text_document.bin --tokenizer llama/ --sample-sums")]
 pub struct ImportArgs {
-    /// Token files, or folders of .bin, .npy and .ds files.
+    /// Token files, or folders with .bin, .npy and .ds files.
     #[arg(required = true)]
     path: Vec<PathBuf>,
-    /// The tokenizer that made the ids: a tokenizer.json, or a model folder that holds one.
+    /// Tokenizer that made the ids: a tokenizer.json, or a model folder that contains one.
     #[arg(long)]
     tokenizer: PathBuf,
-    /// The folder that becomes the corpus; it holds all the files. [default: the nearest such
-    /// folder]
+    /// Folder that becomes the corpus and contains all the files [default: the innermost such folder]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Files of the validation part. [default: those with val, valid, validation or holdout as a word of their
-    /// names, or in a folder of that name below PATH]
+    /// Files of the validation split [default: those with val, valid, validation or holdout as a word of their names,
+    /// or in a folder of that name below PATH]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     holdout: Vec<PathBuf>,
-    /// File format. [default: detected]
+    /// File format [default: detected]
     #[arg(long, value_enum)]
     format: Option<FormatName>,
-    /// How arrays without a header store ids. [default: what the vocabulary needs]
+    /// Number type of the ids in arrays without a header [default: the one that the vocabulary needs]
     #[arg(long, value_enum)]
     dtype: Option<DtypeName>,
-    /// The token that ends documents (or begins them, if it is the first id), where the tokenizer
-    /// does not name it.
+    /// Token that ends documents (or begins them, if it is the first id), if the tokenizer does not name it.
     #[arg(long, value_name = "TOKEN")]
     end_of_text: Option<String>,
-    /// Token that may begin documents: auto (what the tokenizer's post-processor adds), none, an id.
+    /// Token that may begin documents: auto (the one that the tokenizer's post-processor adds), none, or an id.
     #[arg(long, default_value = "auto", value_name = "auto|none|ID")]
     bos: BeginningOfText,
-    /// Take the sums of a share of the 1 MiB blocks only, and no text hashes: for terabytes.
-    /// `verify` then says what it could not check.
+    /// Compute the checksums of only a share of the 1 MiB blocks, and no text hashes: for terabytes. `verify` then
+    /// reports what it could not check.
     #[arg(long, value_name = "SHARE", num_args = 0..=1, require_equals = true, default_missing_value = "1%")]
     sample_sums: Option<SampleShare>,
 }
@@ -77,11 +75,11 @@ pub struct ImportArgs {
 enum FormatName {
     /// .bin and .idx.
     Megatron,
-    /// An array of ids and nothing else.
+    /// An array of ids without a header.
     Raw,
     /// .npy without header and .csv.gz.
     Olmo,
-    /// NumPy's own .npy.
+    /// .npy with NumPy's header.
     Npy,
     /// .bin with a header of 1,024 bytes.
     Llmc,
@@ -105,9 +103,9 @@ impl From<FormatName> for TokenFormat {
 /// A dtype's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DtypeName {
-    /// 2 bytes an id.
+    /// 2 bytes per id.
     Uint16,
-    /// 4 bytes an id.
+    /// 4 bytes per id.
     Uint32,
 }
 
@@ -144,8 +142,8 @@ struct ImportView {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Files that are none of the known formats or contradict themselves, a tokenizer that is not
-/// theirs, a folder that is a corpus already, an interruption.
+/// Files of no known format or with a contradiction, a tokenizer that did not make the ids, a folder that is already
+/// a corpus, an interruption.
 pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
     let files = files(&arguments)?;
     let folder = folder(&arguments, &files)?;
@@ -171,7 +169,7 @@ pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
     context.output.print(&view(path, report, arguments.sample_sums), describe)
 }
 
-/// Says of which files nothing tells where documents end.
+/// Warns of files in which the end of a document is not marked.
 fn warn_of_missing_end(report: &ImportReport, tokenizer: &Tokenizer) -> Result<(), Error> {
     const NAMED: usize = 3;
     if report.without_end.is_empty() {
@@ -182,8 +180,8 @@ fn warn_of_missing_end(report: &ImportReport, tokenizer: &Tokenizer) -> Result<(
     let more = report.without_end.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     say(&format!(
-        "warning: the end-of-text token {:?} (id {id}) does not occur in {}{more}, so each is one document now; if \
-         another token ends their documents, remove the manifest.json and import again with --end-of-text TOKEN",
+        "warning: the end-of-text token {:?} (id {id}) does not occur in {}{more}, so each of them is one document; \
+         if another token ends their documents, remove the manifest.json and import again with --end-of-text TOKEN",
         tokenizer.decode(&[id])?,
         names.join(", ")
     ));
@@ -230,7 +228,7 @@ fn expand(path: &Path, format: Option<FormatName>) -> Result<Vec<PathBuf>, Error
     real_folder(&path).map(|path| vec![path])
 }
 
-/// The token files of a folder; what has their ending and is none is named.
+/// The token files of a folder; other files with the same ending are named on standard error.
 fn folder_files(folder: &Path, format: Option<FormatName>) -> Result<Vec<PathBuf>, Error> {
     const NAMED: usize = 3;
     let found = token_files(folder, format.map(Into::into))?;
@@ -243,7 +241,7 @@ fn folder_files(folder: &Path, format: Option<FormatName>) -> Result<Vec<PathBuf
         let named: Vec<String> = named.collect();
         let (there, words) = (first.0.parent().unwrap_or(folder), named.join(", "));
         say(&format!(
-            "left out, for they are no token files: {words}{more}, in {}",
+            "left out, because they are not token files: {words}{more}, in {}",
             there.display()
         ));
     }
@@ -266,7 +264,7 @@ fn real_folder(path: &Path) -> Result<PathBuf, Error> {
     Ok(real.join(path.file_name().unwrap_or_default()))
 }
 
-/// Whether a word of the file's name, or its folder in the given one, says that it is for validation.
+/// Whether a word of the file's name, or a folder between it and the given one, marks it as validation data.
 fn is_named_holdout(below: &Path) -> bool {
     const NAMES: [&str; 4] = ["val", "valid", "validation", "holdout"];
     let name = below.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -329,8 +327,8 @@ fn describe(view: &ImportView) -> String {
         text.push_str(&format!(", empty documents left out: {}", thousands(view.empty_documents)));
     }
     if view.sampled_sums {
-        text.push_str("\nsums of a sample of blocks only, no text hashes: ");
-        text.push_str("damage between them and overlap with other corpora cannot be seen");
+        text.push_str("\nchecksums of a sample of blocks only, no text hashes: ");
+        text.push_str("damage elsewhere and overlap with other corpora cannot be detected");
     }
     text
 }

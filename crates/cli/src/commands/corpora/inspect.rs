@@ -15,58 +15,58 @@ use crate::error::Error;
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --document and --overlap: documents, tokens and bytes a token; lengths; the most frequent ids,
-counted in at most 16 Mi tokens spread evenly over the part, or in all of them with --full; decoded
-beginnings of documents spread evenly; documents of the same text, by the hashes that the corpus keeps
-(near duplicates are not found); what `prepare` met in the text.
+Without --document and --overlap, `inspect` shows documents, tokens and bytes per token; lengths; the most frequent ids,
+counted in at most 16 Mi tokens spread evenly over the split, or in all of them with --full; decoded beginnings of
+documents spread evenly over the split; documents with equal texts, by the hashes in the corpus (near duplicates are
+not found); and what `prepare` counted in the text.
 
---overlap compares the held-out documents (or the part that --split names) with the training part of
-another corpus: the number of equal texts, by their hashes, and of documents that share a run of 13
-units. With one tokenizer the units are tokens; with two, the words of the decoded texts: letters and
-digits, in lower case, whatever stands between them. Documents of fewer units share none. At most
-500 MiB of memory, a pass over the other corpus for each 16 million units of this one.
+--overlap compares the held-out documents (or the split that --split names) with the training split of another corpus.
+It counts equal texts, by their hashes, and documents that share a run of 13 units. With one tokenizer the units are
+tokens; with two, the words of the decoded texts (letters and digits in lower case, without what is between them).
+Documents with fewer than 13 units share none. The comparison takes at most 500 MiB of memory, and one pass over the
+other corpus for every 16 million units of this one.
 
 Examples:
   mixdown inspect corpora/general
   mixdown inspect corpora/general --document 12 --split holdout
   mixdown inspect corpora/math --overlap corpora/general")]
 pub struct InspectArgs {
-    /// The corpus folder.
+    /// Corpus folder.
     corpus: PathBuf,
-    /// Show this document (counted from 0 in the corpus' order), decoded.
+    /// Show the text of document N, counted from 0 in the corpus' order.
     #[arg(long, value_name = "N", conflicts_with = "overlap")]
     document: Option<u64>,
-    /// The part that --document counts in or --overlap compares. [default: train for --document;
-    /// holdout for --overlap, or train where nothing is held out]
+    /// Split that --document counts in or --overlap compares [default: train for --document; for --overlap holdout,
+    /// or train if nothing is held out]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
-    /// Look for this corpus' documents in the training part of another.
+    /// Look for this corpus' documents in the training split of another corpus.
     #[arg(long, value_name = "CORPUS")]
     overlap: Option<PathBuf>,
-    /// What --overlap compares: tokens if both corpora have one tokenizer, else words.
+    /// Units that --overlap compares [default: tokens if both corpora have one tokenizer, else words]
     #[arg(long, value_enum, requires = "overlap")]
     units: Option<UnitName>,
-    /// How many of the most frequent ids to show.
+    /// Number of the most frequent ids to show.
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// How many documents of each part to show the beginning of.
+    /// Number of documents of each split whose beginning is shown.
     #[arg(long, value_name = "N", default_value_t = 2)]
     samples: u64,
-    /// Count all ids and all equal texts, however many there are.
+    /// Count all ids and all equal texts, however large the corpus is.
     #[arg(long)]
     full: bool,
 }
 
-/// A part of a corpus.
+/// A split of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SplitName {
-    /// What is trained on.
+    /// Documents to train on.
     Train,
-    /// What is measured on.
+    /// Held-out documents.
     Holdout,
 }
 
-/// What a shared passage is made of.
+/// The units of a shared passage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum UnitName {
     /// Token ids.
@@ -87,7 +87,7 @@ impl From<SplitName> for Split {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A folder that is no corpus, a document that it does not have, damage, an interruption.
+/// A folder that is not a corpus, a document that does not exist, damage, an interruption.
 pub fn run(arguments: InspectArgs, context: Context) -> Result<(), Error> {
     let corpus = Corpus::open(&arguments.corpus, Access::Map)?;
     if let Some(number) = arguments.document {

@@ -1,4 +1,4 @@
-//! What `prepare` is told of chats, completions and rows.
+//! The options of `prepare` for chats, completions and rows.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use mixdown_tokenize::{ChatOptions, PackOptions, TooLong};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Labels and rows")]
 pub struct LabelsArgs {
-    /// The field with a conversation's messages, rendered with the model's chat template.
+    /// Field with a conversation's messages, which are rendered with the model's chat template.
     #[arg(long, value_name = "FIELD", conflicts_with_all = ["prompt_field", "text_field"])]
     messages_field: Option<String>,
-    /// The field with the tools that a conversation may call.
+    /// Field with the tools that a conversation may call.
     #[arg(long, value_name = "FIELD", requires = "messages_field")]
     tools_field: Option<String>,
-    /// A chat template in a file of its own, instead of the tokenizer folder's.
+    /// File with a chat template, instead of the one in the tokenizer's folder.
     #[arg(long, value_name = "FILE", requires = "messages_field")]
     chat_template: Option<PathBuf>,
-    /// The day that a template's strftime_now tells (2026-01-31); without one it has no such function.
+    /// Day that the template's strftime_now returns (2026-01-31); without it a template has no such function.
     #[arg(long, value_name = "DAY", requires = "messages_field")]
     template_date: Option<TemplateDate>,
-    /// What of a conversation is a loss target.
+    /// Loss targets of a conversation.
     #[arg(long, value_enum, default_value_t, requires = "messages_field")]
     train_on: TrainOnName,
-    /// The field with a prompt, which is no loss target.
+    /// Field with a prompt, which is not a loss target.
     #[arg(
         long,
         value_name = "FIELD",
@@ -33,18 +33,18 @@ pub struct LabelsArgs {
         conflicts_with = "text_field"
     )]
     prompt_field: Option<String>,
-    /// The field with the prompt's completion, which is one.
+    /// Field with the prompt's completion, which is a loss target.
     #[arg(long, value_name = "FIELD", requires = "prompt_field")]
     completion_field: Option<String>,
-    /// Lay whole documents into rows for T inputs (T + 1 ids), padded.
+    /// Pack whole documents into padded rows of T inputs (T + 1 ids).
     #[arg(long, value_name = "T")]
     pack: Option<u64>,
-    /// What becomes of a document that is longer than a row.
+    /// Treatment of a document that is longer than a row.
     #[arg(long, value_enum, default_value_t, requires = "pack")]
     too_long: TooLongName,
 }
 
-/// What of a conversation is a loss target.
+/// The loss targets of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum TrainOnName {
     /// Every turn of the assistant, with the tokens that end it.
@@ -52,24 +52,24 @@ enum TrainOnName {
     Assistant,
     /// The assistant's last turn.
     LastTurn,
-    /// Everything.
+    /// All tokens.
     All,
 }
 
-/// What becomes of a document that is longer than a row.
+/// The treatment of a document that is longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum TooLongName {
-    /// Nothing: it is an error.
+    /// Stop with an error.
     #[default]
     Error,
-    /// It is left out and counted.
+    /// Leave it out and count it.
     Drop,
-    /// Its end is cut off, and it is counted.
+    /// Cut off its end and count it.
     Truncate,
 }
 
 impl LabelsArgs {
-    /// Where labeled records hold their text, if they are labeled.
+    /// The fields of labeled records; none if records are not labeled.
     pub fn fields(&self) -> Option<LabelFields> {
         if let Some(messages) = &self.messages_field {
             let train_on = match self.train_on {
@@ -89,7 +89,7 @@ impl LabelsArgs {
         ChatOptions { template: self.chat_template.clone(), date: self.template_date }
     }
 
-    /// The rows that documents are laid into, if any.
+    /// The rows that documents are packed into, if any.
     pub fn pack(&self) -> Option<PackOptions> {
         let too_long = match self.too_long {
             TooLongName::Error => TooLong::Error,

@@ -18,10 +18,10 @@ use crate::error::Error;
 use crate::terminal::output::thousands;
 use crate::terminal::progress::{Meter, Unit, megabytes, say, say_inputs, stage_name};
 
-/// What is held out where nothing is said.
+/// The default holdout.
 const USUAL_HOLDOUT: Holdout = Holdout::Share(0.01);
 
-/// From so many bytes of disk on it is said beforehand what the work will take.
+/// The number of temporary bytes from which the space that the work needs is reported beforehand.
 const MUCH_DISK_BYTES: u64 = 1 << 30;
 
 /// Arguments of `prepare`.
@@ -36,70 +36,70 @@ const MUCH_DISK_BYTES: u64 = 1 << 30;
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --task auto
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --finish
 
-  One text of many documents, parted by a line of its own or by every line end:
+  One text with many documents, separated by a marker or by line ends:
   mixdown prepare stories.txt --tokenizer gpt2/ --out corpora/stories --text-separator '<|endoftext|>'
   mixdown prepare lines.txt --tokenizer gpt2/ --out corpora/lines --text-separator '\\n'
 
-What is read (plain, zstd or gzip; told by the first bytes and the name):
-  JSON lines, JSON arrays and objects over several lines: a document a record
-  CSV and TSV with a header: a document a row
-  Parquet, Arrow IPC (file or stream): a document a row
-  UTF-8 text, source code: a document a file, or a document between two separators
-Other data (archives, images, UTF-16, Git LFS pointers) are refused; those of a folder are left out and named.
+Input formats (plain, zstd or gzip; detected from the first bytes and the name):
+  JSON lines, JSON arrays and objects over several lines: one document per record
+  CSV and TSV with a header: one document per row
+  Parquet, Arrow IPC (file or stream): one document per row
+  UTF-8 text, source code: one document per file, or per part between separators
+Other data (archives, images, UTF-16, Git LFS pointers) is an error; in a folder it is left out and named.
 
-A killed run goes on where it stopped when the same command is given again; a finished one is only reported.")]
+A stopped run continues where it stopped when the same command is given again. A finished run only prints its report.")]
 pub struct PrepareArgs {
-    /// JSON lines, JSON, CSV, TSV, text (plain, zstd, gzip), Parquet, Arrow, folders or patterns of them,
-    /// or - for standard input.
+    /// Files, folders, 'patterns*' or @LISTS of JSON lines, JSON, CSV, TSV or text (plain, zstd, gzip), Parquet or
+    /// Arrow; - for standard input.
     #[arg(required = true)]
     input: Vec<PathBuf>,
-    /// A tokenizer.json, or a model folder that holds one.
+    /// Tokenizer: a tokenizer.json, or a model folder that contains one.
     #[arg(long)]
     tokenizer: PathBuf,
-    /// The corpus folder to make.
+    /// Corpus folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// Documents kept for validation: a share (1%), a number of tokens ('500k tokens'), or 0
-    /// [default: 1%].
+    /// Documents held out for validation: a share (1%), a number of tokens ('500k tokens'), or 0 [default: 1%].
     #[arg(long, help_heading = "Holdout")]
     holdout: Option<Holdout>,
-    /// Keep documents on one side that agree in this field: a repository, a URL, a conversation.
+    /// Keep documents with the same value of this field (a repository, a URL, a conversation) in the same split.
     #[arg(long, help_heading = "Holdout", value_name = "FIELD")]
     holdout_by: Option<String>,
-    /// Take the documents of this file or folder as the holdout and train on the inputs; may be
-    /// repeated.
+    /// File or folder whose documents are the holdout; all inputs are then for training. May be repeated.
     #[arg(long, help_heading = "Holdout", value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
     holdout_input: Vec<PathBuf>,
-    /// Take only the first N documents of the inputs.
+    /// Read only the first N documents of the inputs.
     #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
     limit: Option<u64>,
-    /// Leave out documents of fewer characters; they are counted.
+    /// Leave out documents with fewer than N characters, and count them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_chars: u64,
-    /// Seed of the global document order.
+    /// Random seed of the document order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Keep the documents in the order of the input.
+    /// Keep the documents in input order.
     #[arg(long)]
     no_shuffle: bool,
-    /// Worker threads, 0 for all that the process may use (affinity, control group); the bytes are
-    /// the same for any number.
+    /// Worker threads; 0 uses every core that the process may use (affinity, cgroup). The output is the same for any
+    /// number.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: u32,
-    /// Token before each document: auto (what the tokenizer's configuration or post-processor adds), none, or an id.
+    /// Token before each document: auto (the one that the tokenizer's configuration or post-processor adds), none, or
+    /// an id.
     #[arg(long, default_value = "auto", value_name = "auto|none|ID")]
     bos: BeginningOfText,
-    /// The end-of-text token, where the tokenizer does not name it.
+    /// End-of-text token, if the tokenizer does not name it.
     #[arg(long, value_name = "TOKEN")]
     end_of_text: Option<String>,
-    /// Let special tokens written in the text (a literal <|endoftext|>) count as special tokens.
+    /// Encode special tokens that are written in the text (a literal <|endoftext|>) as special tokens, not as plain
+    /// text.
     #[arg(long)]
     parse_special: bool,
-    /// Where the unfinished work's large files go [default: .work in the corpus folder].
+    /// Folder for the large temporary files [default: .work in the corpus folder].
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
-    /// Be task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler. A task does its share and
-    /// then whatever the others have not; any later tasks complete the rest.
+    /// Run as task I of N (0/4 … 3/4) of an array job, or auto to read I and N from the scheduler. A task does its
+    /// share, then whatever other tasks have not done; a later task completes the rest.
     #[arg(
         long,
         help_heading = "Many machines",
@@ -107,10 +107,10 @@ pub struct PrepareArgs {
         conflicts_with = "finish"
     )]
     task: Option<String>,
-    /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
+    /// Number of tasks for --task auto, if the scheduler does not give it (Kubernetes, AWS Batch).
     #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
-    /// Write the manifest of what tasks have made; says what is missing if something is.
+    /// Write the manifest when all tasks are done; if they are not, name what is missing.
     #[arg(long, help_heading = "Many machines")]
     finish: bool,
     #[command(flatten)]
@@ -196,7 +196,7 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     context.output.print(&report, say_corpus)
 }
 
-/// Says which inputs may hold something else than the finished corpus does.
+/// Warns of inputs that may have changed since the corpus was finished.
 fn say_modified(report: &PrepareReport, out: &Path) {
     let Some(first) = report.modified_inputs.first() else { return };
     let more = match report.modified_inputs.len() {
@@ -204,14 +204,14 @@ fn say_modified(report: &PrepareReport, out: &Path) {
         count => format!(" and {} more", thousands(u64::try_from(count - 1).unwrap_or(u64::MAX))),
     };
     say(&format!(
-        "prepare: warning: {}{more}: modified after {} was written, of the same length: if the content is another \
-         one, prepare it in a new folder",
+        "prepare: warning: {}{more}: modified after {} was written, with the same length: if the content has \
+         changed, prepare it in a new folder",
         escaped(first),
         escaped(&out.display().to_string())
     ));
 }
 
-/// Says what the disks will have to hold, where that is much or more than there is.
+/// Reports the disk space that the work needs, if that is much or more than is free.
 fn say_disk(estimate: &DiskEstimate) {
     let DiskEstimate { work_bytes, work_free_bytes, corpus_bytes, corpus_free_bytes, one_disk } =
         *estimate;
@@ -237,15 +237,15 @@ fn describe_task(task: Task, report: &TaskReport) -> String {
     let nothing_to_do = report.resumed == report.parts && report.runs_made == 0;
     let done = if nothing_to_do { "already done: " } else { "" };
     format!(
-        "task {task}: {done}all {} and {} of shards are there, {} of these made here: complete the \
-         corpus with --finish in place of --task",
+        "task {task}: {done}all {} and {} of shards exist, {} of them made by this task: complete the corpus with \
+         --finish in place of --task",
         plural(report.parts, "part"),
         plural(report.runs, "run"),
         thousands(report.runs_made)
     )
 }
 
-/// One sentence about a finished corpus.
+/// Describes a finished corpus in one sentence.
 pub fn describe(report: &PrepareReport) -> String {
     let mut text = format!(
         "{} in {}, {} in {}",

@@ -13,7 +13,7 @@ use crate::commands::Context;
 use crate::error::Error;
 use crate::terminal::progress::{Meter, Unit, say_inputs, stage_name};
 
-/// Work on tokenizers.
+/// The subcommands of `tokenizer`.
 #[derive(Debug, Subcommand)]
 pub enum TokenizerCommand {
     /// Train a byte-level BPE tokenizer (GPT-2's pre-tokenizer) on documents.
@@ -26,14 +26,14 @@ pub enum TokenizerCommand {
     after_help = "Example:\n  mixdown tokenizer train text/ more.jsonl.zst --vocab-size 32768 --out tokenizer.json"
 )]
 pub struct TrainTokenizerArgs {
-    /// JSON lines, JSON, CSV, TSV and texts (plain, zstd, gzip), Parquet, Arrow IPC, folders of them,
-    /// 'patterns*', @LISTS, or -.
+    /// Files, folders, 'patterns*' or @LISTS of JSON lines, JSON, CSV, TSV or text (plain, zstd, gzip), Parquet or
+    /// Arrow; - for standard input.
     #[arg(required = true)]
     input: Vec<PathBuf>,
-    /// Entries, special tokens counted.
+    /// Vocabulary size in entries, including special tokens.
     #[arg(long, default_value_t = 32_768)]
     vocab_size: u32,
-    /// Where to write tokenizer.json (Hugging Face's format).
+    /// File to write: a tokenizer.json in Hugging Face's format.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -44,40 +44,39 @@ pub struct TrainTokenizerArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadArgs {
-    /// The field or column that holds a document's text; dots lead into nested ones (meta.text)
-    /// [default: text, and plain texts are read too].
+    /// Field or column with a document's text; dots reach into nested fields (meta.text) [default: text; plain text
+    /// files are read, too].
     #[arg(long, value_name = "FIELD")]
     pub text_field: Option<String>,
-    /// What parts the documents of a plain text: <|endoftext|>, or '\n' for a document a line; '\t',
-    /// '\r' and '\\' are known too.
+    /// Separator between documents in plain text: <|endoftext|>, or '\n' for one document per line; '\t', '\r' and
+    /// '\\' work, too.
     #[arg(long, value_name = "TEXT", value_parser = unescaped)]
     pub text_separator: Option<String>,
-    /// The field or column that holds a document's own id, a string or an integer.
+    /// Field or column with a document's id, a string or an integer.
     #[arg(long, value_name = "FIELD")]
     pub id_field: Option<String>,
-    /// Bad records (no JSON, no text field, no UTF-8) to skip before giving up.
+    /// Number of bad records (invalid JSON or UTF-8, no text field) to skip before stopping with an error.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: u64,
-    /// The most bytes of a record: a line, a row, a text that is one document. Memory is six times the longest
-    /// record [default: 256M].
+    /// Largest record in bytes: a line, a row, or a text that is one document. Reading takes six times the longest
+    /// record in memory [default: 256M].
     #[arg(long, value_name = "BYTES")]
     pub max_record: Option<NonZeroU64>,
-    /// Of folders, read only the files that a pattern matches, as in a .gitignore ('*.rs', docs/).
+    /// In folders, read only the files that match the pattern, written as in .gitignore ('*.rs', docs/).
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// Of folders, pass over the files and folders that a pattern matches.
+    /// In folders, skip the files and folders that match the pattern.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Of folders, also read what their .gitignore and .ignore files leave out.
+    /// In folders, also read what .gitignore and .ignore files exclude.
     #[arg(long)]
     pub no_ignore: bool,
-    /// Of folders, leave out files that cannot be read or are damaged at their beginning; they are
-    /// counted and named.
+    /// In folders, leave out files that cannot be read or whose beginning is damaged; they are counted and named.
     #[arg(long)]
     pub skip_unreadable: bool,
 }
 
-/// A separator as it is meant: a shell passes on a backslash and a letter.
+/// Replaces the escapes of a separator: a shell passes on a backslash and a letter.
 fn unescaped(text: &str) -> Result<String, String> {
     let mut separator = String::new();
     let mut characters = text.chars();

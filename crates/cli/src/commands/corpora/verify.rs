@@ -21,10 +21,11 @@ pub use self::corpus::{VerifyCorporaArgs, check_corpora};
   mixdown verify runs/math-1/best
   mixdown verify sweeps/math
 
-A corpus is checked against its manifest, a run's folder, its checkpoints and best/ against their BLAKE3SUMS, a sweep's
-tables against the sums beside them, with all its base models and runs. What older versions wrote has no sums.")]
+A corpus is checked against its manifest; a run's folder, its checkpoints and best/ against their BLAKE3SUMS; a sweep's
+tables against the checksums beside them, together with all its base models and runs. Folders that older versions wrote
+have no checksums.")]
 pub struct VerifyArgs {
-    /// The folder of a corpus, of a run, one of its checkpoints or its best/, or of a sweep.
+    /// Folder of a corpus, a run, one of its checkpoints, its best/, or a sweep.
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
@@ -35,7 +36,7 @@ pub struct VerifyArgs {
 /// A folder of something else, or any damage.
 pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     let folder = &arguments.folder;
-    // What is left of a corpus that has lost its manifest, or has none yet.
+    // A corpus that has lost its manifest, or has none yet, still has some of these.
     let of_corpus = [Manifest::FILE, "train", "holdout", ".work"];
     match left::kind_of(folder) {
         Some(kind) => left::run(folder, kind, context),

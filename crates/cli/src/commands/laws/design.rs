@@ -18,27 +18,27 @@ use crate::commands::laws::fit::text::{interval, share, share_interval};
 use crate::error::Error;
 use crate::terminal::output::table;
 
-/// Shares of which the next run may have one.
+/// The shares that the next run may have.
 const SHARES: [f64; 5] = [0.0, 0.001, 0.005, 0.01, 0.05];
-/// Next runs that are shown.
+/// The number of next runs that are shown.
 const SHOWN: usize = 5;
 
 /// Arguments of `design`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  what 18 runs on small models would say about a large one:
+  what 18 runs on small models would tell about a large one:
     mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M
   another grid, with two seeds, and the coefficients of a fit:
     mixdown design --budget 0.05 --model-size 1.27B --target-tokens 30M --from fit.json \\
       --grid-model-sizes 41M,334M,665M --grid-target-tokens 1M,10M,30M --grid-shares 0,0.5%,5% --seeds 2")]
 pub struct DesignArgs {
-    /// Forgetting allowed, in nats per token.
+    /// Forgetting budget in nats per token.
     #[arg(long, help_heading = "Planned run", value_name = "NATS")]
     budget: f64,
-    /// Parameters of the model that is planned.
+    /// Parameters of the planned model.
     #[arg(long, help_heading = "Planned run", value_name = "N")]
     model_size: NonZeroU64,
-    /// Unique target tokens that are planned.
+    /// Unique target tokens of the planned run.
     #[arg(long, help_heading = "Planned run", value_name = "D")]
     target_tokens: NonZeroU64,
     /// Model sizes of the grid.
@@ -68,19 +68,20 @@ pub struct DesignArgs {
         value_name = "SHARE,.."
     )]
     grid_shares: Vec<Injection>,
-    /// Runs of every configuration.
+    /// Runs per configuration.
     #[arg(long, help_heading = "Grid", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     seeds: u16,
     /// Take the coefficients and the noise from this fit (`mixdown fit --out`).
     #[arg(long, help_heading = "Expected law", value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
     from: Option<PathBuf>,
-    /// The domain in that fit, where it has several.
+    /// Domain of that fit, if it has several.
     #[arg(long, help_heading = "Expected law", requires = "from")]
     domain: Option<String>,
-    /// Expected forgetting at p = 0 with the planned model and data. [default: three times the budget]
+    /// Expected forgetting at p = 0 with the planned model and data [default: three times the budget]
     #[arg(long, help_heading = "Expected law", value_name = "NATS")]
     forgetting: Option<f64>,
-    /// Expected efficiency B of pretraining data: about 800 near to it, 10,000 far from it.
+    /// Expected efficiency B of pretraining data: about 800 for target data near to it, 10,000 for target data far
+    /// from it.
     #[arg(long, help_heading = "Expected law", default_value_t = 3000.0)]
     b: f64,
     /// Expected exponent α of the model size.
@@ -89,13 +90,13 @@ pub struct DesignArgs {
     /// Expected exponent β of the target tokens.
     #[arg(long, help_heading = "Expected law", default_value_t = 0.3)]
     beta: f64,
-    /// Standard deviation of a measured loss, as a share of it. [default: that of the fit, or 0.3%]
+    /// Standard deviation of a measured loss, as a share of the loss [default: that of the fit, or 0.3%]
     #[arg(long, help_heading = "Expected law", value_name = "SHARE")]
     noise: Option<Injection>,
-    /// Grids to simulate.
+    /// Number of grids to simulate.
     #[arg(long, help_heading = "Simulation", default_value_t = 400)]
     simulations: u32,
-    /// Seed of the noise.
+    /// Random seed of the noise.
     #[arg(long, help_heading = "Simulation", default_value_t = 0)]
     seed: u64,
 }
@@ -153,7 +154,7 @@ pub fn run(arguments: DesignArgs, context: Context) -> Result<(), Error> {
     context.output.print(&view, |view| text(view, &plan))
 }
 
-/// What the grid is simulated from, and what a reader must know of it.
+/// The law and the noise to simulate from, with warnings about them.
 fn simulation(
     arguments: &DesignArgs,
     plan: &FinetuningPlan,
@@ -209,7 +210,7 @@ fn text(view: &View<'_>, plan: &FinetuningPlan) -> String {
          p* of these coefficients   {}\n\
          p* expected of the fit     median {}, 95 % interval {}\n\
          forgetting at p = 0        predicted within factors {}\n\n\
-         the next runs that narrow forgetting there the most (width of its interval, now 1)\n{}{warnings}",
+         the next runs that narrow the interval of that forgetting the most (its width, now 1)\n{}{warnings}",
         plural(u64::try_from(view.runs).unwrap_or(u64::MAX), "run"),
         report.simulations,
         round(law.b),

@@ -20,7 +20,7 @@ use crate::files::whole_file::{make_ready, write_whole};
 #[command(after_help = "Examples:
   the laws of forgetting and of the target loss, with intervals and hold-outs:
     mixdown fit runs.parquet
-  how much pretraining data a run needs that may forget 0.02 nats per token:
+  how much pretraining data keeps forgetting within 0.02 nats per token:
     mixdown fit runs.csv --budget 0.02 --model-size 1.27B --target-tokens 30M
   the same as a file for `mixdown design`, and the mixture to train with:
     mixdown fit runs.csv --domain math --budget 0.02 --model-size 1.27B --target-tokens 30M \\
@@ -28,34 +28,35 @@ use crate::files::whole_file::{make_ready, write_whole};
 
 Every table (.parquet, .csv, .jsonl) has the columns run_id, domain, model_size, non_embedding_parameters,
 target_tokens, p_requested, p_realised, best_step, target_loss, pretraining_loss, pretraining_loss_before,
-evaluation_tokens, seed, fingerprint; others are optional or left out. Domains are fitted each by itself.")]
+evaluation_tokens, seed, fingerprint; other columns are optional. Each domain is fitted separately.")]
 pub struct FitArgs {
     /// Tables of runs: Parquet, CSV or JSON lines.
     #[arg(required = true, value_name = "RUNS")]
     runs: Vec<PathBuf>,
-    /// Fit this domain only.
+    /// Domain to fit [default: all].
     #[arg(long, help_heading = "Runs")]
     domain: Option<String>,
-    /// Forgetting allowed, in nats per token: asks for the least share of pretraining data that keeps it.
+    /// Forgetting budget in nats per token; `fit` then finds the least share of pretraining data that keeps it.
     #[arg(long, help_heading = "Planned run", value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
     budget: Option<f64>,
-    /// Parameters of the model that is planned.
+    /// Parameters of the planned model.
     #[arg(long, help_heading = "Planned run", value_name = "N", requires = "budget")]
     model_size: Option<NonZeroU64>,
-    /// Unique target tokens that are planned.
+    /// Unique target tokens of the planned run.
     #[arg(long, help_heading = "Planned run", value_name = "D", requires = "budget")]
     target_tokens: Option<NonZeroU64>,
-    /// Its pretraining loss before finetuning. [default: that of the runs with this model size]
+    /// Pretraining loss of the planned model before finetuning, in nats per token [default: that of the runs with
+    /// this model size]
     #[arg(long, help_heading = "Planned run", value_name = "NATS", requires = "budget")]
     pretraining_loss_before: Option<f64>,
     /// Bootstrap draws for the intervals.
     #[arg(long, help_heading = "Fit", default_value_t = 1000)]
     draws: u32,
-    /// Seed of the draws.
+    /// Random seed of the draws.
     #[arg(long, help_heading = "Fit", default_value_t = 0)]
     seed: u64,
-    /// Where the Huber loss turns linear, in log loss. [default: 1.345 of the residuals' scale, 0.001 at
-    /// least]
+    /// Residual from which the Huber loss is linear, in log loss [default: 1.345 times the residuals' scale, at least
+    /// 0.001]
     #[arg(long, help_heading = "Fit", value_name = "DELTA")]
     huber_delta: Option<f64>,
     /// Fit runs of different recipes (learning rate, schedule, batch, method, …) together.
@@ -64,7 +65,7 @@ pub struct FitArgs {
     /// Write the fits as JSON, for `mixdown report` and `mixdown design --from`.
     #[arg(long, value_name = "FIT.json")]
     out: Option<PathBuf>,
-    /// Write the mixture that keeps the budget as TOML.
+    /// Write the mixture that keeps the budget, in TOML.
     #[arg(
         long,
         help_heading = "Mixture of the planned run",
@@ -72,7 +73,7 @@ pub struct FitArgs {
         requires = "budget"
     )]
     mixture_out: Option<PathBuf>,
-    /// The target corpus in that mixture.
+    /// Target corpus in that mixture.
     #[arg(
         long,
         help_heading = "Mixture of the planned run",
@@ -80,7 +81,7 @@ pub struct FitArgs {
         default_value = "corpora/target"
     )]
     target: PathBuf,
-    /// The pretraining corpus in that mixture.
+    /// Pretraining corpus in that mixture.
     #[arg(
         long,
         help_heading = "Mixture of the planned run",

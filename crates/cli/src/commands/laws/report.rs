@@ -29,16 +29,16 @@ use crate::terminal::progress::say;
     mixdown fit sweeps/mine/runs.jsonl --budget 0.1 --model-size 1B --target-tokens 30M --out fit.json
     mixdown report fit.json
 
-The contents of an input say what it is: a run's folder has run.toml, a folder of runs has such folders in it, a
-sweep's folder has runs.jsonl or sweep.toml, a fit is the JSON of `mixdown fit --out`.")]
+Inputs are recognized by their content: a run's folder has run.toml, a folder of runs contains such folders, a sweep's
+folder has runs.jsonl or sweep.toml, a fit is the JSON of `mixdown fit --out`.")]
 pub struct ReportArgs {
     /// Run folders and folders of runs, in the order in which the page shows them; or one sweep's folder; or one fit.
     #[arg(required = true, value_name = "RUNS|SWEEP|FIT.json")]
     run: Vec<PathBuf>,
-    /// The page to write. [default: report.html in the only folder, FIT.html beside a fit]
+    /// HTML page to write [default: report.html in a single folder, FIT.html beside a fit]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The page's title. [default: what it is of]
+    /// Title of the page [default: derived from the inputs]
     #[arg(long)]
     title: Option<String>,
     /// Bootstrap draws for the intervals of a sweep's laws.
@@ -52,7 +52,7 @@ struct Written {
     runs: usize,
 }
 
-/// What an input is.
+/// The kind of an input.
 enum Input {
     Run,
     /// A folder with run folders in it.
@@ -64,7 +64,7 @@ enum Input {
 /// The run folders in a folder, by name.
 struct RunFolders {
     finished: Vec<PathBuf>,
-    /// Without a summary: they are trained, or were stopped.
+    /// Without a summary: they are still trained, or were stopped.
     unfinished: Vec<PathBuf>,
 }
 
@@ -75,7 +75,7 @@ impl Input {
         if path.is_file() {
             return Ok(Self::Fit);
         }
-        // One that is missing is a run's: the error then says so.
+        // A missing folder counts as a run's, so that the error names the missing run.
         if path.join("run.toml").is_file() || !path.is_dir() {
             return Ok(Self::Run);
         }
@@ -117,7 +117,7 @@ impl RunFolders {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// An input that is no finished run, sweep or fit, several that do not go on one page, or an unwritable
+/// An input that is not a finished run, sweep or fit, several inputs that cannot share a page, or an unwritable
 /// output.
 pub fn run(arguments: ReportArgs, context: Context) -> Result<(), Error> {
     let inputs = inputs(&arguments.run)?;
@@ -129,7 +129,7 @@ pub fn run(arguments: ReportArgs, context: Context) -> Result<(), Error> {
     context.output.print(&Written { report, runs }, |written| written.report.display().to_string())
 }
 
-/// What every input is; of several all are runs.
+/// The kind of every input; several inputs must all be runs.
 fn inputs(paths: &[PathBuf]) -> Result<Vec<(&Path, Input)>, Error> {
     let found: Vec<_> = paths.iter().map(|path| (path.as_path(), Input::of(path))).collect();
     let alone = found.iter().find(|(_, input)| matches!(input, Ok(Input::Sweep | Input::Fit)));
@@ -139,7 +139,7 @@ fn inputs(paths: &[PathBuf]) -> Result<Vec<(&Path, Input)>, Error> {
                 "{}: expected runs on a page of several inputs, got a sweep or a file",
                 path.display()
             ),
-            "make a page of its own for every sweep and every fit",
+            "write a separate page for every sweep and every fit",
         )),
         _ => found.into_iter().map(|(path, input)| Ok((path, input?))).collect(),
     }
@@ -157,7 +157,7 @@ fn write_runs(
                 folders.extend(runs.finished.iter().cloned());
                 unfinished.extend(runs.unfinished.iter().map(|path| path.display().to_string()));
             }
-            // They stand alone.
+            // They are never among several inputs.
             Input::Sweep | Input::Fit => {}
         }
     }
@@ -167,7 +167,7 @@ fn write_runs(
                 "expected a finished run (with summary.json), got unfinished ones: {}",
                 unfinished.join(", ")
             ),
-            hint: "give their `mixdown train` again: it goes on where it was stopped".to_owned(),
+            hint: "repeat their `mixdown train` command: it continues where it stopped".to_owned(),
         });
     }
     let (out, title) = match inputs {
@@ -226,7 +226,7 @@ fn name_of(path: &Path) -> String {
     whole.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// All that a file of fits holds.
+/// The page of a file of fits.
 fn of_fit(record: FitRecord, title: String) -> ScalingReport {
     let method = record.domains.first().map(|one| &one.fit.method);
     let settings = method.map(|method| {
@@ -267,7 +267,7 @@ fn domain_of_fit(one: mixdown_scaling::DomainFit) -> DomainPage {
 /// Reads what the page shows of the run in `path`.
 ///
 /// # Errors
-/// A folder that is no finished run.
+/// A folder that is not a finished run.
 pub fn read_run(path: &Path) -> Result<RunPage, Error> {
     let folder = RunFolder::open(path)?;
     let summary = folder.read_summary()?;

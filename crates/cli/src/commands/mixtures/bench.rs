@@ -25,20 +25,20 @@ use crate::terminal::progress;
   mixdown bench mix.toml --threads 1 --seconds 5
   mixdown bench mix.toml --cold
 
-The limit is a plain copy of random windows out of the largest token file, one thread, in the same run; there is
-none where files are read and not mapped, or no file is longer than a sequence.
-Warm: batches over up to 512 MiB of tokens, which were read once before. Cold: the system is told to forget
-the token files first, which other programs' reads of them will feel.")]
+The limit is a plain copy of random windows out of the largest token file with one thread, measured in the same run;
+there is none if files are read instead of mapped, or if no file is longer than a sequence.
+Warm: batches over up to 512 MiB of tokens that were read once before. Cold: the system first drops the token files from
+its page cache, which slows down other programs that read them.")]
 pub struct BenchArgs {
-    /// The mixture, in TOML.
+    /// Mixture description in TOML.
     mixture: PathBuf,
-    /// Threads of the loader. [default: one for each core]
+    /// Threads of the loader [default: one per core]
     #[arg(long)]
     threads: Option<u32>,
-    /// Seconds of each measurement.
+    /// Seconds per measurement.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
-    /// Also measure data that are not in memory.
+    /// Also measure data that is not in memory.
     #[arg(long)]
     cold: bool,
 }
@@ -122,7 +122,7 @@ struct Bench<'a> {
     base: &'a Path,
     time: Duration,
     threads: u32,
-    /// Tokens a second, if there is one.
+    /// Tokens per second, if there is a limit.
     limit: Option<f64>,
     context: Context,
 }

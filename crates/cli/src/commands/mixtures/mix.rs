@@ -38,7 +38,7 @@ mix.toml:
   name = \"pretraining\"
   corpus = \"corpora/general\"
   weight = \"1%\"
-  [[stage]]                # optional: other weights from there on
+  [[stage]]                # optional: other weights from this step on
   start = \"2000 steps\"
   weights = { target = \"95%\", pretraining = \"5%\" }
   [[stage]]                # optional: weights that move in a straight line
@@ -46,22 +46,21 @@ mix.toml:
   to = { target = \"99%\", pretraining = \"1%\" }
   over = \"1000 steps\"
 
-Batches as Arrow: one record batch a step, a row a sequence: tokens (T + 1 of them: inputs are all but
-the last, targets all but the first), source, slot, where there are labels loss_mask, and state: what
---resume goes on from after this step, as it is or in hexadecimal digits. The schema's metadata say how many
-steps the run has (mixdown.steps, where it has an end); a stream that was stopped or failed cannot be read to an
-end.")]
+Batches as Arrow: one record batch per step and one row per sequence, with the columns tokens (T + 1 of them: inputs are
+all but the last, targets all but the first), source, slot, with labels loss_mask, and state: the state from which
+--resume continues after this step, as bytes or in hexadecimal digits. The schema's metadata has the number of steps of
+the run (mixdown.steps, unless the run is endless). A stream that was stopped or failed cannot be read to its end.")]
 pub struct MixArgs {
-    /// The mixture, in TOML.
+    /// Mixture description in TOML.
     mixture: PathBuf,
-    /// Length of the run that is planned: steps (batches), or '1B tokens', '2 epochs of target', '64k sequences'
-    /// [default: one epoch of the first source; of batches, endless].
+    /// Length of the planned run: steps (batches), or '1B tokens', '2 epochs of target', '64k sequences' [default:
+    /// one epoch of the first source; with --emit endless].
     #[arg(long, value_name = "LENGTH")]
     steps: Option<RunLength>,
-    /// Print these slots of the order instead of the plan.
+    /// Print the slots from A to B (not included) instead of the plan.
     #[arg(long, help_heading = "Instead of the plan", value_name = "A..B", conflicts_with_all = ["compare", "emit"])]
     order: Option<SlotRange>,
-    /// The form of the order: JSON lines, or one Arrow IPC stream.
+    /// Format of the order.
     #[arg(
         long,
         help_heading = "Instead of the plan",
@@ -70,7 +69,7 @@ pub struct MixArgs {
         requires = "order"
     )]
     format: OrderFormat,
-    /// Say which samples of this run were in that one already.
+    /// Report which samples of this run the run of another mixture already had.
     #[arg(
         long,
         help_heading = "Instead of the plan",
@@ -78,10 +77,10 @@ pub struct MixArgs {
         conflicts_with = "emit"
     )]
     compare: Option<PathBuf>,
-    /// How long the other run was. [default: as long as this one]
+    /// Length of the other run [default: that of this run]
     #[arg(long, help_heading = "Instead of the plan", value_name = "LENGTH", requires = "compare")]
     other_steps: Option<RunLength>,
-    /// Write the batches themselves to standard output, as one Arrow IPC stream.
+    /// Write the batches to standard output instead of the plan.
     #[arg(long, help_heading = "Batches", value_enum)]
     emit: Option<Emit>,
     #[command(flatten)]
@@ -90,24 +89,24 @@ pub struct MixArgs {
     batches: batches::BatchArgs,
 }
 
-/// The form of an order.
+/// The format of an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum OrderFormat {
-    /// A JSON object a slot.
+    /// One JSON object per slot.
     #[default]
     Json,
-    /// Arrow IPC.
+    /// One Arrow IPC stream.
     Arrow,
 }
 
-/// The form of batches.
+/// The format of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
-    /// Arrow IPC.
+    /// One Arrow IPC stream.
     Arrow,
 }
 
-/// Slots `A..B`, B left out.
+/// The slots `A..B`, without B.
 #[derive(Debug, Clone)]
 pub struct SlotRange(Range<u64>);
 

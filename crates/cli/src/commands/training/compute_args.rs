@@ -1,10 +1,10 @@
-//! Where a model is computed, and in which numbers.
+//! The options for the device and the number format.
 
 use clap::Args;
 use mixdown_train::{DeviceChoice, PassOptions, Precision};
 use serde::de::DeserializeOwned;
 
-/// Arguments about the device.
+/// Arguments for the device and the number format.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ComputeArgs {
     /// Device to compute on: cpu, cuda or cuda:N (docs/guide/gpu.md).
@@ -16,14 +16,14 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// For a model that is not trained.
+    /// The options of a forward pass, for a model that is not trained.
     pub fn pass(self) -> PassOptions {
         let Self { device, precision } = self;
         PassOptions { device, precision, ..PassOptions::default() }
     }
 }
 
-/// A value as run.toml spells it.
+/// Parses a value that is written as in run.toml.
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let value = toml::Value::String(text.to_owned());
     value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())

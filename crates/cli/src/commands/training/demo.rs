@@ -24,22 +24,22 @@ use crate::terminal::output::table;
 
 A stopped demo continues where it stopped when the same command is given again.")]
 pub struct DemoArgs {
-    /// The shares p of pretraining data to compare.
+    /// Shares p of pretraining data to compare.
     #[arg(long, value_delimiter = ',', default_value = "0,1%,5%", value_name = "SHARES")]
     inject: Vec<Injection>,
-    /// Your own pretraining text (files or folders) instead of prose from cargo's registry.
+    /// Pretraining text, files or folders [default: prose from cargo's registry]
     #[arg(long, help_heading = "Text", num_args = 1.., requires = "target", value_name = "FILES")]
     pretraining: Vec<PathBuf>,
-    /// Your own target text instead of Rust code from cargo's registry.
+    /// Target text, files or folders [default: Rust code from cargo's registry]
     #[arg(long, help_heading = "Text", num_args = 1.., requires = "pretraining", value_name = "FILES")]
     target: Vec<PathBuf>,
-    /// The demo's folder.
+    /// Demo folder.
     #[arg(long, default_value = "mixdown-demo")]
     out: PathBuf,
-    /// Entries of the tokenizer.
+    /// Vocabulary size of the tokenizer, in entries.
     #[arg(long, help_heading = "Size", default_value_t = 2048)]
     vocab_size: u32,
-    /// Unique target tokens that finetuning may see.
+    /// Unique target tokens for finetuning.
     #[arg(long, help_heading = "Size", value_name = "D", default_value = "50k")]
     target_tokens: u64,
     /// Optimizer steps of the base model.
@@ -65,17 +65,17 @@ struct DemoRow {
     p_realised: f64,
     best_step: u64,
     target_loss: f64,
-    /// Less the target loss at p = 0.
+    /// The target loss minus the target loss at p = 0.
     target_difference: Option<Difference>,
     pretraining_loss: f64,
     pretraining_loss_before: f64,
     forgetting: f64,
-    /// Less the forgetting at p = 0.
+    /// The forgetting minus the forgetting at p = 0.
     forgetting_difference: Option<Difference>,
     forgetting_removed: Option<f64>,
 }
 
-/// A loss less that of the run with p = 0, on the same sequences.
+/// A loss minus that of the run with p = 0, on the same sequences.
 #[derive(Serialize)]
 struct Difference {
     mean: f64,
@@ -147,8 +147,8 @@ fn demo_report(outcome: DemoOutcome) -> DemoReport {
     DemoReport { runs: rows.collect(), report: outcome.report }
 }
 
-/// The loss of `run` less that of `other` on one corpus, sequence by sequence; none where a run was made by an earlier
-/// version, which kept none.
+/// The loss of `run` minus that of `other` on one corpus, sequence by sequence; none if an earlier version, which
+/// kept no losses by sequence, made one of the runs.
 fn less(run: &FinishedRun, other: &FinishedRun, corpus: &str) -> Option<Difference> {
     let losses =
         |run: &'_ FinishedRun| run.losses.as_ref().and_then(|all| all.find(corpus).cloned());
@@ -170,16 +170,16 @@ fn describe(report: &DemoReport) -> String {
         "p realized",
         "best step",
         "target loss",
-        "less p = 0",
+        "against p = 0",
         "pretraining loss",
         "forgetting",
-        "less p = 0",
+        "against p = 0",
         "removed",
     ];
     let before = report.runs.first().map_or(f64::NAN, |run| run.pretraining_loss_before);
     format!(
         "{}\nlosses in nats per token at the least target loss; pretraining loss before finetuning: {before:.4}\n\
-         less p = 0: {}{}\n\
+         against p = 0: {}{}\n\
          removed: share of the forgetting at p = 0 that p removes\npage: {}",
         table(&header, &rows),
         errors(&report.runs),
@@ -188,7 +188,7 @@ fn describe(report: &DemoReport) -> String {
     )
 }
 
-/// Which differences may be chance, in a line of its own.
+/// Names the differences that may be chance, in a separate line.
 fn chance(runs: &[DemoRow]) -> String {
     let names = runs.iter().flat_map(|run| {
         let p = percent_requested(run.p_requested);
@@ -204,7 +204,7 @@ fn chance(runs: &[DemoRow]) -> String {
     format!("\nmay be chance (0 is within the 95 % interval): {}", names.join(", "))
 }
 
-/// What the differences and their errors are over.
+/// The sequences and documents behind the differences and their errors.
 fn errors(runs: &[DemoRow]) -> String {
     let injected = || runs.iter().filter(|run| run.p_requested > 0.0);
     let differences = injected().find_map(|run| {
@@ -212,11 +212,11 @@ fn errors(runs: &[DemoRow]) -> String {
     });
     match differences {
         Some((target, pretraining)) => format!(
-            "difference to p = 0 on the same held-out text ± its standard error (target: {}; pretraining: {})",
+            "difference on the same held-out text ± its standard error (target: {}; pretraining: {})",
             target.over, pretraining.over
         ),
         None if injected().count() == runs.len() => "no run with p = 0 to compare with".to_owned(),
-        None => "not known, as a run was made by an earlier version and kept no losses by sequence"
+        None => "unknown, because an earlier version made one of the runs and kept no losses by sequence"
             .to_owned(),
     }
 }

@@ -28,24 +28,24 @@ const BATCH_SIZE: u64 = 16;
 #[command(after_help = "Example:
   mixdown eval runs/math/best --corpus corpora/math --corpus corpora/general
 
-A run's checkpoint is measured as the run measured it (run.toml in its folder), so the numbers are those of its
-summary.json; what an option says otherwise is said on standard error.")]
+A run's checkpoint is measured as the run measured it (run.toml in its folder), so the numbers equal those of its
+summary.json. If an option changes that, a message on standard error says so.")]
 pub struct EvalArgs {
-    /// A Hugging Face model folder, such as a run's best/; of a run's folder its best/ is taken.
+    /// Model folder in Hugging Face's format, such as a run's best/; a run's folder means its best/.
     checkpoint: PathBuf,
-    /// A corpus to measure on; may be given several times.
+    /// Corpus to measure on; may be repeated.
     #[arg(long, required = true)]
     corpus: Vec<PathBuf>,
-    /// The part to measure on. [default: the run's, or holdout]
+    /// Split to measure on [default: the run's, or holdout]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
-    /// Tokens a sequence. [default: that of packed rows, the run's, or 128]
+    /// Tokens per sequence [default: that of packed rows, the run's, or 128]
     #[arg(long)]
     sequence_length: Option<u64>,
-    /// Sequences a corpus, the first ones of the split. [default: the run's, or 256]
+    /// Sequences per corpus, the first ones of the split [default: the run's, or 256]
     #[arg(long)]
     sequences: Option<u64>,
-    /// Keep attention within documents; `=false`: do not. [default: as the run did, or for packed rows alone]
+    /// Keep attention within documents; `=false` lets it cross them [default: as in the run, or only for packed rows]
     #[arg(
         long,
         value_name = "true|false",
@@ -54,7 +54,7 @@ pub struct EvalArgs {
         default_missing_value = "true"
     )]
     separate_documents: Option<bool>,
-    /// Sequences computed at once. [default: the run's, or 16]
+    /// Sequences computed at once [default: the run's, or 16]
     #[arg(long)]
     batch_size: Option<u64>,
     #[command(flatten)]
@@ -87,12 +87,12 @@ pub fn run(arguments: EvalArgs, context: Context) -> Result<(), Error> {
         records.push(evaluate(&mut model, &corpus, &evaluation, context.stop)?);
     }
     meter.finish("done");
-    // An array, of one record or several: programs that read it are older than the rule of one object.
+    // An array, also for one record: programs that read it are older than the rule that `--json` prints one object.
     context.output.print(&records, |records| eval_table(records))
 }
 
 impl EvalArgs {
-    /// What is measured of `corpus`: what the options say, else what the run did, else what is usual.
+    /// The evaluation of `corpus`: each setting is that of the options, else that of the run, else the default.
     fn evaluation(
         &self,
         name: String,
@@ -131,12 +131,12 @@ impl EvalArgs {
         }
     }
 
-    /// Whose settings are taken, and what makes the numbers others than the run's all the same.
+    /// Names the run whose settings are used, and every difference that may change the numbers.
     fn beside(&self, settings: &RunSettings) -> String {
         let (path, config) = (settings.path.display(), &settings.config);
         let number = |name: &str, asked: Option<u64>, own: u64| {
             let asked = asked.filter(|asked| *asked != own)?;
-            Some(format!("{name} {asked} in the place of {own}"))
+            Some(format!("{name} {asked} instead of {own}"))
         };
         let is_separate = |attention| attention == Attention::Document;
         let own = settings.attention.map(is_separate);
@@ -155,23 +155,23 @@ impl EvalArgs {
         .into_iter()
         .flatten()
         .collect();
-        let mut text = format!("eval: measured as the run of {path} measures");
+        let mut text = format!("eval: using the evaluation settings of {path}");
         if !others.is_empty() {
             text.push_str(&format!(
-                ", but for {}: losses may differ from the run's",
+                ", except for {}: losses may differ from the run's",
                 others.join(", ")
             ));
         }
         if settings.attention.is_none() && self.separate_documents.is_none() {
             text.push_str(
-                "; whether its attention stayed within documents is not known, as a source's corpus has moved",
+                "; whether its attention stayed within documents is unknown, because a source's corpus has moved",
             );
         }
         text
     }
 }
 
-/// What is measured, in a line.
+/// Describes an evaluation in one line.
 fn described(evaluation: &Evaluation) -> String {
     let Evaluation { name, split, sequence_length, sequences, .. } = evaluation;
     let attention = match evaluation.attention {
@@ -180,11 +180,11 @@ fn described(evaluation: &Evaluation) -> String {
     };
     let part = match evaluation.part {
         Part::All => "",
-        Part::Halves => ", of which every second one reports and the others chose the best step",
+        Part::Halves => "; every second one is reported, the others chose the best step",
     };
     format!(
-        "eval {}: {}, {sequence_length} tokens a sequence, attention {attention}, the first {sequences} sequences at \
-         most{part}",
+        "eval {}: {}, {sequence_length} tokens per sequence, attention {attention}, at most the first {sequences} \
+         sequences{part}",
         mixdown_base::display::escaped(name),
         split.folder()
     )

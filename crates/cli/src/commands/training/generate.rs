@@ -25,7 +25,7 @@ use crate::terminal::progress::say;
 /// The heading of the flags that choose tokens.
 const SAMPLING: &str = "Sampling";
 
-/// Texts are generated side by side, each with keys and values of its own, so no call makes more of them.
+/// The most texts of one call: they are generated side by side, and each has separate keys and values.
 const MOST_TEXTS: u64 = 10_000;
 
 /// Arguments of `generate`.
@@ -42,9 +42,10 @@ const MOST_TEXTS: u64 = 10_000;
 The text that follows the prompt goes to standard output as it comes. It ends where the model ends it, after
 --max-tokens, or at the model's last position.")]
 pub struct GenerateArgs {
-    /// A Hugging Face model folder with its tokenizer, such as a run's best/; of a run's folder its best/ is taken.
+    /// Model folder in Hugging Face's format with its tokenizer, such as a run's best/; a run's folder means its
+    /// best/.
     checkpoint: PathBuf,
-    /// Text to continue; '' for a text from its beginning.
+    /// Text to continue; '' starts a new text.
     #[arg(
         long,
         value_name = "TEXT",
@@ -58,16 +59,16 @@ pub struct GenerateArgs {
     /// Render the prompt as a user's message with the model's chat template; without a prompt, chat line by line.
     #[arg(long)]
     chat: bool,
-    /// The system message of a chat.
+    /// System message of the chat.
     #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
     system: Option<String>,
-    /// The day that the chat template's strftime_now returns (2026-01-31).
+    /// Day that the chat template's strftime_now returns (2026-01-31).
     #[arg(long, value_name = "DAY", requires = "chat")]
     template_date: Option<TemplateDate>,
-    /// Read special tokens that the prompt spells as those tokens, not as plain text.
+    /// Encode special tokens that are written in the prompt as special tokens, not as plain text.
     #[arg(long, conflicts_with = "chat")]
     parse_special: bool,
-    /// New tokens at most.
+    /// Largest number of new tokens.
     #[arg(long, default_value_t = 100, value_name = "N")]
     max_tokens: u64,
     /// Sampling temperature; 0 is greedy.
@@ -95,7 +96,7 @@ struct Report {
     prompt: String,
     prompt_tokens: u64,
     samples: Vec<Sample>,
-    /// New ones of all samples, without reading the prompt.
+    /// New tokens of all samples per second, without the time for reading the prompt.
     tokens_per_second: f64,
 }
 
@@ -110,8 +111,8 @@ struct Sample {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A checkpoint or tokenizer that cannot be loaded, a prompt longer than the model's context, settings nothing
-/// can be drawn with, a chat without a chat template.
+/// A checkpoint or tokenizer that cannot be loaded, a prompt longer than the model's context, settings with which no
+/// token can be sampled, a chat without a chat template.
 pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     if arguments.count.get() > MOST_TEXTS {
         let message = format!("--count: expected 1 to {MOST_TEXTS} texts, got {}", arguments.count);
@@ -141,7 +142,7 @@ pub fn run(arguments: GenerateArgs, context: Context) -> Result<(), Error> {
     session.answer(prompt, &ids, arguments.seed, None).map(drop)
 }
 
-/// A model that is asked something, once or line by line.
+/// A loaded model that answers one prompt, or the lines of a chat.
 struct Session<'a> {
     arguments: &'a GenerateArgs,
     context: Context,
@@ -152,8 +153,8 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Generates what follows a prompt and prints it, as a line of `lines` where there are any; `None` where nobody
-    /// reads it any longer.
+    /// Generates the continuation of a prompt and prints it, as a line of `lines` if it is given; `None` if the
+    /// reader has closed standard output.
     fn answer(
         &mut self,
         prompt: String,
@@ -210,8 +211,11 @@ impl Session<'_> {
     /// Reads the user's messages from standard input, a line each, and answers them.
     fn talk(&mut self, chat: &ChatPrompt) -> Result<(), Error> {
         if self.arguments.count.get() > 1 {
-            let message = "a chat line by line has one answer to each message, got --count above 1";
-            return Err(Error::usage(message, "give the message (--prompt TEXT)"));
+            let message = "--count: expected 1 in a chat line by line, which has one answer per message, got more";
+            return Err(Error::usage(
+                message,
+                "give one message with --prompt TEXT, or leave out --count",
+            ));
         }
         let mut said: Vec<ChatTurn> = Vec::new();
         let system = self.arguments.system.as_deref();
@@ -249,7 +253,7 @@ impl Session<'_> {
 }
 
 impl GenerateArgs {
-    /// The prompt, where one is given.
+    /// The prompt, if one is given.
     fn prompt_text(&self) -> Result<Option<String>, Error> {
         match (&self.prompt, &self.prompt_file) {
             (_, Some(path)) => {
@@ -276,9 +280,9 @@ impl GenerateArgs {
     }
 }
 
-/// What is seen of a text while it comes.
+/// The output of a text while it is generated.
 struct Shown<'a> {
-    /// The text, where it is printed as it comes.
+    /// The text, if it is printed while it is generated.
     growing: Option<GrowingText<'a>>,
     fault: Option<Error>,
     reader: ControlFlow<()>,
@@ -288,7 +292,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Breaks where nothing more can be shown.
+    /// Breaks if nothing more can be printed.
     fn token(&mut self, id: u32) -> ControlFlow<()> {
         self.first.get_or_insert_with(Instant::now);
         self.tokens += 1;
@@ -317,7 +321,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Prints what is left, and the end of the line.
+    /// Prints the rest and a line end.
     fn end(&mut self) -> Result<(), Error> {
         if let (Some(growing), true, None) =
             (&mut self.growing, self.reader.is_continue(), &self.fault)
@@ -328,7 +332,7 @@ impl Shown<'_> {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// Tokens a second, from the first on.
+    /// Tokens per second, counted from the first one.
     fn rate(&self) -> f64 {
         let seconds = self.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
         f64::from(self.tokens.saturating_sub(1)) / seconds.max(1e-9)

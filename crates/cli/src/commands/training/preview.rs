@@ -6,7 +6,7 @@ use mixdown_train::Preview;
 use crate::terminal::output::{duration, percent, table, thousands};
 use crate::terminal::progress::megabytes as bytes;
 
-/// The preview as a table, and whether it fits.
+/// The preview as a table, with the free memory and disk space.
 pub fn describe(preview: &Preview) -> String {
     let estimate = &preview.estimate;
     let row = |use_of: &str, size: u64| vec![use_of.to_owned(), bytes(size)];
@@ -17,12 +17,12 @@ pub fn describe(preview: &Preview) -> String {
         row("AdamW's moments", estimate.moments_bytes),
     ]
     .into_iter()
-    .chain(own("adapter and its targets' own weights", estimate.adapter_bytes))
+    .chain(own("adapter and the weights that it adapts", estimate.adapter_bytes))
     .chain(own("average of the weights", estimate.average_bytes))
     .chain([
         row("copy for checkpoints", estimate.snapshot_bytes),
         row("rows computed at once", estimate.pass_bytes),
-        row("all", estimate.memory_bytes),
+        row("total", estimate.memory_bytes),
     ])
     .chain(estimate.device_bytes.map(|size| row("on the GPU", size)))
     .collect();
@@ -47,11 +47,11 @@ pub fn describe(preview: &Preview) -> String {
     )
 }
 
-/// How it is trained.
+/// The learning rate, its schedule and the batch.
 fn recipe(preview: &Preview) -> String {
     let rate = preview.learning_rate;
     format!(
-        "learning rate {rate:e} at most, after a warm-up of {} steps ({}); {} sequences of {} tokens a batch",
+        "learning rate {rate:e} at most, after a warm-up of {} steps ({}); {} sequences of {} tokens per batch",
         thousands(preview.warmup_steps),
         preview.schedule.name(),
         thousands(preview.batch_tokens / preview.sequence_length.max(1)),

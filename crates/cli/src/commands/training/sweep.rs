@@ -23,47 +23,47 @@ use crate::terminal::output::table;
 #[command(after_help = "Examples:
   mixdown sweep sweep.toml --out sweeps/math
   mixdown sweep sweep.toml --out sweeps/math --design minimal
-  what it would do and take, without a step:
+  what the sweep would do and need, without running it:
     mixdown sweep sweep.toml --out sweeps/math --dry-run
   as task 3 of 8 of an array job (0/8 … 7/8), or as the scheduler says:
     mixdown sweep sweep.toml --out sweeps/math --task 3/8
     mixdown sweep sweep.toml --out sweeps/math --task auto
 
-A stopped sweep goes on where it stopped when the same command is given again; runs that failed are tried
-again then. Runs whose row is in the table are never run again.")]
+A stopped sweep continues where it stopped when the same command is given again, and tries failed runs again. Runs
+whose row is in the table are never repeated.")]
 pub struct SweepArgs {
-    /// The sweep's description in TOML.
+    /// Sweep description in TOML.
     sweep: PathBuf,
-    /// The sweep's folder.
+    /// Sweep folder.
     #[arg(long)]
     out: PathBuf,
-    /// Only a known part of the grid: `minimal` is three models × three numbers of target tokens × {0, 1 %}.
+    /// Part of the grid to run [default: the description's, or the whole grid]
     #[arg(long, value_enum)]
     design: Option<DesignName>,
-    /// Do the share of task I of N (0/4 … 3/4) of an array, or auto to ask the scheduler.
+    /// Run the share of task I of N (0/4 … 3/4) of an array job, or auto to read I and N from the scheduler.
     #[arg(long, help_heading = "Many machines", value_name = "I/N")]
     task: Option<String>,
-    /// The number of tasks for --task auto where the scheduler does not tell (Kubernetes, AWS Batch).
+    /// Number of tasks for --task auto, if the scheduler does not give it (Kubernetes, AWS Batch).
     #[arg(long, help_heading = "Many machines", value_name = "N", requires = "task")]
     tasks: Option<u64>,
-    /// Only make the base models: before the tasks of an array begin, so that no two make the same one.
+    /// Make only the base models, before the tasks of an array start, so that no two tasks make the same one.
     #[arg(long, help_heading = "Many machines")]
     bases_only: bool,
     #[command(flatten)]
     verify: VerifyCorporaArgs,
-    /// Say what the sweep would do and take, and do nothing.
+    /// Show what the sweep would do and need, without running it.
     #[arg(long)]
     dry_run: bool,
-    /// The training rate of the largest model, for --dry-run; without it that of the sweep's finished runs, or
-    /// one by this machine's matrix product.
+    /// Training rate of the largest model for --dry-run, in tokens per second [default: that of the sweep's finished
+    /// runs, or an estimate from the speed of this machine's matrix product]
     #[arg(long, value_name = "RATE", requires = "dry_run")]
     tokens_per_second: Option<f64>,
 }
 
-/// The designs, as the command line spells them.
+/// The designs as the command line names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DesignName {
-    /// Three models × three numbers of target tokens × {0, 1 %}: the least that gives a law.
+    /// Three models × three numbers of target tokens × {0, 1 %}: the smallest grid that determines a law.
     Minimal,
 }
 
@@ -79,7 +79,7 @@ impl From<DesignName> for Design {
 struct SweepReport {
     planned: usize,
     runs: Vec<RunRow>,
-    /// Ids of runs whose target loss was least at the very last step.
+    /// Ids of runs whose target loss was lowest at the very last step.
     bottom_not_reached: Vec<String>,
     failures: Vec<Failure>,
 }
@@ -157,8 +157,8 @@ fn describe(report: &SweepReport) -> String {
     let late = match report.bottom_not_reached.len() {
         0 => String::new(),
         late => format!(
-            "\n{late} marked *: the target's loss was least at the very last step, so that the bottom of its U \
-             may lie beyond: give [train] more epochs in another folder"
+            "\n{late} marked *: the target loss was lowest at the very last step, so its minimum may lie beyond \
+             that step: give [train] more epochs in another folder"
         ),
     };
     format!(

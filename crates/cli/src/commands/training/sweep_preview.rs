@@ -8,7 +8,7 @@ use mixdown_experiments::{PartPreview, RateOrigin, SweepPreview};
 use crate::terminal::output::table;
 use crate::terminal::progress::megabytes;
 
-/// The preview as a table, and whether it fits.
+/// The preview as a table, with the memory and disk space that the sweep needs.
 pub fn describe(preview: &SweepPreview) -> String {
     let base = |part: &PartPreview| row(&format!("base {}", part.name), part);
     let rows: Vec<Vec<String>> = preview
@@ -20,7 +20,7 @@ pub fn describe(preview: &SweepPreview) -> String {
     let header = ["to do", "steps", "tokens", "evaluation tokens", "operations", "time"];
     let rate = match preview.rate {
         RateOrigin::Given => "at the rate given for the largest model",
-        RateOrigin::Measured => "at the rate of what is done",
+        RateOrigin::Measured => "at the rate of the finished runs",
         RateOrigin::Machine => "at half of this machine's rate",
     };
     let free = preview.available_disk_bytes;
@@ -28,12 +28,13 @@ pub fn describe(preview: &SweepPreview) -> String {
         free.map_or_else(|| "unknown".to_owned(), |free| format!("{} free", megabytes(free)));
     let expected = if preview.expected_seconds < preview.seconds {
         let expected = duration(preview.expected_seconds);
-        format!("; {expected} if runs end as early as those that are done")
+        format!("; {expected} if runs end as early as the finished ones")
     } else {
         String::new()
     };
     format!(
-        "{}\n{} and {} to do, {} done; all at most: a run ends where the target's loss has not fallen for a while\n\
+        "{}\n{} and {} to do, {} done; all numbers are upper limits: a run ends when the target loss has not fallen \
+         for a while\n\
          {}\ntokens: {}\noperations: {:.2e}, {} {rate}{expected}\nmemory: {}\ndisk: {} ({free})",
         table(&header, &rows),
         counted(preview.bases.len(), "base model"),
@@ -52,7 +53,7 @@ fn counted(count: usize, noun: &str) -> String {
     plural(u64::try_from(count).unwrap_or(u64::MAX), noun)
 }
 
-/// Whether a fit will take the runs together, by the same rule as the fit.
+/// Whether a fit will pool the runs, by the rule of the fit itself.
 fn recipe(preview: &SweepPreview) -> String {
     let list = |fields: &BTreeMap<String, String>| {
         let fields: Vec<String> =
@@ -62,17 +63,20 @@ fn recipe(preview: &SweepPreview) -> String {
     if !preview.different.is_empty() {
         let different = list(&preview.different);
         return format!(
-            "recipe: runs differ in {different}; `mixdown fit` takes them together with --pool-recipes only"
+            "recipe: runs differ in {different}; `mixdown fit` fits them together only with --pool-recipes"
         );
     }
     let schedule = preview.recipe.get("schedule").map_or("", String::as_str);
     let falls = if matches!(schedule, "cosine" | "linear") {
-        "\nthe learning rate falls to the horizon, so a run's bottom depends on how far away that is; under \
-         schedule = \"constant\" it does not"
+        "\nthe learning rate falls until the horizon, so a run's lowest loss depends on the horizon; under schedule \
+         = \"constant\" it does not"
     } else {
         ""
     };
-    format!("recipe: one for all runs, as `mixdown fit` asks: {}{falls}", list(&preview.recipe))
+    format!(
+        "recipe: the same for all runs, as `mixdown fit` requires: {}{falls}",
+        list(&preview.recipe)
+    )
 }
 
 fn row(name: &str, part: &PartPreview) -> Vec<String> {

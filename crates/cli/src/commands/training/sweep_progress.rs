@@ -1,4 +1,4 @@
-//! What `sweep` says on standard error while it works.
+//! The progress lines of `sweep` on standard error.
 
 use std::sync::OnceLock;
 
@@ -11,15 +11,16 @@ use crate::error::Error;
 use crate::terminal::interrupt;
 use crate::terminal::progress::{Meter, Unit, say};
 
-/// The progress of a sweep: one meter over all of its operations, and a line for each part that is done or failed.
+/// The progress of a sweep: one meter over all of its operations, and a line for each part that has finished or
+/// failed.
 #[derive(Default)]
 pub struct SweepProgress {
-    /// It counts from the beginning of the work.
+    /// Created with the first event, because its clock starts then.
     meter: OnceLock<Meter>,
 }
 
 impl SweepProgress {
-    /// Says what has happened.
+    /// Prints an event.
     pub fn show(&self, event: SweepEvent<'_>) {
         let meter = self.meter.get_or_init(|| Meter::new("sweep", Unit::Work));
         match event {
@@ -29,15 +30,15 @@ impl SweepProgress {
                 counted(runs),
                 duration(seconds),
                 match rate {
-                    RateOrigin::Measured => "at the rate of what is done",
+                    RateOrigin::Measured => "at the rate of the finished runs",
                     _ => "at half of this machine's rate",
                 }
             )),
             SweepEvent::Working { part, done_flops, total_flops, progress } => {
                 meter.set(whole(done_flops), whole(total_flops), &note(part, progress));
             }
-            SweepEvent::ProgramBegan { id } => interrupt::follow(id),
-            SweepEvent::ProgramEnded => interrupt::follow(0),
+            SweepEvent::ProgramBegan { id } => interrupt::end_together_with(id),
+            SweepEvent::ProgramEnded => interrupt::end_together_with(0),
             SweepEvent::BaseMade { part, summary } => say(&made(part, summary)),
             SweepEvent::BaseFailed { part, error } => {
                 say(&format!("{}: {}", label(part), Error::from(error).report()));
@@ -87,7 +88,7 @@ fn made(part: SweepPart<'_>, summary: &Summary) -> String {
 
 fn describe(row: &RunRow) -> String {
     let late =
-        if bottom_is_reached(row) { "" } else { ", the last one: the bottom may lie beyond" };
+        if bottom_is_reached(row) { "" } else { ", the last step: the minimum may lie beyond it" };
     format!(
         "best step {}{late}, target loss {:.4}, pretraining loss {:.4} ({})",
         row.best_step,

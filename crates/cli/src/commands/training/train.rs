@@ -25,14 +25,14 @@ use crate::error::Error;
 use crate::runs::training::{self, Evaluations, describe, run_name};
 use crate::runs::{model_folder, processes};
 
-/// The headings of the flags.
+/// The headings of options in `--help`.
 const DATA: &str = "Data";
 const MODEL: &str = "Model";
 const TRAINING: &str = "Training";
 const EVALUATION: &str = "Evaluation";
 const MACHINE: &str = "Machine";
 
-/// The size of the model that a template without one is for.
+/// The number of parameters that a template without a model assumes.
 const TEMPLATE_PARAMETERS: u64 = 100_000_000;
 
 /// Arguments of `train`.
@@ -43,7 +43,7 @@ const TEMPLATE_PARAMETERS: u64 = 100_000_000;
   Finetune it with 1 % of pretraining data:
     mixdown train --init base/best --target corpora/math --pretraining corpora/general --inject 1% \
 --target-tokens 50k --steps 200 --out runs/math-1
-  Say what a GPT-2-like model of 41 million parameters would take, without training it:
+  Show what a GPT-2-like model of 41 million parameters would need, without training it:
     mixdown train --pretraining corpora/general --size 41M --steps '1 epoch of pretraining' --out base --dry-run
   Train adapters of all linear layers instead of all weights:
     mixdown train --init base/best --target corpora/math --pretraining corpora/general --lora-rank 8 \
@@ -58,40 +58,40 @@ const TEMPLATE_PARAMETERS: u64 = 100_000_000;
 
 A stopped run continues from its last checkpoint when the same command is given again.")]
 pub struct TrainArgs {
-    /// A run's description in TOML, instead of the flags for model, data and training.
+    /// Run description in TOML, instead of the flags for model, data and training.
     #[arg(conflicts_with_all = [
         "pretraining", "target", "inject", "target_tokens", "init", "size", "hidden_size", "layers",
         "heads", "sequence_length", "batch_size", "steps", "learning_rate", "schedule", "eval_every",
         "eval_sequences", "seed", "lora_rank", "lora_targets", "device", "precision",
     ])]
     run: Option<PathBuf>,
-    /// The run's folder.
+    /// Run folder.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// Change one setting of the description; may be repeated. Lists are entered by name or number:
+    /// Change one setting of the description; may be repeated. Entries of lists are addressed by name or number:
     /// mixture.source.target.weight=95%.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Override>,
-    /// Write the run's description to standard output, with every setting and what it means, and train nothing.
+    /// Write the run's description, with every setting and its meaning, to standard output without training.
     #[arg(long, conflicts_with_all = ["dry_run", "watch"])]
     print_config: bool,
-    /// The corpus that the model was, or will be, pretrained on.
+    /// Pretraining corpus: the one that the model was, or will be, pretrained on.
     #[arg(long, value_name = "CORPUS", required_unless_present_any = ["run", "print_config"], help_heading = DATA)]
     pretraining: Option<PathBuf>,
-    /// The corpus to finetune on; without it the run pretrains.
+    /// Target corpus to finetune on; without it the run pretrains.
     #[arg(long, value_name = "CORPUS", help_heading = DATA)]
     target: Option<PathBuf>,
-    /// The share p of pretraining data in finetuning.
+    /// Share p of pretraining data in finetuning.
     #[arg(long, default_value = "1%", value_name = "SHARE", requires = "target", help_heading = DATA)]
     inject: Injection,
-    /// Use only this many unique tokens of the target.
+    /// Number of unique target tokens to use [default: all].
     #[arg(long, value_name = "D", requires = "target", help_heading = DATA)]
     target_tokens: Option<u64>,
-    /// A Hugging Face folder to finetune, or a run's folder, whose best/ is taken; without it a fresh model of the
-    /// sizes below.
+    /// Model to finetune: a Hugging Face folder, or a run's folder for its best/; without it the run trains a fresh
+    /// model of the sizes below.
     #[arg(long, value_name = "MODEL", help_heading = MODEL)]
     init: Option<PathBuf>,
-    /// The size of a fresh GPT-2-like model, instead of width, layers and heads.
+    /// Size of a fresh GPT-2-like model, instead of width, layers and heads.
     #[arg(
         long,
         help_heading = MODEL,
@@ -108,11 +108,11 @@ pub struct TrainArgs {
     /// Attention heads of a fresh model.
     #[arg(long, default_value_t = 4, value_name = "N", conflicts_with = "init", help_heading = MODEL)]
     heads: u64,
-    /// Tokens a sequence [default: 128; with --init twice the mean document of the target, a power of two from 128 to
-    /// 1024 within the model's positions].
+    /// Tokens per sequence [default: 128; with --init twice the mean document of the target, a power of two from 128
+    /// to 1024 within the model's positions].
     #[arg(long, value_name = "T", help_heading = TRAINING)]
     sequence_length: Option<u64>,
-    /// Sequences a batch.
+    /// Sequences per batch.
     #[arg(long, value_name = "B", default_value_t = 16, help_heading = TRAINING)]
     batch_size: u64,
     /// Length of the run: optimizer steps, or a length such as '10M tokens' or '2 epochs of target'.
@@ -129,7 +129,7 @@ pub struct TrainArgs {
     /// Steps between two evaluations.
     #[arg(long, value_name = "STEPS", default_value_t = 20, help_heading = EVALUATION)]
     eval_every: u64,
-    /// Held-out sequences of each corpus in an evaluation.
+    /// Held-out sequences per corpus in an evaluation.
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = EVALUATION)]
     eval_sequences: u64,
     /// Random seed of a fresh model's weights and of the order of the data.
@@ -138,19 +138,20 @@ pub struct TrainArgs {
     /// Train LoRA adapters of this rank (alpha 16) instead of all weights.
     #[arg(long, value_name = "RANK", requires = "init", help_heading = TRAINING)]
     lora_rank: Option<u64>,
-    /// Matrices that get adapters: all-linear, or names with commas between [default: PEFT's choice].
+    /// Matrices with adapters: all-linear, or names separated by commas [default: PEFT's choice].
     #[arg(long, value_name = "NAMES", requires = "lora_rank", help_heading = TRAINING)]
     lora_targets: Option<String>,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Share each batch among N processes of this machine: with --device cuda each has a GPU, on the CPU its share of
-    /// the cores. 1 ignores the variables of torchrun and Slurm.
+    /// Divide each batch among N processes on this machine; with --device cuda each gets one GPU, on the CPU its
+    /// share of the cores. 1 ignores the variables of torchrun and Slurm.
     #[arg(long, value_name = "N", help_heading = MACHINE)]
     processes: Option<NonZeroU32>,
-    /// The same as --processes N --device cuda; also for a RUN.toml, whatever device it names.
+    /// Same as --processes N --device cuda; also overrides the device that a RUN.toml names.
     #[arg(long, value_name = "N", conflicts_with = "processes", help_heading = MACHINE)]
     gpus: Option<NonZeroU32>,
-    /// Continue although the mixture has other stages or more sources from a step on that the run has not reached.
+    /// Continue although the mixture has changed (other stages, more sources) from a step that the run has not
+    /// reached.
     #[arg(long)]
     allow_change: bool,
     /// Show the run's curves in the terminal while it trains, as 'mixdown watch' does; q closes them.
@@ -158,7 +159,7 @@ pub struct TrainArgs {
     watch: bool,
     #[command(flatten)]
     verify: VerifyCorporaArgs,
-    /// Show what the run would do and need, and train nothing.
+    /// Show what the run would do and need, without training.
     #[arg(long)]
     dry_run: bool,
 }
@@ -186,9 +187,9 @@ impl From<ScheduleName> for Schedule {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A run that cannot be configured, a folder that holds something else, NaN losses, an interruption.
+/// A run that cannot be configured, a folder that contains something else, NaN losses, an interruption.
 pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
-    // It is required wherever a run is trained.
+    // clap requires it whenever a run is trained.
     let out = arguments.out.clone().unwrap_or_default();
     let name = run_name(&out.display().to_string());
     let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
@@ -229,7 +230,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     }
     let view = (watch && world.leads()).then(|| watch::beside(&out));
     let training = Training { config: &config, base, out: &out, name, changes, world };
-    let trained = training::train(training, Evaluations::Told, context);
+    let trained = training::train(training, Evaluations::Printed, context);
     drop(view);
     match world.leads() {
         true => context.output.print(&trained?, describe),
@@ -248,7 +249,7 @@ impl TrainArgs {
         Some(LoraConfig { rank, targets, ..LoraConfig::default() })
     }
 
-    /// The length of a sequence and the peak learning rate: as they were given, or those of the model.
+    /// The sequence length and the peak learning rate: those of the options, or else those that fit the model.
     fn defaults(&self) -> Result<(u64, f64), Error> {
         let Some(init) = &self.init else {
             return Ok((self.sequence_length.unwrap_or(128), self.learning_rate.unwrap_or(1e-3)));
@@ -273,7 +274,7 @@ impl TrainArgs {
         }
         let (sequence_length, learning_rate) = self.defaults()?;
         if is_template {
-            // A template for a finetuning, in which the names are to be filled in.
+            // A template for finetuning, in which the user fills in the names.
             self.pretraining = Some("corpora/pretraining".into());
             self.target.get_or_insert_with(|| "corpora/target".into());
             self.init.get_or_insert_with(|| "base/best".into());
@@ -328,7 +329,7 @@ impl TrainArgs {
     }
 }
 
-/// Says where a run starts from best/ of another run whose folder was named.
+/// Prints a message if the run starts from best/ of another run whose folder was given.
 fn say_best_of_run(config: &RunConfig, base: &Path) -> Result<(), Error> {
     match &config.model {
         ModelChoice::Init(init) => model_folder(base, init).map(|_| ()),
@@ -336,7 +337,7 @@ fn say_best_of_run(config: &RunConfig, base: &Path) -> Result<(), Error> {
     }
 }
 
-/// A run of flags with single settings changed.
+/// Applies the changed settings to a run that was described by options.
 fn with_overrides(config: RunConfig, overrides: &[Override]) -> Result<RunConfig, Error> {
     if overrides.is_empty() {
         return Ok(config);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::terminal::output::Output;
 use crate::terminal::{interrupt, progress};
 
-/// This program, as a view on its terminal needs it.
+/// The functions of this program that a view on its terminal calls.
 const HOST: Host =
     Host { hold: progress::hold, release: progress::release, interrupt: interrupt::ask, tell };
 
@@ -31,12 +31,12 @@ const HOST: Host =
     mixdown watch sweeps/mine
   lines for a log, until the run is done:
     mixdown watch runs/math-1 | tee watch.log
-  how it stands, for a program:
+  the current state, for a program:
     mixdown watch runs/math-1 --json
 
-Keys: q, Esc or Ctrl-C ends, left and right or Tab change the chart, l makes losses logarithmic; in a table up and
-down choose a run and Enter opens it, Esc goes back and Tab opens the next. The runs themselves are not touched.
-Without a terminal there is a line for each evaluation, and one every ten seconds that says how far the run is.")]
+Keys: q, Esc or Ctrl-C ends the view; left, right or Tab changes the chart; l makes losses logarithmic. In a table, up
+and down choose a run and Enter opens it; Esc goes back and Tab opens the next. The runs themselves are not affected.
+Without a terminal, `watch` prints a line for each evaluation, and every ten seconds a line with the run's progress.")]
 pub struct WatchArgs {
     /// Run folders, or one folder of a sweep or of runs.
     #[arg(required = true, value_name = "RUNS|SWEEP")]
@@ -61,7 +61,7 @@ pub fn run(arguments: WatchArgs, context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// The view of a run in `folder` beside its training, until it is dropped or closed by a key.
+/// Starts the view of a run in `folder` beside its training; dropping it or a key closes it.
 pub fn beside(folder: &Path) -> LiveView {
     LiveView::start(folder, HOST)
 }
@@ -69,15 +69,17 @@ pub fn beside(folder: &Path) -> LiveView {
 fn tell(notice: Notice) {
     match notice {
         Notice::NoTerminal => {
-            progress::say("--watch: no terminal to draw on, so the meter goes on as without it")
+            progress::say("--watch: there is no terminal to draw on, so progress is shown as usual")
         }
-        Notice::Closed => progress::say("the view is closed, the run goes on; Ctrl-C stops it"),
-        Notice::Failed(error) => progress::say(&format!("--watch: {error}; the run goes on")),
+        Notice::Closed => {
+            progress::say("the view is closed and the run continues; Ctrl-C stops it")
+        }
+        Notice::Failed(error) => progress::say(&format!("--watch: {error}; the run continues")),
         _ => {}
     }
 }
 
-/// What a sweep's folder holds; without settings that can be read the runs that are there.
+/// The records of a sweep's folder; without readable settings, only the runs that exist.
 fn read_sweep(path: &Path) -> Result<SweepRecords, String> {
     let folder = SweepFolder::open(path, None).map_err(|error| error.to_string())?;
     let planned = planned_runs(path).unwrap_or_default().into_iter().map(|run| ExpectedRun {

@@ -1,4 +1,4 @@
-//! What a corpus holds.
+//! An overview of a corpus.
 
 use std::path::PathBuf;
 
@@ -319,7 +319,7 @@ fn describe_lengths(lengths: &[LengthRow]) -> String {
 
 fn describe_duplicates(view: &SplitView) -> String {
     let Some(report) = &view.duplicates else {
-        return "\nequal texts: not looked for (no text hashes, or more documents than without --full)"
+        return "\nequal texts: not searched (no text hashes, or too many documents without --full)"
             .to_owned();
     };
     if report.texts == 0 {
@@ -330,7 +330,7 @@ fn describe_duplicates(view: &SplitView) -> String {
         .map(|(count, document)| format!("{} times that of document {document}", thousands(*count)))
         .collect();
     format!(
-        "\nequal texts: {} more than once, {} too many: {}",
+        "\nequal texts: {} more than once, {} repeated: {}",
         plural(report.texts, "text"),
         plural(report.surplus_documents, "document"),
         often.join(", ")

@@ -1,4 +1,4 @@
-//! What of one corpus stands in the training part of another.
+//! The overlap of a corpus with the training split of another.
 
 use std::path::{Path, PathBuf};
 
@@ -115,11 +115,11 @@ fn view(
 
 fn describe(view: &SharedView) -> String {
     let equal = match view.equal_texts {
-        Some(equal) => format!("with a text that is there, too: {}", plural(equal, "document")),
+        Some(equal) => format!("with an equal text there: {}", plural(equal, "document")),
         None => "equal texts unknown: one of the two has no text hashes (--sample-sums)".to_owned(),
     };
     let mut text = format!(
-        "{} ({}) in the training part of {}: {}\n{equal}\nwith a run of {} {} that is there, too: {} ({})",
+        "{} ({}) in the training split of {}: {}\n{equal}\nwith a run of {} {} in common: {} ({})",
         view.path.display(),
         view.split,
         view.other.display(),
@@ -135,7 +135,7 @@ fn describe(view: &SharedView) -> String {
     }
     if view.short_documents > 0 {
         text.push_str(&format!(
-            "\nshorter than that: {}",
+            "\nshorter than such a run: {}",
             plural(view.short_documents, "document")
         ));
     }

@@ -20,7 +20,7 @@ use crate::terminal::progress::{Meter, Unit};
 /// The option of commands that read corpora.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct VerifyCorporaArgs {
-    /// First check every byte of the corpora against their sums, as `mixdown verify` does.
+    /// First check every byte of the corpora against their checksums, as `mixdown verify` does.
     #[arg(long)]
     verify: bool,
 }
@@ -28,7 +28,7 @@ pub struct VerifyCorporaArgs {
 /// Checks a corpus and prints what was found.
 ///
 /// # Errors
-/// A folder that is no corpus, or any damage.
+/// A folder that is not a corpus, or any damage.
 pub fn run(folder: &Path, context: Context) -> Result<(), Error> {
     let report = report(folder, context)?;
     context.output.print(&report, describe)?;
@@ -42,7 +42,7 @@ pub fn run(folder: &Path, context: Context) -> Result<(), Error> {
 /// Checks all bytes of these corpora where the option asks for it.
 ///
 /// # Errors
-/// A folder that is no corpus; the first damage, by file and place.
+/// A folder that is not a corpus; the first damage, by file and place.
 pub fn check_corpora<'a>(
     option: VerifyCorporaArgs,
     corpora: impl IntoIterator<Item = &'a Path>,
@@ -82,8 +82,8 @@ fn damaged(message: String) -> Error {
     Error::Data { message, hint }
 }
 
-/// What a tokenizer tells of the manifest: which one made the ids, and how many there are; and whether documents
-/// begin and end as the manifest says.
+/// Checks the manifest against the tokenizer (its fingerprint and its number of ids), and whether documents begin and
+/// end as the manifest says.
 fn damage_of_manifest(
     report: &VerifyReport,
     folder: &Path,
@@ -112,7 +112,7 @@ fn damage_of_manifest(
         }));
     }
     if report.damage.is_empty() {
-        // A seal tells a change of the manifest, but not one that was sealed again.
+        // A seal reveals a change of the manifest, unless it was sealed again.
         let which = match report.is_sealed {
             true => DocumentsChecked::Some,
             false => DocumentsChecked::All,
@@ -133,14 +133,14 @@ fn describe(report: &VerifyReport) -> String {
     );
     if report.bytes_without_sum > 0 {
         text.push_str(&format!(
-            "\nwithout a sum (imported with --sample-sums), so that only the range of ids was checked: {}",
+            "\nwithout a checksum (imported with --sample-sums), so only the range of the ids was checked: {}",
             plural(report.bytes_without_sum, "byte")
         ));
     }
     if !report.is_sealed {
         text.push_str(
             "\nthe manifest has no seal (an older version wrote it): a change of its counts, inputs or options is \
-             not seen",
+             not detected",
         );
     }
     for damage in &report.damage {

@@ -1,4 +1,4 @@
-//! `mixdown verify` of what training left: a run, a model, a sweep.
+//! `mixdown verify` of the outputs of training: a run, a model, a sweep.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::error::Error;
 
-/// What a folder is of.
+/// The kind of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -26,7 +26,7 @@ pub enum Kind {
     Sweep,
 }
 
-/// What was looked at, and found.
+/// The result of the check.
 #[derive(Debug, Serialize)]
 struct LeftReport {
     kind: Kind,
@@ -34,7 +34,7 @@ struct LeftReport {
     runs: u64,
     /// Checkpoints and best/ of all runs.
     models: u64,
-    /// What of these has no sums, as older versions or others wrote it.
+    /// Those without checksums, written by older versions or other programs.
     without_sums: Vec<PathBuf>,
     damage: Vec<DamageRecord>,
 }
@@ -46,7 +46,7 @@ struct DamageRecord {
     got: String,
 }
 
-/// What training left in `folder`; none where that is a corpus, or nothing of it.
+/// The kind of output that training wrote into `folder`; none for a corpus or any other folder.
 pub fn kind_of(folder: &Path) -> Option<Kind> {
     let has = |name: &str| folder.join(name).exists();
     let has_any = |names: &[&str]| names.iter().any(|name| has(name));
@@ -84,12 +84,12 @@ pub fn run(folder: &Path, kind: Kind, context: Context) -> Result<(), Error> {
         message: format!("{}: damaged in {places}", folder.display()),
         hint: match kind {
             Kind::Run | Kind::Model => {
-                "restore the named files from a copy; a run that has not ended goes on from an earlier checkpoint when \
+                "restore the named files from a copy; an unfinished run continues from an earlier checkpoint when \
                  the damaged one is removed"
             }
             Kind::Sweep => {
-                "restore the named files from a copy, or remove the folder of the base model or run that they lie in: \
-                 the sweep makes it again"
+                "restore the named files from a copy, or remove the folder of the base model or run that contains \
+                 them: the sweep makes it again"
             }
         }
         .to_owned(),
@@ -118,7 +118,7 @@ impl LeftReport {
 
     fn add_run(&mut self, path: &Path) -> Result<(), Error> {
         self.runs += 1;
-        // One whose run.toml is gone has sums that name it.
+        // If run.toml is gone, the checksums still name it.
         let folder = RunFolder::expected(path)?;
         self.add(folder.faults()?);
         if !folder.is_summed() {
@@ -184,7 +184,7 @@ fn describe(report: &LeftReport) -> String {
     );
     for path in &report.without_sums {
         text.push_str(&format!(
-            "\n{} has no sums (an older version wrote it, or others): damage in it is not seen",
+            "\n{} has no checksums (an older version or another program wrote it): damage in it is not detected",
             path.display()
         ));
     }

@@ -1,4 +1,4 @@
-//! A fit as a person reads it.
+//! The text of a fit.
 
 use mixdown_base::display::{percent_requested, plural, short};
 use mixdown_experiments::Delivery;
@@ -208,7 +208,7 @@ fn advice(found: &ShareAdvice, delivery: Option<&Delivery>) -> String {
     )
 }
 
-/// p*, or why the runs give none.
+/// p*, or the reason why the runs give none.
 fn answer(found: &ShareAdvice) -> String {
     let range = share_interval(found.interval);
     let law = match found.p {
@@ -218,8 +218,8 @@ fn answer(found: &ShareAdvice) -> String {
     match found.status() {
         AdviceStatus::Identified | AdviceStatus::NoShare => law,
         AdviceStatus::Extrapolated => format!(
-            "no finding: by extrapolation alone the law says {law}; run models and amounts of data within \
-             ten times of the plan"
+            "no finding, only an extrapolation: the law gives {law}; run models and amounts of data within ten \
+             times of the plan"
         ),
         AdviceStatus::NotIdentified => format!(
             "p* is not identified: the runs do not bound it (95 % interval {range}); `mixdown design --from \
@@ -238,18 +238,18 @@ pub fn interval(interval: Interval) -> String {
     format!("[{}, {}]", end(interval.low), end(interval.high))
 }
 
-/// The same for shares, in per cent.
+/// The same for shares, in percent.
 pub fn share_interval(interval: Interval) -> String {
     let end = |end: Option<f64>| end.map_or_else(|| "…".to_owned(), share);
     format!("{} to {}", end(interval.low), end(interval.high))
 }
 
-/// A share in per cent with three digits.
+/// A share in percent with three digits.
 pub fn share(p: f64) -> String {
     format!("{} %", digits(p * 100.0))
 }
 
-/// Four digits, with an exponent where there would be many zeros.
+/// Four digits, with an exponent if there would be many zeros.
 pub fn digits(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {

@@ -1,4 +1,4 @@
-//! `fit --json`: the names that other programs rely on.
+//! The output of `fit --json`, whose names other programs rely on.
 
 use mixdown_experiments::Delivery;
 use mixdown_scaling::{
@@ -8,7 +8,7 @@ use mixdown_scaling::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// All domains in a list; where there is one alone, its fields stand on top as well.
+/// All domains in a list; if there is only one, its fields are also at the top level.
 #[derive(Serialize)]
 pub struct View<'a> {
     #[serde(flatten)]
@@ -38,7 +38,7 @@ pub struct Domain<'a> {
 
 #[derive(Clone, Serialize)]
 struct Advice<'a> {
-    /// None where the runs do not identify it; `status` says why there is none.
+    /// None if the runs do not identify it; `status` gives the reason.
     p: Option<f64>,
     interval: Interval,
     identified: bool,

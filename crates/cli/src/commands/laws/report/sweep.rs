@@ -13,7 +13,7 @@ use mixdown_scaling::FitOptions;
 use crate::commands::laws::report::read_run;
 use crate::error::Error;
 
-/// What sweeps call the corpus whose loss tells forgetting.
+/// The name that sweeps give to the corpus on which forgetting is measured.
 const PRETRAINING: &str = "pretraining";
 
 /// Whether a folder has the rows or the settings of a sweep.
@@ -74,7 +74,7 @@ pub fn read(path: &Path, title: String, draws: u32) -> Result<ScalingReport, Err
     })
 }
 
-/// How far the base models were pretrained, where that is known.
+/// The number of tokens that the base models were pretrained on, if it is known.
 #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
 fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
     let rows = domains.iter().flat_map(|domain| &domain.rows);
@@ -83,7 +83,7 @@ fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
         .fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
     least.is_finite().then(|| {
         format!(
-            "The base models were pretrained on {} to {} tokens a parameter. The laws were reported for \
+            "The base models were pretrained on {} to {} tokens per parameter. The laws were reported for \
              models with 100 (Bethune et al. 2025).",
             short(least),
             short(most)
@@ -94,7 +94,7 @@ fn pretraining_note(domains: &[DomainPage]) -> Option<String> {
 fn documents(path: &Path) -> Result<Vec<(String, String)>, Error> {
     let settings = path.join("sweep.toml");
     if !settings.is_file() {
-        // A table of others has no settings beside it; those that have a sum are missed.
+        // A table from another program has no settings beside it; settings that have a checksum must exist.
         sums::check_file(&settings)?;
         return Ok(Vec::new());
     }
@@ -113,7 +113,7 @@ fn read_runs(folder: &SweepFolder, rows: &[RunRow]) -> Result<Vec<RunPage>, Erro
         if summary.is_file() {
             pages.push(read_run(&path)?);
         } else {
-            // One that has a sum was there.
+            // A summary with a checksum must exist.
             sums::check_file(&summary)?;
         }
     }
@@ -179,8 +179,8 @@ fn bases(path: &Path, domains: &[DomainPage]) -> Result<Vec<BaseCurve>, Error> {
     Ok(bases)
 }
 
-/// A run's id is its domain, the name of its base model, and the rest; the longest name that stands there is
-/// meant, as names may have the separator in them.
+/// A run's id is its domain, the name of its base model, and the rest. The longest matching name is the right one,
+/// because names may contain the separator.
 fn base_of<'a>(row: &RunRow, names: &'a [String]) -> Option<&'a String> {
     let rest = row.run_id.strip_prefix(&row.domain)?.strip_prefix('-')?;
     let begins =

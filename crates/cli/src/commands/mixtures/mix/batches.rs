@@ -24,20 +24,20 @@ use crate::files::arrow_stream::{ArrowStream, unwritable};
 use crate::terminal::output::thousands;
 use crate::terminal::progress;
 
-/// Whose batches are written, and from where on.
+/// The rank whose batches are written, and where they begin.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Batches")]
 pub struct BatchArgs {
-    /// Write this rank's part of each batch.
+    /// Rank whose part of each batch is written.
     #[arg(long, default_value_t = 0, requires = "emit")]
     rank: u32,
-    /// The number of ranks.
+    /// Number of ranks.
     #[arg(long, default_value_t = 1, requires = "emit")]
     world_size: u32,
-    /// Go on from this state: of a record batch in hexadecimal digits, or a file with it or its JSON.
+    /// State to continue from: that of a record batch in hexadecimal digits, or a file with it or with its JSON.
     #[arg(long, value_name = "STATE", requires = "emit")]
     resume: Option<String>,
-    /// Add segment_ids and position_ids, which begin anew with every document.
+    /// Add segment_ids (the document of each input in its row) and position_ids (its place in the document).
     #[arg(long, requires = "emit")]
     documents: bool,
     /// Threads that make batches.
@@ -67,7 +67,7 @@ pub(super) fn write(
     if state.is_some() {
         let (slot, batch_size) = (start.saturating_mul(mixer.batch_size()), mixer.batch_size());
         progress::say(&format!(
-            "going on at slot {}, which is step {} of batches of {}",
+            "continuing at slot {}, which is step {} in batches of {}",
             thousands(slot),
             thousands(start),
             thousands(batch_size)
@@ -121,8 +121,8 @@ impl BatchWriter<'_> {
         for batch in loader {
             if self.context.stop.load(Ordering::Relaxed) {
                 let message = format!(
-                    "the stream was stopped before step {next}; --resume with the state of its last record \
-                     batch goes on there"
+                    "the stream was stopped before step {next}; --resume with the state of its last record batch \
+                     continues there"
                 );
                 return Err(Error::Interrupted { message });
             }

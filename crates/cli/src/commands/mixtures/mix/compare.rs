@@ -1,4 +1,4 @@
-//! Which samples of a run were in another one.
+//! The samples that two runs have in common.
 
 use std::ops::Range;
 
@@ -152,7 +152,7 @@ fn describe(comparison: &Comparison) -> String {
         None => "nothing is repeated".to_owned(),
     };
     format!(
-        "{} sequences beside {} of the other run\n{}\n{first}",
+        "{} sequences compared with {} of the other run\n{}\n{first}",
         thousands(comparison.slots),
         thousands(comparison.other_slots),
         table(&header, &rows)

@@ -1,4 +1,4 @@
-//! What a run would deliver.
+//! The plan of a run: what it would deliver.
 
 use mixdown_base::display::{percent_requested, plural};
 use mixdown_mixer::{Batch, Mixer, RunLength, SourceShare, StageShares, WindowOffset};
@@ -157,7 +157,7 @@ fn describe(plan: &Plan) -> String {
     }
     text += "\nlargest deviation: |count − n·w| over all prefixes, in sequences";
     if plan.stages.len() > 1 {
-        text += " of the run; w: the mean weight up to there; unique tokens and epochs since the run began";
+        text += " of the run; w: the mean weight up to that point; unique tokens and epochs since the run began";
     }
     text += &left_out(plan);
     let glimpses: Vec<Vec<String>> = plan.first_slots.iter().map(glimpse_row).collect();
@@ -170,12 +170,12 @@ fn describe(plan: &Plan) -> String {
     text + &format!("\n\nmixture {}", plan.fingerprint)
 }
 
-/// What no sequence of the plan has.
+/// The tokens and sequences that the plan leaves out.
 fn left_out(plan: &Plan) -> String {
     let mut text = String::new();
     if plan.left_out_sequences > 0 {
         text += &format!(
-            "\nleft out: the last {} sequences of the length, which fill no step within max_epochs",
+            "\nleft out: the last {} sequences, which do not fill a step within max_epochs",
             thousands(plan.left_out_sequences)
         );
     }
@@ -183,11 +183,13 @@ fn left_out(plan: &Plan) -> String {
         // Less than a hundredth of a source is not worth a line.
         if share.left_out_tokens.saturating_mul(100) > *epoch_tokens {
             let way_out = match plan.window_offset {
-                WindowOffset::Anywhere => "so far: every epoch leaves out others",
-                _ => "in every epoch: window_offset = \"anywhere\" leaves out others in each",
+                WindowOffset::Anywhere => "so far; every epoch leaves out others",
+                _ => {
+                    "in every epoch; with window_offset = \"anywhere\" each epoch leaves out others"
+                }
             };
             text += &format!(
-                "\nleft out: {} tokens of {} that fill no whole sequence, {way_out}",
+                "\nleft out: {} tokens of {} that do not fill a whole sequence, {way_out}",
                 thousands(share.left_out_tokens),
                 share.name
             );

@@ -1,4 +1,4 @@
-//! How the run that left a checkpoint measures.
+//! The evaluation settings of the run that wrote a checkpoint.
 
 use std::path::{Path, PathBuf};
 
@@ -10,21 +10,21 @@ use toml::{Table, Value};
 
 use crate::error::Error;
 
-/// The settings of a run, by which its checkpoints are measured as it measured them itself.
+/// The settings of a run, so that its checkpoints are measured as the run measured them.
 #[derive(Debug)]
 pub struct RunSettings {
     /// Its run.toml.
     pub path: PathBuf,
     /// Its settings.
     pub config: RunConfig,
-    /// How far attention goes back; none where that lies in a source that is not there any more.
+    /// How far attention goes back; none if that depends on a source that no longer exists.
     pub attention: Option<Attention>,
     fingerprints: Table,
 }
 
 impl RunSettings {
-    /// The settings of the run that left `checkpoint`: its folder, its best/ or one of checkpoints/. None of any other
-    /// model folder.
+    /// The settings of the run that wrote `checkpoint`, which is the run's folder, its best/ or one of checkpoints/.
+    /// None for any other model folder.
     ///
     /// # Errors
     /// A run.toml that cannot be read.
@@ -33,7 +33,7 @@ impl RunSettings {
         let path = folder.run_toml();
         let text = folder.read_run_toml()?;
         let Ok(table) = text.parse::<Table>() else { return Ok(None) };
-        // A description that a user wrote has none.
+        // A description that a user wrote has no fingerprints.
         let Some(Value::Table(fingerprints)) = table.get("fingerprints") else { return Ok(None) };
         let config: RunConfig = parse_description(&path, &text)?;
         let attention = attention(&config);
@@ -50,8 +50,8 @@ impl RunSettings {
         self.config.eval.corpus.iter().find(is_own)
     }
 
-    /// How far attention goes back in `corpus`: as in the run where that measured it or says so for all, else as a run
-    /// of its own would have it.
+    /// How far attention goes back in `corpus`: as in the run if the run measured this corpus or sets it for all
+    /// corpora, else the default for this corpus.
     pub fn attention(&self, corpus: &Corpus) -> Attention {
         let usual = Attention::usual([corpus]);
         let is_said = self.config.train.separate_documents.is_some();
