@@ -24,15 +24,14 @@ pub mod mixtures {
 pub mod shell;
 /// Training, evaluation, generation, sweeps.
 pub mod training {
-    pub mod compute_args;
     pub mod demo;
     pub mod eval;
     pub mod generate;
-    pub mod preview;
     pub mod sweep;
     pub mod sweep_preview;
     pub mod sweep_progress;
     pub mod train;
+    pub mod train_preview;
     pub mod watch;
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use self::experiment::FinishedRun;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::whole_file::write_whole;
+use crate::files::write_whole;
 
 /// All settings that affect what the demo computes. They are stored in its folder, so that the same command continues
 /// and a different one is refused.

@@ -5,7 +5,17 @@ mod demo;
 mod error;
 mod files;
 mod runs;
-mod terminal;
+/// The terminal: arguments, help, output, progress and interruptions.
+mod terminal {
+    pub(crate) mod advice;
+    pub(crate) mod args;
+    pub(crate) mod arrow_stream;
+    pub(crate) mod command_line;
+    pub(crate) mod help;
+    pub(crate) mod interrupt;
+    pub(crate) mod output;
+    pub(crate) mod progress;
+}
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ import mixdown
 
 
 def train(model, mixture, steps, workers=0, state=None, accumulation=1, losses=None):
-    """Trains for some steps of the mixture and returns the state to go on from. ``losses``, a list, gets the
+    """Trains for some steps of the mixture and returns the state to continue from. ``losses``, a list, gets the
     mean loss of each step's targets: the same for any number of processes and any accumulation."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=accumulation)
     dataset = mixdown.MixtureDataset(mixture, steps, fields=["step_targets"])

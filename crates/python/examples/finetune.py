@@ -2,9 +2,9 @@
 
     python finetune.py --model gpt2 --target corpora/math --pretraining corpora/general --inject 1% --out run
 
-Prints both held-out losses before and after, and what was forgotten. A stopped run goes on when the same command
-is given again, with any number of workers: the batches are the same. Without --model a small Llama is begun
-from random weights. For several processes see ddp.py.
+Prints both held-out losses before and after, and what was forgotten. A stopped run continues when the same command
+is given again, with any number of workers: the batches are the same. Without --model a small Llama with random
+weights is trained. For several processes see ddp.py.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Lightning in the mixture's order, on any number of processes, with gradient accumulation.
 
-``use_distributed_sampler=False`` keeps Lightning from replacing the sampler by one of its own.
+``use_distributed_sampler=False`` keeps Lightning from replacing the sampler.
 
 python lightning_trainer.py MIX.toml --steps 20 --processes 2 --accumulation 4
 """
@@ -16,8 +16,8 @@ import mixdown
 
 class Mixed(lightning.LightningDataModule):
     """The mixture as a data module, whose state goes into Lightning's checkpoints: the same on every rank and for
-    every number of them. The loader has a state too, but Lightning restores it too late where something asks for
-    the loader before the run goes on, such as ``trainer.estimated_stepping_batches``."""
+    every number of them. The loader has a state, too, but Lightning restores it too late if something asks for
+    the loader before the run continues, such as ``trainer.estimated_stepping_batches``."""
 
     def __init__(self, mixture, steps, workers=0):
         super().__init__()

@@ -23,7 +23,7 @@ class MegatronDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, slot):
         sample = self.dataset[slot]
-        # Megatron multiplies masked losses by 0, so their labels are any id, not -100.
+        # Megatron multiplies masked losses by 0, so their labels must be ids, not -100.
         return {
             "tokens": sample["input_ids"].contiguous(),
             "labels": sample["labels"].clamp(min=0),

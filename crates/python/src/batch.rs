@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 
 use crate::failure::Failure;
 
-/// A batch in whatever integers.
+/// A batch of any integer type.
 pub trait AnyBatch: Send {
-    /// Hands its ids over to NumPy, without a copy.
+    /// Moves the ids to NumPy, without a copy.
     fn into_rows(self: Box<Self>, py: Python<'_>) -> PyResult<Rows>;
 }
 
@@ -23,7 +23,7 @@ impl<T: TokenInt + Element> AnyBatch for Batch<T> {
     }
 }
 
-/// Some sequences of the run, a row each.
+/// Sequences of the run, one per row.
 #[pyclass(frozen, module = "mixdown._mixdown")]
 pub struct Rows {
     tokens: Py<PyAny>,
@@ -41,12 +41,12 @@ impl Rows {
         self.slots.len()
     }
 
-    /// Ids, (rows, T + 1), in the integers that were asked for.
+    /// Ids, (rows, T + 1), in the requested integer type.
     fn tokens(&self, py: Python<'_>) -> Py<PyAny> {
         self.tokens.clone_ref(py)
     }
 
-    /// 1 where a target counts for the loss, (rows, T), uint8; None where all do.
+    /// 1 if a target counts for the loss, else 0, (rows, T), uint8; None if all targets count.
     fn loss_mask<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.loss_mask.is_empty() {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Rows {
         self.grid(py, self.loss_mask.iter().copied()).map(Some)
     }
 
-    /// Each row's source, by its place in the mixture, (rows,), int64.
+    /// Each row's source as its index in the mixture, (rows,), int64.
     fn sources<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         PyArray1::from_iter(py, self.sources.iter().copied().map(i64::from)).into_any()
     }
@@ -66,8 +66,7 @@ impl Rows {
         PyArray1::from_iter(py, slots).into_any()
     }
 
-    /// Each input's document in its row and its place in it, both (rows, T), int64; None where they were
-    /// not asked for.
+    /// Each input's document in its row and its place in that document, both (rows, T), int64; None unless requested.
     fn documents<'py>(
         &self,
         py: Python<'py>,
@@ -79,7 +78,7 @@ impl Rows {
 }
 
 impl Rows {
-    /// A new array of one number an input.
+    /// A new array with one number per input.
     fn grid<'py, T: Element>(
         &self,
         py: Python<'py>,

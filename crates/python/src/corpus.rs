@@ -1,4 +1,4 @@
-//! An opened corpus.
+//! An open corpus.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -80,7 +80,7 @@ impl CorpusCore {
         format!("<u{}", self.corpus.manifest().dtype.bytes())
     }
 
-    /// Per shard its token file, the bytes before its first id, and its ids.
+    /// For each shard its token file, the bytes before its first id, and its number of ids.
     fn files(&self) -> Vec<(PathBuf, u64, u64)> {
         let shards = &self.corpus.manifest().split(self.split).shards;
         let header = |adopted: &mixdown_shards::AdoptedRecord| adopted.header_bytes;
@@ -102,7 +102,7 @@ impl CorpusCore {
         Ok(PyArray1::from_vec(py, mask).into_any())
     }
 
-    /// A document's own id.
+    /// The id that a document had in the input.
     fn document_id(&self, document: u64) -> PyResult<Option<String>> {
         Ok(self.corpus.document_own_id(self.split, document).map_err(Failure::from)?)
     }
@@ -117,7 +117,7 @@ impl CorpusCore {
     fn decode(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<String> {
         let text = py.detach(|| {
             if self.tokenizer.get().is_none() {
-                // Another thread may have been faster; its tokenizer is as good.
+                // Another thread may have loaded the same tokenizer first.
                 let _ = self.tokenizer.set(Tokenizer::load(&self.corpus.tokenizer_path())?);
             }
             self.tokenizer.get().map_or(Ok(String::new()), |tokenizer| tokenizer.decode(&ids))

@@ -1,4 +1,4 @@
-//! Errors as Python's exceptions: the messages of the command line, the classes of mixdown/errors.py.
+//! Errors as Python exceptions: the messages of the libraries, the classes of mixdown/errors.py.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,7 +8,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-/// What ends a call: a class of mixdown/errors.py and a message.
+/// An error of a call: a class of mixdown/errors.py and a message.
 #[derive(Debug)]
 pub struct Failure {
     class: Class,
@@ -39,8 +39,8 @@ impl Failure {
         Self { class, message: format!("{}: cannot read\n  cause: {error}", path.display()) }
     }
 
-    /// The class of an error follows from its kind, except that what is missing has a class of its own; `is_missing`
-    /// says so where the chain of causes does not show it.
+    /// The class follows from the error's kind, except for missing files, which have a separate class; `is_missing`
+    /// marks them if the chain of causes does not show it.
     fn new(error: &(dyn StdError + 'static), kind: ErrorKind, is_missing: bool) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
@@ -59,7 +59,7 @@ impl Failure {
     }
 }
 
-/// Whether a file or folder that was to be read is not there.
+/// Whether a file or folder to read does not exist.
 fn has_missing_cause(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! Sequences by their slots, made by the thread that asks: for map-style datasets.
+//! Sequences by slot, made by the calling thread: for map-style datasets.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Filler {
     documents: bool,
 }
 
-/// Makes a batch of whatever integers.
+/// Makes a batch of one integer type.
 type Fill = fn(&Mixer, &[u64], bool) -> Result<Box<dyn AnyBatch>, mixdown_mixer::Error>;
 
 impl Filler {
@@ -44,7 +44,7 @@ pub fn unknown_dtype(got: &str) -> Failure {
 
 #[pymethods]
 impl Filler {
-    /// The sequences of these slots, a row each, in the order asked for.
+    /// The sequences of these slots, one per row, in the given order.
     fn fill(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<Rows> {
         let batch = py.detach(|| (self.fill)(&self.mixer, &slots, self.documents));
         batch.map_err(Failure::from)?.into_rows(py)
@@ -73,7 +73,7 @@ fn fill<T: TokenInt + Element>(
     Ok(Box::new(batch))
 }
 
-/// The range that ascending neighbors make up.
+/// The range of slots that are ascending neighbors.
 fn neighbors(slots: &[u64]) -> Option<std::ops::Range<u64>> {
     let first = *slots.first()?;
     let end = first.checked_add(u64::try_from(slots.len()).ok()?)?;

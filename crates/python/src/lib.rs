@@ -1,8 +1,7 @@
 //! The compiled half of the Python package `mixdown`.
 //!
-//! What Python sees and reads about stands in python/mixdown; this module is private to it. It reads
-//! corpora, plans and fills batches without the interpreter's lock, and hands memory over as NumPy
-//! arrays without copying.
+//! The public modules and their documentation are in python/mixdown; this module is private to them. It reads
+//! corpora, plans and fills batches without the interpreter's lock, and passes memory to NumPy without a copy.
 
 mod batch;
 mod corpus;

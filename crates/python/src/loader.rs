@@ -1,4 +1,4 @@
-//! The loader's batches, in order, made ahead by threads.
+//! The loader's batches in order, made ahead by threads.
 
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +65,7 @@ impl BatchLoader {
         next.transpose().map_err(Failure::from)?.map(|batch| batch.into_rows(py)).transpose()
     }
 
-    /// Stops the threads. Batches that are held stay.
+    /// Stops the threads. Batches that were taken stay valid.
     fn close(&self, py: Python<'_>) {
         if self.process == process::id() {
             py.detach(|| self.loader.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -76,7 +76,7 @@ impl BatchLoader {
 impl Drop for BatchLoader {
     fn drop(&mut self) {
         if self.process != process::id() {
-            // Its threads are not in this process: nobody is to wait for them.
+            // Its threads are not in this process, so waiting for them would never end.
             let loader = self.loader.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(loader.take());
         }

@@ -14,18 +14,18 @@ use crate::failure::Failure;
 use crate::filler::Filler;
 use crate::loader::BatchLoader;
 
-/// A mixture that is open.
+/// An open mixture.
 #[pyclass(frozen, module = "mixdown._mixdown")]
 pub struct MixtureCore {
     mixer: Arc<Mixer>,
 }
 
-/// Reads a MIX.toml: its description as JSON, and the folder that its corpora's paths count from.
+/// Reads a MIX.toml: its description as JSON, and the folder that its corpus paths are relative to.
 #[pyfunction]
 pub fn read_mixture(path: PathBuf) -> PyResult<(String, PathBuf)> {
     let text = std::fs::read_to_string(&path).map_err(|error| Failure::io(&path, &error))?;
     let config: MixtureConfig = toml::from_str(&text).map_err(|error| {
-        // A file in one line is not quoted whole.
+        // A file with one very long line is not quoted completely.
         let reason = cut_lines(&error.to_string(), 1000);
         let message = format!("{}: {}", path.display(), reason.trim_end());
         Failure::configuration(message)
@@ -40,7 +40,7 @@ fn json_of(value: &impl serde::Serialize) -> Result<String, Failure> {
 
 #[pymethods]
 impl MixtureCore {
-    /// Opens the mixture of a description in JSON; `lazily` where it was opened and checked before.
+    /// Opens the mixture of a description in JSON; `lazily` if it was opened and checked before.
     #[new]
     fn new(py: Python<'_>, description: &str, base: PathBuf, lazily: bool) -> PyResult<Self> {
         let config: MixtureConfig = serde_json::from_str(description)
@@ -71,7 +71,7 @@ impl MixtureCore {
         self.mixer.mixture().shape().seed
     }
 
-    /// Every id of every source is smaller.
+    /// The vocabulary size: every id of every source is smaller.
     #[getter]
     fn vocab_size(&self) -> u64 {
         let sources = self.mixer.mixture().sources().iter();
@@ -90,7 +90,7 @@ impl MixtureCore {
         self.mixer.mixture().sources().iter().map(|source| source.name.clone()).collect()
     }
 
-    /// The steps of a length such as "1B tokens"; refused where a source would pass its max_epochs.
+    /// The steps of a length such as "1B tokens"; refused if a source would exceed its max_epochs.
     fn steps(&self, length: &str) -> PyResult<u64> {
         let length: RunLength = length.parse().map_err(Failure::from)?;
         let steps = self.mixer.steps(&length).map_err(Failure::from)?;
@@ -99,7 +99,7 @@ impl MixtureCore {
         Ok(steps)
     }
 
-    /// What each source gives in the first steps and in each stage, as JSON.
+    /// The share of each source in the first steps and in each stage, as JSON.
     fn plan(&self, py: Python<'_>, steps: u64) -> PyResult<String> {
         let slots = steps.saturating_mul(self.mixer.batch_size());
         let plan = py.detach(|| {
@@ -115,7 +115,7 @@ impl MixtureCore {
         Ok(plan.to_string())
     }
 
-    /// What stands in some slots, as arrays by name.
+    /// The content of a range of slots, as arrays by name.
     fn order<'py>(&self, py: Python<'py>, start: u64, end: u64) -> PyResult<Bound<'py, PyDict>> {
         let mut plan = Vec::new();
         py.detach(|| self.mixer.planner().plan(start..end, &mut plan)).map_err(Failure::from)?;
@@ -139,7 +139,7 @@ impl MixtureCore {
         Ok((slots.start, slots.end))
     }
 
-    /// The targets of a whole step, over all ranks, that count for the loss.
+    /// The number of targets of a whole step, over all ranks, that count for the loss.
     fn step_targets(&self, py: Python<'_>, step: u64) -> PyResult<u64> {
         Ok(py.detach(|| self.mixer.step_targets(step)).map_err(Failure::from)?)
     }

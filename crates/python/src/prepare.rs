@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 
-/// Time between two looks at signals and progress.
+/// The time between two checks of signals and progress.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The options of prepare.py, by the names of the command line.
@@ -128,8 +128,8 @@ impl Options {
     }
 }
 
-/// Prepares a corpus and returns the report as JSON. `progress`, if there is one, is called some times a
-/// second with the stage's name, what is done and what there is, in bytes.
+/// Prepares a corpus and returns the report as JSON. `progress`, if there is one, is called several times per second
+/// with the stage's name, the bytes done and the total bytes.
 #[pyfunction]
 pub fn prepare(
     py: Python<'_>,
@@ -153,9 +153,9 @@ pub fn prepare(
         let mut raised = None;
         while !work.is_finished() {
             py.detach(|| thread::sleep(INTERVAL));
-            let said = tell(py, progress.as_ref(), &latest);
-            if let Err(error) = py.check_signals().and(said) {
-                // The work stops at its next safe place; the first exception is the one to be raised.
+            let reported = report_progress(py, progress.as_ref(), &latest);
+            if let Err(error) = py.check_signals().and(reported) {
+                // The work stops at its next safe point; the first exception is the one to raise.
                 stop.store(true, Ordering::SeqCst);
                 raised.get_or_insert(error);
             }
@@ -170,8 +170,8 @@ pub fn prepare(
     Ok(serde_json::to_string(&report).map_err(|error| Failure::configuration(error.to_string()))?)
 }
 
-/// Calls `progress` with what is new.
-fn tell(
+/// Calls `progress` with the latest state.
+fn report_progress(
     py: Python<'_>,
     progress: Option<&Py<PyAny>>,
     latest: &Mutex<Option<Progress>>,

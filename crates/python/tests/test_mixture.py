@@ -145,7 +145,7 @@ def test_stages_and_limits_are_passed_on(corpora):
         ({"sources": {"math": {"corpus": "nowhere", "wieght": 1}}}, ValueError, "unknown field `wieght`"),
         ({"weight_unit": "bytes"}, ValueError, "unknown variant `bytes`"),
         ({"stages": [{"start": "soon", "weights": {}}]}, ValueError, "soon"),
-        ({"access": object()}, ValueError, "no part of a description"),
+        ({"access": object()}, ValueError, "cannot be part of a description"),
     ],
 )
 def test_what_no_mixture_can_be(corpora, changes, error, message):

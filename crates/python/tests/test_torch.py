@@ -59,7 +59,7 @@ def test_batches_may_cross_as_their_slots(dataset, labeled, workers, context):
         copy = pickle.loads(pickle.dumps(one))
         del one
         assert_same(DataLoader(copy, batch_size=B, **options), list(copy.batches()))
-    with pytest.raises(mixdown.ConfigurationError, match="got list: take"):
+    with pytest.raises(mixdown.ConfigurationError, match="got list: use"):
         mixdown.collate_by_slot([dataset[0]])
 
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::whole_file::{make_ready, write_whole};
+use crate::files::{make_ready, write_whole};
 use crate::terminal::command_line;
 use crate::terminal::output::Output;
 

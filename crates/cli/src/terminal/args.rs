@@ -1,10 +1,13 @@
-//! The command line's structure; the arguments of each subcommand are in the subcommand's file.
+//! The command line's structure; the arguments of each subcommand are in the subcommand's file, those that
+//! several subcommands share for the device are here.
 
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use mixdown_mixer::SCHEDULE_VERSION;
 use mixdown_shards::Manifest;
+use mixdown_train::{DeviceChoice, PassOptions, Precision};
+use serde::de::DeserializeOwned;
 
 use crate::commands::corpora::{export, import, inspect, prepare, tokenizer, verify};
 use crate::commands::laws::{design, fit, report};
@@ -73,7 +76,7 @@ Exit codes: 0 done, 2 usage or configuration, 3 bad or damaged data, 4 numerical
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole method on text from this machine: corpora, training, evaluation, one page.
+    /// Run the whole method on text from this machine: corpora, training, losses, one page.
     Demo(demo::DemoArgs),
     /// Train a tokenizer.
     #[command(subcommand)]
@@ -112,4 +115,29 @@ pub enum Command {
     Completions(shell::CompletionsArgs),
     /// Write the manual pages.
     Man(shell::ManArgs),
+}
+
+/// Arguments for the device and the number format.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ComputeArgs {
+    /// Device to compute on: cpu, cuda or cuda:N (docs/guide/gpu.md).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Machine", value_parser = parsed::<DeviceChoice>)]
+    pub device: DeviceChoice,
+    /// Number format of matrix products: f32, or bf16 on a GPU.
+    #[arg(long, value_name = "FORMAT", default_value = "f32", help_heading = "Machine", value_parser = parsed::<Precision>)]
+    pub precision: Precision,
+}
+
+impl ComputeArgs {
+    /// The options of a forward pass, for a model that is not trained.
+    pub fn pass(self) -> PassOptions {
+        let Self { device, precision } = self;
+        PassOptions { device, precision, ..PassOptions::default() }
+    }
+}
+
+/// Parses a value that is written as in run.toml.
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = toml::Value::String(text.to_owned());
+    value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
 }

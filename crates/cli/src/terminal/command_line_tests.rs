@@ -124,7 +124,7 @@ fn no_help_is_wider_than_its_terminal_or_has_stray_backslashes() {
                         line.chars().count() <= width || is_word,
                         "{path:?} at {width}: {line}"
                     );
-                    // An escape such as \n is a text, the end of a line goes on in the next, anything else is stray.
+                    // \n and the like are text, a backslash at the end of a line continues it, another one is stray.
                     assert!(!line.contains("\\\""), "{path:?}: {line}");
                     if line.trim_end().ends_with('\\') {
                         let goes_on = lines.peek().is_some_and(|next| next.starts_with("    "));

@@ -377,7 +377,7 @@ fn an_answer_far_beyond_the_runs_is_no_finding() {
     let sandbox = with_runs(|_| {});
     let far = "--draws 20 --budget 0.005 --model-size 334B --target-tokens 3M";
     let text = sandbox.ok(&format!("fit runs.csv {far} --mixture-out mix.toml"));
-    assert!(text.contains("no finding, only an extrapolation: the law gives p* =  "), "{text}");
+    assert!(text.contains("no finding, only an extrapolation: the law gives p* = "), "{text}");
     assert!(
         text.contains("warning: the model size is outside the runs by a factor of 1,000"),
         "{text}"
@@ -563,6 +563,6 @@ fn a_grid_that_determines_nothing_is_refused() {
     assert_snapshot!(sandbox.failure(&format!("design {PLAN} --from runs.csv")), @"
     exit code 3
     error: runs.csv: expected a fit, got expected value at line 1 column 1
-      hint: that is a table of runs: fit it first, `mixdown fit runs.csv --out FIT.json`
+      hint: that is a table of runs: fit it first with `mixdown fit runs.csv --out FIT.json`
     ");
 }

@@ -146,7 +146,7 @@ fn tasks_without_a_scheduler_or_with_a_limit() {
     exit code 2
     error: the argument '--task <I/N|auto>' cannot be used with '--limit <N>'
 
-    Usage: mixdown prepare --tokenizer <TOKENIZER> --out <OUT> --task <I/N|auto> <INPUT>...
+    Usage: mixdown prepare --tokenizer <TOKENIZER> --out <DIR> --task <I/N|auto> <INPUT>...
 
     For more information, try '--help'.
     "#);

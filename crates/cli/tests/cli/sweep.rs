@@ -1,4 +1,4 @@
-//! `mixdown sweep`: a whole small grid, killed and gone on with, extended, refused, failed and in tasks.
+//! `mixdown sweep`: a small grid that is killed and continued, extended, refused, failing, and divided into tasks.
 
 use std::collections::BTreeSet;
 use std::fs;

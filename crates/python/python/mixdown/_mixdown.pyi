@@ -1,4 +1,4 @@
-"""The compiled half of mixdown; what users call stands in the modules beside it."""
+"""The compiled half of mixdown; users call the modules beside it."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -20,16 +20,15 @@ class Corpus:
     """One split of a corpus that ``mixdown prepare`` or ``mixdown import`` made: a sequence of documents.
 
     ``len(corpus)`` is the number of documents and ``corpus[i]`` the ids of one: a read-only view of the
-    mapped file, (tokens,), uint16 or uint32, that copies nothing. Ids are as the file has them;
-    ``mixdown verify`` checks them.
+    mapped file, (tokens,), uint16 or uint32, without a copy. Ids are not checked; ``mixdown verify`` checks them.
 
     Args:
         path: the corpus folder.
         split: ``"train"`` or ``"holdout"``.
 
     Raises:
-        NotFoundError: there is no corpus, or a file of it is missing.
-        DataError: its manifest is damaged, or a file has another size.
+        NotFoundError: the corpus or one of its files is missing.
+        DataError: the manifest is damaged, or a file has the wrong size.
     """
 
     def __init__(self, path: str | os.PathLike[str], split: str = "train") -> None:
@@ -76,43 +75,43 @@ class Corpus:
 
     @property
     def num_shards(self) -> int:
-        """Token files of the split."""
+        """The number of token files of the split."""
         return len(self._files)
 
     def shard(self, number: int) -> np.ndarray:
-        """All ids of one shard, documents one after another: a read-only view, (tokens,)."""
+        """All ids of one shard, one document after another: a read-only view, (tokens,)."""
         import numpy as np
 
         if number not in self._shards:
             path, header_bytes, tokens = self._files[number]
             mapped = np.memmap(path, self._core.dtype, "r", header_bytes, (tokens,))
-            # A plain array over the map: its slices take a tenth of the time of a memmap's.
+            # A plain array over the map: slicing it takes a tenth of the time of slicing a memmap.
             self._shards[number] = mapped.view(np.ndarray)
         return self._shards[number]
 
     @property
     def num_tokens(self) -> int:
-        """Ids of all documents, end-of-text ids among them."""
+        """The number of ids of all documents, including end-of-text ids."""
         return self._core.tokens
 
     @property
     def num_loss_tokens(self) -> int:
-        """Ids that are loss targets: all of them where the corpus has no labels."""
+        """The number of ids that are loss targets: all of them if the corpus has no labels."""
         return self._core.loss_tokens
 
     @property
     def text_bytes(self) -> int:
-        """Bytes of the text in UTF-8, before it became ids."""
+        """The size of the text in UTF-8, in bytes."""
         return self._core.text_bytes
 
     @property
     def is_labelled(self) -> bool:
-        """Whether it has a loss mask."""
+        """Whether the corpus has a loss mask."""
         return self._core.is_labelled
 
     @property
     def vocab_size(self) -> int:
-        """Every id is smaller."""
+        """The vocabulary size: every id is smaller."""
         return self._core.vocab_size
 
     @property
@@ -122,12 +121,12 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the data: equal ones give equal streams."""
+        """A hash of the data: corpora with equal fingerprints give equal streams."""
         return self._core.fingerprint
 
     @property
     def dtype(self) -> str:
-        """How ids are stored, ``"uint16"`` or ``"uint32"``."""
+        """The type of the stored ids, ``"uint16"`` or ``"uint32"``."""
         return {"<u2": "uint16", "<u4": "uint32"}[self._core.dtype]
 
     def lengths(self) -> np.ndarray:
@@ -139,11 +138,11 @@ class Corpus:
         return self._core.loss_mask(self._index(document))
 
     def document_id(self, document: int) -> str | None:
-        """The document's own id, where the corpus keeps them (``--id-field``) and it has one."""
+        """The id that the document had in the input, if the corpus keeps ids (``id_field``) and it had one."""
         return self._core.document_id(self._index(document))
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
-        """The text of ids, by the tokenizer that the corpus carries; special tokens are spelled out."""
+        """The text of ids, decoded with the corpus' tokenizer; special tokens are spelled out."""
         checked = []
         for place, number in enumerate(items("ids", ids)):
             if not hasattr(number, "__index__") or not 0 <= number.__index__() < 1 << 32:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from mixdown._mixdown import BatchLoader, Rows
 
-#: What a batch may hold beside input_ids, labels and source.
+#: The optional content of a batch beside input_ids, labels and source.
 FIELDS = ("position_ids", "segment_ids", "cu_seqlens", "loss_mask", "slot", "step_targets")
 
-#: The label of a target that does not count, as PyTorch's cross-entropy has it.
+#: The label of a target that does not count; PyTorch's cross-entropy ignores it by default.
 IGNORE_INDEX = -100
 
 
@@ -34,48 +34,47 @@ class MixtureDataset:
     dict; a DataLoader that takes samples in ascending order without shuffling gets the mixture's exact
     order. :meth:`batches` gives whole batches made ahead by threads and needs no DataLoader.
 
-    Every sample and batch holds, with L = T for ``labels="shifted"`` and L = T + 1 for ``labels="hf"``:
+    Every sample and batch contains, with L = T for ``labels="shifted"`` and L = T + 1 for ``labels="hf"``:
 
     - ``input_ids``: (L,) or (rows, L), ``dtype``;
     - ``labels``: like ``input_ids``; −100 where a target does not count for the loss;
     - ``source``: an integer or (rows,) int64, the place in ``mixture.sources``;
 
-    and of ``fields`` what was asked for:
+    and those of ``fields`` that were requested:
 
-    - ``position_ids``: (L,) or (rows, L) int64, beginning at 0 with every document;
-    - ``segment_ids``: (L,) or (rows, L) int64, which document of its row each input belongs to;
-    - ``cu_seqlens``: (documents + 1,) int32, where documents begin among all inputs, as FlashAttention
-      takes them;
+    - ``position_ids``: (L,) or (rows, L) int64, starting at 0 in every document;
+    - ``segment_ids``: (L,) or (rows, L) int64, the number of each input's document in its row;
+    - ``cu_seqlens``: (documents + 1,) int32, the starts of documents among all inputs, as FlashAttention takes
+      them;
     - ``loss_mask``: (L,) or (rows, L) uint8, 1 where the label counts;
     - ``slot``: an integer or (rows,) int64;
-    - ``step_targets``: an integer or (rows,) int64, how many targets count for the loss in the whole step
-      that the row belongs to, over all ranks and micro-batches.
+    - ``step_targets``: an integer or (rows,) int64, the number of targets that count for the loss in the row's
+      whole step, over all ranks and micro-batches.
 
-    The loss of a step is the mean over its targets. A rank, or a micro-batch of gradient accumulation, holds
-    a part of them, and where labels are masked not an equal part: the mean of the parts' means is another
-    number. So take the *sum* of the losses of each part and divide it by ``step_targets``; where the trainer
-    averages gradients over ranks or micro-batches (DDP, Lightning, Accelerate), multiply by their number.
+    The loss of a step is the mean over its targets. A rank, or a micro-batch of gradient accumulation, holds a part
+    of them, and with masked labels the parts differ in size, so the mean of the parts' means is a different number.
+    Take the *sum* of the losses of each part and divide it by ``step_targets``. If the trainer averages gradients
+    over ranks or micro-batches (DDP, Lightning, Accelerate), multiply by their number.
 
-    ``input_ids`` and ``labels`` are views of one (rows, T + 1) buffer where no label is masked. As NumPy
-    arrays these are read-only. PyTorch has no read-only tensors: change neither in place, and use ``reshape``
-    where ``view`` asks for contiguous memory.
+    ``input_ids`` and ``labels`` are views of one (rows, T + 1) buffer if no label is masked. As NumPy arrays they
+    are read-only. PyTorch has no read-only tensors: change neither in place, and use ``reshape`` instead of
+    ``view``, which needs contiguous memory.
 
-    A run is no epoch: it holds the epochs of its sources, and a second pass would give the same sequences in
-    the same order again. :class:`OrderWarning` is given where one begins.
+    A run is more than an epoch: it contains the epochs of its sources, and a second pass would give the same
+    sequences in the same order again. :class:`OrderWarning` is issued when a second pass begins.
 
     Args:
-        mixture: a :class:`Mixture`, or what makes one: the path of a MIX.toml or a mapping.
-        steps: the run's length: steps, or such as ``"1B tokens"`` or ``"2 epochs of math"``.
+        mixture: a :class:`Mixture`, or its description: the path of a MIX.toml or a mapping.
+        steps: the run's length: a number of steps, or a text such as ``"1B tokens"`` or ``"2 epochs of math"``.
         labels: ``"shifted"``: label t is the target of input t (Megatron, torchtitan, plain PyTorch).
-            ``"hf"``: labels are the inputs, T + 1 of each, and the model shifts them (transformers). Both
+            ``"hf"``: labels equal the inputs, T + 1 of each, and the model shifts them (transformers). Both
             train on the same T targets.
-        fields: more of what a batch holds, from the list above.
-        dtype: of ids and labels: ``"int64"``, ``"int32"``, ``"uint32"`` or ``"uint16"``.
+        fields: further content of a batch, from the list above.
+        dtype: the type of ids and labels: ``"int64"``, ``"int32"``, ``"uint32"`` or ``"uint16"``.
         format: ``"torch"`` for tensors or ``"numpy"`` for arrays.
 
     Raises:
-        ConfigurationError: an argument that is none of these, or a run that would pass a source's
-            ``max_epochs``.
+        ConfigurationError: another argument, or a run that would exceed a source's ``max_epochs``.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class MixtureDataset:
         self.dtype = str(dtype).removeprefix("torch.")
         if self.dtype.startswith("u") and self.mixture.is_labelled:
             raise ConfigurationError(
-                f'dtype: expected "int64" or "int32", as labels may be {IGNORE_INDEX}, got {dtype!r}'
+                f'dtype: expected "int64" or "int32", because labels may be {IGNORE_INDEX}, got {dtype!r}'
             )
         self.key = uuid.uuid4().hex
         self._open()
@@ -145,7 +144,7 @@ class MixtureDataset:
         return self._samples(slots)
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
-        """A rank's part of the batch of any step, made by the calling thread: what :meth:`batches` gives.
+        """A rank's part of the batch of any step, made by the calling thread, as :meth:`batches` gives it.
 
         Raises:
             ConfigurationError: a rank or world size that does not fit.
@@ -173,11 +172,11 @@ class MixtureDataset:
         return checked
 
     def _watch(self, slots: list[int]) -> None:
-        """Warns once where slots are not taken in ascending order, and once where a second pass begins."""
+        """Warns once if slots are not taken in ascending order, and once when a second pass begins."""
         for slot in slots:
             if slot == 0 and self._taken >= len(self):
                 self._warn_of_pass()
-            # Looking back now and then is no shuffling.
+            # A few steps back are not shuffling.
             self._descents += slot < self._last and slot != 0
             self._last = slot
             self._taken += 1
@@ -192,8 +191,8 @@ class MixtureDataset:
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Warns of a second pass over the run. Accelerate, and so Hugging Face's Trainer, calls this before
-        each pass; it works with DataLoader workers too, which see their own passes alone."""
+        """Warns of a second pass over the run. Accelerate, and so Hugging Face's Trainer, calls this before each
+        pass; it also works with DataLoader workers, each of which sees only its part of a pass."""
         if epoch > 0:
             self._warn_of_pass()
 
@@ -203,8 +202,8 @@ class MixtureDataset:
         self._warned_of_pass = True
         warnings.warn(
             f"a second pass over the run of {self.steps} steps begins: it gives the same sequences in the same "
-            "order again, beyond any max_epochs. A run holds the epochs of its sources already: train for one "
-            'pass, and make the run longer where more is wanted (such as steps="3 epochs of NAME"). With '
+            "order again, beyond any max_epochs. A run already contains the epochs of its sources: train for one "
+            'pass, and make the run longer if you need more (such as steps="3 epochs of NAME"). With '
             "gradient accumulation a step of the mixture is one optimizer step: give each micro-batch "
             "batch_size / (world size * accumulation) sequences",
             OrderWarning,
@@ -223,15 +222,15 @@ class MixtureDataset:
         """Iterates over a rank's part of every batch, made ahead by threads of this process.
 
         Args:
-            rank: this process' number among those that share out a batch.
-            world_size: how many there are; it divides ``batch_size``.
-            start: the first step, or a state of :meth:`Batches.state_dict`, of any rank and world size.
-            threads: threads that make batches; one fills some hundred million tokens a second.
-            ahead: batches that may be ready beyond the one asked for.
+            rank: the number of this process among those that share a batch.
+            world_size: the number of processes; it divides ``batch_size``.
+            start: the first step, or a state of :meth:`Batches.state_dict` of any rank and world size.
+            threads: the number of threads that make batches; one fills some hundred million tokens per second.
+            ahead: the number of batches that are made ahead.
 
         Raises:
-            ConfigurationError: a rank or world size that does not fit; a state of another mixture, with
-                what differs.
+            ConfigurationError: a rank or world size that does not fit; a state of another mixture, whose
+                difference the message names.
         """
         step = self._first_step(start)
         loader = self.mixture._here().batches(
@@ -250,8 +249,8 @@ class MixtureDataset:
         return self.step_of(start) if isinstance(start, Mapping) else whole("start", start, self.steps)
 
     def state_at(self, step: int) -> dict[str, Any]:
-        """The state of a run whose next step is ``step``: the same for every rank. It names the mixture by
-        fingerprints, so that another one is refused."""
+        """The state of a run whose next step is ``step``: the same for every rank. It contains fingerprints of the
+        mixture, so that another mixture refuses it."""
         slot = whole("step", step, self.steps) * self.mixture.batch_size
         state: dict[str, Any] = json.loads(self.mixture._here().state(slot))
         return state
@@ -260,7 +259,7 @@ class MixtureDataset:
         """The next step of a run that stopped at ``state``.
 
         Raises:
-            ConfigurationError: a state of another mixture, with what differs.
+            ConfigurationError: a state of another mixture; the message names the difference.
         """
         if not isinstance(state, Mapping):
             raise ConfigurationError(f"state: expected the mapping of a state_dict, got {shown(state)}")
@@ -268,8 +267,8 @@ class MixtureDataset:
         step, rest = divmod(slot, self.mixture.batch_size)
         if rest:
             raise ConfigurationError(
-                f"state: expected a multiple of batch_size {self.mixture.batch_size}, got slot {slot}: go on "
-                "with the batch size that the run had"
+                f"state: expected a multiple of batch_size {self.mixture.batch_size}, got slot {slot}: continue "
+                "with the batch size of the run"
             )
         if step > self.steps:
             raise ConfigurationError(
@@ -283,7 +282,7 @@ class MixtureDataset:
         tokens: Any = rows.tokens()
         mask = rows.loss_mask()
         if self.format == "torch":
-            # Before it is sliced: so both views share one storage.
+            # Converted before slicing, so that both views share one storage.
             tokens = _torch().from_numpy(tokens)
         elif mask is None:
             # Labels are a view of the same memory: a write into one would change the other.
@@ -311,7 +310,7 @@ class MixtureDataset:
         if documents is not None:
             segments, positions = documents
             if self.labels == "hf":
-                # The last token is no input of the loss; it counts to the last document.
+                # The last token is not an input of the loss; it belongs to the last document.
                 segments = np.concatenate([segments, segments[:, -1:]], axis=1)
                 positions = np.concatenate([positions, positions[:, -1:] + 1], axis=1)
             starts = np.append(np.flatnonzero(positions == 0), positions.size)
@@ -330,7 +329,7 @@ class MixtureDataset:
             arrays["step_targets"] = self._step_targets(rows.slots() // self.mixture.batch_size)
 
     def _step_targets(self, steps: np.ndarray) -> np.ndarray:
-        """The targets of each row's whole step."""
+        """The number of targets in each row's whole step."""
         import numpy as np
 
         if not self.mixture.is_labelled:
@@ -340,14 +339,14 @@ class MixtureDataset:
         return np.array([core.step_targets(step) for step in different], np.int64)[places]
 
 
-#: Descents within a process from which on the order counts as lost.
+#: The number of descents in a process from which the order counts as lost.
 _DESCENTS = 4
 
 
 class Samples(Sequence[dict[str, Any]]):
-    """Some samples, filled at once: a sequence of dicts whose memory is one batch.
+    """Several samples that were filled at once: a sequence of dicts whose memory is one batch.
 
-    ``arrays`` is that batch; :func:`collate` hands it over as it is.
+    ``arrays`` is that batch; :func:`collate` returns it unchanged.
     """
 
     def __init__(self, dataset: MixtureDataset, slots: list[int], arrays: dict[str, Any]) -> None:
@@ -378,7 +377,7 @@ class Samples(Sequence[dict[str, Any]]):
         return sample
 
     def _starts(self, place: int) -> Any:
-        """Where documents begin among the inputs of one sample."""
+        """The starts of documents among the inputs of one sample."""
         length = self.arrays["input_ids"].shape[1]
         starts = self.arrays["cu_seqlens"]
         first = place * length
@@ -386,9 +385,9 @@ class Samples(Sequence[dict[str, Any]]):
 
 
 def collate(samples: Samples | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A DataLoader's ``collate_fn`` that copies nothing: the batch that the samples were filled in.
+    """A DataLoader's ``collate_fn`` without a copy: it returns the batch that the samples were filled in.
 
-    Samples from elsewhere (a subset, say) are stacked as PyTorch's own collate function does.
+    Other samples (for example of a subset) are stacked as by PyTorch's default collate function.
     """
     from torch.utils.data import default_collate, get_worker_info
 
@@ -401,22 +400,22 @@ def collate(samples: Samples | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def collate_by_slot(samples: Samples) -> dict[str, Any]:
-    """As :func:`collate`, but a worker hands over which slots a batch has, and the process that trains fills them.
+    """Like :func:`collate`, but a worker passes on only the slots of a batch, and the training process fills them.
 
-    PyTorch takes a millisecond and more to hand tensors over from a worker, filling them takes a tenth of that.
-    The worker has read the data by then, so they come from memory. Only for batches that nothing has
-    changed in the worker: such changes would be lost.
+    PyTorch takes a millisecond or more to transfer tensors from a worker; filling them takes a tenth of that. The
+    worker has already read the data, so it comes from memory. Use it only for batches that the worker does not
+    change, because such changes would be lost.
     """
     if not isinstance(samples, Samples):
         raise ConfigurationError(
-            f"collate_by_slot: expected the samples of a MixtureDataset, got {type(samples).__name__}: take "
-            "mixdown.collate where something stands between the dataset and the loader"
+            f"collate_by_slot: expected the samples of a MixtureDataset, got {type(samples).__name__}: use "
+            "mixdown.collate if something wraps the dataset in the loader"
         )
     return _BySlot(samples)
 
 
 class _BySlot(dict[str, Any]):
-    """A batch that crosses to another process as its slots."""
+    """A batch that is sent to another process as its slots."""
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(samples.arrays)
@@ -430,13 +429,13 @@ def _filled_here(key: str, slots: list[int]) -> dict[str, Any]:
     return next(iter(_DATASETS[key]))._samples(slots).arrays
 
 
-#: The datasets of this process by their keys, which copies share, those in worker processes too.
+#: The datasets of this process by key; copies have the same key, also in worker processes.
 _DATASETS: defaultdict[str, WeakSet[MixtureDataset]] = defaultdict(WeakSet)
 
 
 def _in_one_piece(tensors: dict[str, Any]) -> dict[str, Any]:
-    """The same tensors in one piece of shared memory. A worker hands each piece over in a millisecond, whatever
-    its size: tensors one by one would take two to four."""
+    """The same tensors in one piece of shared memory. A worker transfers each piece in a millisecond, whatever its
+    size; separate tensors would take two to four."""
     import torch
 
     memories = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors.values()}
@@ -460,7 +459,7 @@ def _in_one_piece(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 class Batches(Iterator[dict[str, Any]]):
-    """A rank's batches in the order of their steps; what :meth:`MixtureDataset.batches` returns."""
+    """A rank's batches in the order of their steps, as :meth:`MixtureDataset.batches` returns them."""
 
     def __init__(self, dataset: MixtureDataset, loader: BatchLoader, step: int) -> None:
         self._dataset = dataset
@@ -480,16 +479,16 @@ class Batches(Iterator[dict[str, Any]]):
 
     @property
     def step(self) -> int:
-        """The step that comes next."""
+        """The next step."""
         return self._step
 
     def state_dict(self) -> dict[str, Any]:
-        """The state to go on from after the batches that were taken, the same on every rank: plain numbers
+        """The state from which to continue after the batches taken so far, the same on every rank: plain numbers
         and strings, for ``start`` of :meth:`MixtureDataset.batches` with any rank and world size."""
         return self._dataset.state_at(self._step)
 
     def close(self) -> None:
-        """Stops the threads; batches that are held stay."""
+        """Stops the threads; batches that were taken stay valid."""
         self._loader.close()
 
     def __enter__(self) -> Batches:
@@ -508,16 +507,17 @@ class StepSampler:
     Its state is that of the run, for torchdata's StatefulDataLoader: it counts the batches that the
     consumer took, is the same on every rank, and may be loaded by another world size.
 
-    With ``accumulation`` A every step comes in A micro-batches of equally many rows, for trainers that sum
-    gradients over A batches before they step. A state taken between two micro-batches is that of the step's
-    beginning, as the gradients summed so far are in no checkpoint.
+    With ``accumulation`` A every step is divided into A micro-batches with the same number of rows, for trainers
+    that sum gradients over A batches before a step. A state taken between two micro-batches is that of the step's
+    beginning, because no checkpoint contains the gradients summed so far.
 
     Args:
         dataset: the dataset that the loader reads.
-        rank: this process' number among those that share out a batch.
-        world_size: how many there are; it divides ``batch_size``.
+        rank: the number of this process among those that share a batch.
+        world_size: the number of processes; it divides ``batch_size``.
         start: the first step, or a state of :meth:`MixtureDataset.state_at` or :meth:`Batches.state_dict`.
-        accumulation: micro-batches a step; ``world_size`` · ``accumulation`` divides ``batch_size``.
+        accumulation: the number of micro-batches per step; ``world_size`` · ``accumulation`` divides
+            ``batch_size``.
 
     Raises:
         ConfigurationError: a rank, world size or accumulation that does not fit; a state of another mixture.
@@ -598,6 +598,6 @@ def _torch() -> Any:
         import torch
     except ImportError as error:
         raise ConfigurationError(
-            'format: "torch" needs PyTorch, which cannot be imported here: install it, or take "numpy"'
+            'format: "torch" needs PyTorch, which cannot be imported here: install it, or use "numpy"'
         ) from error
     return torch

@@ -1,8 +1,8 @@
-"""The exceptions of mixdown: one family, and each also the built-in exception that fits."""
+"""The exceptions of mixdown: one family, each also a subclass of the matching built-in exception."""
 
 
 class MixdownError(Exception):
-    """What every error of mixdown is. The message names path, place, expected and got."""
+    """The base of all errors of mixdown. A message names the path, the place, what was expected and what was found."""
 
 
 class ConfigurationError(MixdownError, ValueError):
@@ -22,4 +22,4 @@ class SystemFailure(MixdownError, OSError):
 
 
 class OrderWarning(UserWarning):
-    """Samples are taken in another order than the mixture's, so its shares no longer hold."""
+    """Samples are taken in another order than the mixture's, or a second time, so its shares no longer hold."""

@@ -28,44 +28,44 @@ _SHAPE = (
 
 
 class Mixture:
-    """Corpora mixed in an exact ratio: any slot, step and rank of an endless run at once.
+    """Corpora mixed in an exact ratio: an endless run, with direct access to every slot, step and rank.
 
     A run is a sequence of slots, each filled by one sequence of ``sequence_length`` + 1 ids; step b is the
-    slots b · batch_size to (b + 1) · batch_size. At every slot the count of each source is its share as
+    slots b · batch_size to (b + 1) · batch_size. At every slot the count of each source matches its share as
     exactly as whole numbers allow. The order depends on the description alone, never on ranks, workers or
     restarts.
 
-    It is described by a MIX.toml, by a mapping of the same form, or by keywords:
+    A mixture is described by a MIX.toml, by a mapping of the same form, or by keywords:
 
     >>> Mixture("mix.toml")
     >>> Mixture(sequence_length=1024, batch_size=64, seed=7,
     ...         sources={"math": ("corpora/math", "99%"), "general": ("corpora/general", "1%")})
 
     Args:
-        description: path of a MIX.toml, whose corpora's paths count from its folder, or a mapping with its
-            fields, whose paths count from the current folder.
-        sequence_length: T, the inputs (and targets) of a sequence, in tokens.
-        batch_size: B, the sequences of a step over all ranks.
-        seed: orders the data; equal seeds give equal orders.
+        description: the path of a MIX.toml, whose corpus paths are relative to its folder, or a mapping with the
+            same fields, whose paths are relative to the current folder.
+        sequence_length: T, the number of inputs (and targets) of a sequence, in tokens.
+        batch_size: B, the number of sequences of a step over all ranks.
+        seed: the random seed of the data's order.
         sources: by name ``(corpus, weight)``, or a mapping with ``corpus`` and any of ``weight``,
             ``max_tokens`` and ``max_epochs``. Weights are exact: ``"99%"``, ``"1/3"``, ``"0.5"``, whole
-            numbers, ``fractions.Fraction`` or ``decimal.Decimal``. Floats are refused, as none of them is
-            exactly 0.1.
-        stages: other weights later on: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``, or weights
-            that move in a straight line: ``[{"start": "2000 steps", "over": "500 steps", "to": {...}}]``, from the
+            numbers, ``fractions.Fraction`` or ``decimal.Decimal``. Floats are refused, because a float such as 0.1
+            is not exact.
+        stages: other weights from a later step: ``[{"start": "2000 steps", "weights": {"math": "95%", ...}}]``, or
+            weights that change linearly: ``[{"start": "2000 steps", "over": "500 steps", "to": {...}}]``, from the
             weights before it or from those of ``"from"``.
-        window_offset: ``"epoch"`` (windows begin elsewhere in each epoch), ``"anywhere"`` (so that over the epochs
-            every token is a target, also those behind the last whole sequence) or ``"fixed"``.
-        shuffle_block: neighboring sequences that stay together, for data read from disks.
-        weight_unit: what weights are shares of: ``"sequences"`` (and so tokens) or ``"loss_tokens"``.
-        access: ``"map"``, or ``"read"`` where files may be truncated while they are read.
-        check: look at every file, and compare held-out documents with other sources' training parts, which
-            reads 8 bytes a document. One rank of a run is enough; without it opening takes 0.1 ms.
+        window_offset: ``"epoch"`` (windows begin at another place in each epoch), ``"anywhere"`` (over the epochs
+            every token is a target, also those behind the last complete sequence) or ``"fixed"``.
+        shuffle_block: the number of neighboring sequences that stay together, for data on hard disks.
+        weight_unit: the unit of the weights: ``"sequences"`` (and so tokens) or ``"loss_tokens"``.
+        access: ``"map"``, or ``"read"`` if files may be truncated while they are read.
+        check: check every file, and compare held-out documents with other sources' training splits, which
+            reads 8 bytes per document. One rank of a run is enough; without the check, opening takes 0.1 ms.
 
     Raises:
-        ConfigurationError: weights, lengths or stages that cannot be, a source that is too short, or
-            held-out documents of one source in another's training part.
-        NotFoundError: a description or corpus that is not there.
+        ConfigurationError: impossible weights, lengths or stages, a source that is too short, or held-out
+            documents of one source in another's training split.
+        NotFoundError: a description or corpus that does not exist.
         DataError: a damaged corpus.
     """
 
@@ -114,7 +114,7 @@ class Mixture:
         self._process = os.getpid()
 
     def _here(self) -> MixtureCore:
-        """The open mixture of this process: one that was forked may have copied locks that are held."""
+        """The open mixture of this process: a forked process may have copied locks that are held."""
         if self._process != os.getpid():
             self._reopen()
         return self._core
@@ -129,7 +129,7 @@ class Mixture:
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self._open(state["description"], state["base"], lazily=True)
-        # A corpus that has changed since is refused, with what differs.
+        # A corpus that has changed since is refused; the error names the difference.
         self._core.resume(state["state"])
 
     def __repr__(self) -> str:
@@ -150,7 +150,7 @@ class Mixture:
 
     @property
     def seed(self) -> int:
-        """What orders the data."""
+        """The random seed of the data's order."""
         return self._core.seed
 
     @property
@@ -160,7 +160,7 @@ class Mixture:
 
     @property
     def vocab_size(self) -> int:
-        """Every id of every source is smaller."""
+        """The vocabulary size: every id of every source is smaller."""
         return self._core.vocab_size
 
     @property
@@ -185,7 +185,7 @@ class Mixture:
         return plan
 
     def order(self, start: int, end: int) -> dict[str, np.ndarray]:
-        """What stands in the slots from ``start`` to ``end`` (left out): arrays ``slot``, ``source``,
+        """The content of the slots from ``start`` to ``end`` (excluded): arrays ``slot``, ``source``,
         ``sequence``, ``epoch`` and ``start_token``, each (end − start,)."""
         return self._here().order(whole("start", start, 1 << 63), whole("end", end, 1 << 63))
 
@@ -194,7 +194,7 @@ def whole(name: str, value: Any, largest: int = (1 << 32) - 1) -> int:
     """An argument as an integer from 0 to ``largest``.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the value is something else.
     """
     if not hasattr(value, "__index__") or not 0 <= value.__index__() <= largest:
         raise ConfigurationError(f"{name}: expected a whole number from 0 to {largest}, got {shown(value)}")
@@ -202,10 +202,10 @@ def whole(name: str, value: Any, largest: int = (1 << 32) - 1) -> int:
 
 
 def path_of(name: str, value: Any) -> str:
-    """An argument as one path: text, or what ``os.fspath`` turns into text.
+    """Returns an argument as one path: text, or an object that ``os.fspath`` turns into text.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the value is something else.
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -215,10 +215,10 @@ def path_of(name: str, value: Any) -> str:
 
 
 def paths_of(name: str, values: Any) -> list[str]:
-    """An argument that may be one path or several; a string is one path.
+    """Returns an argument that may be one path or several as a list; a string is one path.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the value is something else.
     """
     if isinstance(values, (str, os.PathLike)):
         values = [values]
@@ -226,10 +226,10 @@ def paths_of(name: str, values: Any) -> list[str]:
 
 
 def texts_of(name: str, values: Any) -> list[str]:
-    """An argument that may be one text or several; a string is one text, not its characters.
+    """Returns an argument that may be one text or several as a list; a string is one text, not its characters.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the value is something else.
     """
     texts = [values] if isinstance(values, str) else list(items(name, values))
     for number, text in enumerate(texts):
@@ -239,11 +239,11 @@ def texts_of(name: str, values: Any) -> list[str]:
 
 
 def items(name: str, values: Any) -> list[Any]:
-    """The items of an argument that is a list, a tuple or the like.
+    """Returns the items of an argument that is a list, a tuple or a similar collection.
 
     Raises:
-        ConfigurationError: it is text, a mapping, a table, or cannot be iterated over. Iterating over those
-            gives characters, keys or names of columns, which nobody means.
+        ConfigurationError: the value is text, a mapping or a table, or cannot be iterated over. Iterating over
+            those gives characters, keys or column names, which nobody intends.
     """
     is_table = hasattr(values, "columns") or hasattr(values, "column_names")
     if isinstance(values, (str, bytes, Mapping)) or is_table or not isinstance(values, Iterable):
@@ -252,7 +252,7 @@ def items(name: str, values: Any) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: as it is written where that is short, and its type where that is not plain."""
+    """A value for a message: its text if that is short, and its type if it is not a plain value."""
     if isinstance(value, str):
         return json.dumps(value if len(value) <= 60 else value[:57] + "...", ensure_ascii=False)
     text = repr(value)
@@ -308,4 +308,4 @@ def _plain(value: Any) -> Any:
         return format(value, "f")
     if isinstance(value, Mapping):
         return dict(value)
-    raise ConfigurationError(f"Mixture: {shown(value)} is no part of a description")
+    raise ConfigurationError(f"Mixture: {shown(value)} cannot be part of a description")

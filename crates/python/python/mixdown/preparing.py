@@ -1,4 +1,4 @@
-"""Raw text to a corpus: the command ``mixdown prepare``, from Python."""
+"""Makes a corpus from raw text, like the command ``mixdown prepare``."""
 
 from __future__ import annotations
 
@@ -53,50 +53,50 @@ def prepare(
 ) -> dict[str, Any]:
     """Tokenizes documents into a corpus, byte for byte as ``mixdown prepare`` does.
 
-    Interrupted work (Ctrl-C, a kill) is gone on with by the same call. Memory does not grow with the
-    inputs. Every option is that of the command line; ``mixdown prepare --help`` says more.
+    After an interruption (Ctrl-C, a kill) the same call continues the work. Memory does not grow with the
+    inputs. The options are those of the command line; ``mixdown prepare --help`` describes them.
 
     Args:
         inputs: files, folders or patterns: JSON lines (plain, zstd, gzip), Parquet, Arrow, text.
-        tokenizer: a tokenizer.json, or a model folder that holds one.
-        out: the corpus folder to make.
-        holdout: documents kept for validation: a share (``"1%"``, 0.01), ``"500k tokens"`` or 0. By default
+        tokenizer: a tokenizer.json, or a model folder that contains one.
+        out: the corpus folder to write.
+        holdout: documents held out for validation: a share (``"1%"``, 0.01), ``"500k tokens"`` or 0. By default
             1 %, or the documents of ``holdout_input``.
-        holdout_by: keep documents that agree in this field on one side.
-        holdout_input: one file or several, whose documents are the holdout.
-        limit: take only the first documents.
-        min_chars: leave out shorter documents.
-        seed: of the global document order.
-        shuffle: whether documents are put into a random order.
-        threads: worker threads, 0 for all; the bytes are the same for any number.
-        bos: token before each document: ``"auto"``, ``"none"`` or an id.
-        end_of_text: the token that ends documents, where the tokenizer does not name it.
-        parse_special: let special tokens written in the text count as special tokens.
-        work_dir: where the unfinished work's large files go.
-        text_field: the field that holds the text; dots lead into nested ones. By default ``text``, and
-            plain texts are read too.
-        text_separator: what parts the documents of a plain text: ``"<|endoftext|>"``, ``"\\n"``.
+        holdout_by: keep documents with the same value of this field in the same split.
+        holdout_input: one file or several whose documents are the holdout.
+        limit: read only this many documents.
+        min_chars: leave out documents with fewer characters.
+        seed: the random seed of the document order.
+        shuffle: whether to shuffle the documents.
+        threads: the number of worker threads, 0 for all cores; the output is the same for any number.
+        bos: the token before each document: ``"auto"``, ``"none"`` or an id.
+        end_of_text: the token that ends documents, if the tokenizer does not name it.
+        parse_special: encode special tokens that are written in the text as special tokens.
+        work_dir: the folder for the large temporary files.
+        text_field: the field with the text; dots reach into nested fields. By default ``text``, and plain text
+            files are read, too.
+        text_separator: the separator between documents in plain text: ``"<|endoftext|>"``, ``"\\n"``.
         skip_unreadable: leave out files of folders that cannot be read.
-        id_field: the field that holds a document's own id.
-        skip_bad: bad records to skip before giving up.
+        id_field: the field with a document's id.
+        skip_bad: the number of bad records to skip before stopping with an error.
         include, exclude: one pattern or several for the files of folders.
-        ignore_rules: whether .gitignore and .ignore files of folders are obeyed.
+        ignore_rules: whether to obey the .gitignore and .ignore files of folders.
         messages_field, tools_field, chat_template, template_date, train_on: conversations, rendered with
             the model's chat template; ``train_on`` is ``"assistant"``, ``"last-turn"`` or ``"all"``.
         prompt_field, completion_field: pairs of which only the completion is a loss target.
-        pack, too_long: lay whole documents into rows for this many inputs; longer ones are an
-            ``"error"``, ``"drop"`` or ``"truncate"``.
-        progress: whether to show a bar (tqdm's, in notebooks too, where it is installed), or a function
-            that is called with stage, bytes done and bytes in all.
+        pack, too_long: pack whole documents into rows of this many inputs; a longer document is an
+            ``"error"``, or is treated by ``"drop"`` or ``"truncate"``.
+        progress: whether to show a progress bar (tqdm's, also in notebooks, if tqdm is installed), or a function
+            that is called with the stage, the bytes done and the bytes in total.
 
     Returns:
-        The report: documents and tokens of both sides, what was left out, fingerprints.
+        The report: documents and tokens of both splits, what was left out, fingerprints.
 
     Raises:
-        ConfigurationError: options that cannot be, or an output folder that holds something else.
-        NotFoundError: inputs or a tokenizer that are not there.
+        ConfigurationError: impossible options, or an output folder with something else in it.
+        NotFoundError: inputs or a tokenizer that do not exist.
         DataError: bad records, or a damaged tokenizer.
-        KeyboardInterrupt: Ctrl-C, after the work stopped at its next safe place.
+        KeyboardInterrupt: Ctrl-C, raised after the work has stopped at its next safe point.
     """
     options = {
         "holdout": None if holdout is None else str(holdout),
@@ -147,7 +147,7 @@ def prepare(
         warnings.warn(f"prepare: files of folders left out: {count}: {named}", stacklevel=2)
     if result["modified_inputs"]:
         named = ", ".join(result["modified_inputs"][:5])
-        warnings.warn(f"prepare: modified after the corpus was written, of the same length: {named}", stacklevel=2)
+        warnings.warn(f"prepare: modified after the corpus was written, with the same length: {named}", stacklevel=2)
     return result
 
 
@@ -162,7 +162,7 @@ def _options_text(options: dict[str, Any]) -> str:
 
 
 class _Meter:
-    """Shows progress: tqdm's bar where it is installed, else a line now and then."""
+    """Shows progress: tqdm's bar if it is installed, else a line every few seconds."""
 
     def __init__(self) -> None:
         self._stage = ""

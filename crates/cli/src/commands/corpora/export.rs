@@ -41,10 +41,10 @@ pub struct ExportArgs {
     /// Corpus folder.
     corpus: PathBuf,
     /// Format to write.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "FORMAT", value_enum)]
     to: FormatName,
     /// Folder to write.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Split to write [default: both]
     #[arg(long, value_enum)]

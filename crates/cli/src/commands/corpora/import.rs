@@ -27,7 +27,7 @@ what the files lack: checksums, text hashes and, if there is no Megatron index, 
 
 Formats, detected from content and name: Megatron (.bin with .idx), raw arrays of 16- or 32-bit ids
 (nanoGPT's train.bin and val.bin), OLMo and Dolma (.npy without NumPy's header, .csv.gz beside it),
-NumPy's own .npy, llm.c (.bin with its header), datatrove (.ds with .ds.index and .ds.loss).
+NumPy's .npy, llm.c (.bin with its header), datatrove (.ds with .ds.index and .ds.loss).
 labels_mask_X.npy beside X.npy is its loss mask. In a folder, everything else is left out and named: index maps
 of Megatron and GPT-NeoX, other arrays beside Megatron's pairs, model weights.
 
@@ -46,7 +46,7 @@ pub struct ImportArgs {
     #[arg(long)]
     tokenizer: PathBuf,
     /// Folder that becomes the corpus and contains all the files [default: the innermost such folder]
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Files of the validation split [default: those with val, valid, validation or holdout as a word of their names,
     /// or in a folder of that name below PATH]

@@ -2,7 +2,7 @@
 
 mod contents;
 mod document;
-mod shared;
+mod overlap;
 
 use std::path::PathBuf;
 
@@ -100,13 +100,13 @@ pub fn run(arguments: InspectArgs, context: Context) -> Result<(), Error> {
             None if corpus.documents(Split::Holdout) > 0 => Split::Holdout,
             None => Split::Train,
         };
-        return shared::show(&corpus, split, other, arguments.units, context);
+        return overlap::show(&corpus, split, other, arguments.units, context);
     }
-    let depth = contents::Depth {
+    let limits = contents::Limits {
         top: arguments.top,
         samples: arguments.samples,
         sample_tokens: if arguments.full { u64::MAX } else { contents::SAMPLE_TOKENS },
         max_documents: if arguments.full { u64::MAX } else { contents::MAX_DOCUMENTS },
     };
-    contents::show(&corpus, depth, context)
+    contents::show(&corpus, limits, context)
 }

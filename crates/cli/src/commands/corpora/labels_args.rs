@@ -23,7 +23,7 @@ pub struct LabelsArgs {
     #[arg(long, value_name = "DAY", requires = "messages_field")]
     template_date: Option<TemplateDate>,
     /// Loss targets of a conversation.
-    #[arg(long, value_enum, default_value_t, requires = "messages_field")]
+    #[arg(long, value_name = "TARGETS", value_enum, default_value_t, requires = "messages_field")]
     train_on: TrainOnName,
     /// Field with a prompt, which is not a loss target.
     #[arg(
@@ -40,7 +40,7 @@ pub struct LabelsArgs {
     #[arg(long, value_name = "T")]
     pack: Option<u64>,
     /// Treatment of a document that is longer than a row.
-    #[arg(long, value_enum, default_value_t, requires = "pack")]
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t, requires = "pack")]
     too_long: TooLongName,
 }
 

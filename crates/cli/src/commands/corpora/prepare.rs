@@ -57,10 +57,10 @@ pub struct PrepareArgs {
     #[arg(long)]
     tokenizer: PathBuf,
     /// Corpus folder to write.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Documents held out for validation: a share (1%), a number of tokens ('500k tokens'), or 0 [default: 1%].
-    #[arg(long, help_heading = "Holdout")]
+    #[arg(long, value_name = "SHARE|TOKENS", help_heading = "Holdout")]
     holdout: Option<Holdout>,
     /// Keep documents with the same value of this field (a repository, a URL, a conversation) in the same split.
     #[arg(long, help_heading = "Holdout", value_name = "FIELD")]
@@ -75,7 +75,7 @@ pub struct PrepareArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_chars: u64,
     /// Random seed of the document order.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Keep the documents in input order.
     #[arg(long)]

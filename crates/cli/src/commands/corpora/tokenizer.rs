@@ -31,10 +31,10 @@ pub struct TrainTokenizerArgs {
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// Vocabulary size in entries, including special tokens.
-    #[arg(long, default_value_t = 32_768)]
+    #[arg(long, value_name = "N", default_value_t = 32_768)]
     vocab_size: u32,
     /// File to write: a tokenizer.json in Hugging Face's format.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     read: ReadArgs,

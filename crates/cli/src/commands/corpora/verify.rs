@@ -1,7 +1,7 @@
 //! `mixdown verify`.
 
 mod corpus;
-mod left;
+mod outputs;
 
 use std::path::PathBuf;
 
@@ -38,8 +38,8 @@ pub fn run(arguments: VerifyArgs, context: Context) -> Result<(), Error> {
     let folder = &arguments.folder;
     // A corpus that has lost its manifest, or has none yet, still has some of these.
     let of_corpus = [Manifest::FILE, "train", "holdout", ".work"];
-    match left::kind_of(folder) {
-        Some(kind) => left::run(folder, kind, context),
+    match outputs::kind_of(folder) {
+        Some(kind) => outputs::run(folder, kind, context),
         None if of_corpus.iter().any(|name| folder.join(name).exists()) => {
             corpus::run(folder, context)
         }

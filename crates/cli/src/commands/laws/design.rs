@@ -69,13 +69,13 @@ pub struct DesignArgs {
     )]
     grid_shares: Vec<Injection>,
     /// Runs per configuration.
-    #[arg(long, help_heading = "Grid", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "N", help_heading = "Grid", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     seeds: u16,
     /// Take the coefficients and the noise from this fit (`mixdown fit --out`).
     #[arg(long, help_heading = "Expected law", value_name = "FIT.json", conflicts_with_all = ["forgetting", "b", "alpha", "beta"])]
     from: Option<PathBuf>,
     /// Domain of that fit, if it has several.
-    #[arg(long, help_heading = "Expected law", requires = "from")]
+    #[arg(long, value_name = "NAME", help_heading = "Expected law", requires = "from")]
     domain: Option<String>,
     /// Expected forgetting at p = 0 with the planned model and data [default: three times the budget]
     #[arg(long, help_heading = "Expected law", value_name = "NATS")]
@@ -94,10 +94,10 @@ pub struct DesignArgs {
     #[arg(long, help_heading = "Expected law", value_name = "SHARE")]
     noise: Option<Injection>,
     /// Number of grids to simulate.
-    #[arg(long, help_heading = "Simulation", default_value_t = 400)]
+    #[arg(long, value_name = "N", help_heading = "Simulation", default_value_t = 400)]
     simulations: u32,
     /// Random seed of the noise.
-    #[arg(long, help_heading = "Simulation", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Simulation", default_value_t = 0)]
     seed: u64,
 }
 

@@ -13,7 +13,7 @@ use mixdown_scaling::{AdviceStatus, DomainFit, FinetuningPlan, FitOptions};
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::whole_file::{make_ready, write_whole};
+use crate::files::{make_ready, write_whole};
 
 /// Arguments of `fit`.
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub struct FitArgs {
     #[arg(required = true, value_name = "RUNS")]
     runs: Vec<PathBuf>,
     /// Domain to fit [default: all].
-    #[arg(long, help_heading = "Runs")]
+    #[arg(long, value_name = "NAME", help_heading = "Runs")]
     domain: Option<String>,
     /// Forgetting budget in nats per token; `fit` then finds the least share of pretraining data that keeps it.
     #[arg(long, help_heading = "Planned run", value_name = "NATS", requires_all = ["model_size", "target_tokens"])]
@@ -50,10 +50,10 @@ pub struct FitArgs {
     #[arg(long, help_heading = "Planned run", value_name = "NATS", requires = "budget")]
     pretraining_loss_before: Option<f64>,
     /// Bootstrap draws for the intervals.
-    #[arg(long, help_heading = "Fit", default_value_t = 1000)]
+    #[arg(long, value_name = "N", help_heading = "Fit", default_value_t = 1000)]
     draws: u32,
     /// Random seed of the draws.
-    #[arg(long, help_heading = "Fit", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Fit", default_value_t = 0)]
     seed: u64,
     /// Residual from which the Huber loss is linear, in log loss [default: 1.345 times the residuals' scale, at least
     /// 0.001]

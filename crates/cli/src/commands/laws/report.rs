@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::whole_file::make_ready;
+use crate::files::make_ready;
 use crate::terminal::progress::say;
 
 /// Arguments of `report`.
@@ -36,13 +36,13 @@ pub struct ReportArgs {
     #[arg(required = true, value_name = "RUNS|SWEEP|FIT.json")]
     run: Vec<PathBuf>,
     /// HTML page to write [default: report.html in a single folder, FIT.html beside a fit]
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Title of the page [default: derived from the inputs]
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Bootstrap draws for the intervals of a sweep's laws.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     draws: u32,
 }
 

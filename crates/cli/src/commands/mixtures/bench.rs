@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::page_cache;
+use crate::files::drop_from_page_cache;
 use crate::terminal::output::{percent, table, thousands};
 use crate::terminal::progress;
 
@@ -33,7 +33,7 @@ pub struct BenchArgs {
     /// Mixture description in TOML.
     mixture: PathBuf,
     /// Threads of the loader [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     threads: Option<u32>,
     /// Seconds per measurement.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
@@ -55,7 +55,7 @@ struct Report {
     sequence_length: u64,
     batch_size: u64,
     threads: u32,
-    /// None where no shard is mapped and longer than a sequence.
+    /// None if no shard is both mapped and longer than a sequence.
     gather_limit_tokens_per_second: Option<f64>,
     fill: Speed,
     loader: Speed,
@@ -76,7 +76,7 @@ struct Cold {
     memory_map: Speed,
 }
 
-/// Bytes of tokens that the warm batches are drawn from, at most.
+/// The most bytes of tokens that the warm batches are drawn from.
 const WARM_BYTES: u64 = 512 << 20;
 
 /// Runs the subcommand.
@@ -95,7 +95,7 @@ pub fn run(arguments: BenchArgs, context: Context) -> Result<(), Error> {
     if let Some(source) = largest {
         let limit = gather_limit(&source.corpus, Split::Train, config.sequence_length, time);
         bench.limit = match limit {
-            // Short shards, or files that are read and not mapped, have no such copy.
+            // There is no such limit for short shards, or for files that are read instead of mapped.
             Err(mixdown_shards::Error::OutOfRange { .. }) => None,
             limit => Some(limit?),
         };
@@ -128,7 +128,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Reads the batches that are measured later once; gives their steps.
+    /// Reads the batches that are measured later once, and returns their steps.
     fn warm(&self, mixer: &Mixer) -> Result<Range<u64>, Error> {
         let batch_bytes = self.batch_tokens().saturating_mul(2).max(1);
         let data_bytes: u64 =
@@ -170,8 +170,8 @@ impl Bench<'_> {
         })
     }
 
-    /// The loader, which reads ahead, beside a plain memory map, both from the first step on with nothing in
-    /// memory and for a thirty-second of the data, as later steps find what earlier ones have brought in.
+    /// Measures the loader, which reads ahead, beside a plain memory map. Both begin at the first step with an empty
+    /// page cache and run over 1/32 of the data, because later steps find pages that earlier ones have read.
     fn cold(&self) -> Result<Cold, Error> {
         let mixer = Arc::new(self.forgotten()?);
         let sources = mixer.mixture().sources().iter();
@@ -195,12 +195,12 @@ impl Bench<'_> {
         Ok(Cold { loader: ahead, memory_map })
     }
 
-    /// The mixture, opened when the system has forgotten its token files.
+    /// Opens the mixture after dropping its token files from the page cache.
     fn forgotten(&self) -> Result<Mixer, Error> {
         let mixture = Mixture::open_lazily(self.config, self.base)?;
         for source in mixture.sources() {
             for path in source.corpus.token_paths(Split::Train) {
-                page_cache::forget(&path)?;
+                drop_from_page_cache(&path)?;
             }
         }
         Ok(Mixer::new(mixture)?)

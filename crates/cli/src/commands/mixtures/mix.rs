@@ -81,7 +81,7 @@ pub struct MixArgs {
     #[arg(long, help_heading = "Instead of the plan", value_name = "LENGTH", requires = "compare")]
     other_steps: Option<RunLength>,
     /// Write the batches to standard output instead of the plan.
-    #[arg(long, help_heading = "Batches", value_enum)]
+    #[arg(long, value_name = "FORMAT", help_heading = "Batches", value_enum)]
     emit: Option<Emit>,
     #[command(flatten)]
     verify: VerifyCorporaArgs,

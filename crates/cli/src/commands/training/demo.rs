@@ -34,19 +34,19 @@ pub struct DemoArgs {
     #[arg(long, help_heading = "Text", num_args = 1.., requires = "pretraining", value_name = "FILES")]
     target: Vec<PathBuf>,
     /// Demo folder.
-    #[arg(long, default_value = "mixdown-demo")]
+    #[arg(long, value_name = "DIR", default_value = "mixdown-demo")]
     out: PathBuf,
     /// Vocabulary size of the tokenizer, in entries.
-    #[arg(long, help_heading = "Size", default_value_t = 2048)]
+    #[arg(long, value_name = "N", help_heading = "Size", default_value_t = 2048)]
     vocab_size: u32,
     /// Unique target tokens for finetuning.
     #[arg(long, help_heading = "Size", value_name = "D", default_value = "50k")]
     target_tokens: u64,
     /// Optimizer steps of the base model.
-    #[arg(long, help_heading = "Size", default_value_t = 500)]
+    #[arg(long, value_name = "N", help_heading = "Size", default_value_t = 500)]
     pretraining_steps: u64,
     /// Optimizer steps of each finetuning run.
-    #[arg(long, help_heading = "Size", default_value_t = 220)]
+    #[arg(long, value_name = "N", help_heading = "Size", default_value_t = 220)]
     finetuning_steps: u64,
     /// Random seed of weights and of the order of the data.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -13,10 +13,10 @@ use self::run_settings::RunSettings;
 use crate::commands::Context;
 use crate::commands::corpora::inspect::SplitName;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
-use crate::commands::training::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::runs::evaluations::eval_table;
 use crate::runs::load_model;
+use crate::terminal::args::ComputeArgs;
 use crate::terminal::progress::{Meter, Unit, say};
 
 const SEQUENCE_LENGTH: u64 = 128;
@@ -40,10 +40,10 @@ pub struct EvalArgs {
     #[arg(long, value_enum)]
     split: Option<SplitName>,
     /// Tokens per sequence [default: that of packed rows, the run's, or 128]
-    #[arg(long)]
+    #[arg(long, value_name = "T")]
     sequence_length: Option<u64>,
     /// Sequences per corpus, the first ones of the split [default: the run's, or 256]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     sequences: Option<u64>,
     /// Keep attention within documents; `=false` lets it cross them [default: as in the run, or only for packed rows]
     #[arg(
@@ -55,7 +55,7 @@ pub struct EvalArgs {
     )]
     separate_documents: Option<bool>,
     /// Sequences computed at once [default: the run's, or 16]
-    #[arg(long)]
+    #[arg(long, value_name = "B")]
     batch_size: Option<u64>,
     #[command(flatten)]
     verify: VerifyCorporaArgs,

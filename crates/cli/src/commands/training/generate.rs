@@ -16,9 +16,9 @@ use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate_until};
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::commands::training::compute_args::ComputeArgs;
 use crate::error::Error;
 use crate::runs::load_model;
+use crate::terminal::args::ComputeArgs;
 use crate::terminal::output::{Lines, Output, for_reader, reader_is_there};
 use crate::terminal::progress::say;
 
@@ -208,7 +208,7 @@ impl Session<'_> {
         Ok(Some(report))
     }
 
-    /// Reads the user's messages from standard input, a line each, and answers them.
+    /// Reads the user's messages from standard input, one per line, and answers them.
     fn talk(&mut self, chat: &ChatPrompt) -> Result<(), Error> {
         if self.arguments.count.get() > 1 {
             let message = "--count: expected 1 in a chat line by line, which has one answer per message, got more";

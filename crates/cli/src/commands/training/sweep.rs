@@ -35,7 +35,7 @@ pub struct SweepArgs {
     /// Sweep description in TOML.
     sweep: PathBuf,
     /// Sweep folder.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Part of the grid to run [default: the description's, or the whole grid]
     #[arg(long, value_enum)]

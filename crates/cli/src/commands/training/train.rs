@@ -19,11 +19,11 @@ use mixdown_train::{
 
 use crate::commands::Context;
 use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
-use crate::commands::training::compute_args::ComputeArgs;
-use crate::commands::training::{preview, watch};
+use crate::commands::training::{train_preview, watch};
 use crate::error::Error;
 use crate::runs::training::{self, Evaluations, describe, run_name};
 use crate::runs::{model_folder, processes};
+use crate::terminal::args::ComputeArgs;
 
 /// The headings of options in `--help`.
 const DATA: &str = "Data";
@@ -66,7 +66,7 @@ pub struct TrainArgs {
     ])]
     run: Option<PathBuf>,
     /// Run folder.
-    #[arg(long, required_unless_present = "print_config")]
+    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
     out: Option<PathBuf>,
     /// Change one setting of the description; may be repeated. Entries of lists are addressed by name or number:
     /// mixture.source.target.weight=95%.
@@ -213,7 +213,7 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     if dry_run {
         say_best_of_run(&config, base)?;
         let preview = Preview::new(&config, run_base(base), &out)?;
-        return context.output.print(&preview, preview::describe);
+        return context.output.print(&preview, train_preview::describe);
     }
     let Some(world) = processes::world(count)? else {
         let count = count.unwrap_or(1);

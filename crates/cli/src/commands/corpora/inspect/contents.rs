@@ -11,16 +11,16 @@ use crate::commands::Context;
 use crate::error::Error;
 use crate::terminal::output::{percent, table, thousands};
 
-/// Tokens in which ids are counted without --full.
+/// The number of tokens in which ids are counted without --full.
 pub(super) const SAMPLE_TOKENS: u64 = 1 << 24;
-/// Documents among which equal texts are looked for without --full: 1 GiB of memory.
+/// The most documents that are searched for equal texts without --full: 1 GiB of memory.
 pub(super) const MAX_DOCUMENTS: u64 = 1 << 26;
-/// Characters of a sample that are shown.
+/// The number of characters that are shown of a sample.
 const SAMPLE_CHARS: usize = 160;
 
-/// How much is looked at.
+/// How much of a corpus is read and shown.
 #[derive(Clone, Copy)]
-pub(super) struct Depth {
+pub(super) struct Limits {
     pub top: usize,
     pub samples: u64,
     pub sample_tokens: u64,
@@ -55,7 +55,7 @@ struct SplitView {
     lengths: Vec<LengthRow>,
     counted_tokens: u64,
     frequent: Vec<FrequentId>,
-    /// None where there are no hashes, or too many documents without --full.
+    /// None if there are no hashes, or too many documents without --full.
     duplicates: Option<DuplicateReport>,
     samples: Vec<Sample>,
 }
@@ -84,14 +84,14 @@ struct Sample {
 }
 
 /// Prints an overview.
-pub(super) fn show(corpus: &Corpus, depth: Depth, context: Context) -> Result<(), Error> {
-    // Without its tokenizer, or with one that is not the right one, a corpus still has numbers.
+pub(super) fn show(corpus: &Corpus, limits: Limits, context: Context) -> Result<(), Error> {
+    // Without its tokenizer a corpus still has numbers.
     let tokenizer = match corpus.tokenizer_path().is_file() {
         true => Some(Tokenizer::load(&corpus.tokenizer_path())?),
         false => None,
     };
     let manifest = corpus.manifest();
-    let split = |split| split_view(corpus, split, tokenizer.as_ref(), depth);
+    let split = |split| split_view(corpus, split, tokenizer.as_ref(), limits);
     let view = CorpusView {
         path: corpus.folder().to_owned(),
         format_version: manifest.version,
@@ -111,15 +111,15 @@ fn split_view(
     corpus: &Corpus,
     split: Split,
     tokenizer: Option<&Tokenizer>,
-    depth: Depth,
+    limits: Limits,
 ) -> Result<SplitView, Error> {
     let record = corpus.manifest().split(split);
     let mut lengths = corpus.document_lengths(split)?;
     let histogram = histogram(&lengths);
     lengths.sort_unstable();
-    let counted_tokens = record.tokens.min(depth.sample_tokens);
+    let counted_tokens = record.tokens.min(limits.sample_tokens);
     let looks_for_duplicates =
-        corpus.has_document_hashes(split) && record.documents <= depth.max_documents;
+        corpus.has_document_hashes(split) && record.documents <= limits.max_documents;
     Ok(SplitView {
         split: split.folder(),
         shards: record.shards.len(),
@@ -133,9 +133,9 @@ fn split_view(
         longest: lengths.last().copied().unwrap_or(0),
         lengths: histogram,
         counted_tokens,
-        frequent: frequent(corpus, split, counted_tokens, tokenizer, depth.top)?,
+        frequent: frequent(corpus, split, counted_tokens, tokenizer, limits.top)?,
         duplicates: if looks_for_duplicates { Some(duplicates(corpus, split)?) } else { None },
-        samples: samples(corpus, split, tokenizer, depth.samples)?,
+        samples: samples(corpus, split, tokenizer, limits.samples)?,
     })
 }
 
@@ -159,10 +159,10 @@ fn histogram(lengths: &[u32]) -> Vec<LengthRow> {
     }
 }
 
-/// Windows that the counted tokens are read in.
+/// The number of windows in which the counted tokens are read.
 const WINDOWS: u64 = 256;
 
-/// The most frequent ids in `counted` tokens, spread evenly where that is not all of them.
+/// The most frequent ids in `counted` tokens, which are spread evenly if they are not all.
 #[expect(clippy::cast_precision_loss, reason = "a share for people")]
 fn frequent(
     corpus: &Corpus,
@@ -177,7 +177,7 @@ fn frequent(
     let step = counted.div_ceil(WINDOWS).clamp(1, 1 << 20);
     let windows = counted.div_ceil(step);
     for window in 0..windows {
-        // Evenly spread; without gaps where everything is counted.
+        // The windows are spread evenly, without gaps if everything is counted.
         let start = u128::from(window) * u128::from(tokens) / u128::from(windows);
         let start =
             if counted == tokens { window * step } else { u64::try_from(start).unwrap_or(0) };
@@ -201,7 +201,7 @@ fn frequent(
     frequent.into_iter().map(row).collect()
 }
 
-/// The beginnings of documents spread evenly over the part.
+/// The beginnings of documents spread evenly over the split.
 fn samples(
     corpus: &Corpus,
     split: Split,
@@ -299,7 +299,7 @@ fn frequent_row(id: &FrequentId) -> Vec<String> {
     vec![text, id.id.to_string(), thousands(id.count), percent(id.share)]
 }
 
-/// A bar of at most 32 signs a row.
+/// Draws a bar of at most 32 characters per row.
 fn describe_lengths(lengths: &[LengthRow]) -> String {
     const BAR: u64 = 32;
     let largest = lengths.iter().map(|row| row.documents).max().unwrap_or(1).max(1);

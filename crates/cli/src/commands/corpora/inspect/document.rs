@@ -11,15 +11,15 @@ use crate::error::Error;
 #[derive(Serialize)]
 struct DocumentView {
     document: u64,
-    /// Its own id, where the corpus keeps them.
+    /// The id that it had in the input, if the corpus keeps ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     tokens: usize,
-    /// How many of its tokens are loss targets, where the part has labels.
+    /// The number of its tokens that are loss targets, if the split has labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     loss_tokens: Option<usize>,
     text: String,
-    /// The text in runs of targets and others, where the part has labels.
+    /// The text in runs of targets and of other tokens, if the split has labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<RunView>>,
 }
@@ -30,7 +30,7 @@ struct RunView {
     text: String,
 }
 
-/// Prints document `number`; where there are labels, the targets in brackets ⟦ ⟧.
+/// Prints document `number`; if there are labels, targets are in brackets ⟦ ⟧.
 pub(super) fn show(
     corpus: &Corpus,
     split: Split,
@@ -54,7 +54,7 @@ pub(super) fn show(
         view.runs = Some(runs(&tokenizer, &ids, &mask)?);
     }
     context.output.print(&view, |view| {
-        // An id is one line, whatever stands in it; the text keeps its lines.
+        // An id is printed on one line; the text keeps its lines.
         let id = view.id.as_ref().map(|id| format!("id: {}\n", escaped(id)));
         let text = match &view.runs {
             None => view.text.clone(),

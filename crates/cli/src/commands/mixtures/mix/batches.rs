@@ -20,7 +20,7 @@ use mixdown_mixer::{
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::arrow_stream::{ArrowStream, unwritable};
+use crate::terminal::arrow_stream::{ArrowStream, unwritable};
 use crate::terminal::output::thousands;
 use crate::terminal::progress;
 
@@ -29,10 +29,10 @@ use crate::terminal::progress;
 #[command(next_help_heading = "Batches")]
 pub struct BatchArgs {
     /// Rank whose part of each batch is written.
-    #[arg(long, default_value_t = 0, requires = "emit")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "emit")]
     rank: u32,
     /// Number of ranks.
-    #[arg(long, default_value_t = 1, requires = "emit")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "emit")]
     world_size: u32,
     /// State to continue from: that of a record batch in hexadecimal digits, or a file with it or with its JSON.
     #[arg(long, value_name = "STATE", requires = "emit")]
@@ -41,12 +41,12 @@ pub struct BatchArgs {
     #[arg(long, requires = "emit")]
     documents: bool,
     /// Threads that make batches.
-    #[arg(long, default_value_t = 1, requires = "emit")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "emit")]
     threads: u32,
 }
 
-/// Writes the batches of a run until its end, or until the reader goes. A stream that ends for another reason
-/// cannot be read to an end.
+/// Writes the batches of a run until its end, or until the reader closes the pipe. A stream that ends for another
+/// reason cannot be read to its end.
 pub(super) fn write(
     config: &MixtureConfig,
     base: &Path,
@@ -56,7 +56,7 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let rank = Rank::new(arguments.rank, arguments.world_size)?;
     let state = arguments.resume.as_deref().map(read_state).transpose()?;
-    // What the first rank has checked at the beginning of the run is not checked by all, and not again.
+    // The first rank checks the corpora at the beginning of the run; other ranks and later calls do not.
     let is_first = state.is_none() && arguments.rank == 0;
     let mixture =
         if is_first { Mixture::open(config, base)? } else { Mixture::open_lazily(config, base)? };
@@ -86,7 +86,7 @@ pub(super) fn write(
     match (written, stream) {
         (Ok(ControlFlow::Break(())), _) => Ok(()),
         (Ok(ControlFlow::Continue(())), Some(stream)) => stream.finish(),
-        // A finished run has a stream as well, of no batch.
+        // A finished run has a stream, too, without batches.
         (Ok(ControlFlow::Continue(())), None) => {
             let empty = Batch { sequence_length: mixer.sequence_length(), ..Batch::default() };
             let documents = arguments.documents.then(Documents::default);
@@ -111,7 +111,7 @@ struct BatchWriter<'m> {
 }
 
 impl BatchWriter<'_> {
-    /// Writes all batches; breaks where the reader has gone. The stream begins with the first one.
+    /// Writes all batches; breaks if the reader has closed the pipe. The stream begins with the first batch.
     fn write(
         &self,
         loader: Loader<i32>,
@@ -142,7 +142,7 @@ impl BatchWriter<'_> {
     }
 }
 
-/// A state as it is, in hexadecimal digits or as JSON, in a file or on the command line.
+/// Reads a state as bytes, in hexadecimal digits or as JSON, from a file or from the command line.
 fn read_state(text: &str) -> Result<MixerState, Error> {
     let path = Path::new(text);
     let bytes = match path.is_file() {
@@ -174,7 +174,8 @@ impl BatchWriter<'_> {
         let (mixer, rank, steps) = (self.mixer, self.rank, &self.steps);
         let names = mixer.mixture().sources().iter().map(|source| source.name.clone());
         let names = serde_json::Value::from(names.collect::<Vec<String>>());
-        // Those of the run, as a stream that goes on with it has the same. An endless one has none.
+        // The steps of the whole run, so that a stream that continues the run has the same metadata. Endless runs have
+        // none.
         let len = (steps.end < u64::MAX).then(|| ("steps", steps.end.to_string()));
         let always = [
             ("sequence_length", mixer.sequence_length().to_string()),

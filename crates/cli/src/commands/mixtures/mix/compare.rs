@@ -25,14 +25,14 @@ struct SourceComparison {
     /// Sequences that the other run had with the same targets.
     repeated_sequences: u64,
     tokens: u64,
-    /// Targets that the other run had, in whatever sequence.
+    /// Targets that the other run had, in any sequence.
     repeated_tokens: u64,
 }
 
-/// Slots of a run that are compared at most: 32 bytes each.
+/// The most slots of a run that are compared, at 32 bytes each.
 const MOST_SLOTS: u64 = 1 << 26;
 
-/// The targets of a source that a run hit.
+/// The targets of a source that a run used.
 #[derive(Default)]
 struct Seen {
     /// Where its sequences start, sorted.
@@ -41,7 +41,7 @@ struct Seen {
     targets: Vec<Range<u64>>,
 }
 
-/// Prints what the first slots of a run repeat of those of another.
+/// Prints what the slots of a run repeat of those of another run.
 pub(super) fn print(
     mixer: &Mixer,
     slots: u64,
@@ -87,7 +87,7 @@ pub(super) fn print(
     context.output.print(&comparison, describe)
 }
 
-/// Per source of `mixer` what the other run has seen of the same data.
+/// For each source of `mixer`, the targets of the same data that the other run used.
 fn seen(mixer: &Mixer, other: &Mixer, other_slots: u64) -> Result<Vec<Seen>, Error> {
     let fingerprints = |mixer: &Mixer| -> Vec<_> {
         mixer.mixture().sources().iter().map(|source| source.corpus.fingerprint()).collect()
@@ -125,7 +125,7 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 impl Seen {
-    /// How many tokens of a range it holds.
+    /// The number of tokens of a range that were used.
     fn hits(&self, range: &Range<u64>) -> u64 {
         let first = self.targets.partition_point(|seen| seen.end <= range.start);
         let met = self.targets.iter().skip(first).take_while(|seen| seen.start < range.end);

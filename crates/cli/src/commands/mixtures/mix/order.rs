@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::commands::Context;
 use crate::commands::mixtures::mix::OrderFormat;
 use crate::error::Error;
-use crate::files::arrow_stream::{ArrowStream, unwritable};
+use crate::terminal::arrow_stream::{ArrowStream, unwritable};
 use crate::terminal::output::Lines;
 
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ fn print_json(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(), 
     for slot in range {
         if context.stop.load(Ordering::Relaxed) {
             let error = stopped(slot);
-            // Whoever reads the lines alone sees that they are not all.
+            // A reader of the lines sees that some are missing.
             let _ = lines.write(&serde_json::json!({ "error": error.to_string() }))?;
             lines.finish()?;
             return Err(error);
@@ -73,7 +73,7 @@ fn print_arrow(mixer: &Mixer, range: Range<u64>, context: Context) -> Result<(),
     }
 }
 
-/// Writes all slots; breaks where the reader has gone.
+/// Writes all slots; breaks if the reader has closed the pipe.
 fn write_arrow(
     mixer: &Mixer,
     range: Range<u64>,

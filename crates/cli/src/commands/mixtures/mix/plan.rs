@@ -16,7 +16,7 @@ struct Plan {
     slots: u64,
     tokens: u64,
     fingerprint: String,
-    /// Sequences of the length asked for that the last whole step leaves out, as filling another one would pass a
+    /// Sequences of the requested length that the last complete step leaves out, because another step would exceed a
     /// source's `max_epochs`.
     left_out_sequences: u64,
     sources: Vec<SourcePlan>,
@@ -34,9 +34,9 @@ struct SourcePlan {
     share: SourceShare,
     /// Targets that count for the loss: exact over whole epochs, else the mean of an epoch.
     loss_tokens: u64,
-    /// Its share of them.
+    /// The source's share of these targets.
     loss_token_share: f64,
-    /// Its targets in an epoch.
+    /// The source's targets in an epoch.
     #[serde(skip)]
     epoch_tokens: u64,
 }
@@ -48,13 +48,13 @@ struct Glimpse {
     source: String,
     epoch: u64,
     start_token: u64,
-    /// Decoded, where the corpus has its tokenizer.
+    /// The decoded text, if the corpus has its tokenizer.
     text: Option<String>,
 }
 
-/// Slots of which a glimpse is shown.
+/// The number of slots whose beginning is shown.
 const GLIMPSES: u64 = 6;
-/// Characters of a glimpse.
+/// The number of characters that are shown of a slot.
 const GLIMPSE_CHARS: usize = 64;
 
 /// Prints the plan of a run.
@@ -100,7 +100,7 @@ fn sources(mixer: &Mixer, slots: u64) -> Result<Vec<SourcePlan>, Error> {
 
 fn glimpses(mixer: &Mixer, slots: u64) -> Result<Vec<Glimpse>, Error> {
     let sources = mixer.mixture().sources();
-    // All corpora of a mixture have one tokenizer; adopted ones may lack it.
+    // All corpora of a mixture have the same tokenizer; imported ones may lack its file.
     let paths = sources.iter().map(|source| source.corpus.tokenizer_path());
     let tokenizer = paths.filter(|path| path.exists()).find_map(|path| Tokenizer::load(&path).ok());
     let mut planner = mixer.planner();
@@ -129,7 +129,7 @@ fn glimpses(mixer: &Mixer, slots: u64) -> Result<Vec<Glimpse>, Error> {
     Ok(glimpses)
 }
 
-/// The first characters in one line, none of which moves a terminal's cursor.
+/// The first characters in one line, without control characters.
 fn shortened(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(GLIMPSE_CHARS).collect()
@@ -180,7 +180,7 @@ fn left_out(plan: &Plan) -> String {
         );
     }
     for SourcePlan { share, epoch_tokens, .. } in &plan.sources {
-        // Less than a hundredth of a source is not worth a line.
+        // A remainder below one percent of a source is not reported.
         if share.left_out_tokens.saturating_mul(100) > *epoch_tokens {
             let way_out = match plan.window_offset {
                 WindowOffset::Anywhere => "so far; every epoch leaves out others",

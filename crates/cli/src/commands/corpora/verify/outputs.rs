@@ -28,11 +28,11 @@ pub enum Kind {
 
 /// The result of the check.
 #[derive(Debug, Serialize)]
-struct LeftReport {
+struct OutputsReport {
     kind: Kind,
     /// Runs, base models included.
     runs: u64,
-    /// Checkpoints and best/ of all runs.
+    /// Checkpoints and best/ folders of all runs.
     models: u64,
     /// Those without checksums, written by older versions or other programs.
     without_sums: Vec<PathBuf>,
@@ -69,7 +69,7 @@ pub fn kind_of(folder: &Path) -> Option<Kind> {
 /// Files that cannot be read, or any damage.
 pub fn run(folder: &Path, kind: Kind, context: Context) -> Result<(), Error> {
     let mut report =
-        LeftReport { kind, runs: 0, models: 0, without_sums: Vec::new(), damage: Vec::new() };
+        OutputsReport { kind, runs: 0, models: 0, without_sums: Vec::new(), damage: Vec::new() };
     match kind {
         Kind::Run => report.add_run(folder)?,
         Kind::Model => report.add_model(folder)?,
@@ -96,7 +96,7 @@ pub fn run(folder: &Path, kind: Kind, context: Context) -> Result<(), Error> {
     })
 }
 
-impl LeftReport {
+impl OutputsReport {
     fn add(&mut self, faults: Vec<Fault>) {
         let faults = faults.into_iter();
         self.damage.extend(faults.map(|Fault { path, expected, got }| DamageRecord {
@@ -158,7 +158,7 @@ impl LeftReport {
     }
 }
 
-/// The folders in a folder, in order; none where there is no folder.
+/// The folders in a folder, in order; none if the folder does not exist.
 fn folders(place: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     if !place.is_dir() {
         return Ok(BTreeSet::new());
@@ -167,7 +167,7 @@ fn folders(place: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     let mut folders = BTreeSet::new();
     for entry in fs::read_dir(place).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        // What a writer has not finished is no folder yet.
+        // Skips what a writer has not finished.
         if path.is_dir() && path.extension().is_none_or(|end| end != "tmp") {
             folders.insert(path);
         }
@@ -175,7 +175,7 @@ fn folders(place: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     Ok(folders)
 }
 
-fn describe(report: &LeftReport) -> String {
+fn describe(report: &OutputsReport) -> String {
     let mut text = format!(
         "{}, {} checked: {}",
         plural(report.runs, "run"),

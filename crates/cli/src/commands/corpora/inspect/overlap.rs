@@ -18,12 +18,12 @@ use crate::terminal::output::percent;
 use crate::terminal::progress::{Meter, Unit};
 
 #[derive(Serialize)]
-struct SharedView {
+struct OverlapView {
     path: PathBuf,
     split: &'static str,
     other: PathBuf,
     documents: u64,
-    /// Documents with a text that the other's training part has; none where hashes are missing.
+    /// Documents whose text is also in the other's training split; none if hashes are missing.
     equal_texts: Option<u64>,
     units: &'static str,
     gram_units: usize,
@@ -97,8 +97,8 @@ fn view(
     units: UnitName,
     equal_texts: Option<u64>,
     report: ContaminationReport,
-) -> SharedView {
-    SharedView {
+) -> OverlapView {
+    OverlapView {
         path: corpus.folder().to_owned(),
         split: split.folder(),
         other: other.folder().to_owned(),
@@ -113,7 +113,7 @@ fn view(
     }
 }
 
-fn describe(view: &SharedView) -> String {
+fn describe(view: &OverlapView) -> String {
     let equal = match view.equal_texts {
         Some(equal) => format!("with an equal text there: {}", plural(equal, "document")),
         None => "equal texts unknown: one of the two has no text hashes (--sample-sums)".to_owned(),
