@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::file::AdapterFiles;
 use crate::error::Error;
 use crate::model::shape::ModelShape;
-use crate::model::{Model, Snapshot};
-use crate::optim::trained::Trained;
+use crate::model::{Model, ModelSnapshot};
+use crate::optim::trainable_state::TrainableState;
 use crate::weights::files::{read_capped, remove_folder, sync_folder, write_synced};
 use crate::weights::sums;
 use crate::weights::weights_file::{read_flat, write_flat};
@@ -31,7 +31,7 @@ const TEMPORARY: &str = ".tmp";
 /// A whole folder that stands aside while another takes its name.
 const ASIDE: &str = ".old.tmp";
 
-/// State has the losses of every sequence measured, twice: far below this for a million of them.
+/// The state has the losses of every sequence measured, twice: far below this for a million of them.
 const STATE_LIMIT_BYTES: u64 = 1 << 30;
 
 /// The version of state.json.
@@ -39,7 +39,7 @@ const VERSION: u32 = 2;
 
 /// The evaluation of least `eval.select` loss so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Best {
+pub(crate) struct BestEvaluation {
     pub(crate) step: u64,
     pub(crate) evals: Vec<EvalRecord>,
     /// Their sequences, corpus by corpus; none in checkpoints of earlier versions.
@@ -48,7 +48,7 @@ pub(crate) struct Best {
 }
 
 /// What was measured after one step, corpus by corpus.
-pub(crate) struct Measured {
+pub(crate) struct EvaluationResults {
     pub(crate) evals: Vec<EvalRecord>,
     /// The losses of their sequences.
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
@@ -56,17 +56,17 @@ pub(crate) struct Measured {
 
 /// How an evaluation compares to those before.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Improvement {
     /// The loss is less than at all of them.
-    Best,
+    NewBest,
     /// A later checkpoint was better.
-    Behind,
+    NoImprovement,
 }
 
 /// All of a run that is not in the weights, the moments or run.toml.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct State {
+pub(crate) struct RunState {
     version: u32,
     /// Optimizer steps done.
     pub(crate) step: u64,
@@ -81,7 +81,7 @@ pub(crate) struct State {
     /// The latest evaluations.
     pub(crate) last: Vec<EvalRecord>,
     /// The best so far.
-    pub(crate) best: Option<Best>,
+    pub(crate) best: Option<BestEvaluation>,
     /// Evaluations in a row without a lower loss.
     pub(crate) evaluations_without_gain: u64,
     /// Steps whose batch had no target that counts.
@@ -95,7 +95,7 @@ pub(crate) struct State {
     pub(crate) seconds: f64,
 }
 
-impl State {
+impl RunState {
     pub(crate) fn new(mixer: MixerState, settings: Fingerprint) -> Self {
         Self {
             version: VERSION,
@@ -115,8 +115,12 @@ impl State {
     }
 
     /// Takes what was measured after this step; the evaluation at `select` chooses.
-    pub(crate) fn take_evaluation(&mut self, measured: Measured, select: usize) -> Standing {
-        let Measured { evals, rows } = measured;
+    pub(crate) fn record_evaluation(
+        &mut self,
+        measured: EvaluationResults,
+        select: usize,
+    ) -> Improvement {
+        let EvaluationResults { evals, rows } = measured;
         if self.step == 0 {
             self.before.clone_from(&evals);
             self.before_rows.clone_from(&rows);
@@ -129,11 +133,11 @@ impl State {
         let loss = choosing(&evals);
         if self.best.as_ref().is_some_and(|best| loss >= choosing(&best.evals)) {
             self.evaluations_without_gain += 1;
-            return Standing::Behind;
+            return Improvement::NoImprovement;
         }
         self.evaluations_without_gain = 0;
-        self.best = Some(Best { step: self.step, evals, rows });
-        Standing::Best
+        self.best = Some(BestEvaluation { step: self.step, evals, rows });
+        Improvement::NewBest
     }
 
     /// Whether no step before was better.
@@ -188,23 +192,23 @@ pub(crate) fn latest_step(folder: &RunFolder) -> Result<Option<u64>, Error> {
     Ok(steps(folder)?.pop())
 }
 
-/// Brings `model` and `trained`, which are those of the run's start, to the latest checkpoint, if the run
+/// Brings `model` and `trainable`, which are those of the run's start, to the latest checkpoint, if the run
 /// has one; the state it goes on from.
 pub(crate) fn resume(
     folder: &RunFolder,
     settings: Fingerprint,
     model: &mut Model,
-    trained: &mut Trained,
-) -> Result<Option<State>, Error> {
+    trainable: &mut TrainableState,
+) -> Result<Option<RunState>, Error> {
     let steps = steps(folder)?;
     let Some(&step) = steps.last() else {
         refuse_without_checkpoints(folder)?;
         return Ok(None);
     };
     let path = folder.checkpoint(step);
-    sums::check(&path, &way_back(folder, &steps))?;
+    sums::check(&path, &recovery_hint(folder, &steps))?;
     let state = read_state(&path.join(STATE_FILE), step, settings)?;
-    if trained.adapter().is_none() {
+    if trainable.adapter().is_none() {
         let shape = ModelShape::read(&path)?;
         if shape.layout != *model.layout() {
             let expected = "the shape of the run's model in its config.json";
@@ -213,12 +217,12 @@ pub(crate) fn resume(
         let saved = Model::load_unchecked(&path, shape)?;
         model.parameters_mut().copy_from_slice(saved.parameters());
     }
-    trained.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
+    trainable.resume(model, step, |numbers| read_flat(&path.join(MOMENTS_FILE), numbers))?;
     Ok(Some(state))
 }
 
 /// How a run goes on whose latest checkpoint is damaged.
-fn way_back(folder: &RunFolder, steps: &[u64]) -> String {
+fn recovery_hint(folder: &RunFolder, steps: &[u64]) -> String {
     let (last, before) = (steps.last().copied().unwrap_or(0), steps.iter().rev().nth(1));
     let damaged = folder.checkpoint(last);
     match before {
@@ -246,8 +250,8 @@ fn refuse_without_checkpoints(folder: &RunFolder) -> Result<(), Error> {
     Err(Error::bad_file(&folder.checkpoints(), expected, got))
 }
 
-fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Error> {
-    let state: State = serde_json::from_slice(&read_capped(path, STATE_LIMIT_BYTES)?)
+fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<RunState, Error> {
+    let state: RunState = serde_json::from_slice(&read_capped(path, STATE_LIMIT_BYTES)?)
         .map_err(|error| Error::bad_file(path, "the state of a run", error))?;
     if state.version != VERSION {
         return Err(Error::bad_file(path, format!("version {VERSION}"), state.version));
@@ -263,7 +267,7 @@ fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<State, Er
 }
 
 /// In one line: on lines of their own the losses of many sequences would take twice as much.
-fn write_state(path: &Path, state: &State) -> Result<(), Error> {
+fn write_state(path: &Path, state: &RunState) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec(state)
         .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
     bytes.push(b'\n');
@@ -271,29 +275,29 @@ fn write_state(path: &Path, state: &State) -> Result<(), Error> {
 }
 
 /// All of a run at one step, apart from the run itself: a thread writes it.
-pub(crate) struct Moment {
+pub(crate) struct CheckpointSnapshot {
     pub(crate) folder: RunFolder,
-    pub(crate) model: Snapshot,
+    pub(crate) model: ModelSnapshot,
     pub(crate) adapter: Option<AdapterFiles>,
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     pub(crate) records: RecordLengths,
-    pub(crate) numbers: Numbers,
+    pub(crate) buffers: SnapshotBuffers,
     /// Checkpoints to keep.
-    pub(crate) keep: usize,
+    pub(crate) keep_checkpoints: usize,
 }
 
 /// Copies of all numbers of a moment.
 #[derive(Default)]
-pub(crate) struct Numbers {
+pub(crate) struct SnapshotBuffers {
     /// The weights that are evaluated and kept. With an adapter they are of best/ alone.
     pub(crate) weights: Vec<f32>,
     /// The adapter's part of them.
     pub(crate) adapter: Vec<f32>,
     /// What a run goes on from, by name.
-    pub(crate) rest: Vec<(&'static str, Vec<f32>)>,
+    pub(crate) optimizer: Vec<(&'static str, Vec<f32>)>,
 }
 
-impl Moment {
+impl CheckpointSnapshot {
     /// Writes a checkpoint, and best/ where the state's best is of this step, and removes all
     /// checkpoints but the last ones.
     ///
@@ -304,10 +308,10 @@ impl Moment {
         make_subfolder(&self.folder.checkpoints())?;
         let temporary = temporary(&path)?;
         match &self.adapter {
-            None => self.model.save(&temporary, &self.numbers.weights)?,
-            Some(adapter) => adapter.save(&temporary, &self.numbers.adapter)?,
+            None => self.model.save(&temporary, &self.buffers.weights)?,
+            Some(adapter) => adapter.save(&temporary, &self.buffers.adapter)?,
         }
-        let rest: Vec<_> = self.numbers.rest.iter().map(|(name, v)| (*name, &v[..])).collect();
+        let rest: Vec<_> = self.buffers.optimizer.iter().map(|(name, v)| (*name, &v[..])).collect();
         write_flat(&temporary.join(MOMENTS_FILE), &rest)?;
         write_state(&temporary.join(STATE_FILE), &self.state)?;
         self.folder.write_recorded(&temporary, &self.records)?;
@@ -318,7 +322,8 @@ impl Moment {
         replace(&temporary, &path)?;
         self.write_best()?;
         let whole = steps(&self.folder)?;
-        let first_kept = whole.iter().rev().take(self.keep).next_back().copied().unwrap_or(0);
+        let first_kept =
+            whole.iter().rev().take(self.keep_checkpoints).next_back().copied().unwrap_or(0);
         let mut before = all_steps(&self.folder)?;
         before.retain(|step| *step < first_kept);
         before.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
@@ -341,8 +346,8 @@ impl Moment {
                 sums_of::write_linked(&checkpoint, &temporary)?;
             }
             Some(adapter) => {
-                self.model.save(&temporary, &self.numbers.weights)?;
-                adapter.save(&temporary, &self.numbers.adapter)?;
+                self.model.save(&temporary, &self.buffers.weights)?;
+                adapter.save(&temporary, &self.buffers.adapter)?;
                 sums_of::write(&temporary)?;
             }
         }

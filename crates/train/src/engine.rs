@@ -20,7 +20,7 @@ use crate::model::config::ModelConfig;
 use crate::model::initial;
 use crate::model::layout::Layout;
 #[cfg(feature = "cuda")]
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// The stop flag of a pass that nobody stops.
 pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
@@ -66,7 +66,7 @@ pub(crate) trait Engine: Send {
         stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
-    /// Room for `sequences` sequences that grow token by token to at most `capacity` positions each, which is within
+    /// Workspace for `sequences` sequences that grow token by token to at most `capacity` positions each, which is within
     /// the model's limit.
     ///
     /// Here on the CPU, whatever computes losses.
@@ -113,7 +113,7 @@ pub(crate) struct Training<'a> {
 #[cfg(feature = "cuda")]
 pub(crate) trait Resident {
     /// Sums gradients over all ranks from now on, in each backward pass.
-    fn join(&mut self, team: &mut Team) -> Result<(), Error>;
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
 
     /// Takes what is to be trained from the host; gradients are zero.
     fn train(&mut self, training: Training) -> Result<(), Error>;
@@ -130,8 +130,8 @@ pub(crate) trait Resident {
         ranges: &[(std::ops::Range<usize>, crate::engine::cuda::Update)],
     ) -> Result<(), Error>;
 
-    /// Brings the average nearer to the numbers by the share `rest`, where there is one.
-    fn update_average(&mut self, rest: f32) -> Result<(), Error>;
+    /// Brings the average nearer to the numbers by the share `fresh_share`, where there is one.
+    fn update_average(&mut self, fresh_share: f32) -> Result<(), Error>;
 
     /// Lets numbers and average change places, where there is one.
     fn swap_average(&mut self) -> Result<(), Error>;

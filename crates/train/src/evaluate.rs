@@ -12,7 +12,7 @@ use mixdown_shards::{Corpus, Fingerprint, Split};
 use crate::error::Error;
 use crate::evaluate::sequence_bytes::gather;
 use crate::model::Model;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// What is measured: the first windows of one part of a corpus.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Evaluation {
     /// Whether attention stays within documents.
     pub attention: Attention,
     /// Which of the sequences make the loss.
-    pub part: Part,
+    pub part: EvaluationPart,
 }
 
 /// How far attention goes back.
@@ -45,7 +45,7 @@ pub enum Attention {
 
 /// Which sequences make a loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Part {
+pub enum EvaluationPart {
     /// All.
     #[default]
     All,
@@ -85,7 +85,7 @@ pub fn evaluate(
     stop: &AtomicBool,
 ) -> Result<EvalRecord, Error> {
     model.check_corpus(corpus)?;
-    let rows = measure(model, corpus, evaluation, stop, &mut Team::alone())?;
+    let rows = measure(model, corpus, evaluation, stop, &mut ProcessGroup::alone())?;
     let record = record(corpus, evaluation, &rows, None)?;
     if record.loss.is_finite() {
         return Ok(record);
@@ -100,12 +100,12 @@ pub(crate) fn measure(
     corpus: &Corpus,
     evaluation: &Evaluation,
     stop: &AtomicBool,
-    team: &mut Team,
+    group: &mut ProcessGroup,
 ) -> Result<Vec<SequenceLoss>, Error> {
     let sequences = windows(corpus, evaluation)?;
-    let own = measure_own(model, corpus, evaluation, stop, (sequences, team.rank()));
-    let own = team.agree(own)?;
-    let mut all: Vec<_> = gather(team, &own)?.into_iter().map(Vec::into_iter).collect();
+    let own = measure_own(model, corpus, evaluation, stop, (sequences, group.rank()));
+    let own = group.agree_on_stop(own)?;
+    let mut all: Vec<_> = gather(group, &own)?.into_iter().map(Vec::into_iter).collect();
     let mut sums = Vec::new();
     for (turn, rows) in batches(evaluation, sequences).enumerate() {
         let place = turn % all.len();
@@ -293,7 +293,7 @@ fn sequence_loss(
 }
 
 /// The sequences that report, and those that choose the best step.
-pub(crate) fn halves(part: Part, sums: &[SequenceLoss]) -> [Vec<SequenceLoss>; 2] {
+pub(crate) fn halves(part: EvaluationPart, sums: &[SequenceLoss]) -> [Vec<SequenceLoss>; 2] {
     let every_second = |parity: usize| -> Vec<SequenceLoss> {
         sums.iter().skip(parity).step_by(2).cloned().collect()
     };
@@ -304,9 +304,9 @@ pub(crate) fn halves(part: Part, sums: &[SequenceLoss]) -> [Vec<SequenceLoss>; 2
 }
 
 /// The distance from one sequence that reports to the next.
-fn step_of(part: Part, sums: &[SequenceLoss]) -> usize {
+fn step_of(part: EvaluationPart, sums: &[SequenceLoss]) -> usize {
     let counts = |parity: usize| sums.iter().skip(parity).step_by(2).any(|one| one.targets > 0);
-    if part == Part::Halves && counts(0) && counts(1) { 2 } else { 1 }
+    if part == EvaluationPart::Halves && counts(0) && counts(1) { 2 } else { 1 }
 }
 
 /// The record of sequences measured now and, where they were, before the first step.
@@ -335,7 +335,8 @@ pub(crate) fn record(
         sequences: mean.sequences,
         documents: mean.documents,
         error_unit: mean.unit,
-        selection_loss: (evaluation.part == Part::Halves).then(|| MeanLoss::of(&chosen).mean),
+        selection_loss: (evaluation.part == EvaluationPart::Halves)
+            .then(|| MeanLoss::of(&chosen).mean),
         change: change.transpose()?,
     })
 }
@@ -387,13 +388,13 @@ mod tests {
     use mixdown_shards::{Corpus, Split};
 
     use super::{
-        Attention, Evaluation, Part, evaluate, measure, measured, read_windows, record,
+        Attention, Evaluation, EvaluationPart, evaluate, measure, measured, read_windows, record,
         tokens_per_byte,
     };
     use crate::error::Error;
     use crate::model::Model;
     use crate::model::config::tests::tiny;
-    use crate::ranks::Team;
+    use crate::ranks::ProcessGroup;
     use crate::test_corpus::{corpus, corpus_of_bytes, corpus_of_documents, tokens};
 
     fn evaluation(sequences: u64, batch_size: u64) -> Evaluation {
@@ -404,7 +405,7 @@ mod tests {
             sequences,
             batch_size,
             attention: Attention::Row,
-            part: Part::All,
+            part: EvaluationPart::All,
         }
     }
 
@@ -509,10 +510,10 @@ mod tests {
             let mut config = tiny();
             config.tokenizer_fingerprint = None;
             let mut model = Model::new(&config, seed).unwrap();
-            measure(&mut model, &corpus, &evaluation, &never, &mut Team::alone()).unwrap()
+            measure(&mut model, &corpus, &evaluation, &never, &mut ProcessGroup::alone()).unwrap()
         };
         let (before, now) = (measure(1), measure(2));
-        let halved = Evaluation { part: Part::Halves, ..evaluation.clone() };
+        let halved = Evaluation { part: EvaluationPart::Halves, ..evaluation.clone() };
         let halves = record(&corpus, &halved, &now, Some(&before)).unwrap();
         let mean = |rows: &[usize], of: &dyn Fn(usize) -> f64| {
             rows.iter().map(|&row| of(row) / 8.0).sum::<f64>() / rows.len() as f64
@@ -540,7 +541,8 @@ mod tests {
         let holdout = [(tokens(5, 1), None), (tokens(14, 2), None), (tokens(11, 3), None)];
         let corpus = corpus_of_documents(place.path(), 40, &[(tokens(30, 1), None)], &holdout, 3);
         let (evaluation, never) = (evaluation(3, 2), AtomicBool::new(false));
-        let sums = measure(&mut model(), &corpus, &evaluation, &never, &mut Team::alone()).unwrap();
+        let sums = measure(&mut model(), &corpus, &evaluation, &never, &mut ProcessGroup::alone())
+            .unwrap();
         let parts: Vec<Vec<(u64, u64)>> = sums
             .iter()
             .map(|one| one.documents.iter().map(|part| (part.document, part.targets)).collect())
@@ -572,7 +574,8 @@ mod tests {
         let never = AtomicBool::new(false);
         let hash = |corpus: &Corpus, evaluation: &Evaluation| {
             let sums =
-                measure(&mut model(), corpus, evaluation, &never, &mut Team::alone()).unwrap();
+                measure(&mut model(), corpus, evaluation, &never, &mut ProcessGroup::alone())
+                    .unwrap();
             measured(corpus, evaluation, &sums).unwrap()
         };
         let usual = evaluation(4, 2);
@@ -587,7 +590,7 @@ mod tests {
             ("other text", hash(&make("d", 1, 3, None), &usual)),
             ("other targets", hash(&make("e", 1, 2, Some(mask)), &usual)),
             ("fewer sequences", hash(&first, &evaluation(3, 2))),
-            ("half", hash(&first, &Evaluation { part: Part::Halves, ..usual.clone() })),
+            ("half", hash(&first, &Evaluation { part: EvaluationPart::Halves, ..usual.clone() })),
             ("attention", hash(&first, &Evaluation { attention: Attention::Document, ..usual })),
         ] {
             assert_ne!(other, expected, "{what}");

@@ -24,7 +24,7 @@ pub struct GenerateOptions {
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum FinishReason {
     /// The model ended the text.
     EndOfText,
     /// The generation has as many ids as were asked for.
@@ -39,7 +39,7 @@ pub struct Generated {
     /// The new ids, without the one that ends a text.
     pub ids: Vec<u32>,
     /// Why no further ids follow.
-    pub ending: Ending,
+    pub ending: FinishReason,
 }
 
 /// One prompt and its continuation so far.
@@ -49,7 +49,7 @@ struct Sequence {
     /// How many more ids may be drawn.
     left: u64,
     /// Positions of the model that are still free.
-    room: u64,
+    remaining: u64,
 }
 
 /// Goes on from each prompt, all at once; `on_token` is told each new id with the number of its prompt, as
@@ -134,9 +134,9 @@ impl Sequence {
     fn new(options: &GenerateOptions, stream: u64, prompt: &[u32], limit: u64) -> Self {
         Self {
             sampler: Sampler::new(options.sampling, options.seed, stream),
-            generated: Generated { ids: Vec::new(), ending: Ending::MaxTokens },
+            generated: Generated { ids: Vec::new(), ending: FinishReason::MaxTokens },
             left: options.max_tokens,
-            room: limit - count(prompt.len()),
+            remaining: limit - count(prompt.len()),
         }
     }
 
@@ -144,7 +144,7 @@ impl Sequence {
     fn take(&mut self, logits: &[f32], ends: &[u32]) -> Result<Option<u32>, Error> {
         let id = self.sampler.next(logits)?;
         if ends.contains(&id) {
-            self.generated.ending = Ending::EndOfText;
+            self.generated.ending = FinishReason::EndOfText;
             return Ok(None);
         }
         self.generated.ids.push(id);
@@ -152,11 +152,11 @@ impl Sequence {
         if self.left == 0 {
             return Ok(None);
         }
-        if self.room == 0 {
-            self.generated.ending = Ending::ContextFull;
+        if self.remaining == 0 {
+            self.generated.ending = FinishReason::ContextFull;
             return Ok(None);
         }
-        self.room -= 1;
+        self.remaining -= 1;
         Ok(Some(id))
     }
 }

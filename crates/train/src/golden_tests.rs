@@ -10,13 +10,13 @@ use serde_json::Value;
 use crate::config::lora::{LoraConfig, LoraTargets};
 use crate::config::run_config::{RunConfig, TrainConfig};
 use crate::engine::NEVER;
-use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
 use crate::model::{ComputePath, Model, PassOptions};
 use crate::optim::adamw::{AdamW, AdamWOptions};
 use crate::optim::schedule::{LearningRate, Schedule};
-use crate::optim::trained::Trained;
+use crate::optim::trainable_state::TrainableState;
 
 const FAMILIES: [&str; 5] = ["gpt2", "llama", "qwen2", "qwen3", "pythia"];
 
@@ -117,7 +117,7 @@ fn logits_are_those_of_transformers() {
         assert_eq!(first, golden.numbers("/first_tokens"));
         let rows = Rows::new(&batch, model.config()).unwrap();
         let expected = golden.logits();
-        let mut fast = Decoder::new(model.config(), model.layout(), Keep::All, None);
+        let mut fast = Decoder::new(model.config(), model.layout(), ActivationPolicy::Keep, None);
         let reference = Reference::new(model.config(), &Device::Cpu, DType::F32).unwrap();
         let reference = reference.logits(model.parameters(), &rows).unwrap();
         let both = [
@@ -208,10 +208,10 @@ fn every_step_of_an_adapter_is_within_a_hundred_thousandth_of_peft() {
             let (golden, config) = golden_adapter(family);
             let mut model = Model::load(&base.folder).unwrap();
             model.set_pass(PassOptions { path, ..PassOptions::default() }).unwrap();
-            let mut trained = Trained::new(&model, &config).unwrap();
+            let mut trainable = TrainableState::new(&model, &config).unwrap();
             let bytes = std::fs::read(golden.folder.join("adapter_model.safetensors")).unwrap();
             let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-            let adapter = trained.adapter().unwrap().clone();
+            let adapter = trainable.adapter().unwrap().clone();
             assert_eq!(file.len(), adapter.tensors().count());
             let mut numbers = vec![0.0; adapter.len];
             for tensor in adapter.tensors() {
@@ -225,17 +225,18 @@ fn every_step_of_an_adapter_is_within_a_hundred_thousandth_of_peft() {
                 buffers[2].1.copy_from_slice(&numbers);
                 Ok(())
             };
-            trained.resume(&mut model, 0, start).unwrap();
-            let mut gradients = trained.zero_gradients(&model).unwrap();
+            trainable.resume(&mut model, 0, start).unwrap();
+            let mut gradients = trainable.zero_gradients(&model).unwrap();
             let (losses, norms) = (golden.numbers("/losses"), golden.numbers("/gradient_norms"));
             assert_eq!((losses.len(), norms.len()), (12, 12));
             let (mut worst, mut worst_norm) = (0.0_f64, 0.0_f64);
             for (step, (expected, expected_norm)) in (0..).zip(losses.into_iter().zip(norms)) {
                 let batch = base.batch(step);
-                let losses = trained
+                let losses = trainable
                     .losses_and_gradients(&mut model, &batch, 4 * 32, &mut gradients, &NEVER)
                     .unwrap();
-                let norm = trained.step(&mut model, &mut gradients, base.rate().at(step)).unwrap();
+                let norm =
+                    trainable.step(&mut model, &mut gradients, base.rate().at(step)).unwrap();
                 worst = worst.max((mean(&losses) - expected).abs());
                 worst_norm = worst_norm.max((norm / expected_norm - 1.0).abs());
             }

@@ -36,12 +36,12 @@ pub use config::model_choice::{FreshFamily, FreshModel, ModelChoice};
 pub use config::precision::Precision;
 pub use config::run_base::RunBase;
 pub use config::run_config::{EvalConfig, EvalCorpus, RunConfig, TrainConfig};
-pub use config::run_file::Changes;
+pub use config::run_file::AllowedChanges;
 pub use error::Error;
-pub use evaluate::{Attention, Evaluation, Part, evaluate};
+pub use evaluate::{Attention, Evaluation, EvaluationPart, evaluate};
 pub use generate::samples::{Prompt, SamplesConfig, TextCodec};
 pub use generate::sampling::Sampling;
-pub use generate::{Ending, GenerateOptions, Generated, generate, generate_until};
+pub use generate::{FinishReason, GenerateOptions, Generated, generate, generate_until};
 pub use model::config::{
     Activation, Family, ModelConfig, Norm, Positions, RotaryConfig, RotaryScaling,
 };

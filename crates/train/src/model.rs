@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::AdapterGradients;
 use crate::config::device_choice::DeviceChoice;
 use crate::config::precision::Precision;
-use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
 use crate::engine::{CachedDecoding, Engine, NEVER};
@@ -97,10 +97,10 @@ impl PassOptions {
         }
     }
 
-    pub(crate) fn keep(&self) -> Keep {
+    pub(crate) fn activation_policy(&self) -> ActivationPolicy {
         match self.recompute {
-            Recompute::Nothing => Keep::All,
-            Recompute::Blocks => Keep::Streams,
+            Recompute::Nothing => ActivationPolicy::Keep,
+            Recompute::Blocks => ActivationPolicy::Checkpoint,
         }
     }
 }
@@ -167,7 +167,8 @@ impl Model {
     }
 
     fn of(shape: ModelShape, parameters: Vec<f32>, companions: Companions) -> Self {
-        let engine = Box::new(Decoder::new(&shape.config, &shape.layout, Keep::All, None));
+        let engine =
+            Box::new(Decoder::new(&shape.config, &shape.layout, ActivationPolicy::Keep, None));
         Self { shape, parameters, companions, engine, device: DeviceChoice::Cpu }
     }
 
@@ -194,9 +195,12 @@ impl Model {
         self.engine = match (options.device, options.path) {
             #[cfg(feature = "cuda")]
             (DeviceChoice::Cuda(number), _) => self.on_gpu(number, options, rows)?,
-            (_, ComputePath::Fast) => {
-                Box::new(Decoder::new(self.config(), self.layout(), options.keep(), rows))
-            }
+            (_, ComputePath::Fast) => Box::new(Decoder::new(
+                self.config(),
+                self.layout(),
+                options.activation_policy(),
+                rows,
+            )),
             (_, ComputePath::Reference) => {
                 Box::new(Reference::new(self.config(), &Device::Cpu, DType::F32)?)
             }
@@ -214,8 +218,8 @@ impl Model {
     ) -> Result<Box<dyn Engine>, Error> {
         use crate::engine::cuda::{CudaDecoder, CudaPass, open};
 
-        let (precision, keep) = (options.precision, options.keep());
-        let pass = CudaPass { precision, keep, micro_batch };
+        let (precision, policy) = (options.precision, options.activation_policy());
+        let pass = CudaPass { precision, policy, micro_batch };
         let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
         let gpu = open(ordinal, precision, self.layout().sizes.head_width)?;
         Ok(Box::new(CudaDecoder::new(self.config(), self.layout(), pass, gpu, &self.parameters)?))
@@ -254,8 +258,8 @@ impl Model {
     }
 
     /// All but the parameters, for a thread that writes them.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot { shape: self.shape.clone(), companions: self.companions.clone() }
+    pub(crate) fn snapshot(&self) -> ModelSnapshot {
+        ModelSnapshot { shape: self.shape.clone(), companions: self.companions.clone() }
     }
 
     /// The shape.
@@ -362,7 +366,7 @@ impl Model {
         self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter, stop)
     }
 
-    /// Room for `sequences` sequences that grow token by token to `capacity` positions each.
+    /// Workspace for `sequences` sequences that grow token by token to `capacity` positions each.
     pub(crate) fn cached(
         &mut self,
         sequences: usize,
@@ -393,12 +397,12 @@ impl Model {
 }
 
 /// A model less its parameters.
-pub(crate) struct Snapshot {
+pub(crate) struct ModelSnapshot {
     shape: ModelShape,
     companions: Companions,
 }
 
-impl Snapshot {
+impl ModelSnapshot {
     /// As [`Model::save`].
     pub(crate) fn save(&self, folder: &Path, parameters: &[f32]) -> Result<(), Error> {
         let ModelShape { config, layout } = &self.shape;

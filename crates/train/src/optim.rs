@@ -4,4 +4,4 @@ pub(crate) mod adamw;
 pub(crate) mod average;
 pub(crate) mod freeze;
 pub(crate) mod schedule;
-pub(crate) mod trained;
+pub(crate) mod trainable_state;

@@ -1,9 +1,9 @@
 //! The training loop.
 
-pub(crate) mod entry;
 pub(crate) mod flops;
 pub(crate) mod inputs;
 pub(crate) mod memory;
+pub(crate) mod opened_run;
 pub(crate) mod preview;
 pub(crate) mod progress;
 pub(crate) mod step;
@@ -24,17 +24,17 @@ use mixdown_shards::Fingerprint;
 
 use crate::adapter::file::AdapterFiles;
 use crate::checkpoint::writer::CheckpointWriter;
-use crate::checkpoint::{self, Moment, Numbers, Standing, State};
+use crate::checkpoint::{self, CheckpointSnapshot, Improvement, RunState, SnapshotBuffers};
 use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
-use crate::config::run_file::{Changes, Claim};
+use crate::config::run_file::{AllowedChanges, SettingsMatch};
 use crate::error::Error;
 use crate::generate::samples::{Samples, TextCodec};
 use crate::model::Model;
-use crate::optim::trained::{Show, Trained};
-use crate::ranks::{Team, World};
-use crate::trainer::entry::Entry;
+use crate::optim::trainable_state::{TrainableState, WeightSet};
+use crate::ranks::{ProcessGroup, World};
 use crate::trainer::inputs::Inputs;
+use crate::trainer::opened_run::OpenedRun;
 use crate::trainer::progress::{BestSoFar, Progress, RunName};
 use crate::trainer::step::{Step, Stepper};
 
@@ -49,13 +49,13 @@ pub struct Trainer {
     folder: RunFolder,
     /// Nobody else writes into the folder while this one is there.
     hold: Option<FolderHold>,
-    team: Team,
+    group: ProcessGroup,
     inputs: Inputs,
     data_fingerprint: Fingerprint,
     model: Model,
-    trained: Trained,
+    trainable: TrainableState,
     adapter: Option<AdapterFiles>,
-    state: State,
+    state: RunState,
     stepper: Stepper,
     writer: CheckpointWriter,
     samples: Option<Samples>,
@@ -78,19 +78,19 @@ impl Trainer {
         base: RunBase,
         out: &Path,
         name: RunName,
-        changes: Changes,
+        changes: AllowedChanges,
         world: World,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
         world.check(config)?;
         let is_new = !out.exists();
         // First of all, so that a rank which cannot begin is named to the others.
-        let mut team = Team::meet(world, out, stop)?;
-        let mut herald = team.share()?;
-        let begun = Entry::new(config, base, out, name, changes, team).and_then(Self::begin);
+        let mut group = ProcessGroup::rendezvous(world, out, stop)?;
+        let mut failure_channel = group.try_clone()?;
+        let begun = OpenedRun::new(config, base, out, name, changes, group).and_then(Self::begin);
         if let Err(error) = &begun {
-            herald.leave(error);
-            if is_new && world.leads() {
+            failure_channel.announce_failure(error);
+            if is_new && world.is_main_process() {
                 // Ranks meet in it; an empty one is not left.
                 let _ = fs::remove_dir(out);
             }
@@ -98,48 +98,48 @@ impl Trainer {
         begun
     }
 
-    fn begin(entry: Entry) -> Result<Self, Error> {
-        let Entry { config, inputs, mut model, run_file, folder, mut team, .. } = entry;
+    fn begin(opened: OpenedRun) -> Result<Self, Error> {
+        let OpenedRun { config, inputs, mut model, run_file, folder, mut group, .. } = opened;
         let settings = run_file.fingerprint();
-        let mut trained = Trained::new(&model, &config)?;
-        let adapter = trained.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
-        let is_same = team.leads() && entry.claim == Claim::Same;
-        let is_finished = team.any(is_same && folder.summary().exists())?;
+        let mut trainable = TrainableState::new(&model, &config)?;
+        let adapter = trainable.adapter().map(|layout| AdapterFiles::new(layout, &model, &config));
+        let is_same = group.is_main_process() && opened.settings_match == SettingsMatch::Same;
+        let is_finished = group.any(is_same && folder.summary().exists())?;
         let going_on = match is_finished {
             // Its checkpoints may have been removed to free the disk.
             true => None,
-            false => checkpoint::resume(&folder, settings, &mut model, &mut trained)?,
+            false => checkpoint::resume(&folder, settings, &mut model, &mut trainable)?,
         };
         if let Some(state) = &going_on {
             inputs.mixer.resume(&state.mixer)?;
         }
-        let mut state = going_on.unwrap_or_else(|| State::new(inputs.mixer.state(0), settings));
+        let mut state = going_on.unwrap_or_else(|| RunState::new(inputs.mixer.state(0), settings));
         if is_finished {
             state.step = folder.read_summary()?.steps;
         }
         // No checkpoint is written or removed before all have read theirs.
-        team.wait()?;
-        if entry.claim == Claim::Changed {
+        group.barrier()?;
+        if opened.settings_match == SettingsMatch::Changed {
             run_file.write(&folder)?;
         }
         // What NCCL takes is not free any more.
-        model.join(&mut team)?;
-        model.settle(&trained, &entry.estimate)?;
+        model.join(&mut group)?;
+        model.move_to_device(&trainable, &opened.estimate)?;
         let trainer = Self {
-            data_fingerprint: entry.data_fingerprint,
-            stepper: Stepper::new(&mut model, &trained, &inputs, &config, &team)?,
+            data_fingerprint: opened.data_fingerprint,
+            stepper: Stepper::new(&mut model, &trainable, &inputs, &config, &group)?,
             writer: CheckpointWriter::default(),
             samples: None,
             tensorboard: TensorBoard::new(&folder),
             adapter: adapter.transpose()?,
-            name: entry.name,
+            name: opened.name,
             config,
             folder,
-            hold: entry.hold,
-            team,
+            hold: opened.hold,
+            group,
             inputs,
             model,
-            trained,
+            trainable,
             state,
             is_finished,
         };
@@ -152,14 +152,14 @@ impl Trainer {
     /// Writes best/ again where the checkpoint that the run goes on from is the best: a kill may have come
     /// between the two.
     fn repair_best(&self) -> Result<(), Error> {
-        if !self.team.leads() || !self.state.is_best() {
+        if !self.group.is_main_process() || !self.state.is_best() {
             return Ok(());
         }
-        let mut moment = self.moment()?;
+        let mut snapshot = self.snapshot()?;
         if self.adapter.is_some() {
-            moment.numbers.fill(&self.trained, &self.model, true);
+            snapshot.buffers.fill(&self.trainable, &self.model, true);
         }
-        moment.write_best()
+        snapshot.write_best()
     }
 
     /// Hands over who reads the prompts of `[eval.samples]` and writes what follows them.
@@ -205,7 +205,7 @@ impl Trainer {
         let ended = self.check_folder().and(ended);
         self.is_finished = ended.is_ok();
         if let Err(error) = &ended {
-            self.team.leave(error);
+            self.group.announce_failure(error);
         }
         ended
     }
@@ -217,22 +217,22 @@ impl Trainer {
     }
 
     fn run_steps(&mut self, observer: Observer<'_, Progress>) -> Result<(), Error> {
-        self.tidy_records()?;
+        self.truncate_records()?;
         if self.state.step == 0 && self.state.before.is_empty() {
             self.state.pending = Some(self.record(None));
         }
         loop {
             if let Err(error) = self.finish_step(observer) {
-                return Err(self.leave(error));
+                return Err(self.end_with(error));
             }
             if self.at_end() {
                 return Ok(());
             }
-            if self.team.any(observer.is_stopped())? {
-                return Err(self.leave(Error::Interrupted { step: self.state.step }));
+            if self.group.any(observer.is_stopped())? {
+                return Err(self.end_with(Error::Interrupted { step: self.state.step }));
             }
             if let Err(error) = self.train_step(observer.stop()) {
-                return Err(self.leave(error));
+                return Err(self.end_with(error));
             }
             observer.tell(self.progress(None));
         }
@@ -242,7 +242,7 @@ impl Trainer {
         self.write_checkpoint()?;
         self.writer.finish()?;
         let summary = self.summary();
-        if self.team.leads() {
+        if self.group.is_main_process() {
             self.write_losses()?;
             self.folder.write_summary(&summary)?;
         }
@@ -256,7 +256,7 @@ impl Trainer {
     }
 
     /// An interruption leaves a checkpoint; every other error leaves the last one.
-    fn leave(&mut self, error: Error) -> Error {
+    fn end_with(&mut self, error: Error) -> Error {
         if error.kind() != ErrorKind::Interrupted {
             return error;
         }
@@ -270,8 +270,8 @@ impl Trainer {
     fn train_step(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
-        let (model, trained, team) = (&mut self.model, &mut self.trained, &mut self.team);
-        let done = self.stepper.step(model, trained, &self.inputs, team, (step, rate), stop)?;
+        let (model, trainable, group) = (&mut self.model, &mut self.trainable, &mut self.group);
+        let done = self.stepper.step(model, trainable, &self.inputs, group, (step, rate), stop)?;
         if let Some(loss) = done.loss {
             self.finite(step + 1, "training loss", loss)?;
         }
@@ -301,15 +301,16 @@ impl Trainer {
         let mut due = step > 0 && step.is_multiple_of(self.config.train.checkpoint_every);
         if step.is_multiple_of(self.config.eval.every_steps) || step >= steps {
             let start = Instant::now();
-            self.trained.show(Show::Evaluated, &mut self.model)?;
+            self.trainable.swap_in(WeightSet::Evaluated, &mut self.model)?;
             let stop = observer.stop();
             let seen = self.evaluate(stop).and_then(|evals| Ok((evals, self.sample(stop)?)));
-            self.trained.show(Show::Current, &mut self.model)?;
+            self.trainable.swap_in(WeightSet::Current, &mut self.model)?;
             // An interruption leaves the state as it was, also one among the samples.
             let (measured, samples) = seen?;
             record.evals.clone_from(&measured.evals);
             // best/ is made from a checkpoint's files.
-            due |= self.state.take_evaluation(measured, self.inputs.select) == Standing::Best;
+            due |=
+                self.state.record_evaluation(measured, self.inputs.select) == Improvement::NewBest;
             self.state.seconds += start.elapsed().as_secs_f64();
             if !samples.is_empty() {
                 // Only the first rank has some.
@@ -318,7 +319,7 @@ impl Trainer {
             }
             observer.tell(Progress { samples, ..self.progress(Some(record.evals.clone())) });
         }
-        if self.team.leads() {
+        if self.group.is_main_process() {
             self.check_folder()?;
             self.folder.append_metrics(&record)?;
             self.tensorboard.write_metrics(&record)?;
@@ -332,24 +333,25 @@ impl Trainer {
 
     /// Begins to write a checkpoint, with best/ where this step is the best.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
-        if !self.team.leads() {
+        if !self.group.is_main_process() {
             return Ok(());
         }
-        self.trained.fetch(&mut self.model)?;
-        let moment = self.moment()?;
-        self.writer.start(moment, &self.trained, &self.model)
+        self.trainable.read_from_device(&mut self.model)?;
+        let snapshot = self.snapshot()?;
+        self.writer.start(snapshot, &self.trainable, &self.model)
     }
 
     /// All of the run but its numbers.
-    fn moment(&self) -> Result<Moment, Error> {
-        Ok(Moment {
+    fn snapshot(&self) -> Result<CheckpointSnapshot, Error> {
+        Ok(CheckpointSnapshot {
             folder: self.folder.clone(),
             model: self.model.snapshot(),
             adapter: self.adapter.clone(),
             state: self.state.clone(),
             records: self.folder.record_lengths()?,
-            numbers: Numbers::default(),
-            keep: usize::try_from(self.config.train.keep_checkpoints).unwrap_or(usize::MAX),
+            buffers: SnapshotBuffers::default(),
+            keep_checkpoints: usize::try_from(self.config.train.keep_checkpoints)
+                .unwrap_or(usize::MAX),
         })
     }
 
@@ -380,7 +382,7 @@ impl Trainer {
     }
 
     fn summary(&self) -> Summary {
-        summary::Finished {
+        summary::FinishedRun {
             name: &self.name,
             config: &self.config,
             inputs: &self.inputs,

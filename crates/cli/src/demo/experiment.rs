@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use mixdown_experiments::{Injection, Recipe, Training};
 use mixdown_report::Report;
 use mixdown_runs::{LossesRecord, RunFolder, RunsTable, Summary};
-use mixdown_train::{Changes, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, World};
+use mixdown_train::{
+    AllowedChanges, FreshFamily, FreshModel, ModelChoice, RunConfig, Schedule, World,
+};
 
 use super::DemoSettings;
 use super::corpora::Corpora;
@@ -40,7 +42,7 @@ pub fn run(
     context: Context,
 ) -> Result<Vec<FinishedRun>, Error> {
     let trained = |config: &RunConfig, folder: &Path, name: &str| {
-        let (name, changes, world) = (run_name(name), Changes::None, World::single());
+        let (name, changes, world) = (run_name(name), AllowedChanges::None, World::single());
         let training = Training { config, base: out, out: folder, name, changes, world };
         train(training, Evaluations::Hidden, context)
     };

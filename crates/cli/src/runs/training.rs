@@ -38,7 +38,7 @@ pub fn train(
     let world = training.world;
     let meter = Meter::new(format!("train {}", training.name.title), Unit::Steps);
     let mut trainer = training.open(context.stop)?;
-    if !world.leads() {
+    if !world.is_main_process() {
         return Ok(trainer.run(Observer::new(&|_| {}, context.stop))?);
     }
     let progress = |at: Progress| {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use mixdown_base::observer::Observer;
 use mixdown_runs::Summary;
 use mixdown_train::{
-    Changes, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
+    AllowedChanges, ModelChoice, ModelPlace, Progress, RunConfig, RunName, Trainer, World,
 };
 
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::runs::text::PromptTokenizer;
 ///
 /// use mixdown_base::observer::Observer;
 /// use mixdown_experiments::{Training, base_folder, read_run};
-/// use mixdown_train::{Changes, RunName, World};
+/// use mixdown_train::{AllowedChanges, RunName, World};
 ///
 /// let description = Path::new("run.toml");
 /// let training = Training {
@@ -29,7 +29,7 @@ use crate::runs::text::PromptTokenizer;
 ///     base: base_folder(description),
 ///     out: Path::new("runs/math"),
 ///     name: RunName { run_id: "math".to_owned(), title: "math".to_owned() },
-///     changes: Changes::None,
+///     changes: AllowedChanges::None,
 ///     world: World::single(),
 /// };
 /// let summary = training.run(Observer::new(
@@ -50,7 +50,7 @@ pub struct Training<'a> {
     /// The run's name.
     pub name: RunName,
     /// What may differ from the run that is in the folder.
-    pub changes: Changes,
+    pub changes: AllowedChanges,
     /// The place of this process among the run's processes.
     pub world: World,
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
 use mixdown_runs::{RunFolder, RunRow, Summary};
-use mixdown_train::{Changes, Progress, RunConfig, RunName, Trainer, World};
+use mixdown_train::{AllowedChanges, Progress, RunConfig, RunName, Trainer, World};
 
 use super::command;
 use super::cost::{RunCost, shape};
@@ -349,7 +349,7 @@ impl<'a> Execution<'a> {
             run_base(Path::new("")),
             folder,
             name,
-            Changes::None,
+            AllowedChanges::None,
             World::single(),
             self.observer.stop(),
         )?;

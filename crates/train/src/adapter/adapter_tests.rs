@@ -6,7 +6,7 @@ use super::{AdapterGradients, AdapterLayout};
 use crate::config::lora::{LoraConfig, LoraPreset, LoraTargets};
 use crate::engine::NEVER;
 use crate::engine::decoder::tests::{parameters, rows};
-use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::kernels::check::{close, numbers, on_threads};
 use crate::engine::kernels::number::Number;
 use crate::engine::reference::Reference;
@@ -42,7 +42,8 @@ fn gradients_agree_with_central_differences() {
             let base = parameters::<f64>(&layout(&config));
             let mut at = numbers::<f64>(adapter.len, 5);
             let mut gradients = vec![0.0; adapter.len];
-            let mut decoder = Decoder::<f64>::new(&config, &layout(&config), Keep::All, Some(1));
+            let mut decoder =
+                Decoder::<f64>::new(&config, &layout(&config), ActivationPolicy::Keep, Some(1));
             let gradient = AdapterGradients {
                 layout: &adapter,
                 numbers: &at.clone(),
@@ -81,7 +82,8 @@ fn gradients_are_those_that_follow_from_all_parameters() {
         let weights = merged(&adapter, &parameters::<f64>(&layout(&config)), &at);
         let mut fast = vec![0.0; adapter.len];
         let gradients = AdapterGradients { layout: &adapter, numbers: &at, gradients: &mut fast };
-        let mut decoder = Decoder::<f64>::new(&config, &layout(&config), Keep::Streams, None);
+        let mut decoder =
+            Decoder::<f64>::new(&config, &layout(&config), ActivationPolicy::Checkpoint, None);
         decoder.losses_and_adapter_gradients(&weights, &rows, 5.0, gradients, &NEVER).unwrap();
         let reference = Reference::new(&config, &Device::Cpu, DType::F64).unwrap();
         let mut whole = vec![0.0; weights.len()];
@@ -192,7 +194,8 @@ fn the_number_of_threads_changes_no_bit() {
         adapter.merge(&base, &at, &mut weights);
         let mut gradients = vec![0.0; adapter.len];
         let to = AdapterGradients { layout: &adapter, numbers: &at, gradients: &mut gradients };
-        let mut decoder = Decoder::<f32>::new(&config, &layout(&config), Keep::All, None);
+        let mut decoder =
+            Decoder::<f32>::new(&config, &layout(&config), ActivationPolicy::Keep, None);
         decoder.losses_and_adapter_gradients(&weights, &rows(40, 31, 1), 5.0, to, &NEVER).unwrap();
         (weights, gradients)
     };

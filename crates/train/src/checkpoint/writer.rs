@@ -2,13 +2,13 @@
 
 use std::thread::{self, JoinHandle};
 
-use crate::checkpoint::{Moment, Numbers};
+use crate::checkpoint::{CheckpointSnapshot, SnapshotBuffers};
 use crate::error::Error;
 use crate::model::Model;
-use crate::optim::trained::Trained;
+use crate::optim::trainable_state::TrainableState;
 
 /// What a thread hands back: how it went, and the buffers.
-type Written = (Result<(), Error>, Numbers);
+type Written = (Result<(), Error>, SnapshotBuffers);
 
 /// Writes one checkpoint at a time on a thread of its own.
 ///
@@ -18,26 +18,26 @@ type Written = (Result<(), Error>, Numbers);
 #[derive(Default)]
 pub(crate) struct CheckpointWriter {
     at_work: Option<JoinHandle<Written>>,
-    spare: Numbers,
+    spare: SnapshotBuffers,
 }
 
 impl CheckpointWriter {
-    /// Starts to write `moment` with copies of the numbers of `trained`, after the checkpoint before it is
+    /// Starts to write `snapshot` with copies of the numbers of `trainable`, after the checkpoint before it is
     /// written.
     ///
     /// # Errors
     /// What refused the checkpoint before.
     pub(crate) fn start(
         &mut self,
-        mut moment: Moment,
-        trained: &Trained,
+        mut snapshot: CheckpointSnapshot,
+        trainable: &TrainableState,
         model: &Model,
     ) -> Result<(), Error> {
         self.finish()?;
-        moment.numbers = std::mem::take(&mut self.spare);
-        moment.numbers.fill(trained, model, moment.state.is_best());
+        snapshot.buffers = std::mem::take(&mut self.spare);
+        snapshot.buffers.fill(trainable, model, snapshot.state.is_best());
         let work = thread::Builder::new().name("checkpoint".to_owned());
-        let spawned = work.spawn(move || (moment.write(), moment.numbers));
+        let spawned = work.spawn(move || (snapshot.write(), snapshot.buffers));
         self.at_work =
             Some(spawned.map_err(Error::io("checkpoint".as_ref(), "start a thread for"))?);
         Ok(())
@@ -59,17 +59,17 @@ impl CheckpointWriter {
     }
 }
 
-impl Numbers {
-    /// Copies all numbers of `trained`; where it is an adapter, the merged weights for a best step only.
-    pub(crate) fn fill(&mut self, trained: &Trained, model: &Model, is_best: bool) {
+impl SnapshotBuffers {
+    /// Copies all numbers of `trainable`; where it is an adapter, the merged weights for a best step only.
+    pub(crate) fn fill(&mut self, trainable: &TrainableState, model: &Model, is_best: bool) {
         self.adapter.clear();
-        self.adapter.extend_from_slice(trained.evaluated_adapter().unwrap_or_default());
-        if is_best || trained.adapter().is_none() {
-            trained.fill_weights(model, &mut self.weights);
+        self.adapter.extend_from_slice(trainable.evaluated_adapter().unwrap_or_default());
+        if is_best || trainable.adapter().is_none() {
+            trainable.fill_weights(model, &mut self.weights);
         }
-        let numbers = trained.numbers(model);
-        self.rest.resize_with(numbers.len(), Default::default);
-        for (to, (name, from)) in self.rest.iter_mut().zip(numbers) {
+        let numbers = trainable.numbers(model);
+        self.optimizer.resize_with(numbers.len(), Default::default);
+        for (to, (name, from)) in self.optimizer.iter_mut().zip(numbers) {
             to.0 = name;
             to.1.clear();
             to.1.extend_from_slice(from);

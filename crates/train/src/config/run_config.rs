@@ -13,7 +13,7 @@ use crate::config::lora::LoraConfig;
 use crate::config::model_choice::ModelChoice;
 use crate::config::precision::Precision;
 use crate::error::Error;
-use crate::evaluate::{Attention, Part};
+use crate::evaluate::{Attention, EvaluationPart};
 use crate::generate::samples::SamplesConfig;
 use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::optim::adamw::AdamWOptions;
@@ -357,8 +357,8 @@ impl TrainConfig {
 impl EvalConfig {
     /// Which sequences of the corpus with that name make its loss: of the one that chooses the best step other ones
     /// report than choose.
-    pub fn part(&self, name: &str) -> Part {
-        if name == self.select { Part::Halves } else { Part::All }
+    pub fn part(&self, name: &str) -> EvaluationPart {
+        if name == self.select { EvaluationPart::Halves } else { EvaluationPart::All }
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -57,7 +57,7 @@ impl RunFile {
     }
 
     /// A hash of all settings that change numbers, less sources and stages, which the mixer's state
-    /// answers for, and less the base, which [`RunFile::claim`] compares: checkpoints of before it did have the same
+    /// answers for, and less the base, which [`RunFile::match_settings`] compares: checkpoints of before it did have the same
     /// hash.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut table = without_mixing(&self.table);
@@ -81,10 +81,14 @@ impl RunFile {
     ///
     /// # Errors
     /// The first setting that differs and may not, by name; a damaged run.toml.
-    pub(crate) fn claim(&self, folder: &RunFolder, changes: Changes) -> Result<Claim, Error> {
+    pub(crate) fn match_settings(
+        &self,
+        folder: &RunFolder,
+        changes: AllowedChanges,
+    ) -> Result<SettingsMatch, Error> {
         let path = folder.run_toml();
         if !path.exists() {
-            return Ok(Claim::New);
+            return Ok(SettingsMatch::New);
         }
         let there = folder.read_run_toml()?;
         let there = there
@@ -93,20 +97,22 @@ impl RunFile {
         let mut there = comparable(there);
         add_what_is_newer(&mut there, &self.table);
         let found = match changes {
-            Changes::None => difference(&there, &self.table),
-            Changes::Stages => difference(&without_mixing(&there), &without_mixing(&self.table)),
+            AllowedChanges::None => difference(&there, &self.table),
+            AllowedChanges::Stages => {
+                difference(&without_mixing(&there), &without_mixing(&self.table))
+            }
         };
         match found {
             Some((field, expected, got)) => Err(Error::OtherRun { path, field, expected, got }),
-            None if there == self.table => Ok(Claim::Same),
-            None => Ok(Claim::Changed),
+            None if there == self.table => Ok(SettingsMatch::Same),
+            None => Ok(SettingsMatch::Changed),
         }
     }
 }
 
 /// What a run that goes on may have changed in its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changes {
+pub enum AllowedChanges {
     /// Nothing.
     None,
     /// The mixture's stages and sources, from a slot on that the run has not reached.
@@ -115,7 +121,7 @@ pub enum Changes {
 
 /// What a folder's run.toml is to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum SettingsMatch {
     /// There is none.
     New,
     /// Its own.

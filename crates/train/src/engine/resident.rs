@@ -3,25 +3,29 @@
 use crate::error::Error;
 use crate::model::shape::ModelShape;
 use crate::model::{Model, PassOptions};
-use crate::optim::trained::Trained;
-use crate::ranks::Team;
+use crate::optim::trainable_state::TrainableState;
+use crate::ranks::ProcessGroup;
 use crate::trainer::flops;
 use crate::trainer::memory::Estimate;
 
 #[cfg(not(feature = "cuda"))]
 impl Model {
     /// Takes what is trained to the device; refuses a pass that does not fit its memory.
-    pub(crate) fn settle(&mut self, _trained: &Trained, _estimate: &Estimate) -> Result<(), Error> {
+    pub(crate) fn move_to_device(
+        &mut self,
+        _trained: &TrainableState,
+        _estimate: &Estimate,
+    ) -> Result<(), Error> {
         Ok(())
     }
 
     /// Sums gradients over all ranks from now on, where they are on a device.
-    pub(crate) fn join(&mut self, _team: &mut Team) -> Result<(), Error> {
+    pub(crate) fn join(&mut self, _team: &mut ProcessGroup) -> Result<(), Error> {
         Ok(())
     }
 
     /// Leaves the gradients zero.
-    pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
+    pub(crate) fn clear_gradients(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
         Ok(())
     }
@@ -59,9 +63,9 @@ pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64
 }
 
 #[cfg(not(feature = "cuda"))]
-impl Trained {
+impl TrainableState {
     /// Brings what is trained up to date on the host.
-    pub(crate) fn fetch(&mut self, _model: &mut Model) -> Result<(), Error> {
+    pub(crate) fn read_from_device(&mut self, _model: &mut Model) -> Result<(), Error> {
         Ok(())
     }
 
@@ -78,10 +82,14 @@ impl Trained {
 #[cfg(feature = "cuda")]
 impl Model {
     /// Takes what is trained to the device; refuses a pass that does not fit its memory.
-    pub(crate) fn settle(&mut self, trained: &Trained, estimate: &Estimate) -> Result<(), Error> {
+    pub(crate) fn move_to_device(
+        &mut self,
+        trainable: &TrainableState,
+        estimate: &Estimate,
+    ) -> Result<(), Error> {
         let (parameters, engine) = self.parameters_and_engine();
         let Some(resident) = engine.resident() else { return Ok(()) };
-        resident.train(trained.training(parameters))?;
+        resident.train(trainable.training(parameters))?;
         let (needed, free) = (estimate.pass_bytes, resident.free_bytes()?);
         match free.filter(|&free| needed > free) {
             Some(got) => Err(Error::DeviceMemory { expected: needed, got, pass: needed }),
@@ -90,16 +98,16 @@ impl Model {
     }
 
     /// Sums gradients over all ranks from now on, where they are on a device.
-    pub(crate) fn join(&mut self, team: &mut Team) -> Result<(), Error> {
-        let is_single = team.rank().world_size() == 1;
+    pub(crate) fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
+        let is_single = group.rank().world_size() == 1;
         match self.engine_mut().resident() {
-            Some(resident) if !is_single => resident.join(team),
+            Some(resident) if !is_single => resident.join(group),
             _ => Ok(()),
         }
     }
 
     /// Leaves the gradients zero.
-    pub(crate) fn forget(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
+    pub(crate) fn clear_gradients(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
         let whole = 0..usize::MAX;
         let resident = self.engine_mut().resident();
@@ -120,11 +128,11 @@ impl Model {
 }
 
 #[cfg(feature = "cuda")]
-impl Trained {
+impl TrainableState {
     fn training<'a>(&'a self, parameters: &'a [f32]) -> crate::engine::Training<'a> {
-        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
-        let [first, second] = rest.optimizer.moments();
-        let average = rest.average.as_ref().map(|average| average.numbers());
+        let (Self::Parameters(state) | Self::Adapter(_, state)) = self;
+        let [first, second] = state.optimizer.moments();
+        let average = state.average.as_ref().map(|average| average.numbers());
         let (numbers, adapter) = match self {
             Self::Parameters(_) => (parameters, None),
             Self::Adapter(adapter, _) => {
@@ -135,15 +143,15 @@ impl Trained {
     }
 
     /// Brings what is trained up to date on the host.
-    pub(crate) fn fetch(&mut self, model: &mut Model) -> Result<(), Error> {
+    pub(crate) fn read_from_device(&mut self, model: &mut Model) -> Result<(), Error> {
         let (parameters, engine) = model.parameters_and_engine();
         let Some(resident) = engine.resident() else { return Ok(()) };
-        let (adapter, rest) = match self {
-            Self::Parameters(rest) => (None, rest),
-            Self::Adapter(adapter, rest) => (Some(adapter), rest),
+        let (adapter, state) = match self {
+            Self::Parameters(state) => (None, state),
+            Self::Adapter(adapter, state) => (Some(adapter), state),
         };
-        let [first, second] = rest.optimizer.moments_mut();
-        let average = rest.average.as_mut().map(|average| &mut average.numbers_mut()[..]);
+        let [first, second] = state.optimizer.moments_mut();
+        let average = state.average.as_mut().map(|average| &mut average.numbers_mut()[..]);
         let Some(adapter) = adapter else {
             return resident.read([parameters, first, second], average);
         };
@@ -158,11 +166,11 @@ impl Trained {
         model: &mut Model,
         learning_rate: f64,
     ) -> Result<Option<f64>, Error> {
-        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
+        let (Self::Parameters(state) | Self::Adapter(_, state)) = self;
         let Some(resident) = model.engine_mut().resident() else { return Ok(None) };
-        let norm = rest.optimizer.step_on_device(resident, learning_rate)?;
-        if let Some(average) = rest.average.as_ref().filter(|_| norm.is_finite()) {
-            resident.update_average(average.rest())?;
+        let norm = state.optimizer.step_on_device(resident, learning_rate)?;
+        if let Some(average) = state.average.as_ref().filter(|_| norm.is_finite()) {
+            resident.update_average(average.fresh_share())?;
         }
         Ok(Some(norm))
     }

@@ -23,7 +23,7 @@ pub(crate) struct Rows {
 
 /// Some of the rows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowsPart<'a> {
+pub(crate) struct MicroBatch<'a> {
     pub(crate) length: usize,
     pub(crate) tokens: &'a [u32],
     pub(crate) targets: &'a [u32],
@@ -89,11 +89,11 @@ impl Rows {
     }
 
     /// All rows in parts of at most `rows`, which is not 0.
-    pub(crate) fn parts(&self, rows: usize) -> impl Iterator<Item = RowsPart<'_>> {
+    pub(crate) fn micro_batches(&self, rows: usize) -> impl Iterator<Item = MicroBatch<'_>> {
         let len = rows * self.length;
         let inputs = self.tokens.chunks(len).zip(self.targets.chunks(len));
         let places = self.positions.chunks(len).zip(self.starts.chunks(len));
-        inputs.zip(places).map(|((tokens, targets), (positions, starts))| RowsPart {
+        inputs.zip(places).map(|((tokens, targets), (positions, starts))| MicroBatch {
             length: self.length,
             tokens,
             targets,

@@ -3,14 +3,14 @@
 use mixdown_runs::{DocumentLoss, SequenceLoss};
 
 use crate::error::Error;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// The sequences of each rank, given those of this one.
 pub(crate) fn gather(
-    team: &mut Team,
+    group: &mut ProcessGroup,
     own: &[SequenceLoss],
 ) -> Result<Vec<Vec<SequenceLoss>>, Error> {
-    let all = team.gather(to_bytes(own))?;
+    let all = group.all_gather(to_bytes(own))?;
     Ok(all.iter().map(|bytes| from_bytes(bytes)).collect())
 }
 

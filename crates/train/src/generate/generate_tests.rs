@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use mixdown_base::error_kind::ErrorKind;
 use serde_json::Value;
 
-use super::{Ending, GenerateOptions, Generated, generate};
+use super::{FinishReason, GenerateOptions, Generated, generate};
 use crate::engine::kernels::check::on_threads;
 use crate::error::Error;
 use crate::generate::sampling::Sampling;
@@ -47,15 +47,15 @@ fn greedy_ids_are_those_of_transformers() {
         let got = run(&mut Model::load(&folder).unwrap(), &prompts, Sampling::GREEDY).unwrap();
         for ((mut got, expected), prompt) in got.into_iter().zip(expected).zip(prompts) {
             // transformers gives the id that ends the text, too.
-            if got.ending == Ending::EndOfText {
+            if got.ending == FinishReason::EndOfText {
                 got.ids.push(0);
             }
             assert_eq!(got.ids, expected, "{family} {prompt:?}");
             let full = 64 - prompt.len() + 1;
             let ending = match () {
-                () if expected.last() == Some(&0) => Ending::EndOfText,
-                () if expected.len() == 40 => Ending::MaxTokens,
-                () if expected.len() == full => Ending::ContextFull,
+                () if expected.last() == Some(&0) => FinishReason::EndOfText,
+                () if expected.len() == 40 => FinishReason::MaxTokens,
+                () if expected.len() == full => FinishReason::ContextFull,
                 () => panic!("{} ids", expected.len()),
             };
             assert_eq!(got.ending, ending, "{family}");
@@ -76,7 +76,7 @@ fn a_prompt_draws_the_same_alone_and_with_any_number_of_threads() {
         // Positions 0 to 31 are read; what is drawn after the last one is given, too.
         let lengths: Vec<usize> = three.iter().map(|generated| generated.ids.len()).collect();
         assert_eq!(lengths, [30, 32, 28]);
-        assert!(three.iter().all(|generated| generated.ending == Ending::ContextFull));
+        assert!(three.iter().all(|generated| generated.ending == FinishReason::ContextFull));
     }
 }
 
@@ -108,7 +108,8 @@ fn any_of_the_ids_that_end_a_text_ends_it() {
     let first = free.ids.iter().position(|&id| id == end).unwrap();
     let file = format!(r#"{{"eos_token_id": [39, {end}]}}"#);
     let expected = free.ids.iter().position(|&id| id == 39).unwrap_or(first).min(first);
-    let expected = Generated { ids: free.ids[..expected].to_vec(), ending: Ending::EndOfText };
+    let expected =
+        Generated { ids: free.ids[..expected].to_vec(), ending: FinishReason::EndOfText };
     let mut listed = Model::new(&config, 1).unwrap();
     listed.companions_mut().insert("generation_config.json", file.clone().into_bytes());
     assert_eq!(run(&mut listed, &[vec![1]], WARM).unwrap().remove(0), expected);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::generate::sampling::Sampling;
-use crate::generate::{Ending, GenerateOptions, generate_until};
+use crate::generate::{FinishReason, GenerateOptions, generate_until};
 use crate::model::Model;
 
 /// `[eval.samples]`: prompts that the model goes on from at each evaluation.
@@ -175,7 +175,7 @@ impl Samples {
     }
 }
 
-impl Ending {
+impl FinishReason {
     /// As in samples.jsonl.
     pub fn name(self) -> &'static str {
         match self {

@@ -284,7 +284,7 @@ fn norm(gradients: &[f32]) -> f64 {
 #[derive(Clone, Copy)]
 struct Factors {
     gradient: f32,
-    keep: f32,
+    decay_factor: f32,
     beta1: f32,
     one_less_beta1: f32,
     beta2: f32,
@@ -307,7 +307,7 @@ fn factors(
     Factors {
         // The millionth is PyTorch's, which the committed curves follow.
         gradient: (options.clip / (norm + 1e-6)).min(1.0) as f32,
-        keep: (1.0 - learning_rate * decay) as f32,
+        decay_factor: (1.0 - learning_rate * decay) as f32,
         beta1: options.beta1 as f32,
         one_less_beta1: (1.0 - options.beta1) as f32,
         beta2: options.beta2 as f32,
@@ -330,7 +330,7 @@ impl Factors {
             rate: self.rate,
             inverse_root: self.inverse_correction2,
             epsilon: self.epsilon,
-            keep: self.keep,
+            decay_factor: self.decay_factor,
         }
     }
 }
@@ -345,7 +345,7 @@ fn update_task(f: Factors, task: Task) {
         *first = *first * f.beta1 + scaled * f.one_less_beta1;
         *second = *second * f.beta2 + scaled * scaled * f.one_less_beta2;
         let root = second.sqrt() * f.inverse_correction2 + f.epsilon;
-        *weight = *weight * f.keep - f.rate * *first / root;
+        *weight = *weight * f.decay_factor - f.rate * *first / root;
     }
 }
 

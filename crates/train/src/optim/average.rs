@@ -11,7 +11,7 @@ const TASK_LEN: usize = 1 << 14;
 /// `average ← decay · average + (1 − decay) · numbers` after every step, from the numbers before the
 /// first step on, in f32.
 pub(crate) struct Average {
-    rest: f32,
+    fresh_share: f32,
     numbers: Vec<f32>,
 }
 
@@ -19,13 +19,13 @@ impl Average {
     /// Goes on from `numbers`.
     #[expect(clippy::cast_possible_truncation, reason = "the average is f32 by definition")]
     pub(crate) fn new(decay: f64, numbers: Vec<f32>) -> Self {
-        Self { rest: (1.0 - decay) as f32, numbers }
+        Self { fresh_share: (1.0 - decay) as f32, numbers }
     }
 
     /// The weight of the numbers of one step.
     #[cfg(feature = "cuda")]
-    pub(crate) fn rest(&self) -> f32 {
-        self.rest
+    pub(crate) fn fresh_share(&self) -> f32 {
+        self.fresh_share
     }
 
     pub(crate) fn numbers(&self) -> &[f32] {
@@ -39,14 +39,14 @@ impl Average {
     /// Takes in the numbers of one more step. As a difference, so that a number that is frozen stays
     /// bit for bit.
     pub(crate) fn update(&mut self, numbers: &[f32]) {
-        let rest = self.rest;
+        let fresh_share = self.fresh_share;
         let tasks = self.numbers.par_chunks_mut(TASK_LEN).zip(numbers.par_chunks(TASK_LEN));
         tasks.with_min_len(4).for_each(|(averages, numbers)| {
             vectorised(
                 #[inline(always)]
                 || {
                     for (average, number) in averages.iter_mut().zip(numbers) {
-                        *average += rest * (*number - *average);
+                        *average += fresh_share * (*number - *average);
                     }
                 },
             );

@@ -5,11 +5,11 @@
 //! over sockets of this machine by way of rank 0, which adds in the order of ranks; those on GPUs are summed by NCCL.
 
 mod frame;
-mod meeting;
-mod team;
+mod process_group;
+mod rendezvous;
 mod world;
 
-pub(crate) use team::Team;
+pub(crate) use process_group::ProcessGroup;
 #[cfg(test)]
-pub(crate) use team::tests;
+pub(crate) use process_group::tests;
 pub use world::World;

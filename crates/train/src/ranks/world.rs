@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Whether this process writes the run's folder and speaks for all.
-    pub fn leads(&self) -> bool {
+    pub fn is_main_process(&self) -> bool {
         self.rank.rank() == 0
     }
 

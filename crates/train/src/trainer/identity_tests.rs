@@ -10,12 +10,12 @@ use mixdown_shards::Fingerprint;
 
 use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
-use crate::config::run_file::Changes;
+use crate::config::run_file::AllowedChanges;
 use crate::error::Error;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::config::tests::tiny;
-use crate::optim::trained::tests::{LORA, place, text};
+use crate::optim::trainable_state::tests::{LORA, place, text};
 use crate::ranks::World;
 use crate::test_corpus::{corpus, tokens};
 use crate::trainer::Trainer;
@@ -100,7 +100,7 @@ fn open_with_tokenizer(place: &Path, out: &str) -> Result<Trainer, Error> {
     };
     let (base, config) = (RunBase { folder: place, tokenizer }, RunConfig::parse(&text(""))?);
     let (out, never) = (place.join(out), AtomicBool::new(false));
-    Trainer::open(&config, base, &out, name, Changes::None, World::single(), &never)
+    Trainer::open(&config, base, &out, name, AllowedChanges::None, World::single(), &never)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 #[cfg(feature = "cuda")]
 use crate::config::device_choice::DeviceChoice;
@@ -10,7 +11,7 @@ use crate::engine::decoder::pass_bytes;
 use crate::error::Error;
 use crate::model::shape::ModelShape;
 use crate::model::{ComputePath, PassOptions};
-use crate::optim::trained::TrainedSizes;
+use crate::optim::trainable_state::TrainableSizes;
 
 /// The bytes that a run will need, by use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,38 +44,39 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// What training `trained` of a model takes with rows of `length` tokens, `batch_size` a batch, and
-    /// `keep` checkpoints beside best/ under `out`.
+    /// What training `trainable` of a model takes with rows of `length` tokens, `batch_size` a batch, and
+    /// `keep_checkpoints` checkpoints beside best/ under `out`.
     pub(crate) fn new(
         shape: &ModelShape,
-        trained: TrainedSizes,
+        trainable: TrainableSizes,
         [length, batch_size]: [u64; 2],
         options: PassOptions,
-        keep: u64,
+        keep_checkpoints: u64,
         out: &Path,
     ) -> Self {
         let bytes = |numbers: u64| numbers.saturating_mul(4);
         let parameters_bytes = bytes(shape.config.parameters());
-        let tracked_bytes = bytes(trained.tracked);
+        let tracked_bytes = bytes(trainable.tracked);
         let moments_bytes = 2 * tracked_bytes;
-        let average_bytes = bytes(trained.average);
-        let is_adapter = trained.is_adapter();
+        let average_bytes = bytes(trainable.average);
+        let is_adapter = trainable.is_adapter();
         // The engine that only checks the other goes by way of all gradients.
         let whole = is_adapter && options.path == ComputePath::Reference;
         let gradients_bytes = tracked_bytes + if whole { parameters_bytes } else { 0 };
-        let adapter_bytes = if is_adapter { tracked_bytes + bytes(trained.base) } else { 0 };
+        let adapter_bytes = if is_adapter { tracked_bytes + bytes(trainable.base) } else { 0 };
         // What a checkpoint has beside weights, or an adapter for PEFT in their place.
         let rest_bytes = moments_bytes + average_bytes + if is_adapter { tracked_bytes } else { 0 };
         let kept_bytes = if is_adapter { tracked_bytes } else { parameters_bytes };
         let snapshot_bytes =
             parameters_bytes + rest_bytes + if is_adapter { tracked_bytes } else { 0 };
-        let (pass_bytes, device_bytes) = passes(shape, trained, [length, batch_size], options);
+        let (pass_bytes, device_bytes) = passes(shape, trainable, [length, batch_size], options);
         let of_pass = if device_bytes.is_some() { 0 } else { gradients_bytes + pass_bytes };
         let memory_bytes = [of_pass, moments_bytes, average_bytes, adapter_bytes, snapshot_bytes]
             .into_iter()
             .fold(parameters_bytes, u64::saturating_add);
         // A checkpoint replaces one only when it is whole; best/ may be of a checkpoint gone by.
-        let checkpoints = keep.saturating_add(1).saturating_mul(kept_bytes + rest_bytes);
+        let checkpoints =
+            keep_checkpoints.saturating_add(1).saturating_mul(kept_bytes + rest_bytes);
         let best_bytes = parameters_bytes + if is_adapter { tracked_bytes } else { 0 };
         Self {
             parameters_bytes,
@@ -116,14 +118,14 @@ impl Estimate {
 )]
 fn passes(
     shape: &ModelShape,
-    trained: TrainedSizes,
+    trainable: TrainableSizes,
     rows: [u64; 2],
     options: PassOptions,
 ) -> (u64, Option<u64>) {
     match options.device {
         #[cfg(feature = "cuda")]
         DeviceChoice::Cuda(_) => {
-            let [resident, pass] = on_device(shape, trained, rows, options);
+            let [resident, pass] = on_device(shape, trainable, rows, options);
             (pass, Some(resident.saturating_add(pass)))
         }
         _ => (pass_bytes(&shape.config, &shape.layout, rows, options), None),
@@ -133,15 +135,15 @@ fn passes(
 #[cfg(feature = "cuda")]
 fn on_device(
     shape: &ModelShape,
-    trained: TrainedSizes,
+    trainable: TrainableSizes,
     rows: [u64; 2],
     options: PassOptions,
 ) -> [u64; 2] {
     let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let (precision, keep) = (options.precision, options.keep());
+    let (precision, policy) = (options.precision, options.activation_policy());
     let micro_batch = options.micro_batch_size.map(side);
-    let pass = crate::engine::cuda::CudaPass { precision, keep, micro_batch };
-    crate::engine::cuda::device_bytes(&shape.config, &shape.layout, trained, rows.map(side), pass)
+    let pass = crate::engine::cuda::CudaPass { precision, policy, micro_batch };
+    crate::engine::cuda::device_bytes(&shape.config, &shape.layout, trainable, rows.map(side), pass)
 }
 
 /// The folder, or the nearest above it that there is.
@@ -150,18 +152,22 @@ fn existing(path: &Path) -> PathBuf {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// What Linux says is free without swapping, and no more than the limit of the control group less
-/// what it uses; other systems say nothing.
+/// Returns the memory that is free without swapping, at most what the limits of the process's control group leave; `None`
+/// where the system does not say it.
+///
+/// The group's page cache counts as free, because the kernel takes it back before a limit is hit: after a large corpus
+/// was read, the bytes that a group uses are nearly its limit.
 fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let free = line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)?;
-    let group = |name: &str| -> Option<u64> {
-        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
-        text.trim().parse().ok()
-    };
-    let limit = group("memory.max").zip(group("memory.current"));
-    Some(limit.map_or(free, |(limit, used)| free.min(limit.saturating_sub(used))))
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    let free_bytes = Some(system.available_memory()).filter(|&free_bytes| free_bytes > 0)?;
+    let limits = get_current_pid().ok().and_then(|own| {
+        let (only, nothing) = (ProcessesToUpdate::Some(&[own]), ProcessRefreshKind::nothing());
+        system.refresh_processes_specifics(only, false, nothing);
+        system.process(own)?.cgroup_limits()
+    });
+    let left = limits.map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    Some(left.map_or(free_bytes, |left_bytes| free_bytes.min(left_bytes)))
 }
 
 #[cfg(test)]
@@ -173,13 +179,13 @@ mod tests {
     use crate::model::config::tests::tiny;
     use crate::model::shape::ModelShape;
     use crate::model::{PassOptions, Recompute};
-    use crate::optim::trained::TrainedSizes;
+    use crate::optim::trainable_state::TrainableSizes;
 
     fn estimate(options: PassOptions) -> Estimate {
         let shape = ModelShape::fresh(&tiny()).unwrap();
         let tracked = shape.config.parameters();
-        let trained = TrainedSizes { tracked, trainable: tracked, ..TrainedSizes::default() };
-        Estimate::new(&shape, trained, [32, 64], options, 2, std::env::temp_dir().as_path())
+        let trainable = TrainableSizes { tracked, trainable: tracked, ..TrainableSizes::default() };
+        Estimate::new(&shape, trainable, [32, 64], options, 2, std::env::temp_dir().as_path())
     }
 
     #[test]

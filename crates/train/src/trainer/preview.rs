@@ -11,7 +11,7 @@ use crate::engine::resident;
 use crate::error::Error;
 use crate::model::shape::ModelShape;
 use crate::optim::schedule::Schedule;
-use crate::optim::trained::TrainedSizes;
+use crate::optim::trainable_state::TrainableSizes;
 use crate::trainer::flops::{adapter_flops, training_flops};
 use crate::trainer::inputs::Inputs;
 use crate::trainer::memory::Estimate;
@@ -57,12 +57,12 @@ impl Preview {
         config.train.complete(&config.model, shape.config.parameters());
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let batch_tokens = config.mixture.batch_size.saturating_mul(length);
-        let trained = TrainedSizes::new(&shape, &config)?;
-        let flops = if trained.is_adapter() { adapter_flops } else { training_flops };
+        let trainable = TrainableSizes::new(&shape, &config)?;
+        let flops = if trainable.is_adapter() { adapter_flops } else { training_flops };
         let flops = flops(&shape.config, length, steps.saturating_mul(batch_tokens));
         Ok(Self {
             parameters: shape.config.parameters(),
-            trainable_parameters: trained.trainable,
+            trainable_parameters: trainable.trainable,
             steps,
             batch_tokens,
             sequence_length: length,
@@ -86,7 +86,7 @@ pub(crate) fn estimate(
     out: &Path,
 ) -> Result<Estimate, Error> {
     let rows = [config.mixture.sequence_length, config.mixture.batch_size];
-    let trained = TrainedSizes::new(shape, config)?;
-    let (pass, keep) = (config.train.pass(), config.train.keep_checkpoints);
-    Ok(Estimate::new(shape, trained, rows, pass, keep, out))
+    let trainable = TrainableSizes::new(shape, config)?;
+    let (pass, keep_checkpoints) = (config.train.pass(), config.train.keep_checkpoints);
+    Ok(Estimate::new(shape, trainable, rows, pass, keep_checkpoints, out))
 }

@@ -5,18 +5,18 @@ use std::sync::atomic::AtomicBool;
 use mixdown_runs::{CorpusLosses, LossesRecord, SampleRecord};
 
 use super::Trainer;
-use crate::checkpoint::Measured;
+use crate::checkpoint::EvaluationResults;
 use crate::error::Error;
 use crate::evaluate::{halves, measure, measured, record};
 
 impl Trainer {
     /// Measures every corpus; nothing is kept of it yet.
-    pub(super) fn evaluate(&mut self, stop: &AtomicBool) -> Result<Measured, Error> {
+    pub(super) fn evaluate(&mut self, stop: &AtomicBool) -> Result<EvaluationResults, Error> {
         let step = self.state.step;
         let (mut evals, mut all) = (Vec::new(), Vec::new());
         for (place, eval) in self.inputs.evals.iter().enumerate() {
             let rows =
-                measure(&mut self.model, &eval.corpus, &eval.evaluation, stop, &mut self.team)?;
+                measure(&mut self.model, &eval.corpus, &eval.evaluation, stop, &mut self.group)?;
             // Before the first step there is nothing to compare with.
             let before = self.state.before_rows.get(place).filter(|_| step > 0).map(Vec::as_slice);
             evals.push(record(&eval.corpus, &eval.evaluation, &rows, before)?);
@@ -25,7 +25,7 @@ impl Trainer {
         for record in &evals {
             self.finite(step, &format!("loss on {}", record.corpus), record.loss)?;
         }
-        Ok(Measured { evals, rows: all })
+        Ok(EvaluationResults { evals, rows: all })
     }
 
     /// What the model makes of the prompts, where there are some; on the first rank alone.
@@ -36,15 +36,15 @@ impl Trainer {
                 let expected = "a trainer with a text codec (Trainer::set_text_codec)";
                 Err(Error::setting("eval.samples", expected, "none"))
             }
-            (Some(_), _) if !self.team.leads() => Ok(Vec::new()),
+            (Some(_), _) if !self.group.is_main_process() => Ok(Vec::new()),
             (Some(samples), _) => samples.records(&mut self.model, self.state.step, stop),
         };
-        self.team.agree(own)
+        self.group.agree_on_stop(own)
     }
 
     /// Checks that the lines up to the checkpoint are all there, and removes those that a killed run wrote after it.
-    pub(super) fn tidy_records(&self) -> Result<(), Error> {
-        if !self.team.leads() {
+    pub(super) fn truncate_records(&self) -> Result<(), Error> {
+        if !self.group.is_main_process() {
             return Ok(());
         }
         let due = u64::from(self.state.pending.is_some() || self.state.before.is_empty());

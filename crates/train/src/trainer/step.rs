@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::evaluate::Attention;
 use crate::evaluate::sequence_bytes::gather;
 use crate::model::Model;
-use crate::optim::trained::Trained;
-use crate::ranks::Team;
+use crate::optim::trainable_state::TrainableState;
+use crate::ranks::ProcessGroup;
 use crate::trainer::flops::{adapter_flops, training_flops};
 use crate::trainer::inputs::Inputs;
 
@@ -49,21 +49,21 @@ pub(crate) struct Stepper {
 impl Stepper {
     pub(crate) fn new(
         model: &mut Model,
-        trained: &Trained,
+        trainable: &TrainableState,
         inputs: &Inputs,
         config: &RunConfig,
-        team: &Team,
+        group: &ProcessGroup,
     ) -> Result<Self, Error> {
         let length = config.mixture.sequence_length;
         let batch_tokens = inputs.mixer.batch_size().saturating_mul(length);
-        let flops = if trained.adapter().is_some() { adapter_flops } else { training_flops };
+        let flops = if trainable.adapter().is_some() { adapter_flops } else { training_flops };
         Ok(Self {
             loader: None,
             steps: config.train.steps,
-            gradients: trained.zero_gradients(model)?,
+            gradients: trainable.zero_gradients(model)?,
             batch_tokens,
             batch_flops: flops(model.config(), length, batch_tokens),
-            peak_flops: model.peak_flops()? * f64::from(team.rank().world_size()),
+            peak_flops: model.peak_flops()? * f64::from(group.rank().world_size()),
             seconds: 0.0,
             data_seconds: 0.0,
         })
@@ -100,44 +100,49 @@ impl Stepper {
     pub(crate) fn step(
         &mut self,
         model: &mut Model,
-        trained: &mut Trained,
+        trainable: &mut TrainableState,
         inputs: &Inputs,
-        team: &mut Team,
+        group: &mut ProcessGroup,
         (step, rate): (u64, f64),
         stop: &AtomicBool,
     ) -> Result<Step, Error> {
         let start = Instant::now();
-        let batch = self.batch(step, inputs, team)?;
+        let batch = self.batch(step, inputs, group)?;
         let data_seconds = start.elapsed().as_secs_f64();
         // A batch may have no target that counts; it has no loss then, and no gradient.
-        let targets = team.total(batch.loss_targets())?.max(1);
+        let targets = group.sum_counts(batch.loss_targets())?.max(1);
         let gradients = &mut self.gradients;
-        let losses = trained.losses_and_gradients(model, &batch, targets, gradients, stop);
-        let losses = team.agree(losses);
+        let losses = trainable.losses_and_gradients(model, &batch, targets, gradients, stop);
+        let losses = group.agree_on_stop(losses);
         if losses.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
-            model.forget(&mut self.gradients)?;
+            model.clear_gradients(&mut self.gradients)?;
         }
         let losses = losses?;
-        let (loss, sources) = by_source(&losses, &batch, inputs, team)?;
+        let (loss, sources) = by_source(&losses, &batch, inputs, group)?;
         if loss.is_some_and(|loss| !loss.is_finite()) {
-            model.forget(&mut self.gradients)?;
+            model.clear_gradients(&mut self.gradients)?;
             return Ok(Step { loss, sources, gradient_norm: 0.0, seconds: 0.0 });
         }
         // Gradients on a device are summed there.
-        team.sum(&mut self.gradients)?;
-        let gradient_norm = trained.step(model, &mut self.gradients, rate)?;
+        group.all_reduce(&mut self.gradients)?;
+        let gradient_norm = trainable.step(model, &mut self.gradients, rate)?;
         let seconds = start.elapsed().as_secs_f64();
         self.average(seconds, data_seconds);
         Ok(Step { loss, sources, gradient_norm, seconds })
     }
 
     /// This rank's part of the batch of `step`: the next one, unless that step is done again.
-    fn batch(&mut self, step: u64, inputs: &Inputs, team: &Team) -> Result<LoadedBatch, Error> {
+    fn batch(
+        &mut self,
+        step: u64,
+        inputs: &Inputs,
+        group: &ProcessGroup,
+    ) -> Result<LoadedBatch, Error> {
         let loader = match self.loader.take() {
             Some(loader) if loader.step() == step => loader,
             _ => {
                 let documents = inputs.attention == Attention::Document;
-                let (steps, rank) = (step..self.steps, team.rank());
+                let (steps, rank) = (step..self.steps, group.rank());
                 let config =
                     LoaderConfig { steps, rank, documents, ..LoaderConfig::from_step(step) };
                 Loader::new(Arc::clone(&inputs.mixer), config)?
@@ -183,7 +188,7 @@ fn by_source(
     losses: &[f32],
     batch: &Batch,
     inputs: &Inputs,
-    team: &mut Team,
+    group: &mut ProcessGroup,
 ) -> Result<(Option<f64>, Vec<SourceLoss>), Error> {
     let names: Vec<&str> =
         inputs.mixer.mixture().sources().iter().map(|source| source.name.as_str()).collect();
@@ -200,7 +205,7 @@ fn by_source(
         }
     }
     let mut sums = vec![SequenceLoss::default(); names.len()];
-    for rows in gather(team, &own)? {
+    for rows in gather(group, &own)? {
         for (sum, row) in sums.iter_mut().zip(rows) {
             sum.loss += row.loss;
             sum.targets += row.targets;

@@ -6,7 +6,7 @@ use mixdown_mixer::SourceShare;
 use mixdown_runs::{EvalRecord, RunRow, ShareRecord, Summary};
 use mixdown_shards::Fingerprint;
 
-use crate::checkpoint::State;
+use crate::checkpoint::RunState;
 use crate::config::run_config::{RunConfig, TrainConfig};
 use crate::config::run_file::OF_BASE;
 use crate::model::config::ModelConfig;
@@ -27,16 +27,16 @@ pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> 
 }
 
 /// What a summary is made from.
-pub(crate) struct Finished<'a> {
+pub(crate) struct FinishedRun<'a> {
     pub(crate) name: &'a RunName,
     pub(crate) config: &'a RunConfig,
     pub(crate) inputs: &'a Inputs,
     pub(crate) model: &'a ModelConfig,
-    pub(crate) state: &'a State,
+    pub(crate) state: &'a RunState,
     pub(crate) data_fingerprint: Fingerprint,
 }
 
-impl Finished<'_> {
+impl FinishedRun<'_> {
     /// The summary; shares are those of the whole run.
     pub(crate) fn summary(&self) -> Summary {
         let best = self.state.best.as_ref();

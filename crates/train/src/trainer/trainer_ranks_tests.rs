@@ -9,13 +9,13 @@ use mixdown_runs::{RunFolder, Summary};
 
 use super::tests::{TEXT, end, open_as, run, world};
 use super::{Progress, Trainer};
-use crate::config::run_file::Changes;
+use crate::config::run_file::AllowedChanges;
 use crate::error::Error;
 use crate::ranks::World;
 use crate::ranks::tests::on_ranks;
 
 fn open(place: &Path, text: &str, out: &str, world: World) -> Result<Trainer, Error> {
-    open_as(place, (text, out), Changes::None, world)
+    open_as(place, (text, out), AllowedChanges::None, world)
 }
 
 /// Runs on `count` ranks, of which one ends when it has been told of step `at`.
@@ -140,7 +140,7 @@ fn a_rank_that_cannot_begin_says_why_to_all() {
     let shares = TEXT.replace("75%", "70%").replace("25%", "30%");
     for (out, other) in [("rates", rates), ("shares", shares)] {
         let seen = on_ranks(2, |world| {
-            let text = if world.leads() { TEXT } else { &other };
+            let text = if world.is_main_process() { TEXT } else { &other };
             open(place, text, out, world).map(|_| ()).unwrap_err().to_string()
         });
         assert!(seen.iter().all(|text| text.contains("it has other settings")), "{seen:?}");

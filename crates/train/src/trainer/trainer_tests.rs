@@ -13,14 +13,14 @@ use super::{Progress, RunName, Trainer};
 use crate::adapter::AdapterGradients;
 use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
-use crate::config::run_file::Changes;
+use crate::config::run_file::AllowedChanges;
 use crate::engine::Engine;
 use crate::engine::kernels::check::on_threads;
 use crate::engine::rows::Rows;
 use crate::error::Error;
 use crate::model::Model;
 use crate::model::config::tests::tiny;
-use crate::optim::trained::tests::{LORA, place as base_and_corpora, text};
+use crate::optim::trainable_state::tests::{LORA, place as base_and_corpora, text};
 use crate::ranks::World;
 use crate::test_corpus::{Document, corpus, corpus_of_documents, tokens};
 
@@ -70,14 +70,14 @@ pub(crate) fn world() -> tempfile::TempDir {
 }
 
 pub(crate) fn open(place: &Path, text: &str, out: &str) -> Result<Trainer, Error> {
-    open_as(place, (text, out), Changes::None, World::single())
+    open_as(place, (text, out), AllowedChanges::None, World::single())
 }
 
 /// As [`open`], as one of several processes, or with other stages.
 pub(crate) fn open_as(
     place: &Path,
     (text, out): (&str, &str),
-    changes: Changes,
+    changes: AllowedChanges,
     world: World,
 ) -> Result<Trainer, Error> {
     let name = RunName { run_id: "r".to_owned(), title: "run".to_owned() };
@@ -151,8 +151,9 @@ fn a_stage_may_be_added_to_a_run_that_has_not_reached_it() {
     run_until(place.path(), TEXT, "changed", 6).unwrap_err();
     let refused = open(place.path(), &staged(8), "changed").map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("--allow-change"), "{refused}");
-    let open_changed =
-        |text: &str| open_as(place.path(), (text, "changed"), Changes::Stages, World::single());
+    let open_changed = |text: &str| {
+        open_as(place.path(), (text, "changed"), AllowedChanges::Stages, World::single())
+    };
     let past = open_changed(&staged(1)).map(|_| ()).unwrap_err();
     assert!(past.to_string().contains("what differs: the weights"), "{past}");
     let other = open_changed(&staged(8).replace("clip", "#").replace("steps = 12", "steps = 13"));
@@ -349,7 +350,7 @@ impl StopsWithin {
     fn first_row(&mut self, rows: &Rows) -> Option<Rows> {
         let is_it = self.passes == 0;
         self.passes = self.passes.checked_sub(1).unwrap_or(u32::MAX);
-        let part = rows.parts(1).next().filter(|_| is_it)?;
+        let part = rows.micro_batches(1).next().filter(|_| is_it)?;
         let (tokens, targets) = (part.tokens.to_vec(), part.targets.to_vec());
         let (positions, starts) = (part.positions.to_vec(), part.starts.to_vec());
         Some(Rows { rows: 1, length: rows.length, tokens, targets, positions, starts })
@@ -548,7 +549,7 @@ fn a_run_toml_repeats_its_run_from_where_it_lies() {
         base(folder.path()),
         &again,
         name,
-        Changes::None,
+        AllowedChanges::None,
         World::single(),
         &AtomicBool::new(false),
     );

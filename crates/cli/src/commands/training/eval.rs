@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mixdown_runs::EvalRecord;
 use mixdown_shards::{Access, Corpus, Split};
-use mixdown_train::{Attention, Evaluation, Part, evaluate};
+use mixdown_train::{Attention, Evaluation, EvaluationPart, evaluate};
 
 use self::run_settings::RunSettings;
 use crate::commands::Context;
@@ -127,7 +127,7 @@ impl EvalArgs {
             sequences,
             batch_size: self.batch_size.or(batch_size).unwrap_or(BATCH_SIZE),
             attention,
-            part: part.map_or(Part::All, |(config, eval)| config.eval.part(&eval.name)),
+            part: part.map_or(EvaluationPart::All, |(config, eval)| config.eval.part(&eval.name)),
         }
     }
 
@@ -179,8 +179,8 @@ fn described(evaluation: &Evaluation) -> String {
         Attention::Row => "to the beginning of the sequence",
     };
     let part = match evaluation.part {
-        Part::All => "",
-        Part::Halves => "; every second one is reported, the others chose the best step",
+        EvaluationPart::All => "",
+        EvaluationPart::Halves => "; every second one is reported, the others chose the best step",
     };
     format!(
         "eval {}: {}, {sequence_length} tokens per sequence, attention {attention}, at most the first {sequences} \

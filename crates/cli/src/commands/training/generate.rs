@@ -12,7 +12,7 @@ use mixdown_base::display::plural;
 use mixdown_documents::TemplateDate;
 use mixdown_experiments::{GrowingText, PromptTokenizer, chat_turns};
 use mixdown_tokenize::{ChatPrompt, ChatTurn};
-use mixdown_train::{Ending, GenerateOptions, Model, Sampling, generate_until};
+use mixdown_train::{FinishReason, GenerateOptions, Model, Sampling, generate_until};
 use serde::Serialize;
 
 use crate::commands::Context;
@@ -342,7 +342,8 @@ impl Shown<'_> {
 fn closing(report: &Report, positions: u64) -> String {
     let tokens = report.samples.iter().map(|sample| sample.ids.len()).sum::<usize>();
     let tokens = u64::try_from(tokens).unwrap_or(u64::MAX);
-    let full = report.samples.iter().any(|sample| sample.ending == Ending::ContextFull.name());
+    let full =
+        report.samples.iter().any(|sample| sample.ending == FinishReason::ContextFull.name());
     let full =
         if full { format!(", ended by the model's {positions} positions") } else { String::new() };
     format!("generate: {}, {:.0} tokens/s{full}", plural(tokens, "token"), report.tokens_per_second)

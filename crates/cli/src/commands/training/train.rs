@@ -12,7 +12,7 @@ use mixdown_experiments::{
 use mixdown_mixer::{Mixer, Mixture, RunLength};
 use mixdown_shards::{Access, Corpus};
 use mixdown_train::{
-    Changes, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
+    AllowedChanges, DeviceChoice, FreshFamily, FreshModel, LoraConfig, LoraPreset, LoraTargets,
     ModelChoice, ModelConfig, ModelPlace, Preview, RunConfig, Schedule, World, adapter_rate,
     finetuning_rate,
 };
@@ -192,7 +192,8 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     // clap requires it whenever a run is trained.
     let out = arguments.out.clone().unwrap_or_default();
     let name = run_name(&out.display().to_string());
-    let changes = if arguments.allow_change { Changes::Stages } else { Changes::None };
+    let changes =
+        if arguments.allow_change { AllowedChanges::Stages } else { AllowedChanges::None };
     let (dry_run, verify) = (arguments.dry_run, arguments.verify);
     let watch = arguments.watch;
     let run = arguments.run.clone();
@@ -220,19 +221,19 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
         World::new(0, count)?.check(&config)?;
         return processes::launch(count, context.stop);
     };
-    if world.leads() {
+    if world.is_main_process() {
         say_best_of_run(&config, base)?;
     }
-    if world.leads() {
+    if world.is_main_process() {
         let sources = config.mixture.source.iter().map(|source| source.corpus.as_path());
         let measured = config.eval.corpus.iter().map(|eval| eval.corpus.as_path());
         check_corpora(verify, sources.chain(measured), base, context)?;
     }
-    let view = (watch && world.leads()).then(|| watch::beside(&out));
+    let view = (watch && world.is_main_process()).then(|| watch::beside(&out));
     let training = Training { config: &config, base, out: &out, name, changes, world };
     let trained = training::train(training, Evaluations::Printed, context);
     drop(view);
-    match world.leads() {
+    match world.is_main_process() {
         true => context.output.print(&trained?, describe),
         false => trained.map(|_| ()).map_err(|error| processes::of_rank(error, world)),
     }

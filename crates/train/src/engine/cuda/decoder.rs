@@ -19,15 +19,15 @@ use super::kernels::{Kernels, Shape, WIDEST_STREAM};
 use crate::config::precision::Precision;
 use crate::engine::cuda::decoder::cached::KeyValueCache;
 use crate::engine::cuda::decoder::tracked::{Averaging, Tracked, tracked_bytes};
-use crate::engine::cuda::device::room::{Kept, Lists, Room};
+use crate::engine::cuda::device::workspace::{Kept, Lists, Workspace};
 use crate::engine::cuda::reduction::buckets::{BUCKET, Buckets};
-use crate::engine::decoder::Keep;
+use crate::engine::decoder::ActivationPolicy;
 use crate::engine::kernels::rotary::Rotary;
-use crate::engine::rows::{Rows, RowsPart};
+use crate::engine::rows::{MicroBatch, Rows};
 use crate::error::Error;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
-use crate::optim::trained::TrainedSizes;
+use crate::optim::trainable_state::TrainableSizes;
 
 /// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
 const PASS_TOKENS: usize = 8192;
@@ -38,7 +38,7 @@ const PASS_ROWS: usize = 65_535;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CudaPass {
     pub(crate) precision: Precision,
-    pub(crate) keep: Keep,
+    pub(crate) policy: ActivationPolicy,
     /// Rows of one pass, where that is given.
     pub(crate) micro_batch: Option<usize>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct CudaDecoder {
     pub(super) angles: Option<([Address; 2], usize)>,
     /// Positions there are angles for.
     angle_positions: usize,
-    pub(super) room: Room,
+    pub(super) workspace: Workspace,
     /// Whether gradients are summed over several ranks, and in how large parts at least.
     pub(super) is_joined: bool,
     pub(super) bucket: usize,
@@ -71,22 +71,23 @@ pub(crate) struct CudaDecoder {
     losses: Kept,
 }
 
-/// Bytes on the device that training `trained` takes with rows of `length` tokens, `batch_size` a batch: the model, and
+/// Bytes on the device that training `trainable` takes with rows of `length` tokens, `batch_size` a batch: the model, and
 /// a pass.
 pub(crate) fn device_bytes(
     config: &ModelConfig,
     layout: &Layout,
-    trained: TrainedSizes,
+    trainable: TrainableSizes,
     [length, batch_size]: [usize; 2],
     pass: CudaPass,
 ) -> [u64; 2] {
     let rows = pass_rows(pass.micro_batch, length.max(1)).min(batch_size);
     let tokens = rows.saturating_mul(length);
-    let room = Room::new(config, &layout.sizes, pass.precision, tokens, pass.keep, Address::NULL);
-    let thin = trained.rank.saturating_mul((2 * tokens * pass.precision.bytes()) as u64);
-    let resident = tracked_bytes(layout.len as u64, trained, pass.precision);
+    let workspace =
+        Workspace::new(config, &layout.sizes, pass.precision, tokens, pass.policy, Address::NULL);
+    let thin = trainable.rank.saturating_mul((2 * tokens * pass.precision.bytes()) as u64);
+    let resident = tracked_bytes(layout.len as u64, trainable, pass.precision);
     let losses = length.saturating_mul(4 * batch_size);
-    [resident, thin.saturating_add(room.bytes.saturating_add(losses) as u64)]
+    [resident, thin.saturating_add(workspace.bytes.saturating_add(losses) as u64)]
 }
 
 fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
@@ -121,7 +122,14 @@ impl CudaDecoder {
         let weights = device.allocate(wide)?;
         let narrow =
             if pass.precision == Precision::F32 { weights } else { device.allocate(narrow)? };
-        let room = Room::new(config, &sizes, pass.precision, 0, Keep::Nothing, Address::NULL);
+        let workspace = Workspace::new(
+            config,
+            &sizes,
+            pass.precision,
+            0,
+            ActivationPolicy::Discard,
+            Address::NULL,
+        );
         let mut decoder = Self {
             kernels,
             config: config.clone(),
@@ -133,7 +141,7 @@ impl CudaDecoder {
             tracked: None,
             angles: None,
             angle_positions: 0,
-            room,
+            workspace,
             is_joined: false,
             bucket: BUCKET,
             sums: None,
@@ -182,9 +190,9 @@ impl CudaDecoder {
     }
 
     /// Bytes of the room for `tokens`.
-    pub(super) fn room_bytes(&self, tokens: usize, keep: Keep) -> usize {
+    pub(super) fn workspace_bytes(&self, tokens: usize, policy: ActivationPolicy) -> usize {
         let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
-        Room::new(config, sizes, precision, tokens, keep, Address::NULL).bytes
+        Workspace::new(config, sizes, precision, tokens, policy, Address::NULL).bytes
     }
 
     /// Memory of so many bytes for rooms.
@@ -193,50 +201,51 @@ impl CudaDecoder {
     }
 
     /// Fits the room to `tokens`.
-    fn fit(&mut self, tokens: usize, keep: Keep) -> Result<(), Error> {
-        let base = self.reserve(self.room_bytes(tokens, keep))?;
+    fn fit(&mut self, tokens: usize, policy: ActivationPolicy) -> Result<(), Error> {
+        let base = self.reserve(self.workspace_bytes(tokens, policy))?;
         let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
-        self.room = Room::new(config, sizes, precision, tokens, keep, base);
+        self.workspace = Workspace::new(config, sizes, precision, tokens, policy, base);
         Ok(())
     }
 
-    fn shape(&self, part: RowsPart) -> Shape {
+    fn shape(&self, part: MicroBatch) -> Shape {
         Shape {
             rows: part.tokens.len() / part.length,
             length: part.length,
-            starts: self.room.starts,
-            positions: self.room.positions,
+            starts: self.workspace.starts,
+            positions: self.workspace.positions,
         }
     }
 
     /// Takes the ids of a part to the device and computes the streams; gives the last. A cache takes keys and values.
     pub(super) fn forward(
         &mut self,
-        part: RowsPart,
-        keep: Keep,
+        part: MicroBatch,
+        policy: ActivationPolicy,
         cache: Option<KeyValueCache>,
     ) -> Result<Address, Error> {
         self.fit_angles(part.length)?;
-        self.fit(part.tokens.len(), keep)?;
+        self.fit(part.tokens.len(), policy)?;
         let device = &mut self.kernels.device;
-        device.write_u32(self.room.tokens, part.tokens)?;
-        device.write_u32(self.room.targets, part.targets)?;
-        device.write_u32(self.room.positions, part.positions)?;
-        device.write_u32(self.room.starts, part.starts)?;
+        device.write_u32(self.workspace.tokens, part.tokens)?;
+        device.write_u32(self.workspace.targets, part.targets)?;
+        device.write_u32(self.workspace.positions, part.positions)?;
+        device.write_u32(self.workspace.starts, part.starts)?;
         let shape = self.shape(part);
         let positions = self.layout.positions.as_ref();
         let positions = positions.map_or(Address::NULL, |range| self.parameters.f32(range.start));
         let tables = [self.parameters.f32(self.layout.embedding.start), positions];
-        self.kernels.embed(self.room.streams[0], tables, self.room.tokens, shape)?;
+        self.kernels.embed(self.workspace.streams[0], tables, self.workspace.tokens, shape)?;
         let mut stream = 0;
         for index in 0..self.layout.blocks.len() {
-            let next = if keep == Keep::Nothing { 1 - stream } else { stream + 1 };
-            let saved = self.room.saved[if keep == Keep::All { index } else { 0 }];
-            self.block_forward(index, self.room.streams[stream], saved, shape, cache)?;
-            self.block_finish(index, saved, self.room.streams[next], shape)?;
+            let next = if policy == ActivationPolicy::Discard { 1 - stream } else { stream + 1 };
+            let saved =
+                self.workspace.saved[if policy == ActivationPolicy::Keep { index } else { 0 }];
+            self.block_forward(index, self.workspace.streams[stream], saved, shape, cache)?;
+            self.block_finish(index, saved, self.workspace.streams[next], shape)?;
             stream = next;
         }
-        Ok(self.room.streams[stream])
+        Ok(self.workspace.streams[stream])
     }
 
     /// Losses of `tokens`, and with a divisor the gradients of the output projection and the last norm.
@@ -248,16 +257,18 @@ impl CudaDecoder {
     ) -> Result<(), Error> {
         let (sizes, bytes) = (self.layout.sizes, self.pass.precision.bytes());
         let norm = self.norm_at(&self.layout.last_norm, self.parameters);
-        self.kernels.norm_forward(self.room.hidden, last, norm, tokens)?;
+        self.kernels.norm_forward(self.workspace.hidden, last, norm, tokens)?;
         let range = self.layout.output();
         let (weight, gradients) = (self.narrow(range.start), self.gradients);
         #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
         let scale = divisor.map_or(0.0, |divisor| (1.0 / divisor) as f32);
-        let (chunk, pitch, logits) = (self.room.chunk, self.room.pitch, self.room.logits);
+        let (chunk, pitch, logits) =
+            (self.workspace.chunk, self.workspace.pitch, self.workspace.logits);
         for start in (0..tokens).step_by(chunk) {
             let rows = chunk.min(tokens - start);
             let row_bytes = start * sizes.hidden * bytes;
-            let (hidden, dhidden) = (self.room.hidden + row_bytes, self.room.dhidden + row_bytes);
+            let (hidden, dhidden) =
+                (self.workspace.hidden + row_bytes, self.workspace.dhidden + row_bytes);
             let product = Product {
                 form: Form::Output,
                 x: hidden,
@@ -269,7 +280,7 @@ impl CudaDecoder {
                 pitch,
             };
             self.kernels.device.product(product)?;
-            let (losses, targets) = (losses.f32(start), self.room.targets.f32(start));
+            let (losses, targets) = (losses.f32(start), self.workspace.targets.f32(start));
             self.kernels.cross_entropy(logits, losses, targets, scale, [rows, pitch])?;
             if divisor.is_some() {
                 self.kernels.device.product(Product {
@@ -286,19 +297,20 @@ impl CudaDecoder {
         if divisor.is_none() {
             return Ok(());
         }
-        self.kernels.device.zero(self.room.d, (4 * tokens * sizes.hidden) as u64)?;
+        self.kernels.device.zero(self.workspace.d, (4 * tokens * sizes.hidden) as u64)?;
         let last_norm = self.layout.last_norm.clone();
-        self.backward_norm(&last_norm, last, self.room.dhidden, tokens)?;
+        self.backward_norm(&last_norm, last, self.workspace.dhidden, tokens)?;
         self.sum_from(last_norm.weight.start)
     }
 
     /// From the gradient of the last stream back to the tables.
-    fn backward(&mut self, part: RowsPart) -> Result<(), Error> {
+    fn backward(&mut self, part: MicroBatch) -> Result<(), Error> {
         let shape = self.shape(part);
         for index in (0..self.layout.blocks.len()).rev() {
-            let input = self.room.streams[index];
-            let saved = self.room.saved[if self.pass.keep == Keep::All { index } else { 0 }];
-            if self.pass.keep != Keep::All {
+            let input = self.workspace.streams[index];
+            let saved = self.workspace.saved
+                [if self.pass.policy == ActivationPolicy::Keep { index } else { 0 }];
+            if self.pass.policy != ActivationPolicy::Keep {
                 self.block_forward(index, input, saved, shape, None)?;
             }
             self.block_backward(index, input, saved, shape)?;
@@ -308,10 +320,10 @@ impl CudaDecoder {
             return self.sum_from(0);
         }
         let table = self.gradients.f32(self.layout.embedding.start);
-        self.table_backward(table, part.tokens, self.room.token_lists)?;
+        self.table_backward(table, part.tokens, self.workspace.token_lists)?;
         if let Some(range) = self.layout.positions.clone() {
             let table = self.gradients.f32(range.start);
-            self.table_backward(table, part.positions, self.room.position_lists)?;
+            self.table_backward(table, part.positions, self.workspace.position_lists)?;
         }
         self.sum_from(0)
     }
@@ -335,7 +347,7 @@ impl CudaDecoder {
         device.write_u32(at.order, &order)?;
         self.kernels.embed_backward(
             table,
-            self.room.d,
+            self.workspace.d,
             [at.entries, at.begins, at.order],
             entries.len(),
         )
@@ -351,12 +363,13 @@ impl CudaDecoder {
     ) -> Result<Vec<f32>, Error> {
         let mut losses = vec![0.0; rows.targets.len()];
         let at_once = pass_rows(self.pass.micro_batch, rows.length);
-        let keep = if divisor.is_some() { self.pass.keep } else { Keep::Nothing };
+        let policy = if divisor.is_some() { self.pass.policy } else { ActivationPolicy::Discard };
         if divisor.is_some() && self.tracked.is_none() {
             self.track(self.layout.len, None, Averaging::None)?;
         }
         let all = self.losses.fit(self.kernels.device.as_mut(), size_of_val(&losses[..]))?;
-        let mut parts = rows.parts(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
+        let mut parts =
+            rows.micro_batches(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
         // Of ranks that sum gradients on their devices none may leave the others alone with a sum.
         let may_stop = divisor.is_none() || !self.is_joined;
         while let Some((part, start)) = parts.next() {
@@ -371,7 +384,7 @@ impl CudaDecoder {
                 let least = if tracked.adapter.is_some() { usize::MAX } else { self.bucket };
                 Buckets::new(tracked.len, least)
             });
-            let last = self.forward(part, keep, None)?;
+            let last = self.forward(part, policy, None)?;
             self.output(part.tokens.len(), [last, all.f32(start)], divisor)?;
             if divisor.is_some() {
                 self.backward(part)?;

@@ -8,14 +8,14 @@ pub(crate) mod driver_tests;
 #[cfg(test)]
 pub(crate) mod emulator;
 pub(crate) mod libraries;
-pub(crate) mod room;
 pub(crate) mod source;
 pub(crate) mod staging;
+pub(crate) mod workspace;
 
 use std::ops::Add;
 
 use crate::error::Error;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// A place in a device's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +113,7 @@ pub(crate) trait Device: Send {
     fn launch(&mut self, launch: Launch) -> Result<(), Error>;
     fn product(&mut self, product: Product) -> Result<(), Error>;
     /// Takes part in the sums of several ranks from now on.
-    fn join(&mut self, team: &mut Team) -> Result<(), Error>;
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
     /// Begins to sum `len` f32 over all ranks, after what was asked for before; what is asked for later does not wait.
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error>;
     /// What is asked for later waits for all sums.

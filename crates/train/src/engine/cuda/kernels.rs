@@ -63,7 +63,7 @@ pub(crate) struct Update {
     pub(crate) rate: f32,
     pub(crate) inverse_root: f32,
     pub(crate) epsilon: f32,
-    pub(crate) keep: f32,
+    pub(crate) decay_factor: f32,
 }
 
 /// Parameters, gradients, both moments and the narrow copy, from one index on.
@@ -163,15 +163,15 @@ impl Kernels {
         self.each("merge", len, &[address(to), address(base), address(delta), real(scale)])
     }
 
-    /// Brings `averages` nearer to `numbers` by the share `rest`.
+    /// Brings `averages` nearer to `numbers` by the share `fresh_share`.
     pub(crate) fn average(
         &mut self,
         averages: Address,
         numbers: Address,
-        rest: f32,
+        fresh_share: f32,
         len: usize,
     ) -> Result<(), Error> {
-        self.each("average", len, &[address(averages), address(numbers), real(rest)])
+        self.each("average", len, &[address(averages), address(numbers), real(fresh_share)])
     }
 
     pub(crate) fn add_bias_to_stream(
@@ -352,7 +352,7 @@ impl Kernels {
             real(update.rate),
             real(update.inverse_root),
             real(update.epsilon),
-            real(update.keep),
+            real(update.decay_factor),
         ];
         self.each("adamw", len, &arguments)
     }

@@ -18,7 +18,7 @@ use super::device::Address;
 use crate::engine::cuda::reduction::buckets::BUCKET;
 use crate::engine::cuda::reduction::nccl::{Communicator, UniqueId};
 use crate::error::Error;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// Between two looks at a sum: short beside a step.
 const PAUSE: Duration = Duration::from_micros(50);
@@ -32,7 +32,7 @@ pub(super) struct Reduction {
     stream: sys::CUstream,
     /// What a stream has done, for the other one to wait for.
     events: [sys::CUevent; 2],
-    team: Team,
+    group: ProcessGroup,
 }
 
 fn failed(error: DriverError) -> Error {
@@ -44,20 +44,20 @@ impl Reduction {
     ///
     /// # Errors
     /// As [`Communicator::new`]; a rank that is lost; too little memory for NCCL.
-    pub(super) fn new(team: &mut Team) -> Result<Self, Error> {
-        let rank = [team.rank().rank(), team.rank().world_size()];
-        let mut own = team.share()?;
+    pub(super) fn new(group: &mut ProcessGroup) -> Result<Self, Error> {
+        let rank = [group.rank().rank(), group.rank().world_size()];
+        let mut own = group.try_clone()?;
         let communicator = Communicator::new(rank, |id| {
-            let told = own.gather(id.0.to_vec())?;
+            let told = own.all_gather(id.0.to_vec())?;
             let first = told.first().and_then(|id| id.first_chunk());
             // Nobody waits in NCCL for a rank that has failed before.
-            own.wait()?;
+            own.barrier()?;
             Ok(first.map_or(id, |first| UniqueId(*first)))
         })?;
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         let events = [event::create(flags).map_err(failed)?, event::create(flags).map_err(failed)?];
         let stream = stream::create(stream::StreamKind::NonBlocking).map_err(failed)?;
-        let mut reduction = Self { communicator, stream, events, team: own };
+        let mut reduction = Self { communicator, stream, events, group: own };
         reduction.warm_up()?;
         Ok(reduction)
     }
@@ -98,7 +98,7 @@ impl Reduction {
         self.order(0, null_mut(), self.stream)?;
         self.communicator.sum(at, len, self.stream.cast()).map_err(|error| {
             // A rank that is lost says more than what NCCL makes of it.
-            self.team.check().err().unwrap_or(error)
+            self.group.check().err().unwrap_or(error)
         })
     }
 
@@ -122,7 +122,7 @@ impl Reduction {
             }
             if looked.elapsed() > CHECK {
                 looked = Instant::now();
-                let healthy = self.team.check().and_then(|()| self.communicator.check());
+                let healthy = self.group.check().and_then(|()| self.communicator.check());
                 if healthy.is_err() {
                     self.communicator.abort();
                 }

@@ -17,7 +17,7 @@ use crate::engine::{CachedDecoding, Engine, Resident, Training};
 use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Layout;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// The side of the product that measures what the device can do; an emulator can do little.
 const MEASURED_SIDE: usize = if cfg!(test) { 16 } else { 8192 };
@@ -76,9 +76,9 @@ impl Engine for CudaDecoder {
 }
 
 impl Resident for CudaDecoder {
-    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
         self.is_joined = true;
-        self.kernels.device.join(team)
+        self.kernels.device.join(group)
     }
 
     fn train(&mut self, training: Training) -> Result<(), Error> {
@@ -141,10 +141,10 @@ impl Resident for CudaDecoder {
         self.merge_adapter()
     }
 
-    fn update_average(&mut self, rest: f32) -> Result<(), Error> {
+    fn update_average(&mut self, fresh_share: f32) -> Result<(), Error> {
         let Some(tracked) = &self.tracked else { return Ok(()) };
         let Some(average) = tracked.average else { return Ok(()) };
-        self.kernels.average(average, tracked.numbers, rest, tracked.len)
+        self.kernels.average(average, tracked.numbers, fresh_share, tracked.len)
     }
 
     fn swap_average(&mut self) -> Result<(), Error> {

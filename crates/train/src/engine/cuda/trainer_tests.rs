@@ -6,10 +6,10 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
 use mixdown_runs::{MetricsRecord, RunFolder};
 
-use crate::config::run_file::Changes;
+use crate::config::run_file::AllowedChanges;
 use crate::generate::samples::tests::Digits;
 use crate::model::config::tests::{all_kinds, tiny};
-use crate::optim::trained::tests::{LORA, place, text};
+use crate::optim::trainable_state::tests::{LORA, place, text};
 use crate::ranks::tests::on_ranks;
 use crate::trainer::tests::{end, open, open_as, run, run_until};
 
@@ -110,7 +110,7 @@ fn two_devices_have_the_losses_of_one() {
         let text = on_device(more);
         run(place, &text, &one).unwrap();
         on_ranks(2, |world| {
-            let mut trainer = open_as(place, (&text, &two), Changes::None, world).unwrap();
+            let mut trainer = open_as(place, (&text, &two), AllowedChanges::None, world).unwrap();
             trainer.run(Observer::silent()).unwrap();
         });
         check_close(&losses(place, &one), &losses(place, &two), 2e-4, more);

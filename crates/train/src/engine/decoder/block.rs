@@ -1,7 +1,7 @@
 //! One block: attention and MLP, each behind a norm and added to the residual stream.
 
 use super::gradients::Gradients;
-use super::room::{Saved, Scratch};
+use super::workspace::{Saved, Scratch};
 use crate::engine::kernels::activation;
 use crate::engine::kernels::attention::cached::Cache;
 use crate::engine::kernels::attention::{Attended, Attention};
@@ -10,7 +10,7 @@ use crate::engine::kernels::linear::Linear;
 use crate::engine::kernels::norm::Norm;
 use crate::engine::kernels::number::Number;
 use crate::engine::kernels::rotary::{Rotary, Turn, TurnedHeads};
-use crate::engine::rows::RowsPart;
+use crate::engine::rows::MicroBatch;
 use crate::model::config::ModelConfig;
 use crate::model::layout::{BlockLayout, Layout, LinearRange, NormRange, Sizes};
 
@@ -22,7 +22,7 @@ pub(crate) struct Block<'a, F> {
     layout: &'a BlockLayout,
     parameters: &'a [F],
     rotary: Option<&'a Rotary<F>>,
-    rows: RowsPart<'a>,
+    rows: MicroBatch<'a>,
 }
 
 /// A norm over these parameters.
@@ -46,7 +46,7 @@ impl<'a, F: Number> Block<'a, F> {
         index: usize,
         parameters: &'a [F],
         rotary: Option<&'a Rotary<F>>,
-        rows: RowsPart<'a>,
+        rows: MicroBatch<'a>,
     ) -> Self {
         let (sizes, layout) = (&layout.sizes, &layout.blocks[index]);
         Self { config, sizes, layout, parameters, rotary, rows }

@@ -1,7 +1,7 @@
 //! A decoder that keeps the keys and values of what it has read, so that a further token costs one row.
 
 use super::block::{Block, norm};
-use super::room::Keep;
+use super::workspace::ActivationPolicy;
 use super::{Decoder, last, streams};
 use crate::engine::CachedDecoding;
 use crate::engine::kernels::attention::cached::Cache;
@@ -9,7 +9,7 @@ use crate::engine::kernels::embedding;
 use crate::engine::kernels::linear::Linear;
 use crate::engine::kernels::number::Number;
 use crate::engine::kernels::rotary::Rotary;
-use crate::engine::rows::RowsPart;
+use crate::engine::rows::MicroBatch;
 use crate::error::Error;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
@@ -27,7 +27,7 @@ pub(crate) struct CachedDecoder<'a, F> {
 }
 
 impl<'a, F: Number> CachedDecoder<'a, F> {
-    /// Room for `sequences` sequences of `capacity` positions each, which is within the model's limit.
+    /// Workspace for `sequences` sequences of `capacity` positions each, which is within the model's limit.
     ///
     /// # Errors
     /// No memory for the keys and values.
@@ -38,7 +38,7 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
         sequences: usize,
         capacity: usize,
     ) -> Result<Self, Error> {
-        let mut decoder = Decoder::new(config, layout, Keep::Nothing, None);
+        let mut decoder = Decoder::new(config, layout, ActivationPolicy::Discard, None);
         if let Positions::Rotary(rotary) = &config.positions {
             decoder.rotary = Some(Rotary::new(rotary, capacity));
         }
@@ -58,7 +58,7 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
     pub(crate) fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Vec<F> {
         let positions: Vec<u32> = (0..).take(ids.len()).collect();
         let starts = vec![0; ids.len()];
-        let part = RowsPart {
+        let part = MicroBatch {
             length: ids.len(),
             tokens: ids,
             targets: &[],
@@ -66,9 +66,14 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
             starts: &starts,
         };
         let caches = &mut self.caches;
-        self.decoder.forward_seen(self.parameters, part, Keep::Nothing, |index, qkv| {
-            caches[index].fill(sequence, 0, qkv);
-        });
+        self.decoder.forward_seen(
+            self.parameters,
+            part,
+            ActivationPolicy::Discard,
+            |index, qkv| {
+                caches[index].fill(sequence, 0, qkv);
+            },
+        );
         self.lengths[sequence] = positions.last().map_or(0, |position| position + 1);
         self.logits(ids.len() - 1..ids.len())
     }
@@ -77,26 +82,26 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
     pub(crate) fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Vec<F> {
         let positions: Vec<u32> =
             sequences.iter().map(|&sequence| self.lengths[sequence]).collect();
-        let Decoder { config, layout, room, rotary, .. } = &mut self.decoder;
+        let Decoder { config, layout, workspace, rotary, .. } = &mut self.decoder;
         let starts = vec![0; ids.len()];
-        let part = RowsPart {
+        let part = MicroBatch {
             length: 1,
             tokens: ids,
             targets: &[],
             positions: &positions,
             starts: &starts,
         };
-        room.fit(config, &layout.sizes, ids.len(), Keep::Nothing);
+        workspace.fit(config, &layout.sizes, ids.len(), ActivationPolicy::Discard);
         let hidden = layout.sizes.hidden;
-        let (first, table) = (&mut room.streams[0], layout.embedding.clone());
+        let (first, table) = (&mut workspace.streams[0], layout.embedding.clone());
         embedding::forward(&self.parameters[table], hidden, ids, first);
         if let Some(table) = layout.positions.clone() {
             embedding::forward_add(&self.parameters[table], hidden, &positions, first);
         }
         for (index, cache) in self.caches.iter_mut().enumerate() {
             let block = Block::new(config, layout, index, self.parameters, rotary.as_ref(), part);
-            let (input, output) = streams(&mut room.streams, index, Keep::Nothing);
-            let (saved, scratch) = (&mut room.saved[0], &mut room.scratch);
+            let (input, output) = streams(&mut workspace.streams, index, ActivationPolicy::Discard);
+            let (saved, scratch) = (&mut workspace.saved[0], &mut workspace.scratch);
             block.step(input, (sequences, cache), saved, scratch, output);
         }
         sequences.iter().for_each(|&sequence| self.lengths[sequence] += 1);
@@ -105,11 +110,11 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
 
     /// The logits of some rows of the last stream.
     fn logits(&mut self, rows: std::ops::Range<usize>) -> Vec<F> {
-        let Decoder { config, layout, room, .. } = &mut self.decoder;
+        let Decoder { config, layout, workspace, .. } = &mut self.decoder;
         let sizes = &layout.sizes;
-        let stream = &room.streams[last(sizes.layers, Keep::Nothing)];
+        let stream = &workspace.streams[last(sizes.layers, ActivationPolicy::Discard)];
         let stream = &stream[rows.start * sizes.hidden..rows.end * sizes.hidden];
-        let states = &mut room.hidden[..stream.len()];
+        let states = &mut workspace.hidden[..stream.len()];
         norm(&layout.last_norm, self.parameters, config).forward(stream, states);
         let mut logits = vec![F::ZERO; rows.len() * sizes.vocabulary];
         let (inputs, outputs) = (sizes.hidden, sizes.vocabulary);
@@ -145,7 +150,7 @@ fn zeros<F: Number>(len: usize) -> Result<Vec<F>, Error> {
 mod tests {
     use super::CachedDecoder;
     use crate::engine::decoder::tests::{parameters, rows};
-    use crate::engine::decoder::{Decoder, Keep};
+    use crate::engine::decoder::{ActivationPolicy, Decoder};
     use crate::engine::kernels::check::{close, on_threads};
     use crate::engine::rows::Rows;
     use crate::model::config::ModelConfig;
@@ -175,7 +180,7 @@ mod tests {
         for config in all_kinds() {
             let rows = rows(3, 19, 4);
             let layout = Layout::new(&config).unwrap();
-            let mut whole = Decoder::<f64>::new(&config, &layout, Keep::Nothing, None);
+            let mut whole = Decoder::<f64>::new(&config, &layout, ActivationPolicy::Discard, None);
             let whole = whole.logits(&parameters::<f64>(&layout), &rows);
             for read in [1, 7, 19] {
                 let expected: Vec<f64> = (read - 1..19)

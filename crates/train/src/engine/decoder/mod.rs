@@ -6,9 +6,9 @@
 mod block;
 pub(crate) mod cached;
 mod gradients;
-mod room;
 #[cfg(test)]
 pub(crate) mod tests;
+mod workspace;
 
 use std::sync::atomic::AtomicBool;
 
@@ -18,15 +18,15 @@ use crate::engine::kernels::cross_entropy::{Output, OutputGradients};
 use crate::engine::kernels::embedding;
 use crate::engine::kernels::number::Number;
 use crate::engine::kernels::rotary::Rotary;
-use crate::engine::rows::{Rows, RowsPart};
+use crate::engine::rows::{MicroBatch, Rows};
 use crate::error::Error;
 use crate::model::PassOptions;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
 use block::{Block, norm};
 use gradients::Gradients;
-pub(crate) use room::Keep;
-use room::{Room, numbers_per_token};
+pub(crate) use workspace::ActivationPolicy;
+use workspace::{Workspace, numbers_per_token};
 
 /// Tokens of one pass, at most, but at least one row.
 const PASS_TOKENS: usize = 1024;
@@ -35,24 +35,24 @@ const PASS_TOKENS: usize = 1024;
 pub(crate) struct Decoder<F> {
     config: ModelConfig,
     layout: Layout,
-    keep: Keep,
+    policy: ActivationPolicy,
     /// Rows of one pass, where that is given.
     micro_batch: Option<usize>,
     rotary: Option<Rotary<F>>,
-    room: Room<F>,
+    workspace: Workspace<F>,
 }
 
 impl<F: Number> Decoder<F> {
-    /// A decoder that keeps `keep` of a forward pass for the backward pass, and computes
+    /// A decoder that keeps what `policy` says of a forward pass for the backward pass, and computes
     /// `micro_batch` rows at once.
     pub(crate) fn new(
         config: &ModelConfig,
         layout: &Layout,
-        keep: Keep,
+        policy: ActivationPolicy,
         micro_batch: Option<usize>,
     ) -> Self {
         let (config, layout) = (config.clone(), layout.clone());
-        Self { config, layout, keep, micro_batch, rotary: None, room: Room::default() }
+        Self { config, layout, policy, micro_batch, rotary: None, workspace: Workspace::default() }
     }
 
     /// Rows of one pass.
@@ -95,9 +95,9 @@ impl<F: Number> Decoder<F> {
     ) -> Result<Vec<F>, Error> {
         let mut losses = vec![F::ZERO; rows.targets.len()];
         let pass = self.rows(rows.length);
-        for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+        for (part, losses) in rows.micro_batches(pass).zip(losses.chunks_mut(pass * rows.length)) {
             Error::check_stop(stop, "the training step")?;
-            self.forward(parameters, part, self.keep);
+            self.forward(parameters, part, self.policy);
             self.output(parameters, part, losses, Some((divisor, &mut *gradients)));
             self.backward(parameters, part, gradients);
         }
@@ -113,9 +113,9 @@ impl<F: Number> Decoder<F> {
     ) -> Result<Vec<F>, Error> {
         let mut losses = vec![F::ZERO; rows.targets.len()];
         let pass = self.rows(rows.length);
-        for (part, losses) in rows.parts(pass).zip(losses.chunks_mut(pass * rows.length)) {
+        for (part, losses) in rows.micro_batches(pass).zip(losses.chunks_mut(pass * rows.length)) {
             Error::check_stop(stop, "the evaluation")?;
-            self.forward(parameters, part, Keep::Nothing);
+            self.forward(parameters, part, ActivationPolicy::Discard);
             self.output(parameters, part, losses, None);
         }
         Ok(losses)
@@ -128,11 +128,11 @@ impl<F: Number> Decoder<F> {
 
         let sizes = self.layout.sizes;
         let mut logits = Vec::new();
-        for part in rows.parts(self.rows(rows.length)) {
-            self.forward(parameters, part, Keep::Nothing);
+        for part in rows.micro_batches(self.rows(rows.length)) {
+            self.forward(parameters, part, ActivationPolicy::Discard);
             let mut losses = vec![F::ZERO; part.targets.len()];
             self.output(parameters, part, &mut losses, None);
-            let hidden = Matrix::new(&self.room.hidden, losses.len(), sizes.hidden);
+            let hidden = Matrix::new(&self.workspace.hidden, losses.len(), sizes.hidden);
             let weight = &parameters[self.layout.output()];
             let weight = Matrix::new(weight, sizes.vocabulary, sizes.hidden).transposed();
             let start = logits.len();
@@ -143,7 +143,7 @@ impl<F: Number> Decoder<F> {
     }
 
     /// Angles for all positions of `part`.
-    fn fit_rotary(&mut self, part: RowsPart) {
+    fn fit_rotary(&mut self, part: MicroBatch) {
         let Positions::Rotary(config) = &self.config.positions else { return };
         if self.rotary.as_ref().is_none_or(|rotary| rotary.positions() < part.length) {
             self.rotary = Some(Rotary::new(config, part.length));
@@ -151,22 +151,22 @@ impl<F: Number> Decoder<F> {
     }
 
     /// Fills the streams, of which the last stands in the place that [`last`](Self::last) tells.
-    fn forward(&mut self, parameters: &[F], part: RowsPart, keep: Keep) {
-        self.forward_seen(parameters, part, keep, |_, _| {});
+    fn forward(&mut self, parameters: &[F], part: MicroBatch, policy: ActivationPolicy) {
+        self.forward_seen(parameters, part, policy, |_, _| {});
     }
 
     /// As [`forward`](Self::forward); `see` is shown the queries, keys and values of each block.
     fn forward_seen(
         &mut self,
         parameters: &[F],
-        part: RowsPart,
-        keep: Keep,
+        part: MicroBatch,
+        policy: ActivationPolicy,
         mut see: impl FnMut(usize, &[F]),
     ) {
         self.fit_rotary(part);
-        self.room.fit(&self.config, &self.layout.sizes, part.tokens.len(), keep);
+        self.workspace.fit(&self.config, &self.layout.sizes, part.tokens.len(), policy);
         let hidden = self.layout.sizes.hidden;
-        let first = &mut self.room.streams[0];
+        let first = &mut self.workspace.streams[0];
         embedding::forward(&parameters[self.layout.embedding.clone()], hidden, part.tokens, first);
         if let Some(positions) = self.layout.positions.clone() {
             embedding::forward_add(&parameters[positions], hidden, part.positions, first);
@@ -174,11 +174,12 @@ impl<F: Number> Decoder<F> {
         for index in 0..self.layout.blocks.len() {
             let (config, rotary) = (&self.config, self.rotary.as_ref());
             let block = Block::new(config, &self.layout, index, parameters, rotary, part);
-            let (input, output) = streams(&mut self.room.streams, index, keep);
-            let saved = &mut self.room.saved[if keep == Keep::All { index } else { 0 }];
-            block.forward(input, saved, &mut self.room.scratch);
+            let (input, output) = streams(&mut self.workspace.streams, index, policy);
+            let saved =
+                &mut self.workspace.saved[if policy == ActivationPolicy::Keep { index } else { 0 }];
+            block.forward(input, saved, &mut self.workspace.scratch);
             see(index, &saved.qkv);
-            block.finish(saved, &mut self.room.scratch, output);
+            block.finish(saved, &mut self.workspace.scratch, output);
         }
     }
 
@@ -186,39 +187,39 @@ impl<F: Number> Decoder<F> {
     fn output(
         &mut self,
         parameters: &[F],
-        part: RowsPart,
+        part: MicroBatch,
         losses: &mut [F],
         backward: Option<(f64, &mut Gradients<F>)>,
     ) {
         let sizes = &self.layout.sizes;
-        let keep = if backward.is_some() { self.keep } else { Keep::Nothing };
-        let last = &self.room.streams[last(sizes.layers, keep)];
+        let policy = if backward.is_some() { self.policy } else { ActivationPolicy::Discard };
+        let last = &self.workspace.streams[last(sizes.layers, policy)];
         let last_norm = norm(&self.layout.last_norm, parameters, &self.config);
-        last_norm.forward(last, &mut self.room.hidden);
+        last_norm.forward(last, &mut self.workspace.hidden);
         let range = self.layout.output();
         let weight = &parameters[range.clone()];
         let output = Output { weight, width: sizes.hidden, vocabulary: sizes.vocabulary };
-        let logits = &mut self.room.logits;
+        let logits = &mut self.workspace.logits;
         let Some((divisor, gradients)) = backward else {
-            output.losses(&self.room.hidden, part.targets, losses, logits, None);
+            output.losses(&self.workspace.hidden, part.targets, losses, logits, None);
             return;
         };
-        let (hidden, weight) = (&mut self.room.dhidden[..], gradients.of(range));
+        let (hidden, weight) = (&mut self.workspace.dhidden[..], gradients.of(range));
         let to = OutputGradients { hidden, weight, divisor };
-        output.losses(&self.room.hidden, part.targets, losses, logits, Some(to));
-        self.room.d.fill(F::ZERO);
-        let sums = last_norm.backward(last, &self.room.dhidden, &mut self.room.d);
+        output.losses(&self.workspace.hidden, part.targets, losses, logits, Some(to));
+        self.workspace.d.fill(F::ZERO);
+        let sums = last_norm.backward(last, &self.workspace.dhidden, &mut self.workspace.d);
         gradients.add_norm(&self.layout.last_norm, &sums);
     }
 
     /// From the gradient of the last stream back to the embedding.
-    fn backward(&mut self, parameters: &[F], part: RowsPart, gradients: &mut Gradients<F>) {
-        let Room { streams, saved, scratch, d, .. } = &mut self.room;
+    fn backward(&mut self, parameters: &[F], part: MicroBatch, gradients: &mut Gradients<F>) {
+        let Workspace { streams, saved, scratch, d, .. } = &mut self.workspace;
         for index in (0..self.layout.blocks.len()).rev() {
             let (config, rotary) = (&self.config, self.rotary.as_ref());
             let block = Block::new(config, &self.layout, index, parameters, rotary, part);
             let input = &streams[index];
-            let saved = if self.keep == Keep::All {
+            let saved = if self.policy == ActivationPolicy::Keep {
                 &mut saved[index]
             } else {
                 block.forward(input, &mut saved[0], scratch);
@@ -248,9 +249,10 @@ pub(crate) fn pass_bytes(
     let side = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let rows = pass_rows(options.micro_batch_size.map(side), side(length).max(1));
     let tokens = side(length).saturating_mul(rows.min(side(batch_size)));
-    let numbers = tokens.saturating_mul(numbers_per_token(config, sizes, options.keep()));
+    let numbers =
+        tokens.saturating_mul(numbers_per_token(config, sizes, options.activation_policy()));
     let output = Output::<f32> { weight: &[], width: sizes.hidden, vocabulary: sizes.vocabulary };
-    let numbers = numbers.saturating_add(output.room(tokens));
+    let numbers = numbers.saturating_add(output.workspace_len(tokens));
     u64::try_from(numbers.saturating_mul(size_of::<f32>())).unwrap_or(u64::MAX)
 }
 
@@ -260,17 +262,17 @@ fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
 }
 
 /// The place of the stream after the last block.
-fn last(layers: usize, keep: Keep) -> usize {
-    if keep == Keep::Nothing { layers % 2 } else { layers }
+fn last(layers: usize, policy: ActivationPolicy) -> usize {
+    if policy == ActivationPolicy::Discard { layers % 2 } else { layers }
 }
 
 /// The streams before and after a block.
-fn streams<F>(all: &mut [Vec<F>], index: usize, keep: Keep) -> (&[F], &mut [F]) {
-    if keep == Keep::Nothing && index % 2 == 1 {
+fn streams<F>(all: &mut [Vec<F>], index: usize, policy: ActivationPolicy) -> (&[F], &mut [F]) {
+    if policy == ActivationPolicy::Discard && index % 2 == 1 {
         let (first, second) = all.split_at_mut(1);
         return (&second[0], &mut first[0]);
     }
-    let index = if keep == Keep::Nothing { 0 } else { index };
+    let index = if policy == ActivationPolicy::Discard { 0 } else { index };
     let (before, after) = all.split_at_mut(index + 1);
     (&before[index], &mut after[0])
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 
-use super::{Decoder, Keep};
+use super::{ActivationPolicy, Decoder};
 use crate::engine::NEVER;
 use crate::engine::kernels::check::{close, numbers, on_threads};
 use crate::engine::kernels::cross_entropy::IGNORED;
@@ -40,10 +40,10 @@ pub(crate) fn parameters<F: Number>(layout: &Layout) -> Vec<F> {
     numbers::<f64>(layout.len, 11).iter().map(|value| F::of(0.7 * value)).collect()
 }
 
-fn run<F: Number>(config: &ModelConfig, rows: &Rows, keep: Keep) -> (Vec<F>, Vec<F>) {
+fn run<F: Number>(config: &ModelConfig, rows: &Rows, policy: ActivationPolicy) -> (Vec<F>, Vec<F>) {
     let layout = Layout::new(config).unwrap();
     let mut gradients = vec![F::ZERO; layout.len];
-    let mut decoder = Decoder::new(config, &layout, keep, None);
+    let mut decoder = Decoder::new(config, &layout, policy, None);
     let parameters = parameters::<F>(&layout);
     let losses =
         decoder.losses_and_gradients(&parameters, rows, 5.0, &mut gradients, &NEVER).unwrap();
@@ -56,8 +56,8 @@ fn gradients_agree_with_central_differences() {
     let rows = difficult();
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
-        let (_, gradients) = run::<f64>(&config, &rows, Keep::All);
-        let mut decoder = Decoder::<f64>::new(&config, &layout, Keep::Nothing, None);
+        let (_, gradients) = run::<f64>(&config, &rows, ActivationPolicy::Keep);
+        let mut decoder = Decoder::<f64>::new(&config, &layout, ActivationPolicy::Discard, None);
         let mut at = parameters::<f64>(&layout);
         let mut expected = Vec::new();
         for index in 0..layout.len {
@@ -80,7 +80,7 @@ fn losses_and_gradients_are_those_of_composed_operations() {
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
         for rows in [difficult(), rows(3, 32, 8)] {
-            let (losses, gradients) = run::<f64>(&config, &rows, Keep::All);
+            let (losses, gradients) = run::<f64>(&config, &rows, ActivationPolicy::Keep);
             let reference = Reference::new(&config, &Device::Cpu, DType::F64).unwrap();
             let mut expected = vec![0.0; layout.len];
             let parameters = parameters::<f64>(&layout);
@@ -95,11 +95,11 @@ fn losses_and_gradients_are_those_of_composed_operations() {
 fn f32_agrees_with_f64_and_recomputing_changes_no_bit() {
     for config in all_kinds() {
         let rows = difficult();
-        let wide = run::<f64>(&config, &rows, Keep::All);
-        let narrow = run::<f32>(&config, &rows, Keep::All);
+        let wide = run::<f64>(&config, &rows, ActivationPolicy::Keep);
+        let narrow = run::<f32>(&config, &rows, ActivationPolicy::Keep);
         close(&narrow.0, &wide.0, 1e-5, "losses");
         close(&narrow.1, &wide.1, 1e-4, "gradients");
-        assert_eq!(run::<f32>(&config, &rows, Keep::Streams), narrow);
+        assert_eq!(run::<f32>(&config, &rows, ActivationPolicy::Checkpoint), narrow);
     }
 }
 
@@ -109,7 +109,7 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
         config.max_position_embeddings = 24;
         // Every entry of the tables is used.
         let rows = rows(60, 24, 5);
-        let (_, gradients) = run::<f64>(&config, &rows, Keep::All);
+        let (_, gradients) = run::<f64>(&config, &rows, ActivationPolicy::Keep);
         let layout = Layout::new(&config).unwrap();
         let is_idle = |gradient: &f64| !gradient.is_finite() || gradient.abs() < 1e-12;
         let mut idle: Vec<bool> = gradients.iter().map(is_idle).collect();
@@ -133,7 +133,7 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for config in all_kinds() {
-        let run = || run::<f32>(&config, &rows(5, 31, 1), Keep::All);
+        let run = || run::<f32>(&config, &rows(5, 31, 1), ActivationPolicy::Keep);
         assert_eq!(on_threads(1, run), on_threads(2, run));
     }
 }
@@ -150,9 +150,9 @@ fn two_documents_in_a_row_are_two_rows() {
         starts: vec![0; to - from],
     };
     for config in all_kinds() {
-        let (losses, gradients) = run::<f64>(&config, &both, Keep::All);
-        let parts =
-            [piece(0, 7), piece(7, 11), piece(11, 14)].map(|p| run::<f64>(&config, &p, Keep::All));
+        let (losses, gradients) = run::<f64>(&config, &both, ActivationPolicy::Keep);
+        let parts = [piece(0, 7), piece(7, 11), piece(11, 14)]
+            .map(|p| run::<f64>(&config, &p, ActivationPolicy::Keep));
         close(
             &losses,
             &parts.iter().flat_map(|p| p.0.clone()).collect::<Vec<_>>(),
@@ -170,9 +170,10 @@ fn rows_at_once_change_nothing_but_rounding() {
     rows.targets[0..13].fill(IGNORED);
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
-        let (losses, gradients) = run::<f64>(&config, &rows, Keep::All);
+        let (losses, gradients) = run::<f64>(&config, &rows, ActivationPolicy::Keep);
         for micro_batch in [1, 2, 4] {
-            let mut decoder = Decoder::new(&config, &layout, Keep::All, Some(micro_batch));
+            let mut decoder =
+                Decoder::new(&config, &layout, ActivationPolicy::Keep, Some(micro_batch));
             let (parameters, mut sum) = (parameters::<f64>(&layout), vec![0.0; layout.len]);
             let got =
                 decoder.losses_and_gradients(&parameters, &rows, 5.0, &mut sum, &NEVER).unwrap();

@@ -116,8 +116,8 @@ impl Attention<'_> {
         multiply(&mut out, Existing::Replace, self.scale(), queries, keys.transposed());
     }
 
-    /// Room for the scores of one block.
-    fn room<F: Number>(&self) -> Vec<F> {
+    /// Workspace for the scores of one block.
+    fn scores_workspace<F: Number>(&self) -> Vec<F> {
         vec![F::ZERO; BLOCK_ROWS.min(self.length) * self.length]
     }
 
@@ -167,10 +167,10 @@ impl Attention<'_> {
         out: &mut [F],
         log_sums: &mut [F],
     ) {
-        let mut room = self.room();
+        let mut workspace = self.scores_workspace();
         let mut inverse_sums = [F::ZERO; BLOCK_ROWS];
         for block in self.blocks(starts) {
-            let scores = &mut room[..block.rows() * block.keys()];
+            let scores = &mut workspace[..block.rows() * block.keys()];
             self.scores(qkv, head, block, scores);
             vectorised(
                 #[inline(always)]
@@ -281,7 +281,7 @@ impl Attention<'_> {
     ) {
         let (width, row_width) = (self.width, self.heads * self.width);
         let log_sums = &saved.log_sums[head * self.length..(head + 1) * self.length];
-        let (mut weights, mut dscores) = (self.room(), self.room());
+        let (mut weights, mut dscores) = (self.scores_workspace(), self.scores_workspace());
         for block in self.blocks(starts) {
             let (rows, keys) = (block.rows(), block.keys());
             let weights = &mut weights[..rows * keys];

@@ -42,7 +42,7 @@ impl<F: Number> Output<'_, F> {
     }
 
     /// Numbers that `logits` grows to for this many rows.
-    pub(crate) fn room(&self, rows: usize) -> usize {
+    pub(crate) fn workspace_len(&self, rows: usize) -> usize {
         self.chunk_rows().min(rows) * self.vocabulary
     }
 
@@ -58,7 +58,7 @@ impl<F: Number> Output<'_, F> {
     ) {
         let weight = Matrix::new(self.weight, self.vocabulary, self.width);
         let rows = self.chunk_rows();
-        logits.resize(self.room(targets.len()), F::ZERO);
+        logits.resize(self.workspace_len(targets.len()), F::ZERO);
         let divisor = gradients.as_ref().map(|gradients| gradients.divisor);
         let chunks = hidden.chunks(rows * self.width).zip(targets.chunks(rows));
         for (index, ((hidden, targets), losses)) in chunks.zip(losses.chunks_mut(rows)).enumerate()

@@ -241,15 +241,18 @@ pub(crate) fn write_model(
 }
 
 /// A tensor with its numbers.
-type Part<'a> = (&'a FileTensor, &'a [f32]);
+type EvaluationPart<'a> = (&'a FileTensor, &'a [f32]);
 
 /// Bytes of a tensor in the file.
-fn bytes(part: &Part) -> u64 {
+fn bytes(part: &EvaluationPart) -> u64 {
     u64::try_from(size_of_val(part.1)).unwrap_or(u64::MAX)
 }
 
 /// The tensors of each file, in order: as many as fit, one at least.
-fn shards<'a, 'b>(parts: &'b [Part<'a>], shard_bytes: u64) -> Vec<&'b [Part<'a>]> {
+fn shards<'a, 'b>(
+    parts: &'b [EvaluationPart<'a>],
+    shard_bytes: u64,
+) -> Vec<&'b [EvaluationPart<'a>]> {
     let mut shards = Vec::new();
     let (mut first, mut used_bytes) = (0, 0_u64);
     for (n, part) in parts.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::engine::cuda::decoder::CudaDecoder;
 use crate::engine::cuda::decoder::attention::AttentionGradients;
 use crate::engine::cuda::decoder::cached::KeyValueCache;
-use crate::engine::cuda::device::room::Saved;
+use crate::engine::cuda::device::workspace::Saved;
 use crate::engine::cuda::device::{Address, Form};
 use crate::engine::cuda::kernels::{NormAt, Shape};
 use crate::error::Error;
@@ -71,7 +71,7 @@ impl CudaDecoder {
         self.kernels.product(Form::Weight, [x, weight, dy], [tokens, inputs, outputs])?;
         match self.bias(range, self.gradients) {
             Address::NULL => Ok(()),
-            bias => self.kernels.add_columns(bias, dy, self.room.partial, tokens, outputs),
+            bias => self.kernels.add_columns(bias, dy, self.workspace.partial, tokens, outputs),
         }
     }
 
@@ -117,7 +117,7 @@ impl CudaDecoder {
         cache: Option<KeyValueCache>,
     ) -> Result<(), Error> {
         let (block, sizes) = (self.layout.blocks[index].clone(), self.layout.sizes);
-        let (tokens, normed) = (shape.tokens(), self.room.normed);
+        let (tokens, normed) = (shape.tokens(), self.workspace.normed);
         let norm = self.norm_at(&block.attention_norm, self.parameters);
         self.kernels.norm_forward(normed, input, norm, tokens)?;
         self.project(&block.qkv, [normed, saved.qkv], [sizes.hidden, sizes.qkv()], tokens)?;
@@ -142,7 +142,7 @@ impl CudaDecoder {
         shape: Shape,
     ) -> Result<(), Error> {
         let (down, tokens, inner) =
-            (self.layout.blocks[index].down.clone(), shape.tokens(), self.room.inner);
+            (self.layout.blocks[index].down.clone(), shape.tokens(), self.workspace.inner);
         self.kernels.activation_forward(inner, saved.up, self.config.activation, tokens)?;
         self.project_residual(&down, [inner, saved.middle, output], self.layout.sizes.inner, tokens)
     }
@@ -175,8 +175,12 @@ impl CudaDecoder {
     ) -> Result<(), Error> {
         let (block, sizes) = (self.layout.blocks[index].clone(), self.layout.sizes);
         let (tokens, mlp_input) = (shape.tokens(), self.mlp_input(input, saved));
-        let (normed, inner, dup, d) =
-            (self.room.normed, self.room.inner, self.room.dup, self.room.narrow_d);
+        let (normed, inner, dup, d) = (
+            self.workspace.normed,
+            self.workspace.inner,
+            self.workspace.dup,
+            self.workspace.narrow_d,
+        );
         let (up, down) = ([sizes.hidden, sizes.up], [sizes.inner, sizes.hidden]);
         self.back_project(&block.down, [inner, d], down, tokens)?;
         self.kernels.activation_backward(inner, dup, saved.up, self.config.activation, tokens)?;
@@ -191,8 +195,8 @@ impl CudaDecoder {
     fn backward_output(&mut self, index: usize, saved: Saved, shape: Shape) -> Result<(), Error> {
         let (output, sizes, tokens) =
             (self.layout.blocks[index].output.clone(), self.layout.sizes, shape.tokens());
-        let (d, sides) = (self.room.narrow_d, [sizes.attended(), sizes.hidden]);
-        self.back_project(&output, [self.room.dattended, d], sides, tokens)?;
+        let (d, sides) = (self.workspace.narrow_d, [sizes.attended(), sizes.hidden]);
+        self.back_project(&output, [self.workspace.dattended, d], sides, tokens)?;
         self.add_linear(&output, [saved.attended, d], sides, tokens)
     }
 
@@ -205,13 +209,14 @@ impl CudaDecoder {
     ) -> Result<(), Error> {
         let (block, sizes, tokens) =
             (self.layout.blocks[index].clone(), self.layout.sizes, shape.tokens());
-        let (normed, dqkv, sides) = (self.room.normed, self.room.dqkv, [sizes.hidden, sizes.qkv()]);
+        let (normed, dqkv, sides) =
+            (self.workspace.normed, self.workspace.dqkv, [sizes.hidden, sizes.qkv()]);
         let at = AttentionGradients {
             qkv: saved.qkv,
             attended: saved.attended,
             log_sums: saved.log_sums,
-            dattended: self.room.dattended,
-            delta: self.room.delta,
+            dattended: self.workspace.dattended,
+            delta: self.workspace.delta,
             dqkv,
         };
         self.kernels.attention_backward(at, shape)?;
@@ -224,7 +229,7 @@ impl CudaDecoder {
                 saved.raw,
                 weights,
                 gradients,
-                self.room.partial,
+                self.workspace.partial,
                 tokens,
             )?;
         }
@@ -246,16 +251,19 @@ impl CudaDecoder {
         let norm = self.norm_at(range, self.parameters);
         let gradients = self.norm_at(range, self.gradients);
         // In f32 products take the gradient itself.
-        let narrow =
-            if self.room.narrow_d == self.room.d { Address::NULL } else { self.room.narrow_d };
+        let narrow = if self.workspace.narrow_d == self.workspace.d {
+            Address::NULL
+        } else {
+            self.workspace.narrow_d
+        };
         self.kernels.norm_backward(
-            self.room.d,
+            self.workspace.d,
             narrow,
             dy,
             x,
             norm,
             gradients,
-            self.room.partial,
+            self.workspace.partial,
             tokens,
         )
     }

@@ -2,11 +2,11 @@
 
 use crate::engine::CachedDecoding;
 use crate::engine::cuda::decoder::CudaDecoder;
-use crate::engine::cuda::device::room::Next;
+use crate::engine::cuda::device::workspace::Next;
 use crate::engine::cuda::device::{Address, Form, Product};
 use crate::engine::cuda::kernels::Shape;
-use crate::engine::decoder::Keep;
-use crate::engine::rows::RowsPart;
+use crate::engine::decoder::ActivationPolicy;
+use crate::engine::rows::MicroBatch;
 use crate::error::Error;
 use crate::model::layout::Sizes;
 
@@ -62,9 +62,9 @@ impl<'a> CudaCachedDecoder<'a> {
         let block_bytes = numbers.saturating_mul(decoder.pass.precision.bytes());
         let rows = capacity.max(sequences);
         // Behind the room of what is read at once: a prompt, or a token of each sequence.
-        let room_bytes = decoder.room_bytes(rows, Keep::Nothing);
+        let workspace_bytes = decoder.workspace_bytes(rows, ActivationPolicy::Discard);
         let places = |base: Address| {
-            let mut next = Next { base, bytes: room_bytes };
+            let mut next = Next { base, bytes: workspace_bytes };
             let ids = next.take(4 * rows);
             let logits = next.take(sequences.saturating_mul(4 * sizes.vocabulary));
             let blocks = next.take(block_bytes.saturating_mul(sizes.layers));
@@ -86,14 +86,14 @@ impl<'a> CudaCachedDecoder<'a> {
         rows: usize,
     ) -> Result<Vec<f32>, Error> {
         let starts = vec![0; ids.len()];
-        let part = RowsPart { length, tokens: ids, targets: &[], positions, starts: &starts };
+        let part = MicroBatch { length, tokens: ids, targets: &[], positions, starts: &starts };
         let Self { decoder, cache, logits, .. } = self;
         decoder.kernels.device.write_u32(cache.sequences, sequences)?;
-        let stream = decoder.forward(part, Keep::Nothing, Some(*cache))?;
+        let stream = decoder.forward(part, ActivationPolicy::Discard, Some(*cache))?;
         let Sizes { hidden: width, vocabulary, .. } = decoder.layout.sizes;
         let norm = decoder.norm_at(&decoder.layout.last_norm, decoder.parameters);
         let last = stream.f32((ids.len() - rows) * width);
-        let states = decoder.room.hidden;
+        let states = decoder.workspace.hidden;
         decoder.kernels.norm_forward(states, last, norm, rows)?;
         let weight = decoder.narrow(decoder.layout.output().start);
         let device = &mut decoder.kernels.device;
@@ -166,7 +166,7 @@ mod tests {
     use super::CudaCachedDecoder;
     use crate::config::precision::Precision;
     use crate::engine::cuda::decoder::decoder_tests::{decoder, pass, wide};
-    use crate::engine::decoder::Keep;
+    use crate::engine::decoder::ActivationPolicy;
     use crate::engine::decoder::cached::CachedDecoder;
     use crate::engine::decoder::tests::rows;
     use crate::engine::kernels::check::close;
@@ -196,7 +196,8 @@ mod tests {
         let layout = Layout::new(config).unwrap();
         let mut cpu = CachedDecoder::new(config, &layout, parameters, 2, length).unwrap();
         let expected: Vec<f64> = logits(&mut cpu, [one, two]).into_iter().map(f64::from).collect();
-        let mut device = decoder(config, pass(precision, Keep::All, None), 0, parameters);
+        let mut device =
+            decoder(config, pass(precision, ActivationPolicy::Keep, None), 0, parameters);
         // Between passes, which it leaves as they were.
         let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut cached = CudaCachedDecoder::new(&mut device, 2, length).unwrap();

@@ -5,7 +5,7 @@ use crate::engine::cuda::decoder::{CudaDecoder, CudaPass, device_bytes};
 use crate::engine::cuda::device::emulator::device;
 use crate::engine::cuda::device::{Address, Device, Launch, Product};
 use crate::engine::decoder::tests::{parameters, rows};
-use crate::engine::decoder::{Decoder, Keep};
+use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::kernels::check::close;
 use crate::engine::kernels::cross_entropy::IGNORED;
 use crate::engine::rows::Rows;
@@ -16,8 +16,8 @@ use crate::model::config::ModelConfig;
 use crate::model::config::tests::all_kinds;
 use crate::model::layout::Layout;
 use crate::optim::adamw::{AdamW, AdamWOptions};
-use crate::optim::trained::TrainedSizes;
-use crate::ranks::Team;
+use crate::optim::trainable_state::TrainableSizes;
+use crate::ranks::ProcessGroup;
 
 pub(crate) fn decoder(
     config: &ModelConfig,
@@ -54,13 +54,17 @@ fn on_cpu(config: &ModelConfig, parameters: &[f32], rows: &Rows) -> (Vec<f64>, V
     let layout = Layout::new(config).unwrap();
     let wide: Vec<f64> = parameters.iter().map(|&value| f64::from(value)).collect();
     let mut gradients = vec![0.0; wide.len()];
-    let mut decoder = Decoder::<f64>::new(config, &layout, Keep::All, None);
+    let mut decoder = Decoder::<f64>::new(config, &layout, ActivationPolicy::Keep, None);
     let losses = decoder.losses_and_gradients(&wide, rows, 5.0, &mut gradients, &NEVER).unwrap();
     (losses, gradients)
 }
 
-pub(crate) fn pass(precision: Precision, keep: Keep, micro_batch: Option<usize>) -> CudaPass {
-    CudaPass { precision, keep, micro_batch }
+pub(crate) fn pass(
+    precision: Precision,
+    policy: ActivationPolicy,
+    micro_batch: Option<usize>,
+) -> CudaPass {
+    CudaPass { precision, policy, micro_batch }
 }
 
 /// Rows of which some targets do not count, and the second has two documents.
@@ -96,7 +100,7 @@ fn f32_is_what_the_cpu_computes_in_any_order_of_threads() {
         let parameters = parameters::<f32>(&layout);
         let rows = difficult(7);
         let expected = on_cpu(&config, &parameters, &rows);
-        let whole = pass(Precision::F32, Keep::All, None);
+        let whole = pass(Precision::F32, ActivationPolicy::Keep, None);
         let got = run(&config, whole, 0, &parameters, &rows);
         close(&got.0, &expected.0, 1e-5, "losses");
         close(&got.1, &expected.1, 1e-4, &config.family.to_string());
@@ -104,9 +108,15 @@ fn f32_is_what_the_cpu_computes_in_any_order_of_threads() {
             let again = run(&config, whole, order, &parameters, &rows);
             assert_eq!(again, got, "another order of threads");
         }
-        let recomputed = pass(Precision::F32, Keep::Streams, None);
+        let recomputed = pass(Precision::F32, ActivationPolicy::Checkpoint, None);
         assert_eq!(run(&config, recomputed, 0, &parameters, &rows), got, "recomputed");
-        let parts = run(&config, pass(Precision::F32, Keep::All, Some(1)), 0, &parameters, &rows);
+        let parts = run(
+            &config,
+            pass(Precision::F32, ActivationPolicy::Keep, Some(1)),
+            0,
+            &parameters,
+            &rows,
+        );
         close(&parts.1, &expected.1, 1e-4, "row by row");
     }
 }
@@ -117,7 +127,13 @@ fn wide_models_and_long_rows_are_as_on_the_cpu() {
         let model = Model::new(&config, 3).unwrap();
         let rows = difficult(70);
         let expected = on_cpu(&config, model.parameters(), &rows);
-        let got = run(&config, pass(Precision::F32, Keep::All, None), 0, model.parameters(), &rows);
+        let got = run(
+            &config,
+            pass(Precision::F32, ActivationPolicy::Keep, None),
+            0,
+            model.parameters(),
+            &rows,
+        );
         close(&got.0, &expected.0, 1e-5, "losses");
         close(&got.1, &expected.1, 1e-4, &config.family.to_string());
     }
@@ -130,7 +146,7 @@ fn bf16_is_what_the_cpu_computes_but_for_rounding() {
         let model = Model::new(&config, 3).unwrap();
         let rows = difficult(if config.layers == 1 { 70 } else { 9 });
         let expected = on_cpu(&config, model.parameters(), &rows);
-        let whole = pass(Precision::Bf16, Keep::All, None);
+        let whole = pass(Precision::Bf16, ActivationPolicy::Keep, None);
         let got = run(&config, whole, 0, model.parameters(), &rows);
         close(&got.0, &expected.0, 3e-3, "losses");
         close(&got.1, &expected.1, 2e-2, &config.family.to_string());
@@ -139,7 +155,7 @@ fn bf16_is_what_the_cpu_computes_but_for_rounding() {
             got,
             "another order of threads"
         );
-        let recomputed = pass(Precision::Bf16, Keep::Streams, None);
+        let recomputed = pass(Precision::Bf16, ActivationPolicy::Checkpoint, None);
         assert_eq!(run(&config, recomputed, 0, model.parameters(), &rows), got, "recomputed");
     }
 }
@@ -154,9 +170,9 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         let mut model = Model::new(&config, 3).unwrap();
         let mut optimizer = AdamW::new(&model, options).unwrap();
         let mut there = AdamW::new(&model, options).unwrap();
-        let whole = pass(Precision::F32, Keep::All, None);
+        let whole = pass(Precision::F32, ActivationPolicy::Keep, None);
         let mut device = decoder(&config, whole, 0, model.parameters());
-        let mut cpu = Decoder::<f32>::new(&config, &layout, Keep::All, None);
+        let mut cpu = Decoder::<f32>::new(&config, &layout, ActivationPolicy::Keep, None);
         let mut gradients = vec![0.0; layout.len];
         for rate in [1e-2, 3e-3, 1e-3] {
             cpu.losses_and_gradients(model.parameters(), &rows, 5.0, &mut gradients, &NEVER)
@@ -197,7 +213,8 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let options =
         AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let mut optimizer = AdamW::new(&model, options).unwrap();
-    let mut device = decoder(config, pass(Precision::F32, Keep::All, None), 0, model.parameters());
+    let mut device =
+        decoder(config, pass(Precision::F32, ActivationPolicy::Keep, None), 0, model.parameters());
     let mut rows = difficult(7);
     rows.tokens.fill(0);
     device.losses_and_gradients(&[], &rows, 5.0, &mut [], &NEVER).unwrap();
@@ -213,7 +230,7 @@ fn a_pass_takes_what_is_estimated() {
     for config in all_kinds() {
         let layout = Layout::new(&config).unwrap();
         for precision in [Precision::F32, Precision::Bf16] {
-            let pass = pass(precision, Keep::All, None);
+            let pass = pass(precision, ActivationPolicy::Keep, None);
             let inner = device(precision, layout.sizes.head_width, 0);
             let device = Box::new(Counted { inner, bytes: 0 });
             let parameters = vec![0.5; layout.len];
@@ -222,13 +239,13 @@ fn a_pass_takes_what_is_estimated() {
             let rows = rows(2, 16, 1);
             decoder.losses_and_gradients(&[], &rows, 5.0, &mut [], &NEVER).unwrap();
             let tracked = layout.len as u64;
-            let trained = TrainedSizes { tracked, ..TrainedSizes::default() };
-            let [resident, room] = device_bytes(&config, &layout, trained, [16, 2], pass);
+            let trainable = TrainableSizes { tracked, ..TrainableSizes::default() };
+            let [resident, workspace] = device_bytes(&config, &layout, trainable, [16, 2], pass);
             // Angles are not in it: some KB.
             let taken = decoder.kernels.device.free_bytes().unwrap().unwrap();
             assert!(
-                taken >= resident + room && taken - resident - room < 4096,
-                "{taken} {resident} {room}"
+                taken >= resident + workspace && taken - resident - workspace < 4096,
+                "{taken} {resident} {workspace}"
             );
         }
     }
@@ -274,8 +291,8 @@ impl Device for Counted {
         self.inner.product(product)
     }
 
-    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
-        self.inner.join(team)
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
+        self.inner.join(group)
     }
 
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::engine::cuda::decoder::adapter::DeviceAdapter;
 use crate::engine::cuda::device::Address;
 use crate::engine::cuda::kernels::SQUARE_RUN;
 use crate::error::Error;
-use crate::optim::trained::TrainedSizes;
+use crate::optim::trainable_state::TrainableSizes;
 
 /// Flat buffers of what is trained, in its layout.
 pub(crate) struct Tracked {
@@ -85,17 +85,21 @@ impl CudaDecoder {
 
 /// Bytes of a model of so many parameters and of what is trained of it: parameters, gradients and two moments in f32,
 /// with bf16 a copy of the parameters; of an adapter its numbers, their copy and a matrix that is merged.
-pub(crate) fn tracked_bytes(parameters: u64, trained: TrainedSizes, precision: Precision) -> u64 {
+pub(crate) fn tracked_bytes(
+    parameters: u64,
+    trainable: TrainableSizes,
+    precision: Precision,
+) -> u64 {
     let real = precision.bytes() as u64;
-    let is_adapter = trained.is_adapter();
+    let is_adapter = trainable.is_adapter();
     let narrow = if is_adapter || precision == Precision::Bf16 { real } else { 0 };
     let own = if is_adapter { 16 + real } else { 12 };
     [
         parameters.saturating_mul(4 + narrow),
-        trained.tracked.saturating_mul(own),
-        trained.average.saturating_mul(4),
-        trained.largest_target.saturating_mul(real),
-        4 * trained.tracked.div_ceil(SQUARE_RUN as u64),
+        trainable.tracked.saturating_mul(own),
+        trainable.average.saturating_mul(4),
+        trainable.largest_target.saturating_mul(real),
+        4 * trainable.tracked.div_ceil(SQUARE_RUN as u64),
     ]
     .into_iter()
     .fold(0, u64::saturating_add)

@@ -20,7 +20,7 @@ use crate::engine::cuda::device::staging::Staging;
 use crate::engine::cuda::device::{Address, Device, Form, Launch, Product};
 use crate::engine::cuda::reduction::Reduction;
 use crate::error::Error;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 /// The least compute capability: bf16 on tensor cores.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
@@ -327,9 +327,9 @@ impl Device for Gpu {
         done.map_err(|error| Error::Device { action: "multiply", got: error.to_string() })
     }
 
-    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
         self.bind()?;
-        self.reduction = Some(Reduction::new(team)?);
+        self.reduction = Some(Reduction::new(group)?);
         Ok(())
     }
 

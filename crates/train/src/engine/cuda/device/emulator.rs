@@ -17,7 +17,7 @@ use crate::engine::cuda::device::driver::Gpu;
 use crate::engine::cuda::device::source::{definitions, kernels, names};
 use crate::engine::cuda::device::{Address, Device, Form, Launch, Product};
 use crate::error::Error;
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
@@ -106,13 +106,13 @@ struct Emulator {
     precision: Precision,
     order: u32,
     memory: BTreeMap<u64, Vec<u128>>,
-    team: Team,
+    group: ProcessGroup,
 }
 
 impl Emulator {
     fn new(precision: Precision, head_width: usize, order: u32) -> Self {
         let object = object(precision, head_width);
-        Self { object, precision, order, memory: BTreeMap::new(), team: Team::alone() }
+        Self { object, precision, order, memory: BTreeMap::new(), group: ProcessGroup::alone() }
     }
 
     fn check(&self, at: Address, bytes: usize) {
@@ -228,15 +228,15 @@ impl Device for Emulator {
         Ok(())
     }
 
-    fn join(&mut self, team: &mut Team) -> Result<(), Error> {
-        self.team = team.share()?;
+    fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
+        self.group = group.try_clone()?;
         Ok(())
     }
 
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
         let mut numbers = vec![0.0; len];
         self.read_f32(&mut numbers, at)?;
-        self.team.sum(&mut numbers)?;
+        self.group.all_reduce(&mut numbers)?;
         self.write_f32(at, &numbers)
     }
 

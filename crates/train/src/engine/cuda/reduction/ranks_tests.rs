@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::config::precision::Precision;
 use crate::engine::cuda::decoder::{CudaDecoder, CudaPass};
 use crate::engine::cuda::device::emulator::device;
-use crate::engine::decoder::Keep;
+use crate::engine::decoder::ActivationPolicy;
 use crate::engine::decoder::tests::{parameters, rows};
 use crate::engine::kernels::check::close;
 use crate::engine::rows::Rows;
@@ -15,11 +15,11 @@ use crate::model::config::ModelConfig;
 use crate::model::config::tests::all_kinds;
 use crate::model::layout::Layout;
 use crate::ranks::tests::on_ranks;
-use crate::ranks::{Team, World};
+use crate::ranks::{ProcessGroup, World};
 
 fn decoder(config: &ModelConfig, micro_batch: Option<usize>) -> CudaDecoder {
     let layout = Layout::new(config).unwrap();
-    let pass = CudaPass { precision: Precision::F32, keep: Keep::All, micro_batch };
+    let pass = CudaPass { precision: Precision::F32, policy: ActivationPolicy::Keep, micro_batch };
     let device = device(pass.precision, layout.sizes.head_width, 0);
     CudaDecoder::new(config, &layout, pass, device, &parameters::<f32>(&layout)).unwrap()
 }
@@ -41,11 +41,12 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
             let folder = tempfile::tempdir().unwrap();
             let never = AtomicBool::new(false);
             let got = on_ranks(2, |world: World| {
-                let mut team = Team::meet(world, folder.path(), &never).unwrap();
+                let mut group = ProcessGroup::rendezvous(world, folder.path(), &never).unwrap();
                 let mut decoder = decoder(&config, micro_batch);
                 decoder.bucket = bucket;
-                decoder.join(&mut team).unwrap();
-                let part = whole.parts(2).nth(usize::try_from(world.rank().rank()).unwrap());
+                decoder.join(&mut group).unwrap();
+                let part =
+                    whole.micro_batches(2).nth(usize::try_from(world.rank().rank()).unwrap());
                 let part = part.unwrap();
                 let own = Rows {
                     rows: 2,
@@ -56,7 +57,7 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
                     length: part.length,
                 };
                 // An evaluation between two steps is each rank's own.
-                if world.leads() {
+                if world.is_main_process() {
                     decoder.losses(&[], &own, &NEVER).unwrap();
                 }
                 gradients(&mut decoder, &own, len)

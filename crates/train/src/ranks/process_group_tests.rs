@@ -10,7 +10,7 @@ use std::time::Duration;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 
-use super::{CHUNK, Patience, Team};
+use super::{CHUNK, ProcessGroup, WaitLimit};
 use crate::engine::kernels::check::numbers;
 use crate::error::Error;
 use crate::ranks::World;
@@ -29,8 +29,8 @@ pub(crate) fn on_ranks<T: Send>(count: u32, rank: impl Fn(World) -> T + Sync) ->
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn meet(world: World, folder: &Path) -> Team {
-    Team::meet(world, folder, &NEVER).unwrap()
+fn rendezvous(world: World, folder: &Path) -> ProcessGroup {
+    ProcessGroup::rendezvous(world, folder, &NEVER).unwrap()
 }
 
 fn message(result: Result<Vec<Vec<u8>>, Error>) -> String {
@@ -49,10 +49,10 @@ fn numbers_are_added_in_order_of_rank_and_all_get_the_same_bits() {
             expected.iter_mut().zip(own(rank)).for_each(|(sum, number)| *sum += number);
         }
         let sums = on_ranks(count, |world| {
-            let mut team = meet(world, folder.path());
+            let mut group = rendezvous(world, folder.path());
             let mut numbers = own(world.rank().rank());
-            team.sum(&mut numbers).unwrap();
-            team.sum(&mut []).unwrap();
+            group.all_reduce(&mut numbers).unwrap();
+            group.all_reduce(&mut []).unwrap();
             numbers
         });
         let bits = |numbers: &[f32]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
@@ -66,13 +66,18 @@ fn all_know_what_each_has() {
     let folder = tempfile::tempdir().unwrap();
     let known = on_ranks(3, |world| {
         let rank = world.rank().rank();
-        let mut team = meet(world, folder.path());
-        team.wait().unwrap();
-        let all = team.gather(vec![7; usize::try_from(rank).unwrap()]).unwrap();
-        let flags = [team.any(rank == 2).unwrap(), team.any(false).unwrap()];
+        let mut group = rendezvous(world, folder.path());
+        group.barrier().unwrap();
+        let all = group.all_gather(vec![7; usize::try_from(rank).unwrap()]).unwrap();
+        let flags = [group.any(rank == 2).unwrap(), group.any(false).unwrap()];
         let stopped = if rank == 1 { Err(Error::Interrupted { step: 5 }) } else { Ok(()) };
-        let agreed = [team.agree(stopped), team.agree(Ok(()))];
-        (all, flags, team.total(u64::from(rank)).unwrap(), agreed.map(|agreed| agreed.is_ok()))
+        let agreed = [group.agree_on_stop(stopped), group.agree_on_stop(Ok(()))];
+        (
+            all,
+            flags,
+            group.sum_counts(u64::from(rank)).unwrap(),
+            agreed.map(|agreed| agreed.is_ok()),
+        )
     });
     let expected = (vec![vec![], vec![7], vec![7, 7]], [true, false], 3, [false, true]);
     assert!(known.iter().all(|known| *known == expected), "{known:?}");
@@ -83,15 +88,15 @@ fn a_rank_that_ends_is_named_to_all_others() {
     for (ended, last_words) in [(0, true), (0, false), (2, true), (2, false)] {
         let folder = tempfile::tempdir().unwrap();
         let seen = on_ranks(4, |world| {
-            let mut team = meet(world, folder.path());
-            team.wait().unwrap();
+            let mut group = rendezvous(world, folder.path());
+            group.barrier().unwrap();
             if world.rank().rank() == ended {
                 if last_words {
-                    team.leave(&Error::Stopped { what: "its disk" });
+                    group.announce_failure(&Error::Stopped { what: "its disk" });
                 }
                 return None;
             }
-            Some(message(team.gather(vec![1])))
+            Some(message(group.all_gather(vec![1])))
         });
         let why = if last_words {
             "its disk was stopped before its end"
@@ -110,11 +115,11 @@ fn a_rank_that_ends_is_named_to_all_others() {
 fn a_sum_ends_with_the_rank_that_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let seen = on_ranks(3, |world| {
-        let mut team = meet(world, folder.path());
+        let mut group = rendezvous(world, folder.path());
         if world.rank().rank() == 1 {
             return String::new();
         }
-        team.sum(&mut vec![1.0; 3 * CHUNK]).unwrap_err().to_string()
+        group.all_reduce(&mut vec![1.0; 3 * CHUNK]).unwrap_err().to_string()
     });
     assert!(seen[0].starts_with("rank 1 is lost: its process has ended"), "{seen:?}");
     assert_eq!(seen[0], seen[2]);
@@ -124,17 +129,17 @@ fn a_sum_ends_with_the_rank_that_is_lost() {
 fn other_settings_and_missing_ranks_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let seen = on_ranks(2, |world| {
-        let settings = Fingerprint::of(if world.leads() { b"one" } else { b"two" });
-        let mut team = meet(world, folder.path());
-        team.compare(Fingerprint::of(b"same")).unwrap();
-        team.compare(settings).unwrap_err().to_string()
+        let settings = Fingerprint::of(if world.is_main_process() { b"one" } else { b"two" });
+        let mut group = rendezvous(world, folder.path());
+        group.check_same_settings(Fingerprint::of(b"same")).unwrap();
+        group.check_same_settings(settings).unwrap_err().to_string()
     });
     let why = "rank 1 is lost: it has other settings or other data than rank 0";
     assert!(seen.iter().all(|text| text.starts_with(why)), "{seen:?}");
     // Two processes of another world.
     let seen = on_ranks(2, |world| {
-        let world = if world.leads() { world } else { World::new(1, 3).unwrap() };
-        Team::meet(world, folder.path(), &NEVER).map(|_| ()).unwrap_err().to_string()
+        let world = if world.is_main_process() { world } else { World::new(1, 3).unwrap() };
+        ProcessGroup::rendezvous(world, folder.path(), &NEVER).map(|_| ()).unwrap_err().to_string()
     });
     let why = "it has another world size than rank 0";
     assert!(seen.iter().all(|text| text.contains(why)), "{seen:?}");
@@ -142,8 +147,8 @@ fn other_settings_and_missing_ranks_are_told() {
     let stopped = AtomicBool::new(true);
     let wait = |rank, stop| {
         let world = World::new(rank, 2).unwrap();
-        let patience = Patience { limit: Duration::from_millis(100), stop };
-        let met = Team::meet_with(patience, world, folder.path());
+        let wait_limit = WaitLimit { limit: Duration::from_millis(100), stop };
+        let met = ProcessGroup::rendezvous_within(wait_limit, world, folder.path());
         met.map(|_| ()).unwrap_err()
     };
     let [first, second] = [0, 1].map(|rank| wait(rank, &NEVER).to_string());
@@ -166,10 +171,10 @@ fn what_a_killed_run_left_and_strangers_are_passed_over() {
     fs::write(folder.path().join("ranks.txt"), left).unwrap();
     let hang_up = thread::spawn(move || drop(other.accept()));
     let met = on_ranks(2, |world| {
-        if world.leads() {
+        if world.is_main_process() {
             thread::sleep(Duration::from_millis(200));
         }
-        meet(world, folder.path()).total(1).unwrap()
+        rendezvous(world, folder.path()).sum_counts(1).unwrap()
     });
     assert_eq!(met, [2, 2]);
     hang_up.join().unwrap();
@@ -196,18 +201,20 @@ fn ranks_of_a_start_that_was_killed_neither_join_the_next_one_nor_part_it() {
         let orphans = [0, 1, 0].map(|rank| {
             let (folder, killed, world) = (folder.path(), &killed, of("killed", rank));
             scope.spawn(move || {
-                let patience = Patience { limit: Duration::from_secs(60), stop: killed };
+                let wait_limit = WaitLimit { limit: Duration::from_secs(60), stop: killed };
                 // Rank 1 meets one of the two; the other one waits until it is stopped.
-                Team::meet_with(patience, world, folder).map(|_| ())
+                ProcessGroup::rendezvous_within(wait_limit, world, folder).map(|_| ())
             })
         });
-        let leader = scope.spawn(|| meet(of("next", 0), folder.path()).total(1).unwrap());
+        let leader =
+            scope.spawn(|| rendezvous(of("next", 0), folder.path()).sum_counts(1).unwrap());
         thread::sleep(Duration::from_millis(100));
         // What an orphan that ends did.
         let _ = fs::remove_file(&file);
         killed.store(true, std::sync::atomic::Ordering::Relaxed);
         thread::sleep(Duration::from_millis(50));
-        let follower = scope.spawn(|| meet(of("next", 1), folder.path()).total(1).unwrap());
+        let follower =
+            scope.spawn(|| rendezvous(of("next", 1), folder.path()).sum_counts(1).unwrap());
         assert_eq!([leader.join().unwrap(), follower.join().unwrap()], [2, 2]);
         drop(orphans.map(|orphan| orphan.join().unwrap()));
     });

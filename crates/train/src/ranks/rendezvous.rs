@@ -30,12 +30,12 @@ const WORDS: &[u8] = b"mixdown ranks 1\n";
 
 /// How long a rank waits for others: at most so long, and until it is asked to stop.
 #[derive(Clone, Copy)]
-pub(super) struct Patience<'a> {
+pub(super) struct WaitLimit<'a> {
     pub(super) limit: Duration,
     pub(super) stop: &'a AtomicBool,
 }
 
-impl Patience<'_> {
+impl WaitLimit<'_> {
     /// # Errors
     /// Rank `missing` has not done `what` for too long; or the stop flag.
     fn check(
@@ -53,7 +53,11 @@ impl Patience<'_> {
 }
 
 /// Waits for all other ranks and greets them: their sockets, in order of rank. The folder of `file` is made.
-pub(super) fn lead(file: &Path, world: World, patience: Patience) -> Result<Vec<TcpStream>, Error> {
+pub(super) fn accept_ranks(
+    file: &Path,
+    world: World,
+    wait_limit: WaitLimit,
+) -> Result<Vec<TcpStream>, Error> {
     let listen = || -> io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -67,7 +71,7 @@ pub(super) fn lead(file: &Path, world: World, patience: Patience) -> Result<Vec<
         fs::create_dir_all(folder).map_err(Error::io(folder, "make the folder"))?;
     }
     let notice = Notice { file, line: format!("{address} {token} {}\n", world.launch()) };
-    let met = welcome_all(&listener, &notice, &token, world, patience);
+    let met = accept_waiting(&listener, &notice, &token, world, wait_limit);
     notice.remove();
     met
 }
@@ -101,30 +105,30 @@ impl Notice<'_> {
     }
 }
 
-fn welcome_all(
+fn accept_waiting(
     listener: &TcpListener,
     notice: &Notice,
     token: &str,
     world: World,
-    patience: Patience,
+    wait_limit: WaitLimit,
 ) -> Result<Vec<TcpStream>, Error> {
     let start = Instant::now();
     let mut met: Vec<Option<TcpStream>> = (1..world.world_size()).map(|_| None).collect();
     while let Some(missing) = met.iter().position(Option::is_none) {
         notice.keep()?;
         match listener.accept() {
-            Ok((stream, _)) => welcome(stream, token, world.world_size(), &mut met)?,
+            Ok((stream, _)) => accept(stream, token, world.world_size(), &mut met)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE),
             Err(error) => return Err(lost(0, error)),
         }
         let missing = u32::try_from(missing + 1).unwrap_or(u32::MAX);
-        patience.check(start, missing, || "come".to_owned())?;
+        wait_limit.check(start, missing, || "come".to_owned())?;
     }
     Ok(met.into_iter().flatten().collect())
 }
 
 /// Greets one that came: a stranger is sent away, a rank of another world is an error.
-fn welcome(
+fn accept(
     mut stream: TcpStream,
     token: &str,
     world_size: u32,
@@ -159,7 +163,11 @@ fn welcome(
 }
 
 /// Finds the first rank by its file and greets it.
-pub(super) fn follow(file: &Path, world: World, patience: Patience) -> Result<TcpStream, Error> {
+pub(super) fn connect(
+    file: &Path,
+    world: World,
+    wait_limit: WaitLimit,
+) -> Result<TcpStream, Error> {
     let start = Instant::now();
     loop {
         if let Some((address, token)) = read(file, world.launch())
@@ -174,7 +182,7 @@ pub(super) fn follow(file: &Path, world: World, patience: Patience) -> Result<Tc
                 Ok(Frame::Data(_)) | Err(_) => {}
             }
         }
-        patience.check(start, 0, || format!("write {}", file.display()))?;
+        wait_limit.check(start, 0, || format!("write {}", file.display()))?;
         sleep(PAUSE);
     }
 }

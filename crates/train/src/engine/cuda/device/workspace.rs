@@ -3,7 +3,7 @@
 use crate::config::precision::Precision;
 use crate::engine::cuda::device::{Address, Device};
 use crate::engine::cuda::kernels::partial_len;
-use crate::engine::decoder::Keep;
+use crate::engine::decoder::ActivationPolicy;
 use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Sizes;
@@ -41,7 +41,7 @@ pub(crate) struct Lists {
 
 /// All buffers of a pass over some tokens.
 #[derive(Debug, Clone)]
-pub(crate) struct Room {
+pub(crate) struct Workspace {
     /// f32: the residual stream before each block and after the last; two in turn where nothing is kept.
     pub(crate) streams: Vec<Address>,
     /// Of each block, or one for all in turn.
@@ -112,23 +112,23 @@ impl Next {
     }
 }
 
-impl Room {
+impl Workspace {
     /// The places from `base` on of a pass over `tokens`.
     pub(crate) fn new(
         config: &ModelConfig,
         sizes: &Sizes,
         precision: Precision,
         tokens: usize,
-        keep: Keep,
+        policy: ActivationPolicy,
         base: Address,
     ) -> Self {
         let mut next = Next { base, bytes: 0 };
-        let (streams, saved) = match keep {
-            Keep::Nothing => (2, 1),
-            Keep::Streams => (sizes.layers + 1, 1),
-            Keep::All => (sizes.layers + 1, sizes.layers),
+        let (streams, saved) = match policy {
+            ActivationPolicy::Discard => (2, 1),
+            ActivationPolicy::Checkpoint => (sizes.layers + 1, 1),
+            ActivationPolicy::Keep => (sizes.layers + 1, sizes.layers),
         };
-        let goes_back = usize::from(keep != Keep::Nothing);
+        let has_backward = usize::from(policy != ActivationPolicy::Discard);
         let (wide, real) = (4 * tokens, precision.bytes() * tokens);
         let hidden = sizes.hidden;
         let pitch = sizes.vocabulary.next_multiple_of(PITCH);
@@ -144,10 +144,10 @@ impl Room {
             up: next.take(real * sizes.up),
         });
         let saved = saved.collect();
-        let d = next.take(wide * hidden * goes_back);
+        let d = next.take(wide * hidden * has_backward);
         let narrow_d = match precision {
             Precision::F32 => d,
-            Precision::Bf16 => next.take(real * hidden * goes_back),
+            Precision::Bf16 => next.take(real * hidden * has_backward),
         };
         let mut lists = |rows: usize| Lists {
             entries: next.take(4 * rows),
@@ -161,15 +161,15 @@ impl Room {
             saved,
             normed: next.take(real * hidden),
             inner: next.take(real * sizes.inner),
-            dqkv: next.take(real * sizes.qkv() * goes_back),
-            dattended: next.take(real * sizes.attended() * goes_back),
-            dup: next.take(real * sizes.up * goes_back),
+            dqkv: next.take(real * sizes.qkv() * has_backward),
+            dattended: next.take(real * sizes.attended() * has_backward),
+            dup: next.take(real * sizes.up * has_backward),
             d,
             narrow_d,
             hidden: next.take(real * hidden),
-            dhidden: next.take(real * hidden * goes_back),
+            dhidden: next.take(real * hidden * has_backward),
             logits: next.take(precision.bytes() * chunk * pitch),
-            delta: next.take(wide * sizes.heads * goes_back),
+            delta: next.take(wide * sizes.heads * has_backward),
             partial: next.take(4 * partial_len(sizes, tokens)),
             tokens: next.take(wide),
             targets: next.take(wide),

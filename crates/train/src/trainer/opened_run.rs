@@ -8,10 +8,10 @@ use mixdown_shards::Fingerprint;
 use crate::checkpoint;
 use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
-use crate::config::run_file::{Changes, Claim, RunFile, resolved};
+use crate::config::run_file::{AllowedChanges, RunFile, SettingsMatch, resolved};
 use crate::error::Error;
 use crate::model::{Model, PassOptions};
-use crate::ranks::Team;
+use crate::ranks::ProcessGroup;
 use crate::trainer::inputs::Inputs;
 use crate::trainer::memory::Estimate;
 use crate::trainer::preview;
@@ -19,7 +19,7 @@ use crate::trainer::progress::RunName;
 use crate::trainer::summary;
 
 /// A run before its checkpoint is read, with its folder claimed.
-pub(crate) struct Entry {
+pub(crate) struct OpenedRun {
     pub(crate) name: RunName,
     pub(crate) config: RunConfig,
     pub(crate) inputs: Inputs,
@@ -30,11 +30,11 @@ pub(crate) struct Entry {
     pub(crate) folder: RunFolder,
     /// Of the first rank.
     pub(crate) hold: Option<FolderHold>,
-    pub(crate) claim: Claim,
-    pub(crate) team: Team,
+    pub(crate) settings_match: SettingsMatch,
+    pub(crate) group: ProcessGroup,
 }
 
-impl Entry {
+impl OpenedRun {
     /// # Errors
     /// As [`Trainer::open`](crate::Trainer::open), but for the checkpoint.
     pub(crate) fn new(
@@ -42,10 +42,10 @@ impl Entry {
         base: RunBase,
         out: &Path,
         name: RunName,
-        changes: Changes,
-        mut team: Team,
+        changes: AllowedChanges,
+        mut group: ProcessGroup,
     ) -> Result<Self, Error> {
-        let device = team.world().device(config.train.device)?;
+        let device = group.world().device(config.train.device)?;
         let pass = PassOptions { device, ..config.train.pass() };
         let mut config = resolved(config, base.folder)?;
         let inputs = Inputs::open(&config)?;
@@ -59,13 +59,21 @@ impl Entry {
         let run_file = RunFile::new(&name.run_id, &name.title, &config, &fingerprints)?;
         // A folder is not claimed for a device that is not there.
         model.set_pass(pass)?;
-        team.compare(run_file.whole_fingerprint())?;
+        group.check_same_settings(run_file.whole_fingerprint())?;
         // The others wait for the first rank to make the folder and to tidy it.
-        let claimed = if team.leads() { Some(claim(out, &run_file, changes)?) } else { None };
-        team.wait()?;
-        let Claimed { folder, hold, claim } = match claimed {
-            Some(claimed) => claimed,
-            None => Claimed { folder: RunFolder::open(out)?, hold: None, claim: Claim::Same },
+        let locked = if group.is_main_process() {
+            Some(lock_folder(out, &run_file, changes)?)
+        } else {
+            None
+        };
+        group.barrier()?;
+        let LockedFolder { folder, hold, settings_match } = match locked {
+            Some(locked) => locked,
+            None => LockedFolder {
+                folder: RunFolder::open(out)?,
+                hold: None,
+                settings_match: SettingsMatch::Same,
+            },
         };
         Ok(Self {
             name,
@@ -77,26 +85,30 @@ impl Entry {
             run_file,
             folder,
             hold,
-            claim,
-            team,
+            settings_match,
+            group,
         })
     }
 }
 
 /// What the first rank has made of the folder.
-struct Claimed {
+struct LockedFolder {
     folder: RunFolder,
     hold: Option<FolderHold>,
-    claim: Claim,
+    settings_match: SettingsMatch,
 }
 
-fn claim(out: &Path, run_file: &RunFile, changes: Changes) -> Result<Claimed, Error> {
+fn lock_folder(
+    out: &Path,
+    run_file: &RunFile,
+    changes: AllowedChanges,
+) -> Result<LockedFolder, Error> {
     let folder = RunFolder::create(out)?;
     let hold = Some(folder.hold()?);
-    let claim = run_file.claim(&folder, changes)?;
-    if claim == Claim::New {
+    let settings_match = run_file.match_settings(&folder, changes)?;
+    if settings_match == SettingsMatch::New {
         run_file.write(&folder)?;
     }
     checkpoint::recover(&folder)?;
-    Ok(Claimed { folder, hold, claim })
+    Ok(LockedFolder { folder, hold, settings_match })
 }

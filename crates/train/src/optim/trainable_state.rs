@@ -15,11 +15,11 @@ use crate::optim::average::Average;
 use crate::optim::freeze::frozen;
 
 /// What a run trains.
-pub(crate) enum Trained {
+pub(crate) enum TrainableState {
     /// The model's parameters, all but those that are frozen.
-    Parameters(Rest),
+    Parameters(OptimizerState),
     /// An adapter of low rank; the model has merged weights.
-    Adapter(Box<Adapter>, Rest),
+    Adapter(Box<Adapter>, OptimizerState),
 }
 
 /// An adapter with the numbers of its targets as they were.
@@ -30,14 +30,14 @@ pub(crate) struct Adapter {
 }
 
 /// What both kinds have, in the layout of what is trained.
-pub(crate) struct Rest {
+pub(crate) struct OptimizerState {
     pub(crate) optimizer: AdamW,
     pub(crate) average: Option<Average>,
 }
 
 /// How many numbers a run trains and keeps, without any of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TrainedSizes {
+pub(crate) struct TrainableSizes {
     /// Numbers that have gradients and moments.
     pub(crate) tracked: u64,
     /// Those that change.
@@ -53,16 +53,16 @@ pub(crate) struct TrainedSizes {
 
 /// Which weights a model shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum WeightSet {
     /// Those that steps change.
     Current,
     /// Those that are evaluated and kept: the average, where there is one.
     Evaluated,
 }
 
-impl TrainedSizes {
+impl TrainableSizes {
     /// # Errors
-    /// As [`Trained::new`].
+    /// As [`TrainableState::new`].
     pub(crate) fn new(shape: &ModelShape, config: &RunConfig) -> Result<Self, Error> {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         let sizes = match adapter_layout(shape, config)? {
@@ -99,7 +99,7 @@ fn adapter_layout(shape: &ModelShape, config: &RunConfig) -> Result<Option<Adapt
     lora.map(|lora| AdapterLayout::new(&shape.config, &shape.layout, lora)).transpose()
 }
 
-impl Trained {
+impl TrainableState {
     /// What `config` trains of `model`, before the first step.
     ///
     /// # Errors
@@ -113,19 +113,22 @@ impl Trained {
             let frozen = frozen(&config.train.freeze, model.shape())?;
             let moments = zeros(model.parameters().len())?;
             let optimizer = AdamW::resumed(model.layout(), options, moments, 0).without(&frozen);
-            return Ok(Self::Parameters(Rest { optimizer, average: average(model.parameters()) }));
+            return Ok(Self::Parameters(OptimizerState {
+                optimizer,
+                average: average(model.parameters()),
+            }));
         };
         let numbers = layout.initial(config.mixture.seed)?;
         let ranges = vec![(0..layout.len, Update::Decayed)];
         let optimizer = AdamW::of(ranges, options, zeros(layout.len)?, 0);
-        let rest = Rest { optimizer, average: average(&numbers) };
+        let state = OptimizerState { optimizer, average: average(&numbers) };
         let base = layout.base(model.parameters())?;
-        Ok(Self::Adapter(Box::new(Adapter { layout, numbers, base }), rest))
+        Ok(Self::Adapter(Box::new(Adapter { layout, numbers, base }), state))
     }
 
-    fn rest(&self) -> &Rest {
-        let (Self::Parameters(rest) | Self::Adapter(_, rest)) = self;
-        rest
+    fn optimizer_state(&self) -> &OptimizerState {
+        let (Self::Parameters(state) | Self::Adapter(_, state)) = self;
+        state
     }
 
     /// The adapter, where there is one.
@@ -138,7 +141,7 @@ impl Trained {
 
     /// Gradients of what is trained, all zero; none of a model that has its own on a device.
     pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
-        let [first, _] = self.rest().optimizer.moments();
+        let [first, _] = self.optimizer_state().optimizer.moments();
         initial::zeros(if model.is_resident() { 0 } else { first.len() })
     }
 
@@ -174,19 +177,19 @@ impl Trained {
         if let Some(norm) = self.step_on_device(model, learning_rate)? {
             return Ok(norm);
         }
-        let (norm, numbers, rest) = match self {
-            Self::Parameters(rest) => {
-                let norm = rest.optimizer.step(model, gradients, learning_rate)?;
-                (norm, model.parameters(), rest)
+        let (norm, numbers, state) = match self {
+            Self::Parameters(state) => {
+                let norm = state.optimizer.step(model, gradients, learning_rate)?;
+                (norm, model.parameters(), state)
             }
-            Self::Adapter(adapter, rest) => {
+            Self::Adapter(adapter, state) => {
                 let numbers = &mut adapter.numbers[..];
-                let norm = rest.optimizer.update(numbers, gradients, learning_rate);
+                let norm = state.optimizer.update(numbers, gradients, learning_rate);
                 adapter.layout.merge(&adapter.base, &adapter.numbers, model.parameters_mut());
-                (norm, &adapter.numbers[..], rest)
+                (norm, &adapter.numbers[..], state)
             }
         };
-        if let Some(average) = rest.average.as_mut().filter(|_| norm.is_finite()) {
+        if let Some(average) = state.average.as_mut().filter(|_| norm.is_finite()) {
             average.update(numbers);
         }
         Ok(norm)
@@ -196,15 +199,15 @@ impl Trained {
     ///
     /// The model's parameters and their average change places: showing either twice would show the
     /// other.
-    pub(crate) fn show(&mut self, show: Show, model: &mut Model) -> Result<(), Error> {
+    pub(crate) fn swap_in(&mut self, set: WeightSet, model: &mut Model) -> Result<(), Error> {
         match self {
-            Self::Parameters(Rest { average: Some(average), .. }) => {
+            Self::Parameters(OptimizerState { average: Some(average), .. }) => {
                 std::mem::swap(model.parameters_mut(), average.numbers_mut());
             }
-            Self::Adapter(adapter, Rest { average: Some(average), .. }) => {
-                let numbers = match show {
-                    Show::Current => &adapter.numbers[..],
-                    Show::Evaluated => average.numbers(),
+            Self::Adapter(adapter, OptimizerState { average: Some(average), .. }) => {
+                let numbers = match set {
+                    WeightSet::Current => &adapter.numbers[..],
+                    WeightSet::Evaluated => average.numbers(),
                 };
                 adapter.layout.merge(&adapter.base, numbers, model.parameters_mut());
             }
@@ -218,10 +221,10 @@ impl Trained {
     pub(crate) fn fill_weights(&self, model: &Model, weights: &mut Vec<f32>) {
         weights.clear();
         match self {
-            Self::Parameters(Rest { average: Some(average), .. }) => {
+            Self::Parameters(OptimizerState { average: Some(average), .. }) => {
                 weights.extend_from_slice(average.numbers());
             }
-            Self::Adapter(adapter, Rest { average: Some(average), .. }) => {
+            Self::Adapter(adapter, OptimizerState { average: Some(average), .. }) => {
                 weights.extend_from_slice(model.parameters());
                 adapter.layout.merge(&adapter.base, average.numbers(), weights);
             }
@@ -235,7 +238,9 @@ impl Trained {
     pub(crate) fn evaluated_adapter(&self) -> Option<&[f32]> {
         match self {
             Self::Parameters(_) => None,
-            Self::Adapter(_, Rest { average: Some(average), .. }) => Some(average.numbers()),
+            Self::Adapter(_, OptimizerState { average: Some(average), .. }) => {
+                Some(average.numbers())
+            }
             Self::Adapter(adapter, _) => Some(&adapter.numbers),
         }
     }
@@ -243,16 +248,16 @@ impl Trained {
     /// All that a run goes on from and that is no weight of [`fill_weights`](Self::fill_weights), by
     /// the names of a checkpoint.
     pub(crate) fn numbers<'a>(&'a self, model: &'a Model) -> Vec<(&'static str, &'a [f32])> {
-        let [first, second] = self.rest().optimizer.moments();
+        let [first, second] = self.optimizer_state().optimizer.moments();
         let mut numbers = vec![(FIRST, first), (SECOND, second)];
         match self {
-            Self::Parameters(Rest { average: Some(_), .. }) => {
+            Self::Parameters(OptimizerState { average: Some(_), .. }) => {
                 numbers.push((CURRENT, model.parameters()));
             }
             Self::Parameters(_) => {}
-            Self::Adapter(adapter, rest) => {
+            Self::Adapter(adapter, state) => {
                 numbers.push((CURRENT, &adapter.numbers));
-                numbers.extend(rest.average.as_ref().map(|a| (AVERAGE, a.numbers())));
+                numbers.extend(state.average.as_ref().map(|a| (AVERAGE, a.numbers())));
             }
         }
         numbers
@@ -266,16 +271,16 @@ impl Trained {
         steps: u64,
         read: impl FnOnce(&mut [(&str, &mut [f32])]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if let Self::Parameters(Rest { average: Some(average), .. }) = self {
+        if let Self::Parameters(OptimizerState { average: Some(average), .. }) = self {
             average.numbers_mut().copy_from_slice(model.parameters());
         }
-        let (adapter, rest) = match self {
-            Self::Parameters(rest) => (None, rest),
-            Self::Adapter(adapter, rest) => (Some(adapter), rest),
+        let (adapter, state) = match self {
+            Self::Parameters(state) => (None, state),
+            Self::Adapter(adapter, state) => (Some(adapter), state),
         };
-        let [first, second] = rest.optimizer.resume(steps);
+        let [first, second] = state.optimizer.resume(steps);
         let mut numbers = vec![(FIRST, &mut first[..]), (SECOND, &mut second[..])];
-        match (adapter, &mut rest.average) {
+        match (adapter, &mut state.average) {
             (None, None) => read(&mut numbers),
             (None, Some(_)) => {
                 numbers.push((CURRENT, model.parameters_mut()));
@@ -301,5 +306,5 @@ const CURRENT: &str = "parameters";
 const AVERAGE: &str = "average";
 
 #[cfg(test)]
-#[path = "trained_tests.rs"]
+#[path = "trainable_state_tests.rs"]
 pub(crate) mod tests;

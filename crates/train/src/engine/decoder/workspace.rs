@@ -37,18 +37,18 @@ pub(crate) struct Scratch<F> {
 
 /// What is kept of the forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum ActivationPolicy {
     /// Nothing: there is no backward pass.
-    Nothing,
+    Discard,
     /// The stream before each block; the backward pass computes the rest again.
-    Streams,
+    Checkpoint,
     /// All that the backward pass reads.
-    All,
+    Keep,
 }
 
 /// All buffers of a pass over some tokens.
 #[derive(Default)]
-pub(crate) struct Room<F> {
+pub(crate) struct Workspace<F> {
     /// The residual stream before each block and after the last; two in turn where nothing is kept.
     pub(crate) streams: Vec<Vec<F>>,
     /// Of each block, or one for all in turn.
@@ -63,11 +63,11 @@ pub(crate) struct Room<F> {
 }
 
 /// The buffers of streams and of saved blocks.
-fn counts(sizes: &Sizes, keep: Keep) -> (usize, usize) {
-    match keep {
-        Keep::Nothing => (2, 1),
-        Keep::Streams => (sizes.layers + 1, 1),
-        Keep::All => (sizes.layers + 1, sizes.layers),
+fn counts(sizes: &Sizes, policy: ActivationPolicy) -> (usize, usize) {
+    match policy {
+        ActivationPolicy::Discard => (2, 1),
+        ActivationPolicy::Checkpoint => (sizes.layers + 1, 1),
+        ActivationPolicy::Keep => (sizes.layers + 1, sizes.layers),
     }
 }
 
@@ -78,19 +78,29 @@ fn raw(config: &ModelConfig, sizes: &Sizes) -> usize {
 }
 
 /// Numbers that a pass with its backward pass takes for each token, without logits.
-pub(super) fn numbers_per_token(config: &ModelConfig, sizes: &Sizes, keep: Keep) -> usize {
-    let (streams, saved) = counts(sizes, keep);
+pub(super) fn numbers_per_token(
+    config: &ModelConfig,
+    sizes: &Sizes,
+    policy: ActivationPolicy,
+) -> usize {
+    let (streams, saved) = counts(sizes, policy);
     let (hidden, attended, qkv) = (sizes.hidden, sizes.attended(), sizes.qkv());
     let block = qkv + raw(config, sizes) + sizes.heads + attended + hidden + sizes.up;
     let scratch = hidden + 2 * qkv + sizes.inner + attended + sizes.up;
     (streams + 3) * hidden + saved * block + scratch
 }
 
-impl<F: Number> Room<F> {
+impl<F: Number> Workspace<F> {
     /// Fits every buffer to `tokens`; memory once taken is kept.
-    pub(crate) fn fit(&mut self, config: &ModelConfig, sizes: &Sizes, tokens: usize, keep: Keep) {
+    pub(crate) fn fit(
+        &mut self,
+        config: &ModelConfig,
+        sizes: &Sizes,
+        tokens: usize,
+        policy: ActivationPolicy,
+    ) {
         let set = |buffer: &mut Vec<F>, width: usize| buffer.resize(tokens * width, F::ZERO);
-        let (streams, saved) = counts(sizes, keep);
+        let (streams, saved) = counts(sizes, policy);
         self.streams.resize_with(streams.max(self.streams.len()), Vec::new);
         self.saved.resize_with(saved.max(self.saved.len()), Saved::default);
         self.streams[..streams].iter_mut().for_each(|stream| set(stream, sizes.hidden));
@@ -106,7 +116,7 @@ impl<F: Number> Room<F> {
         set(&mut self.scratch.heads, sizes.qkv());
         set(&mut self.scratch.inner, sizes.inner);
         set(&mut self.hidden, sizes.hidden);
-        if keep != Keep::Nothing {
+        if policy != ActivationPolicy::Discard {
             set(&mut self.scratch.dqkv, sizes.qkv());
             set(&mut self.scratch.dattended, sizes.attended());
             set(&mut self.scratch.dup, sizes.up);
@@ -118,7 +128,7 @@ impl<F: Number> Room<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keep, Room, numbers_per_token};
+    use super::{ActivationPolicy, Workspace, numbers_per_token};
     use crate::model::config::tests::all_kinds;
     use crate::model::layout::Layout;
 
@@ -126,20 +136,20 @@ mod tests {
     fn a_pass_takes_what_is_estimated() {
         for config in all_kinds() {
             let sizes = Layout::new(&config).unwrap().sizes;
-            for keep in [Keep::All, Keep::Streams] {
-                let mut room = Room::<f32>::default();
-                room.fit(&config, &sizes, 10, keep);
-                let mut all: Vec<&Vec<f32>> = room.streams.iter().collect();
-                for saved in &room.saved {
+            for policy in [ActivationPolicy::Keep, ActivationPolicy::Checkpoint] {
+                let mut workspace = Workspace::<f32>::default();
+                workspace.fit(&config, &sizes, 10, policy);
+                let mut all: Vec<&Vec<f32>> = workspace.streams.iter().collect();
+                for saved in &workspace.saved {
                     all.extend([&saved.qkv, &saved.raw, &saved.log_sums, &saved.attended]);
                     all.extend([&saved.middle, &saved.up]);
                 }
-                let scratch = &room.scratch;
+                let scratch = &workspace.scratch;
                 all.extend([&scratch.normed, &scratch.heads, &scratch.inner, &scratch.dqkv]);
                 all.extend([&scratch.dattended, &scratch.dup]);
-                all.extend([&room.d, &room.hidden, &room.dhidden]);
+                all.extend([&workspace.d, &workspace.hidden, &workspace.dhidden]);
                 let taken: usize = all.iter().map(|buffer| buffer.len()).sum();
-                assert_eq!(taken, 10 * numbers_per_token(&config, &sizes, keep));
+                assert_eq!(taken, 10 * numbers_per_token(&config, &sizes, policy));
             }
         }
     }

@@ -15,11 +15,11 @@ use super::World;
 #[cfg(feature = "cuda")]
 use super::frame::is_there;
 use super::frame::{Frame, receive, receive_into, send, send_gone};
-use super::meeting::{self, Patience};
+use super::rendezvous::{self, WaitLimit};
 use crate::error::Error;
 
 /// The ranks of a batch system do not start at once.
-const MEETING_PATIENCE: Duration = Duration::from_secs(600);
+const RENDEZVOUS_LIMIT: Duration = Duration::from_secs(600);
 /// A rank that is silent for so long hangs: longer than a large model takes to be read from a slow disk, or an
 /// evaluation between two exchanges.
 const SILENCE: Duration = Duration::from_secs(1800);
@@ -30,13 +30,13 @@ const CHUNK: usize = 1 << 18;
 ///
 /// Every rank calls the same methods in the same order. A rank that ends is an error of every other one that names
 /// it.
-pub(crate) struct Team {
+pub(crate) struct ProcessGroup {
     world: World,
     /// Of rank 0 the sockets of all others in order, of another that of rank 0.
     streams: Vec<TcpStream>,
 }
 
-impl Team {
+impl ProcessGroup {
     /// The only process.
     pub(crate) fn alone() -> Self {
         Self { world: World::single(), streams: Vec::new() }
@@ -46,32 +46,40 @@ impl Team {
     ///
     /// # Errors
     /// A rank that does not come; a folder of something else; the stop flag.
-    pub(crate) fn meet(world: World, folder: &Path, stop: &AtomicBool) -> Result<Self, Error> {
-        Self::meet_with(Patience { limit: MEETING_PATIENCE, stop }, world, folder)
+    pub(crate) fn rendezvous(
+        world: World,
+        folder: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
+        Self::rendezvous_within(WaitLimit { limit: RENDEZVOUS_LIMIT, stop }, world, folder)
     }
 
-    fn meet_with(patience: Patience, world: World, folder: &Path) -> Result<Self, Error> {
+    fn rendezvous_within(
+        wait_limit: WaitLimit,
+        world: World,
+        folder: &Path,
+    ) -> Result<Self, Error> {
         if world.world_size() == 1 {
             return Ok(Self { world, streams: Vec::new() });
         }
         // Each looks for itself: in a folder of something else nobody would tell the others.
         let folder = RunFolder::expected(folder)?;
         let file = folder.ranks();
-        let streams = if world.leads() {
-            meeting::lead(&file, world, patience)?
+        let streams = if world.is_main_process() {
+            rendezvous::accept_ranks(&file, world, wait_limit)?
         } else {
-            vec![meeting::follow(&file, world, patience)?]
+            vec![rendezvous::connect(&file, world, wait_limit)?]
         };
-        let mut team = Self { world, streams };
-        for place in 0..team.streams.len() {
-            let set = team.streams[place].set_read_timeout(Some(SILENCE));
-            set.map_err(|error| team.lost(place, &error))?;
+        let mut group = Self { world, streams };
+        for place in 0..group.streams.len() {
+            let set = group.streams[place].set_read_timeout(Some(SILENCE));
+            set.map_err(|error| group.lost(place, &error))?;
         }
-        Ok(team)
+        Ok(group)
     }
 
     /// Another handle of the same ranks, for whoever takes turns with this one.
-    pub(crate) fn share(&mut self) -> Result<Self, Error> {
+    pub(crate) fn try_clone(&mut self) -> Result<Self, Error> {
         let streams: io::Result<Vec<_>> = self.streams.iter().map(TcpStream::try_clone).collect();
         match streams {
             Ok(streams) => Ok(Self { world: self.world, streams }),
@@ -90,18 +98,18 @@ impl Team {
     }
 
     /// Whether this rank writes the run's folder and speaks for all.
-    pub(crate) fn leads(&self) -> bool {
-        self.world.leads()
+    pub(crate) fn is_main_process(&self) -> bool {
+        self.world.is_main_process()
     }
 
     /// What each rank gives, in order of rank.
-    pub(crate) fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) fn all_gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
         if self.streams.is_empty() {
             return Ok(vec![own]);
         }
-        if !self.leads() {
-            self.say(0, &own)?;
-            let all = self.hear(0)?;
+        if !self.is_main_process() {
+            self.send_to(0, &own)?;
+            let all = self.receive_from(0)?;
             return split(&all).ok_or_else(|| Error::RankLost {
                 rank: 0,
                 got: "it sent what nobody asked for".to_owned(),
@@ -109,17 +117,17 @@ impl Team {
         }
         let mut all = vec![own];
         for place in 0..self.streams.len() {
-            all.push(self.hear(place)?);
+            all.push(self.receive_from(place)?);
         }
         let joined = join(&all);
-        (0..self.streams.len()).try_for_each(|place| self.say(place, &joined))?;
+        (0..self.streams.len()).try_for_each(|place| self.send_to(place, &joined))?;
         Ok(all)
     }
 
     /// # Errors
     /// A rank that has other settings or other data than the first one.
-    pub(crate) fn compare(&mut self, settings: Fingerprint) -> Result<(), Error> {
-        let all = self.gather(settings.as_bytes().to_vec())?;
+    pub(crate) fn check_same_settings(&mut self, settings: Fingerprint) -> Result<(), Error> {
+        let all = self.all_gather(settings.as_bytes().to_vec())?;
         let other = (0..).zip(&all).find(|(_, settings)| Some(*settings) != all.first());
         other.map_or(Ok(()), |(rank, _)| {
             let got = "it has other settings or other data than rank 0".to_owned();
@@ -128,23 +136,23 @@ impl Team {
     }
 
     /// Waits for all ranks.
-    pub(crate) fn wait(&mut self) -> Result<(), Error> {
-        self.gather(Vec::new()).map(|_| ())
+    pub(crate) fn barrier(&mut self) -> Result<(), Error> {
+        self.all_gather(Vec::new()).map(|_| ())
     }
 
     /// Whether any rank says so.
     pub(crate) fn any(&mut self, own: bool) -> Result<bool, Error> {
-        Ok(self.gather(vec![u8::from(own)])?.iter().any(|flag| flag == &[1]))
+        Ok(self.all_gather(vec![u8::from(own)])?.iter().any(|flag| flag == &[1]))
     }
 
     /// The sum over all ranks.
-    pub(crate) fn total(&mut self, own: u64) -> Result<u64, Error> {
-        let all = self.gather(own.to_le_bytes().to_vec())?;
+    pub(crate) fn sum_counts(&mut self, own: u64) -> Result<u64, Error> {
+        let all = self.all_gather(own.to_le_bytes().to_vec())?;
         Ok(all.iter().map(|count| count.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))).sum())
     }
 
     /// What a rank has, unless the stop flag ended the work of any: then an interruption on all ranks.
-    pub(crate) fn agree<T>(&mut self, own: Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn agree_on_stop<T>(&mut self, own: Result<T, Error>) -> Result<T, Error> {
         let is_interrupted =
             own.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         match own {
@@ -159,34 +167,34 @@ impl Team {
     /// Replaces `numbers`, of the same length on each rank, by their sums over all ranks, added in order of rank.
     ///
     /// By way of rank 0, chunk by chunk: it moves 2 · (R - 1) times the numbers, which on one machine is a copy.
-    pub(crate) fn sum(&mut self, numbers: &mut [f32]) -> Result<(), Error> {
+    pub(crate) fn all_reduce(&mut self, numbers: &mut [f32]) -> Result<(), Error> {
         if self.streams.is_empty() {
             return Ok(());
         }
         let mut bytes = vec![0; 4 * CHUNK.min(numbers.len())];
         for chunk in numbers.chunks_mut(CHUNK) {
             let bytes = &mut bytes[..4 * chunk.len()];
-            if !self.leads() {
+            if !self.is_main_process() {
                 encode(chunk, bytes);
-                self.say(0, bytes)?;
-                self.hear_into(0, bytes)?;
+                self.send_to(0, bytes)?;
+                self.receive_exact(0, bytes)?;
                 decode(bytes, |place, number| chunk[place] = number);
                 continue;
             }
             for place in 0..self.streams.len() {
-                self.hear_into(place, bytes)?;
+                self.receive_exact(place, bytes)?;
                 decode(bytes, |place, number| chunk[place] += number);
             }
             encode(chunk, bytes);
-            (0..self.streams.len()).try_for_each(|place| self.say(place, bytes))?;
+            (0..self.streams.len()).try_for_each(|place| self.send_to(place, bytes))?;
         }
         Ok(())
     }
 
     /// Tells the others why this rank ends. Nothing is said afterwards.
-    pub(crate) fn leave(&mut self, error: &Error) {
+    pub(crate) fn announce_failure(&mut self, error: &Error) {
         if !matches!(error, Error::RankLost { .. }) {
-            self.tell(self.world.rank().rank(), &error.to_string(), None);
+            self.broadcast_failure(self.world.rank().rank(), &error.to_string(), None);
         }
     }
 
@@ -198,14 +206,14 @@ impl Team {
             match is_there(&self.streams[place]) {
                 Ok(true) => {}
                 // What it said, or that it said nothing, comes now.
-                Ok(false) => drop(self.hear(place)?),
+                Ok(false) => drop(self.receive_from(place)?),
                 Err(error) => return Err(self.lost(place, &error)),
             }
         }
         Ok(())
     }
 
-    fn say(&mut self, place: usize, bytes: &[u8]) -> Result<(), Error> {
+    fn send_to(&mut self, place: usize, bytes: &[u8]) -> Result<(), Error> {
         send(&mut self.streams[place], bytes).map_err(|error| {
             // Why it ended is in what it said last, where it could.
             match receive(&mut self.streams[place]) {
@@ -215,7 +223,7 @@ impl Team {
         })
     }
 
-    fn hear(&mut self, place: usize) -> Result<Vec<u8>, Error> {
+    fn receive_from(&mut self, place: usize) -> Result<Vec<u8>, Error> {
         match receive(&mut self.streams[place]) {
             Ok(Frame::Data(bytes)) => Ok(bytes),
             Ok(Frame::Gone(rank, why)) => Err(self.gone(rank, why)),
@@ -223,7 +231,7 @@ impl Team {
         }
     }
 
-    fn hear_into(&mut self, place: usize, bytes: &mut [u8]) -> Result<(), Error> {
+    fn receive_exact(&mut self, place: usize, bytes: &mut [u8]) -> Result<(), Error> {
         match receive_into(&mut self.streams[place], bytes) {
             Ok(None) => Ok(()),
             Ok(Some(Frame::Gone(rank, why))) => Err(self.gone(rank, why)),
@@ -234,7 +242,8 @@ impl Team {
 
     /// The socket at `place` says nothing more.
     fn lost(&mut self, place: usize, error: &io::Error) -> Error {
-        let rank = if self.leads() { u32::try_from(place + 1).unwrap_or(u32::MAX) } else { 0 };
+        let rank =
+            if self.is_main_process() { u32::try_from(place + 1).unwrap_or(u32::MAX) } else { 0 };
         let got = match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 format!("silent for {SILENCE:?}")
@@ -246,13 +255,17 @@ impl Team {
     }
 
     fn gone(&mut self, rank: u32, got: String) -> Error {
-        self.tell(rank, &got, usize::try_from(rank).ok().and_then(|rank| rank.checked_sub(1)));
+        self.broadcast_failure(
+            rank,
+            &got,
+            usize::try_from(rank).ok().and_then(|rank| rank.checked_sub(1)),
+        );
         Error::RankLost { rank, got }
     }
 
     /// Tells all but one, who may have ended as well.
-    fn tell(&mut self, rank: u32, why: &str, but: Option<usize>) {
-        let skipped = if self.leads() { but } else { None };
+    fn broadcast_failure(&mut self, rank: u32, why: &str, but: Option<usize>) {
+        let skipped = if self.is_main_process() { but } else { None };
         for (place, stream) in self.streams.iter_mut().enumerate() {
             if Some(place) != skipped {
                 let _ = send_gone(stream, rank, why);
@@ -291,5 +304,5 @@ fn split(mut joined: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 #[cfg(test)]
-#[path = "team_tests.rs"]
+#[path = "process_group_tests.rs"]
 pub(crate) mod tests;
