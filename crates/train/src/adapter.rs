@@ -4,18 +4,25 @@
 //! activations are those of any model; the gradients of A and B come from thin products
 //! (kernels/low_rank.rs), without that of W. docs/design/trainer.md has the numbers.
 
-pub(crate) mod file;
-
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::config::lora::LoraConfig;
+use crate::config::model_choice::ModelChoice;
+use crate::config::run_config::RunConfig;
 use crate::engine::kernels::low_rank::LowRank;
 use crate::engine::kernels::number::Number;
 use crate::error::Error;
-use crate::model::config::ModelConfig;
+use crate::model::Model;
+use crate::model::config::{Family, ModelConfig};
 use crate::model::initial::{self, Normal};
 use crate::model::layout::Layout;
 use crate::weights::hugging_face::{Arrangement, FileTensor, tensors};
+use crate::weights::weights_file::write_tensors;
+use crate::weights::{sync_folder, write_json};
 
 /// A and B of one target matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +230,67 @@ fn matrices(config: &ModelConfig, layout: &Layout) -> Vec<(String, FileTensor)> 
     all.filter(|tensor| tensor.shape.len() == 2 && is_in_block(&tensor.range))
         .filter_map(|tensor| Some((tensor.name.strip_suffix(".weight")?.to_owned(), tensor)))
         .collect()
+}
+
+/// The folder in a checkpoint or best/.
+pub(crate) const ADAPTER_FOLDER: &str = "adapter";
+/// The file that describes an adapter.
+pub(crate) const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
+const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// All of an adapter but its numbers, for a thread that writes them.
+#[derive(Clone)]
+pub(crate) struct AdapterFiles {
+    layout: AdapterLayout,
+    config: Value,
+}
+
+impl AdapterFiles {
+    /// Those of a run of `config`, whose paths are resolved.
+    ///
+    /// # Errors
+    /// A working directory that is gone.
+    pub(crate) fn new(
+        layout: &AdapterLayout,
+        model: &Model,
+        config: &RunConfig,
+    ) -> Result<Self, Error> {
+        let base = match &config.model {
+            ModelChoice::Init(folder) => {
+                Some(std::path::absolute(folder).map_err(Error::io(folder, "find"))?)
+            }
+            ModelChoice::Fresh(_) => None,
+        };
+        let lora = config.train.lora.clone().unwrap_or_default();
+        let config = json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "r": lora.rank,
+            "lora_alpha": lora.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            // GPT-2's matrices are stored as [inputs, outputs].
+            "fan_in_fan_out": model.config().family == Family::Gpt2,
+            "target_modules": layout.targets,
+            "init_lora_weights": true,
+            "inference_mode": true,
+        });
+        Ok(Self { layout: layout.clone(), config })
+    }
+
+    /// Writes the folder `adapter` into a folder that nobody reads yet, synced to the disk.
+    pub(crate) fn save(&self, folder: &Path, numbers: &[f32]) -> Result<(), Error> {
+        let folder = folder.join(ADAPTER_FOLDER);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        write_json(&folder.join(ADAPTER_CONFIG_FILE), &self.config)?;
+        let tensors = self.layout.tensors();
+        let parts: Vec<_> =
+            tensors.map(|tensor| (tensor, &numbers[tensor.range.clone()])).collect();
+        write_tensors(&folder.join(WEIGHTS_FILE), &parts)?;
+        sync_folder(&folder);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -66,10 +66,10 @@ pub(crate) trait Engine: Send {
         stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
-    /// Workspace for `sequences` sequences that grow token by token to at most `capacity` positions each, which is within
-    /// the model's limit.
+    /// Makes the workspace for `sequences` sequences that grow token by token to at most `capacity` positions each,
+    /// which is within the model's limit.
     ///
-    /// Here on the CPU, whatever computes losses.
+    /// The default is the CPU's, whatever computes losses.
     fn cached<'a>(
         &'a mut self,
         (config, layout): (&ModelConfig, &Layout),

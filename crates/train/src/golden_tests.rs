@@ -7,13 +7,14 @@ use candle_core::{DType, Device};
 use mixdown_mixer::{Batch, Documents};
 use serde_json::Value;
 
+use crate::config::compute::{ComputePath, PassOptions};
 use crate::config::lora::{LoraConfig, LoraTargets};
 use crate::config::run_config::{RunConfig, TrainConfig};
 use crate::engine::NEVER;
 use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
-use crate::model::{ComputePath, Model, PassOptions};
+use crate::model::Model;
 use crate::optim::adamw::{AdamW, AdamWOptions};
 use crate::optim::schedule::{LearningRate, Schedule};
 use crate::optim::trainable_state::TrainableState;

@@ -13,11 +13,9 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device};
 use mixdown_mixer::Batch;
 use mixdown_shards::{Corpus, Manifest};
-use serde::{Deserialize, Serialize};
 
 use crate::adapter::AdapterGradients;
-use crate::config::device_choice::DeviceChoice;
-use crate::config::precision::Precision;
+use crate::config::compute::{ComputePath, DeviceChoice, PassOptions};
 use crate::engine::decoder::{ActivationPolicy, Decoder};
 use crate::engine::reference::Reference;
 use crate::engine::rows::Rows;
@@ -27,83 +25,10 @@ use crate::model::config::ModelConfig;
 use crate::model::layout::Layout;
 use crate::model::place::ModelPlace;
 use crate::model::shape::{ModelShape, TokenizerFingerprint};
-use crate::weights::files::{CONFIG_FILE, write_json};
 use crate::weights::hugging_face::{Companions, tensors};
 use crate::weights::sums;
 use crate::weights::weights_file::{SHARD_BYTES, read_model, write_model};
-
-/// How a training step is computed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PassOptions {
-    /// Rows of a batch that are computed at once; none for as many as have 1,024 tokens.
-    pub micro_batch_size: Option<u64>,
-    /// Whether the backward pass computes each block again instead of keeping it.
-    pub recompute: Recompute,
-    /// The implementation that computes.
-    pub path: ComputePath,
-    /// The device that computes.
-    pub device: DeviceChoice,
-    /// The number format of matrix products.
-    pub precision: Precision,
-}
-
-/// The implementation that computes losses and gradients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ComputePath {
-    /// Kernels with a backward pass by hand.
-    #[default]
-    Fast,
-    /// Composed operations of candle, each with candle's own gradient: several times slower and
-    /// larger; the other path is checked against it.
-    Reference,
-}
-
-/// Whether blocks are computed again in the backward pass.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Recompute {
-    /// They are kept.
-    #[default]
-    Nothing,
-    /// They are computed again.
-    Blocks,
-}
-
-impl PassOptions {
-    /// # Errors
-    /// What no build can compute, or not this one.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.micro_batch_size == Some(0) {
-            return Err(Error::setting("train.micro_batch_size", "at least 1", 0));
-        }
-        if self.device == DeviceChoice::Cpu {
-            let is_f32 = self.precision == Precision::F32;
-            let expected = "\"f32\", or train.device = \"cuda\"";
-            return is_f32
-                .then_some(())
-                .ok_or_else(|| Error::setting("train.precision", expected, "bf16"));
-        }
-        if !cfg!(feature = "cuda") {
-            let expected = "\"cpu\", or a mixdown built with --features cuda (docs/guide/gpu.md)";
-            return Err(Error::setting("train.device", expected, self.device));
-        }
-        match self.path {
-            ComputePath::Fast => Ok(()),
-            ComputePath::Reference => Err(Error::setting(
-                "train.path",
-                "\"fast\", or train.device = \"cpu\"",
-                "reference",
-            )),
-        }
-    }
-
-    pub(crate) fn activation_policy(&self) -> ActivationPolicy {
-        match self.recompute {
-            Recompute::Nothing => ActivationPolicy::Keep,
-            Recompute::Blocks => ActivationPolicy::Checkpoint,
-        }
-    }
-}
+use crate::weights::{CONFIG_FILE, write_json};
 
 /// A decoder in f32 on the CPU.
 ///
@@ -426,9 +351,8 @@ mod tests {
     use mixdown_base::error_kind::ErrorKind;
     use mixdown_mixer::Batch;
 
-    use super::{ComputePath, Model, PassOptions};
-    use crate::config::device_choice::DeviceChoice;
-    use crate::config::precision::Precision;
+    use super::Model;
+    use crate::config::compute::{ComputePath, DeviceChoice, PassOptions, Precision};
     use crate::engine::kernels::check::on_threads;
     use crate::model::config::ModelConfig;
     use crate::model::config::tests::{all_kinds, tiny};

@@ -1,15 +1,12 @@
 //! The training loop.
 
-pub(crate) mod flops;
+pub(crate) mod estimate;
 pub(crate) mod inputs;
-pub(crate) mod memory;
 pub(crate) mod opened_run;
-pub(crate) mod preview;
-pub(crate) mod progress;
 pub(crate) mod step;
 pub(crate) mod summary;
 
-mod records;
+pub(crate) mod records;
 
 use std::fs;
 use std::path::Path;
@@ -22,11 +19,11 @@ use mixdown_base::observer::Observer;
 use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
-use crate::adapter::file::AdapterFiles;
-use crate::checkpoint::writer::CheckpointWriter;
+use crate::adapter::AdapterFiles;
+use crate::checkpoint::CheckpointWriter;
 use crate::checkpoint::{self, CheckpointSnapshot, Improvement, RunState, SnapshotBuffers};
-use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
+use crate::config::run_file::RunBase;
 use crate::config::run_file::{AllowedChanges, SettingsMatch};
 use crate::error::Error;
 use crate::generate::samples::{Samples, TextCodec};
@@ -35,7 +32,7 @@ use crate::optim::trainable_state::{TrainableState, WeightSet};
 use crate::ranks::{ProcessGroup, World};
 use crate::trainer::inputs::Inputs;
 use crate::trainer::opened_run::OpenedRun;
-use crate::trainer::progress::{BestSoFar, Progress, RunName};
+use crate::trainer::records::{BestSoFar, Progress, RunName};
 use crate::trainer::step::{Step, Stepper};
 
 /// One run: model, optimizer, data and the folder that keeps them.
@@ -188,14 +185,13 @@ impl Trainer {
         &self.model
     }
 
-    /// Trains to the end and writes summary.json. A run that has its summary only gives that, whatever else of its
-    /// folder was removed since. Of several
-    /// processes each calls this; an interruption of one is one of all.
+    /// Trains to the end and writes summary.json. A run that has its summary returns it, whatever else of its folder
+    /// was removed since. Each process of a run calls this; a stop of one stops all.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where the observer stopped the run: a checkpoint is written, and the same call
-    /// goes on from it. A step or an evaluation that is not finished then is dropped. [`Error::NonFiniteLoss`] leaves the last checkpoint, if one was written. A
-    /// disk that refuses.
+    /// Returns [`Error::Interrupted`] if the observer stopped the run: an unfinished step or evaluation is dropped, a
+    /// checkpoint is written, and the same call continues from it. Returns [`Error::NonFiniteLoss`] if the training
+    /// diverged; the last checkpoint is kept. Returns an error if the disk refuses a write.
     pub fn run(&mut self, observer: Observer<'_, Progress>) -> Result<Summary, Error> {
         if self.is_finished {
             return Ok(self.folder.read_summary()?);

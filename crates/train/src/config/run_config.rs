@@ -7,17 +7,17 @@ use mixdown_mixer::MixtureConfig;
 use mixdown_shards::{Corpus, Split};
 use serde::{Deserialize, Serialize};
 
-use crate::config::device_choice::DeviceChoice;
-use crate::config::finetune::{adapter_rate, finetuning_rate};
+use crate::config::compute::DeviceChoice;
+use crate::config::compute::Precision;
+use crate::config::compute::{ComputePath, PassOptions, Recompute};
 use crate::config::lora::LoraConfig;
 use crate::config::model_choice::ModelChoice;
-use crate::config::precision::Precision;
 use crate::error::Error;
 use crate::evaluate::{Attention, EvaluationPart};
 use crate::generate::samples::SamplesConfig;
-use crate::model::{ComputePath, PassOptions, Recompute};
 use crate::optim::adamw::AdamWOptions;
 use crate::optim::schedule::{LearningRate, Schedule};
+use crate::optim::schedule::{adapter_rate, finetuning_rate};
 
 /// The whole of a RUN.toml: `[model]`, `[mixture]`, `[train]` and `[eval]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

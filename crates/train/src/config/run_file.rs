@@ -12,6 +12,7 @@ use crate::config::model_choice::ModelChoice;
 use crate::config::run_config::RunConfig;
 use crate::error::Error;
 use crate::model::place::ModelPlace;
+use crate::model::shape::TokenizerFingerprint;
 
 /// Settings that say where something lies and how it is read; what lies there is compared by fingerprint.
 const PLACES: [&str; 3] = ["corpus", "init", "access"];
@@ -56,9 +57,8 @@ impl RunFile {
         Ok(Self { text, table: comparable(table) })
     }
 
-    /// A hash of all settings that change numbers, less sources and stages, which the mixer's state
-    /// answers for, and less the base, which [`RunFile::match_settings`] compares: checkpoints of before it did have the same
-    /// hash.
+    /// Returns a hash of all settings that change numbers, without sources and stages, which the mixer's state checks,
+    /// and without the base model, which [`RunFile::match_settings`] compares: older checkpoints have the same hash.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut table = without_mixing(&self.table);
         if let Some(Value::Table(fingerprints)) = table.get_mut(FINGERPRINTS) {
@@ -245,6 +245,16 @@ fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
 fn corpora(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
     let sources = config.mixture.source.iter_mut().map(|source| &mut source.corpus);
     sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus))
+}
+
+/// Where relative paths of a run's description count from, and what reads the tokenizer of the model that the run
+/// starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBase<'a> {
+    /// The folder that relative paths count from.
+    pub folder: &'a Path,
+    /// Reads a tokenizer.json.
+    pub tokenizer: TokenizerFingerprint,
 }
 
 #[cfg(test)]

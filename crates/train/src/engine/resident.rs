@@ -1,12 +1,13 @@
 //! What a run tells a device that keeps a model's numbers, and takes back from it. On the CPU nothing is to be done.
 
+use crate::config::compute::PassOptions;
 use crate::error::Error;
+use crate::model::Model;
 use crate::model::shape::ModelShape;
-use crate::model::{Model, PassOptions};
 use crate::optim::trainable_state::TrainableState;
 use crate::ranks::ProcessGroup;
-use crate::trainer::flops;
-use crate::trainer::memory::Estimate;
+use crate::trainer::estimate;
+use crate::trainer::estimate::Estimate;
 
 #[cfg(not(feature = "cuda"))]
 impl Model {
@@ -37,7 +38,7 @@ impl Model {
 
     /// Operations a second of a large product where the model is computed.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
-        Ok(flops::peak_flops())
+        Ok(estimate::peak_flops())
     }
 }
 
@@ -45,7 +46,7 @@ impl Model {
 #[cfg(not(feature = "cuda"))]
 pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
-    Ok(flops::peak_flops())
+    Ok(estimate::peak_flops())
 }
 
 /// Operations a second of a large product where a model of this shape would be computed.
@@ -53,8 +54,8 @@ pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f6
 pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
     match options.device {
-        crate::config::device_choice::DeviceChoice::Cpu => Ok(flops::peak_flops()),
-        crate::config::device_choice::DeviceChoice::Cuda(number) => {
+        crate::config::compute::DeviceChoice::Cpu => Ok(estimate::peak_flops()),
+        crate::config::compute::DeviceChoice::Cuda(number) => {
             let ordinal = usize::try_from(number).unwrap_or(usize::MAX);
             let head_width = shape.layout.sizes.head_width;
             crate::engine::cuda::peak_flops(ordinal, options.precision, head_width)
@@ -123,7 +124,7 @@ impl Model {
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         self.engine_mut()
             .resident()
-            .map_or_else(|| Ok(flops::peak_flops()), |resident| resident.peak_flops())
+            .map_or_else(|| Ok(estimate::peak_flops()), |resident| resident.peak_flops())
     }
 }
 

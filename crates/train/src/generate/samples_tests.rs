@@ -9,7 +9,7 @@ use mixdown_runs::RunFolder;
 
 use super::{Prompt, TextCodec};
 use crate::error::Error;
-use crate::trainer::progress::Progress;
+use crate::trainer::records::Progress;
 use crate::trainer::tests::{TEXT, end, open, world};
 
 /// A codec of digits.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::model::Model;
-use crate::weights::files::{TOKENIZER_FILE, json_bytes, parse_json, refuse_pointer};
+use crate::weights::{TOKENIZER_FILE, json_bytes, parse_json, refuse_pointer};
 
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const GENERATION_CONFIG_FILE: &str = "generation_config.json";

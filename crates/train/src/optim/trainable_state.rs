@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::model::initial;
 use crate::model::shape::ModelShape;
+use crate::optim::Average;
 use crate::optim::adamw::{AdamW, Update};
-use crate::optim::average::Average;
 use crate::optim::freeze::frozen;
 
 /// What a run trains.

@@ -13,7 +13,7 @@ use crate::config::run_config::RunConfig;
 use crate::model::Model;
 use crate::model::config::tests::tiny;
 use crate::model::config::{Family, ModelConfig};
-use crate::trainer::preview::Preview;
+use crate::trainer::estimate::Preview;
 use crate::trainer::tests::{TEXT, base as run_base, end, open, run, run_until, world};
 use crate::weights::hugging_face::tensors;
 

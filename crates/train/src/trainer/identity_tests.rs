@@ -8,9 +8,9 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_runs::RunFolder;
 use mixdown_shards::Fingerprint;
 
-use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
 use crate::config::run_file::AllowedChanges;
+use crate::config::run_file::RunBase;
 use crate::error::Error;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
@@ -19,7 +19,7 @@ use crate::optim::trainable_state::tests::{LORA, place, text};
 use crate::ranks::World;
 use crate::test_corpus::{corpus, tokens};
 use crate::trainer::Trainer;
-use crate::trainer::progress::RunName;
+use crate::trainer::records::RunName;
 use crate::trainer::tests::{TEXT, end, open, run, run_until, world};
 
 fn refused(place: &Path, text: &str, out: &str) -> String {

@@ -6,16 +6,17 @@ use mixdown_runs::{FolderHold, RunFolder};
 use mixdown_shards::Fingerprint;
 
 use crate::checkpoint;
-use crate::config::run_base::RunBase;
+use crate::config::compute::PassOptions;
 use crate::config::run_config::RunConfig;
+use crate::config::run_file::RunBase;
 use crate::config::run_file::{AllowedChanges, RunFile, SettingsMatch, resolved};
 use crate::error::Error;
-use crate::model::{Model, PassOptions};
+use crate::model::Model;
 use crate::ranks::ProcessGroup;
+use crate::trainer::estimate;
+use crate::trainer::estimate::Estimate;
 use crate::trainer::inputs::Inputs;
-use crate::trainer::memory::Estimate;
-use crate::trainer::preview;
-use crate::trainer::progress::RunName;
+use crate::trainer::records::RunName;
 use crate::trainer::summary;
 
 /// A run before its checkpoint is read, with its folder claimed.
@@ -51,7 +52,7 @@ impl OpenedRun {
         let inputs = Inputs::open(&config)?;
         let shape = inputs.shape(&config, base.tokenizer)?;
         config.train.complete(&config.model, shape.config.parameters());
-        let estimate = preview::estimate(&config, &shape, out)?;
+        let estimate = estimate::estimate(&config, &shape, out)?;
         // Before any of the model's numbers is there.
         estimate.check(out, checkpoint::taken_bytes(out))?;
         let mut model = inputs.model(&config, shape)?;

@@ -15,7 +15,7 @@ use crate::evaluate::sequence_bytes::gather;
 use crate::model::Model;
 use crate::optim::trainable_state::TrainableState;
 use crate::ranks::ProcessGroup;
-use crate::trainer::flops::{adapter_flops, training_flops};
+use crate::trainer::estimate::{adapter_flops, training_flops};
 use crate::trainer::inputs::Inputs;
 
 /// How much of the average of recent steps is the last one.

@@ -11,7 +11,7 @@ use crate::config::run_config::{RunConfig, TrainConfig};
 use crate::config::run_file::OF_BASE;
 use crate::model::config::ModelConfig;
 use crate::trainer::inputs::Inputs;
-use crate::trainer::progress::RunName;
+use crate::trainer::records::RunName;
 
 /// A hash of the fingerprints of all that a run reads, in the order of their names. The base's architecture is not in
 /// it: tables of runs have hashes from before it had a fingerprint.

@@ -11,9 +11,9 @@ use mixdown_shards::Fingerprint;
 
 use super::{Progress, RunName, Trainer};
 use crate::adapter::AdapterGradients;
-use crate::config::run_base::RunBase;
 use crate::config::run_config::RunConfig;
 use crate::config::run_file::AllowedChanges;
+use crate::config::run_file::RunBase;
 use crate::engine::Engine;
 use crate::engine::kernels::check::on_threads;
 use crate::engine::rows::Rows;

@@ -7,8 +7,8 @@ use mixdown_runs::{RECORDS_FILE, RunFolder};
 
 use crate::checkpoint::STATE_FILE;
 use crate::error::Error;
-use crate::weights::files::{CONFIG_FILE, INDEX_FILE};
 use crate::weights::hugging_face::is_companion;
+use crate::weights::{CONFIG_FILE, INDEX_FILE};
 
 /// What is not as it was written of the model in `folder`: a file with another sum, one that is gone, and one that
 /// came later although a model is read with it. A folder that others wrote has no sums and is taken as it is; a

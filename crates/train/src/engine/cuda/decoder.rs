@@ -16,11 +16,11 @@ use std::sync::atomic::AtomicBool;
 
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Kernels, Shape, WIDEST_STREAM};
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::cached::KeyValueCache;
 use crate::engine::cuda::decoder::tracked::{Averaging, Tracked, tracked_bytes};
 use crate::engine::cuda::device::workspace::{Kept, Lists, Workspace};
-use crate::engine::cuda::reduction::buckets::{BUCKET, Buckets};
+use crate::engine::cuda::reduction::{BUCKET, Buckets};
 use crate::engine::decoder::ActivationPolicy;
 use crate::engine::kernels::rotary::Rotary;
 use crate::engine::rows::{MicroBatch, Rows};

@@ -7,8 +7,6 @@ pub(crate) mod driver;
 pub(crate) mod driver_tests;
 #[cfg(test)]
 pub(crate) mod emulator;
-pub(crate) mod libraries;
-pub(crate) mod source;
 pub(crate) mod staging;
 pub(crate) mod workspace;
 

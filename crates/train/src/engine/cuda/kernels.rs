@@ -1,7 +1,7 @@
 //! The kernels, one function each: the only place that knows their arguments.
 
 use super::device::{Address, Argument, Device, Form, Launch, Product};
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::error::Error;
 use crate::model::config::Activation;
 use crate::model::layout::Sizes;

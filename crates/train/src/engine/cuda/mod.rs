@@ -13,7 +13,7 @@ mod resident;
 #[cfg(test)]
 mod trainer_tests;
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::error::Error;
 
 pub(crate) use decoder::{CudaDecoder, CudaPass, device_bytes};

@@ -8,7 +8,7 @@ use super::decoder::CudaDecoder;
 use super::device::{Address, Device, Form, Product};
 use super::kernels::{Buffers, SQUARE_RUN, Update};
 use crate::adapter::AdapterGradients;
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::adapter::DeviceAdapter;
 use crate::engine::cuda::decoder::cached::CudaCachedDecoder;
 use crate::engine::cuda::decoder::tracked::Averaging;

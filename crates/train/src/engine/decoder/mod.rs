@@ -5,7 +5,6 @@
 
 mod block;
 pub(crate) mod cached;
-mod gradients;
 #[cfg(test)]
 pub(crate) mod tests;
 mod workspace;
@@ -13,6 +12,7 @@ mod workspace;
 use std::sync::atomic::AtomicBool;
 
 use crate::adapter::AdapterGradients;
+use crate::config::compute::PassOptions;
 use crate::engine::Engine;
 use crate::engine::kernels::cross_entropy::{Output, OutputGradients};
 use crate::engine::kernels::embedding;
@@ -20,11 +20,10 @@ use crate::engine::kernels::number::Number;
 use crate::engine::kernels::rotary::Rotary;
 use crate::engine::rows::{MicroBatch, Rows};
 use crate::error::Error;
-use crate::model::PassOptions;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
+use block::Gradients;
 use block::{Block, norm};
-use gradients::Gradients;
 pub(crate) use workspace::ActivationPolicy;
 use workspace::{Workspace, numbers_per_token};
 

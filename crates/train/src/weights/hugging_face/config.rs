@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::{families, json};
 use crate::error::Error;
 use crate::model::config::{Family, ModelConfig};
-use crate::weights::files::{CONFIG_FILE, read_json};
+use crate::weights::{CONFIG_FILE, read_json};
 
 /// Our own entry in config.json; other readers pass over it.
 pub(super) const TOKENIZER_FIELD: &str = "mixdown_tokenizer_fingerprint";

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use mixdown_shards::PositionedFile;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::header::LEN_BYTES;
+use super::writer::LEN_BYTES;
 use crate::error::Error;
-use crate::weights::files::{LARGEST_JSON_BYTES, refuse_pointer};
+use crate::weights::{LARGEST_JSON_BYTES, refuse_pointer};
 
 /// A safetensors file whose header fits its length.
 #[derive(Debug)]

@@ -6,16 +6,16 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::reader::{Wanted, check_shape, read_all, same_numbers};
 use super::safetensors_file::SafetensorsFile;
 use super::writer;
+use super::{Wanted, check_shape, read_all, same_numbers};
 use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::initial::zeros;
-use crate::weights::files::{INDEX_FILE, WEIGHTS_FILE, read_json, write_json};
 use crate::weights::hugging_face::{
     FileTensor, canonical_name, embedding_name, head_name, is_superfluous,
 };
+use crate::weights::{INDEX_FILE, WEIGHTS_FILE, read_json, write_json};
 
 /// Bytes of numbers in one file: beyond, a model is written as several, as `transformers` does.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
@@ -266,7 +266,5 @@ fn shards<'a, 'b>(
     shards
 }
 
-#[cfg(test)]
-mod speed_tests;
 #[cfg(test)]
 mod tests;

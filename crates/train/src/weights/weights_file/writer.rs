@@ -1,5 +1,6 @@
 //! Buffers of f32 into a safetensors file.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,9 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use mixdown_base::files::NewFile;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::convert::encode;
-use super::header;
 use crate::error::Error;
 use crate::weights::hugging_face::{Arrangement, FileTensor};
 
@@ -30,7 +32,7 @@ pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Er
 /// Writes tensors, each with its own part of the flat buffer, to a whole file, and brings it to the disk.
 pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
     let refused = || Error::io(path, "write");
-    let header = header::bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
+    let header = header_bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
     let mut file = NewFile::create(path)?;
     let synced = file.file().try_clone().map_err(refused())?;
     // One sync waits while another is at work; a third would bring nothing.
@@ -79,4 +81,34 @@ fn write_parts(
         }
     }
     Ok(())
+}
+
+/// Bytes of the number that says how long the header is.
+pub(super) const LEN_BYTES: usize = 8;
+/// The header's end lies at a multiple of so many bytes, for readers that map the file.
+const ALIGNMENT_BYTES: usize = 8;
+
+/// The first bytes of a file of these tensors in f32, one after the other.
+fn header_bytes<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = &'a FileTensor>,
+) -> Result<Vec<u8>, Error> {
+    let mut infos = Vec::new();
+    let mut start = 0;
+    for tensor in tensors {
+        let data_offsets = (start, start + tensor.range.len() * size_of::<f32>());
+        start = data_offsets.1;
+        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets };
+        infos.push((tensor.name.clone(), info));
+    }
+    // transformers refuses files without this entry.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let refused = |error: &dyn ToString| {
+        Error::bad_file(path, "tensors that can be written", error.to_string())
+    };
+    let metadata = Metadata::new(Some(format), infos).map_err(|error| refused(&error))?;
+    let mut text = serde_json::to_vec(&metadata).map_err(|error| refused(&error))?;
+    text.resize(text.len().next_multiple_of(ALIGNMENT_BYTES), b' ');
+    let len_bytes = u64::try_from(text.len()).map_err(|error| refused(&error))?;
+    Ok([&len_bytes.to_le_bytes(), text.as_slice()].concat())
 }

@@ -1,8 +1,8 @@
 //! Launches of attention.
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::cached::{KeyValueCache, key_values};
-use crate::engine::cuda::device::source::WIDEST_TILE_HEAD;
+use crate::engine::cuda::device::compile::WIDEST_TILE_HEAD;
 use crate::engine::cuda::device::{Address, Argument, Launch};
 use crate::engine::cuda::kernels::{
     Kernels, Shape, THREADS, WARP, address, blocks, count, long, real,

@@ -1,6 +1,6 @@
 //! Attention on tensor cores against the CPU's, of numbers that bf16 holds exactly, on an emulator (emulator.rs).
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::attention::AttentionGradients;
 use crate::engine::cuda::device::Address;
 use crate::engine::cuda::device::emulator::device;

@@ -164,7 +164,7 @@ impl CudaDecoder {
 #[cfg(test)]
 mod tests {
     use super::CudaCachedDecoder;
-    use crate::config::precision::Precision;
+    use crate::config::compute::Precision;
     use crate::engine::cuda::decoder::decoder_tests::{decoder, pass, wide};
     use crate::engine::decoder::ActivationPolicy;
     use crate::engine::decoder::cached::CachedDecoder;

@@ -1,6 +1,6 @@
 //! The decoder against the CPU's: the launches of this crate and the kernels' own text, on an emulator (emulator.rs).
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::{CudaDecoder, CudaPass, device_bytes};
 use crate::engine::cuda::device::emulator::device;
 use crate::engine::cuda::device::{Address, Device, Launch, Product};

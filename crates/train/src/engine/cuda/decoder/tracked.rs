@@ -1,7 +1,7 @@
 //! What is trained on the device: all parameters or an adapter, with its gradients, moments and average.
 
 use crate::adapter::AdapterLayout;
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::CudaDecoder;
 use crate::engine::cuda::decoder::adapter::DeviceAdapter;
 use crate::engine::cuda::device::Address;

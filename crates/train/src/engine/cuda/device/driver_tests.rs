@@ -4,10 +4,10 @@
 
 use mixdown_base::error_kind::ErrorKind;
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::device::compile::compile;
+use crate::engine::cuda::device::compile::{names, program};
 use crate::engine::cuda::device::driver::Gpu;
-use crate::engine::cuda::device::source::{names, program};
 
 #[test]
 fn without_a_gpu_the_error_says_what_to_do() {

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
+use crate::engine::cuda::device::compile::{definitions, kernels, names};
 use crate::engine::cuda::device::driver::Gpu;
-use crate::engine::cuda::device::source::{definitions, kernels, names};
 use crate::engine::cuda::device::{Address, Device, Form, Launch, Product};
 use crate::error::Error;
 use crate::ranks::ProcessGroup;

@@ -1,6 +1,6 @@
 //! The memory of a pass on the device: one allocation, in which each buffer has its place.
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::device::{Address, Device};
 use crate::engine::cuda::kernels::partial_len;
 use crate::engine::decoder::ActivationPolicy;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::config::precision::Precision;
+use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::{CudaDecoder, CudaPass};
 use crate::engine::cuda::device::emulator::device;
 use crate::engine::decoder::ActivationPolicy;

@@ -372,7 +372,7 @@ fn fresh_models_for_transformers() {
     for (n, config) in every().into_iter().enumerate() {
         let folder = place.join(format!("{}-{n}", config.family));
         fs::create_dir_all(&folder).unwrap();
-        crate::weights::files::write_json(&folder.join("config.json"), &config.to_json()).unwrap();
+        crate::weights::write_json(&folder.join("config.json"), &config.to_json()).unwrap();
         let layout = layout(&config);
         let values: Vec<f32> =
             (0_u16..).take(layout.len).map(|n| f32::from(n) / 65_536.0).collect();
@@ -390,4 +390,31 @@ fn a_config_of_a_huge_model_takes_no_memory() {
     config.intermediate_size = 1 << 40;
     let error = read(place.path(), &config).unwrap_err().to_string();
     assert!(error.contains("of shape"), "{error}");
+}
+
+#[test]
+#[ignore = "a timing: reads and writes 1.2 GB"]
+fn a_large_model_is_read_at_the_speed_of_the_disk() {
+    let mut config = tiny(Family::Gpt2);
+    (config.vocab_size, config.hidden_size, config.head_width) = (50_257, 1024, 256);
+    (config.intermediate_size, config.layers) = (4096, 20);
+    let place = tempfile::tempdir().unwrap();
+    let layout = layout(&config);
+    let tensors = tensors(&config, &layout);
+    let values = vec![1.0; layout.len];
+    let start = std::time::Instant::now();
+    write_model(place.path(), &tensors, &values, SHARD_BYTES).unwrap();
+    let written = start.elapsed();
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        read_model(place.path(), &config, &tensors, layout.len).unwrap();
+        let read = start.elapsed();
+        let gigabytes = f64::from(u32::try_from(4 * layout.len / 1_000_000).unwrap()) / 1e3;
+        note(gigabytes / written.as_secs_f64(), gigabytes / read.as_secs_f64());
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a timing that is asked for")]
+fn note(written: f64, read: f64) {
+    eprintln!("written at {written:.2} GB/s with the disk's sync, read at {read:.2} GB/s");
 }

@@ -1,11 +1,22 @@
-//! Which process of a run this one is.
+//! The processes of a run on one node, one a GPU: who they are, how they meet, and what they exchange.
+//!
+//! Each has the whole model and computes its part of a batch; gradients are summed over all ranks, so that every
+//! rank does the same optimizer step. Small things (losses, counts, whether to stop) and, on the CPU, the gradients go
+//! over sockets of this machine by way of rank 0, which adds in the order of ranks; those on GPUs are summed by NCCL.
+
+mod frame;
+mod process_group;
+mod rendezvous;
 
 use mixdown_mixer::Rank;
 use mixdown_shards::Fingerprint;
+pub(crate) use process_group::ProcessGroup;
 
-use crate::config::device_choice::DeviceChoice;
+use crate::config::compute::DeviceChoice;
 use crate::config::run_config::RunConfig;
 use crate::error::Error;
+#[cfg(test)]
+pub(crate) use process_group::tests;
 
 /// Programs that start the processes of a run, by the variables that they set: the rank, the world size, the number on
 /// this machine, and what no other start has.
@@ -166,9 +177,9 @@ impl World {
 }
 
 #[cfg(test)]
-mod tests {
+mod world_tests {
     use super::World;
-    use crate::config::device_choice::DeviceChoice;
+    use crate::config::compute::DeviceChoice;
 
     fn world(variables: &[(&str, &str)]) -> Result<World, String> {
         let variable = |name: &str| {

@@ -1,17 +1,25 @@
-//! What a run needs of memory and disk, computed before it starts.
+//! What a run would do and need: its operations, memory and disk, computed before it starts.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::Serialize;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 #[cfg(feature = "cuda")]
-use crate::config::device_choice::DeviceChoice;
+use crate::config::compute::DeviceChoice;
+use crate::config::compute::{ComputePath, PassOptions};
+use crate::config::run_config::RunConfig;
+use crate::config::run_file::{RunBase, resolved};
 use crate::engine::decoder::pass_bytes;
+use crate::engine::kernels::matrix::{Existing, Matrix, product};
+use crate::engine::resident;
 use crate::error::Error;
+use crate::model::config::ModelConfig;
 use crate::model::shape::ModelShape;
-use crate::model::{ComputePath, PassOptions};
+use crate::optim::schedule::Schedule;
 use crate::optim::trainable_state::TrainableSizes;
+use crate::trainer::inputs::Inputs;
 
 /// The bytes that a run will need, by use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -152,8 +160,8 @@ fn existing(path: &Path) -> PathBuf {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Returns the memory that is free without swapping, at most what the limits of the process's control group leave; `None`
-/// where the system does not say it.
+/// Returns the memory that is free without swapping, at most what the limits of the process's control group leave;
+/// `None` where the system does not say it.
 ///
 /// The group's page cache counts as free, because the kernel takes it back before a limit is hit: after a large corpus
 /// was read, the bytes that a group uses are nearly its limit.
@@ -170,15 +178,128 @@ fn available_memory() -> Option<u64> {
     Some(left.map_or(free_bytes, |left_bytes| free_bytes.min(left_bytes)))
 }
 
+/// What a run would do and need, without a step done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preview {
+    /// The model's numbers.
+    pub parameters: u64,
+    /// Those that are trained, or those of the adapter that is trained in their place.
+    pub trainable_parameters: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Target tokens of one step.
+    pub batch_tokens: u64,
+    /// Tokens of one sequence.
+    pub sequence_length: u64,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Steps in which it rises.
+    pub warmup_steps: u64,
+    /// What follows.
+    pub schedule: Schedule,
+    /// Floating point operations of the whole run, evaluations left out.
+    pub flops: f64,
+    /// How long that takes at half of the rate of a large matrix product, measured now.
+    pub seconds: f64,
+    /// Memory and disk.
+    pub estimate: Estimate,
+}
+
+impl Preview {
+    /// What a run of `config` into `out` would do and need; nothing is written, and none of the model's numbers is
+    /// read or drawn.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.
+    pub fn new(config: &RunConfig, base: RunBase, out: &Path) -> Result<Self, Error> {
+        config.check()?;
+        let mut config = resolved(config, base.folder)?;
+        let inputs = Inputs::open(&config)?;
+        let shape = inputs.shape(&config, base.tokenizer)?;
+        config.train.complete(&config.model, shape.config.parameters());
+        let (steps, length) = (config.train.steps, config.mixture.sequence_length);
+        let batch_tokens = config.mixture.batch_size.saturating_mul(length);
+        let trainable = TrainableSizes::new(&shape, &config)?;
+        let flops = if trainable.is_adapter() { adapter_flops } else { training_flops };
+        let flops = flops(&shape.config, length, steps.saturating_mul(batch_tokens));
+        Ok(Self {
+            parameters: shape.config.parameters(),
+            trainable_parameters: trainable.trainable,
+            steps,
+            batch_tokens,
+            sequence_length: length,
+            learning_rate: config.train.rate().peak,
+            warmup_steps: config.train.warmup_steps,
+            schedule: config.train.schedule,
+            flops,
+            seconds: flops / (0.5 * resident::peak_flops(&shape, config.train.pass())?),
+            estimate: estimate(&config, &shape, out)?,
+        })
+    }
+}
+
+/// What training a model of this shape as `config` says takes.
+///
+/// # Errors
+/// Patterns or targets that the model does not have.
+pub(crate) fn estimate(
+    config: &RunConfig,
+    shape: &ModelShape,
+    out: &Path,
+) -> Result<Estimate, Error> {
+    let rows = [config.mixture.sequence_length, config.mixture.batch_size];
+    let trainable = TrainableSizes::new(shape, config)?;
+    let (pass, keep_checkpoints) = (config.train.pass(), config.train.keep_checkpoints);
+    Ok(Estimate::new(shape, trainable, rows, pass, keep_checkpoints, out))
+}
+
+/// Floating point operations of training on `tokens` tokens: `6 N + 12 L H Q T` each, of which N are the
+/// parameters that are multiplied with (all but a table of embeddings) and the rest is attention, L
+/// layers of H heads of Q numbers over T positions (Chowdhery et al., PaLM, 2022, appendix B).
+pub fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
+    flops(6.0, config, length, tokens)
+}
+
+/// The same where an adapter is trained: without the gradients of matrices, `4 N` in the place of `6 N`. The
+/// adapter's own products are left out: with rank 8 some per cent.
+pub(crate) fn adapter_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
+    flops(4.0, config, length, tokens)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+fn flops(factor: f64, config: &ModelConfig, length: u64, tokens: u64) -> f64 {
+    let projection = config.vocab_size.saturating_mul(config.hidden_size);
+    let multiplied = config.non_embedding_parameters().saturating_add(projection) as f64;
+    let attended = (config.heads.saturating_mul(config.head_width)) as f64;
+    (factor * multiplied + 12.0 * config.layers as f64 * attended * length as f64) * tokens as f64
+}
+
+/// Operations a second of a large f32 matrix product on all threads: the best of a few, some 50 ms.
+pub fn peak_flops() -> f64 {
+    const SIDE: usize = 768;
+    let (lhs, rhs) = (vec![0.5; SIDE * SIDE], vec![0.25; SIDE * SIDE]);
+    let mut out = vec![0.0; SIDE * SIDE];
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let (lhs, rhs) = (Matrix::new(&lhs, SIDE, SIDE), Matrix::new(&rhs, SIDE, SIDE));
+        product::<f32>(&mut out, Existing::Replace, lhs, rhs);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let operations = 2.0 * (SIDE * SIDE * SIDE) as f64;
+    operations / best.max(1e-9)
+}
+
 #[cfg(test)]
 mod tests {
     use mixdown_base::error_kind::ErrorKind;
 
     use super::{Estimate, available_memory};
+    use crate::config::compute::{PassOptions, Recompute};
     use crate::error::Error;
     use crate::model::config::tests::tiny;
     use crate::model::shape::ModelShape;
-    use crate::model::{PassOptions, Recompute};
     use crate::optim::trainable_state::TrainableSizes;
 
     fn estimate(options: PassOptions) -> Estimate {
