@@ -16,6 +16,10 @@
 use std::borrow::Cow;
 
 /// A count with commas between its thousands: `1,234,567`.
+///
+/// ```
+/// assert_eq!(mixdown_base::display::thousands(1_234_567), "1,234,567");
+/// ```
 pub fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -29,6 +33,12 @@ pub fn thousands(value: u64) -> String {
 }
 
 /// A count with its noun in the right number: `1 document`, `2,375 documents`, `0 corpora`, `3 batches`.
+///
+/// ```
+/// use mixdown_base::display::plural;
+///
+/// assert_eq!([plural(1, "corpus"), plural(2_375, "corpus")], ["1 corpus", "2,375 corpora"]);
+/// ```
 pub fn plural(count: u64, noun: &str) -> String {
     if count == 1 {
         return format!("1 {noun}");
@@ -64,6 +74,12 @@ pub fn fixed(value: f64, digits: usize) -> String {
 }
 
 /// A difference with `digits` decimals, always with its sign: `+0.0040`, `-1.5009`.
+///
+/// ```
+/// use mixdown_base::display::signed;
+///
+/// assert_eq!([signed(0.004, 4), signed(-1.50094, 4)], ["+0.0040", "-1.5009"]);
+/// ```
 pub fn signed(value: f64, digits: usize) -> String {
     let text = fixed(value, digits);
     if text.starts_with('-') { text } else { format!("+{text}") }
@@ -83,6 +99,10 @@ pub fn percent(share: f64) -> String {
 }
 
 /// The number of [`percent`] without its sign.
+///
+/// ```
+/// assert_eq!(mixdown_base::display::per_cent(0.010_227), "1.02");
+/// ```
 pub fn per_cent(share: f64) -> String {
     let value = share * 100.0;
     // Below a millionth of a per cent nothing here is measured.
@@ -101,6 +121,10 @@ pub fn per_cent(share: f64) -> String {
 }
 
 /// A share that somebody asked for, in per cent with up to six significant digits: `12.25 %`, `0.125 %`.
+///
+/// ```
+/// assert_eq!(mixdown_base::display::percent_requested(0.1225), "12.25 %");
+/// ```
 pub fn percent_requested(share: f64) -> String {
     format!("{} %", rounded(share * 100.0, 6))
 }
@@ -124,6 +148,12 @@ fn rounded(value: f64, digits: i32) -> String {
 }
 
 /// A size with three significant digits and its suffix: `345K`, `1.27B`, `512`.
+///
+/// ```
+/// use mixdown_base::display::short;
+///
+/// assert_eq!([short(344_640.0), short(999_999.0)], ["345K", "1M"]);
+/// ```
 pub fn short(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")];
     // 999,999 is rounded before its unit is chosen: 1M, not 1000K.
@@ -133,6 +163,12 @@ pub fn short(value: f64) -> String {
 }
 
 /// Seconds in two units: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`.
+///
+/// ```
+/// use mixdown_base::display::duration;
+///
+/// assert_eq!([duration(0.44), duration(7_500.0)], ["0.4 s", "2 h 05 min"]);
+/// ```
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "unknown".to_owned();
@@ -154,6 +190,12 @@ pub fn duration(seconds: f64) -> String {
 
 /// Seconds in the largest unit of which there are at least two, where there is room for one unit: `119 s`, `7 min`,
 /// `28 h`, `12 d`.
+///
+/// ```
+/// use mixdown_base::display::duration_in_one_unit;
+///
+/// assert_eq!([duration_in_one_unit(119.0), duration_in_one_unit(1e5)], ["119 s", "28 h"]);
+/// ```
 pub fn duration_in_one_unit(seconds: f64) -> String {
     let units = [("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)];
     let found = units.into_iter().find(|(_, length)| seconds >= 2.0 * length);
@@ -162,6 +204,12 @@ pub fn duration_in_one_unit(seconds: f64) -> String {
 }
 
 /// A number of bytes with three significant digits, in powers of 1000: `512 bytes`, `6.54 MB`.
+///
+/// ```
+/// use mixdown_base::display::bytes;
+///
+/// assert_eq!([bytes(512), bytes(6_540_000)], ["512 bytes", "6.54 MB"]);
+/// ```
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub fn bytes(count: u64) -> String {
     if count < 1_000 {
@@ -187,6 +235,12 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Like [`escaped`], for texts of many lines: line ends (also of CR LF) and tabs stay.
+///
+/// ```
+/// use mixdown_base::display::escaped_lines;
+///
+/// assert_eq!(escaped_lines("one\n\u{1b}[31mtwo"), "one\n\\u{1b}[31mtwo");
+/// ```
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     if !text.contains("\r\n") {
         return escaped_where(text, |letter| !matches!(letter, '\n' | '\t') && is_unfit(letter));

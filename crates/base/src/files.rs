@@ -105,6 +105,19 @@ impl Error {
 ///
 /// # Errors
 /// [`Error::Io`] when the operating system refuses; [`Error::NotAFile`] when `path` is a folder or a device.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let path = folder.path().join("fit.json");
+/// files::write(&path, b"old")?;
+/// files::write(&path, b"new")?;
+/// assert_eq!(std::fs::read(&path)?, b"new");
+/// # Ok(())
+/// # }
+/// ```
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = NewFile::create(path)?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
@@ -115,6 +128,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`write()`], and what `fill` returns, as [`Error::Io`]; then nothing is left behind.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// use std::io::Write;
+///
+/// let path = folder.path().join("rows.csv");
+/// files::write_with(&path, |out| (0..3).try_for_each(|row| writeln!(out, "{row}")))?;
+/// assert_eq!(std::fs::read(&path)?, b"0\n1\n2\n");
+/// # Ok(())
+/// # }
+/// ```
 pub fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut io::BufWriter<&mut NewFile>) -> io::Result<()>,
@@ -132,6 +159,20 @@ pub fn write_with(
 /// # Errors
 /// Those that writing the file would have: [`Error::NotAFile`] when `path` is a folder or a device; [`Error::Io`] when
 /// the folder cannot be made or takes no file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let path = folder.path().join("fits/math.json");
+/// files::make_ready(&path)?;
+/// assert!(folder.path().join("fits").is_dir() && !path.exists());
+/// // A folder has the name: the command fails before its work, not after it.
+/// assert!(files::make_ready(folder.path()).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub fn make_ready(path: &Path) -> Result<(), Error> {
     make_folder(folder_of(path))?;
     match fs::metadata(path) {
@@ -148,6 +189,21 @@ pub fn make_ready(path: &Path) -> Result<(), Error> {
 
 /// Removes the temporary files that killed writers of the same file left beside `target`; those that a living process
 /// holds stay. Where the system knows no locks, none is removed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let path = folder.path().join("fit.json");
+/// let abandoned = folder.path().join("fit.json.x7Fq20ZkLm3aaB9c.tmp");
+/// std::fs::write(&abandoned, "")?;
+/// let living = files::NewFile::create(&path)?;
+/// files::remove_abandoned(&path);
+/// assert_eq!((abandoned.exists(), living.temporary_path().exists()), (cfg!(not(unix)), true));
+/// # Ok(())
+/// # }
+/// ```
 pub fn remove_abandoned(target: &Path) {
     remove_abandoned_in(folder_of(target), |finished| {
         target.file_name() == Some(finished.as_ref())
@@ -155,6 +211,21 @@ pub fn remove_abandoned(target: &Path) {
 }
 
 /// Like [`remove_abandoned`], for all files in `folder` whose finished name is `ours`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let [ours, other] = ["fit.json", "mine.txt"]
+///     .map(|name| folder.path().join(format!("{name}.x7Fq20ZkLm3aaB9c.tmp")));
+/// std::fs::write(&ours, "")?;
+/// std::fs::write(&other, "")?;
+/// files::remove_abandoned_in(folder.path(), |name| name == "fit.json");
+/// assert_eq!((ours.exists(), other.exists()), (cfg!(not(unix)), true));
+/// # Ok(())
+/// # }
+/// ```
 pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -174,6 +245,23 @@ pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
 /// A file under a temporary name beside its target until [`NewFile::commit`] or one of its siblings.
 ///
 /// Dropped before that, it is removed. It has the permissions of an ordinary new file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// use std::io::Write;
+///
+/// let path = folder.path().join("report.html");
+/// let mut file = files::NewFile::create(&path)?;
+/// file.write_all(b"<p>")?;
+/// assert!(!path.exists());
+/// file.commit()?;
+/// assert_eq!(std::fs::read(&path)?, b"<p>");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NewFile {
     file: NamedTempFile,
@@ -341,6 +429,19 @@ impl Write for NewFile {
 /// # Errors
 /// [`Error::Io`]; [`Error::NotAFile`] for a folder, and for a pipe, on which a read could wait for ever;
 /// [`Error::TooLarge`], before anything is allocated.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let path = folder.path().join("config.json");
+/// std::fs::write(&path, "{}")?;
+/// assert_eq!(files::read_capped(&path, 2)?, b"{}");
+/// assert!(files::read_capped(&path, 1).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let found = fs::metadata(path).map_err(Error::io("read", path))?;
     check_regular("read", path, &found)?;
@@ -364,6 +465,17 @@ pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// [`Error::Io`] when the disk refuses.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// std::fs::rename(folder.path().join("a"), folder.path().join("b")).ok();
+/// files::sync_folder(folder.path())?;
+/// # Ok(())
+/// # }
+/// ```
 pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     if cfg!(not(unix)) {
         return Ok(());
@@ -398,6 +510,13 @@ pub fn finished_name(temporary: &str) -> Option<&str> {
 
 /// Like [`finished_name`], for unique temporary names alone (`NAME.16 letters and digits.tmp`): nobody else
 /// chooses such a name.
+///
+/// ```
+/// use mixdown_base::files::unique_finished_name;
+///
+/// assert_eq!(unique_finished_name("run.toml.x7Fq20ZkLm3aaB9c.tmp"), Some("run.toml"));
+/// assert_eq!(unique_finished_name("run.toml.tmp"), None);
+/// ```
 pub fn unique_finished_name(temporary: &str) -> Option<&str> {
     let (finished, unique) = temporary.strip_suffix(ENDING)?.rsplit_once('.')?;
     let is_unique =
@@ -412,6 +531,19 @@ pub fn unique_finished_name(temporary: &str) -> Option<&str> {
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be listed or a leftover cannot be removed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let leftover = folder.path().join("plan.json.x7Fq20ZkLm3aaB9c.tmp");
+/// std::fs::write(&leftover, "")?;
+/// files::remove_leftovers(folder.path(), &["plan.json"])?;
+/// assert!(!leftover.exists());
+/// # Ok(())
+/// # }
+/// ```
 pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let name: OsString = entry.map_err(Error::io("list", folder))?.file_name();
@@ -433,6 +565,19 @@ pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`], for what has its name and is no folder with the reason why it cannot be followed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// let path = folder.path().join("runs/math/1");
+/// files::make_folder(&path)?;
+/// files::make_folder(&path)?;
+/// assert!(path.is_dir());
+/// # Ok(())
+/// # }
+/// ```
 pub fn make_folder(path: &Path) -> Result<(), Error> {
     let reason = |error: io::Error| match (error.kind(), fs::metadata(path)) {
         (ErrorKind::AlreadyExists, Err(reason)) => reason,
@@ -446,6 +591,18 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use mixdown_base::files;
+///
+/// files::make_subfolder(&folder.path().join("best"))?;
+/// // Somebody removed the run's folder: it is not made again.
+/// assert!(files::make_subfolder(&folder.path().join("run/best")).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub fn make_subfolder(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),

@@ -146,6 +146,16 @@ impl fmt::Display for Number {
 ///
 /// # Errors
 /// The formatter fails.
+///
+/// ```
+/// use mixdown_base::quantity::write_fraction;
+///
+/// let mut text = String::new();
+/// write_fraction(&mut text, 3, 8).unwrap();
+/// text.push(' ');
+/// write_fraction(&mut text, 1, 3).unwrap();
+/// assert_eq!(text, "0.375 1/3");
+/// ```
 pub fn write_fraction(out: &mut dyn fmt::Write, numerator: u128, denominator: u128) -> fmt::Result {
     let common = greatest_common_divisor(numerator, denominator).max(1);
     let (numerator, denominator) = (numerator / common, denominator / common);
@@ -163,6 +173,10 @@ pub fn write_fraction(out: &mut dyn fmt::Write, numerator: u128, denominator: u1
 }
 
 /// The greatest common divisor (Euclid); of a number and zero it is the number.
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::greatest_common_divisor(12, 18), 6);
+/// ```
 pub fn greatest_common_divisor(mut one: u128, mut other: u128) -> u128 {
     while other != 0 {
         (one, other) = (other, one % other);
@@ -179,6 +193,13 @@ pub const COUNT_EXAMPLES: &str = "300, 50_000, 50k or 1.5M";
 ///
 /// # Errors
 /// The text is no whole number without a unit, or `T` does not hold it.
+///
+/// ```
+/// use mixdown_base::quantity;
+///
+/// assert_eq!(quantity::count::<u32>("50k"), Ok(50_000));
+/// assert!(quantity::count::<u32>("5T").is_err());
+/// ```
 pub fn count<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, None)
 }
@@ -201,6 +222,10 @@ pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::tokens::<u64>("20k tokens"), Ok(20_000));
+/// ```
 pub fn tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("token"))
 }
@@ -209,6 +234,13 @@ pub fn tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 ///
 /// # Errors
 /// As [`positive`].
+///
+/// ```
+/// use mixdown_base::quantity;
+///
+/// assert_eq!(quantity::positive_tokens::<u64>("1.5B"), Ok(1_500_000_000));
+/// assert!(quantity::positive_tokens::<u64>("0 tokens").is_err());
+/// ```
 pub fn positive_tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     positive_of(text, Some("token"))
 }
@@ -217,6 +249,10 @@ pub fn positive_tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> 
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::steps::<u64>("2,000 steps"), Ok(2_000));
+/// ```
 pub fn steps<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("step"))
 }
@@ -225,6 +261,10 @@ pub fn steps<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::sequences::<u32>("64 sequences"), Ok(64));
+/// ```
 pub fn sequences<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("sequence"))
 }
@@ -233,11 +273,19 @@ pub fn sequences<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::documents::<u64>("10k documents"), Ok(10_000));
+/// ```
 pub fn documents<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("document"))
 }
 
 /// A count as a float, for ratios and laws: exact below 2⁵³.
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::to_f64(1_000), 1e3);
+/// ```
 #[expect(clippy::cast_precision_loss, reason = "ratios and laws need no more than 53 bits")]
 pub fn to_f64(count: u64) -> f64 {
     count as f64
@@ -253,6 +301,13 @@ fn expected_count(unit: Option<&str>, least: &str) -> String {
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// use mixdown_base::quantity;
+///
+/// assert!(quantity::count_of::<u64>("3 rows", None).is_err());
+/// assert_eq!(quantity::count_of::<u64>("3 rows", Some("row")), Ok(3));
+/// ```
 pub fn count_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
     whole(text, unit, &expected_count(unit, ""))
 }
@@ -261,6 +316,13 @@ pub fn count_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, Qu
 ///
 /// # Errors
 /// As [`positive`].
+///
+/// ```
+/// use mixdown_base::quantity;
+///
+/// assert_eq!(quantity::positive_of::<u64>("3 rows", Some("row")), Ok(3));
+/// assert!(quantity::positive_of::<u64>("0 rows", Some("row")).is_err());
+/// ```
 pub fn positive_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, QuantityError> {
     let expected = expected_count(unit, " above 0");
     match whole::<u64>(text, unit, &expected)? {
@@ -303,6 +365,10 @@ fn narrow<T: TryFrom<u64>>(text: &str, expected: &str, number: u64) -> Result<T,
 }
 
 /// The reason against a word that is not a unit of the number it stands behind.
+///
+/// ```
+/// assert_eq!(mixdown_base::quantity::not_a_unit("mugs"), "\"mugs\" is not a unit here");
+/// ```
 pub fn not_a_unit(word: &str) -> String {
     format!("\"{}\" is not a unit here", escaped(word))
 }

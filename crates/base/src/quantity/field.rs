@@ -28,6 +28,17 @@ use crate::quantity::{QuantityError, count_of, error, expected_count, narrow};
 ///
 /// # Errors
 /// Anything else, and a number that `T` does not hold.
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(deserialize_with = "mixdown_base::quantity::field::count")]
+/// batch_size: u64,
+/// # }
+/// let settings: Settings = toml::from_str("batch_size = '1k'").unwrap();
+/// assert_eq!(settings.batch_size, 1_000);
+/// ```
 pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Whole { unit: None, number: PhantomData })
 }
@@ -36,6 +47,17 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Res
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(default, deserialize_with = "mixdown_base::quantity::field::optional_count")]
+/// batch_size: Option<u64>,
+/// # }
+/// let settings: Settings = toml::from_str("batch_size = '1k'").unwrap();
+/// assert_eq!(settings.batch_size, Some(1_000));
+/// ```
 pub fn optional_count<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -48,6 +70,17 @@ where
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(deserialize_with = "mixdown_base::quantity::field::tokens")]
+/// length: u64,
+/// # }
+/// let settings: Settings = toml::from_str("length = '1.5B tokens'").unwrap();
+/// assert_eq!(settings.length, 1_500_000_000);
+/// ```
 pub fn tokens<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Whole { unit: Some("token"), number: PhantomData })
 }
@@ -56,6 +89,17 @@ pub fn tokens<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Re
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(default, deserialize_with = "mixdown_base::quantity::field::optional_tokens")]
+/// length: Option<u64>,
+/// # }
+/// let settings: Settings = toml::from_str("length = '1.5B tokens'").unwrap();
+/// assert_eq!(settings.length, Some(1_500_000_000));
+/// ```
 pub fn optional_tokens<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -68,6 +112,17 @@ where
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(deserialize_with = "mixdown_base::quantity::field::steps")]
+/// warmup: u64,
+/// # }
+/// let settings: Settings = toml::from_str("warmup = '2k steps'").unwrap();
+/// assert_eq!(settings.warmup, 2_000);
+/// ```
 pub fn steps<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Whole { unit: Some("step"), number: PhantomData })
 }
@@ -76,6 +131,17 @@ pub fn steps<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Res
 ///
 /// # Errors
 /// As [`count`].
+///
+/// ```
+/// # use serde::Deserialize;
+/// # #[derive(Deserialize)]
+/// # struct Settings {
+/// #[serde(default, deserialize_with = "mixdown_base::quantity::field::optional_steps")]
+/// warmup: Option<u64>,
+/// # }
+/// let settings: Settings = toml::from_str("warmup = '2k steps'").unwrap();
+/// assert_eq!(settings.warmup, Some(2_000));
+/// ```
 pub fn optional_steps<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
