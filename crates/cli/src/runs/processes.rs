@@ -15,7 +15,7 @@ use mixdown_base::error_kind::ErrorKind;
 use mixdown_train::World;
 
 use crate::error::Error;
-use crate::terminal::interrupt::{self, Ending, end_program, end_together_with};
+use crate::terminal::interrupt::{self, end_together_with, kill_program};
 
 const RANK: &str = "MIXDOWN_RANK";
 const WORLD_SIZE: &str = "MIXDOWN_WORLD_SIZE";
@@ -128,7 +128,7 @@ fn wait(ranks: &mut [Rank], stop: &AtomicBool) -> Result<(), Error> {
             ranks.iter_mut().for_each(|rank| rank.pipe = None);
         }
         if cause.is_some() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-            end_program(Ending::Forced);
+            kill_program();
             return Err(hung(ranks));
         }
         sleep(PAUSE);

@@ -36,7 +36,7 @@ pub struct Cli {
     /// Hide progress; errors and warnings are still shown.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     quiet: bool,
-    /// Show progress ten times as often, and complete lists of names instead of the first few.
+    /// Show progress ten times as often, and complete lists of names.
     #[arg(short, long, global = true, help_heading = OUTPUT)]
     verbose: bool,
     /// What to do.

@@ -15,36 +15,26 @@ static AT_ONCE: AtomicBool = AtomicBool::new(false);
 /// The process group of the running program; 0 if there is none.
 static PROGRAM: AtomicU32 = AtomicU32::new(0);
 
-/// The ways in which a program is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It may save its state first (SIGTERM).
-    Asked,
-    /// At once (SIGKILL).
-    Forced,
-}
-
 /// Sets the program, the leader of a separate process group, that is ended together with this process; 0 for none.
 pub fn end_together_with(program: u32) {
     PROGRAM.store(program, Ordering::SeqCst);
 }
 
-/// Ends all processes of the program's group.
+/// Kills all processes of the program's group.
 #[cfg(unix)]
-pub fn end_program(ending: Ending) {
+pub fn kill_program() {
     use rustix::process::{Pid, Signal, kill_process_group};
 
     let group = i32::try_from(PROGRAM.load(Ordering::SeqCst)).ok().and_then(Pid::from_raw);
-    let signal = if ending == Ending::Asked { Signal::TERM } else { Signal::KILL };
     if let Some(group) = group {
         // The program may have ended by itself.
-        let _ = kill_process_group(group, signal);
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
 /// On other systems the console has already signaled the program.
 #[cfg(not(unix))]
-pub fn end_program(_ending: Ending) {}
+pub fn kill_program() {}
 
 /// Asks the work to stop at its next safe point.
 pub fn stop() {
@@ -55,7 +45,7 @@ pub fn stop() {
 /// the terminal, calls it for Ctrl-C.
 pub fn ask() {
     if STOP.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
-        end_program(Ending::Forced);
+        kill_program();
         mixdown_watch::give_back();
         std::process::exit(130);
     }

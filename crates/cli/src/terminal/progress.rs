@@ -86,12 +86,12 @@ pub struct Meter {
     unit: Unit,
     start: Instant,
     bar: Option<ProgressBar>,
-    stretch: Mutex<Option<Stretch>>,
+    window: Mutex<Option<RateWindow>>,
 }
 
-/// The stretch of work whose rate is shown. A new one begins when the total changes (another stage), and with the
+/// The window of work whose rate is shown. A new one begins when the total changes (another stage), and with the
 /// first report, because the work of an earlier run has no rate.
-struct Stretch {
+struct RateWindow {
     total: u64,
     start: Instant,
     first_done: u64,
@@ -103,19 +103,18 @@ impl Meter {
     pub fn new(label: impl Into<String>, unit: Unit) -> Self {
         let label = escaped(&label.into()).into_owned();
         let bar = (std::io::stderr().is_terminal() && !is_quiet()).then(|| bar(&label, unit));
-        Self { label, unit, start: Instant::now(), bar, stretch: Mutex::new(None) }
+        Self { label, unit, start: Instant::now(), bar, window: Mutex::new(None) }
     }
 
     /// Shows that `done` of `total` is finished, with a short note.
     pub fn set(&self, done: u64, total: u64, note: &str) {
-        let Ok(mut stretch) = self.stretch.lock() else { return };
+        let Ok(mut window) = self.window.lock() else { return };
         let now = Instant::now();
-        let fresh = stretch
-            .as_ref()
-            .is_none_or(|stretch| stretch.total != total || done < stretch.first_done);
+        let fresh =
+            window.as_ref().is_none_or(|window| window.total != total || done < window.first_done);
         if fresh {
-            let last_line = stretch.as_ref().map_or(now, |stretch| stretch.last_line);
-            *stretch = Some(Stretch { total, start: now, first_done: done, last_line });
+            let last_line = window.as_ref().map_or(now, |window| window.last_line);
+            *window = Some(RateWindow { total, start: now, first_done: done, last_line });
         }
         if is_held() || is_quiet() {
             return;
@@ -128,28 +127,26 @@ impl Meter {
             if fresh {
                 bar.reset_eta();
             }
-        } else if let Some(stretch) = stretch.as_mut()
-            && now - stretch.last_line >= interval
+        } else if let Some(window) = window.as_mut()
+            && now - window.last_line >= interval
         {
-            stretch.last_line = now;
-            say(&self.plain(done, stretch, note));
+            window.last_line = now;
+            say(&self.plain(done, window, note));
         }
     }
 
-    fn plain(&self, done: u64, stretch: &Stretch, note: &str) -> String {
-        let seconds = stretch.start.elapsed().as_secs_f64();
-        let rate = to_f64(done.saturating_sub(stretch.first_done)) / seconds.max(1e-9);
-        let remaining = to_f64(stretch.total.saturating_sub(done)) / rate.max(1e-9);
+    fn plain(&self, done: u64, window: &RateWindow, note: &str) -> String {
+        let seconds = window.start.elapsed().as_secs_f64();
+        let rate = to_f64(done.saturating_sub(window.first_done)) / seconds.max(1e-9);
+        let remaining = to_f64(window.total.saturating_sub(done)) / rate.max(1e-9);
         let (done, total, rate) = match self.unit {
-            Unit::Bytes => (bytes(done), bytes(stretch.total), format!("{:.1} MB/s", rate / 1e6)),
+            Unit::Bytes => (bytes(done), bytes(window.total), format!("{:.1} MB/s", rate / 1e6)),
             Unit::Tokens => {
-                (thousands(done), thousands(stretch.total), format!("{rate:.0} tokens/s"))
+                (thousands(done), thousands(window.total), format!("{rate:.0} tokens/s"))
             }
-            Unit::Steps => {
-                (thousands(done), thousands(stretch.total), format!("{rate:.1} steps/s"))
-            }
+            Unit::Steps => (thousands(done), thousands(window.total), format!("{rate:.1} steps/s")),
             Unit::Work => {
-                let share = percent(to_f64(done) / to_f64(stretch.total.max(1)));
+                let share = percent(to_f64(done) / to_f64(window.total.max(1)));
                 return format!("{}: {share}, {} left  {note}", self.label, duration(remaining));
             }
         };

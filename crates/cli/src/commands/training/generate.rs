@@ -39,8 +39,8 @@ const MOST_TEXTS: u64 = 10_000;
     mixdown generate models/smollm2 --chat --prompt 'What is the capital of France?'
     mixdown generate models/smollm2 --chat --system 'Answer in one sentence.'
 
-The text that follows the prompt goes to standard output as it comes. It ends where the model ends it, after
---max-tokens, or at the model's last position.")]
+The text is printed while it is generated. It ends at a token that ends a text, after --max-tokens, or at the model's
+last position.")]
 pub struct GenerateArgs {
     /// Model folder in Hugging Face's format with its tokenizer, such as a run's best/; a run's folder means its
     /// best/.

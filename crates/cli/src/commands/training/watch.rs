@@ -17,8 +17,12 @@ use crate::terminal::output::Output;
 use crate::terminal::{interrupt, progress};
 
 /// The functions of this program that a view on its terminal calls.
-const HOST: Host =
-    Host { hold: progress::hold, release: progress::release, interrupt: interrupt::ask, tell };
+const HOST: Host = Host {
+    hold: progress::hold,
+    release: progress::release,
+    interrupt: interrupt::ask,
+    tell: show_notice,
+};
 
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
@@ -66,7 +70,7 @@ pub fn beside(folder: &Path) -> LiveView {
     LiveView::start(folder, HOST)
 }
 
-fn tell(notice: Notice) {
+fn show_notice(notice: Notice) {
     match notice {
         Notice::NoTerminal => {
             progress::say("--watch: there is no terminal to draw on, so progress is shown as usual")

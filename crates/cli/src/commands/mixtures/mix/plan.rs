@@ -21,7 +21,7 @@ struct Plan {
     left_out_sequences: u64,
     sources: Vec<SourcePlan>,
     stages: Vec<StageShares>,
-    first_slots: Vec<Glimpse>,
+    first_slots: Vec<SlotPreview>,
     #[serde(skip)]
     batch_size: u64,
     #[serde(skip)]
@@ -43,7 +43,7 @@ struct SourcePlan {
 
 /// The beginning of a slot's sequence.
 #[derive(Serialize)]
-struct Glimpse {
+struct SlotPreview {
     slot: u64,
     source: String,
     epoch: u64,
@@ -53,9 +53,9 @@ struct Glimpse {
 }
 
 /// The number of slots whose beginning is shown.
-const GLIMPSES: u64 = 6;
+const PREVIEWED_SLOTS: u64 = 6;
 /// The number of characters that are shown of a slot.
-const GLIMPSE_CHARS: usize = 64;
+const PREVIEW_CHARS: usize = 64;
 
 /// Prints the plan of a run.
 pub(super) fn print(
@@ -73,7 +73,7 @@ pub(super) fn print(
         fingerprint: mixer.state(slots).order().to_string(),
         sources: sources(mixer, slots)?,
         stages: mixer.stage_shares(slots),
-        first_slots: glimpses(mixer, slots)?,
+        first_slots: previews(mixer, slots)?,
         batch_size: mixer.batch_size(),
         window_offset: mixer.mixture().shape().window_offset,
     };
@@ -98,27 +98,27 @@ fn sources(mixer: &Mixer, slots: u64) -> Result<Vec<SourcePlan>, Error> {
     Ok(plans)
 }
 
-fn glimpses(mixer: &Mixer, slots: u64) -> Result<Vec<Glimpse>, Error> {
+fn previews(mixer: &Mixer, slots: u64) -> Result<Vec<SlotPreview>, Error> {
     let sources = mixer.mixture().sources();
     // All corpora of a mixture have the same tokenizer; imported ones may lack its file.
     let paths = sources.iter().map(|source| source.corpus.tokenizer_path());
     let tokenizer = paths.filter(|path| path.exists()).find_map(|path| Tokenizer::load(&path).ok());
     let mut planner = mixer.planner();
-    let mut glimpses = Vec::new();
-    for slot in 0..slots.min(GLIMPSES) {
+    let mut previews = Vec::new();
+    for slot in 0..slots.min(PREVIEWED_SLOTS) {
         let slot = planner.slot(slot)?;
         let text = match &tokenizer {
             None => None,
             Some(tokenizer) => {
                 let mut row = Batch::<u32>::default();
                 mixer.gather(&[slot], &mut row)?;
-                row.tokens.truncate(GLIMPSE_CHARS);
+                row.tokens.truncate(PREVIEW_CHARS);
                 Some(shortened(&tokenizer.decode(&row.tokens)?))
             }
         };
         let name = usize::try_from(slot.source).ok().and_then(|index| sources.get(index));
         let source = name.map_or_else(String::new, |source| source.name.clone());
-        glimpses.push(Glimpse {
+        previews.push(SlotPreview {
             slot: slot.slot,
             source,
             epoch: slot.epoch,
@@ -126,13 +126,13 @@ fn glimpses(mixer: &Mixer, slots: u64) -> Result<Vec<Glimpse>, Error> {
             text,
         });
     }
-    Ok(glimpses)
+    Ok(previews)
 }
 
 /// The first characters in one line, without control characters.
 fn shortened(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.take(GLIMPSE_CHARS).collect()
+    plain.take(PREVIEW_CHARS).collect()
 }
 
 fn describe(plan: &Plan) -> String {
@@ -160,12 +160,12 @@ fn describe(plan: &Plan) -> String {
         text += " of the run; w: the mean weight up to that point; unique tokens and epochs since the run began";
     }
     text += &left_out(plan);
-    let glimpses: Vec<Vec<String>> = plan.first_slots.iter().map(glimpse_row).collect();
-    let width = plan.first_slots.iter().map(|glimpse| glimpse.source.chars().count()).max();
+    let previews: Vec<Vec<String>> = plan.first_slots.iter().map(preview_row).collect();
+    let width = plan.first_slots.iter().map(|preview| preview.source.chars().count()).max();
     text += "\n\nfirst slots";
-    for row in glimpses {
-        let [slot, source, glimpse] = row.as_slice() else { continue };
-        text += &format!("\n{slot:>3}  {source:width$}  {glimpse}", width = width.unwrap_or(0));
+    for row in previews {
+        let [slot, source, preview] = row.as_slice() else { continue };
+        text += &format!("\n{slot:>3}  {source:width$}  {preview}", width = width.unwrap_or(0));
     }
     text + &format!("\n\nmixture {}", plan.fingerprint)
 }
@@ -198,10 +198,10 @@ fn left_out(plan: &Plan) -> String {
     text
 }
 
-fn glimpse_row(glimpse: &Glimpse) -> Vec<String> {
-    let place = format!("epoch {}, from token {}", glimpse.epoch, thousands(glimpse.start_token));
-    let text = glimpse.text.clone().unwrap_or(place);
-    vec![glimpse.slot.to_string(), glimpse.source.clone(), text]
+fn preview_row(preview: &SlotPreview) -> Vec<String> {
+    let place = format!("epoch {}, from token {}", preview.epoch, thousands(preview.start_token));
+    let text = preview.text.clone().unwrap_or(place);
+    vec![preview.slot.to_string(), preview.source.clone(), text]
 }
 
 fn loss_row(plan: &SourcePlan) -> Vec<String> {
