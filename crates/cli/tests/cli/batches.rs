@@ -237,7 +237,10 @@ fn a_batch_beyond_the_memory_is_an_error() {
             .replace("30 steps", "30 sequences"),
     );
     let message = sandbox.failure("mix mix.toml --emit arrow --steps 1");
-    assert!(message.contains("exit code 2") && message.contains("bytes of memory"), "{message}");
+    assert!(
+        message.contains("exit code 2") && message.contains("bytes of free memory"),
+        "{message}"
+    );
 }
 
 #[test]

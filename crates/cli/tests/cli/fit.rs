@@ -286,7 +286,7 @@ fn one_model_size_says_nothing_about_others() {
     });
     assert_snapshot!(sandbox.failure(&format!("fit runs.csv --draws 0 {PLAN}")), @r#"
     exit code 2
-    error: domain "math": model size: expected 1.09e8, the only one that was run, got 1.27e9; a law of one value says nothing about others: add runs at a second one
+    error: domain "math": model size: expected 1.09e8, the only one that was run, got 1.27e9; a law fitted at one value says nothing about others: add runs at a second one
     "#);
     let own = "--budget 0.1 --model-size 109M --target-tokens 3M";
     assert!(sandbox.ok(&format!("fit runs.csv --draws 20 {own}")).contains("p* = "));
@@ -479,7 +479,8 @@ fn a_row_that_lacks_an_optional_value_is_a_row() {
     });
     let fit = sandbox.json("fit runs.csv --draws 0");
     assert_eq!((&fit["runs"], &fit["recipe"]["learning_rate"]), (&18.into(), &"0.0001".into()));
-    let warning = "learning_rate is unknown for 2 of 18 runs: it is taken for that of the others";
+    let warning =
+        "learning_rate is unknown for 2 of 18 runs: it is assumed to be that of the others";
     assert!(fit["warnings"].as_array().unwrap().contains(&warning.into()), "{fit}");
 }
 

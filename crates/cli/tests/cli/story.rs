@@ -42,7 +42,7 @@ fn from_text_to_the_page() {
     assert_eq!(evaluated[0]["loss"], with["best"][1]["loss"]);
     sandbox.ok("report runs/without runs/with --out page.html");
     let page = sandbox.read("page.html");
-    assert!(page.starts_with("<!doctype html>") && page.contains("runs/with"));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("runs/with"));
     // Both runs are measured on the same sequences, so they are compared pair by pair.
     let claim = page.split("target loss changed by ").nth(1).unwrap();
     let claim = claim.split(" nats").next().unwrap();
