@@ -56,6 +56,13 @@ pub enum EvaluationPart {
 impl Attention {
     /// How far attention goes back where nothing was said: rows that documents were packed into are no text, so it
     /// stays within documents where one of the corpora has such rows.
+    ///
+    /// ```
+    /// use mixdown_train::Attention;
+    ///
+    /// // Without a corpus of packed rows, attention goes back to the beginning of the row.
+    /// assert_eq!(Attention::usual([]), Attention::Row);
+    /// ```
     pub fn usual<'a>(corpora: impl IntoIterator<Item = &'a Corpus>) -> Self {
         match corpora.into_iter().any(|corpus| corpus.manifest().pack.is_some()) {
             true => Self::Document,
@@ -78,6 +85,46 @@ impl Attention {
 /// A part packed for another length, without a target that counts, shorter than one sequence or without
 /// a byte of text; ids or a tokenizer that are not the model's; a corpus that cannot be read; the stop
 /// flag; a loss that is not finite.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_shards::{Access, Corpus, Split};
+/// use mixdown_train::{Attention, Evaluation, EvaluationPart, FreshModel, Model, evaluate};
+///
+/// # use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+/// # let place = tempfile::tempdir()?;
+/// # let folder = place.path().join("math");
+/// # let shard = |split: &str, len: u32, hash: u64| -> Result<_, mixdown_shards::Error> {
+/// #     let mut writer = ShardWriter::create(&folder.join(split), "shard-00000", Dtype::U16, 40)?;
+/// #     let tokens: Vec<u32> = (0..len).map(|id| id * id % 39).collect();
+/// #     writer.push(&tokens, 3 * u64::from(len), hash, None)?;
+/// #     Ok(SplitRecord::new(vec![writer.finish()?]))
+/// # };
+/// # let (train, holdout) = (shard("train", 200, 1)?, shard("holdout", 60, 2)?);
+/// # let new = Manifest::new(Dtype::U16, 40, Fingerprint::of(b"tokenizer"), train, holdout);
+/// # Manifest { end_of_text: 39, ..new }.write(&folder)?;
+/// # let tokenizer = r#"{"added_tokens":[{"id":39,"content":"<|endoftext|>"}]}"#;
+/// # std::fs::write(folder.join("tokenizer.json"), tokenizer)?;
+/// let corpus = Corpus::open(&folder, Access::Map)?;
+/// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+/// let mut model = Model::new(&shape.config(8), 3)?;
+/// let evaluation = Evaluation {
+///     name: "math".to_owned(),
+///     split: Split::Holdout,
+///     sequence_length: 8,
+///     sequences: 4,
+///     batch_size: 2,
+///     attention: Attention::Row,
+///     part: EvaluationPart::All,
+/// };
+/// let record = evaluate(&mut model, &corpus, &evaluation, &AtomicBool::new(false))?;
+/// assert_eq!((record.sequences, record.tokens), (4, 32));
+/// assert!((record.loss - 40_f64.ln()).abs() < 0.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn evaluate(
     model: &mut Model,
     corpus: &Corpus,

@@ -39,7 +39,7 @@ pub struct Generated {
     /// The new ids, without the one that ends a text.
     pub ids: Vec<u32>,
     /// Why no further ids follow.
-    pub ending: FinishReason,
+    pub finish_reason: FinishReason,
 }
 
 /// One prompt and its continuation so far.
@@ -67,6 +67,25 @@ struct Sequence {
 /// # Errors
 /// No prompt or one without an id, of more ids than the model has positions, or of an id outside its
 /// vocabulary; settings nothing can be drawn with; no memory; logits that are not finite; the stop flag.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_train::{FreshModel, GenerateOptions, Model, Sampling, generate};
+///
+/// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+/// let mut model = Model::new(&shape.config(8), 3)?;
+/// let options = GenerateOptions { max_tokens: 5, sampling: Sampling::GREEDY, seed: 0 };
+/// let mut told = Vec::new();
+/// let mut on_token = |_prompt, id| told.push(id);
+/// let never = AtomicBool::new(false);
+/// let generated = generate(&mut model, &[vec![1, 2]], &options, &mut on_token, &never)?;
+/// assert_eq!(generated[0].ids, told);
+/// assert_eq!(told.len(), 5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn generate(
     model: &mut Model,
     prompts: &[Vec<u32>],
@@ -81,6 +100,26 @@ pub fn generate(
 ///
 /// # Errors
 /// As [`generate`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_train::{FinishReason, FreshModel, GenerateOptions, Model, Sampling, generate_until};
+///
+/// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+/// let mut model = Model::new(&shape.config(8), 3)?;
+/// let options = GenerateOptions { max_tokens: 5, sampling: Sampling::GREEDY, seed: 0 };
+/// let never = AtomicBool::new(false);
+/// let every_id: Vec<u32> = (0..40).collect();
+/// let prompts = [vec![1, 2]];
+/// let generated =
+///     generate_until(&mut model, &prompts, &options, &every_id, &mut |_, _| {}, &never)?;
+/// assert!(generated[0].ids.is_empty());
+/// assert_eq!(generated[0].finish_reason, FinishReason::EndOfText);
+/// # Ok(())
+/// # }
+/// ```
 pub fn generate_until(
     model: &mut Model,
     prompts: &[Vec<u32>],
@@ -134,7 +173,7 @@ impl Sequence {
     fn new(options: &GenerateOptions, stream: u64, prompt: &[u32], limit: u64) -> Self {
         Self {
             sampler: Sampler::new(options.sampling, options.seed, stream),
-            generated: Generated { ids: Vec::new(), ending: FinishReason::MaxTokens },
+            generated: Generated { ids: Vec::new(), finish_reason: FinishReason::MaxTokens },
             left: options.max_tokens,
             remaining: limit - count(prompt.len()),
         }
@@ -144,7 +183,7 @@ impl Sequence {
     fn take(&mut self, logits: &[f32], ends: &[u32]) -> Result<Option<u32>, Error> {
         let id = self.sampler.next(logits)?;
         if ends.contains(&id) {
-            self.generated.ending = FinishReason::EndOfText;
+            self.generated.finish_reason = FinishReason::EndOfText;
             return Ok(None);
         }
         self.generated.ids.push(id);
@@ -153,7 +192,7 @@ impl Sequence {
             return Ok(None);
         }
         if self.remaining == 0 {
-            self.generated.ending = FinishReason::ContextFull;
+            self.generated.finish_reason = FinishReason::ContextFull;
             return Ok(None);
         }
         self.remaining -= 1;

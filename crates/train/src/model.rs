@@ -48,12 +48,28 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A fresh model: normal weights of deviation 0.02 from ChaCha, the projections onto the
+    /// Makes a fresh model: normal weights of deviation 0.02 from ChaCha, the projections onto the
     /// residual stream scaled by 1/√(2·layers), the weights of norms one, biases zero.
     ///
     /// # Errors
     /// A shape that no model can have, or of more than 2^34 parameters; weights that the system
     /// gives no memory for.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mixdown_mixer::Batch;
+    /// use mixdown_train::{FreshModel, Model};
+    ///
+    /// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+    /// let mut model = Model::new(&shape.config(8), 3)?;
+    /// let batch =
+    ///     Batch { tokens: vec![1, 2, 3, 4, 5], rows: 1, sequence_length: 4, ..Batch::default() };
+    /// // A fresh model knows nothing: its loss is about ln 40.
+    /// let losses = model.losses(&batch)?;
+    /// assert!(losses.iter().all(|loss| (loss - 40_f32.ln()).abs() < 0.5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(config: &ModelConfig, seed: u64) -> Result<Self, Error> {
         Self::fresh(ModelShape::fresh(config)?, seed)
     }
@@ -71,6 +87,19 @@ impl Model {
     /// # Errors
     /// A missing file; an architecture other than those of [`Family`](crate::Family); missing or
     /// unexpected tensors, listed; a tensor of another shape; a damaged file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mixdown_train::{FreshModel, Model};
+    ///
+    /// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+    /// let model = Model::new(&shape.config(8), 3)?;
+    /// let folder = tempfile::tempdir()?;
+    /// model.save(folder.path())?;
+    /// assert_eq!(Model::load(folder.path())?.parameters(), model.parameters());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let folder = &ModelPlace::find(Path::new(""), folder)?.folder;
         Self::load_shape(folder, ModelShape::read(folder)?)

@@ -77,6 +77,15 @@ impl World {
     ///
     /// # Errors
     /// A rank outside of the world.
+    ///
+    /// ```
+    /// use mixdown_train::World;
+    ///
+    /// let world = World::new(1, 4)?;
+    /// assert_eq!((world.rank().rank(), world.world_size()), (1, 4));
+    /// assert!(!world.is_main_process() && World::single().is_main_process());
+    /// # Ok::<(), mixdown_train::Error>(())
+    /// ```
     pub fn new(rank: u32, world_size: u32) -> Result<Self, Error> {
         let launch = Fingerprint::of(b"");
         Ok(Self { rank: Rank::new(rank, world_size)?, gpu: rank, launch })
@@ -87,6 +96,18 @@ impl World {
     ///
     /// # Errors
     /// Variables that are no numbers or do not fit each other; more than one node.
+    ///
+    /// ```
+    /// use mixdown_train::World;
+    ///
+    /// let variables = [("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")];
+    /// let variable = |name: &str| {
+    ///     let found = variables.iter().find(|(known, _)| *known == name);
+    ///     found.map(|(_, value)| (*value).to_owned())
+    /// };
+    /// assert_eq!(World::from_environment(variable)?.world_size(), 2);
+    /// # Ok::<(), mixdown_train::Error>(())
+    /// ```
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let read = |name: &'static str| -> Result<Option<u32>, Error> {
             let Some(text) = variable(name) else { return Ok(None) };

@@ -70,6 +70,67 @@ impl Trainer {
     /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
     /// other; a folder that holds something else, or a run with other settings or data than `changes` lets
     /// pass: the first difference is named.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::path::Path;
+    /// use std::sync::atomic::AtomicBool;
+    ///
+    /// use mixdown_base::observer::Observer;
+    /// use mixdown_train::{AllowedChanges, RunBase, RunConfig, RunName, Trainer, World};
+    ///
+    /// # use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+    /// # let place = tempfile::tempdir()?;
+    /// # let folder = place.path().join("math");
+    /// # let shard = |split: &str, len: u32, hash: u64| -> Result<_, mixdown_shards::Error> {
+    /// #     let mut writer = ShardWriter::create(&folder.join(split), "shard-00000", Dtype::U16, 40)?;
+    /// #     let tokens: Vec<u32> = (0..len).map(|id| id * id % 39).collect();
+    /// #     writer.push(&tokens, 3 * u64::from(len), hash, None)?;
+    /// #     Ok(SplitRecord::new(vec![writer.finish()?]))
+    /// # };
+    /// # let (train, holdout) = (shard("train", 200, 1)?, shard("holdout", 60, 2)?);
+    /// # let new = Manifest::new(Dtype::U16, 40, Fingerprint::of(b"tokenizer"), train, holdout);
+    /// # Manifest { end_of_text: 39, ..new }.write(&folder)?;
+    /// # let tokenizer = r#"{"added_tokens":[{"id":39,"content":"<|endoftext|>"}]}"#;
+    /// # std::fs::write(folder.join("tokenizer.json"), tokenizer)?;
+    /// let config = RunConfig::parse(
+    ///     r#"
+    ///     [model]
+    ///     vocab_size = 40
+    ///     hidden_size = 8
+    ///     intermediate_size = 12
+    ///     layers = 1
+    ///     heads = 2
+    ///     [mixture]
+    ///     sequence_length = 8
+    ///     batch_size = 2
+    ///     seed = 5
+    ///     [[mixture.source]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     weight = "100%"
+    ///     [train]
+    ///     steps = 3
+    ///     [eval]
+    ///     every_steps = 2
+    ///     sequences = 4
+    ///     [[eval.corpus]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     "#,
+    /// )?;
+    /// let tokenizer = |_: &Path| Ok(Fingerprint::of(b"tokenizer"));
+    /// let base = RunBase { folder: place.path(), tokenizer };
+    /// let name = RunName { run_id: "math-1".to_owned(), title: "math".to_owned() };
+    /// let (out, never) = (place.path().join("run"), AtomicBool::new(false));
+    /// let (changes, world) = (AllowedChanges::None, World::single());
+    /// let mut trainer = Trainer::open(&config, base, &out, name, changes, world, &never)?;
+    /// let summary = trainer.run(Observer::silent())?;
+    /// assert_eq!(summary.steps, 3);
+    /// assert!(out.join("best/model.safetensors").exists());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(
         config: &RunConfig,
         base: RunBase,

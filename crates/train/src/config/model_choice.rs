@@ -115,6 +115,13 @@ struct ModelTable {
 impl FreshFamily {
     /// The usual width between the MLP's projections: four times the hidden size, of SwiGLU, which has
     /// three matrices, 8/3 of it, up to the next multiple of 32.
+    ///
+    /// ```
+    /// use mixdown_train::FreshFamily;
+    ///
+    /// assert_eq!(FreshFamily::Gpt2.usual_intermediate_size(64), 256);
+    /// assert_eq!(FreshFamily::Llama.usual_intermediate_size(64), 192);
+    /// ```
     pub fn usual_intermediate_size(self, hidden_size: u64) -> u64 {
         match self {
             Self::Gpt2 => hidden_size.saturating_mul(4),
@@ -124,7 +131,16 @@ impl FreshFamily {
 }
 
 impl FreshModel {
-    /// A GPT-2-like model of a size by its name; none of any other name.
+    /// Returns a GPT-2-like model of a size by its name; `None` for any other name.
+    ///
+    /// ```
+    /// use mixdown_train::FreshModel;
+    ///
+    /// let model = FreshModel::of_size("41M", 32_000, 0).unwrap();
+    /// assert_eq!((model.layers, model.hidden_size), (8, 512));
+    /// assert!(model.config(1_024).parameters().abs_diff(41_000_000) < 2_000_000);
+    /// assert_eq!(FreshModel::of_size("2B", 32_000, 0), None);
+    /// ```
     pub fn of_size(name: &str, vocab_size: u64, seed: u64) -> Option<Self> {
         let (_, [layers, hidden_size, heads]) =
             SIZES.into_iter().find(|(size, _)| *size == name)?;

@@ -194,7 +194,14 @@ mod defaults {
 }
 
 impl TrainConfig {
-    /// All defaults, for `steps` steps.
+    /// Returns the defaults for `steps` steps.
+    ///
+    /// ```
+    /// use mixdown_train::TrainConfig;
+    ///
+    /// let train = TrainConfig { patience: Some(3), ..TrainConfig::new(1_000) };
+    /// assert_eq!((train.steps, train.keep_checkpoints), (1_000, 2));
+    /// ```
     pub fn new(steps: u64) -> Self {
         Self {
             steps,
@@ -357,6 +364,23 @@ impl TrainConfig {
 impl EvalConfig {
     /// Which sequences of the corpus with that name make its loss: of the one that chooses the best step other ones
     /// report than choose.
+    ///
+    /// ```
+    /// use mixdown_train::{EvalConfig, EvaluationPart};
+    ///
+    /// let eval: EvalConfig = toml::from_str(
+    ///     r#"
+    ///     every_steps = 10
+    ///     sequences = 64
+    ///     [[corpus]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     "#,
+    /// )?;
+    /// assert_eq!(eval.part("target"), EvaluationPart::Halves);
+    /// assert_eq!(eval.part("pretraining"), EvaluationPart::All);
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
     pub fn part(&self, name: &str) -> EvaluationPart {
         if name == self.select { EvaluationPart::Halves } else { EvaluationPart::All }
     }
@@ -387,10 +411,47 @@ impl EvalConfig {
 }
 
 impl RunConfig {
-    /// Reads a RUN.toml's text.
+    /// Reads the text of a RUN.toml.
     ///
     /// # Errors
     /// No TOML, an unknown or missing key or a value of a wrong type, with line and column.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mixdown_train::RunConfig;
+    ///
+    /// let config = RunConfig::parse(
+    ///     r#"
+    ///     [model]
+    ///     vocab_size = 40
+    ///     hidden_size = 8
+    ///     intermediate_size = 12
+    ///     layers = 1
+    ///     heads = 2
+    ///     [mixture]
+    ///     sequence_length = 8
+    ///     batch_size = 2
+    ///     seed = 5
+    ///     [[mixture.source]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     weight = "100%"
+    ///     [train]
+    ///     steps = 3
+    ///     [eval]
+    ///     every_steps = 2
+    ///     sequences = 4
+    ///     [[eval.corpus]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     "#,
+    /// )?;
+    /// config.check()?;
+    /// assert_eq!((config.train.steps, config.train.checkpoint_every), (3, 100));
+    /// assert!(RunConfig::parse("steps = 3").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn parse(text: &str) -> Result<Self, Error> {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

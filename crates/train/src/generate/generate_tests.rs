@@ -47,7 +47,7 @@ fn greedy_ids_are_those_of_transformers() {
         let got = run(&mut Model::load(&folder).unwrap(), &prompts, Sampling::GREEDY).unwrap();
         for ((mut got, expected), prompt) in got.into_iter().zip(expected).zip(prompts) {
             // transformers gives the id that ends the text, too.
-            if got.ending == FinishReason::EndOfText {
+            if got.finish_reason == FinishReason::EndOfText {
                 got.ids.push(0);
             }
             assert_eq!(got.ids, expected, "{family} {prompt:?}");
@@ -58,7 +58,7 @@ fn greedy_ids_are_those_of_transformers() {
                 () if expected.len() == full => FinishReason::ContextFull,
                 () => panic!("{} ids", expected.len()),
             };
-            assert_eq!(got.ending, ending, "{family}");
+            assert_eq!(got.finish_reason, ending, "{family}");
         }
     }
 }
@@ -76,7 +76,7 @@ fn a_prompt_draws_the_same_alone_and_with_any_number_of_threads() {
         // Positions 0 to 31 are read; what is drawn after the last one is given, too.
         let lengths: Vec<usize> = three.iter().map(|generated| generated.ids.len()).collect();
         assert_eq!(lengths, [30, 32, 28]);
-        assert!(three.iter().all(|generated| generated.ending == FinishReason::ContextFull));
+        assert!(three.iter().all(|generated| generated.finish_reason == FinishReason::ContextFull));
     }
 }
 
@@ -109,7 +109,7 @@ fn any_of_the_ids_that_end_a_text_ends_it() {
     let file = format!(r#"{{"eos_token_id": [39, {end}]}}"#);
     let expected = free.ids.iter().position(|&id| id == 39).unwrap_or(first).min(first);
     let expected =
-        Generated { ids: free.ids[..expected].to_vec(), ending: FinishReason::EndOfText };
+        Generated { ids: free.ids[..expected].to_vec(), finish_reason: FinishReason::EndOfText };
     let mut listed = Model::new(&config, 1).unwrap();
     listed.companions_mut().insert("generation_config.json", file.clone().into_bytes());
     assert_eq!(run(&mut listed, &[vec![1]], WARM).unwrap().remove(0), expected);

@@ -91,7 +91,33 @@ pub enum Prompt<'p> {
     },
 }
 
-/// Text to ids and back: this crate knows ids only.
+/// A translation of text into ids and back, which the caller provides: this crate knows ids only.
+///
+/// ```
+/// use mixdown_train::{Error, Prompt, TextCodec};
+///
+/// /// Each byte of a text is an id.
+/// struct Bytes;
+///
+/// impl TextCodec for Bytes {
+///     fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, Error> {
+///         let (Prompt::Text(text) | Prompt::Chat { user: text, .. }) = prompt;
+///         Ok(text.bytes().map(u32::from).collect())
+///     }
+///
+///     fn ends(&self) -> Result<Vec<u32>, Error> {
+///         Ok(Vec::new())
+///     }
+///
+///     fn continuation(&self, _prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
+///         Ok(ids.iter().filter_map(|&id| char::from_u32(id)).collect())
+///     }
+/// }
+///
+/// assert_eq!(Bytes.prompt(Prompt::Text("Hi"))?, [72, 105]);
+/// assert_eq!(Bytes.continuation(&[], &[33])?, "!");
+/// # Ok::<(), Error>(())
+/// ```
 pub trait TextCodec: Send {
     /// The ids of a prompt, with what stands before every text.
     ///
@@ -168,7 +194,7 @@ impl Samples {
                 prompt: text.clone(),
                 text: self.codec.continuation(prompt, &generated.ids)?,
                 ids: generated.ids,
-                ending: generated.ending.name().to_owned(),
+                ending: generated.finish_reason.name().to_owned(),
             })
         });
         records.collect()
@@ -176,7 +202,13 @@ impl Samples {
 }
 
 impl FinishReason {
-    /// As in samples.jsonl.
+    /// Returns the name in samples.jsonl.
+    ///
+    /// ```
+    /// use mixdown_train::FinishReason;
+    ///
+    /// assert_eq!(FinishReason::MaxTokens.name(), "max_tokens");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::EndOfText => "end_of_text",

@@ -114,7 +114,13 @@ pub enum RotaryScaling {
 }
 
 impl RotaryScaling {
-    /// What cosines and sines are multiplied by.
+    /// Returns the factor of cosines and sines.
+    ///
+    /// ```
+    /// use mixdown_train::RotaryScaling;
+    ///
+    /// assert!(RotaryScaling::Linear { factor: 2.0 }.attention_factor() == 1.0);
+    /// ```
     pub fn attention_factor(&self) -> f64 {
         match self {
             Self::Yarn { attention_factor, .. } => *attention_factor,
@@ -184,6 +190,14 @@ impl ModelConfig {
 
     /// Trainable numbers, learned positions among them, an embedding that is also the output
     /// projection counted once; [`u64::MAX`] for more.
+    ///
+    /// ```
+    /// use mixdown_train::FreshModel;
+    ///
+    /// let config = FreshModel::of_size("tiny", 500, 0).unwrap().config(128);
+    /// let embeddings = (500 + 128) * config.hidden_size;
+    /// assert_eq!(config.parameters(), config.non_embedding_parameters() + embeddings);
+    /// ```
     pub fn parameters(&self) -> u64 {
         let tables = u128::from(self.vocab_size) * if self.tied_embeddings { 1 } else { 2 };
         let learned =

@@ -23,6 +23,21 @@ impl ModelPlace {
     ///
     /// # Errors
     /// What is there, or is not there, is no folder of a model: the message names what it is and how to get a folder.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mixdown_train::{FreshModel, Model, ModelPlace};
+    ///
+    /// let base = tempfile::tempdir()?;
+    /// let folder = base.path().join("model");
+    /// std::fs::create_dir(&folder)?;
+    /// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+    /// Model::new(&shape.config(8), 3)?.save(&folder)?;
+    /// let place = ModelPlace::find(base.path(), "model".as_ref())?;
+    /// assert_eq!((place.folder, place.is_best_of_run), (folder, false));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn find(base: &Path, path: &Path) -> Result<Self, Error> {
         let folder = base.join(path);
         if folder.is_dir() {

@@ -61,10 +61,31 @@ struct Task<'a> {
 }
 
 impl AdamW {
-    /// An optimizer that has done no step.
+    /// Makes an optimizer for the parameters of `model`, before its first step.
     ///
     /// # Errors
     /// No memory for the moments.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mixdown_mixer::Batch;
+    /// use mixdown_train::{AdamW, AdamWOptions, FreshModel, Model};
+    ///
+    /// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+    /// let mut model = Model::new(&shape.config(8), 3)?;
+    /// let options =
+    ///     AdamWOptions { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 };
+    /// let mut optimizer = AdamW::new(&model, options)?;
+    /// let batch =
+    ///     Batch { tokens: vec![1, 2, 3, 4, 5], rows: 1, sequence_length: 4, ..Batch::default() };
+    /// let mut gradients = model.zero_gradients()?;
+    /// let before = model.losses_and_gradients(&batch, batch.loss_targets(), &mut gradients)?;
+    /// optimizer.step(&mut model, &mut gradients, 1e-3)?;
+    /// let after = model.losses(&batch)?;
+    /// assert!(after.iter().sum::<f32>() < before.iter().sum::<f32>());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(model: &Model, options: AdamWOptions) -> Result<Self, Error> {
         let zeros = || model.zero_gradients();
         Ok(Self::resumed(model.layout(), options, [zeros()?, zeros()?], 0))

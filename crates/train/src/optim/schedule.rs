@@ -21,7 +21,13 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The name in files.
+    /// Returns the name in files.
+    ///
+    /// ```
+    /// use mixdown_train::Schedule;
+    ///
+    /// assert_eq!(Schedule::Wsd.name(), "wsd");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
@@ -50,8 +56,23 @@ pub struct LearningRate {
 }
 
 impl LearningRate {
-    /// The rate of step `step`, counted from 0: `peak · (step + 1) / warmup` while that is below the
+    /// Returns the rate of step `step`, counted from 0: `peak · (step + 1) / warmup` while that is below the
     /// peak, then the schedule, which would reach its final share at step `steps`.
+    ///
+    /// ```
+    /// use mixdown_train::{LearningRate, Schedule};
+    ///
+    /// let rate = LearningRate {
+    ///     schedule: Schedule::Linear,
+    ///     peak: 1e-3,
+    ///     final_share: 0.1,
+    ///     warmup_steps: 10,
+    ///     decay_steps: 0,
+    ///     steps: 100,
+    /// };
+    /// assert!((rate.at(4) - 5e-4).abs() < 1e-12);
+    /// assert!(rate.at(99) < 1.2e-4);
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
@@ -98,13 +119,25 @@ fn rates(parameters: u64) -> Rates {
     RATES.into_iter().find(fits).map_or(LEAST_RATES, |(_, rates)| rates)
 }
 
-/// The highest learning rate for finetuning all weights of a model of so many `parameters`, where nothing else is said.
+/// Returns the default learning rate (its peak) for finetuning all weights of a model of `parameters` parameters.
+///
+/// ```
+/// use mixdown_train::finetuning_rate;
+///
+/// assert!((finetuning_rate(135_000_000) - 5e-5).abs() < 1e-12);
+/// ```
 pub fn finetuning_rate(parameters: u64) -> f64 {
     rates(parameters).full
 }
 
-/// The highest learning rate for adapters of low rank, where nothing else is said: ten times that of all weights
+/// Returns the default learning rate (its peak) for adapters of low rank: ten times that of all weights
 /// (Biderman et al., LoRA Learns Less and Forgets Less, 2024).
+///
+/// ```
+/// use mixdown_train::adapter_rate;
+///
+/// assert!((adapter_rate(135_000_000) - 5e-4).abs() < 1e-12);
+/// ```
 pub fn adapter_rate(parameters: u64) -> f64 {
     rates(parameters).adapter
 }

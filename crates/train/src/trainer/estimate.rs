@@ -211,6 +211,61 @@ impl Preview {
     ///
     /// # Errors
     /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::path::Path;
+    ///
+    /// use mixdown_train::{Preview, RunBase, RunConfig};
+    ///
+    /// # use mixdown_shards::{Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+    /// # let place = tempfile::tempdir()?;
+    /// # let folder = place.path().join("math");
+    /// # let shard = |split: &str, len: u32, hash: u64| -> Result<_, mixdown_shards::Error> {
+    /// #     let mut writer = ShardWriter::create(&folder.join(split), "shard-00000", Dtype::U16, 40)?;
+    /// #     let tokens: Vec<u32> = (0..len).map(|id| id * id % 39).collect();
+    /// #     writer.push(&tokens, 3 * u64::from(len), hash, None)?;
+    /// #     Ok(SplitRecord::new(vec![writer.finish()?]))
+    /// # };
+    /// # let (train, holdout) = (shard("train", 200, 1)?, shard("holdout", 60, 2)?);
+    /// # let new = Manifest::new(Dtype::U16, 40, Fingerprint::of(b"tokenizer"), train, holdout);
+    /// # Manifest { end_of_text: 39, ..new }.write(&folder)?;
+    /// # let tokenizer = r#"{"added_tokens":[{"id":39,"content":"<|endoftext|>"}]}"#;
+    /// # std::fs::write(folder.join("tokenizer.json"), tokenizer)?;
+    /// let config = RunConfig::parse(
+    ///     r#"
+    ///     [model]
+    ///     vocab_size = 40
+    ///     hidden_size = 8
+    ///     intermediate_size = 12
+    ///     layers = 1
+    ///     heads = 2
+    ///     [mixture]
+    ///     sequence_length = 8
+    ///     batch_size = 2
+    ///     seed = 5
+    ///     [[mixture.source]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     weight = "100%"
+    ///     [train]
+    ///     steps = 3
+    ///     [eval]
+    ///     every_steps = 2
+    ///     sequences = 4
+    ///     [[eval.corpus]]
+    ///     name = "target"
+    ///     corpus = "math"
+    ///     "#,
+    /// )?;
+    /// let tokenizer = |_: &Path| Ok(Fingerprint::of(b"tokenizer"));
+    /// let base = RunBase { folder: place.path(), tokenizer };
+    /// let preview = Preview::new(&config, base, &place.path().join("run"))?;
+    /// assert_eq!((preview.steps, preview.batch_tokens), (3, 16));
+    /// assert!(preview.estimate.memory_bytes > 4 * preview.parameters);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(config: &RunConfig, base: RunBase, out: &Path) -> Result<Self, Error> {
         config.check()?;
         let mut config = resolved(config, base.folder)?;
@@ -256,6 +311,14 @@ pub(crate) fn estimate(
 /// Floating point operations of training on `tokens` tokens: `6 N + 12 L H Q T` each, of which N are the
 /// parameters that are multiplied with (all but a table of embeddings) and the rest is attention, L
 /// layers of H heads of Q numbers over T positions (Chowdhery et al., PaLM, 2022, appendix B).
+///
+/// ```
+/// use mixdown_train::{FreshModel, training_flops};
+///
+/// let config = FreshModel::of_size("tiny", 500, 0).unwrap().config(128);
+/// let flops = training_flops(&config, 128, 1_000);
+/// assert!(flops > 6.0 * config.non_embedding_parameters() as f64 * 1_000.0);
+/// ```
 pub fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
     flops(6.0, config, length, tokens)
 }
@@ -274,7 +337,11 @@ fn flops(factor: f64, config: &ModelConfig, length: u64, tokens: u64) -> f64 {
     (factor * multiplied + 12.0 * config.layers as f64 * attended * length as f64) * tokens as f64
 }
 
-/// Operations a second of a large f32 matrix product on all threads: the best of a few, some 50 ms.
+/// Measures the operations per second of a large f32 matrix product on all threads: the best of a few, about 50 ms.
+///
+/// ```
+/// assert!(mixdown_train::peak_flops() > 0.0);
+/// ```
 pub fn peak_flops() -> f64 {
     const SIDE: usize = 768;
     let (lhs, rhs) = (vec![0.5; SIDE * SIDE], vec![0.25; SIDE * SIDE]);

@@ -16,6 +16,21 @@ use crate::weights::{CONFIG_FILE, INDEX_FILE};
 ///
 /// # Errors
 /// A file that cannot be read.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mixdown_train::{FreshModel, Model, model_faults};
+///
+/// let folder = tempfile::tempdir()?;
+/// let shape = FreshModel { layers: 1, ..FreshModel::of_size("tiny", 40, 3).ok_or("a size")? };
+/// Model::new(&shape.config(8), 3)?.save(folder.path())?;
+/// mixdown_runs::sums::write(folder.path())?;
+/// assert!(model_faults(folder.path())?.is_empty());
+/// std::fs::write(folder.path().join("config.json"), "{}")?;
+/// assert_eq!(model_faults(folder.path())?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn model_faults(folder: &Path) -> Result<Vec<Fault>, Error> {
     let run = RunFolder::of_model(folder);
     let unsummed = match run.as_ref().is_some_and(RunFolder::is_summed) {

@@ -193,7 +193,7 @@ impl Session<'_> {
                 .into_iter()
                 .map(|generated| {
                     let text = text.continuation(ids, &generated.ids)?;
-                    Ok(Sample { text, ids: generated.ids, ending: generated.ending.name() })
+                    Ok(Sample { text, ids: generated.ids, ending: generated.finish_reason.name() })
                 })
                 .collect::<Result<_, Error>>()?,
         };
