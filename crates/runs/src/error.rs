@@ -1,4 +1,4 @@
-//! Why a run's record could not be written or read.
+//! The reasons why a record of a run could not be written or read.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use mixdown_base::error_kind::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{}: cannot {doing}", path.display())]
     Io {
         /// File or folder.
         path: PathBuf,
         /// What was being done, as a verb phrase.
         doing: &'static str,
-        /// The system's own message.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// The folder is used by something that is no run.
+    /// The folder is used by something other than a run.
     #[error(
         "{}: expected an empty folder or a run's folder (with run.toml), got one that holds {got}; \
          choose another --out or move its contents away",
@@ -31,17 +31,17 @@ pub enum Error {
         /// Name of the first entry that does not belong to a run.
         got: String,
     },
-    /// Another process writes the run.
+    /// Another process is writing the run.
     #[error(
         "{}: expected a run that no other process trains, got one that another process holds; wait for that one to \
          end, or choose another --out",
         path.display()
     )]
-    Held {
+    Locked {
         /// The run's folder.
         path: PathBuf,
     },
-    /// A line or a whole file is not the record it should be.
+    /// A line or a whole file is not the expected record.
     #[error("{}, line {line}: expected {expected}, got {got}", path.display())]
     Damaged {
         /// The file.
@@ -53,7 +53,7 @@ pub enum Error {
         /// What the parser found.
         got: String,
     },
-    /// A file that has a sum is not as it was written.
+    /// A file differs from its recorded sum.
     #[error(
         "{}: expected {expected}, got {got}: the file was damaged, or changed since it was written; {way_out}",
         path.display()
@@ -68,7 +68,7 @@ pub enum Error {
         /// How to go on.
         way_out: String,
     },
-    /// Lines that a run wrote before its checkpoint are not there any more.
+    /// Lines that a run wrote before its checkpoint are missing.
     #[error(
         "{}: expected the lines of every step up to {checkpoint}, that of the checkpoint the run would go on from, \
          got none of {}; bring them back from a copy, or remove the checkpoints of step {first} and later \
@@ -98,7 +98,7 @@ pub enum Error {
         /// The file's length in bytes.
         got: u64,
     },
-    /// A table is no Parquet file, or a damaged one.
+    /// A table is not a Parquet file or is damaged.
     #[error(
         "{}: expected a Parquet table of numbers and texts, got {got}; write it again",
         path.display()
@@ -109,7 +109,7 @@ pub enum Error {
         /// What the reader found.
         got: String,
     },
-    /// A run's folder was taken away while the run wrote it.
+    /// The folder of a run was removed while the run was writing it.
     #[error(
         "{}: expected the run's folder to stay until the run ends, got removed or renamed; put it back, or name another \
          --out, and give the command again",
@@ -119,7 +119,7 @@ pub enum Error {
         /// Where the folder was.
         path: PathBuf,
     },
-    /// A table's name does not say its format.
+    /// The name of a table does not have the extension of a known format.
     #[error("{}: expected a table named *.parquet, *.csv or *.jsonl, got {got}", path.display())]
     UnknownTableFormat {
         /// The table.
@@ -142,7 +142,7 @@ pub enum Error {
         /// The columns found.
         got: String,
     },
-    /// A cell holds what its column cannot.
+    /// A cell has a value that its column cannot have.
     #[error("{}, row {row}, column {column:?}: expected {expected}, got {got}", path.display())]
     BadValue {
         /// The table.
@@ -156,7 +156,7 @@ pub enum Error {
         /// What the cell holds.
         got: String,
     },
-    /// Two rows carry the same run id.
+    /// Two rows have the same run id.
     #[error(
         "{}, row {row}: expected every run_id once, got {run_id:?}, which row {first_row} has \
          already; remove one of the two",
@@ -198,7 +198,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } => ErrorKind::of_io(source),
-            Self::NotARunFolder { .. } | Self::Held { .. } | Self::UnknownTableFormat { .. } => {
+            Self::NotARunFolder { .. } | Self::Locked { .. } | Self::UnknownTableFormat { .. } => {
                 ErrorKind::Configuration
             }
             Self::NotFinite { .. } => ErrorKind::Numerical,

@@ -1,6 +1,6 @@
 //! The folder of one run.
 
-pub(crate) mod hold;
+pub(crate) mod lock;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,16 +11,16 @@ use mixdown_base::files::{finished_name, make_folder};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::files::{read_text_capped, write_by_rename};
+use crate::records::SampleRecord;
+use crate::records::Summary;
 use crate::records::json_lines;
 use crate::records::losses::LossesRecord;
-use crate::records::metrics::{MetricsRecord, first_gap};
-use crate::records::sample::SampleRecord;
-use crate::records::summary::Summary;
 use crate::records::tensorboard;
+use crate::records::{MetricsRecord, first_gap};
 use crate::sums::{self, SUMS_FILE};
+use crate::sums::{read_text_capped, write_by_rename};
 
-/// No settings or summary of a run are longer.
+/// The largest settings or summary of a run.
 const LIMIT_BYTES: u64 = 16 << 20;
 
 /// The files that are written as a whole by the process that holds the folder.
@@ -37,11 +37,11 @@ pub(crate) const WHOLE_FILES: [&str; 8] = [
 
 const METRICS_LINE: &str = "one metrics record as JSON";
 const SAMPLES_LINE: &str = "one sample as JSON";
-/// A line of each sequence of a large evaluation is far shorter.
+/// The largest losses.json; that of a large evaluation is far shorter.
 const LOSSES_LIMIT_BYTES: u64 = 1 << 30;
 const LOSSES: &str = "the losses of a run by sequence as JSON";
 
-/// The names a run's folder is made of.
+/// The names of the entries of a run's folder.
 const ENTRIES: [&str; 11] = [
     "ranks.txt",
     "run.toml",
@@ -56,17 +56,28 @@ const ENTRIES: [&str; 11] = [
     SUMS_FILE,
 ];
 
-/// A run's folder: where its files are, and how its records are read and written.
+/// The folder of a run: the paths of its files, and the reading and writing of its records.
+///
+/// ```
+/// use mixdown_runs::{MetricsRecord, RunFolder};
+///
+/// let directory = tempfile::tempdir()?;
+/// let folder = RunFolder::create(&directory.path().join("math"))?;
+/// folder.append_metrics(&MetricsRecord { step: 1, train_loss: Some(7.5), ..MetricsRecord::default() })?;
+/// assert_eq!(folder.read_metrics()?[0].train_loss, Some(7.5));
+/// assert!(folder.summary().ends_with("math/summary.json"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
 impl RunFolder {
-    /// The folder at `path`, made if it is not there.
+    /// Opens the folder at `path` and makes it if it does not exist.
     ///
     /// # Errors
-    /// [`Error::NotARunFolder`] when it holds something else; [`Error::Io`] when it cannot be made.
+    /// [`Error::NotARunFolder`] if it holds something else; [`Error::Io`] if it cannot be made.
     pub fn create(path: &Path) -> Result<Self, Error> {
         make_folder(path)
             .map_err(|error| Error::io(path, "make the folder", error.into_parts().2))?;
@@ -79,10 +90,20 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder of a run that was started before.
+    /// Opens the folder of a run that was started before.
+    ///
+    /// ```
+    /// use mixdown_runs::{Error, RunFolder};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// assert!(matches!(RunFolder::open(directory.path()), Err(Error::NotARunFolder { .. })));
+    /// RunFolder::create(directory.path())?.write_run_toml("steps = 40\n")?;
+    /// assert!(RunFolder::open(directory.path())?.read_run_toml()?.contains("steps = 40"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no folder; [`Error::NotARunFolder`] when it has no `run.toml`.
+    /// [`Error::Io`] if there is no folder; [`Error::NotARunFolder`] if it has no `run.toml`.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let folder = Self { path: path.to_path_buf() };
         if !folder.run_toml().is_file() {
@@ -92,10 +113,10 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder of a run that may not have begun; nothing is made.
+    /// Returns the folder of a run that may not have begun; nothing is made.
     ///
     /// # Errors
-    /// [`Error::NotARunFolder`] when it holds something else; [`Error::Io`] when it cannot be listed.
+    /// [`Error::NotARunFolder`] if it holds something else; [`Error::Io`] if it cannot be listed.
     pub fn expected(path: &Path) -> Result<Self, Error> {
         let folder = Self { path: path.to_path_buf() };
         if path.exists()
@@ -107,70 +128,70 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The resolved settings.
+    /// Returns the path of the resolved settings.
     pub fn run_toml(&self) -> PathBuf {
         self.path.join("run.toml")
     }
 
-    /// Where the first of several processes listens for the others, until all have met.
+    /// Returns the path of the file with the address at which the first of several processes waits for the others.
     pub fn ranks(&self) -> PathBuf {
         self.path.join("ranks.txt")
     }
 
-    /// One [`MetricsRecord`] a line.
+    /// Returns the path of the metrics, one [`MetricsRecord`] a line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// One [`SampleRecord`] a line; not there where no samples are asked for.
+    /// Returns the path of the samples, one [`SampleRecord`] a line; the file is missing if no samples are asked for.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
     }
 
-    /// The folder of the event files of TensorBoard.
+    /// Returns the path of the folder with TensorBoard's event files.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
     }
 
-    /// The [`Summary`] of a finished run.
+    /// Returns the path of the [`Summary`] of a finished run.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
 
-    /// The [`LossesRecord`] of a finished run; not there in folders of earlier versions.
+    /// Returns the path of the [`LossesRecord`] of a finished run; folders of earlier versions do not have it.
     pub fn losses(&self) -> PathBuf {
         self.path.join("losses.json")
     }
 
-    /// The folder of all checkpoints.
+    /// Returns the path of the folder of all checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// The checkpoint after `step` updates.
+    /// Returns the path of the checkpoint after `step` updates.
     pub fn checkpoint(&self, step: u64) -> PathBuf {
         self.checkpoints().join(format!("step-{step}"))
     }
 
-    /// The checkpoint of least target validation loss.
+    /// Returns the path of the checkpoint with the least target validation loss.
     pub fn best(&self) -> PathBuf {
         self.path.join("best")
     }
 
-    /// The page about the run.
+    /// Returns the path of the page about the run.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
-    /// The resolved settings as text.
+    /// Reads the resolved settings as text.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TooLarge`], or [`Error::Damaged`] when it is no UTF-8.
+    /// [`Error::Io`], [`Error::TooLarge`], or [`Error::Damaged`] if the text is not UTF-8.
     pub fn read_run_toml(&self) -> Result<String, Error> {
         read_text_capped(&self.run_toml(), LIMIT_BYTES)
     }
@@ -185,7 +206,8 @@ impl RunFolder {
         json_lines::append(&path, &json_lines::to_line(&path, record, METRICS_LINE)?)
     }
 
-    /// All records in the order they were written; half a last line is dropped. None yet: empty.
+    /// Reads all records in the order in which they were written; an incomplete last line is dropped. A missing file
+    /// gives no records.
     ///
     /// # Errors
     /// [`Error::Damaged`] with the line, [`Error::TooLarge`], [`Error::Io`].
@@ -206,7 +228,7 @@ impl RunFolder {
         json_lines::append(&path, &lines)
     }
 
-    /// All samples in the order they were written; none: empty.
+    /// Reads all samples in the order in which they were written. A missing file gives no samples.
     ///
     /// # Errors
     /// As [`Self::read_metrics`].
@@ -214,8 +236,8 @@ impl RunFolder {
         read_all(&self.samples(), SAMPLES_LINE)
     }
 
-    /// Drops the metrics, samples and TensorBoard values of steps after `step`, all where there is none: a run that
-    /// continues from a checkpoint writes them again.
+    /// Drops the metrics, samples and TensorBoard values of steps after `step`, or all of them if it is `None`. A run
+    /// that continues from a checkpoint writes them again.
     ///
     /// # Errors
     /// As [`Self::read_metrics`].
@@ -230,8 +252,8 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Brings metrics, samples and TensorBoard's files to the disk: whatever a checkpoint follows must be there before
-    /// it, as a run that goes on from the checkpoint does not write those lines again.
+    /// Flushes metrics, samples and TensorBoard's files to the disk. This must be done before a checkpoint is written,
+    /// because a run that continues from the checkpoint does not write those lines again.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -282,7 +304,7 @@ impl RunFolder {
         write_by_rename(&path, &json_lines::to_line(&path, losses, LOSSES)?)
     }
 
-    /// Removes `losses.json` of another checkpoint, where there is one.
+    /// Removes the `losses.json` of another checkpoint, if there is one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -296,7 +318,8 @@ impl RunFolder {
         }
     }
 
-    /// Reads `losses.json`, which must be of the checkpoint that `summary` chose; none in folders of earlier versions.
+    /// Reads `losses.json`, which must be of the checkpoint that `summary` chose; `None` in folders of earlier
+    /// versions.
     ///
     /// # Errors
     /// [`Error::Damaged`] for a file of something else or of another checkpoint, [`Error::TooLarge`], [`Error::Io`].
@@ -318,10 +341,10 @@ impl RunFolder {
         }
     }
 
-    /// Writes `summary.json`, the last file of a run, and before it the sums of it and of all that was recorded.
+    /// Writes `summary.json`, the last file of a run, and before it the sums of the summary and of all records.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] or [`Error::BadValue`] for numbers no run can have, [`Error::Io`].
+    /// [`Error::NotFinite`] or [`Error::BadValue`] for numbers that no run can have, [`Error::Io`].
     pub fn write_summary(&self, summary: &Summary) -> Result<(), Error> {
         let path = self.summary();
         summary.check_finite(&path)?;
@@ -335,7 +358,7 @@ impl RunFolder {
     /// Reads `summary.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] when the run has not finished, [`Error::Damaged`] otherwise.
+    /// [`Error::Io`] if the run has not finished, [`Error::Damaged`] otherwise.
     pub fn read_summary(&self) -> Result<Summary, Error> {
         let path = self.summary();
         let text = read_text_capped(&path, LIMIT_BYTES)?;
@@ -345,7 +368,7 @@ impl RunFolder {
         Ok(summary)
     }
 
-    /// The first entry, in name order, that no run writes.
+    /// Returns the first entry, in name order, that no run writes.
     fn foreign_entry(&self) -> Result<Option<String>, Error> {
         let io = |source| Error::io(&self.path, "list the folder", source);
         let mut foreign = Vec::new();
@@ -362,7 +385,7 @@ impl RunFolder {
     }
 }
 
-/// Brings a folder's list of names to the disk, where the system can.
+/// Flushes a folder's list of names to the disk, if the system can.
 fn sync_names(folder: &Path) {
     // Not every system can open a folder; the files' own contents are synced already.
     if let Ok(folder) = fs::File::open(folder) {
@@ -373,7 +396,7 @@ fn sync_names(folder: &Path) {
 /// All values of a file of lines that may not be there.
 fn read_all<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<Vec<T>, Error> {
     if !path.exists() {
-        // One that has a sum was there.
+        // A file that has a sum existed.
         sums::check_file(path)?;
         return Ok(Vec::new());
     }
@@ -409,11 +432,11 @@ mod tests {
 
     use super::RunFolder;
     use crate::error::Error;
-    use crate::records::eval_record::EvalRecord;
+    use crate::records::EvalRecord;
+    use crate::records::MetricsRecord;
+    use crate::records::SampleRecord;
     use crate::records::losses::{CorpusLosses, LossesRecord, SequenceLoss};
-    use crate::records::metrics::MetricsRecord;
-    use crate::records::sample::SampleRecord;
-    use crate::records::summary::{ShareRecord, Summary};
+    use crate::records::{ShareRecord, Summary};
 
     fn eval(loss: f64) -> EvalRecord {
         EvalRecord {

@@ -1,17 +1,16 @@
-//! What a training run leaves: rows, metrics, summaries and their folder.
+//! The records of a training run: metrics, summary, table row, and the folder that holds them.
 //!
 //! A run's folder ([`RunFolder`]) holds `run.toml` (the resolved settings), `metrics.jsonl` (one
 //! [`MetricsRecord`] a line), `tensorboard/` (the same numbers, [`TensorBoard`]), `samples.jsonl` (one
-//! [`SampleRecord`] a line, where they are asked for), `checkpoints/step-N/`, `best/`, `losses.json` (the losses of
+//! [`SampleRecord`] a line, if they are asked for), `checkpoints/step-N/`, `best/`, `losses.json` (the losses of
 //! the chosen checkpoint by sequence, [`LossesRecord`]), `summary.json` ([`Summary`]) and `report.html`. Many runs
-//! together are a [`RunsTable`] of [`RunRow`]s: the input of every fit.
+//! together are a [`RunsTable`] of [`RunRow`]s, the input of every fit.
 //!
 //! Losses are in nats per token throughout; a share p lies in [0, 1), a delivered one in [0, 1].
 #![deny(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 
 mod error;
-mod files;
 mod folder;
 mod progress;
 mod records;
@@ -21,18 +20,18 @@ mod tables;
 
 pub use crate::error::Error;
 pub use crate::folder::RunFolder;
-pub use crate::folder::hold::FolderHold;
+pub use crate::folder::lock::RunLock;
 pub use crate::progress::{ProgressLost, progress_lost};
-pub use crate::records::eval_record::{ErrorUnit, EvalRecord, LossChange};
+pub use crate::records::SampleRecord;
 pub use crate::records::losses::{
     CorpusLosses, DocumentLoss, LossesRecord, MeanLoss, SequenceLoss, Unpaired, paired,
 };
-pub use crate::records::metrics::{MetricsRecord, SourceLoss};
-pub use crate::records::metrics_tail::{Growth, MetricsTail};
-pub use crate::records::sample::SampleRecord;
-pub use crate::records::summary::{ShareRecord, Summary};
+pub use crate::records::metrics_tail::{MetricsTail, TailUpdate};
 pub use crate::records::tensorboard::TensorBoard;
+pub use crate::records::{ErrorUnit, EvalRecord, LossChange};
+pub use crate::records::{MetricsRecord, SourceLoss};
+pub use crate::records::{ShareRecord, Summary};
 pub use crate::run_sums::{RECORDS_FILE, RecordLengths};
+pub use crate::tables::RunsTable;
 pub use crate::tables::comparable::{CommonRecipe, Recipe, baseline, differences};
 pub use crate::tables::row::RunRow;
-pub use crate::tables::table::RunsTable;

@@ -1,16 +1,16 @@
-//! How much of a pretraining a finetuning undid.
+//! The pretraining progress that a finetuning lost.
 
-/// The share of the pretraining that is lost.
+/// The share of the pretraining progress that is lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ProgressLost {
-    /// This share, 0 where nothing is.
+    /// This share; 0 if nothing is lost.
     Share(f64),
-    /// More than this share: the loss is worse than the first that was evaluated after step 0.
+    /// At least this share: the loss is worse than the first one that was evaluated after step 0.
     AtLeast(f64),
 }
 
 impl ProgressLost {
-    /// The share, or its lower bound.
+    /// Returns the share or its lower bound.
     pub fn share(self) -> f64 {
         match self {
             Self::Share(share) | Self::AtLeast(share) => share,
@@ -18,14 +18,13 @@ impl ProgressLost {
     }
 }
 
-/// The share of a pretraining that is lost when its model has `loss` now: `1 − D_eq / D_total`, where
-/// D_eq is the number of tokens at which the pretraining itself had that loss.
+/// Returns the share of a pretraining that is lost if its model now has `loss`: `1 − D_eq / D_total`, where D_eq is the
+/// number of tokens at which the pretraining itself had that loss.
 ///
-/// `curve` holds the evaluations of the pretraining as (tokens, loss in nats per token), tokens rising;
-/// those at 0 tokens are passed over, as a logarithm begins after them. Between evaluations the loss is
-/// linear in the logarithm of the tokens. Where a noisy curve has the loss more than once the latest
-/// place counts, so that the loss of progress is not overstated. None where fewer than two evaluations
-/// are left or a number is not finite.
+/// `curve` has the evaluations of the pretraining as (tokens, loss in nats per token) with rising tokens. Those at 0
+/// tokens are ignored, because their logarithm is not finite. Between evaluations the loss is linear in the logarithm
+/// of the tokens. If a noisy curve has the loss more than once, the latest position counts, so that the lost progress
+/// is not overstated. The result is `None` if fewer than two evaluations are left or a number is not finite.
 ///
 /// ```
 /// use mixdown_runs::{ProgressLost, progress_lost};

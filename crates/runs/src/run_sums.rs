@@ -1,9 +1,8 @@
-//! The sums of a run's folder: that run.toml, records and summary are as they were written.
+//! The sums of a run's folder, by which damage to run.toml, records and summary is found.
 //!
-//! BLAKE3SUMS has the sum of run.toml from the beginning, and those of all records when the run ends. In between
-//! records grow: each checkpoint has a file that says how long they were, and the sums of that much of them.
-//! Checkpoints and best/ have a BLAKE3SUMS each, and that of best/ has a sum with the records; they may be removed to
-//! free the disk.
+//! BLAKE3SUMS has the sum of run.toml from the beginning, and those of all records when the run ends. In between the
+//! records grow, so each checkpoint has a file with their lengths and the sums of that many bytes. Checkpoints and
+//! best/ have a BLAKE3SUMS each, and that of best/ has a sum with the records; they may be removed to free the disk.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,40 +13,40 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::files::{read_capped, write_by_rename};
 use crate::folder::RunFolder;
 use crate::records::json_lines;
 use crate::sums::{self, Fault, SUMS_FILE, Sums};
+use crate::sums::{read_capped, write_by_rename};
 
-/// How run.toml begins in a folder with sums, so that removed ones are missed.
+/// The beginning of run.toml in a folder with sums, by which removed sums are noticed.
 const MARK: &str = "# The BLAKE3 sums of this run's files are in BLAKE3SUMS.\n";
 
-/// The file of a checkpoint that says what records there were.
+/// The file of a checkpoint with the lengths and sums of the records at that moment.
 pub const RECORDS_FILE: &str = "records.json";
 const RECORDS: &str = "the lengths and sums of a run's records as JSON";
 
 const RUN_TOML: &str = "run.toml";
-/// What ends with a run; TensorBoard's files come to these.
+/// The records that are complete when the run ends, besides TensorBoard's files.
 const RECORD_FILES: [&str; 3] = ["losses.json", "metrics.jsonl", "samples.jsonl"];
-/// What grows with a run.
+/// The records that grow during a run.
 const GROWING: [&str; 2] = ["metrics.jsonl", "samples.jsonl"];
 const SUMMARY: &str = "summary.json";
-/// The sums of the best model: with a sum of their own no other run's best/ passes for this one's.
+/// The sums of the best model, which have a sum themselves, so that the best/ of another run is detected.
 const BEST_SUMS: &str = "best/BLAKE3SUMS";
 
-/// Bytes of the run's records by their names, at one moment.
+/// The sizes of the run's records in bytes, by name, at one moment.
 pub type RecordLengths = BTreeMap<String, u64>;
 
-/// What a record was when a checkpoint was written.
+/// The state of a record when a checkpoint was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Recorded {
     bytes: u64,
-    /// The sum of that many first bytes.
+    /// The sum of that many bytes from the start.
     blake3: String,
 }
 
 impl RunFolder {
-    /// The run that left `model`: the folder of a run, its best/, or one of its checkpoints.
+    /// Returns the run that `model` belongs to: the folder of a run, its best/, or one of its checkpoints.
     pub fn of_model(model: &Path) -> Option<Self> {
         let whole = model.canonicalize().ok()?;
         let parent = whole.parent();
@@ -60,8 +59,8 @@ impl RunFolder {
         Self::open(place?).ok()
     }
 
-    /// Writes the resolved settings, with their sum. The folder of a run that an older version began has no sums, and
-    /// gets none.
+    /// Writes the resolved settings with their sum. The folder of a run that an older version began has no sums and
+    /// does not get any.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -74,7 +73,7 @@ impl RunFolder {
         sums::replace(&self.sums(), sums, (&path, RUN_TOML), format!("{MARK}{text}").as_bytes())
     }
 
-    /// Whether the run's files have sums: all but those of older versions have.
+    /// Returns whether the files of the run have sums; those of older versions do not.
     pub fn is_summed(&self) -> bool {
         let mut first = Vec::new();
         let limit = u64::try_from(MARK.len()).unwrap_or(u64::MAX);
@@ -83,7 +82,7 @@ impl RunFolder {
         (read.is_ok() && first == MARK.as_bytes()) || self.sums().exists()
     }
 
-    /// Leaves the sum of run.toml alone: the others change from now on.
+    /// Keeps only the sum of run.toml, because the other files change from now on.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -97,7 +96,7 @@ impl RunFolder {
         own.write(&self.sums())
     }
 
-    /// Writes the sums of all that a run has recorded, and that of the summary, which comes next.
+    /// Writes the sums of all records of a run and that of the summary, which is written next.
     pub(crate) fn write_sums_of_all(&self, summary: &[u8]) -> Result<(), Error> {
         if !self.is_summed() {
             return Ok(());
@@ -119,7 +118,7 @@ impl RunFolder {
         sums.write(&self.sums())
     }
 
-    /// How long the records are now: a checkpoint of this moment is written later, on another thread.
+    /// Returns the lengths of the records at this moment, for a checkpoint that is written later on another thread.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -133,7 +132,7 @@ impl RunFolder {
         Ok(lengths)
     }
 
-    /// Writes into the folder of a checkpoint what records there were of these lengths.
+    /// Writes the lengths and sums of the records into the folder of a checkpoint.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -147,11 +146,12 @@ impl RunFolder {
         write_by_rename(&path, &json_lines::to_line(&path, &recorded, RECORDS)?)
     }
 
-    /// What is not as it was when this checkpoint was written: metrics and samples, and where `with_events` is set
-    /// TensorBoard's files, which no run reads. Nothing of a checkpoint of an older version, which has no such file.
+    /// Finds the records that have changed since this checkpoint was written: metrics and samples, and with
+    /// `with_events` TensorBoard's files, which no run reads. A checkpoint of an older version has no such file and
+    /// gives no faults.
     ///
     /// # Errors
-    /// A file that is damaged itself; [`Error::Io`].
+    /// A damaged file of the checkpoint; [`Error::Io`].
     pub fn recorded_faults(
         &self,
         checkpoint: &Path,
@@ -191,7 +191,7 @@ impl RunFolder {
         Ok(faults)
     }
 
-    /// What is not as it was written of run.toml and of a finished run's records.
+    /// Finds the files among run.toml and the records of a finished run that are not as they were written.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -225,7 +225,7 @@ impl RunFolder {
         Ok(faults)
     }
 
-    /// Whether best/ is another one than the finished run left. One that was removed is none.
+    /// Finds whether best/ differs from the one that the finished run left. A removed best/ is not a fault.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -238,11 +238,11 @@ impl RunFolder {
         }
     }
 
-    /// Takes the sum of best/ out of the run's, once best/ was removed on purpose.
+    /// Removes the sum of best/ from those of the run, after best/ was removed on purpose.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn forget_best(&self) -> Result<(), Error> {
+    pub fn remove_best_sum(&self) -> Result<(), Error> {
         match Sums::read(&self.sums())? {
             Some(Ok(mut sums)) if sums.has(BEST_SUMS) => {
                 sums.remove(BEST_SUMS);
@@ -267,7 +267,7 @@ impl RunFolder {
         }
     }
 
-    /// TensorBoard's files, in order.
+    /// Returns TensorBoard's files in order.
     pub(crate) fn event_files(&self) -> Result<Vec<String>, Error> {
         let folder = self.tensorboard();
         match folder.is_dir() {
@@ -286,8 +286,8 @@ mod tests {
 
     use super::RunFolder;
     use crate::error::Error;
-    use crate::records::metrics::MetricsRecord;
-    use crate::records::summary::Summary;
+    use crate::records::MetricsRecord;
+    use crate::records::Summary;
 
     fn told(folder: &RunFolder) -> Vec<String> {
         let name = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -375,7 +375,7 @@ mod tests {
         assert!(told(&folder).is_empty(), "the disk was needed");
         let sums = || fs::read_to_string(place.path().join("BLAKE3SUMS")).unwrap();
         assert!(sums().contains("best/BLAKE3SUMS"));
-        folder.forget_best().unwrap();
+        folder.remove_best_sum().unwrap();
         assert!(!sums().contains("best/BLAKE3SUMS") && sums().contains("run.toml"));
     }
 

@@ -1,11 +1,11 @@
-//! BLAKE3 sums of files, so that a damaged file does not pass for the one that was written.
+//! BLAKE3 sums of files, by which damaged files are found.
 //!
-//! A folder's sums stand in its `BLAKE3SUMS`, those of a single file `NAME` in `NAME.blake3` beside it, both in the
-//! form of `b3sum`, a line a file, which `b3sum --check` reads as well. A folder or a file that others wrote has none
-//! and is taken as it is.
+//! The sums of a folder are in its `BLAKE3SUMS`, those of a single file `NAME` in `NAME.blake3` beside it. Both have
+//! the format of `b3sum` with one line for each file, so that `b3sum --check` reads them as well. A folder or file that
+//! another program wrote has no sums and is accepted as it is.
 //!
-//! While a file that has a sum is replaced its name stands there twice, with the sum of what is there and with that
-//! of what comes, so that a kill at any moment leaves a file with a right sum.
+//! While a file with a sum is replaced, its name appears twice, with the old and with the new sum, so that a kill at
+//! any moment leaves a file with a matching sum.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,33 +16,32 @@ use std::path::{Component, Path, PathBuf};
 use mixdown_base::files;
 
 use crate::error::Error;
-use crate::files::write_by_rename;
 
-/// The file of a folder's sums.
+/// The name of the file with the sums of a folder.
 pub const SUMS_FILE: &str = "BLAKE3SUMS";
 
-/// How the file of a single file's sum ends, behind the file's whole name.
+/// The ending of the file with the sum of a single file, after the whole name of that file.
 pub const SUM_ENDING: &str = ".blake3";
 
-/// Bytes that are hashed at once: enough for all cores.
+/// The number of bytes that are hashed at once, enough for all cores.
 const PART_BYTES: usize = 4 << 20;
 
-/// No file of sums is larger.
+/// The largest file of sums.
 const LIMIT_BYTES: u64 = 16 << 20;
 
-/// A file that is not as it was written.
+/// A file that differs from its sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The file.
     pub path: PathBuf,
-    /// Its sum, or that it is there.
+    /// The recorded sum, or that the file exists.
     pub expected: String,
-    /// What is there.
+    /// What was found instead.
     pub got: String,
 }
 
 impl Fault {
-    /// The fault as an error, which ends with how to go on.
+    /// Returns the fault as an error whose message ends with `way_out`, the advice how to continue.
     pub fn into_error(self, way_out: &str) -> Error {
         let Self { path, expected, got } = self;
         Error::Changed { path, expected, got, way_out: way_out.to_owned() }
@@ -53,13 +52,13 @@ impl Fault {
     }
 }
 
-/// The sums of a folder by the files' names, with `/` between their parts; several of a file that was about to be
-/// replaced.
+/// The sums of a folder by the names of the files, with `/` between their parts; a file that was about to be replaced
+/// has several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sums(BTreeMap<String, Vec<String>>);
 
 impl Sums {
-    /// Reads a file of sums; none where there is no such file, and what is wrong with it where it is damaged.
+    /// Reads a file of sums; `None` if there is no such file, and the fault if it is damaged.
     pub(crate) fn read(path: &Path) -> Result<Option<Result<Self, Fault>>, Error> {
         let bytes = match files::read_capped(path, LIMIT_BYTES) {
             Err(files::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -101,7 +100,7 @@ impl Sums {
         write_by_rename(path, lines.collect::<String>().as_bytes())
     }
 
-    /// What is wrong with the file at `path`, whose sum stands under `name`, if it has one.
+    /// Returns the fault of the file at `path`, whose sum has the name `name`, if there is one.
     pub(crate) fn fault(&self, path: &Path, name: &str) -> Result<Option<Fault>, Error> {
         let Some(expected) = self.0.get(name) else { return Ok(None) };
         if !path.is_file() {
@@ -113,7 +112,7 @@ impl Sums {
     }
 }
 
-/// The sums that a file of them holds, or the first line that is none.
+/// Parses a file of sums; the error is the first line that is not a sum.
 fn parsed(bytes: &[u8]) -> Result<Sums, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {
@@ -132,7 +131,7 @@ fn is_sum(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a name leads to a file within the folder.
+/// Returns whether a name leads to a file within the folder.
 fn is_within(name: &str) -> bool {
     let plain = |part| matches!(part, Component::Normal(_));
     !name.is_empty() && Path::new(name).components().all(plain)
@@ -142,7 +141,17 @@ fn said(expected: &[String]) -> String {
     format!("BLAKE3 sum {}, as {SUMS_FILE} says", expected.join(" or "))
 }
 
-/// Writes the sums of all files of a folder that nobody reads yet, of its subfolders as well.
+/// Writes the sums of all files of a folder and its subfolders, which nobody reads yet.
+///
+/// ```
+/// use mixdown_runs::sums;
+///
+/// let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("weights"), b"0123")?;
+/// sums::write(directory.path())?;
+/// assert!(directory.path().join(sums::SUMS_FILE).exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -154,10 +163,10 @@ pub fn write(folder: &Path) -> Result<(), Error> {
     sums.write(&folder.join(SUMS_FILE))
 }
 
-/// Gives a folder the sums of those of its files that are links to files of `from`, which has sums.
+/// Writes for a folder the sums of its files that are links to files of `from`, which has sums.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Changed`] where those sums are damaged.
+/// [`Error::Io`]; [`Error::Changed`] if those sums are damaged.
 pub fn write_linked(from: &Path, folder: &Path) -> Result<(), Error> {
     let Some(sums) = Sums::read(&from.join(SUMS_FILE))? else { return write(folder) };
     let mut sums = sums.map_err(|fault| fault.into_error("remove the checkpoint"))?;
@@ -165,17 +174,17 @@ pub fn write_linked(from: &Path, folder: &Path) -> Result<(), Error> {
     sums.write(&folder.join(SUMS_FILE))
 }
 
-/// What a folder without sums is.
+/// How a folder without sums is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsummed {
-    /// One that others wrote.
+    /// Another program wrote the folder, which has no faults.
     Foreign,
-    /// One whose sums were removed.
+    /// The sums were removed, which is a fault.
     Damaged,
 }
 
-/// All files of a folder that are not as its sums say, and those that came later although `is_read` says that they
-/// are read.
+/// Finds all files of a folder that differ from its sums, and those that were added later and that are read according
+/// to `is_read`.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -203,8 +212,8 @@ pub fn faults(
     Ok(faults)
 }
 
-/// Refuses the contents of the file at `path` where a sum of it stands beside it and is another one: in `NAME.blake3`
-/// or in the folder's `BLAKE3SUMS`.
+/// Refuses the contents of the file at `path` if a sum beside it, in `NAME.blake3` or in the folder's `BLAKE3SUMS`, is
+/// different.
 ///
 /// # Errors
 /// [`Error::Changed`], [`Error::Io`].
@@ -217,7 +226,7 @@ pub fn check_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// As [`check_bytes`], of a file that is not read yet.
+/// Like [`check_bytes`], for a file that has not been read yet.
 ///
 /// # Errors
 /// As [`check_bytes`].
@@ -229,7 +238,18 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a file by rename, with its sum in `NAME.blake3` beside it; nothing where both are the same already.
+/// Writes a file by rename with its sum in `NAME.blake3` beside it, or nothing if both are the same already.
+///
+/// ```
+/// use mixdown_runs::{Error, sums};
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("table.csv");
+/// sums::write_summed(&path, b"run_id\n")?;
+/// sums::check_file(&path)?;
+/// assert!(matches!(sums::check_bytes(&path, b"run-id\n"), Err(Error::Changed { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -246,8 +266,8 @@ pub fn write_summed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     replace(&sum_file(path), Sums::default(), (path, name), bytes)
 }
 
-/// Every file in `folder` that is not as the sum in its `NAME.blake3` says, and every one that `must_have_one` asks
-/// for a sum and that has none.
+/// Finds every file in `folder` that differs from the sum in its `NAME.blake3`, and every one that lacks a sum although
+/// `must_have_one` requires it.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -276,7 +296,7 @@ pub fn faults_of_files(
     Ok(faults)
 }
 
-/// Writes the file of a name whose sum stands in the file of sums at `place`, beside others that `sums` has.
+/// Writes a file whose sum is in the file of sums at `place`, together with the other sums in `sums`.
 pub(crate) fn replace(
     place: &Path,
     mut sums: Sums,
@@ -302,7 +322,7 @@ pub(crate) fn replace(
     after.write(place)
 }
 
-/// The sums that stand beside a file, where they have one of it, and its name in them.
+/// Returns the sums beside a file that include it, and its name in them.
 fn beside(path: &Path) -> Result<Option<(Sums, String)>, Error> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
     for place in [sum_file(path), path.with_file_name(SUMS_FILE)] {
@@ -319,12 +339,10 @@ fn way_out(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match sum_file(path).is_file() {
         true => format!(
-            "bring it back from a copy or, where the change is meant, remove {name}{SUM_ENDING} beside it"
+            "restore it from a copy or, if the change is intended, remove {name}{SUM_ENDING} beside it"
         ),
-        false => {
-            "bring it back from a copy or, where the change is meant, copy it to another place"
-                .to_owned()
-        }
+        false => "restore it from a copy or, if the change is intended, copy it to another place"
+            .to_owned(),
     }
 }
 
@@ -334,7 +352,7 @@ fn sum_file(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The names of all files of a folder but its sums, in order, with `/` between their parts.
+/// Adds the names of all files of a folder except its sums, in order, with `/` between their parts.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     add_names(folder, "", &mut names)?;
@@ -358,7 +376,7 @@ fn add_names(folder: &Path, before: &str, names: &mut Vec<String>) -> Result<(),
     Ok(())
 }
 
-/// The names of the files that lie in a folder itself, in order.
+/// Returns the names of the files directly in a folder, in order.
 fn plain_names(folder: &Path) -> Result<Vec<String>, Error> {
     let io = |source| Error::io(folder, "list the folder", source);
     let mut names = Vec::new();
@@ -391,6 +409,38 @@ pub(crate) fn sum_of_first(path: &Path, limit_bytes: u64) -> Result<String, Erro
         }
         hasher.update_rayon(&bytes);
     }
+}
+
+/// Reads a whole file. A file above `limit_bytes` is refused before anything is allocated, and so is one that differs
+/// from the sum beside it.
+pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+    let bytes = files::read_capped(path, limit_bytes).map_err(|error| match error {
+        files::Error::TooLarge { path, limit_bytes, got_bytes } => {
+            Error::TooLarge { path, limit_bytes, got: got_bytes }
+        }
+        other => Error::io(path, "read it", other.into_parts().2),
+    })?;
+    check_bytes(path, &bytes)?;
+    Ok(bytes)
+}
+
+/// Like [`read_capped`], for text.
+pub(crate) fn read_text_capped(path: &Path, limit_bytes: u64) -> Result<String, Error> {
+    String::from_utf8(read_capped(path, limit_bytes)?).map_err(|error| {
+        let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let newlines = before.filter(|byte| **byte == b'\n').count();
+        Error::Damaged {
+            path: path.to_path_buf(),
+            line: u64::try_from(newlines).map_or(u64::MAX, |count| count.saturating_add(1)),
+            expected: "UTF-8 text",
+            got: error.utf8_error().to_string(),
+        }
+    })
+}
+
+/// Writes beside the target, flushes and renames, so that a reader sees the old file or the whole new one.
+pub(crate) fn write_by_rename(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    files::write(path, contents).map_err(|error| Error::io(path, "write it", error.into_parts().2))
 }
 
 #[cfg(test)]

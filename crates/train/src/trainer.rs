@@ -16,7 +16,7 @@ use std::time::Instant;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
 
-use mixdown_runs::{EvalRecord, FolderHold, MetricsRecord, RunFolder, Summary, TensorBoard};
+use mixdown_runs::{EvalRecord, RunLock, MetricsRecord, RunFolder, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
 use crate::adapter::AdapterFiles;
@@ -45,7 +45,7 @@ pub struct Trainer {
     config: RunConfig,
     folder: RunFolder,
     /// Nobody else writes into the folder while this one is there.
-    hold: Option<FolderHold>,
+    hold: Option<RunLock>,
     group: ProcessGroup,
     inputs: Inputs,
     data_fingerprint: Fingerprint,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mixdown_base::display::duration_in_one_unit;
-use mixdown_runs::{Growth, MetricsTail, RunFolder};
+use mixdown_runs::{MetricsTail, RunFolder, TailUpdate};
 
 use crate::description::Description;
 use crate::error::Error;
@@ -71,7 +71,7 @@ impl RunFollower {
     }
 
     /// Reads what is new; whether anything that is shown has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
+    pub fn poll(&mut self, now: SystemTime) -> bool {
         self.data.damage = None;
         let mut changed = self.glance();
         // A long file comes in parts.
@@ -89,19 +89,19 @@ impl RunFollower {
     /// Reads a part of what is new; whether there may be more.
     fn read_metrics(&mut self, changed: &mut bool) -> bool {
         let curves = &mut self.data.curves;
-        match self.tail.look() {
-            Ok(Growth::Missing) => {
+        match self.tail.poll() {
+            Ok(TailUpdate::Missing) => {
                 *changed |= curves.last.is_some();
                 *curves = Curves::default();
                 false
             }
-            Ok(Growth::Appended(records)) => {
+            Ok(TailUpdate::Appended(records)) => {
                 let is_more = !records.is_empty();
                 *changed |= is_more;
                 curves.extend(records);
                 is_more
             }
-            Ok(Growth::Replaced(records)) => {
+            Ok(TailUpdate::Replaced(records)) => {
                 *changed = true;
                 self.pace.clear();
                 *curves = Curves::default();
@@ -159,7 +159,7 @@ impl RunFollower {
         let Some(silence) = silence else { return RunState::Waiting };
         let step = self.data.step_seconds.or_else(|| self.data.training_seconds());
         let patience = SILENCE.as_secs_f64().max(STEPS_OF_SILENCE * step.unwrap_or(0.0));
-        if silence.as_secs_f64() <= patience || self.folder.is_held() {
+        if silence.as_secs_f64() <= patience || self.folder.is_locked() {
             RunState::Running
         } else {
             RunState::Stopped(silence.as_secs())
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(follower.data().state, RunState::Running);
         #[cfg(unix)]
         {
-            let hold = folder.hold().unwrap();
+            let hold = folder.lock().unwrap();
             assert!(!follower.look(now + Duration::from_secs(301)), "a long evaluation");
             drop(hold);
         }

@@ -63,7 +63,7 @@ pub fn release() {
     lines.into_iter().flatten().for_each(|line| say(&line));
 }
 
-fn is_held() -> bool {
+fn is_locked() -> bool {
     HELD.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
@@ -116,7 +116,7 @@ impl Meter {
             let last_line = window.as_ref().map_or(now, |window| window.last_line);
             *window = Some(RateWindow { total, start: now, first_done: done, last_line });
         }
-        if is_held() || is_quiet() {
+        if is_locked() || is_quiet() {
             return;
         }
         let interval = if is_verbose() { VERBOSE_INTERVAL } else { PLAIN_INTERVAL };
@@ -159,14 +159,14 @@ impl Meter {
             return;
         }
         match &self.bar {
-            Some(bar) if !is_held() => bar.suspend(|| say(line)),
+            Some(bar) if !is_locked() => bar.suspend(|| say(line)),
             _ => say(line),
         }
     }
 
     /// Ends the stage with one permanent line.
     pub fn finish(&self, note: &str) {
-        if let Some(bar) = self.bar.as_ref().filter(|_| !is_held()) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| !is_locked()) {
             bar.finish_and_clear();
         }
         if !is_quiet() {

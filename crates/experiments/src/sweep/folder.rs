@@ -178,7 +178,7 @@ impl SweepFolder {
         remove(&folder.join("checkpoints"))?;
         remove(&folder.join("best"))?;
         // Another program's run has none.
-        RunFolder::open(&folder).map_or(Ok(()), |run| Ok(run.forget_best()?))
+        RunFolder::open(&folder).map_or(Ok(()), |run| Ok(run.remove_best_sum()?))
     }
 
     /// Writes the table of all runs, where all `planned` ones are done by several tasks.

@@ -1,4 +1,4 @@
-//! Files of one JSON value a line, appended to by a process that may be killed at any byte.
+//! Files with one JSON value a line, which are appended to by a process that may be killed at any byte.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -8,16 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::files::read_capped;
+use crate::sums::read_capped;
 use crate::tables::fields::shorten;
 
-/// No run writes a longer metrics file or table.
+/// The largest metrics file or table.
 const LIMIT_BYTES: u64 = 1 << 30;
 
-/// Every value with its line number, blank lines skipped.
+/// Returns every value with its line number; blank lines are skipped.
 ///
-/// A last line without its newline is kept when it parses and dropped otherwise: it is what a
-/// killed process leaves.
+/// A last line without a newline is what a killed process leaves; it is kept if it parses and dropped otherwise.
 pub(crate) fn read<T: DeserializeOwned>(
     path: &Path,
     expected: &'static str,
@@ -25,7 +24,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     parse(path, &read_capped(path, LIMIT_BYTES)?, expected)
 }
 
-/// The same of a text that was read from `path`.
+/// Like [`read`], for a text that was read from `path`.
 pub(crate) fn parse<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
@@ -50,7 +49,7 @@ pub(crate) fn parse<T: DeserializeOwned>(
     Ok(values)
 }
 
-/// The lines of a file whose value `is_kept`, byte by byte with a newline each, and whether those are the whole file.
+/// Returns the lines of a file whose value `is_kept`, with a newline each, and whether those are the whole file.
 ///
 /// # Errors
 /// As [`read`].
@@ -90,8 +89,8 @@ pub(crate) fn to_line<T: Serialize>(
     Ok(line)
 }
 
-/// Appends whole lines in one write, after removing half a line left by a kill. The system has them then, so they
-/// survive a kill of the process; [`sync`] brings them to the disk.
+/// Appends whole lines in one write, after removing an incomplete line left by a kill. The operating system then has
+/// the lines, so they survive a kill of the process; [`sync`] flushes them to the disk.
 pub(crate) fn append(path: &Path, lines: &[u8]) -> Result<(), Error> {
     let io = |source| Error::io(path, "append to it", source);
     let mut options = OpenOptions::new();
@@ -109,7 +108,7 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> Result<(), Error> {
     file.write_all(&contents).map_err(io)
 }
 
-/// Brings a file's contents to the disk, where there is such a file.
+/// Flushes the contents of a file to the disk, if there is such a file.
 pub(crate) fn sync(path: &Path) -> Result<(), Error> {
     match File::open(path).and_then(|file| file.sync_all()) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -117,8 +116,8 @@ pub(crate) fn sync(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The offset behind the last newline and the bytes after it; found from the end, so that an
-/// append does not read the whole file.
+/// Returns the offset after the last newline and the bytes after it. It is searched from the end, so that appending
+/// does not read the whole file.
 fn unterminated_tail(file: &mut File) -> std::io::Result<(u64, Vec<u8>)> {
     const BLOCK_BYTES: u64 = 4096;
     let mut start_bytes = file.seek(SeekFrom::End(0))?;

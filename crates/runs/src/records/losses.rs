@@ -1,19 +1,19 @@
-//! The losses of an evaluation sequence by sequence, and what they say about means and differences.
+//! The losses of an evaluation sequence by sequence, with their means, standard errors and paired differences.
 //!
-//! A run keeps those of its chosen checkpoint in `losses.json` ([`LossesRecord`]), so that two runs that were
-//! measured on the same sequences are compared pair by pair: sequences differ far more among themselves than a
-//! sequence differs between two models, and that part cancels.
+//! A run stores those of its chosen checkpoint in `losses.json` ([`LossesRecord`]), so that two runs that were measured
+//! on the same sequences can be compared pair by pair: sequences differ far more from each other than one sequence
+//! differs between two models, and that part cancels.
 
 use std::collections::BTreeMap;
 
 use mixdown_base::student::two_sided_95;
 use serde::{Deserialize, Serialize};
 
-use crate::records::eval_record::{ErrorUnit, EvalRecord};
+use crate::records::{ErrorUnit, EvalRecord};
 
 const FORMAT: &str = "mixdown-losses";
 const VERSION: u32 = 1;
-/// How far a mean of the file may be from that of the summary, relative to it: both are sums of the same numbers.
+/// The largest relative difference between a mean of the file and that of the summary, which sum the same numbers.
 const LARGEST_DIFFERENCE: f64 = 1e-9;
 
 /// The losses of one sequence.
@@ -23,8 +23,7 @@ pub struct SequenceLoss {
     pub loss: f64,
     /// Targets that count.
     pub targets: u64,
-    /// The same sum for each document that the sequence holds targets of, in order; empty where documents are not
-    /// known.
+    /// The same sum for each document that has targets in the sequence, in order; empty if documents are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<DocumentLoss>,
 }
@@ -44,21 +43,21 @@ pub struct DocumentLoss {
 /// A mean over all targets of some sequences.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeanLoss {
-    /// The mean in nats per token; a difference where the sequences are differences.
+    /// The mean in nats per token, or the mean difference if the sequences are differences.
     pub mean: f64,
-    /// The standard error of the mean; none where a single sequence has targets.
+    /// The standard error of the mean; `None` if only one sequence has targets.
     pub standard_error: Option<f64>,
-    /// What the standard error takes as independent.
+    /// The unit that the standard error assumes to be independent.
     pub unit: Option<ErrorUnit>,
-    /// How many of these have targets.
+    /// The number of these units with targets.
     pub units: u64,
-    /// Sequences.
+    /// The number of sequences.
     pub sequences: u64,
-    /// Documents with a target; none where documents are not known.
+    /// The number of documents with a target; `None` if documents are not known.
     pub documents: Option<u64>,
 }
 
-/// `losses.json`: the losses of a run's chosen checkpoint on every sequence that its report is made of.
+/// The contents of `losses.json`: the losses of a run's chosen checkpoint on every reported sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LossesRecord {
     format: String,
@@ -74,7 +73,7 @@ pub struct LossesRecord {
 pub struct CorpusLosses {
     /// Name of the corpus in the run's settings.
     pub corpus: String,
-    /// A hash of what was measured: the ids of each sequence, which of them count, and how far attention goes back.
+    /// A hash of what was measured: the ids of each sequence, which of them count, and how far attention reaches back.
     pub measured: String,
     /// The sequences.
     pub sequences: Vec<SequenceLoss>,
@@ -83,10 +82,10 @@ pub struct CorpusLosses {
 /// Why two runs cannot be compared sequence by sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unpaired {
-    /// A run kept no losses by sequence.
-    #[error("one of the runs has no losses.json, as runs of earlier versions of mixdown have none")]
+    /// One of the runs has no losses by sequence.
+    #[error("one of the runs has no losses.json, as runs of earlier versions of mixdown do not")]
     NotKept,
-    /// The two were measured on different sequences, or in another way.
+    /// The two runs were measured on different sequences or in different ways.
     #[error("the two runs were not measured on the same held-out sequences")]
     OtherSequences,
 }
@@ -104,12 +103,21 @@ impl From<DocumentLoss> for (u64, f64, u64) {
 }
 
 impl MeanLoss {
-    /// The mean of the sequences and its standard error.
+    /// Computes the mean of the sequences and its standard error.
     ///
-    /// Sequences that share a document are alike, so the error is that of documents drawn independently, each with
-    /// all of its targets, wherever at least two documents have targets. Of a single document it is that of
-    /// sequences, and says nothing about other documents. It is the error of a ratio of sums (Cochran, Sampling
-    /// Techniques, 1977, section 6.3): units with more targets weigh more.
+    /// Sequences that share a document are alike, so the error assumes that documents are drawn independently, each
+    /// with all of its targets, if at least two documents have targets. For a single document it assumes independent
+    /// sequences and says nothing about other documents. It is the error of a ratio of sums (Cochran, Sampling
+    /// Techniques, 1977, section 6.3): units with more targets have more weight.
+    ///
+    /// ```
+    /// use mixdown_runs::{MeanLoss, SequenceLoss};
+    ///
+    /// let sequence = |loss, targets| SequenceLoss { loss, targets, ..SequenceLoss::default() };
+    /// let mean = MeanLoss::of(&[sequence(6.0, 2), sequence(12.0, 4)]);
+    /// assert_eq!((mean.mean, mean.units), (3.0, 2));
+    /// assert!(mean.is_clear(), "both sequences lose 3 nats per token");
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     pub fn of(sequences: &[SequenceLoss]) -> Self {
         let targets = sequences.iter().map(|one| one.targets).sum::<u64>() as f64;
@@ -136,10 +144,10 @@ impl MeanLoss {
         }
     }
 
-    /// The mean of the differences of the same sequences under two models.
+    /// Computes the mean difference of the same sequences under two models.
     ///
     /// # Errors
-    /// Sequences or documents that are not the same.
+    /// [`Unpaired::OtherSequences`] if the sequences or documents are not the same.
     pub fn of_differences(left: &[SequenceLoss], right: &[SequenceLoss]) -> Result<Self, Unpaired> {
         if left.len() != right.len() {
             return Err(Unpaired::OtherSequences);
@@ -149,8 +157,8 @@ impl MeanLoss {
         Ok(Self::of(&differences?))
     }
 
-    /// Whether 0 is outside the 95 % interval of the mean: by Student's distribution, as few documents tell little of
-    /// their own spread. Without a standard error nothing is clear.
+    /// Returns whether 0 is outside the 95 % interval of the mean by Student's distribution, because few documents say
+    /// little about their spread. Without a standard error the answer is no.
     pub fn is_clear(&self) -> bool {
         let quantile = two_sided_95(self.units.saturating_sub(1));
         self.standard_error.is_some_and(|error| self.mean.abs() > quantile * error)
@@ -166,7 +174,7 @@ impl SequenceLoss {
         let same = |document: (&DocumentLoss, &DocumentLoss)| {
             (document.0.document, document.0.targets) == (document.1.document, document.1.targets)
         };
-        // An evaluation of an earlier version knows no documents.
+        // An evaluation of an earlier version has no documents.
         let known = !(self.documents.is_empty() || other.documents.is_empty());
         let pairs = || self.documents.iter().zip(&other.documents);
         let matches = self.documents.len() == other.documents.len() && pairs().all(same);
@@ -178,7 +186,7 @@ impl SequenceLoss {
     }
 }
 
-/// Sums of loss and targets by document, of those with a target; none where documents are not known.
+/// Sums loss and targets by document, of those with a target; `None` if documents are not known.
 fn by_document(sequences: &[SequenceLoss]) -> Option<Vec<(f64, u64)>> {
     let mut documents: BTreeMap<u64, (f64, u64)> = BTreeMap::new();
     for sequence in sequences.iter().filter(|sequence| sequence.targets > 0) {
@@ -195,17 +203,25 @@ fn by_document(sequences: &[SequenceLoss]) -> Option<Vec<(f64, u64)>> {
 }
 
 impl LossesRecord {
-    /// The losses at `best_step`.
+    /// Returns the record of the losses at `best_step`.
+    ///
+    /// ```
+    /// use mixdown_runs::{CorpusLosses, LossesRecord};
+    ///
+    /// let losses = CorpusLosses { corpus: "math".to_owned(), measured: "ab".to_owned(), sequences: Vec::new() };
+    /// let record = LossesRecord::new(40, vec![losses]);
+    /// assert!(record.find("math").is_some() && record.find("web").is_none());
+    /// ```
     pub fn new(best_step: u64, corpora: Vec<CorpusLosses>) -> Self {
         Self { format: FORMAT.to_owned(), version: VERSION, best_step, corpora }
     }
 
-    /// The losses on the corpus with that name, if there are some.
+    /// Returns the losses on the corpus with that name, if there are any.
     pub fn find(&self, corpus: &str) -> Option<&CorpusLosses> {
         self.corpora.iter().find(|one| one.corpus == corpus)
     }
 
-    /// What is wrong with a file for a run that was `best` at `best_step`: expected and got.
+    /// Returns what is wrong with a file for a run that was `best` at `best_step`, as (expected, got).
     pub(crate) fn fault(&self, best_step: u64, best: &[EvalRecord]) -> Option<(String, String)> {
         if (self.format.as_str(), self.version) != (FORMAT, VERSION) {
             let got = format!("{:?}, version {}", self.format, self.version);
@@ -228,10 +244,11 @@ impl LossesRecord {
     }
 }
 
-/// How much more the `left` run loses than the `right` one on one corpus, on the same sequences of it.
+/// Computes how much larger the loss of the `left` run is than that of the `right` one, on the same sequences of one
+/// corpus.
 ///
 /// # Errors
-/// Why the two cannot be paired.
+/// [`Unpaired`], the reason why the two cannot be compared.
 ///
 /// ```
 /// use mixdown_runs::{CorpusLosses, SequenceLoss, paired};
@@ -262,7 +279,7 @@ mod tests {
     use super::{
         CorpusLosses, DocumentLoss, LossesRecord, MeanLoss, SequenceLoss, Unpaired, paired,
     };
-    use crate::records::eval_record::{ErrorUnit, EvalRecord};
+    use crate::records::{ErrorUnit, EvalRecord};
 
     fn sequence(parts: &[(u64, f64, u64)]) -> SequenceLoss {
         SequenceLoss {

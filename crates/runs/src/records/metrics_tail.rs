@@ -1,53 +1,55 @@
-//! A metrics file that another process writes, followed.
+//! Following a metrics file that another process writes.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::records::metrics::MetricsRecord;
+use crate::records::MetricsRecord;
 use crate::tables::fields::shorten;
 
-/// No record is longer: a line beyond it is no line of a run.
+/// The largest record; a longer line is not a line of a run.
 const LINE_LIMIT_BYTES: u64 = 16 << 20;
 
-/// Records of one look: those of a run of a million steps would take as much memory as its file.
+/// The most records that one poll returns, because those of a run of a million steps would take as much memory as its
+/// file.
 const RECORDS_AT_MOST: usize = 1 << 14;
 
-/// What a look at the file gave.
+/// The result of a poll.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Growth {
-    /// The file is not there, or not any more.
+pub enum TailUpdate {
+    /// The file does not exist, or no longer exists.
     Missing,
-    /// The records behind those of earlier looks; none when all were read.
+    /// The records after those of earlier polls; empty if all were read.
     Appended(Vec<MetricsRecord>),
-    /// The file was cut, or written anew, as a run does that goes on from a checkpoint: its records from the first
-    /// on, in the place of those of earlier looks.
+    /// The file was shortened or rewritten, as by a run that continues from a checkpoint. These are its records from
+    /// the first one on, which replace those of earlier polls.
     Replaced(Vec<MetricsRecord>),
 }
 
-/// Follows `metrics.jsonl`: each look reads only what was appended since the one before, and of a long file a part.
+/// Follows `metrics.jsonl`: each poll reads only what was appended since the previous one, and a long file in several
+/// polls.
 ///
-/// Half a last line is left for the next look. That the file is still the one of the look before is told by its
-/// last line, which is compared: lengths alone would miss a file that was cut and grew again in between, and
-/// inodes are not to be had everywhere.
+/// An incomplete last line is left for the next poll. The last line that was read is compared to detect whether the
+/// file is still the same: lengths alone would miss a file that was shortened and grew again in between, and inodes do
+/// not exist everywhere.
 ///
 /// ```
-/// use mixdown_runs::{Growth, MetricsRecord, MetricsTail, RunFolder};
+/// use mixdown_runs::{TailUpdate, MetricsRecord, MetricsTail, RunFolder};
 ///
 /// let place = tempfile::tempdir()?;
 /// let folder = RunFolder::create(place.path())?;
 /// let mut tail = MetricsTail::new(folder.metrics());
-/// assert_eq!(tail.look()?, Growth::Missing);
+/// assert_eq!(tail.poll()?, TailUpdate::Missing);
 /// folder.append_metrics(&MetricsRecord { step: 1, ..MetricsRecord::default() })?;
-/// assert!(matches!(tail.look()?, Growth::Appended(records) if records.len() == 1));
-/// assert_eq!(tail.look()?, Growth::Appended(Vec::new()));
+/// assert!(matches!(tail.poll()?, TailUpdate::Appended(records) if records.len() == 1));
+/// assert_eq!(tail.poll()?, TailUpdate::Appended(Vec::new()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct MetricsTail {
     path: PathBuf,
-    /// Where the next look begins: behind a newline.
+    /// The offset where the next poll begins, after a newline.
     offset_bytes: u64,
     /// Lines before it.
     lines: u64,
@@ -56,21 +58,22 @@ pub struct MetricsTail {
 }
 
 impl MetricsTail {
-    /// Follows the file at `path`, which need not be there yet.
+    /// Follows the file at `path`, which may not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, offset_bytes: 0, lines: 0, last_line: Vec::new() }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads what came since the last look, so many records at most that memory stays small: after some, look again.
+    /// Reads the records since the last poll. It returns a limited number at a time, so that memory stays small; after
+    /// some records, poll again.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with the line, [`Error::Io`]; the next look then begins at the file's start.
-    pub fn look(&mut self) -> Result<Growth, Error> {
+    /// [`Error::Damaged`] with the line, [`Error::Io`]; the next poll then begins at the start of the file.
+    pub fn poll(&mut self) -> Result<TailUpdate, Error> {
         let growth = self.read();
         if growth.is_err() {
             *self = Self::new(std::mem::take(&mut self.path));
@@ -78,30 +81,30 @@ impl MetricsTail {
         growth
     }
 
-    fn read(&mut self) -> Result<Growth, Error> {
+    fn read(&mut self) -> Result<TailUpdate, Error> {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 *self = Self::new(std::mem::take(&mut self.path));
-                return Ok(Growth::Missing);
+                return Ok(TailUpdate::Missing);
             }
             Err(error) => return Err(Error::io(&self.path, "read it", error)),
         };
-        let goes_on = self.goes_on(&mut file).map_err(|error| self.unreadable(error))?;
+        let goes_on = self.is_continued(&mut file).map_err(|error| self.unreadable(error))?;
         let had_records = self.lines > 0;
         if !goes_on {
             *self = Self::new(std::mem::take(&mut self.path));
         }
         let records = self.records(file)?;
         Ok(if had_records && !goes_on {
-            Growth::Replaced(records)
+            TailUpdate::Replaced(records)
         } else {
-            Growth::Appended(records)
+            TailUpdate::Appended(records)
         })
     }
 
-    /// Whether the file is that of the last look, longer or as long; it is then read up to there.
-    fn goes_on(&self, file: &mut File) -> std::io::Result<bool> {
+    /// Returns whether the file is that of the last poll, and as long or longer; it is then read up to there.
+    fn is_continued(&self, file: &mut File) -> std::io::Result<bool> {
         let last_bytes = u64::try_from(self.last_line.len()).unwrap_or(u64::MAX);
         file.seek(SeekFrom::Start(self.offset_bytes.saturating_sub(last_bytes)))?;
         let mut there = Vec::with_capacity(self.last_line.len());
@@ -138,7 +141,7 @@ impl MetricsTail {
         Ok(records)
     }
 
-    /// The line behind those that were read is no record.
+    /// The error for a line after those that were read that is not a record.
     fn damaged(&self, got: String) -> Error {
         Error::Damaged {
             path: self.path.clone(),
@@ -157,9 +160,9 @@ impl MetricsTail {
 mod tests {
     use std::io::Write;
 
-    use super::{Growth, MetricsTail};
+    use super::{MetricsTail, TailUpdate};
     use crate::folder::RunFolder;
-    use crate::records::metrics::MetricsRecord;
+    use crate::records::MetricsRecord;
 
     fn record(step: u64) -> MetricsRecord {
         MetricsRecord { step, train_loss: Some(3.0), ..MetricsRecord::default() }
@@ -170,15 +173,15 @@ mod tests {
     }
 
     fn appended(tail: &mut MetricsTail) -> Vec<u64> {
-        match tail.look().unwrap() {
-            Growth::Appended(records) => steps(&records),
+        match tail.poll().unwrap() {
+            TailUpdate::Appended(records) => steps(&records),
             other => panic!("expected appended records, got {other:?}"),
         }
     }
 
     fn replaced(tail: &mut MetricsTail) -> Vec<u64> {
-        match tail.look().unwrap() {
-            Growth::Replaced(records) => steps(&records),
+        match tail.poll().unwrap() {
+            TailUpdate::Replaced(records) => steps(&records),
             other => panic!("expected a replaced file, got {other:?}"),
         }
     }
@@ -194,7 +197,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
         let mut tail = MetricsTail::new(folder.metrics());
-        assert_eq!(tail.look().unwrap(), Growth::Missing);
+        assert_eq!(tail.poll().unwrap(), TailUpdate::Missing);
         append(&folder, b"");
         assert!(appended(&mut tail).is_empty());
         for step in 0..3 {
@@ -205,7 +208,7 @@ mod tests {
         folder.append_metrics(&record(3)).unwrap();
         assert_eq!(appended(&mut tail), [3]);
         std::fs::remove_file(folder.metrics()).unwrap();
-        assert_eq!(tail.look().unwrap(), Growth::Missing);
+        assert_eq!(tail.poll().unwrap(), TailUpdate::Missing);
         folder.append_metrics(&record(0)).unwrap();
         assert_eq!(appended(&mut tail), [0], "what is gone has nothing to be replaced");
     }
@@ -270,7 +273,7 @@ mod tests {
         let whole = std::fs::read(folder.metrics()).unwrap();
         let mut tail = MetricsTail::new(folder.metrics());
         append(&folder, b"\n[1]\n");
-        let error = tail.look().unwrap_err().to_string();
+        let error = tail.poll().unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl, line 3: expected one metrics record"), "{error}");
         std::fs::write(folder.metrics(), whole).unwrap();
         assert_eq!(appended(&mut tail), [0]);

@@ -1,14 +1,14 @@
-//! A run's numbers as TensorBoard reads them: `tensorboard/events.out.tfevents.*`.
+//! The event files of TensorBoard, `tensorboard/events.out.tfevents.*`.
 //!
 //! An event file is a sequence of records: length (u64), its masked CRC-32C, an `Event` of
 //! tensorflow/core/util/event.proto, its masked CRC-32C; little endian. Of the protocol buffers only the
 //! dozen fields below are written, each by its number there: a library for them would be larger than this
 //! file.
 //!
-//! Each start of a run begins a file. Its second record says from which step on the file counts (a
-//! `SessionLog` of status START): what an earlier file has of those steps was written after the checkpoint
-//! that the run goes on from, and TensorBoard forgets it. A run that continues also cuts those records off, and half a
-//! record that a kill or a full disk has left ([`truncate_after`]), for the readers that forget nothing.
+//! Each start of a run begins a file. Its second record has the step from which the file counts (a `SessionLog` of
+//! status START): the values of those steps in an earlier file were written after the checkpoint from which the run
+//! continues, and TensorBoard ignores them. A run that continues also removes those records, and an incomplete record
+//! that a kill or a full disk has left ([`truncate_after`]), for readers that ignore nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Write};
@@ -19,11 +19,11 @@ use mixdown_base::files;
 
 use crate::error::Error;
 use crate::folder::RunFolder;
-use crate::records::metrics::MetricsRecord;
-use crate::records::sample::SampleRecord;
+use crate::records::MetricsRecord;
+use crate::records::SampleRecord;
 
 const PREFIX: &str = "events.out.tfevents.";
-/// What TensorBoard takes the file for.
+/// The version of the format that TensorBoard reads.
 const VERSION: &[u8] = b"brain.Event:2";
 /// `SessionLog.SessionStatus`.
 const START: u64 = 1;
@@ -39,7 +39,18 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Writes into `folder`; nothing before there is a record.
+    /// Returns a writer into `folder`; the file is made with the first record.
+    ///
+    /// ```
+    /// use mixdown_runs::{MetricsRecord, RunFolder, TensorBoard};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let folder = RunFolder::create(directory.path())?;
+    /// let mut board = TensorBoard::new(&folder);
+    /// board.write_metrics(&MetricsRecord { step: 1, train_loss: Some(7.5), ..MetricsRecord::default() })?;
+    /// assert_eq!(std::fs::read_dir(folder.tensorboard())?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(folder: &RunFolder) -> Self {
         Self { folder: folder.tensorboard(), file: None }
     }
@@ -60,7 +71,7 @@ impl TensorBoard {
     pub fn write_samples(&mut self, records: &[SampleRecord]) -> Result<(), Error> {
         let Some(first) = records.first() else { return Ok(()) };
         let values = (1..).zip(records).map(|(number, record)| {
-            // The page shows Markdown: four blanks keep a text as it is.
+            // TensorBoard shows Markdown, in which four spaces keep a text as it is.
             let whole = format!("{}{}", record.prompt, record.text);
             let lines = whole.lines().map(|line| format!("    {line}\n"));
             text(&format!("samples/{number}"), &lines.collect::<String>())
@@ -81,9 +92,9 @@ impl TensorBoard {
     }
 }
 
-/// Cuts an event file before its first values of a step after `step`, or before half a record at its end.
+/// Shortens an event file to before its first values of a step after `step`, or to before an incomplete last record.
 ///
-/// A file with a record that is not what was written stays as it is: nothing behind the damage can be told apart.
+/// A file with a damaged record stays as it is, because the records after the damage cannot be separated.
 pub(crate) fn truncate_after(path: &Path, step: Option<u64>) -> Result<(), Error> {
     let io = |action| move |source| Error::io(path, action, source);
     let mut file = File::open(path).map_err(io("read it"))?;
@@ -96,7 +107,8 @@ pub(crate) fn truncate_after(path: &Path, step: Option<u64>) -> Result<(), Error
     Ok(())
 }
 
-/// The bytes of the whole records before the first values of a step after `step`; all bytes of a damaged file.
+/// Returns the number of bytes of the complete records before the first values of a step after `step`; all bytes of a
+/// damaged file.
 fn kept_bytes(file: &mut File, len_bytes: u64, step: Option<u64>) -> std::io::Result<u64> {
     let (mut reader, mut kept_bytes) = (BufReader::new(file), 0_u64);
     while kept_bytes < len_bytes {
@@ -128,7 +140,7 @@ fn kept_bytes(file: &mut File, len_bytes: u64, step: Option<u64>) -> std::io::Re
     Ok(kept_bytes)
 }
 
-/// The step of an `Event` that has values; none of a version, a start or what is no `Event`.
+/// Returns the step of an `Event` that has values; `None` for a version, a start or anything else.
 fn step_of_values(mut event: &[u8]) -> Option<u64> {
     let (mut step, mut has_values) = (0, false);
     while !event.is_empty() {
@@ -163,14 +175,14 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Seconds since 1970: TensorBoard can show numbers by the clock.
+/// Seconds since 1970, by which TensorBoard can show numbers.
 fn wall_time() -> f64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A new file whose name sorts behind those of earlier starts, which is the order they are read in, whatever
-/// the clock says.
+/// Makes a new file whose name sorts after those of earlier starts, because files are read in that order, whatever the
+/// clock says.
 fn create(folder: &Path, now: f64) -> Result<(PathBuf, File), Error> {
     files::make_subfolder(folder)
         .map_err(|error| Error::io(folder, "make the folder", error.into_parts().2))?;
@@ -262,7 +274,7 @@ impl Message {
         self.0.push(value.to_le_bytes()[0]);
     }
 
-    /// Zero is what a field that is left out has.
+    /// Adds a number; zero is the value of a field that is left out.
     fn number(mut self, field: u64, value: u64) -> Self {
         if value > 0 {
             self.varint(field << 3);

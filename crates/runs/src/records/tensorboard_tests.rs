@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::{START, TensorBoard, beginning, event, scalar, scalars, text};
 use crate::folder::RunFolder;
-use crate::records::eval_record::{EvalRecord, LossChange};
-use crate::records::metrics::{MetricsRecord, SourceLoss};
-use crate::records::sample::SampleRecord;
+use crate::records::SampleRecord;
+use crate::records::{EvalRecord, LossChange};
+use crate::records::{MetricsRecord, SourceLoss};
 
 /// CRC-32C bit by bit, from its polynomial.
 fn checksum(bytes: &[u8]) -> u32 {

@@ -1,28 +1,28 @@
-//! Which runs may be compared and fitted together: the one rule of sweeps, fits and pages.
+//! The one rule of which runs may be compared and fitted together, for sweeps, fits and pages.
 //!
-//! Runs are *of one recipe* when they were trained alike ([`CommonRecipe`]): that is what a law takes together,
-//! over models, amounts of data and shares. Runs are *comparable by their share* when they also began at the same
-//! place and differ in p and seed alone ([`differences`]): that is what "forgetting removed" needs.
+//! Runs have *one recipe* if they were trained with the same settings ([`CommonRecipe`]); a law is fitted to such runs
+//! over models, amounts of data and shares. Runs are *comparable by their share* if they also began at the same
+//! checkpoint and differ only in p and seed ([`differences`]); "forgetting removed" needs such runs.
 //!
-//! A length of the schedule (its horizon, its warm-up) is the same in two runs when it has as many steps, or as
-//! many passes over the target tokens: a run of "4 epochs of target" has more steps the more pretraining data is
-//! mixed in, and its schedule is the same all the same. A value that a row does not have disagrees with nothing;
-//! [`CommonRecipe::unknown`] says how many rows lack it.
+//! A length of the schedule (its horizon or warm-up) is the same in two runs if it has the same number of steps or of
+//! passes over the target tokens: a run of "4 epochs of target" has more steps if more pretraining data is mixed in,
+//! but its schedule is the same. A value that a row does not have agrees with every other; [`CommonRecipe::unknown`]
+//! counts the rows that lack it.
 
 use std::collections::BTreeSet;
 
 use crate::tables::row::RunRow;
 
-/// Losses before finetuning that differ by less, relative to the loss, are those of one checkpoint on the same
+/// The largest relative difference between losses before finetuning that belong to one checkpoint and the same
 /// sequences: processors differ in the last digits.
 const SAME_LOSS: f64 = 1e-6;
-/// Values that are listed of a field that differs.
+/// The largest number of values that are listed for a field that differs.
 const LISTED: usize = 8;
 
-/// How a run was trained, as far as its row says it.
+/// The settings by which a run was trained, as far as its row has them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recipe {
-    /// Share of pretraining sequences asked for.
+    /// Requested share of pretraining sequences.
     pub p: f64,
     /// D: unique target tokens.
     pub target_tokens: u64,
@@ -30,7 +30,7 @@ pub struct Recipe {
     pub learning_rate: Option<f64>,
     /// Learning-rate schedule by name.
     pub schedule: Option<String>,
-    /// Steps the schedule was made for.
+    /// Steps of the whole schedule.
     pub horizon_steps: Option<u64>,
     /// Warm-up steps.
     pub warmup_steps: Option<u64>,
@@ -67,19 +67,28 @@ impl From<&RunRow> for Recipe {
     }
 }
 
-/// What runs have in common, and in what they differ.
+/// The settings that runs share, and those in which they differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommonRecipe {
-    /// Fields with the value of all runs that say it, in the order of the table's columns.
+    /// Fields with the value of all runs that have one, in the order of the table's columns.
     pub common: Vec<(String, String)>,
-    /// Fields with the several values found; none of runs of one recipe.
+    /// Fields with the different values found; empty for runs of one recipe.
     pub different: Vec<(String, String)>,
     /// Fields that some rows have and others lack, with the number of rows that lack it.
     pub unknown: Vec<(String, u64)>,
 }
 
 impl CommonRecipe {
-    /// The recipe of these runs.
+    /// Returns the common recipe of these runs.
+    ///
+    /// ```
+    /// use mixdown_runs::{CommonRecipe, Recipe};
+    ///
+    /// let recipe = |rate| Recipe { learning_rate: Some(rate), ..Recipe::default() };
+    /// let common = CommonRecipe::of([recipe(1e-3), recipe(3e-4)]);
+    /// assert!(!common.is_one());
+    /// assert_eq!(common.different, [("learning_rate".to_owned(), "0.0003, 0.001".to_owned())]);
+    /// ```
     pub fn of<R: Into<Recipe>>(runs: impl IntoIterator<Item = R>) -> Self {
         let recipes: Vec<Recipe> = runs.into_iter().map(Into::into).collect();
         let mut found = Self::default();
@@ -90,7 +99,7 @@ impl CommonRecipe {
         found
     }
 
-    /// Whether a law may take the runs together.
+    /// Returns whether a law may be fitted to the runs together.
     pub fn is_one(&self) -> bool {
         self.different.is_empty()
     }
@@ -107,11 +116,11 @@ impl CommonRecipe {
     }
 }
 
-/// A column that says where a run starts, as text.
+/// A column that identifies where a run starts, as text.
 type Start = (&'static str, fn(&RunRow) -> String);
 
-/// In what runs differ besides p and seed, as fields with the values found; nothing of runs whose forgetting may be
-/// compared by p.
+/// Returns the settings besides p and seed in which runs differ, as fields with the values found; empty for runs whose
+/// forgetting may be compared by p.
 pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
     let values = |of: fn(&RunRow) -> String| {
         let all: BTreeSet<String> = rows.iter().map(|row| of(row)).collect();
@@ -129,7 +138,7 @@ pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
             found.push((name.to_owned(), list(&values)));
         }
     }
-    // It stands for the checkpoint, which a row does not name.
+    // The loss before finetuning identifies the checkpoint, which a row does not name.
     let before = rows.iter().map(|row| row.pretraining_loss_before);
     let (low, high) =
         before.fold((f64::INFINITY, 0.0_f64), |(low, high), loss| (low.min(loss), high.max(loss)));
@@ -141,8 +150,8 @@ pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
     found
 }
 
-/// The place of the p = 0 run that a run is compared with: one that differs from it in p and seed alone, of the same
-/// seed where there is one.
+/// Returns the index of the run at p = 0 that a run is compared with: one that differs from it only in p and seed, with
+/// the same seed if there is one.
 pub fn baseline<'r>(rows: impl IntoIterator<Item = &'r RunRow>, of: &RunRow) -> Option<usize> {
     let mut other_seed = None;
     for (place, row) in rows.into_iter().enumerate() {
@@ -157,17 +166,17 @@ pub fn baseline<'r>(rows: impl IntoIterator<Item = &'r RunRow>, of: &RunRow) -> 
     other_seed
 }
 
-/// A column that says how a run was trained.
+/// A column with a setting of the training.
 struct Field {
     name: &'static str,
     kind: Kind,
 }
 
-/// How values of a column agree.
+/// The rule by which values of a column agree.
 enum Kind {
-    /// They are the same text.
+    /// Values agree if they are the same text.
     Same(fn(&Recipe) -> Option<String>),
-    /// They are as many steps, or as many passes over the target tokens.
+    /// Values agree if they are the same number of steps or of passes over the target tokens.
     Length(fn(&Recipe) -> Option<u64>),
 }
 
@@ -194,12 +203,12 @@ const fn length(name: &'static str, of: fn(&Recipe) -> Option<u64>) -> Field {
     Field { name, kind: Kind::Length(of) }
 }
 
-/// The columns that say how a run was trained.
+/// The columns with the settings of the training.
 const FIELDS: [Field; 10] = [
     same("learning_rate", |recipe| recipe.learning_rate.map(|rate| rate.to_string())),
     same("schedule", |recipe| recipe.schedule.clone()),
     length("horizon_steps", |recipe| {
-        // It counts only where the learning rate depends on it before the bottom of the loss.
+        // The horizon counts only if the learning rate depends on it before the minimum of the loss.
         let flat = matches!(recipe.schedule.as_deref(), Some("constant" | "wsd"));
         recipe.horizon_steps.filter(|_| !flat)
     }),
@@ -222,7 +231,7 @@ enum Agreement {
     Different(String),
 }
 
-/// The agreement of a field's values, and how many rows have none.
+/// Returns the agreement of a field's values and the number of rows without one.
 fn agreement(kind: &Kind, values: &[Option<Value>], recipes: &[Recipe]) -> (Agreement, u64) {
     let texts: BTreeSet<String> = values.iter().flatten().map(Value::text).collect();
     let texts: Vec<String> = texts.into_iter().collect();
@@ -248,17 +257,17 @@ impl Value {
     }
 }
 
-/// The passes over the target tokens that lengths of different steps have in common.
+/// Returns the number of passes over the target tokens that lengths of different steps have in common.
 ///
-/// `s` steps are s·b·(1 − p)/D passes for batches of b tokens; a length of E passes is rounded to a step, so E lies
-/// less than a step's passes away from it. The lengths are one where some E does so for all of them.
+/// `s` steps are s·b·(1 − p)/D passes for batches of b tokens. A length of E passes is rounded to a step, so E is less
+/// than the passes of one step away from it. The lengths agree if some E fits all of them.
 #[expect(clippy::cast_precision_loss, reason = "counts of tokens and steps are far below 2^53")]
 fn passes(values: &[Option<Value>], recipes: &[Recipe]) -> Option<String> {
     let (mut low, mut high) = (0.0_f64, f64::INFINITY);
     let (mut completed, mut batch_tokens) = (f64::INFINITY, None);
     for (value, recipe) in values.iter().zip(recipes) {
         let Some(Value::Steps(steps)) = value else { continue };
-        // Of one step, by the tokens of a batch, which are the same in all runs of one recipe.
+        // The passes of one step, by the tokens of a batch, which are the same in all runs of one recipe.
         let step = (1.0 - recipe.p) / recipe.target_tokens.max(1) as f64;
         let steps = *steps as f64;
         low = low.max((steps - 1.0) * step);
@@ -274,7 +283,7 @@ fn passes(values: &[Option<Value>], recipes: &[Recipe]) -> Option<String> {
     };
     let batch_tokens = batch_tokens as f64;
     let (low, completed) = (low * batch_tokens, completed * batch_tokens);
-    // Rounded up to a step, as the trainer does, whole passes are completed by all.
+    // Rounded up to a step, as the trainer does, so that all runs complete whole passes.
     let whole = (completed * (1.0 + 1e-9)).floor();
     Some(match whole {
         whole if whole > low && whole > 1.5 => format!("{whole:.0} passes over the target tokens"),
@@ -295,7 +304,7 @@ fn list(values: &[String]) -> String {
 mod tests {
     use super::{CommonRecipe, Recipe, baseline, differences};
     use crate::tables::row::RunRow;
-    use crate::tables::table::tests::row;
+    use crate::tables::tests::row;
 
     const CHANGES: [fn(&mut RunRow); 13] = [
         |row| row.domain = "prose".to_owned(),

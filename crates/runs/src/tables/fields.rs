@@ -1,4 +1,4 @@
-//! The cells of one table row, whatever format they came in.
+//! The cells of one table row, for every format of tables.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// The largest whole number that a double holds without doubt, 2^53.
+/// The largest whole number up to which a double is exact, 2^53.
 const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
-/// Named cells. CSV cells are strings; JSON cells are what the line says.
+/// Named cells. CSV cells are strings; JSON cells have the type of their value.
 pub(crate) struct Fields<'a> {
     pub path: &'a Path,
     /// Row, counted from 1 without the header.
@@ -18,7 +18,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The cell as text; numbers are taken as they are written.
+    /// Returns the cell as text; numbers are kept as they are written.
     pub fn text(&self, column: &'static str) -> Result<String, Error> {
         match self.cell(column)? {
             Value::String(text) => Ok(text.clone()),
@@ -27,7 +27,7 @@ impl Fields<'_> {
         }
     }
 
-    /// The cell as a whole number; `3e6` and `3000000.0`, as data frames write them, count too.
+    /// Returns the cell as a whole number; `3e6` and `3000000.0`, as data frames write them, are accepted too.
     pub fn count(&self, column: &'static str) -> Result<u64, Error> {
         let cell = self.cell(column)?;
         let count = match cell {
@@ -43,7 +43,7 @@ impl Fields<'_> {
         count.ok_or_else(|| self.bad(column, "a whole number of at least 0", cell))
     }
 
-    /// The cell as a finite number.
+    /// Returns the cell as a finite number.
     pub fn number(&self, column: &'static str) -> Result<f64, Error> {
         let cell = self.cell(column)?;
         let number = match cell {
@@ -55,7 +55,7 @@ impl Fields<'_> {
         number.ok_or_else(|| self.bad(column, "a finite number", cell))
     }
 
-    /// The cell as text; one without a value is a text of nothing. Words such as "NA" are names here.
+    /// Returns the cell as text; a cell without a value is an empty text. Words such as "NA" are names here.
     pub fn text_or_nothing(&self, column: &'static str) -> Result<String, Error> {
         match self.cell(column)? {
             Value::Null => Ok(String::new()),
@@ -64,13 +64,12 @@ impl Fields<'_> {
         }
     }
 
-    /// The cell of a column that must be there as text; one without a value, in whatever words, is a text of
-    /// nothing.
+    /// Returns the cell of a required column as text; a cell without a value, in any spelling, is an empty text.
     pub fn text_or_absent(&self, column: &'static str) -> Result<String, Error> {
         if is_absent(self.cell(column)?) { Ok(String::new()) } else { self.text(column) }
     }
 
-    /// A cell that may be absent, null or empty.
+    /// Returns a cell that may be absent, null or empty.
     pub fn optional<T>(
         &self,
         column: &'static str,
@@ -103,8 +102,7 @@ impl Fields<'_> {
     }
 }
 
-/// Whether a cell says that there is no value: what data frames and spreadsheets leave of a missing one in the
-/// formats that have no word for it.
+/// Returns whether a cell means that there is no value, in the words that data frames and spreadsheets write for it.
 fn is_absent(cell: &Value) -> bool {
     const WORDS: [&str; 9] = ["", "nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a"];
     match cell {

@@ -1,4 +1,4 @@
-//! The Parquet form of a runs table: one column a field, as data frames write it.
+//! The Parquet form of a runs table, with one column for each field, as data frames write it.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::sums;
 use crate::tables::fields::{Fields, list_columns, shorten};
 use crate::tables::row::RunRow;
 
-/// Reads every row; columns that no run has are left out.
+/// Reads every row; unknown columns are left out.
 pub(crate) fn read(path: &Path, limit_bytes: u64) -> Result<Vec<RunRow>, Error> {
     let file = File::open(path).map_err(|source| Error::io(path, "read it", source))?;
     let got = file.metadata().map_err(|source| Error::io(path, "read it", source))?.len();
@@ -61,7 +61,7 @@ fn read_batches(path: &Path, file: File) -> Result<Vec<RecordBatch>, Error> {
     Ok(batches)
 }
 
-/// A table without rows must still say what it holds.
+/// Checks the columns, which a table without rows must have too.
 fn check_columns(path: &Path, batch: &RecordBatch) -> Result<(), Error> {
     let schema = batch.schema();
     let has = |column: &str| schema.fields().iter().any(|field| field.name() == column);
@@ -83,7 +83,8 @@ fn cells(batch: &RecordBatch, index: usize) -> Map<String, Value> {
     known.map(|(field, column)| (field.name().clone(), cell(column.as_ref(), index))).collect()
 }
 
-/// One cell. A NaN is a text, so that a message names it; of an optional column it is none, as of a CSV.
+/// Reads one cell. A NaN becomes a text, so that a message names it; in an optional column it means no value, as in
+/// CSV.
 fn cell(column: &dyn Array, index: usize) -> Value {
     if column.is_null(index) {
         return Value::Null;
@@ -126,7 +127,7 @@ fn cell(column: &dyn Array, index: usize) -> Value {
             column.as_primitive::<Decimal128Type>().value_as_string(index).into()
         }
         DataType::Boolean => column.as_boolean().value(index).into(),
-        // No number and no text: the reader of the field says what it expected.
+        // Neither a number nor a text: the reader of the field reports what it expected.
         other => Value::Array(vec![Value::String(shorten(&other.to_string()))]),
     }
 }
@@ -207,7 +208,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::tables::table::RunsTable;
+    use crate::tables::RunsTable;
 
     /// A table as a data frame writes it: narrow numbers, large strings, categories, floats for counts with
     /// gaps, more columns.

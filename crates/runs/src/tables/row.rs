@@ -1,4 +1,4 @@
-//! One run as the scaling laws see it.
+//! One run as a row of a table, which the scaling laws are fitted to.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub struct RunRow {
     pub non_embedding_parameters: u64,
     /// D: unique target tokens.
     pub target_tokens: u64,
-    /// Share of pretraining sequences asked for, in [0, 1).
+    /// Requested share of pretraining sequences, in [0, 1).
     pub p_requested: f64,
     /// Share of pretraining sequences delivered up to the best step, in [0, 1]: after one step of a
     /// small batch it can be all of them.
@@ -40,7 +40,7 @@ pub struct RunRow {
     pub evaluation_tokens: u64,
     /// Seed of the mixture.
     pub seed: u64,
-    /// Fingerprint of the data and settings, 64 hex digits for runs of ours.
+    /// Fingerprint of the data and settings, 64 hex digits for runs of mixdown.
     pub fingerprint: String,
     /// Peak learning rate.
     #[serde(default)]
@@ -48,7 +48,7 @@ pub struct RunRow {
     /// Learning-rate schedule by name.
     #[serde(default)]
     pub schedule: Option<String>,
-    /// Steps the schedule was made for.
+    /// Steps of the whole schedule.
     #[serde(default)]
     pub horizon_steps: Option<u64>,
     /// Warm-up steps.
@@ -72,7 +72,7 @@ pub struct RunRow {
     /// Fingerprint of the tokenizer: losses per token of different tokenizers do not compare.
     #[serde(default)]
     pub tokenizer: Option<String>,
-    /// Tokens that the base model was pretrained on, where that is known.
+    /// Tokens that the base model was pretrained on, if known.
     #[serde(default)]
     pub base_tokens: Option<u64>,
 }
@@ -107,10 +107,10 @@ impl RunRow {
         "base_tokens",
     ];
 
-    /// How many of [`Self::COLUMNS`], from the first, every table must have.
+    /// The number of [`Self::COLUMNS`], from the first, that every table must have.
     pub const REQUIRED_COLUMNS: usize = 14;
 
-    /// Forgetting in nats per token: pretraining loss less its value before finetuning.
+    /// Returns the forgetting in nats per token: the pretraining loss minus its value before finetuning.
     pub fn forgetting(&self) -> f64 {
         self.pretraining_loss - self.pretraining_loss_before
     }
@@ -147,7 +147,7 @@ impl RunRow {
         Ok(row)
     }
 
-    /// Refuses values that no run can have; called before writing and after reading.
+    /// Refuses values that no run can have; it is called before writing and after reading.
     pub(crate) fn check(&self, path: &Path, row: u64) -> Result<(), Error> {
         let bad = |column, expected, got: String| {
             Err(Error::BadValue { path: path.to_path_buf(), row, column, expected, got })

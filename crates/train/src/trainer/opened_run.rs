@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mixdown_runs::{FolderHold, RunFolder};
+use mixdown_runs::{RunLock, RunFolder};
 use mixdown_shards::Fingerprint;
 
 use crate::checkpoint;
@@ -30,7 +30,7 @@ pub(crate) struct OpenedRun {
     pub(crate) run_file: RunFile,
     pub(crate) folder: RunFolder,
     /// Of the first rank.
-    pub(crate) hold: Option<FolderHold>,
+    pub(crate) hold: Option<RunLock>,
     pub(crate) settings_match: SettingsMatch,
     pub(crate) group: ProcessGroup,
 }
@@ -95,7 +95,7 @@ impl OpenedRun {
 /// What the first rank has made of the folder.
 struct LockedFolder {
     folder: RunFolder,
-    hold: Option<FolderHold>,
+    hold: Option<RunLock>,
     settings_match: SettingsMatch,
 }
 
@@ -105,7 +105,7 @@ fn lock_folder(
     changes: AllowedChanges,
 ) -> Result<LockedFolder, Error> {
     let folder = RunFolder::create(out)?;
-    let hold = Some(folder.hold()?);
+    let hold = Some(folder.lock()?);
     let settings_match = run_file.match_settings(&folder, changes)?;
     if settings_match == SettingsMatch::New {
         run_file.write(&folder)?;

@@ -1,4 +1,4 @@
-//! Who writes a run's folder: one process at a time.
+//! The lock of a run's folder, which one process at a time writes.
 
 use std::fs::{File, TryLockError};
 use std::thread::sleep;
@@ -9,24 +9,36 @@ use mixdown_base::files::remove_abandoned_in;
 use crate::error::Error;
 use crate::folder::{RunFolder, WHOLE_FILES};
 
-/// Whoever looks whether a folder is held holds it for a moment itself.
+/// How often a locked folder is tried again: a process that checks a lock holds it for a moment.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A run's folder that this process writes, until this is dropped or the process ends, however it does.
+/// The lock of a run's folder, which this process holds until the lock is dropped or the process ends in any way.
 ///
-/// It is an advisory lock on the folder itself, which leaves no file behind. Where the system or the file system knows
-/// none for folders, nothing is held.
+/// It is an advisory lock on the folder itself, which leaves no file behind. If the operating system or the file system
+/// has no locks for folders, nothing is locked.
+///
+/// ```
+/// use mixdown_runs::RunFolder;
+///
+/// let directory = tempfile::tempdir()?;
+/// let folder = RunFolder::create(directory.path())?;
+/// let lock = folder.lock()?;
+/// lock.check(&folder)?;
+/// drop(lock);
+/// assert!(!folder.is_locked());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub struct FolderHold {
+pub struct RunLock {
     folder: Option<File>,
 }
 
-impl FolderHold {
-    /// Checks that the folder still is where it was, as far as the system tells.
+impl RunLock {
+    /// Checks that the folder is still in its place, as far as the operating system can tell.
     ///
     /// # Errors
-    /// [`Error::Gone`] when it was removed or renamed, also when another one has its name now.
+    /// [`Error::Gone`] if it was removed or renamed, even if another folder now has its name.
     pub fn check(&self, folder: &RunFolder) -> Result<(), Error> {
         #[cfg(unix)]
         if let Some(held) = &self.folder {
@@ -46,28 +58,28 @@ impl FolderHold {
 }
 
 impl RunFolder {
-    /// Holds the folder against other processes, and removes what killed ones left of unfinished files.
+    /// Locks the folder against other processes and removes the unfinished files of killed ones.
     ///
     /// # Errors
-    /// [`Error::Held`] where another one holds it.
-    pub fn hold(&self) -> Result<FolderHold, Error> {
-        let Ok(folder) = File::open(self.path()) else { return Ok(FolderHold { folder: None }) };
+    /// [`Error::Locked`] if another process holds the lock.
+    pub fn lock(&self) -> Result<RunLock, Error> {
+        let Ok(folder) = File::open(self.path()) else { return Ok(RunLock { folder: None }) };
         for _ in 0..PATIENCE {
             match folder.try_lock() {
                 Ok(()) => {
-                    // What killed processes left, but not the ranks.txt that one is just writing without the folder.
+                    // Removes what killed processes left, but not a ranks.txt that is being written without the lock.
                     remove_abandoned_in(self.path(), |name| WHOLE_FILES.contains(&name));
-                    return Ok(FolderHold { folder: Some(folder) });
+                    return Ok(RunLock { folder: Some(folder) });
                 }
-                Err(TryLockError::Error(_)) => return Ok(FolderHold { folder: Some(folder) }),
+                Err(TryLockError::Error(_)) => return Ok(RunLock { folder: Some(folder) }),
                 Err(TryLockError::WouldBlock) => sleep(PAUSE),
             }
         }
-        Err(Error::Held { path: self.path().to_path_buf() })
+        Err(Error::Locked { path: self.path().to_path_buf() })
     }
 
-    /// Whether a process of this machine writes the folder, as far as the file system tells.
-    pub fn is_held(&self) -> bool {
+    /// Returns whether a process of this machine writes the folder, as far as the file system can tell.
+    pub fn is_locked(&self) -> bool {
         let Ok(folder) = File::open(self.path()) else { return false };
         matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
@@ -85,18 +97,18 @@ mod tests {
     fn one_holds_a_folder_until_it_is_dropped() {
         let place = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(place.path()).unwrap();
-        assert!(!folder.is_held());
+        assert!(!folder.is_locked());
         let left = WHOLE_FILES.map(|name| format!("{name}.0123456789abcdef.tmp"));
         for name in left.iter().map(String::as_str).chain(["run.toml.tmp"]) {
             std::fs::write(place.path().join(name), "half").unwrap();
         }
-        let hold = folder.hold().unwrap();
+        let hold = folder.lock().unwrap();
         assert!(left.iter().all(|name| !place.path().join(name).exists()));
         assert!(place.path().join("run.toml.tmp").exists());
-        assert!(folder.is_held());
-        let error = folder.hold().unwrap_err();
+        assert!(folder.is_locked());
+        let error = folder.lock().unwrap_err();
         assert!(
-            matches!(error, Error::Held { .. }) && error.kind() == ErrorKind::Configuration,
+            matches!(error, Error::Locked { .. }) && error.kind() == ErrorKind::Configuration,
             "{error}"
         );
         hold.check(&folder).unwrap();
@@ -112,9 +124,9 @@ mod tests {
         std::fs::rename(&elsewhere, place.path()).unwrap();
         hold.check(&folder).unwrap();
         drop(hold);
-        assert!(!folder.is_held());
-        folder.hold().unwrap();
+        assert!(!folder.is_locked());
+        folder.lock().unwrap();
         let gone = RunFolder::expected(&place.path().join("gone")).unwrap();
-        assert!(!gone.is_held());
+        assert!(!gone.is_locked());
     }
 }
