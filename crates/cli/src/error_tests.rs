@@ -134,7 +134,7 @@ fn of_runs_and_laws() -> Vec<Row> {
         (Train::Corpus(damaged()).into(), 3, "data"),
         (Train::Corpus(Shards::Interrupted).into(), 130, "interrupted"),
         (Train::Corpus(shards_io(NotFound)).into(), 2, "usage"),
-        (Train::Run(Runs::Held { path: path() }).into(), 2, "usage"),
+        (Train::Run(Runs::Locked { path: path() }).into(), 2, "usage"),
         (Train::Run(runs_io(StorageFull)).into(), 1, "other"),
         (
             Train::Run(Runs::NotFinite { path: path(), field: "loss", got: f64::NAN }).into(),
@@ -143,7 +143,7 @@ fn of_runs_and_laws() -> Vec<Row> {
         ),
         (runs_io(NotFound).into(), 2, "usage"),
         (runs_io(StorageFull).into(), 1, "other"),
-        (Runs::Held { path: path() }.into(), 2, "usage"),
+        (Runs::Locked { path: path() }.into(), 2, "usage"),
         (scaling(Scaling::BadBudget { got: 0.0 }), 2, "usage"),
         (scaling(Scaling::NothingForgotten { got: 0.0 }), 3, "data"),
         (

@@ -1,4 +1,4 @@
-//! Why a run, a sweep or a fit cannot be done, and what helps.
+//! The reasons why a run, a sweep or a fit cannot be done, with hints.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use mixdown_base::error_kind::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A description or a request asks for something that cannot be done.
+    /// A description or a request that cannot be carried out.
     #[error("{message}")]
     Configuration {
         /// What is wrong.
@@ -17,17 +17,17 @@ pub enum Error {
         /// What helps.
         hint: Hint,
     },
-    /// A changed setting is one that the description cannot have.
+    /// A setting that was changed beside the description is not valid.
     #[error("{setting}: {message}")]
     Override {
         /// The setting as it was given, such as `train.steps=soon`.
         setting: String,
         /// What is wrong with it.
         message: String,
-        /// The nearest setting that there is; empty where none is near.
+        /// The nearest existing setting; empty if none is similar.
         hint: String,
     },
-    /// A coefficient of an expected law is no finite number above 0.
+    /// A coefficient of an expected law is not a finite number above 0.
     #[error("{coefficient}: expected a finite number above 0, got {got}")]
     Coefficient {
         /// The coefficient's name.
@@ -49,7 +49,7 @@ pub enum Error {
         /// What was stopped, and where.
         message: String,
     },
-    /// The work was done to its end, but parts of it failed; the same call tries them again.
+    /// The work was completed, but parts of it failed; the same call tries them again.
     #[error("{message}")]
     Incomplete {
         /// What failed, and why.
@@ -57,17 +57,17 @@ pub enum Error {
         /// Whether losses that are not finite are among the reasons.
         numerical: bool,
     },
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The runs of a domain give no law.
+    /// No law can be fitted to the runs of a domain.
     #[error("domain {domain:?}: {source}")]
     Scaling {
         /// The domain whose runs were fitted.
@@ -93,27 +93,28 @@ pub enum Error {
     Runs(#[from] mixdown_runs::Error),
 }
 
-/// What helps against an error. Its text fits every interface; the kinds let an interface name its own options instead.
+/// A hint how to solve an error. Its text suits every interface; an interface can name its own options instead, by the
+/// kind of hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// A sentence that fits every interface; empty where the message says enough.
+    /// A sentence that suits every interface; empty if the message is enough.
     Text(String),
     /// The folder is used by something else.
     FolderTaken,
-    /// The folder has a sweep of other settings.
+    /// The folder has a sweep with other settings.
     OtherSweep,
     /// The settings in a sweep's folder are damaged.
     DamagedSettings,
-    /// A row in a sweep's folder is of another run.
+    /// A row in a sweep's folder belongs to another run.
     OtherRow,
-    /// Another process is at work in the sweep's folder.
+    /// Another process is working in the sweep's folder.
     SweepBusy,
     /// The runs of a domain have different recipes.
     DifferentRecipes,
     /// The table of runs at this path was given where a fit was expected.
     TableInsteadOfFit(PathBuf),
-    /// The file is no fit.
+    /// The file is not a fit.
     NoFit,
 }
 
@@ -123,15 +124,15 @@ impl fmt::Display for Hint {
             Self::Text(text) => text,
             Self::FolderTaken => "name another folder",
             Self::OtherSweep => "name another folder; the lists of a grid may grow in this one",
-            Self::DamagedSettings => "take the file from a copy, or name another folder",
+            Self::DamagedSettings => "restore the file from a copy, or name another folder",
             Self::OtherRow => {
-                "the row is of other data or settings: take it out, or name another folder"
+                "the row belongs to other data or settings: remove it, or name another folder"
             }
             Self::SweepBusy => {
                 "wait for it, or name another folder; tasks of an array may work at the same time"
             }
             Self::DifferentRecipes => {
-                "the recipe moves forgetting as well: keep the runs of one, or pool all recipes"
+                "the recipe affects forgetting as well: keep the runs of one recipe, or pool all recipes"
             }
             Self::TableInsteadOfFit(_) => "that is a table of runs: fit it first",
             Self::NoFit => "fit a table of runs, and write the record as JSON",
@@ -165,12 +166,12 @@ impl From<mixdown_base::files::Error> for Error {
 }
 
 impl Error {
-    /// Something that cannot be done, with what helps.
+    /// Returns an error about a request that cannot be carried out, with a hint.
     pub(crate) fn configuration(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Configuration { message: message.into(), hint: hint.into() }
     }
 
-    /// Damaged files, with what helps.
+    /// Returns an error about damaged files, with a hint.
     pub(crate) fn data(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Data { message: message.into(), hint: hint.into() }
     }
@@ -180,7 +181,7 @@ impl Error {
         Self::Io { path: path.to_owned(), action, source }
     }
 
-    /// Returns what helps, where that is known beside the message.
+    /// Returns the hint, if there is one.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Configuration { hint, .. } | Self::Data { hint, .. } => hint.to_string(),

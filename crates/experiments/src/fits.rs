@@ -1,4 +1,4 @@
-//! Laws of the runs in tables, and the record of them.
+//! The laws of the runs in tables, and the record of the fits.
 
 pub(crate) mod expected;
 pub(crate) mod mixture;
@@ -14,8 +14,8 @@ use mixdown_scaling::{
 use self::tables::DomainRuns;
 use crate::error::{Error, Hint};
 
-/// Fits the laws to the runs of each domain, and takes advice of them where there is a plan. Domains whose runs do not
-/// determine a law, or whose search failed, are recorded with the reason.
+/// Fits the laws to the runs of each domain, and adds advice if there is a plan. Domains whose runs do not determine a
+/// law, or whose search failed, are recorded with the reason.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -41,7 +41,7 @@ use crate::error::{Error, Hint};
 /// ```
 ///
 /// # Errors
-/// Wrong options; no law of any domain.
+/// Invalid options; no domain has a law.
 pub fn fit_domains(
     domains: &[DomainRuns],
     options: &FitOptions,
@@ -66,7 +66,7 @@ pub fn fit_domains(
     Ok(FitRecord::new(fits, refused))
 }
 
-/// Fits the laws to the runs of a domain, and takes advice of them where there is a plan.
+/// Fits the laws to the runs of one domain, and adds advice if there is a plan.
 ///
 /// # Errors
 /// Too few runs for a law, a fit that does not converge.
@@ -85,7 +85,7 @@ pub fn fit_domain(
 /// Reads a record of fits from its JSON file.
 ///
 /// # Errors
-/// A missing file, one that is no fit or of another version.
+/// A missing file, or one that is not a fit or has another version.
 pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
     let no_fit = |got: String| {

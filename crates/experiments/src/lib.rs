@@ -2,11 +2,10 @@
 //!
 //! A [`Recipe`] or a file ([`read_run`]) gives the settings of one run, and [`Training`] trains it. A [`Sweep`] trains
 //! a grid of runs from one description ([`SweepConfig`]), each of them one row of a table. [`read_domains`] reads such
-//! tables, [`fit_domains`] fits the laws of forgetting to them, and [`Delivery`] is the mixture that their advice asks
-//! for.
+//! tables, [`fit_domains`] fits the laws of forgetting to them, and [`Delivery`] is the mixture for the advised share.
 //!
-//! Nothing here prints or ends the process: an observer is told what happens, a flag stops the work at its next safe
-//! place, and what is on disk is then continued by the same call.
+//! Nothing here prints or ends the process: an observer receives events, a flag stops the work at a safe point, and the
+//! same call then continues from what is on disk.
 //!
 //! ```
 //! use mixdown_experiments::SweepConfig;
@@ -55,7 +54,7 @@ pub use crate::runs::models::{finetuning_length, load_model, run_base};
 pub use crate::runs::overrides::{Override, apply_overrides};
 pub use crate::runs::recipe::{PRETRAINING, Recipe, TARGET};
 pub use crate::runs::run_template::render_run;
-pub use crate::runs::text::{GrowingText, PromptTokenizer, chat_turns};
+pub use crate::runs::text::{PromptTokenizer, StreamedText, chat_turns};
 pub use crate::runs::training::Training;
 pub use crate::sweep::cost::RunCost;
 pub use crate::sweep::event::{SweepEvent, SweepObserver, SweepPart, TimeLeft};

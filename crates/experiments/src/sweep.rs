@@ -1,9 +1,9 @@
 //! Sweeps: base models finetuned over a grid of target tokens and shares of pretraining data, each run one
 //! row of a table.
 //!
-//! settings.rs reads SWEEP.toml, plan.rs makes runs of it, folder.rs keeps what is done, execute.rs does
-//! the rest with a [`Trainer`](mixdown_train::Trainer), or with a program of the user's (command.rs), and tells an
-//! observer about it (event.rs).
+//! settings.rs reads SWEEP.toml, plan.rs turns it into runs, folder.rs records the finished ones, and execute.rs does
+//! the others with a [`Trainer`](mixdown_train::Trainer) or with the user's program (command.rs) and sends events to an
+//! observer (event.rs).
 
 mod command;
 pub(crate) mod cost;
@@ -11,7 +11,7 @@ pub(crate) mod event;
 mod execute;
 mod fingerprints;
 pub(crate) mod folder;
-mod hold;
+mod lock;
 mod names;
 pub(crate) mod plan;
 pub(crate) mod preview;
@@ -31,13 +31,13 @@ use self::event::SweepObserver;
 use self::execute::Execution;
 use self::fingerprints::Fingerprints;
 use self::folder::{Failure, SweepFolder};
-use self::hold::SweepHold;
-use self::plan::{BasePlan, Origin, Plan, PlannedRun, RunPlan, base_folder};
-use self::preview::{Speed, SweepPreview};
+use self::lock::SweepLock;
+use self::plan::{BaseOrigin, BasePlan, PlannedRun, RunPlan, SweepPlan, base_folder};
+use self::preview::{ComputeRate, SweepPreview};
 use self::settings::SweepConfig;
 use self::settings_file::SettingsFile;
 
-/// What a sweep leaves.
+/// The result of a sweep.
 #[derive(Debug)]
 pub struct SweepOutcome {
     /// The rows of the planned runs that are done, in the order of the plan.
@@ -48,16 +48,16 @@ pub struct SweepOutcome {
     pub failures: Vec<Failure>,
 }
 
-/// How much of a sweep a call does.
+/// The part of a sweep that a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SweepStage {
-    /// The call makes the base models alone.
+    /// The call makes only the base models.
     Bases,
-    /// The call does the runs, and makes base models where they need them.
+    /// The call does the runs and makes the base models that they need.
     Runs,
 }
 
-/// A sweep and its folder, which need not be there yet.
+/// A sweep and its folder, which may not exist yet.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -83,36 +83,36 @@ pub struct Sweep<'a> {
     pub settings: &'a SweepConfig,
     /// The sweep's folder.
     pub out: &'a Path,
-    /// The share of this process, where several processes do the sweep.
+    /// The share of this process, if several processes do the sweep.
     pub task: Option<Task>,
 }
 
-/// A sweep that is opened: its plan, and what is done of it.
-struct Opened {
-    plan: Plan,
+/// An opened sweep: its plan and its finished runs.
+struct OpenedSweep {
+    plan: SweepPlan,
     folder: SweepFolder,
     there: Option<SettingsFile>,
     ours: SettingsFile,
 }
 
 impl Sweep<'_> {
-    /// Does what is not done yet of the sweep, or this process' share of it. `observer` is told what happens, and
-    /// may stop the work at its next safe place.
+    /// Does the unfinished part of the sweep, or the share of this process. `observer` receives events and may stop the
+    /// work at the next safe point.
     ///
     /// # Errors
-    /// Settings that no sweep can have, or other ones than those of the sweep in the folder; a folder of something
-    /// else; an interruption. A run that fails is no error.
+    /// Settings that no sweep can have, or settings that differ from those of the sweep in the folder; a folder of
+    /// something else; an interruption. A run that fails is not an error.
     pub fn run(
         &self,
         stage: SweepStage,
         observer: SweepObserver<'_>,
     ) -> Result<SweepOutcome, Error> {
         let Self { settings, out, task } = *self;
-        let Opened { plan, folder, ours, .. } = open(settings, out, task)?;
+        let OpenedSweep { plan, folder, ours, .. } = open(settings, out, task)?;
         let out = folder.path();
         std::fs::create_dir_all(out).map_err(|error| Error::io(out, "make", error))?;
-        let mut hold = SweepHold::take(out, task)?;
-        // Another process may have been at work until now.
+        let mut hold = SweepLock::take(out, task)?;
+        // Another process may have been working until now.
         settings_file::claim(out, SettingsFile::read(out)?, ours)?;
         hold.take_task(out, task)?;
         let mut folder = SweepFolder::open(out, task)?;
@@ -124,32 +124,32 @@ impl Sweep<'_> {
             SweepStage::Runs => execution.run()?,
         }
         let rows = plan.runs.iter().filter_map(|run| folder.row(&run.run_id).cloned()).collect();
-        // Of runs that earlier calls had in their grids nobody asks now.
+        // The failures of runs that only earlier calls had in their grids are left out.
         let failures = plan.runs.iter().filter_map(|run| folder.failure(&run.run_id).cloned());
         let failures = if stage == SweepStage::Runs { failures.collect() } else { Vec::new() };
         Ok(SweepOutcome { rows, planned: plan.runs.len(), failures })
     }
 
-    /// Says what [`run`](Self::run) would do and take; nothing is written. `tokens_per_second` is the training rate of
-    /// the largest model, where it is known.
+    /// Estimates what [`run`](Self::run) would do and cost; nothing is written. `tokens_per_second` is the training
+    /// rate of the largest model, if it is known.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn preview(&self, tokens_per_second: Option<f64>) -> Result<SweepPreview, Error> {
         let Self { settings, out, task } = *self;
-        let Opened { plan, folder, there, ours } = open(settings, out, task)?;
+        let OpenedSweep { plan, folder, there, ours } = open(settings, out, task)?;
         if let Some(there) = there {
             settings_file::check(folder.path(), &there, &ours)?;
         }
         let pending = pending(&plan, &folder)?;
         let missing = missing(&plan, &folder, &pending);
-        let speed = Speed::new(&plan, folder.path(), tokens_per_second)?;
+        let speed = ComputeRate::new(&plan, folder.path(), tokens_per_second)?;
         SweepPreview::new(settings, &plan, (&missing, &pending), speed, folder.path())
     }
 }
 
-fn open(settings: &SweepConfig, out: &Path, task: Option<Task>) -> Result<Opened, Error> {
-    // Whatever folder a command runs in.
+fn open(settings: &SweepConfig, out: &Path, task: Option<Task>) -> Result<OpenedSweep, Error> {
+    // Absolute, because a command may run in another folder.
     let out =
         std::path::absolute(out).map_err(|error| Error::io(out, "find the folder of", error))?;
     let there = SettingsFile::read(&out)?;
@@ -159,12 +159,12 @@ fn open(settings: &SweepConfig, out: &Path, task: Option<Task>) -> Result<Opened
     if let Some(there) = &there {
         settings_file::check(&out, there, &ours)?;
     }
-    let plan = Plan::new(settings, &fingerprints, &out)?;
-    Ok(Opened { plan, folder: SweepFolder::open(&out, task)?, there, ours })
+    let plan = SweepPlan::new(settings, &fingerprints, &out)?;
+    Ok(OpenedSweep { plan, folder: SweepFolder::open(&out, task)?, there, ours })
 }
 
-/// The runs of this process without a row.
-fn pending<'a>(plan: &'a Plan, folder: &SweepFolder) -> Result<Vec<&'a RunPlan>, Error> {
+/// Returns the runs of this process that have no row yet.
+fn pending<'a>(plan: &'a SweepPlan, folder: &SweepFolder) -> Result<Vec<&'a RunPlan>, Error> {
     let mut pending = Vec::new();
     for (place, run) in plan.runs.iter().enumerate() {
         if is_own(place, folder) && !folder.is_done(run)? {
@@ -174,8 +174,12 @@ fn pending<'a>(plan: &'a Plan, folder: &SweepFolder) -> Result<Vec<&'a RunPlan>,
     Ok(pending)
 }
 
-/// The base models that `pending` needs and that are not there.
-fn missing<'a>(plan: &'a Plan, folder: &SweepFolder, pending: &[&RunPlan]) -> Vec<&'a BasePlan> {
+/// Returns the missing base models that `pending` needs.
+fn missing<'a>(
+    plan: &'a SweepPlan,
+    folder: &SweepFolder,
+    pending: &[&RunPlan],
+) -> Vec<&'a BasePlan> {
     let bases = plan.bases.iter().enumerate();
     let missing = bases.filter(|(place, base)| {
         pending.iter().any(|run| run.base == *place) && !is_made(folder.path(), base)
@@ -183,17 +187,17 @@ fn missing<'a>(plan: &'a Plan, folder: &SweepFolder, pending: &[&RunPlan]) -> Ve
     missing.map(|(_, base)| base).collect()
 }
 
-/// Whether what stands at a place of a list is this process' share.
-fn is_own(place: usize, folder: &SweepFolder) -> bool {
-    let place = u64::try_from(place).unwrap_or(u64::MAX);
-    folder.task().is_none_or(|task| place % task.count() == task.index())
+/// Returns whether the element at an index of a list belongs to the share of this process.
+fn is_own(index: usize, folder: &SweepFolder) -> bool {
+    let index = u64::try_from(index).unwrap_or(u64::MAX);
+    folder.task().is_none_or(|task| index % task.count() == task.index())
 }
 
-/// Whether a base model can be started from.
+/// Returns whether a base model exists, so that runs can start from it.
 fn is_made(out: &Path, base: &BasePlan) -> bool {
     match &base.origin {
-        Origin::Given(..) => true,
-        Origin::Pretrained(_) => {
+        BaseOrigin::Given(..) => true,
+        BaseOrigin::Pretrained(_) => {
             let folder: PathBuf = base_folder(out, &base.name);
             folder.join("summary.json").exists() && folder.join("best/config.json").exists()
         }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
 
-use mixdown_runs::{EvalRecord, RunLock, MetricsRecord, RunFolder, Summary, TensorBoard};
+use mixdown_runs::{EvalRecord, MetricsRecord, RunFolder, RunLock, Summary, TensorBoard};
 use mixdown_shards::Fingerprint;
 
 use crate::adapter::AdapterFiles;

@@ -1,4 +1,4 @@
-//! A view's state: what is watched, what of it is on the screen, and what a key does.
+//! The state of a view: its subject, what is on the screen, and the actions of keys.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::board::{BoardFollower, PlaceKind, place_kind};
+use crate::board::{BoardFollower, FolderKind, folder_kind};
 use crate::error::Error;
 use crate::follow::RunFollower;
 use crate::sweep_board::SweepReader;
@@ -14,20 +14,34 @@ use crate::view::look::Look;
 use crate::view::run_view::{RunScreen, panels};
 use crate::view::{board_view, run_view};
 
-/// What is watched: one run, or a board of several.
+/// The subject of a view: one run, or a board of several.
 pub struct Subject(pub(crate) Watched);
 
 /// The two kinds of subjects.
 pub(crate) enum Watched {
     /// One run.
     Run(Box<RunFollower>),
-    /// Several runs, or a sweep's.
+    /// Several runs, or those of a sweep.
     Board(BoardFollower),
 }
 
 impl Subject {
-    /// Finds what stands at the paths: one run, which may not have begun, a sweep's folder, a folder with runs and
-    /// sweeps in it, or several of them. `sweeps` reads what a sweep's folder holds.
+    /// Finds the subject at the paths: one run, which may not have begun, a sweep's folder, a folder that contains runs
+    /// and sweeps, or several of these. `sweeps` reads the folder of a sweep.
+    ///
+    /// ```
+    /// use std::path::{Path, PathBuf};
+    ///
+    /// use mixdown_watch::{Subject, SweepRecords};
+    ///
+    /// fn no_sweeps(_: &Path) -> Result<SweepRecords, String> {
+    ///     Ok(SweepRecords::default())
+    /// }
+    ///
+    /// assert!(Subject::of(&[PathBuf::from("runs/that/will/begin")], no_sweeps).is_ok());
+    /// let file = tempfile::NamedTempFile::new().unwrap();
+    /// assert!(Subject::of(&[file.path().to_owned()], no_sweeps).is_err());
+    /// ```
     ///
     /// # Errors
     /// A folder of something else, a file.
@@ -36,9 +50,9 @@ impl Subject {
             return Err(Error::File { path: file.clone() });
         }
         let [path] = paths else { return Ok(Self::board(BoardFollower::named(paths, sweeps)?)) };
-        match place_kind(path) {
-            Some(PlaceKind::Run) => Self::run(path),
-            Some(PlaceKind::Sweep) => Ok(Self::board(BoardFollower::sweep(path, sweeps))),
+        match folder_kind(path) {
+            Some(FolderKind::Run) => Self::run(path),
+            Some(FolderKind::Sweep) => Ok(Self::board(BoardFollower::sweep(path, sweeps))),
             None => match BoardFollower::folder(path, sweeps) {
                 Some(board) => Ok(Self::board(board)),
                 // A run that has not begun, or something else.
@@ -47,7 +61,21 @@ impl Subject {
         }
     }
 
-    /// Watches the run in `path`, which may not have begun.
+    /// Returns the run in `path`, which may not have begun, as a subject.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use mixdown_runs::{MetricsRecord, RunFolder};
+    /// use mixdown_watch::Subject;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let mut subject = Subject::run(directory.path())?;
+    /// let folder = RunFolder::create(directory.path())?;
+    /// folder.append_metrics(&MetricsRecord { step: 1, ..MetricsRecord::default() })?;
+    /// assert!(subject.poll(SystemTime::now()), "a step is new");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// A folder of something else.
@@ -59,30 +87,30 @@ impl Subject {
         Self(Watched::Board(board))
     }
 
-    /// Reads what is new in the files and returns whether anything that is shown has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
+    /// Reads the new parts of the files and returns whether anything that is shown has changed.
+    pub fn poll(&mut self, now: SystemTime) -> bool {
         match &mut self.0 {
-            Watched::Run(run) => run.look(now),
-            Watched::Board(board) => board.look(now),
+            Watched::Run(run) => run.poll(now),
+            Watched::Board(board) => board.poll(now),
         }
     }
 }
 
 /// The process that a view runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The view has a process of its own.
+pub enum ViewProcess {
+    /// The view runs in a separate process.
     Alone,
     /// The view runs in the process that trains.
     InTraining,
 }
 
-/// What a view does after a key.
+/// The action of a view after a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// The view changes nothing.
+pub enum KeyAction {
+    /// Nothing changes.
     Nothing,
-    /// The view draws another frame.
+    /// The view must be drawn again.
     Redraw,
     /// The view ends.
     End,
@@ -90,45 +118,45 @@ pub enum Turn {
     Interrupt,
 }
 
-/// A view: what is watched, and what of it is on the screen.
+/// A view: its subject and what of it is on the screen.
 pub struct App {
     subject: Subject,
-    place: Place,
+    place: ViewProcess,
     look: Look,
     /// The run of the board that is open.
     opened: Option<RunFollower>,
     chosen: usize,
     screen: RunScreen,
-    /// Whether the last frame had room for all charts of a run.
+    /// Whether the last frame had space for all charts of a run.
     has_room: bool,
-    /// What is said in the place of the keys until the next key.
+    /// The notice that is shown instead of the list of keys until the next key.
     notice: Option<String>,
 }
 
 impl App {
-    /// Makes a view of `subject` that has drawn nothing yet.
-    pub fn new(subject: Subject, place: Place, look: Look) -> Self {
+    /// Returns a view of `subject` that has drawn nothing yet.
+    pub fn new(subject: Subject, place: ViewProcess, look: Look) -> Self {
         let screen = RunScreen::default();
         let has_room = true;
         Self { subject, place, look, opened: None, chosen: 0, screen, has_room, notice: None }
     }
 
-    /// Reads what is new in the files and returns whether anything on the screen has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
+    /// Reads the new parts of the files and returns whether anything on the screen has changed.
+    pub fn poll(&mut self, now: SystemTime) -> bool {
         match &mut self.opened {
-            Some(run) => run.look(now),
-            None => self.subject.look(now),
+            Some(run) => run.poll(now),
+            None => self.subject.poll(now),
         }
     }
 
-    /// Shows a notice in the place of the list of keys, until the next key.
-    pub fn say(&mut self, notice: &str) {
+    /// Shows a notice instead of the list of keys until the next key.
+    pub fn show_notice(&mut self, notice: &str) {
         self.notice = Some(notice.to_owned());
     }
 
-    /// Draws a frame of what was read at the last look.
+    /// Draws a frame of the state at the last poll.
     pub fn draw(&mut self, frame: &mut Frame) {
-        self.has_room = run_view::has_room(frame.area());
+        self.has_room = run_view::fits_all_charts(frame.area());
         let keys = self.notice.clone().map_or_else(|| self.keys(), |notice| vec![notice]);
         match (self.run(), &self.subject.0) {
             (Some(run), _) => run_view::draw(frame, run.data(), self.screen, &keys, &self.look),
@@ -152,34 +180,38 @@ impl App {
         let keys: &[&str] = match (self.run().is_some(), self.opened.is_some(), self.place) {
             (false, ..) => &["q end", "↑↓ choose", "Enter open"],
             (_, true, _) => &["q end", "Esc back", "←→ chart", "Tab next run", "l log scale"],
-            (_, _, Place::Alone) => &["q end", "←→ chart", "l log scale"],
-            (_, _, Place::InTraining) => {
+            (_, _, ViewProcess::Alone) => &["q end", "←→ chart", "l log scale"],
+            (_, _, ViewProcess::InTraining) => {
                 &["q close the view", "Ctrl-C stop the run", "←→ chart", "l log scale"]
             }
         };
         keys.iter().map(|key| (*key).to_owned()).collect()
     }
 
-    /// Does what a key asks for, and returns what follows.
-    pub fn key(&mut self, key: KeyEvent, now: SystemTime) -> Turn {
+    /// Performs the action of a key and returns what the view does next.
+    pub fn key(&mut self, key: KeyEvent, now: SystemTime) -> KeyAction {
         let had_notice = self.notice.take().is_some();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return if key.code == KeyCode::Char('c') { Turn::Interrupt } else { Turn::Nothing };
+            return if key.code == KeyCode::Char('c') {
+                KeyAction::Interrupt
+            } else {
+                KeyAction::Nothing
+            };
         }
         let turn = match key.code {
-            KeyCode::Char('q') => Turn::End,
-            KeyCode::Esc if self.opened.is_none() => Turn::End,
+            KeyCode::Char('q') => KeyAction::End,
+            KeyCode::Esc if self.opened.is_none() => KeyAction::End,
             _ if self.run().is_some() => self.run_key(key.code, now),
             code => self.board_key(code, now),
         };
-        if turn == Turn::Nothing && had_notice { Turn::Redraw } else { turn }
+        if turn == KeyAction::Nothing && had_notice { KeyAction::Redraw } else { turn }
     }
 
-    fn run_key(&mut self, code: KeyCode, now: SystemTime) -> Turn {
+    fn run_key(&mut self, code: KeyCode, now: SystemTime) -> KeyAction {
         match code {
             KeyCode::Esc | KeyCode::Backspace => {
                 self.opened = None;
-                self.subject.look(now);
+                self.subject.poll(now);
             }
             KeyCode::Tab | KeyCode::BackTab if self.opened.is_some() => {
                 let lines = self.lines();
@@ -190,12 +222,12 @@ impl App {
             KeyCode::Right | KeyCode::Tab => self.turn_panel(1),
             KeyCode::Left | KeyCode::BackTab => self.turn_panel(-1),
             KeyCode::Char('l') => self.screen.is_logarithmic = !self.screen.is_logarithmic,
-            _ => return Turn::Nothing,
+            _ => return KeyAction::Nothing,
         }
-        Turn::Redraw
+        KeyAction::Redraw
     }
 
-    /// The next chart or the one before; all of them together are one more, where they have room.
+    /// Selects the next or the previous chart; all charts together are one more choice if there is space.
     fn turn_panel(&mut self, step: isize) {
         let last = self.run().map_or(0, |run| panels(run.data()).len());
         let first = usize::from(!self.has_room);
@@ -206,7 +238,7 @@ impl App {
         }
     }
 
-    fn board_key(&mut self, code: KeyCode, now: SystemTime) -> Turn {
+    fn board_key(&mut self, code: KeyCode, now: SystemTime) -> KeyAction {
         let last = self.lines().saturating_sub(1);
         match code {
             KeyCode::Up | KeyCode::Char('k') => self.chosen = self.chosen.saturating_sub(1),
@@ -216,9 +248,9 @@ impl App {
             KeyCode::Home => self.chosen = 0,
             KeyCode::End => self.chosen = last,
             KeyCode::Enter | KeyCode::Right => self.open(now),
-            _ => return Turn::Nothing,
+            _ => return KeyAction::Nothing,
         }
-        Turn::Redraw
+        KeyAction::Redraw
     }
 
     fn lines(&self) -> usize {
@@ -228,18 +260,18 @@ impl App {
         }
     }
 
-    /// Opens the run that is chosen, if there is something to see.
+    /// Opens the selected run, if it has a folder.
     fn open(&mut self, now: SystemTime) {
         let Watched::Board(board) = &self.subject.0 else { return };
         let run = board.run_folder(self.chosen).and_then(|folder| RunFollower::new(&folder).ok());
         match run {
             Some(mut run) => {
-                run.look(now);
+                run.poll(now);
                 self.opened = Some(run);
             }
             None => {
                 self.opened = None;
-                self.say(
+                self.show_notice(
                     "nothing of this run can be shown: it has no folder, or another program's",
                 );
             }

@@ -1,4 +1,4 @@
-//! Many runs, a line each.
+//! Boards: many runs with one line each.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,34 +13,34 @@ use crate::sweep_board::{SweepBoard, SweepReader};
 use crate::view::curves::EvalCurve;
 use crate::view::text::clean;
 
-/// Many runs, a line each.
+/// Many runs with one line each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Board {
-    /// What they are.
+    /// The title of the board.
     pub title: String,
     /// The runs.
     pub lines: Vec<BoardLine>,
-    /// What is wrong with their files.
+    /// The damage of their files, if any.
     pub damage: Option<String>,
 }
 
-/// How a run of many stands.
+/// The status of a run on a board.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It has not begun.
+pub enum RunStatus {
+    /// The run has not begun.
     Planned,
-    /// It has a folder.
+    /// The run has a folder.
     Begun(RunState),
-    /// It failed, and why.
+    /// The run failed for this reason.
     Failed(String),
 }
 
-/// One run of many.
+/// One run on a board.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoardLine {
-    /// Its name, fit for a terminal.
+    /// The name of the run, safe for a terminal.
     pub name: String,
-    /// Whether it makes a model that others begin from.
+    /// Whether the run makes a base model that other runs start from.
     pub is_base: bool,
     /// N: parameters.
     pub model_size: Option<u64>,
@@ -50,32 +50,32 @@ pub struct BoardLine {
     pub inject: Option<f64>,
     /// Seed of the order.
     pub seed: Option<u64>,
-    /// How it stands.
-    pub standing: Standing,
-    /// Steps done; of a finished run the best.
+    /// The status of the run.
+    pub status: RunStatus,
+    /// The steps that are done; for a finished run the best step.
     pub step: Option<u64>,
-    /// Steps at most.
+    /// The largest number of steps.
     pub steps: Option<u64>,
-    /// The target's loss: at the best step when the run is done, else the last.
+    /// The loss on the target: at the best step if the run is done, else the last.
     pub target_loss: Option<f64>,
-    /// The loss of the pretraining data there.
+    /// The loss on the pretraining data at the same step.
     pub pretraining_loss: Option<f64>,
-    /// That loss less the one before finetuning.
+    /// That loss minus the one before finetuning.
     pub forgetting: Option<f64>,
 }
 
 impl Board {
-    /// Whether nothing is left to be done.
+    /// Returns whether all runs are done or failed.
     pub fn is_done(&self) -> bool {
         let is_done = |line: &BoardLine| {
-            matches!(line.standing, Standing::Begun(RunState::Done) | Standing::Failed(_))
+            matches!(line.status, RunStatus::Begun(RunState::Done) | RunStatus::Failed(_))
         };
         !self.lines.is_empty() && self.lines.iter().all(is_done)
     }
 }
 
 impl BoardLine {
-    /// Of a run that nothing else is known of.
+    /// Returns the line of a run of which only the name is known.
     pub fn planned(name: &str) -> Self {
         Self {
             name: clean(name),
@@ -84,7 +84,7 @@ impl BoardLine {
             target_tokens: None,
             inject: None,
             seed: None,
-            standing: Standing::Planned,
+            status: RunStatus::Planned,
             step: None,
             steps: None,
             target_loss: None,
@@ -93,7 +93,7 @@ impl BoardLine {
         }
     }
 
-    /// Of a run that is in its table.
+    /// Returns the line of a run from its row in a table.
     pub fn of_row(row: &RunRow) -> Self {
         Self {
             name: clean(&row.run_id),
@@ -102,7 +102,7 @@ impl BoardLine {
             target_tokens: Some(row.target_tokens),
             inject: Some(row.p_requested),
             seed: Some(row.seed),
-            standing: Standing::Begun(RunState::Done),
+            status: RunStatus::Begun(RunState::Done),
             step: Some(row.best_step),
             steps: row.horizon_steps,
             target_loss: Some(row.target_loss),
@@ -111,7 +111,7 @@ impl BoardLine {
         }
     }
 
-    /// Of a run that was followed.
+    /// Returns the line of a run from its folder.
     pub fn of_run(run: &RunData) -> Self {
         if let Some(summary) = run.summary.as_ref().filter(|_| run.state == RunState::Done)
             && let Some(row) = &summary.row
@@ -121,7 +121,7 @@ impl BoardLine {
         }
         let description = run.description.as_ref();
         let select = run.curves.eval(run.select());
-        // A run that pretrains measures its own corpus alone, by whatever name.
+        // A pretraining run measures only its own corpus, which may have any name.
         let is_finetuning = run.pretraining().is_some();
         let pretraining =
             if is_finetuning { run.curves.eval(run.pretraining().unwrap_or("")) } else { select };
@@ -133,7 +133,7 @@ impl BoardLine {
             target_tokens: description.and_then(Description::target_tokens),
             inject: description.and_then(Description::inject),
             seed: description.and_then(Description::seed),
-            standing: Standing::Begun(run.state),
+            status: RunStatus::Begun(run.state),
             step: run.curves.last.as_ref().map(|last| last.step),
             steps: run.steps(),
             target_loss: if is_finetuning { loss(select) } else { None },
@@ -143,10 +143,10 @@ impl BoardLine {
     }
 }
 
-/// Many runs, followed: those that were named, those of sweeps, and those that a folder holds.
+/// Follows many runs: those that were named, those of sweeps, and those inside a folder.
 pub struct BoardFollower {
     board: Board,
-    /// The folder in which runs and sweeps are looked for.
+    /// The folder that is searched for runs and sweeps.
     folder: Option<PathBuf>,
     runs: Vec<RunFollower>,
     sweeps: Vec<FollowedSweep>,
@@ -156,7 +156,7 @@ pub struct BoardFollower {
 /// A sweep among others.
 struct FollowedSweep {
     path: PathBuf,
-    /// What stands before the names of its runs; empty where it is the only one.
+    /// The prefix of the names of its runs; empty if it is the only sweep.
     prefix: String,
     sweep: SweepBoard,
 }
@@ -169,8 +169,8 @@ impl BoardFollower {
     pub fn named(paths: &[PathBuf], reader: SweepReader) -> Result<Self, Error> {
         let mut board = Self::empty(&format!("{} folders", paths.len()), None, reader);
         for path in paths {
-            match place_kind(path) {
-                Some(PlaceKind::Sweep) => board.push_sweep(path, &path.display().to_string()),
+            match folder_kind(path) {
+                Some(FolderKind::Sweep) => board.push_sweep(path, &path.display().to_string()),
                 _ => board.runs.push(RunFollower::new(path)?),
             }
         }
@@ -184,7 +184,7 @@ impl BoardFollower {
         board
     }
 
-    /// Follows the runs and sweeps in a folder, also those that come later; none where it has none now.
+    /// Follows the runs and sweeps in a folder, including later ones; `None` if it has none now.
     pub fn folder(path: &Path, reader: SweepReader) -> Option<Self> {
         let title = path.display().to_string();
         let mut board = Self::empty(&title, Some(path.to_owned()), reader);
@@ -203,18 +203,18 @@ impl BoardFollower {
         self.sweeps.push(FollowedSweep { path: path.to_owned(), prefix, sweep });
     }
 
-    /// Begins to follow what is new in the folder.
+    /// Begins to follow new runs and sweeps in the folder.
     fn find(&mut self) {
         let Some(folder) = self.folder.clone() else { return };
-        for (path, kind) in places_in(&folder) {
+        for (path, kind) in runs_and_sweeps_in(&folder) {
             let is_known = self.runs.iter().any(|run| run.path() == path)
                 || self.sweeps.iter().any(|one| one.path == path);
             if is_known {
                 continue;
             }
             match kind {
-                PlaceKind::Run => self.runs.extend(RunFollower::new(&path).ok()),
-                PlaceKind::Sweep => {
+                FolderKind::Run => self.runs.extend(RunFollower::new(&path).ok()),
+                FolderKind::Sweep => {
                     let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
                     self.push_sweep(&path, &name);
                 }
@@ -222,18 +222,18 @@ impl BoardFollower {
         }
     }
 
-    /// Reads what is new; whether anything that is shown has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
+    /// Reads the new parts of the files and returns whether anything that is shown has changed.
+    pub fn poll(&mut self, now: SystemTime) -> bool {
         self.find();
         let before = self.board.clone();
         for run in &mut self.runs {
-            run.look(now);
+            run.poll(now);
         }
         let mut lines: Vec<BoardLine> =
             self.runs.iter().map(|run| BoardLine::of_run(run.data())).collect();
         let mut damage = self.runs.iter().find_map(|run| run.data().damage.clone());
         for FollowedSweep { prefix, sweep, .. } in &mut self.sweeps {
-            sweep.look(now);
+            sweep.poll(now);
             let named = |line: &BoardLine| BoardLine {
                 name: format!("{prefix}{}", line.name),
                 ..line.clone()
@@ -248,27 +248,27 @@ impl BoardFollower {
         self.board != before
     }
 
-    /// What is known.
+    /// Returns the board as of the last poll.
     pub fn board(&self) -> &Board {
         &self.board
     }
 
-    /// The runs outside of sweeps, whose lines are the first.
+    /// Returns the runs outside of sweeps, whose lines come first.
     pub fn runs(&self) -> &[RunFollower] {
         &self.runs
     }
 
-    /// The lines of the runs of sweeps.
+    /// Returns the lines of the runs of sweeps.
     pub fn sweep_lines(&self) -> &[BoardLine] {
         self.board.lines.get(self.runs.len()..).unwrap_or_default()
     }
 
-    /// What is known of each sweep.
+    /// Returns the board of each sweep.
     pub fn sweeps(&self) -> impl Iterator<Item = &Board> {
         self.sweeps.iter().map(|one| one.sweep.board())
     }
 
-    /// The folder of the run in a line, where it has one.
+    /// Returns the folder of the run in a line, if it has one.
     pub fn run_folder(&self, place: usize) -> Option<PathBuf> {
         if let Some(run) = self.runs.get(place) {
             return Some(run.path());
@@ -285,36 +285,37 @@ impl BoardFollower {
     }
 }
 
-/// What a folder is.
+/// The kind of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaceKind {
-    /// A run's.
+pub enum FolderKind {
+    /// The folder of a run.
     Run,
-    /// A sweep's.
+    /// The folder of a sweep.
     Sweep,
 }
 
-/// What a folder is by the files in it; nothing where it is neither.
-pub fn place_kind(path: &Path) -> Option<PlaceKind> {
+/// Returns the kind of a folder by the files in it; `None` if it is neither.
+pub fn folder_kind(path: &Path) -> Option<FolderKind> {
     let has = |name: &str| path.join(name).is_file();
     if has("run.toml") {
-        return Some(PlaceKind::Run);
+        return Some(FolderKind::Run);
     }
-    (has("sweep.toml") || has("runs.jsonl")).then_some(PlaceKind::Sweep)
+    (has("sweep.toml") || has("runs.jsonl")).then_some(FolderKind::Sweep)
 }
 
-/// How deep runs and sweeps are looked for, and in how many folders at most: a wrong folder is not to cost a minute.
+/// The depth of the search for runs and sweeps, and the largest number of folders, so that a wrong folder does not take
+/// a minute.
 const DEPTH: u32 = 4;
 const FOLDERS: usize = 5_000;
 
-/// The runs and sweeps in a folder, in the order of their names. Corpora and hidden folders are left out.
-fn places_in(folder: &Path) -> Vec<(PathBuf, PlaceKind)> {
+/// Returns the runs and sweeps in a folder in the order of their names. Corpora and hidden folders are skipped.
+fn runs_and_sweeps_in(folder: &Path) -> Vec<(PathBuf, FolderKind)> {
     let (mut found, mut level, mut seen) = (Vec::new(), vec![folder.to_owned()], 0);
     for _ in 0..DEPTH {
         let mut next = Vec::new();
         for path in level.iter().flat_map(|path| subfolders(path)).take(FOLDERS - seen) {
             seen += 1;
-            match place_kind(&path) {
+            match folder_kind(&path) {
                 Some(kind) => found.push((path, kind)),
                 None if path.join("manifest.json").is_file() => {}
                 None => next.push(path),

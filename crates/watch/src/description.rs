@@ -1,18 +1,18 @@
-//! What a view shows of a run's description.
+//! The part of a run's description that a view shows.
 
 use mixdown_mixer::Weight;
 use serde::Deserialize;
 
 use crate::view::text::to_f64;
 
-/// The part of run.toml that a view needs. Everything may be missing and anything may stand beside it: a view
-/// is not to fail over a file of another version.
+/// The part of run.toml that a view needs. Everything may be missing and other keys may be present, so that a view does
+/// not fail because of a file of another version.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Description {
-    /// Identifies the run in tables.
+    /// The id of the run in tables.
     pub run_id: String,
-    /// Its name for people.
+    /// The name that is shown to people.
     pub title: String,
     train: Train,
     eval: Eval,
@@ -48,37 +48,37 @@ struct Source {
 }
 
 impl Description {
-    /// That of a run.toml; none where it is no such file.
+    /// Reads the description from the text of a run.toml; `None` if the text is something else.
     pub fn parse(text: &str) -> Option<Self> {
         toml::from_str(text).ok()
     }
 
-    /// Steps at most.
+    /// Returns the largest number of steps.
     pub fn steps(&self) -> Option<u64> {
         self.train.steps
     }
 
-    /// The corpus whose loss chooses the best step.
+    /// Returns the corpus whose loss chooses the best step.
     pub fn select(&self) -> &str {
         self.eval.select.as_deref().unwrap_or("target")
     }
 
-    /// The corpus whose change is forgetting.
+    /// Returns the corpus on which the change of the loss is forgetting.
     pub fn pretraining(&self) -> Option<&str> {
         self.eval.pretraining.as_deref()
     }
 
-    /// Seed of the order.
+    /// Returns the seed of the order of the data.
     pub fn seed(&self) -> Option<u64> {
         self.mixture.seed
     }
 
-    /// D: target tokens at most.
+    /// Returns D, the largest number of unique target tokens.
     pub fn target_tokens(&self) -> Option<u64> {
         self.mixture.source.iter().find(|source| source.name == self.select())?.max_tokens
     }
 
-    /// p: the share of pretraining data; none for a run that pretrains.
+    /// Returns p, the share of pretraining data; `None` for a pretraining run.
     pub fn inject(&self) -> Option<f64> {
         let pretraining = self.pretraining()?;
         let weight = |source: &Source| {

@@ -1,4 +1,4 @@
-//! Why a run or a sweep cannot be watched.
+//! The reasons why a run or a sweep cannot be watched.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use mixdown_base::error_kind::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file stands where a folder was expected.
+    /// A path is a file where a folder was expected.
     #[error("{}: expected a run's or a sweep's folder, got a file", path.display())]
     File {
         /// The file.
         path: PathBuf,
     },
-    /// The folder is of something else.
+    /// The folder belongs to something else.
     #[error("{}: expected a run's or a sweep's folder, got one that holds {got}", path.display())]
     OtherFolder {
         /// The folder.
@@ -25,17 +25,17 @@ pub enum Error {
     /// The files of a run or a sweep are damaged.
     #[error("{damage}: the run cannot be followed")]
     Damaged {
-        /// What is wrong with them.
+        /// The damage of the files.
         damage: String,
     },
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file, the folder, or what else was used.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A run's records cannot be read.

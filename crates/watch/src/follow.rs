@@ -1,4 +1,4 @@
-//! One run's folder, followed: each look reads only what is new.
+//! Following the folder of one run: each poll reads only what is new.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,30 +14,30 @@ use crate::run_data::{RunData, RunState};
 use crate::view::curves::Curves;
 use crate::view::text::to_f64;
 
-/// A run that no process of this machine holds is taken for stopped when it has written nothing for this long, and for
+/// A run that no process of this machine has locked counts as stopped if it has written nothing for this time and for
 /// longer than [`STEPS_OF_SILENCE`] steps take: on another machine an evaluation may take as long as many steps.
 const SILENCE: Duration = Duration::from_secs(60);
 const STEPS_OF_SILENCE: f64 = 20.0;
-/// The rate of a run is that of the last minutes, and known when it was watched for some seconds.
+/// The rate of a run is that of the last minutes; it is known after the run was watched for some seconds.
 const PACE: Duration = Duration::from_secs(300);
 const PACE_AT_LEAST: Duration = Duration::from_secs(20);
 
-/// One run's folder, followed.
+/// Follows the folder of one run.
 #[derive(Debug)]
 pub struct RunFollower {
     folder: RunFolder,
     tail: MetricsTail,
     data: RunData,
-    /// Of run.toml and summary.json when they were read.
+    /// The stamps of run.toml and summary.json when they were read.
     stamps: [Stamp; 2],
-    /// When the run was seen at which step.
+    /// The times at which the run was seen at a step.
     pace: VecDeque<(SystemTime, u64)>,
 }
 
-/// Tells whether a file was written since; none where there is none.
+/// The time and size by which a changed file is recognized; `None` if there is no file.
 pub type Stamp = Option<(SystemTime, u64)>;
 
-/// The stamp of a file.
+/// Returns the stamp of a file.
 pub fn stamp(path: &Path) -> Stamp {
     let there = fs::metadata(path).ok()?;
     Some((there.modified().ok()?, there.len()))
@@ -60,20 +60,20 @@ impl RunFollower {
         })
     }
 
-    /// What is known.
+    /// Returns what is known of the run.
     pub fn data(&self) -> &RunData {
         &self.data
     }
 
-    /// The folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
-    /// Reads what is new; whether anything that is shown has changed.
+    /// Reads the new parts of the files and returns whether anything that is shown has changed.
     pub fn poll(&mut self, now: SystemTime) -> bool {
         self.data.damage = None;
-        let mut changed = self.glance();
+        let mut changed = self.poll_settings();
         // A long file comes in parts.
         while self.read_metrics(&mut changed) {}
         self.data.step_seconds = self.seen_pace(now);
@@ -86,7 +86,7 @@ impl RunFollower {
         changed
     }
 
-    /// Reads a part of what is new; whether there may be more.
+    /// Reads some of the new records and returns whether there may be more.
     fn read_metrics(&mut self, changed: &mut bool) -> bool {
         let curves = &mut self.data.curves;
         match self.tail.poll() {
@@ -117,8 +117,8 @@ impl RunFollower {
         }
     }
 
-    /// Reads run.toml and summary.json alone, where they are others than at the last look; whether they are.
-    pub fn glance(&mut self) -> bool {
+    /// Reads only run.toml and summary.json, if they changed since the last poll, and returns whether they did.
+    pub fn poll_settings(&mut self) -> bool {
         let stamps = [stamp(&self.folder.run_toml()), stamp(&self.folder.summary())];
         let [is_new_description, is_new_summary] =
             [stamps[0] != self.stamps[0], stamps[1] != self.stamps[1]];
@@ -128,13 +128,13 @@ impl RunFollower {
             self.data.description = text.as_deref().and_then(Description::parse);
         }
         if is_new_summary {
-            // One that cannot be read leaves the run where its metrics are.
+            // If the summary cannot be read, the state of the run follows from its metrics.
             self.data.summary = self.folder.read_summary().ok();
         }
         is_new_description || is_new_summary
     }
 
-    /// The seconds of a step while this process watched, evaluations included.
+    /// Returns the seconds per step while this process watched, with evaluations.
     fn seen_pace(&mut self, now: SystemTime) -> Option<f64> {
         let step = self.data.step();
         if self.pace.back().is_none_or(|(_, last)| *last != step) {
@@ -151,7 +151,7 @@ impl RunFollower {
     }
 
     fn state(&self, silence: Option<Duration>) -> RunState {
-        // A run that is done anew keeps the summary of its first life until the end of its second.
+        // A run that is repeated keeps the summary of its first training until the end of the second.
         let at_end = |steps| self.data.curves.last.is_none() || self.data.step() >= steps;
         if self.data.summary.as_ref().is_some_and(|summary| at_end(summary.steps)) {
             return RunState::Done;
@@ -167,7 +167,7 @@ impl RunFollower {
     }
 }
 
-/// The words of a command that writes into the folder do not fit one that only looks.
+/// Converts an error, because the advice to a command that writes into the folder does not suit one that only reads.
 fn refused(error: mixdown_runs::Error) -> Error {
     match error {
         mixdown_runs::Error::NotARunFolder { path, got } => Error::OtherFolder { path, got },
@@ -175,7 +175,7 @@ fn refused(error: mixdown_runs::Error) -> Error {
     }
 }
 
-/// How a state is said: a minute more changes it, a second more need not.
+/// Formats a state; it changes every minute, not every second.
 pub fn label(state: RunState) -> String {
     match state {
         RunState::Stopped(seconds) => {
@@ -223,36 +223,36 @@ mod tests {
         let path = place.path().join("run");
         let mut follower = RunFollower::new(&path).unwrap();
         let now = SystemTime::now();
-        assert!(!follower.look(now));
+        assert!(!follower.poll(now));
         assert_eq!(follower.data().state, RunState::Waiting);
         assert!(!path.exists(), "a view makes nothing");
         let folder = RunFolder::create(&path).unwrap();
         folder.write_run_toml("title = 'x'\n[train]\nsteps = 4\n").unwrap();
-        assert!(follower.look(now));
+        assert!(follower.poll(now));
         assert_eq!((follower.data().title().as_str(), follower.data().steps()), ("x", Some(4)));
         folder.append_metrics(&record(1)).unwrap();
-        assert!(follower.look(now));
+        assert!(follower.poll(now));
         assert_eq!(follower.data().state, RunState::Running);
         // 10 s a step, so that 200 s of silence are in order.
         assert_eq!(follower.data().seconds_left(), Some(30.0));
-        follower.look(now + Duration::from_secs(190));
+        follower.poll(now + Duration::from_secs(190));
         assert_eq!(follower.data().state, RunState::Running);
         #[cfg(unix)]
         {
             let hold = folder.lock().unwrap();
-            assert!(!follower.look(now + Duration::from_secs(301)), "a long evaluation");
+            assert!(!follower.poll(now + Duration::from_secs(301)), "a long evaluation");
             drop(hold);
         }
-        assert!(follower.look(now + Duration::from_secs(301)));
+        assert!(follower.poll(now + Duration::from_secs(301)));
         assert_eq!(label(follower.data().state), "stopped: no step for 5 min");
-        assert!(!follower.look(now + Duration::from_secs(302)));
+        assert!(!follower.poll(now + Duration::from_secs(302)));
         for step in 2..=4 {
             folder.append_metrics(&record(step)).unwrap();
         }
         folder.write_summary(&summary(4)).unwrap();
-        assert!(follower.look(now + Duration::from_secs(400)));
+        assert!(follower.poll(now + Duration::from_secs(400)));
         assert_eq!(follower.data().state, RunState::Done);
-        assert!(!follower.look(now + Duration::from_secs(900)));
+        assert!(!follower.poll(now + Duration::from_secs(900)));
     }
 
     #[test]
@@ -262,11 +262,11 @@ mod tests {
         folder.write_summary(&summary(4)).unwrap();
         folder.append_metrics(&record(4)).unwrap();
         let mut follower = RunFollower::new(place.path()).unwrap();
-        follower.look(SystemTime::now());
+        follower.poll(SystemTime::now());
         assert_eq!(follower.data().state, RunState::Done);
         folder.truncate_after(None).unwrap();
         folder.append_metrics(&record(1)).unwrap();
-        assert!(follower.look(SystemTime::now()));
+        assert!(follower.poll(SystemTime::now()));
         assert_eq!((follower.data().state, follower.data().step()), (RunState::Running, 1));
     }
 
@@ -279,7 +279,7 @@ mod tests {
         let now = SystemTime::now();
         for step in 1..=4 {
             folder.append_metrics(&record(step)).unwrap();
-            follower.look(now + Duration::from_secs(step * 15));
+            follower.poll(now + Duration::from_secs(step * 15));
         }
         assert_eq!(follower.data().step_seconds, Some(15.0));
         assert_eq!(follower.data().seconds_left(), Some(120.0));
@@ -291,12 +291,12 @@ mod tests {
         let folder = RunFolder::create(place.path()).unwrap();
         std::fs::write(folder.metrics(), "no metrics\n").unwrap();
         let mut follower = RunFollower::new(place.path()).unwrap();
-        follower.look(SystemTime::now());
+        follower.poll(SystemTime::now());
         let damage = follower.data().damage.clone().unwrap();
         assert!(damage.contains("metrics.jsonl, line 1"), "{damage}");
         std::fs::remove_file(folder.metrics()).unwrap();
         folder.append_metrics(&record(1)).unwrap();
-        follower.look(SystemTime::now());
+        follower.poll(SystemTime::now());
         assert_eq!((follower.data().damage.clone(), follower.data().step()), (None, 1));
     }
 }

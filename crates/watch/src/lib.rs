@@ -1,9 +1,9 @@
-//! Runs and sweeps in the terminal, while they go on or afterwards.
+//! Views of runs and sweeps in the terminal, during the training or afterwards.
 //!
-//! A view reads files alone: what a run appended to its folder is read at each look ([`Subject::look`]), and from that
-//! a frame is drawn ([`App`], [`show`]), lines are written for a pipe ([`write_lines`]), or one object is made for a
-//! program ([`report`]). A view can therefore stand beside any run, on any machine that sees its folder, and cannot
-//! disturb it. [`LiveView`] is the view of a run in the process that trains it.
+//! A view only reads files: each poll ([`Subject::poll`]) reads what a run appended to its folder. From that a frame is
+//! drawn ([`App`], [`show`]), lines are written for a pipe ([`write_lines`]), or one object is made for a program
+//! ([`report`]). A view can therefore watch any run on any machine that can read its folder, and cannot disturb it.
+//! [`LiveView`] is the view of a run in the process that trains it.
 //!
 //! ```
 //! use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@
 //!
 //! use mixdown_watch::{Subject, SweepRecords, report};
 //!
-//! // What reads the folders of sweeps; there are none here.
+//! // The reader of the folders of sweeps; there are none here.
 //! fn no_sweeps(_: &Path) -> Result<SweepRecords, String> {
 //!     Ok(SweepRecords::default())
 //! }
 //!
 //! let paths = [PathBuf::from("a/run/that/has/not/begun")];
 //! let mut subject = Subject::of(&paths, no_sweeps)?;
-//! subject.look(SystemTime::now());
+//! subject.poll(SystemTime::now());
 //! let object = serde_json::to_value(report(&subject)).unwrap();
 //! assert_eq!(object["runs"][0]["state"], "waiting");
 //! # Ok::<(), mixdown_watch::Error>(())
@@ -38,11 +38,11 @@ mod screen;
 mod sweep_board;
 mod view;
 
-pub use crate::app::{App, Place, Subject, Turn};
+pub use crate::app::{App, KeyAction, Subject, ViewProcess};
 pub use crate::error::Error;
 pub use crate::live::{Host, LiveView, Notice};
 pub use crate::plain::write_lines;
 pub use crate::report::{WatchReport, report};
-pub use crate::screen::{Ending, give_back, is_possible, show};
+pub use crate::screen::{Ending, is_possible, restore_terminal, show};
 pub use crate::sweep_board::{ExpectedRun, SweepReader, SweepRecords};
 pub use crate::view::look::Look;

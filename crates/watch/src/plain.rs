@@ -1,4 +1,4 @@
-//! Lines for a pipe or a log: one for each evaluation, and now and then one that says how far a run is.
+//! Lines for a pipe or a log: one for each evaluation, and at intervals one with the progress of each run.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant, SystemTime};
 use mixdown_base::display::{duration, short};
 
 use crate::app::{Subject, Watched};
-use crate::board::{Board, BoardLine, Standing};
+use crate::board::{Board, BoardLine, RunStatus};
 use crate::error::Error;
 use crate::follow::label;
 use crate::run_data::{Reading, RunData, RunState};
-use crate::view::board_view::{counts, standing};
-use crate::view::run_view::{said, steps, whole_percent};
+use crate::view::board_view::{counts, status};
+use crate::view::run_view::{reading_text, steps, whole_percent};
 use crate::view::text::{change, clean, loss};
 
-/// Time between two looks at the files, in parts after which a signal is seen.
+/// The time between two polls of the files, in parts after which signals are checked.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSES: u32 = 10;
-/// Time between two lines that say how far a run is.
+/// The time between two lines with progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Writes lines to `out` until all runs are done, nobody reads them, or `stop` is set.
+/// Writes lines to `out` until all runs are done, the reader has gone, or `stop` is set.
 ///
 /// # Errors
 /// Files of a run that are damaged; an output that cannot be written.
@@ -33,22 +33,22 @@ pub fn write_lines(
     out: &mut dyn Write,
     stop: &AtomicBool,
 ) -> Result<(), Error> {
-    let mut news = News::default();
-    let mut said: Option<Instant> = None;
+    let mut news = Written::default();
+    let mut written: Option<Instant> = None;
     loop {
-        subject.look(SystemTime::now());
+        subject.poll(SystemTime::now());
         if let Some(damage) = damage(subject) {
             return Err(Error::Damaged { damage: clean(damage) });
         }
         let is_over = is_over(subject) || stop.load(Ordering::Relaxed);
         let mut lines = news.events(subject);
-        if is_over || said.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
+        if is_over || written.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
             let progress = news.progress(subject);
-            // A run that has just begun was said to run.
+            // A run that has just begun was already reported as running.
             let fresh: Vec<String> =
                 progress.into_iter().filter(|line| !lines.contains(line)).collect();
             lines.extend(fresh);
-            said = Some(Instant::now());
+            written = Some(Instant::now());
         }
         if write(out, &lines)?.is_break() || is_over {
             return Ok(());
@@ -61,7 +61,7 @@ pub fn write_lines(
     }
 }
 
-/// Breaks where the reader has gone (`| head`).
+/// Writes lines and breaks if the reader has gone (`| head`).
 fn write(out: &mut dyn Write, lines: &[String]) -> Result<ControlFlow<()>, Error> {
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
     match written.and_then(|()| out.flush()) {
@@ -85,19 +85,19 @@ fn is_over(subject: &Subject) -> bool {
     }
 }
 
-/// What was said already.
+/// What was written already.
 #[derive(Debug, Default)]
-struct News {
-    /// The last step of each run whose evaluation was said.
+struct Written {
+    /// The last step of each run whose evaluation was written.
     evaluated: BTreeMap<String, u64>,
-    /// How the runs of a sweep stood.
+    /// The last status of the runs of a sweep.
     standings: BTreeMap<String, String>,
     /// The last lines about progress.
     progress: Vec<String>,
 }
 
-impl News {
-    /// Evaluations, and runs of a sweep that began, ended or failed.
+impl Written {
+    /// Returns new evaluations, and runs of a sweep that began, ended or failed.
     fn events(&mut self, subject: &Subject) -> Vec<String> {
         match &subject.0 {
             Watched::Run(run) => self.evaluations(run.data()),
@@ -110,7 +110,7 @@ impl News {
         }
     }
 
-    /// How far all is, unless that was said last.
+    /// Returns the progress of all runs, unless it was written last.
     fn progress(&mut self, subject: &Subject) -> Vec<String> {
         let lines = match &subject.0 {
             Watched::Run(run) => vec![progress(run.data())],
@@ -126,23 +126,23 @@ impl News {
 
     fn evaluations(&mut self, run: &RunData) -> Vec<String> {
         let Some(last) = run.curves.evaluated_step() else { return Vec::new() };
-        let said = self.evaluated.get(&run.place).copied();
-        // A run that goes on from a checkpoint measures again what came after it.
-        let said = said.map(|said| said.min(last));
+        let written = self.evaluated.get(&run.place).copied();
+        // A run that continues from a checkpoint repeats the evaluations after it.
+        let written = written.map(|written| written.min(last));
         self.evaluated.insert(run.place.clone(), last);
         let steps = run.curves.evaluated.iter().copied();
-        let fresh = steps.filter(|step| said.is_none_or(|said| *step > said));
+        let fresh = steps.filter(|step| written.is_none_or(|written| *step > written));
         fresh.map(|step| evaluation(run, step)).collect()
     }
 
     fn changes(&mut self, of_sweeps: &[BoardLine]) -> Vec<String> {
         let mut lines = Vec::new();
         for line in of_sweeps {
-            let now = match &line.standing {
-                Standing::Planned | Standing::Begun(RunState::Waiting | RunState::Stopped(_)) => {
+            let now = match &line.status {
+                RunStatus::Planned | RunStatus::Begun(RunState::Waiting | RunState::Stopped(_)) => {
                     continue;
                 }
-                standing => self::standing(standing),
+                status => self::status(status),
             };
             if self.standings.get(&line.name) != Some(&now) {
                 lines.push(of_line(line));
@@ -164,11 +164,11 @@ fn evaluation(run: &RunData, step: u64) -> String {
             is_forgetting: run.pretraining() == Some(curve.corpus.as_str()),
         })
     });
-    let readings: Vec<String> = readings.map(|reading| said(&reading, true)).collect();
+    let readings: Vec<String> = readings.map(|reading| reading_text(&reading, true)).collect();
     format!("{}: evaluation at {step}: {}", run.title(), readings.join(", "))
 }
 
-/// How far a run is.
+/// Formats the progress of a run.
 fn progress(run: &RunData) -> String {
     let title = run.title();
     if run.state == RunState::Waiting {
@@ -188,9 +188,9 @@ fn progress(run: &RunData) -> String {
     format!("{title}: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// How many runs stand how, and how far those are that run.
+/// Formats the counts of runs by status and the progress of the running ones.
 fn of_sweep(board: &Board) -> Vec<String> {
-    let is_running = |line: &&BoardLine| line.standing == Standing::Begun(RunState::Running);
+    let is_running = |line: &&BoardLine| line.status == RunStatus::Begun(RunState::Running);
     let running = board.lines.iter().filter(is_running).map(of_line);
     std::iter::once(format!("{}: {}", board.title, counts(board).join(", ")))
         .chain(running)
@@ -198,18 +198,18 @@ fn of_sweep(board: &Board) -> Vec<String> {
 }
 
 fn of_line(line: &BoardLine) -> String {
-    let is_done = line.standing == Standing::Begun(RunState::Done);
+    let is_done = line.status == RunStatus::Begun(RunState::Done);
     let step = match (line.step, line.steps) {
         (Some(step), _) if is_done => Some(format!("best step {step}")),
         (Some(step), Some(steps)) => Some(format!("step {step} of {steps}")),
         (step, _) => step.map(|step| format!("step {step}")),
     };
-    let reason = match &line.standing {
-        Standing::Failed(reason) => Some(reason.clone()),
+    let reason = match &line.status {
+        RunStatus::Failed(reason) => Some(reason.clone()),
         _ => None,
     };
     let parts = [
-        Some(standing(&line.standing)),
+        Some(status(&line.status)),
         reason,
         step,
         line.target_loss.map(|value| format!("target {}", loss(value))),
@@ -223,7 +223,7 @@ fn of_line(line: &BoardLine) -> String {
 mod tests {
     use mixdown_runs::{EvalRecord, MetricsRecord};
 
-    use super::{News, progress};
+    use super::{Written, progress};
     use crate::description::Description;
     use crate::run_data::{RunData, RunState};
 
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn each_evaluation_is_said_once_also_after_a_step_back() {
-        let mut news = News::default();
+        let mut news = Written::default();
         assert_eq!(
             news.evaluations(&run(&[0, 4])),
             [

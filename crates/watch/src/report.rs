@@ -1,33 +1,33 @@
-//! What is watched as one JSON object, of one shape for one run, several, and those of sweeps.
+//! The subject of a view as one JSON object, with the same shape for one run, several, and those of sweeps.
 
 use mixdown_runs::EvalRecord;
 use serde::Serialize;
 
 use crate::app::{Subject, Watched};
-use crate::board::{BoardLine, Standing};
+use crate::board::{BoardLine, RunStatus};
 use crate::follow::RunFollower;
 use crate::run_data::{RunData, RunState};
 
-/// What is watched, as it stands.
+/// The current state of a subject.
 #[derive(Debug, Serialize)]
 pub struct WatchReport {
     title: String,
     runs: Vec<RunReport>,
-    /// What is wrong with the files.
+    /// The damage of the files, if any.
     damage: Option<String>,
 }
 
-/// One run as it stands. What is not known is null.
+/// The current state of one run. Unknown values are null.
 #[derive(Debug, Serialize)]
 struct RunReport {
-    /// Its name.
+    /// The name of the run.
     run: String,
-    /// Its folder.
+    /// The folder of the run.
     folder: Option<String>,
     is_base_model: bool,
     /// waiting, running, stopped, done or failed.
     state: &'static str,
-    /// Why it failed.
+    /// The reason why the run failed.
     reason: Option<String>,
     model_size: Option<u64>,
     target_tokens: Option<u64>,
@@ -37,15 +37,15 @@ struct RunReport {
     step: Option<u64>,
     steps: Option<u64>,
     best_step: Option<u64>,
-    /// The target's loss: at the best step when the run is done, else the last.
+    /// The loss on the target: at the best step if the run is done, else the last.
     target_loss: Option<f64>,
     pretraining_loss: Option<f64>,
     forgetting: Option<f64>,
-    /// What its metrics say; null of a run of a sweep.
+    /// The metrics of the run; null for a run of a sweep.
     metrics: Option<MetricsReport>,
 }
 
-/// What a run's metrics say.
+/// The metrics of a run.
 #[derive(Debug, Serialize)]
 struct MetricsReport {
     /// Since the last line of metrics.
@@ -68,12 +68,21 @@ struct EvalReport {
     #[serde(flatten)]
     record: EvalRecord,
     before: Option<f64>,
-    /// The loss less that before the first step, in nats per token.
+    /// The loss minus that before the first step, in nats per token.
     change_since_before: Option<f64>,
     is_forgetting: bool,
 }
 
-/// Describes what was read of a subject at its last look.
+/// Returns the state of a subject at its last poll.
+///
+/// ```
+/// use mixdown_watch::{Subject, report};
+///
+/// let subject = Subject::run("runs/that/will/begin".as_ref())?;
+/// let object = serde_json::to_value(report(&subject)).unwrap();
+/// assert_eq!(object["runs"][0]["state"], "waiting");
+/// # Ok::<(), mixdown_watch::Error>(())
+/// ```
 pub fn report(subject: &Subject) -> WatchReport {
     match &subject.0 {
         Watched::Run(run) => WatchReport {
@@ -133,12 +142,12 @@ fn metrics(run: &RunData) -> MetricsReport {
 }
 
 fn of_line(line: &BoardLine) -> RunReport {
-    let (state, reason) = match &line.standing {
-        Standing::Planned => (RunState::Waiting.name(), None),
-        Standing::Begun(state) => (state.name(), None),
-        Standing::Failed(reason) => ("failed", Some(reason.clone())),
+    let (state, reason) = match &line.status {
+        RunStatus::Planned => (RunState::Waiting.name(), None),
+        RunStatus::Begun(state) => (state.name(), None),
+        RunStatus::Failed(reason) => ("failed", Some(reason.clone())),
     };
-    let is_done = line.standing == Standing::Begun(RunState::Done);
+    let is_done = line.status == RunStatus::Begun(RunState::Done);
     RunReport {
         run: line.name.clone(),
         folder: None,

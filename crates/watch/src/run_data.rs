@@ -1,4 +1,4 @@
-//! All that a view knows of one run.
+//! The data of one run in a view.
 
 use mixdown_runs::{EvalRecord, Summary};
 
@@ -6,22 +6,22 @@ use crate::description::Description;
 use crate::view::curves::Curves;
 use crate::view::text::{clean, to_f64};
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RunState {
-    /// It has written no metrics yet.
+    /// The run has written no metrics yet.
     #[default]
     Waiting,
-    /// It writes.
+    /// The run is writing metrics.
     Running,
-    /// It has written nothing for so many seconds, which is longer than its steps take.
+    /// The run has written nothing for this many seconds, which is longer than its steps take.
     Stopped(u64),
-    /// Its summary is there.
+    /// The run has written its summary.
     Done,
 }
 
 impl RunState {
-    /// One word.
+    /// Returns the state as one word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -32,24 +32,24 @@ impl RunState {
     }
 }
 
-/// All that a view knows of one run.
+/// The data of one run in a view.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunData {
-    /// Its folder, as it was named.
+    /// The folder of the run as it was named.
     pub place: String,
-    /// What run.toml says.
+    /// The contents of run.toml.
     pub description: Option<Description>,
-    /// What it has measured.
+    /// The measured curves.
     pub curves: Curves,
-    /// What it left at its end.
+    /// The summary, once the run is done.
     pub summary: Option<Summary>,
-    /// How it stands.
+    /// The state of the run.
     pub state: RunState,
-    /// Seconds since it wrote last.
+    /// Seconds since the run last wrote.
     pub silent_seconds: Option<u64>,
-    /// Seconds a step and its share of evaluations took while this process watched.
+    /// Seconds per step, with its share of evaluations, while this process watched.
     pub step_seconds: Option<f64>,
-    /// What is wrong with its files.
+    /// The damage of the files, if any.
     pub damage: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct RunData {
 pub struct Evaluation {
     /// Its step.
     pub step: u64,
-    /// Whether it is the best one of a finished run, in the place of the last.
+    /// Whether it is the best evaluation of a finished run, as opposed to the last one.
     pub is_best: bool,
     /// Its losses.
     pub readings: Vec<Reading>,
@@ -71,14 +71,14 @@ pub struct Reading {
     pub corpus: String,
     /// Its loss in nats per token.
     pub loss: f64,
-    /// The loss less that before the first step.
+    /// The loss minus that before the first step.
     pub change: Option<f64>,
     /// Whether that change is forgetting.
     pub is_forgetting: bool,
 }
 
 impl RunData {
-    /// The name for people, fit for a terminal.
+    /// Returns the name for people, safe for a terminal.
     pub fn title(&self) -> String {
         let title = self.description.as_ref().map_or("", |description| &description.title);
         clean(if title.trim().is_empty() { &self.place } else { title })
@@ -95,13 +95,13 @@ impl RunData {
         planned.or_else(|| Some(self.summary.as_ref()?.steps))
     }
 
-    /// The share of the steps that is done, in [0, 1].
+    /// Returns the share of the steps that are done, in [0, 1].
     pub fn share(&self) -> Option<f64> {
         Some((to_f64(self.step()) / to_f64(self.steps()?.max(1))).min(1.0))
     }
 
-    /// What is left at the rate that was seen, or else at the rate of training alone, which leaves
-    /// evaluations out; none for a run that does not run.
+    /// Returns the remaining seconds at the rate that was observed, or else at the rate of training without
+    /// evaluations; `None` for a run that is not running.
     pub fn seconds_left(&self) -> Option<f64> {
         if self.state != RunState::Running {
             return None;
@@ -111,7 +111,7 @@ impl RunData {
         seconds.is_finite().then_some(seconds)
     }
 
-    /// Seconds that a step of training takes.
+    /// Returns the seconds per training step.
     pub fn training_seconds(&self) -> Option<f64> {
         let last = self.curves.last.as_ref().filter(|last| last.step > 0)?;
         let batch = to_f64(last.tokens) / to_f64(last.step);
@@ -128,7 +128,7 @@ impl RunData {
         self.description.as_ref().and_then(Description::pretraining)
     }
 
-    /// The step of the checkpoint in best/.
+    /// Returns the step of the checkpoint in best/.
     pub fn best_step(&self) -> Option<u64> {
         match &self.summary {
             Some(summary) if self.state == RunState::Done => Some(summary.best_step),
@@ -136,7 +136,7 @@ impl RunData {
         }
     }
 
-    /// The last evaluation of each corpus, or of a finished run that at its best step.
+    /// Returns the last evaluation of each corpus; for a finished run that at its best step.
     pub fn evaluation(&self) -> Option<Evaluation> {
         let summary = self.summary.as_ref().filter(|_| self.state == RunState::Done);
         if let Some(summary) = summary.filter(|summary| !summary.best.is_empty()) {

@@ -1,4 +1,4 @@
-//! The terminal: taken for a view, and given back on every way out.
+//! The terminal of a view, which is restored on every exit.
 
 use std::io::{IsTerminal, Stdout, stdout};
 use std::sync::{Mutex, Once, PoisonError};
@@ -13,16 +13,16 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::{Frame, Terminal};
 
-use crate::app::{App, Turn};
+use crate::app::{App, KeyAction};
 use crate::error::Error;
 use crate::live::Host;
 
-/// Time between two looks at the files.
+/// The time between two polls of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a signal may wait for an answer; each time is one wakeup.
+/// The longest delay before a signal is noticed; each interval costs one wakeup.
 const KEY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The program whose terminal a view has; none where no view has it.
+/// The host program whose terminal a view uses; `None` without a view.
 static TAKEN: Mutex<Option<Host>> = Mutex::new(None);
 
 fn is_taken() -> bool {
@@ -35,24 +35,24 @@ pub fn is_possible() -> bool {
     stdout().is_terminal() && !is_dumb && is_in_foreground()
 }
 
-/// Whether the shell has left the terminal to this process: one in the background (`mixdown train … &`) that
-/// changes the terminal's modes is stopped by the system.
+/// Returns whether this process is in the foreground of its terminal: the system stops a background process
+/// (`mixdown train … &`) that changes the modes of the terminal.
 #[cfg(unix)]
 fn is_in_foreground() -> bool {
     use rustix::process::getpgrp;
     use rustix::termios::tcgetpgrp;
 
-    // A terminal that controls no process of this session has no background.
+    // A terminal that does not control this session has no background processes.
     tcgetpgrp(stdout()).map_or(true, |group| group == getpgrp())
 }
 
-/// Elsewhere there are no such jobs.
+/// Returns true, because other systems have no such jobs.
 #[cfg(not(unix))]
 fn is_in_foreground() -> bool {
     true
 }
 
-/// How a view ended.
+/// The way in which a view ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// A key closed the view.
@@ -61,7 +61,7 @@ pub enum Ending {
     Told,
 }
 
-/// The terminal while a view has it.
+/// The terminal while a view uses it.
 struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
@@ -72,7 +72,7 @@ impl Screen {
         HOOK.call_once(|| {
             let earlier = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
-                give_back();
+                restore_terminal();
                 earlier(panic);
             }));
         });
@@ -86,13 +86,13 @@ impl Screen {
         match take() {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
-                give_back();
+                restore_terminal();
                 Err(failed(error))
             }
         }
     }
 
-    /// Draws a frame; nothing where the terminal was given back by another thread's panic.
+    /// Draws a frame, or nothing if the terminal was restored because another thread panicked.
     fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> Result<(), Error> {
         if is_taken() {
             self.terminal.draw(draw).map_err(failed)?;
@@ -103,33 +103,37 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore_terminal();
     }
 }
 
-/// Gives the terminal back as it was, if a view has it, and releases the lines that waited meanwhile.
+/// Restores the terminal, if a view uses it, and releases the lines that were held back.
 ///
-/// A program calls it before it ends at once; every other way out of a view calls it itself.
-pub fn give_back() {
+/// A program calls it before it exits immediately; every other end of a view calls it.
+///
+/// ```
+/// mixdown_watch::restore_terminal(); // Without a view nothing happens.
+/// ```
+pub fn restore_terminal() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(host) = taken {
-        // There is nobody to be told that the terminal is gone.
+        // A missing terminal cannot be reported to anyone.
         let _ = disable_raw_mode();
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
         (host.release)();
     }
 }
 
-/// Shows a view until a key ends it or `is_over` says so. `interrupt` does what Ctrl-C should do, and returns whether
-/// the view ends with it.
+/// Shows a view until a key ends it or `is_over` returns true. `interrupt` performs the action of Ctrl-C and returns
+/// whether the view ends with it.
 ///
 /// # Errors
-/// A terminal that cannot be taken, drawn on or read from.
+/// A terminal that cannot be prepared, drawn on or read from.
 pub fn show(
     app: &mut App,
     host: Host,
     is_over: &dyn Fn() -> bool,
-    interrupt: &dyn Fn(&mut App) -> Turn,
+    interrupt: &dyn Fn(&mut App) -> KeyAction,
 ) -> Result<Ending, Error> {
     let mut screen = Screen::take(host)?;
     let mut looked: Option<Instant> = None;
@@ -139,7 +143,7 @@ pub fn show(
             return Ok(Ending::Told);
         }
         if looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
-            is_fresh |= app.look(SystemTime::now()) || looked.is_none();
+            is_fresh |= app.poll(SystemTime::now()) || looked.is_none();
             looked = Some(Instant::now());
         }
         if is_fresh {
@@ -151,14 +155,14 @@ pub fn show(
         }
         let turn = match event::read().map_err(failed)? {
             Event::Key(key) if !key.is_release() => app.key(key, SystemTime::now()),
-            Event::Resize(..) => Turn::Redraw,
-            _ => Turn::Nothing,
+            Event::Resize(..) => KeyAction::Redraw,
+            _ => KeyAction::Nothing,
         };
-        let turn = if turn == Turn::Interrupt { interrupt(app) } else { turn };
+        let turn = if turn == KeyAction::Interrupt { interrupt(app) } else { turn };
         match turn {
-            Turn::End => return Ok(Ending::Closed),
-            Turn::Redraw => is_fresh = true,
-            Turn::Nothing | Turn::Interrupt => {}
+            KeyAction::End => return Ok(Ending::Closed),
+            KeyAction::Redraw => is_fresh = true,
+            KeyAction::Nothing | KeyAction::Interrupt => {}
         }
     }
 }

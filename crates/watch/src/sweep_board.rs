@@ -1,4 +1,4 @@
-//! The runs of a sweep: planned ones by its settings, finished ones by their rows, others by their folders.
+//! The board of a sweep: planned runs from its settings, finished ones from their rows, others from their folders.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,33 +7,33 @@ use std::time::{Duration, SystemTime};
 
 use mixdown_runs::RunRow;
 
-use crate::board::{Board, BoardLine, Standing};
+use crate::board::{Board, BoardLine, RunStatus};
 use crate::follow::{RunFollower, Stamp, stamp};
 use crate::run_data::RunState;
 use crate::view::text::clean;
 
-/// What a program of the user's writes while it does a run (the sweep's `command`).
+/// The files that the user's program (the sweep's `command`) writes while it does a run.
 const SIGNS_OF_LIFE: [&str; 3] = ["stderr.log", "stdout.log", "run.json"];
-/// Without a sign of life for this long such a run is taken for stopped.
+/// Such a run counts as stopped if these files have not changed for this time.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// What a sweep's folder holds.
+/// The contents of a sweep's folder.
 #[derive(Debug, Clone, Default)]
 pub struct SweepRecords {
     /// The rows of its finished runs.
     pub rows: Vec<RunRow>,
     /// The ids of the runs that failed in the last attempt, each with the reason.
     pub failures: Vec<(String, String)>,
-    /// The runs that its settings ask for, in the order in which they are done; none where the settings cannot be read.
+    /// The runs that its settings ask for, in the order in which they are done; empty if the settings cannot be read.
     pub planned: Vec<ExpectedRun>,
 }
 
 /// A run that a sweep's settings ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedRun {
-    /// Its unique name.
+    /// The unique name of the run.
     pub run_id: String,
-    /// D: the target tokens asked for.
+    /// D: the requested target tokens.
     pub target_tokens: u64,
     /// p: the share of pretraining data.
     pub inject: f64,
@@ -41,29 +41,29 @@ pub struct ExpectedRun {
     pub seed: u64,
 }
 
-/// Reads what a sweep's folder holds, or says what is wrong with its files.
+/// A function that reads the folder of a sweep; its error describes the damage of the files.
 ///
-/// A view knows runs alone. How a sweep is described, and which files its folder has, is known to what does sweeps.
+/// This crate reads only runs. The program that shows a view provides the reader of sweeps.
 pub type SweepReader = fn(&Path) -> Result<SweepRecords, String>;
 
-/// A sweep's folder, followed.
+/// Follows the folder of a sweep.
 pub struct SweepBoard {
     path: PathBuf,
     reader: SweepReader,
     board: Board,
     /// The folders of the lines.
     folders: Vec<Option<PathBuf>>,
-    /// Of the files beside one another in the sweep's folder, when they were read.
+    /// The stamps of the files in the sweep's folder when they were read.
     stamps: BTreeMap<PathBuf, Stamp>,
     rows: BTreeMap<String, RunRow>,
-    /// Why runs failed, by their ids.
+    /// The reasons why runs failed, by their ids.
     failures: BTreeMap<String, String>,
     planned: Vec<ExpectedRun>,
-    /// The runs' folders, those of base models first.
+    /// The folders of the runs, those of base models first.
     runs: BTreeMap<(Kind, String), Folder>,
 }
 
-/// What a folder is of.
+/// The kind of a folder of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Base,
@@ -72,9 +72,9 @@ enum Kind {
 
 /// The folder of one run.
 enum Folder {
-    /// A run of ours.
+    /// A run of mixdown.
     Own(Box<RunFollower>),
-    /// A run that a program of the user's does.
+    /// A run of the user's program.
     Foreign(PathBuf),
 }
 
@@ -96,18 +96,18 @@ impl SweepBoard {
         }
     }
 
-    /// What is known.
+    /// Returns the board as of the last poll.
     pub fn board(&self) -> &Board {
         &self.board
     }
 
-    /// The folder of the run in a line, where it has one.
+    /// Returns the folder of the run in a line, if it has one.
     pub fn folder(&self, place: usize) -> Option<PathBuf> {
         self.folders.get(place)?.clone().filter(|path| path.is_dir())
     }
 
-    /// Reads what is new; whether anything that is shown has changed.
-    pub fn look(&mut self, now: SystemTime) -> bool {
+    /// Reads the new parts of the files and returns whether anything that is shown has changed.
+    pub fn poll(&mut self, now: SystemTime) -> bool {
         let before = self.board.clone();
         self.board.damage = self.read_tables().err().map(|error| clean(&error));
         for (kind, name) in [(Kind::Base, "bases"), (Kind::Run, "runs")] {
@@ -117,7 +117,7 @@ impl SweepBoard {
         self.board != before
     }
 
-    /// Rows, failures and settings, where one of their files is another than at the last look.
+    /// Reads rows, failures and settings, if one of their files changed since the last poll.
     fn read_tables(&mut self) -> Result<(), String> {
         let Ok(entries) = fs::read_dir(&self.path) else { return Ok(()) };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -137,7 +137,7 @@ impl SweepBoard {
         Ok(())
     }
 
-    /// Begins to follow the runs that are new in a folder of runs.
+    /// Begins to follow new runs in a folder of runs.
     fn find(&mut self, kind: Kind, place: &Path) {
         let Ok(entries) = fs::read_dir(place) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -147,7 +147,7 @@ impl SweepBoard {
             }
             let folder = if path.join("run.toml").is_file() {
                 RunFollower::new(&path).ok().map(|mut run| {
-                    run.glance();
+                    run.poll_settings();
                     Folder::Own(Box::new(run))
                 })
             } else {
@@ -159,7 +159,7 @@ impl SweepBoard {
         }
     }
 
-    /// All lines anew: base models, planned runs in their order, and what else is there.
+    /// Makes all lines: base models, planned runs in their order, and other runs.
     fn lines(&mut self, now: SystemTime) {
         let mut found: BTreeMap<String, (BoardLine, PathBuf)> = BTreeMap::new();
         let mut lines = Vec::new();
@@ -191,9 +191,9 @@ impl SweepBoard {
         lines.extend(found.into_values().map(|(line, path)| (line, Some(path))));
         for (line, _) in &mut lines {
             if let Some(reason) = self.failures.get(&line.name)
-                && line.standing != Standing::Begun(RunState::Running)
+                && line.status != RunStatus::Begun(RunState::Running)
             {
-                line.standing = Standing::Failed(clean(reason));
+                line.status = RunStatus::Failed(clean(reason));
             }
         }
         (self.board.lines, self.folders) = lines.into_iter().unzip();
@@ -208,7 +208,7 @@ impl Folder {
         }
     }
 
-    /// The run's id, which need not be the folder's name.
+    /// Returns the id of the run, which may differ from the name of its folder.
     fn id(&self, name: &str) -> String {
         let Self::Own(run) = self else { return name.to_owned() };
         let id = run.data().description.as_ref().map_or("", |description| &description.run_id);
@@ -218,7 +218,7 @@ impl Folder {
     fn line(&mut self, id: &str, now: SystemTime) -> BoardLine {
         let path = match self {
             Self::Own(run) => {
-                run.look(now);
+                run.poll(now);
                 return BoardLine::of_run(run.data());
             }
             Self::Foreign(path) => path,
@@ -229,12 +229,12 @@ impl Folder {
             Some(silence) if silence > SILENCE => RunState::Stopped(silence.as_secs()),
             _ => RunState::Running,
         };
-        BoardLine { standing: Standing::Begun(state), ..BoardLine::planned(id) }
+        BoardLine { status: RunStatus::Begun(state), ..BoardLine::planned(id) }
     }
 }
 
 impl BoardLine {
-    /// With what the settings say of a run and its files do not.
+    /// Adds what the settings of the sweep say about the run, as far as its files do not.
     fn with_plan(self, run: &ExpectedRun) -> Self {
         Self {
             target_tokens: self.target_tokens.or(Some(run.target_tokens)),

@@ -46,7 +46,7 @@ pub fn stop() {
 pub fn ask() {
     if STOP.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
         kill_program();
-        mixdown_watch::give_back();
+        mixdown_watch::restore_terminal();
         std::process::exit(130);
     }
     say("stopping at the next safe point; press Ctrl-C again to quit now");

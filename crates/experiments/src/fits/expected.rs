@@ -1,12 +1,12 @@
-//! What a planned grid of runs is simulated from: the laws of a fit, or coefficients that are expected.
+//! The laws that a planned grid of runs is simulated from: those of a fit, or expected coefficients.
 
 use mixdown_scaling::{DomainFit, FinetuningPlan, ForgettingLaw, Simulation, TargetLaw};
 
 use crate::error::Error;
 
-/// Noise of a loss between seeds, where nothing says it.
+/// The noise of a loss between seeds, if it is not given.
 const NOISE: f64 = 0.003;
-/// The target law plays no part in p*; this one only fills the column.
+/// A target law, which does not affect p*; it only fills the column.
 const ANY_TARGET: TargetLaw = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
 
 /// The law of forgetting that is expected before any run is done.
@@ -23,8 +23,24 @@ pub struct ExpectedLaw {
 }
 
 impl ExpectedLaw {
-    /// Returns what runs are simulated from: the law with its factor A such that it gives the expected forgetting for
-    /// `plan`. `noise` is the standard deviation of a measured loss as a share of it; without it, 0.3 %.
+    /// Returns the simulation of runs by this law, with a factor A that gives the expected forgetting for `plan`.
+    /// `noise` is the standard deviation of a measured loss as a share of the loss; `None` means 0.3 %.
+    ///
+    /// ```
+    /// use mixdown_experiments::ExpectedLaw;
+    /// use mixdown_scaling::FinetuningPlan;
+    ///
+    /// let plan = FinetuningPlan {
+    ///     model_size: 1e9,
+    ///     target_tokens: 3e7,
+    ///     budget: 0.02,
+    ///     pretraining_loss_before: None,
+    /// };
+    /// let expected = ExpectedLaw { forgetting: 0.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// let law = expected.simulation(&plan, None)?.forgetting;
+    /// assert!((law.forgetting(1e9, 3e7, 0.0) - 0.2).abs() < 1e-12);
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A coefficient that is not a finite number above 0.
@@ -47,8 +63,8 @@ impl ExpectedLaw {
     }
 }
 
-/// Returns what runs are simulated from by the laws of a fit, with `noise` or that of the fit; and what a reader must
-/// know of it.
+/// Returns the simulation of runs by the laws of a fit, with `noise` or that of the fit, and a warning for the reader
+/// if the law is not identified.
 pub fn simulation_of_fit(one: &DomainFit, noise: Option<f64>) -> (Simulation, Option<String>) {
     let forgetting = &one.fit.forgetting;
     let warning = (!forgetting.identified).then(|| {

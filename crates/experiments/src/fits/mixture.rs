@@ -1,4 +1,4 @@
-//! The mixture that advice asks for, and what it costs.
+//! The mixture for an advised share, with its cost.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::fits::tables::DomainRuns;
 
-/// Where the runs do not say them.
+/// The sequence length if the runs do not have one.
 const SEQUENCE_LENGTH: u64 = 1024;
 const BATCH_SIZE: u64 = 64;
 
 /// A finetuning that keeps the budget: shares, tokens and steps of one pass over the target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Delivery {
-    /// p* in per cent, rounded up to three digits.
+    /// p* in percent, rounded up to three digits.
     pub inject_percent: String,
     /// The tokens of one pass over the target, pretraining data included: D/(1 − p).
     pub total_tokens: f64,
@@ -32,14 +32,14 @@ pub struct Delivery {
     target_tokens: f64,
     #[serde(skip)]
     corpora: [PathBuf; 2],
-    /// What a reader of the mixture must know, a line each.
+    /// What a reader of the mixture must know, one line each.
     #[serde(skip)]
     cautions: Vec<String>,
 }
 
 impl Delivery {
-    /// Returns the delivery of p*; none where there is no p*, or none that the runs identify. `target` and
-    /// `pretraining` are the corpora of the mixture.
+    /// Returns the delivery of p*; `None` if there is no p* or the runs do not identify it. `target` and `pretraining`
+    /// are the corpora of the mixture.
     #[expect(clippy::cast_precision_loss, reason = "tokens of a batch, for an estimate of steps")]
     pub fn new(
         domain: &DomainRuns,
@@ -95,7 +95,7 @@ impl Delivery {
     }
 }
 
-/// Why the mixture is less than a finding, and what of it is a guess.
+/// Returns the reasons why the mixture is not a finding, and the parts of it that are a guess.
 fn cautions(domain: &DomainRuns, advice: &ShareAdvice) -> Vec<String> {
     let mut cautions = Vec::new();
     if advice.status() == AdviceStatus::Extrapolated {
@@ -116,8 +116,7 @@ fn cautions(domain: &DomainRuns, advice: &ShareAdvice) -> Vec<String> {
     cautions
 }
 
-/// p rounded up to three digits, and what is left of 100, as exact decimals in per cent; none where
-/// that leaves nothing.
+/// Returns p, rounded up to three digits, and the rest of 100, as exact decimals in percent; `None` if nothing is left.
 fn shares(p: f64) -> Option<(String, String)> {
     if p <= 0.0 {
         return Some(("0".to_owned(), "100".to_owned()));
@@ -126,7 +125,7 @@ fn shares(p: f64) -> Option<(String, String)> {
     let leading = (p * 100.0).log10().floor();
     let decimals = (2.0 - leading).clamp(0.0, 4.0);
     let unit = 10_f64.powf(decimals);
-    // An excess of rounding alone does not count as one more unit.
+    // An excess that is only rounding does not count as one more unit.
     let units = (p * 100.0 * unit - 1e-6).ceil().max(1.0);
     let rest = 100.0 * unit - units;
     let places = if decimals >= 4.0 {

@@ -1,4 +1,4 @@
-//! From tables of runs to the observations of each domain.
+//! The observations of each domain from tables of runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use mixdown_scaling::{Observation, Warning};
 use crate::error::{Error, Hint};
 use crate::sweep::bottom_is_reached;
 
-/// Whether runs of different recipes are fitted together.
+/// Whether runs with different recipes are fitted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// All runs of a domain must have one recipe.
@@ -25,20 +25,20 @@ pub struct DomainRuns {
     pub name: String,
     /// The fields of the recipe that all its runs have in common, each with its value.
     pub recipe: Vec<(String, String)>,
-    /// The runs, as the laws see them.
+    /// The observations that the laws are fitted to.
     pub observations: Vec<Observation>,
-    /// What a reader must know of the recipes.
+    /// Warnings about the recipes.
     pub warnings: Vec<Warning>,
-    /// The target tokens of a batch, where all runs that say it agree.
+    /// The target tokens of a batch, if all runs that record them agree.
     pub batch_tokens: Option<u64>,
-    /// The tokens of a sequence, where all runs that say it agree.
+    /// The tokens of a sequence, if all runs that record them agree.
     pub sequence_length: Option<u64>,
 }
 
-/// Reads tables of runs and parts the runs by domain; `only` keeps one domain.
+/// Reads tables of runs and groups the runs by domain; `only` keeps one domain.
 ///
 /// # Errors
-/// Tables that cannot be read, runs that stand there twice, recipes or tokenizers that differ.
+/// Tables that cannot be read, runs that are listed twice, recipes or tokenizers that differ.
 pub fn read_domains(
     paths: &[PathBuf],
     only: Option<&str>,
@@ -73,10 +73,10 @@ pub fn read_domains(
     domains.into_iter().map(|(name, rows)| domain_runs(name, &rows, pooling)).collect()
 }
 
-/// Checks the rows of one domain, and takes what the laws need of them.
+/// Checks the rows of one domain and returns what the laws need.
 ///
 /// # Errors
-/// Runs that stand there twice, recipes or tokenizers that differ.
+/// Runs that are listed twice, recipes or tokenizers that differ.
 pub fn domain_runs(name: String, rows: &[RunRow], pooling: Pooling) -> Result<DomainRuns, Error> {
     check_copies(rows)?;
     let recipe = CommonRecipe::of(rows);
@@ -130,7 +130,7 @@ fn warnings(recipe: &CommonRecipe, rows: &[RunRow]) -> Vec<Warning> {
     pooled.chain(unknown).chain(late).collect()
 }
 
-/// One run under two names would count twice.
+/// Refuses one run under two names, which would count twice.
 fn check_copies(rows: &[RunRow]) -> Result<(), Error> {
     let mut seen: BTreeMap<String, &RunRow> = BTreeMap::new();
     for row in rows {
@@ -167,10 +167,10 @@ fn duplicate(first_id: &str, second_id: &str, first: &Path, second: &Path) -> Er
     Error::data(message, "remove one of the two")
 }
 
-/// Returns a run as the laws see it.
+/// Returns a run as an observation for the laws.
 #[expect(clippy::cast_precision_loss, reason = "the laws take counts as real numbers")]
 pub fn observation(row: &RunRow) -> Observation {
-    // Target tokens seen: a batch's, less the share that was injected.
+    // Target tokens seen: those of a batch without the injected share.
     let seen = row.batch_tokens.map(|tokens| {
         let delivered = (row.best_step.saturating_mul(tokens)) as f64;
         (delivered * (1.0 - row.p_realised)).max(1.0)

@@ -1,4 +1,4 @@
-//! Configuration files: TOML in which an unknown key is an error that names the nearest known one.
+//! Configuration files in TOML; an unknown key is an error that names the nearest known one.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::runs::overrides::{Override, apply_overrides};
 
-/// Characters of a line in a message about TOML: the names of all settings fit, a file in one line does not.
+/// The most characters of a line in a message about TOML: enough for the names of all settings, less than a file in one
+/// line.
 const LINE_COLUMNS: usize = 1000;
 
 /// Reads the TOML file at `path` into `T`.
@@ -22,8 +23,8 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse_toml(path, &read_text(path)?)
 }
 
-/// Reads a run's description: one that a user wrote, or the run.toml that a run left (whose name, title
-/// and fingerprints are the new run's own); with some settings changed.
+/// Reads the description of a run with some settings changed: one that a user wrote, or the run.toml of an earlier run,
+/// whose name, title and fingerprints are left out.
 ///
 /// # Errors
 /// As [`read_toml`]; settings that no run has.
@@ -33,11 +34,11 @@ pub fn read_run(path: &Path, overrides: &[Override]) -> Result<RunConfig, Error>
     }
     let text = read_text(path)?;
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, &text) };
-    forget_run(&mut table);
+    remove_run_keys(&mut table);
     apply_overrides(&path.display().to_string(), &table, overrides)
 }
 
-/// Reads a description that a user wrote, or the one that a run or a sweep left.
+/// Reads a description that a user wrote, or that of an earlier run or sweep.
 ///
 /// # Errors
 /// As [`read_toml`].
@@ -48,17 +49,17 @@ pub fn read_description<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// Parses a description as [`read_description`] does, from the text of the file at `path`.
 ///
 /// # Errors
-/// As [`read_toml`], but for a file that is not there.
+/// As [`read_toml`], except for a missing file.
 pub fn parse_description<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
-    match forget_run(&mut table) {
+    match remove_run_keys(&mut table) {
         true => parse_toml(path, &table.to_string()),
         false => parse_toml(path, text),
     }
 }
 
-/// Takes out what a run adds to its description; whether it was there.
-fn forget_run(table: &mut toml::Table) -> bool {
+/// Removes what a run adds to its description and returns whether it was there.
+fn remove_run_keys(table: &mut toml::Table) -> bool {
     let is_left = table.remove("fingerprints").is_some();
     if is_left {
         table.remove("run_id");
@@ -86,7 +87,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// A folder where a description in TOML was expected, and what it may be.
+/// The error for a folder where a description in TOML was expected, with what it may be.
 fn folder_instead(path: &Path) -> Error {
     let is_there = |name: &str| path.join(name).is_file();
     let hint = if is_there("run.toml") {
@@ -145,7 +146,13 @@ pub fn nearest_key(message: &str) -> Option<&str> {
         .map(|(_, known)| known)
 }
 
-/// Returns the folder from which relative paths in the file at `path` count.
+/// Returns the folder that relative paths in the file at `path` start from.
+///
+/// ```
+/// use std::path::Path;
+///
+/// assert_eq!(mixdown_experiments::base_folder(Path::new("runs/math/run.toml")), Path::new("runs/math"));
+/// ```
 pub fn base_folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -35,6 +35,14 @@ impl Injection {
     }
 
     /// Returns p as a number.
+    ///
+    /// ```
+    /// use mixdown_experiments::Injection;
+    ///
+    /// let share: Injection = "99:1".parse()?;
+    /// assert_eq!((share.share(), share.to_string()), (0.01, "1%".to_owned()));
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "shown and sorted by, never drawn by")]
     pub fn share(self) -> f64 {
         self.pretraining as f64 / self.total as f64
@@ -72,7 +80,7 @@ impl FromStr for Injection {
 }
 
 impl fmt::Display for Injection {
-    /// In per cent, exactly: `1%`, `0.125%`, `100/3%`.
+    /// Writes the exact share in percent: `1%`, `0.125%`, `100/3%`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hundredfold = u128::from(self.pretraining) * 100;
         match format!("{hundredfold}/{}%", self.total).parse::<Weight>() {

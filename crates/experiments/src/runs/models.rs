@@ -1,4 +1,4 @@
-//! Models: checked against their own tokenizer, and finetuned with fitting defaults.
+//! Models with the check of their tokenizer, and the default sequence length of a finetuning.
 
 use std::error::Error as StdError;
 use std::path::Path;
@@ -9,12 +9,12 @@ use mixdown_train::{Model, ModelConfig, RunBase};
 
 use crate::error::Error;
 
-/// Sequences that a held-out part has at least, where a shorter sequence can help it.
+/// The least number of sequences of a held-out part for which the sequence length is shortened.
 const HELD_OUT_SEQUENCES: u64 = 32;
 /// The shortest and the longest sequence that is chosen for a finetuning.
 const SEQUENCE_LENGTHS: [u64; 2] = [128, 1024];
 
-/// Loads the model in `folder`, which takes corpora of its own tokenizer.json alone.
+/// Loads the model in `folder`, which accepts only corpora that were made with its tokenizer.json.
 ///
 /// # Errors
 /// As [`Model::load`]; a tokenizer.json that cannot be read.
@@ -24,7 +24,8 @@ pub fn load_model(folder: &Path) -> Result<Model, Error> {
     Ok(model)
 }
 
-/// Returns what the trainer needs of a description whose relative paths count from `folder`.
+/// Returns the base of a run for the trainer: the folder that relative paths start from, and the function that computes
+/// the fingerprint of a tokenizer.
 pub fn run_base(folder: &Path) -> RunBase<'_> {
     RunBase { folder, tokenizer: tokenizer_fingerprint }
 }
@@ -44,9 +45,9 @@ fn tokenizer_fingerprint(path: &Path) -> Result<Fingerprint, String> {
     }
 }
 
-/// Chooses the tokens of a sequence for finetuning a model on corpora, of which the first is learned from: the length
-/// that its rows are packed for, or else the power of two that holds twice its mean document, from 128 to 1,024 and
-/// within the model's positions, shortened while a held-out part has few sequences.
+/// Chooses the sequence length for finetuning a model on corpora, of which the first is the target: the length for
+/// which its rows are packed, or else the power of two that holds twice its mean document, from 128 to 1,024 and within
+/// the model's positions, halved while a held-out part has few sequences.
 ///
 /// # Errors
 /// A corpus that cannot be opened.

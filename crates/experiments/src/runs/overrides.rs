@@ -1,4 +1,4 @@
-//! Single settings of a description, changed beside it: `train.learning_rate=1e-4`.
+//! Changes of single settings of a description: `train.learning_rate=1e-4`.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -9,14 +9,21 @@ use toml::{Table, Value};
 use crate::error::Error;
 use crate::runs::configuration::nearest_key;
 
-/// Keys whose values are paths: given beside a description, they count from the working folder, not from the
-/// description's.
+/// Keys whose values are paths: in a changed setting, they start from the working folder, not from the folder of the
+/// description.
 const PATHS: [&str; 2] = ["init", "corpus"];
 
-/// A changed setting: its place in a description, and its value.
+/// A changed setting: its key in a description, and its value.
+///
+/// ```
+/// use mixdown_experiments::Override;
+///
+/// assert!("train.learning_rate=1e-4".parse::<Override>().is_ok());
+/// assert!("train.learning_rate".parse::<Override>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Override {
-    /// As it was given.
+    /// The text of the setting as it was given.
     text: String,
     /// The keys that lead to it; a number or a name leads into a list.
     keys: Vec<String>,
@@ -26,7 +33,7 @@ pub struct Override {
 impl FromStr for Override {
     type Err = String;
 
-    /// Reads `train.learning_rate=1e-4`. A value that is no TOML is a text: `model.init=base/best`.
+    /// Reads `train.learning_rate=1e-4`. A value that is not TOML is a text: `model.init=base/best`.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("expected KEY=VALUE such as train.learning_rate=1e-4, got {text:?}");
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -47,7 +54,7 @@ impl FromStr for Override {
 /// Reads a description with some settings changed; `source` names it in errors.
 ///
 /// # Errors
-/// A key that the description cannot have, with the nearest one that it can; a value of a wrong type.
+/// An unknown key, with the nearest known one; a value of a wrong type.
 pub fn apply_overrides<T: DeserializeOwned>(
     source: &str,
     table: &Table,
@@ -61,7 +68,7 @@ pub fn apply_overrides<T: DeserializeOwned>(
         Ok(config) => return Ok(config),
         Err(error) => error,
     };
-    // The first one without which the description can be read is the one to blame.
+    // The first change without which the description can be read is the invalid one.
     for count in 0..overrides.len() {
         let mut partly = table.clone();
         for one in overrides.iter().take(count + 1) {
@@ -106,7 +113,7 @@ impl Override {
         Ok(())
     }
 
-    /// The table in a list that a number, counted from 0, or a name leads to.
+    /// Returns the table in a list that a number, counted from 0, or a name selects.
     fn element<'t>(
         &self,
         key: &str,
@@ -125,7 +132,7 @@ impl Override {
         })
     }
 
-    /// The value; a relative path from the working folder on.
+    /// Returns the value; a relative path starts from the working folder.
     fn resolved(&self, last: &str) -> Value {
         let path = self.value.as_str().filter(|_| PATHS.contains(&last)).map(Path::new);
         let absolute = path.and_then(|path| std::path::absolute(path).ok());

@@ -1,4 +1,4 @@
-//! A run's configuration from a few choices.
+//! The configuration of a run from a few choices.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub const TARGET: &str = "target";
 /// The name of the pretraining data's source and evaluation.
 pub const PRETRAINING: &str = "pretraining";
 
-/// The few choices from which a run's whole configuration follows.
+/// The few choices that determine the whole configuration of a run.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// The model that is trained.
@@ -25,7 +25,7 @@ pub struct Recipe {
     pub pretraining: PathBuf,
     /// p: the share of pretraining data.
     pub inject: Injection,
-    /// The most unique target tokens that are used.
+    /// The largest number of unique target tokens that are used.
     pub target_tokens: Option<u64>,
     /// The tokens of a sequence.
     pub sequence_length: u64,
@@ -48,10 +48,35 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Returns the run's configuration; paths stay as they were given.
+    /// Returns the configuration of the run; paths stay as they were given.
+    ///
+    /// ```
+    /// use mixdown_experiments::{Injection, Recipe};
+    /// use mixdown_train::{ModelChoice, Schedule};
+    ///
+    /// let recipe = Recipe {
+    ///     model: ModelChoice::Init("base/best".into()),
+    ///     target: Some("corpora/math".into()),
+    ///     pretraining: "corpora/general".into(),
+    ///     inject: "1%".parse::<Injection>()?,
+    ///     target_tokens: Some(300_000),
+    ///     sequence_length: 128,
+    ///     batch_size: 16,
+    ///     steps: 400,
+    ///     learning_rate: 1e-3,
+    ///     schedule: Schedule::Cosine,
+    ///     warmup_steps: 20,
+    ///     eval_every: 40,
+    ///     eval_sequences: 64,
+    ///     seed: 0,
+    /// };
+    /// let config = recipe.run_config()?;
+    /// assert_eq!((config.train.steps, config.mixture.source.len()), (400, 2));
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Weights beyond what a mixture takes.
+    /// Weights beyond the limits of a mixture.
     pub fn run_config(self) -> Result<RunConfig, Error> {
         Ok(RunConfig {
             mixture: self.mixture()?,

@@ -1,4 +1,4 @@
-//! A run's description with all of its keys, each with a comment.
+//! The description of a run with all keys and a comment for each.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use toml::{Table, Value};
 
 use crate::error::Error;
 
-/// A key: its name, what it is, and the value that stands in a comment where the run has none.
+/// A key: its name, its comment, and the value that is shown in a comment if the run has none.
 struct Key(&'static str, &'static str, &'static str);
 
-/// A table, or each table of a list: where it stands, what it is, and its keys.
+/// A table, or each table of a list: its path, its comment, and its keys.
 struct Section {
     path: &'static [&'static str],
     is_list: bool,
@@ -240,10 +240,10 @@ const SECTIONS: [Section; 9] = [
     },
 ];
 
-/// Writes the description of a run with comments: every key that the run has, and the others behind a `#`.
+/// Writes the description of a run with comments: every key that the run has, and the others after a `#`.
 ///
 /// # Errors
-/// A run that TOML cannot hold, such as one with a number beyond 64 bits with a sign.
+/// A run that TOML cannot represent, such as one with a number beyond 64 signed bits.
 pub fn render_run(config: &RunConfig) -> Result<String, Error> {
     let refused = |error: toml::ser::Error| Error::configuration(format!("the run: {error}"), "");
     let table = Table::try_from(config).map_err(refused)?;
@@ -278,7 +278,7 @@ fn write_section(text: &mut String, section: &Section, table: &Table) {
         let _ = writeln!(text, "{}{open}{name}{close}", if place > 0 { "\n" } else { "" });
         for key in section.keys {
             let value = table.get(key.0);
-            // A list of tables says once what it could have.
+            // The possible keys of a list of tables are written once.
             if value.is_some() || place == 0 {
                 write_key(text, key, value);
             }
@@ -292,7 +292,7 @@ fn write_section(text: &mut String, section: &Section, table: &Table) {
     }
 }
 
-/// Whether a key of a table is written as a table of its own.
+/// Returns whether a key of a table is written as a separate table.
 fn is_section(path: &[&str], name: &str) -> bool {
     SECTIONS.iter().any(|section| section.path.split_last() == Some((&name, path)))
 }

@@ -1,4 +1,4 @@
-//! A model's tokenizer for generation: prompts to ids, and new ids back to text.
+//! The tokenizer of a model for generation: prompts to ids, and generated ids to text.
 
 use std::path::Path;
 
@@ -10,10 +10,11 @@ use mixdown_train::{Prompt, TextCodec};
 
 use crate::error::Error;
 
-/// Ids before the new ones that are decoded with them: how a token is spelled may depend on the one before.
+/// The number of earlier ids that are decoded together with new ones, because the text of a token may depend on those
+/// before it.
 const CONTEXT: usize = 6;
 
-/// A model's tokenizer with the id that begins its texts.
+/// The tokenizer of a model with the id that begins its texts.
 pub struct PromptTokenizer {
     tokenizer: Tokenizer,
     beginning: Option<u32>,
@@ -23,15 +24,15 @@ impl PromptTokenizer {
     /// Loads the tokenizer of a model's folder or of a corpus.
     ///
     /// # Errors
-    /// There is no tokenizer, or it puts several tokens before a text.
+    /// There is no tokenizer, or it puts more than one token before a text.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let tokenizer = Tokenizer::load(folder)?;
         let beginning = tokenizer.beginning_of_text(BeginningOfText::Auto)?;
         Ok(Self { tokenizer, beginning })
     }
 
-    /// Encodes a prompt, with the id that begins every text before it, where there is one. An empty prompt is the token
-    /// that ends a text.
+    /// Encodes a prompt, after the id that begins every text if there is one. An empty prompt becomes the token that
+    /// ends a text.
     ///
     /// # Errors
     /// The tokenizer fails; the prompt is empty, and no token ends a text.
@@ -39,7 +40,7 @@ impl PromptTokenizer {
         self.begun(self.tokenizer.encode(text)?)
     }
 
-    /// Encodes a prompt in which spellings of special tokens are those tokens.
+    /// Encodes a prompt in which the texts of special tokens become those tokens.
     ///
     /// # Errors
     /// As [`Self::prompt`].
@@ -51,7 +52,7 @@ impl PromptTokenizer {
         self.begun(ids)
     }
 
-    /// Puts the id that begins every text before the others; of no text what ends the one before.
+    /// Puts the id that begins every text before the others; an empty text becomes the token that ends a text.
     fn begun(&self, text: Vec<u32>) -> Result<Vec<u32>, Error> {
         let mut ids: Vec<u32> = self.beginning.into_iter().collect();
         ids.extend(text);
@@ -61,7 +62,7 @@ impl PromptTokenizer {
         Ok(ids)
     }
 
-    /// Compiles the model's chat template; `date` is the day that it may ask for.
+    /// Compiles the chat template of the model; `date` is the day that the template may use.
     ///
     /// # Errors
     /// There is no chat template, or its syntax is wrong.
@@ -74,7 +75,7 @@ impl PromptTokenizer {
     /// # Errors
     /// The tokenizer fails.
     pub fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error> {
-        let mut growing = GrowingText::new(self, prompt);
+        let mut growing = StreamedText::new(self, prompt);
         let mut text = String::new();
         for &id in ids {
             text.push_str(&growing.push(id)?);
@@ -108,7 +109,12 @@ impl TextCodec for PromptTokenizer {
     }
 }
 
-/// Makes the turns that begin a conversation: a system message, where there is one, and a user's.
+/// Returns the turns that begin a conversation: a system message, if there is one, and a message of the user.
+///
+/// ```
+/// assert_eq!(mixdown_experiments::chat_turns(None, "Hello").len(), 1);
+/// assert_eq!(mixdown_experiments::chat_turns(Some("Be brief."), "Hello").len(), 2);
+/// ```
 pub fn chat_turns(system: Option<&str>, user: &str) -> Vec<ChatTurn> {
     let turn = |role: &str, content: &str| ChatTurn { role: role.into(), content: content.into() };
     system.map(|system| turn("system", system)).into_iter().chain([turn("user", user)]).collect()
@@ -122,24 +128,24 @@ fn foreign(expected: &str, error: &Error) -> mixdown_train::Error {
     }
 }
 
-/// A text that grows by a token at a time; a character of several tokens comes with its last one.
-pub struct GrowingText<'a> {
+/// A text that is decoded one token at a time; a character of several tokens appears with its last token.
+pub struct StreamedText<'a> {
     tokenizer: &'a PromptTokenizer,
     ids: Vec<u32>,
-    /// From here on ids are decoded.
+    /// The index from which ids are decoded.
     from: usize,
-    /// The ids before this one have been told.
+    /// The ids before this index have been returned as text.
     told: usize,
 }
 
-impl<'a> GrowingText<'a> {
+impl<'a> StreamedText<'a> {
     /// Begins a text that follows a prompt.
     pub fn new(tokenizer: &'a PromptTokenizer, prompt: &[u32]) -> Self {
         let from = prompt.len().saturating_sub(CONTEXT);
         Self { tokenizer, ids: prompt.to_vec(), from, told: prompt.len() }
     }
 
-    /// Takes a further id and returns what it adds to the text; empty while a character is not whole.
+    /// Adds an id and returns the text that it adds, which is empty while a character is incomplete.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -154,7 +160,7 @@ impl<'a> GrowingText<'a> {
         Ok(fresh)
     }
 
-    /// Returns what was not whole.
+    /// Returns the incomplete rest of the text.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -164,7 +170,7 @@ impl<'a> GrowingText<'a> {
         Ok(fresh)
     }
 
-    /// The text of the ids that have not been told.
+    /// Returns the text of the ids that have not been returned yet.
     fn fresh(&self) -> Result<String, Error> {
         let before = self.tokenizer.tokenizer.decode(&self.ids[self.from..self.told])?;
         let all = self.tokenizer.tokenizer.decode(&self.ids[self.from..])?;

@@ -1,4 +1,4 @@
-//! One run, opened and trained.
+//! The training of one run.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -51,13 +51,13 @@ pub struct Training<'a> {
     pub name: RunName,
     /// What may differ from the run that is in the folder.
     pub changes: AllowedChanges,
-    /// The place of this process among the run's processes.
+    /// The rank of this process among the processes of the run.
     pub world: World,
 }
 
 impl Training<'_> {
-    /// Opens the run in its folder, from its last checkpoint on where there is one, with what it needs to generate
-    /// samples where they are asked for.
+    /// Opens the run in its folder, from its last checkpoint if there is one, with the tokenizer for samples if they
+    /// are asked for.
     ///
     /// # Errors
     /// As [`Trainer::open`]; a tokenizer that cannot be loaded.
@@ -70,8 +70,8 @@ impl Training<'_> {
         Ok(trainer)
     }
 
-    /// Trains the run to its end. The observer is told of every step, and may stop the training with a
-    /// checkpoint, from which the same call continues.
+    /// Trains the run to its end. The observer receives every step and may stop the training with a checkpoint, from
+    /// which the same call continues.
     ///
     /// # Errors
     /// As [`open`](Self::open) and [`Trainer::run`].
@@ -80,8 +80,8 @@ impl Training<'_> {
     }
 }
 
-/// The tokenizer of the corpus whose loss chooses best/, which is that of all corpora. For chats that
-/// of the model which the run starts from, as the chat template stands beside it.
+/// Loads the tokenizer of the corpus whose loss chooses best/, which all corpora share. For chats it loads that of the
+/// model from which the run starts, because the chat template is beside it.
 fn text_of(config: &RunConfig, base: &Path) -> Result<PromptTokenizer, Error> {
     let chat = config.eval.samples.as_ref().is_some_and(|samples| samples.chat);
     if let (true, ModelChoice::Init(folder)) = (chat, &config.model) {

@@ -1,4 +1,4 @@
-//! Runs that another program does: it gets a run file and leaves a row.
+//! Runs that the user's program does: it reads a run file and writes a row.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -20,17 +20,17 @@ use crate::error::Error;
 use crate::runs::injection::Injection;
 use mixdown_base::files::write;
 
-/// Stands for the run file's path in a command.
+/// The placeholder for the path of the run file in a command.
 pub const PLACEHOLDER: &str = "{run}";
 
 const RUN_FILE: &str = "run.json";
 const ROW_FILE: &str = "row.json";
-/// Of standard error, what a failure's reason shows.
+/// The bytes of standard error that the reason of a failure shows.
 const TAIL_BYTES: u64 = 2_000;
-/// How long an ended program goes unnoticed.
+/// The interval at which the end of the program is checked.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The run file: all that a program needs to do a run. Fields may be added.
+/// The run file: everything that a program needs to do a run. Fields may be added.
 #[derive(Serialize)]
 struct RunFile<'a> {
     run_id: &'a str,
@@ -63,7 +63,7 @@ pub fn row(
     fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make", error))?;
     let known = known(settings, run, base_tokens)?;
     let row = folder.join(ROW_FILE);
-    // Left by a call that was killed before it kept the row.
+    // A row of a call that was killed before it recorded the row.
     if let Ok(row) = read(&row, &known) {
         return Ok(row);
     }
@@ -105,7 +105,7 @@ fn run_file_of(
     serde_json::to_vec_pretty(&file).map_err(|error| Error::io(row, "describe", error.into()))
 }
 
-/// What the sweep knows of a row: first what a program may not say otherwise, then what it may.
+/// Returns the values of a row that the sweep knows: first those that a program may not change, then those that it may.
 fn known(
     settings: &SweepConfig,
     run: &RunPlan,
@@ -138,7 +138,7 @@ fn known(
     }))
 }
 
-/// Runs the command to its end in a process group of its own.
+/// Runs the command to its end in a new process group.
 fn execute(
     settings: &SweepConfig,
     command: &str,
@@ -177,18 +177,18 @@ fn execute(
     status
 }
 
-/// Asks all processes of a program's group to save what they want to and end (SIGTERM).
+/// Asks all processes of the program's group to save their state and end (SIGTERM).
 #[cfg(unix)]
 fn ask_to_end(program: u32) {
     use rustix::process::{Pid, Signal, kill_process_group};
 
     if let Some(group) = i32::try_from(program).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself.
+        // The program may have ended already.
         let _ = kill_process_group(group, Signal::TERM);
     }
 }
 
-/// Elsewhere the console has told the program already.
+/// Does nothing, because on other systems the console has told the program already.
 #[cfg(not(unix))]
 fn ask_to_end(_program: u32) {}
 
@@ -228,7 +228,7 @@ fn read(path: &Path, [own, recipe]: &[Map<String, Value>; 2]) -> Result<RunRow, 
         return Err(bad("no such file".to_owned()));
     }
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
-    // Python's json writes them, and JSON has none.
+    // Python's json writes NaN and infinities, which JSON does not have.
     let no_number = ["NaN", "Infinity"].into_iter().find(|word| text.contains(word));
     let mut row: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         bad(no_number.map_or_else(|| error.to_string(), |word| format!("{word} in it")))
@@ -251,7 +251,7 @@ fn read(path: &Path, [own, recipe]: &[Map<String, Value>; 2]) -> Result<RunRow, 
     table.rows().first().cloned().ok_or_else(|| bad("none".to_owned()))
 }
 
-/// Whether two values are one; a number may come as integer or float.
+/// Returns whether two values are equal; a number may be an integer or a float.
 fn same(got: &Value, expected: &Value) -> bool {
     match (got.as_f64(), expected.as_f64()) {
         (Some(got), Some(expected)) => (got - expected).abs() <= 1e-12 * expected.abs(),

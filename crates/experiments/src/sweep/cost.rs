@@ -1,14 +1,14 @@
-//! What a sweep takes: tokens and floating point operations of its base models and runs.
+//! The cost of a sweep: tokens and floating point operations of its base models and runs.
 
 use std::path::Path;
 
 use mixdown_train::{ModelChoice, ModelConfig, RunConfig, training_flops};
 use serde::Serialize;
 
-use super::plan::{BasePlan, Origin, RunPlan};
+use super::plan::{BaseOrigin, BasePlan, RunPlan};
 use crate::error::Error;
 
-/// What one pretraining or finetuning run takes at most: a run may end before its horizon.
+/// The largest cost of one pretraining or finetuning run, which may end before its horizon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct RunCost {
     /// The tokens trained on.
@@ -20,7 +20,7 @@ pub struct RunCost {
 }
 
 impl RunCost {
-    /// That of `config` with a model of that shape.
+    /// Returns the cost of `config` with a model of that shape.
     pub(crate) fn new(config: &RunConfig, model: &ModelConfig) -> Self {
         let (steps, length) = (config.train.steps, config.mixture.sequence_length);
         let tokens = steps.saturating_mul(config.mixture.batch_size).saturating_mul(length);
@@ -35,7 +35,7 @@ impl RunCost {
         Self { tokens, evaluation_tokens, flops }
     }
 
-    /// Both.
+    /// Returns the sum of two costs.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
@@ -44,18 +44,18 @@ impl RunCost {
         }
     }
 
-    /// What making a base model takes; a given one takes nothing.
+    /// Returns the cost of making a base model; that of an existing one is zero.
     ///
     /// # Errors
     /// As [`shape`].
     pub(crate) fn of_base(base: &BasePlan) -> Result<Self, Error> {
         match &base.origin {
-            Origin::Given(..) => Ok(Self::default()),
-            Origin::Pretrained(config) => Ok(Self::new(config, &shape(base)?)),
+            BaseOrigin::Given(..) => Ok(Self::default()),
+            BaseOrigin::Pretrained(config) => Ok(Self::new(config, &shape(base)?)),
         }
     }
 
-    /// What a run takes from the base model on.
+    /// Returns the cost of a run without that of its base model.
     ///
     /// # Errors
     /// As [`shape`].
@@ -64,14 +64,14 @@ impl RunCost {
     }
 }
 
-/// The shape of a base model, whether it is there yet or not.
+/// Returns the shape of a base model, even if it does not exist yet.
 ///
 /// # Errors
 /// A given folder without a readable config.json.
 pub fn shape(base: &BasePlan) -> Result<ModelConfig, Error> {
     match &base.origin {
-        Origin::Given(folder, _) => shape_of_folder(folder),
-        Origin::Pretrained(config) => match &config.model {
+        BaseOrigin::Given(folder, _) => shape_of_folder(folder),
+        BaseOrigin::Pretrained(config) => match &config.model {
             ModelChoice::Fresh(fresh) => Ok(fresh.config(config.mixture.sequence_length)),
             ModelChoice::Init(folder) => shape_of_folder(folder),
         },

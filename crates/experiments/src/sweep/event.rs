@@ -1,4 +1,4 @@
-//! What an observer of a sweep is told.
+//! The events of a sweep and their observer.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use mixdown_train::Progress;
 use super::preview::RateOrigin;
 use crate::error::Error;
 
-/// The caller of a sweep: a function that is told what happens, and a flag that stops the sweep at its next safe place.
+/// The observer of a sweep: a function that receives events, and a flag that stops the sweep at the next safe point.
 ///
-/// The function may be called from any thread. It differs from an [`Observer`](mixdown_base::observer::Observer) in
-/// that what it is told borrows from the sweep.
+/// The function may be called from any thread. Unlike those of an [`Observer`](mixdown_base::observer::Observer), its
+/// events borrow from the sweep.
 #[derive(Clone, Copy)]
 pub struct SweepObserver<'a> {
     told: &'a (dyn Fn(SweepEvent<'_>) + Sync),
@@ -20,22 +20,33 @@ pub struct SweepObserver<'a> {
 }
 
 impl<'a> SweepObserver<'a> {
-    /// Makes an observer of the function that is told what happens and of the flag that stops the sweep.
+    /// Returns an observer from a function that receives events and a flag that stops the sweep.
+    ///
+    /// ```
+    /// use std::sync::atomic::AtomicBool;
+    ///
+    /// use mixdown_experiments::{SweepEvent, SweepObserver};
+    ///
+    /// let print = |event: SweepEvent<'_>| println!("{event:?}");
+    /// let stop = AtomicBool::new(false);
+    /// let observer = SweepObserver::new(&print, &stop);
+    /// assert!(format!("{observer:?}").contains("SweepObserver"));
+    /// ```
     pub fn new(told: &'a (dyn Fn(SweepEvent<'_>) + Sync), stop: &'a AtomicBool) -> Self {
         Self { told, stop }
     }
 
-    /// Tells the caller what happens.
+    /// Sends an event to the caller.
     pub(crate) fn tell(&self, event: SweepEvent<'_>) {
         (self.told)(event);
     }
 
-    /// Whether the caller has stopped the sweep.
+    /// Returns whether the caller has stopped the sweep.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Returns the flag, for work that has an observer of its own.
+    /// Returns the flag, for work that has another observer.
     pub(crate) fn stop(&self) -> &'a AtomicBool {
         self.stop
     }
@@ -47,11 +58,11 @@ impl fmt::Debug for SweepObserver<'_> {
     }
 }
 
-/// Something that happens while a sweep is done.
+/// An event of a sweep.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SweepEvent<'a> {
-    /// The work begins: the sweep's folder is held by this process.
+    /// The work begins: this process has locked the folder of the sweep.
     Began,
     /// All base models of this call were made by earlier calls.
     BasesWereMade,
@@ -76,21 +87,21 @@ pub enum SweepEvent<'a> {
         done_flops: f64,
         /// Floating point operations that this call is expected to do in all.
         total_flops: f64,
-        /// The progress of the part; none where a program of the user's does it.
+        /// The progress of the part; `None` if the user's program does it.
         progress: Option<&'a Progress>,
     },
-    /// A program of the user's begins, as the leader of a process group of its own.
+    /// The user's program begins, as the leader of a new process group.
     ProgramBegan {
         /// The program's process id.
         id: u32,
     },
-    /// The program of the user's has ended.
+    /// The user's program has ended.
     ProgramEnded,
     /// A base model is made.
     BaseMade {
         /// The base model.
         part: SweepPart<'a>,
-        /// What its pretraining left.
+        /// The summary of its pretraining.
         summary: &'a Summary,
     },
     /// A base model could not be made.
@@ -100,13 +111,13 @@ pub enum SweepEvent<'a> {
         /// The reason.
         error: Error,
     },
-    /// A run is done. Its row is not kept before the observer returns.
+    /// A run is done. Its row is recorded only after the observer returns.
     RunDone {
         /// The run.
         part: SweepPart<'a>,
         /// Its row.
         row: &'a RunRow,
-        /// What is left of this call; none after its last run.
+        /// What is left of this call; `None` after its last run.
         left: Option<TimeLeft>,
     },
     /// A run failed.
@@ -115,7 +126,7 @@ pub enum SweepEvent<'a> {
         part: SweepPart<'a>,
         /// The reason.
         error: Error,
-        /// What is left of this call; none after its last run, or where nothing is done yet.
+        /// What is left of this call; `None` after its last run, or if nothing is done yet.
         left: Option<TimeLeft>,
     },
     /// All runs of this call are done or failed.
@@ -146,7 +157,7 @@ pub enum SweepPart<'a> {
     },
 }
 
-/// What is left of a call.
+/// The remaining work of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeLeft {
     /// The number of runs that are left.

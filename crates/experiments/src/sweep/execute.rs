@@ -1,4 +1,4 @@
-//! The doing of a sweep: base models when a run first needs them, then the runs, one row each.
+//! The execution of a sweep: base models when a run first needs them, then the runs with one row each.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -15,25 +15,25 @@ use super::command;
 use super::cost::{RunCost, shape};
 use super::event::{SweepEvent, SweepObserver, SweepPart, TimeLeft};
 use super::folder::{Failure, SweepFolder, remove};
-use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
-use super::preview::{Speed, Taken, operations};
+use super::plan::{BaseOrigin, BasePlan, RunPlan, SweepPlan, base_folder};
+use super::preview::{ComputeRate, FinishedCost, operations};
 use super::settings::SweepConfig;
 use super::{is_made, is_own, missing, pending};
 use crate::error::Error;
 use crate::runs::models::run_base;
 
-/// A sweep that is being done.
+/// A sweep that is being executed.
 pub struct Execution<'a> {
     settings: &'a SweepConfig,
-    plan: &'a Plan,
+    plan: &'a SweepPlan,
     folder: &'a mut SweepFolder,
     observer: SweepObserver<'a>,
     work: Work,
-    /// Why base models could not be made, by their places.
+    /// The reasons why base models could not be made, by their indices.
     lost: BTreeMap<usize, (String, bool)>,
 }
 
-/// What is done and what is left of all that this call does, in operations.
+/// The finished and the remaining work of this call in operations.
 #[derive(Default)]
 struct Work {
     done: f64,
@@ -41,29 +41,29 @@ struct Work {
     bases: f64,
     /// Runs to do, up to their horizons.
     runs: f64,
-    taken: Taken,
+    taken: FinishedCost,
 }
 
 impl Work {
-    /// A run that might have taken `most` is done.
+    /// Records that a run is done that could have taken `most`.
     fn end_run(&mut self, flops: f64, most: f64) {
         self.done += flops;
         self.taken.flops += flops;
         self.taken.most += most;
     }
 
-    /// All that this call does, if runs end as early as those that are done; what has `begun` is more than
-    /// was expected where a run goes on for longer.
+    /// Returns the expected work of this call if runs end as early as the finished ones; `begun` is more than expected
+    /// if a run continues for longer.
     fn total(&self, begun: f64) -> f64 {
         self.done + (self.bases + self.taken.share() * self.runs).max(begun)
     }
 }
 
 impl<'a> Execution<'a> {
-    /// Nothing done yet.
+    /// Returns an execution in which nothing is done yet.
     pub fn new(
         settings: &'a SweepConfig,
-        plan: &'a Plan,
+        plan: &'a SweepPlan,
         folder: &'a mut SweepFolder,
         observer: SweepObserver<'a>,
     ) -> Self {
@@ -72,7 +72,7 @@ impl<'a> Execution<'a> {
         Self { settings, plan, folder, observer, work, lost }
     }
 
-    /// Makes the base models that runs without a row need; of several tasks each its share.
+    /// Makes the base models that runs without a row need; each of several tasks makes its share.
     ///
     /// # Errors
     /// An interruption, base models that could not be made.
@@ -112,7 +112,7 @@ impl<'a> Execution<'a> {
     /// Does all runs of this process that have no row yet.
     ///
     /// # Errors
-    /// An interruption; a folder that cannot be read or written. A run that fails is none.
+    /// An interruption; a folder that cannot be read or written. A run that fails is not an error.
     pub fn run(mut self) -> Result<(), Error> {
         let mut pending = pending(self.plan, self.folder)?;
         self.remove_leftovers()?;
@@ -153,10 +153,10 @@ impl<'a> Execution<'a> {
         self.folder.finish(&self.plan.runs)
     }
 
-    /// Removes what a killed process left of finished runs and base models.
+    /// Removes the leftovers of killed processes in finished runs and base models.
     fn remove_leftovers(&self) -> Result<(), Error> {
         for base in &self.plan.bases {
-            let is_given = matches!(base.origin, Origin::Given(..));
+            let is_given = matches!(base.origin, BaseOrigin::Given(..));
             if is_given || !is_made(self.folder.path(), base) {
                 continue;
             }
@@ -181,7 +181,7 @@ impl<'a> Execution<'a> {
     }
 
     fn announce(&mut self, total: usize) -> Result<(), Error> {
-        let speed = Speed::new(self.plan, self.folder.path(), None)?;
+        let speed = ComputeRate::new(self.plan, self.folder.path(), None)?;
         self.work.taken = speed.taken;
         let flops = self.work.bases + self.work.runs;
         self.observer.tell(SweepEvent::Announced {
@@ -204,8 +204,8 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// How long the runs that are left take at the rate of this call, if they end as early as those that are done;
-    /// nothing where none is left, or nothing is done yet.
+    /// Estimates how long the remaining runs take at the rate of this call, if they end as early as the finished ones;
+    /// `None` if none is left or nothing is done yet.
     fn left(&self, runs: usize, seconds: f64) -> Option<TimeLeft> {
         if runs == 0 || self.work.done <= 0.0 {
             return None;
@@ -218,8 +218,9 @@ impl<'a> Execution<'a> {
         &self.plan.bases[run.base]
     }
 
-    /// The next run: alone, in the order of the plan; as a task of several first those whose base model
-    /// is there, then those of the base model that this task would make, another one than its neighbors.
+    /// Takes the next run. A single process follows the order of the plan. One of several tasks first takes runs whose
+    /// base model exists, then those of the base model that this task would make, which differs from that of its
+    /// neighbors.
     fn next(&self, pending: &mut Vec<&'a RunPlan>) -> Option<&'a RunPlan> {
         let place = match self.folder.task() {
             None => 0,
@@ -272,11 +273,11 @@ impl<'a> Execution<'a> {
         })
     }
 
-    /// Makes a base model where it is not there yet; the tokens that it has seen.
+    /// Makes a base model if it does not exist yet and returns the tokens that it has seen.
     fn make_base(&mut self, place: usize, base: &BasePlan) -> Result<Option<u64>, Error> {
         let config = match &base.origin {
-            Origin::Given(_, tokens) => return Ok(*tokens),
-            Origin::Pretrained(config) => config,
+            BaseOrigin::Given(_, tokens) => return Ok(*tokens),
+            BaseOrigin::Pretrained(config) => config,
         };
         if let Some((message, numerical)) = self.lost.get(&place) {
             return Err(Error::Incomplete { message: message.clone(), numerical: *numerical });
@@ -299,12 +300,12 @@ impl<'a> Execution<'a> {
         Ok(Some(summary.best_step.saturating_mul(batch)))
     }
 
-    /// Pretrains in `folder`; a task of several in a folder of its own, which becomes `folder` at the end.
-    /// Where two make the same model, the first one's stays: they have the same bytes.
+    /// Pretrains in `folder`; one of several tasks pretrains in a separate folder, which is renamed to `folder` at the
+    /// end. If two tasks make the same model, the first one stays, because both have the same bytes.
     fn pretrain(&self, base: &BasePlan, config: &RunConfig, folder: &Path) -> Result<(), Error> {
         let own = self.own_folder(base, folder);
         if folder.join("summary.json").exists() {
-            // Finished, but its weights are gone: nothing to go on from.
+            // Finished, but its weights are gone, so there is nothing to continue from.
             remove(folder)?;
         }
         let name = RunName { run_id: base.name.clone(), title: format!("base {}", base.name) };
@@ -315,20 +316,20 @@ impl<'a> Execution<'a> {
             remove(&RunFolder::open(&own)?.checkpoints())?;
         }
         if own != folder {
-            self.hand_in(base, &own, folder)?;
+            self.rename_into_place(base, &own, folder)?;
         }
         Ok(())
     }
 
-    /// Where this process makes a base model that stands in `folder` at the end.
+    /// Returns the folder in which this process makes a base model that is in `folder` at the end.
     fn own_folder(&self, base: &BasePlan, folder: &Path) -> PathBuf {
         let Some(task) = self.folder.task() else { return folder.to_owned() };
         let name = format!("{}.task-{}-of-{}", base.name, task.index(), task.count());
         folder.with_file_name(name)
     }
 
-    /// Gives a base model that a task has made its name, or removes it where another task was first.
-    fn hand_in(&self, base: &BasePlan, own: &Path, folder: &Path) -> Result<(), Error> {
+    /// Renames a base model of a task to its final folder, or removes it if another task was first.
+    fn rename_into_place(&self, base: &BasePlan, own: &Path, folder: &Path) -> Result<(), Error> {
         let renamed = fs::rename(own, folder);
         if !is_made(self.folder.path(), base) {
             return renamed.map_err(|error| Error::io(folder, "rename to", error));
@@ -371,7 +372,7 @@ fn failure(run: &RunPlan, error: &Error) -> Failure {
     Failure { run_id, reason, numerical: error.kind() == ErrorKind::Numerical }
 }
 
-/// An error with its causes in one line.
+/// Formats an error with its causes in one line.
 fn reason(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -389,7 +390,7 @@ fn fraction(part: u64, whole: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Taken, Work};
+    use super::{FinishedCost, Work};
 
     #[test]
     fn what_is_left_is_expected_from_what_was_taken() {
@@ -402,6 +403,6 @@ mod tests {
         // 30 are done; of the 50 that are left 40 % are expected.
         assert!((work.total(0.0) - 50.0).abs() < 1e-9);
         assert!((work.total(35.0) - 65.0).abs() < 1e-9, "a run that goes on for longer");
-        assert!((Taken::default().share() - 1.0).abs() < 1e-9);
+        assert!((FinishedCost::default().share() - 1.0).abs() < 1e-9);
     }
 }

@@ -1,4 +1,4 @@
-//! What a sweep reads, by fingerprint, and what makes a run itself and no other.
+//! The fingerprints of a sweep's inputs and of its runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,8 +25,8 @@ pub struct Fingerprints {
 }
 
 impl Fingerprints {
-    /// Of all that `settings` names. A model's folder that is gone has the fingerprint that it had,
-    /// as `known` says: its finished runs need it no more.
+    /// Computes the fingerprints of all that `settings` names. A model's folder that is gone keeps the fingerprint in
+    /// `known`, because its finished runs no longer need it.
     ///
     /// # Errors
     /// Corpora or folders that cannot be read.
@@ -51,17 +51,17 @@ impl Fingerprints {
         Ok(Self { pretraining: corpus(&settings.pretraining)?, domain, model })
     }
 
-    /// The fingerprint of a domain's corpus.
+    /// Returns the fingerprint of a domain's corpus.
     ///
     /// # Errors
-    /// No such domain.
+    /// There is no such domain.
     pub fn domain(&self, name: &str) -> Result<Fingerprint, Error> {
         let fingerprint = self.domain.get(name).copied();
         fingerprint.ok_or_else(|| Error::configuration(format!("no domain is called {name}"), ""))
     }
 }
 
-/// A hash of the names and contents of a model folder's description and weights.
+/// Returns a hash of the names and contents of a model folder's description and weights.
 fn folder_fingerprint(folder: &Path) -> Result<Fingerprint, Error> {
     let io = |error| Error::io(folder, "list the model folder", error);
     let mut names = Vec::new();
@@ -96,10 +96,10 @@ fn hash_file(path: &Path, hashes: &mut Vec<u8>) -> std::io::Result<()> {
     }
 }
 
-/// What makes a base model itself: its bytes, or all that its pretraining depends on.
+/// Returns the fingerprint of a base model: that of its bytes, or of all that its pretraining depends on.
 ///
 /// # Errors
-/// None but of settings that JSON cannot hold.
+/// Only settings that JSON cannot represent.
 pub fn base_fingerprint(
     settings: &SweepConfig,
     fingerprints: &Fingerprints,
@@ -118,10 +118,10 @@ pub fn base_fingerprint(
     })))
 }
 
-/// What makes a run itself: the data and all settings that change its numbers.
+/// Returns the fingerprint of a run: that of the data and all settings that change its numbers.
 ///
 /// # Errors
-/// None but of settings that JSON cannot hold.
+/// Only settings that JSON cannot represent.
 pub fn run_fingerprint(
     settings: &SweepConfig,
     fingerprints: &Fingerprints,

@@ -1,4 +1,4 @@
-//! A sweep's folder: the rows of its finished runs, its failures, and what is removed when a run is done.
+//! The folder of a sweep: the rows of its finished runs, its failures, and what is removed when a run is done.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::plan::RunPlan;
 use super::settings_file::{FILE as SETTINGS_FILE, SettingsFile};
 use crate::error::{Error, Hint};
 
-/// The rows as JSON lines: what counts as done.
+/// The rows as JSON lines, which determine the finished runs.
 const ROWS: &str = "runs.jsonl";
 /// The same rows for programs that read tables; its extension says the format.
 const TABLE: &str = "runs.parquet";
@@ -30,21 +30,31 @@ pub struct Failure {
     pub numerical: bool,
 }
 
-/// A sweep's folder as one process sees it.
+/// The folder of a sweep as one process reads it.
 #[derive(Debug)]
 pub struct SweepFolder {
     path: PathBuf,
     task: Option<Task>,
-    /// The rows of this process' own file, in the order in which they were done.
+    /// The rows in the file of this process, in the order in which the runs finished.
     own: Vec<RunRow>,
-    /// Those of all files.
+    /// The rows of all files.
     rows: BTreeMap<String, RunRow>,
     failures: BTreeMap<String, Failure>,
 }
 
 impl SweepFolder {
-    /// Reads what is done in the sweep's folder at `path`; a folder that is not there yet has nothing. `task` is the
-    /// share of this process, where several processes do the sweep.
+    /// Reads the finished runs in the sweep's folder at `path`; a missing folder has none. `task` is the share of this
+    /// process, if several processes do the sweep.
+    ///
+    /// ```
+    /// use mixdown_experiments::SweepFolder;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let folder = SweepFolder::open(&directory.path().join("sweep"), None)?;
+    /// assert_eq!(folder.rows().count(), 0);
+    /// assert!(folder.row("math-41M-300k-1pct-seed0").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Files that cannot be read, or rows that no run can have.
@@ -77,7 +87,7 @@ impl SweepFolder {
         Ok(sums::faults_of_files(path, &|name| is_summed && is_own(name))?)
     }
 
-    /// Removes what killed processes left of files that they were writing.
+    /// Removes the unfinished files of killed processes.
     pub(crate) fn remove_leftovers(&self) {
         remove_abandoned_in(&self.path, |finished| {
             let of_rows = finished.starts_with("runs") || finished.starts_with("failures");
@@ -94,7 +104,7 @@ impl SweepFolder {
         &self.path
     }
 
-    /// The task that this process is.
+    /// Returns the task of this process.
     pub(crate) fn task(&self) -> Option<Task> {
         self.task
     }
@@ -119,7 +129,7 @@ impl SweepFolder {
         self.failures.get(run_id)
     }
 
-    /// Whether a run is done: its row is there.
+    /// Returns whether a run is done, that is whether it has a row.
     ///
     /// # Errors
     /// A row of that id with another fingerprint.
@@ -145,10 +155,10 @@ impl SweepFolder {
         self.path.join("runs").join(run_id)
     }
 
-    /// Keeps the row of a run that is done now; it is on the disk when this returns.
+    /// Records the row of a finished run, which is on the disk when this returns.
     ///
     /// # Errors
-    /// Values that no row can have, a disk that refuses.
+    /// Values that no row can have; a failed write.
     pub(crate) fn push(&mut self, row: RunRow) -> Result<(), Error> {
         let failed = self.failures.remove(&row.run_id).is_some();
         self.rows.insert(row.run_id.clone(), row.clone());
@@ -160,7 +170,7 @@ impl SweepFolder {
         if failed { self.write_failures() } else { Ok(()) }
     }
 
-    /// Keeps the reason why a run failed.
+    /// Records the reason why a run failed.
     ///
     /// # Errors
     /// A disk that refuses.
@@ -193,7 +203,7 @@ impl SweepFolder {
         if planned.iter().any(|run| !self.rows.contains_key(&run.run_id)) {
             return Ok(());
         }
-        // The last two tasks may be here at the same time: both write the same rows, each to a file of its own.
+        // The last two tasks may be here at the same time: both write the same rows, each to its own temporary file.
         let rows = RunsTable::new(self.rows.values().cloned().collect())?;
         [ROWS, TABLE].iter().try_for_each(|name| Ok(rows.write(&self.path.join(name))?))
     }
@@ -221,7 +231,7 @@ impl SweepFolder {
         Ok(())
     }
 
-    /// Of a process without a task: takes over the rows of all tasks.
+    /// Takes over the rows of all tasks in a process without a task.
     ///
     /// # Errors
     /// A disk that refuses.

@@ -1,4 +1,4 @@
-//! Ids of runs: readable, unique, and good as names of folders on every system.
+//! Ids of runs, which are readable, unique, and valid names of folders on every system.
 
 use super::settings::setting;
 use crate::error::Error;
@@ -10,7 +10,7 @@ pub fn run_id(domain: &str, model: &str, (tokens, inject, seed): (u64, Injection
     format!("{domain}-{model}-{}-{share}-seed{seed}", count(tokens))
 }
 
-/// `30000` as `30k`: exact, in the largest unit that divides it.
+/// Formats `30000` as `30k`, exactly and in the largest unit that divides it.
 pub fn count(tokens: u64) -> String {
     for (unit, name) in [(1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")] {
         if tokens >= unit && tokens.is_multiple_of(unit) {
@@ -20,10 +20,10 @@ pub fn count(tokens: u64) -> String {
     tokens.to_string()
 }
 
-/// Refuses names of a `kind` that cannot stand in file names and ids.
+/// Refuses names of a `kind` that are not valid in file names and ids.
 ///
 /// # Errors
-/// No name, one of other letters, one that is there twice.
+/// An empty name, other characters, a name that is used twice.
 pub fn check_names(kind: &str, names: &[&String]) -> Result<(), Error> {
     if names.is_empty() {
         return Err(setting(&format!("[[{kind}]]"), "at least one", "none"));

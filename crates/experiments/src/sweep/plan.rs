@@ -1,4 +1,4 @@
-//! A sweep's settings as a list of base models and a list of runs.
+//! The plan of a sweep: its settings as a list of base models and a list of runs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,30 +14,30 @@ use crate::error::Error;
 use crate::runs::injection::Injection;
 use crate::runs::recipe::{Recipe, TARGET};
 
-/// What a sweep does, in the order in which it does it.
+/// The base models and runs of a sweep in the order in which they are done.
 #[derive(Debug)]
-pub struct Plan {
+pub struct SweepPlan {
     /// The base models.
     pub bases: Vec<BasePlan>,
     /// The runs.
     pub runs: Vec<RunPlan>,
 }
 
-/// A base model.
+/// A base model of a sweep.
 #[derive(Debug)]
 pub struct BasePlan {
-    /// Its name.
+    /// The name of the base model.
     pub name: String,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: BaseOrigin,
 }
 
 /// Where a base model comes from.
 #[derive(Debug)]
-pub enum Origin {
-    /// A folder, which has seen so many tokens, if that is known.
+pub enum BaseOrigin {
+    /// An existing folder, with the number of tokens that it was pretrained on, if that is known.
     Given(PathBuf, Option<u64>),
-    /// A run of the sweep's own.
+    /// A pretraining run of the sweep.
     Pretrained(Box<RunConfig>),
 }
 
@@ -46,11 +46,11 @@ pub enum Origin {
 pub struct RunPlan {
     /// Its unique name, which is also that of its folder.
     pub run_id: String,
-    /// The place of its base model in the plan.
+    /// The index of its base model in the plan.
     pub base: usize,
     /// The domain's name.
     pub domain: String,
-    /// D: the targets that the run can draw, those of an epoch's whole sequences.
+    /// D: the unique targets of the run, those of the complete sequences of an epoch.
     pub target_tokens: u64,
     /// p.
     pub inject: Injection,
@@ -58,12 +58,12 @@ pub struct RunPlan {
     pub seed: u64,
     /// A hash of the data and all settings that change numbers.
     pub fingerprint: Fingerprint,
-    /// What the trainer does; of a base model that the sweep makes, the folder it will be in.
+    /// The configuration of the trainer. The path of a base model that the sweep makes is that of its future folder.
     pub config: RunConfig,
 }
 
 impl RunPlan {
-    /// How it is trained, as far as its row will say it.
+    /// Returns the settings of the training that the row of the run will record.
     pub fn recipe(&self) -> RunRecipe {
         let (train, mixture) = (&self.config.train, &self.config.mixture);
         RunRecipe {
@@ -81,12 +81,12 @@ impl RunPlan {
     }
 }
 
-/// A run that the settings ask for, as far as they tell without the data.
+/// A run that the settings ask for, as far as it is known without the data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRun {
     /// Its unique name.
     pub run_id: String,
-    /// D: the target tokens asked for.
+    /// D: the requested target tokens.
     pub target_tokens: u64,
     /// p: the share of pretraining data.
     pub inject: Injection,
@@ -94,14 +94,14 @@ pub struct PlannedRun {
     pub seed: u64,
 }
 
-/// The runs of `settings` in the order in which they are done; no corpus is opened.
+/// Returns the runs of `settings` in the order in which they are done; no corpus is opened.
 ///
 /// # Errors
 /// A single run of a model or domain that is not in the lists.
 pub fn planned_runs(settings: &SweepConfig) -> Result<Vec<PlannedRun>, Error> {
     let mut runs: Vec<PlannedRun> = Vec::new();
     for point in points(settings)? {
-        let Point { target_tokens, inject, seed, .. } = point;
+        let GridPoint { target_tokens, inject, seed, .. } = point;
         let coordinates = (target_tokens, inject, seed);
         let run_id = run_id(&point.domain.name, &point.model.name, coordinates);
         if runs.iter().all(|run| run.run_id != run_id) {
@@ -112,7 +112,7 @@ pub fn planned_runs(settings: &SweepConfig) -> Result<Vec<PlannedRun>, Error> {
 }
 
 /// A run by its coordinates.
-struct Point<'a> {
+struct GridPoint<'a> {
     base: usize,
     model: &'a ModelSettings,
     domain: &'a DomainSettings,
@@ -121,18 +121,18 @@ struct Point<'a> {
     seed: u64,
 }
 
-/// The folder below a sweep's that the best weights of a base model are in.
+/// Returns the folder with the best weights of a base model, inside that of the sweep.
 pub fn base_weights(out: &Path, name: &str) -> PathBuf {
     base_folder(out, name).join("best")
 }
 
-/// The folder of a base model's run.
+/// Returns the folder of the run that makes a base model.
 pub fn base_folder(out: &Path, name: &str) -> PathBuf {
     out.join("bases").join(name)
 }
 
-impl Plan {
-    /// The plan of `settings`, whose paths are absolute, in the folder `out`.
+impl SweepPlan {
+    /// Makes the plan of `settings`, whose paths are absolute, in the folder `out`.
     ///
     /// # Errors
     /// Corpora that cannot be opened or have fewer tokens than a run needs, sizes that no model has,
@@ -161,15 +161,15 @@ impl Plan {
     }
 }
 
-/// The grid and the single runs; small models first, so that there is something to see early.
-fn points(settings: &SweepConfig) -> Result<Vec<Point<'_>>, Error> {
+/// Returns the grid and the single runs, small models first, so that first results come early.
+fn points(settings: &SweepConfig) -> Result<Vec<GridPoint<'_>>, Error> {
     let mut points = Vec::new();
     for (base, model) in settings.model.iter().enumerate() {
         for domain in &settings.domain {
             for &target_tokens in &settings.target_tokens {
                 for &inject in &settings.p {
                     let seeds = settings.seeds.iter();
-                    points.extend(seeds.map(|&seed| Point {
+                    points.extend(seeds.map(|&seed| GridPoint {
                         base,
                         model,
                         domain,
@@ -184,17 +184,17 @@ fn points(settings: &SweepConfig) -> Result<Vec<Point<'_>>, Error> {
     for run in &settings.run {
         points.push(point(settings, run)?);
     }
-    // Stable: within a model as the settings list them.
+    // The sort is stable: within a model the runs keep the order of the settings.
     points.sort_by_key(|point| point.base);
     Ok(points)
 }
 
-fn point<'a>(settings: &'a SweepConfig, run: &RunSettings) -> Result<Point<'a>, Error> {
+fn point<'a>(settings: &'a SweepConfig, run: &RunSettings) -> Result<GridPoint<'a>, Error> {
     let unknown = |field: &str, name: &String| setting(field, "a name of the list above", name);
     let base = settings.model.iter().position(|model| model.name == run.model);
     let base = base.ok_or_else(|| unknown("run.model", &run.model))?;
     let domain = settings.domain.iter().find(|domain| domain.name == run.domain);
-    Ok(Point {
+    Ok(GridPoint {
         base,
         model: &settings.model[base],
         domain: domain.ok_or_else(|| unknown("run.domain", &run.domain))?,
@@ -204,7 +204,7 @@ fn point<'a>(settings: &'a SweepConfig, run: &RunSettings) -> Result<Point<'a>, 
     })
 }
 
-/// A run that asks for more target tokens than there are would be one of fewer.
+/// Refuses runs that ask for more target tokens than the corpus has.
 fn check_lengths(settings: &SweepConfig) -> Result<(), Error> {
     for domain in &settings.domain {
         let there = Corpus::open_lazily(&domain.corpus, Access::Map)?.tokens(Split::Train);
@@ -222,9 +222,9 @@ fn base(settings: &SweepConfig, model: &ModelSettings) -> Result<BasePlan, Error
     let Some(folder) = &model.init else {
         let config = pretraining(settings, model)?;
         config.check()?;
-        return Ok(BasePlan { name, origin: Origin::Pretrained(Box::new(config)) });
+        return Ok(BasePlan { name, origin: BaseOrigin::Pretrained(Box::new(config)) });
     };
-    Ok(BasePlan { name, origin: Origin::Given(folder.clone(), model.tokens) })
+    Ok(BasePlan { name, origin: BaseOrigin::Given(folder.clone(), model.tokens) })
 }
 
 fn fresh_model(settings: &SweepConfig, model: &ModelSettings) -> Result<FreshModel, Error> {
@@ -253,7 +253,7 @@ fn fresh_model(settings: &SweepConfig, model: &ModelSettings) -> Result<FreshMod
     })
 }
 
-/// The run that makes a base model.
+/// Returns the configuration of the run that makes a base model.
 fn pretraining(settings: &SweepConfig, model: &ModelSettings) -> Result<RunConfig, Error> {
     let (train, pretrain) = (&settings.train, &settings.pretrain);
     let batch_size = pretrain.batch_size.unwrap_or(train.batch_size);
@@ -282,7 +282,7 @@ fn pretraining(settings: &SweepConfig, model: &ModelSettings) -> Result<RunConfi
     config.train = TrainConfig {
         weight_decay: pretrain.weight_decay.unwrap_or(own.weight_decay),
         checkpoint_every: pretrain.checkpoint_every.unwrap_or(own.checkpoint_every),
-        // What is about finetuning alone: its schedule and end, and which of the weights it trains.
+        // Settings that apply only to finetuning are replaced: its schedule and end, and which weights it trains.
         steps: config.train.steps,
         learning_rate: config.train.learning_rate,
         schedule: config.train.schedule,
@@ -301,7 +301,7 @@ fn pretraining(settings: &SweepConfig, model: &ModelSettings) -> Result<RunConfi
 fn run(
     settings: &SweepConfig,
     fingerprints: &Fingerprints,
-    point: &Point<'_>,
+    point: &GridPoint<'_>,
     out: &Path,
 ) -> Result<RunPlan, Error> {
     let (config, target_tokens) = finetuning(settings, point, out)?;
@@ -322,10 +322,11 @@ fn run(
     })
 }
 
-/// The run that finetunes a base model to the bottom of the target's validation loss, and its D.
+/// Returns the configuration of the run that finetunes a base model to the minimum of the target's validation loss,
+/// with its D.
 fn finetuning(
     settings: &SweepConfig,
-    point: &Point<'_>,
+    point: &GridPoint<'_>,
     out: &Path,
 ) -> Result<(RunConfig, u64), Error> {
     let train = &settings.train;

@@ -1,4 +1,4 @@
-//! What a sweep would do and take, without a step done.
+//! The preview of a sweep: its runs and its cost, before any step is done.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +8,17 @@ use mixdown_train::{ModelChoice, ModelConfig, Preview, RunConfig, peak_flops, tr
 use serde::Serialize;
 
 use super::cost::{RunCost, shape};
-use super::plan::{BasePlan, Origin, Plan, RunPlan, base_folder};
+use super::plan::{BaseOrigin, BasePlan, RunPlan, SweepPlan, base_folder};
 use super::settings::SweepConfig;
 use crate::error::Error;
 use crate::runs::models::run_base;
 
-/// What a sweep would do and take, without a step done.
+/// The runs and the cost of a sweep, before any step is done.
 #[derive(Debug, Serialize)]
 pub struct SweepPreview {
-    /// What all runs have in common, as fields of their rows.
+    /// The settings that all runs share, as fields of their rows.
     pub recipe: BTreeMap<String, String>,
-    /// The fields in which runs differ, so that a fit does not take them together.
+    /// The fields in which runs differ, so that they cannot be fitted together.
     pub different: BTreeMap<String, String>,
     /// The base models that would be made.
     pub bases: Vec<PartPreview>,
@@ -32,15 +32,15 @@ pub struct SweepPreview {
     pub flops: f64,
     /// The seconds, at most.
     pub seconds: f64,
-    /// The seconds, if the runs end as early as those that are done.
+    /// The seconds, if the runs end as early as the finished ones.
     pub expected_seconds: f64,
     /// The origin of the rate behind both numbers of seconds.
     pub rate: RateOrigin,
     /// The memory of the largest part.
     pub memory_bytes: u64,
-    /// The bytes on disk at the fullest: base models, and what is kept or being written of runs.
+    /// The largest number of bytes on disk: base models, and the files of runs that are kept or being written.
     pub disk_bytes: u64,
-    /// The free bytes on the disk, where the system says them.
+    /// The free bytes on the disk, if the system reports them.
     pub available_disk_bytes: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ pub struct PartPreview {
     pub name: String,
     /// The steps, at most.
     pub steps: u64,
-    /// What the part takes, at most.
+    /// The largest cost of the part.
     #[serde(flatten)]
     pub cost: RunCost,
     /// The seconds, at most.
@@ -64,46 +64,50 @@ pub struct PartPreview {
 pub enum RateOrigin {
     /// The caller gave the rate of the largest model.
     Given,
-    /// The rate was measured on what is done of the sweep.
+    /// The rate was measured on the finished part of the sweep.
     Measured,
     /// The rate is half of that of a large matrix product on this machine.
     Machine,
 }
 
-/// A rate in operations a second, and where it comes from.
+/// A rate in operations per second with its origin.
 #[derive(Debug, Clone, Copy)]
-pub struct Speed {
-    /// Operations a second.
+pub struct ComputeRate {
+    /// Operations per second.
     pub flops_per_second: f64,
-    /// Where it comes from.
+    /// The origin of the rate.
     pub rate: RateOrigin,
-    /// What the finished runs took.
-    pub taken: Taken,
+    /// The cost of the finished runs.
+    pub taken: FinishedCost,
 }
 
-/// Operations of finished runs, and those that they might have taken.
+/// The operations of finished runs, and the most that they could have taken.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Taken {
+pub struct FinishedCost {
     /// Up to where they ended.
     pub flops: f64,
     /// Up to their horizons.
     pub most: f64,
 }
 
-impl Taken {
-    /// The share that a run takes; all of it where none is finished.
+impl FinishedCost {
+    /// Returns the share of its largest cost that a run takes; 1 if none is finished.
     pub fn share(self) -> f64 {
         if self.most > 0.0 { self.flops / self.most } else { 1.0 }
     }
 }
 
-impl Speed {
-    /// From `tokens_per_second` of the largest model, else from what is done of the sweep in `out`, else
-    /// of this machine.
+impl ComputeRate {
+    /// Returns the rate from `tokens_per_second` of the largest model, else from the finished part of the sweep in
+    /// `out`, else from a measurement of this machine.
     ///
     /// # Errors
     /// A given base model without a readable config.json.
-    pub fn new(plan: &Plan, out: &Path, tokens_per_second: Option<f64>) -> Result<Self, Error> {
+    pub fn new(
+        plan: &SweepPlan,
+        out: &Path,
+        tokens_per_second: Option<f64>,
+    ) -> Result<Self, Error> {
         let (measured, taken) = measured(plan, out);
         let speed = |flops_per_second, rate| Self { flops_per_second, rate, taken };
         let Some(given) = tokens_per_second else {
@@ -123,17 +127,17 @@ impl Speed {
 }
 
 /// The sequence length, for each base model.
-fn length(plan: &Plan) -> impl Iterator<Item = u64> {
+fn length(plan: &SweepPlan) -> impl Iterator<Item = u64> {
     let length = plan.runs.first().map_or(1, |run| run.config.mixture.sequence_length);
     std::iter::repeat(length)
 }
 
-/// The mean rate over the sweep's finished parts, in operations a second, and what its finished runs took.
-fn measured(plan: &Plan, out: &Path) -> (Option<f64>, Taken) {
-    let (mut flops, mut seconds, mut taken) = (0.0, 0.0, Taken::default());
+/// Returns the mean rate over the sweep's finished parts in operations per second, and the cost of its finished runs.
+fn measured(plan: &SweepPlan, out: &Path) -> (Option<f64>, FinishedCost) {
+    let (mut flops, mut seconds, mut taken) = (0.0, 0.0, FinishedCost::default());
     let read = |folder: &Path| RunFolder::open(folder).and_then(|folder| folder.read_summary());
     for base in &plan.bases {
-        let Origin::Pretrained(config) = &base.origin else { continue };
+        let BaseOrigin::Pretrained(config) = &base.origin else { continue };
         if let (Ok(summary), Ok(model)) = (read(&base_folder(out, &base.name)), shape(base)) {
             flops += operations(&summary, config, &model);
             seconds += summary.seconds;
@@ -152,7 +156,7 @@ fn measured(plan: &Plan, out: &Path) -> (Option<f64>, Taken) {
     ((seconds > 0.0).then(|| flops / seconds), taken)
 }
 
-/// The operations of a finished run.
+/// Returns the operations of a finished run.
 pub fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) -> f64 {
     let mut done = config.clone();
     done.train.steps = summary.steps;
@@ -160,15 +164,15 @@ pub fn operations(summary: &Summary, config: &RunConfig, model: &ModelConfig) ->
 }
 
 impl SweepPreview {
-    /// What doing `pending`, of the runs of `plan`, into `out` would take.
+    /// Estimates the cost of the runs `pending` of `plan` in the folder `out`.
     ///
     /// # Errors
     /// Corpora or given models that cannot be opened or do not fit each other.
     pub(crate) fn new(
         settings: &SweepConfig,
-        plan: &Plan,
+        plan: &SweepPlan,
         (missing, pending): (&[&BasePlan], &[&RunPlan]),
-        speed: Speed,
+        speed: ComputeRate,
         out: &Path,
     ) -> Result<Self, Error> {
         let part = |name: &str, steps: u64, cost: RunCost| PartPreview {
@@ -179,7 +183,7 @@ impl SweepPreview {
         };
         let mut bases = Vec::new();
         for base in missing {
-            let Origin::Pretrained(config) = &base.origin else { continue };
+            let BaseOrigin::Pretrained(config) = &base.origin else { continue };
             bases.push(part(&base.name, config.train.steps, RunCost::of_base(base)?));
         }
         let mut runs = Vec::new();
@@ -221,7 +225,7 @@ struct Needs {
 impl Needs {
     fn new(
         settings: &SweepConfig,
-        plan: &Plan,
+        plan: &SweepPlan,
         pending: &[&RunPlan],
         out: &Path,
     ) -> Result<Self, Error> {
@@ -250,13 +254,13 @@ impl Needs {
     }
 }
 
-/// The pretraining of a base model, if there is one, and a run from it; a model that is not there yet is
-/// one with fresh weights.
+/// Returns the pretraining of a base model, if there is one, and a run from it; a model that does not exist yet counts
+/// as one with fresh weights.
 fn configs(base: &BasePlan, run: &RunPlan) -> Vec<(RunConfig, bool)> {
     let mut finetuning = run.config.clone();
     match &base.origin {
-        Origin::Given(..) => vec![(finetuning, false)],
-        Origin::Pretrained(config) => {
+        BaseOrigin::Given(..) => vec![(finetuning, false)],
+        BaseOrigin::Pretrained(config) => {
             if let ModelChoice::Fresh(fresh) = config.model {
                 finetuning.model = ModelChoice::Fresh(fresh);
             }

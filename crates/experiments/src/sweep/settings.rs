@@ -1,4 +1,4 @@
-//! A sweep as a user writes it: SWEEP.toml.
+//! The settings of a sweep, as a user writes them in SWEEP.toml.
 
 use std::path::{Path, PathBuf};
 
@@ -14,17 +14,17 @@ use crate::error::Error;
 use crate::runs::configuration::{base_folder, parse_description, read_description};
 use crate::runs::injection::Injection;
 
-/// A SWEEP.toml: what is varied, the domains, the models, and how each run is trained.
+/// The contents of a SWEEP.toml: what is varied, the domains, the models, and the training of each run.
 ///
-/// The grid (`model` × `domain` × `target_tokens` × `p` × `seeds`) may grow from call to call; of the
-/// rest nothing may change in a sweep's folder but `keep_weights`. A field that is added later must
-/// not be written where it is left out: the fingerprints of finished runs are taken from this text.
+/// The grid (`model` × `domain` × `target_tokens` × `p` × `seeds`) may grow from call to call. Of the other settings
+/// only `keep_weights` may change in a sweep's folder. A field that is added later must not be written if it is left
+/// out, because the fingerprints of finished runs are computed from this text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepConfig {
     /// The corpus that models are pretrained on, and that forgetting is measured on.
     pub pretraining: PathBuf,
-    /// The known part of the grid that is done in the place of all of it.
+    /// The standard part of the grid that is done instead of the whole grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub design: Option<Design>,
     /// The seeds of the order of the data.
@@ -39,7 +39,7 @@ pub struct SweepConfig {
     /// Whether checkpoints and best/ stay when a run is finished.
     #[serde(default)]
     pub keep_weights: bool,
-    /// The program that does the finetuning, `{run}` standing for the path of its run file.
+    /// The program that does the finetuning; `{run}` is replaced by the path of its run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// The settings of each finetuning.
@@ -57,16 +57,16 @@ pub struct SweepConfig {
     /// The single runs beside or instead of the grid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<RunSettings>,
-    /// The description's own folder, in which `command` runs.
+    /// The folder of the description, in which `command` runs.
     #[serde(skip)]
     pub folder: PathBuf,
 }
 
-/// A known part of a grid.
+/// A standard part of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Design {
-    /// Three models × three numbers of target tokens × {0, 1 %}: the least that gives a law.
+    /// Three models × three numbers of target tokens × {0, 1 %}: the smallest grid that determines a law.
     Minimal,
 }
 
@@ -86,7 +86,7 @@ pub struct DomainSettings {
 pub struct ModelSettings {
     /// The model's name in ids of runs.
     pub name: String,
-    /// The Hugging Face folder of a model that there is.
+    /// The Hugging Face folder of an existing model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// The size of a fresh GPT-2-like model by its name.
@@ -110,14 +110,14 @@ pub struct ModelSettings {
     /// The seed of a fresh model's weights and of its pretraining's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The tokens of pretraining: of a fresh model those it gets, of a folder those it has seen, if they are known.
+    /// The tokens of pretraining: for a fresh model those of its run, for a folder those of its history, if known.
     #[serde(
         default,
         deserialize_with = "field::optional_tokens",
         skip_serializing_if = "Option::is_none"
     )]
     pub tokens: Option<u64>,
-    /// The pretraining's peak learning rate, where this model's is not that of `[pretrain]`.
+    /// The peak learning rate of the pretraining, if it differs from that of `[pretrain]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
 }
@@ -140,7 +140,8 @@ pub struct RunSettings {
     pub seed: u64,
 }
 
-/// `[pretrain]`: how fresh models are pretrained; what is left out is as in `[train]` or usual.
+/// The table `[pretrain]`, by which fresh models are pretrained; settings that are left out are those of `[train]` or
+/// the defaults below.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSettings {
@@ -159,7 +160,7 @@ pub struct PretrainSettings {
     /// The decoupled weight decay; without it, that of `[train]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// The number of evaluations on the way; without it, 10.
+    /// The number of evaluations during the run; without it, 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluations: Option<u64>,
     /// The steps between two checkpoints; without it, those of `[train]`.
@@ -167,7 +168,7 @@ pub struct PretrainSettings {
     pub checkpoint_every: Option<u64>,
 }
 
-/// `[eval]`: the same held-out sequences for every run.
+/// The table `[eval]`: the held-out sequences, which are the same for every run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSettings {
@@ -195,7 +196,7 @@ fn token_counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, 
     Ok(counts.into_iter().map(|tokens| tokens.0).collect())
 }
 
-/// What stands for a field that is left out.
+/// The defaults of fields that are left out.
 mod defaults {
     pub(super) fn seeds() -> Vec<u64> {
         vec![0]
@@ -209,8 +210,8 @@ mod defaults {
 }
 
 impl SweepConfig {
-    /// Reads the description of a sweep that a user wrote, or the one that a sweep left. Relative paths count from the
-    /// file's folder.
+    /// Reads the description of a sweep that a user wrote, or that of an earlier sweep. Relative paths start from the
+    /// folder of the file.
     ///
     /// # Errors
     /// A missing file, TOML that does not parse, unknown keys, wrong types.
@@ -221,7 +222,7 @@ impl SweepConfig {
     /// Reads a description from its text; paths stay as they were given.
     ///
     /// # Errors
-    /// As [`read`](Self::read), but for a missing file.
+    /// As [`read`](Self::read), except for a missing file.
     pub fn parse(text: &str) -> Result<Self, Error> {
         parse_description(Path::new("the sweep"), text)
     }
@@ -234,12 +235,12 @@ impl SweepConfig {
         planned_runs(self)
     }
 
-    /// Returns the settings with absolute paths; relative ones are counted from `base`.
+    /// Returns the settings with absolute paths; relative ones start from `base`.
     ///
     /// # Errors
     /// A working directory that is gone.
     pub fn absolute(mut self, base: &Path) -> Result<Self, Error> {
-        // An empty path is the working folder's own.
+        // An empty path is the working folder.
         let base = std::env::current_dir()
             .map_err(|error| Error::io(base, "find the folder of", error))?
             .join(base);
@@ -252,7 +253,7 @@ impl SweepConfig {
         Ok(self)
     }
 
-    /// Checks what needs no file, and applies `design`.
+    /// Checks the settings that need no file, and applies `design`.
     ///
     /// # Errors
     /// The first setting that no sweep can have.

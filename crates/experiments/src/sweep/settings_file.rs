@@ -1,4 +1,4 @@
-//! sweep.toml: the settings of the sweep in a folder, with the fingerprints of all it reads.
+//! The file sweep.toml: the settings of the sweep in a folder, with the fingerprints of all its inputs.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,19 +16,19 @@ use crate::error::{Error, Hint};
 
 pub const FILE: &str = "sweep.toml";
 
-/// How it begins where the sweep's files have sums, so that removed ones are missed.
+/// The beginning of the file if the sweep's files have sums, by which removed sums are noticed.
 const MARK: &str = "# The BLAKE3 sum of each file here is in NAME.blake3 beside it.\n";
 
 /// Tables that no call may change.
 const FIXED: [&str; 4] = ["command", "train", "pretrain", "eval"];
 
-/// Lists of tables with names, which calls may add to.
+/// Lists of named tables, to which calls may add.
 const NAMED: [&str; 2] = ["domain", "model"];
 
-/// Paths: what lies there is compared by fingerprint.
+/// Paths, whose contents are compared by fingerprint.
 const PATHS: [&str; 2] = ["corpus", "init"];
 
-/// The settings of a sweep as its folder keeps them.
+/// The settings of a sweep as they are stored in its folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SettingsFile {
     table: Table,
@@ -42,7 +42,7 @@ struct Contents<'a> {
 }
 
 impl SettingsFile {
-    /// Of these settings.
+    /// Returns the file of these settings.
     ///
     /// # Errors
     /// Settings that TOML cannot hold.
@@ -53,15 +53,15 @@ impl SettingsFile {
         Ok(Self { table })
     }
 
-    /// Where that of the sweep in `out` is.
+    /// Returns the path of the file of the sweep in `out`.
     pub fn path(out: &Path) -> PathBuf {
         out.join(FILE)
     }
 
-    /// That of the sweep in `out`, if there is one.
+    /// Reads the file of the sweep in `out`, if there is one.
     ///
     /// # Errors
-    /// A file that cannot be read or is no TOML.
+    /// A file that cannot be read or is not TOML.
     pub fn read(out: &Path) -> Result<Option<Self>, Error> {
         let path = Self::path(out);
         if !path.exists() {
@@ -73,15 +73,15 @@ impl SettingsFile {
         Ok(Some(Self { table }))
     }
 
-    /// Whether the files of the sweep in `out` must have sums: all but those of older versions have.
+    /// Returns whether the files of the sweep in `out` must have sums; those of older versions have none.
     pub fn is_summed(out: &Path) -> bool {
         fs::read(Self::path(out)).is_ok_and(|text| text.starts_with(MARK.as_bytes()))
     }
 
-    /// The fingerprints it has.
+    /// Returns the recorded fingerprints.
     ///
     /// # Errors
-    /// None or other things in their place.
+    /// Missing or invalid fingerprints.
     pub fn fingerprints(&self) -> Result<Fingerprints, Error> {
         let value = self.table.get("fingerprints").cloned();
         let value = value.unwrap_or_else(|| Value::Table(Table::new()));
@@ -90,7 +90,7 @@ impl SettingsFile {
         })
     }
 
-    /// The first setting that differs and may not: its place, the value in `self` and that in `other`.
+    /// Returns the first setting that differs although it must not: its key, the value in `self` and that in `other`.
     fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let fixed = FIXED
             .into_iter()
@@ -127,7 +127,7 @@ impl SettingsFile {
         })
     }
 
-    /// Takes over the named tables that `earlier` has and `self` has not: their runs are in the folder.
+    /// Takes over the named tables that only `earlier` has, because their runs are in the folder.
     fn keep(&mut self, earlier: &Self) {
         for key in NAMED {
             let ours: BTreeSet<String> =
@@ -149,7 +149,7 @@ impl SettingsFile {
     }
 }
 
-/// Takes `out` for `ours`, or finds that it was taken for the same settings, or fewer of them, before.
+/// Writes the settings `ours` into `out`, unless the same settings or a part of them are there already.
 ///
 /// # Errors
 /// A folder of something else, a sweep of other settings: the first difference by name.
@@ -170,8 +170,8 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
     Ok(sums::write_summed(&path, format!("{MARK}{}", ours.table).as_bytes())?)
 }
 
-/// Checks that `path`, the file by which `out` is claimed, may be written: there is no such folder, or an
-/// empty one. A kill before `path` has its name leaves its sum or a temporary file of either.
+/// Checks that `path`, the file with the settings of `out`, may be written: the folder does not exist or is empty,
+/// except for a sum or a temporary file that a killed process left.
 ///
 /// # Errors
 /// A folder of something else.
@@ -205,7 +205,7 @@ pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a sweep of `ours` may go on in the folder of `there`.
+/// Checks that a sweep with the settings `ours` may continue in the folder with the settings `there`.
 ///
 /// # Errors
 /// The first difference by name.
@@ -222,7 +222,7 @@ pub fn check(out: &Path, there: &SettingsFile, ours: &SettingsFile) -> Result<()
     }
 }
 
-/// The tables of a list by name.
+/// Returns the tables of a list by name.
 fn named<'a>(table: &'a Table, key: &str) -> Vec<(&'a str, &'a Table)> {
     let all = table.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let tables = all.iter().filter_map(Value::as_table);
@@ -234,7 +234,7 @@ fn without_paths(table: &Table) -> Value {
     Value::Table(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
-/// The first value that differs: its place and both values.
+/// Returns the first value that differs: its key and both values.
 fn difference(
     place: &str,
     ours: Option<&Value>,

@@ -1,6 +1,6 @@
-//! `[train]` of a sweep: every setting of the trainer's `[train]`, but the steps, which the grid sets.
+//! The table `[train]` of a sweep: every setting of the trainer's `[train]` except the steps, which the grid sets.
 //!
-//! The trainer's own type is what is read and kept, so that a setting which the trainer learns is one of sweeps, too.
+//! The trainer's type is read and stored, so that every new setting of the trainer is also one of sweeps.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,8 +13,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deserialize_any};
 use toml::{Table, Value};
 
-/// Keys that runs have in their fingerprints whether they were given or not: those that were there from the first
-/// sweep on.
+/// Keys that are always part of the fingerprints of runs: those that existed since the first sweep.
 const ALWAYS: [&str; 10] = [
     "beta1",
     "beta2",
@@ -27,14 +26,14 @@ const ALWAYS: [&str; 10] = [
     "warmup_steps",
     "weight_decay",
 ];
-/// Keys that runs have in their fingerprints where they were given, also with the value that they have anyway.
+/// Keys that are part of the fingerprints of runs if they were given, even with their default value.
 const AS_GIVEN: [&str; 2] = ["device", "precision"];
-/// The sweep's own keys.
+/// The keys that only sweeps have.
 const OWN: [&str; 3] = ["sequence_length", "batch_size", "epochs"];
 /// The trainer's key that the grid sets.
 const STEPS: &str = "steps";
 
-/// `[train]`: how models are finetuned, to the bottom of the target's validation loss.
+/// The table `[train]`, by which models are finetuned to the minimum of the target's validation loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainSettings {
     /// The tokens of a sequence, in pretraining and evaluations as well.
@@ -43,22 +42,23 @@ pub struct TrainSettings {
     pub batch_size: u64,
     /// The most passes over the target tokens: the horizon of the schedule.
     pub epochs: u64,
-    /// All other settings of the trainer. Its number of steps means nothing: the steps of a run come from `epochs`.
+    /// All other settings of the trainer. Its number of steps is ignored, because the steps of a run follow from
+    /// `epochs`.
     pub trainer: TrainConfig,
     /// The values of [`AS_GIVEN`] that were given.
     given: Table,
 }
 
-/// Passes over the target tokens, where nothing says them.
+/// The default number of passes over the target tokens.
 const USUAL_EPOCHS: u64 = 12;
 
-/// A whole number as files have it.
+/// A whole number as files write it.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Count(#[serde(deserialize_with = "field::count")] u64);
 
-/// What a sweep takes for a setting that is left out, whatever the trainer's default is: a run ends at the bottom of
-/// the loss, and under a falling rate that lies where the schedule puts it; and the rate is one for all models.
+/// The defaults of a sweep, where they differ from those of the trainer: a run ends at the minimum of the loss, whose
+/// position a falling learning rate would determine; and the rate is the same for all models.
 fn usual() -> [(&'static str, Value); 4] {
     [
         ("learning_rate", Value::Float(1e-3)),
@@ -177,7 +177,7 @@ impl Serialize for TrainSettings {
 /// The names of a struct's fields, as serde knows them.
 fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut found: &'static [&'static str] = &[];
-    // The error is the way out: nothing is read.
+    // The error ends the call; nothing is read.
     let _ = T::deserialize(Probe(&mut found));
     found
 }

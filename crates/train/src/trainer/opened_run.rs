@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mixdown_runs::{RunLock, RunFolder};
+use mixdown_runs::{RunFolder, RunLock};
 use mixdown_shards::Fingerprint;
 
 use crate::checkpoint;

@@ -1,4 +1,4 @@
-//! Many runs on the screen.
+//! The screen of a board.
 
 use mixdown_base::display::{duration_in_one_unit, plural, short};
 use ratatui::Frame;
@@ -7,20 +7,20 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use crate::board::{Board, BoardLine, Standing};
+use crate::board::{Board, BoardLine, RunStatus};
 use crate::run_data::RunState;
 use crate::view::look::Look;
 use crate::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
 use mixdown_base::display::{percent, thousands};
 
 const GAP: usize = 2;
-/// A name is not cut to less than this, or a quarter of the screen.
+/// The least width to which a name is cut, or a quarter of the screen.
 const NAME_COLUMNS: usize = 14;
 
-/// A column: its head, and what it says of a run.
+/// A column: its head and its value for a run.
 struct Column {
     head: &'static str,
-    /// The columns of least rank are shown where there is no room for all.
+    /// The columns of the lowest rank are shown if there is no space for all.
     rank: u8,
     text: fn(&BoardLine) -> String,
 }
@@ -31,7 +31,7 @@ const COLUMNS: [Column; 10] = [
     Column { head: "D", rank: 6, text: |line| count(line.target_tokens) },
     Column { head: "p", rank: 5, text: |line| line.inject.map_or_else(String::new, percent) },
     Column { head: "seed", rank: 9, text: |line| whole(line.seed) },
-    Column { head: "state", rank: 1, text: |line| standing(&line.standing) },
+    Column { head: "state", rank: 1, text: |line| status(&line.status) },
     Column { head: "step", rank: 4, text: steps },
     Column { head: "target", rank: 2, text: |line| value(line.target_loss) },
     Column { head: "pretraining", rank: 8, text: |line| value(line.pretraining_loss) },
@@ -57,9 +57,9 @@ pub fn draw(frame: &mut Frame, board: &Board, chosen: usize, keys: &[String], lo
     } else {
         table(frame, body, board, chosen, look);
     }
-    // A failed run's reason has no room in the table.
-    let foot_line = match board.lines.get(chosen).map(|line| &line.standing) {
-        Some(Standing::Failed(reason)) => {
+    // The reason of a failed run does not fit into the table.
+    let foot_line = match board.lines.get(chosen).map(|line| &line.status) {
+        Some(RunStatus::Failed(reason)) => {
             Line::styled(shortened(&clean(reason), columns), look.bad)
         }
         _ => Line::styled(fitting(keys, columns), look.dim),
@@ -67,26 +67,26 @@ pub fn draw(frame: &mut Frame, board: &Board, chosen: usize, keys: &[String], lo
     frame.render_widget(foot_line, foot);
 }
 
-/// How many runs there are and how they stand; base models are none of them.
+/// Returns the counts of runs by status, without base models.
 pub fn counts(board: &Board) -> Vec<String> {
     let (bases, runs): (Vec<&BoardLine>, Vec<&BoardLine>) =
         board.lines.iter().partition(|line| line.is_base);
     let count =
-        |is: &dyn Fn(&Standing) -> bool| runs.iter().filter(|line| is(&line.standing)).count();
-    let done = Standing::Begun(RunState::Done);
+        |is: &dyn Fn(&RunStatus) -> bool| runs.iter().filter(|line| is(&line.status)).count();
+    let done = RunStatus::Begun(RunState::Done);
     let others = [
-        (count(&|one| *one == Standing::Begun(RunState::Running)), "running"),
-        (count(&|one| matches!(one, Standing::Begun(RunState::Stopped(_)))), "stopped"),
-        (count(&|one| matches!(one, Standing::Failed(_))), "failed"),
+        (count(&|one| *one == RunStatus::Begun(RunState::Running)), "running"),
+        (count(&|one| matches!(one, RunStatus::Begun(RunState::Stopped(_)))), "stopped"),
+        (count(&|one| matches!(one, RunStatus::Failed(_))), "failed"),
         (
-            count(&|one| matches!(one, Standing::Planned | Standing::Begun(RunState::Waiting))),
+            count(&|one| matches!(one, RunStatus::Planned | RunStatus::Begun(RunState::Waiting))),
             "waiting",
         ),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
     let first =
         format!("{} of {} done", count(&|one| *one == done), plural(runs.len() as u64, "run"));
-    let left = bases.iter().filter(|base| base.standing != done).count();
+    let left = bases.iter().filter(|base| base.status != done).count();
     let left = (left > 0).then(|| format!("base models left: {left}"));
     let others = others.map(|(count, name)| format!("{count} {name}"));
     std::iter::once(first).chain(others).chain(left).collect()
@@ -99,7 +99,7 @@ fn table(frame: &mut Frame, area: Rect, board: &Board, chosen: usize, look: &Loo
     let rows = board.lines.iter().map(|line| {
         let cells = shown.iter().map(|(column, columns)| {
             let text = shortened(&(column.text)(line), *columns);
-            let style = if column.rank == 1 { color(&line.standing, look) } else { Style::new() };
+            let style = if column.rank == 1 { color(&line.status, look) } else { Style::new() };
             cell(&text, *columns, column.rank).style(style)
         });
         Row::new(cells.collect::<Vec<_>>())
@@ -113,13 +113,13 @@ fn table(frame: &mut Frame, area: Rect, board: &Board, chosen: usize, look: &Loo
     frame.render_stateful_widget(table.row_highlight_style(look.chosen), area, &mut state);
 }
 
-/// Names and states from the left, numbers to the right.
+/// Formats a cell: names and states are left-aligned, numbers right-aligned.
 fn cell(text: &str, columns: usize, rank: u8) -> Cell<'static> {
     let gap = if rank < 2 { 0 } else { columns.saturating_sub(width(text)) };
     Cell::new(Text::raw(format!("{}{text}", " ".repeat(gap))))
 }
 
-/// The columns that have room, with their widths: by rank, the name cut where that makes room.
+/// Returns the columns that fit, with their widths: by rank, with a shorter name if that helps.
 fn shown(board: &Board, room: usize) -> Vec<(&'static Column, usize)> {
     let widest = |column: &Column| {
         let cells = board.lines.iter().map(|line| width(&(column.text)(line)));
@@ -151,29 +151,29 @@ fn shown(board: &Board, room: usize) -> Vec<(&'static Column, usize)> {
     by_rank
 }
 
-fn color(standing: &Standing, look: &Look) -> Style {
-    match standing {
-        Standing::Begun(RunState::Running) => look.good,
-        Standing::Begun(RunState::Stopped(_)) | Standing::Failed(_) => look.bad,
-        Standing::Begun(RunState::Waiting) | Standing::Planned => look.dim,
-        Standing::Begun(RunState::Done) => Style::new(),
+fn color(status: &RunStatus, look: &Look) -> Style {
+    match status {
+        RunStatus::Begun(RunState::Running) => look.good,
+        RunStatus::Begun(RunState::Stopped(_)) | RunStatus::Failed(_) => look.bad,
+        RunStatus::Begun(RunState::Waiting) | RunStatus::Planned => look.dim,
+        RunStatus::Begun(RunState::Done) => Style::new(),
     }
 }
 
-/// How a run stands, in a word or two.
-pub fn standing(standing: &Standing) -> String {
-    match standing {
-        Standing::Planned => "waiting".to_owned(),
-        Standing::Failed(_) => "failed".to_owned(),
-        Standing::Begun(RunState::Stopped(seconds)) => {
+/// Formats the status of a run in a word or two.
+pub fn status(status: &RunStatus) -> String {
+    match status {
+        RunStatus::Planned => "waiting".to_owned(),
+        RunStatus::Failed(_) => "failed".to_owned(),
+        RunStatus::Begun(RunState::Stopped(seconds)) => {
             format!("stopped {}", duration_in_one_unit(to_f64(*seconds)))
         }
-        Standing::Begun(state) => state.name().to_owned(),
+        RunStatus::Begun(state) => state.name().to_owned(),
     }
 }
 
 fn steps(line: &BoardLine) -> String {
-    let is_done = line.standing == Standing::Begun(RunState::Done);
+    let is_done = line.status == RunStatus::Begun(RunState::Done);
     match (line.step, line.steps) {
         (Some(step), _) if is_done => format!("best {}", thousands(step)),
         (Some(step), Some(steps)) => format!("{}/{}", thousands(step), thousands(steps)),

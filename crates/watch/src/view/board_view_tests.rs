@@ -2,7 +2,7 @@
 
 use mixdown_runs::MetricsRecord;
 
-use crate::board::{Board, BoardLine, Standing};
+use crate::board::{Board, BoardLine, RunStatus};
 use crate::description::Description;
 use crate::run_data::{RunData, RunState};
 use crate::view::board_view;
@@ -28,7 +28,7 @@ fn board() -> Board {
         target_tokens: Some(50_000),
         inject: Some(inject),
         seed: Some(0),
-        standing: Standing::Begun(RunState::Done),
+        status: RunStatus::Begun(RunState::Done),
         step: Some(80),
         steps: Some(200),
         target_loss: Some(4.4),
@@ -36,7 +36,7 @@ fn board() -> Board {
         forgetting: Some(forgetting),
         ..BoardLine::planned(name)
     };
-    let line = |name: &str, standing| BoardLine { standing, ..BoardLine::planned(name) };
+    let line = |name: &str, status| BoardLine { status, ..BoardLine::planned(name) };
     let reason = "step 2: expected a finite training loss, got NaN".to_owned();
     Board {
         title: "sweep math".to_owned(),
@@ -52,8 +52,8 @@ fn board() -> Board {
             done("math-5M-50k-1pct-seed0", 0.01, 1.2209),
             BoardLine::of_run(&run(110, RunState::Running)),
             BoardLine::of_run(&run(40, RunState::Stopped(7300))),
-            line("math-5M-100k-0pct-seed0", Standing::Failed(reason)),
-            line("math-5M-100k-1pct-seed0", Standing::Planned),
+            line("math-5M-100k-0pct-seed0", RunStatus::Failed(reason)),
+            line("math-5M-100k-1pct-seed0", RunStatus::Planned),
         ],
         damage: None,
     }
@@ -118,8 +118,8 @@ fn names_cannot_steer_the_terminal() {
     let mut board = board();
     board.title = HOSTILE.to_owned();
     board.lines.push(BoardLine::of_run(&run));
-    let reason = Standing::Failed(HOSTILE.to_owned());
-    board.lines.push(BoardLine { standing: reason, ..BoardLine::planned(HOSTILE) });
+    let reason = RunStatus::Failed(HOSTILE.to_owned());
+    board.lines.push(BoardLine { status: reason, ..BoardLine::planned(HOSTILE) });
     let look = Look::colored();
     for (width, height) in [(60, 12), (31, 9), (7, 5)] {
         let drawn = [

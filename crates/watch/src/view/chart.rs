@@ -1,4 +1,4 @@
-//! One curve with what it is compared to.
+//! The chart of one curve with its reference values.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, HorizontalAlignment, Layout, Rect};
@@ -12,23 +12,23 @@ use crate::view::scale::Scale;
 use crate::view::text::{fitting, to_f64, width};
 use mixdown_base::display::thousands;
 
-/// The chart widget knows colors alone. These stand for what a point belongs to until it is drawn, and are
-/// then replaced by styles, which may be dim or bold.
+/// The chart widget has only colors. These mark what a point belongs to until it is drawn, and are then replaced by
+/// styles, which may be dim or bold.
 const RAW: Color = Color::Indexed(200);
 const CURVE: Color = Color::Indexed(201);
 const BEFORE: Color = Color::Indexed(202);
 const BEST: Color = Color::Indexed(203);
 
-/// One curve with what it is compared to.
+/// One curve with its reference values.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CurveChart {
-    /// What stands above it, the most important first.
+    /// The title above the chart, in parts, the most important first.
     pub title: Vec<String>,
     /// The same in fewer words.
     pub short_title: Vec<String>,
     /// What is drawn as a line.
     pub curve: Vec<Point>,
-    /// Single values behind it.
+    /// Single values behind the line.
     pub raw: Vec<Point>,
     /// A value that is drawn as a dashed line.
     pub before: Option<f64>,
@@ -36,13 +36,13 @@ pub struct CurveChart {
     pub best: Option<u64>,
     /// The last step.
     pub end: u64,
-    /// What is said in the place of a curve of nothing.
+    /// The text instead of an empty curve.
     pub absent: &'static str,
     /// Whether the axis of values is logarithmic.
     pub is_logarithmic: bool,
 }
 
-/// Several curves' worth of points, fit for the axes.
+/// The points of several curves, scaled to the axes.
 struct Layers {
     raw: Vec<Point>,
     curve: Vec<Point>,
@@ -51,7 +51,7 @@ struct Layers {
 }
 
 impl CurveChart {
-    /// Draws it; an area of any size will do.
+    /// Draws the chart into an area of any size.
     pub fn draw(&self, area: Rect, look: &Look, buffer: &mut Buffer) {
         let [head, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
@@ -87,7 +87,7 @@ impl CurveChart {
         restyle(body, look, buffer);
     }
 
-    /// Points as the axis of values has them.
+    /// Scales points to the axis of values.
     fn fit(&self, points: &[Point]) -> Vec<Point> {
         if !self.is_logarithmic {
             return points.to_vec();
@@ -96,8 +96,8 @@ impl CurveChart {
         above.map(|point| (point.0, point.1.log10())).collect()
     }
 
-    /// The least and the largest value that is to be seen. Of raw values those that are far out do not count:
-    /// one of them would flatten the curve.
+    /// Returns the least and the largest value that must be visible. Raw outliers do not count, because one of them
+    /// would flatten the curve.
     fn range(&self, curve: &[Point]) -> Option<[f64; 2]> {
         let before = self.before.map(|value| (0.0, value));
         let before = self.fit(before.as_slice());
@@ -130,8 +130,8 @@ impl CurveChart {
             (0..=rows).map(|row| (to_f64(step), dot(row))).collect()
         });
         Layers {
-            raw: condensed(&self.fit(&self.raw), end, columns, Keep::Ends),
-            curve: condensed(&curve, end, columns, Keep::Last),
+            raw: condensed(&self.fit(&self.raw), end, columns, Condensing::Ends),
+            curve: condensed(&curve, end, columns, Condensing::Last),
             before: dashes.unwrap_or_default(),
             best: best.unwrap_or_default(),
         }
@@ -153,7 +153,7 @@ impl Layers {
     }
 }
 
-/// Gives the points their styles.
+/// Applies the styles to the points.
 fn restyle(area: Rect, look: &Look, buffer: &mut Buffer) {
     for place in area.positions() {
         let Some(cell) = buffer.cell_mut(place) else { continue };
@@ -175,24 +175,24 @@ fn ends<'a>(points: impl Iterator<Item = &'a Point>) -> Option<[f64; 2]> {
     ends.iter().all(|end| end.is_finite()).then_some(ends)
 }
 
-/// Which points of a column are kept.
+/// The points of a column that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keep {
+enum Condensing {
     /// The last.
     Last,
     /// The lowest and the highest.
     Ends,
 }
 
-/// At most two points a column: a long run has thousands, and each would be drawn.
-fn condensed(points: &[Point], end: f64, columns: usize, keep: Keep) -> Vec<Point> {
+/// Keeps at most two points per column, because a long run has thousands, and each would be drawn.
+fn condensed(points: &[Point], end: f64, columns: usize, keep: Condensing) -> Vec<Point> {
     let width = to_f64(u64::try_from(columns).unwrap_or(u64::MAX));
     let column = |point: &Point| (point.0 / end * width).floor();
     let same = |left: &Point, right: &Point| (column(left) - column(right)).abs() < 0.5;
     let chunks = points.chunk_by(same);
     let kept = chunks.flat_map(|chunk| match keep {
-        Keep::Last => [chunk.last().copied(), None],
-        Keep::Ends => [
+        Condensing::Last => [chunk.last().copied(), None],
+        Condensing::Ends => [
             chunk.iter().min_by(|left, right| left.1.total_cmp(&right.1)).copied(),
             chunk.iter().max_by(|left, right| left.1.total_cmp(&right.1)).copied(),
         ],
@@ -205,16 +205,16 @@ mod tests {
     use ratatui::buffer::Buffer;
     use ratatui::layout::Rect;
 
-    use super::{CurveChart, Keep, condensed};
+    use super::{Condensing, CurveChart, condensed};
     use crate::view::look::Look;
 
     #[test]
     fn a_long_curve_is_drawn_with_few_points() {
         let points: Vec<_> =
             (0..100_000).map(|step| (f64::from(step), f64::from(step % 7))).collect();
-        let ends = condensed(&points, 100_000.0, 100, Keep::Ends);
+        let ends = condensed(&points, 100_000.0, 100, Condensing::Ends);
         assert_eq!((ends.len(), ends[0].1, ends[1].1), (200, 0.0, 6.0));
-        let last = condensed(&points, 100_000.0, 100, Keep::Last);
+        let last = condensed(&points, 100_000.0, 100, Condensing::Last);
         assert_eq!((last.len(), last[99]), (100, points[99_999]));
     }
 

@@ -1,23 +1,23 @@
-//! The numbers of metrics.jsonl as curves over steps.
+//! The curves of a run over its steps, from metrics.jsonl.
 
 use mixdown_runs::{EvalRecord, MetricsRecord};
 
 use crate::view::text::to_f64;
 
-/// Beyond it a loss says only that a run has gone astray; sums of such numbers stay finite.
+/// The largest loss that is drawn; a larger one only means that the run has diverged. Sums of such numbers stay finite.
 const LARGEST: f64 = 1e30;
 
-/// A step and a value at it; both finite.
+/// A step and its value; both are finite.
 pub type Point = (f64, f64);
 
-/// What a run has measured so far.
+/// The measurements of a run so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curves {
     /// Training loss of each step's batch.
     pub train: Vec<Point>,
     /// Learning rate of each step.
     pub learning_rate: Vec<Point>,
-    /// Held-out losses, a corpus each.
+    /// Held-out losses, one curve for each corpus.
     pub evals: Vec<EvalCurve>,
     /// The last record.
     pub last: Option<MetricsRecord>,
@@ -28,7 +28,7 @@ pub struct Curves {
 /// The losses of one held-out corpus.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EvalCurve {
-    /// Its name.
+    /// The name of the corpus.
     pub corpus: String,
     /// Its losses.
     pub points: Vec<Point>,
@@ -41,7 +41,7 @@ pub struct EvalCurve {
 }
 
 impl Curves {
-    /// Adds records behind those that are there.
+    /// Appends records.
     pub fn extend(&mut self, records: Vec<MetricsRecord>) {
         for record in records {
             self.push(&record);
@@ -92,14 +92,14 @@ impl EvalCurve {
             self.before = Some(eval.loss).filter(|loss| loss.is_finite());
         }
         let choosing = eval.selection_loss.unwrap_or(eval.loss);
-        // As the trainer has it: of equal losses the first is the best.
+        // As in the trainer, the first of equal losses is the best.
         if choosing.is_finite() && self.best.is_none_or(|(_, least)| choosing < least) {
             self.best = Some((step, choosing));
         }
         self.last = eval.clone();
     }
 
-    /// The last loss less that before the first step: sequence by sequence, where that is known.
+    /// Returns the last loss minus that before the first step, sequence by sequence if that is known.
     pub fn change(&self) -> Option<f64> {
         let paired = self.last.change.map(|change| change.mean);
         paired.or_else(|| Some(self.last.loss - self.before?))
@@ -117,8 +117,8 @@ fn point(step: f64, value: f64) -> Option<Point> {
     value.is_finite().then(|| (step, value.clamp(-LARGEST, LARGEST)))
 }
 
-/// A moving average whose window is a fiftieth of the curve, five points at least. Early values are averages of
-/// what there is, so that the curve does not begin at 0.
+/// Returns a moving average whose window is a fiftieth of the curve, at least five points. Early values are averages of
+/// the points so far, so that the curve does not begin at 0.
 pub fn smoothed(points: &[Point]) -> Vec<Point> {
     let window = to_f64(u64::try_from(points.len()).unwrap_or(u64::MAX) / 50).max(5.0);
     let kept = 1.0 - 1.0 / window;

@@ -3,8 +3,8 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 
-/// How a view looks: colors are those that the terminal's own theme has, so that a light and a dark one
-/// are both served, and nothing is told by color alone.
+/// The colors and marks of a view. Colors are those of the terminal's theme, so that light and dark themes both work,
+/// and no information is conveyed by color alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// The style of curves.
@@ -19,18 +19,24 @@ pub struct Look {
     pub title: Style,
     /// The style of what is in order.
     pub good: Style,
-    /// The style of what needs a look.
+    /// The style of what needs attention.
     pub bad: Style,
-    /// The style of what is said by the way.
+    /// The style of side remarks.
     pub dim: Style,
-    /// The style of the chosen row.
+    /// The style of the selected row.
     pub chosen: Style,
     /// The marks that curves are drawn with.
     pub marker: Marker,
 }
 
 impl Look {
-    /// Takes the colors of the terminal's theme.
+    /// Returns the colors of the terminal's theme.
+    ///
+    /// ```
+    /// use mixdown_watch::Look;
+    ///
+    /// assert_ne!(Look::colored().curve, Look::plain().curve);
+    /// ```
     pub fn colored() -> Self {
         let plain = Self::plain();
         Self {
@@ -42,7 +48,7 @@ impl Look {
         }
     }
 
-    /// Takes no colors.
+    /// Returns a look without colors.
     pub fn plain() -> Self {
         let style = Style::new();
         let (bold, dim) = (style.add_modifier(Modifier::BOLD), style.add_modifier(Modifier::DIM));
@@ -60,8 +66,8 @@ impl Look {
         }
     }
 
-    /// Takes what the environment asks for: `NO_COLOR` (no-color.org), and the console of Linux, whose font has no
-    /// Braille.
+    /// Returns the look that suits the environment: `NO_COLOR` (no-color.org), and the console of Linux, whose font has
+    /// no Braille.
     pub fn of_environment() -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let look = if is_set("NO_COLOR") { Self::plain() } else { Self::colored() };

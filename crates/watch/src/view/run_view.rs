@@ -1,4 +1,4 @@
-//! One run on the screen.
+//! The screen of one run.
 
 use mixdown_base::display::short;
 use ratatui::Frame;
@@ -14,32 +14,32 @@ use crate::view::look::Look;
 use crate::view::text::{change, clean, fitting, loss, shortened, to_f64, width};
 use mixdown_base::display::{duration, thousands};
 
-/// Below it one chart is shown in the place of all.
+/// The least screen on which all charts are shown together.
 const OVERVIEW_AT_LEAST: (u16, u16) = (64, 20);
-/// Charts of losses beside one another are no narrower.
+/// The least width of charts that are side by side.
 const CHART_COLUMNS: u16 = 30;
 
-/// What is shown of a run.
+/// The part of a run that is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunScreen {
-    /// 0 for all charts, or the place of one in [`panels`], counted from 1.
+    /// 0 for all charts, or the number of one in [`panels`], counted from 1.
     pub panel: usize,
     /// Whether losses have logarithmic axes.
     pub is_logarithmic: bool,
 }
 
-/// What a chart shows.
+/// The contents of a chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Panel {
     /// The training loss.
     Training,
-    /// The held-out loss of the corpus at this place.
+    /// The held-out loss of the corpus with this index.
     Corpus(usize),
     /// The learning rate.
     LearningRate,
 }
 
-/// The charts of a run.
+/// Returns the charts of a run.
 pub fn panels(run: &RunData) -> Vec<Panel> {
     let corpora = (0..run.curves.evals.len()).map(Panel::Corpus);
     [Panel::Training].into_iter().chain(corpora).chain([Panel::LearningRate]).collect()
@@ -60,14 +60,14 @@ pub fn draw(frame: &mut Frame, run: &RunData, screen: RunScreen, keys: &[String]
     frame.render_widget(Line::styled(keys, look.dim), foot);
 }
 
-/// Whether a screen has room for all charts.
-pub fn has_room(screen: Rect) -> bool {
+/// Returns whether a screen has space for all charts.
+pub fn fits_all_charts(screen: Rect) -> bool {
     screen.width >= OVERVIEW_AT_LEAST.0 && screen.height >= OVERVIEW_AT_LEAST.1
 }
 
 fn charts(frame: &mut Frame, area: Rect, run: &RunData, screen: RunScreen, look: &Look) {
     let all = panels(run);
-    if screen.panel == 0 && has_room(frame.area()) {
+    if screen.panel == 0 && fits_all_charts(frame.area()) {
         return overview(frame, area, run, screen, look);
     }
     let place = screen.panel.saturating_sub(1).min(all.len().saturating_sub(1));
@@ -76,7 +76,7 @@ fn charts(frame: &mut Frame, area: Rect, run: &RunData, screen: RunScreen, look:
     }
 }
 
-/// The training loss and the learning rate above, held-out losses below.
+/// Draws the training loss and the learning rate above, and the held-out losses below.
 fn overview(frame: &mut Frame, area: Rect, run: &RunData, screen: RunScreen, look: &Look) {
     let corpora = run.curves.evals.len().max(1);
     let [upper, _, lower] =
@@ -150,7 +150,7 @@ fn corpus_chart(run: &RunData, place: usize, chart: CurveChart) -> CurveChart {
     }
 }
 
-/// Title and state, progress, speed, the last evaluation; small screens have no speed.
+/// Returns the header: title and state, progress, speed, and the last evaluation; small screens have no speed.
 fn header(run: &RunData, area: Rect, look: &Look) -> Vec<Line<'static>> {
     let columns = usize::from(area.width);
     let mut lines = vec![title_line(run, columns, look), progress_line(run, columns)];
@@ -198,12 +198,12 @@ fn progress_line(run: &RunData, columns: usize) -> Line<'static> {
     }
 }
 
-/// A share of what goes on in whole per cent, rounded down: 100 % is the end.
+/// Formats a share of the progress in whole percent, rounded down, so that 100 % is the end.
 pub fn whole_percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0 + 1e-9).floor().max(0.0))
 }
 
-/// `step 20 of 200`.
+/// Formats the steps as `step 20 of 200`.
 pub fn steps(run: &RunData) -> String {
     let step = thousands(run.step());
     run.steps().map_or_else(
@@ -212,7 +212,7 @@ pub fn steps(run: &RunData) -> String {
     )
 }
 
-/// A bar of so many columns, a share of it full.
+/// Returns a bar with this many columns, filled to a share.
 fn bar(share: f64, columns: usize) -> String {
     let all = to_f64(u64::try_from(columns).unwrap_or(0));
     let full = (1..=columns)
@@ -221,7 +221,7 @@ fn bar(share: f64, columns: usize) -> String {
     format!("{}{}", "━".repeat(full), "─".repeat(columns - full))
 }
 
-/// Rates and tokens.
+/// Returns rates and tokens.
 pub fn speed(run: &RunData) -> Vec<String> {
     let Some(last) = &run.curves.last else { return Vec::new() };
     let percent = |name: &str, share: Option<f64>| {
@@ -235,13 +235,13 @@ pub fn speed(run: &RunData) -> Vec<String> {
     parts.flatten().collect()
 }
 
-/// The last evaluation in one line where that has room, in one for each corpus otherwise, two at most.
+/// Returns the last evaluation in one line if it fits, otherwise in one for each corpus, at most two.
 fn evaluation_lines(run: &RunData, columns: usize) -> Vec<Line<'static>> {
     let Some(Evaluation { step, is_best, readings }) = run.evaluation() else { return Vec::new() };
     let names = if is_best { ["best step", "best"] } else { ["evaluation at step", "at"] };
     let names = names.map(|name| format!("{name} {}", thousands(step)));
     for name in &names {
-        let parts = readings.iter().map(|reading| said(reading, true));
+        let parts = readings.iter().map(|reading| reading_text(reading, true));
         let line = std::iter::once(name.clone()).chain(parts).collect::<Vec<_>>().join("   ");
         if width(&line) <= columns {
             return vec![Line::raw(line)];
@@ -251,15 +251,15 @@ fn evaluation_lines(run: &RunData, columns: usize) -> Vec<Line<'static>> {
     let lines = readings.iter().take(2).enumerate().map(|(place, one)| {
         let one = Reading { corpus: shortened(&one.corpus, room), ..one.clone() };
         let at = if place == 0 { format!("{} ", names[1]) } else { String::new() };
-        let variants = [format!("{at}{}", said(&one, true)), said(&one, true)];
+        let variants = [format!("{at}{}", reading_text(&one, true)), reading_text(&one, true)];
         let fitting = variants.into_iter().find(|variant| width(variant) <= columns);
-        fitting.unwrap_or_else(|| said(&one, false))
+        fitting.unwrap_or_else(|| reading_text(&one, false))
     });
     lines.map(Line::raw).collect()
 }
 
-/// `pretraining 5.6831 (+1.6043 forgotten)`.
-pub fn said(reading: &Reading, is_long: bool) -> String {
+/// Formats a reading as `pretraining 5.6831 (+1.6043 forgotten)`.
+pub fn reading_text(reading: &Reading, is_long: bool) -> String {
     let said = |value: f64| {
         let is_lost = reading.is_forgetting && value > 0.0 && is_long;
         format!(" ({}{})", change(value), if is_lost { " forgotten" } else { "" })

@@ -1,26 +1,26 @@
 //! Round numbers along an axis.
 
-/// Of an axis with round ends so much is the range that is asked for; otherwise its ends are those of the range,
-/// round or not: the few lines of a small screen are for the curve.
+/// The least fraction of an axis with round ends that the range must fill. Otherwise the ends are those of the range,
+/// because the few lines of a small screen are for the curve.
 const LEAST_FILL: f64 = 0.7;
 
-/// Where an axis begins and ends, and what stands at its ticks, which are evenly spaced.
+/// The ends of an axis and the labels of its ticks, which are evenly spaced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
-    /// The axis' ends.
+    /// The ends of the axis.
     pub bounds: [f64; 2],
-    /// The ticks' labels from `bounds[0]` on, two at least.
+    /// The labels of the ticks from `bounds[0]` on, at least two.
     pub labels: Vec<String>,
 }
 
 impl Scale {
-    /// A scale over `low` to `high`, both finite, with at most so many ticks.
+    /// Returns a scale from `low` to `high`, both finite, with at most `ticks` ticks.
     pub fn linear(low: f64, high: f64, ticks: usize) -> Self {
         let (low, high) = widened(low, high);
         let intervals = u32::try_from(ticks.saturating_sub(1).clamp(1, 20)).unwrap_or(1);
         let least = (high - low) / f64::from(intervals);
         let power = 10_f64.powf(least.log10().floor());
-        // From the finest round step on to the first that covers all in so many intervals.
+        // From the finest round step to the first one that covers the range with that many intervals.
         let steps = [1.0, 2.0, 2.5, 5.0, 10.0, 20.0, 25.0, 50.0].map(|digit| digit * power);
         let taken = |step: f64| ((high / step).ceil() - (low / step).floor()).max(1.0);
         let fits = |step: &f64| *step >= least && taken(*step) <= f64::from(intervals);
@@ -34,11 +34,11 @@ impl Scale {
         let places: Vec<f64> = places.map(|place| start + place * step).collect();
         let end = places.last().copied().unwrap_or(high);
         let labels = places.iter().map(|place| number(*place, step)).collect();
-        // Rounding may leave an end just inside.
+        // Rounding may put an end just inside the range.
         Self { bounds: [start.min(low), end.max(high)], labels }
     }
 
-    /// A scale over decimal logarithms, labeled with the numbers themselves.
+    /// Returns a scale of decimal logarithms that is labeled with the numbers themselves.
     pub fn logarithmic(low: f64, high: f64, ticks: usize) -> Self {
         let (low, high) = widened(low, high);
         let intervals = u32::try_from(ticks.saturating_sub(1).clamp(1, 20)).unwrap_or(1);
@@ -52,13 +52,13 @@ impl Scale {
     }
 }
 
-/// A range that is more than a point.
+/// Widens a range that is a single point.
 fn widened(low: f64, high: f64) -> (f64, f64) {
     let least = (low.abs().max(high.abs()) * 1e-3).max(1e-12);
     if high - low >= least { (low, high) } else { (low - least, high + least) }
 }
 
-/// A number with the digits that tell it from another one that is `step` away.
+/// Formats a number with the digits that distinguish it from another one that is `step` away.
 pub fn number(value: f64, step: f64) -> String {
     let size = value.abs().max(step.abs());
     if !(1e-4..1e5).contains(&size) {

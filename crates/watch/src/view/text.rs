@@ -1,10 +1,10 @@
-//! Names from files as text that a terminal can be given.
+//! Text for the terminal: safe names, widths and numbers.
 
 pub use mixdown_base::quantity::to_f64;
 use ratatui::text::Span;
 
-/// A text from outside without what a terminal takes for a command or what turns a line around: control
-/// characters (an escape sequence is then plain text), marks of writing direction, invisible separators.
+/// Removes from a text what a terminal would execute or what would reorder a line: control characters (an escape
+/// sequence is then plain text), marks of writing direction, and invisible separators.
 pub fn clean(text: &str) -> String {
     text.chars().filter(|letter| !is_unfit(*letter)).collect()
 }
@@ -17,12 +17,12 @@ fn is_unfit(letter: char) -> bool {
     letter.is_control() || is_mark
 }
 
-/// Columns that a text takes.
+/// Returns the number of columns of a text.
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// At most `columns` of a text, its middle left out: names of runs differ at both ends.
+/// Shortens a text to at most `columns` by leaving out its middle, because names of runs differ at both ends.
 pub fn shortened(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -48,7 +48,7 @@ pub fn shortened(text: &str, columns: usize) -> String {
     if columns == 0 { String::new() } else { format!("{start}…{end}") }
 }
 
-/// As many of the parts, from the first on, as fit beside one another.
+/// Joins as many of the parts, from the first on, as fit side by side.
 pub fn fitting(parts: &[String], columns: usize) -> String {
     let mut text = String::new();
     for part in parts.iter().filter(|part| !part.is_empty()) {
@@ -61,12 +61,12 @@ pub fn fitting(parts: &[String], columns: usize) -> String {
     text
 }
 
-/// A loss, four digits behind the point unless it has gone astray.
+/// Formats a loss with four decimals unless it has diverged.
 pub fn loss(value: f64) -> String {
     if is_astray(value) { format!("{value:.1e}") } else { format!("{value:.4}") }
 }
 
-/// A change of a loss, with its sign.
+/// Formats the change of a loss with its sign.
 pub fn change(value: f64) -> String {
     if is_astray(value) { format!("{value:+.1e}") } else { format!("{value:+.4}") }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use mixdown_base::display::plural;
 use mixdown_documents::TemplateDate;
-use mixdown_experiments::{GrowingText, PromptTokenizer, chat_turns};
+use mixdown_experiments::{PromptTokenizer, StreamedText, chat_turns};
 use mixdown_tokenize::{ChatPrompt, ChatTurn};
 use mixdown_train::{FinishReason, GenerateOptions, Model, Sampling, generate_until};
 use serde::Serialize;
@@ -166,7 +166,7 @@ impl Session<'_> {
         let (text, context) = (&self.text, self.context);
         let mut shown = Shown {
             growing: (context.output == Output::Text && count == 1)
-                .then(|| GrowingText::new(text, ids)),
+                .then(|| StreamedText::new(text, ids)),
             fault: None,
             reader: ControlFlow::Continue(()),
             first: None,
@@ -283,7 +283,7 @@ impl GenerateArgs {
 /// The output of a text while it is generated.
 struct Shown<'a> {
     /// The text, if it is printed while it is generated.
-    growing: Option<GrowingText<'a>>,
+    growing: Option<StreamedText<'a>>,
     fault: Option<Error>,
     reader: ControlFlow<()>,
     /// When the first token came.

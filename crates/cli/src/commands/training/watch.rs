@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use mixdown_experiments::{SweepFolder, planned_runs};
 use mixdown_watch::{
-    App, ExpectedRun, Host, LiveView, Look, Notice, Place, Subject, SweepRecords, Turn,
+    App, ExpectedRun, Host, KeyAction, LiveView, Look, Notice, Subject, SweepRecords, ViewProcess,
     is_possible, report, show, write_lines,
 };
 
@@ -21,7 +21,7 @@ const HOST: Host = Host {
     hold: progress::hold,
     release: progress::release,
     interrupt: interrupt::ask,
-    tell: show_notice,
+    notify: show_notice,
 };
 
 /// Arguments of `watch`.
@@ -54,14 +54,14 @@ pub struct WatchArgs {
 pub fn run(arguments: WatchArgs, context: Context) -> Result<(), Error> {
     let mut subject = Subject::of(&arguments.run, read_sweep)?;
     if context.output == Output::Json {
-        subject.look(SystemTime::now());
+        subject.poll(SystemTime::now());
         return context.output.print(&report(&subject), |_| String::new());
     }
     if !is_possible() {
         return Ok(write_lines(&mut subject, &mut std::io::stdout(), context.stop)?);
     }
-    let mut app = App::new(subject, Place::Alone, Look::of_environment());
-    show(&mut app, HOST, &|| context.stop.load(Ordering::Relaxed), &|_| Turn::End)?;
+    let mut app = App::new(subject, ViewProcess::Alone, Look::of_environment());
+    show(&mut app, HOST, &|| context.stop.load(Ordering::Relaxed), &|_| KeyAction::End)?;
     Ok(())
 }
 

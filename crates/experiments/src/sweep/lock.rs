@@ -1,4 +1,4 @@
-//! Who works in a sweep's folder: one call, or the tasks of an array, each of them once.
+//! The lock of a sweep's folder, in which one call works, or each task of an array once.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use mixdown_tokenize::Task;
 
 use crate::error::{Error, Hint};
 
-/// How often a held folder is tried again.
+/// How often a locked folder is tried again.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A sweep's folder that this process works in, until this is dropped or the process ends, however it does.
+/// The lock of a sweep's folder, which this process holds until the lock is dropped or the process ends in any way.
 ///
-/// Where the file system knows no locks, nothing is held.
+/// If the file system has no locks, nothing is locked.
 #[derive(Debug)]
-pub struct SweepHold {
+pub struct SweepLock {
     _folder: Option<File>,
-    /// The file that stands for a task, which goes when this is dropped.
+    /// The lock file of a task, which is removed when the lock is dropped.
     task: Option<PathBuf>,
     _task: Option<File>,
 }
 
-impl SweepHold {
-    /// Holds the folder, which is there: alone, or for a task together with other tasks.
+impl SweepLock {
+    /// Locks the existing folder: alone, or for a task together with other tasks.
     ///
     /// # Errors
-    /// Another process holds it.
+    /// Another process holds the lock.
     pub fn take(out: &Path, task: Option<Task>) -> Result<Self, Error> {
         let folder = File::open(out).ok();
         if let Some(folder) = &folder {
@@ -37,7 +37,7 @@ impl SweepHold {
                 None => folder.try_lock(),
             };
             let is_held = || matches!(lock(), Err(TryLockError::WouldBlock));
-            // A program that a killed sweep was just starting holds the folder until it begins.
+            // A program that a killed sweep was just starting holds the lock until it begins.
             let mut tries = 0..TRIES;
             while is_held() {
                 if tries.next().is_none() {
@@ -49,10 +49,10 @@ impl SweepHold {
         Ok(Self { _folder: folder, task: None, _task: None })
     }
 
-    /// Holds the task as well, once the folder is known to be the sweep's.
+    /// Locks the task as well, once the folder is known to belong to the sweep.
     ///
     /// # Errors
-    /// Another process is that task.
+    /// Another process has the same task.
     pub fn take_task(&mut self, out: &Path, task: Option<Task>) -> Result<(), Error> {
         let Some(task) = task else { return Ok(()) };
         let path = out.join(format!(".task-{}-of-{}.lock", task.index(), task.count()));
@@ -70,7 +70,7 @@ impl SweepHold {
     }
 }
 
-impl Drop for SweepHold {
+impl Drop for SweepLock {
     fn drop(&mut self) {
         if let Some(path) = &self.task {
             let _ = fs::remove_file(path);
@@ -103,21 +103,21 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let out = place.path();
         let task = |text: &str| Some(text.parse::<Task>().unwrap());
-        let alone = SweepHold::take(out, None).unwrap();
+        let alone = SweepLock::take(out, None).unwrap();
         for other in [None, task("0/2")] {
-            let error = SweepHold::take(out, other).unwrap_err().to_string();
+            let error = SweepLock::take(out, other).unwrap_err().to_string();
             assert!(error.contains("another process is at work"), "{error}");
         }
         drop(alone);
-        let mut first = SweepHold::take(out, task("0/2")).unwrap();
+        let mut first = SweepLock::take(out, task("0/2")).unwrap();
         first.take_task(out, task("0/2")).unwrap();
-        let mut second = SweepHold::take(out, task("1/2")).unwrap();
+        let mut second = SweepLock::take(out, task("1/2")).unwrap();
         let error = second.take_task(out, task("0/2")).unwrap_err().to_string();
         assert!(error.contains("another process is task 0/2"), "{error}");
         second.take_task(out, task("1/2")).unwrap();
-        assert!(SweepHold::take(out, None).is_err());
+        assert!(SweepLock::take(out, None).is_err());
         drop((first, second));
         assert_eq!(fs::read_dir(out).unwrap().count(), 0);
-        SweepHold::take(out, None).unwrap();
+        SweepLock::take(out, None).unwrap();
     }
 }
