@@ -46,19 +46,19 @@ pub(crate) struct BestEvaluation {
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
 
-/// What was measured after one step, corpus by corpus.
+/// The results of the evaluations after one step, corpus by corpus.
 pub(crate) struct EvaluationResults {
     pub(crate) evals: Vec<EvalRecord>,
     /// The losses of their sequences.
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
 
-/// How an evaluation compares to those before.
+/// Whether an evaluation has the lowest loss so far.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Improvement {
-    /// The loss is less than at all of them.
+    /// The loss is lower than at every evaluation before.
     NewBest,
-    /// A later checkpoint was better.
+    /// An evaluation before had as low a loss or a lower one.
     NoImprovement,
 }
 
@@ -220,7 +220,7 @@ pub(crate) fn resume(
     Ok(Some(state))
 }
 
-/// How a run goes on whose latest checkpoint is damaged.
+/// Returns the way to continue a run whose latest checkpoint is damaged.
 fn recovery_hint(folder: &RunFolder, steps: &[u64]) -> String {
     let (last, before) = (steps.last().copied().unwrap_or(0), steps.iter().rev().nth(1));
     let damaged = folder.checkpoint(last);
@@ -273,7 +273,7 @@ fn write_state(path: &Path, state: &RunState) -> Result<(), Error> {
     write_synced(path, &bytes)
 }
 
-/// All of a run at one step, apart from the run itself: a thread writes it.
+/// A copy of a run's state at one step, which a thread writes while the training continues.
 pub(crate) struct CheckpointSnapshot {
     pub(crate) folder: RunFolder,
     pub(crate) model: ModelSnapshot,
@@ -285,14 +285,14 @@ pub(crate) struct CheckpointSnapshot {
     pub(crate) keep_checkpoints: usize,
 }
 
-/// Copies of all numbers of a moment.
+/// The buffers of a snapshot, which are reused.
 #[derive(Default)]
 pub(crate) struct SnapshotBuffers {
     /// The weights that are evaluated and kept. With an adapter they are of best/ alone.
     pub(crate) weights: Vec<f32>,
     /// The adapter's part of them.
     pub(crate) adapter: Vec<f32>,
-    /// What a run goes on from, by name.
+    /// The optimizer's moments and further state that a run continues from, by name.
     pub(crate) optimizer: Vec<(&'static str, Vec<f32>)>,
 }
 

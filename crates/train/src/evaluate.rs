@@ -33,7 +33,7 @@ pub struct Evaluation {
     pub part: EvaluationPart,
 }
 
-/// How far attention goes back.
+/// The range of attention.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Attention {
     /// To the beginning of the row.
@@ -43,7 +43,7 @@ pub enum Attention {
     Document,
 }
 
-/// Which sequences make a loss.
+/// The sequences that a loss is computed from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EvaluationPart {
     /// All.
@@ -54,8 +54,8 @@ pub enum EvaluationPart {
 }
 
 impl Attention {
-    /// How far attention goes back where nothing was said: rows that documents were packed into are no text, so it
-    /// stays within documents where one of the corpora has such rows.
+    /// Returns the default for these corpora: attention stays within documents if one of the corpora has packed rows,
+    /// because such a row is not one text.
     ///
     /// ```
     /// use mixdown_train::Attention;
@@ -396,7 +396,7 @@ fn tokens_per_byte(corpus: &Corpus, split: Split) -> f64 {
     corpus.tokens(split) as f64 * text / corpus.text_bytes(split) as f64
 }
 
-/// A hash of the sequences that report: their ids, which targets count, and where attention begins anew. Losses with
+/// A hash of the sequences that report: their ids, which targets count, and where attention starts again. Losses with
 /// the same hash are of the same sequences, whatever corpora hold them.
 pub(crate) fn measured(
     corpus: &Corpus,

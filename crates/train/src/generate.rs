@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::generate::sampling::{Sampler, Sampling};
 use crate::model::Model;
 
-/// What is generated.
+/// The options of a generation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GenerateOptions {
     /// New ids of each prompt, at most.
@@ -52,8 +52,7 @@ struct Sequence {
     remaining: u64,
 }
 
-/// Goes on from each prompt, all at once; `on_token` is told each new id with the number of its prompt, as
-/// it comes.
+/// Continues all prompts at once; `on_token` gets each new id with the number of its prompt as soon as it is sampled.
 ///
 /// A generation ends with an id that ends a text (config.json and generation_config.json say which), after
 /// `max_tokens` ids, or at the model's last position. The ids are the same for any number of threads, and do
@@ -96,7 +95,7 @@ pub fn generate(
     generate_until(model, prompts, options, &[], on_token, stop)
 }
 
-/// Like [`generate`], but the ids in `ends` end a generation, too: those that end a turn of a chat.
+/// Continues prompts like [`generate`], and also ends at the ids in `ends`, such as those that end a turn of a chat.
 ///
 /// # Errors
 /// As [`generate`].

@@ -139,10 +139,11 @@ impl Model {
         self.shape.take_tokenizer(folder, fingerprint)
     }
 
-    /// Computes as `options` say from now on.
+    /// Sets the way that passes are computed.
     ///
     /// # Errors
-    /// A micro batch of no rows; a device that this build or this machine has not, or of too little memory.
+    /// Returns an error for a micro-batch of no rows, and for a device that this build or this machine does not have or
+    /// that has too little memory.
     pub fn set_pass(&mut self, options: PassOptions) -> Result<(), Error> {
         options.check()?;
         let rows = options.micro_batch_size.and_then(|rows| usize::try_from(rows).ok());
@@ -216,7 +217,7 @@ impl Model {
         ModelSnapshot { shape: self.shape.clone(), companions: self.companions.clone() }
     }
 
-    /// The shape.
+    /// Returns the model's architecture and sizes.
     pub fn config(&self) -> &ModelConfig {
         &self.shape.config
     }

@@ -140,12 +140,12 @@ impl World {
         Ok(Self::single())
     }
 
-    /// Which part of a batch is this process' own.
+    /// Returns the rank and the world size, which say which part of a batch is this process's.
     pub fn rank(&self) -> Rank {
         self.rank
     }
 
-    /// Whether this process writes the run's folder and speaks for all.
+    /// Returns whether this is rank 0, the process that writes the run's folder and reports for all.
     pub fn is_main_process(&self) -> bool {
         self.rank.rank() == 0
     }
@@ -155,7 +155,7 @@ impl World {
         self.launch
     }
 
-    /// The number of processes.
+    /// Returns the number of processes.
     pub fn world_size(&self) -> u32 {
         self.rank.world_size()
     }
@@ -175,10 +175,10 @@ impl World {
         }
     }
 
-    /// What can be said of a run on so many processes before they are started.
+    /// Checks a run on this number of processes before they are started.
     ///
     /// # Errors
-    /// Settings that no run can have, or none of so many processes.
+    /// Returns an error if the settings are invalid, or invalid for this number of processes.
     pub fn check(&self, config: &RunConfig) -> Result<(), Error> {
         config.check()?;
         self.device(config.train.device)?;

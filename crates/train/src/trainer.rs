@@ -37,8 +37,8 @@ use crate::trainer::step::{Step, Stepper};
 
 /// One run: model, optimizer, data and the folder that keeps them.
 ///
-/// The numbers depend on settings and data alone: not on threads, nor on how often the run was
-/// stopped and gone on with; on the number of processes by rounding. Of several processes ([`World`]) the first
+/// The results depend only on the settings and the data: not on the number of threads, nor on how often the run was
+/// stopped and continued. The number of processes changes them by rounding. Of several processes ([`World`]) the first
 /// writes the folder.
 pub struct Trainer {
     name: RunName,
@@ -62,14 +62,14 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Opens a run in the folder `out`: a fresh one, or from its last checkpoint on. `base` says where relative
-    /// paths of the description count from. `world` says which of the run's processes this one is; it
-    /// waits for the others, until `stop` is set. A run may go on with another number of them.
+    /// Opens a run in the folder `out`: a new run, or one that continues from its last checkpoint. Relative paths of
+    /// the description are taken from `base`. `world` says which of the run's processes this one is; it waits for the
+    /// others until `stop` is set. A run may continue with another number of processes.
     ///
     /// # Errors
-    /// Settings no run can have; corpora or a model that cannot be opened or do not fit each
-    /// other; a folder that holds something else, or a run with other settings or data than `changes` lets
-    /// pass: the first difference is named.
+    /// Returns an error if the settings are invalid, if the corpora or the model cannot be opened or do not fit each
+    /// other, or if the folder holds something else. If the folder holds a run whose settings or data differ in more
+    /// than `changes` allows, the error names the first difference.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -220,10 +220,10 @@ impl Trainer {
         snapshot.write_best()
     }
 
-    /// Hands over who reads the prompts of `[eval.samples]` and writes what follows them.
+    /// Sets the codec that turns the prompts of `[eval.samples]` into ids and the generated ids into text.
     ///
     /// # Errors
-    /// A prompt that cannot be read, or of more ids than the model has positions.
+    /// Returns an error if a prompt cannot be encoded or has more ids than the model has positions.
     pub fn set_text_codec(&mut self, codec: Box<dyn TextCodec>) -> Result<(), Error> {
         if let Some(config) = &self.config.eval.samples {
             self.samples = Some(Samples::new(config, codec, &self.model)?);
@@ -231,17 +231,17 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether the run was finished already, so that [`Trainer::run`] only gives its summary.
+    /// Returns whether the run was finished already, so that [`Trainer::run`] only returns its summary.
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    /// Steps done.
+    /// Returns the number of optimizer steps done.
     pub fn step(&self) -> u64 {
         self.state.step
     }
 
-    /// The model as it is; of a run that was finished before, as it was at its start.
+    /// Returns the model with its current weights; if the run was finished before, with the weights of its start.
     pub fn model(&self) -> &Model {
         &self.model
     }

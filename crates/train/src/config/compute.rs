@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::engine::decoder::ActivationPolicy;
 use crate::error::Error;
 
-/// How a training step is computed.
+/// The way a training step is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PassOptions {
-    /// Rows of a batch that are computed at once; none for as many as have 1,024 tokens.
+    /// Rows of a micro-batch; `None` for as many as have 1,024 tokens.
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again instead of keeping it.
     pub recompute: Recompute,
@@ -34,13 +34,13 @@ pub enum ComputePath {
     Reference,
 }
 
-/// Whether blocks are computed again in the backward pass.
+/// Whether the backward pass computes blocks again (activation checkpointing).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Recompute {
-    /// They are kept.
+    /// All activations are kept.
     #[default]
     Nothing,
-    /// They are computed again.
+    /// Only the inputs of blocks are kept.
     Blocks,
 }
 

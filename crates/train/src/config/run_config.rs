@@ -23,13 +23,13 @@ use crate::optim::schedule::{adapter_rate, finetuning_rate};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// What is trained.
+    /// The model to train.
     pub model: ModelChoice,
     /// The data sources and their shares.
     pub mixture: MixtureConfig,
-    /// How.
+    /// The steps, the learning rate and the optimizer.
     pub train: TrainConfig,
-    /// What is measured on the way.
+    /// The evaluations during the run.
     pub eval: EvalConfig,
 }
 
@@ -40,17 +40,17 @@ pub struct TrainConfig {
     /// Optimizer steps.
     #[serde(deserialize_with = "field::steps")]
     pub steps: u64,
-    /// The highest learning rate. Where it is not said it is 1e-3 for a fresh model, and for one that is loaded what
+    /// The highest learning rate. The default is 1e-3 for a fresh model, and for a loaded one what
     /// [`finetuning_rate`](crate::finetuning_rate) or [`adapter_rate`](crate::adapter_rate) gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// Steps in which it rises.
+    /// Steps of the warm-up, in which the learning rate rises.
     #[serde(default, deserialize_with = "field::steps")]
     pub warmup_steps: u64,
-    /// What follows.
+    /// The learning-rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Steps of the fall of `schedule = "wsd"`; a fifth of all where that is not said.
+    /// Steps of the decay of `schedule = "wsd"`; the default is a fifth of all steps.
     #[serde(default, deserialize_with = "optional_steps", skip_serializing_if = "Option::is_none")]
     pub decay_steps: Option<u64>,
     /// The share of the highest rate that the schedule ends at; `constant` has none.
@@ -71,24 +71,24 @@ pub struct TrainConfig {
     /// The largest global gradient norm; `inf` for any.
     #[serde(default = "defaults::clip")]
     pub clip: f64,
-    /// Rows of a batch that are computed at once, their gradients added up; as many as have 1,024 tokens
-    /// where that is not said. Changes memory and speed, and the loss only by rounding.
+    /// Rows of a micro-batch: the rows that are computed at once, whose gradients are accumulated. The default is as
+    /// many as have 1,024 tokens. It changes memory and speed, and the loss only by rounding.
     #[serde(default, deserialize_with = "optional_count", skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<u64>,
-    /// Whether the backward pass computes each block again: less memory for more time.
+    /// Whether the backward pass computes each block again (activation checkpointing): less memory, more time.
     #[serde(default)]
     pub recompute: bool,
     /// The implementation that computes: `fast`, or `reference` to check it against.
     #[serde(default)]
     pub path: ComputePath,
-    /// Where: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
+    /// The device: `cpu`, `cuda` or `cuda:N` (docs/guide/gpu.md).
     #[serde(default, skip_serializing_if = "is_default")]
     pub device: DeviceChoice,
-    /// The numbers that are multiplied: `f32`, or on a GPU `bf16`.
+    /// The number format of matrix products: `f32`, or on a GPU `bf16`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
-    /// Whether attention stays within documents, whose positions then start at 0; where that is not said,
-    /// in rows of documents that were packed.
+    /// Whether attention stays within documents, whose positions then start at 0. The default is yes for packed rows
+    /// and no for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_documents: Option<bool>,
     /// Checkpoints that are kept beside best/.
@@ -97,17 +97,16 @@ pub struct TrainConfig {
     /// Steps between two checkpoints; there is one with each new best/, too.
     #[serde(default = "defaults::checkpoint_every", deserialize_with = "field::steps")]
     pub checkpoint_every: u64,
-    /// End after so many evaluations in a row without a lower `eval.select` loss.
+    /// The number of evaluations in a row without a lower `eval.select` loss after which the run ends.
     #[serde(default, deserialize_with = "optional_count", skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Tensors that stay as they are: patterns over their names in model.safetensors, `*` standing for any
-    /// characters.
+    /// Frozen tensors: patterns of their names in model.safetensors, in which `*` stands for any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Decay of an exponential moving average of what is trained, which is then what is evaluated and kept.
+    /// The decay of an exponential moving average of the trained weights; the average is then evaluated and saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Train adapters of low rank in the place of the model's own weights.
+    /// Low-rank adapters that are trained instead of the model's own weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
@@ -128,7 +127,7 @@ pub struct EvalConfig {
     /// The evaluation that shows forgetting; also the name of the pretraining data's source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<String>,
-    /// Texts that the model goes on from at each evaluation.
+    /// Prompts that the model continues at each evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesConfig>,
     /// The corpora.
@@ -340,7 +339,7 @@ impl TrainConfig {
         lora.check()
     }
 
-    /// Warm-up and fall fit the run, and nothing is said that has no effect.
+    /// Checks that warm-up and decay fit the run, and that every setting has an effect.
     fn check_schedule(&self) -> Result<(), Error> {
         if self.warmup_steps > self.steps {
             let expected = format!("at most {} (train.steps)", self.steps);

@@ -110,7 +110,7 @@ impl RunFile {
     }
 }
 
-/// What a run that goes on may have changed in its settings.
+/// The settings that may differ when a run continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllowedChanges {
     /// Nothing.
@@ -119,14 +119,14 @@ pub enum AllowedChanges {
     Stages,
 }
 
-/// What a folder's run.toml is to a run.
+/// How the run.toml of a folder compares to the settings of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SettingsMatch {
-    /// There is none.
+    /// The folder has no run.toml.
     New,
-    /// Its own.
+    /// The settings are the same.
     Same,
-    /// Its own but for what may have changed.
+    /// The settings differ only where they may.
     Changed,
 }
 

@@ -11,7 +11,7 @@ use crate::generate::sampling::Sampling;
 use crate::generate::{FinishReason, GenerateOptions, generate_until};
 use crate::model::Model;
 
-/// `[eval.samples]`: prompts that the model goes on from at each evaluation.
+/// `[eval.samples]`: prompts that the model continues at each evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplesConfig {
@@ -77,7 +77,7 @@ impl SamplesConfig {
     }
 }
 
-/// What a model goes on from.
+/// A prompt that a model continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prompt<'p> {
     /// A text.

@@ -163,7 +163,7 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// Steps done.
+    /// Returns the number of steps done.
     pub fn steps(&self) -> u64 {
         self.steps
     }

@@ -1,4 +1,4 @@
-//! What a run changes: a model's parameters or an adapter's numbers, with their optimizer and average.
+//! The state that training changes: a model's parameters or an adapter's, with their optimizer and average.
 
 use std::sync::atomic::AtomicBool;
 
@@ -14,7 +14,7 @@ use crate::optim::Average;
 use crate::optim::adamw::{AdamW, Update};
 use crate::optim::freeze::frozen;
 
-/// What a run trains.
+/// The parameters that a run trains, with their optimizer.
 pub(crate) enum TrainableState {
     /// The model's parameters, all but those that are frozen.
     Parameters(OptimizerState),
@@ -29,7 +29,7 @@ pub(crate) struct Adapter {
     pub(crate) base: Vec<f32>,
 }
 
-/// What both kinds have, in the layout of what is trained.
+/// The optimizer and the average of the trained parameters, in their layout.
 pub(crate) struct OptimizerState {
     pub(crate) optimizer: AdamW,
     pub(crate) average: Option<Average>,
@@ -51,12 +51,12 @@ pub(crate) struct TrainableSizes {
     pub(crate) average: u64,
 }
 
-/// Which weights a model shows.
+/// The weights that a model computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WeightSet {
-    /// Those that steps change.
+    /// The weights that steps change.
     Current,
-    /// Those that are evaluated and kept: the average, where there is one.
+    /// The weights that are evaluated and saved: the average, if there is one.
     Evaluated,
 }
 

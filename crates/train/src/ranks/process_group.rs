@@ -1,4 +1,4 @@
-//! The ranks of a run together: what they sum, share and decide as one.
+//! The processes of a run as a group: sums, exchanges and decisions over all ranks.
 
 use std::io;
 use std::net::TcpStream;
@@ -102,7 +102,7 @@ impl ProcessGroup {
         self.world.is_main_process()
     }
 
-    /// What each rank gives, in order of rank.
+    /// Returns the bytes of every rank, in order of rank.
     pub(crate) fn all_gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
         if self.streams.is_empty() {
             return Ok(vec![own]);
@@ -140,7 +140,7 @@ impl ProcessGroup {
         self.all_gather(Vec::new()).map(|_| ())
     }
 
-    /// Whether any rank says so.
+    /// Returns whether `own` is true on any rank.
     pub(crate) fn any(&mut self, own: bool) -> Result<bool, Error> {
         Ok(self.all_gather(vec![u8::from(own)])?.iter().any(|flag| flag == &[1]))
     }
@@ -151,7 +151,7 @@ impl ProcessGroup {
         Ok(all.iter().map(|count| count.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))).sum())
     }
 
-    /// What a rank has, unless the stop flag ended the work of any: then an interruption on all ranks.
+    /// Returns `own`, or an interruption on all ranks if the stop flag ended the work of any rank.
     pub(crate) fn agree_on_stop<T>(&mut self, own: Result<T, Error>) -> Result<T, Error> {
         let is_interrupted =
             own.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
@@ -191,7 +191,7 @@ impl ProcessGroup {
         Ok(())
     }
 
-    /// Tells the others why this rank ends. Nothing is said afterwards.
+    /// Tells the other ranks why this one ends. It must be the last message.
     pub(crate) fn announce_failure(&mut self, error: &Error) {
         if !matches!(error, Error::RankLost { .. }) {
             self.broadcast_failure(self.world.rank().rank(), &error.to_string(), None);

@@ -206,8 +206,8 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// What a run of `config` into `out` would do and need; nothing is written, and none of the model's numbers is
-    /// read or drawn.
+    /// Computes what a run of `config` into `out` would do and need. Nothing is written, and no weights are read or
+    /// drawn.
     ///
     /// # Errors
     /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.

@@ -1,4 +1,4 @@
-//! The start of a run: all that it is made of, checked against each other and against its folder.
+//! The start of a run: its data, model and folder, opened and checked against each other.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::trainer::inputs::Inputs;
 use crate::trainer::records::RunName;
 use crate::trainer::summary;
 
-/// A run before its checkpoint is read, with its folder claimed.
+/// A run before its checkpoint is read, with its folder locked.
 pub(crate) struct OpenedRun {
     pub(crate) name: RunName,
     pub(crate) config: RunConfig,
@@ -92,7 +92,7 @@ impl OpenedRun {
     }
 }
 
-/// What the first rank has made of the folder.
+/// The folder that the first rank has locked.
 struct LockedFolder {
     folder: RunFolder,
     hold: Option<RunLock>,

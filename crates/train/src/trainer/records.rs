@@ -84,32 +84,32 @@ impl Trainer {
     }
 }
 
-/// How a run is called in its records.
+/// The names of a run in its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunName {
-    /// Unique within a table of runs.
+    /// The run's name, unique within a table of runs.
     pub run_id: String,
-    /// What a reader sees.
+    /// The title that pages and tables show.
     pub title: String,
 }
 
-/// Where a run is, told after every step and every evaluation.
+/// The progress of a run, reported after every step and every evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
-    /// Steps in all.
+    /// Steps of the whole run.
     pub steps: u64,
-    /// Target tokens a second of training, of late.
+    /// Target tokens per second of training, averaged over recent steps.
     pub tokens_per_second: f64,
     /// The loss of the last step's batch, nats per token; none before the first step, and none of a batch without a
     /// target that counts.
     pub train_loss: Option<f64>,
-    /// Fresh results, after an evaluation.
+    /// The results of the evaluation that was just made, if there was one.
     pub evals: Option<Vec<EvalRecord>>,
     /// The best evaluation so far, these results included.
     pub best: Option<BestSoFar>,
-    /// What the model made of the prompts, with the results.
+    /// The texts that the model generated from the prompts, with an evaluation.
     pub samples: Vec<SampleRecord>,
 }
 

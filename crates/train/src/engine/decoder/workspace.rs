@@ -1,4 +1,4 @@
-//! The memory of a pass: what the forward pass leaves for the backward pass, and scratch.
+//! The workspace of a pass: the activations that the backward pass reads, and scratch buffers.
 
 use crate::engine::kernels::number::Number;
 use crate::model::config::ModelConfig;
@@ -35,14 +35,14 @@ pub(crate) struct Scratch<F> {
     pub(crate) dup: Vec<F>,
 }
 
-/// What is kept of the forward pass.
+/// The activations that a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ActivationPolicy {
-    /// Nothing: there is no backward pass.
+    /// None, because no backward pass follows.
     Discard,
-    /// The stream before each block; the backward pass computes the rest again.
+    /// The input of each block; the backward pass computes the others again (activation checkpointing).
     Checkpoint,
-    /// All that the backward pass reads.
+    /// All activations that the backward pass reads.
     Keep,
 }
 
