@@ -7,15 +7,13 @@
 //! [`make_ready`] removes those that no living process holds.
 //!
 //! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! use mixdown_base::files;
 //!
 //! let path = folder.path().join("fit.json");
 //! files::write(&path, b"{}\n")?;
 //! assert_eq!(files::read_capped(&path, 1 << 20)?, b"{}\n");
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::ffi::OsString;
@@ -32,7 +30,7 @@ const UNIQUE_LEN: usize = 16;
 /// Bytes of a file name to which a temporary ending can still be added: file systems end at 255.
 const MAX_NAME_BYTES: usize = 230;
 
-/// Everything that can go wrong with one file.
+/// An error of one file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -46,7 +44,7 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// Something that is no regular file has the file's name.
+    /// A folder, device, pipe or socket has the file's name.
     #[error("{}: expected a regular file, got {got}", path.display())]
     NotAFile {
         /// What was tried: "read" or "write".
@@ -69,7 +67,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The file or folder that the error is about.
+    /// Returns the file or folder of the error.
     pub fn path(&self) -> &Path {
         match self {
             Self::Io { path, .. } | Self::NotAFile { path, .. } | Self::TooLarge { path, .. } => {
@@ -101,13 +99,12 @@ impl Error {
     }
 }
 
-/// Writes a whole file: `bytes` under `path`, or what was there before.
+/// Writes a whole file: afterwards `path` holds `bytes`, or what it held before.
 ///
 /// # Errors
 /// [`Error::Io`] when the operating system refuses; [`Error::NotAFile`] when `path` is a folder or a device.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -115,8 +112,7 @@ impl Error {
 /// files::write(&path, b"old")?;
 /// files::write(&path, b"new")?;
 /// assert_eq!(std::fs::read(&path)?, b"new");
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = NewFile::create(path)?;
@@ -124,13 +120,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.commit()
 }
 
-/// Writes a whole file of what `fill` writes: in small pieces, or too much to hold at once.
+/// Writes a whole file with the bytes that `fill` writes, for content in many pieces or larger than memory.
 ///
 /// # Errors
 /// As [`write()`], and what `fill` returns, as [`Error::Io`]; then nothing is left behind.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -139,8 +134,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// let path = folder.path().join("rows.csv");
 /// files::write_with(&path, |out| (0..3).try_for_each(|row| writeln!(out, "{row}")))?;
 /// assert_eq!(std::fs::read(&path)?, b"0\n1\n2\n");
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write_with(
     path: &Path,
@@ -161,7 +155,6 @@ pub fn write_with(
 /// the folder cannot be made or takes no file.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -170,8 +163,7 @@ pub fn write_with(
 /// assert!(folder.path().join("fits").is_dir() && !path.exists());
 /// // A folder has the name: the command fails before its work, not after it.
 /// assert!(files::make_ready(folder.path()).is_err());
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn make_ready(path: &Path) -> Result<(), Error> {
     make_folder(folder_of(path))?;
@@ -191,7 +183,6 @@ pub fn make_ready(path: &Path) -> Result<(), Error> {
 /// holds stay. Where the system knows no locks, none is removed.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -201,8 +192,7 @@ pub fn make_ready(path: &Path) -> Result<(), Error> {
 /// let living = files::NewFile::create(&path)?;
 /// files::remove_abandoned(&path);
 /// assert_eq!((abandoned.exists(), living.temporary_path().exists()), (cfg!(not(unix)), true));
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn remove_abandoned(target: &Path) {
     remove_abandoned_in(folder_of(target), |finished| {
@@ -213,7 +203,6 @@ pub fn remove_abandoned(target: &Path) {
 /// Like [`remove_abandoned`], for all files in `folder` whose finished name is `ours`.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -223,8 +212,7 @@ pub fn remove_abandoned(target: &Path) {
 /// std::fs::write(&other, "")?;
 /// files::remove_abandoned_in(folder.path(), |name| name == "fit.json");
 /// assert_eq!((ours.exists(), other.exists()), (cfg!(not(unix)), true));
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -247,7 +235,6 @@ pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
 /// Dropped before that, it is removed. It has the permissions of an ordinary new file.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -259,8 +246,7 @@ pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
 /// assert!(!path.exists());
 /// file.commit()?;
 /// assert_eq!(std::fs::read(&path)?, b"<p>");
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct NewFile {
@@ -347,22 +333,22 @@ impl NewFile {
         }
     }
 
-    /// The path that the finished file will have.
+    /// Returns the path that the finished file will have.
     pub fn path(&self) -> &Path {
         &self.target
     }
 
-    /// The path that the file has until then.
+    /// Returns the path of the file until it is finished.
     pub fn temporary_path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The open file, for what [`Write`] does not offer.
+    /// Returns the open file, for operations that [`Write`] does not offer.
     pub fn file(&self) -> &File {
         self.file.as_file()
     }
 
-    /// Brings what was written to the disk.
+    /// Flushes the written bytes to the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -370,7 +356,7 @@ impl NewFile {
         self.file().sync_all().map_err(Error::io("flush", &self.target))
     }
 
-    /// Brings the file to the disk, gives it its name and brings the name to the disk.
+    /// Flushes the file to the disk, renames it to its target and flushes the name.
     ///
     /// # Errors
     /// [`Error::Io`]; then the target is as it was before.
@@ -381,9 +367,8 @@ impl NewFile {
         sync_folder(&folder)
     }
 
-    /// Like [`NewFile::commit`], unless the target exists: the first of many processes wins, without a lock.
-    ///
-    /// Returns whether this file has become the target.
+    /// Commits the file as [`NewFile::commit`] does unless the target exists, and returns whether this file became the
+    /// target: the first of many processes wins, without a lock.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -431,7 +416,6 @@ impl Write for NewFile {
 /// [`Error::TooLarge`], before anything is allocated.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -439,8 +423,7 @@ impl Write for NewFile {
 /// std::fs::write(&path, "{}")?;
 /// assert_eq!(files::read_capped(&path, 2)?, b"{}");
 /// assert!(files::read_capped(&path, 1).is_err());
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let found = fs::metadata(path).map_err(Error::io("read", path))?;
@@ -467,14 +450,12 @@ pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
 /// [`Error::Io`] when the disk refuses.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
 /// std::fs::rename(folder.path().join("a"), folder.path().join("b")).ok();
 /// files::sync_folder(folder.path())?;
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     if cfg!(not(unix)) {
@@ -508,8 +489,7 @@ pub fn finished_name(temporary: &str) -> Option<&str> {
     unique_finished_name(temporary).or_else(|| temporary.strip_suffix(ENDING))
 }
 
-/// Like [`finished_name`], for unique temporary names alone (`NAME.16 letters and digits.tmp`): nobody else
-/// chooses such a name.
+/// Like [`finished_name`], for unique temporary names alone: `NAME.16 letters and digits.tmp`.
 ///
 /// ```
 /// use mixdown_base::files::unique_finished_name;
@@ -533,7 +513,6 @@ pub fn unique_finished_name(temporary: &str) -> Option<&str> {
 /// [`Error::Io`] when the folder cannot be listed or a leftover cannot be removed.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -541,8 +520,7 @@ pub fn unique_finished_name(temporary: &str) -> Option<&str> {
 /// std::fs::write(&leftover, "")?;
 /// files::remove_leftovers(folder.path(), &["plan.json"])?;
 /// assert!(!leftover.exists());
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
@@ -561,13 +539,12 @@ pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a folder, which may be there already, with all above it.
+/// Creates a folder and its parents; the folder may exist.
 ///
 /// # Errors
 /// [`Error::Io`], for what has its name and is no folder with the reason why it cannot be followed.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
@@ -575,8 +552,7 @@ pub fn remove_leftovers(folder: &Path, names: &[&str]) -> Result<(), Error> {
 /// files::make_folder(&path)?;
 /// files::make_folder(&path)?;
 /// assert!(path.is_dir());
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn make_folder(path: &Path) -> Result<(), Error> {
     let reason = |error: io::Error| match (error.kind(), fs::metadata(path)) {
@@ -593,15 +569,13 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
 /// [`Error::Io`].
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// use mixdown_base::files;
 ///
 /// files::make_subfolder(&folder.path().join("best"))?;
 /// // Somebody removed the run's folder: it is not made again.
 /// assert!(files::make_subfolder(&folder.path().join("run/best")).is_err());
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn make_subfolder(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {

@@ -240,6 +240,10 @@ impl Error {
             Self::Documents(error) | Self::Tokenize(mixdown_tokenize::Error::Documents(error)) => {
                 input_hint(error)
             }
+            Self::Tokenize(error) => tokenize_hint(error),
+            Self::Mixer(mixdown_mixer::Error::Pack { .. }) => {
+                Some("prepare --pack N packs documents for a sequence_length of N")
+            }
             _ => None,
         }
     }
@@ -340,6 +344,27 @@ fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
             "--text-separator TEXT splits a text into documents ('\\n': at every line end); --max-record BYTES \
              allows longer ones",
         ),
+        _ => None,
+    }
+}
+
+/// The options that help with a tokenizer or with rows.
+fn tokenize_hint(error: &mixdown_tokenize::Error) -> Option<&'static str> {
+    use mixdown_tokenize::Error;
+    match error {
+        Error::NoEndOfText { .. } => Some("--end-of-text TOKEN names it"),
+        Error::LongerThanRow { .. } => Some(
+            "--too-long drop|truncate drops or truncates them, --pack N makes rows of N inputs",
+        ),
+        Error::LongPrefix { .. } | Error::UnknownPrefix { .. } => {
+            Some("--bos ID chooses one, --bos none leaves it out")
+        }
+        Error::Option { option: "task", got, .. } if got == "auto" => {
+            Some("--tasks N gives the number of tasks")
+        }
+        Error::DiskTooSmall { .. } => {
+            Some("--work-dir FOLDER moves the unfinished work, --out FOLDER the corpus")
+        }
         _ => None,
     }
 }

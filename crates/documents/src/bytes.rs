@@ -8,5 +8,4 @@ pub(crate) mod decompress;
 pub(crate) mod long_records;
 pub(crate) mod piece_reader;
 pub(crate) mod pieces;
-pub(crate) mod read_ahead;
 pub(crate) mod text_pieces;

@@ -368,6 +368,14 @@ impl Error {
     }
 
     /// Returns the kind: whether the request, the data or the machine is at fault.
+    ///
+    /// ```
+    /// use mixdown_base::error_kind::ErrorKind;
+    /// use mixdown_documents::InputList;
+    ///
+    /// let error = InputList::discover(&["no/such/file".into()]).unwrap_err();
+    /// assert_ne!(error.kind(), ErrorKind::Interrupted);
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

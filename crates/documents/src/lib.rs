@@ -4,16 +4,17 @@
 //! document after the other; [`ChunkReader`] hands out runs of whole records, so that a caller can
 //! cut a large input into parts and decode the records on many threads.
 //!
-//! ```no_run
+//! ```
 //! use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 //! # fn main() -> Result<(), mixdown_documents::Error> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("corpus.jsonl");
+//! std::fs::write(&path, r#"{"meta": {"text": "A document."}}"#).unwrap();
 //! let text_field = Some("meta.text".to_owned());
 //! let options = ReadOptions { text_field, ..ReadOptions::default() };
-//! let inputs = InputList::discover_with(&["corpus.jsonl.zst".into(), "notes".into()], &options)?;
+//! let inputs = InputList::discover_with(&[path], &options)?;
 //! for document in DocumentReader::new(&inputs, &options) {
-//!     let document = document?;
-//!     let bytes = document.text.len();
-//! #   let _ = bytes;
+//!     assert_eq!(document?.text, "A document.");
 //! }
 //! # Ok(())
 //! # }

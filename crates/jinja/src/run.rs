@@ -4,7 +4,6 @@ pub(crate) mod call;
 pub(crate) mod conditions;
 pub(crate) mod eval;
 pub(crate) mod filters;
-pub(crate) mod for_loop;
 pub(crate) mod interpreter;
 pub(crate) mod item_filters;
 pub(crate) mod macros;

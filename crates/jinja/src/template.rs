@@ -1,4 +1,4 @@
-//! A template, and what it makes of values.
+//! A template, which renders values to text.
 
 use crate::error::{Error, Result};
 use crate::run::interpreter::Interpreter;
@@ -24,21 +24,46 @@ impl Template {
     ///
     /// # Errors
     /// Its syntax is wrong.
+    ///
+    /// ```
+    /// use mixdown_jinja::Template;
+    ///
+    /// assert!(Template::parse("{{ name }}").is_ok());
+    /// assert_eq!(Template::parse("a\n{{ name").err().unwrap().line, Some(2));
+    /// ```
     pub fn parse(source: &str) -> Result<Self> {
         let (body, generation_blocks) = parse(source)?;
         Ok(Self { body, generation_blocks })
     }
 
-    /// The number of `{% generation %}` blocks that the template has.
+    /// Returns the number of `{% generation %}` blocks in the template.
+    ///
+    /// ```
+    /// use mixdown_jinja::Template;
+    ///
+    /// let template = Template::parse("{% generation %}yes{% endgeneration %}")?;
+    /// assert_eq!(template.generation_blocks(), 1);
+    /// # Ok::<(), mixdown_jinja::Error>(())
+    /// ```
     pub fn generation_blocks(&self) -> usize {
         self.generation_blocks
     }
 
-    /// The text for values by their names.
+    /// Renders the template with values by their names.
     ///
     /// # Errors
     /// Python would raise an exception, the template raises one itself, or it takes more steps or
     /// writes more text than any conversation needs.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Template, Value};
+    ///
+    /// let template = Template::parse("Hello {{ name }}!")?;
+    /// let text = template.render([("name", Value::foreign("Ada"))])?;
+    /// assert_eq!(text.as_str(), "Hello Ada!");
+    /// assert!(text.origin_at(6).foreign && !text.origin_at(0).foreign);
+    /// # Ok::<(), mixdown_jinja::Error>(())
+    /// ```
     pub fn render<'n>(
         &self,
         values: impl IntoIterator<Item = (&'n str, Value)>,

@@ -95,8 +95,8 @@ pub struct SourceConfig {
     pub max_epochs: Option<u64>,
 }
 
-/// The weights from some slot on: `weights` that stay, or a straight line between two. Every source goes on
-/// where it stood.
+/// The weights from some slot on: constant `weights`, or a straight line between two. Every source continues from its
+/// position.
 ///
 /// ```toml
 /// stage = [{ start = "500 steps", to = { target = "90%", pretraining = "10%" }, over = "1000 steps" }]

@@ -11,7 +11,7 @@ use crate::order::blocks::Blocks;
 use crate::order::permutation::Permutation;
 use crate::order::window::Windows;
 
-/// What orders a source: a key of its own and its windows.
+/// The key and the windows that determine the order of a source.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceOrder {
     key: [u8; 32],

@@ -48,20 +48,20 @@ pub struct Placement {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     parts: WeightParts,
-    rule: Rule,
+    rule: ScheduleRule,
 }
 
 #[derive(Debug, Clone)]
-enum Rule {
+enum ScheduleRule {
     One,
     Two(TwoSources),
     Table(Table),
     Tree(Tree),
 }
 
-/// A place in a schedule that goes on slot by slot.
+/// A position in a schedule that advances slot by slot.
 #[derive(Debug, Clone)]
-pub(crate) struct Cursor<'a> {
+pub(crate) struct ScheduleCursor<'a> {
     schedule: &'a Schedule,
     /// Whole periods before it.
     periods: u64,
@@ -69,7 +69,7 @@ pub(crate) struct Cursor<'a> {
     within: u64,
 }
 
-impl Cursor<'_> {
+impl ScheduleCursor<'_> {
     /// The source and sequence of this slot.
     #[inline]
     pub(crate) fn at(&self) -> Placement {
@@ -99,11 +99,11 @@ impl Schedule {
     /// ```
     pub fn new(parts: WeightParts) -> Self {
         let rule = match *parts.parts() {
-            [_] => Rule::One,
-            [first, second] => Rule::Two(TwoSources::new(first, second)),
+            [_] => ScheduleRule::One,
+            [first, second] => ScheduleRule::Two(TwoSources::new(first, second)),
             _ => match Table::new(parts.parts()) {
-                Some(table) => Rule::Table(table),
-                None => Rule::Tree(Tree::new(parts.parts())),
+                Some(table) => ScheduleRule::Table(table),
+                None => ScheduleRule::Tree(Tree::new(parts.parts())),
             },
         };
         Self { parts, rule }
@@ -153,19 +153,19 @@ impl Schedule {
     #[inline]
     fn within(&self, periods: u64, slot: u64) -> Placement {
         let within = match &self.rule {
-            Rule::One => Placement { source: 0, sequence: slot },
-            Rule::Two(two) => two.at(slot),
-            Rule::Table(table) => table.at(slot),
-            Rule::Tree(tree) => tree.at(slot),
+            ScheduleRule::One => Placement { source: 0, sequence: slot },
+            ScheduleRule::Two(two) => two.at(slot),
+            ScheduleRule::Table(table) => table.at(slot),
+            ScheduleRule::Tree(tree) => tree.at(slot),
         };
         let sequence = periods * self.parts.part(within.source) + within.sequence;
         Placement { sequence, ..within }
     }
 
     /// A walk over the slots from `slot` on, in order, which spares most divisions.
-    pub(crate) fn cursor(&self, slot: u64) -> Cursor<'_> {
+    pub(crate) fn cursor(&self, slot: u64) -> ScheduleCursor<'_> {
         let (periods, within) = (slot / self.period(), slot % self.period());
-        Cursor { schedule: self, periods, within }
+        ScheduleCursor { schedule: self, periods, within }
     }
 
     /// Returns how many of the first `slots` slots belong to `source`; 0 for a source that does not exist.
@@ -183,10 +183,10 @@ impl Schedule {
         }
         let (periods, slots) = (slots / self.period(), slots % self.period());
         let within = match &self.rule {
-            Rule::One => slots,
-            Rule::Two(two) => two.count(source, slots),
-            Rule::Table(table) => table.count(source, slots),
-            Rule::Tree(tree) => tree.count(source, slots),
+            ScheduleRule::One => slots,
+            ScheduleRule::Two(two) => two.count(source, slots),
+            ScheduleRule::Table(table) => table.count(source, slots),
+            ScheduleRule::Tree(tree) => tree.count(source, slots),
         };
         periods * self.parts.part(source) + within
     }
@@ -208,10 +208,10 @@ impl Schedule {
         let part = self.parts.part(source);
         let (periods, sequence) = (sequence / part, sequence % part);
         let within = match &self.rule {
-            Rule::One => sequence,
-            Rule::Two(two) => two.slot_of(source, sequence),
-            Rule::Table(table) => table.slot_of(source, sequence),
-            Rule::Tree(tree) => tree.slot_of(source, sequence),
+            ScheduleRule::One => sequence,
+            ScheduleRule::Two(two) => two.slot_of(source, sequence),
+            ScheduleRule::Table(table) => table.slot_of(source, sequence),
+            ScheduleRule::Tree(tree) => tree.slot_of(source, sequence),
         };
         periods.checked_mul(self.period())?.checked_add(within)
     }
@@ -227,10 +227,10 @@ impl Schedule {
     /// ```
     pub fn deviation_bound(&self, source: u32) -> f64 {
         match &self.rule {
-            Rule::One => 0.0,
-            Rule::Two(_) => 0.5,
-            Rule::Table(_) => 1.0 - ratio(1, 2 * u64::from(self.parts.sources()) - 2),
-            Rule::Tree(tree) => tree.deviation_bound(source),
+            ScheduleRule::One => 0.0,
+            ScheduleRule::Two(_) => 0.5,
+            ScheduleRule::Table(_) => 1.0 - ratio(1, 2 * u64::from(self.parts.sources()) - 2),
+            ScheduleRule::Tree(tree) => tree.deviation_bound(source),
         }
     }
 }

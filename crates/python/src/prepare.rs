@@ -10,8 +10,8 @@ use mixdown_base::observer::Observer;
 use mixdown_base::quantity::field;
 use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
-    ChatOptions, Holdout, PackOptions, PrepareOptions, Progress, Shuffle, SpecialText, Stage,
-    TooLong,
+    ChatOptions, Holdout, PackOptions, PrepareOptions, PrepareProgress, PrepareStage, Shuffle,
+    SpecialText, TooLong,
 };
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -142,8 +142,8 @@ pub fn prepare(
     let options: Options = serde_json::from_str(options)
         .map_err(|error| Failure::configuration(format!("prepare: {error}")))?;
     let options = options.resolve()?;
-    let (stop, latest) = (AtomicBool::new(false), Mutex::new(None::<Progress>));
-    let note = |at: Progress| {
+    let (stop, latest) = (AtomicBool::new(false), Mutex::new(None::<PrepareProgress>));
+    let note = |at: PrepareProgress| {
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     };
     let observer = Observer::new(&note, &stop);
@@ -174,13 +174,13 @@ pub fn prepare(
 fn report_progress(
     py: Python<'_>,
     progress: Option<&Py<PyAny>>,
-    latest: &Mutex<Option<Progress>>,
+    latest: &Mutex<Option<PrepareProgress>>,
 ) -> PyResult<()> {
     let at = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (Some(progress), Some(at)) = (progress, at) else { return Ok(()) };
     let stage = match at.stage {
-        Stage::Tokenizing => "tokenizing",
-        Stage::Writing => "writing",
+        PrepareStage::Tokenizing => "tokenizing",
+        PrepareStage::Writing => "writing",
         _ => return Ok(()),
     };
     progress.call1(py, (stage, at.done, at.total)).map(|_| ())

@@ -1,5 +1,4 @@
 //! What two corpora, or two documents, have in common.
 
 pub(crate) mod contamination;
-pub(crate) mod duplicates;
 pub(crate) mod overlap;

@@ -5,7 +5,6 @@ pub(crate) mod gather_limit;
 pub(crate) mod shard;
 pub(crate) mod shard_writer;
 pub(crate) mod token_file;
-pub(crate) mod window;
 
 use std::{
     ops::Range,
@@ -20,7 +19,7 @@ use crate::ShardRecord;
 use crate::Split;
 use crate::TokenInt;
 use crate::corpus::shard::{Shard, check_file, has_hashes};
-use crate::corpus::window::Window;
+use crate::corpus::token_file::Window;
 use crate::format::manifest_rules::check_shard_links;
 use crate::format::seal;
 
@@ -46,17 +45,35 @@ impl Corpus {
     /// shard. Cost: one small file and eight file lookups a shard.
     ///
     /// # Errors
-    /// What [`Manifest::read`] gives; a shard's file is missing or has another size.
+    /// The errors of [`Manifest::read`]; a shard's file is missing or has another size.
+    ///
+    /// ```
+    /// use mixdown_shards::{Access, Corpus, Split};
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let corpus = Corpus::open(folder.path(), Access::Map)?;
+    /// assert_eq!(corpus.documents(Split::Train), 2);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn open(folder: &Path, access: Access) -> Result<Self, Error> {
         let corpus = Self::open_lazily(folder, access)?;
         corpus.check_files()?;
         Ok(corpus)
     }
 
-    /// As [`Corpus::open`], but a shard's files are looked at when they are first read.
+    /// Opens the corpus as [`Corpus::open`] does, but checks a shard's files only when they are first read.
     ///
     /// # Errors
-    /// What [`Manifest::read`] gives but for links.
+    /// The errors of [`Manifest::read`], except those of links.
+    ///
+    /// ```
+    /// use mixdown_shards::{Access, Corpus, Split};
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let corpus = Corpus::open_lazily(folder.path(), Access::Read)?;
+    /// assert_eq!(corpus.tokens(Split::Train), 5);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn open_lazily(folder: &Path, access: Access) -> Result<Self, Error> {
         let manifest = Manifest::read_alone(folder)?;
         let [train, holdout] =
@@ -64,10 +81,18 @@ impl Corpus {
         Ok(Self { folder: folder.to_owned(), manifest, train, holdout })
     }
 
-    /// Checks that every file of the manifest is there, has its size and is no link out of the folder.
+    /// Checks that every file of the manifest exists, has its size and is not a link out of the folder.
     ///
     /// # Errors
-    /// The first that is not so.
+    /// The first file that fails a check.
+    ///
+    /// ```
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// corpus.check_files()?;
+    /// std::fs::remove_file(folder.path().join("train/shard-00000.bin")).unwrap();
+    /// assert!(corpus.check_files().is_err());
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn check_files(&self) -> Result<(), Error> {
         check_shard_links(&self.manifest, &self.folder)?;
         for shard in self.train.shards.iter().chain(&self.holdout.shards) {
@@ -78,37 +103,77 @@ impl Corpus {
         Ok(())
     }
 
-    /// The folder as it was given.
+    /// Returns the folder as it was given.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The checked manifest.
+    /// Returns the checked manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Tokens of a split.
+    /// Returns the number of tokens of a split.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.tokens(Split::Train), 5);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn tokens(&self, split: Split) -> u64 {
         self.manifest.split(split).tokens
     }
 
-    /// Documents of a split.
+    /// Returns the number of documents of a split.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.documents(Split::Train), 2);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn documents(&self, split: Split) -> u64 {
         self.manifest.split(split).documents
     }
 
-    /// Bytes of the split's text in UTF-8, before tokenizing.
+    /// Returns the size of the split's text in bytes of UTF-8, before tokenizing.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.text_bytes(Split::Train), 18);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn text_bytes(&self, split: Split) -> u64 {
         self.manifest.split(split).text_bytes
     }
 
-    /// Whether the split has a loss mask; without one every token is a loss target.
+    /// Returns whether the split has a loss mask; without one every token is a loss target.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert!(!corpus.is_labelled(Split::Train));
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn is_labelled(&self, split: Split) -> bool {
         self.manifest.split(split).loss_tokens.is_some()
     }
 
-    /// Tokens of a split that are loss targets.
+    /// Returns the number of tokens of a split that are loss targets.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.loss_tokens(Split::Train), 5);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn loss_tokens(&self, split: Split) -> u64 {
         self.manifest.split(split).loss_tokens.unwrap_or_else(|| self.tokens(split))
     }
@@ -120,6 +185,16 @@ impl Corpus {
     /// The range goes beyond the stream, an id is not below the vocabulary (with shard and byte
     /// offset), the vocabulary does not fit the integer, or a shard cannot be opened or read. `out`
     /// then holds anything.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let mut ids = [0_u32; 3];
+    /// corpus.read_tokens(Split::Train, 1, &mut ids)?;
+    /// assert_eq!(ids, [12, 499, 13]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn read_tokens<T: TokenInt>(
         &self,
         split: Split,
@@ -131,11 +206,23 @@ impl Corpus {
         })
     }
 
-    /// A range of the split's stream that lies in one shard, opened now if need be: to be fetched
-    /// first and read later. `None` where it crosses shards or goes beyond the stream.
+    /// Returns a range of the split's stream that lies in one shard, to be prefetched first and read later; `None` if
+    /// it crosses shards or goes beyond the stream. Opens the shard if it is not open yet.
     ///
     /// # Errors
     /// The shard cannot be opened.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let window = corpus.window(Split::Train, 1, 3)?.unwrap();
+    /// window.prefetch(0, 3);
+    /// let mut ids = [0_i32; 3];
+    /// window.read(0, &mut ids)?;
+    /// assert_eq!(ids, [12, 499, 13]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn window(
         &self,
         split: Split,
@@ -150,20 +237,39 @@ impl Corpus {
     }
 
     /// Fills `out` with the loss mask of the split's stream from token `start_token` on: 1 where
-    /// the token is a loss target, 0 where it is none. Without labels every token is a target.
+    /// the token is a loss target, 0 where it is not. Without labels every token is a target.
     ///
     /// # Errors
     /// The range goes beyond the stream, a byte is neither 0 nor 1, or a mask cannot be opened or
     /// read. `out` then holds anything.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let mut mask = [0; 2];
+    /// corpus.read_mask(Split::Train, 0, &mut mask)?;
+    /// // The corpus has no labels.
+    /// assert_eq!(mask, [1, 1]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn read_mask(&self, split: Split, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
         self.read_stream(split, start_token, out, Shard::read_mask)
     }
 
-    /// How many of the tokens in a range of the split's stream are loss targets. Masks of shards that lie in
-    /// the range whole are not read: the manifest has their sums.
+    /// Counts the loss targets in a range of the split's stream. The masks of shards that lie completely in the range
+    /// are not read: the manifest has their sums.
     ///
     /// # Errors
     /// As [`Corpus::read_mask`].
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.count_loss_tokens(Split::Train, 1..4)?, 3);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn count_loss_tokens(&self, split: Split, tokens: Range<u64>) -> Result<u64, Error> {
         let stream = self.stream(split);
         let mut sum = 0;
@@ -182,11 +288,21 @@ impl Corpus {
         Ok(sum)
     }
 
-    /// Calls `found` with every token in a range of the split's stream that a document begins at, in
-    /// order. O(log documents) and what is found.
+    /// Calls `found` with every token in a range of the split's stream at which a document begins, in order.
+    /// O(log documents + documents found).
     ///
     /// # Errors
     /// An index is damaged or cannot be opened or read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let mut starts = Vec::new();
+    /// corpus.each_document_start(Split::Train, 0..5, |token| starts.push(token))?;
+    /// assert_eq!(starts, [0, 3]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn each_document_start(
         &self,
         split: Split,
@@ -228,11 +344,19 @@ impl Corpus {
         Ok(())
     }
 
-    /// The tokens of one document in the split's stream, `index` counted through the whole split. They
-    /// lie in one shard.
+    /// Returns the tokens of one document in the split's stream; `index` counts through the whole split. They lie in
+    /// one shard.
     ///
     /// # Errors
     /// There is no such document; the index is damaged or cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document_range(Split::Train, 1)?, 3..5);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document_range(&self, split: Split, index: u64) -> Result<Range<u64>, Error> {
         let (shard, within, shard_start) = self.shard_of_document(split, index)?;
         let (start, length) = shard.kept_index()?.document(within)?;
@@ -240,10 +364,19 @@ impl Corpus {
         Ok(start..start + u64::from(length))
     }
 
-    /// The ids of one document, `index` counted through the whole split.
+    /// Returns the ids of one document; `index` counts through the whole split.
     ///
     /// # Errors
     /// There is no such document; index or ids are damaged; a file cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document(Split::Train, 1)?, [13, 499]);
+    /// assert!(corpus.document(Split::Train, 2).is_err());
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document(&self, split: Split, index: u64) -> Result<Vec<u32>, Error> {
         let range = self.document_range(split, index)?;
         let mut ids = vec![0_u32; len_of(&range)];
@@ -251,10 +384,18 @@ impl Corpus {
         Ok(ids)
     }
 
-    /// The loss mask of one document, as [`Corpus::read_mask`] gives it.
+    /// Returns the loss mask of one document, as [`Corpus::read_mask`] gives it.
     ///
     /// # Errors
     /// There is no such document; index or mask are damaged; a file cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document_mask(Split::Train, 1)?, [1, 1]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document_mask(&self, split: Split, index: u64) -> Result<Vec<u8>, Error> {
         let range = self.document_range(split, index)?;
         let mut mask = vec![0; len_of(&range)];
@@ -262,10 +403,18 @@ impl Corpus {
         Ok(mask)
     }
 
-    /// The own id of one document, where the corpus keeps them and it has one.
+    /// Returns the id that one document had in its input; `None` if it had none or the corpus keeps no such ids.
     ///
     /// # Errors
     /// There is no such document; the ids are damaged or cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document_own_id(Split::Train, 1)?, None);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document_own_id(&self, split: Split, index: u64) -> Result<Option<String>, Error> {
         let (shard, index, _) = self.shard_of_document(split, index)?;
         shard.own_id(index)
@@ -279,10 +428,18 @@ impl Corpus {
         })
     }
 
-    /// The lengths in ids of all documents of a split, in order.
+    /// Returns the lengths in ids of all documents of a split, in order.
     ///
     /// # Errors
     /// An index is damaged or cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document_lengths(Split::Train)?, [3, 2]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document_lengths(&self, split: Split) -> Result<Vec<u32>, Error> {
         let mut lengths = Vec::new();
         for shard in &self.stream(split).shards {
@@ -291,16 +448,32 @@ impl Corpus {
         Ok(lengths)
     }
 
-    /// Whether the hashes of the split's texts are there: always but for some adopted files.
+    /// Returns whether the split has the hashes of its texts: always, except for some adopted files.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert!(corpus.has_document_hashes(Split::Train));
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn has_document_hashes(&self, split: Split) -> bool {
         self.manifest.split(split).shards.iter().all(has_hashes)
     }
 
-    /// The hashes of the texts of all documents of a split, in order; those of shards without
-    /// hashes are left out.
+    /// Returns the hashes of the texts of all documents of a split, in order, without those of shards that have no
+    /// hashes.
     ///
     /// # Errors
     /// A `.hashes` file cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.document_hashes(Split::Train)?, [1, 2]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn document_hashes(&self, split: Split) -> Result<Vec<u64>, Error> {
         let mut hashes = Vec::new();
         for shard in self.shards(split) {
@@ -309,31 +482,60 @@ impl Corpus {
         Ok(hashes)
     }
 
-    /// The data fingerprint.
+    /// Returns the data fingerprint.
+    ///
+    /// ```
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.fingerprint(), corpus.manifest().fingerprint);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn fingerprint(&self) -> Fingerprint {
         self.manifest.fingerprint
     }
 
-    /// The fingerprint of the tokenizer that made the ids.
+    /// Returns the fingerprint of the tokenizer that made the ids.
+    ///
+    /// ```
+    /// use mixdown_shards::Fingerprint;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.tokenizer_fingerprint(), Fingerprint::of(b"tokenizer"));
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn tokenizer_fingerprint(&self) -> Fingerprint {
         self.manifest.tokenizer_fingerprint
     }
 
-    /// Where the corpus' own tokenizer stands: `tokenizer.json` in its folder.
+    /// Returns the path of the corpus' tokenizer, `tokenizer.json` in its folder.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.folder.join("tokenizer.json")
     }
 
-    /// The bytes of a file of the corpus' tokenizer (`tokenizer.json`, `tokenizer_config.json` or
-    /// `special_tokens_map.json`), checked against the manifest's seal; none where the corpus has none.
+    /// Returns the bytes of a file of the corpus' tokenizer (`tokenizer.json`, `tokenizer_config.json` or
+    /// `special_tokens_map.json`), checked against the manifest's seal; `None` if the corpus has no such file.
     ///
     /// # Errors
-    /// A file that is no JSON, or another one than the corpus was finished with; it cannot be read.
+    /// The file is not JSON, changed since the corpus was finished, or cannot be read.
+    ///
+    /// ```
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.tokenizer_file("tokenizer.json")?, None);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn tokenizer_file(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         seal::sound_companion(&self.folder, name)
     }
 
-    /// Where the token files of a split stand, in order.
+    /// Returns the paths of a split's token files, in order.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let paths: Vec<_> = corpus.token_paths(Split::Train).collect();
+    /// assert_eq!(paths, [folder.path().join("train/shard-00000.bin")]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn token_paths(&self, split: Split) -> impl Iterator<Item = PathBuf> {
         self.stream(split).shards.iter().map(|shard| shard.path("bin"))
     }

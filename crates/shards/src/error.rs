@@ -192,6 +192,14 @@ pub enum Error {
 
 impl Error {
     /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
+    ///
+    /// ```
+    /// use mixdown_base::error_kind::ErrorKind;
+    /// use mixdown_shards::{Access, Corpus};
+    ///
+    /// let error = Corpus::open("no/such/folder".as_ref(), Access::Map).unwrap_err();
+    /// assert_ne!(error.kind(), ErrorKind::Interrupted);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoManifest { .. }

@@ -3,7 +3,6 @@
 mod aside;
 mod formats;
 mod record;
-mod sink;
 
 use std::{fmt, path::Path};
 
@@ -11,16 +10,16 @@ use mixdown_base::files;
 use mixdown_base::observer::Observer;
 use serde::{Deserialize, Serialize};
 
+use crate::ByteProgress;
 use crate::Corpus;
 use crate::Dtype;
 use crate::Error;
-use crate::Progress;
 use crate::Split;
 use crate::format::seal::COMPANIONS;
 use crate::verify::Meter;
 
 use aside::Aside;
-use record::{Record, Settings};
+use record::{ExportRecord, Settings};
 
 /// Whose token files are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +38,12 @@ pub enum ExportFormat {
 
 impl ExportFormat {
     /// Whether the format's files can hold a loss mask.
+    ///
+    /// ```
+    /// use mixdown_shards::ExportFormat;
+    ///
+    /// assert!(ExportFormat::Olmo.holds_mask() && !ExportFormat::Nanogpt.holds_mask());
+    /// ```
     pub fn holds_mask(self) -> bool {
         matches!(self, Self::Olmo | Self::Datatrove)
     }
@@ -112,11 +117,28 @@ pub struct ExportedFile {
 /// `out` holds something else, or an export with other settings; another process writes it; the vocabulary does not
 /// fit the format's ids, or the format cannot hold the corpus' loss mask; the corpus is damaged; the disk refuses;
 /// the observer stopped the work.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_shards::{ExportFormat, ExportOptions, LostMask, Split, export};
+///
+/// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+/// # let out = folder.path().join("nanogpt");
+/// let options = ExportOptions {
+///     format: ExportFormat::Nanogpt,
+///     splits: vec![Split::Train],
+///     shard_tokens: 100_000_000,
+///     lost_mask: LostMask::Refuse,
+/// };
+/// let report = export(&corpus, &out, &options, Observer::silent())?;
+/// assert_eq!((report.files[0].path.as_str(), report.files[0].tokens), ("train.bin", 5));
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn export(
     corpus: &Corpus,
     out: &Path,
     options: &ExportOptions,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, ByteProgress>,
 ) -> Result<ExportReport, Error> {
     check_width(corpus, options.format)?;
     let unmasked_tokens = unmasked_tokens(corpus, options)?;
@@ -133,14 +155,14 @@ pub fn export(
     let total_bytes = tokens.sum::<u64>() * corpus.manifest().dtype.bytes();
     let meter = Meter::new(total_bytes, observer);
     let dtype = dtype_of(corpus, options.format);
-    let job = formats::Job { corpus, folder: aside.folder(), dtype, meter };
+    let job = formats::FileExport { corpus, folder: aside.folder(), dtype, meter };
     let mut files = Vec::new();
     for split in options.splits.iter().filter(|split| corpus.documents(**split) > 0) {
         files.extend(job.write(*split, options)?);
     }
     copy_tokenizer(corpus, aside.folder())?;
     let report = ExportReport { files, dtype, unmasked_tokens, already_done: false };
-    aside.finish(out, &Record::finished(settings, &report))?;
+    aside.finish(out, &ExportRecord::finished(settings, &report))?;
     Ok(report)
 }
 

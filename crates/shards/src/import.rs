@@ -21,6 +21,7 @@ use mixdown_base::files;
 use mixdown_base::observer::Observer;
 
 use crate::AdoptedRecord;
+use crate::ByteProgress;
 use crate::Counts;
 use crate::Dtype;
 use crate::Error;
@@ -28,19 +29,18 @@ use crate::Fingerprint;
 use crate::InputRecord;
 use crate::Manifest;
 use crate::MaskRecord;
-use crate::Progress;
 use crate::ShardRecord;
 use crate::Split;
 use crate::SplitRecord;
 use crate::corpus::shard::file_path;
+use crate::corpus::token_file::bad_byte;
 use crate::error::quoted;
 use crate::files::folder_lock::FolderLock;
 use crate::files::pending_file::{HashedFile, PendingFile, name_all};
 use crate::files::positioned_file::PositionedFile;
 use crate::format::adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder};
 use crate::format::block_sums::merged_root;
-use crate::format::index_layout::write_index;
-use crate::format::mask_file::bad_byte;
+use crate::format::index::write_index;
 use crate::format::seal::COMPANIONS;
 use crate::verify::Meter;
 
@@ -110,11 +110,36 @@ pub struct ImportReport {
 /// The folder has another manifest, or one of other settings; another process imports into it; a file is none of the
 /// known formats, contradicts its own header or index, lies outside the folder, or has an id beyond the vocabulary;
 /// another tokenizer's files are in the folder; the disk refuses; the observer stopped the work.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_shards::{Fingerprint, ImportFile, ImportOptions, Split, import};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// // Two documents that id 499 ends.
+/// std::fs::write(folder.join("train.bin"), [11, 0, 243, 1, 13, 0, 243, 1]).unwrap();
+/// let options = ImportOptions {
+///     tokenizer_fingerprint: Fingerprint::of(b"tokenizer"),
+///     vocab_size: 500,
+///     end_of_text: 499,
+///     beginning_of_text: None,
+///     format: None,
+///     dtype: None,
+///     sample_sums: None,
+///     companions: &[("tokenizer.json", b"{}".to_vec())],
+///     text_of: &|ids| Ok((ids.len() as u64, ids.iter().map(|&id| u64::from(id)).sum())),
+/// };
+/// let file = ImportFile { path: folder.join("train.bin"), split: Split::Train };
+/// let report = import(folder, &[file], &options, Observer::silent())?;
+/// assert_eq!((report.manifest.train.documents, report.manifest.train.tokens), (2, 4));
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn import(
     folder: &Path,
     files: &[ImportFile],
     options: &ImportOptions<'_>,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, ByteProgress>,
 ) -> Result<ImportReport, Error> {
     let mut found = Vec::new();
     for file in files {
@@ -140,7 +165,7 @@ pub fn import(
     let passes = if options.sample_sums.is_some() { 1 } else { 2 };
     let total_bytes = found.iter().map(|(_, _, found)| found.file_bytes).sum::<u64>() * passes;
     let meter = Meter::new(total_bytes, observer);
-    let job = Job { folder, options, beginning, meter };
+    let job = FileImport { folder, options, beginning, meter };
     let mut shards = [Vec::new(), Vec::new()];
     let (mut inputs, mut counts) = (Vec::new(), Counts::default());
     let mut without_end = Vec::new();
@@ -262,14 +287,14 @@ struct Adopted {
 }
 
 /// What stays the same from file to file.
-struct Job<'a> {
+struct FileImport<'a> {
     folder: &'a Path,
     options: &'a ImportOptions<'a>,
     beginning: Option<u32>,
     meter: Meter<'a>,
 }
 
-impl Job<'_> {
+impl FileImport<'_> {
     /// Writes the sidecars of one file.
     fn adopt(
         &self,

@@ -49,28 +49,24 @@ mod verify;
 pub use compare::contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
 };
-pub use compare::duplicates::{DuplicateReport, duplicates};
-pub use compare::overlap::{HoldoutTable, overlap, overlap_of};
+pub use compare::overlap::{DuplicateReport, HoldoutTable, duplicates, overlap, overlap_of};
 pub use corpus::Corpus;
 pub use corpus::gather_limit::gather_limit;
 pub use corpus::shard_writer::{DocumentBytes, ShardWriter};
-pub use corpus::token_file::{Access, TokenFile};
-pub use corpus::window::Window;
+pub use corpus::token_file::{Access, TokenFile, Window};
 pub use error::Error;
 pub use export::{ExportFormat, ExportOptions, ExportReport, ExportedFile, LostMask, export};
 pub use files::positioned_file::PositionedFile;
 pub use format::adopted::AdoptedRecord;
-pub use format::dtype::Dtype;
+pub use format::dtype::{Dtype, TokenInt};
 pub use format::fingerprint::Fingerprint;
 pub use format::manifest::Manifest;
 pub use format::records::{
-    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SplitRecord,
+    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, Split, SplitRecord,
 };
-pub use format::split::Split;
-pub use format::token_int::TokenInt;
 pub use import::{
     ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,
     token_files,
 };
 pub use verify::ends::{DocumentsChecked, verify_document_ends};
-pub use verify::{Damage, Progress, VerifyReport, verify};
+pub use verify::{ByteProgress, Damage, VerifyReport, verify};

@@ -19,11 +19,11 @@ use crate::corpus::shard::Shard;
 use crate::files::parallel;
 use crate::format::manifest_rules;
 use crate::format::seal::check_companions;
-use crate::verify::shard::{Task, run_task, tasks_of};
+use crate::verify::shard::{FileCheck, run_task, tasks_of};
 
 /// How far a verification is, in bytes of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ByteProgress {
     /// Bytes checked so far.
     pub done_bytes: u64,
     /// Bytes to check in all.
@@ -73,7 +73,17 @@ pub struct Damage {
 ///
 /// # Errors
 /// The manifest cannot be read or contradicts itself, a file cannot be read, or the observer stopped the work.
-pub fn verify(folder: &Path, observer: Observer<'_, Progress>) -> Result<VerifyReport, Error> {
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_shards::verify;
+///
+/// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+/// let report = verify(folder.path(), Observer::silent())?;
+/// assert_eq!((report.documents, report.tokens), (3, 8));
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
+pub fn verify(folder: &Path, observer: Observer<'_, ByteProgress>) -> Result<VerifyReport, Error> {
     let (manifest, seal) = Manifest::read_with_seal(folder)?;
     manifest_rules::check_shard_links(&manifest, folder)?;
     let shards: Vec<Shard> = Split::ALL
@@ -88,7 +98,8 @@ pub fn verify(folder: &Path, observer: Observer<'_, Progress>) -> Result<VerifyR
     for shard in &shards {
         tasks.extend(tasks_of(shard, &meter, &mut damage)?);
     }
-    let bytes_without_sum = tasks.iter().map(Task::unsummed_bytes).fold(0, u64::saturating_add);
+    let bytes_without_sum =
+        tasks.iter().map(FileCheck::unsummed_bytes).fold(0, u64::saturating_add);
     let run = |n: u64| match usize::try_from(n).ok().and_then(|n| tasks.get(n)) {
         Some(task) => run_task(task, &meter),
         None => Ok(Vec::new()),
@@ -111,18 +122,18 @@ pub fn verify(folder: &Path, observer: Observer<'_, Progress>) -> Result<VerifyR
 pub(crate) struct Meter<'a> {
     done_bytes: AtomicU64,
     total_bytes: u64,
-    observer: Observer<'a, Progress>,
+    observer: Observer<'a, ByteProgress>,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(total_bytes: u64, observer: Observer<'a, Progress>) -> Self {
+    pub(crate) fn new(total_bytes: u64, observer: Observer<'a, ByteProgress>) -> Self {
         Self { done_bytes: AtomicU64::new(0), total_bytes, observer }
     }
 
     /// Adds checked (or given up) bytes.
     pub(crate) fn add(&self, bytes: u64) -> Result<(), Error> {
         let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.observer.tell(Progress { done_bytes, total_bytes: self.total_bytes });
+        self.observer.tell(ByteProgress { done_bytes, total_bytes: self.total_bytes });
         if self.observer.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }

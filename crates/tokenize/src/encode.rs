@@ -17,11 +17,11 @@ use crate::encode::label_stage::LabelStage;
 use crate::encode::pieces::{Judge, for_each_piece};
 use crate::encode::text_hash::text_hash;
 use crate::error::Error;
+use crate::plan::holdout::{HELD_OUT, TRAINED_ON};
 use crate::plan::order::Order;
-use crate::plan::split::{HELD_OUT, TRAINED_ON};
-use crate::prepare::label_options::PackOptions;
+use crate::prepare::options::PackOptions;
 use crate::prepare::options::SpecialText;
-use crate::spill::{Payload, Row, as_u64};
+use crate::spill::{DocumentRow, Payload, as_u64};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::agreement::Agreement;
 
@@ -54,7 +54,7 @@ pub(crate) struct Encoder<'p> {
 #[derive(Default)]
 pub(crate) struct EncodedChunk {
     pub(crate) input: u32,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<DocumentRow>,
     /// Ids of all rows, in the corpus' width.
     pub(crate) ids: Vec<u8>,
     /// A byte an id, where there are labels.
@@ -141,7 +141,7 @@ impl Encoder<'_> {
             return Ok(());
         }
         let hash = text_hash(text, &mut scratch.text);
-        encoded.rows.push(Row {
+        encoded.rows.push(DocumentRow {
             key: self.order.key(document.place),
             hash,
             side: self.side(document, hash, &mut scratch.text),

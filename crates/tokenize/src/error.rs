@@ -1,13 +1,14 @@
-//! What can go wrong between documents and a corpus.
+//! The errors between documents and a corpus.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use mixdown_base::display::plural;
+use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::InputList;
 
-/// The words of the tokenizer library, which has no error type of its own.
-type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
+/// The error of a tokenizer library, which has no type for it.
+pub(crate) type LibraryError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A tokenizer that cannot be used, options that leave nothing, an output folder that is taken,
 /// or a failure of the inputs, the corpus or the system underneath.
@@ -44,7 +45,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the library says.
-        source: Foreign,
+        source: LibraryError,
     },
     /// A tokenizer's highest id is out of bounds.
     #[error(
@@ -60,21 +61,20 @@ pub enum Error {
         /// The highest id found.
         got: u64,
     },
-    /// A packed row that the machine's memory does not hold.
+    /// A packed row takes more memory than the machine has.
     #[error(
-        "a packed row of {row_tokens} tokens: expected {bytes} bytes of memory to fill one up, which this machine \
-         does not give: pack into shorter rows"
+        "a packed row of {row_tokens} tokens: expected {bytes} bytes of free memory, got less: \
+         pack into shorter rows"
     )]
     RowTooLarge {
         /// Tokens of a row.
         row_tokens: u64,
-        /// What its ids and mask take.
+        /// The bytes of its ids and mask.
         bytes: u64,
     },
-    /// Nothing says which token ends a text.
+    /// No file tells which token ends a text.
     #[error(
-        "tokenizer {} has no end-of-text token: looked for {expected}: name one of its tokens \
-         (--end-of-text TOKEN)",
+        "tokenizer {} has no end-of-text token: looked for {expected}: name one of its tokens",
         path.display()
     )]
     NoEndOfText {
@@ -92,14 +92,14 @@ pub enum Error {
     NoSuchToken {
         /// The file.
         path: PathBuf,
-        /// What the token was to be.
+        /// The role of the token.
         role: &'static str,
-        /// Its tokens: every id is smaller.
+        /// The size of the vocabulary: every id is smaller.
         expected: u64,
         /// The token or id as given.
         got: String,
     },
-    /// Conversations are to be rendered and there is no chat template.
+    /// There is no chat template to render conversations with.
     #[error(
         "{}: expected {expected}, got {got}: give the file of a template, or take a model folder that \
          has one", path.display()
@@ -122,13 +122,12 @@ pub enum Error {
     #[error("cannot encode the prompt")]
     Prompt {
         /// What the library says.
-        source: Foreign,
+        source: LibraryError,
     },
-    /// A document is longer than a row and nothing says what becomes of it.
+    /// A document is longer than a row, and the options do not say what to do with it.
     #[error(
         "{}, the document at byte {offset_bytes}: {got} ids, expected at most {expected} to fit a \
-         row: leave such documents out or cut them off (--too-long drop|truncate), or take longer \
-         rows (--pack {})",
+         row: drop or truncate such documents, or pack into rows of at least {} inputs",
         path.display(), got - 1
     )]
     LongerThanRow {
@@ -144,7 +143,7 @@ pub enum Error {
     /// The post-processor begins texts with more than one token.
     #[error(
         "tokenizer {} begins every text with {got} tokens, expected at most {expected}: choose one \
-         (--bos ID) or none (--bos none)",
+         by its id, or none",
         path.display()
     )]
     LongPrefix {
@@ -155,16 +154,16 @@ pub enum Error {
         /// Tokens that the post-processor adds.
         got: u64,
     },
-    /// Nothing tells what the post-processor puts before a text.
+    /// It is unknown which token the post-processor puts before a text.
     #[error(
-        "tokenizer {}: cannot tell which token begins a text: {reason}: choose one (--bos ID) or \
-         none (--bos none)",
+        "tokenizer {}: cannot tell which token begins a text: {reason}: choose one by its id, or \
+         none",
         path.display()
     )]
     UnknownPrefix {
         /// The file.
         path: PathBuf,
-        /// What stands in the way.
+        /// The reason.
         reason: String,
     },
     /// A text cannot be tokenized.
@@ -175,7 +174,7 @@ pub enum Error {
         /// Where the document starts in the decompressed file.
         offset_bytes: u64,
         /// What the library says.
-        source: Foreign,
+        source: LibraryError,
     },
     /// A text that is not from a file cannot be tokenized, or ids cannot be decoded.
     #[error("the tokenizer {} failed", path.display())]
@@ -183,7 +182,7 @@ pub enum Error {
         /// The tokenizer file.
         path: PathBuf,
         /// What the library says.
-        source: Foreign,
+        source: LibraryError,
     },
     /// The tokenizer gave an id that its own vocabulary does not hold.
     #[error(
@@ -227,7 +226,7 @@ pub enum Error {
         /// What it is.
         got: String,
     },
-    /// There is not one document to tokenize.
+    /// There are no documents to tokenize.
     #[error(
         "no document with text in {}{}, expected at least one, got {} and {}: give other inputs, or name the field that holds their text",
         path.display(), and_others(*other_inputs), plural(*empty_documents, "empty document"),
@@ -313,7 +312,7 @@ pub enum Error {
     /// The output folder holds unfinished work of other inputs or options.
     #[error(
         "{} holds unfinished work that differs in {field} (then {expected}, now {got}): repeat the \
-         first call to go on with it, or delete the folder to start afresh",
+         first call to continue it, or delete the folder to start again",
         path.display()
     )]
     PlanDiffers {
@@ -345,9 +344,10 @@ pub enum Error {
         /// What there is.
         got: String,
     },
-    /// A disk has clearly not enough room.
+    /// A disk clearly has too little room.
     #[error(
-        "{} has too little room: expected about {expected} bytes free, got {got}: free some, or choose          another folder (--work-dir for the unfinished work, --out for the corpus)",
+        "{} has too little room: expected about {expected} bytes free, got {got}: free some, or choose \
+         other folders for the unfinished work and the corpus",
         path.display()
     )]
     DiskTooSmall {
@@ -373,7 +373,7 @@ pub enum Error {
     },
     /// The plan of unfinished work is damaged, so that nobody can tell whether it is of this call.
     #[error(
-        "{}: expected the plan of unfinished work, got {got}: delete {} to start afresh, or choose another output",
+        "{}: expected the plan of unfinished work, got {got}: delete {} to start again, or choose another output",
         path.display(), out.display()
     )]
     DamagedPlan {
@@ -397,7 +397,7 @@ pub enum Error {
     #[error("training the tokenizer failed")]
     Training {
         /// What the library says.
-        source: Foreign,
+        source: LibraryError,
     },
     /// The system refused a read or a write.
     #[error("cannot {action} {}", path.display())]
@@ -409,7 +409,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The stop flag was set; the same call goes on from here.
+    /// The stop flag was set; the same call continues from here.
     #[error("interrupted")]
     Interrupted,
 }
@@ -440,4 +440,52 @@ impl From<mixdown_base::files::Error> for Error {
 fn and_others(other_inputs: u64) -> String {
     let others = plural(other_inputs, "other input");
     if other_inputs == 0 { String::new() } else { format!(" and {others}") }
+}
+
+impl Error {
+    /// Returns the kind of the error: whether the request, the data, the machine or a stop is behind it.
+    ///
+    /// ```
+    /// use mixdown_base::error_kind::ErrorKind;
+    /// use mixdown_tokenize::Tokenizer;
+    ///
+    /// let error = Tokenizer::load("no/such/folder".as_ref()).err().unwrap();
+    /// assert_eq!(error.kind(), ErrorKind::Configuration);
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Documents(error) => error.kind(),
+            Self::Shards(error) => error.kind(),
+            Self::NoTokenizer { .. }
+            | Self::NoEndOfText { .. }
+            | Self::NoChatTemplate { .. }
+            | Self::Conversation { .. }
+            | Self::Prompt { .. }
+            | Self::LongerThanRow { .. }
+            | Self::RowTooLarge { .. }
+            | Self::NoSuchToken { .. }
+            | Self::LongPrefix { .. }
+            | Self::UnknownPrefix { .. }
+            | Self::OtherForm { .. }
+            | Self::Option { .. }
+            | Self::HoldoutLeavesNothing { .. }
+            | Self::AlreadyCorpus { .. }
+            | Self::CorpusDiffers { .. }
+            | Self::TokenizerDiffers { .. }
+            | Self::OutputTaken { .. }
+            | Self::PlanDiffers { .. }
+            | Self::Busy { .. }
+            | Self::Unfinished { .. }
+            | Self::TooMuchText { .. } => ErrorKind::Configuration,
+            Self::Io { .. } | Self::DiskTooSmall { .. } => ErrorKind::Other,
+            Self::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Data,
+        }
+    }
+
+    /// Returns whether a file that was to be read does not exist.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }

@@ -22,7 +22,6 @@
 
 mod encode;
 mod error;
-mod error_kind;
 #[cfg(test)]
 mod golden_tests;
 mod parallel;
@@ -36,9 +35,9 @@ mod train_tokenizer;
 pub use error::Error;
 pub use mixdown_documents::{ChatTurn, ReadOptions};
 pub use plan::task::Task;
-pub use prepare::label_options::{ChatOptions, PackOptions, TooLong};
 pub use prepare::options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
-pub use prepare::progress::{DiskEstimate, InputRemarks, Progress, Stage};
+pub use prepare::options::{ChatOptions, PackOptions, TooLong};
+pub use prepare::progress::{DiskEstimate, InputRemarks, PrepareProgress, PrepareStage};
 pub use prepare::{PrepareReport, TaskReport, finish, prepare, prepare_task};
 pub use tokenizer::Tokenizer;
 pub use tokenizer::chat_prompt::{ChatPrompt, encode_with_special_tokens};

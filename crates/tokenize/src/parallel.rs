@@ -74,7 +74,7 @@ impl Failure {
 }
 
 /// The error that comes first in the order of the inputs, whichever thread meets it when: work before
-/// it goes on, work behind it ends.
+/// it continues, work behind it ends.
 #[derive(Default)]
 pub(crate) struct FirstFailure {
     set: AtomicBool,

@@ -1,11 +1,9 @@
 //! What a restart must find unchanged to go on.
 
-pub(crate) mod disk;
-pub(crate) mod limit;
+pub(crate) mod holdout;
+pub(crate) mod input_unit;
 pub(crate) mod order;
-pub(crate) mod split;
 pub(crate) mod task;
-pub(crate) mod unit;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,9 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::plan::order::Order;
-use crate::prepare::label_options::PackOptions;
+use crate::prepare::options::PackOptions;
 use crate::prepare::options::SpecialText;
-use crate::shards::rows::Rows;
+use crate::shards::rows::RowPacker;
 use crate::spill::Payload;
 use crate::spill::work_file::json_fingerprint;
 
@@ -100,9 +98,9 @@ impl Plan {
     }
 
     /// The rows that documents are laid into, if any.
-    pub(crate) fn rows(&self) -> Option<Rows> {
+    pub(crate) fn rows(&self) -> Option<RowPacker> {
         let (pack, padding) = self.pack.zip(self.padding)?;
-        Some(Rows { row_tokens: pack.row_tokens(), padding, dtype: self.dtype })
+        Some(RowPacker { row_tokens: pack.row_tokens(), padding, dtype: self.dtype })
     }
 
     /// Refuses work that was begun under another plan, naming the first difference.

@@ -8,13 +8,12 @@
 pub(crate) mod finish;
 #[cfg(test)]
 pub(crate) mod first_error_tests;
-pub(crate) mod label_options;
 #[cfg(test)]
 pub(crate) mod labels_tests;
-pub(crate) mod lane;
 pub(crate) mod options;
 #[cfg(test)]
 pub(crate) mod options_tests;
+pub(crate) mod part_reader;
 #[cfg(test)]
 pub(crate) mod prepare_tests;
 pub(crate) mod progress;
@@ -35,11 +34,11 @@ use mixdown_shards::{Counts, Fingerprint};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::plan::input_unit::PART_BYTES;
 use crate::plan::order::Order;
 use crate::plan::task::Task;
-use crate::plan::unit::PART_BYTES;
 use crate::prepare::options::PrepareOptions;
-use crate::prepare::progress::Progress;
+use crate::prepare::progress::PrepareProgress;
 use crate::prepare::work::{Made, Work, count};
 use crate::prepare::work_folder::{Hold, WorkFolder, forget_work, is_finished};
 use crate::shards::shard_run::SHARD_BYTES;
@@ -121,20 +120,33 @@ impl Default for Sizes {
 ///
 /// `out` must be absent, empty or hold what an unfinished call with the same inputs, tokenizer and
 /// options left there, or tasks did; such work is continued, and a corpus that is finished is only
-/// reported. Work of other settings of which no part is finished is begun anew. The corpus' bytes depend on inputs,
-/// tokenizer and options alone: not on threads, tasks, interruptions or the clock. Memory is bounded
+/// reported. Work of other settings without a finished part is replaced. The corpus' bytes depend only on
+/// inputs, tokenizer and options, not on threads, tasks, interruptions or the clock. Memory is bounded
 /// by the number of threads and the longest document, not by the inputs.
 ///
 /// # Errors
 /// Inputs or tokenizer cannot be read; more bad records than tolerated; no end-of-text token; a
 /// holdout that leaves nothing on one side; `out` is taken, busy, a corpus of other inputs, tokenizer
 /// or options or holds other unfinished work; the disk refuses. [`Error::Interrupted`] once the observer stops the work.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_tokenize::{Holdout, PrepareOptions, prepare};
+///
+/// # let (folder, _tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+/// let inputs = [folder.path().join("text.txt")];
+/// let (tokenizer, out) = (folder.path().join("tokenizer.json"), folder.path().join("corpus"));
+/// let options = PrepareOptions { holdout: Holdout::None, ..PrepareOptions::default() };
+/// let report = prepare(&inputs, &tokenizer, &out, &options, Observer::silent())?;
+/// assert_eq!((report.train_documents, report.holdout_documents), (1, 0));
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
 pub fn prepare(
     inputs: &[PathBuf],
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, PrepareProgress>,
 ) -> Result<PrepareReport, Error> {
     prepare_sized(inputs, tokenizer, out, options, observer, Sizes::default())
 }
@@ -144,7 +156,7 @@ pub(crate) fn prepare_sized(
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, PrepareProgress>,
     sizes: Sizes,
 ) -> Result<PrepareReport, Error> {
     let work = Work::new(inputs, tokenizer, options, sizes)?;
@@ -161,20 +173,36 @@ pub(crate) fn prepare_sized(
     work.finish(folder, &made.split, made.resumed)
 }
 
-/// Does the share of one task of the work of [`prepare`], and what is missing of the others'. When
-/// the parts are all there it goes on with the shards, its own share of them first. Any number of
+/// Does the share of one task of the work of [`prepare`], then what the other tasks have not done. When all parts
+/// exist, it writes shards, its own share of them first. Any number of
 /// tasks may run at once, on any machines that see the same folders, and any later set of them
 /// completes what an earlier one left; [`finish`] then writes the manifest.
 ///
 /// # Errors
 /// As [`prepare`]; also options that work for a single process only (a limit, standard input).
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_tokenize::{Holdout, PrepareOptions, Task, finish, prepare_task};
+///
+/// # let (folder, _tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+/// let inputs = [folder.path().join("text.txt")];
+/// let (tokenizer, out) = (folder.path().join("tokenizer.json"), folder.path().join("corpus"));
+/// let options = PrepareOptions { holdout: Holdout::None, ..PrepareOptions::default() };
+/// for index in 0..2 {
+///     let task = Task::new(index, 2)?;
+///     prepare_task(&inputs, &tokenizer, &out, &options, task, Observer::silent())?;
+/// }
+/// assert_eq!(finish(&inputs, &tokenizer, &out, &options)?.train_documents, 1);
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
 pub fn prepare_task(
     inputs: &[PathBuf],
     tokenizer: &Path,
     out: &Path,
     options: &PrepareOptions,
     task: Task,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, PrepareProgress>,
 ) -> Result<TaskReport, Error> {
     prepare_task_sized(inputs, tokenizer, out, options, task, observer, Sizes::default())
 }
@@ -185,7 +213,7 @@ pub(crate) fn prepare_task_sized(
     out: &Path,
     options: &PrepareOptions,
     task: Task,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, PrepareProgress>,
     sizes: Sizes,
 ) -> Result<TaskReport, Error> {
     if options.limit.is_some() {
@@ -220,11 +248,25 @@ pub(crate) fn prepare_task_sized(
 }
 
 /// Completes what tasks have made: checks that all of it is there, writes the manifest and removes
-/// the unfinished work. Of a corpus that is finished already it only says what it holds.
+/// the unfinished work. For a corpus that is already finished, it only reports the content.
 ///
 /// # Errors
 /// Something is missing ([`Error::Unfinished`] says what); `out` is a corpus of other inputs,
 /// tokenizer or options; the disk refuses.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_tokenize::{Holdout, PrepareOptions, Task, finish, prepare_task};
+///
+/// # let (folder, _tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+/// let inputs = [folder.path().join("text.txt")];
+/// let (tokenizer, out) = (folder.path().join("tokenizer.json"), folder.path().join("corpus"));
+/// let options = PrepareOptions { holdout: Holdout::None, ..PrepareOptions::default() };
+/// let task = Task::new(0, 1)?;
+/// prepare_task(&inputs, &tokenizer, &out, &options, task, Observer::silent())?;
+/// assert_eq!(finish(&inputs, &tokenizer, &out, &options)?.train_documents, 1);
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
 pub fn finish(
     inputs: &[PathBuf],
     tokenizer: &Path,

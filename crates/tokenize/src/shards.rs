@@ -1,9 +1,8 @@
 //! From parts to shards, a run of buckets at a time.
 
-pub(crate) mod follower;
+pub(crate) mod in_order_writer;
 #[cfg(test)]
-pub(crate) mod follower_tests;
-pub(crate) mod pack;
+pub(crate) mod in_order_writer_tests;
 pub(crate) mod rows;
 pub(crate) mod shard_run;
 pub(crate) mod write_stage;

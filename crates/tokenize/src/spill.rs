@@ -38,7 +38,7 @@ pub(crate) const TRAILER_BYTES: u64 = 32;
 
 /// What is known of a document once it is tokenized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct DocumentRow {
     pub(crate) key: u128,
     /// Of the text.
     pub(crate) hash: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Row {
     pub(crate) len_tokens: u32,
 }
 
-impl Row {
+impl DocumentRow {
     pub(crate) fn to_bytes(self) -> [u8; 44] {
         let mut bytes = [0; 44];
         let (key, rest) = bytes.split_at_mut(16);
@@ -153,7 +153,7 @@ impl Summary {
 
 /// Where a sorted run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunPlace {
+pub(crate) struct SpillRunPlace {
     pub(crate) documents: u64,
     pub(crate) tokens: u64,
     pub(crate) own_id_bytes: u64,
@@ -168,13 +168,13 @@ pub(crate) struct RunPlace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Footer {
     pub(crate) summary: Summary,
-    pub(crate) runs: Vec<RunPlace>,
+    pub(crate) runs: Vec<SpillRunPlace>,
 }
 
 /// A document of a chunk, with what it takes along.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<'c> {
-    pub(crate) row: &'c Row,
+    pub(crate) row: &'c DocumentRow,
     ids: &'c [u8],
     mask: &'c [u8],
     /// With its newline.
@@ -221,14 +221,14 @@ fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_
     })
 }
 
-/// A spill file while it is written, under a name of its own; dropped, it is removed.
+/// A spill file while it is written, under a unique name; dropping it removes the file.
 pub(crate) struct SpillWriter {
     path: PathBuf,
     out: BufWriter<NewFile>,
     offset: u64,
     order: Order,
     payload: Payload,
-    runs: Vec<RunPlace>,
+    runs: Vec<SpillRunPlace>,
 }
 
 impl SpillWriter {
@@ -279,7 +279,7 @@ impl SpillWriter {
         self.put(&index)?;
         let [documents, tokens, own_id_bytes] = before;
         let rows_hash = rows_hash.digest();
-        self.runs.push(RunPlace {
+        self.runs.push(SpillRunPlace {
             documents,
             tokens,
             own_id_bytes,

@@ -2,7 +2,6 @@
 
 pub(crate) mod agreement;
 pub(crate) mod canonical;
-pub(crate) mod capped_read;
 pub(crate) mod chat_prompt;
 pub(crate) mod disputed;
 #[cfg(test)]
@@ -30,9 +29,9 @@ use crate::encode::fast::FastEncoder;
 use crate::error::Error;
 use crate::prepare::options::{BeginningOfText, SpecialText};
 use crate::tokenizer::canonical::tokenizer_fingerprint;
-use crate::tokenizer::capped_read::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::tokenizer::library::{Library, guarded};
 use crate::tokenizer::model_folder::other_form;
+use crate::tokenizer::model_folder::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::tokenizer::parts::TokenizerParts;
 use crate::tokenizer::vocabulary::Vocabulary;
 
@@ -43,8 +42,8 @@ const MAX_VOCABULARY: u64 = 1 << 24;
 /// How a file begins that Git LFS has put in the place of a large one.
 const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 
-/// A Hugging Face tokenizer, any kind the `tokenizers` crate reads. Cheap to share between
-/// threads: encoding takes `&self`.
+/// A Hugging Face tokenizer of any kind that the `tokenizers` crate reads. Threads can share one: encoding takes
+/// `&self`.
 pub struct Tokenizer {
     path: PathBuf,
     text: String,
@@ -59,12 +58,20 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a tokenizer.json, given itself or as the folder that holds it; files of older
-    /// versions are upgraded in memory.
+    /// Loads a tokenizer.json, from its own path or from its folder; files of older versions are upgraded in memory.
     ///
     /// # Errors
-    /// There is none, it is no regular file, of more than 256 MiB, damaged, of a kind that is not
+    /// The file does not exist, is not a regular file, has more than 256 MiB, is damaged, of a kind that is not
     /// supported, or has ids beyond 2²⁴.
+    ///
+    /// ```
+    /// use mixdown_tokenize::Tokenizer;
+    ///
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let same = Tokenizer::load(folder.path())?;
+    /// assert_eq!(same.fingerprint(), tokenizer.fingerprint());
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn load(path: &Path) -> Result<Self, Error> {
         let is_folder = path.is_dir();
         let path = if is_folder { path.join("tokenizer.json") } else { path.to_owned() };
@@ -104,7 +111,7 @@ impl Tokenizer {
         let highest = file.highest_id();
         check_highest(&path, highest)?;
         let (backend, hashed) = thread::scope(|scope| {
-            // The longest of it, on a thread of its own.
+            // The longest step, on another thread.
             let new = || guarded(|| Library::new(text, &json, &file)).map_err(bad);
             let library = scope.spawn(new);
             let sorted_ids = file.sorted_ids();
@@ -123,7 +130,13 @@ impl Tokenizer {
         Ok(Self { path, text, backend, vocabulary, around, added, vocab_size, fingerprint })
     }
 
-    /// The tokenizer.json it was loaded from.
+    /// Returns the path of the tokenizer.json.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.path(), folder.path().join("tokenizer.json"));
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -134,30 +147,55 @@ impl Tokenizer {
         &self.text
     }
 
-    /// The highest id + 1.
+    /// Returns the highest id + 1.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.vocab_size(), 270);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     #[must_use]
     pub fn vocab_size(&self) -> u64 {
         self.vocab_size
     }
 
-    /// The id of a token, spelled as in tokenizer.json.
+    /// Returns the id of a token, spelled as in tokenizer.json.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.token_id("<|endoftext|>"), Some(0));
+    /// assert_eq!(tokenizer.token_id("no token"), None);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.added.get(token).copied().or_else(|| self.vocabulary.id(token))
     }
 
-    /// The hash of its canonical content: vocabulary, merges, normalizer, pre-tokenizer and added
+    /// Returns the hash of the canonical content: vocabulary, merges, normalizer, pre-tokenizer and added
     /// tokens. Equal fingerprints give equal ids; the files may differ in form.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.fingerprint().as_bytes().len(), 32);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The ids of a text, without any token around it; special tokens spelled in the text are
-    /// plain text.
+    /// Returns the ids of a text without any token around it; special tokens spelled in the text are plain text.
     ///
     /// # Errors
     /// The library fails, as on a text beyond 4 GiB, or panics, as it may with a damaged tokenizer.json.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let ids = tokenizer.encode("the cat")?;
+    /// assert!(ids.len() < "the cat".len());
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut ids = Vec::new();
         guarded(|| self.encode_onto(text, SpecialText::Plain, &mut ids))
@@ -165,42 +203,70 @@ impl Tokenizer {
         Ok(PipelineToken::cast_slice(&ids).to_vec())
     }
 
-    /// The text of ids, special tokens spelled out.
+    /// Returns the text of ids, with special tokens spelled out.
     ///
     /// # Errors
     /// The library fails or panics.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let ids = tokenizer.encode("the cat")?;
+    /// assert_eq!(tokenizer.decode(&ids)?, "the cat");
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         guarded(|| self.backend.decode(ids))
             .map_err(|source| Error::Library { path: self.path.clone(), source })
     }
 
-    /// The id that ends a text: the `eos_token` of tokenizer_config.json or
-    /// special_tokens_map.json beside it or of its own roles; else the `eos_token_id` of
+    /// Returns the id that ends a text: the `eos_token` of tokenizer_config.json or
+    /// special_tokens_map.json beside it or of the roles in tokenizer.json; else the `eos_token_id` of
     /// generation_config.json or config.json (the first of a list); else the one token that its
     /// post-processor puts after a text; else the first of the usual names that it holds.
     ///
     /// # Errors
     /// None of these (the message lists what was looked for); one of the files is there but cannot
     /// be read.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.end_of_text()?, 0);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn end_of_text(&self) -> Result<u32, Error> {
         end_of_text::find(self, None)
     }
 
-    /// The id that ends a text where `token` (or its decimal id) was named for it; else as
+    /// Returns the id that ends a text where `token` (or its decimal id) was named for it; else as
     /// [`Tokenizer::end_of_text`].
     ///
     /// # Errors
     /// The named token is not in the vocabulary, or none was named and none is found.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.end_of_text_named(Some("<|endoftext|>"))?, 0);
+    /// assert!(tokenizer.end_of_text_named(Some("</s>")).is_err());
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn end_of_text_named(&self, token: Option<&str>) -> Result<u32, Error> {
         end_of_text::find(self, token)
     }
 
-    /// The id that begins every text, if any: `Auto` is the `bos_token` of tokenizer_config.json
+    /// Returns the id that begins every text, if any: `Auto` is the `bos_token` of tokenizer_config.json
     /// where that says `add_bos_token`, none where it says not to, else what the tokenizer's
     /// post-processor puts there.
     ///
     /// # Errors
     /// The given id is beyond the vocabulary, or the post-processor puts several tokens there.
+    ///
+    /// ```
+    /// use mixdown_tokenize::BeginningOfText;
+    ///
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.beginning_of_text(BeginningOfText::Auto)?, None);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn beginning_of_text(&self, choice: BeginningOfText) -> Result<Option<u32>, Error> {
         match choice {
             BeginningOfText::None => Ok(None),
@@ -267,7 +333,13 @@ impl Tokenizer {
         self.backend.spells_special(text)
     }
 
-    /// The library that encodes, and why where it is not the faster one.
+    /// Returns the name of the library that encodes, with the reason if it is not the faster one.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert!(tokenizer.encoder().starts_with("tokenizers "));
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     #[must_use]
     pub fn encoder(&self) -> String {
         self.backend.describe()

@@ -24,10 +24,10 @@ use tokenizers::{ProgressFormat, Trainer};
 
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::prepare::progress::{Progress, Stage, say_inputs};
+use crate::prepare::progress::{PrepareProgress, PrepareStage, say_inputs};
 use crate::spill::work_file::write_json;
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::capped_read::{MAX_CONFIG_BYTES, read_capped};
+use crate::tokenizer::model_folder::{MAX_CONFIG_BYTES, read_capped};
 use crate::train_tokenizer::training_record::{
     TrainingRecord, TrainingSettings, already_trained, report,
 };
@@ -82,7 +82,7 @@ pub struct TrainTokenizerReport {
 /// Trains a byte-level BPE tokenizer with GPT-2's pre-tokenizer and writes it to `out`, a
 /// tokenizer.json that Hugging Face's libraries load; `tokenizer_config.json` is written beside it
 /// where `out` has that name, so that `transformers` opens the folder. The same text gives the
-/// same bytes. What the training was told is written to `tokenizer.training.json` beside it (the name
+/// same bytes. The inputs and settings of the training are written to `tokenizer.training.json` beside it (the name
 /// of `out` with that ending), and the same call again only reports. Memory: the distinct words of the
 /// text.
 ///
@@ -90,11 +90,24 @@ pub struct TrainTokenizerReport {
 /// `out` exists and is not what this call makes; a vocabulary below 257 or above 4,194,304; inputs that cannot be read,
 /// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once the observer
 /// stops the work while text is read.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_tokenize::{ReadOptions, TrainTokenizerOptions, train_tokenizer};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let (text, out) = (folder.path().join("text.txt"), folder.path().join("tokenizer.json"));
+/// std::fs::write(&text, "the cat sat on the mat").unwrap();
+/// let options = TrainTokenizerOptions { vocab_size: 258, read: ReadOptions::default() };
+/// let report = train_tokenizer(&[text], &out, &options, Observer::silent())?;
+/// assert_eq!((report.vocab_size, report.documents), (258, 1));
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
 pub fn train_tokenizer(
     inputs: &[PathBuf],
     out: &Path,
     options: &TrainTokenizerOptions,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, PrepareProgress>,
 ) -> Result<TrainTokenizerReport, Error> {
     if !(MIN_VOCABULARY..=MAX_VOCABULARY).contains(&options.vocab_size) {
         let got = options.vocab_size.to_string();
@@ -128,7 +141,7 @@ pub fn train_tokenizer(
     let fed = trainer.feed(feed.by_ref(), |text| words(&splitter, text));
     feed.check()?;
     fed.map_err(training)?;
-    observer.tell(Progress { stage: Stage::Training, done: 0, total: 0 });
+    observer.tell(PrepareProgress { stage: PrepareStage::Training, done: 0, total: 0 });
     let (vocabulary, merges, _) = trainer.train_vocab().map_err(training)?;
     let by_id = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
     let file = TokenizerFile::new(by_id, merges);
@@ -168,7 +181,7 @@ fn trainer(vocab_size: u32) -> BpeTrainer {
 struct Feed<'l> {
     inputs: &'l InputList,
     reader: DocumentReader<'l>,
-    observer: Observer<'l, Progress>,
+    observer: Observer<'l, PrepareProgress>,
     /// What is left of the last text.
     pieces: std::vec::IntoIter<String>,
     documents: u64,
@@ -177,7 +190,11 @@ struct Feed<'l> {
 }
 
 impl<'l> Feed<'l> {
-    fn new(inputs: &'l InputList, read: &'l ReadOptions, observer: Observer<'l, Progress>) -> Self {
+    fn new(
+        inputs: &'l InputList,
+        read: &'l ReadOptions,
+        observer: Observer<'l, PrepareProgress>,
+    ) -> Self {
         Self {
             inputs,
             reader: DocumentReader::new(inputs, read),
@@ -204,7 +221,7 @@ impl<'l> Feed<'l> {
             return Err(Error::TooMuchText { expected: MAX_TEXT_BYTES });
         }
         let (done, total) = (self.reader.consumed_bytes(), self.inputs.total_bytes());
-        self.observer.tell(Progress { stage: Stage::Reading, done, total });
+        self.observer.tell(PrepareProgress { stage: PrepareStage::Reading, done, total });
         if text.len() <= PIECE_BYTES {
             return Ok(Some(text));
         }

@@ -7,7 +7,8 @@ use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    Holdout, PrepareOptions, Progress, Stage, TrainTokenizerOptions, prepare, train_tokenizer,
+    Holdout, PrepareOptions, PrepareProgress, PrepareStage, TrainTokenizerOptions, prepare,
+    train_tokenizer,
 };
 use serde::Serialize;
 
@@ -96,8 +97,8 @@ fn tokenizer(
         return Ok(path);
     }
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| match at.stage {
-        Stage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
+    let progress = |at: PrepareProgress| match at.stage {
+        PrepareStage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     let options =
@@ -121,8 +122,8 @@ fn prepare_one(
     }
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let meter = Meter::new(format!("prepare {name}"), Unit::Bytes);
-    let progress = |at: Progress| match at.stage {
-        Stage::Inputs(remarks) => say_inputs(&format!("prepare {name}"), &remarks),
+    let progress = |at: PrepareProgress| match at.stage {
+        PrepareStage::Inputs(remarks) => say_inputs(&format!("prepare {name}"), &remarks),
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     let options = PrepareOptions {

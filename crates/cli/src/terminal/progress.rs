@@ -10,7 +10,7 @@ pub use mixdown_base::display::bytes as megabytes;
 use mixdown_base::display::{bytes, duration, escaped, escaped_lines, percent, thousands};
 use mixdown_base::quantity::to_f64;
 use mixdown_documents::{Remark, summary};
-use mixdown_tokenize::{InputRemarks, Stage};
+use mixdown_tokenize::{InputRemarks, PrepareStage};
 
 use crate::error::{Error, Paint};
 
@@ -211,12 +211,12 @@ pub fn say_inputs(label: &str, remarks: &InputRemarks) {
 }
 
 /// The name of a stage of tokenizing.
-pub fn stage_name(stage: &Stage) -> &'static str {
+pub fn stage_name(stage: &PrepareStage) -> &'static str {
     match stage {
-        Stage::Reading => "reading",
-        Stage::Training => "training",
-        Stage::Tokenizing => "tokenizing",
-        Stage::Writing => "writing",
+        PrepareStage::Reading => "reading",
+        PrepareStage::Training => "training",
+        PrepareStage::Tokenizing => "tokenizing",
+        PrepareStage::Writing => "writing",
         _ => "",
     }
 }

@@ -129,7 +129,8 @@ fn a_tokenizer_without_an_end_of_text_token() {
     sandbox.write("tokenizer.json", text);
     assert_snapshot!(sandbox.failure(PREPARE), @"
     exit code 2
-    error: tokenizer tokenizer.json has no end-of-text token: looked for an eos_token in tokenizer_config.json or special_tokens_map.json beside it, an eos_token_id in generation_config.json or config.json, one token that its post-processor puts after a text, and <|endoftext|> <|end_of_text|> </s> <eos> <|eos|> [EOS] <｜end▁of▁sentence｜> <|eot_id|> <|im_end|>: name one of its tokens (--end-of-text TOKEN)
+    error: tokenizer tokenizer.json has no end-of-text token: looked for an eos_token in tokenizer_config.json or special_tokens_map.json beside it, an eos_token_id in generation_config.json or config.json, one token that its post-processor puts after a text, and <|endoftext|> <|end_of_text|> </s> <eos> <|eos|> [EOS] <｜end▁of▁sentence｜> <|eot_id|> <|im_end|>: name one of its tokens
+      hint: --end-of-text TOKEN names it
     ");
 }
 

@@ -65,7 +65,8 @@ fn rows_are_counted_with_their_padding() {
     assert!(report["counts"]["padding_tokens"].as_u64().unwrap() > 0, "{report}");
     assert_snapshot!(sandbox.failure(&format!("{PREPARE} --pack 20 --out short")), @r#"
     exit code 2
-    error: chats.jsonl, the document at byte 0: 38 ids, expected at most 21 to fit a row: leave such documents out or cut them off (--too-long drop|truncate), or take longer rows (--pack 37)
+    error: chats.jsonl, the document at byte 0: 38 ids, expected at most 21 to fit a row: drop or truncate such documents, or pack into rows of at least 37 inputs
+      hint: --too-long drop|truncate drops or truncates them, --pack N makes rows of N inputs
     "#);
     let report = sandbox.json(&format!("{PREPARE} --pack 40 --too-long drop --out dropped"));
     assert_eq!(report["counts"]["too_long_documents"], 1, "{report}");

@@ -69,13 +69,37 @@ impl Chunk {
         Self { turn: turn.map(Arc::new), ..self }
     }
 
-    /// Whether it holds the turn of the long records.
+    /// Returns whether the chunk holds the turn of the long records.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let chunk = ChunkReader::open(&inputs, 0, 0)?.next_before(u64::MAX)?.unwrap();
+    /// assert!(!chunk.has_turn());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
 
-    /// Bytes of memory that the records take before they are decoded.
+    /// Returns the memory that the records take before they are decoded, in bytes.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let chunk = ChunkReader::open(&inputs, 0, 0)?.next_before(u64::MAX)?.unwrap();
+    /// assert!(chunk.len_bytes() >= 31);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
         match &self.content {
@@ -100,14 +124,40 @@ impl Chunk {
         }
     }
 
-    /// Decodes the records in order. Blank lines are no records.
+    /// Decodes the records in order. Blank lines are skipped.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let chunk = ChunkReader::open(&inputs, 0, 0)?.next_before(u64::MAX)?.unwrap();
+    /// let options = ReadOptions::default();
+    /// let documents: Vec<_> = chunk.records(&options).filter_map(Result::ok).collect();
+    /// assert_eq!((documents[1].text.as_str(), documents[1].place.offset), ("two", 16));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn records<'c>(&'c self, options: &'c ReadOptions) -> Records<'c> {
         self.labeled_records(options, None)
     }
 
-    /// Decodes the records in order, by way of a labeler where there is one; the fields that it
-    /// reads must stand in `options.labels`.
+    /// Decodes the records in order with a labeler, if there is one; `options.labels` must contain the fields that it
+    /// reads.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let chunk = ChunkReader::open(&inputs, 0, 0)?.next_before(u64::MAX)?.unwrap();
+    /// assert_eq!(chunk.labeled_records(&ReadOptions::default(), None).count(), 2);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn labeled_records<'c>(
         &'c self,

@@ -34,6 +34,19 @@ impl<'l> ChunkReader<'l> {
     /// # Errors
     /// The file is gone, changed its length, is refused or does not decompress; the list has no
     /// such file; a record before `start` is too long.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let mut reader = ChunkReader::open(&inputs, 0, 1)?;
+    /// // The second record starts at byte 16.
+    /// assert_eq!(reader.next_before(u64::MAX)?.unwrap().place.offset, 16);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn open(list: &'l InputList, input: u32, start: u64) -> Result<Self, Error> {
         let file = list.file(input).ok_or(Error::NoInput)?;
         let source = match &file.layout {
@@ -46,8 +59,21 @@ impl<'l> ChunkReader<'l> {
         Ok(Self { file, input, source })
     }
 
-    /// From now on long records of lines and texts are read one at a time, together with all others
-    /// of these readers: a chunk that holds one holds the turn.
+    /// Makes the reader read long records of lines and texts one at a time among all readers that share `turns`: a
+    /// chunk with a long record holds the turn.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList, LongRecords};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let turns = LongRecords::default();
+    /// let mut reader = ChunkReader::open(&inputs, 0, 0)?.in_turn(&turns);
+    /// assert!(!reader.next_before(u64::MAX)?.unwrap().has_turn());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn in_turn(mut self, turns: &LongRecords) -> Self {
         match &mut self.source {
@@ -58,7 +84,18 @@ impl<'l> ChunkReader<'l> {
         self
     }
 
-    /// Where the next record starts; the end of the file at its end.
+    /// Returns the offset of the next record; at the end, that of the file's end.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(ChunkReader::open(&inputs, 0, 16)?.offset(), 16);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn offset(&self) -> u64 {
         match &self.source {
@@ -68,21 +105,47 @@ impl<'l> ChunkReader<'l> {
         }
     }
 
-    /// Passes over the records that start before `limit`.
+    /// Skips the records that start before `limit`.
     ///
     /// # Errors
     /// As [`ChunkReader::next_before`].
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let mut reader = ChunkReader::open(&inputs, 0, 0)?;
+    /// reader.skip_to(16)?;
+    /// assert_eq!(reader.offset(), 16);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn skip_to(&mut self, limit: u64) -> Result<(), Error> {
         while self.next_before(limit)?.is_some() {}
         Ok(())
     }
 
-    /// The next run of records that start before `limit`, or `None` when there are none: the next
-    /// one starts at or after it, or the file ends. A text file is one record.
+    /// Returns the next chunk of records that start before `limit`; `None` if the next record starts at or after it or
+    /// the file ends. A text file is one record.
     ///
     /// # Errors
     /// The data do not decompress or decode, end too early or hold a record of more than
     /// [`ReadOptions::max_record_bytes`](crate::ReadOptions); the system refuses a read.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let mut reader = ChunkReader::open(&inputs, 0, 0)?;
+    /// assert!(reader.next_before(16)?.is_some());
+    /// assert!(reader.next_before(16)?.is_none());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn next_before(&mut self, limit: u64) -> Result<Option<Chunk>, Error> {
         match &mut self.source {
             Source::Bytes(reader) => reader.next_before(self.input, limit),
@@ -91,10 +154,24 @@ impl<'l> ChunkReader<'l> {
         }
     }
 
-    /// Whether nothing is left.
+    /// Returns whether no records are left.
     ///
     /// # Errors
     /// As [`ChunkReader::next_before`].
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let mut reader = ChunkReader::open(&inputs, 0, 0)?;
+    /// assert!(!reader.is_at_end()?);
+    /// reader.skip_to(u64::MAX)?;
+    /// assert!(reader.is_at_end()?);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn is_at_end(&mut self) -> Result<bool, Error> {
         match &mut self.source {
             Source::Bytes(reader) => reader.is_at_end(),

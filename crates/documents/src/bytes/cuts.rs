@@ -19,8 +19,18 @@ pub enum Cuts {
 }
 
 impl InputFile {
-    /// How the file is cut into parts of about `part_bytes`; decided by the file and that number
-    /// alone.
+    /// Returns how the file is cut into parts of about `part_bytes`. The cuts depend only on the file and that number.
+    ///
+    /// ```
+    /// use mixdown_documents::{Cuts, InputList};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.files()[0].cuts(16), Cuts::Ranges(vec![0..16, 16..32]));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn cuts(&self, part_bytes: u64) -> Cuts {
         let is_plain = self.compression == Compression::None && !self.is_standard_input();

@@ -10,9 +10,9 @@ use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::chunk::as_u64;
-use crate::bytes::read_ahead::ReadAhead;
 use crate::error::Error;
 use crate::json::raw::Raw;
+use crate::tables::row_reader::ReadAhead;
 
 /// How a file is compressed, told from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,13 @@ pub enum Compression {
 
 impl Compression {
     /// Tells the compression from a file's first bytes.
+    ///
+    /// ```
+    /// use mixdown_documents::Compression;
+    ///
+    /// assert_eq!(Compression::detect(&[0x1f, 0x8b, 8]), Compression::Gzip);
+    /// assert_eq!(Compression::detect(b"plain"), Compression::None);
+    /// ```
     #[must_use]
     pub fn detect(head: &[u8]) -> Self {
         match head {
@@ -97,7 +104,7 @@ impl Decompressed {
         Ok(Self { path: path.to_owned(), inner, consumed_bytes, compression, offset_bytes })
     }
 
-    /// Decompresses on a thread of its own from now on. A plain file is left as it is: its bytes
+    /// Decompresses on a separate thread from now on. A plain file is left as it is: its bytes
     /// are there at once.
     pub(crate) fn ahead(mut self) -> Result<Self, Error> {
         if self.compression != Compression::None {

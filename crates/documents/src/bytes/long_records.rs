@@ -8,11 +8,11 @@ pub const LONG_RECORD_BYTES: u64 = 16 << 20;
 /// Whose turn it is to hold a long record; shared by all readers of a process.
 #[derive(Debug, Clone, Default)]
 pub struct LongRecords {
-    state: Arc<State>,
+    state: Arc<TurnState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TurnState {
     taken: Mutex<bool>,
     freed: Condvar,
 }
@@ -20,11 +20,20 @@ struct State {
 /// The turn, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
-    state: Arc<State>,
+    state: Arc<TurnState>,
 }
 
 impl LongRecords {
-    /// Waits for the turn.
+    /// Waits for the turn, which ends when the result is dropped.
+    ///
+    /// ```
+    /// use mixdown_documents::LongRecords;
+    ///
+    /// let turns = LongRecords::default();
+    /// let turn = turns.wait();
+    /// drop(turn);
+    /// turns.wait();
+    /// ```
     #[must_use]
     pub fn wait(&self) -> Turn {
         let mut taken = self.state.taken.lock().unwrap_or_else(PoisonError::into_inner);

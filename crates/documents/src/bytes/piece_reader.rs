@@ -93,7 +93,7 @@ impl<'l> PieceReader<'l> {
         let mut pieces: Vec<Range<usize>> = Vec::new();
         loop {
             let first = pieces.first().map_or(0, |piece| piece.start);
-            // A record that is long stands in a chunk of its own.
+            // A long record gets its own chunk.
             let most = if pieces.is_empty() { u64::MAX } else { CHUNK_BYTES };
             if !self.find(most)? {
                 break;
@@ -130,7 +130,7 @@ impl<'l> PieceReader<'l> {
         Some(Chunk::new(place, content, consumed_bytes).with_turn(self.turn.take()))
     }
 
-    /// Notes that so many bytes have left the buffer's front.
+    /// Notes the number of bytes that left the buffer's front.
     fn cut(&mut self, len: usize) {
         self.splitter.shift(len);
         if let Some(found) = &mut self.found {
@@ -172,7 +172,7 @@ impl<'l> PieceReader<'l> {
         Err(Error::RecordTooLong { path, place: format!("byte {at}"), expected, got })
     }
 
-    /// Reads on behind a record of which so many bytes are there.
+    /// Continues to read after a record of which some bytes are in the buffer.
     fn read_more(&mut self, open_bytes: u64) -> Result<(), Error> {
         // Of a long record not much more than itself, and not beyond what it may hold.
         let more = (open_bytes / 8).max(CHUNK_BYTES);

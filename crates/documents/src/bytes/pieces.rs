@@ -74,7 +74,7 @@ impl Splitter {
         }
     }
 
-    /// Notes that so many bytes were taken from the buffer's front.
+    /// Notes the number of bytes that were taken from the buffer's front.
     pub(crate) fn shift(&mut self, len: usize) {
         match self {
             Self::Json(splitter) => splitter.shift(len),
@@ -102,7 +102,7 @@ pub(crate) mod tests {
         whole
     }
 
-    /// Reads so many bytes at a time, and takes what is not needed from the front.
+    /// Reads `step` bytes at a time, and takes what is not needed from the front.
     fn pieces_by(text: &str, step: usize, splitter: &mut Splitter) -> Vec<String> {
         let mut given = step.min(text.len());
         let (mut buffer, mut pieces) = (text.as_bytes()[..given].to_vec(), Vec::new());

@@ -8,7 +8,7 @@ use crate::bytes::pieces::{Found, strip_mark};
 #[derive(Debug)]
 pub(crate) struct TextSplitter {
     separator: Finder<'static>,
-    /// A separator without a line break of its own may stand on a line of its own.
+    /// A separator without a line break may be alone on its line.
     takes_breaks: bool,
     /// Where the document at hand begins.
     start: usize,
@@ -36,7 +36,7 @@ impl TextSplitter {
         self.start
     }
 
-    /// Notes that so many bytes were taken from the buffer's front.
+    /// Notes the number of bytes that were taken from the buffer's front.
     pub(crate) fn shift(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at = self.at.saturating_sub(len);

@@ -57,11 +57,29 @@ pub struct Labeler {
 }
 
 impl Labeler {
-    /// For records with these fields. `special_tokens` are the spellings of the tokenizer's special
+    /// Makes a labeler of records with these fields. `special_tokens` are the spellings of the tokenizer's special
     /// tokens, which are plain text where a record holds them. A template is for conversations.
     ///
     /// # Errors
     /// The template's syntax is wrong, or a conversation has none.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use mixdown_documents::{ChatTemplateSource, ChatTurn, LabelFields, Labeler, TrainOn};
+    ///
+    /// let fields = LabelFields::Chat { messages: "messages".into(), tools: None, train_on: TrainOn::Assistant };
+    /// let template = ChatTemplateSource {
+    ///     path: "chat_template.jinja".into(),
+    ///     text: "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}".into(),
+    ///     tool_use: None,
+    ///     tokens: BTreeMap::new(),
+    ///     date: None,
+    /// };
+    /// let labeler = Labeler::new(fields, Some(&template), &["</s>".into()])?;
+    /// assert_eq!(labeler.end_of_turn().as_deref(), Some("</s>"));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn new(
         fields: LabelFields,
         template: Option<&ChatTemplateSource>,
@@ -96,11 +114,30 @@ impl Labeler {
         }
     }
 
-    /// The text that asks the model for its next turn, and the places in it where no special token
-    /// may stand, as what the turns say never becomes one.
+    /// Renders the text that asks the model for its next turn, with the places in it where no special token may stand,
+    /// because the content of turns never becomes one.
     ///
     /// # Errors
     /// The template refuses the turns, or there is none.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use mixdown_documents::{ChatTemplateSource, ChatTurn, LabelFields, Labeler, TrainOn};
+    ///
+    /// let fields = LabelFields::Chat { messages: "messages".into(), tools: None, train_on: TrainOn::Assistant };
+    /// let template = ChatTemplateSource {
+    ///     path: "chat_template.jinja".into(),
+    ///     text: "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}".into(),
+    ///     tool_use: None,
+    ///     tokens: BTreeMap::new(),
+    ///     date: None,
+    /// };
+    /// let labeler = Labeler::new(fields, Some(&template), &["</s>".into()])?;
+    /// let turn = ChatTurn { role: "user".into(), content: "Hello".into() };
+    /// assert_eq!(labeler.prompt(&[turn]).unwrap().0, "<user>Hello</s>");
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn prompt(&self, turns: &[ChatTurn]) -> Result<(String, Labels), RecordFault> {
         let message = |turn: &ChatTurn| {
             let field = |name, value| (Value::own(name), Value::foreign(value));
@@ -118,8 +155,26 @@ impl Labeler {
         Ok((text.as_str().to_owned(), labels))
     }
 
-    /// What the template writes behind an assistant's turn: it begins with the token that ends one.
-    /// `None` where the template does not render a plain question and its answer.
+    /// Returns what the template writes after an assistant's turn, which begins with the token that ends a turn; `None`
+    /// if the template does not render a plain question and its answer.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use mixdown_documents::{ChatTemplateSource, ChatTurn, LabelFields, Labeler, TrainOn};
+    ///
+    /// let fields = LabelFields::Chat { messages: "messages".into(), tools: None, train_on: TrainOn::Assistant };
+    /// let template = ChatTemplateSource {
+    ///     path: "chat_template.jinja".into(),
+    ///     text: "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}".into(),
+    ///     tool_use: None,
+    ///     tokens: BTreeMap::new(),
+    ///     date: None,
+    /// };
+    /// let labeler = Labeler::new(fields, Some(&template), &["</s>".into()])?;
+    /// assert_eq!(labeler.end_of_turn().as_deref(), Some("</s>"));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn end_of_turn(&self) -> Option<String> {
         const ANSWER: &str = "an-answer-of-some-words";
         let turn = |role: &str, content: &str| {
@@ -185,7 +240,7 @@ impl Labeler {
 pub struct ChatTurn {
     /// Who says it: `system`, `user`, `assistant` or what else the template knows.
     pub role: String,
-    /// What is said.
+    /// The content.
     pub content: String,
 }
 

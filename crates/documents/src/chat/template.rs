@@ -16,12 +16,12 @@ pub struct ChatTemplateSource {
     pub path: PathBuf,
     /// The template.
     pub text: String,
-    /// The template for conversations with tools, where the model has one of its own for them.
+    /// The template for conversations with tools, if the model has a separate one.
     pub tool_use: Option<ToolTemplate>,
     /// The model's special tokens by their roles (`bos_token`), which the template may name.
     pub tokens: BTreeMap<String, String>,
     /// The day that the template is told. Without one it finds no `strftime_now`, as with older
-    /// versions of `transformers`: most templates then name a day of their own.
+    /// versions of `transformers`: most templates then use a fixed day.
     pub date: Option<TemplateDate>,
 }
 

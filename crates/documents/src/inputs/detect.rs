@@ -274,7 +274,7 @@ fn json(head: &[u8], extent: Extent, fields: &TextFields, is_json: bool) -> Opti
     }
 }
 
-/// Whether an object stands on a line of its own, as far as can be seen.
+/// Returns whether an object is alone on its line, as far as the bytes show.
 fn lines_or_more(first: &str) -> InputFormat {
     let line = first.split('\n').next().unwrap_or(first);
     let is_cut = line.len() == first.len();

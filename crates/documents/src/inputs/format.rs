@@ -46,7 +46,13 @@ impl fmt::Display for InputFormat {
 }
 
 impl InputFormat {
-    /// Whether documents are rows.
+    /// Returns whether documents are rows of columns.
+    ///
+    /// ```
+    /// use mixdown_documents::InputFormat;
+    ///
+    /// assert!(InputFormat::Parquet.is_columnar() && !InputFormat::Text.is_columnar());
+    /// ```
     #[must_use]
     pub fn is_columnar(self) -> bool {
         matches!(self, Self::Parquet | Self::ArrowFile | Self::ArrowStream)

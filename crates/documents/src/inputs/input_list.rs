@@ -33,14 +33,36 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    /// Whether it is standard input, which is read once and has no length.
+    /// Returns whether it is standard input, which is read once and has no length.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert!(!inputs.files()[0].is_standard_input());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn is_standard_input(&self) -> bool {
         is_standard_input(&self.path)
     }
 
-    /// About how many bytes of text it holds: of a columnar file as its index says, of a compressed
-    /// one four times its length, as texts compress.
+    /// Estimates the bytes of text in the file: from the index of a columnar file; four times the length of a
+    /// compressed one, the usual ratio of text.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.files()[0].text_bytes_estimate(), 32);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn text_bytes_estimate(&self) -> u64 {
         match (&self.layout, self.compression) {
@@ -60,16 +82,23 @@ pub struct InputList {
     wanted: Vec<Wanted>,
 }
 
-/// A file of which something is to be said.
+/// A file and a remark about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
     /// Its name: the path relative to the folder that was given.
     pub name: String,
-    /// What is to be said.
+    /// The remark.
     pub reason: String,
 }
 
-/// The first few of some remarks, in one line.
+/// Joins the first few of some remarks in one line.
+///
+/// ```
+/// use mixdown_documents::{Remark, summary};
+///
+/// let remark = Remark { name: "a.png".into(), reason: "binary data".into() };
+/// assert_eq!(summary(&[remark]), "a.png (binary data)");
+/// ```
 #[must_use]
 pub fn summary(remarks: &[Remark]) -> String {
     const NAMED_AT_MOST: usize = 5;
@@ -84,11 +113,21 @@ pub fn summary(remarks: &[Remark]) -> String {
 }
 
 impl InputList {
-    /// Lists the files behind `paths` with nothing known of how they will be read: all columns of
-    /// columnar files are.
+    /// Lists the files behind `paths` for default options of reading: all columns of columnar files are read.
     ///
     /// # Errors
-    /// As [`InputList::discover_with`], columns apart.
+    /// As [`InputList::discover_with`], except those of columns.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.files()[0].name, "a.jsonl");
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn discover(paths: &[PathBuf]) -> Result<Self, Error> {
         Self::list(paths, &ReadOptions::default(), Vec::new())
     }
@@ -113,6 +152,18 @@ impl InputList {
     /// without text, or with a file that cannot be read unless such files are left out; a compressed
     /// file whose head is damaged; a columnar file whose index is damaged or that lacks a column that
     /// is read; a refused read; a separator for texts without a text.
+    ///
+    /// ```
+    /// use mixdown_documents::{InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// std::fs::write(folder.path().join("a.jsonl"), "{\"body\": \"one\"}\n").unwrap();
+    /// std::fs::write(folder.path().join("b.bin"), [0, 1, 2, 3]).unwrap();
+    /// let options = ReadOptions { text_field: Some("body".into()), ..ReadOptions::default() };
+    /// let inputs = InputList::discover_with(&[folder.path().into()], &options)?;
+    /// assert_eq!((inputs.files().len(), inputs.left_out().len()), (1, 1));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     pub fn discover_with(paths: &[PathBuf], options: &ReadOptions) -> Result<Self, Error> {
         Self::list(paths, options, options.wanted())
     }
@@ -124,37 +175,103 @@ impl InputList {
         Ok(Self { files, left_out, read_as_text, wanted })
     }
 
-    /// The files, in order.
+    /// Returns the files in order.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.files().len(), 1);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn files(&self) -> &[InputFile] {
         &self.files
     }
 
-    /// The file of a [`Place`](crate::Place).
+    /// Returns the file of a [`Place`](crate::Place).
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert!(inputs.file(0).is_some() && inputs.file(1).is_none());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn file(&self, input: u32) -> Option<&InputFile> {
         self.files.get(usize::try_from(input).ok()?)
     }
 
-    /// Bytes of all files on disk.
+    /// Returns the size of all files on disk in bytes.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.total_bytes(), 32);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Files of folders that are not read, and why.
+    /// Returns the files of folders that are not read, with the reasons.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert!(inputs.left_out().is_empty());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn left_out(&self) -> &[Remark] {
         &self.left_out
     }
 
-    /// JSON files that are read as whole texts, as they hold no records with the field of the text.
+    /// Returns the JSON files that are read as whole texts because they hold no records with the text field.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert!(inputs.read_as_text().is_empty());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn read_as_text(&self) -> &[Remark] {
         &self.read_as_text
     }
 
-    /// How many files of folders are not read.
+    /// Returns the number of files of folders that are not read.
+    ///
+    /// ```
+    /// use mixdown_documents::InputList;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// assert_eq!(inputs.skipped_files(), 0);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn skipped_files(&self) -> u64 {
         u64::try_from(self.left_out.len()).unwrap_or(u64::MAX)
@@ -164,8 +281,22 @@ impl InputList {
         &self.wanted
     }
 
-    /// The error for a bad record that is one too many: finds its line by reading the file again
-    /// up to it, which only a failure pays for.
+    /// Returns the error for the bad record that exceeds the limit. It finds the line by reading the file again up to
+    /// the record, so only a failure pays for line numbers.
+    ///
+    /// ```
+    /// use mixdown_documents::{ChunkReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let chunk = ChunkReader::open(&inputs, 0, 0)?.next_before(u64::MAX)?.unwrap();
+    /// let options = ReadOptions::default();
+    /// let bad = chunk.records(&options).find_map(Result::err).unwrap();
+    /// assert!(inputs.bad_record_error(&bad, 1, 0).to_string().contains("line 2"));
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn bad_record_error(&self, bad: &BadRecord, got: u64, expected: u64) -> Error {
         let Some(file) = self.file(bad.place.input) else { return Error::NoInput };

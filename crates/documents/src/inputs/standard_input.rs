@@ -12,9 +12,10 @@ pub(crate) const NAME: &str = "-";
 /// Bytes that its format is told from: a whole block of zstd at least.
 const HEAD_BYTES: u64 = 256 << 10;
 
-static STATE: Mutex<State> = Mutex::new(State { head: Vec::new(), peeked: false, opened: false });
+static STATE: Mutex<StdinState> =
+    Mutex::new(StdinState { head: Vec::new(), peeked: false, opened: false });
 
-struct State {
+struct StdinState {
     head: Vec<u8>,
     peeked: bool,
     opened: bool,

@@ -1,7 +1,7 @@
 //! Where the bytes are that end a run of plain bytes in a JSON string.
 //!
 //! Strings are most of a corpus, and escapes stand every 20 to 100 bytes in them: a search that
-//! starts anew after each of them costs more than the bytes between. Here 64 bytes are looked at
+//! starts again after each of them costs more than the bytes between. Here 64 bytes are looked at
 //! together and leave one bit each.
 
 use wide::u8x16;

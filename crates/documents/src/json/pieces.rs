@@ -9,7 +9,7 @@ use crate::bytes::pieces::{Found, strip_mark};
 
 /// Where in the text the splitter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ScanPosition {
     /// Before everything.
     Start,
     /// Among values that follow each other.
@@ -28,12 +28,12 @@ enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Open {
     start: usize,
-    kind: Kind,
+    kind: ContainerKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// An object or an array, so many brackets deep, perhaps within a string; or a string of depth 0.
+enum ContainerKind {
+    /// An object or an array at a depth of brackets, perhaps within a string; or a string at depth 0.
     Nested { depth: usize, in_string: bool },
     /// A number or a word.
     Bare,
@@ -44,14 +44,14 @@ enum Kind {
 /// The state between two looks at a growing buffer.
 #[derive(Debug)]
 pub(crate) struct JsonSplitter {
-    place: Place,
+    place: ScanPosition,
     at: usize,
     open: Option<Open>,
 }
 
 impl JsonSplitter {
     pub(crate) fn new() -> Self {
-        Self { place: Place::Start, at: 0, open: None }
+        Self { place: ScanPosition::Start, at: 0, open: None }
     }
 
     /// Before which byte nothing is needed any more.
@@ -59,7 +59,7 @@ impl JsonSplitter {
         self.open.map_or(self.at, |open| open.start)
     }
 
-    /// Notes that so many bytes were taken from the buffer's front.
+    /// Notes the number of bytes that were taken from the buffer's front.
     pub(crate) fn shift(&mut self, len: usize) {
         self.at = self.at.saturating_sub(len);
         if let Some(open) = &mut self.open {
@@ -70,7 +70,7 @@ impl JsonSplitter {
     /// The next record. A place where none can stand, a record without an end and an array without
     /// one are given as records too: decoding refuses them by their place.
     pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
-        if self.place == Place::Start && self.at == 0 {
+        if self.place == ScanPosition::Start && self.at == 0 {
             self.at = strip_mark(buffer);
         }
         loop {
@@ -92,27 +92,33 @@ impl JsonSplitter {
     fn step(&mut self, byte: u8) -> Option<Range<usize>> {
         let at = self.at;
         match (self.place, byte) {
-            (Place::Start | Place::After, b'[') => (self.place, self.at) = (Place::First, at + 1),
-            (Place::Start, _) => self.place = Place::Sequence,
-            (Place::First | Place::Comma, b']') => (self.place, self.at) = (Place::After, at + 1),
-            (Place::Comma, b',') => (self.place, self.at) = (Place::Item, at + 1),
-            (Place::Item, b']') => {
-                (self.place, self.at) = (Place::After, at + 1);
+            (ScanPosition::Start | ScanPosition::After, b'[') => {
+                (self.place, self.at) = (ScanPosition::First, at + 1)
+            }
+            (ScanPosition::Start, _) => self.place = ScanPosition::Sequence,
+            (ScanPosition::First | ScanPosition::Comma, b']') => {
+                (self.place, self.at) = (ScanPosition::After, at + 1)
+            }
+            (ScanPosition::Comma, b',') => (self.place, self.at) = (ScanPosition::Item, at + 1),
+            (ScanPosition::Item, b']') => {
+                (self.place, self.at) = (ScanPosition::After, at + 1);
                 return Some(at..at + 1);
             }
-            (Place::First | Place::Item | Place::Sequence, _) if !b",]}:".contains(&byte) => {
+            (ScanPosition::First | ScanPosition::Item | ScanPosition::Sequence, _)
+                if !b",]}:".contains(&byte) =>
+            {
                 let kind = match byte {
-                    b'{' | b'[' => Kind::Nested { depth: 1, in_string: false },
-                    b'"' => Kind::Nested { depth: 0, in_string: true },
-                    _ => Kind::Bare,
+                    b'{' | b'[' => ContainerKind::Nested { depth: 1, in_string: false },
+                    b'"' => ContainerKind::Nested { depth: 0, in_string: true },
+                    _ => ContainerKind::Bare,
                 };
                 self.open = Some(Open { start: at, kind });
                 self.at = at + 1;
-                if self.place != Place::Sequence {
-                    self.place = Place::Comma;
+                if self.place != ScanPosition::Sequence {
+                    self.place = ScanPosition::Comma;
                 }
             }
-            _ => self.open = Some(Open { start: at, kind: Kind::Line }),
+            _ => self.open = Some(Open { start: at, kind: ContainerKind::Line }),
         }
         None
     }
@@ -120,12 +126,14 @@ impl JsonSplitter {
     fn close(&mut self, open: Open, buffer: &[u8], at_end: bool) -> Found {
         let rest = buffer.get(self.at..).unwrap_or_default();
         let end = match open.kind {
-            Kind::Line => memchr::memchr(b'\n', rest).map(|len| self.at + len),
-            Kind::Bare => rest
+            ContainerKind::Line => memchr::memchr(b'\n', rest).map(|len| self.at + len),
+            ContainerKind::Bare => rest
                 .iter()
                 .position(|byte| byte.is_ascii_whitespace() || b",]}{[\"".contains(byte))
                 .map(|len| self.at + len),
-            Kind::Nested { depth, in_string } => self.nested_end(open, depth, in_string, buffer),
+            ContainerKind::Nested { depth, in_string } => {
+                self.nested_end(open, depth, in_string, buffer)
+            }
         };
         if let Some(end) = end {
             (self.open, self.at) = (None, end);
@@ -133,14 +141,14 @@ impl JsonSplitter {
         }
         if !at_end {
             // A nested value keeps its own place.
-            if !matches!(open.kind, Kind::Nested { .. }) {
+            if !matches!(open.kind, ContainerKind::Nested { .. }) {
                 self.at = buffer.len();
             }
             return Found::More;
         }
-        if matches!(open.kind, Kind::Nested { .. }) {
+        if matches!(open.kind, ContainerKind::Nested { .. }) {
             // Its array has no end either; that is one fault.
-            self.place = Place::After;
+            self.place = ScanPosition::After;
         }
         (self.open, self.at) = (None, buffer.len());
         Found::Piece(open.start..buffer.len())
@@ -181,14 +189,14 @@ impl JsonSplitter {
             }
         }
         self.at = at;
-        self.open = Some(Open { kind: Kind::Nested { depth, in_string }, ..open });
+        self.open = Some(Open { kind: ContainerKind::Nested { depth, in_string }, ..open });
         None
     }
 
     fn end(&mut self, len: usize) -> Found {
         match self.place {
-            Place::First | Place::Item | Place::Comma => {
-                self.place = Place::After;
+            ScanPosition::First | ScanPosition::Item | ScanPosition::Comma => {
+                self.place = ScanPosition::After;
                 Found::Piece(len..len)
             }
             _ => Found::End,

@@ -16,15 +16,15 @@ pub struct ReadOptions {
     /// are read as well; where a field is asked for they are refused.
     pub text_field: Option<String>,
     /// What parts the documents of a plain text; `None` reads the whole text as one document. A
-    /// separator without a line break of its own takes one before and one after it along, so that it
-    /// may stand on a line of its own. Parts of white space alone are no documents.
+    /// separator without a line break includes one before and one after it, so that it may be
+    /// alone on its line. Parts with only white space are not documents.
     pub text_separator: Option<String>,
     /// Field that holds the document's own id, a string or an integer. The id of a plain text file
     /// is its name in the list; that of a separated text's part is the name, a colon and the byte
     /// that the part begins at.
     pub id_field: Option<String>,
     /// Field whose equal values keep documents on one side of the holdout: a repository, a URL, a
-    /// conversation; a string or an integer. Each plain text file is a group of its own.
+    /// conversation; a string or an integer. Each plain text file is its own group.
     pub group_field: Option<String>,
     /// Bad records that are counted and passed over; 0 refuses the first one.
     pub skip_bad: u64,
@@ -52,7 +52,13 @@ pub enum Unreadable {
 }
 
 impl ReadOptions {
-    /// The field that holds the text, asked for or not.
+    /// Returns the field that holds the text: `text_field`, or `text` if it is not set.
+    ///
+    /// ```
+    /// use mixdown_documents::ReadOptions;
+    ///
+    /// assert_eq!(ReadOptions::default().text_field(), "text");
+    /// ```
     #[must_use]
     pub fn text_field(&self) -> &str {
         self.text_field.as_deref().unwrap_or("text")

@@ -23,7 +23,22 @@ pub struct DocumentReader<'l> {
 }
 
 impl<'l> DocumentReader<'l> {
-    /// Starts before the first document.
+    /// Makes a reader that starts at the first document.
+    ///
+    /// ```
+    /// use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let options = ReadOptions::default();
+    /// let texts: Vec<String> = DocumentReader::new(&inputs, &options)
+    ///     .map(|document| document.map(|document| document.text))
+    ///     .collect::<Result<_, _>>()?;
+    /// assert_eq!(texts, ["one", "two"]);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn new(list: &'l InputList, options: &'l ReadOptions) -> Self {
         Self {
@@ -39,19 +54,59 @@ impl<'l> DocumentReader<'l> {
         }
     }
 
-    /// Reads labeled records; the labeler's fields must stand in the options.
+    /// Makes the reader read labeled records; the options must contain the labeler's fields.
+    ///
+    /// ```
+    /// use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let options = ReadOptions::default();
+    /// assert_eq!(DocumentReader::new(&inputs, &options).with_labeler(None).count(), 2);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn with_labeler(self, labeler: Option<&'l Labeler>) -> Self {
         Self { labeler, ..self }
     }
 
-    /// Bad records passed over so far.
+    /// Returns the number of bad records skipped so far.
+    ///
+    /// ```
+    /// use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let options = ReadOptions { skip_bad: 1, ..ReadOptions::default() };
+    /// let mut reader = DocumentReader::new(&inputs, &options);
+    /// assert_eq!(reader.by_ref().count(), 1);
+    /// assert_eq!(reader.bad_records(), 1);
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn bad_records(&self) -> u64 {
         self.bad_records
     }
 
-    /// Bytes on disk read so far, of [`InputList::total_bytes`].
+    /// Returns the bytes on disk read so far, of [`InputList::total_bytes`].
+    ///
+    /// ```
+    /// use mixdown_documents::{DocumentReader, InputList, ReadOptions};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("a.jsonl");
+    /// std::fs::write(&path, "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    /// let inputs = InputList::discover(&[path])?;
+    /// let options = ReadOptions::default();
+    /// let mut reader = DocumentReader::new(&inputs, &options);
+    /// assert_eq!(reader.by_ref().count(), 2);
+    /// assert_eq!(reader.consumed_bytes(), inputs.total_bytes());
+    /// # Ok::<(), mixdown_documents::Error>(())
+    /// ```
     #[must_use]
     pub fn consumed_bytes(&self) -> u64 {
         self.consumed_bytes

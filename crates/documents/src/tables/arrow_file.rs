@@ -34,13 +34,13 @@ pub(crate) struct ArrowIndex {
     bytes: u64,
     schema: SchemaRef,
     version: MetadataVersion,
-    dictionaries: Vec<Extent>,
-    batches: Vec<Extent>,
+    dictionaries: Vec<MessageExtent>,
+    batches: Vec<MessageExtent>,
 }
 
 /// A message and its body. In a stream, a dictionary counts for the batches after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extent {
+struct MessageExtent {
     start: u64,
     metadata_bytes: u64,
     body_bytes: u64,
@@ -74,7 +74,8 @@ impl ArrowIndex {
 
     /// Rows and bytes of every batch.
     pub(crate) fn blocks(&self) -> Vec<RowBlock> {
-        let block = |batch: &Extent| RowBlock { rows: batch.rows, text_bytes: batch.body_bytes };
+        let block =
+            |batch: &MessageExtent| RowBlock { rows: batch.rows, text_bytes: batch.body_bytes };
         self.batches.iter().map(block).collect()
     }
 }
@@ -103,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// A block of the footer's list.
-    fn extent(&mut self, block: &Block) -> Result<Extent, Damage> {
+    fn extent(&mut self, block: &Block) -> Result<MessageExtent, Damage> {
         let start = u64::try_from(block.offset())?;
         let metadata_bytes = u64::try_from(block.metaDataLength())?;
         let head = self.at(start, metadata_bytes)?;
@@ -120,7 +121,7 @@ impl Reader<'_> {
         start: u64,
         metadata_bytes: u64,
         message: &Message<'_>,
-    ) -> Result<Extent, Damage> {
+    ) -> Result<MessageExtent, Damage> {
         let body_bytes = u64::try_from(message.bodyLength())?;
         let end = start.saturating_add(metadata_bytes).saturating_add(body_bytes);
         if end > self.bytes {
@@ -129,7 +130,7 @@ impl Reader<'_> {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words).into());
         }
         let rows = message.header_as_record_batch().map_or(0, |batch| batch.length());
-        Ok(Extent { start, metadata_bytes, body_bytes, rows: u64::try_from(rows)? })
+        Ok(MessageExtent { start, metadata_bytes, body_bytes, rows: u64::try_from(rows)? })
     }
 }
 
@@ -269,8 +270,8 @@ impl ArrowBatches {
         Ok(Some(decoded.ok_or("a batch without a header")?))
     }
 
-    fn read(&mut self, extent: Extent) -> Result<(Block, Buffer), Damage> {
-        let Extent { start, metadata_bytes, body_bytes, .. } = extent;
+    fn read(&mut self, extent: MessageExtent) -> Result<(Block, Buffer), Damage> {
+        let MessageExtent { start, metadata_bytes, body_bytes, .. } = extent;
         let mut reader = Reader { file: &mut self.file, bytes: self.index.bytes };
         let bytes = reader.at(start, metadata_bytes.saturating_add(body_bytes))?;
         let (head, body) = bytes

@@ -43,7 +43,7 @@ impl RowSplitter {
         self.row.unwrap_or(self.at)
     }
 
-    /// Notes that so many bytes were taken from the buffer's front.
+    /// Notes the number of bytes that were taken from the buffer's front.
     pub(crate) fn shift(&mut self, len: usize) {
         self.at = self.at.saturating_sub(len);
         self.row = self.row.map(|row| row.saturating_sub(len));
@@ -128,7 +128,7 @@ pub(crate) fn cells(row: &str, delimiter: char) -> Result<Vec<Cow<'_, str>>, &'s
         match after.strip_prefix(delimiter) {
             Some(next) => rest = next,
             None if after.is_empty() => return Ok(cells),
-            None => return Err("a quoted cell that goes on after its closing quote"),
+            None => return Err("text after the closing quote of a cell"),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! Rows of a Parquet or Arrow file, decoded on a thread of their own.
+//! Rows of a Parquet or Arrow file, decoded on a separate thread.
 //!
 //! A page's error is the file's and not a record's, so pages are decoded here and only the strings of
 //! a batch on the threads that tokenize. Parts of a file can be read side by side.
 
 use std::fs::File;
+use std::io;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use arrow_array::RecordBatch;
 
 use crate::bytes::chunk::{Chunk, Content, as_u64};
-use crate::bytes::read_ahead::ReadAhead;
 use crate::error::{Damage, Error};
 use crate::inputs::input_list::InputFile;
 use crate::inputs::layout::{Layout, Where, guarded};
@@ -186,5 +189,34 @@ impl RowReader {
                 return Ok(batch);
             }
         }
+    }
+}
+
+/// What a thread makes before it is asked for.
+pub(crate) struct ReadAhead<T> {
+    items: Receiver<T>,
+}
+
+impl<T: Send + 'static> ReadAhead<T> {
+    /// Starts a thread that calls `make` until it gives `None`, at most `depth` items ahead. The
+    /// thread ends with its last item or when this is dropped.
+    pub(crate) fn start(
+        depth: usize,
+        mut make: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, items) = sync_channel(depth);
+        thread::Builder::new().name("read-ahead".to_owned()).spawn(move || {
+            while let Some(item) = make() {
+                if sender.send(item).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { items })
+    }
+
+    /// The next item; `None` after the last.
+    pub(crate) fn next(&mut self) -> Option<T> {
+        self.items.recv().ok()
     }
 }

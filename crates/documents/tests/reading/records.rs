@@ -177,7 +177,7 @@ fn bad_records_are_named_by_their_lines() {
         (
             "a.csv",
             b"id,text\n1,a\n2,\"x\" y\n3,b\n",
-            "line 3, byte 12: expected 2 cells, as the header has, got a quoted cell that goes on",
+            "line 3, byte 12: expected 2 cells, as the header has, got text after the closing quote of a cell",
             2,
         ),
         ("a.csv", b"id,text\n1,a\n2,\"x\n3,b\n", "got a quoted cell without its closing quote", 1),

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, fail};
-use crate::run::for_loop::LoopState;
 use crate::run::interpreter::Interpreter;
+use crate::run::scope::LoopState;
 use crate::run::scope::Scope;
 use crate::syntax::ast::MacroDef;
 use crate::values::value::{Dict, Value};

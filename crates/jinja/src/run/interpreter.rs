@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result, fail};
 use crate::run::call::{Callable, Macro};
-use crate::run::for_loop::LoopState;
+use crate::run::scope::LoopState;
 use crate::run::scope::Scope;
 use crate::syntax::ast::{Expr, ExprKind, FilterCall, ForDef, Stmt, StmtKind, Target};
 use crate::values::python_text::{MAX_NESTING, str_of};

@@ -293,7 +293,7 @@ fn dictsort(value: &Value, arguments: Arguments) -> Result<Value> {
     Ok(Value::list(sorted(keyed, reverse)?.into_iter().map(|(_, pair)| pair).collect()))
 }
 
-/// `batch` and `slice`: items in groups of one size, or in so many groups.
+/// `batch` and `slice`: items in groups of one size, or in a number of groups.
 fn groups(name: &str, items: &[Value], arguments: Arguments) -> Result<Value> {
     let size_name = if name == "batch" { "linecount" } else { "slices" };
     let [size, fill] = arguments.bind(name, [size_name, "fill_with"])?;

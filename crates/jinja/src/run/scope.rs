@@ -1,9 +1,12 @@
-//! Names and what they stand for.
+//! The names of blocks, and the `loop` of a for block.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::syntax::ast::ForDef;
+use crate::values::value::Items;
 use crate::values::value::Value;
 
 /// The names of a block, within those of the blocks around it.
@@ -40,5 +43,51 @@ impl Scope {
     /// Forgets all names: a macro holds the scope that holds the macro.
     pub(crate) fn clear(&self) {
         self.names.take();
+    }
+}
+
+/// Where a for block stands in its items.
+pub struct LoopState {
+    pub(crate) items: Rc<Items>,
+    pub(crate) index: Cell<usize>,
+    /// For blocks around of the same recursive loop.
+    pub(crate) depth: usize,
+    /// What `loop.changed` was told last.
+    pub(crate) changed: RefCell<Option<Vec<Value>>>,
+    /// The block and its scope, where it may call itself.
+    pub(crate) recursion: Option<(Arc<ForDef>, Rc<Scope>)>,
+}
+
+impl LoopState {
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn description(&self) -> String {
+        format!("<LoopContext {}/{}>", self.index.get() + 1, self.len())
+    }
+
+    /// An attribute that is a value; `None` if there is no such attribute.
+    pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
+        let (index, len) = (self.index.get(), self.len());
+        let neighbor =
+            |item: Option<&Value>, name| item.cloned().unwrap_or_else(|| Value::undefined(name));
+        Some(match name {
+            "index" => Value::len(index + 1),
+            "index0" => Value::len(index),
+            "revindex" => Value::len(len.saturating_sub(index)),
+            "revindex0" => Value::len(len.saturating_sub(index + 1)),
+            "first" => Value::Bool(index == 0),
+            "last" => Value::Bool(index + 1 == len),
+            "length" => Value::len(len),
+            "depth" => Value::len(self.depth + 1),
+            "depth0" => Value::len(self.depth),
+            "previtem" => {
+                let previous = index.checked_sub(1).and_then(|index| self.items.get(index));
+                neighbor(previous, "there is no previous item")
+            }
+            "nextitem" => neighbor(self.items.get(index + 1), "there is no next item"),
+            _ => return None,
+        })
     }
 }

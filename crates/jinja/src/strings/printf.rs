@@ -18,7 +18,7 @@ pub(crate) fn percent(format: &Text, values: &Value) -> Result<Text> {
     let mut out = TextBuilder::default();
     while let Some((at, c)) = chars.next() {
         if c == '%' {
-            let spec = Spec::parse(own, &mut chars, &mut source)?;
+            let spec = PrintfSpec::parse(own, &mut chars, &mut source)?;
             spec.write(&mut out, &mut source)?;
         } else {
             out.push_char(c, format.origin_at(at));
@@ -62,7 +62,7 @@ impl Values<'_> {
 }
 
 #[derive(Default)]
-struct Spec {
+struct PrintfSpec {
     key: Option<String>,
     left: bool,
     zero: bool,
@@ -74,7 +74,7 @@ struct Spec {
     conversion: char,
 }
 
-impl Spec {
+impl PrintfSpec {
     /// What stands behind a percent sign.
     fn parse(
         own: &str,

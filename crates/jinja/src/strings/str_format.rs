@@ -69,7 +69,7 @@ fn field_text(field: &str, arguments: &Arguments, next: &mut usize) -> Result<Te
     } else {
         spec.to_owned()
     };
-    Spec::parse(&spec)?.apply(&value)
+    FormatSpec::parse(&spec)?.apply(&value)
 }
 
 fn field_value(name: &str, arguments: &Arguments, next: &mut usize) -> Result<Value> {
@@ -108,7 +108,7 @@ fn field_value(name: &str, arguments: &Arguments, next: &mut usize) -> Result<Va
 }
 
 /// `[[fill]align][sign][#][0][width][,][.precision][type]`
-struct Spec {
+struct FormatSpec {
     fill: char,
     align: Option<char>,
     sign: Option<char>,
@@ -120,7 +120,7 @@ struct Spec {
     kind: Option<char>,
 }
 
-impl Spec {
+impl FormatSpec {
     fn parse(spec: &str) -> Result<Self> {
         let chars: Vec<char> = spec.chars().collect();
         let is_align = |c: Option<&char>| matches!(c, Some('<' | '>' | '^' | '='));

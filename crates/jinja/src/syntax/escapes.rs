@@ -40,7 +40,7 @@ pub(crate) fn unescape(source: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// A character of so many hexadecimal digits; what stands behind it.
+/// Reads a character of a number of hexadecimal digits, and what follows it.
 fn code<'s>(rest: &'s str, digits: usize, out: &mut String) -> Result<&'s str, String> {
     let text = rest.get(..digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let Some(text) = text else {

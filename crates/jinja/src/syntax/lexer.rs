@@ -94,7 +94,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// The text before a tag, less the white space that the tag takes.
+    /// The text before a tag, without the white space that the tag removes.
     fn text_before(&mut self, text: &str, tag: &str) {
         let kept = match sign_of(tag) {
             "-" => text.trim_end_matches(is_space),

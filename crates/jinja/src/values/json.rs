@@ -3,24 +3,30 @@
 use crate::values::python_text::MAX_NESTING;
 use crate::values::value::{Dict, Value};
 
-/// The value that a JSON text says. Its strings are foreign to every template, integers are exact,
+/// Reads a JSON text as a value. Its strings are foreign to every template, integers are exact,
 /// and of a repeated key the last value counts.
 ///
 /// # Errors
 /// The text is not one JSON value; the words name the byte.
+///
+/// ```
+/// let value = mixdown_jinja::from_json("[1, 2]").unwrap();
+/// assert_eq!(value.as_items().unwrap().len(), 2);
+/// assert!(mixdown_jinja::from_json("[1,").is_err());
+/// ```
 pub fn parse(json: &str) -> Result<Value, String> {
-    let mut parser = Parser { json, at: 0 };
+    let mut parser = JsonParser { json, at: 0 };
     let value = parser.value(0)?;
     parser.skip_space();
     if parser.at == json.len() { Ok(value) } else { parser.bad("the end of the JSON") }
 }
 
-struct Parser<'j> {
+struct JsonParser<'j> {
     json: &'j str,
     at: usize,
 }
 
-impl Parser<'_> {
+impl JsonParser<'_> {
     fn rest(&self) -> &str {
         self.json.get(self.at..).unwrap_or_default()
     }

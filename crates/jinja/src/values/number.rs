@@ -132,7 +132,7 @@ fn floats(operator: Arithmetic, a: f64, b: f64) -> Result<f64> {
     })
 }
 
-/// Python's `round` with digits: a float to the nearest of so many digits, ties to even.
+/// Python's `round` with digits: rounds a float to the nearest number with `digits` digits, ties to even.
 pub(crate) fn round(number: f64, digits: i128) -> Result<f64> {
     if !number.is_finite() || digits > 400 {
         return Ok(number);

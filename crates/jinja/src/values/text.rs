@@ -9,7 +9,7 @@ use crate::error::{Result, fail};
 /// The longest string that a template may build: 1 GiB.
 pub const MAX_TEXT_BYTES: usize = 1 << 30;
 
-/// Where characters come from.
+/// The origin of characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Origin {
     /// They come from the values that the template was given, not from the template.
@@ -26,7 +26,7 @@ impl Origin {
 
 /// Characters of one origin, up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct OriginRun {
     end: usize,
     origin: Origin,
 }
@@ -36,28 +36,48 @@ struct Run {
 pub struct Text {
     text: Arc<str>,
     /// Empty where all of it is the template's own.
-    runs: Arc<[Run]>,
+    runs: Arc<[OriginRun]>,
 }
 
 impl Text {
-    /// A string whose characters all have one origin.
+    /// Makes a string whose characters all have one origin.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Origin, Text};
+    ///
+    /// let text = Text::new("Ada", Origin::FOREIGN);
+    /// assert!(text.origin_at(0).foreign);
+    /// ```
     pub fn new(text: &str, origin: Origin) -> Self {
         Self::shared(text.into(), origin)
     }
 
     pub(crate) fn shared(text: Arc<str>, origin: Origin) -> Self {
         let own = origin == Origin::default() || text.is_empty();
-        let runs: Arc<[Run]> =
-            if own { Arc::default() } else { Arc::new([Run { end: text.len(), origin }]) };
+        let runs: Arc<[OriginRun]> =
+            if own { Arc::default() } else { Arc::new([OriginRun { end: text.len(), origin }]) };
         Self { text, runs }
     }
 
-    /// The characters.
+    /// Returns the characters.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Origin, Text};
+    ///
+    /// assert_eq!(Text::new("Ada", Origin::default()).as_str(), "Ada");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The pieces of one origin each, in order.
+    /// Returns the ranges of bytes with one origin each, in order.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Origin, Text};
+    ///
+    /// let text = Text::new("Ada", Origin::FOREIGN);
+    /// assert_eq!(text.runs().collect::<Vec<_>>(), [(0..3, Origin::FOREIGN)]);
+    /// ```
     pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, Origin)> {
         let own = self.runs.is_empty() && !self.text.is_empty();
         let own = own.then(|| (0..self.text.len(), Origin::default()));
@@ -66,7 +86,13 @@ impl Text {
             .chain(starts.zip(&*self.runs).map(|(start, run)| (start..run.end, run.origin)))
     }
 
-    /// The origin of the byte at a place; the template's own behind the end.
+    /// Returns the origin of the byte at a place; beyond the end it is the template's own.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Origin, Text};
+    ///
+    /// assert_eq!(Text::new("Ada", Origin::FOREIGN).origin_at(3), Origin::default());
+    /// ```
     pub fn origin_at(&self, at: usize) -> Origin {
         let run = self.runs.partition_point(|run| run.end <= at);
         self.runs.get(run).map_or_else(Origin::default, |run| run.origin)
@@ -95,9 +121,9 @@ impl Text {
 
     /// The same characters as what a generation block wrote.
     pub(crate) fn in_block(&self, block: u32) -> Self {
-        let runs: Vec<Run> = self
+        let runs: Vec<OriginRun> = self
             .runs()
-            .map(|(range, origin)| Run { end: range.end, origin: Origin { block, ..origin } })
+            .map(|(range, origin)| OriginRun { end: range.end, origin: Origin { block, ..origin } })
             .collect();
         let mut merged = TextBuilder::default();
         let mut start = 0;
@@ -133,7 +159,7 @@ impl From<&str> for Text {
 #[derive(Debug, Default)]
 pub(crate) struct TextBuilder {
     text: String,
-    runs: Vec<Run>,
+    runs: Vec<OriginRun>,
     /// Something was left out, because the whole would have become too long.
     overflow: bool,
 }
@@ -193,7 +219,7 @@ impl TextBuilder {
         match self.runs.last_mut() {
             Some(last) if last.end == end => {}
             Some(last) if last.origin == origin => last.end = end,
-            _ if end > 0 => self.runs.push(Run { end, origin }),
+            _ if end > 0 => self.runs.push(OriginRun { end, origin }),
             _ => {}
         }
     }

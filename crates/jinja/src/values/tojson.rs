@@ -39,7 +39,7 @@ pub(crate) fn tojson(value: &Value, arguments: Arguments) -> Result<Text> {
 struct Style {
     ascii: bool,
     sorted: bool,
-    /// What stands for one level, where every item has a line of its own.
+    /// The indentation of one level, if every item has its own line.
     indent: Option<String>,
     item: String,
     key: String,

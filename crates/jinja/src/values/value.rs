@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, fail};
 use crate::run::call::Callable;
-use crate::run::for_loop::LoopState;
+use crate::run::scope::LoopState;
 use crate::values::text::{Origin, Text};
 
 /// A value, as Python has it. Clones are cheap; a value stays on its thread.
@@ -81,12 +81,26 @@ pub struct Dict {
 const MANY_KEYS: usize = 16;
 
 impl Dict {
-    /// The entries in order.
+    /// Returns the entries in order.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// let dict = Value::dict([(Value::own("a"), Value::Int(1))]);
+    /// assert_eq!(dict.as_dict().unwrap().entries().len(), 1);
+    /// ```
     pub fn entries(&self) -> &[(Value, Value)] {
         &self.entries
     }
 
-    /// The value of a key that is a string.
+    /// Returns the value of a key that is a string.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// let dict = Value::dict([(Value::own("a"), Value::Int(1))]);
+    /// assert!(dict.as_dict().unwrap().get_str("a").is_some());
+    /// ```
     pub fn get_str(&self, key: &str) -> Option<&Value> {
         let place = if self.places.is_empty() {
             self.entries.iter().position(|(own, _)| own.as_str() == Some(key))
@@ -96,7 +110,14 @@ impl Dict {
         self.entries.get(place?).map(|(_, value)| value)
     }
 
-    /// The value of any key.
+    /// Returns the value of any key.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// let dict = Value::dict([(Value::own("a"), Value::Int(1))]);
+    /// assert!(dict.as_dict().unwrap().get(&Value::own("b")).is_none());
+    /// ```
     pub fn get(&self, key: &Value) -> Option<&Value> {
         match key {
             Value::Str(key) => self.get_str(key.as_str()),
@@ -104,7 +125,16 @@ impl Dict {
         }
     }
 
-    /// Sets a key's value; a key that is there keeps its place.
+    /// Sets the value of a key; an existing key keeps its place.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Dict, Value};
+    ///
+    /// let mut dict = Dict::default();
+    /// dict.insert(Value::own("a"), Value::Int(1));
+    /// dict.insert(Value::own("a"), Value::Int(2));
+    /// assert_eq!(dict.entries().len(), 1);
+    /// ```
     pub fn insert(&mut self, key: Value, value: Value) {
         self.nesting = self.nesting.max(value.nesting()).max(key.nesting());
         let place = match &key {
@@ -137,27 +167,61 @@ impl FromIterator<(Value, Value)> for Dict {
 }
 
 impl Value {
-    /// The template's own string.
+    /// Makes a string of the template's own.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert_eq!(Value::own("a").as_str(), Some("a"));
+    /// ```
     pub fn own(text: &str) -> Self {
         Self::Str(Text::from(text))
     }
 
-    /// A string that comes from elsewhere.
+    /// Makes a string that comes from outside the template.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert_eq!(Value::foreign("a").as_str(), Some("a"));
+    /// ```
     pub fn foreign(text: &str) -> Self {
         Self::Str(Text::new(text, Origin::FOREIGN))
     }
 
-    /// A list of values.
+    /// Makes a list of values.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert_eq!(Value::list(vec![Value::Int(1)]).as_items().unwrap().len(), 1);
+    /// ```
     pub fn list(items: Vec<Self>) -> Self {
         Self::List(Rc::new(items.into()))
     }
 
-    /// A dictionary of entries.
+    /// Makes a dictionary of entries.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// let dict = Value::dict([(Value::own("a"), Value::Int(1))]);
+    /// assert!(dict.as_dict().is_some());
+    /// ```
     pub fn dict(entries: impl IntoIterator<Item = (Self, Self)>) -> Self {
         Self::Dict(Rc::new(entries.into_iter().collect()))
     }
 
-    /// A function that templates can call with values by their places.
+    /// Makes a function that templates can call with positional arguments.
+    ///
+    /// ```
+    /// use mixdown_jinja::{Template, Value};
+    ///
+    /// let count = Value::function("count", |values| Ok(Value::Int(values.len() as i128)));
+    /// let text = Template::parse("{{ count(1, 2) }}")?.render([("count", count)])?;
+    /// assert_eq!(text.as_str(), "2");
+    /// # Ok::<(), mixdown_jinja::Error>(())
+    /// ```
     pub fn function(
         name: &'static str,
         function: impl Fn(&[Self]) -> std::result::Result<Self, String> + 'static,
@@ -194,7 +258,13 @@ impl Value {
         Self::Int(i128::try_from(len).unwrap_or(i128::MAX))
     }
 
-    /// The characters of a string.
+    /// Returns the characters of a string; `None` for other values.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert_eq!(Value::Int(1).as_str(), None);
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(text) => Some(text.as_str()),
@@ -202,7 +272,13 @@ impl Value {
         }
     }
 
-    /// The items of a list or a tuple.
+    /// Returns the items of a list or a tuple; `None` for other values.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert!(Value::Int(1).as_items().is_none());
+    /// ```
     pub fn as_items(&self) -> Option<&[Self]> {
         match self {
             Self::List(items) | Self::Tuple(items) => Some(items),
@@ -210,7 +286,13 @@ impl Value {
         }
     }
 
-    /// The entries of a dictionary.
+    /// Returns the entries of a dictionary; `None` for other values.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert!(Value::Int(1).as_dict().is_none());
+    /// ```
     pub fn as_dict(&self) -> Option<&Dict> {
         match self {
             Self::Dict(dict) => Some(dict),
@@ -218,12 +300,24 @@ impl Value {
         }
     }
 
-    /// Whether this is `None`.
+    /// Returns whether the value is `None`.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert!(Value::None.is_none());
+    /// ```
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// Whether this is what a missing name is.
+    /// Returns whether the value is that of a missing name.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert!(!Value::None.is_undefined());
+    /// ```
     pub fn is_undefined(&self) -> bool {
         matches!(self, Self::Undefined(_))
     }
@@ -237,7 +331,13 @@ impl Value {
         }
     }
 
-    /// Python's truth.
+    /// Returns whether the value is true in Python.
+    ///
+    /// ```
+    /// use mixdown_jinja::Value;
+    ///
+    /// assert!(Value::own("a").is_true() && !Value::own("").is_true());
+    /// ```
     pub fn is_true(&self) -> bool {
         match self {
             Self::Undefined(_) | Self::None => false,

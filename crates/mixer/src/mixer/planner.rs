@@ -12,7 +12,7 @@ use crate::mixer::{Mixer, no_such_source};
 use crate::order::permutation::Permutation;
 use crate::order::{EpochOrder, Order};
 use crate::schedule::Placement;
-use crate::schedule::timeline::Cursor;
+use crate::schedule::timeline::TimelineCursor;
 
 /// One slot of the run: a sequence and where its tokens stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Planner<'a> {
     mixer: &'a Mixer,
     epochs: Vec<Option<EpochOrder>>,
     /// At the slot after the last one planned.
-    cursor: Cursor<'a>,
+    cursor: TimelineCursor<'a>,
 }
 
 /// Slots that are planned together before they are gathered: enough that most windows are drawn four at

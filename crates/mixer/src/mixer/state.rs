@@ -143,7 +143,7 @@ impl MixerState {
         let weights_differ = own.weights != other.weights || own.names != other.names;
         let back = "use the mixture that the state was made with, or";
         let slot = self.slot;
-        // Sources that came or went have sizes and data of their own.
+        // Sources that were added or removed have other sizes and data.
         let sizes_agree = own.names != other.names || own.sizes == other.sizes;
         let data_agree = own.names != other.names || own.data == other.data;
         if is_same_rule && others_agree && weights_differ && sizes_agree && data_agree {

@@ -1,8 +1,8 @@
-//! The schedule of a stage that goes on from what the stages before it owe.
+//! The schedule of a later stage, which continues from what earlier stages owe to sources.
 
 use crate::mixture::shares::ratio;
 use crate::schedule::Placement;
-use crate::schedule::fork::Side;
+use crate::schedule::fork::ForkSide;
 use crate::schedule::residual::Residual;
 use crate::schedule::tree::{Child, TreePosition, joins};
 
@@ -71,7 +71,7 @@ impl Carried {
         let members = growth.linear.len();
         let mut tree = Self {
             nodes: Vec::with_capacity(members),
-            leaves: vec![TreePosition { node: 0, side: Side::First }; members],
+            leaves: vec![TreePosition { node: 0, side: ForkSide::First }; members],
             bounds: vec![0.0; members],
         };
         let mut owed: Vec<Residual> = Vec::with_capacity(members);
@@ -94,7 +94,8 @@ impl Carried {
                 (part, parts) if square == 0 => CarriedFork::new(part, 0, parts, one, both),
                 (part, _) => CarriedFork::new(part, square, growth.total, one, both),
             };
-            for (child, side) in [(first.child, Side::First), (second.child, Side::Second)] {
+            for (child, side) in [(first.child, ForkSide::First), (second.child, ForkSide::Second)]
+            {
                 let place = TreePosition { node, side };
                 match child {
                     Child::Source(member) => tree.leaves[member] = place,
@@ -119,8 +120,8 @@ impl Carried {
                 Child::Node(node) => owed[node].sequences(),
             };
             let sides = [
-                (node.first, node.second, Side::First, node.split.target(0) > 0),
-                (node.second, node.first, Side::Second, node.split.target(0) < 0),
+                (node.first, node.second, ForkSide::First, node.split.target(0) > 0),
+                (node.second, node.first, ForkSide::Second, node.split.target(0) < 0),
             ];
             for (child, sibling, side, waits) in sides {
                 let share = node.split.share(side);
@@ -234,16 +235,16 @@ impl CarriedFork {
         u64::try_from(self.target(slots).max(0)).unwrap_or(u64::MAX).min(slots)
     }
 
-    fn count_of(&self, side: Side, slots: u64) -> u64 {
+    fn count_of(&self, side: ForkSide, slots: u64) -> u64 {
         let first = self.count(slots);
         match side {
-            Side::First => first,
-            Side::Second => slots - first,
+            ForkSide::First => first,
+            ForkSide::Second => slots - first,
         }
     }
 
     /// The slot, of the first `end`, that is number `index` (from 0) of `side`, which gets it there.
-    fn slot_of(&self, side: Side, index: u64, end: u64) -> u64 {
+    fn slot_of(&self, side: ForkSide, index: u64, end: u64) -> u64 {
         let (mut least, mut most) = (index, end);
         // `side` has more than `index` of the first `most` slots.
         while least < most {
@@ -255,11 +256,11 @@ impl CarriedFork {
 
     /// The largest share of a further slot that a side is due. Where weights move there is one node alone,
     /// which nothing reaches to be shared.
-    fn share(&self, side: Side) -> f64 {
+    fn share(&self, side: ForkSide) -> f64 {
         let parts = match side {
             _ if self.square != 0 => self.total,
-            Side::First => self.linear,
-            Side::Second => self.total - self.linear,
+            ForkSide::First => self.linear,
+            ForkSide::Second => self.total - self.linear,
         };
         ratio(parts, self.total)
     }

@@ -14,7 +14,7 @@ pub struct Deviations {
     pub slots: u64,
 }
 
-/// At most so many slots are looked at one by one, some tens of milliseconds.
+/// The most slots that are examined one by one, in some tens of milliseconds.
 pub(crate) const MOST_SLOTS: u64 = 1 << 20;
 
 /// Returns the largest deviation of every source over all prefixes of `slots` slots, computed in integers.

@@ -18,16 +18,16 @@ pub(crate) struct Fork {
 
 /// The slots before one slot, seen from the two sides, and the side that takes it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
+pub(crate) struct ForkStep {
     /// Earlier slots of the first side.
     pub(crate) first_count: u64,
     /// The side of this slot.
-    pub(crate) side: Side,
+    pub(crate) side: ForkSide,
 }
 
 /// One of the two sides of a [`Fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum ForkSide {
     /// The side that gets the ties.
     First,
     /// The side that gets the rest.
@@ -45,38 +45,41 @@ impl Fork {
     }
 
     /// The parts of one side.
-    pub(crate) fn parts(&self, side: Side) -> u64 {
+    pub(crate) fn parts(&self, side: ForkSide) -> u64 {
         match side {
-            Side::First => self.first,
-            Side::Second => self.total - self.first,
+            ForkSide::First => self.first,
+            ForkSide::Second => self.total - self.first,
         }
     }
 
     /// How many of the first `slots` (at most the total) fall to `side`.
-    pub(crate) fn count(&self, side: Side, slots: u64) -> u64 {
+    pub(crate) fn count(&self, side: ForkSide, slots: u64) -> u64 {
         let first_count = self.divide(slots).0;
         match side {
-            Side::First => first_count,
-            Side::Second => slots - first_count,
+            ForkSide::First => first_count,
+            ForkSide::Second => slots - first_count,
         }
     }
 
     /// Who takes `slot` (less than the total), and what came before it.
-    pub(crate) fn step(&self, slot: u64) -> Step {
+    pub(crate) fn step(&self, slot: u64) -> ForkStep {
         let (first_count, reaches_next) = self.divide(slot);
-        Step { first_count, side: if reaches_next { Side::First } else { Side::Second } }
+        ForkStep {
+            first_count,
+            side: if reaches_next { ForkSide::First } else { ForkSide::Second },
+        }
     }
 
     /// The slot that is number `index` (from 0, less than the side's parts) of `side`.
     ///
     /// The first side reaches `index + 1` at the least prefix n with `n·first/total ≥ index + 1/2`,
     /// the second side at the least n with `n·second/total > index + 1/2`, as it loses the ties.
-    pub(crate) fn slot_of(&self, side: Side, index: u64) -> u64 {
+    pub(crate) fn slot_of(&self, side: ForkSide, index: u64) -> u64 {
         let parts = u128::from(self.parts(side));
         let middle = u128::from(self.total) * (2 * u128::from(index) + 1);
         let slot = match side {
-            Side::First => middle.div_ceil(2 * parts) - 1,
-            Side::Second => middle / (2 * parts),
+            ForkSide::First => middle.div_ceil(2 * parts) - 1,
+            ForkSide::Second => middle / (2 * parts),
         };
         u64::try_from(slot).unwrap_or(u64::MAX)
     }
@@ -113,8 +116,8 @@ impl TwoSources {
     pub(crate) fn at(&self, slot: u64) -> Placement {
         let step = self.fork.step(slot);
         match step.side {
-            Side::First => Placement { source: 0, sequence: step.first_count },
-            Side::Second => Placement { source: 1, sequence: slot - step.first_count },
+            ForkSide::First => Placement { source: 0, sequence: step.first_count },
+            ForkSide::Second => Placement { source: 1, sequence: slot - step.first_count },
         }
     }
 
@@ -129,8 +132,8 @@ impl TwoSources {
     }
 }
 
-fn side_of(source: u32) -> Side {
-    if source == 0 { Side::First } else { Side::Second }
+fn side_of(source: u32) -> ForkSide {
+    if source == 0 { ForkSide::First } else { ForkSide::Second }
 }
 
 #[cfg(test)]
@@ -149,15 +152,15 @@ mod tests {
     fn check(fork: Fork) {
         let (mut first_count, mut second_count) = (0, 0);
         for slot in 0..fork.total {
-            assert_eq!(fork.count(Side::First, slot), first_count);
-            assert_eq!(fork.count(Side::Second, slot), second_count);
+            assert_eq!(fork.count(ForkSide::First, slot), first_count);
+            assert_eq!(fork.count(ForkSide::Second, slot), second_count);
             let deviation = 2 * (first_count * fork.total).abs_diff(slot * fork.first);
             assert!(deviation <= fork.total, "{fork:?} at {slot}");
             let step = fork.step(slot);
             assert_eq!(step.first_count, first_count);
             let index = match step.side {
-                Side::First => &mut first_count,
-                Side::Second => &mut second_count,
+                ForkSide::First => &mut first_count,
+                ForkSide::Second => &mut second_count,
             };
             assert_eq!(fork.slot_of(step.side, *index), slot);
             *index += 1;
@@ -170,7 +173,7 @@ mod tests {
         let largest = u64::MAX >> 1;
         for first in [1, 2, largest / 3, largest / 2, largest - 1] {
             let fork = Fork::new(first, largest - first);
-            for side in [Side::First, Side::Second] {
+            for side in [ForkSide::First, ForkSide::Second] {
                 let parts = fork.parts(side);
                 for index in [0, 1.min(parts - 1), parts / 2, parts - 1] {
                     let slot = fork.slot_of(side, index);
@@ -184,8 +187,8 @@ mod tests {
 
     #[test]
     fn a_tie_goes_to_the_first_side() {
-        assert_eq!(Fork::new(1, 1).step(0).side, Side::First);
-        assert_eq!(Fork::new(1, 99).slot_of(Side::First, 0), 49);
+        assert_eq!(Fork::new(1, 1).step(0).side, ForkSide::First);
+        assert_eq!(Fork::new(1, 99).slot_of(ForkSide::First, 0), 49);
     }
 
     #[test]

@@ -172,11 +172,11 @@ impl Timeline {
     }
 
     /// A walk over the slots from `slot` on.
-    pub(crate) fn cursor(&self, slot: u64) -> Cursor<'_> {
+    pub(crate) fn cursor(&self, slot: u64) -> TimelineCursor<'_> {
         let (before, after) = self.segments.split_at(self.segment_of(slot) + 1);
         // The first segment begins at slot 0, so there is one.
         let segment = before.last().unwrap_or(&self.segments[0]);
-        Cursor { slot, segment, after, rule: segment.rule.cursor(slot - segment.start) }
+        TimelineCursor { slot, segment, after, rule: segment.rule.cursor(slot - segment.start) }
     }
 
     /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.
@@ -266,7 +266,7 @@ impl SegmentRule {
 
 /// A walk over a timeline, slot by slot.
 #[derive(Debug, Clone)]
-pub(crate) struct Cursor<'a> {
+pub(crate) struct TimelineCursor<'a> {
     slot: u64,
     segment: &'a Segment,
     /// The segments to come.
@@ -276,12 +276,12 @@ pub(crate) struct Cursor<'a> {
 
 #[derive(Debug, Clone)]
 enum SegmentCursor<'a> {
-    First(schedule::Cursor<'a>),
-    /// At a slot of its own.
+    First(schedule::ScheduleCursor<'a>),
+    /// With the slot within the segment.
     Carried(&'a Carried, u64),
 }
 
-impl Cursor<'_> {
+impl TimelineCursor<'_> {
     /// The slot that comes next.
     pub(crate) fn slot(&self) -> u64 {
         self.slot

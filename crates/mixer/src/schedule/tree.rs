@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::schedule::Placement;
-use crate::schedule::fork::{Fork, Side};
+use crate::schedule::fork::{Fork, ForkSide};
 
 /// Many sources in the proportion of their integer parts, without a table.
 ///
@@ -39,7 +39,7 @@ pub(crate) enum Child {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TreePosition {
     pub(crate) node: usize,
-    pub(crate) side: Side,
+    pub(crate) side: ForkSide,
 }
 
 /// A subtree that waits to be joined: its parts, its first source, itself.
@@ -83,7 +83,7 @@ impl Tree {
     pub(crate) fn new(parts: &[u64]) -> Self {
         let mut tree = Self {
             nodes: Vec::with_capacity(parts.len()),
-            leaves: vec![TreePosition { node: 0, side: Side::First }; parts.len()],
+            leaves: vec![TreePosition { node: 0, side: ForkSide::First }; parts.len()],
         };
         for [first, second] in joins(parts) {
             tree.join(&first, &second);
@@ -93,7 +93,7 @@ impl Tree {
 
     fn join(&mut self, first: &Subtree, second: &Subtree) {
         let node = self.nodes.len();
-        for (child, side) in [(first.child, Side::First), (second.child, Side::Second)] {
+        for (child, side) in [(first.child, ForkSide::First), (second.child, ForkSide::Second)] {
             let place = TreePosition { node, side };
             match child {
                 Child::Source(source) => self.leaves[source] = place,
@@ -171,8 +171,8 @@ impl TreeNode {
     fn descend(&self, slot: u64) -> (Child, u64) {
         let step = self.fork.step(slot);
         match step.side {
-            Side::First => (self.first, step.first_count),
-            Side::Second => (self.second, slot - step.first_count),
+            ForkSide::First => (self.first, step.first_count),
+            ForkSide::Second => (self.second, slot - step.first_count),
         }
     }
 }
@@ -203,7 +203,7 @@ mod tests {
                 let mut place = Some(tree.leaves[source]);
                 while let Some(TreePosition { node, .. }) = place {
                     let fork = tree.nodes[node].fork;
-                    weights.push(fork.parts(Side::First) + fork.parts(Side::Second));
+                    weights.push(fork.parts(ForkSide::First) + fork.parts(ForkSide::Second));
                     place = tree.nodes[node].parent;
                 }
                 assert!(weights.windows(3).all(|w| w[2] >= w[1] + w[0]), "{weights:?}");

@@ -73,7 +73,7 @@ impl WeightParts {
     }
 
     /// The parts, in sequences, of weights that are shares of the loss tokens, for sources that have
-    /// so many loss tokens in so many sequences an epoch.
+    /// the loss tokens and sequences per epoch in `epochs`.
     ///
     /// Exact where the period fits; else each part is rounded to some 2⁻⁵⁵ of the largest, which moves
     /// no sequence in any run shorter than that.

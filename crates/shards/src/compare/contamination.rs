@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mixdown_base::observer::Observer;
 use serde::Serialize;
 
+use crate::ByteProgress;
 use crate::Corpus;
 use crate::Error;
-use crate::Progress;
 use crate::Split;
-use crate::corpus::document_runs::{Run, runs, trimmed};
+use crate::corpus::document_runs::{DocumentRun, runs, trimmed};
 use crate::corpus::shard::Shard;
 use crate::files::parallel;
 use crate::verify::Meter;
@@ -55,7 +55,7 @@ const ROUND_GRAMS: u64 = 1 << 24;
 /// How many shared documents are named.
 const NAMED: usize = 10;
 
-/// How many documents of `here` share a run of [`GRAM_UNITS`] units with a document of `there`.
+/// Counts the documents of `here` that share a run of [`GRAM_UNITS`] units with a document of `there`.
 /// Runs do not cross documents; equal 64-bit hashes count as equal runs.
 ///
 /// Memory: at most about 500 MiB and 4 bytes a document of a shard, however large both sides are.
@@ -64,10 +64,22 @@ const NAMED: usize = 10;
 ///
 /// # Errors
 /// Damage, units that cannot be made, or the observer stopped the work.
+///
+/// ```
+/// use mixdown_base::observer::Observer;
+/// use mixdown_shards::{Side, Split, contamination, units_of_ids};
+///
+/// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+/// let side = |split| Side { corpus: &corpus, split, units_of: &units_of_ids };
+/// let report = contamination(side(Split::Holdout), side(Split::Train), Observer::silent())?;
+/// // Its one document is shorter than a run.
+/// assert_eq!((report.documents, report.shared_documents), (1, 0));
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn contamination(
     here: Side<'_>,
     there: Side<'_>,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, ByteProgress>,
 ) -> Result<ContaminationReport, Error> {
     in_rounds(here, there, ROUND_GRAMS, observer)
 }
@@ -76,7 +88,7 @@ fn in_rounds(
     here: Side<'_>,
     there: Side<'_>,
     round_grams: u64,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, ByteProgress>,
 ) -> Result<ContaminationReport, Error> {
     let tokens = |side: Side<'_>| side.corpus.tokens(side.split);
     // Never fewer rounds than there will be: a document has no more grams than tokens.
@@ -156,7 +168,7 @@ fn mark(units: &[u64], table: &GramTable, hits: &[AtomicBool]) {
     });
 }
 
-fn runs_of(shard: &Shard) -> Result<Vec<Run>, Error> {
+fn runs_of(shard: &Shard) -> Result<Vec<DocumentRun>, Error> {
     let mut lengths = Vec::new();
     shard.index()?.append_lengths(&mut lengths)?;
     Ok(runs(lengths.into_iter()))
@@ -166,7 +178,7 @@ fn runs_of(shard: &Shard) -> Result<Vec<Run>, Error> {
 fn each_document(
     side: Side<'_>,
     shard: &Shard,
-    run: &Run,
+    run: &DocumentRun,
     meter: &Meter<'_>,
     mut look: impl FnMut(&[u64]),
 ) -> Result<(), Error> {

@@ -5,7 +5,7 @@ const RUN_TOKENS: u64 = 1 << 19;
 
 /// Some documents of one shard, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct DocumentRun {
     pub first_document: usize,
     pub documents: usize,
     /// The first one's first token in the shard.
@@ -13,15 +13,15 @@ pub(crate) struct Run {
 }
 
 /// Cuts the documents of these lengths into runs of about the same number of tokens.
-pub(crate) fn runs(lengths: impl Iterator<Item = u32>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub(crate) fn runs(lengths: impl Iterator<Item = u32>) -> Vec<DocumentRun> {
+    let mut runs: Vec<DocumentRun> = Vec::new();
     let (mut start_token, mut run_tokens) = (0, RUN_TOKENS);
     for (document, length) in lengths.enumerate() {
         match runs.last_mut() {
             Some(run) if run_tokens < RUN_TOKENS => run.documents += 1,
             _ => {
                 run_tokens = 0;
-                runs.push(Run { first_document: document, documents: 1, start_token });
+                runs.push(DocumentRun { first_document: document, documents: 1, start_token });
             }
         }
         run_tokens += u64::from(length);

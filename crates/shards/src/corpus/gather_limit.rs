@@ -20,6 +20,17 @@ const ROWS: usize = 64;
 ///
 /// # Errors
 /// The split has no shard; the file cannot be opened or read.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mixdown_shards::{Split, gather_limit};
+///
+/// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+/// let tokens_per_second = gather_limit(&corpus, Split::Train, 4, Duration::from_millis(1))?;
+/// assert!(tokens_per_second > 0.0);
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn gather_limit(
     corpus: &Corpus,
     split: Split,

@@ -15,15 +15,15 @@ use crate::Manifest;
 use crate::ShardRecord;
 use crate::Split;
 use crate::TokenFile;
+use crate::corpus::token_file::MaskFile;
 use crate::corpus::token_file::TokenLayout;
 use crate::error::quoted;
 use crate::files::positioned_file::PositionedFile;
 use crate::format::adopted::shard_path;
 use crate::format::block_sums::{SUM_BYTES, sums_count};
 use crate::format::index::IndexFile;
-use crate::format::index_layout::index_bytes;
+use crate::format::index::index_bytes;
 use crate::format::manifest_rules::check_shard_link;
-use crate::format::mask_file::MaskFile;
 
 /// Mask bytes that are counted at a time.
 const MASK_STEP: usize = 1 << 16;

@@ -16,7 +16,7 @@ use crate::error::quoted;
 use crate::files::confined::{NAME_RULE, is_plain_name};
 use crate::files::pending_file::{HashedFile, PendingFile, name_all};
 use crate::format::block_sums::{BLOCK_BYTES, BlockSums, merged_root};
-use crate::format::index_layout::write_index;
+use crate::format::index::write_index;
 
 /// One document as a shard holds it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,16 @@ impl ShardWriter {
     ///
     /// # Errors
     /// The name is not plain, the vocabulary does not fit the dtype, or the disk refuses.
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// assert_eq!(writer.len_documents(), 0);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn create(
         split_folder: &Path,
         file: &str,
@@ -104,6 +114,18 @@ impl ShardWriter {
     ///
     /// # Errors
     /// As [`ShardWriter::push_bytes`].
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// writer.push(&[11, 12, 499], 9, 0xfeed, Some(&[0, 1, 1]))?;
+    /// // Id 500 is beyond the vocabulary.
+    /// assert!(writer.push(&[500], 1, 0xbeef, Some(&[1])).is_err());
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn push(
         &mut self,
         tokens: &[u32],
@@ -127,6 +149,19 @@ impl ShardWriter {
     /// one; its mask has another length or other bytes; there is a mask or an own id although the
     /// shard's first document has none, or the reverse; or the disk refuses, and the shard must be
     /// begun again.
+    ///
+    /// ```
+    /// use mixdown_shards::DocumentBytes;
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// let document = DocumentBytes { ids: &[11, 0, 243, 1], text_bytes: 5, hash: 7, mask: None, own_id: None };
+    /// writer.push_bytes(&document)?;
+    /// assert_eq!(writer.len_tokens(), 2);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn push_bytes(&mut self, document: &DocumentBytes<'_>) -> Result<(), Error> {
         let length = self.checked_length(document.ids)?;
         self.check_mask(length, document.mask)?;
@@ -142,11 +177,33 @@ impl ShardWriter {
     }
 
     /// Tokens written so far.
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// writer.push(&[11, 12], 9, 7, None)?;
+    /// assert_eq!(writer.len_tokens(), 2);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn len_tokens(&self) -> u64 {
         self.tokens
     }
 
     /// Documents written so far.
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// writer.push(&[11, 12], 9, 7, None)?;
+    /// assert_eq!(writer.len_documents(), 1);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn len_documents(&self) -> u64 {
         self.lengths.len() as u64
     }
@@ -155,6 +212,18 @@ impl ShardWriter {
     ///
     /// # Errors
     /// The shard holds no document, or the disk refuses.
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, ShardWriter};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let dtype = Dtype::for_vocab(500);
+    /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
+    /// writer.push(&[11, 12], 9, 7, None)?;
+    /// let record = writer.finish()?;
+    /// assert_eq!((record.documents, record.tokens, record.bin_bytes), (1, 2, 4));
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn finish(mut self) -> Result<ShardRecord, Error> {
         if self.lengths.is_empty() {
             let path = self.bin.path().to_owned();

@@ -124,6 +124,17 @@ impl TokenFile {
     ///
     /// # Errors
     /// The file cannot be opened or mapped, or has another size.
+    ///
+    /// ```
+    /// use mixdown_shards::{Access, Dtype, TokenFile};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("tokens.bin");
+    /// std::fs::write(&path, [11, 0, 12, 0, 243, 1]).unwrap();
+    /// let file = TokenFile::open(&path, Dtype::U16, 500, 3, Access::Read)?;
+    /// assert_eq!(file.tokens(), 3);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn open(
         path: &Path,
         dtype: Dtype,
@@ -156,7 +167,18 @@ impl TokenFile {
         Ok(Self { bytes, path, dtype, vocab_size, tokens, header_bytes, random })
     }
 
-    /// The number of ids in it.
+    /// Returns the number of ids in the file.
+    ///
+    /// ```
+    /// use mixdown_shards::{Access, Dtype, TokenFile};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("tokens.bin");
+    /// std::fs::write(&path, [11, 0, 12, 0, 243, 1]).unwrap();
+    /// let file = TokenFile::open(&path, Dtype::U16, 500, 3, Access::Read)?;
+    /// assert_eq!(file.tokens(), 3);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
@@ -166,6 +188,19 @@ impl TokenFile {
     /// # Errors
     /// The range goes beyond the file, an id is not below the vocabulary (with its byte offset), the
     /// vocabulary does not fit the integer, or the file cannot be read. `out` then holds anything.
+    ///
+    /// ```
+    /// use mixdown_shards::{Access, Dtype, TokenFile};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("tokens.bin");
+    /// std::fs::write(&path, [11, 0, 12, 0, 243, 1]).unwrap();
+    /// let file = TokenFile::open(&path, Dtype::U16, 500, 3, Access::Read)?;
+    /// let mut ids = [0_u32; 2];
+    /// file.read(1, &mut ids)?;
+    /// assert_eq!(ids, [12, 499]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn read<T: TokenInt>(&self, start_token: u64, out: &mut [T]) -> Result<(), Error> {
         let end = start_token.checked_add(out.len() as u64);
         if end.is_none_or(|end| end > self.tokens) {
@@ -315,4 +350,102 @@ fn map(path: &Path) -> Result<Mmap, Error> {
     // `Access::Map`, which each caller chooses; `Access::Read` is the twin without it. Benefit: no
     // system call per window; a 2 KiB window costs its copy, not a pread of several times that.
     unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
+}
+
+/// A place in an opened shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'c> {
+    file: &'c TokenFile,
+    start_token: u64,
+}
+
+impl<'c> Window<'c> {
+    pub(crate) fn new(file: &'c TokenFile, start_token: u64) -> Self {
+        Self { file, start_token }
+    }
+
+    /// Prefetches `tokens` ids from the window's token `first` on into the processor's cache, if they are mapped.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let window = corpus.window(Split::Train, 1, 3)?.unwrap();
+    /// window.prefetch(0, 3);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
+    #[inline]
+    pub fn prefetch(&self, first: u64, tokens: u64) {
+        self.file.prefetch(self.start_token.saturating_add(first), tokens);
+    }
+
+    /// Asks the system to read the window's first `tokens` ids from the disk in the background, if they are mapped.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let window = corpus.window(Split::Train, 1, 3)?.unwrap();
+    /// window.will_need(3);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
+    pub fn will_need(&self, tokens: u64) {
+        self.file.will_need(self.start_token, tokens);
+    }
+
+    /// Fills `out` with the window's ids from its token `first` on.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_tokens`](crate::Corpus::read_tokens).
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let window = corpus.window(Split::Train, 1, 3)?.unwrap();
+    /// let mut ids = [0_u32; 2];
+    /// window.read(1, &mut ids)?;
+    /// assert_eq!(ids, [499, 13]);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
+    #[inline]
+    pub fn read<T: TokenInt>(&self, first: u64, out: &mut [T]) -> Result<(), Error> {
+        self.file.read(self.start_token.saturating_add(first), out)
+    }
+}
+
+/// One opened `.mask`: a byte a token, 1 for a loss target and 0 for none.
+#[derive(Debug)]
+pub(crate) struct MaskFile {
+    bytes: Bytes,
+    path: PathBuf,
+}
+
+impl MaskFile {
+    /// Opens the file at `path`, which must hold exactly `tokens` bytes.
+    pub(crate) fn open(path: &Path, tokens: u64, access: Access) -> Result<Self, Error> {
+        let (bytes, got_bytes) = Bytes::open(path, access)?;
+        if got_bytes != tokens {
+            let expected = format!("a mask of {tokens} bytes");
+            return Err(Error::damaged(path, None, expected, format!("{got_bytes} bytes")));
+        }
+        Ok(Self { bytes, path: path.to_owned() })
+    }
+
+    /// Fills `out` from token `start_token` on; the caller keeps the range within the shard.
+    pub(crate) fn read(&self, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.bytes.read(&self.path, start_token, out)?;
+        match bad_byte(&self.path, start_token, out) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error for the first byte of a mask, begun at `offset_bytes`, that is neither 0 nor 1.
+pub(crate) fn bad_byte(path: &Path, offset_bytes: u64, mask: &[u8]) -> Option<Error> {
+    // The largest first: that is one vector operation a block, the search is a branch a byte.
+    mask.iter().max().filter(|largest| **largest > 1)?;
+    let (at, byte) = (offset_bytes..).zip(mask).find(|(_, byte)| **byte > 1)?;
+    Some(Error::damaged(path, Some(at), "a mask byte of 0 or 1", byte.to_string()))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use mixdown_base::files::{sync_folder, unique_finished_name};
 
-use super::record::{RECORD_FILE, Record, Settings};
+use super::record::{ExportRecord, RECORD_FILE, Settings};
 use crate::Error;
 use crate::files::confined::is_harmless;
 use crate::files::folder_lock::FolderLock;
@@ -27,7 +27,7 @@ impl Aside {
     pub(super) fn create(out: &Path, settings: &Settings) -> Result<Self, Error> {
         let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !is_harmless(name, 200) {
-            let expected = "an output folder with a name of its own";
+            let expected = "an output folder that has a name";
             let hint = "give a folder that does not exist yet";
             return Err(Error::request(out, expected, out.display().to_string(), hint));
         }
@@ -40,7 +40,7 @@ impl Aside {
         let lock = Self::lock(&folder)?;
         clear(&folder)?;
         let aside = Self { folder, lock };
-        Record::begun(settings).write(&aside.folder)?;
+        ExportRecord::begun(settings).write(&aside.folder)?;
         Ok(aside)
     }
 
@@ -75,7 +75,7 @@ impl Aside {
         &self.folder
     }
 
-    pub(super) fn finish(self, out: &Path, record: &Record) -> Result<(), Error> {
+    pub(super) fn finish(self, out: &Path, record: &ExportRecord) -> Result<(), Error> {
         record.write(&self.folder)?;
         if !self.lock.is_of(&self.folder) {
             return Err(Error::Busy { path: self.folder.clone() });

@@ -1,17 +1,19 @@
 //! The layouts of the token files that are written for other programs.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 
-use super::{ExportFormat, ExportOptions, ExportedFile, sink::Sink};
+use super::{ExportFormat, ExportOptions, ExportedFile};
 use crate::Corpus;
 use crate::Dtype;
 use crate::Error;
 use crate::Split;
 use crate::corpus::shard::Shard;
 use crate::files::pending_file::name_all;
-use crate::format::index_layout::write_index;
+use crate::format::index::write_index;
 use crate::import::{label_mask_name, llmc};
 use crate::verify::Meter;
 
@@ -19,14 +21,14 @@ use crate::verify::Meter;
 const STEP_TOKENS: usize = 1 << 18;
 
 /// What stays the same from file to file.
-pub(super) struct Job<'a> {
+pub(super) struct FileExport<'a> {
     pub corpus: &'a Corpus,
     pub folder: &'a Path,
     pub dtype: Dtype,
     pub meter: Meter<'a>,
 }
 
-impl Job<'_> {
+impl FileExport<'_> {
     /// Writes one split.
     pub(super) fn write(
         &self,
@@ -270,4 +272,38 @@ fn metric(tokens: u64) -> String {
         value /= 1000.0;
     }
     format!("{value:.0} PT")
+}
+
+/// A file that is written front to back and brought to the disk.
+pub(super) struct Sink {
+    file: BufWriter<File>,
+    path: PathBuf,
+    buffer: Vec<u8>,
+}
+
+impl Sink {
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
+        let file = File::create(path).map_err(Error::io("create", path))?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { file, path: path.to_owned(), buffer: Vec::new() })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+    }
+
+    pub(super) fn write_ids(&mut self, dtype: Dtype, ids: &[u32]) -> Result<(), Error> {
+        self.buffer.clear();
+        ids.iter().for_each(|id| dtype.encode(*id, &mut self.buffer));
+        self.file.write_all(&self.buffer).map_err(Error::io("write", &self.path))
+    }
+
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let file = self.file.into_inner().map_err(|error| error.into_error());
+        let file = file.map_err(Error::io("write", &self.path))?;
+        file.sync_all().map_err(Error::io("flush", &self.path))
+    }
 }

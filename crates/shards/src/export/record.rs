@@ -15,14 +15,14 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// The content of [`RECORD_FILE`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct ExportRecord {
     settings: Settings,
-    /// None while the export goes on.
+    /// `None` while the export is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     report: Option<ExportReport>,
 }
 
-impl Record {
+impl ExportRecord {
     pub(super) fn begun(settings: &Settings) -> Self {
         Self { settings: settings.clone(), report: None }
     }
@@ -108,8 +108,8 @@ pub(super) fn finished(out: &Path, settings: &Settings) -> Result<Option<ExportR
         }
         Err(error) => return Err(error.into()),
     };
-    let record: Option<Record> = serde_json::from_slice(&bytes).ok();
-    let Some(Record { settings: before, report: Some(report) }) = record else {
+    let record: Option<ExportRecord> = serde_json::from_slice(&bytes).ok();
+    let Some(ExportRecord { settings: before, report: Some(report) }) = record else {
         return Err(other(&format!("one with a damaged {RECORD_FILE}")));
     };
     if let Some((setting, expected, got)) = settings.difference(&before) {

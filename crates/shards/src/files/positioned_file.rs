@@ -18,7 +18,7 @@ use crate::Error;
 const MAX_OPEN: usize = 256;
 
 /// The files that are open, the one that was opened first in front.
-static OPEN: Mutex<VecDeque<Weak<Slot>>> = Mutex::new(VecDeque::new());
+static OPEN: Mutex<VecDeque<Weak<FileSlot>>> = Mutex::new(VecDeque::new());
 
 /// A file read at given offsets, by any number of threads at once.
 ///
@@ -27,22 +27,22 @@ static OPEN: Mutex<VecDeque<Weak<Slot>>> = Mutex::new(VecDeque::new());
 /// place meanwhile is then an error.
 #[derive(Debug)]
 pub struct PositionedFile {
-    slot: Arc<Slot>,
+    slot: Arc<FileSlot>,
     path: PathBuf,
 }
 
 /// A file's descriptor while it has one.
 #[derive(Debug)]
-struct Slot {
+struct FileSlot {
     file: Mutex<Option<Arc<Inner>>>,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 /// What tells a file from another one that takes its path.
 #[cfg(unix)]
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 #[cfg(not(unix))]
-type Identity = Option<std::time::SystemTime>;
+type FileIdentity = Option<std::time::SystemTime>;
 
 #[cfg(unix)]
 type Inner = Pread;
@@ -54,11 +54,22 @@ impl PositionedFile {
     ///
     /// # Errors
     /// The file is missing or may not be read.
+    ///
+    /// ```
+    /// use mixdown_shards::PositionedFile;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("file");
+    /// std::fs::write(&path, b"0123456789").unwrap();
+    /// let file = PositionedFile::open(&path)?;
+    /// assert_eq!(file.len_bytes()?, 10);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = open_file(path).map_err(Error::io("open", path))?;
         let identity = identity(&file).map_err(Error::io("look at", path))?;
         let file = Mutex::new(Some(Arc::new(Inner::new(file))));
-        let slot = Arc::new(Slot { file, identity });
+        let slot = Arc::new(FileSlot { file, identity });
         register(&slot);
         Ok(Self { slot, path: path.to_owned() })
     }
@@ -84,6 +95,17 @@ impl PositionedFile {
     ///
     /// # Errors
     /// The system does not say.
+    ///
+    /// ```
+    /// use mixdown_shards::PositionedFile;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("file");
+    /// std::fs::write(&path, b"0123456789").unwrap();
+    /// let file = PositionedFile::open(&path)?;
+    /// assert_eq!(file.len_bytes()?, 10);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn len_bytes(&self) -> Result<u64, Error> {
         self.file()?.len_bytes().map_err(Error::io("read the size of", &self.path))
     }
@@ -92,6 +114,19 @@ impl PositionedFile {
     ///
     /// # Errors
     /// The file ends before, or cannot be read.
+    ///
+    /// ```
+    /// use mixdown_shards::PositionedFile;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("file");
+    /// std::fs::write(&path, b"0123456789").unwrap();
+    /// let file = PositionedFile::open(&path)?;
+    /// let mut out = [0; 3];
+    /// file.read(4, &mut out)?;
+    /// assert_eq!(&out, b"456");
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<(), Error> {
         self.file()?.read_exact_at(out, offset_bytes).map_err(|source| {
             if source.kind() != io::ErrorKind::UnexpectedEof {
@@ -148,7 +183,7 @@ const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
 /// Notes that a file is open, and closes the one that was opened first where there are too many.
-fn register(slot: &Arc<Slot>) {
+fn register(slot: &Arc<FileSlot>) {
     let mut open = lock(&OPEN);
     if open.len() >= MAX_OPEN {
         open.retain(|slot| slot.strong_count() > 0);
@@ -163,7 +198,7 @@ fn register(slot: &Arc<Slot>) {
 fn close_first(count: usize) {
     let mut open = lock(&OPEN);
     let count = count.min(open.len());
-    let closed: Vec<Weak<Slot>> = open.drain(..count).collect();
+    let closed: Vec<Weak<FileSlot>> = open.drain(..count).collect();
     drop(open);
     for slot in closed.iter().filter_map(Weak::upgrade) {
         *lock(&slot.file) = None;
@@ -176,13 +211,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(unix)]
-fn identity(file: &File) -> io::Result<Identity> {
+fn identity(file: &File) -> io::Result<FileIdentity> {
     use std::os::unix::fs::MetadataExt;
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(file: &File) -> io::Result<Identity> {
+fn identity(file: &File) -> io::Result<FileIdentity> {
     file.metadata().map(|metadata| metadata.created().ok())
 }
 

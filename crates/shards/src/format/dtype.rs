@@ -1,10 +1,8 @@
 //! The integer type of the ids in a token file.
 
-use std::fmt;
+use std::fmt::{self, Debug};
 
 use serde::{Deserialize, Serialize};
-
-use crate::TokenInt;
 
 /// How an id is stored in a token file; always little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,15 +16,28 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The smallest dtype that holds every id below `vocab_size`.
+    /// Returns the smallest dtype that holds every id below `vocab_size`.
     ///
     /// A vocabulary above [`Dtype::max_vocab_size`] of `I32` gets `I32` and is refused later, by
     /// [`ShardWriter::create`](crate::ShardWriter::create).
+    ///
+    /// ```
+    /// use mixdown_shards::Dtype;
+    ///
+    /// assert_eq!(Dtype::for_vocab(50_257), Dtype::U16);
+    /// assert_eq!(Dtype::for_vocab(128_256), Dtype::I32);
+    /// ```
     pub fn for_vocab(vocab_size: u64) -> Self {
         if vocab_size <= Self::U16.max_vocab_size() { Self::U16 } else { Self::I32 }
     }
 
     /// Bytes an id takes: 2 or 4.
+    ///
+    /// ```
+    /// use mixdown_shards::Dtype;
+    ///
+    /// assert_eq!((Dtype::U16.bytes(), Dtype::I32.bytes()), (2, 4));
+    /// ```
     pub fn bytes(self) -> u64 {
         match self {
             Self::U16 => 2,
@@ -35,6 +46,12 @@ impl Dtype {
     }
 
     /// The code that Megatron's index gives it: 8 or 4.
+    ///
+    /// ```
+    /// use mixdown_shards::Dtype;
+    ///
+    /// assert_eq!((Dtype::U16.megatron_code(), Dtype::I32.megatron_code()), (8, 4));
+    /// ```
     pub fn megatron_code(self) -> u8 {
         match self {
             Self::U16 => 8,
@@ -43,6 +60,12 @@ impl Dtype {
     }
 
     /// The largest vocabulary whose ids all fit: 2¹⁶ or 2³¹.
+    ///
+    /// ```
+    /// use mixdown_shards::Dtype;
+    ///
+    /// assert_eq!(Dtype::U16.max_vocab_size(), 65_536);
+    /// ```
     pub fn max_vocab_size(self) -> u64 {
         match self {
             Self::U16 => 1 << 16,
@@ -125,6 +148,64 @@ impl fmt::Display for Dtype {
         })
     }
 }
+
+/// An integer that ids are read into: `u16`, `u32`, `i32` or `i64`.
+///
+/// ```
+/// use mixdown_shards::TokenInt;
+///
+/// assert_eq!((u16::MAX_ID, i64::MAX_ID), (65_535, i64::MAX as u64));
+/// ```
+pub trait TokenInt: Copy + Debug + Default + Eq + Send + Sync + Sealed + 'static {
+    /// The largest id it holds.
+    const MAX_ID: u64;
+
+    /// A 2-byte id.
+    #[doc(hidden)]
+    fn from_u16(id: u16) -> Self;
+
+    /// A 4-byte id, which is at most [`TokenInt::MAX_ID`] or is reported as damage.
+    #[doc(hidden)]
+    fn from_u32(id: u32) -> Self;
+}
+
+/// No others, so that every id of a corpus is one of few widths.
+pub trait Sealed {}
+
+macro_rules! token_int {
+    ($int:ty, $max_id:expr) => {
+        impl Sealed for $int {}
+
+        #[expect(
+            clippy::allow_attributes,
+            reason = "which of the casts loses something depends on the type"
+        )]
+        #[allow(
+            clippy::cast_lossless,
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "the largest id is compared with MAX_ID and the vocabulary before ids are used"
+        )]
+        impl TokenInt for $int {
+            const MAX_ID: u64 = $max_id;
+
+            #[inline(always)]
+            fn from_u16(id: u16) -> Self {
+                id as Self
+            }
+
+            #[inline(always)]
+            fn from_u32(id: u32) -> Self {
+                id as Self
+            }
+        }
+    };
+}
+
+token_int!(u16, 0xffff);
+token_int!(u32, 0xffff_ffff);
+token_int!(i32, 0x7fff_ffff);
+token_int!(i64, 0x7fff_ffff_ffff_ffff);
 
 #[cfg(test)]
 mod tests {

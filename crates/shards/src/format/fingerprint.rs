@@ -13,16 +13,35 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// The BLAKE3 hash of `bytes`, as `b3sum` prints it.
+    ///
+    /// ```
+    /// use mixdown_shards::Fingerprint;
+    ///
+    /// assert!(Fingerprint::of(b"").to_string().contains("af1349b9f5f9a1a6"));
+    /// ```
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
     /// The fingerprint with these bytes.
+    ///
+    /// ```
+    /// use mixdown_shards::Fingerprint;
+    ///
+    /// let fingerprint = Fingerprint::of(b"content");
+    /// assert_eq!(Fingerprint::from_bytes(*fingerprint.as_bytes()), fingerprint);
+    /// ```
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// Its 32 bytes, in the order in which they are printed.
+    ///
+    /// ```
+    /// use mixdown_shards::Fingerprint;
+    ///
+    /// assert_eq!(Fingerprint::from_bytes([7; 32]).as_bytes(), &[7; 32]);
+    /// ```
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

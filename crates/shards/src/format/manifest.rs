@@ -69,6 +69,14 @@ impl Manifest {
 
     /// The manifest of some shards, with their data fingerprint: end-of-text id 0, and none of what not every
     /// corpus has.
+    ///
+    /// ```
+    /// use mixdown_shards::{Dtype, Fingerprint, Manifest, SplitRecord};
+    ///
+    /// let (train, holdout) = (SplitRecord::default(), SplitRecord::default());
+    /// let manifest = Manifest::new(Dtype::U16, 500, Fingerprint::of(b"tokenizer"), train, holdout);
+    /// assert_eq!(manifest.vocab_size, 500);
+    /// ```
     pub fn new(
         dtype: Dtype,
         vocab_size: u64,
@@ -97,6 +105,14 @@ impl Manifest {
     }
 
     /// The record of one split.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(corpus.manifest().split(Split::Train).documents, 2);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn split(&self, split: Split) -> &SplitRecord {
         match split {
             Split::Train => &self.train,
@@ -107,6 +123,16 @@ impl Manifest {
     /// What two corpora must share to give the same stream: dtype, tokenizer, and each shard's
     /// counts and roots, masks only where there are any; no name, path, option or version
     /// (docs/format.md, section 7).
+    ///
+    /// ```
+    /// use mixdown_shards::Manifest;
+    ///
+    /// # let (_folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let Manifest { dtype, tokenizer_fingerprint, train, holdout, .. } = corpus.manifest();
+    /// let (train, holdout) = (&train.shards, &holdout.shards);
+    /// let fingerprint = Manifest::data_fingerprint(*dtype, *tokenizer_fingerprint, train, holdout);
+    /// assert_eq!(fingerprint, corpus.fingerprint());
+    /// ```
     pub fn data_fingerprint(
         dtype: Dtype,
         tokenizer_fingerprint: Fingerprint,
@@ -145,6 +171,14 @@ impl Manifest {
     /// # Errors
     /// There is no manifest, it is larger than [`Manifest::MAX_BYTES`], no JSON of this shape, of
     /// another version, contradicts itself, or names a file outside `folder`.
+    ///
+    /// ```
+    /// use mixdown_shards::Manifest;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// assert_eq!(&Manifest::read(folder.path())?, corpus.manifest());
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let manifest = Self::read_alone(folder)?;
         manifest_rules::check_shard_links(&manifest, folder)?;
@@ -181,6 +215,17 @@ impl Manifest {
     ///
     /// # Errors
     /// The manifest contradicts itself or is larger than [`Manifest::MAX_BYTES`]; the disk refuses.
+    ///
+    /// ```
+    /// use mixdown_shards::Manifest;
+    ///
+    /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+    /// let manifest = corpus.manifest();
+    /// std::fs::remove_file(folder.path().join("manifest.json")).unwrap();
+    /// manifest.write(folder.path())?;
+    /// assert_eq!(&Manifest::read(folder.path())?, manifest);
+    /// # Ok::<(), mixdown_shards::Error>(())
+    /// ```
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let mut bytes = serde_json::to_vec_pretty(self)
             .map_err(|source| Error::ManifestJson { path: folder.join(Self::FILE), source })?;

@@ -13,9 +13,9 @@ use crate::corpus::shard::files_of;
 use crate::corpus::token_file::TokenLayout;
 use crate::error::quoted;
 use crate::files::confined::{NAME_RULE, check_link, is_plain_name};
+use crate::format::adopted::check_adopted;
 use crate::format::adopted::{check_links_of_path, shard_path};
-use crate::format::adopted_check::check_adopted;
-use crate::format::index_layout::index_bytes;
+use crate::format::index::index_bytes;
 use crate::format::seal::COMPANIONS;
 
 /// The part of a manifest that every version has.
@@ -142,7 +142,7 @@ fn check_split(manifest: &Manifest, split: Split, path: &Path) -> Result<(), Err
             return Err(wrong(
                 path,
                 name,
-                "a name of its own",
+                "a unique name",
                 format!("{} again", quoted(&shard.file)),
             ));
         }

@@ -1,8 +1,45 @@
 //! The records that a manifest is made of.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AdoptedRecord, Fingerprint};
+
+/// One of the two parts of a corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// The documents to train on.
+    Train,
+    /// The validation documents.
+    Holdout,
+}
+
+impl Split {
+    /// Both splits in the order in which the data fingerprint takes them.
+    pub const ALL: [Self; 2] = [Self::Train, Self::Holdout];
+
+    /// Returns the name of the split's folder inside the corpus folder, `train` or `holdout`.
+    ///
+    /// ```
+    /// use mixdown_shards::Split;
+    ///
+    /// assert_eq!(Split::ALL.map(Split::folder), ["train", "holdout"]);
+    /// ```
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Holdout => "holdout",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.folder())
+    }
+}
 
 /// One split: sums over its shards, and the shards in the order of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +118,12 @@ pub struct PackRecord {
 
 impl PackRecord {
     /// Ids of a row: T + 1.
+    ///
+    /// ```
+    /// use mixdown_shards::PackRecord;
+    ///
+    /// assert_eq!(PackRecord { sequence_length: 2_048, padding: 0 }.row_tokens(), 2_049);
+    /// ```
     pub fn row_tokens(&self) -> u64 {
         self.sequence_length.saturating_add(1)
     }
@@ -129,6 +172,12 @@ fn is_zero(count: &u64) -> bool {
 impl SplitRecord {
     /// The record of these shards with their sums (which stop at `u64::MAX`; such a manifest is
     /// refused when it is written).
+    ///
+    /// ```
+    /// use mixdown_shards::SplitRecord;
+    ///
+    /// assert_eq!(SplitRecord::new(Vec::new()), SplitRecord::default());
+    /// ```
     pub fn new(shards: Vec<ShardRecord>) -> Self {
         let sum =
             |field: fn(&ShardRecord) -> u64| shards.iter().map(field).fold(0, u64::saturating_add);

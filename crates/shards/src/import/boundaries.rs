@@ -24,7 +24,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub(super) fn read_csv_gz(path: &Path, found: &Found) -> Result<DocumentTable, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut csv = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
-    let mut lines = Lines::new(path, found);
+    let mut lines = BoundaryLines::new(path, found);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let len = csv.read(&mut buffer).map_err(|source| match source.kind() {
@@ -45,7 +45,7 @@ pub(super) fn read_csv_gz(path: &Path, found: &Found) -> Result<DocumentTable, E
 }
 
 /// Two numbers a line, the rest passed over; keeps no line, however long.
-struct Lines<'a> {
+struct BoundaryLines<'a> {
     path: &'a Path,
     found: &'a Found,
     builder: TableBuilder<'a>,
@@ -55,7 +55,7 @@ struct Lines<'a> {
     is_quoted: bool,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> BoundaryLines<'a> {
     fn new(path: &'a Path, found: &'a Found) -> Self {
         let builder = TableBuilder::new(found);
         Self { path, found, builder, line: 1, numbers: [None; 2], field: 0, is_quoted: false }
@@ -129,8 +129,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-const HINT: &str = "restore the file that was written with the ids, or move it away and give \
-                    --end-of-text";
+const HINT: &str = "restore the file that was written with the ids, or move it away and name \
+                    the id that ends a document";
 
 /// Reads the documents' ends in ids, 8 bytes each.
 pub(super) fn read_ends(path: &Path, found: &Found) -> Result<DocumentTable, Error> {

@@ -93,7 +93,7 @@ impl<'a> TableBuilder<'a> {
         let length = i32::try_from(length).map_err(|_| {
             let number = self.table.lengths.len();
             let expected = format!("document {number} of at most {} ids", i32::MAX);
-            let hint = "check --end-of-text: no id that ends a document was found for so long";
+            let hint = "check the end-of-text id: it was not found in that many ids";
             let at = Some(self.found.header_bytes + self.start * self.found.dtype.bytes());
             Error::import(&self.found.path, at, expected, format!("{length} ids"), hint)
         })?;

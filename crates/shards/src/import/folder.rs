@@ -29,6 +29,15 @@ pub struct TokenFiles {
 ///
 /// # Errors
 /// A folder cannot be listed, or the beginning of a file cannot be read.
+///
+/// ```
+/// use mixdown_shards::token_files;
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// std::fs::write(folder.path().join("train.bin"), [1, 0, 2, 0]).unwrap();
+/// assert_eq!(token_files(folder.path(), None)?.files, [folder.path().join("train.bin")]);
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn token_files(folder: &Path, format: Option<TokenFormat>) -> Result<TokenFiles, Error> {
     let mut found = Vec::new();
     walk(folder, &mut BTreeSet::new(), &mut found)?;

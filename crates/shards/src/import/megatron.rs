@@ -9,7 +9,7 @@ use super::{
 use crate::Dtype;
 use crate::Error;
 use crate::files::positioned_file::PositionedFile;
-use crate::format::index_layout::{
+use crate::format::index::{
     DTYPE_OFFSET_BYTES, ENTRIES_OFFSET_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, OFFSET_BYTES,
     SEQUENCES_OFFSET_BYTES, VERSION, VERSION_OFFSET_BYTES,
 };
@@ -70,7 +70,7 @@ pub(super) fn read_dtype(path: &Path) -> Result<Dtype, Error> {
 
 /// Reads and checks the whole index. One with one sequence a document serves as it is.
 pub(super) fn read(path: &Path, found: &Found) -> Result<DocumentTable, Error> {
-    let index = Foreign::open(path, found)?;
+    let index = MegatronIndex::open(path, found)?;
     let lengths = index.read_lengths()?;
     index.check_offsets(&lengths)?;
     let mut builder = TableBuilder::new(found);
@@ -108,7 +108,7 @@ fn number(file: &PositionedFile, offset_bytes: u64) -> Result<u64, Error> {
 }
 
 /// An index whose size fits the counts in its header.
-struct Foreign<'a> {
+struct MegatronIndex<'a> {
     file: PositionedFile,
     path: &'a Path,
     found: &'a Found,
@@ -116,7 +116,7 @@ struct Foreign<'a> {
     entries: u64,
 }
 
-impl<'a> Foreign<'a> {
+impl<'a> MegatronIndex<'a> {
     fn open(path: &'a Path, found: &'a Found) -> Result<Self, Error> {
         let file = PositionedFile::open(path)?;
         let sequences = number(&file, SEQUENCES_OFFSET_BYTES)?;

@@ -29,7 +29,7 @@ pub(super) fn scan(
 ) -> Result<Scanned, Error> {
     let file = PositionedFile::open(&found.path)?;
     let blocks = sums_count(found.file_bytes);
-    let pass = Pass { file, found, wants_marks, options, blocks, meter };
+    let pass = ScanPass { file, found, wants_marks, options, blocks, meter };
     let tasks = blocks.div_ceil(TASK_BLOCKS);
     let parts = parallel::map(tasks, parallel::available_threads(), |task| pass.run(task))?;
     let mut scanned = Scanned { sums: Vec::new(), summed_blocks: 0, marks: Vec::new() };
@@ -41,7 +41,7 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
-struct Pass<'a> {
+struct ScanPass<'a> {
     file: PositionedFile,
     found: &'a Found,
     wants_marks: bool,
@@ -50,7 +50,7 @@ struct Pass<'a> {
     meter: &'a Meter<'a>,
 }
 
-impl Pass<'_> {
+impl ScanPass<'_> {
     fn run(&self, task: u64) -> Result<Scanned, Error> {
         let mut scanned = Scanned { sums: Vec::new(), summed_blocks: 0, marks: Vec::new() };
         let mut bytes = Vec::new();

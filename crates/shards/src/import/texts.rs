@@ -4,7 +4,7 @@ use super::{ImportOptions, document_table::DocumentTable, format::Found};
 use crate::Access;
 use crate::Error;
 use crate::TokenFile;
-use crate::corpus::document_runs::{Run, runs, trimmed};
+use crate::corpus::document_runs::{DocumentRun, runs, trimmed};
 use crate::corpus::token_file::TokenLayout;
 use crate::files::parallel;
 use crate::verify::Meter;
@@ -42,7 +42,7 @@ pub(super) fn texts(
 }
 
 fn texts_of_run(
-    run: &Run,
+    run: &DocumentRun,
     file: &TokenFile,
     found: &Found,
     table: &DocumentTable,

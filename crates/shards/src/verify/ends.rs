@@ -32,6 +32,17 @@ const SOME_DOCUMENTS: usize = 1 << 12;
 ///
 /// # Errors
 /// A file cannot be read or is damaged; `stop` was set.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_shards::{DocumentsChecked, verify_document_ends};
+///
+/// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
+/// let never = AtomicBool::new(false);
+/// assert!(verify_document_ends(&corpus, DocumentsChecked::All, &never)?.is_empty());
+/// # Ok::<(), mixdown_shards::Error>(())
+/// ```
 pub fn verify_document_ends(
     corpus: &Corpus,
     which: DocumentsChecked,
@@ -43,7 +54,7 @@ pub fn verify_document_ends(
         for shard in corpus.shards(split) {
             let tokens = start_token..start_token + shard.record().tokens;
             start_token = tokens.end;
-            let place = Place { corpus, split, shard, start_token: tokens.start };
+            let place = ShardPlace { corpus, split, shard, start_token: tokens.start };
             if shard.record().adopted.is_some() {
                 continue;
             }
@@ -56,7 +67,7 @@ pub fn verify_document_ends(
     Ok(damage)
 }
 
-struct Place<'a> {
+struct ShardPlace<'a> {
     corpus: &'a Corpus,
     split: Split,
     shard: &'a Shard,
@@ -78,7 +89,7 @@ impl Wrong {
     }
 }
 
-impl Place<'_> {
+impl ShardPlace<'_> {
     fn check_ends(&self, which: DocumentsChecked, stop: &AtomicBool) -> Result<Vec<Damage>, Error> {
         let manifest = self.corpus.manifest();
         let mut lengths = Vec::new();

@@ -7,17 +7,17 @@ use crate::Fingerprint;
 use crate::Manifest;
 use crate::MaskRecord;
 use crate::corpus::shard::{Shard, check_file, files_of};
+use crate::corpus::token_file::bad_byte;
 use crate::corpus::token_file::bad_id;
 use crate::files::positioned_file::PositionedFile;
 use crate::format::block_sums::{BLOCK_BYTES, NO_SUM, block_sum, merged_root};
-use crate::format::mask_file::bad_byte;
 use crate::verify::{Damage, Meter};
 
 /// Blocks a task checks: 64 MiB, small enough to keep two threads busy to the end.
 const TASK_BLOCKS: u64 = 64;
 
 /// One piece of work.
-pub(crate) enum Task<'a> {
+pub(crate) enum FileCheck<'a> {
     /// Some blocks of a token file against their sums, and their ids.
     Blocks { shard: &'a Shard, first_block: u64, sums: Vec<[u8; 32]> },
     /// A whole token file whose sums are lost, against its root.
@@ -30,7 +30,7 @@ pub(crate) enum Task<'a> {
     Mask { shard: &'a Shard, record: MaskRecord },
 }
 
-impl Task<'_> {
+impl FileCheck<'_> {
     /// Bytes of a token file that no sum vouches for.
     pub(crate) fn unsummed_bytes(&self) -> u64 {
         match self {
@@ -59,7 +59,7 @@ pub(crate) fn tasks_of<'a>(
     shard: &'a Shard,
     meter: &Meter<'_>,
     damage: &mut Vec<Damage>,
-) -> Result<Vec<Task<'a>>, Error> {
+) -> Result<Vec<FileCheck<'a>>, Error> {
     let mut sound = Vec::new();
     for (extension, bytes) in files_of(shard.record()) {
         match check_file(&shard.path(extension), bytes) {
@@ -74,32 +74,34 @@ pub(crate) fn tasks_of<'a>(
     let mut tasks = match sums {
         _ if !sound.contains(&"bin") => Vec::new(),
         Some(sums) => block_tasks(shard, &sums),
-        None => vec![Task::WholeBin { shard }],
+        None => vec![FileCheck::WholeBin { shard }],
     };
-    tasks.extend(sound.contains(&"idx").then_some(Task::Index { shard }));
+    tasks.extend(sound.contains(&"idx").then_some(FileCheck::Index { shard }));
     let hashes = ("hashes", shard.record().hashes_root);
     for (extension, root) in
         shard.record().ids.map(|ids| ("ids", ids.root)).into_iter().chain([hashes])
     {
         let path = shard.path(extension);
-        tasks.extend(sound.contains(&extension).then_some(Task::Opaque { path, root }));
+        tasks.extend(sound.contains(&extension).then_some(FileCheck::Opaque { path, root }));
     }
     let mask = shard.record().mask.filter(|_| sound.contains(&"mask"));
-    tasks.extend(mask.map(|record| Task::Mask { shard, record }));
+    tasks.extend(mask.map(|record| FileCheck::Mask { shard, record }));
     Ok(tasks)
 }
 
 /// Runs one piece; what it finds is in the order of offsets.
-pub(crate) fn run_task(task: &Task<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
+pub(crate) fn run_task(task: &FileCheck<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
     match task {
-        Task::Blocks { shard, first_block, sums } => check_blocks(shard, *first_block, sums, meter),
-        Task::WholeBin { shard } => check_whole_bin(shard, meter),
-        Task::Index { shard } => check_index(shard, meter),
-        Task::Opaque { path, root } => {
+        FileCheck::Blocks { shard, first_block, sums } => {
+            check_blocks(shard, *first_block, sums, meter)
+        }
+        FileCheck::WholeBin { shard } => check_whole_bin(shard, meter),
+        FileCheck::Index { shard } => check_index(shard, meter),
+        FileCheck::Opaque { path, root } => {
             let got = file_root(path, meter)?;
             Ok(root_damage(path, *root, got).into_iter().collect())
         }
-        Task::Mask { shard, record } => check_mask(shard, record, meter),
+        FileCheck::Mask { shard, record } => check_mask(shard, record, meter),
     }
 }
 
@@ -137,10 +139,10 @@ fn checked_sums(
     Ok(Some(sums))
 }
 
-fn block_tasks<'a>(shard: &'a Shard, sums: &[[u8; 32]]) -> Vec<Task<'a>> {
+fn block_tasks<'a>(shard: &'a Shard, sums: &[[u8; 32]]) -> Vec<FileCheck<'a>> {
     let step = usize::try_from(TASK_BLOCKS).unwrap_or(usize::MAX);
     let firsts = (0_u64..).map(|task| task * TASK_BLOCKS);
-    let task = |(first_block, sums): (u64, &[[u8; 32]])| Task::Blocks {
+    let task = |(first_block, sums): (u64, &[[u8; 32]])| FileCheck::Blocks {
         shard,
         first_block,
         sums: sums.to_vec(),

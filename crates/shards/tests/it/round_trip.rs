@@ -4,7 +4,9 @@ use std::{fs, sync::Mutex};
 
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::observer::Observer;
-use mixdown_shards::{Access, Corpus, Fingerprint, Progress, ShardWriter, Split, overlap, verify};
+use mixdown_shards::{
+    Access, ByteProgress, Corpus, Fingerprint, ShardWriter, Split, overlap, verify,
+};
 use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
 use crate::support::{Shards, hash_of, run_verify, small_corpus, some_documents, write_corpus};
@@ -154,7 +156,7 @@ fn verify_counts_every_byte() {
     let manifest =
         write_corpus(folder.path(), 70_000, &vec![large, some_documents(1, 5, 9)], &vec![]);
     let steps = Mutex::new(Vec::new());
-    let progress = |progress: Progress| steps.lock().unwrap().push(progress);
+    let progress = |progress: ByteProgress| steps.lock().unwrap().push(progress);
     let report = verify(folder.path(), Observer::new(&progress, &false.into())).unwrap();
     let mut bytes = 0;
     for entry in fs::read_dir(folder.path().join("train")).unwrap() {

@@ -9,13 +9,12 @@
 //! the library has some 95 (docs/design/encoder.md has what was measured). Memory: 17 MiB a thread.
 
 mod ascii_words;
-mod character_classes;
 #[cfg(test)]
 mod fast_tests;
 mod splitter;
 mod word_cache;
 
-pub(crate) use character_classes::within;
+pub(crate) use ascii_words::within;
 
 use aho_corasick::AhoCorasick;
 use tokenizers::SplitDelimiterBehavior;
@@ -31,7 +30,7 @@ use crate::tokenizer::agreement::Agreement;
 use crate::tokenizer::reference::ReferenceSplit;
 use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
-use word_cache::{INLINE_IDS, Place, Value, WordCache};
+use word_cache::{CachedIds, INLINE_IDS, WordCache, WordPlace};
 
 /// Words that are looked up together, their lines fetched while the others are found.
 const BATCH: usize = 32;
@@ -112,7 +111,8 @@ impl FastEncoder {
         })
     }
 
-    /// Buffers of a thread, for words of at most so many bytes: the model takes some fifty bytes a byte of a word.
+    /// Makes the buffers of a thread, for words of at most `most_at_once` bytes: the model takes some fifty bytes a byte of
+    /// a word.
     pub(crate) fn scratch(&self, most_at_once: usize) -> FastScratch {
         FastScratch {
             splitter: Splitter::default(),
@@ -203,7 +203,7 @@ impl FastEncoder {
             len: 0,
             failure: None,
         };
-        let mut batch = [Place::default(); BATCH];
+        let mut batch = [WordPlace::default(); BATCH];
         let mut count = 0;
         splitter.split::<P>(split, text, |start, end| {
             batch[count] = words.cache.place(text.as_bytes(), start, end);
@@ -234,7 +234,7 @@ struct Words<'s> {
 
 impl Words<'_> {
     /// Writes the ids of the next words.
-    fn look_up(&mut self, places: &[Place]) {
+    fn look_up(&mut self, places: &[WordPlace]) {
         for &place in places {
             let found = self.cache.find(self.text.as_bytes(), place);
             if let (Some(value), Some(to)) =
@@ -251,8 +251,8 @@ impl Words<'_> {
 
     /// Where there is no room, there are many ids, or nothing is remembered.
     #[inline(never)]
-    fn write_slowly(&mut self, place: Place, found: Option<Value>) {
-        let inline = found.map(Value::ids).unwrap_or_default();
+    fn write_slowly(&mut self, place: WordPlace, found: Option<CachedIds>) {
+        let inline = found.map(CachedIds::ids).unwrap_or_default();
         let more = match found {
             Some(value) if value.count() == 0 => self.cache.more_ids(value),
             Some(value) => &inline[..value.count()],

@@ -9,7 +9,7 @@ use crate::encode::fast::check_at_once;
 use crate::encode::labels::{LabelEncoder, LabeledIds};
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
-use crate::prepare::label_options::{ChatOptions, TooLong};
+use crate::prepare::options::{ChatOptions, TooLong};
 use crate::spill::as_u64;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::model_template::chat_template;

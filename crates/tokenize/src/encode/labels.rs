@@ -15,15 +15,12 @@ use mixdown_documents::Labels;
 use tokenizers::json::Json;
 use tokenizers_023::AddedToken;
 
-use crate::error::Error;
+use crate::error::{Error, LibraryError};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::reference::Reference;
 
 /// Stands for a special token of the template: noncharacters, which no sound text holds.
 const STAND_IN: &str = "\u{fdd0}\u{fdef}\u{fdd1}";
-
-/// The words of the tokenizer library, which has no error type of its own.
-type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Encodes labeled documents. One serves all threads.
 pub(crate) struct LabelEncoder {
@@ -81,7 +78,7 @@ impl LabelEncoder {
     ///
     /// # Errors
     /// The library fails.
-    pub(crate) fn encode(&self, text: &str, labels: &Labels) -> Result<LabeledIds, Foreign> {
+    pub(crate) fn encode(&self, text: &str, labels: &Labels) -> Result<LabeledIds, LibraryError> {
         let special = self.special_ranges(text, &labels.plain);
         let mut altered = String::with_capacity(text.len());
         let mut done = 0;

@@ -4,13 +4,13 @@ use mixdown_documents::{InputList, Place};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::plan::unit::text_bytes_estimate;
+use crate::plan::input_unit::text_bytes_estimate;
 use crate::prepare::options::Shuffle;
 
 /// Text bytes a bucket is meant to hold. Small, because the last stage loads as many as fit its
 /// memory at once, whatever their text came to in ids, and cuts shards between them.
 const BUCKET_BYTES: u64 = 4 << 20;
-/// From so many buckets on they grow with the inputs, up to eight times the size: every part has an
+/// From this number of buckets on they grow with the inputs, up to eight times the size: every part has an
 /// index entry for each of them.
 const SMALL_BUCKETS: u64 = 4096;
 

@@ -18,10 +18,18 @@ pub struct Task {
 const FORMS: &str = "I/N with 0 <= I < N, like 0/4, or auto";
 
 impl Task {
-    /// Task `index` of `count`, from 0.
+    /// Makes task `index` (from 0) of `count`.
     ///
     /// # Errors
     /// `index` is not below `count`.
+    ///
+    /// ```
+    /// use mixdown_tokenize::Task;
+    ///
+    /// assert_eq!(Task::new(0, 4)?, "0/4".parse()?);
+    /// assert!(Task::new(4, 4).is_err());
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn new(index: u64, count: u64) -> Result<Self, Error> {
         if index < count {
             Ok(Self { index, count })
@@ -30,25 +38,47 @@ impl Task {
         }
     }
 
-    /// Which one it is, from 0.
+    /// Returns the number of the task, from 0.
+    ///
+    /// ```
+    /// use mixdown_tokenize::Task;
+    ///
+    /// assert_eq!("3/4".parse::<Task>()?.index(), 3);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn index(self) -> u64 {
         self.index
     }
 
-    /// How many there are.
+    /// Returns the number of tasks.
+    ///
+    /// ```
+    /// use mixdown_tokenize::Task;
+    ///
+    /// assert_eq!("3/4".parse::<Task>()?.count(), 4);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn count(self) -> u64 {
         self.count
     }
 
-    /// The task that a scheduler's environment variables name, looked up with `variable`.
+    /// Returns the task that a scheduler's environment variables name; `variable` looks them up.
     ///
-    /// Slurm's SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT say all. Kubernetes'
+    /// Slurm's SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT are complete. Kubernetes'
     /// JOB_COMPLETION_INDEX and AWS Batch's AWS_BATCH_JOB_ARRAY_INDEX come without a count, which
     /// `count` then gives. An index beyond the count, as of the resubmitted `--array=3,7`, wraps
     /// around: it says only where to begin.
     ///
     /// # Errors
-    /// No such variable is set, one is no number, or the count is missing.
+    /// No such variable is set, one is not a number, or the count is missing.
+    ///
+    /// ```
+    /// use mixdown_tokenize::Task;
+    ///
+    /// let variable = |name: &str| (name == "JOB_COMPLETION_INDEX").then(|| "2".to_owned());
+    /// assert_eq!(Task::from_environment(variable, Some(4))?, Task::new(2, 4)?);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
         count: Option<u64>,
@@ -84,7 +114,7 @@ impl Task {
     fn wrapped(index: u64, count: Option<u64>) -> Result<Self, Error> {
         let count = count.filter(|&count| count > 0).ok_or_else(|| Error::Option {
             option: "task",
-            expected: "the number of tasks (--tasks N), which this scheduler does not tell",
+            expected: "the number of tasks, which this scheduler does not give",
             got: "auto".to_owned(),
         })?;
         Self::new(index % count, count)
@@ -100,7 +130,7 @@ impl Task {
     }
 
     /// The order in which this task looks at `len` pieces of work: its own share forwards, then
-    /// all others from the far end backwards, each task on a stripe of its own first, so that
+    /// all others from the far end backwards, each task on its own stripe first, so that
     /// helpers meet neither the owner nor each other before the end.
     pub(crate) fn order(self, len: u64) -> Vec<u64> {
         let Range { start, end } = self.own_share(len);
@@ -169,7 +199,8 @@ mod tests {
             assert_eq!(from(&[(name, "3")], Some(8)).unwrap().to_string(), "3/8");
             let error = from(&[(name, "3")], None).unwrap_err();
             assert!(
-                error.kind() == ErrorKind::Configuration && error.to_string().contains("--tasks N"),
+                error.kind() == ErrorKind::Configuration
+                    && error.to_string().contains("the number of tasks"),
                 "{error}"
             );
         }

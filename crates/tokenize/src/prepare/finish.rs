@@ -8,10 +8,10 @@ use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, S
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::plan::unit::units;
+use crate::plan::input_unit::units;
 use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
-use crate::prepare::work::{Holdouts, SplitFile, Work, count};
+use crate::prepare::work::{HoldoutFile, Holdouts, Work, count};
 use crate::prepare::work_folder::WorkFolder;
 use crate::shards::shard_run::run_record;
 use crate::spill::Summary;
@@ -25,7 +25,7 @@ impl Work<'_> {
     pub(crate) fn finish(
         &self,
         folder: WorkFolder,
-        split: &SplitFile,
+        split: &HoldoutFile,
         resumed: u64,
     ) -> Result<PrepareReport, Error> {
         let out = folder.out().to_owned();

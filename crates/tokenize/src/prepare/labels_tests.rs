@@ -10,7 +10,7 @@ use mixdown_shards::{Access, Corpus, Split, verify};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::prepare::label_options::{ChatOptions, PackOptions, TooLong};
+use crate::prepare::options::{ChatOptions, PackOptions, TooLong};
 use crate::prepare::options::{Holdout, PrepareOptions, Shuffle, SpecialText};
 use crate::prepare::prepare_tests::{TINY, contents, lines};
 use crate::prepare::{PrepareReport, prepare_sized};
@@ -206,7 +206,8 @@ fn documents_longer_than_a_row_are_what_was_asked_for() {
     let error = model.run("error", "chats.jsonl", &options(TooLong::Error)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let message = error.to_string();
-    for words in ["chats.jsonl, the document at byte ", "expected at most 100", "--too-long"] {
+    for words in ["chats.jsonl, the document at byte ", "expected at most 100", "drop or truncate"]
+    {
         assert!(message.contains(words), "{message}");
     }
     let report = model.run("cut", "chats.jsonl", &options(TooLong::Truncate)).unwrap();

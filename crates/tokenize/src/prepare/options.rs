@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use mixdown_base::quantity::{Quantity, not_a_unit};
 use mixdown_documents::ReadOptions;
+use mixdown_documents::TemplateDate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::prepare::label_options::{ChatOptions, PackOptions};
 
 /// How documents become a corpus.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,7 +26,7 @@ pub struct PrepareOptions {
     pub limit: Option<u64>,
     /// Documents of fewer characters are left out and counted.
     pub min_chars: u64,
-    /// Where the unfinished work's large files go, in a folder of their own; `None` for the output's
+    /// The folder in which the large files of the unfinished work get a separate folder; `None` for the output's
     /// `.work`.
     pub work_dir: Option<PathBuf>,
     /// Seed of the order of documents.
@@ -50,7 +50,7 @@ pub struct PrepareOptions {
 }
 
 impl PrepareOptions {
-    /// More threads are refused: each has buffers of its own, and more than the cores of a machine do not help.
+    /// The most threads: each has its own buffers, and more threads than cores do not help.
     pub const MOST_THREADS: u32 = 1024;
 
     /// The options as the manifest records them: all that can change a byte of the corpus, so not
@@ -131,7 +131,7 @@ pub enum Holdout {
     /// Every document whose hash is below this share of all hashes: about this share of the
     /// documents, greater than 0 and less than 1.
     Share(f64),
-    /// The documents of inputs of their own ([`PrepareOptions::holdout_inputs`]).
+    /// The documents of separate inputs ([`PrepareOptions::holdout_inputs`]).
     Input,
     /// The documents of the smallest hashes, as many as stay within this number of tokens.
     Tokens(u64),
@@ -242,6 +242,57 @@ pub enum SpecialText {
     Plain,
     /// The token; such documents are counted too.
     Parse,
+}
+
+/// How conversations are rendered, with
+/// [`LabelFields::Chat`](mixdown_documents::LabelFields::Chat).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChatOptions {
+    /// The file of a template; `None` for the one that comes with the tokenizer.
+    pub template: Option<PathBuf>,
+    /// The day that the template is told; without one it finds no clock at all.
+    pub date: Option<TemplateDate>,
+}
+
+/// Rows that hold whole documents, filled up with padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackOptions {
+    /// T: a row holds T + 1 ids, for T inputs and T targets.
+    pub sequence_length: u64,
+    /// What becomes of a document that is longer than a row.
+    pub too_long: TooLong,
+}
+
+/// What becomes of a document that is longer than a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TooLong {
+    /// Nothing: it is an error.
+    #[default]
+    Error,
+    /// It is left out and counted.
+    Drop,
+    /// Its end is cut off, and it is counted.
+    Truncate,
+}
+
+/// The longest row, longer than any model's context: rows are padded to their length in memory and on disk.
+const MAX_ROW_TOKENS: u64 = (1 << 24) + 1;
+
+impl PackOptions {
+    /// Ids of a row.
+    pub(crate) fn row_tokens(self) -> u64 {
+        self.sequence_length.saturating_add(1)
+    }
+
+    /// Refuses rows that hold no input, or more than any model takes.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        if (2..=MAX_ROW_TOKENS).contains(&self.row_tokens()) {
+            return Ok(());
+        }
+        let (option, expected) = ("pack", "1 to 16777216 inputs a row");
+        Err(Error::Option { option, expected, got: self.sequence_length.to_string() })
+    }
 }
 
 #[cfg(test)]

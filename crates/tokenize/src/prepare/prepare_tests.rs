@@ -190,8 +190,8 @@ fn only_the_same_work_is_continued() {
     let setting = Setting::new();
     let (stop, tokenizer, out) =
         (AtomicBool::new(false), setting.path("tokenizer.json"), setting.path("out"));
-    let stop_late = |progress: crate::Progress| {
-        if progress.stage == crate::Stage::Writing {
+    let stop_late = |progress: crate::PrepareProgress| {
+        if progress.stage == crate::PrepareStage::Writing {
             stop.store(true, Ordering::Relaxed);
         }
     };

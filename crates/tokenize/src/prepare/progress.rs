@@ -1,15 +1,22 @@
-//! How far the work is.
+//! Reports of progress, and what the disks must hold.
 
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mixdown_base::observer::Observer;
 use mixdown_documents::{InputList, Remark};
 
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::input_unit::text_bytes_estimate;
+
 /// A report of progress; `done` of `total` bytes of the stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct PrepareProgress {
     /// What is being done.
-    pub stage: Stage,
+    pub stage: PrepareStage,
     /// Bytes done: of the inputs on disk while reading or tokenizing, of ids while writing.
     pub done: u64,
     /// Bytes in all; 0 where nobody knows.
@@ -19,7 +26,7 @@ pub struct Progress {
 /// What is being done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum PrepareStage {
     /// Said once, before the work, where there is something to say of the inputs.
     Inputs(Arc<InputRemarks>),
     /// Said once, before the work: what the disks will have to hold.
@@ -44,13 +51,17 @@ pub struct InputRemarks {
 }
 
 /// Says what there is to say of the inputs.
-pub(crate) fn say_inputs(inputs: &InputList, observer: Observer<'_, Progress>) {
+pub(crate) fn say_inputs(inputs: &InputList, observer: Observer<'_, PrepareProgress>) {
     let remarks = InputRemarks {
         left_out: inputs.left_out().to_vec(),
         read_as_text: inputs.read_as_text().to_vec(),
     };
     if !remarks.left_out.is_empty() || !remarks.read_as_text.is_empty() {
-        observer.tell(Progress { stage: Stage::Inputs(Arc::new(remarks)), done: 0, total: 0 });
+        observer.tell(PrepareProgress {
+            stage: PrepareStage::Inputs(Arc::new(remarks)),
+            done: 0,
+            total: 0,
+        });
     }
 }
 
@@ -71,7 +82,21 @@ pub struct DiskEstimate {
 }
 
 impl DiskEstimate {
-    /// Whether it looks as if a disk could fill up.
+    /// Returns whether a disk could fill up.
+    ///
+    /// ```
+    /// use mixdown_tokenize::DiskEstimate;
+    ///
+    /// let estimate = DiskEstimate {
+    ///     work_bytes: 60,
+    ///     work_free_bytes: 100,
+    ///     corpus_bytes: 60,
+    ///     corpus_free_bytes: 100,
+    ///     one_disk: true,
+    /// };
+    /// assert!(estimate.is_tight());
+    /// assert!(!DiskEstimate { one_disk: false, ..estimate }.is_tight());
+    /// ```
     #[must_use]
     pub fn is_tight(&self) -> bool {
         let both = self.work_bytes.saturating_add(self.corpus_bytes);
@@ -80,4 +105,58 @@ impl DiskEstimate {
         }
         self.work_bytes > self.work_free_bytes || self.corpus_bytes > self.corpus_free_bytes
     }
+}
+
+/// Compares a rule of thumb with what is free: a token for 4 bytes of text, 60 bytes of rows, sums
+/// and indices for a document of 2 kB, and a tenth for what is not text in the inputs.
+///
+/// # Errors
+/// A disk clearly has not enough room: less than half of the estimate.
+pub(crate) fn disk_estimate(
+    inputs: &InputList,
+    plan: &Plan,
+    work: &Path,
+    out: &Path,
+) -> Result<Option<DiskEstimate>, Error> {
+    let text_bytes = text_bytes_estimate(inputs);
+    let bytes = text_bytes / 4 * plan.payload.token_bytes() + text_bytes / 32;
+    let (work, out) = (existing(work), existing(out));
+    let free = |path: &Path| fs4::available_space(path).ok();
+    // Without the system's numbers there is no estimate.
+    let (Some(work_free_bytes), Some(corpus_free_bytes)) = (free(&work), free(&out)) else {
+        return Ok(None);
+    };
+    let one_disk = is_one_disk(&work, &out);
+    let estimate = DiskEstimate {
+        work_bytes: bytes,
+        work_free_bytes,
+        corpus_bytes: bytes,
+        corpus_free_bytes,
+        one_disk,
+    };
+    let clearly = |path: PathBuf, needed: u64, got: u64| {
+        let expected = needed / 2;
+        if expected > got { Err(Error::DiskTooSmall { path, expected, got }) } else { Ok(()) }
+    };
+    clearly(out, if one_disk { bytes.saturating_mul(2) } else { bytes }, corpus_free_bytes)?;
+    clearly(work, bytes, work_free_bytes)?;
+    Ok(Some(estimate))
+}
+
+/// The folder, or the nearest above it that there is.
+fn existing(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(unix)]
+fn is_one_disk(left: &Path, right: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(left) == device(right)
+}
+
+#[cfg(not(unix))]
+fn is_one_disk(_: &Path, _: &Path) -> bool {
+    true
 }

@@ -60,8 +60,9 @@ fn an_interrupted_call_goes_on_to_the_same_bytes() {
 /// Stopped once the shards of about half the tokens are written.
 fn begin(setting: &Setting, out: &str) -> PathBuf {
     let (stop, out) = (AtomicBool::new(false), setting.path(out));
-    let stop_late = |progress: crate::Progress| {
-        let late = progress.stage == crate::Stage::Writing && progress.done * 2 > progress.total;
+    let stop_late = |progress: crate::PrepareProgress| {
+        let late =
+            progress.stage == crate::PrepareStage::Writing && progress.done * 2 > progress.total;
         stop.fetch_or(late, Ordering::Relaxed);
     };
     let tokenizer = setting.path("tokenizer.json");

@@ -1,6 +1,6 @@
 //! The first stage: inputs to parts, on many threads, with the same bytes for any number of them.
 //!
-//! Each thread reads a part of its own, chunk by chunk, and encodes what it reads. One that finds no
+//! Each thread reads its own part, chunk by chunk, and encodes what it reads. One that finds no
 //! part left helps with those of the others, so that all are busy to the end; a compressed file, whose
 //! parts come only one after another, is read by all of them. Nothing is put back into order: a part
 //! is sorted anyway. A thread holds one chunk at a time, and that bounds what is under way.
@@ -19,12 +19,12 @@ use mixdown_documents::{
 use crate::encode::{EncodedChunk, Encoder, Scratch};
 use crate::error::Error;
 use crate::parallel::{AT_ONCE, FirstFailure};
+use crate::plan::input_unit::InputUnit;
 use crate::plan::task::Task;
-use crate::plan::unit::Unit;
-use crate::prepare::lane::{Job, Lane, Step, Turns};
-use crate::prepare::progress::{Progress, Stage};
+use crate::prepare::part_reader::{PartReader, ReadJob, ReadStep, StreamParts};
+use crate::prepare::progress::{PrepareProgress, PrepareStage};
 use crate::prepare::work_folder::WorkFolder;
-use crate::shards::follower::{FollowPlan, Followed, Follower};
+use crate::shards::in_order_writer::{InOrderPlan, InOrderWriter, WrittenRun};
 use crate::spill::Summary;
 use crate::spill::part::Part;
 use crate::spill::reader::Spill;
@@ -34,19 +34,19 @@ const ATTEMPTS: u32 = 3;
 
 /// The finished parts in their order, and what they held.
 #[derive(Default)]
-pub(crate) struct Parts {
+pub(crate) struct FinishedParts {
     pub(crate) spills: Vec<Spill>,
     pub(crate) total: Summary,
     /// Parts that an earlier call had finished.
     pub(crate) resumed: u64,
     /// Shards that were written on the way.
-    pub(crate) followed: Vec<Followed>,
+    pub(crate) written_runs: Vec<WrittenRun>,
 }
 
 /// The first stage's plan and its surroundings.
 pub(crate) struct TokenizeStage<'p> {
     pub(crate) encoder: Encoder<'p>,
-    pub(crate) units: Vec<Unit>,
+    pub(crate) units: Vec<InputUnit>,
     pub(crate) part_bytes: u64,
     /// Before which documents are read.
     pub(crate) end: Option<Place>,
@@ -55,18 +55,18 @@ pub(crate) struct TokenizeStage<'p> {
     pub(crate) threads: usize,
     pub(crate) long_records: LongRecords,
     /// How shards are written on the way, if they can be.
-    pub(crate) follow: Option<FollowPlan<'p>>,
+    pub(crate) in_order_plan: Option<InOrderPlan<'p>>,
     pub(crate) folder: &'p WorkFolder,
-    pub(crate) observer: Observer<'p, Progress>,
+    pub(crate) observer: Observer<'p, PrepareProgress>,
 }
 
 /// What the threads share.
-struct Shared<'s> {
-    lanes: Mutex<Lanes<'s>>,
+struct TokenizeShared<'s> {
+    readers: Mutex<OpenReaders<'s>>,
     /// Helpers take turns among the open lanes.
     helper: AtomicUsize,
     failure: FirstFailure,
-    follower: Option<Follower<'s>>,
+    in_order_writer: Option<InOrderWriter<'s>>,
     /// The first bad records by their places, one more than are still tolerated at most.
     bad_records: Mutex<BTreeMap<Place, RecordFault>>,
     /// Bad records that are still tolerated.
@@ -74,25 +74,25 @@ struct Shared<'s> {
     done_bytes: AtomicU64,
 }
 
-struct Lanes<'s> {
-    jobs: VecDeque<Job>,
-    open: Vec<Arc<Lane<'s>>>,
+struct OpenReaders<'s> {
+    jobs: VecDeque<ReadJob>,
+    open: Vec<Arc<PartReader<'s>>>,
 }
 
 impl TokenizeStage<'_> {
     /// Brings every part to the disk; those that lie there are not made again.
-    pub(crate) fn run(&self) -> Result<Parts, Error> {
+    pub(crate) fn run(&self) -> Result<FinishedParts, Error> {
         let mut attempt = 0;
         let mut resumed = None;
         loop {
             attempt += 1;
             let there = self.parts_there()?;
             let resumed = *resumed.get_or_insert(there.len());
-            let followed = self.make_missing(&there)?;
+            let written_runs = self.make_missing(&there)?;
             match self.collect() {
                 Ok(parts) => {
                     let resumed = u64::try_from(resumed).unwrap_or(u64::MAX);
-                    return Ok(Parts { resumed, followed, ..parts });
+                    return Ok(FinishedParts { resumed, written_runs, ..parts });
                 }
                 Err(Error::DamagedWork { path, .. }) if attempt < ATTEMPTS => {
                     self.folder.forget(&path)?;
@@ -107,15 +107,15 @@ impl TokenizeStage<'_> {
         self.folder.parts()
     }
 
-    fn make_missing(&self, there: &BTreeSet<(u64, u64)>) -> Result<Vec<Followed>, Error> {
+    fn make_missing(&self, there: &BTreeSet<(u64, u64)>) -> Result<Vec<WrittenRun>, Error> {
         let mut done = Summary::default();
-        let follower = self.follow.map(|plan| Follower::new(plan, &self.units));
+        let in_order_writer = self.in_order_plan.map(|plan| InOrderWriter::new(plan, &self.units));
         for &(unit, part) in there {
             let path = self.folder.part(unit, part);
             match self.open(unit, part) {
                 Ok(spill) => {
                     done.add(spill.summary());
-                    follower.as_ref().map_or(Ok(()), |it| it.add((unit, part), None))?;
+                    in_order_writer.as_ref().map_or(Ok(()), |it| it.add((unit, part), None))?;
                 }
                 Err(Error::DamagedWork { .. }) => self.folder.forget(&path)?,
                 // Another task has finished the corpus or found the part damaged.
@@ -124,11 +124,11 @@ impl TokenizeStage<'_> {
             }
         }
         self.check_bad_records(done.bad_records)?;
-        let shared = Shared {
-            lanes: Mutex::new(Lanes { jobs: self.jobs()?, open: Vec::new() }),
+        let shared = TokenizeShared {
+            readers: Mutex::new(OpenReaders { jobs: self.jobs()?, open: Vec::new() }),
             helper: AtomicUsize::new(0),
             failure: FirstFailure::default(),
-            follower,
+            in_order_writer,
             bad_records: Mutex::new(BTreeMap::new()),
             tolerated: self.skip_bad.saturating_sub(done.bad_records),
             done_bytes: AtomicU64::new(0),
@@ -143,16 +143,16 @@ impl TokenizeStage<'_> {
             work();
         });
         shared.failure.into_result()?;
-        shared.follower.map_or_else(|| Ok(Vec::new()), Follower::finish)
+        shared.in_order_writer.map_or_else(|| Ok(Vec::new()), InOrderWriter::finish)
     }
 
     /// All that there is to do, in the order of this task.
-    fn jobs(&self) -> Result<VecDeque<Job>, Error> {
+    fn jobs(&self) -> Result<VecDeque<ReadJob>, Error> {
         let mut jobs = Vec::new();
         for (unit, cuts) in (0_u64..).zip(&self.units) {
             match cuts.parts() {
-                Some(parts) => jobs.extend((0..parts).map(|part| Job::Part { unit, part })),
-                None => jobs.push(Job::Stream { unit, turns: Turns::All }),
+                Some(parts) => jobs.extend((0..parts).map(|part| ReadJob::Part { unit, part })),
+                None => jobs.push(ReadJob::Stream { unit, turns: StreamParts::All }),
             }
         }
         let Some(task) = self.task else { return Ok(jobs.into()) };
@@ -164,39 +164,39 @@ impl TokenizeStage<'_> {
             else {
                 continue;
             };
-            if let Job::Stream { unit, .. } = job
+            if let ReadJob::Stream { unit, .. } = job
                 && !own.contains(&number)
             {
                 // Every other part first: its owner does the ones between.
-                ordered.push_back(Job::Stream { unit, turns: Turns::Odd });
+                ordered.push_back(ReadJob::Stream { unit, turns: StreamParts::Odd });
             }
             ordered.push_back(job);
         }
         Ok(ordered)
     }
 
-    fn work<'s>(&'s self, shared: &Shared<'s>) {
+    fn work<'s>(&'s self, shared: &TokenizeShared<'s>) {
         let mut scratch = Scratch::default();
         loop {
-            let lane = match self.next_lane(shared) {
-                Ok(Some(lane)) => lane,
+            let reader = match self.next_reader(shared) {
+                Ok(Some(reader)) => reader,
                 Ok(None) => return,
                 Err(error) => return shared.failure.note(AT_ONCE, error),
             };
-            if let Err(failed) = self.work_on(&lane, shared, &mut scratch) {
+            if let Err(failed) = self.work_on(&reader, shared, &mut scratch) {
                 let (place, error) = *failed;
                 shared.failure.note(place, error);
             }
-            let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.open.retain(|open| !Arc::ptr_eq(open, &lane));
+            let mut readers = shared.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.open.retain(|open| !Arc::ptr_eq(open, &reader));
         }
     }
 
     /// Encodes what a lane gives, up to its end or to a place that a failure has made needless.
     fn work_on(
         &self,
-        lane: &Lane<'_>,
-        shared: &Shared<'_>,
+        reader: &PartReader<'_>,
+        shared: &TokenizeShared<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), Box<(Place, Error)>> {
         let at_once = |error| Box::new((AT_ONCE, error));
@@ -204,9 +204,9 @@ impl TokenizeStage<'_> {
             if self.observer.is_stopped() {
                 return Err(at_once(Error::Interrupted));
             }
-            match lane.next()? {
-                Step::Chunk(chunk, _) if shared.failure.stops(chunk.place) => return Ok(()),
-                Step::Chunk(chunk, part) => {
+            match reader.next()? {
+                ReadStep::Chunk(chunk, _) if shared.failure.stops(chunk.place) => return Ok(()),
+                ReadStep::Chunk(chunk, part) => {
                     let place = chunk.place;
                     let encoded =
                         self.encode(&chunk, scratch).map_err(|error| Box::new((place, error)))?;
@@ -222,18 +222,18 @@ impl TokenizeStage<'_> {
                         self.finish(&part, shared).map_err(at_once)?;
                     }
                 }
-                Step::Whole(part) => self.finish(&part, shared).map_err(at_once)?,
-                Step::End => return Ok(()),
+                ReadStep::Whole(part) => self.finish(&part, shared).map_err(at_once)?,
+                ReadStep::End => return Ok(()),
             }
         }
     }
 
     /// Where a job begins.
-    pub(crate) fn place_of(&self, job: Job) -> Place {
-        let (Job::Part { unit, .. } | Job::Stream { unit, .. }) = job;
+    pub(crate) fn place_of(&self, job: ReadJob) -> Place {
+        let (ReadJob::Part { unit, .. } | ReadJob::Stream { unit, .. }) = job;
         let unit = usize::try_from(unit).ok().and_then(|unit| self.units.get(unit));
         let offset = match (job, unit.map(|unit| &unit.cuts)) {
-            (Job::Part { part, .. }, Some(Cuts::Ranges(ranges))) => {
+            (ReadJob::Part { part, .. }, Some(Cuts::Ranges(ranges))) => {
                 let part = usize::try_from(part).ok().and_then(|part| ranges.get(part));
                 part.map_or(0, |range| range.start)
             }
@@ -243,24 +243,27 @@ impl TokenizeStage<'_> {
     }
 
     /// A lane of the thread's own while there are jobs, else one of the others'.
-    fn next_lane<'s>(&'s self, shared: &Shared<'s>) -> Result<Option<Arc<Lane<'s>>>, Error> {
-        let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(job) = lanes.jobs.pop_front() {
+    fn next_reader<'s>(
+        &'s self,
+        shared: &TokenizeShared<'s>,
+    ) -> Result<Option<Arc<PartReader<'s>>>, Error> {
+        let mut readers = shared.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(job) = readers.jobs.pop_front() {
             if !shared.failure.stops(self.place_of(job)) && !self.is_done(job)? {
-                let lane = Arc::new(Lane::new(self, job));
-                lanes.open.push(Arc::clone(&lane));
-                return Ok(Some(lane));
+                let reader = Arc::new(PartReader::new(self, job));
+                readers.open.push(Arc::clone(&reader));
+                return Ok(Some(reader));
             }
         }
         let turn = shared.helper.fetch_add(1, Ordering::Relaxed);
-        let lane = turn.checked_rem(lanes.open.len()).and_then(|turn| lanes.open.get(turn));
-        Ok(lane.map(Arc::clone))
+        let reader = turn.checked_rem(readers.open.len()).and_then(|turn| readers.open.get(turn));
+        Ok(reader.map(Arc::clone))
     }
 
-    fn is_done(&self, job: Job) -> Result<bool, Error> {
+    fn is_done(&self, job: ReadJob) -> Result<bool, Error> {
         match job {
-            Job::Part { unit, part } => Ok(self.folder.part(unit, part).exists()),
-            Job::Stream { unit, .. } => match self.folder.unit_parts(unit)? {
+            ReadJob::Part { unit, part } => Ok(self.folder.part(unit, part).exists()),
+            ReadJob::Stream { unit, .. } => match self.folder.unit_parts(unit)? {
                 Some(parts) => Ok((0..parts).all(|part| self.folder.part(unit, part).exists())),
                 None => Ok(false),
             },
@@ -292,13 +295,13 @@ impl TokenizeStage<'_> {
         })
     }
 
-    fn finish(&self, part: &Part, shared: &Shared<'_>) -> Result<(), Error> {
+    fn finish(&self, part: &Part, shared: &TokenizeShared<'_>) -> Result<(), Error> {
         let chunks = part.finish()?;
-        shared.follower.as_ref().map_or(Ok(()), |it| it.add(part.number, chunks))
+        shared.in_order_writer.as_ref().map_or(Ok(()), |it| it.add(part.number, chunks))
     }
 
     /// Notes the first bad record too many, in the order of the inputs, by its line.
-    fn note_bad_records(&self, chunk: &EncodedChunk, shared: &Shared<'_>) {
+    fn note_bad_records(&self, chunk: &EncodedChunk, shared: &TokenizeShared<'_>) {
         if chunk.bad_records.is_empty() {
             return;
         }
@@ -330,8 +333,8 @@ impl TokenizeStage<'_> {
     }
 
     /// Opens every part; one that is missing or damaged is an error of damaged work.
-    fn collect(&self) -> Result<Parts, Error> {
-        let mut parts = Parts::default();
+    fn collect(&self) -> Result<FinishedParts, Error> {
+        let mut parts = FinishedParts::default();
         let mut missing = Vec::new();
         for (unit, cuts) in (0_u64..).zip(&self.units) {
             let count = match cuts.parts() {
@@ -361,9 +364,13 @@ impl TokenizeStage<'_> {
         Spill::open(&self.folder.part(unit, part), order.buckets(), payload)
     }
 
-    fn report(&self, shared: &Shared<'_>, consumed_bytes: u64) {
+    fn report(&self, shared: &TokenizeShared<'_>, consumed_bytes: u64) {
         let total = self.encoder.inputs.total_bytes();
         let done = shared.done_bytes.fetch_add(consumed_bytes, Ordering::Relaxed) + consumed_bytes;
-        self.observer.tell(Progress { stage: Stage::Tokenizing, done: done.min(total), total });
+        self.observer.tell(PrepareProgress {
+            stage: PrepareStage::Tokenizing,
+            done: done.min(total),
+            total,
+        });
     }
 }

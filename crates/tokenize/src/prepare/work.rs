@@ -14,19 +14,17 @@ use crate::encode::Encoder;
 use crate::encode::label_stage::LabelStage;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::disk;
-use crate::plan::limit;
+use crate::plan::holdout::{HoldoutDecision, HoldoutLimit};
+use crate::plan::input_unit::{end_of_documents, part_bytes, units};
 use crate::plan::order::Order;
-use crate::plan::split::{SideLimit, Split};
 use crate::plan::task::Task;
-use crate::plan::unit::{part_bytes, units};
 use crate::prepare::Sizes;
 use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
-use crate::prepare::progress::{Progress, Stage, say_inputs};
-use crate::prepare::tokenize_stage::{Parts, TokenizeStage};
+use crate::prepare::progress::{PrepareProgress, PrepareStage, disk_estimate, say_inputs};
+use crate::prepare::tokenize_stage::{FinishedParts, TokenizeStage};
 use crate::prepare::work_folder::WorkFolder;
-use crate::shards::follower::{FollowPlan, Followed};
-use crate::shards::shard_run::{Run, RunRecord, Runs, ShardTarget};
+use crate::shards::in_order_writer::{InOrderPlan, WrittenRun};
+use crate::shards::shard_run::{BucketRun, BucketRunRecord, ShardPlan, ShardTarget};
 use crate::shards::write_stage::WriteStage;
 use crate::spill::bucket::Buckets;
 use crate::spill::work_file::{json_fingerprint, read_json, write_json};
@@ -75,7 +73,7 @@ impl<'o> Work<'o> {
                 got: "-".to_owned(),
             }),
             Some(limit) => {
-                let end = limit::end_of(&work.inputs, options, work.labeler(), limit)?;
+                let end = end_of_documents(&work.inputs, options, work.labeler(), limit)?;
                 Ok(Self { plan: Plan { end, ..work.plan }, ..work })
             }
         }
@@ -94,7 +92,7 @@ impl<'o> Work<'o> {
         &self,
         folder: &WorkFolder,
         task: Option<Task>,
-        observer: Observer<'_, Progress>,
+        observer: Observer<'_, PrepareProgress>,
     ) -> Result<Made, Error> {
         /// How often parts that turn out to be damaged are made again before it is an error.
         const ATTEMPTS: u32 = 3;
@@ -107,21 +105,25 @@ impl<'o> Work<'o> {
         }
         say_inputs(&self.inputs, observer);
         let (plan, work) = (&self.plan, folder.parts_folder());
-        if let Some(estimate) = disk::estimate(&self.inputs, plan, work, folder.out())? {
-            observer.tell(Progress { stage: Stage::Disk(estimate), done: 0, total: 0 });
+        if let Some(estimate) = disk_estimate(&self.inputs, plan, work, folder.out())? {
+            observer.tell(PrepareProgress {
+                stage: PrepareStage::Disk(estimate),
+                done: 0,
+                total: 0,
+            });
         }
         let mut stage = self.stage(folder, task, observer);
         if task.is_none() && self.split_before(folder)?.is_none() {
             // No split is no proof that there are no shards: its file may have been deleted.
             folder.forget_runs()?;
-            stage.follow = self.follow_plan(folder);
+            stage.in_order_plan = self.follow_plan(folder);
         }
         let mut attempt = 1;
         let mut resumed = None;
         loop {
             let parts = stage.run()?;
             // What was written on the way is not written again.
-            stage.follow = None;
+            stage.in_order_plan = None;
             let resumed = *resumed.get_or_insert(parts.resumed);
             match self.write(&stage, parts) {
                 Ok((split, runs_made)) => return Ok(Made { split, resumed, runs_made }),
@@ -140,7 +142,7 @@ impl<'o> Work<'o> {
         &'w self,
         folder: &'w WorkFolder,
         task: Option<Task>,
-        observer: Observer<'w, Progress>,
+        observer: Observer<'w, PrepareProgress>,
     ) -> TokenizeStage<'w> {
         let (plan, options) = (&self.plan, self.options);
         TokenizeStage {
@@ -167,7 +169,7 @@ impl<'o> Work<'o> {
             task,
             threads: threads(options.threads),
             long_records: LongRecords::default(),
-            follow: None,
+            in_order_plan: None,
             folder,
             observer,
         }
@@ -175,16 +177,20 @@ impl<'o> Work<'o> {
 
     /// How shards are written while the parts are made: in the inputs' order, with a holdout that is
     /// known beforehand and documents that are not laid into rows.
-    fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<FollowPlan<'w>> {
+    fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<InOrderPlan<'w>> {
         let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
-        let limit = SideLimit::known(self.options.holdout)?;
+        let limit = HoldoutLimit::known(self.options.holdout)?;
         let target = ShardTarget { folder, dtype, vocab_size };
         let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none();
         let shard_bytes = self.shard_bytes;
-        in_order.then_some(FollowPlan { target, limit, shard_bytes, order, payload })
+        in_order.then_some(InOrderPlan { target, limit, shard_bytes, order, payload })
     }
 
-    fn write(&self, stage: &TokenizeStage<'_>, parts: Parts) -> Result<(SplitFile, u64), Error> {
+    fn write(
+        &self,
+        stage: &TokenizeStage<'_>,
+        parts: FinishedParts,
+    ) -> Result<(HoldoutFile, u64), Error> {
         let TokenizeStage { folder, observer, threads, task, .. } = *stage;
         let Summary { documents, empty_documents, bad_records, .. } = parts.total;
         if documents == 0 {
@@ -193,7 +199,7 @@ impl<'o> Work<'o> {
         let Plan { order, payload, vocab_size, .. } = self.plan;
         let buckets = Buckets { spills: parts.spills, order, payload };
         let split = self.split(folder, &buckets, parts.total, threads, task, observer.stop())?;
-        split.adopt(parts.followed, folder)?;
+        split.adopt(parts.written_runs, folder)?;
         let len = count(split.runs.len());
         let order = task.map_or_else(|| (0..len).collect(), |task| task.order(len));
         let stage = WriteStage {
@@ -221,7 +227,7 @@ impl<'o> Work<'o> {
         threads: usize,
         task: Option<Task>,
         stop: &AtomicBool,
-    ) -> Result<SplitFile, Error> {
+    ) -> Result<HoldoutFile, Error> {
         if let Some(before) = self.split_before(folder)? {
             return Ok(before);
         }
@@ -230,28 +236,28 @@ impl<'o> Work<'o> {
             let (path, field) = (folder.out().to_owned(), "holdout".to_owned());
             return Err(Error::PlanDiffers { path, field, expected, got });
         }
-        let decided = Split::decide(self.options.holdout, buckets, threads, stop)?;
-        let split = SplitFile {
+        let decided = HoldoutDecision::decide(self.options.holdout, buckets, threads, stop)?;
+        let split = HoldoutFile {
             holdout: got,
             shard_bytes: self.shard_bytes,
             limit: decided.limit,
             parts: count(buckets.spills.len()),
             total,
-            runs: Runs::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
+            runs: ShardPlan::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
         };
         write_json(&folder.split(), &split)?;
         Ok(split)
     }
 
     /// The split in the folder, if it is of this holdout and these sizes.
-    pub(crate) fn split_before(&self, folder: &WorkFolder) -> Result<Option<SplitFile>, Error> {
+    pub(crate) fn split_before(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {
         let holdout = self.options.holdout.to_string();
         Ok(self
             .split_there(folder)?
             .filter(|split| split.holdout == holdout && split.shard_bytes == self.shard_bytes))
     }
 
-    fn split_there(&self, folder: &WorkFolder) -> Result<Option<SplitFile>, Error> {
+    fn split_there(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {
         match read_json(&folder.split()) {
             Ok(split) => Ok(split),
             Err(Error::DamagedWork { .. }) => Ok(None),
@@ -267,23 +273,23 @@ impl<'o> Work<'o> {
 }
 /// What was made, up to the manifest.
 pub(crate) struct Made {
-    pub(crate) split: SplitFile,
+    pub(crate) split: HoldoutFile,
     pub(crate) resumed: u64,
     pub(crate) runs_made: u64,
 }
 
-/// The split as a call decided it; another holdout writes the shards anew from the same parts.
+/// The holdout as a call decided it; another holdout writes the shards again from the same parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SplitFile {
+pub(crate) struct HoldoutFile {
     holdout: String,
     shard_bytes: u64,
-    limit: SideLimit,
+    limit: HoldoutLimit,
     pub(crate) parts: u64,
     pub(crate) total: Summary,
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<BucketRun>,
 }
 
-impl SplitFile {
+impl HoldoutFile {
     /// Its hash, which the records of finished runs name.
     ///
     /// # Errors
@@ -294,12 +300,12 @@ impl SplitFile {
 
     /// Notes the runs as finished whose shards were written before the split was known, and that are
     /// its runs.
-    fn adopt(&self, followed: Vec<Followed>, folder: &WorkFolder) -> Result<(), Error> {
+    fn adopt(&self, written_runs: Vec<WrittenRun>, folder: &WorkFolder) -> Result<(), Error> {
         let split = self.fingerprint(folder)?;
-        for (number, (run, followed)) in (0_u64..).zip(self.runs.iter().zip(followed)) {
-            let Followed { run: own, train, holdout } = followed;
+        for (number, (run, written_runs)) in (0_u64..).zip(self.runs.iter().zip(written_runs)) {
+            let WrittenRun { run: own, train, holdout } = written_runs;
             if own == *run {
-                let record = RunRecord { split, train, holdout };
+                let record = BucketRunRecord { split, train, holdout };
                 write_json(&folder.run(number), &record)?;
             }
         }

@@ -265,7 +265,7 @@ pub(crate) fn forget_work(out: &Path, plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the folder of the parts, if they lie in one of their own.
+/// Removes the folder of the parts, if they have a separate one.
 fn remove_parts(parts: &Path, work: &Path) -> Result<(), Error> {
     if parts != work {
         remove_files(parts, |name| {
@@ -382,7 +382,7 @@ fn absent_or(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Takes the lock file: a plain call alone, tasks together. Where the file system knows no locks it
-/// is left at that: names of their own keep two processes from harming each other, and they only do
+/// is left at that: unique names keep two processes from harming each other, and they only do
 /// the same work twice.
 fn lock(out: &Path, work: &Path, hold: Hold) -> Result<Locked, Error> {
     let path = work.join(LOCK);

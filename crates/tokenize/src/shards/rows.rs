@@ -1,13 +1,14 @@
 //! A bucket's documents laid into rows.
 
+use std::collections::BTreeSet;
+
 use mixdown_shards::{DocumentBytes, Dtype};
 
 use crate::error::Error;
-use crate::shards::pack::best_fit;
 
 /// Rows of one size, filled up with one id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct RowPacker {
     /// Ids of a row.
     pub(crate) row_tokens: u64,
     /// The id that fills it up.
@@ -16,7 +17,7 @@ pub(crate) struct Rows {
     pub(crate) dtype: Dtype,
 }
 
-impl Rows {
+impl RowPacker {
     /// Hands out the documents row by row, the last of each with its padding, which is no target.
     ///
     /// # Errors
@@ -79,6 +80,36 @@ impl Rows {
     }
 }
 
+/// Lays documents of the given lengths into rows of at most `row_len`, the longest first, each into
+/// the fullest row that still has room, of equally full ones the first.
+///
+/// Gives the documents' places row by row. The order is that of the documents, not of their
+/// lengths: rows stand where their first document does. A document that is longer than a row has
+/// one alone. Decided by lengths and order alone; O(n log n).
+pub(crate) fn best_fit(lengths: &[u64], row_len: u64) -> Vec<Vec<usize>> {
+    let mut by_length: Vec<(u64, usize)> = lengths.iter().copied().zip(0..).collect();
+    // Stable: of equal lengths the first comes first.
+    by_length.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+    let mut rows: Vec<Vec<usize>> = Vec::new();
+    let mut room: BTreeSet<(u64, usize)> = BTreeSet::new();
+    for (len, document) in by_length {
+        let fullest = room.range((len, 0)..).next().copied();
+        let (left, row) = fullest.unwrap_or((row_len, rows.len()));
+        if fullest.is_some() {
+            room.remove(&(left, row));
+        } else {
+            rows.push(Vec::new());
+        }
+        if let Some(row) = rows.get_mut(row) {
+            row.push(document);
+        }
+        room.insert((left.saturating_sub(len), row));
+    }
+    rows.iter_mut().for_each(|row| row.sort_unstable());
+    rows.sort_unstable_by_key(|row| row.first().copied());
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +127,7 @@ mod tests {
         };
         // Rows of 5: 3 + 2, then 4, then 3.
         let documents = [document(3, 0), document(4, 1), document(2, 2), document(3, 3)];
-        let rows = Rows { row_tokens: 5, padding: 9, dtype: Dtype::U16 };
+        let rows = RowPacker { row_tokens: 5, padding: 9, dtype: Dtype::U16 };
         let mut laid = Vec::new();
         let put = |document: &DocumentBytes<'_>| {
             laid.push((document.hash, document.ids.to_vec(), document.mask.unwrap().to_vec()));
@@ -110,5 +141,75 @@ mod tests {
             (3, vec![1, 0, 2, 0, 3, 0, 9, 0, 9, 0], vec![0, 1, 1, 0, 0]),
         ];
         assert_eq!(laid, expected);
+    }
+
+    /// The same by trying every row.
+    fn naive(lengths: &[u64], row_len: u64) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]).then(a.cmp(&b)));
+        let mut rows: Vec<(u64, Vec<usize>)> = Vec::new();
+        for document in order {
+            let len = lengths[document];
+            let mut best: Option<usize> = None;
+            for (n, (used, _)) in rows.iter().enumerate() {
+                if used + len <= row_len && best.is_none_or(|best| rows[best].0 < *used) {
+                    best = Some(n);
+                }
+            }
+            match best {
+                Some(n) => {
+                    rows[n].0 += len;
+                    rows[n].1.push(document);
+                }
+                None => rows.push((len, vec![document])),
+            }
+        }
+        let mut rows: Vec<Vec<usize>> = rows.into_iter().map(|(_, row)| row).collect();
+        rows.iter_mut().for_each(|row| row.sort());
+        rows.sort();
+        rows
+    }
+
+    fn lengths(seed: u64, count: usize, longest: u64) -> Vec<u64> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            1 + (state >> 33) % longest
+        };
+        // Squared: many short ones and few long, as chats are.
+        (0..count).map(|_| (next() * next() / longest).max(1)).collect()
+    }
+
+    #[test]
+    fn rows_are_those_of_the_naive_model() {
+        for seed in 0..60 {
+            let row_len = 1 + seed * 7;
+            let lengths = lengths(seed, usize::try_from(seed * 5).unwrap(), row_len);
+            let rows = best_fit(&lengths, row_len);
+            assert_eq!(rows, naive(&lengths, row_len), "seed {seed}");
+            let mut all: Vec<usize> = rows.concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..lengths.len()));
+            let len = |row: &Vec<usize>| row.iter().map(|&n| lengths[n]).sum::<u64>();
+            assert!(rows.iter().all(|row| len(row) <= row_len));
+        }
+    }
+
+    #[test]
+    fn little_is_padding() {
+        let lengths = lengths(7, 20_000, 1_024);
+        let rows = best_fit(&lengths, 1_025).len() * 1_025;
+        let tokens = usize::try_from(lengths.iter().sum::<u64>()).unwrap();
+        let padding = (rows - tokens) * 10_000 / rows;
+        // Measured: 0.01 %.
+        assert!(padding <= 20, "{padding} of 10,000 ids are padding");
+    }
+
+    #[test]
+    fn borders() {
+        assert!(best_fit(&[], 8).is_empty());
+        assert_eq!(best_fit(&[8, 8, 1], 8), [vec![0], vec![1], vec![2]]);
+        assert_eq!(best_fit(&[9, 1], 8), [vec![0], vec![1]]);
+        assert_eq!(best_fit(&[3, 4, 4, 5], 8), [vec![0, 3], vec![1, 2]]);
     }
 }

@@ -4,7 +4,7 @@ use mixdown_shards::{DocumentBytes, Dtype, Fingerprint, ShardRecord, ShardWriter
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::plan::split::Sides;
+use crate::plan::holdout::Sides;
 use crate::prepare::work_folder::WorkFolder;
 use crate::spill::work_file::read_json;
 
@@ -13,7 +13,7 @@ pub(crate) const SHARD_BYTES: u64 = 1 << 30;
 
 /// Buckets from `first` to before `end`, and the numbers of the shards they become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct BucketRun {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) tokens: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Run {
 
 /// A finished run's own file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunRecord {
+pub(crate) struct BucketRunRecord {
     pub(crate) split: Fingerprint,
     pub(crate) train: Option<ShardRecord>,
     pub(crate) holdout: Option<ShardRecord>,
@@ -34,9 +34,9 @@ pub(crate) fn run_record(
     folder: &WorkFolder,
     number: u64,
     split: Fingerprint,
-) -> Result<Option<RunRecord>, Error> {
+) -> Result<Option<BucketRunRecord>, Error> {
     match read_json(&folder.run(number)) {
-        Ok(record) => Ok(record.filter(|record: &RunRecord| record.split == split)),
+        Ok(record) => Ok(record.filter(|record: &BucketRunRecord| record.split == split)),
         // Half of a file that a power cut left: the run is made again.
         Err(Error::DamagedWork { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -45,7 +45,7 @@ pub(crate) fn run_record(
 
 /// Puts buckets together to runs of at most `shard_bytes` of ids, both sides together, and numbers
 /// their shards.
-pub(crate) struct Runs {
+pub(crate) struct ShardPlan {
     id_bytes: u64,
     shard_bytes: u64,
     /// The buckets so far.
@@ -57,13 +57,13 @@ pub(crate) struct Runs {
     holdout: u64,
 }
 
-impl Runs {
+impl ShardPlan {
     pub(crate) fn new(id_bytes: u64, shard_bytes: u64) -> Self {
         Self { id_bytes, shard_bytes, buckets: 0, open: None, train: 0, holdout: 0 }
     }
 
     /// Adds the next bucket; gives the run that is complete without it.
-    pub(crate) fn push(&mut self, sides: &Sides) -> Option<Run> {
+    pub(crate) fn push(&mut self, sides: &Sides) -> Option<BucketRun> {
         let bytes = |sum: &Sides| (sum.tokens() + sides.tokens()) * self.id_bytes;
         let complete = match &mut self.open {
             Some((_, sum)) if bytes(sum) <= self.shard_bytes => {
@@ -81,7 +81,7 @@ impl Runs {
     }
 
     /// The last run.
-    pub(crate) fn end(&mut self) -> Option<Run> {
+    pub(crate) fn end(&mut self) -> Option<BucketRun> {
         let (first, sum) = self.open.take()?;
         let number = |documents: u64, next: &mut u64| {
             (documents > 0).then(|| {
@@ -89,7 +89,7 @@ impl Runs {
                 *next - 1
             })
         };
-        Some(Run {
+        Some(BucketRun {
             first,
             end: self.buckets,
             tokens: sum.tokens(),
@@ -107,9 +107,9 @@ impl Runs {
     }
 
     /// All runs of these buckets.
-    pub(crate) fn of(buckets: &[Sides], id_bytes: u64, shard_bytes: u64) -> Vec<Run> {
+    pub(crate) fn of(buckets: &[Sides], id_bytes: u64, shard_bytes: u64) -> Vec<BucketRun> {
         let mut runs = Self::new(id_bytes, shard_bytes);
-        let mut all: Vec<Run> = buckets.iter().filter_map(|sides| runs.push(sides)).collect();
+        let mut all: Vec<BucketRun> = buckets.iter().filter_map(|sides| runs.push(sides)).collect();
         all.extend(runs.end());
         all
     }
@@ -124,14 +124,14 @@ pub(crate) struct ShardTarget<'f> {
 }
 
 /// The shard of one side, begun with its first document.
-pub(crate) struct Output<'f> {
+pub(crate) struct SideWriter<'f> {
     target: ShardTarget<'f>,
     side: Side,
     shard: u64,
     writer: Option<ShardWriter>,
 }
 
-impl<'f> Output<'f> {
+impl<'f> SideWriter<'f> {
     pub(crate) fn new(target: ShardTarget<'f>, side: Side, shard: u64) -> Self {
         Self { target, side, shard, writer: None }
     }
@@ -177,7 +177,7 @@ mod tests {
             ..Sides::default()
         };
         let buckets: Vec<Sides> = [3, 4, 0, 20, 1, 1, 0, 0, 19, 9].iter().map(sides).collect();
-        let found: Vec<_> = Runs::of(&buckets, 2, 20)
+        let found: Vec<_> = ShardPlan::of(&buckets, 2, 20)
             .into_iter()
             .map(|run| ((run.first, run.end, run.tokens), run.train_shard, run.holdout_shard))
             .collect();

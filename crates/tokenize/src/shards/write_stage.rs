@@ -17,11 +17,13 @@ use mixdown_shards::{Fingerprint, Split as Side};
 
 use crate::error::Error;
 use crate::parallel::Failure;
-use crate::plan::split::SideLimit;
-use crate::prepare::progress::{Progress, Stage};
+use crate::plan::holdout::HoldoutLimit;
+use crate::prepare::progress::{PrepareProgress, PrepareStage};
 use crate::prepare::work_folder::WorkFolder;
-use crate::shards::rows::Rows;
-use crate::shards::shard_run::{Output, Run, RunRecord, ShardTarget, finish_shards, run_record};
+use crate::shards::rows::RowPacker;
+use crate::shards::shard_run::{
+    BucketRun, BucketRunRecord, ShardTarget, SideWriter, finish_shards, run_record,
+};
 use crate::spill::bucket::{Bucket, BucketRange, Buckets};
 use crate::spill::work_file::write_json;
 
@@ -31,18 +33,18 @@ const GROUP_BYTES: u64 = 40 << 20;
 /// Parts and split to shards.
 pub(crate) struct WriteStage<'p> {
     pub(crate) buckets: &'p Buckets,
-    pub(crate) limit: SideLimit,
-    pub(crate) runs: &'p [Run],
+    pub(crate) limit: HoldoutLimit,
+    pub(crate) runs: &'p [BucketRun],
     /// The numbers of the runs in the order in which this task looks at them.
     pub(crate) order: Vec<u64>,
     /// Of the split: records of another one do not count.
     pub(crate) split: Fingerprint,
     pub(crate) vocab_size: u64,
     /// The rows that documents are laid into, if any.
-    pub(crate) rows: Option<Rows>,
+    pub(crate) rows: Option<RowPacker>,
     pub(crate) threads: usize,
     pub(crate) folder: &'p WorkFolder,
-    pub(crate) observer: Observer<'p, Progress>,
+    pub(crate) observer: Observer<'p, PrepareProgress>,
 }
 
 /// A run that is being written.
@@ -50,27 +52,27 @@ struct OpenRun<'s> {
     number: u64,
     range: BucketRange<'s>,
     groups: Vec<Range<usize>>,
-    turn: Mutex<Turn<'s>>,
+    turn: Mutex<GroupTurn<'s>>,
     turned: Condvar,
 }
 
 /// Which group is written next, and onto what.
-struct Turn<'s> {
+struct GroupTurn<'s> {
     group: usize,
-    train: Output<'s>,
-    holdout: Output<'s>,
+    train: SideWriter<'s>,
+    holdout: SideWriter<'s>,
 }
 
 /// What the threads share.
-struct Shared<'s> {
-    queue: Mutex<Queue<'s>>,
+struct WriteShared<'s> {
+    queue: Mutex<GroupQueue<'s>>,
     failure: Failure,
     done_bytes: AtomicU64,
     made: AtomicU64,
     total_bytes: u64,
 }
 
-struct Queue<'s> {
+struct GroupQueue<'s> {
     numbers: VecDeque<u64>,
     open: Option<(Arc<OpenRun<'s>>, usize)>,
 }
@@ -79,8 +81,8 @@ impl WriteStage<'_> {
     /// Brings every shard to the disk that is not there yet; gives how many runs were made.
     pub(crate) fn run(&self) -> Result<u64, Error> {
         let tokens: u64 = self.runs.iter().map(|run| run.tokens).sum();
-        let shared = Shared {
-            queue: Mutex::new(Queue { numbers: self.order.clone().into(), open: None }),
+        let shared = WriteShared {
+            queue: Mutex::new(GroupQueue { numbers: self.order.clone().into(), open: None }),
             failure: Failure::default(),
             done_bytes: AtomicU64::new(0),
             made: AtomicU64::new(0),
@@ -98,7 +100,7 @@ impl WriteStage<'_> {
         shared.failure.into_result().map(|()| made)
     }
 
-    fn work<'s>(&'s self, shared: &Shared<'s>) -> Result<(), Error> {
+    fn work<'s>(&'s self, shared: &WriteShared<'s>) -> Result<(), Error> {
         while !shared.failure.is_set() {
             let Some((run, group)) = self.next_group(shared)? else { break };
             let range = run.groups.get(group).cloned().unwrap_or_default();
@@ -112,7 +114,7 @@ impl WriteStage<'_> {
             run.turned.notify_all();
             if let Some((train, holdout)) = outputs {
                 let (train, holdout) = finish_shards(train, holdout)?;
-                let record = RunRecord { split: self.split, train, holdout };
+                let record = BucketRunRecord { split: self.split, train, holdout };
                 write_json(&self.folder.run(run.number), &record)?;
                 shared.made.fetch_add(1, Ordering::Relaxed);
             }
@@ -123,7 +125,7 @@ impl WriteStage<'_> {
     /// The next group of the open run, or the first of the next one that is missing.
     fn next_group<'s>(
         &'s self,
-        shared: &Shared<'s>,
+        shared: &WriteShared<'s>,
     ) -> Result<Option<(Arc<OpenRun<'s>>, usize)>, Error> {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -145,7 +147,7 @@ impl WriteStage<'_> {
         }
     }
 
-    fn open(&self, number: u64, run: &Run) -> Result<OpenRun<'_>, Error> {
+    fn open(&self, number: u64, run: &BucketRun) -> Result<OpenRun<'_>, Error> {
         let range = self.buckets.range(run.first, run.end)?;
         // Rows are laid within a bucket, so that memory and threads decide none of them.
         let groups = range.groups(if self.rows.is_some() { 0 } else { GROUP_BYTES });
@@ -155,18 +157,18 @@ impl WriteStage<'_> {
             vocab_size: self.vocab_size,
         };
         let output =
-            |side, shard: Option<u64>| Output::new(target, side, shard.unwrap_or_default());
+            |side, shard: Option<u64>| SideWriter::new(target, side, shard.unwrap_or_default());
         let train = output(Side::Train, run.train_shard);
         let holdout = output(Side::Holdout, run.holdout_shard);
-        let turn = Mutex::new(Turn { group: 0, train, holdout });
+        let turn = Mutex::new(GroupTurn { group: 0, train, holdout });
         Ok(OpenRun { number, range, groups, turn, turned: Condvar::new() })
     }
 
     fn write<'s>(
         &'s self,
         bucket: &Bucket,
-        turn: &mut Turn<'s>,
-        shared: &Shared<'s>,
+        turn: &mut GroupTurn<'s>,
+        shared: &WriteShared<'s>,
     ) -> Result<(), Error> {
         let mut tokens = 0;
         let mut unpacked = (Vec::new(), Vec::new());
@@ -188,11 +190,15 @@ impl WriteStage<'_> {
         Ok(())
     }
 
-    fn report(&self, shared: &Shared<'_>, tokens: u64) {
+    fn report(&self, shared: &WriteShared<'_>, tokens: u64) {
         let bytes = tokens * self.buckets.payload.id_bytes;
         let done = shared.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let total = shared.total_bytes;
-        self.observer.tell(Progress { stage: Stage::Writing, done: done.min(total), total });
+        self.observer.tell(PrepareProgress {
+            stage: PrepareStage::Writing,
+            done: done.min(total),
+            total,
+        });
     }
 
     fn check_stop(&self) -> Result<(), Error> {
@@ -205,7 +211,7 @@ fn wait_for<'r, 's>(
     run: &'r OpenRun<'s>,
     group: usize,
     failure: &Failure,
-) -> Option<MutexGuard<'r, Turn<'s>>> {
+) -> Option<MutexGuard<'r, GroupTurn<'s>>> {
     // A thread that failed does not come to its turn, so it is looked for now and then.
     const LOOK: Duration = Duration::from_millis(50);
     let mut turn = run.turn.lock().unwrap_or_else(PoisonError::into_inner);

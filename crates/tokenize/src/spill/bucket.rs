@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::parallel::fold;
 use crate::plan::order::Order;
 use crate::prepare::options::Shuffle;
-use crate::spill::reader::{Loaded, Segment, Spill, Stretch};
-use crate::spill::{Payload, Row, as_u64};
+use crate::spill::reader::{BucketSegment, LoadedBuckets, Spill, SpillRange};
+use crate::spill::{DocumentRow, Payload, as_u64};
 
 /// The parts on the disk, as one ordered run of buckets.
 pub(crate) struct Buckets {
@@ -25,20 +25,20 @@ pub(crate) struct BucketRange<'s> {
     len: usize,
     payload: Payload,
     /// Stretches of parts, each with the bucket of this range that it begins with.
-    stretches: Vec<(usize, Stretch<'s>)>,
+    stretches: Vec<(usize, SpillRange<'s>)>,
 }
 
 /// Documents of some buckets in their final order.
 pub(crate) struct Bucket {
     /// Keys with the number of the entry.
     order: Vec<(u128, usize)>,
-    entries: Vec<Entry>,
-    loads: Vec<Loaded>,
+    entries: Vec<BucketDocument>,
+    loads: Vec<LoadedBuckets>,
 }
 
 /// One document of a loaded bucket, and where its bytes stand in its load.
-struct Entry {
-    row: Row,
+struct BucketDocument {
+    row: DocumentRow,
     load: usize,
     ids: Range<usize>,
     mask: Option<Range<usize>>,
@@ -47,9 +47,11 @@ struct Entry {
 
 impl Bucket {
     /// The documents, each with its row.
-    pub(crate) fn documents(&self) -> impl Iterator<Item = (&Row, DocumentBytes<'_>)> + Clone {
+    pub(crate) fn documents(
+        &self,
+    ) -> impl Iterator<Item = (&DocumentRow, DocumentBytes<'_>)> + Clone {
         self.order.iter().filter_map(|&(_, number)| {
-            let Entry { row, load, ids, mask, own_id } = self.entries.get(number)?;
+            let BucketDocument { row, load, ids, mask, own_id } = self.entries.get(number)?;
             let payload = &self.loads.get(*load)?.payload;
             let bytes = |range: &Range<usize>| payload.get(range.clone()).unwrap_or_default();
             let document = DocumentBytes {
@@ -63,8 +65,8 @@ impl Bucket {
         })
     }
 
-    fn add(&mut self, loaded: Loaded, payload: Payload) {
-        for Segment { rows, payload: range } in &loaded.segments {
+    fn add(&mut self, loaded: LoadedBuckets, payload: Payload) {
+        for BucketSegment { rows, payload: range } in &loaded.segments {
             let tokens = rows.iter().map(|row| usize::try_from(row.len_tokens).unwrap_or(0));
             let tokens: usize = tokens.sum();
             let width = usize::try_from(payload.id_bytes).unwrap_or(0);
@@ -73,7 +75,7 @@ impl Bucket {
             let mut own_id = mask + if payload.masks { tokens } else { 0 };
             for &row in rows {
                 let len = usize::try_from(row.len_tokens).unwrap_or(0);
-                let mut entry = Entry {
+                let mut entry = BucketDocument {
                     row,
                     load: self.loads.len(),
                     ids: next(&mut ids, len * width),
@@ -146,7 +148,7 @@ impl BucketRange<'_> {
 }
 
 impl Buckets {
-    /// How many there are. In the inputs' order every part is a bucket of its own, for its
+    /// How many there are. In the inputs' order every part is one bucket, for its
     /// documents all come before the next part's.
     pub(crate) fn len(&self) -> u64 {
         match self.order.shuffle {
@@ -186,7 +188,7 @@ impl Buckets {
         threads: usize,
         stop: &AtomicBool,
         sum: impl Fn() -> S + Sync,
-        add: impl Fn(&mut S, usize, &Row) + Sync,
+        add: impl Fn(&mut S, usize, &DocumentRow) + Sync,
     ) -> Result<Vec<S>, Error> {
         fold(threads, &self.spills, stop, sum, |sum, part, spill| {
             spill.visit_rows(&mut |row| {

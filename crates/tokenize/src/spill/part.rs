@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::encode::EncodedChunk;
 use crate::error::Error;
 use crate::plan::order::Order;
-use crate::shards::follower::Chunks;
+use crate::shards::in_order_writer::PartChunks;
 use crate::spill::{Payload, SpillWriter, Summary, as_u64};
 
 /// Bytes of memory that a part's documents may take before they are written as a run.
@@ -77,7 +77,7 @@ impl Part {
 
     /// Writes what is left and gives the file its name, once. The chunks come back if they are the
     /// whole part.
-    pub(crate) fn finish(&self) -> Result<Option<Chunks>, Error> {
+    pub(crate) fn finish(&self) -> Result<Option<PartChunks>, Error> {
         let (chunks, bytes, summary) = {
             let mut gathering = self.gathering();
             let chunks = std::mem::take(&mut gathering.chunks);
@@ -87,7 +87,7 @@ impl Part {
         self.write_run(&chunks)?;
         let spill = self.spill().take();
         spill.map_or(Ok(()), |spill| spill.finish(&summary))?;
-        Ok(whole.then_some(Chunks { chunks, bytes }))
+        Ok(whole.then_some(PartChunks { chunks, bytes }))
     }
 
     fn write_run(&self, chunks: &[EncodedChunk]) -> Result<(), Error> {

@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::Error;
 use crate::spill::{
-    EMPTY_HASH, ENTRY_BYTES, Footer, MAGIC, Payload, ROW_BYTES, Row, RunPlace, Summary,
-    TRAILER_BYTES, array, as_u64, take,
+    DocumentRow, EMPTY_HASH, ENTRY_BYTES, Footer, MAGIC, Payload, ROW_BYTES, SpillRunPlace,
+    Summary, TRAILER_BYTES, array, as_u64, take,
 };
 
 /// A footer grows by some 20 bytes an input file of its part; a part has bounded bytes of those.
@@ -25,7 +25,7 @@ pub(crate) struct Spill {
 
 /// What stands before a bucket in a run, and the hash of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct BucketEntry {
     pub(crate) documents: u64,
     pub(crate) tokens: u64,
     pub(crate) own_id_bytes: u64,
@@ -34,22 +34,22 @@ pub(crate) struct Entry {
 
 /// The same bucket range of one run: `entries` has one more entry than there are buckets.
 #[derive(Debug)]
-pub(crate) struct Stretch<'s> {
+pub(crate) struct SpillRange<'s> {
     pub(crate) spill: &'s Spill,
-    pub(crate) run: RunPlace,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) run: SpillRunPlace,
+    pub(crate) entries: Vec<BucketEntry>,
 }
 
 /// Some buckets of one run, read and checked.
 #[derive(Default)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedBuckets {
     pub(crate) payload: Vec<u8>,
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) segments: Vec<BucketSegment>,
 }
 
 /// One bucket of one run.
-pub(crate) struct Segment {
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct BucketSegment {
+    pub(crate) rows: Vec<DocumentRow>,
     /// Its part of the payload: ids, masks, own ids.
     pub(crate) payload: Range<usize>,
 }
@@ -90,7 +90,7 @@ impl Spill {
     }
 
     /// Shows every row, run after run.
-    pub(crate) fn visit_rows(&self, visit: &mut dyn FnMut(&Row)) -> Result<(), Error> {
+    pub(crate) fn visit_rows(&self, visit: &mut dyn FnMut(&DocumentRow)) -> Result<(), Error> {
         const AT_ONCE: u64 = 1 << 14;
         let mut file = self.file()?;
         for run in &self.footer.runs {
@@ -100,7 +100,7 @@ impl Spill {
                 let offset = run.rows_offset + first * ROW_BYTES;
                 let bytes = read_at(&mut file, &self.path, offset, count * ROW_BYTES)?;
                 hash.update(&bytes);
-                bytes.as_chunks().0.iter().map(Row::from_bytes).for_each(|row| visit(&row));
+                bytes.as_chunks().0.iter().map(DocumentRow::from_bytes).for_each(|row| visit(&row));
             }
             if hash.digest() != run.rows_hash {
                 return Err(damaged(&self.path, "rows with their hash", "others"));
@@ -110,19 +110,19 @@ impl Spill {
     }
 
     /// The index of buckets `first` to before `end` in each run.
-    pub(crate) fn stretches(&self, first: u64, end: u64) -> Result<Vec<Stretch<'_>>, Error> {
+    pub(crate) fn stretches(&self, first: u64, end: u64) -> Result<Vec<SpillRange<'_>>, Error> {
         let mut file = self.file()?;
-        let stretch = |run: &RunPlace| {
+        let stretch = |run: &SpillRunPlace| {
             let offset = run.index_offset + first * ENTRY_BYTES;
             let bytes = read_at(&mut file, &self.path, offset, (end - first + 1) * ENTRY_BYTES)?;
-            let entry = |bytes: &[u8; 32]| Entry {
+            let entry = |bytes: &[u8; 32]| BucketEntry {
                 documents: u64::from_le_bytes(array(bytes)),
                 tokens: u64::from_le_bytes(array(&bytes[8..])),
                 own_id_bytes: u64::from_le_bytes(array(&bytes[16..])),
                 hash: u64::from_le_bytes(array(&bytes[24..])),
             };
-            let entries: Vec<Entry> = bytes.as_chunks().0.iter().map(entry).collect();
-            let ordered = |left: &Entry, right: &Entry| {
+            let entries: Vec<BucketEntry> = bytes.as_chunks().0.iter().map(entry).collect();
+            let ordered = |left: &BucketEntry, right: &BucketEntry| {
                 left.documents <= right.documents
                     && left.tokens <= right.tokens
                     && left.own_id_bytes <= right.own_id_bytes
@@ -135,7 +135,7 @@ impl Spill {
             if !within || !entries.is_sorted_by(ordered) {
                 return Err(damaged(&self.path, "buckets in order, within their run", "others"));
             }
-            Ok(Stretch { spill: self, run: *run, entries })
+            Ok(SpillRange { spill: self, run: *run, entries })
         };
         self.footer.runs.iter().map(stretch).collect()
     }
@@ -145,7 +145,7 @@ impl Spill {
     }
 }
 
-impl Stretch<'_> {
+impl SpillRange<'_> {
     /// Bytes of memory that bucket `idx` of the stretch takes once it is loaded.
     pub(crate) fn cost_bytes(&self, idx: usize) -> u64 {
         const ENTRY_IN_MEMORY: u64 = 160;
@@ -158,16 +158,16 @@ impl Stretch<'_> {
     }
 
     /// Reads buckets `from` to before `end` of the stretch.
-    pub(crate) fn load(&self, from: usize, end: usize) -> Result<Loaded, Error> {
+    pub(crate) fn load(&self, from: usize, end: usize) -> Result<LoadedBuckets, Error> {
         let entries = self.entries.get(from..=end).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(Loaded::default());
+            return Ok(LoadedBuckets::default());
         };
         if first.documents == last.documents {
-            return Ok(Loaded::default());
+            return Ok(LoadedBuckets::default());
         }
         let (path, token_bytes) = (&self.spill.path, self.spill.summary().payload.token_bytes());
-        let payload_at = |entry: &Entry| entry.tokens * token_bytes + entry.own_id_bytes;
+        let payload_at = |entry: &BucketEntry| entry.tokens * token_bytes + entry.own_id_bytes;
         let mut file = self.spill.file()?;
         let offset = self.run.rows_offset + first.documents * ROW_BYTES;
         let rows =
@@ -191,10 +191,10 @@ impl Stretch<'_> {
             if hash.digest() != now.hash || now.hash == EMPTY_HASH {
                 return Err(damaged(path, "a bucket with its hash", "another"));
             }
-            let rows = rows.as_chunks().0.iter().map(Row::from_bytes).collect();
-            segments.push(Segment { rows, payload: range });
+            let rows = rows.as_chunks().0.iter().map(DocumentRow::from_bytes).collect();
+            segments.push(BucketSegment { rows, payload: range });
         }
-        Ok(Loaded { payload, segments })
+        Ok(LoadedBuckets { payload, segments })
     }
 }
 
@@ -235,7 +235,7 @@ mod tests {
         for index in (first..first + 7).rev() {
             // Buckets 0, 1 and 3.
             let key = u128::from([0_u32, 1, 3][usize::try_from(index % 3).unwrap()]) << 126;
-            chunk.rows.push(Row {
+            chunk.rows.push(DocumentRow {
                 key: key + u128::from(index),
                 hash: u64::from(index) * 11,
                 side: 3,
@@ -276,9 +276,9 @@ mod tests {
         let tokens: Vec<u64> = stretches[0].entries.iter().map(|entry| entry.tokens).collect();
         assert_eq!(tokens[1] - tokens[0], 2 + 5 + 8 + 11 + 14);
         assert!(stretches[0].cost_bytes(0) > 120 && stretches[0].cost_bytes(1) == 0);
-        let Loaded { payload, segments } = stretches[1].load(0, 3).unwrap();
+        let LoadedBuckets { payload, segments } = stretches[1].load(0, 3).unwrap();
         assert_eq!(segments.len(), 2);
-        let numbers = |segment: &Segment| -> Vec<u64> {
+        let numbers = |segment: &BucketSegment| -> Vec<u64> {
             segment.rows.iter().map(|row| row.hash / 11).collect()
         };
         assert_eq!(numbers(&segments[0]), [16, 19]);

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::spill::as_u64;
 use crate::spill::reader::damaged;
-use crate::tokenizer::capped_read::read_capped;
+use crate::tokenizer::model_folder::read_capped;
 
 /// Bytes of a JSON file of the unfinished work at most: a plan of some two million inputs.
 const MAX_WORK_FILE_BYTES: u64 = 1 << 30;

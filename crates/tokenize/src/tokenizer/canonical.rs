@@ -10,7 +10,7 @@ use crate::tokenizer::parts::{Merge, TokenizerParts, Tokens};
 /// prefix the corpus records by itself.
 const DECIDING: [&str; 4] = ["added_tokens", "model", "normalizer", "pre_tokenizer"];
 
-/// Fields whose `false` is a choice of its own: null leaves BertNormalizer's accents to `lowercase`.
+/// Fields for which `false` differs from null: null leaves BertNormalizer's accents to `lowercase`.
 const FALSE_COUNTS: [&str; 1] = ["strip_accents"];
 
 /// The fingerprint of a canonical (upgraded) tokenizer.json, `sorted_ids` being its own. Key order,

@@ -4,8 +4,8 @@ use mixdown_documents::{ChatTurn, LabelFields, Labeler, Labels, TrainOn};
 
 use crate::encode::labels::LabelEncoder;
 use crate::error::Error;
-use crate::prepare::label_options::ChatOptions;
 use crate::prepare::options::BeginningOfText;
+use crate::prepare::options::ChatOptions;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::library::guarded;
 use crate::tokenizer::model_template::chat_template;
@@ -26,6 +26,18 @@ impl ChatPrompt {
     ///
     /// # Errors
     /// There is no chat template or its syntax is wrong; the tokenizer cannot be read.
+    ///
+    /// ```
+    /// use mixdown_tokenize::{ChatOptions, ChatPrompt, ChatTurn};
+    ///
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let template = folder.path().join("chat_template.jinja");
+    /// std::fs::write(&template, "{% for m in messages %}{{ m.content }}{% endfor %}").unwrap();
+    /// let prompt = ChatPrompt::new(&tokenizer, &ChatOptions::default())?;
+    /// let turn = ChatTurn { role: "user".into(), content: "the cat".into() };
+    /// assert_eq!(tokenizer.decode(&prompt.ids(&[turn])?)?, "the cat");
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn new(tokenizer: &Tokenizer, chat: &ChatOptions) -> Result<Self, Error> {
         let encoder = LabelEncoder::new(tokenizer)?;
         let template = chat_template(tokenizer, chat.template.as_deref(), chat.date)?;
@@ -42,6 +54,17 @@ impl ChatPrompt {
     ///
     /// # Errors
     /// The tokenizer library fails.
+    ///
+    /// ```
+    /// use mixdown_tokenize::{ChatOptions, ChatPrompt, ChatTurn};
+    ///
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let template = folder.path().join("chat_template.jinja");
+    /// std::fs::write(&template, "{% for m in messages %}{{ m.content }}{% endfor %}").unwrap();
+    /// let prompt = ChatPrompt::new(&tokenizer, &ChatOptions::default())?;
+    /// assert!(prompt.ends()?.contains(&0));
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn ends(&self) -> Result<Vec<u32>, Error> {
         let behind = self.labeler.end_of_turn().unwrap_or_default();
         let behind = behind.trim_start();
@@ -59,6 +82,18 @@ impl ChatPrompt {
     ///
     /// # Errors
     /// The template refuses the conversation; the tokenizer library fails.
+    ///
+    /// ```
+    /// use mixdown_tokenize::{ChatOptions, ChatPrompt, ChatTurn};
+    ///
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let template = folder.path().join("chat_template.jinja");
+    /// std::fs::write(&template, "{% for m in messages %}{{ m.content }}{% endfor %}").unwrap();
+    /// let prompt = ChatPrompt::new(&tokenizer, &ChatOptions::default())?;
+    /// let turn = ChatTurn { role: "user".into(), content: "the mat".into() };
+    /// assert_eq!(prompt.ids(&[turn])?, tokenizer.encode("the mat")?);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn ids(&self, turns: &[ChatTurn]) -> Result<Vec<u32>, Error> {
         let refused = |fault| Error::Conversation { got: fault };
         let (text, labels) = self.labeler.prompt(turns).map_err(refused)?;
@@ -72,6 +107,14 @@ impl ChatPrompt {
 ///
 /// # Errors
 /// The tokenizer cannot be read or fails.
+///
+/// ```
+/// use mixdown_tokenize::encode_with_special_tokens;
+///
+/// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+/// assert_eq!(encode_with_special_tokens(&tokenizer, "<|endoftext|>")?, [0]);
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
 pub fn encode_with_special_tokens(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
     let encoder = LabelEncoder::new(tokenizer)?;
     Ok(encoded(&encoder, text, &Labels::default())?.ids)

@@ -12,21 +12,21 @@ use tokenizers::pipeline::{
 };
 
 use crate::encode::fast::FastEncoder;
+use crate::error::LibraryError;
 use crate::prepare::options::SpecialText;
 use crate::tokenizer::agreement::Agreement;
 use crate::tokenizer::disputed::holds_disputed;
 use crate::tokenizer::parts::TokenizerParts;
 use crate::tokenizer::reference::Reference;
 
-/// The words of the tokenizer library, which has no error type of its own.
-type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
-
 /// Runs a call of a tokenizer library, and makes an error of a panic in it: a damaged tokenizer.json may load, and
 /// cause a panic only at some text or id. The guard costs some nanoseconds, so it goes around whole texts.
 ///
 /// # Errors
 /// `call` fails or panics.
-pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, Foreign>) -> Result<T, Foreign> {
+pub(crate) fn guarded<T>(
+    call: impl FnOnce() -> Result<T, LibraryError>,
+) -> Result<T, LibraryError> {
     panics::caught(call).unwrap_or_else(|_| {
         let got = "the library panicked: the tokenizer.json is damaged, download it again or use another tokenizer";
         Err(got.into())
@@ -59,7 +59,7 @@ impl Library {
         text: &str,
         json: &Json<'_>,
         file: &TokenizerParts<'_>,
-    ) -> Result<Self, Foreign> {
+    ) -> Result<Self, LibraryError> {
         let dropout = file.rest.pointer("/model/dropout").and_then(Value::as_f64);
         if let Some(dropout) = dropout.filter(|&dropout| dropout > 0.0) {
             return Err(format!(
@@ -118,7 +118,7 @@ impl Library {
         text: &str,
         special_text: SpecialText,
         ids: &mut Vec<PipelineToken>,
-    ) -> Result<(), Foreign> {
+    ) -> Result<(), LibraryError> {
         match self {
             Self::Reference { reference, .. } => reference.encode_onto(text, special_text, ids),
             Self::Fast { agreement: Agreement::Undisputed, reference, .. }
@@ -143,7 +143,7 @@ impl Library {
     }
 
     /// The text of ids, special tokens spelled out.
-    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, Foreign> {
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, LibraryError> {
         match self {
             Self::Fast { pipeline, .. } => pipeline.decode(ids, false),
             Self::Reference { reference, .. } => reference.decode(ids),

@@ -1,13 +1,14 @@
 //! What a model's folder says of its tokenizer beside tokenizer.json.
 
+use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use mixdown_base::files;
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::tokenizer::end_of_text::FILES;
 
 /// A tokenizer of another form, none of which is read here.
@@ -49,10 +50,17 @@ fn read_config(path: &Path) -> Result<Option<(Vec<u8>, Value)>, Error> {
 }
 
 impl Tokenizer {
-    /// Names and bytes of the files that a corpus keeps of its tokenizer, `tokenizer.json` as it was loaded last.
+    /// Returns the names and contents of the files that a corpus keeps of its tokenizer; the last is `tokenizer.json`
+    /// as it was loaded.
     ///
     /// # Errors
     /// A file beside it cannot be read or is no JSON: whoever opens the copy would meet it.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// assert_eq!(tokenizer.files()?.last().unwrap().0, "tokenizer.json");
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
         let folder = self.path().parent().unwrap_or(Path::new(""));
         let mut files = Vec::new();
@@ -75,4 +83,14 @@ pub(crate) fn token_id(config: &Value, role: &str) -> Option<u32> {
     let id = config.get(role)?;
     let id = id.as_u64().or_else(|| id.get(0)?.as_u64())?;
     u32::try_from(id).ok()
+}
+
+/// The largest tokenizer.json that is read: some ten times the largest in use.
+pub(crate) const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+/// The largest tokenizer_config.json or special_tokens_map.json that is read.
+pub(crate) const MAX_CONFIG_BYTES: u64 = 64 << 20;
+
+/// Reads a regular file of at most `max_bytes`; anything else is [`std::io::ErrorKind::InvalidData`].
+pub(crate) fn read_capped(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    files::read_capped(path, max_bytes).map_err(|error| error.into_parts().2)
 }

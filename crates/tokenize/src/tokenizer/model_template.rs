@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::capped_read::{MAX_CONFIG_BYTES, read_capped};
 use crate::tokenizer::end_of_text::FILES;
+use crate::tokenizer::model_folder::{MAX_CONFIG_BYTES, read_capped};
 
-/// Where `transformers` puts a template of its own file.
+/// The file in which `transformers` stores a template.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Where it puts the template for conversations with tools beside that one.
 const TOOL_TEMPLATE_FILE: &str = "additional_chat_templates/tool_use.jinja";

@@ -10,10 +10,8 @@ use serde_json::{Map, Number, Value};
 use tokenizers::ConvertError;
 use tokenizers::json::Json;
 
+use crate::error::LibraryError;
 use crate::spill::as_u64;
-
-/// The words of the tokenizer library, which has no error type of its own.
-type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// The content of a tokenizer.json in its canonical (upgraded) form.
 pub(crate) struct TokenizerParts<'a> {
@@ -44,7 +42,7 @@ impl<'a> TokenizerParts<'a> {
     ///
     /// # Errors
     /// The vocabulary is of no known form.
-    pub(crate) fn new(file: &'a Json<'_>) -> Result<Self, Foreign> {
+    pub(crate) fn new(file: &'a Json<'_>) -> Result<Self, LibraryError> {
         let model = last(file, "model");
         let vocabulary = model.and_then(|model| last(model, "vocab"));
         let vocabulary = vocabulary.map_or(Ok(Tokens::None), read_vocabulary)?;
@@ -93,7 +91,7 @@ impl<'a> TokenizerParts<'a> {
     }
 
     /// The canonical tokenizer.json that the library reads.
-    pub(crate) fn to_json(&self) -> Result<String, Foreign> {
+    pub(crate) fn to_json(&self) -> Result<String, LibraryError> {
         let mut out = Vec::with_capacity(64 << 10);
         let model = self.rest.get("model").and_then(Value::as_object);
         out.push(b'{');
@@ -119,7 +117,7 @@ impl<'a> TokenizerParts<'a> {
         Ok(String::from_utf8(out)?)
     }
 
-    fn write_vocabulary(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Foreign> {
+    fn write_vocabulary(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), LibraryError> {
         match &self.vocabulary {
             Tokens::Ids(tokens) => {
                 out.push(b'{');
@@ -155,13 +153,13 @@ fn comma(place: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn write_field(key: &str, out: &mut Vec<u8>) -> Result<(), Foreign> {
+fn write_field(key: &str, out: &mut Vec<u8>) -> Result<(), LibraryError> {
     serde_json::to_writer(&mut *out, key)?;
     out.push(b':');
     Ok(())
 }
 
-fn write_merges(merges: &[Merge<'_>], out: &mut Vec<u8>) -> Result<(), Foreign> {
+fn write_merges(merges: &[Merge<'_>], out: &mut Vec<u8>) -> Result<(), LibraryError> {
     out.push(b'[');
     for (place, merge) in merges.iter().enumerate() {
         comma(place, out);
@@ -176,7 +174,7 @@ fn last<'j, 'a>(object: &'j Json<'a>, key: &str) -> Option<&'j Json<'a>> {
     object.entries()?.filter(|(name, _)| *name == key).last().map(|(_, value)| value)
 }
 
-fn read_vocabulary<'a>(vocabulary: &'a Json<'_>) -> Result<Tokens<'a>, Foreign> {
+fn read_vocabulary<'a>(vocabulary: &'a Json<'_>) -> Result<Tokens<'a>, LibraryError> {
     if let Some(entries) = vocabulary.entries() {
         // What is no whole number becomes an id that is refused.
         let id_of = |id: &Json<'_>| id.number_literal().and_then(|id| id.parse().ok());
@@ -221,12 +219,12 @@ fn read_merge<'j>(entry: &'j Json<'_>) -> Option<Merge<'j>> {
 }
 
 /// A tree of its own; what `leave_out` names by its path becomes empty.
-fn to_value(json: &Json<'_>, leave_out: &dyn Fn(&[&str]) -> bool) -> Result<Value, Foreign> {
+fn to_value(json: &Json<'_>, leave_out: &dyn Fn(&[&str]) -> bool) -> Result<Value, LibraryError> {
     fn walk<'j>(
         json: &'j Json<'_>,
         path: &mut Vec<&'j str>,
         leave_out: &dyn Fn(&[&str]) -> bool,
-    ) -> Result<Value, Foreign> {
+    ) -> Result<Value, LibraryError> {
         let empty = path.len() == 2 && leave_out(path);
         if let Some(fields) = json.entries() {
             let mut object = Map::new();

@@ -13,10 +13,8 @@ use tokenizers_023::{
     Tokenizer,
 };
 
+use crate::error::LibraryError;
 use crate::prepare::options::SpecialText;
-
-/// The words of the tokenizer library, which has no error type of its own.
-type Foreign = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A tokenizer of 0.23 as its Python package runs it: with the same regex engine, and with scores
 /// rounded as there.
@@ -30,7 +28,7 @@ pub(crate) struct Reference {
 impl Reference {
     /// # Errors
     /// 0.23 cannot read it.
-    pub(crate) fn new(text: &str, file: &Json<'_>) -> Result<Self, Foreign> {
+    pub(crate) fn new(text: &str, file: &Json<'_>) -> Result<Self, LibraryError> {
         let unigram = file.get("model").is_some_and(|model| model.type_tag() == Some("Unigram"));
         let mut plain: Tokenizer =
             if unigram { rounded(file).parse()? } else { text.parse::<Tokenizer>()? };
@@ -65,14 +63,14 @@ impl Reference {
         text: &str,
         special_text: SpecialText,
         ids: &mut Vec<PipelineToken>,
-    ) -> Result<(), Foreign> {
+    ) -> Result<(), LibraryError> {
         let encoding = self.of(special_text).encode_fast(text, false)?;
         ids.extend(encoding.get_ids().iter().copied().map(PipelineToken::from));
         Ok(())
     }
 
     /// The text of ids, special tokens spelled out.
-    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, Foreign> {
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, LibraryError> {
         self.plain.decode(ids, false)
     }
 
@@ -107,8 +105,8 @@ impl ReferenceSplit {
     pub(crate) fn for_each_word(
         &self,
         text: &str,
-        mut show: impl FnMut(&str) -> Result<(), Foreign>,
-    ) -> Result<(), Foreign> {
+        mut show: impl FnMut(&str) -> Result<(), LibraryError>,
+    ) -> Result<(), LibraryError> {
         let split = self.split.get_or_init(|| {
             let pattern = SplitPattern::Regex(self.pattern.clone());
             Split::new(pattern, SplitDelimiterBehavior::Isolated, false)

@@ -7,11 +7,18 @@ use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 
 impl Tokenizer {
-    /// The bytes of the ids' text in UTF-8 and its hash, the one that `prepare` keeps of a document
-    /// of this text.
+    /// Returns the size of the ids' text in bytes of UTF-8, and the hash that `prepare` stores for a document with this
+    /// text.
     ///
     /// # Errors
     /// The library fails.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let ids = tokenizer.encode("the cat")?;
+    /// assert_eq!(tokenizer.size_and_hash(&ids)?.0, 7);
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn size_and_hash(&self, ids: &[u32]) -> Result<(u64, u64), Error> {
         let text = self.decode(ids)?;
         Ok((text.len() as u64, text_hash(&text, &mut Vec::new())))
@@ -21,6 +28,14 @@ impl Tokenizer {
     ///
     /// # Errors
     /// The library fails.
+    ///
+    /// ```
+    /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
+    /// let mut words = Vec::new();
+    /// tokenizer.words(&tokenizer.encode("The cat, the mat")?, &mut words)?;
+    /// assert_eq!((words.len(), words[0]), (4, words[2]));
+    /// # Ok::<(), mixdown_tokenize::Error>(())
+    /// ```
     pub fn words(&self, ids: &[u32], words: &mut Vec<u64>) -> Result<(), Error> {
         let text = self.decode(ids)?.to_lowercase();
         let found = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());

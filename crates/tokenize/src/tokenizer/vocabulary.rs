@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// Tokens sorted by their bytes, all in one string: 50,000 strings of their own would cost more to
+/// Tokens sorted by their bytes, all in one string: 50,000 separate strings would cost more to
 /// make and to free than all that is ever looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Vocabulary {

@@ -8,7 +8,8 @@ use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_base::quantity;
 use mixdown_shards::{
-    Access, Corpus, ExportFormat, ExportOptions, ExportReport, LostMask, Progress, Split, export,
+    Access, ByteProgress, Corpus, ExportFormat, ExportOptions, ExportReport, LostMask, Split,
+    export,
 };
 
 use crate::commands::Context;
@@ -117,7 +118,7 @@ pub fn run(arguments: ExportArgs, context: Context) -> Result<(), Error> {
         lost_mask: if arguments.drop_mask { LostMask::Drop } else { LostMask::Refuse },
     };
     let meter = Meter::new("export", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let progress = |at: ByteProgress| meter.set(at.done_bytes, at.total_bytes, "");
     let exported =
         export(&corpus, &arguments.out, &options, Observer::new(&progress, context.stop));
     let report = exported.map_err(|error| match error {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Dtype, ImportFile, ImportOptions, ImportReport, Progress, SampleShare, Split, TokenFormat,
+    ByteProgress, Dtype, ImportFile, ImportOptions, ImportReport, SampleShare, Split, TokenFormat,
     import, token_files,
 };
 use mixdown_tokenize::{BeginningOfText, Tokenizer};
@@ -161,7 +161,7 @@ pub fn run(arguments: ImportArgs, context: Context) -> Result<(), Error> {
         text_of: &|ids| tokenizer.size_and_hash(ids).map_err(Into::into),
     };
     let meter = Meter::new("import", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let progress = |at: ByteProgress| meter.set(at.done_bytes, at.total_bytes, "");
     let report = import(&folder, &files, &options, Observer::new(&progress, context.stop))?;
     meter.finish(if report.already_done { "already done" } else { "done" });
     let path = arguments.out.unwrap_or(folder);

@@ -7,8 +7,8 @@ use mixdown_base::display::{escaped, plural};
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareReport, Progress, Shuffle,
-    SpecialText, Stage, Task, TaskReport, finish, prepare, prepare_task,
+    BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareProgress, PrepareReport,
+    PrepareStage, Shuffle, SpecialText, Task, TaskReport, finish, prepare, prepare_task,
 };
 
 use crate::commands::Context;
@@ -173,9 +173,9 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     }
     let task = arguments.task()?;
     let meter = Meter::new("prepare", Unit::Bytes);
-    let progress = |at: Progress| match at.stage {
-        Stage::Disk(estimate) => say_disk(&estimate),
-        Stage::Inputs(remarks) => say_inputs("prepare", &remarks),
+    let progress = |at: PrepareProgress| match at.stage {
+        PrepareStage::Disk(estimate) => say_disk(&estimate),
+        PrepareStage::Inputs(remarks) => say_inputs("prepare", &remarks),
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     if let Some(task) = task {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_documents::{IgnoreRules, ReadOptions, Selection, Unreadable};
-use mixdown_tokenize::{Progress, Stage, TrainTokenizerOptions, train_tokenizer};
+use mixdown_tokenize::{PrepareProgress, PrepareStage, TrainTokenizerOptions, train_tokenizer};
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -138,8 +138,8 @@ pub fn run(command: TokenizerCommand, context: Context) -> Result<(), Error> {
     let options =
         TrainTokenizerOptions { vocab_size: arguments.vocab_size, read: arguments.read.into() };
     let meter = Meter::new("train tokenizer", Unit::Bytes);
-    let progress = |at: Progress| match at.stage {
-        Stage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
+    let progress = |at: PrepareProgress| match at.stage {
+        PrepareStage::Inputs(remarks) => say_inputs("train tokenizer", &remarks),
         stage => meter.set(at.done, at.total, stage_name(&stage)),
     };
     let report = train_tokenizer(

@@ -16,10 +16,16 @@ const OLDEST: u64 = {
     power
 };
 
-/// Ids as units: a token is a unit.
+/// Appends one unit per id.
 ///
 /// # Errors
-/// None; the result is that of every maker of units.
+/// None: the result has the type of every function that makes units.
+///
+/// ```
+/// let mut units = Vec::new();
+/// mixdown_shards::units_of_ids(&[7, 8, 7], &mut units).unwrap();
+/// assert_eq!((units.len(), units[0]), (3, units[2]));
+/// ```
 pub fn units_of_ids(
     ids: &[u32],
     units: &mut Vec<u64>,

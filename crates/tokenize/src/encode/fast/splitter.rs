@@ -4,13 +4,13 @@ use tokenizers::pipeline::{PreTokenizer, PreTokenizerScratch, Span};
 use tokenizers::pre_tokenizers::split::Split;
 
 use super::ascii_words::Pattern;
-use super::character_classes::{BLOCK, CharacterClasses};
+use super::ascii_words::{BLOCK, CharacterClasses};
 
 /// Bytes that the library cuts at a time: few where a block holds a single foreign character,
 /// more from slice to slice where they go on.
 const SMALLEST_SLICE: usize = 128;
 const LARGEST_SLICE: usize = 4096;
-/// A word is certain when the slice goes on for this many bytes after it: the longest look ahead
+/// A word is certain if the slice has this many bytes after it: the longest look ahead
 /// of a pattern, that for a contraction.
 const LOOK_AHEAD: usize = 4;
 
@@ -88,7 +88,7 @@ impl Splitter {
 }
 
 /// How many of a slice's words what comes after the slice cannot change: those that end well
-/// before its end, less the white space that reaches it.
+/// before its end, without the white space that reaches it.
 fn certain_words(slice: &str, words: &[Span]) -> usize {
     let white_from = slice.trim_end().len();
     let limit = (slice.len().saturating_sub(LOOK_AHEAD)).min(white_from);

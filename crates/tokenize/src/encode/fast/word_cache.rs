@@ -1,6 +1,6 @@
 //! What the model said of a word, remembered.
 //!
-//! Short words make seven eighths of a text; they have a table of their own of 16 bytes an entry,
+//! Short words make seven eighths of a text; they have a separate table of 16 bytes an entry,
 //! so that the frequent ones stay in the processor's second-level cache.
 
 #![expect(clippy::cast_possible_truncation, reason = "words are taken apart into their halves")]
@@ -24,7 +24,7 @@ const LONGEST_LINES: usize = 1 << 13;
 /// The ids of a word: the first one, the number of ids in the four bits above it, and the second
 /// one. Where there are more than two the number is 0, and the second one is their place.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Value(u64);
+pub(super) struct CachedIds(u64);
 
 const ID_BITS: u32 = 28;
 
@@ -32,19 +32,19 @@ const ID_BITS: u32 = 28;
 /// No word where the key is 0.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Line<K, const WAYS: usize> {
+struct CacheLine<K, const WAYS: usize> {
     /// The word's bytes from the lowest on, its length in the top byte.
     keys: [K; WAYS],
-    values: [Value; WAYS],
+    values: [CachedIds; WAYS],
 }
 
-type ShortLine = Line<u64, 4>;
-type LongLine = Line<u128, 2>;
-type LongestLine = Line<[u128; 2], 1>;
+type ShortLine = CacheLine<u64, 4>;
+type LongLine = CacheLine<u128, 2>;
+type LongestLine = CacheLine<[u128; 2], 1>;
 
 /// A word in a text, and the line of its table.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Place {
+pub(super) struct WordPlace {
     pub(super) start: usize,
     pub(super) end: usize,
     line: u32,
@@ -65,7 +65,7 @@ impl WordCache {
 
     /// Where to look for the word from `start` to `end`; its line is fetched meanwhile.
     #[inline(always)]
-    pub(super) fn place(&self, text: &[u8], start: usize, end: usize) -> Place {
+    pub(super) fn place(&self, text: &[u8], start: usize, end: usize) -> WordPlace {
         let len = end - start;
         let line = if len <= MAX_SHORT_BYTES {
             let line = short_index(short_key(text, start, len));
@@ -78,13 +78,13 @@ impl WordCache {
         } else {
             0
         };
-        Place { start, end, line: line as u32 }
+        WordPlace { start, end, line: line as u32 }
     }
 
     /// What is remembered of a word.
     #[inline(always)]
-    pub(super) fn find(&mut self, text: &[u8], place: Place) -> Option<Value> {
-        let Place { start, end, line } = place;
+    pub(super) fn find(&mut self, text: &[u8], place: WordPlace) -> Option<CachedIds> {
+        let WordPlace { start, end, line } = place;
         let (len, line) = (end - start, line as usize);
         if len <= MAX_SHORT_BYTES {
             self.short[line & (SHORT_LINES - 1)].find(short_key(text, start, len))
@@ -99,7 +99,7 @@ impl WordCache {
     }
 
     /// The ids of a value that does not hold them itself.
-    pub(super) fn more_ids(&self, value: Value) -> &[u32] {
+    pub(super) fn more_ids(&self, value: CachedIds) -> &[u32] {
         let place = (value.0 >> 32) as usize;
         let stored = self.more_ids.get(place..).unwrap_or_default();
         let (len, rest) = stored.split_first().unwrap_or((&0, &[]));
@@ -107,8 +107,8 @@ impl WordCache {
     }
 
     /// Remembers the ids of a word, unless it is too long.
-    pub(super) fn insert(&mut self, text: &[u8], place: Place, ids: &[u32]) {
-        let Place { start, end, .. } = place;
+    pub(super) fn insert(&mut self, text: &[u8], place: WordPlace, ids: &[u32]) {
+        let WordPlace { start, end, .. } = place;
         if self.more_ids.len() + ids.len() >= MAX_MORE_IDS {
             *self = Self::new();
         }
@@ -128,9 +128,9 @@ impl WordCache {
         }
     }
 
-    fn value(&mut self, ids: &[u32]) -> Value {
+    fn value(&mut self, ids: &[u32]) -> CachedIds {
         let pack = |first: u32, count: u32, second: u32| {
-            Value(u64::from(first) | u64::from(count) << ID_BITS | u64::from(second) << 32)
+            CachedIds(u64::from(first) | u64::from(count) << ID_BITS | u64::from(second) << 32)
         };
         match *ids {
             [first] => pack(first, 1, 0),
@@ -145,7 +145,7 @@ impl WordCache {
     }
 }
 
-impl Value {
+impl CachedIds {
     /// How many ids it holds; 0 where they stand elsewhere.
     #[inline(always)]
     pub(super) fn count(self) -> usize {
@@ -159,26 +159,26 @@ impl Value {
     }
 }
 
-impl<K: Copy + PartialEq + Default, const WAYS: usize> Line<K, WAYS> {
+impl<K: Copy + PartialEq + Default, const WAYS: usize> CacheLine<K, WAYS> {
     fn empty() -> Self {
-        Self { keys: [K::default(); WAYS], values: [Value::default(); WAYS] }
+        Self { keys: [K::default(); WAYS], values: [CachedIds::default(); WAYS] }
     }
 
     #[inline(always)]
-    fn find(&mut self, key: K) -> Option<Value> {
+    fn find(&mut self, key: K) -> Option<CachedIds> {
         if self.keys[0] == key { Some(self.values[0]) } else { self.find_behind(key) }
     }
 
     /// A word that does not stand first comes to the front.
     #[inline(never)]
-    fn find_behind(&mut self, key: K) -> Option<Value> {
+    fn find_behind(&mut self, key: K) -> Option<CachedIds> {
         let way = self.keys.iter().position(|&other| other == key)?;
         self.keys[..=way].rotate_right(1);
         self.values[..=way].rotate_right(1);
         Some(self.values[0])
     }
 
-    fn push_front(&mut self, key: K, value: Value) {
+    fn push_front(&mut self, key: K, value: CachedIds) {
         self.keys.rotate_right(1);
         self.values.rotate_right(1);
         (self.keys[0], self.values[0]) = (key, value);
@@ -186,9 +186,9 @@ impl<K: Copy + PartialEq + Default, const WAYS: usize> Line<K, WAYS> {
 }
 
 fn table<K: Copy + PartialEq + Default, const WAYS: usize, const LINES: usize>()
--> Box<[Line<K, WAYS>; LINES]> {
+-> Box<[CacheLine<K, WAYS>; LINES]> {
     // By way of a vector: an array of this size does not fit the stack.
-    let table: Box<[_]> = vec![Line::empty(); LINES].into_boxed_slice();
+    let table: Box<[_]> = vec![CacheLine::empty(); LINES].into_boxed_slice();
     table.try_into().unwrap_or_else(|_| unreachable!())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Access, ContaminationReport, Corpus, GRAM_UNITS, Progress, Side, Split, contamination,
+    Access, ByteProgress, ContaminationReport, Corpus, GRAM_UNITS, Side, Split, contamination,
     overlap_of, units_of_ids,
 };
 use mixdown_tokenize::Tokenizer;
@@ -59,7 +59,7 @@ pub(super) fn show(
     let has_hashes = corpus.has_document_hashes(split) && other.has_document_hashes(Split::Train);
     let equal_texts = if has_hashes { Some(overlap_of(corpus, split, &other)?) } else { None };
     let meter = Meter::new("overlap", Unit::Tokens);
-    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let progress = |at: ByteProgress| meter.set(at.done_bytes, at.total_bytes, "");
     let report = compare(corpus, split, &other, units, Observer::new(&progress, context.stop))?;
     meter.finish("compared");
     let view = view(corpus, split, &other, units, equal_texts, report);
@@ -71,7 +71,7 @@ fn compare(
     split: Split,
     other: &Corpus,
     units: UnitName,
-    observer: Observer<'_, Progress>,
+    observer: Observer<'_, ByteProgress>,
 ) -> Result<ContaminationReport, Error> {
     if units == UnitName::Tokens {
         let here = Side { corpus, split, units_of: &units_of_ids };

@@ -8,7 +8,7 @@ use clap::Args;
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Access, Corpus, Damage, DocumentsChecked, Manifest, Progress, VerifyReport, verify,
+    Access, ByteProgress, Corpus, Damage, DocumentsChecked, Manifest, VerifyReport, verify,
     verify_document_ends,
 };
 use mixdown_tokenize::Tokenizer;
@@ -69,7 +69,7 @@ pub fn check_corpora<'a>(
 
 fn report(folder: &Path, context: Context) -> Result<VerifyReport, Error> {
     let meter = Meter::new("verify", Unit::Bytes);
-    let progress = |at: Progress| meter.set(at.done_bytes, at.total_bytes, "");
+    let progress = |at: ByteProgress| meter.set(at.done_bytes, at.total_bytes, "");
     let mut report = verify(folder, Observer::new(&progress, context.stop))?;
     meter.finish("read");
     let damage = damage_of_manifest(&report, folder, context.stop)?;

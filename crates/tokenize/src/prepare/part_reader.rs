@@ -12,7 +12,7 @@ use crate::spill::part::Part;
 
 /// What is read in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Job {
+pub(crate) enum ReadJob {
     /// A part that can be read without those before it.
     Part {
         /// The unit's number.
@@ -25,13 +25,13 @@ pub(crate) enum Job {
         /// The unit's number.
         unit: u64,
         /// Which of its parts.
-        turns: Turns,
+        turns: StreamParts,
     },
 }
 
 /// Which missing parts of a stream are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turns {
+pub(crate) enum StreamParts {
     /// Every one.
     All,
     /// Those of odd numbers.
@@ -39,7 +39,7 @@ pub(crate) enum Turns {
 }
 
 /// What a lane gives next.
-pub(crate) enum Step {
+pub(crate) enum ReadStep {
     /// Records to encode, for this part.
     Chunk(Chunk, Arc<Part>),
     /// A part of which all chunks have come back; the caller writes it.
@@ -49,13 +49,13 @@ pub(crate) enum Step {
 }
 
 /// A job with its reader.
-pub(crate) struct Lane<'s> {
+pub(crate) struct PartReader<'s> {
     stage: &'s TokenizeStage<'s>,
-    job: Job,
-    state: Mutex<State<'s>>,
+    job: ReadJob,
+    state: Mutex<ReaderState<'s>>,
 }
 
-struct State<'s> {
+struct ReaderState<'s> {
     reader: Option<ChunkReader<'s>>,
     /// The input that is read.
     input: u32,
@@ -67,17 +67,17 @@ struct State<'s> {
     ended: bool,
 }
 
-impl<'s> Lane<'s> {
-    pub(crate) fn new(stage: &'s TokenizeStage<'s>, job: Job) -> Self {
+impl<'s> PartReader<'s> {
+    pub(crate) fn new(stage: &'s TokenizeStage<'s>, job: ReadJob) -> Self {
         let Place { input, .. } = stage.place_of(job);
         let (reader, part, ended) = (None, None, false);
-        let state = State { reader, input, part, inputs: 0..0, next_part: 0, ended };
+        let state = ReaderState { reader, input, part, inputs: 0..0, next_part: 0, ended };
         Self { stage, job, state: Mutex::new(state) }
     }
 
     /// Reads on; one thread at a time. An error comes with its place and ends the lane: a reader that
     /// has failed has no more to say.
-    pub(crate) fn next(&self) -> Result<Step, Box<(Place, Error)>> {
+    pub(crate) fn next(&self) -> Result<ReadStep, Box<(Place, Error)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let step = self.advance(&mut state);
         step.map_err(|error| {
@@ -88,10 +88,10 @@ impl<'s> Lane<'s> {
     }
 
     /// Where it stands: behind all records that it has given.
-    fn place(&self, state: &State<'s>) -> Place {
+    fn place(&self, state: &ReaderState<'s>) -> Place {
         match (&state.reader, self.job) {
             (Some(reader), _) => Place { input: state.input, offset: reader.offset() },
-            (None, Job::Part { .. }) => {
+            (None, ReadJob::Part { .. }) => {
                 let first = self.stage.place_of(self.job);
                 if first.input == state.input {
                     first
@@ -99,17 +99,17 @@ impl<'s> Lane<'s> {
                     Place { input: state.input, offset: 0 }
                 }
             }
-            (None, Job::Stream { .. }) => {
+            (None, ReadJob::Stream { .. }) => {
                 let offset = state.next_part.saturating_mul(self.stage.part_bytes);
                 Place { input: state.input, offset }
             }
         }
     }
 
-    fn advance(&self, state: &mut State<'s>) -> Result<Step, Error> {
+    fn advance(&self, state: &mut ReaderState<'s>) -> Result<ReadStep, Error> {
         loop {
             if state.ended {
-                return Ok(Step::End);
+                return Ok(ReadStep::End);
             }
             let Some((part, limit)) = state.part.clone() else {
                 if !self.begin_part(state)? {
@@ -119,19 +119,23 @@ impl<'s> Lane<'s> {
             };
             if let Some(chunk) = self.next_chunk(state, limit)? {
                 part.expect_chunk();
-                return Ok(Step::Chunk(chunk, part));
+                return Ok(ReadStep::Chunk(chunk, part));
             }
             state.part = None;
-            if matches!(self.job, Job::Part { .. }) {
+            if matches!(self.job, ReadJob::Part { .. }) {
                 state.ended = true;
             }
             if part.close() {
-                return Ok(Step::Whole(part));
+                return Ok(ReadStep::Whole(part));
             }
         }
     }
 
-    fn next_chunk(&self, state: &mut State<'s>, mut limit: u64) -> Result<Option<Chunk>, Error> {
+    fn next_chunk(
+        &self,
+        state: &mut ReaderState<'s>,
+        mut limit: u64,
+    ) -> Result<Option<Chunk>, Error> {
         loop {
             if let Some(reader) = &mut state.reader
                 && let Some(chunk) = reader.next_before(limit)?
@@ -147,14 +151,19 @@ impl<'s> Lane<'s> {
     }
 
     /// Opens the next part that is missing; false where there is none.
-    fn begin_part(&self, state: &mut State<'s>) -> Result<bool, Error> {
+    fn begin_part(&self, state: &mut ReaderState<'s>) -> Result<bool, Error> {
         match self.job {
-            Job::Part { unit, part } => self.begin_single(state, unit, part),
-            Job::Stream { unit, turns } => self.begin_in_stream(state, unit, turns),
+            ReadJob::Part { unit, part } => self.begin_single(state, unit, part),
+            ReadJob::Stream { unit, turns } => self.begin_in_stream(state, unit, turns),
         }
     }
 
-    fn begin_single(&self, state: &mut State<'s>, unit: u64, part: u64) -> Result<bool, Error> {
+    fn begin_single(
+        &self,
+        state: &mut ReaderState<'s>,
+        unit: u64,
+        part: u64,
+    ) -> Result<bool, Error> {
         let stage = self.stage;
         let Some(inputs) = usize::try_from(unit).ok().and_then(|unit| stage.units.get(unit)) else {
             return Ok(false);
@@ -182,9 +191,9 @@ impl<'s> Lane<'s> {
     /// parts there are.
     fn begin_in_stream(
         &self,
-        state: &mut State<'s>,
+        state: &mut ReaderState<'s>,
         unit: u64,
-        turns: Turns,
+        turns: StreamParts,
     ) -> Result<bool, Error> {
         let stage = self.stage;
         let Some(inputs) = usize::try_from(unit).ok().and_then(|unit| stage.units.get(unit)) else {
@@ -192,7 +201,7 @@ impl<'s> Lane<'s> {
         };
         let input = inputs.first;
         let is_wanted = |part: u64| {
-            (turns == Turns::All || part % 2 == 1) && !stage.folder.part(unit, part).exists()
+            (turns == StreamParts::All || part % 2 == 1) && !stage.folder.part(unit, part).exists()
         };
         let last = self.limit(input, u64::MAX);
         let mut reader = match state.reader.take() {

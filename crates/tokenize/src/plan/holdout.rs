@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::prepare::options::Holdout;
-use crate::spill::Row;
+use crate::spill::DocumentRow;
 use crate::spill::bucket::Buckets;
 
 /// Documents and tokens of both sides.
@@ -21,16 +21,16 @@ pub(crate) struct Sides {
 
 /// Where the sides part, and what is on each in every bucket.
 #[derive(Debug)]
-pub(crate) struct Split {
-    pub(crate) limit: SideLimit,
+pub(crate) struct HoldoutDecision {
+    pub(crate) limit: HoldoutLimit,
     pub(crate) buckets: Vec<Sides>,
 }
 
 /// Documents whose side hash is smaller are held out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SideLimit(u64);
+pub(crate) struct HoldoutLimit(u64);
 
-impl SideLimit {
+impl HoldoutLimit {
     /// The limit that can be told before all documents are there.
     pub(crate) fn known(holdout: Holdout) -> Option<Self> {
         match holdout {
@@ -42,7 +42,7 @@ impl SideLimit {
     }
 
     /// Whether a document is held out.
-    pub(crate) fn holds_out(self, row: &Row) -> bool {
+    pub(crate) fn holds_out(self, row: &DocumentRow) -> bool {
         row.side < self.0
     }
 }
@@ -52,7 +52,7 @@ pub(crate) const HELD_OUT: u64 = 0;
 /// And of every other, where there are such inputs.
 pub(crate) const TRAINED_ON: u64 = u64::MAX;
 
-impl Split {
+impl HoldoutDecision {
     /// Splits the documents of all buckets.
     pub(crate) fn decide(
         holdout: Holdout,
@@ -60,13 +60,13 @@ impl Split {
         threads: usize,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        let limit = match (SideLimit::known(holdout), holdout) {
+        let limit = match (HoldoutLimit::known(holdout), holdout) {
             (None, Holdout::Tokens(tokens)) => {
                 let within = || SmallestHashes::within(tokens);
                 let found = buckets.fold_rows(threads, stop, within, |smallest, _, row| {
                     smallest.add(row.side, row.len_tokens);
                 })?;
-                SideLimit(SmallestHashes::of_all(tokens, &found))
+                HoldoutLimit(SmallestHashes::of_all(tokens, &found))
             }
             (known, _) => known.unwrap_or_default(),
         };
@@ -90,7 +90,7 @@ impl Split {
 
 impl Sides {
     /// Adds a document.
-    pub(crate) fn count(&mut self, row: &Row, limit: SideLimit) {
+    pub(crate) fn count(&mut self, row: &DocumentRow, limit: HoldoutLimit) {
         let (documents, tokens) = if limit.holds_out(row) {
             (&mut self.holdout_documents, &mut self.holdout_tokens)
         } else {

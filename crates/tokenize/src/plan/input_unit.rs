@@ -2,7 +2,14 @@
 
 use std::ops::Range;
 
+use mixdown_documents::Document;
+use mixdown_documents::DocumentReader;
+use mixdown_documents::Labeler;
 use mixdown_documents::{Cuts, InputFile, InputList, Place};
+
+use crate::encode::has_fewer_chars;
+use crate::error::Error;
+use crate::prepare::options::PrepareOptions;
 
 /// Decompressed bytes of input that a part starts records from, at most.
 pub(crate) const PART_BYTES: u64 = 64 << 20;
@@ -19,7 +26,7 @@ pub(crate) fn part_bytes(inputs: &InputList, most: u64) -> u64 {
 
 /// Inputs that are read in one go: a run of small files as one part, or one file in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unit {
+pub(crate) struct InputUnit {
     /// Ordinal of the first input.
     pub(crate) first: u32,
     /// Ordinal after the last input.
@@ -28,7 +35,7 @@ pub(crate) struct Unit {
     pub(crate) cuts: Cuts,
 }
 
-impl Unit {
+impl InputUnit {
     /// How many parts it has, where that is known before it is read.
     pub(crate) fn parts(&self) -> Option<u64> {
         match &self.cuts {
@@ -40,8 +47,8 @@ impl Unit {
 }
 
 /// The units in the order of the list, of the documents before `end`.
-pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
+pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> Vec<InputUnit> {
+    let mut units: Vec<InputUnit> = Vec::new();
     let mut filled = 0_u64;
     for (ordinal, file) in (0_u32..).zip(inputs.files()) {
         if end.is_some_and(|end| end <= Place { input: ordinal, offset: 0 }) {
@@ -54,7 +61,7 @@ pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> 
             cuts => cuts,
         };
         let alone = cuts != Cuts::Whole;
-        let open = |unit: &&mut Unit| {
+        let open = |unit: &&mut InputUnit| {
             unit.cuts == Cuts::Whole && !alone && filled.saturating_add(bytes) <= part_bytes
         };
         match units.last_mut().filter(open) {
@@ -63,7 +70,7 @@ pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> 
                 filled += bytes;
             }
             None => {
-                units.push(Unit { first: ordinal, end: ordinal + 1, cuts });
+                units.push(InputUnit { first: ordinal, end: ordinal + 1, cuts });
                 filled = bytes;
             }
         }
@@ -80,6 +87,38 @@ fn within(mut ranges: Vec<Range<u64>>, end: u64) -> Cuts {
 /// About how many bytes of text the inputs hold.
 pub(crate) fn text_bytes_estimate(inputs: &InputList) -> u64 {
     inputs.files().iter().map(InputFile::text_bytes_estimate).fold(0, u64::saturating_add)
+}
+
+/// The place before which the first `limit` documents begin; `None` where there are fewer.
+///
+/// Reads that far before the work begins, on one thread: so the parts, which are made on many, know
+/// their end. Documents that are left out do not count.
+pub(crate) fn end_of_documents(
+    inputs: &InputList,
+    options: &PrepareOptions,
+    labeler: Option<&Labeler>,
+    limit: u64,
+) -> Result<Option<Place>, Error> {
+    let mut left = limit;
+    for document in DocumentReader::new(inputs, &options.read).with_labeler(labeler) {
+        let document = document?;
+        if document.text.is_empty()
+            || has_fewer_chars(&document.text, options.min_chars)
+            || has_no_target(&document)
+        {
+            continue;
+        }
+        left -= 1;
+        if left == 0 {
+            let Place { input, offset } = document.place;
+            return Ok(Some(Place { input, offset: offset + 1 }));
+        }
+    }
+    Ok(None)
+}
+
+fn has_no_target(document: &Document) -> bool {
+    document.labels.as_ref().is_some_and(|labels| labels.targets.is_empty())
 }
 
 #[cfg(test)]

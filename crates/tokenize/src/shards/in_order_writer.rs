@@ -13,46 +13,46 @@ use mixdown_shards::{DocumentBytes, ShardRecord, Split as Side};
 
 use crate::encode::EncodedChunk;
 use crate::error::Error;
+use crate::plan::holdout::{HoldoutLimit, Sides};
+use crate::plan::input_unit::InputUnit;
 use crate::plan::order::Order;
-use crate::plan::split::{SideLimit, Sides};
-use crate::plan::unit::Unit;
-use crate::shards::shard_run::{Output, Run, Runs, ShardTarget, finish_shards};
+use crate::shards::shard_run::{BucketRun, ShardPlan, ShardTarget, SideWriter, finish_shards};
 use crate::spill::bucket::Buckets;
 use crate::spill::reader::Spill;
-use crate::spill::{Item, Payload, Row, sorted_items};
+use crate::spill::{DocumentRow, Item, Payload, sorted_items};
 
 /// Bytes of parts that may wait in memory for one before them; further ones wait on the disk.
 const WAITING_BYTES: u64 = 32 << 20;
 
 /// What has to be known before the parts are there.
 #[derive(Clone, Copy)]
-pub(crate) struct FollowPlan<'f> {
+pub(crate) struct InOrderPlan<'f> {
     pub(crate) target: ShardTarget<'f>,
-    pub(crate) limit: SideLimit,
+    pub(crate) limit: HoldoutLimit,
     pub(crate) shard_bytes: u64,
     pub(crate) order: Order,
     pub(crate) payload: Payload,
 }
 
 /// A run that was finished, and its shards.
-pub(crate) struct Followed {
-    pub(crate) run: Run,
+pub(crate) struct WrittenRun {
+    pub(crate) run: BucketRun,
     pub(crate) train: Option<ShardRecord>,
     pub(crate) holdout: Option<ShardRecord>,
 }
 
 /// The parts as they come, on their way into shards.
-pub(crate) struct Follower<'f> {
-    plan: FollowPlan<'f>,
-    units: &'f [Unit],
-    waiting: Mutex<Waiting>,
-    writing: Mutex<Writing<'f>>,
+pub(crate) struct InOrderWriter<'f> {
+    plan: InOrderPlan<'f>,
+    units: &'f [InputUnit],
+    waiting: Mutex<WaitingParts>,
+    writing: Mutex<OpenShards<'f>>,
 }
 
 /// Finished parts that are not written: in memory, or only where they were spilled.
 #[derive(Default)]
-struct Waiting {
-    parts: BTreeMap<PartNumber, Option<Chunks>>,
+struct WaitingParts {
+    parts: BTreeMap<PartNumber, Option<PartChunks>>,
     bytes: u64,
 }
 
@@ -60,37 +60,37 @@ struct Waiting {
 type PartNumber = (u64, u64);
 
 /// All chunks of a part.
-pub(crate) struct Chunks {
+pub(crate) struct PartChunks {
     pub(crate) chunks: Vec<EncodedChunk>,
     /// The memory they take.
     pub(crate) bytes: u64,
 }
 
-struct Writing<'f> {
+struct OpenShards<'f> {
     /// The part that is written next.
     next: PartNumber,
-    runs: Runs,
-    outputs: (Output<'f>, Output<'f>),
-    followed: Vec<Followed>,
+    runs: ShardPlan,
+    outputs: (SideWriter<'f>, SideWriter<'f>),
+    written_runs: Vec<WrittenRun>,
     /// Whether a part turned out to be damaged: the shards are then left to the second stage.
     given_up: bool,
 }
 
-impl<'f> Follower<'f> {
-    pub(crate) fn new(plan: FollowPlan<'f>, units: &'f [Unit]) -> Self {
-        let runs = Runs::new(plan.payload.id_bytes, plan.shard_bytes);
+impl<'f> InOrderWriter<'f> {
+    pub(crate) fn new(plan: InOrderPlan<'f>, units: &'f [InputUnit]) -> Self {
+        let runs = ShardPlan::new(plan.payload.id_bytes, plan.shard_bytes);
         let outputs = plan.outputs(&runs);
         let writing =
-            Writing { next: (0, 0), runs, outputs, followed: Vec::new(), given_up: false };
+            OpenShards { next: (0, 0), runs, outputs, written_runs: Vec::new(), given_up: false };
         let (waiting, writing) = (Mutex::default(), Mutex::new(writing));
         Self { plan, units, waiting, writing }
     }
 
     /// Takes a part that has been spilled, and writes what can be written now unless another thread
     /// is at it.
-    pub(crate) fn add(&self, part: PartNumber, chunks: Option<Chunks>) -> Result<(), Error> {
+    pub(crate) fn add(&self, part: PartNumber, chunks: Option<PartChunks>) -> Result<(), Error> {
         let mut waiting = self.waiting();
-        let fits = |chunks: &Chunks| waiting.bytes + chunks.bytes <= WAITING_BYTES;
+        let fits = |chunks: &PartChunks| waiting.bytes + chunks.bytes <= WAITING_BYTES;
         let kept = chunks.filter(fits);
         waiting.bytes += kept.as_ref().map_or(0, |chunks| chunks.bytes);
         waiting.parts.insert(part, kept);
@@ -102,7 +102,7 @@ impl<'f> Follower<'f> {
     }
 
     /// Writes the rest; gives the runs whose shards are whole.
-    pub(crate) fn finish(self) -> Result<Vec<Followed>, Error> {
+    pub(crate) fn finish(self) -> Result<Vec<WrittenRun>, Error> {
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_next(&mut writing)?;
         if !writing.given_up
@@ -111,10 +111,10 @@ impl<'f> Follower<'f> {
         {
             writing.finish_run(run)?;
         }
-        Ok(std::mem::take(&mut writing.followed))
+        Ok(std::mem::take(&mut writing.written_runs))
     }
 
-    fn write_next(&self, writing: &mut Writing<'f>) -> Result<(), Error> {
+    fn write_next(&self, writing: &mut OpenShards<'f>) -> Result<(), Error> {
         while !writing.given_up
             && let Some((part, chunks)) = self.take_next(writing)?
         {
@@ -129,8 +129,8 @@ impl<'f> Follower<'f> {
     /// The part that comes next, if it is there.
     fn take_next(
         &self,
-        writing: &mut Writing<'f>,
-    ) -> Result<Option<(PartNumber, Option<Chunks>)>, Error> {
+        writing: &mut OpenShards<'f>,
+    ) -> Result<Option<(PartNumber, Option<PartChunks>)>, Error> {
         loop {
             let (unit, part) = writing.next;
             let Some(cuts) = self.unit(unit) else { return Ok(None) };
@@ -154,12 +154,12 @@ impl<'f> Follower<'f> {
 
     fn write_part(
         &self,
-        writing: &mut Writing<'f>,
+        writing: &mut OpenShards<'f>,
         (unit, part): PartNumber,
-        chunks: Option<Chunks>,
+        chunks: Option<PartChunks>,
     ) -> Result<(), Error> {
-        let FollowPlan { target, order, payload, .. } = self.plan;
-        if let Some(Chunks { chunks, .. }) = chunks {
+        let InOrderPlan { target, order, payload, .. } = self.plan;
+        if let Some(PartChunks { chunks, .. }) = chunks {
             let items = sorted_items(&chunks, payload);
             let documents = items.iter().map(|item: &Item<'_>| (item.row, item.document(payload)));
             return self.write(writing, documents);
@@ -172,8 +172,8 @@ impl<'f> Follower<'f> {
 
     fn write<'d>(
         &self,
-        writing: &mut Writing<'f>,
-        documents: impl Iterator<Item = (&'d Row, DocumentBytes<'d>)> + Clone,
+        writing: &mut OpenShards<'f>,
+        documents: impl Iterator<Item = (&'d DocumentRow, DocumentBytes<'d>)> + Clone,
     ) -> Result<(), Error> {
         let limit = self.plan.limit;
         let mut sides = Sides::default();
@@ -190,26 +190,26 @@ impl<'f> Follower<'f> {
         Ok(())
     }
 
-    fn unit(&self, unit: u64) -> Option<&Unit> {
+    fn unit(&self, unit: u64) -> Option<&InputUnit> {
         self.units.get(usize::try_from(unit).ok()?)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingParts> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<'f> FollowPlan<'f> {
-    fn outputs(&self, runs: &Runs) -> (Output<'f>, Output<'f>) {
-        let output = |side| Output::new(self.target, side, runs.shard(side));
+impl<'f> InOrderPlan<'f> {
+    fn outputs(&self, runs: &ShardPlan) -> (SideWriter<'f>, SideWriter<'f>) {
+        let output = |side| SideWriter::new(self.target, side, runs.shard(side));
         (output(Side::Train), output(Side::Holdout))
     }
 }
 
-impl Writing<'_> {
-    fn finish_run(&mut self, run: Run) -> Result<(), Error> {
+impl OpenShards<'_> {
+    fn finish_run(&mut self, run: BucketRun) -> Result<(), Error> {
         let (train, holdout) = finish_shards(self.outputs.0.take(), self.outputs.1.take())?;
-        self.followed.push(Followed { run, train, holdout });
+        self.written_runs.push(WrittenRun { run, train, holdout });
         Ok(())
     }
 }
