@@ -14,6 +14,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     files::write(path, bytes).map_err(refused)
 }
 
+/// Writes a whole file unless there is one already. Returns whether this call has written it.
+///
+/// # Errors
+/// As [`write_whole`].
+pub fn write_first(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
+    files::write_first(path, bytes).map_err(refused)
+}
+
 /// Checks before long work that a file can be written, and makes its folder, so that the work is not lost.
 ///
 /// # Errors

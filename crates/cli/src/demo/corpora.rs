@@ -12,11 +12,12 @@ use mixdown_tokenize::{
 };
 use serde::Serialize;
 
+use super::DemoSettings;
 use super::registry_text::{self, TextDocument};
-use super::{DemoSettings, write_whole};
 use crate::commands::Context;
 use crate::commands::corpora::prepare::describe;
 use crate::error::Error;
+use crate::files::write_whole;
 use crate::terminal::progress::{Meter, Unit, say, say_inputs, stage_name};
 
 /// Share of each corpus' documents that is held out.
