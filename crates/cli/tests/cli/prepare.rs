@@ -137,6 +137,7 @@ fn tasks_without_a_scheduler_or_with_a_limit() {
     assert_snapshot!(sandbox.failure(&format!("{prepare} --task auto")), @r#"
     exit code 2
     error: task: expected auto inside an array job (SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or AWS_BATCH_JOB_ARRAY_INDEX is set), else I/N, got "auto"
+      hint: --tasks N gives the number of tasks
     "#);
     assert_snapshot!(sandbox.failure(&format!("{prepare} --task 4/4")), @r#"
     exit code 2
