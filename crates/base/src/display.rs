@@ -1,5 +1,5 @@
-//! Numbers as people read them, and texts as a terminal may be given them: the one display of the terminal, logs
-//! and pages.
+//! Numbers as people read them, and texts made safe for a terminal: the display that the terminal, logs and pages
+//! share.
 //!
 //! ```
 //! use mixdown_base::display;
@@ -46,7 +46,7 @@ pub fn plural(count: u64, noun: &str) -> String {
     format!("{} {}", thousands(count), plural_noun(noun))
 }
 
-/// The plural of one of the nouns that are counted here.
+/// The plural of a noun that [`plural`] accepts.
 fn plural_noun(noun: &str) -> String {
     let replaced =
         [("corpus", "corpora"), ("entry", "entries"), ("match", "matches"), ("batch", "batches")];
@@ -87,7 +87,7 @@ pub fn signed(value: f64, digits: usize) -> String {
 
 /// A measured share in per cent with three significant digits: `97.3 %`, `1.02 %`, `0.0994 %`.
 ///
-/// Nothing but the whole is shown as 100 % or more: `99.99 %`.
+/// Only the whole is shown as 100 % or more: `99.99 %`.
 ///
 /// ```
 /// use mixdown_base::display::percent;
@@ -98,14 +98,14 @@ pub fn percent(share: f64) -> String {
     format!("{} %", per_cent(share))
 }
 
-/// The number of [`percent`] without its sign.
+/// The number that [`percent`] shows, without the percent sign.
 ///
 /// ```
 /// assert_eq!(mixdown_base::display::per_cent(0.010_227), "1.02");
 /// ```
 pub fn per_cent(share: f64) -> String {
     let value = share * 100.0;
-    // Below a millionth of a per cent nothing here is measured.
+    // No measurement here resolves less than a millionth of a percent.
     if value.abs() < 1e-6 {
         return "0".to_owned();
     }
@@ -134,7 +134,7 @@ fn rounded(value: f64, digits: i32) -> String {
     if !value.is_finite() || value == 0.0 {
         return fixed(value, 0);
     }
-    // Rounded in the scientific form first: 99.97 has one digit more before the point than it seems.
+    // Rounding happens in scientific form first: 99.97 gains a digit before the point.
     let places = usize::try_from(digits - 1).unwrap_or(0);
     let text = format!("{value:.places$e}");
     let exponent: i32 = text.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
@@ -156,7 +156,7 @@ fn rounded(value: f64, digits: i32) -> String {
 /// ```
 pub fn short(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")];
-    // 999,999 is rounded before its unit is chosen: 1M, not 1000K.
+    // The value is rounded before its unit is chosen: 999,999 becomes 1M, not 1000K.
     let found = units.into_iter().find(|(unit, _)| value.abs() >= unit * 0.9995);
     let (unit, name) = found.unwrap_or((1.0, ""));
     format!("{}{name}", rounded(value / unit, 3))
@@ -188,8 +188,7 @@ pub fn duration(seconds: f64) -> String {
     format!("{whole:.0} s")
 }
 
-/// Seconds in the largest unit of which there are at least two, where there is room for one unit: `119 s`, `7 min`,
-/// `28 h`, `12 d`.
+/// Seconds in a single unit, the largest that fits at least twice: `119 s`, `7 min`, `28 h`, `12 d`.
 ///
 /// ```
 /// use mixdown_base::display::duration_in_one_unit;
@@ -222,8 +221,8 @@ pub fn bytes(count: u64) -> String {
     format!("{} {name}", rounded(value / unit, 3))
 }
 
-/// A name or other short text from outside on one line of a terminal: control characters (an escape sequence
-/// then is plain text, a line stays one line) and marks that turn the direction of writing are escaped.
+/// A name or other short text from outside, made safe for one line of a terminal: control characters (so that an escape
+/// sequence is plain text and a line stays one line) and marks that change the writing direction are escaped.
 ///
 /// ```
 /// use mixdown_base::display::escaped;
@@ -234,7 +233,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     escaped_where(text, is_unfit)
 }
 
-/// Like [`escaped`], for texts of many lines: line ends (also of CR LF) and tabs stay.
+/// Like [`escaped`], for texts of several lines: line ends (also CR LF) and tabs stay.
 ///
 /// ```
 /// use mixdown_base::display::escaped_lines;
@@ -249,7 +248,8 @@ pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\r\n"))
 }
 
-/// A JSON text with the letters escaped, as JSON does it, that JSON allows and a terminal must not get: the same value.
+/// A JSON text in which characters that JSON allows but a terminal must not receive are escaped as in JSON; the value
+/// stays the same.
 ///
 /// ```
 /// use mixdown_base::display::escaped_json;
@@ -263,7 +263,7 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(json.len() + 16);
     for letter in json.chars() {
         if is_unfit(letter) {
-            // All of them are of the first plane, so four digits say them.
+            // All of them are in the basic multilingual plane, so four digits are enough.
             escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
         } else {
             escaped.push(letter);
@@ -280,7 +280,7 @@ fn escaped_where(text: &str, is_unfit: impl Fn(char) -> bool) -> Cow<'_, str> {
     for letter in text.chars() {
         match letter {
             _ if !is_unfit(letter) => escaped.push(letter),
-            // `escape_debug` leaves some marks of direction as they are.
+            // `escape_debug` leaves some direction marks unescaped.
             '\n' | '\r' | '\t' => escaped.extend(letter.escape_default()),
             _ => escaped.extend(letter.escape_unicode()),
         }
@@ -296,8 +296,8 @@ fn is_unfit(letter: char) -> bool {
     letter.is_control() || turns_direction || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
-/// A text of several lines, of each of which at most `columns` characters are left: a message that quotes a line of a
-/// file must not print a megabyte.
+/// A text of several lines, each cut to at most `columns` characters: a message that quotes a line of a file must not
+/// print a megabyte.
 ///
 /// ```
 /// use mixdown_base::display::cut_lines;
@@ -310,7 +310,7 @@ pub fn cut_lines(text: &str, columns: usize) -> String {
         Some((end, _)) => {
             let kept = line.get(..end).unwrap_or_default();
             let is_blank = kept.chars().all(|letter| letter == ' ' || letter == '|');
-            // Where only a mark far to the right was cut off, nothing is missed.
+            // A cut-off mark far to the right is not worth an ellipsis.
             if is_blank { kept.trim_end().to_owned() } else { format!("{kept}…") }
         }
     };

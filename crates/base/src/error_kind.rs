@@ -1,4 +1,4 @@
-//! The kinds of errors: every library's error says which it is, so that exit codes and exceptions need to know no more.
+//! The kinds of errors: every library's error names its kind, which is all that exit codes and exceptions need.
 
 use std::io;
 
@@ -29,8 +29,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Returns the kind of a refusal of the operating system on a path that was given: a path at which nothing is
-    /// belongs to the request, and every other reason to the machine.
+    /// Returns the kind of an operating system error on a given path: a missing path is a fault of the request, every
+    /// other reason a fault of the machine.
     pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Configuration,

@@ -1,10 +1,10 @@
-//! Files that are either absent or whole: the one writer and the one capped read of every crate.
+//! Files that are either absent or whole: the writer and the size-limited read that every crate uses.
 //!
-//! A writer fills a file of a unique name beside its target, brings it to the disk and renames it. A reader
-//! therefore sees the old file or the whole new one, also after a kill or a power cut; two processes that write
-//! the same target never write into each other's file; and no file that somebody else put beside the target is
-//! touched. A killed process leaves its temporary file behind: [`finished_name`] recognizes such leftovers, and
-//! [`make_ready`] removes those that no living process holds.
+//! A writer fills a file with a unique name beside its target, flushes it to disk and renames it. A reader therefore
+//! sees the old file or the whole new one, even after a kill or a power cut. Two processes that write the same target
+//! never write into each other's file, and files that somebody else put beside the target are not touched. A killed
+//! process leaves its temporary file behind: [`finished_name`] recognizes such leftovers, and [`make_ready`] removes
+//! those that no living process holds.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -28,11 +28,11 @@ pub use self::leftovers::{
 
 mod leftovers;
 
-/// What every temporary name ends with.
+/// The ending of every temporary name.
 const ENDING: &str = ".tmp";
-/// Letters and digits that make a temporary name unique.
+/// The number of letters and digits that make a temporary name unique.
 const UNIQUE_LEN: usize = 16;
-/// Bytes of a file name to which a temporary ending can still be added: file systems end at 255.
+/// The longest file name in bytes to which a temporary ending can still be added: file systems allow 255.
 const MAX_NAME_BYTES: usize = 230;
 
 /// An error of one file.
@@ -42,7 +42,7 @@ pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}", path.display())]
     Io {
-        /// What was tried: "open", "write", …
+        /// The attempted action: "open", "write", …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -52,11 +52,11 @@ pub enum Error {
     /// A folder, device, pipe or socket has the file's name.
     #[error("{}: expected a regular file, got {got}", path.display())]
     NotAFile {
-        /// What was tried: "read" or "write".
+        /// The attempted action: "read" or "write".
         action: &'static str,
         /// The path.
         path: PathBuf,
-        /// What it is: "a folder" or "a device, pipe or socket".
+        /// What the path is: "a folder" or "a device, pipe or socket".
         got: &'static str,
     },
     /// The file is larger than its reader accepts.
@@ -64,9 +64,9 @@ pub enum Error {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The largest size that is read.
+        /// The largest size that the reader accepts.
         limit_bytes: u64,
-        /// The size as far as it was looked at.
+        /// The size, as far as it was read.
         got_bytes: u64,
     },
 }
@@ -81,9 +81,9 @@ impl Error {
         }
     }
 
-    /// The action, the path and a reason as an operating system error, for the errors of other crates.
+    /// Returns the action, the path and the reason as an operating system error, for the errors of other crates.
     ///
-    /// What is no operating system error has the kind [`ErrorKind::InvalidData`].
+    /// An error that did not come from the operating system has the kind [`ErrorKind::InvalidData`].
     pub fn into_parts(self) -> (&'static str, PathBuf, io::Error) {
         let invalid = |words: String| io::Error::new(ErrorKind::InvalidData, words);
         match self {
@@ -125,12 +125,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.commit()
 }
 
-/// Writes a whole file unless there is one already: of several processes at once, the first one wins.
+/// Writes a whole file unless it already exists: of several processes at once, the first one wins.
 ///
 /// Returns whether this call has written the file.
 ///
 /// # Errors
-/// As [`write()`].
+/// Those of [`write()`].
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -151,7 +151,7 @@ pub fn write_first(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
 /// Writes a whole file with the bytes that `fill` writes, for content in many pieces or larger than memory.
 ///
 /// # Errors
-/// As [`write()`], and what `fill` returns, as [`Error::Io`]; then nothing is left behind.
+/// Those of [`write()`], and the error of `fill` as [`Error::Io`]; then nothing is left behind.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -175,12 +175,11 @@ pub fn write_with(
     file.commit()
 }
 
-/// Makes the place of a file that is to be written after long work: its folder, if that is missing, and nothing in it
-/// of what killed writers of the same file left. What living ones write stays.
+/// Prepares the place of a file that will be written after long work: creates its folder if it is missing, and removes
+/// temporary files that killed writers of the same file left there. Files that living processes write stay.
 ///
-/// # Errors
-/// Those that writing the file would have: [`Error::NotAFile`] when `path` is a folder or a device; [`Error::Io`] when
-/// the folder cannot be made or takes no file.
+/// Those that writing the file would return: [`Error::NotAFile`] when `path` is a folder or a device; [`Error::Io`]
+/// when the folder cannot be created or no file can be created in it.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -196,7 +195,8 @@ pub fn write_with(
 pub fn make_ready(path: &Path) -> Result<(), Error> {
     make_folder(folder_of(path))?;
     match fs::metadata(path) {
-        // A loop of links, or a name that is too long: a rename to it would come too late, or replace the link.
+        // The path is a loop of links, or its name is too long: a rename to it would fail too late, or replace the
+        // link.
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(Error::io("look at", path)(error));
         }
@@ -209,7 +209,7 @@ pub fn make_ready(path: &Path) -> Result<(), Error> {
 
 /// A file under a temporary name beside its target until [`NewFile::commit`] or one of its siblings.
 ///
-/// Dropped before that, it is removed. It has the permissions of an ordinary new file.
+/// Dropping it earlier removes the file. It has the permissions of an ordinary new file.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -234,7 +234,7 @@ pub struct NewFile {
 impl NewFile {
     /// Creates the temporary file exclusively: an existing file or link is never opened.
     ///
-    /// Where `path` is a link to a regular file, that file is the target, as for any other program.
+    /// Where `path` is a link to a regular file, that file is the target, as in other programs.
     ///
     /// # Errors
     /// [`Error::NotAFile`] when `path` is a folder, a device or a pipe, which a rename would destroy;
@@ -243,10 +243,10 @@ impl NewFile {
         Self::create_with_mode(path, 0o666)
     }
 
-    /// Like [`NewFile::create`], for a file that only its owner may read.
+    /// Like [`NewFile::create`], for a file that only its owner can read.
     ///
     /// # Errors
-    /// As [`NewFile::create`].
+    /// Those of [`NewFile::create`].
     pub fn create_private(path: &Path) -> Result<Self, Error> {
         Self::create_with_mode(path, 0o600)
     }
@@ -259,7 +259,7 @@ impl NewFile {
                 let real = || path.canonicalize().map_err(Error::io("follow the link", path));
                 if is_link { real()? } else { path.to_owned() }
             }
-            // What cannot be looked at is told by the attempt to create a file there.
+            // If the metadata cannot be read, the attempt to create a file there reports why.
             Err(_) => path.to_owned(),
         };
         let Some(name) = target.file_name() else {
@@ -277,7 +277,7 @@ impl NewFile {
         #[cfg(not(unix))]
         let _ = mode;
         loop {
-            // tempfile's own opening adds to the system's error a name that nobody knows.
+            // tempfile's own open adds the temporary name, which nobody knows, to the system's error.
             let file = builder.make_in(folder_of(&target), |temporary| options.open(temporary));
             let file = file.map_err(Error::io("create", path))?;
             if Self::hold(&file) {
@@ -286,8 +286,8 @@ impl NewFile {
         }
     }
 
-    /// Locks the file until it is closed, which says to others that its writer lives. Returns whether it is still
-    /// there: before it was locked, another process may have taken it for a dead one's.
+    /// Locks the file until it is closed, which shows other processes that its writer lives. Returns whether it still
+    /// exists: before it was locked, another process may have removed it as a leftover.
     fn hold(file: &NamedTempFile) -> bool {
         #[cfg(unix)]
         {
@@ -295,7 +295,7 @@ impl NewFile {
             let identity = |found: Metadata| (found.dev(), found.ino());
             match file.as_file().try_lock() {
                 Err(TryLockError::WouldBlock) => false,
-                // A file system without locks: nobody takes anything for a dead process's there.
+                // On a file system without locks, no process removes another one's file as a leftover.
                 Err(TryLockError::Error(_)) => true,
                 Ok(()) => {
                     let own = file.as_file().metadata().map(identity).ok();
@@ -310,12 +310,12 @@ impl NewFile {
         }
     }
 
-    /// Returns the path that the finished file will have.
+    /// Returns the path of the finished file.
     pub fn path(&self) -> &Path {
         &self.target
     }
 
-    /// Returns the path of the file until it is finished.
+    /// Returns the path of the file while it is unfinished.
     pub fn temporary_path(&self) -> &Path {
         self.file.path()
     }
@@ -325,7 +325,7 @@ impl NewFile {
         self.file.as_file()
     }
 
-    /// Flushes the written bytes to the disk.
+    /// Flushes the written bytes to disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -333,10 +333,10 @@ impl NewFile {
         self.file().sync_all().map_err(Error::io("flush", &self.target))
     }
 
-    /// Flushes the file to the disk, renames it to its target and flushes the name.
+    /// Flushes the file to disk, renames it to its target and flushes the folder entry.
     ///
     /// # Errors
-    /// [`Error::Io`]; then the target is as it was before.
+    /// [`Error::Io`]; then the target is unchanged.
     pub fn commit(self) -> Result<(), Error> {
         self.sync()?;
         let folder = folder_of(&self.target).to_owned();
@@ -345,7 +345,7 @@ impl NewFile {
     }
 
     /// Commits the file as [`NewFile::commit`] does unless the target exists, and returns whether this file became the
-    /// target: the first of many processes wins, without a lock.
+    /// target: the first of several processes wins, without a lock.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -355,7 +355,7 @@ impl NewFile {
         match file.persist_noclobber(&target) {
             Ok(_) => sync_folder(folder_of(&target)).map(|()| true),
             Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            // A file system without links: of two processes at this very moment the later one wins.
+            // On a file system without links, the later of two processes at this moment wins.
             Err(failed) if !target.exists() => {
                 Self { file: failed.file, target }.commit().map(|()| true)
             }
@@ -363,8 +363,8 @@ impl NewFile {
         }
     }
 
-    /// Gives the file its name and leaves it to the caller when what reaches the disk: scratch files, and many
-    /// files that are brought to the disk together ([`NewFile::sync`], [`sync_folder`]).
+    /// Renames the file to its target and leaves flushing to the caller: for scratch files, and for many files that are
+    /// flushed together ([`NewFile::sync`], [`sync_folder`]).
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -389,8 +389,8 @@ impl Write for NewFile {
 /// Reads a whole file of at most `limit_bytes`.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::NotAFile`] for a folder, and for a pipe, on which a read could wait for ever;
-/// [`Error::TooLarge`], before anything is allocated.
+/// [`Error::Io`]; [`Error::NotAFile`] for a folder, and for a pipe, on which a read could wait forever;
+/// [`Error::TooLarge`], before any memory is allocated.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -414,14 +414,14 @@ pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     file.take(limit_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
-    // The file may have grown since it was looked at.
+    // The file may have grown since its size was read.
     match u64::try_from(bytes.len()) {
         Ok(len) if len <= limit_bytes => Ok(bytes),
         grown => Err(too_large(grown.unwrap_or(u64::MAX))),
     }
 }
 
-/// Makes renames in `folder` survive a power cut, where the system can.
+/// Makes renames in `folder` survive a power cut, where the system supports it.
 ///
 /// # Errors
 /// [`Error::Io`] when the disk refuses.
@@ -440,7 +440,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     match File::open(folder).and_then(|opened| opened.sync_all()) {
-        // A folder may be written to without being read, and not every file system syncs folders.
+        // A folder can be writable but not readable, and not every file system syncs folders.
         Err(error) if is_no_disk_fault(error.kind()) => Ok(()),
         synced => synced.map_err(Error::io("flush", folder)),
     }
@@ -453,7 +453,7 @@ fn is_no_disk_fault(kind: ErrorKind) -> bool {
 /// Creates a folder and its parents; the folder may exist.
 ///
 /// # Errors
-/// [`Error::Io`], for what has its name and is no folder with the reason why it cannot be followed.
+/// [`Error::Io`]; if something else has the folder's name, the error says why it cannot be used.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -473,7 +473,7 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(reason).map_err(Error::io("make the folder", path))
 }
 
-/// Makes a folder, which may be there already, inside one that must be there: one that somebody took away is not made
+/// Creates a folder, which may already exist, inside one that must exist: a parent that somebody removed is not created
 /// again.
 ///
 /// # Errors
@@ -484,7 +484,7 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
 /// use mixdown_base::files;
 ///
 /// files::make_subfolder(&folder.path().join("best"))?;
-/// // Somebody removed the run's folder: it is not made again.
+/// // Somebody removed the run's folder: it is not created again.
 /// assert!(files::make_subfolder(&folder.path().join("run/best")).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -504,7 +504,7 @@ fn check_regular(action: &'static str, path: &Path, found: &Metadata) -> Result<
     }
 }
 
-/// The folder that holds `path`; a bare name lies in the current one.
+/// The folder that holds `path`; for a bare name, the current folder.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

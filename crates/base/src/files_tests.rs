@@ -1,4 +1,4 @@
-//! What the writer promises: the whole file or the old one, and nobody else's file is touched.
+//! The writer's guarantees: a target is the whole new file or the old one, and other files are not touched.
 
 use super::*;
 
@@ -198,7 +198,7 @@ mod unix {
         assert_eq!(mode("ours"), mode("ordinary"));
         NewFile::create_private(&folder.path().join("private")).unwrap().commit().unwrap();
         assert_eq!(mode("private"), 0o600);
-        // A file that nobody may write to is replaced all the same: the folder's permissions decide.
+        // A read-only file is replaced too: the folder's permissions decide.
         fs::set_permissions(folder.path().join("ours"), PermissionsExt::from_mode(0o444)).unwrap();
         write(&folder.path().join("ours"), b"x").unwrap();
         assert_eq!(mode("ours"), mode("ordinary"));

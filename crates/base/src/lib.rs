@@ -1,9 +1,9 @@
-//! Small things that every crate of mixdown needs, each written once: files that are absent or whole
-//! ([`files`]), quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of
-//! libraries as values ([`panics`]), the kinds of errors ([`error_kind`]), and the callers of long work
-//! ([`observer`]), and quantiles of Student's t ([`student`]).
+//! Small things that every crate of mixdown needs, each written once: files that are absent or whole ([`files`]),
+//! quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of libraries as
+//! values ([`panics`]), the kinds of errors ([`error_kind`]), the callers of long work ([`observer`]), and quantiles of
+//! Student's t ([`student`]).
 //!
-//! A leaf: it uses no other crate of ours.
+//! This crate is a leaf: it uses no other mixdown crate.
 
 pub mod display;
 pub mod error_kind;

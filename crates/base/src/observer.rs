@@ -1,18 +1,18 @@
-//! Who asked for long work: told how far it is, and able to stop it.
+//! The caller of long work, who receives its progress and can stop it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The caller of long work: a function that is told of its progress, and a flag that stops it at its next safe place.
+/// The caller of long work: a function that receives its progress, and a flag that stops it at its next safe point.
 ///
-/// The function may be called from any thread of the work. An observer is two references, and is copied freely.
+/// Any thread of the work may call the function. An observer is two references and cheap to copy.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// use mixdown_base::observer::Observer;
 ///
-/// /// Counts to 10, and returns how far it came.
+/// /// Counts to 10 and returns the number that it reached.
 /// fn count(observer: Observer<'_, u32>) -> u32 {
 ///     for done in 1..=10 {
 ///         observer.tell(done);
@@ -34,28 +34,28 @@ pub struct Observer<'a, P> {
 }
 
 impl<'a, P> Observer<'a, P> {
-    /// Makes an observer of the function that is told of the progress and of the flag that stops the work.
+    /// Makes an observer from the function that receives the progress and the flag that stops the work.
     pub fn new(told: &'a (dyn Fn(P) + Sync), stop: &'a AtomicBool) -> Self {
         Self { told, stop }
     }
 
-    /// Makes an observer that hears nothing and never stops the work.
+    /// Makes an observer that ignores progress and never stops the work.
     pub fn silent() -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);
         Self { told: &|_| {}, stop: &NEVER }
     }
 
-    /// Tells the caller of progress.
+    /// Reports progress to the caller.
     pub fn tell(&self, progress: P) {
         (self.told)(progress);
     }
 
-    /// Whether the caller has stopped the work.
+    /// Returns whether the caller has stopped the work.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Returns the flag, for work that tells of no progress.
+    /// Returns the stop flag, for work that reports no progress.
     pub fn stop(&self) -> &'a AtomicBool {
         self.stop
     }

@@ -1,27 +1,27 @@
-//! Panics of libraries as values, without the words that a panic prints.
+//! Panics of libraries as values, without the message that a panic prints.
 //!
-//! A file that a library panics on is damaged: a caller says so in words of its own, and the library's words, which
-//! name its source code, would only stand before them.
+//! A file on which a library panics is damaged. The caller reports that in its own words; the library's message, which
+//! names its source code, would only get in the way.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// How many calls of [`caught`] this thread is within.
+    /// The number of [`caught`] calls that this thread is inside of.
     static WITHIN: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Sets the hook that is silent within [`caught`] before the one that was there.
+/// Installs a hook that is silent inside [`caught`] and otherwise calls the previous hook.
 static HOOK: Once = Once::new();
 
 /// A library panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Panicked;
 
-/// Runs `work` and returns what it returns; a panic in it, on this thread, ends it without a word.
+/// Runs `work` and returns its result; a panic in it, on this thread, ends it silently.
 ///
-/// What `work` changed outside of itself before a panic stays changed.
+/// Changes that `work` made outside of itself before a panic remain.
 ///
 /// # Errors
 /// [`Panicked`] where `work` panicked.

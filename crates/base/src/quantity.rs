@@ -1,4 +1,4 @@
-//! Quantities as people write them: the one grammar of every command, file and Python argument.
+//! Quantities as people write them: the grammar that every command, file and Python argument shares.
 //!
 //! ```text
 //! quantity = number [suffix] ["/" number [suffix]] ["%"] [unit]
@@ -8,9 +8,9 @@
 //! unit     = a word or more: tokens, steps, "epochs of target"
 //! ```
 //!
-//! Blanks may stand before the suffix, the `%` and the unit. `50k`, `50K`, `50_000`, `50,000`, `5e4` and
-//! `0.05M tokens` are the same number. Every number is an exact fraction: no float decides what was written, so
-//! `0.1%` is 1/1000 and `1.5B` is 1,500,000,000.
+//! Blanks are allowed before the suffix, the `%` and the unit. `50k`, `50K`, `50_000`, `50,000`, `5e4` and `0.05M
+//! tokens` are the same number. Every number is an exact fraction without rounding through a float, so `0.1%` is 1/1000
+//! and `1.5B` is 1,500,000,000.
 //!
 //! ```
 //! use mixdown_base::quantity::{self, Number};
@@ -38,7 +38,7 @@ pub mod field;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, got \"{}\": {reason}", escaped(.text))]
 pub struct QuantityError {
-    /// What would have been a quantity here, with examples.
+    /// A description of the expected quantity, with examples.
     pub expected: String,
     /// The text.
     pub text: String,
@@ -46,9 +46,9 @@ pub struct QuantityError {
     pub reason: String,
 }
 
-/// An exact number that is not negative: a fraction in lowest terms, of which 64 bits hold both parts.
+/// An exact number that is not negative: a fraction in lowest terms whose parts each fit in 64 bits.
 ///
-/// A percentage is the share that it says: `1%` is 1/100.
+/// A percentage has the value of its share: `1%` is 1/100.
 ///
 /// ```
 /// use mixdown_base::quantity::Number;
@@ -66,34 +66,34 @@ pub struct Number {
 }
 
 impl Number {
-    /// The numerator in lowest terms.
+    /// Returns the numerator in lowest terms.
     pub fn numerator(self) -> u64 {
         self.numerator
     }
 
-    /// The denominator in lowest terms; never 0.
+    /// Returns the denominator in lowest terms; never 0.
     pub fn denominator(self) -> u64 {
         self.denominator
     }
 
-    /// Whether the number was written as a percentage.
+    /// Returns whether the number was written as a percentage.
     pub fn is_percent(self) -> bool {
         self.is_percent
     }
 
-    /// The number, if it is whole.
+    /// Returns the number if it is whole.
     pub fn whole(self) -> Option<u64> {
         (self.denominator == 1).then_some(self.numerator)
     }
 
-    /// The nearest float: for display and for settings that are floats, never for a count.
+    /// Returns the nearest float: for display and for settings that are floats, never for a count.
     #[expect(clippy::cast_precision_loss, reason = "the nearest float is what is asked for")]
     pub fn to_f64(self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
 }
 
-/// A number with the words behind it.
+/// A number with the words after it.
 ///
 /// ```
 /// use mixdown_base::quantity::Quantity;
@@ -105,15 +105,15 @@ impl Number {
 pub struct Quantity<'t> {
     /// The number.
     pub number: Number,
-    /// What stands behind it, without blanks at its ends; empty where nothing does.
+    /// The text after the number, without blanks at its ends; may be empty.
     pub unit: &'t str,
 }
 
 impl<'t> Quantity<'t> {
-    /// Reads a number and whatever stands behind it; `expected` says what would have been right, with examples.
+    /// Reads a number and the text after it; `expected` describes a correct text, with examples.
     ///
     /// # Errors
-    /// The text does not begin with a number, or 64 bits do not hold it.
+    /// The text does not begin with a number, or the number does not fit in 64 bits.
     pub fn parse(text: &'t str, expected: &str) -> Result<Self, QuantityError> {
         scan(text).map_err(|reason| error(text, expected, reason))
     }
@@ -142,7 +142,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// Writes a fraction as a decimal where that is exact within 18 places, else as `n/d`.
+/// Writes a fraction as a decimal where that is exact within 18 places, otherwise as `n/d`.
 ///
 /// # Errors
 /// The formatter fails.
@@ -172,7 +172,7 @@ pub fn write_fraction(out: &mut dyn fmt::Write, numerator: u128, denominator: u1
     Ok(())
 }
 
-/// The greatest common divisor (Euclid); of a number and zero it is the number.
+/// Returns the greatest common divisor (Euclid); of a number and zero it is the number.
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::greatest_common_divisor(12, 18), 6);
@@ -186,13 +186,13 @@ pub fn greatest_common_divisor(mut one: u128, mut other: u128) -> u128 {
 
 const NUMBER: &str = "a number such as 0.01, 1%, 1/3 or 1e-4";
 
-/// Examples of counts, for messages of other crates' own counts.
+/// Examples of counts, for messages about counts in other crates.
 pub const COUNT_EXAMPLES: &str = "300, 50_000, 50k or 1.5M";
 
 /// Reads a whole number: `300`, `50k`, `1.5M`.
 ///
 /// # Errors
-/// The text is no whole number without a unit, or `T` does not hold it.
+/// The text is not a whole number without a unit, or `T` does not hold it.
 ///
 /// ```
 /// use mixdown_base::quantity;
@@ -207,7 +207,7 @@ pub fn count<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 /// Reads a whole number above 0.
 ///
 /// # Errors
-/// As [`count`]; and 0.
+/// Those of [`count`]; and 0.
 ///
 /// ```
 /// use mixdown_base::quantity;
@@ -221,7 +221,7 @@ pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 /// Reads a number of tokens, with or without the word: `20k`, `20k tokens`.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::tokens::<u64>("20k tokens"), Ok(20_000));
@@ -233,7 +233,7 @@ pub fn tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 /// Reads a number of tokens above 0, with or without the word.
 ///
 /// # Errors
-/// As [`positive`].
+/// Those of [`positive`].
 ///
 /// ```
 /// use mixdown_base::quantity;
@@ -248,7 +248,7 @@ pub fn positive_tokens<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> 
 /// Reads a number of steps, with or without the word: `2k`, `2,000 steps`.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::steps::<u64>("2,000 steps"), Ok(2_000));
@@ -260,7 +260,7 @@ pub fn steps<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 /// Reads a number of sequences, with or without the word.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::sequences::<u32>("64 sequences"), Ok(64));
@@ -272,7 +272,7 @@ pub fn sequences<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
 /// Reads a number of documents, with or without the word.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::documents::<u64>("10k documents"), Ok(10_000));
@@ -281,7 +281,7 @@ pub fn documents<T: TryFrom<u64>>(text: &str) -> Result<T, QuantityError> {
     count_of(text, Some("document"))
 }
 
-/// A count as a float, for ratios and laws: exact below 2⁵³.
+/// Returns a count as a float, for ratios and laws: exact below 2⁵³.
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::to_f64(1_000), 1e3);
@@ -291,7 +291,7 @@ pub fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// What [`count_of`] expects, for messages.
+/// The description of what [`count_of`] expects, for messages.
 fn expected_count(unit: Option<&str>, least: &str) -> String {
     let unit = unit.map(|unit| format!(" of {unit}s")).unwrap_or_default();
     format!("a whole number{unit}{least} such as {COUNT_EXAMPLES}")
@@ -300,7 +300,7 @@ fn expected_count(unit: Option<&str>, least: &str) -> String {
 /// Reads a whole number of a unit, given in the singular; the unit may be left out.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// use mixdown_base::quantity;
@@ -315,7 +315,7 @@ pub fn count_of<T: TryFrom<u64>>(text: &str, unit: Option<&str>) -> Result<T, Qu
 /// Reads a whole number above 0 of a unit, given in the singular; the unit may be left out.
 ///
 /// # Errors
-/// As [`positive`].
+/// Those of [`positive`].
 ///
 /// ```
 /// use mixdown_base::quantity;
@@ -347,7 +347,7 @@ fn whole<T: TryFrom<u64>>(
 }
 
 impl Quantity<'_> {
-    /// The number, if it is a whole one.
+    /// Returns the number if it is whole.
     ///
     /// # Errors
     /// Why it is not, as a clause.
@@ -364,7 +364,7 @@ fn narrow<T: TryFrom<u64>>(text: &str, expected: &str, number: u64) -> Result<T,
     T::try_from(number).map_err(|_| error(text, expected, "it is too large here"))
 }
 
-/// The reason against a word that is not a unit of the number it stands behind.
+/// Explains why a word is not a unit of the number before it.
 ///
 /// ```
 /// assert_eq!(mixdown_base::quantity::not_a_unit("mugs"), "\"mugs\" is not a unit here");

@@ -1,4 +1,4 @@
-//! Spellings of quantities, and what is refused.
+//! Accepted and refused spellings of quantities.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The scanner of the grammar of [`quantity`](crate::quantity).
+//! The scanner for the grammar of [`quantity`](crate::quantity).
 
 use crate::quantity::{Number, Quantity, greatest_common_divisor};
 
@@ -6,7 +6,7 @@ const NO_NUMBER: &str = "it does not begin with a number";
 const TOO_LONG: &str = "it has more digits than 64 bits hold";
 const SEPARATOR: &str = "a separator stands where it separates no digits or thousands";
 
-/// A fraction whose parts may be longer than those of a [`Number`].
+/// A fraction whose parts can be longer than those of a [`Number`].
 #[derive(Clone, Copy)]
 struct Fraction {
     numerator: u128,
@@ -20,7 +20,7 @@ impl Fraction {
     }
 
     fn times(self, other: Self) -> Result<Self, &'static str> {
-        // Cross-reduced first, so that only a product that is truly too long overflows.
+        // Reducing crosswise first lets only a product that is truly too long overflow.
         let one = Self::reduced(self.numerator, other.denominator);
         let two = Self::reduced(other.numerator, self.denominator);
         let numerator = one.numerator.checked_mul(two.numerator);
@@ -32,7 +32,7 @@ impl Fraction {
     }
 }
 
-/// Reads a number and leaves what stands behind it as the unit.
+/// Reads a number and returns the text after it as the unit.
 pub(crate) fn scan(text: &str) -> Result<Quantity<'_>, &'static str> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
@@ -66,7 +66,7 @@ pub(crate) fn scan(text: &str) -> Result<Quantity<'_>, &'static str> {
     }
 }
 
-/// A decimal number with an exponent and a suffix, and the text behind it.
+/// A decimal number with an exponent and a suffix, and the text after it.
 fn scaled(text: &str) -> Result<(Fraction, &str), &'static str> {
     let (whole, after) = digits(text, true)?;
     let (fraction, after) = match after.strip_prefix('.') {
@@ -80,7 +80,7 @@ fn scaled(text: &str) -> Result<(Fraction, &str), &'static str> {
     let (zeros, after_suffix) = suffix(after_exponent);
     let is_bare = exponent == 0 && zeros == 0;
     if is_bare && fraction == "000" && (1..=3).contains(&whole.len()) && whole != "0" {
-        // 50.000 is fifty thousand to half of the world.
+        // Much of the world reads 50.000 as fifty thousand.
         return Err("it may be read as thousands: leave out the point, or the zeros behind it");
     }
     let places = i64::try_from(fraction.len()).map_err(|_| TOO_LONG)?;
@@ -103,7 +103,7 @@ fn times_power_of_ten(number: u128, power: i64) -> Result<Fraction, &'static str
     Ok(Fraction { numerator, denominator: 1 })
 }
 
-/// Digits without their separators: `_` between any two, `,` between thousands where those are allowed.
+/// Digits without their separators: `_` between any two, `,` between thousands where allowed.
 fn digits(text: &str, with_thousands: bool) -> Result<(String, &str), &'static str> {
     let is_part = |c: char| c.is_ascii_digit() || c == '_' || (c == ',' && with_thousands);
     let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
@@ -131,7 +131,7 @@ fn plain(digits: &str) -> Result<String, &'static str> {
     Ok(digits.replace('_', ""))
 }
 
-/// An exponent, where one stands: the `e` of `2epochs` is none.
+/// An exponent, if there is one: the `e` of `2epochs` is not an exponent.
 fn exponent(text: &str) -> Result<(i32, &str), &'static str> {
     let Some(after) = text.strip_prefix(['e', 'E']) else { return Ok((0, text)) };
     let (sign, unsigned) = match after.strip_prefix('-') {
@@ -147,7 +147,7 @@ fn exponent(text: &str) -> Result<(i32, &str), &'static str> {
     Ok((sign * exponent, rest))
 }
 
-/// The zeros that a suffix stands for, where one stands: a single letter, blanks before it allowed.
+/// The number of zeros that a suffix means, if there is one: a single letter, with optional blanks before it.
 fn suffix(text: &str) -> (i32, &str) {
     let trimmed = text.trim_start();
     let mut characters = trimmed.chars();

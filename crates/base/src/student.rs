@@ -2,12 +2,12 @@
 
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
-/// The two-sided 95 % quantile of the normal distribution, which is that of Student's t for infinitely many degrees of
+/// The two-sided 95 % quantile of the normal distribution: the limit of Student's t for infinitely many degrees of
 /// freedom.
 pub const NORMAL_95: f64 = 1.959_963_984_540_054_2;
-/// Up to this many degrees of freedom the quantile is computed from the exact distribution function.
+/// The largest number of degrees of freedom for which the exact distribution function is used.
 const LARGEST_EXACT: u64 = 200;
-/// Rounds of bisection: 2⁻⁵⁶ of the bracket is below what a double resolves.
+/// Rounds of bisection: 2⁻⁵⁶ of the bracket is below the resolution of a double.
 const ROUNDS: u32 = 56;
 
 /// Returns the two-sided 95 % quantile of Student's t: a variable with `degrees_of_freedom` lies within ± this value

@@ -1,4 +1,4 @@
-//! Temporary files that killed writers left behind: how they are recognized, and which may be removed.
+//! Temporary files that killed writers left behind: how to recognize them, and which ones may be removed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,11 +7,10 @@ use std::path::Path;
 
 use super::{ENDING, Error, UNIQUE_LEN, folder_of};
 
-/// The finished name of a file name that [`NewFile`] gave while it wrote, or that an older version of this
-/// program gave (`NAME.tmp`); `None` for any other name.
+/// Returns the finished name for a temporary name of [`NewFile`] or of an older version of this program (`NAME.tmp`);
+/// `None` for any other name.
 ///
-/// A name of a person's file can end so as well: only in folders that belong to this program is such a file
-/// a leftover.
+/// A person's file can have such a name too: it is a leftover only in folders that belong to this program.
 ///
 /// ```
 /// use mixdown_base::files::finished_name;
@@ -23,7 +22,7 @@ pub fn finished_name(temporary: &str) -> Option<&str> {
     unique_finished_name(temporary).or_else(|| temporary.strip_suffix(ENDING))
 }
 
-/// Like [`finished_name`], for unique temporary names alone: `NAME.16 letters and digits.tmp`.
+/// Like [`finished_name`], for unique temporary names only: `NAME.16 letters and digits.tmp`.
 ///
 /// ```
 /// use mixdown_base::files::unique_finished_name;
@@ -38,8 +37,8 @@ pub fn unique_finished_name(temporary: &str) -> Option<&str> {
     is_unique.then_some(finished)
 }
 
-/// Removes the temporary files that killed writers of the same file left beside `target`; those that a living process
-/// holds stay. Where the system knows no locks, none is removed.
+/// Removes the temporary files that killed writers of the same file left beside `target`; files that a living process
+/// holds stay. On a system without file locks, none is removed.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -83,16 +82,16 @@ pub fn remove_abandoned_in(folder: &Path, ours: impl Fn(&str) -> bool) {
         }
         let opened = File::options().read(true).write(true).open(entry.path());
         if cfg!(unix) && opened.is_ok_and(|file| file.try_lock().is_ok()) {
-            // The next call finds what cannot be removed now.
+            // The next call removes what cannot be removed now.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// Removes what killed writers of the files `names` left in `folder`.
+/// Removes the files that killed writers of the files `names` left in `folder`.
 ///
-/// For folders that no other process writes to: a file that is being written looks the same as a leftover.
-/// Files under a name that a person could have chosen (`NAME.tmp`) stay.
+/// The folder must have no other writer: a file that is being written looks like a leftover. Files with a name that a
+/// person could have chosen (`NAME.tmp`) stay.
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be listed or a leftover cannot be removed.

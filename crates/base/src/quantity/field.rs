@@ -1,6 +1,6 @@
 //! Counts in files: a whole number, or a text in the grammar of [`quantity`](crate::quantity).
 //!
-//! For serde's `deserialize_with`; an optional field takes `default` besides.
+//! The functions are for serde's `deserialize_with`; an optional field also needs `default`.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -24,10 +24,10 @@ use serde::de::{Error, Visitor};
 
 use crate::quantity::{QuantityError, count_of, error, expected_count, narrow};
 
-/// A whole number.
+/// Reads a whole number.
 ///
 /// # Errors
-/// Anything else, and a number that `T` does not hold.
+/// Any other value, and a number that `T` does not hold.
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -43,10 +43,10 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Res
     deserializer.deserialize_any(Whole { unit: None, number: PhantomData })
 }
 
-/// A whole number, or none.
+/// Reads a whole number, or none.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -66,10 +66,10 @@ where
     deserializer.deserialize_option(Optional(Whole { unit: None, number: PhantomData }))
 }
 
-/// A number of tokens, with or without the word.
+/// Reads a number of tokens, with or without the word.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -85,10 +85,10 @@ pub fn tokens<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Re
     deserializer.deserialize_any(Whole { unit: Some("token"), number: PhantomData })
 }
 
-/// A number of tokens, with or without the word, or none.
+/// Reads a number of tokens, with or without the word, or none.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -108,10 +108,10 @@ where
     deserializer.deserialize_option(Optional(Whole { unit: Some("token"), number: PhantomData }))
 }
 
-/// A number of steps, with or without the word.
+/// Reads a number of steps, with or without the word.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -127,10 +127,10 @@ pub fn steps<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Res
     deserializer.deserialize_any(Whole { unit: Some("step"), number: PhantomData })
 }
 
-/// A number of steps, with or without the word, or none.
+/// Reads a number of steps, with or without the word, or none.
 ///
 /// # Errors
-/// As [`count`].
+/// Those of [`count`].
 ///
 /// ```
 /// # use serde::Deserialize;
@@ -179,7 +179,7 @@ impl<T: TryFrom<u64>> Visitor<'_> for Whole<T> {
         }
     }
 
-    /// `3e6` is a float to TOML; its shortest spelling is read as it is written.
+    /// TOML parses `3e6` as a float; its shortest spelling is read as written.
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
         self.visit_str(&number.to_string())
     }
