@@ -1,18 +1,18 @@
-//! What is wrong with a template, or with what it is given.
+//! Errors of a template, and of the values that it receives.
 
-/// An error of a template, with the line that it stands in.
+/// An error of a template, with its line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("{}{got}", .line.map(|line| format!("line {line}: ")).unwrap_or_default())]
 pub struct Error {
-    /// The template's line, counted from 1, where it is known.
+    /// The template's line, counted from 1, if it is known.
     pub line: Option<u64>,
     /// What was found.
     pub got: String,
 }
 
 impl Error {
-    /// Makes an error whose line is set by the node that is being evaluated.
+    /// Makes an error whose line the evaluated node fills in later.
     ///
     /// ```
     /// assert_eq!(mixdown_jinja::Error::new("no such name").to_string(), "no such name");
@@ -25,7 +25,7 @@ impl Error {
         Self { line: Some(u64::from(line)), got: got.into() }
     }
 
-    /// The same error, in this line unless an inner node has named its own.
+    /// Adds the line, unless an inner node has already named its own.
     pub(crate) fn or_line(mut self, line: u32) -> Self {
         self.line.get_or_insert(u64::from(line));
         self

@@ -1,12 +1,10 @@
 //! Jinja2 templates as Python renders them, with the origin of every character.
 //!
-//! Chat templates are written for Jinja2 on Python, and they show it: they call methods of `str`
-//! and `dict`, print floats, ask what is iterable, and split messages at special tokens. A
-//! [`Template`] behaves as Jinja2 does when `transformers` sets it up (`trim_blocks`,
-//! `lstrip_blocks`, loop controls, a sandbox, `tojson` as `json.dumps`), with two additions: each
-//! character of the result knows whether the template wrote it or a value that it was given, and
-//! which `{% generation %}` block it stands in ([`Origin`]); and a template cannot use unlimited
-//! time or memory.
+//! Chat templates are written for Jinja2 on Python, and they show it: they call methods of `str` and `dict`, print
+//! floats, test what is iterable, and split messages at special tokens. A [`Template`] behaves as Jinja2 does when
+//! `transformers` sets it up (`trim_blocks`, `lstrip_blocks`, loop controls, a sandbox, `tojson` as `json.dumps`), with
+//! two additions: each character of the result records whether the template or one of its input values wrote it, and in
+//! which `{% generation %}` block ([`Origin`]); and the time and memory of a template are limited.
 //!
 //! ```
 //! use mixdown_jinja::{Template, Value};

@@ -1,4 +1,4 @@
-//! Statements and expressions to text.
+//! Evaluation of statements and expressions to text.
 
 pub(crate) mod call;
 pub(crate) mod conditions;

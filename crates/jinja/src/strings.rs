@@ -1,4 +1,4 @@
-//! What Python does with strings.
+//! Python's operations on strings.
 
 pub(crate) mod filters;
 pub(crate) mod methods;

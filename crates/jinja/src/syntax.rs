@@ -1,4 +1,4 @@
-//! A template's source to statements and expressions.
+//! The parser, from a template's source to statements and expressions.
 
 pub(crate) mod ast;
 pub(crate) mod calls;

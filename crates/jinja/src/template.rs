@@ -7,12 +7,12 @@ use crate::syntax::parser::parse;
 use crate::values::text::Text;
 use crate::values::value::Value;
 
-/// Steps that every rendering may take. A long conversation takes some ten thousand.
+/// Steps that every rendering may take. A long conversation takes about ten thousand.
 const STEPS: u64 = 20_000_000;
-/// Further steps for every byte of the values that are rendered.
+/// Additional steps for every byte of the rendered values.
 const STEPS_PER_BYTE: u64 = 200;
 
-/// A parsed template. Rendering takes `&self`: one serves all threads.
+/// A parsed template. Rendering takes `&self`, so one template serves all threads.
 #[derive(Debug)]
 pub struct Template {
     body: Vec<Stmt>,
@@ -51,9 +51,8 @@ impl Template {
 
     /// Renders the template with values by their names.
     ///
-    /// # Errors
-    /// Python would raise an exception, the template raises one itself, or it takes more steps or
-    /// writes more text than any conversation needs.
+    /// Python would raise an exception, the template raises one itself, or it takes more steps or writes more text than
+    /// any conversation needs.
     ///
     /// ```
     /// use mixdown_jinja::{Template, Value};
@@ -75,7 +74,7 @@ impl Template {
     }
 }
 
-/// About how much a value holds.
+/// The approximate size of a value in bytes.
 fn bytes_of(value: &Value) -> u64 {
     let own = value.as_str().map_or(8, str::len);
     let own = u64::try_from(own).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! The expected texts are what Jinja2 3.1 renders in Python.
+//! Templates and the texts that Jinja2 3.1 renders from them in Python.
 
 use super::*;
 use crate::values::json;
@@ -318,7 +318,7 @@ fn templates_without_end_are_stopped() {
         ],
         DATA,
     );
-    // A chain of namespaces is dropped without the stack.
+    // Dropping a chain of namespaces does not use the stack.
     let chain = "{% set ns = namespace(p=none) %}{% for a in range(90000) %}{% set n = namespace(p=ns.p) %}{% set ns.p = n %}{% endfor %}ok";
     assert_eq!(render(chain, "{}").as_deref(), Ok("ok"));
     assert!(started.elapsed().as_secs() < 60);

@@ -1,4 +1,4 @@
-//! Values as Python has them: texts, numbers, lists, JSON.
+//! Values with Python's semantics: texts, numbers, lists, JSON.
 
 pub(crate) mod json;
 pub(crate) mod number;

@@ -1,4 +1,4 @@
-//! What can be called, and calls.
+//! Callable values, and calls of them.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ use crate::run::scope::Scope;
 use crate::syntax::ast::MacroDef;
 use crate::values::value::{Dict, Value};
 
-/// What can be called.
+/// A callable value.
 pub enum Callable {
     /// A macro, or the block behind a `call`.
     #[doc(hidden)]
@@ -20,29 +20,29 @@ pub enum Callable {
     /// A method of a value.
     #[doc(hidden)]
     Method(Value, Arc<str>),
-    /// A function that every template finds.
+    /// A function that every template can call.
     #[doc(hidden)]
     Global(Global),
-    /// What `joiner(...)` makes.
+    /// The result of `joiner(...)`.
     #[doc(hidden)]
     Joiner { separator: Value, used: Cell<bool> },
-    /// What `cycler(...)` makes.
+    /// The result of `cycler(...)`.
     #[doc(hidden)]
     Cycler { items: Vec<Value>, at: RefCell<usize> },
-    /// A function that a template was given, with its name.
+    /// A function that the caller passed to the template, with its name.
     #[doc(hidden)]
     Given(&'static str, Function),
 }
 
 type Function = Box<dyn Fn(&[Value]) -> std::result::Result<Value, String>>;
 
-/// A macro with the scope that it was defined in.
+/// A macro with the scope in which it was defined.
 pub struct Macro {
     pub(crate) def: Arc<MacroDef>,
     pub(crate) scope: Rc<Scope>,
 }
 
-/// A function that every template finds.
+/// A function that every template can call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Global {
     /// `range`
@@ -74,7 +74,7 @@ impl Global {
 }
 
 impl Callable {
-    /// How deep the values that it holds are nested.
+    /// The nesting depth of the values that it holds.
     pub(crate) fn nesting(&self) -> u32 {
         match self {
             Self::Method(value, _) | Self::Joiner { separator: value, .. } => value.nesting(),
@@ -92,7 +92,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments of a function with these parameters; `None` for those that were not given.
+    /// Returns the arguments of a function with these parameters; `None` for arguments that were not given.
     pub(crate) fn bind<const N: usize>(
         self,
         function: &str,
@@ -117,7 +117,7 @@ impl Arguments {
         Ok(bound)
     }
 
-    /// The arguments of a function that is told them by their places alone.
+    /// Returns the arguments of a function that accepts only positional ones.
     pub(crate) fn unnamed(self, function: &str) -> Result<Vec<Value>> {
         match self.named.first() {
             Some((name, _)) => fail(format!("{function} has no parameter '{name}'")),
@@ -126,12 +126,12 @@ impl Arguments {
     }
 }
 
-/// An argument that must be given.
+/// Returns an argument that must be given.
 pub(crate) fn required(value: Option<Value>, function: &str, name: &str) -> Result<Value> {
     value.ok_or_else(|| Error::new(format!("{function} needs an argument '{name}'")))
 }
 
-/// An integer argument, or its default.
+/// Returns an integer argument, or its default.
 pub(crate) fn integer(value: Option<Value>, default: i128, name: &str) -> Result<i128> {
     match value {
         None => Ok(default),
@@ -244,7 +244,7 @@ fn range(arguments: Arguments) -> Result<Vec<Value>> {
     Ok((0..len).map(value).collect())
 }
 
-/// A dictionary of another, of pairs, and of keyword arguments.
+/// Makes a dictionary from another one, from pairs, and from keyword arguments.
 fn dict(function: &str, arguments: Arguments) -> Result<Dict> {
     let mut dict = Dict::default();
     let Arguments { positional, named } = arguments;
@@ -267,7 +267,7 @@ fn dict(function: &str, arguments: Arguments) -> Result<Dict> {
     Ok(dict)
 }
 
-/// A value that may be a key.
+/// Returns the value if it can be a key.
 pub(crate) fn hashable(value: &Value) -> Result<Value> {
     match value {
         Value::List(_) | Value::Dict(_) => {

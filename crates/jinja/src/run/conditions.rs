@@ -1,4 +1,4 @@
-//! Jinja2's tests: what stands behind `is`.
+//! Jinja2's tests, which follow `is`.
 
 use crate::error::{Result, fail};
 use crate::run::call::{Arguments, required};
@@ -11,7 +11,7 @@ use crate::values::python_text::str_of;
 use crate::values::value::Value;
 
 impl Interpreter {
-    /// Whether a value passes a test.
+    /// Returns whether a value passes a test.
     pub(crate) fn test(&mut self, name: &str, value: &Value, arguments: Arguments) -> Result<bool> {
         self.charge(1)?;
         if let Some(passes) = with_argument(name, value, &arguments)? {
@@ -45,7 +45,7 @@ impl Interpreter {
     }
 }
 
-/// The outcome of a test that takes an argument; `None` for the others.
+/// Returns the outcome of a test that takes an argument; `None` for other tests.
 fn with_argument(name: &str, value: &Value, arguments: &Arguments) -> Result<Option<bool>> {
     let comparison = match name {
         "==" | "eq" | "equalto" => Some(Comparison::Equal),
@@ -73,13 +73,13 @@ fn with_argument(name: &str, value: &Value, arguments: &Arguments) -> Result<Opt
     }
 }
 
-/// Whether a value has a length and places, as strings and dictionaries do in Python, too.
+/// Returns whether a value has a length and can be indexed, which in Python includes strings and dictionaries.
 fn is_sequence(value: &Value) -> bool {
     matches!(value, Value::Str(_) | Value::List(_) | Value::Tuple(_) | Value::Dict(_))
         || value.is_undefined()
 }
 
-/// Whether Python goes through a value; not through `None`.
+/// Returns whether Python can iterate over a value; it cannot over `None`.
 fn is_iterable(value: &Value) -> bool {
     matches!(value, Value::View(..) | Value::Iterator(..) | Value::Loop(_)) || is_sequence(value)
 }

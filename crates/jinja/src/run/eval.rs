@@ -1,4 +1,4 @@
-//! Expressions.
+//! Evaluation of expressions.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::values::text::{Origin, Text, TextBuilder};
 use crate::values::value::{Dict, Value};
 
 impl Interpreter {
-    /// The value of an expression.
+    /// Returns the value of an expression.
     pub(crate) fn eval(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Result<Value> {
         let value = match &expr.kind {
             ExprKind::Const(constant) => Ok(constant_value(constant)),
@@ -84,7 +84,7 @@ impl Interpreter {
         }
     }
 
-    /// Expressions that make new values.
+    /// Evaluates expressions that make new values.
     fn eval_new(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Result<Value> {
         match &expr.kind {
             ExprKind::List(items) => Ok(Value::list(self.eval_all(items, scope)?)),
@@ -156,7 +156,7 @@ impl Interpreter {
         Ok(Value::Bool(true))
     }
 
-    /// The values of a call's arguments.
+    /// Evaluates a call's arguments.
     pub(crate) fn arguments(&mut self, args: &Args, scope: &Rc<Scope>) -> Result<Arguments> {
         let mut positional = self.eval_all(&args.positional, scope)?;
         if let Some(rest) = &args.rest {

@@ -1,4 +1,4 @@
-//! Jinja2's filters, and those of single values.
+//! Dispatch of Jinja2's filters, and the filters of single values.
 
 use crate::error::{Error, Result, fail};
 use crate::run::call::{Arguments, integer, required};
@@ -12,7 +12,7 @@ use crate::values::text::Text;
 use crate::values::value::Value;
 
 impl Interpreter {
-    /// A value behind a filter.
+    /// Applies a filter to a value.
     pub(crate) fn filter(
         &mut self,
         name: &str,
@@ -21,7 +21,7 @@ impl Interpreter {
     ) -> Result<Value> {
         self.charge(1)?;
         let filtered = if is_string_filter(name) {
-            // Filters of strings copy them.
+            // String filters copy their text.
             self.charge(value.as_str().map_or(0, |text| text.len() / 16))?;
             string_filter(name, value, arguments)?
         } else if is_item_filter(name) {
@@ -84,7 +84,7 @@ impl Interpreter {
             "attr" => {
                 let [own] = arguments.bind(name, ["name"])?;
                 let own = str_of(&required(own, name, "name")?)?;
-                // The filter takes attributes alone, never items.
+                // This filter looks up attributes only, never items.
                 match value {
                     Value::Dict(_) => Value::undefined(own.as_str()),
                     _ => attribute(value, own.as_str())?,
@@ -189,7 +189,7 @@ fn file_size(value: &Value, binary: bool) -> Result<Value> {
     Ok(Value::own(""))
 }
 
-/// What `attribute="a.0.b"` of a filter finds in a value.
+/// Returns what `attribute="a.0.b"` of a filter finds in a value.
 pub(crate) fn path(value: &Value, attribute: &Value) -> Result<Value> {
     match attribute {
         Value::Str(path) => {

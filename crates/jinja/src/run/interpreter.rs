@@ -1,4 +1,4 @@
-//! Statements, and the limits that all of a rendering has.
+//! Execution of statements, and the limits of a whole rendering.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,9 +13,9 @@ use crate::values::python_text::{MAX_NESTING, str_of};
 use crate::values::text::{Origin, Text, TextBuilder};
 use crate::values::value::{Dict, Value};
 
-/// Expressions, blocks and calls within each other: each takes some of the stack.
+/// The deepest nesting of expressions, blocks and calls: each level uses stack.
 const MAX_DEPTH: u32 = 1000;
-/// Bytes of a string that count as one step: this bounds the memory that strings take.
+/// Bytes of a string that count as one step, which bounds the memory of strings.
 const BYTES_PER_STEP: usize = 4;
 
 /// How a statement ended.
@@ -26,16 +26,16 @@ pub(crate) enum Flow {
     Continue,
 }
 
-/// One rendering.
+/// The state of one rendering.
 pub(crate) struct Interpreter {
     steps: u64,
     steps_left: u64,
     depth: u32,
     pub(crate) out: TextBuilder,
-    /// Generation blocks that were entered.
+    /// The number of generation blocks entered so far.
     blocks: u32,
     root: Rc<Scope>,
-    /// What may hold itself: cleared at the end.
+    /// Scopes that can hold themselves; they are cleared at the end.
     scopes: Vec<Rc<Scope>>,
     namespaces: Vec<Rc<RefCell<Dict>>>,
 }
@@ -58,14 +58,14 @@ impl Interpreter {
         }
     }
 
-    /// The text that the statements write.
+    /// Runs the statements and returns the text that they write.
     pub(crate) fn run(mut self, body: &[Stmt]) -> Result<Text> {
         let root = Rc::clone(&self.root);
         self.statements(body, &root)?;
         std::mem::take(&mut self.out).finish()
     }
 
-    /// Takes steps from those that are left.
+    /// Takes steps from the remaining ones.
     pub(crate) fn charge(&mut self, steps: usize) -> Result<()> {
         let steps = u64::try_from(steps).unwrap_or(u64::MAX);
         match self.steps_left.checked_sub(steps) {
@@ -81,7 +81,7 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Goes one level deeper, as long as the stack allows it.
+    /// Runs `run` one level deeper, if the limit of the depth allows it.
     pub(crate) fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth >= MAX_DEPTH {
             return fail(format!(
@@ -94,7 +94,7 @@ impl Interpreter {
         result
     }
 
-    /// A new value, counted by its size.
+    /// Charges a new value by its size and returns it.
     pub(crate) fn counted(&mut self, value: Value) -> Result<Value> {
         if usize::try_from(value.nesting()).is_ok_and(|nesting| nesting > MAX_NESTING) {
             return fail(format!("more than {MAX_NESTING} values within each other"));
@@ -117,7 +117,7 @@ impl Interpreter {
         Ok(Value::Namespace(namespace))
     }
 
-    /// What `run` writes, instead of writing it.
+    /// Returns what `run` writes instead of writing it.
     pub(crate) fn captured(&mut self, run: impl FnOnce(&mut Self) -> Result<Flow>) -> Result<Text> {
         let outer = std::mem::take(&mut self.out);
         let result = run(self);
@@ -209,7 +209,7 @@ impl Interpreter {
         self.write(&text.in_block(block))
     }
 
-    /// What a block writes, behind its filters.
+    /// Writes a block's text after passing it through its filters.
     fn filtered(
         &mut self,
         filters: &[FilterCall],
@@ -280,7 +280,7 @@ impl Interpreter {
             }
             self.assign(&def.target, item.clone(), &inner)?;
             let flow = self.statements(&def.body, &inner)?;
-            // As in Jinja2: an item that is left early does not count for the else block.
+            // As in Jinja2, an item that is left early does not count for the else block.
             any |= flow == Flow::On;
             if flow == Flow::Break {
                 break;
@@ -333,7 +333,7 @@ impl Interpreter {
     }
 }
 
-/// As `transformers` has it.
+/// Checks a name as `transformers` does.
 fn check_namespace_name(name: &str) -> Result<()> {
     if name.starts_with('_') {
         return fail(format!("a namespace cannot hold '{name}', which begins with an underscore"));
@@ -353,7 +353,7 @@ impl Drop for Interpreter {
 }
 
 impl Error {
-    /// The error of a name that does not exist.
+    /// Makes the error for a name that does not exist.
     pub(crate) fn undefined(name: &str) -> Self {
         Self::new(format!("'{name}' is undefined"))
     }

@@ -12,7 +12,7 @@ use crate::values::python_text::str_of;
 use crate::values::text::{Text, TextBuilder};
 use crate::values::value::{Dict, Value};
 
-/// Whether a filter goes through items.
+/// Returns whether a filter iterates over items.
 pub(crate) fn is_item_filter(name: &str) -> bool {
     matches!(
         name,
@@ -175,7 +175,7 @@ impl Interpreter {
     }
 }
 
-/// What items are ordered by: strings without regard to their case, unless asked for.
+/// Returns the key by which an item is sorted: strings ignore case unless case matters.
 fn sort_key(item: &Value, attribute: Option<&Value>, case_sensitive: bool) -> Result<Value> {
     let found = match attribute {
         Some(attribute) if !attribute.is_none() => path(item, attribute)?,
@@ -187,7 +187,7 @@ fn sort_key(item: &Value, attribute: Option<&Value>, case_sensitive: bool) -> Re
     }
 }
 
-/// Sorts by keys, stably; an error where two keys have no order.
+/// Sorts by keys, stably; returns an error if two keys have no order.
 fn sorted(mut keyed: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>> {
     let mut fault: Option<Error> = None;
     keyed.sort_by(|(a, _), (b, _)| match order(a, b) {
@@ -293,7 +293,7 @@ fn dictsort(value: &Value, arguments: Arguments) -> Result<Value> {
     Ok(Value::list(sorted(keyed, reverse)?.into_iter().map(|(_, pair)| pair).collect()))
 }
 
-/// `batch` and `slice`: items in groups of one size, or in a number of groups.
+/// `batch` and `slice`: items in groups of a given size, or in a given number of groups.
 fn groups(name: &str, items: &[Value], arguments: Arguments) -> Result<Value> {
     let size_name = if name == "batch" { "linecount" } else { "slices" };
     let [size, fill] = arguments.bind(name, [size_name, "fill_with"])?;

@@ -9,7 +9,7 @@ use crate::run::scope::Scope;
 use crate::values::value::Value;
 
 impl Interpreter {
-    /// Calls a macro: the text that it writes.
+    /// Calls a macro and returns the text that it writes.
     pub(crate) fn call_macro(&mut self, own: &Macro, arguments: Arguments) -> Result<Value> {
         let (def, scope) = (&own.def, Scope::new(Some(&own.scope)));
         let Arguments { positional, mut named } = arguments;
@@ -34,7 +34,7 @@ impl Interpreter {
         Ok(Value::Str(text))
     }
 
-    /// Gives a macro `caller`, `varargs` and `kwargs`, where it uses them.
+    /// Defines `caller`, `varargs` and `kwargs` for a macro that uses them.
     fn special_names(
         &mut self,
         own: &Macro,

@@ -1,4 +1,4 @@
-//! Methods of values, as far as Jinja2's sandbox lets templates call them.
+//! Methods of values that Jinja2's sandbox lets templates call.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::values::value::{Dict, Value};
 const DICT_METHODS: [&str; 5] = ["get", "items", "keys", "values", "copy"];
 /// Methods of lists and tuples.
 const LIST_METHODS: [&str; 3] = ["count", "index", "copy"];
-/// Methods that change a value: the sandbox has them, but as nothing defined.
+/// Methods that change a value: in the sandbox they exist, but are undefined.
 const DICT_CHANGES: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
 const LIST_CHANGES: [&str; 8] =
     ["append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"];
 
-/// Whether a value has a method of this name that hides an item of the same name.
+/// Returns whether a value has a method of this name, which hides an item of the same name.
 pub(crate) fn has_method(of: &Value, name: &str) -> bool {
     match of {
         Value::Str(_) => STRING_METHODS.contains(&name),
@@ -33,7 +33,7 @@ pub(crate) fn has_method(of: &Value, name: &str) -> bool {
     }
 }
 
-/// Whether a method would change its value, which templates may not.
+/// Returns whether a method would change its value, which templates may not do.
 pub(crate) fn is_change(of: &Value, name: &str) -> bool {
     match of {
         Value::Dict(_) => DICT_CHANGES.contains(&name),

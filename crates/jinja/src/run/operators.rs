@@ -11,7 +11,7 @@ use crate::values::number::{self, Arithmetic, calculate};
 use crate::values::text::{MAX_TEXT_BYTES, Text, TextBuilder};
 use crate::values::value::Value;
 
-/// `a.name`: a method or an attribute, else the item of that name, else nothing defined.
+/// `a.name`: a method or an attribute, otherwise the item of that name, otherwise undefined.
 pub(crate) fn attribute(of: &Value, name: &str) -> Result<Value> {
     if let Some(value) = own_attribute(of, name)? {
         return Ok(value);
@@ -23,7 +23,7 @@ pub(crate) fn attribute(of: &Value, name: &str) -> Result<Value> {
     Ok(found.unwrap_or_else(|| missing(of, name)))
 }
 
-/// `a[key]`: the item, else the attribute or method of that name, else nothing defined.
+/// `a[key]`: the item, otherwise the attribute or method of that name, otherwise undefined.
 pub(crate) fn item(of: &Value, key: &Value) -> Result<Value> {
     let found = match (of, key) {
         (Value::Undefined(name), _) => return Err(Error::undefined(name)),
@@ -50,7 +50,7 @@ pub(crate) fn item(of: &Value, key: &Value) -> Result<Value> {
     }
 }
 
-/// An attribute or a method that a value has beside its items.
+/// Returns an attribute or method that a value has in addition to its items.
 fn own_attribute(of: &Value, name: &str) -> Result<Option<Value>> {
     match of {
         Value::Undefined(own) => return Err(Error::undefined(own)),
@@ -85,7 +85,7 @@ fn missing(of: &Value, name: &str) -> Value {
     Value::undefined(&format!("{} object has no attribute {name}", of.type_name()))
 }
 
-/// The place of an index that may count from the end.
+/// Converts an index, which may count from the end, to a position.
 fn place(at: i128, len: usize) -> Option<usize> {
     let len = i128::try_from(len).ok()?;
     let at = if at < 0 { at + len } else { at };
@@ -107,7 +107,7 @@ pub(crate) fn add(a: &Value, b: &Value) -> Result<Value> {
     }
 }
 
-/// The most items that a multiplied list may have.
+/// The largest length of a multiplied list.
 const MAX_ITEMS: usize = 10_000_000;
 
 /// An operator between two values.
@@ -189,7 +189,7 @@ pub(crate) fn compare(comparison: Comparison, a: &Value, b: &Value) -> Result<bo
     if comparison == Comparison::NotEqual {
         return Ok(a != b);
     }
-    // Numbers that are no number are in no order.
+    // NaN compares as false with everything.
     let Some(order) = order(a, b)? else { return Ok(false) };
     Ok(match comparison {
         Comparison::Less => order.is_lt(),
@@ -199,7 +199,7 @@ pub(crate) fn compare(comparison: Comparison, a: &Value, b: &Value) -> Result<bo
     })
 }
 
-/// The order of two values that have one.
+/// Returns the order of two values that have one.
 pub(crate) fn order(a: &Value, b: &Value) -> Result<Option<Ordering>> {
     if let (Some(_), Some(_)) = (number::as_float(a), number::as_float(b)) {
         return Ok(number::compare(a, b));
@@ -283,7 +283,7 @@ pub(crate) fn slice(of: &Value, bounds: [Option<Value>; 3]) -> Result<Value> {
     }
 }
 
-/// The places that a slice takes, in its order.
+/// Returns the positions that a slice takes, in its order.
 fn places(len: usize, [start, stop, step]: [Option<i128>; 3]) -> Result<Vec<usize>> {
     let step = step.unwrap_or(1);
     if step == 0 {

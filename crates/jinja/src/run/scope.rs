@@ -1,4 +1,4 @@
-//! The names of blocks, and the `loop` of a for block.
+//! Scopes of names, and the `loop` of a for block.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use crate::syntax::ast::ForDef;
 use crate::values::value::Items;
 use crate::values::value::Value;
 
-/// The names of a block, within those of the blocks around it.
+/// The names of a block, inside those of the enclosing blocks.
 pub(crate) struct Scope {
     names: RefCell<Vec<(Arc<str>, Value)>>,
     outer: Option<Rc<Self>>,
@@ -40,21 +40,21 @@ impl Scope {
         }
     }
 
-    /// Forgets all names: a macro holds the scope that holds the macro.
+    /// Removes all names: a macro holds the scope that holds the macro.
     pub(crate) fn clear(&self) {
         self.names.take();
     }
 }
 
-/// Where a for block stands in its items.
+/// The position of a for block in its items.
 pub struct LoopState {
     pub(crate) items: Rc<Items>,
     pub(crate) index: Cell<usize>,
-    /// For blocks around of the same recursive loop.
+    /// The number of enclosing for blocks of the same recursive loop.
     pub(crate) depth: usize,
-    /// What `loop.changed` was told last.
+    /// The values of the last call of `loop.changed`.
     pub(crate) changed: RefCell<Option<Vec<Value>>>,
-    /// The block and its scope, where it may call itself.
+    /// The block and its scope, if the block can call itself.
     pub(crate) recursion: Option<(Arc<ForDef>, Rc<Scope>)>,
 }
 
@@ -67,7 +67,7 @@ impl LoopState {
         format!("<LoopContext {}/{}>", self.index.get() + 1, self.len())
     }
 
-    /// An attribute that is a value; `None` if there is no such attribute.
+    /// Returns an attribute that is a value; `None` if it does not exist.
     pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
         let (index, len) = (self.index.get(), self.len());
         let neighbor =

@@ -7,7 +7,7 @@ use crate::values::python_text::{is_space, str_of};
 use crate::values::text::{Text, TextBuilder};
 use crate::values::value::Value;
 
-/// Whether a filter makes a string of what Python's `str` gives.
+/// Returns whether a filter works on the string that Python's `str` gives.
 pub(crate) fn is_string_filter(name: &str) -> bool {
     matches!(
         name,
@@ -30,7 +30,7 @@ pub(crate) fn is_string_filter(name: &str) -> bool {
     )
 }
 
-/// What a filter makes of a value's text.
+/// Applies a filter to a value's text.
 pub(crate) fn string_filter(name: &str, value: &Value, arguments: Arguments) -> Result<Value> {
     let text = str_of(value)?;
     let filtered = match name {
@@ -80,7 +80,7 @@ pub(crate) fn string_filter(name: &str, value: &Value, arguments: Arguments) -> 
     Ok(Value::Str(filtered))
 }
 
-/// Words begin behind white space, hyphens and opening brackets.
+/// Words begin after white space, hyphens and opening brackets.
 fn title(text: &Text) -> Result<Text> {
     let mut out = TextBuilder::default();
     let mut begins = true;
@@ -108,7 +108,7 @@ fn indent(text: &Text, arguments: Arguments) -> Result<Text> {
     let (first, blank) = (is_true(first), is_true(blank));
     let mut out = TextBuilder::default();
     let own = text.as_str();
-    // As in Jinja2: a last empty line counts, so that a line end at the end stays.
+    // As in Jinja2, a last empty line counts, so that a final line end stays.
     let mut all = lines(own, false);
     if own.is_empty() || own.ends_with('\n') {
         all.push("");

@@ -9,7 +9,7 @@ use crate::values::python_text::{is_printable, is_space};
 use crate::values::text::{Origin, Text, TextBuilder};
 use crate::values::value::Value;
 
-/// The methods that a string has here: those of Python, less those that give bytes.
+/// The supported methods of strings: all of Python's except those that return bytes.
 pub(crate) const STRING_METHODS: [&str; 43] = [
     "capitalize",
     "casefold",
@@ -128,7 +128,7 @@ pub(crate) fn string_method(text: &Text, name: &str, arguments: Arguments) -> Re
     })
 }
 
-/// A string that must be given.
+/// Returns a string argument that must be given.
 pub(crate) fn string(value: Option<Value>, function: &str, name: &str) -> Result<Text> {
     match required(value, function, name)? {
         Value::Str(text) => Ok(text),
@@ -136,7 +136,7 @@ pub(crate) fn string(value: Option<Value>, function: &str, name: &str) -> Result
     }
 }
 
-/// A string without the characters at its ends.
+/// Strips characters from the ends of a string.
 pub(crate) fn strip(text: &Text, name: &str, chars: Option<&Value>) -> Result<Text> {
     let chars: Option<Vec<char>> = match chars {
         None | Some(Value::None) => None,
@@ -214,7 +214,7 @@ fn split_at_space(own: &str, right: bool, limit: usize) -> Vec<&str> {
     parts
 }
 
-/// Lines at all ends that Python knows.
+/// Splits at every line end that Python knows.
 pub(crate) fn lines(own: &str, keep: bool) -> Vec<&str> {
     let is_end = |c: char| {
         matches!(
@@ -237,12 +237,12 @@ pub(crate) fn lines(own: &str, keep: bool) -> Vec<&str> {
     lines
 }
 
-/// Every `old` replaced by `new`, at most so often.
+/// Replaces `old` by `new`, at most `count` times.
 pub(crate) fn replace(text: &Text, old: &Text, new: &Text, count: usize) -> Result<Text> {
     let own = text.as_str();
     let mut out = TextBuilder::default();
     let mut done = 0;
-    // Of an empty string there is one before each character and one at the end, as in Python.
+    // As in Python, an empty string is found before each character and at the end.
     for (at, found) in own.match_indices(old.as_str()).take(count) {
         out.push_slice(text, done..at);
         out.push(new);
@@ -252,7 +252,7 @@ pub(crate) fn replace(text: &Text, old: &Text, new: &Text, count: usize) -> Resu
     out.finish()
 }
 
-/// Strings with a separator between them.
+/// Joins strings with a separator.
 pub(crate) fn join<'v>(separator: &Text, items: impl Iterator<Item = &'v Value>) -> Result<Text> {
     let mut out = TextBuilder::default();
     for (place, item) in items.enumerate() {
@@ -268,7 +268,7 @@ pub(crate) fn join<'v>(separator: &Text, items: impl Iterator<Item = &'v Value>)
     out.finish()
 }
 
-/// A string filled up to a width, in characters.
+/// Pads a string to a width, in characters.
 pub(crate) fn justify(text: &Text, name: &str, width: i128, fill: &Text) -> Result<Text> {
     if fill.as_str().chars().count() != 1 {
         return fail("The fill character must be exactly one character long");
@@ -280,7 +280,7 @@ pub(crate) fn justify(text: &Text, name: &str, width: i128, fill: &Text) -> Resu
     let left = match name {
         "ljust" => 0,
         "rjust" => missing,
-        // As in Python: an odd character goes to the left where the width is odd.
+        // As in Python, an odd padding character goes to the left where the width is odd.
         _ => missing / 2 + (missing & width & 1),
     };
     let mut out = TextBuilder::default();
@@ -290,7 +290,7 @@ pub(crate) fn justify(text: &Text, name: &str, width: i128, fill: &Text) -> Resu
     out.finish()
 }
 
-/// A string filled up with zeros behind its sign.
+/// Pads a string with zeros after its sign.
 fn zfill(text: &Text, arguments: Arguments) -> Result<Text> {
     let [width] = arguments.bind("zfill", ["width"])?;
     let width = integer(Some(required(width, "zfill", "width")?), 0, "width")?;
@@ -304,7 +304,7 @@ fn zfill(text: &Text, arguments: Arguments) -> Result<Text> {
     out.finish()
 }
 
-/// A string in another case.
+/// Changes the case of a string.
 pub(crate) fn cased(text: &Text, name: &str) -> Result<Text> {
     let mut out = TextBuilder::default();
     let mut inside_word = false;
@@ -340,7 +340,7 @@ pub(crate) fn cased(text: &Text, name: &str) -> Result<Text> {
     out.finish()
 }
 
-/// A letter as the first of a word: of several letters the first alone is large.
+/// Converts the first letter of a word to title case: if it becomes several letters, only the first is uppercase.
 fn title_case(c: char) -> impl Iterator<Item = char> {
     let digraph = match c {
         'Ǆ' | 'ǅ' | 'ǆ' => Some('ǅ'),
@@ -355,7 +355,7 @@ fn title_case(c: char) -> impl Iterator<Item = char> {
     first.into_iter().chain(rest.into_iter().flatten())
 }
 
-/// The methods that ask what a string consists of.
+/// The methods that test the characters of a string.
 fn is(own: &str, name: &str) -> bool {
     let all = |is: fn(char) -> bool| !own.is_empty() && own.chars().all(is);
     let cased = || own.chars().any(|c| c.is_lowercase() || c.is_uppercase());

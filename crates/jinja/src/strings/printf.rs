@@ -1,4 +1,4 @@
-//! Python's `%` between a string and values.
+//! Python's `%` operator, which formats values.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -10,7 +10,7 @@ use crate::values::python_text::{repr, str_of};
 use crate::values::text::{MAX_TEXT_BYTES, Origin, Text, TextBuilder};
 use crate::values::value::Value;
 
-/// `format % values`: a tuple's items by their places, a dictionary's by their keys.
+/// `format % values`: takes a tuple's items by position, a dictionary's by key.
 pub(crate) fn percent(format: &Text, values: &Value) -> Result<Text> {
     let mut source = Values { values, next: 0 };
     let own = format.as_str();
@@ -28,7 +28,7 @@ pub(crate) fn percent(format: &Text, values: &Value) -> Result<Text> {
     out.finish()
 }
 
-/// The values that a format takes.
+/// The values that a format consumes.
 struct Values<'v> {
     values: &'v Value,
     next: usize,
@@ -53,7 +53,7 @@ impl Values<'_> {
     fn check_all_used(&self) -> Result<()> {
         let left = match self.values {
             Value::Tuple(items) => self.next < items.len(),
-            // Python lets these be left over.
+            // Python does not require that these are used up.
             Value::Dict(_) | Value::List(_) => false,
             _ => self.next == 0,
         };
@@ -75,7 +75,7 @@ struct PrintfSpec {
 }
 
 impl PrintfSpec {
-    /// What stands behind a percent sign.
+    /// Parses the conversion after a percent sign.
     fn parse(
         own: &str,
         chars: &mut Peekable<CharIndices<'_>>,
@@ -163,7 +163,7 @@ impl PrintfSpec {
         end.map_or_else(|| text.clone(), |(end, _)| text.slice(0..end))
     }
 
-    /// A number with its sign, without padding.
+    /// Formats a number with its sign, without padding.
     fn number(&self, value: &Value) -> Result<String> {
         let is_integer = matches!(self.conversion, 'd' | 'i' | 'u' | 'o' | 'x' | 'X');
         let (negative, digits) = if is_integer {
@@ -227,7 +227,7 @@ impl PrintfSpec {
     }
 }
 
-/// A width or precision: digits, or a value in their place.
+/// Reads a width or precision: digits, or a value in their place.
 fn number(chars: &mut Peekable<CharIndices<'_>>, values: &mut Values<'_>) -> Result<Option<i128>> {
     if chars.next_if(|(_, c)| *c == '*').is_some() {
         let value = values.next()?;

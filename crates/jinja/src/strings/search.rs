@@ -1,4 +1,4 @@
-//! Python's methods of strings that look for a part.
+//! Python's string methods that search for a substring.
 
 use crate::error::{Result, fail};
 use crate::run::call::{Arguments, integer, required};
@@ -6,7 +6,7 @@ use crate::strings::methods::string;
 use crate::values::text::Text;
 use crate::values::value::Value;
 
-/// The methods that look for a part.
+/// Runs a method that searches for a substring.
 pub(crate) fn search(own: &str, name: &str, arguments: Arguments) -> Result<Value> {
     let [sub, start, end] = arguments.bind(name, ["sub", "start", "end"])?;
     let sub = required(sub, name, "sub")?;
@@ -69,7 +69,7 @@ pub(crate) fn search(own: &str, name: &str, arguments: Arguments) -> Result<Valu
     }
 }
 
-/// What stands before a part, the part, and what stands behind it.
+/// Returns the text before a substring, the substring, and the text after it.
 pub(crate) fn partition(text: &Text, name: &str, arguments: Arguments) -> Result<Value> {
     let [separator] = arguments.bind(name, ["sep"])?;
     let separator = string(separator, name, "sep")?;

@@ -51,7 +51,7 @@ fn end_of_field(rest: &str) -> Option<usize> {
     None
 }
 
-/// What a field between braces becomes.
+/// Returns the text of a field between braces.
 fn field_text(field: &str, arguments: &Arguments, next: &mut usize) -> Result<Text> {
     let (head, spec) = field.split_once(':').unwrap_or((field, ""));
     let (name, conversion) =
@@ -255,7 +255,7 @@ impl FormatSpec {
     }
 }
 
-/// Digits in groups of three.
+/// Groups digits by three.
 fn grouped(digits: &str, separator: Option<char>) -> String {
     let Some(separator) = separator else { return digits.to_owned() };
     let mut out = String::new();
@@ -268,12 +268,12 @@ fn grouped(digits: &str, separator: Option<char>) -> String {
     out
 }
 
-/// C's `%f` and `%e` of a number without sign.
+/// C's `%f` and `%e` of a number without its sign.
 pub(crate) fn float_digits(number: f64, kind: char, precision: usize) -> String {
     if !number.is_finite() {
         return if number.is_nan() { "nan" } else { "inf" }.to_owned();
     }
-    // Beyond a thousand digits a float has zeros only, and the standard library takes no more.
+    // After a thousand digits a float has only zeros, and the standard library accepts no larger precision.
     let digits = precision.min(1000);
     let zeros = "0".repeat(precision - digits);
     if kind == 'f' {
@@ -286,7 +286,7 @@ pub(crate) fn float_digits(number: f64, kind: char, precision: usize) -> String 
     format!("{mantissa}{zeros}e{sign}{exponent:0>2}")
 }
 
-/// C's `%g` of a number without sign.
+/// C's `%g` of a number without its sign.
 pub(crate) fn grouped_general(number: f64, precision: usize, keep_zeros: bool) -> String {
     let precision = precision.clamp(1, 1000);
     let scientific = float_digits(number, 'e', precision - 1);

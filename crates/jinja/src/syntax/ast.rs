@@ -1,4 +1,4 @@
-//! A parsed template.
+//! The syntax tree of a parsed template.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(crate) struct FilterCall {
     pub(crate) line: u32,
 }
 
-/// What is assigned to.
+/// The target of an assignment.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
     Name(Arc<str>),
@@ -99,10 +99,10 @@ pub(crate) struct Stmt {
 
 #[derive(Debug, Clone)]
 pub(crate) enum StmtKind {
-    /// Text as it stands.
+    /// Literal text.
     Text(Arc<str>),
     Output(Expr),
-    /// The branches with their conditions, then what else.
+    /// The branches with their conditions, then the else branch.
     If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
     For(Arc<ForDef>),
     Set(Target, Expr),
@@ -125,7 +125,7 @@ pub(crate) struct ForDef {
     pub(crate) body: Vec<Stmt>,
     pub(crate) otherwise: Vec<Stmt>,
     pub(crate) recursive: bool,
-    /// Whether the body names `loop`: only then all items are known before the first is used.
+    /// Whether the body names `loop`: only then are all items collected before the first is used.
     pub(crate) uses_loop: bool,
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct MacroDef {
     pub(crate) name: Arc<str>,
     pub(crate) parameters: Vec<(Arc<str>, Option<Expr>)>,
     pub(crate) body: Vec<Stmt>,
-    /// Which of the special names the body uses.
+    /// The special names that the body uses.
     pub(crate) caller: bool,
     pub(crate) varargs: bool,
     pub(crate) kwargs: bool,

@@ -1,4 +1,4 @@
-//! Tokens to arguments, filters and tests.
+//! The parser of arguments, filters and tests.
 
 use crate::error::Result;
 use crate::syntax::ast::{Args, Expr, ExprKind, FilterCall};
@@ -34,7 +34,7 @@ impl Parser {
         Ok(args)
     }
 
-    /// Filters, tests and calls behind an expression.
+    /// Parses the filters, tests and calls after an expression.
     pub(crate) fn filter_expression(&mut self, mut expr: Expr) -> Result<Expr> {
         let mut len = 0;
         loop {

@@ -1,8 +1,8 @@
-//! Escapes in a template's string constants: those of Python.
+//! Escapes in a template's string constants, with Python's rules.
 
 use crate::values::python_text::is_space;
 
-/// What a string constant says, without its quotes. A backslash before any other character stays.
+/// Returns the value of a string constant without its quotes. A backslash before any other character stays.
 pub(crate) fn unescape(source: &str) -> Result<String, String> {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -40,7 +40,7 @@ pub(crate) fn unescape(source: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Reads a character of a number of hexadecimal digits, and what follows it.
+/// Reads a character given by hexadecimal digits, and returns the rest.
 fn code<'s>(rest: &'s str, digits: usize, out: &mut String) -> Result<&'s str, String> {
     let text = rest.get(..digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let Some(text) = text else {
@@ -57,7 +57,7 @@ fn code<'s>(rest: &'s str, digits: usize, out: &mut String) -> Result<&'s str, S
     Ok(behind)
 }
 
-/// A character of up to three octal digits, of which the first is known.
+/// Reads a character of up to three octal digits, of which the first is known.
 fn octal<'s>(first: char, rest: &'s str, out: &mut String) -> &'s str {
     let len = rest.bytes().take(2).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
     let (more, behind) = rest.split_at(len);

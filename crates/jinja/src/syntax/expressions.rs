@@ -1,4 +1,4 @@
-//! Tokens to expressions, with the precedence that Jinja2 gives its operators.
+//! The parser of expressions, with Jinja2's operator precedence.
 
 use crate::error::Result;
 use crate::syntax::ast::{Comparison, Const, Expr, ExprKind};
@@ -6,11 +6,11 @@ use crate::syntax::lexer::TokenKind;
 use crate::syntax::parser::Parser;
 use crate::values::number::Arithmetic;
 
-/// Operators of one kind behind each other beyond this many are refused.
+/// The longest accepted chain of operators of one kind.
 const MAX_CHAIN: u32 = 200;
 
 impl Parser {
-    /// One expression, or several between commas as a tuple, up to the name `end`.
+    /// Parses one expression, or several between commas as a tuple, up to the name `end`.
     pub(crate) fn tuple(&mut self, conditional: bool, end: Option<&str>) -> Result<Expr> {
         let line = self.line();
         let mut items = Vec::new();
@@ -40,7 +40,7 @@ impl Parser {
             || end.is_some_and(|end| self.is_name(0, end))
     }
 
-    /// An expression; with a trailing condition (`a if b else c`) where one may stand.
+    /// Parses an expression; a trailing condition (`a if b else c`) only if `conditional` is set.
     pub(crate) fn expression(&mut self, conditional: bool) -> Result<Expr> {
         self.nested(|parser| {
             let mut expr = parser.or()?;
@@ -61,7 +61,7 @@ impl Parser {
         })
     }
 
-    /// The line of a further operator; each makes the expression one level deeper.
+    /// Returns the line of one more operator; each one nests the expression a level deeper.
     pub(crate) fn link(&self, len: &mut u32) -> Result<u32> {
         *len += 1;
         if *len > MAX_CHAIN {
@@ -139,7 +139,7 @@ impl Parser {
         None
     }
 
-    /// Operators of one precedence, from the left.
+    /// Parses left-associative operators of one precedence.
     fn binary(
         &mut self,
         signs: &[(&str, Arithmetic)],
@@ -290,7 +290,7 @@ impl Parser {
         Ok(entries)
     }
 
-    /// Attributes, items and calls behind an expression.
+    /// Parses the attributes, items and calls after an expression.
     pub(crate) fn postfix(&mut self, mut expr: Expr) -> Result<Expr> {
         let mut len = 0;
         loop {

@@ -1,4 +1,4 @@
-//! A template's source to tokens, with white space control as `trim_blocks` and `lstrip_blocks`.
+//! The lexer, from a template's source to tokens, with the white space control of `trim_blocks` and `lstrip_blocks`.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ pub(crate) struct Token {
     pub(crate) kind: TokenKind,
 }
 
-/// Longer ones before those that they begin with.
+/// The operators; each comes before its own prefixes.
 const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}",
     ">", "<", "=", ".", ":", "|", ",", ";",
 ];
 
-/// The tokens of a source. Line ends of all kinds count as `\n`, and one at the end is left out.
+/// Returns the tokens of a source. Line ends of all kinds count as `\n`, and one at the end is dropped.
 pub(crate) fn tokens(source: &str) -> Result<Vec<Token>> {
     let unified = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = unified.strip_suffix('\n').unwrap_or(&unified);
@@ -46,7 +46,7 @@ struct Lexer<'s> {
     source: &'s str,
     at: usize,
     line: u32,
-    /// The last tag took the line's end with it.
+    /// Whether the last tag also consumed the line end.
     line_starting: bool,
     tokens: Vec<Token>,
 }
@@ -94,7 +94,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// The text before a tag, without the white space that the tag removes.
+    /// Emits the text before a tag, without the white space that the tag removes.
     fn text_before(&mut self, text: &str, tag: &str) {
         let kept = match sign_of(tag) {
             "-" => text.trim_end_matches(is_space),
@@ -115,7 +115,7 @@ impl<'s> Lexer<'s> {
         self.advance(text.len());
     }
 
-    /// The end of a tag, at its closing brackets with their sign: what it takes with it.
+    /// Consumes the end of a tag with the white space that its closing brackets and their sign remove.
     fn end_of_tag(&mut self, close: &str, signed: bool) {
         let sign = if signed { self.rest().get(..1).unwrap_or_default() } else { "" };
         let mut len = sign.len() + close.len();
@@ -159,7 +159,7 @@ impl<'s> Lexer<'s> {
         self.fail("a raw block without its {% endraw %}")
     }
 
-    /// A tag with an expression, up to its closing brackets outside of all others.
+    /// Reads a tag with an expression, up to its closing brackets outside of all others.
     fn tag(&mut self, begin: usize, kind: TokenKind, close: &str) -> Result<()> {
         self.push(kind);
         self.advance(begin);
@@ -173,7 +173,7 @@ impl<'s> Lexer<'s> {
             }
             if open.is_empty() {
                 let signed = rest.strip_prefix('-').or_else(|| {
-                    // Only blocks know the plus.
+                    // Only blocks accept the plus sign.
                     rest.strip_prefix('+').filter(|_| close == "%}")
                 });
                 let signed = signed.is_some_and(|rest| rest.starts_with(close));
@@ -244,25 +244,25 @@ impl<'s> Lexer<'s> {
     }
 }
 
-/// Where the first tag begins.
+/// Returns where the first tag begins.
 fn next_tag(text: &str) -> Option<usize> {
     let tag = |at: &usize| text.get(at + 1..).is_some_and(|rest| rest.starts_with(['%', '{', '#']));
     text.match_indices('{').map(|(at, _)| at).find(tag)
 }
 
-/// The sign of white space control behind a tag's opening brackets.
+/// Returns the sign of white space control after a tag's opening brackets.
 fn sign_of(tag: &str) -> &str {
     tag.get(2..3).filter(|sign| matches!(*sign, "-" | "+")).unwrap_or_default()
 }
 
-/// The length of a block tag's beginning through a word; `None` if another word stands there.
+/// Returns the length of a block tag's beginning, up to and including `word`; `None` if another word is there.
 fn word_behind(tag: &str, word: &str) -> Option<usize> {
     let inside = tag.get(2 + sign_of(tag).len()..)?;
     let behind = inside.trim_start_matches(is_space).strip_prefix(word)?;
     Some(tag.len() - behind.trim_start_matches(is_space).len())
 }
 
-/// The length of `{% raw %}` with the white space that it takes.
+/// Returns the length of `{% raw %}` with the white space that it removes.
 fn raw_begin(tag: &str) -> Option<usize> {
     let len = word_behind(tag, "raw")?;
     let end = tag.get(len..)?;
@@ -272,7 +272,7 @@ fn raw_begin(tag: &str) -> Option<usize> {
     end.starts_with("%}").then_some(len + 2)
 }
 
-/// A number at the beginning; behind a dot only its digits: `a.0.1` is two items.
+/// Reads a number at the beginning; after a dot only its digits, as `a.0.1` is two items.
 fn number(rest: &str, behind_dot: bool) -> Option<(TokenKind, usize)> {
     let digits = |text: &str, is_digit: fn(char) -> bool| {
         let len = text.find(|c: char| !is_digit(c) && c != '_').unwrap_or(text.len());

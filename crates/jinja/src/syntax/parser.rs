@@ -1,4 +1,4 @@
-//! Tokens to statements.
+//! The parser of statements.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::syntax::ast::{Expr, ExprKind, FilterCall, ForDef, MacroDef, Stmt, StmtKind, Target};
 use crate::syntax::lexer::{Token, TokenKind, tokens};
 
-/// Blocks and brackets within each other beyond this many are refused.
+/// The deepest accepted nesting of blocks and brackets.
 const MAX_DEPTH: u32 = 100;
 
-/// The statements of a template, and how many generation blocks it has.
+/// Returns the statements of a template and its number of generation blocks.
 pub(crate) fn parse(source: &str) -> Result<(Vec<Stmt>, usize)> {
     let tokens = tokens(source)?;
     let last_line = tokens.last().map_or(1, |token| token.line);
@@ -41,10 +41,10 @@ pub(crate) struct Parser {
     last_line: u32,
     depth: u32,
     generation_blocks: usize,
-    /// For blocks around, of the same macro.
+    /// The number of enclosing for blocks in the same macro.
     loops: u32,
     macros: Vec<SpecialNames>,
-    /// How often `loop` was named so far.
+    /// The number of uses of `loop` so far.
     loop_names: usize,
 }
 
@@ -57,7 +57,7 @@ impl Parser {
         Err(Error::at(self.line(), got))
     }
 
-    /// Fails with what stands here instead of what was expected.
+    /// Fails with the token that is here instead of the expected one.
     pub(crate) fn unexpected<T>(&self, expected: &str) -> Result<T> {
         let got = match self.peek(0) {
             None => "the end of the template".to_owned(),
@@ -120,7 +120,7 @@ impl Parser {
         Ok(name)
     }
 
-    /// Goes one level deeper, as long as the stack allows it.
+    /// Runs `parse` one level deeper, if the limit of the depth allows it.
     pub(crate) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth >= MAX_DEPTH {
             return self
@@ -132,7 +132,7 @@ impl Parser {
         parsed
     }
 
-    /// Takes note of a name that is read.
+    /// Records that a name is read.
     pub(crate) fn note_name(&mut self, name: &str) {
         if name == "loop" {
             self.loop_names += 1;
@@ -144,7 +144,8 @@ impl Parser {
         }
     }
 
-    /// Statements up to a block tag with one of these names, which is given back; its end is left.
+    /// Parses statements up to a block tag with one of these names, and returns the name; the tag's end is not
+    /// consumed.
     fn block(&mut self, ends: &[&str]) -> Result<(Vec<Stmt>, Arc<str>)> {
         let mut body = Vec::new();
         loop {
@@ -190,7 +191,7 @@ impl Parser {
         Ok(())
     }
 
-    /// The rest of a tag, then the block behind it up to its end tag.
+    /// Parses the rest of a tag, then the block after it up to its end tag.
     fn body(&mut self, end: &str) -> Result<Vec<Stmt>> {
         self.end_of_tag()?;
         let (body, _) = self.block(&[end])?;
@@ -226,7 +227,7 @@ impl Parser {
         }
     }
 
-    /// A block that no break leaves.
+    /// Parses a block that `break` cannot leave.
     fn apart<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let loops = std::mem::take(&mut self.loops);
         let parsed = parse(self);
@@ -287,7 +288,7 @@ impl Parser {
         Ok(StmtKind::SetBlock(target, filters, body))
     }
 
-    /// Filters with their arguments, behind the first bar.
+    /// Parses filters with their arguments, after the first bar.
     fn filters(&mut self) -> Result<Vec<FilterCall>> {
         let mut filters = vec![self.filter()?];
         while self.skip_operator("|") {
@@ -309,7 +310,7 @@ impl Parser {
         Ok(StmtKind::With(assignments, self.body("endwith")?))
     }
 
-    /// The parameters between a macro's brackets.
+    /// Parses the parameters between a macro's parentheses.
     fn parameters(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>> {
         let mut parameters: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
         self.expect_operator("(")?;
@@ -327,7 +328,7 @@ impl Parser {
         Ok(parameters)
     }
 
-    /// A macro with the body that follows.
+    /// Parses a macro with the body that follows.
     fn macro_block(
         &mut self,
         name: Arc<str>,
@@ -351,7 +352,7 @@ impl Parser {
         Ok(StmtKind::Call(block, call))
     }
 
-    /// What is assigned to, up to `end`.
+    /// Parses the target of an assignment, up to `end`.
     fn target(&mut self, end: Option<&str>, attribute: bool) -> Result<Target> {
         if attribute && self.is_operator(1, ".") {
             let name = self.name()?;

@@ -1,13 +1,13 @@
-//! JSON to values, as Python's `json.loads` reads it.
+//! A JSON parser with the behavior of Python's `json.loads`.
 
 use crate::values::python_text::MAX_NESTING;
 use crate::values::value::{Dict, Value};
 
-/// Reads a JSON text as a value. Its strings are foreign to every template, integers are exact,
-/// and of a repeated key the last value counts.
+/// Reads a JSON text as a value. Its strings count as foreign to every template, integers are exact, and the last value
+/// of a repeated key counts.
 ///
 /// # Errors
-/// The text is not one JSON value; the words name the byte.
+/// The text is not one JSON value; the message names the byte.
 ///
 /// ```
 /// let value = mixdown_jinja::from_json("[1, 2]").unwrap();
@@ -173,11 +173,11 @@ impl JsonParser<'_> {
             }
         }
         let decoded = char::decode_utf16(units).next().and_then(Result::ok);
-        // Half a pair: UTF-8 cannot say it.
+        // A lone surrogate: UTF-8 cannot encode it.
         Ok(decoded.unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    /// A UTF-16 unit behind `\u`.
+    /// Reads the UTF-16 unit after `\u`.
     fn unit(&mut self) -> Option<u16> {
         let digits = self.rest().strip_prefix("\\u")?.get(..4)?;
         let unit = u16::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?;

@@ -31,8 +31,8 @@ impl Arithmetic {
     }
 }
 
-/// Python's `repr` of a float: the shortest digits that read back as the same number, with an
-/// exponent below 1e-4 and from 1e16 on.
+/// Python's `repr` of a float: the shortest digits that read back as the same number, with an exponent below 1e-4 and
+/// from 1e16 on.
 pub(crate) fn repr_float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -51,7 +51,7 @@ pub(crate) fn repr_float(number: f64) -> String {
     format!("{digits}e{sign}{exponent:0>2}")
 }
 
-/// The order of two numbers; `None` for other values and where one is not a number.
+/// Returns the order of two numbers; `None` for other values and for NaN.
 pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a.as_int(), b.as_int()) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
@@ -59,7 +59,7 @@ pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-/// A number as a float.
+/// Returns a number as a float.
 pub(crate) fn as_float(value: &Value) -> Option<f64> {
     match value {
         Value::Float(number) => Some(*number),
@@ -67,19 +67,19 @@ pub(crate) fn as_float(value: &Value) -> Option<f64> {
     }
 }
 
-/// The integer that a float without fraction is.
+/// Converts a float to an integer, without its fraction.
 pub(crate) fn integer_of(number: f64) -> Result<i128> {
-    // 2^126, far beyond what a template counts, and exact as a float.
+    // The limit is 2^126, far beyond the counts of any template, and exact as a float.
     const LIMIT: f64 = 85_070_591_730_234_615_865_843_651_857_942_052_864.0;
     if number.is_nan() || number.abs() > LIMIT {
         return fail(format!("cannot convert float {} to integer", repr_float(number)));
     }
-    // Exact: a float's digits without exponent are those of the integer.
+    // This is exact: the digits of a float without an exponent are those of the integer.
     let digits = format!("{:.0}", number.trunc());
     digits.parse().or_else(|_| fail(format!("cannot convert float {digits} to integer")))
 }
 
-/// The result of an operator between two numbers; `None` where one is not a number.
+/// Returns the result of an operator between two numbers; `None` if either value is not a number.
 pub(crate) fn calculate(operator: Arithmetic, a: &Value, b: &Value) -> Option<Result<Value>> {
     if let (Some(a), Some(b)) = (a.as_int(), b.as_int()) {
         return Some(integers(operator, a, b));

@@ -6,10 +6,10 @@ use crate::values::number::repr_float;
 use crate::values::text::{Origin, Text, TextBuilder};
 use crate::values::value::Value;
 
-/// Values within each other beyond this many are refused, as Python's stack ends, too.
+/// The deepest accepted nesting of values; Python's stack has a limit, too.
 pub(crate) const MAX_NESTING: usize = 200;
 
-/// Python's `str`: a string as it stands, everything else as `repr` has it.
+/// Python's `str`: a string unchanged, every other value as `repr` writes it.
 pub(crate) fn str_of(value: &Value) -> Result<Text> {
     match value {
         Value::Str(text) => Ok(text.clone()),
@@ -125,14 +125,13 @@ pub(crate) fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
     }
-    // Behind another character the standard library escapes what is not printable, and no
-    // combining marks.
+    // After another character, the standard library escapes unprintable characters but not combining marks.
     let mut text = String::from("a");
     text.push(c);
     text.escape_debug().nth(1) == Some(c)
 }
 
-/// Whether Python takes a character for white space.
+/// Returns whether Python treats a character as white space.
 pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }

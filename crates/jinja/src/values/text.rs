@@ -1,4 +1,4 @@
-//! Strings that know where each of their characters comes from.
+//! Strings that know the origin of each of their characters.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,15 +12,15 @@ pub const MAX_TEXT_BYTES: usize = 1 << 30;
 /// The origin of characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Origin {
-    /// They come from the values that the template was given, not from the template.
+    /// Whether they come from the values that the template received, rather than from the template.
     pub foreign: bool,
-    /// The number of the outermost `{% generation %}` block that wrote them, counted from 1 in the
-    /// order in which blocks were entered; 0 outside of blocks.
+    /// The number of the outermost `{% generation %}` block that wrote them, counted from 1 in the order in which
+    /// blocks were entered; 0 outside of blocks.
     pub block: u32,
 }
 
 impl Origin {
-    /// Characters that come from the values that the template was given.
+    /// The origin of characters that come from the values that the template received.
     pub const FOREIGN: Self = Self { foreign: true, block: 0 };
 }
 
@@ -35,7 +35,7 @@ struct OriginRun {
 #[derive(Clone)]
 pub struct Text {
     text: Arc<str>,
-    /// Empty where all of it is the template's own.
+    /// Empty if the template wrote all of it.
     runs: Arc<[OriginRun]>,
 }
 
@@ -86,7 +86,7 @@ impl Text {
             .chain(starts.zip(&*self.runs).map(|(start, run)| (start..run.end, run.origin)))
     }
 
-    /// Returns the origin of the byte at a place; beyond the end it is the template's own.
+    /// Returns the origin of the byte at a position; after the end it is the template's own.
     ///
     /// ```
     /// use mixdown_jinja::{Origin, Text};
@@ -98,7 +98,7 @@ impl Text {
         self.runs.get(run).map_or_else(Origin::default, |run| run.origin)
     }
 
-    /// The part between two places, which stand at characters' borders.
+    /// Returns the part between two positions, which must be character boundaries.
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         if range == (0..self.text.len()) {
             return self.clone();
@@ -108,18 +108,18 @@ impl Text {
         builder.text_so_far()
     }
 
-    /// The part of this string that `part`, a slice of [`Self::as_str`], is.
+    /// Returns the part of this string that `part`, a slice of [`Self::as_str`], covers.
     pub(crate) fn part(&self, part: &str) -> Self {
         let start = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         self.slice(start..start + part.len())
     }
 
-    /// The characters with their places and origins.
+    /// Returns the characters with their positions and origins.
     pub(crate) fn chars(&self) -> impl Iterator<Item = (char, Origin)> {
         self.text.char_indices().map(|(at, c)| (c, self.origin_at(at)))
     }
 
-    /// The same characters as what a generation block wrote.
+    /// Returns the same characters with a generation block as their origin.
     pub(crate) fn in_block(&self, block: u32) -> Self {
         let runs: Vec<OriginRun> = self
             .runs()
@@ -136,7 +136,7 @@ impl Text {
 }
 
 impl PartialEq for Text {
-    /// Strings are equal if their characters are, whatever their origin.
+    /// Strings are equal if their characters are; their origins do not matter.
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
@@ -149,18 +149,18 @@ impl fmt::Debug for Text {
 }
 
 impl From<&str> for Text {
-    /// The template's own text.
+    /// Makes a text whose origin is the template.
     fn from(text: &str) -> Self {
         Self::new(text, Origin::default())
     }
 }
 
-/// A string that grows, up to [`MAX_TEXT_BYTES`].
+/// A string that grows up to [`MAX_TEXT_BYTES`].
 #[derive(Debug, Default)]
 pub(crate) struct TextBuilder {
     text: String,
     runs: Vec<OriginRun>,
-    /// Something was left out, because the whole would have become too long.
+    /// Whether something was left out because the whole would have become too long.
     overflow: bool,
 }
 
@@ -172,7 +172,7 @@ impl TextBuilder {
         }
     }
 
-    /// Appends what the template, or Python, writes itself.
+    /// Appends text that the template, or Python, writes itself.
     pub(crate) fn push_own(&mut self, text: &str) {
         self.push_str(text, Origin::default());
     }
@@ -228,7 +228,7 @@ impl TextBuilder {
         self.text.len()
     }
 
-    /// The string.
+    /// Returns the string.
     ///
     /// # Errors
     /// It is longer than [`MAX_TEXT_BYTES`].
@@ -241,7 +241,7 @@ impl TextBuilder {
         Ok(self.text_so_far())
     }
 
-    /// The string, which cannot be too long, as it is part of another.
+    /// Returns the string, which cannot be too long, as it is part of another one.
     pub(crate) fn text_so_far(self) -> Text {
         let own = self.runs.iter().all(|run| run.origin == Origin::default());
         let runs = if own { Arc::default() } else { self.runs.into() };

@@ -87,7 +87,7 @@ fn write(out: &mut TextBuilder, value: &Value, style: &Style, depth: usize) -> R
     Ok(())
 }
 
-/// What is no string and has no items.
+/// Returns the JSON of a value that is not a string and has no items.
 fn scalar(value: &Value) -> Option<String> {
     Some(match value {
         Value::None => "null".to_owned(),

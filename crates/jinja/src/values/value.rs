@@ -1,4 +1,4 @@
-//! Values of a template: those of Python that templates meet.
+//! Values of a template: the subset of Python's that templates use.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -12,10 +12,10 @@ use crate::run::call::Callable;
 use crate::run::scope::LoopState;
 use crate::values::text::{Origin, Text};
 
-/// A value, as Python has it. Clones are cheap; a value stays on its thread.
+/// A value with Python's semantics. Clones are cheap; a value stays on its thread.
 #[derive(Clone)]
 pub enum Value {
-    /// What a name or an attribute that does not exist is; its name, for messages.
+    /// The value of a name or attribute that does not exist; its name, for messages.
     Undefined(Rc<str>),
     /// `None`.
     None,
@@ -31,22 +31,22 @@ pub enum Value {
     List(Rc<Items>),
     /// A tuple.
     Tuple(Rc<Items>),
-    /// A dictionary, in the order in which its keys came.
+    /// A dictionary, in insertion order.
     Dict(Rc<Dict>),
-    /// What `dict.keys()` and its like give: it has a length, but no places.
+    /// The result of `dict.keys()` and similar methods: it has a length but cannot be indexed.
     View(&'static str, Rc<Items>),
-    /// What can be gone through once, with the nesting of its items.
+    /// An iterator that can be consumed once, with the nesting of its items.
     Iterator(Rc<RefCell<VecDeque<Self>>>, u32),
     /// A `namespace(...)`.
     Namespace(Rc<RefCell<Dict>>),
     /// The `loop` of a for block.
     Loop(Rc<LoopState>),
-    /// What can be called.
+    /// A callable value.
     Callable(Rc<Callable>),
 }
 
-/// Values in order, which know how deep they are nested: a value within ten thousand lists would
-/// overflow the stack when it is compared or dropped.
+/// Values in order, with their nesting depth: a value inside ten thousand lists would overflow the stack when it is
+/// compared or dropped.
 #[derive(Clone, Default)]
 pub struct Items {
     values: Vec<Value>,
@@ -68,16 +68,16 @@ impl From<Vec<Value>> for Items {
     }
 }
 
-/// Keys with their values, in the order in which the keys came.
+/// Keys with their values, in insertion order.
 #[derive(Clone, Default)]
 pub struct Dict {
     entries: Vec<(Value, Value)>,
     nesting: u32,
-    /// Places of the keys that are strings, once there are many.
+    /// Positions of the string keys, once there are many.
     places: HashMap<Arc<str>, usize>,
 }
 
-/// From here on a dictionary's keys are found by their hashes.
+/// From this length on, a dictionary finds its keys by hash.
 const MANY_KEYS: usize = 16;
 
 impl Dict {
@@ -125,7 +125,7 @@ impl Dict {
         }
     }
 
-    /// Sets the value of a key; an existing key keeps its place.
+    /// Sets the value of a key; an existing key keeps its position.
     ///
     /// ```
     /// use mixdown_jinja::{Dict, Value};
@@ -167,7 +167,7 @@ impl FromIterator<(Value, Value)> for Dict {
 }
 
 impl Value {
-    /// Makes a string of the template's own.
+    /// Makes a string whose origin is the template.
     ///
     /// ```
     /// use mixdown_jinja::Value;
@@ -178,7 +178,7 @@ impl Value {
         Self::Str(Text::from(text))
     }
 
-    /// Makes a string that comes from outside the template.
+    /// Makes a string whose origin is outside the template.
     ///
     /// ```
     /// use mixdown_jinja::Value;
@@ -200,7 +200,7 @@ impl Value {
         Self::List(Rc::new(items.into()))
     }
 
-    /// Makes a dictionary of entries.
+    /// Makes a dictionary from entries.
     ///
     /// ```
     /// use mixdown_jinja::Value;
@@ -239,7 +239,7 @@ impl Value {
         Self::Iterator(Rc::new(RefCell::new(items)), nesting)
     }
 
-    /// How many values stand within each other. A namespace counts as one: it may hold itself.
+    /// Returns the nesting depth of the value. A namespace counts as one: it can hold itself.
     pub(crate) fn nesting(&self) -> u32 {
         match self {
             Self::List(items) | Self::Tuple(items) | Self::View(_, items) => items.nesting + 1,
@@ -311,7 +311,7 @@ impl Value {
         matches!(self, Self::None)
     }
 
-    /// Returns whether the value is that of a missing name.
+    /// Returns whether the value belongs to a missing name.
     ///
     /// ```
     /// use mixdown_jinja::Value;
@@ -322,7 +322,7 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// An integer, or a boolean as one.
+    /// Returns an integer, or a boolean as one.
     pub(crate) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -351,7 +351,7 @@ impl Value {
         }
     }
 
-    /// The name of the value's type in Python.
+    /// Returns the name of the value's type in Python.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -371,7 +371,7 @@ impl Value {
         }
     }
 
-    /// The items that Python's `iter` goes through; of an iterator those that are left.
+    /// Returns the items that Python's `iter` yields; of an iterator, the remaining ones.
     pub(crate) fn items(&self) -> Result<Rc<Items>> {
         let values: Vec<Self> = match self {
             Self::List(items) | Self::Tuple(items) | Self::View(_, items) => {
@@ -402,7 +402,7 @@ impl Value {
 }
 
 impl PartialEq for Value {
-    /// Python's `==`: numbers of all types by their value, lists and dictionaries by their items.
+    /// Python's `==`: compares numbers of all types by value, lists and dictionaries by their items.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Undefined(_), Self::Undefined(_)) | (Self::None, Self::None) => true,
