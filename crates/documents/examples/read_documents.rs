@@ -1,4 +1,4 @@
-//! Prints the length and the beginning of every document of some files or folders.
+//! Prints the length and the beginning of every document in some files or folders.
 //!
 //!     cargo run -p mixdown-documents --example read_documents -- corpus.jsonl.zst notes/
 
@@ -12,7 +12,7 @@ use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 fn main() -> Result<(), Box<dyn Error>> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let options = ReadOptions::default();
-    // The list is frozen first, in an order that depends on names alone.
+    // The list is fixed first, in an order that depends only on names.
     let inputs = InputList::discover_with(&paths, &options)?;
     for document in DocumentReader::new(&inputs, &options) {
         let text = document?.text;

@@ -1,9 +1,8 @@
 //! Renders conversations with a chat template, for tools/checks/check_chat_templates.py.
 //!
-//! `render_chats TEMPLATE CHATS.jsonl SETTINGS` prints a line of JSON for each record: its byte
-//! offset with the text and the byte ranges that are loss targets, or why it is refused. SETTINGS
-//! is JSON: `tokens` (special tokens by their roles), `date`, `train_on`, and `prompt` for texts
-//! that end with what asks for the next turn.
+//! `render_chats TEMPLATE CHATS.jsonl SETTINGS` prints a line of JSON for each record: its byte offset with the text
+//! and the byte ranges that are loss targets, or why it is refused. SETTINGS is JSON: `tokens` (special tokens by their
+//! roles), `date`, `train_on`, and `prompt` for texts that end with the prompt for the next turn.
 
 use std::error::Error;
 use std::fs;
@@ -60,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The prompts of conversations whose messages have nothing but roles and contents.
+/// Prints the prompts of conversations whose messages have only roles and contents.
 fn print_prompts(labeler: &Labeler, chats: &str) -> Result<(), Box<dyn Error>> {
     let mut at = 0;
     for line in fs::read_to_string(chats)?.lines() {

@@ -1,4 +1,4 @@
-//! Bytes of inputs: decompressed, cut at records, read ahead.
+//! Input bytes: decompressed, split into records, read ahead.
 
 pub(crate) mod byte_reader;
 pub(crate) mod chunk;

@@ -1,4 +1,4 @@
-//! What can go wrong between a path on the command line and a document.
+//! Errors between an input path and a document.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use crate::bytes::decompress::Compression;
 use crate::inputs::format::InputFormat;
 use crate::reading::document::{RecordFault, RecordPlace};
 
-/// What a library says of a file's bytes.
+/// A library's error about a file's bytes.
 pub(crate) type Damage = Box<dyn std::error::Error + Send + Sync>;
 
 /// An input that cannot be listed, opened, decompressed or decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No path was given at all.
+    /// No path was given.
     #[error("no input was given: name at least one file or folder")]
     NoInput,
     /// A given path does not exist.
@@ -31,7 +31,7 @@ pub enum Error {
         /// The path as given.
         path: PathBuf,
     },
-    /// A given folder holds nothing that could be read as text.
+    /// A given folder contains no file that could be read as text.
     #[error(
         "folder {} holds no text, expected at least one file of JSON lines, JSON, CSV, UTF-8 text, \
          Parquet or Arrow IPC: {skipped_files} files were left out{}: check the path, its ignore rules \
@@ -41,12 +41,12 @@ pub enum Error {
     EmptyFolder {
         /// The folder as given.
         path: PathBuf,
-        /// Files below it that are not read.
+        /// Files below it that were left out.
         skipped_files: u64,
         /// The first of them, with the reasons.
         reasons: String,
     },
-    /// A file of a given folder cannot be listed.
+    /// A file in a given folder cannot be listed.
     #[error(
         "a file of the folder {} cannot be read: correct it, exclude it, or let files that cannot be \
          read be left out",
@@ -55,10 +55,10 @@ pub enum Error {
     InFolder {
         /// The folder as given.
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The error of the file.
         source: Box<Self>,
     },
-    /// A given file is plain text where a field was asked for.
+    /// A given file is plain text although a field was requested.
     #[error(
         "input {} is plain text, which has no field \"{}\", expected records with it (JSON lines, JSON, \
          CSV, Parquet, Arrow IPC): leave the file out, or ask for no field to read whole texts",
@@ -67,7 +67,7 @@ pub enum Error {
     NoFields {
         /// The file.
         path: PathBuf,
-        /// The field that was asked for.
+        /// The requested field.
         expected: String,
     },
     /// The records of a given file lack the field that holds the text.
@@ -79,12 +79,12 @@ pub enum Error {
     NoRecordField {
         /// The file.
         path: PathBuf,
-        /// The field that was looked for.
+        /// The missing field.
         expected: String,
         /// The fields of the first record.
         got: String,
     },
-    /// A given file is what Git LFS leaves in place of the data.
+    /// A given file is the pointer that Git LFS leaves in place of the data.
     #[error(
         "input {} is a Git LFS pointer, expected the data that it stands for: fetch them \
          (git lfs pull) and repeat the call",
@@ -94,16 +94,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Documents of a text are to be parted at nothing.
+    /// The separator between the documents of a text is empty.
     #[error("text separator: expected at least one character, got none")]
     EmptySeparator,
-    /// A separator was given for texts and no input is one.
+    /// A separator was given for texts, but no input is a text.
     #[error(
         "text separator: expected a plain text among the inputs, got none: leave the separator away, \
          or check the inputs"
     )]
     NothingToSeparate,
-    /// The same file is reached twice.
+    /// The same file is reached through two inputs.
     #[error("input {} is given twice (also as {}): name it once", path.display(), first.display())]
     GivenTwice {
         /// The second path.
@@ -111,7 +111,7 @@ pub enum Error {
         /// The path under which the file was listed first.
         first: PathBuf,
     },
-    /// More files than a document's place can number.
+    /// There are more files than a document's place can number.
     #[error("{got} input files, at most {expected} can be numbered: join some of them")]
     TooManyFiles {
         /// The limit.
@@ -119,7 +119,7 @@ pub enum Error {
         /// Files found.
         got: u64,
     },
-    /// A given file holds nothing.
+    /// A given file is empty.
     #[error(
         "input {} is empty, expected JSON lines, JSON, CSV, UTF-8 text, Parquet or Arrow IPC: fetch it \
          again or leave it out",
@@ -129,7 +129,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A given file is of a kind that is not read.
+    /// A given file has a format that is not supported.
     #[error(
         "input {} is {got}, expected JSON lines, JSON, CSV or UTF-8 text (plain, zstd or gzip), Parquet or \
          Arrow IPC: convert it first",
@@ -138,7 +138,7 @@ pub enum Error {
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What its first bytes say it is.
+        /// The format that its first bytes indicate.
         got: &'static str,
     },
     /// A pattern matches no file.
@@ -147,31 +147,31 @@ pub enum Error {
         /// The pattern as given.
         path: PathBuf,
     },
-    /// A pattern cannot be read.
+    /// A pattern cannot be parsed.
     #[error("the pattern \"{}\" cannot be parsed: correct it", got.escape_debug())]
     Pattern {
         /// The pattern as given.
         got: String,
-        /// What is wrong with it.
+        /// The parser's error.
         source: Damage,
     },
-    /// A list of files is no text.
+    /// A list of files is not text.
     #[error("the list {} is not UTF-8 text, expected one path a line: save it as UTF-8", path.display())]
     NotAList {
         /// The list.
         path: PathBuf,
     },
-    /// Standard input holds what cannot be read from it, or is read a second time.
+    /// Standard input holds unsupported data, or is read a second time.
     #[error(
         "standard input: expected {expected}, got {got}: write the data to a file and give that"
     )]
     StandardInput {
-        /// What can be read.
+        /// The supported data.
         expected: &'static str,
-        /// What there is.
+        /// The data that were found.
         got: String,
     },
-    /// A file is not what its name says.
+    /// A file's content does not match its name.
     #[error(
         "{} does not begin as its name says: expected {expected}, got \"{got}\": fetch the file \
          again or correct its name",
@@ -180,12 +180,12 @@ pub enum Error {
     WrongMagic {
         /// The file.
         path: PathBuf,
-        /// What such a file begins with.
+        /// The bytes with which such a file begins.
         expected: &'static str,
         /// The first bytes.
         got: String,
     },
-    /// A columnar file has no such column.
+    /// A columnar file lacks a column.
     #[error(
         "{}: expected a column \"{}\", got {got}: name one of them",
         path.display(), expected.escape_debug()
@@ -193,12 +193,12 @@ pub enum Error {
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// The column that was looked for.
+        /// The missing column.
         expected: String,
-        /// The columns there are.
+        /// The existing columns.
         got: String,
     },
-    /// A column holds values of another type.
+    /// A column holds values of an unsupported type.
     #[error(
         "{}: expected {expected} in the column \"{}\", got {got}: name another column or convert it",
         path.display(), field.escape_debug()
@@ -208,24 +208,24 @@ pub enum Error {
         path: PathBuf,
         /// The column.
         field: String,
-        /// What it should hold.
+        /// The expected type.
         expected: &'static str,
         /// Its type.
         got: String,
     },
-    /// A columnar file does not decode.
+    /// A columnar file cannot be decoded.
     #[error("{}: damaged {place}, expected {format} data: fetch or write the file again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// The place of the damage.
         place: String,
-        /// What it should hold.
+        /// The expected format.
         format: InputFormat,
-        /// What the decoder says.
+        /// The decoder's error.
         source: Damage,
     },
-    /// A record batch is larger than is held in memory.
+    /// A record batch exceeds the memory limit.
     #[error(
         "{}: expected record batches of at most {expected} bytes, got {got}: write it with smaller \
          batches",
@@ -239,7 +239,7 @@ pub enum Error {
         /// Bytes of the largest batch.
         got: u64,
     },
-    /// A record is longer than is held in memory.
+    /// A record exceeds the memory limit.
     #[error(
         "{}: the record at {place} is longer than expected, at most {expected} bytes, got {got} or \
          more: split it, or allow longer ones (its size takes six times as much memory)",
@@ -248,14 +248,14 @@ pub enum Error {
     RecordTooLong {
         /// The file.
         path: PathBuf,
-        /// Where the record starts: `byte 10` of the decompressed file, or `row 3`.
+        /// The start of the record: `byte 10` of the decompressed file, or `row 3`.
         place: String,
         /// The limit in bytes.
         expected: u64,
         /// Bytes of the record read so far.
         got: u64,
     },
-    /// Conversations are to be read and nothing says how they are rendered.
+    /// Conversations were requested without a chat template to render them.
     #[error(
         "no chat template was given, expected one for conversations (the option chat_template)"
     )]
@@ -269,12 +269,12 @@ pub enum Error {
     ChatTemplate {
         /// The file that holds the template.
         path: PathBuf,
-        /// The template's line, where it is known.
+        /// The template's line, if it is known.
         line: Option<u64>,
-        /// The engine's words.
+        /// The template engine's message.
         got: String,
     },
-    /// More bad records than are tolerated.
+    /// There are more bad records than allowed.
     #[error(
         "{}: {place}: {fault}; bad records so far {got}, tolerated \
          {expected}: mend the record or let more of them be skipped (--skip-bad {got})",
@@ -283,13 +283,13 @@ pub enum Error {
     BadRecord {
         /// The file.
         path: PathBuf,
-        /// Where the record is.
+        /// The place of the record.
         place: RecordPlace,
-        /// What is wrong with it.
+        /// The fault of the record.
         fault: RecordFault,
-        /// Bad records that are tolerated.
+        /// The number of bad records allowed.
         expected: u64,
-        /// Bad records up to and with this one.
+        /// The number of bad records including this one.
         got: u64,
     },
     /// A compressed file ends in the middle of a frame or member.
@@ -301,14 +301,14 @@ pub enum Error {
     Truncated {
         /// The file.
         path: PathBuf,
-        /// How it is compressed.
+        /// The compression format.
         compression: Compression,
-        /// Bytes that could be decompressed.
+        /// The number of bytes that could be decompressed.
         offset_bytes: u64,
-        /// The decoder's own words.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// A compressed file does not decompress.
+    /// A compressed file cannot be decompressed.
     #[error(
         "{}: damaged after {offset_bytes} decompressed bytes, expected {compression} data: fetch \
          the file again",
@@ -317,14 +317,14 @@ pub enum Error {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// How it is compressed.
+        /// The compression format.
         compression: Compression,
-        /// Bytes that could be decompressed.
+        /// The number of bytes that could be decompressed.
         offset_bytes: u64,
-        /// The decoder's own words.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// A file's length is not the one it had when the inputs were listed.
+    /// A file's length has changed since the inputs were listed.
     #[error(
         "{} changed while it was read: expected {expected} bytes, got {got}: keep the inputs \
          still and start again",
@@ -333,12 +333,12 @@ pub enum Error {
     Changed {
         /// The file.
         path: PathBuf,
-        /// Bytes when it was listed.
+        /// The length in bytes when it was listed.
         expected: u64,
-        /// Bytes now.
+        /// The current length in bytes.
         got: u64,
     },
-    /// A zstd frame asks for more memory than a frame may have.
+    /// A zstd frame requires more memory than allowed.
     #[error(
         "{}: a zstd frame has a larger window than expected, at most 2 GiB (--long=31), after \
          {offset_bytes} decompressed bytes: compress the file again with a smaller one",
@@ -347,9 +347,9 @@ pub enum Error {
     WindowTooLarge {
         /// The file.
         path: PathBuf,
-        /// Bytes that could be decompressed.
+        /// The number of bytes that could be decompressed.
         offset_bytes: u64,
-        /// The decoder's own words.
+        /// The decoder's error.
         source: io::Error,
     },
     /// The operating system refused a read.
@@ -357,7 +357,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What it said.
+        /// The operating system's error.
         source: io::Error,
     },
 }

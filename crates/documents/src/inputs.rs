@@ -1,4 +1,4 @@
-//! Which files are read, and what each of them is.
+//! The selection of input files, and their formats.
 
 pub(crate) mod binary;
 pub(crate) mod detect;

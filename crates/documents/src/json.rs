@@ -1,4 +1,4 @@
-//! Records of JSON: lines, arrays, objects.
+//! JSON records: lines, arrays, objects.
 
 pub(crate) mod line;
 pub(crate) mod marks;

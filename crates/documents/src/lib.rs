@@ -1,8 +1,8 @@
-//! Raw input to documents: JSON lines, JSON, CSV and text (plain, zstd or gzip), Parquet and Arrow IPC.
+//! A reader from raw input to documents: JSON lines, JSON, CSV and text (plain, zstd or gzip), Parquet and Arrow IPC.
 //!
-//! [`InputList`] freezes the inputs in a deterministic order; [`DocumentReader`] reads them one
-//! document after the other; [`ChunkReader`] hands out runs of whole records, so that a caller can
-//! cut a large input into parts and decode the records on many threads.
+//! [`InputList`] fixes the inputs in a deterministic order; [`DocumentReader`] reads them one document after another;
+//! [`ChunkReader`] returns runs of whole records, so that a caller can split a large input into parts and decode the
+//! records on many threads.
 //!
 //! ```
 //! use mixdown_documents::{DocumentReader, InputList, ReadOptions};

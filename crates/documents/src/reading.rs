@@ -1,4 +1,4 @@
-//! From bytes to documents.
+//! The steps from bytes to documents.
 
 pub(crate) mod document;
 pub(crate) mod reader;

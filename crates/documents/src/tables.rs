@@ -1,4 +1,4 @@
-//! Records of tables: Parquet, Arrow, CSV, TSV.
+//! Tabular records: Parquet, Arrow, CSV, TSV.
 
 pub(crate) mod arrow_file;
 pub(crate) mod columns;

@@ -76,7 +76,7 @@ fn every_format_gives_the_same_documents() {
         let documents: Vec<Document> = reader.by_ref().map(Result::unwrap).collect();
         assert_eq!(documents, expected, "{name}");
         assert_eq!(reader.consumed_bytes(), list.total_bytes(), "{name}");
-        // A list that knows nothing of the options reads all columns and finds the same.
+        // A list with default options reads all columns and finds the same documents.
         let list = InputList::discover(&[fixture(name)]).unwrap();
         let documents: Vec<Document> =
             DocumentReader::new(&list, &options).map(Result::unwrap).collect();
@@ -101,7 +101,7 @@ fn dots_lead_into_structs_and_nulls_are_bad_records() {
     }
 }
 
-/// Cut anywhere, entered anywhere: every row once.
+/// Cuts and entry points anywhere give every row once.
 #[test]
 fn parts_of_any_length_hold_every_row_once() {
     let options = options("text");
@@ -163,7 +163,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     format!("{error}{}", cause.unwrap_or_default())
 }
 
-/// A file of any name is what it holds, and one that is not what its name says is refused.
+/// A file's content decides its format, whatever its name; a file that does not match its name is refused.
 #[test]
 fn contents_count_and_not_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,8 +190,8 @@ fn contents_count_and_not_names() {
     assert!(error.contains("is columnar data, compressed as a whole, expected"), "{error}");
 }
 
-/// A file that ends early is refused, wherever it ends, before or while it is read; a stream that
-/// ends between two messages is a shorter stream.
+/// A truncated file is refused wherever it ends, during listing or reading; a stream that ends between two messages is
+/// a shorter stream.
 #[test]
 fn truncation_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,8 +221,8 @@ fn truncation_is_refused() {
     }
 }
 
-/// Flipped bits give an error that names the file, or other text, and never a panic that escapes or
-/// an allocation of what some damaged length says.
+/// Flipped bits give an error that names the file, or other text, but never a panic that escapes or an allocation of a
+/// damaged length.
 #[test]
 fn damage_is_an_error_or_other_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -260,13 +260,13 @@ fn a_length_that_reaches_beyond_the_file_is_refused() {
             assert!(error.contains("damaged in its index"), "{error}");
         }
     }
-    // A stream's metadata and a body, each longer than the file.
+    // A stream's metadata and a body are each longer than the file.
     let whole = fs::read(fixture("stream.arrows")).unwrap();
     let path = folder.path().join("stream.arrows");
     for len in [u32::MAX, 1 << 30] {
         let mut bytes = whole.clone();
         bytes[4..8].copy_from_slice(&len.to_le_bytes());
-        // The head no longer looks like a schema's, unless the name says so.
+        // The head no longer looks like a schema's; only the name can identify it.
         fs::write(&path, bytes).unwrap();
         assert!(read(&path, &options).is_err());
     }

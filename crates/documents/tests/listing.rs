@@ -1,4 +1,4 @@
-//! Which files are read: ignore rules, selections, patterns, lists.
+//! The selection of files: ignore rules, selections, patterns, lists.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use std::fs;
@@ -51,7 +51,7 @@ fn patterns(patterns: &[&str]) -> Vec<String> {
 fn ignore_rules_of_the_folder_count_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let root = tree(folder.path());
-    // What lies above the folder is not its own.
+    // Rules above the folder do not apply to it.
     write(folder.path(), ".gitignore", "*\n");
     let obeyed = ["README.md", "docs/a.md", "src/generated/big.rs", "src/lib.rs", "src/main.rs"];
     assert_eq!(names(from_ref(&root), &Selection::default()), obeyed);
@@ -118,9 +118,9 @@ fn patterns_that_no_shell_expanded_are_expanded() {
     assert_eq!(expand("**/*.rs").len(), 4);
     assert_eq!(expand("{docs,src}/[al]*"), ["docs/a.md", "src/lib.rs"]);
     assert_eq!(expand("s?c"), ["generated/big.rs", "lib.rs", "main.rs"]);
-    // A folder that matches is read as a whole and once.
+    // A matching folder is read as a whole, and once.
     assert_eq!(expand("sr[c]**"), ["generated/big.rs", "lib.rs", "main.rs"]);
-    // A file of that very name is itself.
+    // A file of that exact name wins over the pattern.
     let literal = write(&root, "odd[1].txt", "odd");
     assert_eq!(names(&[literal], &Selection::default()), ["odd[1].txt"]);
     let error = InputList::discover(&[root.join("*.parquet")]).unwrap_err();

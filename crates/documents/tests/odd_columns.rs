@@ -1,5 +1,4 @@
-//! Columns as other writers leave them: strings that are none, text without its annotation, values that
-//! many rows share.
+//! Columns from other writers: invalid strings, text without its annotation, values that many rows share.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use std::fs::{self, File};
@@ -57,7 +56,7 @@ fn one_string_that_is_none_is_one_bad_record() {
     for annotation in [" (UTF8)", " (STRING)", " (JSON)", ""] {
         check_bad(&parquet(folder.path(), annotation, &values));
     }
-    // The writer takes strings alone, so the bytes are exchanged in the file.
+    // The writer accepts only strings, so the bytes are replaced in the file.
     let path = arrow(folder.path(), Arc::new(StringArray::from(vec!["one", "caf#!", "three"])));
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(5).position(|window| window == b"caf#!").unwrap();
@@ -87,8 +86,8 @@ fn bytes_that_are_text_are_text() {
     }
 }
 
-/// Rows that name one value of a dictionary become as many documents, so they are counted with its
-/// length when rows are handed out together.
+/// Rows that share a dictionary value become separate documents, so each counts with the value's length when rows are
+/// grouped.
 #[test]
 fn shared_values_count_with_every_row() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
-//! Cuts a file's decompressed stream into runs of whole records.
+//! A reader that splits a file's decompressed stream into runs of whole records.
 //!
-//! A record belongs where it starts: reading up to a limit hands out every record that starts
-//! before it, whole. So parts cut at multiples of some size hold every record exactly once, and
-//! nothing but the file decides where a record falls. Memory is bounded by the chunk size and the
-//! longest record, which the list of files limits ([`USUAL_RECORD_BYTES`]).
+//! A record belongs to the part in which it starts: reading up to a limit returns every record that starts before it,
+//! whole. So parts cut at multiples of any size hold every record exactly once, and only the file decides where a
+//! record falls. Memory is bounded by the chunk size and the longest record, which the list of files limits
+//! ([`USUAL_RECORD_BYTES`]).
 
 use crate::bytes::chunk::{Chunk, Content, as_u64};
 use crate::bytes::decompress::{Compression, Decompressed};
@@ -14,35 +14,34 @@ use crate::inputs::input_list::InputFile;
 use crate::json::raw::{Raw, check_length, check_unchanged};
 use crate::reading::document::Place;
 
-/// Decompressed bytes that a chunk is cut at: large enough that handing one to another thread
-/// costs nothing beside decoding it, small enough that a few of them fit a cache.
+/// The decompressed size of a chunk: large enough that passing one to another thread costs nothing compared to decoding
+/// it, small enough that a few of them fit in a cache.
 pub(crate) const CHUNK_BYTES: u64 = 128 * 1024;
 
-/// Bytes of a record (a line without its newline, a row, or a whole text file) at most, unless
-/// [`ReadOptions::max_record_bytes`](crate::ReadOptions) says otherwise: 256 MB, two hundred times a long
-/// book. The limit bounds what a file without newlines, or one that decompresses to far more than it
-/// weighs, takes of the memory, which is six times the longest record.
+/// The maximum size of a record in bytes (a line without its newline, a row, or a whole text file), unless
+/// [`ReadOptions::max_record_bytes`](crate::ReadOptions) sets another one: 256 MB, two hundred times a long book. The
+/// limit bounds the memory for a file without newlines, or one that decompresses to far more than its size; that memory
+/// is six times the longest record.
 pub const USUAL_RECORD_BYTES: u64 = 256_000_000;
 
-/// Reads a file of lines, or a text file.
+/// A reader of a file of lines, or of a text file.
 pub(crate) struct ByteReader<'l> {
     file: &'l InputFile,
     source: Decompressed,
-    /// Bytes read but not handed out; the first is at `offset` and starts a record.
+    /// Bytes read but not yet returned; the first is at `offset` and starts a record.
     buffer: Vec<u8>,
     offset: u64,
     at_end: bool,
     reported_bytes: u64,
     max_record_bytes: u64,
-    /// Where long records are read one at a time.
+    /// Set if long records are read one at a time.
     turns: Option<LongRecords>,
-    /// While the record at hand is a long one.
+    /// Held while the current record is a long one.
     turn: Option<Turn>,
 }
 
 impl<'l> ByteReader<'l> {
-    /// Opens the file so that the first record is the first that starts at or after `start`, in
-    /// decompressed bytes.
+    /// Opens the file at the first record that starts at or after `start`, in decompressed bytes.
     pub(crate) fn open(file: &'l InputFile, start: u64) -> Result<Self, Error> {
         check_unchanged(file)?;
         let seekable = file.compression == Compression::None && file.format != InputFormat::Text;
@@ -60,7 +59,7 @@ impl<'l> ByteReader<'l> {
             turn: None,
         };
         if entry > 0 {
-            // The byte before `start` tells whether a record starts there: it is a newline.
+            // A record starts at `start` only if the byte before it is a newline.
             reader.pass_record()?;
         } else {
             while reader.next_before(0, start)?.is_some() {}
@@ -68,12 +67,12 @@ impl<'l> ByteReader<'l> {
         Ok(reader)
     }
 
-    /// Where the next record starts, in decompressed bytes; the length at the end of the file.
+    /// Returns where the next record starts, in decompressed bytes; at the end, the length of the file.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next run of records that start before `limit`.
+    /// Returns the next run of records that start before `limit`.
     pub(crate) fn next_before(&mut self, input: u32, limit: u64) -> Result<Option<Chunk>, Error> {
         if self.offset >= limit {
             return Ok(None);
@@ -97,12 +96,12 @@ impl<'l> ByteReader<'l> {
         Ok(Some(Chunk::new(place, content, consumed_bytes).with_turn(self.turn.take())))
     }
 
-    /// Reads long records in turn with other readers from now on.
+    /// Makes the reader take turns with other readers for long records from now on.
     pub(crate) fn take_turns(&mut self, turns: &LongRecords) {
         self.turns = Some(turns.clone());
     }
 
-    /// Whether nothing is left.
+    /// Returns whether all records have been read.
     pub(crate) fn is_at_end(&mut self) -> Result<bool, Error> {
         if self.buffer.is_empty() && !self.at_end {
             self.fill(1)?;
@@ -110,7 +109,7 @@ impl<'l> ByteReader<'l> {
         Ok(self.buffer.is_empty())
     }
 
-    /// Passes over what is left of the record at hand, which is another part's and may be long.
+    /// Skips the rest of the current record, which belongs to another part and may be long.
     fn pass_record(&mut self) -> Result<(), Error> {
         loop {
             self.fill(CHUNK_BYTES)?;
@@ -126,7 +125,7 @@ impl<'l> ByteReader<'l> {
     fn take_until(&mut self, limit: u64) -> Result<Vec<u8>, Error> {
         let taken = self.read_until(limit);
         if taken.is_err() {
-            // Nobody waits for a record that never comes.
+            // The turn is released, or others would wait for a record that never comes.
             self.turn = None;
         }
         taken
@@ -134,11 +133,11 @@ impl<'l> ByteReader<'l> {
 
     fn read_until(&mut self, limit: u64) -> Result<Vec<u8>, Error> {
         let wanted = limit.saturating_sub(self.offset);
-        // A record starts after a newline, so the byte before the limit is the first to look at.
+        // A record starts after a newline, so the search begins with the byte before the limit.
         let mut searched = usize::try_from(wanted.saturating_sub(1)).unwrap_or(usize::MAX);
         let mut enough = wanted.saturating_add(CHUNK_BYTES / 8).min(LONG_RECORD_BYTES);
         loop {
-            // Not beyond what the last record may hold, so no record in the buffer is too long.
+            // The search stops at the last record's limit, so no record in the buffer is too long.
             let most = as_u64(self.last_record()).saturating_add(self.max_record_bytes);
             if enough > LONG_RECORD_BYTES && self.turn.is_none() {
                 self.turn = self.turns.as_ref().map(LongRecords::wait);
@@ -154,13 +153,13 @@ impl<'l> ByteReader<'l> {
             }
             self.check_record()?;
             searched = searched.max(self.buffer.len());
-            // Of a long record not much more than itself.
+            // For a long record, the buffer is not much larger than the record.
             let more = (as_u64(self.buffer.len()) / 8).max(CHUNK_BYTES);
             enough = as_u64(self.buffer.len()).saturating_add(more);
         }
     }
 
-    /// Where in the buffer the last record starts.
+    /// Returns where in the buffer the last record starts.
     fn last_record(&self) -> usize {
         match self.file.format {
             InputFormat::Text => 0,
@@ -193,7 +192,7 @@ impl<'l> ByteReader<'l> {
 
     fn take(&mut self, len: usize) -> Vec<u8> {
         let len = len.min(self.buffer.len());
-        // Room for the next chunk at once; growing to it would copy every byte twice.
+        // The buffer gets its full capacity at once; growing to it would copy every byte twice.
         let room = usize::try_from(CHUNK_BYTES + CHUNK_BYTES / 4).unwrap_or(0);
         let mut rest = Vec::with_capacity(if self.at_end { 0 } else { room });
         rest.extend_from_slice(self.buffer.get(len..).unwrap_or_default());
@@ -227,8 +226,8 @@ mod tests {
         Ok(whole)
     }
 
-    /// The chunk of a long line holds the turn, and a part that begins inside of it passes over it
-    /// without taking it into memory.
+    /// The chunk of a long line holds the turn, and a part that begins inside the line skips it without loading it into
+    /// memory.
     #[test]
     fn long_records_have_a_turn() {
         let folder = tempfile::tempdir().unwrap();

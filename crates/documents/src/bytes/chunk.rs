@@ -1,4 +1,4 @@
-//! Whole records of one file, to be decoded wherever there is a thread for it.
+//! Whole records of one file, which any thread can decode.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use crate::tables::pieces::cells;
 /// Whole records of one file.
 #[derive(Debug, Clone)]
 pub struct Chunk {
-    /// Where the first record starts.
+    /// The place of the first record.
     pub place: Place,
-    /// Bytes on disk that were read for this chunk since the one before, for progress.
+    /// The bytes on disk that were read since the previous chunk, for progress.
     pub consumed_bytes: u64,
     content: Content,
-    /// Where a record is long: no other one is in memory before this chunk is dropped.
+    /// Set for a long record: no other one is in memory until this chunk is dropped.
     turn: Option<Arc<Turn>>,
 }
 
-/// The records as they stand in the file.
+/// The undecoded records, as stored in the file.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// JSON lines.
     Lines(Vec<u8>),
     /// A whole text file.
     Text {
-        /// What it holds.
+        /// The content.
         bytes: Vec<u8>,
         /// Its name in the list.
         name: String,
     },
     /// Records that a splitter has found.
     Pieces {
-        /// What they stand in.
+        /// The bytes that contain them.
         bytes: Vec<u8>,
-        /// Where each stands.
+        /// The range of each record.
         pieces: Vec<Range<usize>>,
-        /// How they are told apart.
+        /// The rule that separates them.
         rule: Arc<PieceRule>,
         /// The file's name in the list.
         name: String,
@@ -54,7 +54,7 @@ pub(crate) enum Content {
     Rows {
         /// The columns that are read.
         batch: RecordBatch,
-        /// About how many bytes they take.
+        /// Their approximate size in bytes.
         bytes: u64,
     },
 }
@@ -64,7 +64,7 @@ impl Chunk {
         Self { place, consumed_bytes, content, turn: None }
     }
 
-    /// The same with the turn that its long record took.
+    /// Attaches the turn that a long record took.
     pub(crate) fn with_turn(self, turn: Option<Turn>) -> Self {
         Self { turn: turn.map(Arc::new), ..self }
     }
@@ -174,13 +174,13 @@ impl Chunk {
     }
 }
 
-/// The records of a [`Chunk`], each a document or a bad record.
+/// An iterator over the records of a [`Chunk`]: each is a document or a bad record.
 #[derive(Debug, Clone)]
 pub struct Records<'c> {
     chunk: &'c Chunk,
     options: &'c ReadOptions,
     labeler: Option<&'c Labeler>,
-    /// The whole chunk where it is UTF-8, which one check tells faster than one a line.
+    /// The whole chunk as text if it is UTF-8: one check is faster than one per line.
     text: Option<&'c str>,
     columns: Option<Columns<'c>>,
     position: usize,
@@ -188,7 +188,7 @@ pub struct Records<'c> {
 }
 
 impl<'c> Records<'c> {
-    /// The part of the chunk from `start` to `end` as text.
+    /// Returns the part of the chunk from `start` to `end` as text.
     fn text(&self, start: usize, end: usize) -> Result<&'c str, RecordFault> {
         if let Some(text) = self.text.and_then(|text| text.get(start..end)) {
             return Ok(text);

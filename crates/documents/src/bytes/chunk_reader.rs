@@ -1,4 +1,4 @@
-//! One file as chunks, whatever its format.
+//! A reader of one file in chunks, whatever its format.
 
 use crate::bytes::byte_reader::ByteReader;
 use crate::bytes::chunk::Chunk;
@@ -9,11 +9,10 @@ use crate::inputs::input_list::{InputFile, InputList};
 use crate::inputs::layout::Layout;
 use crate::tables::row_reader::RowReader;
 
-/// Reads one file as [`Chunk`]s.
+/// A reader of one file as [`Chunk`]s.
 ///
-/// A record belongs where it starts: reading up to a limit hands out every record that starts
-/// before it, whole. So parts cut anywhere hold every record exactly once. Offsets are those of
-/// [`Place`](crate::Place).
+/// A record belongs to the part in which it starts: reading up to a limit returns every record that starts before it,
+/// whole. So parts cut anywhere hold every record exactly once. Offsets are those of [`Place`](crate::Place).
 pub struct ChunkReader<'l> {
     file: &'l InputFile,
     input: u32,
@@ -27,13 +26,12 @@ enum Source<'l> {
 }
 
 impl<'l> ChunkReader<'l> {
-    /// Opens file `input` of the list so that the first record is the first that starts at or
-    /// after `start`. Plain JSON lines and columnar files are entered there at once; any other
-    /// file is read from its beginning up to it.
+    /// Opens file `input` of the list at the first record that starts at or after `start`. The reader seeks directly in
+    /// plain JSON lines and columnar files; it reads any other file from its beginning.
     ///
     /// # Errors
-    /// The file is gone, changed its length, is refused or does not decompress; the list has no
-    /// such file; a record before `start` is too long.
+    /// The file is missing, has another length than when it was listed, cannot be read or does not decompress; the list
+    /// has no such file; a record before `start` is too long.
     ///
     /// ```
     /// use mixdown_documents::{ChunkReader, InputList};
@@ -59,8 +57,8 @@ impl<'l> ChunkReader<'l> {
         Ok(Self { file, input, source })
     }
 
-    /// Makes the reader read long records of lines and texts one at a time among all readers that share `turns`: a
-    /// chunk with a long record holds the turn.
+    /// Makes all readers that share `turns` read long records of lines and texts one at a time: a chunk with a long
+    /// record holds the turn.
     ///
     /// ```
     /// use mixdown_documents::{ChunkReader, InputList, LongRecords};
@@ -108,7 +106,7 @@ impl<'l> ChunkReader<'l> {
     /// Skips the records that start before `limit`.
     ///
     /// # Errors
-    /// As [`ChunkReader::next_before`].
+    /// Those of [`ChunkReader::next_before`].
     ///
     /// ```
     /// use mixdown_documents::{ChunkReader, InputList};
@@ -130,7 +128,6 @@ impl<'l> ChunkReader<'l> {
     /// Returns the next chunk of records that start before `limit`; `None` if the next record starts at or after it or
     /// the file ends. A text file is one record.
     ///
-    /// # Errors
     /// The data do not decompress or decode, end too early or hold a record of more than
     /// [`ReadOptions::max_record_bytes`](crate::ReadOptions); the system refuses a read.
     ///
@@ -157,7 +154,7 @@ impl<'l> ChunkReader<'l> {
     /// Returns whether no records are left.
     ///
     /// # Errors
-    /// As [`ChunkReader::next_before`].
+    /// Those of [`ChunkReader::next_before`].
     ///
     /// ```
     /// use mixdown_documents::{ChunkReader, InputList};

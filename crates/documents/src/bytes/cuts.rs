@@ -1,4 +1,4 @@
-//! Where a file can be cut into parts that are read apart from each other.
+//! The places at which a file can be cut into parts that are read independently.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::inputs::layout::{Block, Layout};
 pub enum Cuts {
     /// One part: the whole file.
     Whole,
-    /// Known beforehand: a part holds the records that start in its range.
+    /// Ranges that are known beforehand: a part holds the records that start in its range.
     Ranges(Vec<Range<u64>>),
-    /// Cut at multiples of the part size of decompressed bytes; only reading tells how many.
+    /// Cuts at multiples of the part size in decompressed bytes; their number is known only after reading.
     Stream,
 }
 
@@ -42,7 +42,7 @@ impl InputFile {
                 let range = |start: u64| start..start.saturating_add(part_bytes).min(self.bytes);
                 Cuts::Ranges(starts.map(range).collect())
             }
-            // Small files go together.
+            // Small files stay whole.
             Layout::Pieces(_) if is_plain && self.bytes <= part_bytes => Cuts::Whole,
             Layout::Stream | Layout::Pieces(_) => Cuts::Stream,
             Layout::Parquet(_) | Layout::Arrow(_) => {
@@ -52,7 +52,7 @@ impl InputFile {
     }
 }
 
-/// Runs of blocks of about `part_bytes` each; a larger block is cut into equal runs of rows.
+/// Returns runs of blocks of about `part_bytes` each; a larger block is cut into equal runs of rows.
 fn row_ranges(blocks: &[Block], part_bytes: u64) -> Vec<Range<u64>> {
     let (mut ranges, mut start, mut end, mut filled) = (Vec::new(), 0, 0_u64, 0_u64);
     let mut cut = |start: &mut u64, end: u64| {

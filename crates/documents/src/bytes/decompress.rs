@@ -1,4 +1,4 @@
-//! Plain, zstd and gzip files behind one reader.
+//! One reader for plain, zstd and gzip files.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,20 +14,20 @@ use crate::error::Error;
 use crate::json::raw::Raw;
 use crate::tables::row_reader::ReadAhead;
 
-/// How a file is compressed, told from its first bytes.
+/// The compression of a file, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     None,
     /// Any number of zstd frames.
     Zstd,
-    /// Any number of gzip members, and the zeros that tapes and block copies leave after them.
+    /// Any number of gzip members, and the trailing zeros that tapes and block copies add.
     Gzip,
 }
 
 impl Compression {
-    /// Tells the compression from a file's first bytes.
+    /// Detects the compression from a file's first bytes.
     ///
     /// ```
     /// use mixdown_documents::Compression;
@@ -55,32 +55,32 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Decompressed bytes that are handed over at a time, and how many of them run ahead: enough to
-/// keep both sides busy while either has a slow moment.
+/// The size of a decompressed block, and the number of blocks that run ahead: enough to keep both sides busy when
+/// either is slow for a moment.
 const BLOCK_BYTES: u64 = 256 << 10;
 const BLOCKS_AHEAD: usize = 6;
 
-/// The logarithm of the largest window of a zstd frame that is read, `--long=31`: it takes up to 2 GiB
-/// of memory, and only for a frame that has such a window and as many bytes.
+/// The logarithm of the largest accepted zstd window, `--long=31`: it takes up to 2 GiB of memory, and only for a frame
+/// that has such a window and as many bytes.
 const WINDOW_LOG_MAX: u32 = 31;
 
-/// Compressed bytes that are read at a time where the decoder does not choose itself.
+/// The read size for compressed bytes where the decoder does not choose it.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The decompressed bytes of one input.
+/// A reader of the decompressed bytes of one input.
 pub(crate) struct Decompressed {
     path: PathBuf,
     inner: Box<dyn Read + Send>,
-    /// Bytes taken from the file so far, compressed ones for a compressed file.
+    /// Bytes read from the file so far; for a compressed file, compressed bytes.
     consumed_bytes: Arc<AtomicU64>,
     compression: Compression,
-    /// Bytes handed out so far.
+    /// Bytes returned so far.
     offset_bytes: u64,
 }
 
 impl Decompressed {
-    /// Starts to decompress `raw` from its present position, which is `offset_bytes` of a plain
-    /// file and must be 0 of a compressed one.
+    /// Starts to decompress `raw` from its current position, which is `offset_bytes` of a plain file and must be 0 for
+    /// a compressed one.
     pub(crate) fn new(
         path: &Path,
         raw: Raw,
@@ -104,8 +104,7 @@ impl Decompressed {
         Ok(Self { path: path.to_owned(), inner, consumed_bytes, compression, offset_bytes })
     }
 
-    /// Decompresses on a separate thread from now on. A plain file is left as it is: its bytes
-    /// are there at once.
+    /// Moves decompression to a separate thread. A plain file is left as it is, because its bytes need no work.
     pub(crate) fn ahead(mut self) -> Result<Self, Error> {
         if self.compression != Compression::None {
             let ahead =
@@ -115,12 +114,12 @@ impl Decompressed {
         Ok(self)
     }
 
-    /// Bytes taken from the file so far.
+    /// Returns the bytes read from the file so far.
     pub(crate) fn consumed_bytes(&self) -> u64 {
         self.consumed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads up to `len` bytes onto the end of `buffer`; fewer only at the end of the data.
+    /// Appends up to `len` bytes to `buffer`; fewer only at the end of the data.
     pub(crate) fn read_onto(&mut self, buffer: &mut Vec<u8>, len: u64) -> Result<u64, Error> {
         let before = buffer.len();
         let result = (&mut self.inner).take(len).read_to_end(buffer);
@@ -130,7 +129,7 @@ impl Decompressed {
         Ok(got)
     }
 
-    /// Sorts a failed read into damage of the data and refusal by the system.
+    /// Classifies a failed read as damaged data or a system error.
     fn read_error(&self, source: io::Error) -> Error {
         let (path, compression) = (self.path.clone(), self.compression);
         let offset_bytes = self.offset_bytes;
@@ -149,9 +148,9 @@ impl Decompressed {
     }
 }
 
-/// The members of a gzip file one after the other.
+/// A reader of the members of a gzip file, one after another.
 struct Members<R> {
-    /// The one at hand; none after the last.
+    /// The current member; none after the last.
     member: Option<GzDecoder<R>>,
 }
 
@@ -175,7 +174,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Passes over zeros, as gzip itself does; none where nothing follows.
+/// Skips zeros, as gzip itself does; returns none if nothing follows.
 fn after_zeros<R: BufRead>(mut reader: R) -> io::Result<Option<R>> {
     loop {
         let bytes = reader.fill_buf()?;
@@ -190,7 +189,7 @@ fn after_zeros<R: BufRead>(mut reader: R) -> io::Result<Option<R>> {
     }
 }
 
-/// Counts what is read through it, for progress.
+/// A reader that counts its bytes, for progress.
 struct Counted {
     inner: Raw,
     bytes: Arc<AtomicU64>,
@@ -204,7 +203,7 @@ impl Read for Counted {
     }
 }
 
-/// Another reader's bytes, read by a thread that runs ahead.
+/// A reader whose bytes another thread reads ahead.
 struct BlocksAhead {
     blocks: ReadAhead<io::Result<Vec<u8>>>,
     block: Vec<u8>,
@@ -224,7 +223,7 @@ impl BlocksAhead {
             if ended {
                 return None;
             }
-            // What was read before an error is still good and says how far it goes.
+            // Bytes read before an error are still valid and show where it occurred.
             match (&mut inner).take(BLOCK_BYTES).read_to_end(&mut block) {
                 Ok(len) => ended = len == 0,
                 Err(error) => {
@@ -244,7 +243,7 @@ impl BlocksAhead {
 impl Read for BlocksAhead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.position == self.block.len() && !self.at_end {
-            // An empty block is the end; a thread that ends without one has failed.
+            // An empty block marks the end; a thread that ends without one has failed.
             let lost = || Err(io::Error::other("the thread that decompresses has ended"));
             self.block = self.blocks.next().unwrap_or_else(lost)?;
             self.position = 0;

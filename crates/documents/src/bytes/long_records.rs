@@ -1,11 +1,11 @@
-//! Long records are in memory one at a time, however many threads read.
+//! A limit of one long record in memory at a time, however many threads read.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Bytes from which on a record is long: it takes a multiple of that while it is tokenized.
+/// The size in bytes from which a record is long: tokenizing it takes a multiple of that.
 pub const LONG_RECORD_BYTES: u64 = 16 << 20;
 
-/// Whose turn it is to hold a long record; shared by all readers of a process.
+/// The turn to hold a long record; all readers of a process share it.
 #[derive(Debug, Clone, Default)]
 pub struct LongRecords {
     state: Arc<TurnState>,
@@ -17,14 +17,14 @@ struct TurnState {
     freed: Condvar,
 }
 
-/// The turn, which ends when this is dropped.
+/// The right to hold a long record, until this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     state: Arc<TurnState>,
 }
 
 impl LongRecords {
-    /// Waits for the turn, which ends when the result is dropped.
+    /// Waits for the turn, which lasts until the result is dropped.
     ///
     /// ```
     /// use mixdown_documents::LongRecords;

@@ -1,4 +1,4 @@
-//! Reads a file from its beginning as runs of records that a splitter finds.
+//! A reader of a file from its beginning, as runs of records that a splitter finds.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::inputs::input_list::InputFile;
 use crate::json::raw::{Raw, check_length, check_unchanged};
 use crate::reading::document::Place;
 
-/// Reads a file in pieces. Memory is bounded by a chunk and the longest record.
+/// A reader of a file in pieces. Memory is bounded by a chunk and the longest record.
 pub(crate) struct PieceReader<'l> {
     file: &'l InputFile,
     rule: Arc<PieceRule>,
     source: Decompressed,
     splitter: Splitter,
-    /// Bytes read but not handed out; the first is at `offset` of the decompressed file.
+    /// Bytes read but not yet returned; the first is at `offset` of the decompressed file.
     buffer: Vec<u8>,
     offset: u64,
     at_end: bool,
-    /// The record that was found and not handed out.
+    /// The record that was found but not yet returned.
     found: Option<Range<usize>>,
     reported_bytes: u64,
     max_record_bytes: u64,
     turns: Option<LongRecords>,
-    /// While the record at hand is a long one.
+    /// Held while the current record is a long one.
     turn: Option<Turn>,
 }
 
 impl<'l> PieceReader<'l> {
-    /// Opens the file so that the first record is the first that starts at or after `start`, in
-    /// decompressed bytes: those before it are read and passed over.
+    /// Opens the file at the first record that starts at or after `start`, in decompressed bytes: earlier records are
+    /// read and skipped.
     pub(crate) fn open(
         file: &'l InputFile,
         rule: &Arc<PieceRule>,
@@ -56,35 +56,35 @@ impl<'l> PieceReader<'l> {
             turns: None,
             turn: None,
         };
-        // A splitter sees the beginning of the file first.
+        // A splitter needs the beginning of the file first.
         reader.fill(CHUNK_BYTES)?;
         while reader.next_before(0, start)?.is_some() {}
         Ok(reader)
     }
 
-    /// Where the next record starts, or a byte before it where nobody has looked yet.
+    /// Returns where the next record starts, or an earlier byte if the search has not run yet.
     pub(crate) fn offset(&self) -> u64 {
         let start = self.found.as_ref().map_or_else(|| self.splitter.start(), |found| found.start);
         self.offset.saturating_add(as_u64(start))
     }
 
-    /// Reads long records in turn with other readers from now on.
+    /// Makes the reader take turns with other readers for long records from now on.
     pub(crate) fn take_turns(&mut self, turns: &LongRecords) {
         self.turns = Some(turns.clone());
     }
 
-    /// Whether nothing is left.
+    /// Returns whether all records have been read.
     pub(crate) fn is_at_end(&mut self) -> Result<bool, Error> {
         let found = self.find(u64::MAX);
-        // Its turn comes with its chunk.
+        // The record's turn is taken with its chunk.
         self.turn = None;
         found.map(|found| !found)
     }
 
-    /// The next run of records that start before `limit`.
+    /// Returns the next run of records that start before `limit`.
     pub(crate) fn next_before(&mut self, input: u32, limit: u64) -> Result<Option<Chunk>, Error> {
         let chunk = self.chunk_before(input, limit);
-        // Nobody waits for a record that does not come now.
+        // The turn is released, or others would wait for a record that does not come now.
         self.turn = None;
         chunk
     }
@@ -93,7 +93,7 @@ impl<'l> PieceReader<'l> {
         let mut pieces: Vec<Range<usize>> = Vec::new();
         loop {
             let first = pieces.first().map_or(0, |piece| piece.start);
-            // A long record gets its own chunk.
+            // A long record gets a separate chunk.
             let most = if pieces.is_empty() { u64::MAX } else { CHUNK_BYTES };
             if !self.find(most)? {
                 break;
@@ -130,7 +130,7 @@ impl<'l> PieceReader<'l> {
         Some(Chunk::new(place, content, consumed_bytes).with_turn(self.turn.take()))
     }
 
-    /// Notes the number of bytes that left the buffer's front.
+    /// Records that `len` bytes left the front of the buffer.
     fn cut(&mut self, len: usize) {
         self.splitter.shift(len);
         if let Some(found) = &mut self.found {
@@ -139,7 +139,7 @@ impl<'l> PieceReader<'l> {
         self.offset += as_u64(len);
     }
 
-    /// Looks for the next record; false where there is none, or none of at most `most` bytes so far.
+    /// Searches for the next record; false if there is none, or none of at most `most` bytes so far.
     fn find(&mut self, most: u64) -> Result<bool, Error> {
         while self.found.is_none() {
             match self.splitter.next(&self.buffer, self.at_end) {
@@ -172,9 +172,9 @@ impl<'l> PieceReader<'l> {
         Err(Error::RecordTooLong { path, place: format!("byte {at}"), expected, got })
     }
 
-    /// Continues to read after a record of which some bytes are in the buffer.
+    /// Reads more of a record that is partly in the buffer.
     fn read_more(&mut self, open_bytes: u64) -> Result<(), Error> {
-        // Of a long record not much more than itself, and not beyond what it may hold.
+        // For a long record, the buffer is not much larger than the record, and within its limit.
         let more = (open_bytes / 8).max(CHUNK_BYTES);
         let room = self.max_record_bytes.saturating_sub(open_bytes).saturating_add(1);
         if open_bytes.saturating_add(more) > LONG_RECORD_BYTES && self.turn.is_none() {

@@ -1,4 +1,4 @@
-//! Files that are read from their beginning and cut into records by what they hold.
+//! Files that are read from their beginning and split into records by their content.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use crate::bytes::text_pieces::TextSplitter;
 use crate::json::pieces::JsonSplitter;
 use crate::tables::pieces::RowSplitter;
 
-/// How the records of such a file are told apart.
+/// The rule that separates the records of such a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PieceRule {
     /// Items of a JSON array, or JSON values one after another.
     Json,
     /// Rows of a table.
     Rows {
-        /// What stands between cells.
+        /// The separator between cells.
         delimiter: u8,
         /// The cells of the header.
         columns: Vec<String>,
@@ -23,7 +23,7 @@ pub(crate) enum PieceRule {
 }
 
 impl PieceRule {
-    /// A splitter before the file's first byte.
+    /// Returns a splitter at the file's first byte.
     pub(crate) fn splitter(&self) -> Splitter {
         match self {
             Self::Json => Splitter::Json(JsonSplitter::new()),
@@ -33,30 +33,30 @@ impl PieceRule {
     }
 }
 
-/// What a splitter finds in a buffer.
+/// The result of a splitter's search in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A record.
     Piece(Range<usize>),
-    /// Nothing before more bytes are there.
+    /// More bytes are needed.
     More,
-    /// No further record.
+    /// There are no more records.
     End,
 }
 
-/// Finds record after record in a buffer that grows at its end and is cut at its front.
+/// A splitter that finds one record after another in a buffer that grows at its end and is cut at its front.
 #[derive(Debug)]
 pub(crate) enum Splitter {
-    /// Of a JSON text.
+    /// A splitter of a JSON text.
     Json(JsonSplitter),
-    /// Of a table.
+    /// A splitter of a table.
     Rows(RowSplitter),
-    /// Of a text with separators.
+    /// A splitter of a text with separators.
     Text(Box<TextSplitter>),
 }
 
 impl Splitter {
-    /// The next record. The first buffer holds the first bytes of the file.
+    /// Finds the next record. The first buffer must begin with the first bytes of the file.
     pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
         match self {
             Self::Json(splitter) => splitter.next(buffer, at_end),
@@ -65,7 +65,7 @@ impl Splitter {
         }
     }
 
-    /// Before which byte of the buffer nothing is needed any more.
+    /// Returns the position before which the buffer is no longer needed.
     pub(crate) fn start(&self) -> usize {
         match self {
             Self::Json(splitter) => splitter.start(),
@@ -74,7 +74,7 @@ impl Splitter {
         }
     }
 
-    /// Notes the number of bytes that were taken from the buffer's front.
+    /// Records that `len` bytes were taken from the front of the buffer.
     pub(crate) fn shift(&mut self, len: usize) {
         match self {
             Self::Json(splitter) => splitter.shift(len),
@@ -84,7 +84,7 @@ impl Splitter {
     }
 }
 
-/// Bytes of the byte order mark that a file begins with, which is no part of its text.
+/// Returns the length of the byte order mark at the beginning of a file, which is not part of its text.
 pub(crate) fn strip_mark(buffer: &[u8]) -> usize {
     if buffer.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
 }
@@ -93,7 +93,7 @@ pub(crate) fn strip_mark(buffer: &[u8]) -> usize {
 pub(crate) mod tests {
     use super::*;
 
-    /// The pieces of a text, which must not depend on how the text comes in.
+    /// The pieces of a text, which must not depend on the sizes of the reads.
     pub(crate) fn pieces_of(text: &str, splitter: &mut dyn FnMut() -> Splitter) -> Vec<String> {
         let whole = pieces_by(text, text.len().max(4), &mut splitter());
         for step in [4, 5, 7, 11] {
@@ -102,7 +102,7 @@ pub(crate) mod tests {
         whole
     }
 
-    /// Reads `step` bytes at a time, and takes what is not needed from the front.
+    /// Reads `step` bytes at a time, and removes unneeded bytes from the front.
     fn pieces_by(text: &str, step: usize, splitter: &mut Splitter) -> Vec<String> {
         let mut given = step.min(text.len());
         let (mut buffer, mut pieces) = (text.as_bytes()[..given].to_vec(), Vec::new());

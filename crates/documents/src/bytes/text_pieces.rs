@@ -1,20 +1,20 @@
-//! A text of many documents, which a separator parts.
+//! A splitter for a text of several documents with a separator between them.
 
 use memchr::memmem::Finder;
 
 use crate::bytes::pieces::{Found, strip_mark};
 
-/// The state between two looks at a growing buffer.
+/// The state between two searches in a growing buffer.
 #[derive(Debug)]
 pub(crate) struct TextSplitter {
     separator: Finder<'static>,
-    /// A separator without a line break may be alone on its line.
+    /// Whether the separator has no line break and so may be alone on its line.
     takes_breaks: bool,
-    /// Where the document at hand begins.
+    /// The start of the current document.
     start: usize,
-    /// Where the next look for a separator begins.
+    /// The start of the next search for a separator.
     at: usize,
-    /// Whether a line break at the start may still be the separator's.
+    /// Whether a line break at the start may still belong to the separator.
     after_separator: bool,
     begun: bool,
 }
@@ -31,18 +31,18 @@ impl TextSplitter {
         }
     }
 
-    /// Before which byte nothing is needed any more.
+    /// Returns the position before which the buffer is no longer needed.
     pub(crate) fn start(&self) -> usize {
         self.start
     }
 
-    /// Notes the number of bytes that were taken from the buffer's front.
+    /// Records that `len` bytes were taken from the front of the buffer.
     pub(crate) fn shift(&mut self, len: usize) {
         self.start = self.start.saturating_sub(len);
         self.at = self.at.saturating_sub(len);
     }
 
-    /// The next document that holds more than white space.
+    /// Finds the next document that is more than white space.
     pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
         if !std::mem::replace(&mut self.begun, true) {
             (self.start, self.at) = (strip_mark(buffer), strip_mark(buffer));
@@ -66,7 +66,7 @@ impl TextSplitter {
                 None if at_end && self.start >= buffer.len() => return Found::End,
                 None if at_end => (buffer.len(), buffer.len()),
                 None => {
-                    // The separator may have begun.
+                    // The buffer may end within a separator.
                     let begun = self.separator.needle().len().saturating_sub(1);
                     self.at = self.at.max(buffer.len().saturating_sub(begun));
                     return Found::More;
@@ -82,8 +82,8 @@ impl TextSplitter {
         }
     }
 
-    /// The end of the document before a separator, without the separator's own line break, or the
-    /// carriage return of a line.
+    /// Returns the end of the document before a separator, without the separator's own line break, or the carriage
+    /// return of a line.
     fn end_of(&self, buffer: &[u8], end: usize) -> usize {
         let text = buffer.get(self.start..end).unwrap_or_default();
         let line = match self.takes_breaks {
@@ -94,7 +94,7 @@ impl TextSplitter {
     }
 }
 
-/// What a document of a separated text is called: the file's name and where the document begins.
+/// Returns the name of a document in a separated text: the file's name and the document's first byte.
 pub(crate) fn piece_name(file: &str, offset_bytes: u64) -> String {
     format!("{file}:{offset_bytes}")
 }

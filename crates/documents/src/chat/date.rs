@@ -1,11 +1,11 @@
-//! The day that a chat template is told: an option, for a clock would change the corpus.
+//! The date that a chat template receives: an option, because a clock would change the corpus.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A day, written `2026-01-31`.
+/// A date, written `2026-01-31`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TemplateDate {
@@ -33,10 +33,10 @@ const DAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl TemplateDate {
-    /// The day as C's and Python's `strftime` write it, at midnight.
+    /// Formats the date at midnight as `strftime` of C and Python does.
     ///
     /// # Errors
-    /// The first directive that is not known.
+    /// The first unknown directive.
     pub(crate) fn format(self, pattern: &str) -> Result<String, String> {
         let mut out = String::new();
         let mut rest = pattern.chars();
@@ -83,7 +83,7 @@ impl TemplateDate {
         MONTHS.get(usize::from(self.month) - 1).copied().unwrap_or_default()
     }
 
-    /// By Sakamoto's congruence.
+    /// Returns the weekday by Sakamoto's congruence.
     fn day_name(self) -> &'static str {
         const SHIFTS: [u32; 12] = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
         let year = u32::from(self.year) - u32::from(self.month < 3);

@@ -1,4 +1,4 @@
-//! Chats, and prompts with their completions, to text whose loss targets are known.
+//! Chats, and prompts with their completions, as text with known loss targets.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::reading::document::{Labels, RecordFault};
 use crate::reading::record::Record;
 
-/// Where a labeled record holds its text, and what of it is trained on.
+/// The fields that hold a labeled record's text, and the part of it that is trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelFields {
@@ -22,19 +22,19 @@ pub enum LabelFields {
         messages: String,
         /// Field with the list of tools, where records have one.
         tools: Option<String>,
-        /// What is a target.
+        /// The part that is trained on.
         train_on: TrainOn,
     },
-    /// A prompt, which is no target, and its completion, which is one. No template.
+    /// A prompt, which is not a target, and its completion, which is. No template is used.
     Completion {
         /// Field with the prompt.
         prompt: String,
-        /// Field with the completion, which follows as it stands.
+        /// Field with the completion, which is appended unchanged.
         completion: String,
     },
 }
 
-/// What of a conversation is a loss target.
+/// The loss targets of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrainOn {
@@ -43,25 +43,25 @@ pub enum TrainOn {
     Assistant,
     /// The assistant's last turn.
     LastTurn,
-    /// Everything, the template's own text too.
+    /// Everything, including the template's own text.
     All,
 }
 
-/// Renders records of one kind. One serves all threads.
+/// A renderer of records of one kind. One labeler serves all threads.
 #[derive(Debug)]
 pub struct Labeler {
     fields: LabelFields,
-    /// For conversations.
+    /// The template, for conversations.
     template: Option<ChatTemplate>,
     spellings: Spellings,
 }
 
 impl Labeler {
     /// Makes a labeler of records with these fields. `special_tokens` are the spellings of the tokenizer's special
-    /// tokens, which are plain text where a record holds them. A template is for conversations.
+    /// tokens, which count as plain text inside a record. A template is for conversations.
     ///
     /// # Errors
-    /// The template's syntax is wrong, or a conversation has none.
+    /// The template's syntax is wrong, or conversations have no template.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ impl Labeler {
         Ok(Self { fields, template, spellings: Spellings::new(special_tokens) })
     }
 
-    /// The text of a record, and its labels.
+    /// Returns the text of a record, and its labels.
     pub(crate) fn label(&self, record: &Record<'_>) -> Result<(String, Labels), RecordFault> {
         match &self.fields {
             LabelFields::Completion { prompt, completion } => {
@@ -114,11 +114,11 @@ impl Labeler {
         }
     }
 
-    /// Renders the text that asks the model for its next turn, with the places in it where no special token may stand,
-    /// because the content of turns never becomes one.
+    /// Renders the prompt for the model's next turn, with the positions that no special token may cross, because the
+    /// content of turns never becomes one.
     ///
     /// # Errors
-    /// The template refuses the turns, or there is none.
+    /// The template refuses the turns, or there is no template.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -155,8 +155,8 @@ impl Labeler {
         Ok((text.as_str().to_owned(), labels))
     }
 
-    /// Returns what the template writes after an assistant's turn, which begins with the token that ends a turn; `None`
-    /// if the template does not render a plain question and its answer.
+    /// Returns the text that the template writes after an assistant's turn, which begins with the token that ends a
+    /// turn; `None` if the template does not render a plain question and its answer.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -187,16 +187,16 @@ impl Labeler {
         text.as_str().rsplit_once(ANSWER).map(|(_, behind)| behind.to_owned())
     }
 
-    /// The text of a prompt with its completion, and its labels.
+    /// Returns the text of a prompt with its completion, and its labels.
     fn label_completion(&self, prompt: &str, completion: &str) -> (String, Labels) {
         let text = format!("{prompt}{completion}");
-        // Spellings are looked for in both apart and together: one that both make up is one too.
+        // Spellings are searched in the joined text: one that spans both parts counts, too.
         let plain = self.spellings.cuts(&text);
         let targets = Some(prompt.len()..text.len()).filter(|target| !target.is_empty());
         (text, Labels { targets: targets.into_iter().collect(), plain })
     }
 
-    /// The text of the conversation in `field`, and its labels.
+    /// Returns the text of the conversation in `field`, and its labels.
     fn label_chat(
         &self,
         field: &str,
@@ -226,7 +226,7 @@ impl Labeler {
         Ok((whole.to_owned(), Labels { targets: joined(targets), plain }))
     }
 
-    /// Where no special token may stand in a text.
+    /// Returns the positions in a text that no special token may cross.
     fn plain(&self, field: &str, text: &Text) -> Result<Vec<usize>, RecordFault> {
         self.spellings.foreign_cuts(text).map_err(|token| {
             let expected = "text without the special tokens of a single character";
@@ -238,13 +238,13 @@ impl Labeler {
 /// A turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTurn {
-    /// Who says it: `system`, `user`, `assistant` or what else the template knows.
+    /// The speaker: `system`, `user`, `assistant` or another role that the template knows.
     pub role: String,
     /// The content.
     pub content: String,
 }
 
-/// One conversation, ready to be rendered from its beginning to any message.
+/// One conversation, which can be rendered from its beginning to any message.
 struct Chat<'c> {
     template: &'c ChatTemplate,
     messages: Vec<Value>,
@@ -269,7 +269,7 @@ impl Chat<'_> {
             .collect()
     }
 
-    /// Of a template's own spans those that the last assistant turn adds.
+    /// Selects, from the template's own spans, those that the last assistant turn adds.
     fn last_spans(&self, mut spans: Vec<Range<usize>>) -> Result<Vec<Range<usize>>, RecordFault> {
         let Some(last) = self.assistant_turns().into_iter().next_back() else {
             return Ok(Vec::new());
@@ -281,7 +281,7 @@ impl Chat<'_> {
         Ok(spans.split_off(before.min(spans.len())))
     }
 
-    /// For each of the given turns what it adds to the text behind the prompt for it.
+    /// Returns, for each of the given turns, what it adds to the text after its prompt.
     fn turns(
         &self,
         whole: &str,
@@ -313,7 +313,7 @@ fn common_prefix(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
 
-/// The ranges in order, those that touch or overlap as one.
+/// Merges ranges, in order, that touch or overlap.
 fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| range.start);
@@ -403,11 +403,11 @@ mod tests {
         }
     }
 
-    /// Keys stay in their order, and JSON is Python's.
+    /// Keys stay in order, and JSON is written as Python does.
     #[test]
     fn tools_are_rendered_as_transformers_does() {
         let golden = fs::read_to_string(testdata("golden.json")).unwrap();
-        // Not by way of serde_json's map, which would sort the keys.
+        // This does not use serde_json's map, which would sort the keys.
         let golden = mixdown_jinja::from_json(&golden).unwrap();
         let case = golden.as_dict().unwrap().get_str("tools").unwrap().as_dict().unwrap();
         let field = |name| case.get_str(name).unwrap();

@@ -1,4 +1,4 @@
-//! The messages of a conversation as templates may expect them.
+//! The messages of a conversation in the form that templates expect.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ use crate::chat::labeler::chat_fault;
 use crate::chat::share_gpt::from_share_gpt;
 use crate::reading::document::RecordFault;
 
-/// The messages in a record's `field`, checked, as `transformers` hands them to a template: fields
-/// that are null are left out, and reasoning stands under the names that templates read. A string
-/// that is JSON counts as what it says, and messages may have ShareGPT's form.
+/// Returns the checked messages in a record's `field`, as `transformers` passes them to a template: null fields are
+/// left out, and reasoning gets the field names that templates read. A string of JSON counts as its value, and messages
+/// may have ShareGPT's form.
 pub(crate) fn checked_messages(field: &str, messages: &Value) -> Result<Vec<Value>, RecordFault> {
     let expected = "a list of messages, or its JSON as a string,";
     let messages = parsed_list(field, messages, expected)?;
@@ -31,13 +31,13 @@ pub(crate) fn checked_messages(field: &str, messages: &Value) -> Result<Vec<Valu
     (0..).zip(messages).map(checked).collect()
 }
 
-/// The tools in a record's `field`, if it has any.
+/// Returns the checked tools in a record's `field`, if it has any.
 pub(crate) fn checked_tools(field: &str, tools: &Value) -> Result<Option<Value>, RecordFault> {
     if tools.is_none() {
         return Ok(None);
     }
     let tools = parsed_list(field, tools, "a list of tools, or its JSON as a string,")?;
-    // A set whose rows have lists of strings: each of them one tool.
+    // Some data sets store a list of strings, each of which is one tool.
     let parsed = |(place, tool): (usize, &Value)| {
         let place = format!("{field}[{place}]");
         let expected = "an object that describes a tool, or its JSON as a string,";
@@ -52,7 +52,7 @@ pub(crate) fn checked_tools(field: &str, tools: &Value) -> Result<Option<Value>,
     tools.map(|tools| Some(Value::list(tools)))
 }
 
-/// A list, or the list that a string says in JSON; null where the string says so.
+/// Returns a list, or the list in a string of JSON; null if the string is JSON null.
 fn parsed_list<'v>(
     field: &str,
     value: &'v Value,
@@ -66,7 +66,7 @@ fn parsed_list<'v>(
     Err(chat_fault(field, expected, kind_of(&parsed)))
 }
 
-/// A value, or what a string says in JSON.
+/// Returns a value, or the value in a string of JSON.
 fn parsed_json<'v>(
     place: &str,
     value: &'v Value,
@@ -90,7 +90,7 @@ fn check_message(place: &str, message: &Dict) -> Result<(), RecordFault> {
     let place = format!("{place}.content");
     match content {
         Some(Value::Str(_)) => Ok(()),
-        // What a tool returns is written as JSON by the templates that know tools.
+        // Templates that support tools write a tool's result as JSON.
         Some(content) if !content.is_none() && is_tool(role) => Ok(()),
         Some(Value::List(parts)) => (0_usize..)
             .zip(parts.iter())
@@ -104,7 +104,7 @@ fn is_tool(role: &str) -> bool {
     matches!(role, "tool" | "function" | "ipython" | "observation")
 }
 
-/// Whether a message calls tools or reasons, and so may have no content.
+/// Returns whether a message calls tools or reasons, and so may have no content.
 fn says_otherwise(message: &Dict) -> bool {
     let fields = REASONING.iter().chain(&["tool_calls"]);
     fields.filter_map(|name| message.get_str(name)).any(Value::is_true)
@@ -128,11 +128,10 @@ fn check_part(place: &str, part: &Value) -> Result<(), RecordFault> {
     }
 }
 
-/// Names under which a message's reasoning is passed; templates read the first one, those of
-/// gpt-oss the second.
+/// The field names for a message's reasoning; templates read the first one, those of gpt-oss the second.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// The message without its nulls; keys stand where `transformers` puts them.
+/// Returns the message without its nulls; keys have the order that `transformers` gives them.
 fn with_reasoning(message: &Dict) -> Value {
     let mut fields = Dict::default();
     let reasoning = REASONING
@@ -153,7 +152,7 @@ fn kind_of_field(value: Option<&Value>) -> &'static str {
     value.map_or("nothing", kind_of)
 }
 
-/// What a value is, for messages.
+/// Returns the kind of a value, for error messages.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::None => "null",

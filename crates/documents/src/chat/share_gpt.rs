@@ -1,4 +1,4 @@
-//! ShareGPT's form of messages, `{"from": "human", "value": "..."}`, as roles and contents.
+//! Messages in ShareGPT's form, `{"from": "human", "value": "..."}`, converted to roles and contents.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use mixdown_jinja::{Dict, Value, from_json};
 use crate::chat::labeler::chat_fault;
 use crate::reading::document::RecordFault;
 
-/// A message with `role` and `content`; any other form than ShareGPT's stays as it is.
+/// Returns a message with `role` and `content`; a message that is not in ShareGPT's form is unchanged.
 pub(crate) fn from_share_gpt<'m>(
     place: &str,
     message: &'m Dict,
@@ -38,7 +38,7 @@ pub(crate) fn from_share_gpt<'m>(
     Ok(Cow::Owned(renamed.collect()))
 }
 
-/// The assistant's turn that calls a tool, which the message's value says in JSON.
+/// Returns the assistant's turn for a tool call, which the message's value holds as JSON.
 fn tool_call(place: &str, message: &Dict) -> Result<Dict, RecordFault> {
     let value = message.get_str("value").and_then(Value::as_str).unwrap_or_default();
     let calls = match from_json(value) {

@@ -1,4 +1,4 @@
-//! What in a rendered chat came from the conversation and only looks like a special token.
+//! Text of a conversation that looks like a special token but is not one.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use mixdown_jinja::Text;
 /// The spellings of a model's special tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Spellings {
-    /// The tokens with the length of their first character.
+    /// The tokens, each with the length of its first character.
     tokens: Vec<(String, usize)>,
 }
 
@@ -18,15 +18,15 @@ impl Spellings {
         Self { tokens: tokens.map(|token| (token.clone(), first(token))).collect() }
     }
 
-    /// The places after the first character of every spelling, overlapping ones too, in order.
+    /// Returns the position after the first character of every spelling, also of overlapping ones, in order.
     pub(crate) fn cuts(&self, text: &str) -> Vec<usize> {
         self.cuts_from(text, |_| true)
     }
 
-    /// The same of the spellings whose first character comes from the conversation.
+    /// Like [`Self::cuts`], for spellings whose first character comes from the conversation.
     ///
     /// # Errors
-    /// One of them is a single character, which cannot be cut: its token.
+    /// One of them is a single character, which cannot be cut; the error is that token.
     pub(crate) fn foreign_cuts(&self, text: &Text) -> Result<Vec<usize>, &str> {
         let foreign: Vec<(Range<usize>, bool)> =
             text.runs().map(|(range, origin)| (range, origin.foreign)).collect();
@@ -61,7 +61,7 @@ impl Spellings {
     }
 }
 
-/// What each generation block wrote, in order, where it wrote anything.
+/// Returns the span of each generation block, in order, that wrote any text.
 pub(crate) fn block_spans(text: &Text) -> Vec<Range<usize>> {
     let mut spans: Vec<(u32, Range<usize>)> = Vec::new();
     for (range, origin) in text.runs().filter(|(_, origin)| origin.block > 0) {

@@ -1,4 +1,4 @@
-//! A model's chat template: Jinja as `transformers` sets it up.
+//! A model's chat template, with Jinja set up as in `transformers`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,36 +9,36 @@ use crate::chat::date::TemplateDate;
 use crate::error::Error;
 use crate::reading::document::RecordFault;
 
-/// A chat template with what its model says beside it.
+/// A chat template with the model's settings for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTemplateSource {
-    /// The file that the template stands in, for messages.
+    /// The template's file, for messages.
     pub path: PathBuf,
     /// The template.
     pub text: String,
     /// The template for conversations with tools, if the model has a separate one.
     pub tool_use: Option<ToolTemplate>,
-    /// The model's special tokens by their roles (`bos_token`), which the template may name.
+    /// The model's special tokens by role (`bos_token`), which the template can use.
     pub tokens: BTreeMap<String, String>,
-    /// The day that the template is told. Without one it finds no `strftime_now`, as with older
-    /// versions of `transformers`: most templates then use a fixed day.
+    /// The date that the template receives. Without one, `strftime_now` is undefined, as in older versions of
+    /// `transformers`: most templates then use a fixed date.
     pub date: Option<TemplateDate>,
 }
 
 /// A chat template for conversations with tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolTemplate {
-    /// The file that the template stands in, for messages.
+    /// The template's file, for messages.
     pub path: PathBuf,
     /// The template.
     pub text: String,
 }
 
-/// A parsed chat template. Rendering takes `&self`: one serves all threads.
+/// A parsed chat template. Rendering takes `&self`, so one template serves all threads.
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     template: Template,
-    /// For conversations with tools.
+    /// The template for conversations with tools.
     tool_use: Option<Template>,
     tokens: BTreeMap<String, String>,
     date: Option<TemplateDate>,
@@ -66,17 +66,17 @@ impl ChatTemplate {
         })
     }
 
-    /// The template for a conversation with or without tools, as `transformers` picks it.
+    /// Returns the template for a conversation with or without tools, chosen as in `transformers`.
     fn template(&self, tools: Option<&Value>) -> &Template {
         self.tool_use.as_ref().filter(|_| tools.is_some()).unwrap_or(&self.template)
     }
 
-    /// Whether the template says itself what the model writes.
+    /// Returns whether the template itself marks what the model writes.
     pub(crate) fn has_generation_blocks(&self, tools: Option<&Value>) -> bool {
         self.template(tools).generation_blocks() > 0
     }
 
-    /// The text of a conversation.
+    /// Renders a conversation.
     pub(crate) fn render(
         &self,
         messages: &[Value],
@@ -99,7 +99,7 @@ impl ChatTemplate {
     }
 }
 
-/// Whether a rendering ends with what asks the model for its turn.
+/// Whether a rendering ends with the prompt for the model's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GenerationPrompt {
     Add,
@@ -124,7 +124,7 @@ fn day_function(date: TemplateDate) -> Value {
     })
 }
 
-/// The engine's words, and the way out where there is one.
+/// Adds a hint to the template engine's message, where there is one.
 fn with_way_out(mut words: String) -> String {
     if words == "'strftime_now' is undefined" {
         words.push_str(

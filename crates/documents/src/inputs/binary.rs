@@ -1,6 +1,6 @@
-//! Data that is no text and is not read, by its first bytes.
+//! Detection of unsupported binary data by its first bytes.
 
-/// Bytes that name a kind of data where a file begins with them.
+/// First bytes of a file that identify a kind of data.
 const MAGIC: [(&[u8], &str); 28] = [
     (b"PARE", "an encrypted Parquet file"),
     (b"FEA1", "a Feather file of version 1"),
@@ -32,22 +32,22 @@ const MAGIC: [(&[u8], &str); 28] = [
     (b"\xfe\xff", "text in UTF-16"),
 ];
 
-/// Where a tar archive has its mark.
+/// The position of a tar archive's magic bytes.
 const TAR_MARK: std::ops::Range<usize> = 257..262;
 
-/// The kind of data that a head of decompressed bytes names; `None` for what may be text.
+/// Returns the kind of data that the first decompressed bytes identify; `None` if they may be text.
 pub(crate) fn known_binary(head: &[u8]) -> Option<&'static str> {
     if head.get(TAR_MARK) == Some(b"ustar") {
         return Some("a tar archive");
     }
-    // Words may begin with letters that are a mark: ORCHARD.
+    // Text may begin with letters that are magic bytes: ORCHARD.
     let is_word = |magic: &[u8]| magic.iter().all(u8::is_ascii_alphanumeric);
     let begins = |magic: &[u8]| head.starts_with(magic) && (!is_word(magic) || is_binary(head));
     let magic = MAGIC.iter().find(|(magic, _)| begins(magic)).map(|&(_, kind)| kind);
     magic.or_else(|| is_utf16(head).then_some("text in UTF-16"))
 }
 
-/// Whether a head without a mark is the UTF-16 of mostly Latin letters.
+/// Returns whether a head without a byte order mark is UTF-16 of mostly Latin letters.
 fn is_utf16(head: &[u8]) -> bool {
     const LOOKED_AT: usize = 64;
     const FEWEST: usize = 4;
@@ -57,22 +57,22 @@ fn is_utf16(head: &[u8]) -> bool {
     pairs.len() >= FEWEST && (low || high)
 }
 
-/// Whether a head is neither UTF-8 text nor text in another encoding of single bytes: it holds a NUL
-/// byte, or invalid UTF-8 and control characters that no text has.
+/// Returns whether a head is neither UTF-8 text nor text in another single-byte encoding: it holds a NUL byte, or
+/// invalid UTF-8 and control characters that text does not contain.
 pub(crate) fn is_binary(head: &[u8]) -> bool {
     if head.contains(&0) {
         return true;
     }
     let is_utf8 = match std::str::from_utf8(head) {
         Ok(_) => true,
-        // The head may end in the middle of a character.
+        // The head may end within a character.
         Err(error) => error.error_len().is_none(),
     };
     let control = |byte: &u8| matches!(byte, 0x01..=0x06 | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f);
     !is_utf8 && head.iter().any(control)
 }
 
-/// Whether a head is the pointer that Git LFS leaves in place of a file.
+/// Returns whether a head is the pointer that Git LFS leaves in place of a file.
 pub(crate) fn is_lfs_pointer(head: &[u8]) -> bool {
     head.starts_with(b"version https://git-lfs.github.com/spec/")
 }

@@ -1,8 +1,7 @@
-//! What a file is, told from its name, its first bytes and the fields that are read.
+//! Detection of a file's format from its name, its first bytes and the requested fields.
 //!
-//! The rule is the same for a file that is given and for one that is found in a folder. Only the
-//! consequence of data that is not read differs: a file that is given is refused, one of a folder is
-//! left out and named.
+//! The rule is the same for a given file and for one found in a folder. Only the consequence differs for data that is
+//! not read: a given file is refused, one in a folder is left out and listed.
 
 use std::fmt;
 use std::path::Path;
@@ -17,11 +16,11 @@ use crate::reading::document::ReadOptions;
 use crate::reading::record::quoted_names;
 use crate::tables::pieces::{RowSplitter, cells};
 
-/// The fields that make a record a document.
+/// The fields that a record must have to be a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TextFields {
     names: Vec<String>,
-    /// Whether they were asked for: a plain text, which has none, is then no input.
+    /// Whether they were requested: then a plain text, which has no fields, is not an input.
     asked: bool,
 }
 
@@ -37,7 +36,8 @@ impl TextFields {
         Self { names, asked: options.text_field.is_some() || options.labels.is_some() }
     }
 
-    /// The first field that no name leads to: that very name, or the outermost of names between dots.
+    /// Returns the first field that is missing: no field has that exact name, or that of its outermost part between
+    /// dots.
     fn missing(&self, there: &[String]) -> Option<&String> {
         let leads = |field: &str, name: &String| {
             field
@@ -52,7 +52,7 @@ impl TextFields {
     }
 }
 
-/// What a file is.
+/// The detected content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Documents in this format.
@@ -61,27 +61,27 @@ pub(crate) enum Kind {
     Table {
         /// [`InputFormat::Csv`] or [`InputFormat::Tsv`].
         format: InputFormat,
-        /// What stands between cells.
+        /// The separator between cells.
         delimiter: u8,
         /// The cells of its header.
         columns: Vec<String>,
     },
-    /// JSON that holds no records, such as a configuration: a text as any source code.
+    /// JSON that holds no records, such as a configuration: a text, like source code.
     JsonText,
-    /// Nothing that is read.
+    /// A file that is not read.
     Refused(Refusal),
-    /// More bytes must tell.
+    /// More bytes are needed to decide.
     Unclear,
 }
 
-/// Why a file is not read.
+/// The reason why a file is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Other data, in words.
+    /// Data of another kind, with its description.
     Foreign(&'static str),
     /// The pointer of Git LFS in place of a file.
     Pointer,
-    /// A plain text where a field was asked for.
+    /// A plain text although a field was requested.
     NoFields(String),
     /// Records without a field, and the fields that they have.
     NoField(String, String),
@@ -90,7 +90,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The error of a file that was given.
+    /// Returns the error for a given file.
     pub(crate) fn error(self, path: &Path) -> Error {
         let path = path.to_owned();
         match self {
@@ -104,7 +104,7 @@ impl Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// As the reason why a file of a folder is left out.
+    /// Writes the reason why a file of a folder is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign(kind) => f.write_str(kind),
@@ -122,28 +122,27 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How much of a file is known.
+/// The known part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// The whole of it.
+    /// The whole file.
     Whole,
-    /// Its beginning, and more can be had.
+    /// The beginning, and more can be read.
     Head,
-    /// Its beginning, and that must do.
+    /// The beginning, which has to be enough.
     Most,
 }
 
-/// Endings of files that are texts even if they begin as a JSON object.
+/// Endings of files that are texts even if they begin like a JSON object.
 const TEXT_ENDINGS: &[&str] = &[".txt", ".text", ".md", ".markdown", ".rst", ".yaml", ".yml"];
 
-/// Tells what a file is from the head of its decompressed bytes.
+/// Detects a file's format from the first of its decompressed bytes.
 ///
-/// Parquet and Arrow are told from their first bytes, whatever the name. `.jsonl` and `.ndjson` are
-/// JSON lines whatever else they hold, so that a broken first line is reported as one; `.csv` and
-/// `.tsv` are tables. JSON is told by its content: where the first record has the fields that are
-/// read, or another one follows it, it is JSON lines or records over several lines; a single object
-/// without the fields is a text. A trailing `.zst`, `.zstd`, `.gz` or `.gzip` does not count as the
-/// name's ending.
+/// Parquet and Arrow are detected by their first bytes, whatever the name. `.jsonl` and `.ndjson` are always JSON
+/// lines, so that a broken first line is reported as one; `.csv` and `.tsv` are tables. JSON is detected by its
+/// content: if the first record has the requested fields, or another one follows it, the file holds JSON lines or
+/// records over several lines; a single object without the fields is a text. A trailing `.zst`, `.zstd`, `.gz` or
+/// `.gzip` does not count as the name's ending.
 pub(crate) fn detect(name: &str, head: &[u8], extent: Extent, fields: &TextFields) -> Kind {
     if let Some(columnar) = InputFormat::columnar(head) {
         return Kind::Of(columnar);
@@ -183,13 +182,13 @@ pub(crate) fn detect(name: &str, head: &[u8], extent: Extent, fields: &TextField
     }
 }
 
-/// A name without the ending of its compression.
+/// Returns a name without the ending of its compression.
 fn stem(name: &str) -> &str {
     let endings = [".zst", ".zstd", ".gz", ".gzip", ".bgz"];
     endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
-/// A table, by the first of the delimiters that gives its header the columns that are read.
+/// Detects a table, by the first delimiter that gives its header the requested columns.
 fn table(
     head: &[u8],
     extent: Extent,
@@ -222,7 +221,7 @@ fn table(
     Kind::Refused(refused.unwrap_or_else(no_header))
 }
 
-/// What JSON is, if a head begins as JSON does.
+/// Returns the kind of JSON if the head begins like JSON.
 fn json(head: &[u8], extent: Extent, fields: &TextFields, is_json: bool) -> Option<Kind> {
     let head = strip_byte_order_mark(head).trim_ascii_start();
     let is_array = match head.first() {
@@ -234,7 +233,7 @@ fn json(head: &[u8], extent: Extent, fields: &TextFields, is_json: bool) -> Opti
     let first = head.get(start..).unwrap_or_default().trim_ascii_start();
     let first = match std::str::from_utf8(first) {
         Ok(text) => text,
-        // Up to the fault, or to a character that the head cuts.
+        // The text ends before the fault, or before a character that the end of the head cuts.
         Err(error) => std::str::from_utf8(first.get(..error.valid_up_to())?).ok()?,
     };
     let mut entries = Vec::new();
@@ -255,7 +254,7 @@ fn json(head: &[u8], extent: Extent, fields: &TextFields, is_json: bool) -> Opti
         (_, None) => Some(format()),
         (Beginning::Cut, Some(_)) => match extent {
             Extent::Head => Some(Kind::Unclear),
-            // As many megabytes are no configuration.
+            // A configuration is never several megabytes long.
             Extent::Most => Some(format()),
             Extent::Whole => is_json.then(text),
         },
@@ -274,7 +273,7 @@ fn json(head: &[u8], extent: Extent, fields: &TextFields, is_json: bool) -> Opti
     }
 }
 
-/// Returns whether an object is alone on its line, as far as the bytes show.
+/// Returns JSON lines if the first object is alone on its line, as far as the bytes show.
 fn lines_or_more(first: &str) -> InputFormat {
     let line = first.split('\n').next().unwrap_or(first);
     let is_cut = line.len() == first.len();

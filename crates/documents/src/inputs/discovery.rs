@@ -1,4 +1,4 @@
-//! From paths as they are given to the list of files.
+//! Discovery: from the given paths to the list of files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,14 +25,14 @@ use crate::reading::wanted::Wanted;
 use crate::tables::arrow_file::ArrowIndex;
 use crate::tables::parquet_file::read_blocks;
 
-/// Bytes that tell how a file is compressed.
+/// Bytes that are enough to detect the compression.
 const MAGIC_BYTES: u64 = 8;
 
-/// Bytes of a head where [`HEAD_BYTES`] do not tell whether JSON is a record: no configuration is
+/// The size of a longer head, read when [`HEAD_BYTES`] do not show whether JSON is a record: no configuration is
 /// longer.
 const LONG_HEAD_BYTES: u64 = 16 << 20;
 
-/// A list in the making.
+/// A list under construction.
 pub(crate) struct Discovery {
     filter: Filter,
     fields: TextFields,
@@ -63,7 +63,7 @@ impl Discovery {
         })
     }
 
-    /// Adds everything behind the paths and checks the whole.
+    /// Adds every file that the paths name, and checks the result.
     pub(crate) fn add_all(&mut self, paths: &[PathBuf]) -> Result<(), Error> {
         for path in paths {
             match list_path(path) {
@@ -120,7 +120,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Files and folders that a list names, one a line.
+    /// Adds the files and folders that a list names, one per line.
     fn add_list(&mut self, list: &Path) -> Result<(), Error> {
         let mut bytes = Vec::new();
         Raw::open(list)?.read_to_end(&mut bytes).map_err(|source| Error::io(list, source))?;
@@ -129,7 +129,7 @@ impl Discovery {
         for line in lines.lines().map(str::trim_ascii_end).filter(|line| !line.is_empty()) {
             let path = Path::new(line);
             let metadata = fs::metadata(path).map_err(|source| missing_or_io(path, source))?;
-            // Even a file of that name: standard input is not listed.
+            // In a list, `-` is a file of that name: standard input cannot be listed.
             let path = if is_standard_input(path) { Path::new("./-") } else { path };
             self.add_existing(path, &metadata, listed_name(path))?;
         }
@@ -143,7 +143,7 @@ impl Discovery {
         let mut head = Vec::new();
         let mut reader = Decompressed::new(path, Raw::of_bytes(raw), compression, 0)?;
         match reader.read_onto(&mut head, HEAD_BYTES) {
-            // What was looked at ends somewhere; damage shows when the whole is read.
+            // The head can end anywhere; reading the whole file reveals damage.
             Ok(_) | Err(Error::Truncated { .. } | Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -191,7 +191,7 @@ impl Discovery {
             let reason = match unread {
                 Ok(None) => continue,
                 Ok(Some(reason)) => reason,
-                // Its data are missing, not foreign: nobody puts such a file there on purpose.
+                // The data are missing rather than unsupported: nobody stores such a file on purpose.
                 Err(error) if self.unreadable == Unreadable::LeaveOut => error.to_string(),
                 Err(source) => {
                     let (path, source) = (folder.to_owned(), Box::new(source));
@@ -209,7 +209,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Adds a file, or says why not.
+    /// Adds a file, or returns why it is not read.
     fn consider(&mut self, path: &Path, name: String) -> Result<Option<Unread>, Error> {
         let mut probe = Probe::of(path, HEAD_BYTES)?;
         if probe.head.is_empty() {
@@ -275,7 +275,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Every file once, and not more than a place can number.
+    /// Checks that every file occurs once, and that there are not more than a place can number.
     fn check(&self) -> Result<(), Error> {
         let got = u64::try_from(self.files.len()).unwrap_or(u64::MAX);
         let expected = u64::from(u32::MAX);
@@ -302,20 +302,20 @@ impl Discovery {
     }
 }
 
-/// The list that `@FILE` names.
+/// Returns the path of the list that `@FILE` names.
 fn list_path(path: &Path) -> Option<PathBuf> {
     path.to_str()?.strip_prefix('@').map(PathBuf::from)
 }
 
-/// The name of a listed file: its path where that leads down from here, so that equal file names
-/// stay apart, else the last part of it.
+/// Returns the name of a listed file: its path if that leads down from the current folder, so that equal file names
+/// stay distinct, otherwise its last part.
 fn listed_name(path: &Path) -> String {
     let bare = path.strip_prefix(".").unwrap_or(path);
     let leads_down = bare.components().all(|part| matches!(part, Component::Normal(_)));
     if leads_down { slashed(bare) } else { own_name(path) }
 }
 
-/// Why a file is not read that is no fault.
+/// The reason why a file is not read, other than an error.
 enum Unread {
     Empty,
     Refused(Refusal),
@@ -330,7 +330,7 @@ impl Unread {
     }
 }
 
-/// What a file's first bytes tell.
+/// The information from a file's first bytes.
 struct Probe {
     bytes: u64,
     compression: Compression,

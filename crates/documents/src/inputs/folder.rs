@@ -1,4 +1,4 @@
-//! Folders and patterns: which files below them are read, and in what order.
+//! Folders and patterns: the files that they select, in a fixed order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,23 +12,21 @@ use ignore::{DirEntry, WalkBuilder};
 use crate::error::Error;
 use crate::inputs::selection::{Filter, IgnoreRules};
 
-/// What a folder holds.
+/// An entry of a folder.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A file, and its name: the path relative to the folder.
     File(PathBuf, String),
-    /// What is no file that could be read: its name, and the reason.
+    /// An entry that cannot be read as a file: its name, and the reason.
     LeftOut(String, &'static str),
-    /// What cannot be looked at.
+    /// An entry that cannot be inspected.
     Unreadable(String, Error),
 }
 
-/// Every file below `folder` that the filter lets through, in the order of names.
-///
-/// Names are compared as bytes, entry by entry and not by whole path, so a folder's files stand
-/// together. Hidden entries (a leading dot) are passed over whatever an ignore rule says. Links are
-/// followed, each folder once, and a file that several of them lead to is given once, by the name
-/// without a link where there is one. Corpora are no inputs.
+/// Returns every file below `folder` that passes the filter, in the order of names.
+/// Names are compared as bytes, entry by entry instead of as whole paths, so a folder's files stay together. Hidden
+/// entries (a leading dot) are skipped whatever an ignore rule says. Links are followed, each folder once, and a file
+/// that several links lead to is returned once, by the name without a link if there is one. Corpora are not inputs.
 pub(crate) fn files_below(folder: &Path, filter: &Filter) -> Result<Vec<Found>, Error> {
     let obey = filter.ignore_rules == IgnoreRules::Obey;
     let (root, exclude) = (folder.to_owned(), filter.exclude.clone());
@@ -77,7 +75,7 @@ pub(crate) fn files_below(folder: &Path, filter: &Filter) -> Result<Vec<Found>, 
     if through_links { without_repeats(folder, found) } else { Ok(found) }
 }
 
-/// Folders that are not entered.
+/// Folders that the walk does not enter.
 #[derive(Default)]
 struct TurnedAway {
     /// Names of corpora.
@@ -87,7 +85,7 @@ struct TurnedAway {
 }
 
 impl TurnedAway {
-    /// Whether a folder is entered: a corpus is not, and what a link leads to is once.
+    /// Returns whether a folder is entered: a corpus is not, and the target of links is entered once.
     fn admits(&mut self, entry: &DirEntry, name: &Path) -> bool {
         if is_corpus(entry.path()) {
             self.corpora.push(slashed(name));
@@ -96,30 +94,30 @@ impl TurnedAway {
         if !entry.path_is_symlink() {
             return true;
         }
-        // What cannot be resolved cannot be walked either, which is then said.
+        // A path that cannot be resolved cannot be walked either, and the walk reports that.
         fs::canonicalize(entry.path()).map_or(true, |target| self.links.insert(target))
     }
 }
 
-/// Whether any part of a relative path is hidden.
+/// Returns whether any part of a relative path is hidden.
 fn is_hidden(name: &Path) -> bool {
     name.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
-/// Whether a folder is a corpus of ours, or will be when it is finished.
+/// Returns whether a folder is a mixdown corpus, finished or unfinished.
 pub(crate) fn is_corpus(folder: &Path) -> bool {
     let marks = [("manifest.json", "mixdown-corpus"), (".work/plan.json", "mixdown-prepare-plan")];
     marks.iter().any(|(name, format)| {
         let mut head = Vec::new();
         let path = folder.join(name);
-        // A pipe of that name would be waited for.
+        // Reading a pipe of that name would block.
         let read = path.is_file()
             && File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head)).is_ok();
         read && memchr::memmem::find(&head, format.as_bytes()).is_some()
     })
 }
 
-/// What an error of the walk means; a link that leads back is nothing, as its folder is walked.
+/// Interprets an error of the walk; a link that leads back is ignored, as its folder is walked anyway.
 fn fault(folder: &Path, error: ignore::Error) -> Option<Found> {
     let path = error_path(&error).unwrap_or(folder).to_owned();
     let name = path.strip_prefix(folder).unwrap_or(&path);
@@ -134,8 +132,7 @@ fn fault(folder: &Path, error: ignore::Error) -> Option<Found> {
     })
 }
 
-/// The files without those that are there under another name, which is the one without a link if
-/// there is one.
+/// Removes files that also occur under another name; the name without a link is kept if there is one.
 fn without_repeats(folder: &Path, found: Vec<Found>) -> Result<Vec<Found>, Error> {
     let real = |path: &Path| fs::canonicalize(path).map_err(|source| Error::io(path, source));
     let root = real(folder)?;
@@ -163,7 +160,7 @@ fn walk(folder: &Path) -> WalkBuilder {
     walk
 }
 
-/// What a pattern names: files, and folders as a whole, in the order of names.
+/// Returns the paths that a pattern matches: files, and folders as a whole, in the order of names.
 pub(crate) fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Error> {
     let bad = |error: globset::Error| Error::Pattern {
         got: pattern.to_string_lossy().into_owned(),
@@ -192,7 +189,7 @@ pub(crate) fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// Whether a path that names no file may be a pattern.
+/// Returns whether a path that names no file may be a pattern.
 pub(crate) fn has_pattern(path: &Path) -> bool {
     path.components().any(|part| is_pattern(&part))
 }
@@ -201,7 +198,7 @@ fn is_pattern(part: &Component<'_>) -> bool {
     part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{'])
 }
 
-/// A path with slashes between its parts.
+/// Returns a path with slashes between its parts.
 pub(crate) fn slashed(path: &Path) -> String {
     let parts = path.components().map(|part| part.as_os_str().to_string_lossy());
     parts.collect::<Vec<_>>().join("/")

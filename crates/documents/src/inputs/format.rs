@@ -1,32 +1,31 @@
-//! What a file holds, told from its name and its first bytes.
+//! File formats, detected from names and first bytes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a file's head that its format is told from.
+/// The bytes of a file's head from which its format is detected.
 pub(crate) const HEAD_BYTES: u64 = 64 << 10;
 
-/// How a file holds documents.
+/// The format of a file of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputFormat {
-    /// One JSON object a line, one document an object.
+    /// One JSON object per line, one document per object.
     JsonLines,
-    /// An array of JSON objects, or objects one after another over any number of lines; one document
-    /// an object.
+    /// An array of JSON objects, or consecutive objects over any number of lines; one document per object.
     Json,
-    /// A table with a header, cells between commas, semicolons or tabs; one document a row.
+    /// A table with a header, cells between commas, semicolons or tabs; one document per row.
     Csv,
-    /// A table with a header, cells between tabs; one document a row.
+    /// A table with a header, cells between tabs; one document per row.
     Tsv,
-    /// The whole file is one document, or each part between separators is one.
+    /// One document per file, or per part between separators.
     Text,
-    /// A Parquet file, one document a row.
+    /// A Parquet file, one document per row.
     Parquet,
-    /// An Arrow IPC file, one document a row.
+    /// An Arrow IPC file, one document per row.
     ArrowFile,
-    /// An Arrow IPC stream in a file, one document a row.
+    /// An Arrow IPC stream in a file, one document per row.
     ArrowStream,
 }
 
@@ -58,18 +57,18 @@ impl InputFormat {
         matches!(self, Self::Parquet | Self::ArrowFile | Self::ArrowStream)
     }
 
-    /// The columnar format that a file's first bytes tell.
+    /// Returns the columnar format that a file's first bytes identify.
     pub(crate) fn columnar(head: &[u8]) -> Option<Self> {
         match head {
             [b'P', b'A', b'R', b'1', ..] => Some(Self::Parquet),
             [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Some(Self::ArrowFile),
-            // A mark, and a schema of less than 16 MiB that begins on a multiple of 8.
+            // The continuation marker, and a schema of less than 16 MiB whose length is a multiple of 8.
             [0xff, 0xff, 0xff, 0xff, low, _, _, 0, ..] if low % 8 == 0 => Some(Self::ArrowStream),
             _ => None,
         }
     }
 
-    /// What a name promises that only its first bytes can keep.
+    /// Returns the format that a name claims and the first bytes must confirm.
     pub(crate) fn promised(name: &str) -> Option<&'static str> {
         let name = name.to_ascii_lowercase();
         let arrow = "Arrow IPC data (ARROW1, or a stream's ffffffff)";
@@ -85,7 +84,7 @@ impl InputFormat {
     }
 }
 
-/// The bytes without a leading UTF-8 byte order mark, which is no part of the text.
+/// Returns the bytes without a leading UTF-8 byte order mark, which is not part of the text.
 pub(crate) fn strip_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

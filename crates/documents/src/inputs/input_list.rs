@@ -1,4 +1,4 @@
-//! The frozen list of input files, from which every document's place follows.
+//! The fixed list of input files, which determines every document's place.
 
 use std::path::{Path, PathBuf};
 
@@ -16,18 +16,17 @@ use crate::reading::wanted::Wanted;
 /// One input file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFile {
-    /// Where it is; `-` is standard input.
+    /// Its path; `-` is standard input.
     pub path: PathBuf,
-    /// Its path relative to the folder that was given, `/` between parts; the bare file name of a
-    /// file that was given itself.
+    /// Its path relative to the given folder, with `/` between parts; the bare file name if the file itself was given.
     pub name: String,
     /// Its length on disk when the list was made; 0 for standard input.
     pub bytes: u64,
-    /// How it holds documents.
+    /// Its format.
     pub format: InputFormat,
-    /// How it is compressed.
+    /// Its compression.
     pub compression: Compression,
-    /// The most bytes of a record.
+    /// The maximum size of a record in bytes.
     pub(crate) max_record_bytes: u64,
     pub(crate) layout: Layout,
 }
@@ -50,8 +49,8 @@ impl InputFile {
         is_standard_input(&self.path)
     }
 
-    /// Estimates the bytes of text in the file: from the index of a columnar file; four times the length of a
-    /// compressed one, the usual ratio of text.
+    /// Estimates the bytes of text in the file: from the index of a columnar file; for a compressed file as four times
+    /// its length, the usual ratio for text.
     ///
     /// ```
     /// use mixdown_documents::InputList;
@@ -73,7 +72,7 @@ impl InputFile {
     }
 }
 
-/// The input files in their one order: as given, a folder's files in the order of their names.
+/// The input files in a fixed order: as given, a folder's files in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputList {
     files: Vec<InputFile>,
@@ -91,7 +90,7 @@ pub struct Remark {
     pub reason: String,
 }
 
-/// Joins the first few of some remarks in one line.
+/// Joins the first few remarks into one line.
 ///
 /// ```
 /// use mixdown_documents::{Remark, summary};
@@ -113,10 +112,10 @@ pub fn summary(remarks: &[Remark]) -> String {
 }
 
 impl InputList {
-    /// Lists the files behind `paths` for default options of reading: all columns of columnar files are read.
+    /// Lists the files for `paths` with default reading options: all columns of columnar files are read.
     ///
     /// # Errors
-    /// As [`InputList::discover_with`], except those of columns.
+    /// Those of [`InputList::discover_with`], except those of columns.
     ///
     /// ```
     /// use mixdown_documents::InputList;
@@ -132,26 +131,25 @@ impl InputList {
         Self::list(paths, &ReadOptions::default(), Vec::new())
     }
 
-    /// Lists the files behind `paths`.
+    /// Lists the files for `paths`.
     ///
-    /// A path is a file, a folder, a pattern (`*`, `?`, `[..]`, `{a,b}`, `**`) where nothing bears
-    /// that name, `-` for standard input, or `@FILE` for the paths of files and folders in FILE, one
-    /// a line (`@-` reads them from standard input).
+    /// A path is a file, a folder, a pattern (`*`, `?`, `[..]`, `{a,b}`, `**`) if nothing has that exact name, `-` for
+    /// standard input, or `@FILE` for a list of files and folders in FILE, one per line (`@-` reads the list from
+    /// standard input).
     ///
-    /// A file that is given must exist, hold something and be of a kind that is read; of columnar
-    /// files the index is read and the columns are checked, of tables the header, all else when it is
-    /// read. A folder is walked recursively in the order of names (bytes). Hidden entries and what the
-    /// [`Selection`](crate::Selection) leaves out are passed over; links are followed, each folder
-    /// once. What a file is, is told by the same rule as for a file that is given: one that would be
-    /// refused there (binary data, a text where a field is asked for), an empty one and a corpus are
-    /// left out and kept in [`InputList::left_out`]. A pattern goes by names alone, as a shell does.
+    /// A given file must exist, be non-empty and have a supported format. Listing reads the index of a columnar file
+    /// and checks its columns, and reads the header of a table; everything else is checked during reading. A folder is
+    /// walked recursively in the order of names (bytes). Hidden entries and what the [`Selection`](crate::Selection)
+    /// excludes are skipped; links are followed, each folder once. The format of each file is detected as for a given
+    /// file. A file that would be refused there (binary data, a text where a field is requested), an empty file and a
+    /// corpus are left out and recorded in [`InputList::left_out`]. A pattern matches names only, as in a shell.
     ///
     /// # Errors
-    /// No path; a path that does not exist, is neither file nor folder, is given twice, is empty,
-    /// of a foreign kind or not what its name promises; a pattern that matches nothing; a folder
-    /// without text, or with a file that cannot be read unless such files are left out; a compressed
-    /// file whose head is damaged; a columnar file whose index is damaged or that lacks a column that
-    /// is read; a refused read; a separator for texts without a text.
+    /// No path was given; a path does not exist, is neither file nor folder, is given twice, is empty, has an
+    /// unsupported format or not the one that its name claims; a pattern matches nothing; a folder has no text, or a
+    /// file that cannot be read unless such files are left out; a compressed file's head is damaged; a columnar file's
+    /// index is damaged or lacks a requested column; the system refuses a read; a separator for texts was given without
+    /// a text.
     ///
     /// ```
     /// use mixdown_documents::{InputList, ReadOptions};
@@ -226,7 +224,7 @@ impl InputList {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Returns the files of folders that are not read, with the reasons.
+    /// Returns the files in folders that are not read, with the reasons.
     ///
     /// ```
     /// use mixdown_documents::InputList;
@@ -260,7 +258,7 @@ impl InputList {
         &self.read_as_text
     }
 
-    /// Returns the number of files of folders that are not read.
+    /// Returns the number of files in folders that are not read.
     ///
     /// ```
     /// use mixdown_documents::InputList;
@@ -324,7 +322,7 @@ fn place_of(file: &InputFile, bad: &BadRecord) -> Result<RecordPlace, Error> {
     Ok(RecordPlace::Line { line: line_at(file, fault_offset(bad))?, offset_bytes })
 }
 
-/// Where in the file the fault itself is, or else where the record starts.
+/// Returns the position of the fault in the file, or else the start of the record.
 fn fault_offset(bad: &BadRecord) -> u64 {
     match bad.fault {
         RecordFault::InvalidUtf8 { offset_bytes, .. } => offset_bytes,
@@ -332,7 +330,7 @@ fn fault_offset(bad: &BadRecord) -> u64 {
     }
 }
 
-/// The line, from 1, of a byte of the decompressed file.
+/// Returns the line, counted from 1, of a byte of the decompressed file.
 fn line_at(file: &InputFile, offset_bytes: u64) -> Result<u64, Error> {
     let raw = Raw::open(&file.path)?;
     let mut reader = Decompressed::new(&file.path, raw, file.compression, 0)?;
@@ -350,7 +348,7 @@ fn line_at(file: &InputFile, offset_bytes: u64) -> Result<u64, Error> {
     Ok(line)
 }
 
-/// The last part of a path.
+/// Returns the last part of a path.
 pub(crate) fn own_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! What is known of a columnar file when it is listed: its blocks of rows.
+//! The layout of a columnar file, known when it is listed: its blocks of rows.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use crate::tables::arrow_file::ArrowIndex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) rows: u64,
-    /// About how many bytes of text they hold.
+    /// The approximate bytes of text in them.
     pub(crate) text_bytes: u64,
 }
 
@@ -25,10 +25,10 @@ pub(crate) struct Block {
 pub(crate) enum Layout {
     /// Lines, or a text.
     Stream,
-    /// Records that only reading from the beginning tells apart.
+    /// Records whose borders are known only after reading from the beginning.
     Pieces(Arc<PieceRule>),
-    /// Row groups. The footer is read again when the file is opened: all footers of a large data
-    /// set take more memory than is ours.
+    /// Row groups. The footer is read again when the file is opened: all footers of a large data set would take too
+    /// much memory.
     Parquet(Vec<Block>),
     /// Record batches.
     Arrow(Arc<ArrowIndex>),
@@ -52,10 +52,10 @@ impl Layout {
     }
 }
 
-/// Where in a columnar file something went wrong.
+/// The place of an error in a columnar file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Where {
-    /// In what says where everything is.
+    /// In the index.
     Index,
     /// At or after a row.
     Row(u64),
@@ -70,7 +70,7 @@ impl fmt::Display for Where {
     }
 }
 
-/// Runs what a library does with a file's bytes: a panic in it is damage like any other.
+/// Runs a library on a file's bytes: a panic in it counts as damage.
 pub(crate) fn guarded<T>(
     path: &Path,
     format: InputFormat,

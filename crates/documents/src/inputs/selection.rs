@@ -1,4 +1,4 @@
-//! Which files of a folder are read.
+//! The selection of files in folders.
 
 use std::path::Path;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Which files of folders are read. Patterns are those of a .gitignore: without a slash they match
-/// names at any depth, with one they match paths from the folder on.
+/// The selection of files in folders. Patterns are those of a .gitignore: without a slash they match names at any
+/// depth, with one they match paths relative to the folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Only files that one of these matches, or a folder around them; empty for all.
+    /// Patterns of which a file or a folder around it must match one; empty selects all.
     pub include: Vec<String>,
-    /// No files that one of these matches, nor folders.
+    /// Patterns whose matching files and folders are excluded.
     pub exclude: Vec<String>,
-    /// Whether .gitignore and .ignore files count.
+    /// Whether .gitignore and .ignore files apply.
     pub ignore_rules: IgnoreRules,
 }
 
-/// Whether .gitignore and .ignore files in a folder keep files out.
+/// Whether .gitignore and .ignore files in a folder exclude files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IgnoreRules {
-    /// They do. Those above the folder and those of the user's own git do not: what is read depends
-    /// on the folder alone.
+    /// They apply. Those above the folder and those of the user's own git do not: the result depends only on the
+    /// folder.
     #[default]
     Obey,
-    /// They do not.
+    /// They do not apply.
     Disregard,
 }
 
-/// A selection whose patterns have been read.
+/// A selection with parsed patterns.
 pub(crate) struct Filter {
     include: Option<Gitignore>,
     pub(crate) exclude: Gitignore,
@@ -45,7 +45,7 @@ impl Filter {
         Ok(Self { include, exclude: patterns(exclude)?, ignore_rules: *ignore_rules })
     }
 
-    /// Whether a file, by its path from the folder on, is included.
+    /// Returns whether a file, by its path relative to the folder, is included.
     pub(crate) fn includes(&self, name: &Path) -> bool {
         let included =
             |include: &Gitignore| include.matched_path_or_any_parents(name, false).is_ignore();

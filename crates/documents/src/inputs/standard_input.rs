@@ -1,15 +1,14 @@
-//! Standard input as a file that is read once.
+//! Standard input as a file that can be read once.
 //!
-//! There is one in a process, so what was looked at to tell its format is kept here until it is
-//! read.
+//! A process has one standard input, so the bytes that detect its format are kept here until they are read.
 
 use std::io::{self, Read, Stdin, stdin};
 use std::sync::{Mutex, PoisonError};
 
-/// What stands for standard input among paths.
+/// The path that means standard input.
 pub(crate) const NAME: &str = "-";
 
-/// Bytes that its format is told from: a whole block of zstd at least.
+/// Bytes from which its format is detected: at least one whole zstd block.
 const HEAD_BYTES: u64 = 256 << 10;
 
 static STATE: Mutex<StdinState> =
@@ -21,7 +20,7 @@ struct StdinState {
     opened: bool,
 }
 
-/// The first bytes, which stay to be read.
+/// Returns the first bytes, which remain to be read.
 pub(crate) fn peek() -> io::Result<Vec<u8>> {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     if !state.peeked {
@@ -31,7 +30,7 @@ pub(crate) fn peek() -> io::Result<Vec<u8>> {
     Ok(state.head.clone())
 }
 
-/// All of it; `None` the second time.
+/// Returns the whole input; `None` the second time.
 pub(crate) fn open() -> Option<io::Chain<io::Cursor<Vec<u8>>, Stdin>> {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     if std::mem::replace(&mut state.opened, true) {

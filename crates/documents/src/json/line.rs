@@ -1,4 +1,4 @@
-//! One JSON line to the fields that are asked for, in one pass over it.
+//! A parser of the requested fields of one JSON line, in one pass.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use crate::json::scan::{Entry, mend_surrogates, scan_object, unescape};
 use crate::reading::document::RecordFault;
 
-/// A JSON object that has been checked from end to end.
+/// A JSON object that was checked completely.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonLine<'l> {
     line: &'l str,
@@ -16,7 +16,7 @@ pub(crate) struct JsonLine<'l> {
 }
 
 impl<'l> JsonLine<'l> {
-    /// Checks the line; `entries` is a buffer that is used from line to line.
+    /// Checks the line; `entries` is a buffer that is reused for every line.
     pub(crate) fn parse(line: &'l str, entries: &'l mut Vec<Entry>) -> Result<Self, RecordFault> {
         match scan_object(line, entries) {
             Some(()) => Ok(Self { line, entries }),
@@ -24,14 +24,14 @@ impl<'l> JsonLine<'l> {
         }
     }
 
-    /// Its keys, in their order.
+    /// Returns its keys, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let key = |entry: &Entry| self.line.get(entry.key.clone()).map(unescape);
         self.entries.iter().filter_map(key).collect()
     }
 
-    /// The JSON of `field`: the key of that very name, or else its parts between dots as keys
-    /// within each other. Of a repeated key the last one counts, as in most JSON readers.
+    /// Returns the JSON of `field`: the key of that exact name, or else its parts between dots as nested keys. The last
+    /// value of a repeated key counts, as in most JSON readers.
     pub(crate) fn find(&self, field: &str) -> Result<Option<&'l str>, RecordFault> {
         let (mut object, mut entries) = (self.line, Cow::Borrowed(self.entries));
         let mut rest = field;
@@ -52,7 +52,7 @@ impl<'l> JsonLine<'l> {
     }
 }
 
-/// The last value of a key.
+/// Returns the last value of a key.
 fn last<'l>(object: &'l str, entries: &[Entry], key: &str) -> Option<&'l str> {
     let found = entries.iter().rev().find(|entry| is_key(object, entry, key))?;
     object.get(found.value.clone())
@@ -63,12 +63,12 @@ fn is_key(object: &str, entry: &Entry, key: &str) -> bool {
     own == key || (own.contains('\\') && unescape(own) == key)
 }
 
-/// The string that a JSON value is, if it is one.
+/// Returns the value of a JSON string, if it is one.
 pub(crate) fn string_of(json: &str) -> Option<String> {
     json.strip_prefix('"')?.strip_suffix('"').map(unescape)
 }
 
-/// What a checked JSON value is, for messages.
+/// Returns the kind of a checked JSON value, for messages.
 pub(crate) fn kind(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'"') => "a string",
@@ -80,7 +80,7 @@ pub(crate) fn kind(json: &str) -> &'static str {
     }
 }
 
-/// Why a line is not one JSON object, in the words of a parser that knows more of them.
+/// Returns why a line is not one JSON object, in the words of a more informative parser.
 fn not_json(line: &str) -> String {
     let mended = mend_surrogates(line);
     match serde_json::from_str::<BTreeMap<String, IgnoredAny>>(&mended) {
@@ -89,7 +89,7 @@ fn not_json(line: &str) -> String {
     }
 }
 
-/// The parser's words, less its "line 1", which is always the line at hand.
+/// Returns the parser's message without its "line 1", which is always the current line.
 fn words(line: &str, error: &serde_json::Error) -> String {
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();

@@ -1,18 +1,17 @@
-//! Where the bytes are that end a run of plain bytes in a JSON string.
+//! A search for the bytes that end a run of plain bytes in a JSON string.
 //!
-//! Strings are most of a corpus, and escapes stand every 20 to 100 bytes in them: a search that
-//! starts again after each of them costs more than the bytes between. Here 64 bytes are looked at
-//! together and leave one bit each.
+//! Most of a corpus is strings, with an escape every 20 to 100 bytes: a search that restarts after each escape costs
+//! more than the bytes in between. Here 64 bytes are examined together and give one bit each.
 
 use wide::u8x16;
 
-/// Bytes that are looked at together.
+/// Bytes that are examined together.
 pub(crate) const BLOCK: usize = 64;
 
-/// The quotes, backslashes and control characters of some bytes.
+/// The positions of the quotes, backslashes and control characters in some bytes.
 pub(crate) struct Marks<'t> {
     bytes: &'t [u8],
-    /// The first of the 64 bytes that `bits` are of.
+    /// The position of the 64 bytes that `bits` describe.
     base: usize,
     bits: u64,
 }
@@ -25,7 +24,7 @@ impl<'t> Marks<'t> {
         marks
     }
 
-    /// The place of the next mark, which stays the next one; the end of the bytes where none is left.
+    /// Returns the position of the next mark without consuming it; the end of the bytes if none is left.
     pub(crate) fn next(&mut self) -> usize {
         while self.bits == 0 {
             self.base += BLOCK;
@@ -37,7 +36,7 @@ impl<'t> Marks<'t> {
         self.base + usize::try_from(self.bits.trailing_zeros()).unwrap_or(0)
     }
 
-    /// Passes over everything before a place.
+    /// Skips everything before a position.
     pub(crate) fn pass(&mut self, place: usize) {
         let len = place - self.base;
         if len < BLOCK {
@@ -59,7 +58,7 @@ impl<'t> Marks<'t> {
     }
 }
 
-/// The first bytes, with spaces after them where they are fewer.
+/// Returns the first bytes, padded with spaces if there are fewer.
 #[inline(always)]
 pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK] {
     bytes.first_chunk().copied().unwrap_or_else(|| {
@@ -69,7 +68,7 @@ pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK] {
     })
 }
 
-/// The backslashes of a block, a bit a byte.
+/// Returns the backslashes of a block, one bit per byte.
 #[inline(always)]
 pub(crate) fn backslashes(block: &[u8; BLOCK]) -> u64 {
     bits(block, |bytes| bytes.simd_eq(u8x16::splat(b'\\')))

@@ -1,20 +1,20 @@
-//! Cuts a JSON text that is no JSON lines into its records: the items of an array, or values one after
-//! another over any number of lines.
+//! A splitter for JSON texts other than JSON lines: the records are the items of an array, or consecutive values over
+//! any number of lines.
 //!
-//! Only what tells where a value ends is looked at here; each record is checked when it is decoded.
+//! Only the end of each value is determined here; decoding checks each record.
 
 use std::ops::Range;
 
 use crate::bytes::pieces::{Found, strip_mark};
 
-/// Where in the text the splitter is.
+/// The splitter's position in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanPosition {
-    /// Before everything.
+    /// Before the first byte.
     Start,
-    /// Among values that follow each other.
+    /// Between consecutive values.
     Sequence,
-    /// In an array, where an item or its end comes.
+    /// In an array, before its first item or its end.
     First,
     /// In an array after a comma.
     Item,
@@ -24,7 +24,7 @@ enum ScanPosition {
     After,
 }
 
-/// A value whose end is not known yet.
+/// A value whose end is not yet known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Open {
     start: usize,
@@ -33,15 +33,15 @@ struct Open {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ContainerKind {
-    /// An object or an array at a depth of brackets, perhaps within a string; or a string at depth 0.
+    /// An object or an array at a depth of brackets, possibly within a string; or a string at depth 0.
     Nested { depth: usize, in_string: bool },
     /// A number or a word.
     Bare,
-    /// What cannot stand here, up to the end of its line.
+    /// Invalid text, up to the end of its line.
     Line,
 }
 
-/// The state between two looks at a growing buffer.
+/// The state between two searches in a growing buffer.
 #[derive(Debug)]
 pub(crate) struct JsonSplitter {
     place: ScanPosition,
@@ -54,12 +54,12 @@ impl JsonSplitter {
         Self { place: ScanPosition::Start, at: 0, open: None }
     }
 
-    /// Before which byte nothing is needed any more.
+    /// Returns the position before which the buffer is no longer needed.
     pub(crate) fn start(&self) -> usize {
         self.open.map_or(self.at, |open| open.start)
     }
 
-    /// Notes the number of bytes that were taken from the buffer's front.
+    /// Records that `len` bytes were taken from the front of the buffer.
     pub(crate) fn shift(&mut self, len: usize) {
         self.at = self.at.saturating_sub(len);
         if let Some(open) = &mut self.open {
@@ -67,8 +67,8 @@ impl JsonSplitter {
         }
     }
 
-    /// The next record. A place where none can stand, a record without an end and an array without
-    /// one are given as records too: decoding refuses them by their place.
+    /// Finds the next record. Invalid text, an unfinished record and an unfinished array are returned as records, too:
+    /// decoding refuses them with their place.
     pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
         if self.place == ScanPosition::Start && self.at == 0 {
             self.at = strip_mark(buffer);
@@ -88,7 +88,7 @@ impl JsonSplitter {
         }
     }
 
-    /// Passes over what stands between values, or opens one.
+    /// Skips the text between values, or begins a value.
     fn step(&mut self, byte: u8) -> Option<Range<usize>> {
         let at = self.at;
         match (self.place, byte) {
@@ -140,21 +140,21 @@ impl JsonSplitter {
             return Found::Piece(open.start..end);
         }
         if !at_end {
-            // A nested value keeps its own place.
+            // A nested value has its own position.
             if !matches!(open.kind, ContainerKind::Nested { .. }) {
                 self.at = buffer.len();
             }
             return Found::More;
         }
         if matches!(open.kind, ContainerKind::Nested { .. }) {
-            // Its array has no end either; that is one fault.
+            // Its array is unfinished, too; that counts as one fault.
             self.place = ScanPosition::After;
         }
         (self.open, self.at) = (None, buffer.len());
         Found::Piece(open.start..buffer.len())
     }
 
-    /// Where a nested value ends, if it does in this buffer.
+    /// Returns where a nested value ends, if it ends in this buffer.
     fn nested_end(
         &mut self,
         open: Open,
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    /// Nothing is passed over: each fault is a piece that no record can be made of.
+    /// Nothing is skipped: each fault is a piece that cannot become a record.
     #[test]
     fn faults_are_pieces_too() {
         let cases: [(&str, &[&str]); 8] = [

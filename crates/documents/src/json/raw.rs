@@ -1,4 +1,4 @@
-//! The bytes of an input as they are stored.
+//! The stored bytes of an input.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -33,7 +33,7 @@ impl Raw {
         Ok(Self { reader: Box::new(file) })
     }
 
-    /// Bytes that were read already.
+    /// Returns an input of bytes that were already read.
     pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
         Self { reader: Box::new(io::Cursor::new(bytes)) }
     }
@@ -45,7 +45,7 @@ impl Read for Raw {
     }
 }
 
-/// Refuses a file whose length is not the one that was listed.
+/// Refuses a file whose length has changed since it was listed.
 pub(crate) fn check_unchanged(file: &InputFile) -> Result<(), Error> {
     let path = &file.path;
     if file.is_standard_input() {
@@ -58,7 +58,7 @@ pub(crate) fn check_unchanged(file: &InputFile) -> Result<(), Error> {
     Err(Error::Changed { path: path.clone(), expected: file.bytes, got })
 }
 
-/// Refuses a file of which another number of bytes was read up to its end than was listed.
+/// Refuses a file that was read to its end but had another length than listed.
 pub(crate) fn check_length(file: &InputFile, got: u64) -> Result<(), Error> {
     let expected = file.bytes;
     if expected == got || file.is_standard_input() {
@@ -67,7 +67,7 @@ pub(crate) fn check_length(file: &InputFile, got: u64) -> Result<(), Error> {
     Err(Error::Changed { path: file.path.clone(), expected, got })
 }
 
-/// Whether a path stands for standard input.
+/// Returns whether a path means standard input.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == standard_input::NAME
 }

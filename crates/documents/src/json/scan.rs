@@ -1,24 +1,24 @@
-//! A scanner over one JSON value: checks all of it and says where things stand, builds nothing.
+//! A scanner of one JSON value that checks all of it and records positions, without building anything.
 //!
-//! It accepts exactly what `serde_json` accepts while it ignores values; what it refuses is handed
-//! to `serde_json` for the words of the message. A general parser pays for a callback a value and
-//! copies strings twice, which costs more than a fast tokenizer leaves.
+//! It accepts exactly what `serde_json` accepts when it ignores values; `serde_json` also provides the message for what
+//! it refuses. A general parser pays for a callback per value and copies strings twice, which is too slow beside a fast
+//! tokenizer.
 
 use std::ops::Range;
 
 use crate::json::marks::{BLOCK, Marks, backslashes, block_of};
 
-/// A key and its value in an object, as they stand on the line.
+/// A key and its value in an object, as ranges of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The key without its quotes, escapes left in.
+    /// The key without its quotes, with its escapes.
     pub(crate) key: Range<usize>,
     /// The value from its first byte to its last.
     pub(crate) value: Range<usize>,
 }
 
-/// Puts the entries of the object that `text` is into `entries`, in order. `None` unless `text` is
-/// one whole JSON object; what `entries` holds then means nothing.
+/// Writes the entries of the object `text` into `entries`, in order. Returns `None` unless `text` is one whole JSON
+/// object; the content of `entries` is then unspecified.
 pub(crate) fn scan_object(text: &str, entries: &mut Vec<Entry>) -> Option<()> {
     entries.clear();
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
@@ -27,19 +27,19 @@ pub(crate) fn scan_object(text: &str, entries: &mut Vec<Entry>) -> Option<()> {
     scanner.peek().is_none().then_some(())
 }
 
-/// How far the object goes that a text begins with.
+/// The extent of the object at the beginning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beginning {
-    /// Up to this byte.
+    /// The object ends at this byte.
     Whole(usize),
-    /// Beyond the end of the text.
+    /// The object continues after the end of the text.
     Cut,
-    /// It is no object.
+    /// The text does not begin with an object.
     NotAnObject,
 }
 
-/// Looks at the object that `text` begins with. `entries` holds what was seen of it; the value of the
-/// last one may be cut.
+/// Scans the object at the beginning of `text`. `entries` holds its known entries; the value of the last one may be
+/// cut.
 pub(crate) fn scan_beginning(text: &str, entries: &mut Vec<Entry>) -> Beginning {
     entries.clear();
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
@@ -107,7 +107,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A key and its colon.
+    /// Scans a key and its colon.
     fn key(&mut self) -> Option<Range<usize>> {
         self.space();
         self.eat(b'"')?;
@@ -119,7 +119,7 @@ impl Scanner<'_> {
         Some(start..end)
     }
 
-    /// Any value. Nesting is kept on the heap: a line of a million brackets must not end the stack.
+    /// Scans any value. Nesting is kept on the heap: a line of a million brackets must not overflow the stack.
     fn value(&mut self) -> Option<()> {
         let mut open = Vec::new();
         loop {
@@ -149,7 +149,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// What follows a value: whether it was the outermost, or else another one begins.
+    /// Scans the text after a value; returns whether it was the outermost one or another one begins.
     fn close(&mut self, open: &mut Vec<u8>) -> Option<bool> {
         while let Some(&innermost) = open.last() {
             self.space();
@@ -169,7 +169,7 @@ impl Scanner<'_> {
         rest.iter().try_for_each(|&byte| self.eat(byte))
     }
 
-    /// The rest of a number: no leading zeros, digits on both sides of the point.
+    /// Scans the rest of a number: no leading zeros, digits on both sides of the point.
     fn number(&mut self, start: u8) -> Option<()> {
         let first = if start == b'-' { self.next()? } else { start };
         match first {
@@ -186,7 +186,7 @@ impl Scanner<'_> {
             self.digit()?;
             self.digits();
         }
-        // `01` and `1a` are refused by whatever looks at the next byte.
+        // The check of the next byte refuses `01` and `1a`.
         Some(())
     }
 
@@ -200,7 +200,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A string after its opening quote, up to and with the closing one.
+    /// Scans a string after its opening quote, up to and including the closing one.
     fn string(&mut self) -> Option<()> {
         let mut marks = Marks::new(self.bytes, self.at);
         loop {
@@ -219,7 +219,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Notes whether a string ends with the text or is wrong before.
+    /// Records whether a string is cut by the end of the text or is wrong before it.
     fn give_up(&mut self, at: usize) -> Option<()> {
         const LONGEST_ESCAPE: usize = 6;
         let is_cut = match self.bytes.get(at) {
@@ -242,11 +242,11 @@ impl Scanner<'_> {
     }
 }
 
-/// The text of a string between its quotes. A surrogate without its other half stands for no
-/// character and becomes U+FFFD. `text` is a string that the scanner has checked.
+/// Returns the text of a string between its quotes. A lone surrogate does not represent a character and becomes U+FFFD.
+/// `text` is a string that the scanner has checked.
 ///
-/// 64 bytes are copied at a time, whatever is needed of them: a copy of some length for each run
-/// between two escapes costs more.
+/// 64 bytes are copied at a time, even if fewer are needed: a copy of variable length for each run between two escapes
+/// costs more.
 pub(crate) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = vec![0; bytes.len() + BLOCK];
@@ -288,7 +288,7 @@ pub(crate) fn unescape(text: &str) -> String {
         to += 1;
     }
     out.truncate(to);
-    // Whole runs of a valid text and whole characters.
+    // The output consists of whole runs of a valid text and whole characters.
     String::from_utf8(out).unwrap_or_default()
 }
 
@@ -296,8 +296,8 @@ fn split(text: &str, at: Option<usize>) -> (&str, &str) {
     at.and_then(|at| text.split_at_checked(at)).unwrap_or((text, ""))
 }
 
-/// The character of the `\u` escape that `text` starts with, and how many escapes it takes; `None`
-/// where it is not one.
+/// Returns the character of the `\u` escape at the start of `text`, and the number of escapes that it takes; `None` if
+/// it is not one.
 fn unicode(text: &str) -> Option<(char, usize)> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -311,7 +311,7 @@ fn unicode(text: &str) -> Option<(char, usize)> {
     })
 }
 
-/// A JSON text whose surrogates without their other half are U+FFFD, for parsers that refuse them.
+/// Returns a JSON text with U+FFFD for lone surrogates, for parsers that refuse them.
 pub(crate) fn mend_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -346,7 +346,7 @@ mod tests {
         scan_object(text, &mut Vec::new()).is_some()
     }
 
-    /// What `serde_json` says when it passes over values, as the reader once did.
+    /// The verdict of `serde_json` when it ignores values, as an earlier reader did.
     fn accepted_by_serde(text: &str) -> bool {
         use serde::de::IgnoredAny;
         serde_json::from_str::<std::collections::BTreeMap<String, IgnoredAny>>(&mend_surrogates(
@@ -370,7 +370,7 @@ mod tests {
         }
     }
 
-    /// Every way of damaging a byte of some lines is judged as `serde_json` judges it.
+    /// Every damaged byte in some lines gets the same verdict from `serde_json`.
     #[test]
     fn damage_is_seen_as_serde_json_sees_it() {
         let lines = [

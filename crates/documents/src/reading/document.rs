@@ -1,4 +1,4 @@
-//! A document, its place in the inputs, and a record that is none.
+//! A document, its place in the inputs, and records that are not documents.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,36 +11,35 @@ use crate::inputs::selection::Selection;
 /// How records are turned into documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOptions {
-    /// Field of a record that holds the text; dots lead into nested fields (`meta.text`) unless a
-    /// field bears the whole name. `None` is the field `text`, and plain texts, which have no fields,
-    /// are read as well; where a field is asked for they are refused.
+    /// Field of a record that holds the text; dots lead into nested fields (`meta.text`) unless a field has the whole
+    /// name. `None` is the field `text`, and plain texts, which have no fields, are read as well; if a field is
+    /// requested, they are refused.
     pub text_field: Option<String>,
-    /// What parts the documents of a plain text; `None` reads the whole text as one document. A
-    /// separator without a line break includes one before and one after it, so that it may be
-    /// alone on its line. Parts with only white space are not documents.
+    /// The separator between the documents of a plain text; `None` reads the whole text as one document. A separator
+    /// without a line break includes one before and one after it, so that it may be alone on its line. Parts with only
+    /// white space are not documents.
     pub text_separator: Option<String>,
-    /// Field that holds the document's own id, a string or an integer. The id of a plain text file
-    /// is its name in the list; that of a separated text's part is the name, a colon and the byte
-    /// that the part begins at.
+    /// Field that holds the document's own id, a string or an integer. The id of a plain text file is its name in the
+    /// list; that of a part of a separated text is the name, a colon and the part's first byte.
     pub id_field: Option<String>,
-    /// Field whose equal values keep documents on one side of the holdout: a repository, a URL, a
-    /// conversation; a string or an integer. Each plain text file is its own group.
+    /// Field whose equal values keep documents on the same side of the holdout: a repository, a URL, a conversation; a
+    /// string or an integer. Each plain text file is a separate group.
     pub group_field: Option<String>,
-    /// Bad records that are counted and passed over; 0 refuses the first one.
+    /// The number of bad records that are counted and skipped; 0 refuses the first one.
     pub skip_bad: u64,
-    /// The most bytes of a record (a line, a row, a text that is one document); a longer one is an error.
+    /// The maximum size of a record in bytes (a line, a row, a text that is one document); a longer one is an error.
     /// `None` is [`USUAL_RECORD_BYTES`](crate::USUAL_RECORD_BYTES).
     pub max_record_bytes: Option<u64>,
-    /// Which files of folders are read.
+    /// The selection of files in folders.
     pub selection: Selection,
-    /// What becomes of files of folders that cannot be read or are damaged where they are listed.
+    /// The treatment of files in folders that are unreadable, or damaged where listing reads them.
     pub unreadable: Unreadable,
-    /// Where labeled records hold their text, instead of `text_field`: a
-    /// [`Labeler`](crate::Labeler) made for these fields goes with them.
+    /// The fields that hold labeled records' text, instead of `text_field`; a [`Labeler`](crate::Labeler) made for
+    /// these fields must be used with them.
     pub labels: Option<LabelFields>,
 }
 
-/// What becomes of files of folders that cannot be read.
+/// The treatment of unreadable files in folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unreadable {
@@ -65,64 +64,63 @@ impl ReadOptions {
     }
 }
 
-/// Where a document stands in an [`InputList`](crate::InputList): its identity in every order.
+/// The place of a document in an [`InputList`](crate::InputList): its identity in every order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
-    /// Ordinal of the file in the list.
+    /// The index of the file in the list.
     pub input: u32,
-    /// Where the record starts in the decompressed file, in bytes; 0 for a whole text file; the row
-    /// from 0 in a columnar file.
+    /// The start of the record in the decompressed file, in bytes; 0 for a whole text file; in a columnar file, the row
+    /// counted from 0.
     pub offset: u64,
 }
 
-/// One text.
+/// One text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// The text, which may be empty; a chat as its template renders it.
     pub text: String,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// Its own id, where one was asked for.
+    /// Its own id, if requested.
     pub id: Option<String>,
-    /// The value that decides its side of the holdout, where one was asked for.
+    /// The value that decides its side of the holdout, if requested.
     pub group: Option<String>,
-    /// What in the text is a loss target; `None` where all of it is.
+    /// The loss targets; `None` if all of the text is a target.
     pub labels: Option<Labels>,
 }
 
-/// What in a document's text is a loss target, and what in it is nobody's markup.
+/// The loss targets of a document's text, and the parts of it that are not markup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    /// Byte ranges of the text whose tokens are loss targets, in order, apart from each other.
+    /// Byte ranges of the text whose tokens are loss targets, in order and disjoint.
     pub targets: Vec<Range<usize>>,
-    /// Byte positions inside spellings of special tokens that stood in the content: no special
-    /// token may reach across one. Everywhere else the text is the template's own and its special
-    /// tokens count as such.
+    /// Byte positions inside spellings of special tokens in the content: no special token may cross one. Everywhere
+    /// else the text comes from the template, and its special tokens count as such.
     pub plain: Vec<usize>,
 }
 
-/// A record that yields no document.
+/// A record that cannot become a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRecord {
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// What is wrong with it.
+    /// Its fault.
     pub fault: RecordFault,
 }
 
-/// Where a record is, for people.
+/// The place of a record, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordPlace {
-    /// A line of a decompressed file, from 1, and the byte that the record starts at.
+    /// A line of a decompressed file, counted from 1, and the first byte of the record.
     Line {
         /// The line.
         line: u64,
         /// The byte.
         offset_bytes: u64,
     },
-    /// A row of a columnar file, from 0.
+    /// A row of a columnar file, counted from 0.
     Row(u64),
-    /// A byte of what cannot be read a second time to count lines.
+    /// A byte of an input that cannot be read again to count lines.
     Byte(u64),
 }
 
@@ -136,96 +134,96 @@ impl fmt::Display for RecordPlace {
     }
 }
 
-/// What is wrong with a record.
+/// The fault of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordFault {
     /// The line is not one JSON object.
     NotJson {
-        /// The parser's own words.
+        /// The parser's message.
         got: String,
     },
     /// The record lacks a field.
     NoField {
-        /// The field that was looked for.
+        /// The missing field.
         expected: String,
-        /// The fields that it has, quoted.
+        /// The existing fields, quoted.
         got: String,
     },
-    /// A row of a table has not one cell for each column.
+    /// A row of a table does not have one cell for each column.
     NotARow {
         /// Columns of the header.
         expected: u64,
-        /// What it is instead.
+        /// The row's actual form.
         got: String,
     },
-    /// The text field holds something else than a string.
+    /// The text field holds a value other than a string.
     NotAString {
-        /// The field that was looked for.
+        /// The field.
         field: String,
         /// The kind of value found there.
         got: &'static str,
     },
-    /// A field on the way to a nested one holds something else than an object.
+    /// A field on the path to a nested one holds a value other than an object.
     NotAnObject {
-        /// The field on the way.
+        /// The field on the path.
         field: String,
         /// The kind of value found there.
         got: &'static str,
     },
-    /// The field of an id or a group holds something else than a string or an integer.
+    /// The field of an id or a group holds a value other than a string or an integer.
     NotAKey {
-        /// The field that was looked for.
+        /// The field.
         field: String,
         /// The kind of value found there.
         got: &'static str,
     },
-    /// A column's type cannot be said in JSON.
+    /// A column's type has no JSON form.
     NotJsonLike {
-        /// The field that was looked for.
+        /// The field.
         field: String,
         /// The column's type.
         got: String,
     },
-    /// A field of a columnar file is no valid UTF-8.
+    /// A field of a columnar file is not valid UTF-8.
     InvalidUtf8InField {
         /// The field.
         field: String,
-        /// The first invalid byte's place in the value.
+        /// The position of the first invalid byte in the value.
         offset_bytes: u64,
         /// That byte.
         got: u8,
     },
-    /// The record is no valid UTF-8.
+    /// The record is not valid UTF-8.
     InvalidUtf8 {
-        /// The first invalid byte's place in the decompressed file.
+        /// The position of the first invalid byte in the decompressed file.
         offset_bytes: u64,
         /// That byte.
         got: u8,
     },
-    /// A conversation is not of the shape that chat templates expect.
+    /// A conversation does not have the shape that chat templates expect.
     Chat {
         /// The place in the record: `messages[2].role`.
         place: Box<str>,
-        /// What must stand there.
+        /// The expected value.
         expected: &'static str,
-        /// What stands there.
+        /// The actual value.
         got: Box<str>,
     },
     /// The chat template fails on a conversation, or refuses it.
     ChatTemplate {
-        /// The template's line, where it is known.
+        /// The template's line, if it is known.
         line: Option<u64>,
-        /// Its words.
+        /// Its message.
         got: String,
     },
-    /// The text of a turn is no part of the whole conversation's text, as later turns change it.
+    /// The text of a turn is not part of the whole conversation's text, because later turns change it.
     EarlierTextChanges {
-        /// The turn, from 0.
+        /// The turn, counted from 0.
         turn: u64,
-        /// Where the texts differ first.
+        /// The first position where the texts differ.
         offset_bytes: u64,
-        /// What was to be trained on.
+        /// The requested targets.
         train_on: TrainOn,
     },
 }

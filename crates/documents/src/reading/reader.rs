@@ -1,4 +1,4 @@
-//! Documents one after the other, for callers that need no parts.
+//! A reader of documents in order, for callers that need no parts.
 
 use std::vec::IntoIter;
 
@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::inputs::input_list::InputList;
 use crate::reading::document::{BadRecord, Document, ReadOptions};
 
-/// All documents of an [`InputList`], in order, with bad records counted and passed over as far as
-/// the options allow. After an error it ends.
+/// All documents of an [`InputList`], in order; bad records are counted and skipped as far as the options allow. After
+/// an error the reader ends.
 pub struct DocumentReader<'l> {
     list: &'l InputList,
     options: &'l ReadOptions,
@@ -92,7 +92,7 @@ impl<'l> DocumentReader<'l> {
         self.bad_records
     }
 
-    /// Returns the bytes on disk read so far, of [`InputList::total_bytes`].
+    /// Returns the bytes on disk read so far, out of [`InputList::total_bytes`].
     ///
     /// ```
     /// use mixdown_documents::{DocumentReader, InputList, ReadOptions};
@@ -132,7 +132,7 @@ impl<'l> DocumentReader<'l> {
         Ok(())
     }
 
-    /// Decodes the next chunk of this file or the next; false at the end of the last.
+    /// Decodes the next chunk of this file or the next one; false at the end of the last file.
     fn decode_chunk(&mut self) -> Result<bool, Error> {
         loop {
             if let Some(reader) = &mut self.open

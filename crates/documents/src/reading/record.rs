@@ -1,4 +1,4 @@
-//! One record of any format: its fields, and the document it becomes.
+//! One record of any format: its fields, and the document that it becomes.
 
 use std::borrow::Cow;
 
@@ -10,37 +10,37 @@ use crate::json::line::{JsonLine, kind, string_of};
 use crate::reading::document::{Document, Place, ReadOptions, RecordFault};
 use crate::tables::columns::Columns;
 
-/// A record before it is a document.
+/// An undecoded record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Record<'r> {
     /// A whole text file, which has no fields.
     Text {
-        /// What it holds.
+        /// The content.
         text: &'r str,
         /// The file's name in the list.
         name: &'r str,
     },
-    /// A document of a text file that holds several, which has no fields either.
+    /// A document of a text file that holds several; it has no fields either.
     Part {
-        /// What it holds.
+        /// The content.
         text: &'r str,
         /// The file's name in the list.
         name: &'r str,
-        /// Where it begins in the decompressed file.
+        /// Its first byte in the decompressed file.
         offset_bytes: u64,
     },
-    /// A line of JSON, or an object of several.
+    /// A JSON object on one line or several.
     Line(JsonLine<'r>),
     /// A row of a table.
     Cells {
         /// The header.
         columns: &'r [String],
-        /// The row's cells, one a column.
+        /// The row's cells, one per column.
         cells: &'r [Cow<'r, str>],
     },
     /// A row of a columnar file.
     Row {
-        /// The columns of the fields that are read.
+        /// The columns of the requested fields.
         columns: &'r Columns<'r>,
         /// The row, counted within its chunk.
         row: usize,
@@ -48,7 +48,7 @@ pub(crate) enum Record<'r> {
 }
 
 impl Record<'_> {
-    /// The document that the record becomes.
+    /// Converts the record to a document.
     pub(crate) fn document(
         &self,
         options: &ReadOptions,
@@ -61,7 +61,7 @@ impl Record<'_> {
         };
         let key = |field: &Option<String>| field.as_ref().map(|field| self.key(field)).transpose();
         let group = match (self, &options.group_field) {
-            // A file's documents stay together.
+            // The documents of a file stay together.
             (Self::Part { name, .. }, Some(_)) => Some((*name).to_owned()),
             (_, field) => key(field)?,
         };
@@ -69,7 +69,7 @@ impl Record<'_> {
         Ok(Document { text, place, id, group, labels })
     }
 
-    /// The string in `field`; the whole of a text file.
+    /// Returns the string in `field`; for a text file, the whole text.
     pub(crate) fn string(&self, field: &str) -> Result<String, RecordFault> {
         match self {
             Self::Text { text, .. } | Self::Part { text, .. } => Ok((*text).to_owned()),
@@ -85,7 +85,7 @@ impl Record<'_> {
         }
     }
 
-    /// The string or integer in `field`, as a string; a text file's name.
+    /// Returns the string or integer in `field` as a string; for a text file, its name.
     pub(crate) fn key(&self, field: &str) -> Result<String, RecordFault> {
         match self {
             Self::Text { name, .. } => Ok((*name).to_owned()),
@@ -100,9 +100,8 @@ impl Record<'_> {
         }
     }
 
-    /// Whatever stands in `field`, with the keys of its objects in their order: `None` where the
-    /// record has no such field or is a text file. The field must be one of
-    /// [`ReadOptions::wanted`], or a columnar file does not read it.
+    /// Returns the value in `field`, with the keys of its objects in order; `None` if the record has no such field or
+    /// is a text file. The field must be one of [`ReadOptions::wanted`], because a columnar file reads only those.
     pub(crate) fn value(&self, field: &str) -> Result<Option<Value>, RecordFault> {
         match self {
             Self::Text { .. } | Self::Part { .. } => Ok(None),
@@ -117,7 +116,7 @@ impl Record<'_> {
 }
 
 impl Record<'_> {
-    /// The fault of a record that lacks `field`, with the fields that it has.
+    /// Returns the fault of a record that lacks `field`, with the existing fields.
     pub(crate) fn missing(&self, field: &str) -> RecordFault {
         let names = match self {
             Self::Line(line) => line.names(),
@@ -128,13 +127,13 @@ impl Record<'_> {
     }
 }
 
-/// The cell in the column of that name.
+/// Returns the cell in the column of that name.
 fn cell<'r>(columns: &[String], cells: &'r [Cow<'r, str>], field: &str) -> Option<&'r str> {
     let column = columns.iter().position(|column| column == field)?;
     cells.get(column).map(AsRef::as_ref)
 }
 
-/// Names as they stand in messages, not more than anybody reads.
+/// Returns names quoted for messages, limited to a readable number.
 pub(crate) fn quoted_names(names: &[String]) -> String {
     const NAMES_AT_MOST: usize = 20;
     let quoted = names.iter().take(NAMES_AT_MOST);

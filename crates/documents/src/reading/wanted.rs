@@ -1,4 +1,4 @@
-//! The fields that are read of every record, and where they stand among a file's columns.
+//! The requested fields of every record, and their positions among a file's columns.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use crate::chat::labeler::LabelFields;
 use crate::error::Error;
 use crate::reading::document::ReadOptions;
 
-/// A field that is read of every record.
+/// A requested field of every record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// Its name, or names between dots.
     pub(crate) field: String,
-    /// What it may hold.
+    /// The type that it must have.
     pub(crate) need: Need,
 }
 
-/// What a field may hold.
+/// The accepted type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Strings.
     Text,
     /// Strings or integers.
     Key,
-    /// Whatever can be said in JSON.
+    /// Any value with a JSON form.
     Json,
 }
 
 impl ReadOptions {
-    /// Every field that the options name: of columnar files nothing else is read.
+    /// Returns every field that the options name: of columnar files nothing else is read.
     pub(crate) fn wanted(&self) -> Vec<Wanted> {
         let wanted = |field: &String, need| Wanted { field: field.clone(), need };
         let keys = [&self.id_field, &self.group_field].into_iter().flatten();
@@ -70,15 +70,15 @@ impl Need {
 fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        // What Impala and older writers of Hive and Spark make of strings: each value is checked.
+        // Impala and older writers of Hive and Spark store strings as binary data: each value is checked.
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
         DataType::Dictionary(_, values) => is_text(values),
         _ => false,
     }
 }
 
-/// The same type with bytes in place of strings, which are checked row by row: a decoder that checks
-/// them refuses a whole page for one of them.
+/// Returns the same type with bytes in place of strings, which are checked row by row: a decoder that checks them would
+/// refuse a whole page because of one.
 pub(crate) fn with_bytes(data_type: &DataType) -> DataType {
     let inner = |field: &FieldRef| {
         let data_type = with_bytes(field.data_type());
@@ -100,22 +100,22 @@ pub(crate) fn with_bytes(data_type: &DataType) -> DataType {
     }
 }
 
-/// Why a field is not found.
+/// The reason why a field is not found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
-    /// No column of that name.
+    /// There is no column of that name.
     Missing,
-    /// A column on the way to it has no fields.
+    /// A column on the path to it has no fields.
     NotAStruct {
         /// That column.
         field: String,
-        /// What it holds.
+        /// Its type.
         got: String,
     },
 }
 
-/// The columns from the outermost to that of `field`: the column of that very name, or else its
-/// parts between dots as names within each other.
+/// Returns the columns from the outermost one to that of `field`: the column of that exact name, or else its parts
+/// between dots as nested names.
 pub(crate) fn find_column<'f>(
     mut fields: &'f Fields,
     field: &str,
@@ -139,7 +139,7 @@ pub(crate) fn find_column<'f>(
     }
 }
 
-/// Finds every wanted field, as names from the outermost column on, and checks what it holds.
+/// Finds every requested field, as names from the outermost column on, and checks its type.
 pub(crate) fn find_columns(
     path: &Path,
     fields: &Fields,
@@ -174,7 +174,7 @@ fn not_found(path: &Path, fields: &Fields, field: &str, fault: NotFound) -> Erro
     }
 }
 
-/// The columns that there are, nested ones with their paths.
+/// Returns the existing columns, nested ones with their paths.
 fn names_of(fields: &Fields) -> String {
     const NAMES_AT_MOST: usize = 40;
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Arrow IPC: where the record batches of a file or a stream are, and one after the other.
+//! A reader of Arrow IPC: the positions of the record batches in a file or stream, and the batches in order.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,16 +18,16 @@ use crate::inputs::format::InputFormat;
 use crate::inputs::layout::{Block as RowBlock, Where, guarded};
 use crate::reading::wanted::{Wanted, find_columns, with_bytes};
 
-/// Bytes of a record batch at most, on disk and decompressed. A batch is read as a whole.
+/// The maximum size of a record batch in bytes, on disk and decompressed. A batch is read as a whole.
 const MAX_BATCH_BYTES: u64 = 2 << 30;
 
-/// Bytes that one compressed byte stands for at most: zstd's blocks of one repeated byte.
+/// The maximum number of bytes that one compressed byte can become: zstd's blocks of one repeated byte.
 const MAX_RATIO: u64 = 40_000;
 
-/// `ARROW1` and two bytes of padding before, the footer's length and `ARROW1` after.
+/// `ARROW1` and two bytes of padding at the beginning; the footer's length and `ARROW1` at the end.
 const END_BYTES: u64 = 10;
 
-/// Where everything in an Arrow file or stream is.
+/// The positions of all messages in an Arrow file or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArrowIndex {
     format: InputFormat,
@@ -38,7 +38,7 @@ pub(crate) struct ArrowIndex {
     batches: Vec<MessageExtent>,
 }
 
-/// A message and its body. In a stream, a dictionary counts for the batches after it.
+/// A message and its body. In a stream, a dictionary applies to the batches after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MessageExtent {
     start: u64,
@@ -48,7 +48,7 @@ struct MessageExtent {
 }
 
 impl ArrowIndex {
-    /// Reads the footer, or walks a stream's messages, and the head of every batch.
+    /// Reads the footer, or walks a stream's messages, and the header of every batch.
     pub(crate) fn read(
         path: &Path,
         format: InputFormat,
@@ -72,7 +72,7 @@ impl ArrowIndex {
         Ok(index)
     }
 
-    /// Rows and bytes of every batch.
+    /// Returns the rows and bytes of every batch.
     pub(crate) fn blocks(&self) -> Vec<RowBlock> {
         let block =
             |batch: &MessageExtent| RowBlock { rows: batch.rows, text_bytes: batch.body_bytes };
@@ -80,7 +80,7 @@ impl ArrowIndex {
     }
 }
 
-/// The open file; nothing is read beyond its length, so no length in it is trusted.
+/// An open file that is never read beyond its length, so no length stored in it is trusted.
 struct Reader<'f> {
     file: &'f mut File,
     bytes: u64,
@@ -103,7 +103,7 @@ impl Reader<'_> {
         Ok(buffer)
     }
 
-    /// A block of the footer's list.
+    /// Returns a block of the footer's list.
     fn extent(&mut self, block: &Block) -> Result<MessageExtent, Damage> {
         let start = u64::try_from(block.offset())?;
         let metadata_bytes = u64::try_from(block.metaDataLength())?;
@@ -170,7 +170,7 @@ fn of_file(reader: &mut Reader<'_>, format: InputFormat) -> Result<ArrowIndex, D
 fn of_stream(reader: &mut Reader<'_>, format: InputFormat) -> Result<ArrowIndex, Damage> {
     let (mut at, mut head) = (0, None);
     let (mut dictionaries, mut batches) = (Vec::new(), Vec::new());
-    // A stream may end without its mark, but not within a message.
+    // A stream may end without its end marker, but not within a message.
     while at < reader.bytes {
         let prefix = reader.at(at, 8)?;
         let len = match prefix.as_slice() {
@@ -205,7 +205,7 @@ fn message_of(bytes: &[u8]) -> Result<Message<'_>, Damage> {
     root_as_message(bytes).map_err(|error| error.to_string().into())
 }
 
-/// A message without the marks before it.
+/// Returns a message without the markers before it.
 fn flatbuffer(message: &[u8]) -> &[u8] {
     match message {
         [0xff, 0xff, 0xff, 0xff, _, _, _, _, rest @ ..] | [_, _, _, _, rest @ ..] => rest,
@@ -213,7 +213,7 @@ fn flatbuffer(message: &[u8]) -> &[u8] {
     }
 }
 
-/// The batches from that of a row on.
+/// An iterator over the batches, from that of a row on.
 pub(crate) struct ArrowBatches {
     index: Arc<ArrowIndex>,
     file: File,
@@ -223,7 +223,7 @@ pub(crate) struct ArrowBatches {
 }
 
 impl ArrowBatches {
-    /// Starts at the batch that holds row `start`; gives the row that it begins with as well.
+    /// Starts at the batch that holds row `start`; also returns the batch's first row.
     pub(crate) fn open(
         index: &Arc<ArrowIndex>,
         file: File,
@@ -254,7 +254,7 @@ impl ArrowBatches {
         (Self { index, file, decoder, next_batch, next_dictionary: 0 }, row)
     }
 
-    /// The next batch.
+    /// Returns the next batch.
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Damage> {
         let Some(&batch) = self.index.batches.get(self.next_batch) else { return Ok(None) };
         self.next_batch += 1;
@@ -288,13 +288,13 @@ impl ArrowBatches {
     }
 }
 
-/// Whether a column is the outermost one of a field.
+/// Returns whether a column is the outermost one of a field.
 fn is_root(column: &str, field: &str) -> bool {
     field.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The library takes buffers for being within the body, and allocates what a compressed one says it
-/// becomes before it decompresses: what cannot be is refused here.
+/// Refuses impossible bodies: the library assumes that buffers lie within the body, and allocates the size that a
+/// compressed one claims before it decompresses.
 fn check_body(message: &Message<'_>, body: &[u8]) -> Result<(), Damage> {
     let batch = message
         .header_as_record_batch()
@@ -307,7 +307,7 @@ fn check_body(message: &Message<'_>, body: &[u8]) -> Result<(), Damage> {
         let end = start.checked_add(len).ok_or("a buffer without an end")?;
         let bytes = body.get(start..end).ok_or("a buffer beyond its batch")?;
         let Some(prefix) = bytes.first_chunk::<8>().filter(|_| compressed) else { continue };
-        // -1 says that the buffer is stored as it is.
+        // -1 means that the buffer is stored uncompressed.
         let got = u64::try_from(i64::from_le_bytes(*prefix)).unwrap_or(as_u64(len));
         if got > as_u64(len).saturating_mul(MAX_RATIO) {
             return Err(format!("a buffer of {len} bytes that is meant to become {got}").into());

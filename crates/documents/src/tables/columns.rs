@@ -1,4 +1,4 @@
-//! Rows of columnar files: the cells of the fields that are read.
+//! Rows of columnar files: the cells of the requested fields.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -13,7 +13,7 @@ use crate::bytes::chunk::as_u64;
 use crate::reading::document::RecordFault;
 use crate::reading::wanted::{NotFound, Wanted, find_column};
 
-/// The columns of a batch that are read, each with the field's name.
+/// The requested columns of a batch, each with the field's name.
 #[derive(Debug, Clone)]
 pub(crate) struct Columns<'b> {
     columns: Vec<(String, Result<Column<'b>, RecordFault>)>,
@@ -24,7 +24,7 @@ pub(crate) struct Columns<'b> {
 struct Column<'b> {
     around: Vec<&'b dyn Array>,
     own: &'b dyn Array,
-    /// For a dictionary: the place of every row's value in it.
+    /// For a dictionary: the index of every row's value in it.
     keys: Vec<usize>,
 }
 
@@ -40,7 +40,7 @@ impl<'b> Columns<'b> {
         found.ok_or_else(missing)?.1.as_ref().map_err(Clone::clone)
     }
 
-    /// The string of a row.
+    /// Returns the string of a row.
     pub(crate) fn string(&self, field: &str, row: usize) -> Result<&'b str, RecordFault> {
         let column = self.get(field)?;
         let fault = |got| RecordFault::NotAString { field: field.to_owned(), got };
@@ -49,7 +49,7 @@ impl<'b> Columns<'b> {
         text(bytes).map_err(|invalid| invalid.fault(field))
     }
 
-    /// The string or integer of a row.
+    /// Returns the string or integer of a row.
     pub(crate) fn key(&self, field: &str, row: usize) -> Result<String, RecordFault> {
         let column = self.get(field)?;
         let fault = |got| RecordFault::NotAKey { field: field.to_owned(), got };
@@ -61,7 +61,7 @@ impl<'b> Columns<'b> {
         }
     }
 
-    /// The value of a row, with the fields of structs in their order; `None` where there is nothing.
+    /// Returns the value of a row, with the fields of structs in order; `None` for null.
     pub(crate) fn value(&self, field: &str, row: usize) -> Result<Value, RecordFault> {
         let Some((array, row)) = self.get(field)?.cell(row) else { return Ok(Value::None) };
         let json = json(array, row).map_err(|invalid| invalid.fault(field))?;
@@ -98,7 +98,7 @@ impl<'b> Column<'b> {
         Ok(Self { around, own, keys })
     }
 
-    /// The array and the place in it that hold a row's value; `None` for null.
+    /// Returns the array and the index in it that hold a row's value; `None` for null.
     fn cell(&self, row: usize) -> Option<(&'b dyn Array, usize)> {
         if self.own.is_null(row) || self.around.iter().any(|outer| outer.is_null(row)) {
             return None;
@@ -112,12 +112,12 @@ impl<'b> Column<'b> {
     }
 }
 
-/// A column that was found when the file was listed and is not in its batch.
+/// Returns the fault for a column that was found when the file was listed but is not in its batch.
 fn no_column(field: &str) -> RecordFault {
     RecordFault::NoField { expected: field.to_owned(), got: "other columns".to_owned() }
 }
 
-/// A string that is none: the place of its first invalid byte, and that byte.
+/// An invalid string: the position of its first invalid byte, and that byte.
 struct Invalid {
     offset_bytes: u64,
     got: u8,
@@ -130,7 +130,7 @@ impl Invalid {
     }
 }
 
-/// The bytes of a string; `None` for other types. Strings are read as bytes
+/// Returns the bytes of a string; `None` for other types. Strings are read as bytes
 /// ([`with_bytes`](crate::reading::wanted::with_bytes)).
 fn bytes(array: &dyn Array, row: usize) -> Option<&[u8]> {
     match array.data_type() {
@@ -148,7 +148,7 @@ fn text(bytes: &[u8]) -> Result<&str, Invalid> {
     })
 }
 
-/// What a cell says; `None` for types that JSON has no word for.
+/// Returns the value of a cell; `None` for types without a JSON form.
 fn json(array: &dyn Array, row: usize) -> Result<Option<Value>, Invalid> {
     if array.is_null(row) {
         return Ok(Some(Value::None));
@@ -218,10 +218,10 @@ fn map(entries: &dyn Array) -> Result<Option<Value>, Invalid> {
     Ok(Some(Value::dict(pairs)))
 }
 
-/// Adds the bytes that each row's value holds, the value of a dictionary counted with every row that
-/// names it: rows become documents, so what they share in memory they do not share there.
+/// Adds the bytes of each row's value; the value of a dictionary is counted for every row that uses it: rows become
+/// documents, which do not share memory.
 pub(crate) fn add_row_bytes(array: &dyn Array, rows: &mut [u64]) {
-    /// Bytes of a number or a mark.
+    /// The bytes of a number or a boolean.
     const PLAIN_BYTES: u64 = 8;
     let of_values = |values: &dyn Array| {
         let mut lengths = vec![0; values.len()];
@@ -275,7 +275,7 @@ pub(crate) fn add_row_bytes(array: &dyn Array, rows: &mut [u64]) {
     }
 }
 
-/// The places between neighboring offsets.
+/// Returns the ranges between neighboring offsets.
 fn ranges<O: Copy + TryInto<usize>>(offsets: &[O]) -> impl Iterator<Item = (usize, usize)> {
     let place = |offset: &O| (*offset).try_into().unwrap_or(0);
     offsets.windows(2).map(move |pair| match pair {
@@ -284,7 +284,7 @@ fn ranges<O: Copy + TryInto<usize>>(offsets: &[O]) -> impl Iterator<Item = (usiz
     })
 }
 
-/// What values of a type are called in messages.
+/// Returns the name of a type's values, for messages.
 fn kind(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Boolean => "a boolean",
@@ -311,7 +311,7 @@ mod tests {
     use crate::reading::record::Record;
     use crate::reading::wanted::Need;
 
-    /// Lists of structs, as chats are stored, say the same in every format.
+    /// Lists of structs, as chats are stored, give the same values in every format.
     #[test]
     fn nested_columns_become_json() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/documents");
@@ -320,7 +320,7 @@ mod tests {
             .into();
         let list = InputList::discover_with(&[folder], &ReadOptions::default()).unwrap();
         for file in list.files() {
-            // A list for other fields than these would leave their columns out.
+            // A list made for other fields would leave these columns out.
             let all = InputList::discover(std::slice::from_ref(&file.path)).unwrap();
             let mut reader = ChunkReader::open(&all, 0, 23).unwrap();
             let chunk = reader.next_before(24).unwrap().unwrap();

@@ -1,8 +1,8 @@
-//! A Parquet file whose page headers are looked at before the library trusts them.
+//! A Parquet file whose page headers are checked before the library trusts them.
 //!
-//! The library allocates and clears as many bytes as a header says its page becomes, up to 2 GiB,
-//! and as many values as a dictionary's says, and decompresses afterwards. No page becomes more than
-//! the footer says of its whole column, and no column more than its compressed bytes can stand for.
+//! The library allocates and clears as many bytes as a header claims for its page, up to 2 GiB, and as many values as a
+//! dictionary's header claims, and decompresses afterwards. No page may become larger than the footer's size of its
+//! whole column, and no column larger than its compressed bytes can become.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -15,10 +15,10 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::Damage;
 
-/// Bytes that a page may become whatever its column says: writers that count badly do no harm.
+/// A page size that is always allowed: writers with wrong counts do no harm.
 const HARMLESS_BYTES: u64 = 16 << 20;
 
-/// Where a column chunk stands in the file, and what its pages may become.
+/// The position of a column chunk in the file, and the maximum size of its pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     start: u64,
@@ -48,10 +48,10 @@ impl Bound {
     }
 }
 
-/// The file as the library reads it.
+/// The file, as the library reads it.
 pub(crate) struct GuardedFile {
     file: File,
-    /// In the order of their places.
+    /// The bounds, in the order of their positions.
     bounds: Vec<Bound>,
 }
 
@@ -61,7 +61,7 @@ impl GuardedFile {
         Self { file, bounds }
     }
 
-    /// The most that the page whose header begins at `start` may become.
+    /// Returns the maximum size of the page whose header begins at `start`.
     fn page_bytes(&self, start: u64) -> Option<u64> {
         let after = self.bounds.partition_point(|bound| bound.start <= start);
         let bound = self.bounds.get(after.checked_sub(1)?)?;
@@ -101,17 +101,17 @@ impl ChunkReader for GuardedFile {
     }
 }
 
-/// What a page header says.
+/// The claims of a page header.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     page_bytes: u64,
-    /// 0 for pages of data. A value takes a byte at least.
+    /// 0 for data pages. Each value takes at least one byte.
     dictionary_values: u64,
 }
 
 impl Said {
-    /// Reads Thrift's compact protocol as far as it is needed. `None` where the header does not
-    /// begin with the page's type and length, of which the library makes what it can.
+    /// Reads as much of Thrift's compact protocol as needed. Returns `None` if the header does not begin with the
+    /// page's type and length; the library then handles it.
     fn of(header: &[u8]) -> Option<Self> {
         const DICTIONARY: u64 = 2;
         let (kind, header) = next_integer(header)?;
@@ -121,8 +121,8 @@ impl Said {
     }
 }
 
-/// The first field of the header's seventh, a structure. Before it stand the stored length and
-/// perhaps a checksum.
+/// Returns the first field of the header's seventh field, a structure. Before it are the stored length and possibly a
+/// checksum.
 fn dictionary_values(header: &[u8]) -> Option<u64> {
     let (_, header) = next_integer(header)?;
     let structure = match header {
@@ -133,13 +133,13 @@ fn dictionary_values(header: &[u8]) -> Option<u64> {
     Some(next_integer(structure)?.0)
 }
 
-/// The next field, if it is a 32-bit integer. Negative ones are refused by the library.
+/// Returns the next field, if it is a 32-bit integer. The library refuses negative ones.
 fn next_integer(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (zigzag, rest) = integer(bytes.strip_prefix(&[0x15])?)?;
     zigzag.is_multiple_of(2).then_some((zigzag / 2, rest))
 }
 
-/// A variable-length integer and what follows it.
+/// Returns a variable-length integer and the bytes after it.
 fn integer(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
     for (place, &byte) in (0_u32..10).zip(bytes) {

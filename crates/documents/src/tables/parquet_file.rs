@@ -1,4 +1,4 @@
-//! Parquet: how many rows and bytes the row groups hold, and their batches one after the other.
+//! A reader of Parquet: the rows and bytes of the row groups, and their batches in order.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,14 +21,14 @@ use crate::inputs::layout::{Block, Where, guarded};
 use crate::reading::wanted::{Wanted, find_columns};
 use crate::tables::page_guard::{Bound, GuardedFile};
 
-/// Bytes of text that a batch is meant to hold.
+/// The intended bytes of text in a batch.
 const BATCH_BYTES: u64 = 512 * 1024;
 
-/// Rows of a batch at most, whatever their mean length: a few long rows among many short ones stay
-/// together in memory.
+/// The maximum rows of a batch, whatever their mean length: a few long rows among many short ones stay together in
+/// memory.
 const BATCH_ROWS: u64 = 4096;
 
-/// Rows and bytes of the wanted columns of every row group, from the footer.
+/// Returns the rows and bytes of the requested columns of every row group, from the footer.
 pub(crate) fn read_blocks(path: &Path, bytes: u64, wanted: &[Wanted]) -> Result<Vec<Block>, Error> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
     let metadata = guarded(path, InputFormat::Parquet, Where::Index, || load(&file, bytes))?;
@@ -39,8 +39,8 @@ pub(crate) fn read_blocks(path: &Path, bytes: u64, wanted: &[Wanted]) -> Result<
     guarded(path, InputFormat::Parquet, Where::Index, blocks)
 }
 
-/// The schema that the column types say: what a writer noted of its own types beside it is not
-/// needed and would be one more thing to trust.
+/// Loads the schema from the column types: the writer's own notes on its types are not needed and would be one more
+/// thing to trust.
 fn load(file: &File, bytes: u64) -> Result<ArrowReaderMetadata, Damage> {
     use std::io::{Read, Seek, SeekFrom};
     let mut end = [0; 4];
@@ -57,8 +57,8 @@ fn load(file: &File, bytes: u64) -> Result<ArrowReaderMetadata, Damage> {
     Ok(ArrowReaderMetadata::load(file, options)?)
 }
 
-/// The same file, its strings to be read as views of the bytes in the pages. They are checked row by
-/// row: a decoder that knows of strings refuses a whole page for one of them.
+/// Returns the same file with its strings read as views of the bytes in the pages. They are checked row by row: a
+/// decoder that checks strings refuses a whole page because of one.
 fn with_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, Damage> {
     let own = metadata.metadata();
     let file = own.file_metadata();
@@ -81,7 +81,7 @@ fn with_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, Dam
     Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
 }
 
-/// A type whose strings, at whatever depth, are bytes.
+/// Returns a type in which strings at any depth are bytes.
 fn without_strings(own: TypePtr) -> Result<TypePtr, Damage> {
     let info = own.get_basic_info();
     let (name, id) = (own.name(), info.has_id().then(|| info.id()));
@@ -108,7 +108,7 @@ fn without_strings(own: TypePtr) -> Result<TypePtr, Damage> {
     Ok(Arc::new(group.build()?))
 }
 
-/// A column of bytes as views of its pages: what stands in a page is not copied once more.
+/// Returns a column of bytes as views of its pages, so that the content of a page is not copied again.
 fn with_view(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Binary => DataType::BinaryView,
@@ -118,7 +118,7 @@ fn with_view(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// The leaf columns at or below the wanted ones; all of them where nothing is wanted.
+/// Returns the leaf columns at or below the requested ones; all of them if none is requested.
 fn leaves(schema: &SchemaDescriptor, columns: &[Vec<String>]) -> Vec<usize> {
     let is_wanted = |leaf: &usize| {
         let path = schema.column(*leaf).path().clone();
@@ -132,7 +132,7 @@ fn block(group: &RowGroupMetaData, leaves: &[usize], bytes: u64) -> Result<Block
     for &leaf in leaves {
         let column = group.columns().get(leaf).ok_or("a row group with too few columns")?;
         Bound::new(column, bytes)?;
-        // With a dictionary a page is smaller than its text.
+        // With a dictionary, a page is smaller than its text.
         let text = column.unencoded_byte_array_data_bytes().unwrap_or(0);
         let len = text.max(column.uncompressed_size());
         text_bytes = text_bytes.saturating_add(u64::try_from(len)?);
@@ -140,7 +140,7 @@ fn block(group: &RowGroupMetaData, leaves: &[usize], bytes: u64) -> Result<Block
     Ok(Block { rows: u64::try_from(group.num_rows())?, text_bytes })
 }
 
-/// The batches from a row on.
+/// An iterator over the batches from a row on.
 pub(crate) struct ParquetBatches {
     file: File,
     bytes: u64,
@@ -148,7 +148,7 @@ pub(crate) struct ParquetBatches {
     leaves: Vec<usize>,
     blocks: Vec<Block>,
     next_group: usize,
-    /// Rows of the next row group to pass over.
+    /// Rows of the next row group to skip.
     skip: u64,
     reader: Option<ParquetRecordBatchReader>,
 }
@@ -205,7 +205,7 @@ impl ParquetBatches {
         }
     }
 
-    /// The file, with the bounds of the next row group's columns.
+    /// Returns the file, with the bounds of the next row group's columns.
     fn guarded_file(&self) -> Result<GuardedFile, Damage> {
         let groups = self.metadata.metadata().row_groups();
         let group = groups.get(self.next_group).ok_or("a row group that is not there")?;

@@ -1,18 +1,18 @@
-//! Tables of text with a header: where a row ends, and its cells.
+//! Text tables with a header: the ends of rows, and their cells.
 //!
-//! Strict as RFC 4180 is: the csv crate reads `"a" b` as `a b` and an unclosed quote to the end of the
-//! file, which changes a text without a word. Here both are bad records.
+//! The parser is as strict as RFC 4180: the csv crate reads `"a" b` as `a b` and an unclosed quote to the end of the
+//! file, which silently changes a text. Here both are bad records.
 
 use std::borrow::Cow;
 
 use crate::bytes::pieces::{Found, strip_mark};
 
-/// The state between two looks at a growing buffer.
+/// The state between two searches in a growing buffer.
 #[derive(Debug)]
 pub(crate) struct RowSplitter {
     delimiter: u8,
     at: usize,
-    /// Where the row at hand begins.
+    /// The start of the current row.
     row: Option<usize>,
     at_cell_start: bool,
     in_quotes: bool,
@@ -33,23 +33,23 @@ impl RowSplitter {
         }
     }
 
-    /// One that gives the header as its first row.
+    /// Returns a splitter whose first row is the header.
     pub(crate) fn of_header(delimiter: u8) -> Self {
         Self { header_passed: true, ..Self::new(delimiter) }
     }
 
-    /// Before which byte nothing is needed any more.
+    /// Returns the position before which the buffer is no longer needed.
     pub(crate) fn start(&self) -> usize {
         self.row.unwrap_or(self.at)
     }
 
-    /// Notes the number of bytes that were taken from the buffer's front.
+    /// Records that `len` bytes were taken from the front of the buffer.
     pub(crate) fn shift(&mut self, len: usize) {
         self.at = self.at.saturating_sub(len);
         self.row = self.row.map(|row| row.saturating_sub(len));
     }
 
-    /// The next row after the header, without its line end. Blank lines are no rows.
+    /// Finds the next row after the header, without its line end. Blank lines are not rows.
     pub(crate) fn next(&mut self, buffer: &[u8], at_end: bool) -> Found {
         if !std::mem::replace(&mut self.begun, true) {
             self.at = strip_mark(buffer);
@@ -81,7 +81,7 @@ impl RowSplitter {
                 Some(_) if self.in_quotes => match memchr::memchr(b'"', rest) {
                     Some(len) if rest.get(len + 1) == Some(&b'"') => Some(len + 2),
                     Some(len) if rest.len() == len + 1 && !at_end => {
-                        // The next byte tells whether the cell ends.
+                        // The next byte shows whether the cell ends.
                         self.at += len;
                         return None;
                     }
@@ -113,7 +113,7 @@ impl RowSplitter {
     }
 }
 
-/// The cells of a row; what is wrong with it.
+/// Returns the cells of a row, or its fault.
 pub(crate) fn cells(row: &str, delimiter: char) -> Result<Vec<Cow<'_, str>>, &'static str> {
     let (mut cells, mut rest) = (Vec::new(), row.strip_suffix('\r').unwrap_or(row));
     loop {
@@ -133,7 +133,7 @@ pub(crate) fn cells(row: &str, delimiter: char) -> Result<Vec<Cow<'_, str>>, &'s
     }
 }
 
-/// A cell after its opening quote, and what follows its closing one.
+/// Returns a cell after its opening quote, and the text after its closing one.
 fn unquoted(quoted: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
     let mut cell = Cow::Borrowed("");
     let mut rest = quoted;

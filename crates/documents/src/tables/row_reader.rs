@@ -1,7 +1,7 @@
 //! Rows of a Parquet or Arrow file, decoded on a separate thread.
 //!
-//! A page's error is the file's and not a record's, so pages are decoded here and only the strings of
-//! a batch on the threads that tokenize. Parts of a file can be read side by side.
+//! An error in a page belongs to the file rather than to a record, so pages are decoded here; the threads that tokenize
+//! decode only the strings of a batch. Parts of a file can be read in parallel.
 
 use std::fs::File;
 use std::io;
@@ -22,10 +22,10 @@ use crate::tables::arrow_file::ArrowBatches;
 use crate::tables::columns::add_row_bytes;
 use crate::tables::parquet_file::ParquetBatches;
 
-/// Bytes that a chunk is meant to take.
+/// The intended bytes of a chunk.
 const CHUNK_BYTES: u64 = 512 * 1024;
 
-/// Batches that are decoded before they are asked for.
+/// Batches that are decoded ahead of use.
 const BATCHES_AHEAD: usize = 2;
 
 enum Batches {
@@ -42,12 +42,12 @@ impl Batches {
     }
 }
 
-/// A batch of which rows are left.
+/// A batch with remaining rows.
 struct Pending {
     batch: RecordBatch,
-    /// Bytes that each row becomes.
+    /// The bytes that each row becomes.
     row_bytes: Vec<u64>,
-    /// The first row that is left.
+    /// The first remaining row.
     next: usize,
 }
 
@@ -58,7 +58,7 @@ impl Pending {
         Self { batch, row_bytes, next: 0 }
     }
 
-    /// How many rows make a chunk, and their bytes: one at least, `most` at most.
+    /// Returns the number of rows in the next chunk, and their bytes: at least one row, at most `most`.
     fn chunk(&self, most: u64) -> (usize, u64) {
         let (mut len, mut bytes) = (0, 0_u64);
         for &own in self.row_bytes.get(self.next..).unwrap_or_default() {
@@ -72,7 +72,7 @@ impl Pending {
     }
 }
 
-/// Reads a columnar file as chunks of rows.
+/// A reader of a columnar file as chunks of rows.
 pub(crate) struct RowReader {
     batches: ReadAhead<Result<RecordBatch, Error>>,
     pending: Option<Pending>,
@@ -118,7 +118,7 @@ impl RowReader {
         Ok(reader)
     }
 
-    /// The next row.
+    /// Returns the next row.
     pub(crate) fn offset(&self) -> u64 {
         self.next_row
     }
@@ -127,7 +127,7 @@ impl RowReader {
         self.next_row >= self.rows
     }
 
-    /// The next rows before `limit`.
+    /// Returns the next rows before `limit`.
     pub(crate) fn next_before(
         &mut self,
         file: &InputFile,
@@ -141,13 +141,13 @@ impl RowReader {
         Ok(Some(Chunk::new(place, Content::Rows { batch, bytes }, consumed_bytes)))
     }
 
-    /// Bytes on disk of the rows before `row`, were all rows of one length.
+    /// Returns the bytes on disk of the rows before `row`, as if all rows had the same length.
     fn consumed(&self, row: u64) -> u64 {
         let bytes = u128::from(self.bytes) * u128::from(row) / u128::from(self.rows.max(1));
         u64::try_from(bytes).unwrap_or(self.bytes)
     }
 
-    /// The next rows before `limit`, and their bytes.
+    /// Takes the next rows before `limit`, with their bytes.
     fn take(&mut self, file: &InputFile, limit: u64) -> Result<Option<(RecordBatch, u64)>, Error> {
         if self.next_row >= limit.min(self.rows) {
             return Ok(None);
@@ -157,7 +157,7 @@ impl RowReader {
             None => Pending::new(self.decoded(file)?),
         };
         let (len, bytes) = pending.chunk(limit - self.next_row);
-        // Only a chunk of one row is larger than a chunk is meant to be.
+        // Only a chunk of one row is larger than the intended size.
         let expected = file.max_record_bytes;
         if bytes > expected.max(CHUNK_BYTES) {
             let (path, place) = (file.path.clone(), format!("row {}", self.next_row));
@@ -172,7 +172,7 @@ impl RowReader {
         Ok(Some((taken, bytes)))
     }
 
-    /// The next batch that holds rows.
+    /// Returns the next batch that holds rows.
     fn decoded(&mut self, file: &InputFile) -> Result<RecordBatch, Error> {
         loop {
             let batch = self.batches.next().unwrap_or_else(|| {
@@ -192,14 +192,14 @@ impl RowReader {
     }
 }
 
-/// What a thread makes before it is asked for.
+/// Items that a thread makes ahead of use.
 pub(crate) struct ReadAhead<T> {
     items: Receiver<T>,
 }
 
 impl<T: Send + 'static> ReadAhead<T> {
-    /// Starts a thread that calls `make` until it gives `None`, at most `depth` items ahead. The
-    /// thread ends with its last item or when this is dropped.
+    /// Starts a thread that calls `make` until it returns `None`, at most `depth` items ahead. The thread ends with its
+    /// last item or when this is dropped.
     pub(crate) fn start(
         depth: usize,
         mut make: impl FnMut() -> Option<T> + Send + 'static,
@@ -215,7 +215,7 @@ impl<T: Send + 'static> ReadAhead<T> {
         Ok(Self { items })
     }
 
-    /// The next item; `None` after the last.
+    /// Returns the next item; `None` after the last.
     pub(crate) fn next(&mut self) -> Option<T> {
         self.items.recv().ok()
     }

@@ -1,4 +1,4 @@
-//! What a folder's files are: the same as when they are given, and nothing goes without a word.
+//! Files of a folder: the same rules as for given files, and everything left out is reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn a_bad_byte_does_not_drop_a_file() {
         let documents = read_with(&[folder.path().to_owned()], &options).unwrap();
         assert_eq!(texts(&documents), ["a", "b"]);
     }
-    // A text in another encoding is one, too.
+    // A text in another encoding is a bad record, too.
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.txt", b"words\n");
     write(folder.path(), "b.txt", b"one\ncaf\xe9\n");
@@ -61,7 +61,7 @@ fn what_is_left_out_is_named_with_the_reason() {
     assert!(summary.starts_with("b.png (a PNG image), c/d.bin (binary data), "), "{summary}");
 }
 
-/// An ignore rule that lets names in again does not unhide what is hidden.
+/// An ignore rule that includes names again does not unhide hidden entries.
 #[test]
 fn hidden_files_stay_out() {
     for rules in ["*\n!.gitignore\n!a.md\n", "!.*\n", "*\n!*/\n!*.md\n", "!.git\n!.git/**\n"] {
@@ -72,7 +72,7 @@ fn hidden_files_stay_out() {
         write(folder.path(), ".git/hooks/sample", b"hidden");
         write(folder.path(), "b/.secret.md", b"hidden");
         assert_eq!(names(folder.path()), ["a.md"], "{rules}");
-        // A hidden folder that is given is not hidden.
+        // A given hidden folder is read.
         assert_eq!(names(&folder.path().join(".checkpoints")), ["a.md"]);
     }
 }
@@ -110,12 +110,12 @@ fn links_are_followed_once() {
     symlink(folder.path().join("nowhere"), root.join("broken")).unwrap();
     assert_eq!(names(&root), ["file.txt", "link/deep/b.txt", "z/own.txt"]);
     assert_eq!(left_out(&root), [("broken".to_owned(), "a link to nothing".to_owned())]);
-    // A corpus on a hub's cache, a folder of links into blobs.
+    // A corpus in a hub's cache: a folder of links to blobs.
     let documents = read(&[root]).unwrap();
     assert_eq!(texts(&documents), ["linked file", "linked folder", "own"]);
 }
 
-/// A damaged file ends the listing unless the others are wanted without it.
+/// A damaged file ends the listing unless such files are left out.
 #[test]
 fn an_unreadable_file_leaves_a_choice() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ fn an_unreadable_file_leaves_a_choice() {
     assert_eq!((list.files().len(), list.skipped_files()), (1, 3));
     assert!(list.left_out()[1].reason.contains("damaged in its index"), "{:?}", list.left_out());
     assert!(list.left_out()[2].reason.contains("Git LFS pointer"), "{:?}", list.left_out());
-    // By name it is refused whatever is wanted of folders.
+    // A given file is refused whatever the setting for folders.
     let path = fs::canonicalize(folder.path().join("b.txt.gz")).unwrap();
     assert!(InputList::discover_with(from_ref(&path), &options).is_err());
 }

@@ -1,4 +1,4 @@
-//! From files on disk to documents: formats, compressions, order, cutting and every bad input.
+//! The way from files on disk to documents: formats, compressions, order, cutting and every bad input.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ fn every_compression_gives_the_same_documents() {
     }
 }
 
-/// The walk: names as bytes, hidden and binary and empty files passed over, whole files as texts.
+/// The walk: names are compared as bytes, hidden and binary and empty files are skipped, and whole files are texts.
 #[test]
 fn folders_are_walked_in_the_order_of_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ fn folders_are_walked_in_the_order_of_names() {
     assert_eq!(documents[6].place, Place { input: 5, offset: 14 });
 }
 
-/// Cut anywhere: every record once, in the part it starts in, whatever the compression.
+/// Cuts anywhere give every record once, in the part in which it starts, for every compression.
 #[test]
 fn parts_of_any_length_hold_every_record_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ fn parts_of_any_length_hold_every_record_once() {
     }
 }
 
-/// Longer than several chunks, so that lines straddle the buffer's ends.
+/// The file is longer than several chunks, so that lines cross the buffer's ends.
 #[test]
 fn long_lines_are_read_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -169,7 +169,7 @@ fn long_lines_are_read_whole() {
     assert_eq!(found, lengths);
 }
 
-/// Every control character, lone surrogates and the like come through a line of JSON.
+/// Every control character, lone surrogates and similar characters survive a line of JSON.
 #[test]
 fn texts_come_through_escapes() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn texts_come_through_escapes() {
     assert_eq!(documents[1].text, "a\u{fffd}b\u{fffd}\u{1f600}\u{fffd}");
 }
 
-/// A read of 40 MB on one line takes no more than a few times its length of work.
+/// Reading 40 MB on one line takes time in proportion to its length.
 #[test]
 fn one_huge_line_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -204,7 +204,7 @@ fn one_huge_line_is_read() {
     }
 }
 
-/// A file that grows or shrinks between its first chunk and its end.
+/// A file that grows or shrinks between its first chunk and its end is refused.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -232,7 +232,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     }
 }
 
-/// The test calls itself with something on standard input.
+/// The test runs itself with data on standard input.
 #[test]
 #[expect(clippy::print_stdout, reason = "the called one says what it read")]
 fn standard_input_is_read_once() {
@@ -265,7 +265,7 @@ fn standard_input_is_read_once() {
         let mut stdin = child.stdin.take().unwrap();
         let bytes = bytes.to_vec();
         let feed = std::thread::spawn(move || {
-            // Refused before all of it is read: then the pipe breaks.
+            // The input is refused before all of it is read, which breaks the pipe.
             let _broken = stdin.write_all(&bytes);
         });
         let output = child.wait_with_output().unwrap();
@@ -290,7 +290,7 @@ fn standard_input_is_read_once() {
         );
         assert_eq!(say(bytes), [expected]);
     }
-    // More than is looked at to tell what it is.
+    // The input is longer than the bytes that detect its format.
     let many = b"{\"text\":\"one\"}\n".repeat(100_000);
     assert_eq!(say(&zstd(&many)).len(), 100_001);
 }

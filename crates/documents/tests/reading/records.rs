@@ -14,7 +14,7 @@ fn asked(field: &str) -> ReadOptions {
     ReadOptions { text_field: Some(field.to_owned()), ..ReadOptions::default() }
 }
 
-/// The same documents in every form that people store records in.
+/// The same documents in every form in which people store records.
 fn forms(count: usize) -> (Vec<(&'static str, String, InputFormat)>, Vec<String>) {
     let expected: Vec<String> = (0..count)
         .map(|row| format!("row {row}, \"quoted\"\né {}", "x".repeat(row * 7 % 40)))
@@ -72,7 +72,7 @@ fn every_form_gives_the_same_documents() {
     }
 }
 
-/// In a folder as when they are given, whatever the length of the first line.
+/// A file is detected alike in a folder and as a given file, whatever the length of its first line.
 #[test]
 fn a_folder_reads_what_is_read_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn a_folder_reads_what_is_read_by_name() {
     assert_eq!(starts, ["long words", "short", "long words", "one record", "late"]);
 }
 
-/// Files that hold no records are texts, as source code is, unless a field is asked for.
+/// Files without records are texts, like source code, unless a field is requested.
 #[test]
 fn a_configuration_is_a_text_and_a_field_makes_it_none() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,7 +227,7 @@ fn a_separator_parts_a_text() {
     assert!(refused("a.txt", "").contains("expected at least one character"));
 }
 
-/// Parts of any length hold every record once; long records stand in chunks of their own.
+/// Parts of any length hold every record once; long records get separate chunks.
 #[test]
 fn parts_of_any_length_hold_every_record_once() {
     let folder = tempfile::tempdir().unwrap();

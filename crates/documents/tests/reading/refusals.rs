@@ -1,4 +1,4 @@
-//! What cannot be read is named with its place.
+//! Unreadable inputs, each reported with its place.
 
 use std::fs;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ fn damaged_compression_is_told_from_truncation() {
     }
 }
 
-/// A frame by hand: its window, and a block of bytes as they are.
+/// A hand-made frame: its window, and a raw block of bytes.
 fn frame(window_log: u8, content: &[u8]) -> Vec<u8> {
     let header = (u32::try_from(content.len()).unwrap() << 3 | 1).to_le_bytes();
     let start = [0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3];
