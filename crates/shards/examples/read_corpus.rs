@@ -1,4 +1,4 @@
-//! Shows what a corpus holds and the ids of its first document.
+//! Prints the contents of a corpus and the ids of its first document.
 //!
 //!     cargo run -p mixdown-shards --example read_corpus -- corpora/general
 

@@ -1,4 +1,4 @@
-//! What two corpora, or two documents, have in common.
+//! Comparisons of two corpora, or of two documents.
 
 pub(crate) mod contamination;
 pub(crate) mod overlap;

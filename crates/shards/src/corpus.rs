@@ -23,7 +23,7 @@ use crate::corpus::token_file::Window;
 use crate::format::manifest_rules::check_shard_links;
 use crate::format::seal;
 
-/// An opened corpus folder: read by any number of threads, shards opened on first use.
+/// An opened corpus folder: any number of threads can read it, and shards are opened on first use.
 #[derive(Debug)]
 pub struct Corpus {
     folder: PathBuf,
@@ -32,7 +32,7 @@ pub struct Corpus {
     holdout: Stream,
 }
 
-/// The shards of one split with the numbers at which each begins; `shards.len()` starts each.
+/// The shards of one split, with the token and document numbers at which each begins.
 #[derive(Debug)]
 struct Stream {
     shards: Vec<Shard>,
@@ -41,8 +41,8 @@ struct Stream {
 }
 
 impl Corpus {
-    /// Opens the corpus in `folder`: reads and checks the manifest and all files' sizes, opens no
-    /// shard. Cost: one small file and eight file lookups a shard.
+    /// Opens the corpus in `folder`: reads and checks the manifest and all files' sizes, but opens no shard. Cost: one
+    /// small file and eight file lookups per shard.
     ///
     /// # Errors
     /// The errors of [`Manifest::read`]; a shard's file is missing or has another size.
@@ -103,7 +103,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// Returns the folder as it was given.
+    /// Returns the folder as given.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -178,13 +178,13 @@ impl Corpus {
         self.manifest.split(split).loss_tokens.unwrap_or_else(|| self.tokens(split))
     }
 
-    /// Fills `out` with the ids of the split's stream (its shards one after another) from number
-    /// `start_token` on. O(log shards) and the copy.
+    /// Fills `out` with the ids of the split's stream (its shards one after another) from number `start_token` on.
+    /// Cost: O(log shards) and the copy.
     ///
     /// # Errors
-    /// The range goes beyond the stream, an id is not below the vocabulary (with shard and byte
-    /// offset), the vocabulary does not fit the integer, or a shard cannot be opened or read. `out`
-    /// then holds anything.
+    /// The range extends past the stream's end, an id is not below the vocabulary size (the error gives shard and byte
+    /// offset), the vocabulary does not fit the integer, or a shard cannot be opened or read. The content of `out` is
+    /// then unspecified.
     ///
     /// ```
     /// use mixdown_shards::Split;
@@ -207,7 +207,7 @@ impl Corpus {
     }
 
     /// Returns a range of the split's stream that lies in one shard, to be prefetched first and read later; `None` if
-    /// it crosses shards or goes beyond the stream. Opens the shard if it is not open yet.
+    /// it crosses shards or extends past the stream's end. Opens the shard if it is not open yet.
     ///
     /// # Errors
     /// The shard cannot be opened.
@@ -240,8 +240,8 @@ impl Corpus {
     /// the token is a loss target, 0 where it is not. Without labels every token is a target.
     ///
     /// # Errors
-    /// The range goes beyond the stream, a byte is neither 0 nor 1, or a mask cannot be opened or
-    /// read. `out` then holds anything.
+    /// The range extends past the stream's end, a byte is neither 0 nor 1, or a mask cannot be opened or read. The
+    /// content of `out` is then unspecified.
     ///
     /// ```
     /// use mixdown_shards::Split;
@@ -261,7 +261,7 @@ impl Corpus {
     /// are not read: the manifest has their sums.
     ///
     /// # Errors
-    /// As [`Corpus::read_mask`].
+    /// Those of [`Corpus::read_mask`].
     ///
     /// ```
     /// use mixdown_shards::Split;
@@ -288,7 +288,7 @@ impl Corpus {
         Ok(sum)
     }
 
-    /// Calls `found` with every token in a range of the split's stream at which a document begins, in order.
+    /// Calls `found` with every token in a range of the split's stream at which a document begins, in order. Cost:
     /// O(log documents + documents found).
     ///
     /// # Errors
@@ -384,7 +384,7 @@ impl Corpus {
         Ok(ids)
     }
 
-    /// Returns the loss mask of one document, as [`Corpus::read_mask`] gives it.
+    /// Returns the loss mask of one document, as [`Corpus::read_mask`] does.
     ///
     /// # Errors
     /// There is no such document; index or mask are damaged; a file cannot be read.
@@ -420,7 +420,7 @@ impl Corpus {
         shard.own_id(index)
     }
 
-    /// A document's shard, its number there, and the shard's first token in the stream.
+    /// Returns a document's shard, its number there, and the shard's first token in the stream.
     fn shard_of_document(&self, split: Split, index: u64) -> Result<(&Shard, u64, u64), Error> {
         let documents = self.documents(split);
         self.stream(split).shard_of_document(index, documents).ok_or_else(|| {
@@ -564,7 +564,7 @@ impl Stream {
         Self { shards, token_starts, document_starts }
     }
 
-    /// The shards from the one with token `start_token` on, and that token's number in it.
+    /// Returns the shards from the one with token `start_token` on, and that token's number in it.
     fn shards_from(&self, start_token: u64) -> (&[Shard], u64) {
         let (shard, start) = locate(&self.token_starts, start_token);
         (self.shards.get(shard..).unwrap_or_default(), start)
@@ -577,7 +577,7 @@ impl Stream {
     }
 }
 
-/// Running sums without the last; the manifest's check has shown that they fit.
+/// Returns the running sums without the last one; the manifest's check has shown that they fit.
 fn starts(shards: &[Shard], count: fn(&ShardRecord) -> u64) -> Vec<u64> {
     let next = |sum: &mut u64, shard: &Shard| {
         let start = *sum;
@@ -587,13 +587,13 @@ fn starts(shards: &[Shard], count: fn(&ShardRecord) -> u64) -> Vec<u64> {
     shards.iter().scan(0, next).collect()
 }
 
-/// Which part `position` falls into, and where in that part.
+/// Returns the part that contains `position`, and the offset in that part.
 fn locate(starts: &[u64], position: u64) -> (usize, u64) {
     let part = starts.partition_point(|start| *start <= position).saturating_sub(1);
     (part, position - starts.get(part).copied().unwrap_or(0))
 }
 
-/// A document's length in ids, which the index has checked against the token file's size.
+/// Returns a document's length in ids, which the index has checked against the token file's size.
 fn len_of(document: &Range<u64>) -> usize {
     usize::try_from(document.end - document.start).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a corpus.
+//! Errors of a corpus.
 
 use std::{
     io,
@@ -10,21 +10,21 @@ use mixdown_base::files;
 
 use crate::ExportFormat;
 
-/// Everything that can go wrong with a corpus on disk.
+/// An error of a corpus on disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}", path.display())]
     Io {
-        /// What was tried: "open", "read", …
+        /// The attempted action: "open", "read", …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The folder holds no manifest, so it is no (finished) corpus.
+    /// The folder holds no manifest, so it is not a (finished) corpus.
     #[error(
         "{}: expected a corpus folder with a manifest.json, got none; give the folder that \
          `mixdown prepare` wrote, or run it again until it ends", path.display())]
@@ -32,7 +32,7 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The manifest is no JSON of the right shape.
+    /// The manifest is not JSON of the right shape.
     #[error("{}: expected the JSON of a corpus manifest, got something else", path.display())]
     ManifestJson {
         /// The manifest.
@@ -47,112 +47,112 @@ pub enum Error {
     Version {
         /// The manifest.
         path: PathBuf,
-        /// The newest version this program reads.
+        /// The newest version that this program reads.
         expected: u32,
         /// The version of the folder.
         got: u32,
     },
-    /// A field of the manifest contradicts another or goes beyond a limit.
+    /// A field of the manifest contradicts another one or exceeds a limit.
     #[error("{}: {field}: expected {expected}, got {got}", path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
         /// The field, for example `train.shards[2].tokens`.
         field: String,
-        /// What it must be.
+        /// The required value.
         expected: String,
-        /// What it is.
+        /// The actual value.
         got: String,
     },
-    /// A file does not hold what the manifest says.
+    /// A file's content contradicts the manifest.
     #[error(
         "{}{}: expected {expected}, got {got}; `mixdown verify` shows the extent of the damage",
         path.display(), at(*offset_bytes))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in the file, if at one place.
+        /// The position in the file, if the fault is at one place.
         offset_bytes: Option<u64>,
-        /// What it must hold.
+        /// The required content.
         expected: String,
-        /// What it holds.
+        /// The actual content.
         got: String,
     },
-    /// A file of another program that cannot be adopted.
+    /// A file of another program cannot be adopted.
     #[error("{}{}: expected {expected}, got {got}; {hint}", path.display(), at(*offset_bytes))]
     Import {
         /// The file.
         path: PathBuf,
-        /// Where in the file, if at one place.
+        /// The position in the file, if the fault is at one place.
         offset_bytes: Option<u64>,
-        /// What it must hold.
+        /// The required content.
         expected: String,
-        /// What it holds.
+        /// The actual content.
         got: String,
-        /// The way out.
+        /// The fix.
         hint: &'static str,
     },
-    /// What was asked for cannot be done with this path.
+    /// The requested action is impossible with this path.
     #[error("{}: expected {expected}, got {got}; {hint}", path.display())]
     Request {
         /// The file or folder.
         path: PathBuf,
-        /// What it must be.
+        /// The required kind of path.
         expected: String,
-        /// What it is.
+        /// The actual kind of path.
         got: String,
-        /// The way out.
+        /// The fix.
         hint: &'static str,
     },
-    /// The ids of a document have no text.
+    /// The ids of a document cannot be decoded.
     #[error("{}: document {document}: its ids cannot be decoded", path.display())]
     Text {
         /// The token file.
         path: PathBuf,
-        /// The document's number in the file, from 0.
+        /// The document's number in the file, counted from 0.
         document: u64,
         /// The tokenizer's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Documents that cannot be written.
+    /// A document cannot be written.
     #[error("{}: document {document}: expected {expected}, got {got}", path.display())]
     Document {
         /// The shard's token file.
         path: PathBuf,
-        /// The document's number in the shard, from 0.
+        /// The document's number in the shard, counted from 0.
         document: u64,
-        /// What a document must be.
+        /// The requirement for a document.
         expected: String,
-        /// What it is.
+        /// The actual document.
         got: String,
     },
-    /// A shard that cannot be written as a whole.
+    /// A whole shard cannot be written.
     #[error("{}: expected {expected}, got {got}", path.display())]
     Shard {
         /// The shard's token file.
         path: PathBuf,
-        /// What a shard must be.
+        /// The requirement for a shard.
         expected: String,
-        /// What it is.
+        /// The actual shard.
         got: String,
     },
-    /// Tokens or documents beyond the end of a split were asked for.
+    /// Tokens or documents past the end of a split were requested.
     #[error("{}: expected {expected}, got {got}", path.display())]
     OutOfRange {
         /// The split's folder.
         path: PathBuf,
-        /// What there is.
+        /// The existing range.
         expected: String,
-        /// What was asked for.
+        /// The requested range.
         got: String,
     },
-    /// Another process writes into the folder.
+    /// Another process writes to the folder.
     #[error("{}: another process is writing it: wait until it is done, or choose another folder", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder was written before with other settings.
+    /// The folder was written earlier with other settings.
     #[error(
         "{}: expected {setting} {expected} as it was written before, got {got}; choose another folder, or remove what \
          is there", path.display())]
@@ -161,12 +161,12 @@ pub enum Error {
         path: PathBuf,
         /// The first setting that differs.
         setting: String,
-        /// What it was.
+        /// The earlier value.
         expected: String,
-        /// What it is now.
+        /// The current value.
         got: String,
     },
-    /// Files of this format cannot hold the loss mask of the corpus.
+    /// Files of the requested format cannot hold the loss mask of the corpus.
     #[error(
         "{}: expected a corpus of which every token is a loss target, for files of {format} hold no loss mask; got {got}; \
          export to olmo or datatrove, whose files hold it, or insist: whoever trains on the files then trains on \
@@ -174,24 +174,24 @@ pub enum Error {
     MaskLost {
         /// The corpus folder.
         path: PathBuf,
-        /// The format that was asked for.
+        /// The requested format.
         format: ExportFormat,
-        /// How many tokens are no targets.
+        /// The number of tokens that are not targets.
         got: String,
     },
-    /// A text that is no fingerprint.
+    /// A text is not a fingerprint.
     #[error("fingerprint: expected 64 hexadecimal digits, got {got}")]
     Fingerprint {
-        /// The text, quoted and cut where it is long.
+        /// The text, quoted and shortened if it is long.
         got: String,
     },
-    /// The work was stopped from outside.
+    /// The caller stopped the work.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// Returns the kind: whether the request, the data, the machine or a stop is behind the error.
+    /// Returns the kind: whether the request, the data, the machine or a stop caused the error.
     ///
     /// ```
     /// use mixdown_base::error_kind::ErrorKind;
@@ -213,7 +213,7 @@ impl Error {
         }
     }
 
-    /// Turns an operating system error into ours; for `map_err`.
+    /// Converts an operating system error to an [`Error`]; for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
@@ -261,8 +261,7 @@ impl From<files::Error> for Error {
     }
 }
 
-/// A text from a file as it may stand in a message: quoted, control characters escaped, cut after
-/// 80 characters.
+/// Returns a text from a file for use in a message: quoted, control characters escaped, cut after 80 characters.
 pub(crate) fn quoted(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     match text.char_indices().nth(MAX_CHARS) {

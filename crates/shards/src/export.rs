@@ -1,4 +1,4 @@
-//! Writes the token files of other programs.
+//! An exporter to the token files of other programs.
 
 mod aside;
 mod formats;
@@ -21,18 +21,18 @@ use crate::verify::Meter;
 use aside::Aside;
 use record::{ExportRecord, Settings};
 
-/// Whose token files are written.
+/// The program whose token files are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// nanoGPT: one array of 16-bit ids a split, `train.bin` and `val.bin`.
+    /// nanoGPT: one array of 16-bit ids per split, `train.bin` and `val.bin`.
     Nanogpt,
-    /// llm.c: arrays with a header, cut at a number of tokens.
+    /// llm.c: arrays with a header, split at a number of tokens.
     Llmc,
-    /// OLMo and Dolma: `.npy` arrays without header, documents in `.csv.gz`, targets in `labels_mask_….npy`.
+    /// OLMo and Dolma: `.npy` arrays without a header, documents in `.csv.gz`, targets in `labels_mask_….npy`.
     Olmo,
     /// datatrove: `.ds` arrays, documents in `.ds.index`, targets in `.ds.loss`.
     Datatrove,
-    /// Megatron: `.bin` with `.idx`, one sequence a document.
+    /// Megatron: `.bin` with `.idx`, one sequence per document.
     Megatron,
 }
 
@@ -61,39 +61,39 @@ impl fmt::Display for ExportFormat {
     }
 }
 
-/// What becomes of a loss mask that the format's files cannot hold.
+/// The treatment of a loss mask that the format's files cannot hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LostMask {
     /// The export is refused.
     #[default]
     Refuse,
-    /// The ids are written without it: every token becomes a loss target, prompts and padding as well.
+    /// The ids are written without it: every token becomes a loss target, including prompts and padding.
     Drop,
 }
 
-/// What to write.
+/// The options of an export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
-    /// Whose files.
+    /// The file format.
     pub format: ExportFormat,
-    /// Which parts; those without documents are passed over.
+    /// The splits to write; those without documents are skipped.
     pub splits: Vec<Split>,
-    /// Tokens of a file of llm.c: 1 to 2³¹ − 1. The others keep the corpus' shards.
+    /// Tokens per file of llm.c: 1 to 2³¹ − 1. The other formats keep the corpus' shards.
     pub shard_tokens: u64,
-    /// What becomes of a mask that the files cannot hold.
+    /// The treatment of a mask that the files cannot hold.
     pub lost_mask: LostMask,
 }
 
-/// What was written.
+/// The result of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportReport {
     /// The token files, below the output folder, in order.
     pub files: Vec<ExportedFile>,
-    /// How ids are stored in them.
+    /// The integer type of the ids in them.
     pub dtype: Dtype,
-    /// Tokens that are no loss targets in the corpus and whose mask was not written.
+    /// Tokens that are not loss targets in the corpus and whose mask was not written.
     pub unmasked_tokens: u64,
-    /// Whether an earlier export with the same settings had written all of it.
+    /// Whether an earlier export with the same settings had already written everything.
     #[serde(default)]
     pub already_done: bool,
 }
@@ -101,22 +101,22 @@ pub struct ExportReport {
 /// One token file that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedFile {
-    /// Its name below the output folder, `/` between parts.
+    /// Its path in the output folder, with `/` between parts.
     pub path: String,
-    /// Its ids.
+    /// The number of its ids.
     pub tokens: u64,
 }
 
-/// Writes `corpus` in another program's layout into `out`. All is written into `OUT.exporting` beside it and renamed
-/// at the end, so that `out` is always whole; what a killed export has left there is replaced. An `out` that an
-/// export with the same settings has written is left as it is ([`ExportReport::already_done`]).
+/// Writes `corpus` to `out` in another program's layout. All files are written to `OUT.exporting` beside it, which is
+/// renamed at the end, so that `out` is always complete; leftovers of a killed export are replaced. If an export with
+/// the same settings has already written `out`, it is left unchanged ([`ExportReport::already_done`]).
 ///
-/// Memory: a few MiB, and 4 bytes a document of the shard at hand.
+/// Memory: a few MiB, and 4 bytes per document of the current shard.
 ///
 /// # Errors
-/// `out` holds something else, or an export with other settings; another process writes it; the vocabulary does not
-/// fit the format's ids, or the format cannot hold the corpus' loss mask; the corpus is damaged; the disk refuses;
-/// the observer stopped the work.
+/// `out` holds something else, or an export with other settings; another process writes it; the vocabulary does not fit
+/// the format's ids, or the format cannot hold the corpus' loss mask; the corpus is damaged; the disk refuses; the
+/// observer stopped the work.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -147,7 +147,7 @@ pub fn export(
         return Ok(report);
     }
     let aside = Aside::create(out, &settings)?;
-    // Another process may have finished while this one waited for the folder.
+    // Another process may have finished while this one waited for the folder's lock.
     if let Some(report) = record::finished(out, &settings)? {
         return Ok(report);
     }
@@ -166,7 +166,8 @@ pub fn export(
     Ok(report)
 }
 
-/// Megatron's index names the dtype; the others choose it by the vocabulary, as mixdown does.
+/// Returns the dtype of the files: Megatron's index names it; the other formats choose it by the vocabulary, as mixdown
+/// does.
 fn dtype_of(corpus: &Corpus, format: ExportFormat) -> Dtype {
     match format {
         ExportFormat::Megatron => corpus.manifest().dtype,
@@ -184,7 +185,7 @@ fn check_width(corpus: &Corpus, format: ExportFormat) -> Result<(), Error> {
     Err(Error::request(corpus.folder(), expected, got.to_string(), hint))
 }
 
-/// Tokens that the mask would keep from being targets, where it cannot be written; none where it can.
+/// Returns the number of tokens that the mask excludes from the targets, if it cannot be written; 0 if it can.
 fn unmasked_tokens(corpus: &Corpus, options: &ExportOptions) -> Result<u64, Error> {
     let sum = |count: &dyn Fn(Split) -> u64| options.splits.iter().map(|split| count(*split)).sum();
     let tokens: u64 = sum(&|split| corpus.tokens(split));
@@ -204,9 +205,9 @@ fn unmasked_tokens(corpus: &Corpus, options: &ExportOptions) -> Result<u64, Erro
     })
 }
 
-/// Copies what the ids are decoded with; which token ends a text says tokenizer_config.json.
+/// Copies the files that decode the ids; tokenizer_config.json says which token ends a text.
 fn copy_tokenizer(corpus: &Corpus, folder: &Path) -> Result<(), Error> {
-    /// No companion of a corpus is larger.
+    /// All companion files of a corpus are smaller than this.
     const MAX_BYTES: u64 = 256 << 20;
     for name in COMPANIONS {
         let path = corpus.folder().join(name);

@@ -1,4 +1,4 @@
-//! Files: written whole or not at all, read at a place, kept within the corpus' folder.
+//! Files: written completely or not at all, read at a position, confined to the corpus' folder.
 
 pub(crate) mod confined;
 pub(crate) mod folder_lock;

@@ -1,4 +1,4 @@
-//! What stands in a corpus' folder (docs/format.md): manifest, index, sums, masks.
+//! The files of a corpus folder (docs/format.md): manifest, index, sums, masks.
 
 pub(crate) mod adopted;
 pub(crate) mod block_sums;

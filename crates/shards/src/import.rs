@@ -1,4 +1,4 @@
-//! Adopts token files of other programs in place (docs/format.md, section 11).
+//! Adoption of other programs' token files in place (docs/format.md, section 11).
 
 mod before;
 mod boundaries;
@@ -51,65 +51,64 @@ pub use format::TokenFormat;
 pub(crate) use format::label_mask_name;
 pub use sample::SampleShare;
 
-/// What the text of a document is: its bytes in UTF-8 and its hash, from the ids without
-/// beginning and end.
+/// A function from a document's ids, without beginning and end, to the UTF-8 bytes of its text and the text's hash.
 pub type TextOf<'a> =
     dyn Fn(&[u32]) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> + Sync + 'a;
 
 /// A token file to adopt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportFile {
-    /// Where it is: below the corpus folder.
+    /// Its path, below the corpus folder.
     pub path: PathBuf,
-    /// The part it belongs to.
+    /// Its split.
     pub split: Split,
 }
 
-/// What the token files do not say themselves.
+/// The facts about token files that the files themselves do not contain.
 pub struct ImportOptions<'a> {
-    /// Which tokenizer made the ids.
+    /// The fingerprint of the tokenizer that made the ids.
     pub tokenizer_fingerprint: Fingerprint,
-    /// Every id must be smaller.
+    /// The vocabulary size: every id must be smaller.
     pub vocab_size: u64,
     /// The id between documents.
     pub end_of_text: u32,
     /// The id that may begin documents; recorded if the first one begins with it.
     pub beginning_of_text: Option<u32>,
-    /// What the files are; found out where none is given.
+    /// The files' format; detected if none is given.
     pub format: Option<TokenFormat>,
-    /// How ids are stored in arrays that do not say it; follows the vocabulary where none is given.
+    /// The integer type of ids in arrays that do not record it; chosen by the vocabulary if none is given.
     pub dtype: Option<Dtype>,
-    /// Take the sums of a sample of blocks only, and no text hashes.
+    /// If set, only a sample of blocks gets sums, and there are no text hashes.
     pub sample_sums: Option<SampleShare>,
-    /// Names and bytes of the tokenizer's files that the corpus keeps: `tokenizer.json` and what stands beside it.
+    /// Names and bytes of the tokenizer's files that the corpus keeps: `tokenizer.json` and the files beside it.
     pub companions: &'a [(&'static str, Vec<u8>)],
-    /// Decodes a document; not asked with `sample_sums`.
+    /// The decoder of a document; not called with `sample_sums`.
     pub text_of: &'a TextOf<'a>,
 }
 
-/// What an import made, or found.
+/// The result of an import.
 #[derive(Clone, Debug)]
 pub struct ImportReport {
     /// The manifest of the corpus.
     pub manifest: Manifest,
-    /// Token files without an index in which the end-of-text id does not occur, each one document now: another id
-    /// may end their documents. Not looked for where the import was done before.
+    /// Token files without an index that do not contain the end-of-text id, so that each is one document: another id
+    /// may end their documents. Empty if an earlier import made the corpus.
     pub without_end: Vec<String>,
-    /// Whether an earlier import with the same settings had made the corpus.
+    /// Whether an earlier import with the same settings had already made the corpus.
     pub already_done: bool,
 }
 
-/// Makes `folder` a corpus of token files that lie in it, without copying or changing them: writes
-/// what they lack into `.mixdown`, the tokenizer's files, and the manifest, last. Reads every file once for sums, ids
-/// and documents and, but for `sample_sums`, once for the texts. A folder that is such a corpus already, with the same
-/// settings, is left as it is ([`ImportReport::already_done`]).
+/// Makes `folder` a corpus of the token files in it, without copying or changing them: writes the missing files to
+/// `.mixdown`, then the tokenizer's files, and the manifest last. Reads every file once for sums, ids and documents
+/// and, without `sample_sums`, once more for the texts. A folder that is already such a corpus, with the same settings,
+/// is left unchanged ([`ImportReport::already_done`]).
 ///
-/// Memory: 12 bytes a document and 32 bytes a MiB of the file at hand.
+/// Memory: 12 bytes per document and 32 bytes per MiB of the current file.
 ///
 /// # Errors
-/// The folder has another manifest, or one of other settings; another process imports into it; a file is none of the
-/// known formats, contradicts its own header or index, lies outside the folder, or has an id beyond the vocabulary;
-/// another tokenizer's files are in the folder; the disk refuses; the observer stopped the work.
+/// The folder has another manifest, or one with other settings; another process imports into it; a file has an unknown
+/// format, contradicts its own header or index, lies outside the folder, or has an id beyond the vocabulary; another
+/// tokenizer's files are in the folder; the disk refuses; the observer stopped the work.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -117,7 +116,7 @@ pub struct ImportReport {
 ///
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let folder = folder.path();
-/// // Two documents that id 499 ends.
+/// // Id 499 ends each of the two documents.
 /// std::fs::write(folder.join("train.bin"), [11, 0, 243, 1, 13, 0, 243, 1]).unwrap();
 /// let options = ImportOptions {
 ///     tokenizer_fingerprint: Fingerprint::of(b"tokenizer"),
@@ -189,7 +188,7 @@ pub fn import(
     Ok(ImportReport { manifest, without_end, already_done: false })
 }
 
-/// Removes what killed imports left; nobody else imports into the folder now.
+/// Removes the leftovers of killed imports; no other process imports into the folder now.
 fn remove_leftovers(folder: &Path) -> Result<(), Error> {
     files::remove_leftovers(folder, &[&[Manifest::FILE][..], &COMPANIONS].concat())?;
     for split in Split::ALL {
@@ -207,9 +206,9 @@ fn remove_leftovers(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the tokenizer's files, unless they are there already.
+/// Writes the tokenizer's files, unless they already exist.
 fn write_companions(folder: &Path, options: &ImportOptions<'_>) -> Result<(), Error> {
-    /// No companion of a corpus is larger.
+    /// All companion files of a corpus are smaller than this.
     const MAX_BYTES: u64 = 256 << 20;
     let mut missing = Vec::new();
     for (name, bytes) in options.companions {
@@ -230,7 +229,7 @@ fn write_companions(folder: &Path, options: &ImportOptions<'_>) -> Result<(), Er
     Ok(missing.into_iter().try_for_each(|(path, bytes)| files::write(&path, bytes))?)
 }
 
-/// The file's path below the corpus folder, with `/` between parts.
+/// Returns the file's path relative to the corpus folder, with `/` between parts.
 fn relative(folder: &Path, path: &Path) -> Result<String, Error> {
     let hint = "token files are not copied, so they must lie in the corpus folder: choose one that \
                 holds all of them, and no links to folders outside of it";
@@ -278,15 +277,15 @@ fn manifest(
     }
 }
 
-/// One file that was adopted.
+/// One adopted file.
 struct Adopted {
     record: ShardRecord,
     empty_documents: u64,
-    /// Whether something says where its documents end.
+    /// Whether the ends of its documents are known.
     has_end: bool,
 }
 
-/// What stays the same from file to file.
+/// The settings that all files share.
 struct FileImport<'a> {
     folder: &'a Path,
     options: &'a ImportOptions<'a>,
@@ -355,7 +354,7 @@ impl FileImport<'_> {
         Ok(Adopted { record, empty_documents: table.empty_documents, has_end })
     }
 
-    /// The index, to be renamed if it is ours, and its hash.
+    /// Writes the index, unless one exists already, and returns it for its final name, with its hash.
     fn index(
         &self,
         path: &Path,
@@ -383,7 +382,7 @@ fn hash_file(path: &Path) -> Result<Fingerprint, Error> {
     Ok(hasher.finalize().into())
 }
 
-/// Checks and hashes a mask that was there before.
+/// Checks and hashes an existing mask.
 fn mask_record(path: &Path, tokens: u64) -> Result<MaskRecord, Error> {
     let file = PositionedFile::open(path)?;
     let (mut hasher, mut loss_tokens) = (blake3::Hasher::new(), 0);

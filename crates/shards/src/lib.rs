@@ -1,13 +1,13 @@
 //! The corpus on disk: memory-mapped token files, index, sums and manifest.
 //!
-//! A corpus is a folder with a [`Manifest`] and, for each [`Split`], shards of raw token ids that
-//! Megatron and every trainer that maps ids read as they are. docs/format.md is the exact layout.
+//! A corpus is a folder with a [`Manifest`] and, for each [`Split`], shards of raw token ids that Megatron and other
+//! trainers that memory-map ids can read directly. docs/format.md is the exact layout.
 //!
 //! [`ShardWriter`] writes a shard in one pass, [`Manifest::write`] completes the folder,
 //! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] compares two corpora.
 //!
-//! Nothing on the disk is trusted: what a number in a file may be is decided by the manifest's
-//! records and the files' real sizes, and each mismatch is an [`Error`] that names both sides.
+//! Nothing on disk is trusted: the manifest's records and the files' real sizes limit every number in a file, and each
+//! mismatch is an [`Error`] that names both sides.
 //!
 //! ```
 //! use mixdown_shards::{Access, Corpus, Counts, Dtype, Fingerprint, Manifest, ShardWriter};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{Dtype, Fingerprint, Manifest, ShardWriter, Split, SplitRecord};
 
-/// Writes documents without beginning and end; id 0 ends a text and is in none of them.
+/// Writes documents without beginning and end; id 0 ends a text and occurs in none of them.
 pub(crate) fn write(folder: &Path, train: &[Vec<u32>], holdout: &[Vec<u32>]) {
     let (dtype, vocab_size) = (Dtype::U16, 1000);
     let [train, holdout] =

@@ -1,4 +1,4 @@
-//! Every byte of a corpus against its sums.
+//! A check of every byte of a corpus against its sums.
 
 pub(crate) mod ends;
 pub(crate) mod shard;
@@ -21,16 +21,16 @@ use crate::format::manifest_rules;
 use crate::format::seal::check_companions;
 use crate::verify::shard::{FileCheck, run_task, tasks_of};
 
-/// How far a verification is, in bytes of files.
+/// The progress of a verification, in bytes of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteProgress {
     /// Bytes checked so far.
     pub done_bytes: u64,
-    /// Bytes to check in all.
+    /// The total number of bytes to check.
     pub total_bytes: u64,
 }
 
-/// What [`verify`] has looked at and found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Shards of both splits.
@@ -39,15 +39,15 @@ pub struct VerifyReport {
     pub documents: u64,
     /// Tokens of both splits.
     pub tokens: u64,
-    /// Bytes of all shards' files, as they must be.
+    /// The required size of all shards' files in bytes.
     pub bytes: u64,
-    /// Bytes of token files that were read but have no sum to be compared with (adopted with
-    /// sampled sums): damage there shows only in an id beyond the vocabulary.
+    /// Bytes of token files that were read but have no sum to compare with (adopted with sampled sums): damage there
+    /// shows only as an id beyond the vocabulary.
     pub bytes_without_sum: u64,
-    /// Whether the manifest has a seal; without one, as older versions wrote it, a change of a field that
-    /// contradicts no other stays unseen.
+    /// Whether the manifest has a seal. Without one, as in older versions, a changed field that contradicts no other
+    /// remains undetected.
     pub is_sealed: bool,
-    /// What is damaged, in the order of the files; empty for a sound corpus.
+    /// The damage found, in the order of the files; empty for a sound corpus.
     pub damage: Vec<Damage>,
 }
 
@@ -56,20 +56,20 @@ pub struct VerifyReport {
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// Where: the start of the damaged 1 MiB block of a `.bin`, or the exact place of a wrong
-    /// entry; none where only the file as a whole is known to be wrong.
+    /// The position: the start of the damaged 1 MiB block of a `.bin`, or the exact place of a wrong entry; none if
+    /// only the file as a whole is known to be wrong.
     pub offset_bytes: Option<u64>,
-    /// What it must hold.
+    /// The required content.
     pub expected: String,
-    /// What it holds.
+    /// The actual content.
     pub got: String,
 }
 
-/// Checks every byte of the corpus in `folder` against its manifest: sizes, sums, index, hashes,
-/// every id, the manifest itself and the tokenizer's files against the seal where there is one, and that those
-/// files are JSON (the tokenizer's fingerprint only a tokenizer can compute).
+/// Checks every byte of the corpus in `folder` against its manifest: sizes, sums, index, hashes and every id. If there
+/// is a seal, the manifest itself and the tokenizer's files are checked against it. The tokenizer's files must also be
+/// JSON; only a tokenizer can compute the tokenizer's fingerprint.
 ///
-/// Reads with pread on two threads at most; memory is a few MiB. Damage is reported, not an error.
+/// Reads with pread on at most two threads; memory is a few MiB. Damage is reported, not returned as an error.
 ///
 /// # Errors
 /// The manifest cannot be read or contradicts itself, a file cannot be read, or the observer stopped the work.
@@ -118,7 +118,7 @@ pub fn verify(folder: &Path, observer: Observer<'_, ByteProgress>) -> Result<Ver
     })
 }
 
-/// Counts bytes, tells the caller and hears the stop.
+/// A counter of bytes that reports progress and checks for a stop.
 pub(crate) struct Meter<'a> {
     done_bytes: AtomicU64,
     total_bytes: u64,
@@ -130,7 +130,7 @@ impl<'a> Meter<'a> {
         Self { done_bytes: AtomicU64::new(0), total_bytes, observer }
     }
 
-    /// Adds checked (or given up) bytes.
+    /// Adds bytes that were checked or given up.
     pub(crate) fn add(&self, bytes: u64) -> Result<(), Error> {
         let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.observer.tell(ByteProgress { done_bytes, total_bytes: self.total_bytes });
@@ -139,7 +139,7 @@ impl<'a> Meter<'a> {
 }
 
 impl Damage {
-    /// Turns the error for damaged content into a finding; every other error stays one.
+    /// Converts the error for damaged content to a finding; every other error is returned.
     pub(crate) fn from_error(error: Error) -> Result<Self, Error> {
         match error {
             Error::Damaged { path, offset_bytes, expected, got } => {
@@ -150,5 +150,5 @@ impl Damage {
     }
 }
 
-/// Threads of a verification: hashing keeps up with most disks on two cores.
+/// The threads of a verification: on two cores, hashing keeps up with most disks.
 const THREADS: u64 = 2;

@@ -24,6 +24,7 @@ pub(crate) enum Found {
 }
 
 /// Returns every file below `folder` that passes the filter, in the order of names.
+///
 /// Names are compared as bytes, entry by entry instead of as whole paths, so a folder's files stay together. Hidden
 /// entries (a leading dot) are skipped whatever an ignore rule says. Links are followed, each folder once, and a file
 /// that several links lead to is returned once, by the name without a link if there is one. Corpora are not inputs.

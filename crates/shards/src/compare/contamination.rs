@@ -1,4 +1,4 @@
-//! Passages of one corpus that stand in the training part of another: shared n-grams.
+//! Passages of one corpus that occur in the training split of another one: shared n-grams.
 
 mod grams;
 
@@ -19,51 +19,50 @@ use crate::verify::Meter;
 use grams::GramTable;
 pub use grams::{GRAM_UNITS, units_of_ids};
 
-/// Turns a document's ids (without beginning and end) into the units that are compared: 64-bit
-/// hashes of tokens or of words, appended to the vector.
+/// A function that converts a document's ids (without beginning and end) to the units of the comparison, 64-bit hashes
+/// of tokens or of words, and appends them to the vector.
 pub type UnitsOf<'a> = dyn Fn(&[u32], &mut Vec<u64>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
     + Sync
     + 'a;
 
-/// A corpus and how its documents are compared.
+/// A corpus and the units in which its documents are compared.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     /// The corpus.
     pub corpus: &'a Corpus,
-    /// The part of it.
+    /// The split.
     pub split: Split,
-    /// What its units are; [`units_of_ids`] where both sides have one tokenizer.
+    /// The function that makes its units; [`units_of_ids`] if both sides share a tokenizer.
     pub units_of: &'a UnitsOf<'a>,
 }
 
-/// What [`contamination`] found.
+/// The result of [`contamination`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ContaminationReport {
-    /// Documents that were looked at.
+    /// Documents that were examined.
     pub documents: u64,
-    /// Documents with fewer units than a gram has: they cannot share one.
+    /// Documents with fewer units than a gram: they cannot share one.
     pub short_documents: u64,
     /// Documents that share at least one gram with the other side.
     pub shared_documents: u64,
-    /// The first of them.
+    /// The first of these documents.
     pub examples: Vec<u64>,
 }
 
-/// Grams held at a time: 256 MiB; more documents take more passes over the other side.
+/// Grams held at a time: 256 MiB; more documents require more passes over the other side.
 const ROUND_GRAMS: u64 = 1 << 24;
 
-/// How many shared documents are named.
+/// The number of shared documents that are listed.
 const NAMED: usize = 10;
 
 /// Counts the documents of `here` that share a run of [`GRAM_UNITS`] units with a document of `there`.
 /// Runs do not cross documents; equal 64-bit hashes count as equal runs.
 ///
-/// Memory: at most about 500 MiB and 4 bytes a document of a shard, however large both sides are.
-/// Time: one pass over `here`, and one over `there` for each 16 million grams of `here`, on all
-/// threads.
+/// Memory: at most about 500 MiB and 4 bytes per document of a shard, however large both sides are. Time: one pass over
+/// `here`, and one over `there` for each 16 million grams of `here`, on all threads.
 ///
 /// # Errors
-/// Damage, units that cannot be made, or the observer stopped the work.
+/// Damage, a failure to make units, or a stop by the observer.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -91,7 +90,7 @@ fn in_rounds(
     observer: Observer<'_, ByteProgress>,
 ) -> Result<ContaminationReport, Error> {
     let tokens = |side: Side<'_>| side.corpus.tokens(side.split);
-    // Never fewer rounds than there will be: a document has no more grams than tokens.
+    // The estimate is never too low: a document has no more grams than tokens.
     let rounds = tokens(here).div_ceil(round_grams).max(1);
     let total = tokens(there).saturating_mul(rounds).saturating_add(tokens(here));
     let meter = Meter::new(total, observer);
@@ -125,7 +124,7 @@ impl Round {
         self.documents += 1;
     }
 
-    /// Compares with all of `there`.
+    /// Compares these documents with all of `there`.
     fn finish(
         self,
         there: Side<'_>,
@@ -174,7 +173,7 @@ fn runs_of(shard: &Shard) -> Result<Vec<DocumentRun>, Error> {
     Ok(runs(lengths.into_iter()))
 }
 
-/// Shows `look` the units of each document of a run.
+/// Calls `look` with the units of each document of a run.
 fn each_document(
     side: Side<'_>,
     shard: &Shard,

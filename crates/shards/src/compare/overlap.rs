@@ -1,15 +1,14 @@
-//! Equal texts: in the held-out part of one corpus and the training part of another, and within one corpus.
+//! Equal texts: in the holdout split of one corpus and the training split of another one, and within one corpus.
 
 use serde::Serialize;
 
 use crate::{Corpus, Error, Split};
 
-/// How many holdout documents of one corpus have the same text as a training document of another
-/// (or the same) corpus, by their stored hashes.
+/// Counts the holdout documents of one corpus whose text also occurs as a training document of another (or the same)
+/// corpus, by their stored hashes.
 ///
-/// Shards without hashes (see [`Corpus::has_document_hashes`]) are passed over. Near
-/// duplicates are not found. Memory: 9 bytes a holdout document and 8 bytes a document of the
-/// largest training shard; time O(train · log holdout).
+/// Shards without hashes (see [`Corpus::has_document_hashes`]) are skipped. Near duplicates are not found. Memory: 9
+/// bytes per holdout document and 8 bytes per document of the largest training shard; time O(train · log holdout).
 ///
 /// # Errors
 /// A `.hashes` file cannot be read.
@@ -25,20 +24,20 @@ pub fn overlap(holdout: &Corpus, train: &Corpus) -> Result<u64, Error> {
     overlap_of(holdout, Split::Holdout, train)
 }
 
-/// The held-out documents of several corpora in one table, to be looked for in many training parts: each corpus
-/// is read once, whatever the number of pairs.
+/// A table of the holdout documents of several corpora, to be searched for in many training splits: each corpus is read
+/// once, whatever the number of pairs.
 #[derive(Debug)]
 pub struct HoldoutTable {
-    /// Sorted, each with its corpus.
+    /// Sorted hashes, each with its corpus.
     wanted: Vec<(u64, usize)>,
     corpora: usize,
 }
 
 impl HoldoutTable {
-    /// The table of some corpora. Memory: 16 bytes a held-out document.
+    /// Makes the table of some corpora. Memory: 16 bytes per holdout document.
     ///
     /// # Errors
-    /// The corpus, by its place in the list, of which a `.hashes` file cannot be read.
+    /// The index in the list of the corpus whose `.hashes` file cannot be read, with the reason.
     ///
     /// ```
     /// use mixdown_shards::HoldoutTable;
@@ -59,7 +58,7 @@ impl HoldoutTable {
         Ok(table)
     }
 
-    /// Whether it has no document.
+    /// Returns whether the table has no documents.
     ///
     /// ```
     /// use mixdown_shards::HoldoutTable;
@@ -72,8 +71,8 @@ impl HoldoutTable {
         self.wanted.is_empty()
     }
 
-    /// Per corpus of the table, how many of its held-out documents have the same text as a training document of
-    /// `train`, by their stored hashes. Memory: 8 bytes a document of the largest training shard; time
+    /// Returns, for each corpus of the table, the number of its holdout documents whose text also occurs as a training
+    /// document of `train`, by their stored hashes. Memory: 8 bytes per document of the largest training shard; time
     /// O(train · log table).
     ///
     /// # Errors
@@ -100,7 +99,7 @@ impl HoldoutTable {
                 found.extend(same.map(|(place, _)| place));
             }
         }
-        // A document counts once, however often the training part has it.
+        // A document counts once, however often the training split contains it.
         found.sort_unstable();
         found.dedup();
         let mut counts = vec![0; self.corpora];
@@ -113,7 +112,7 @@ impl HoldoutTable {
     }
 }
 
-/// As [`overlap`], for the documents of any part of the first corpus.
+/// Like [`overlap`], for the documents of any split of the first corpus.
 ///
 /// # Errors
 /// A `.hashes` file cannot be read.
@@ -149,22 +148,21 @@ fn mark(wanted: &[u64], seen: &mut [bool], first: usize, hash: u64) {
     }
 }
 
-/// Documents of one part of a corpus that have the same text, by their stored hashes.
+/// Documents of one split of a corpus that have the same text, by their stored hashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DuplicateReport {
     /// Texts that occur more than once.
     pub texts: u64,
     /// Documents beyond the first of each text: what a deduplication would remove.
     pub surplus_documents: u64,
-    /// The most frequent of these texts: how often, and the number of its first document.
+    /// The most frequent of these texts: the number of occurrences, and the number of the first document.
     pub most_frequent: Vec<(u64, u64)>,
 }
 
-/// How many of the most frequent texts are named.
+/// The number of most frequent texts that are listed.
 const NAMED: usize = 5;
 
-/// Counts equal texts. Near duplicates are not found. Memory: 16 bytes a document; time
-/// O(documents · log documents).
+/// Counts equal texts. Near duplicates are not found. Memory: 16 bytes per document; time O(documents · log documents).
 ///
 /// # Errors
 /// A `.hashes` file cannot be read.
@@ -207,7 +205,7 @@ mod tests {
     #[test]
     fn equal_texts_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        // The test's hash is the sum of the ids.
+        // In this test, the hash is the sum of the ids.
         let documents = [1, 2, 1, 3, 2, 1, 4].map(|id| vec![id]);
         test_corpus::write(folder.path(), &documents, &[vec![9]]);
         let corpus = Corpus::open(folder.path(), Access::Map).unwrap();

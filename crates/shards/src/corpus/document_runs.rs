@@ -1,18 +1,18 @@
-//! Documents in pieces of work for several threads.
+//! Documents grouped into tasks for several threads.
 
-/// Tokens of one piece of work, but for longer documents.
+/// Tokens per task, unless a document is longer.
 const RUN_TOKENS: u64 = 1 << 19;
 
-/// Some documents of one shard, one after another.
+/// Consecutive documents of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DocumentRun {
     pub first_document: usize,
     pub documents: usize,
-    /// The first one's first token in the shard.
+    /// The first token of the first document, in the shard.
     pub start_token: u64,
 }
 
-/// Cuts the documents of these lengths into runs of about the same number of tokens.
+/// Groups documents of these lengths into runs of about the same number of tokens.
 pub(crate) fn runs(lengths: impl Iterator<Item = u32>) -> Vec<DocumentRun> {
     let mut runs: Vec<DocumentRun> = Vec::new();
     let (mut start_token, mut run_tokens) = (0, RUN_TOKENS);
@@ -30,7 +30,7 @@ pub(crate) fn runs(lengths: impl Iterator<Item = u32>) -> Vec<DocumentRun> {
     runs
 }
 
-/// The ids of a document between its beginning and its end.
+/// Returns the ids of a document between its beginning and its end.
 pub(crate) fn trimmed(ids: &[u32], beginning: Option<u32>, end_of_text: u32) -> &[u32] {
     let ids = match ids.split_first() {
         Some((first, rest)) if Some(*first) == beginning => rest,

@@ -1,4 +1,4 @@
-//! How fast this machine could gather batches at best.
+//! A measurement of the highest possible speed of gathering batches on this machine.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,11 +12,10 @@ use crate::corpus::token_file::TokenFile;
 /// Rows of a batch, which stays in the cache.
 const ROWS: usize = 64;
 
-/// The limit of this machine for gathering batches: tokens a second of copying random windows of `T + 1`
-/// ids out of the largest token file of a split, as 32-bit ids, on one thread, with nothing planned,
-/// checked or drawn. Where all files are shorter, the windows are as long as the largest one. The best of
-/// fetching 0, 4, 8 and 16 windows ahead, each for a quarter of `time`; of a file that is not mapped, windows are
-/// read for all of `time`.
+/// Measures the limit of this machine for gathering batches: the tokens per second of copying random windows of `T + 1`
+/// ids from the largest token file of a split, as 32-bit ids, on one thread, without planning, checks or draws. If all
+/// files are shorter, the windows are as long as the largest one. The result is the best of fetching 0, 4, 8 and 16
+/// windows ahead, each for a quarter of `time`; in a file that is not mapped, windows are read for all of `time`.
 ///
 /// # Errors
 /// The split has no shard; the file cannot be opened or read.
@@ -45,13 +44,13 @@ pub fn gather_limit(
     };
     let largest = shards.max_by_key(|shard| shard.record().tokens).ok_or_else(none)?;
     let file = largest.token_file()?;
-    // A window has a token more than it gives targets; the only token of a file gives itself.
+    // A window has one token more than it has targets; a file of one token is read as it is.
     let length = sequence_length.min(largest.record().tokens.saturating_sub(1)).max(1);
     let windows = (largest.record().tokens.saturating_sub(1) / length).max(1);
     if file.bytes_of(0, 1).is_none() {
         return read_rate(file, length.min(largest.record().tokens), windows, time);
     }
-    // Once over the file, or the first series would wait for the disk.
+    // One pass over the file first, or the first series would wait for the disk.
     for window in 0..windows {
         file.prefetch(window * length, 1);
         black_box(file.bytes_of(window * length, 1).and_then(<[u8]>::first));
@@ -61,7 +60,7 @@ pub fn gather_limit(
     Ok(rates.into_iter().fold(0.0, f64::max))
 }
 
-/// Random windows, read one after another.
+/// Reads random windows one after another.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn read_rate(
     file: &TokenFile,
@@ -80,13 +79,13 @@ fn read_rate(
     Ok((reads * window_tokens) as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Numbers below `windows` that look random.
+/// Returns pseudorandom numbers below `windows`.
 fn draws(windows: u64) -> impl FnMut() -> u64 {
     let mut state = 77_u64;
     move || {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // The upper half of a product is even over the windows.
+        // The upper half of the product is uniform over the windows.
         u64::try_from((u128::from(state) * u128::from(windows)) >> 64).unwrap_or(0)
     }
 }

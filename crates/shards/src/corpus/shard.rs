@@ -28,7 +28,7 @@ use crate::format::manifest_rules::check_shard_link;
 /// Mask bytes that are counted at a time.
 const MASK_STEP: usize = 1 << 16;
 
-/// The endings of a shard's files, each with the file's exact size in bytes.
+/// Returns the endings of a shard's files, each with the file's exact size in bytes.
 pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static str, u64)> + use<> {
     let hashes = has_hashes(shard).then(|| ("hashes", shard.documents.saturating_mul(8)));
     [
@@ -42,17 +42,17 @@ pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static st
     .chain(shard.ids.map(|ids| ("ids", ids.bytes)))
 }
 
-/// Whether the texts' hashes are there: always but for some adopted files.
+/// Returns whether the texts' hashes exist: always, except for some adopted files.
 pub(crate) fn has_hashes(shard: &ShardRecord) -> bool {
     shard.adopted.as_ref().is_none_or(|adopted| adopted.hashes)
 }
 
-/// The path of one of a shard's files. Not `with_extension`: a name may hold dots.
+/// Returns the path of one of a shard's files. `with_extension` would fail: a name may contain dots.
 pub(crate) fn file_path(split_folder: &Path, file: &str, extension: &str) -> PathBuf {
     split_folder.join(format!("{file}.{extension}"))
 }
 
-/// One shard of an opened corpus; its token file is opened when it is first read.
+/// One shard of an opened corpus; its token file is opened on first read.
 #[derive(Debug)]
 pub(crate) struct Shard {
     folder: Arc<Path>,
@@ -67,7 +67,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// The shards of one split of the corpus in `folder`, none of them opened yet.
+    /// Returns the shards of one split of the corpus in `folder`; none of them is opened yet.
     pub(crate) fn of_split(
         folder: &Path,
         manifest: &Manifest,
@@ -105,24 +105,24 @@ impl Shard {
         shard_path(&self.folder, self.split, &self.record, extension)
     }
 
-    /// The path of a file that is not a link out of the corpus folder.
+    /// Returns the path of a file that is not a link out of the corpus folder.
     fn checked_path(&self, extension: &str) -> Result<PathBuf, Error> {
         let path = self.path(extension);
         check_shard_link(&self.folder, &self.record, &path)?;
         Ok(path)
     }
 
-    /// Bytes before the first id of the token file.
+    /// Returns the bytes before the first id of the token file.
     pub(crate) fn header_bytes(&self) -> u64 {
         self.record.adopted.as_ref().map_or(0, |adopted| adopted.header_bytes)
     }
 
-    /// Each file with its exact size in bytes.
+    /// Returns each file with its exact size in bytes.
     pub(crate) fn files(&self) -> impl Iterator<Item = (PathBuf, u64)> {
         files_of(&self.record).map(|(extension, bytes)| (self.path(extension), bytes))
     }
 
-    /// The token file, opened now if this is the first use.
+    /// Returns the token file, opened on first use.
     pub(crate) fn token_file(&self) -> Result<&TokenFile, Error> {
         if let Some(file) = self.tokens.get() {
             return Ok(file);
@@ -131,12 +131,11 @@ impl Shard {
         let (dtype, tokens) = (self.dtype, self.record.tokens);
         let layout = TokenLayout { header_bytes: self.header_bytes(), dtype, tokens };
         let file = TokenFile::open_with(&path, layout, self.vocab_size, self.access)?;
-        // Another thread may have been faster; its file is as good.
+        // Another thread may have opened the file first; either one can be used.
         Ok(self.tokens.get_or_init(|| file))
     }
 
-    /// Fills `out` with the mask from token `start_token` on; without a mask every token is a
-    /// loss target.
+    /// Fills `out` with the mask from token `start_token` on; without a mask every token is a loss target.
     pub(crate) fn read_mask(&self, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
         if self.record.mask.is_none() {
             out.fill(1);
@@ -162,7 +161,7 @@ impl Shard {
         Ok(sum)
     }
 
-    /// The index, opened now if this is the first use, and kept: mapped or read as the tokens are.
+    /// Returns the index, opened on first use and kept: mapped or read as the tokens are.
     pub(crate) fn kept_index(&self) -> Result<&IndexFile, Error> {
         if let Some(index) = self.index.get() {
             return Ok(index);
@@ -176,12 +175,12 @@ impl Shard {
         Ok(self.index.get_or_init(|| index))
     }
 
-    /// Opens the index; not kept, or a corpus of many shards would run out of file descriptors.
+    /// Opens the index without keeping it, or a corpus of many shards would run out of file descriptors.
     pub(crate) fn index(&self) -> Result<IndexFile, Error> {
         IndexFile::open(&self.path("idx"), self.dtype, &self.record)
     }
 
-    /// The own id of a document, if it has one; the lines before it are read.
+    /// Returns the own id of a document, if it has one; the lines before it are read.
     pub(crate) fn own_id(&self, document: u64) -> Result<Option<String>, Error> {
         if self.record.ids.is_none() {
             return Ok(None);

@@ -18,7 +18,7 @@ use crate::files::pending_file::{HashedFile, PendingFile, name_all};
 use crate::format::block_sums::{BLOCK_BYTES, BlockSums, merged_root};
 use crate::format::index::write_index;
 
-/// One document as a shard holds it.
+/// One document in the form that a shard stores.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentBytes<'d> {
     /// Its ids with prefix and end-of-text, in the shard's dtype, little endian.
@@ -27,18 +27,17 @@ pub struct DocumentBytes<'d> {
     pub text_bytes: u64,
     /// The hash of its text.
     pub hash: u64,
-    /// Its loss mask (a byte an id, 1 for a target and 0 for none) where the corpus is labeled.
+    /// Its loss mask (one byte per id, 1 for a target and 0 otherwise) if the corpus is labeled.
     pub mask: Option<&'d [u8]>,
-    /// Its own id as a line of JSON (a string or `null`) without the newline: given for every
-    /// document of a shard or for none.
+    /// Its own id as a line of JSON (a string or `null`) without the newline: present for all documents of a shard or
+    /// for none.
     pub own_id: Option<&'d [u8]>,
 }
 
-/// Writes one shard, document after document, in one pass.
+/// A writer of one shard, document after document, in one pass.
 ///
-/// The files stand under unique temporary names ([`mixdown_base::files`])
-/// until [`ShardWriter::finish`]; a writer that is dropped removes them. Memory: one 1 MiB block,
-/// 4 bytes a document and 32 bytes a MiB.
+/// The files have unique temporary names ([`mixdown_base::files`]) until [`ShardWriter::finish`]; dropping the writer
+/// removes them. Memory: one 1 MiB block, 4 bytes per document and 32 bytes per MiB.
 #[derive(Debug)]
 pub struct ShardWriter {
     split_folder: PathBuf,
@@ -58,11 +57,11 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Begins the shard `file` (no folder, no ending: `shard-00000`) in `split_folder`, which is
-    /// made if need be. Ids must be below `vocab_size`.
+    /// Begins the shard `file` (no folder, no ending: `shard-00000`) in `split_folder`, which is created if it is
+    /// missing. Ids must be below `vocab_size`.
     ///
     /// # Errors
-    /// The name is not plain, the vocabulary does not fit the dtype, or the disk refuses.
+    /// The name is not a plain file name, the vocabulary does not fit the dtype, or the disk refuses.
     ///
     /// ```
     /// use mixdown_shards::{Dtype, ShardWriter};
@@ -108,12 +107,12 @@ impl ShardWriter {
         })
     }
 
-    /// Appends one document: its ids with prefix and end-of-text, the bytes of its text in UTF-8,
-    /// the hash of its text, and its loss mask (a byte an id, 1 for a target and 0 for none) where
-    /// the corpus is labeled. A refused document leaves the shard as it was.
+    /// Appends one document: its ids with prefix and end-of-text, the size of its text in bytes of UTF-8, the hash of
+    /// its text, and its loss mask (one byte per id, 1 for a target and 0 otherwise) if the corpus is labeled. A
+    /// refused document leaves the shard unchanged.
     ///
     /// # Errors
-    /// As [`ShardWriter::push_bytes`].
+    /// Those of [`ShardWriter::push_bytes`].
     ///
     /// ```
     /// use mixdown_shards::{Dtype, ShardWriter};
@@ -141,14 +140,12 @@ impl ShardWriter {
         self.push_bytes(&DocumentBytes { ids: &ids, text_bytes, hash, mask, own_id: None })
     }
 
-    /// Appends one document that is encoded already. A refused document leaves the shard as it
-    /// was.
+    /// Appends one document that is already encoded. A refused document leaves the shard unchanged.
     ///
     /// # Errors
-    /// The document is empty, has more than 2³¹ − 1 ids, an id outside the vocabulary or a part of
-    /// one; its mask has another length or other bytes; there is a mask or an own id although the
-    /// shard's first document has none, or the reverse; or the disk refuses, and the shard must be
-    /// begun again.
+    /// The document is empty, has more than 2³¹ − 1 ids, an id outside the vocabulary or an incomplete id; its mask has
+    /// another length or other bytes; a mask or an own id is present but the shard's first document has none, or the
+    /// reverse; or the disk refuses, and the shard must be written again.
     ///
     /// ```
     /// use mixdown_shards::DocumentBytes;
@@ -176,7 +173,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Tokens written so far.
+    /// Returns the number of tokens written so far.
     ///
     /// ```
     /// use mixdown_shards::{Dtype, ShardWriter};
@@ -192,7 +189,7 @@ impl ShardWriter {
         self.tokens
     }
 
-    /// Documents written so far.
+    /// Returns the number of documents written so far.
     ///
     /// ```
     /// use mixdown_shards::{Dtype, ShardWriter};
@@ -208,7 +205,7 @@ impl ShardWriter {
         self.lengths.len() as u64
     }
 
-    /// Completes the files, brings them to the disk and gives them their names.
+    /// Completes the files, flushes them to disk and gives them their final names.
     ///
     /// # Errors
     /// The shard holds no document, or the disk refuses.
@@ -241,7 +238,7 @@ impl ShardWriter {
         let (mask, mask_root) = self.mask.map(HashedFile::finish).transpose()?.unzip();
         let ids_bytes = self.own_ids.as_ref().map_or(0, HashedFile::len_bytes);
         let (own_ids, ids_root) = self.own_ids.map(HashedFile::finish).transpose()?.unzip();
-        // The token file last: under its own name it has its companions.
+        // The token file is named last: once it has its name, its companions exist.
         let optional = mask.into_iter().chain(own_ids);
         let files = [sums, hashes, idx].into_iter().chain(optional).chain([self.bin]);
         name_all(files.collect(), &self.split_folder)?;

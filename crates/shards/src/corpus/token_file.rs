@@ -16,20 +16,20 @@ use crate::Error;
 use crate::TokenInt;
 use crate::files::positioned_file::PositionedFile;
 
-/// How token files are read.
+/// The way in which token files are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Memory map: the fastest once the pages are in memory.
     ///
-    /// **Contract**: while it is open no process changes or truncates the file. A finished corpus
-    /// is never changed in place. If it is truncated none the less, the next read beyond its new
-    /// end ends the process (SIGBUS); if its bytes are changed, ids may be wrong (each is still
-    /// checked against the vocabulary). Where that may happen, take [`Access::Read`].
+    /// **Contract**: no process changes or truncates the file while it is open. A finished corpus is never changed in
+    /// place. If a file is truncated anyway, the next read beyond its new end kills the process (SIGBUS); if its bytes
+    /// are changed, ids may be wrong (each is still checked against the vocabulary). Where that may happen, use
+    /// [`Access::Read`].
     #[default]
     Map,
-    /// pread into a buffer: a file that is truncated under us is an ordinary error. At most 256 file
-    /// descriptors are open at a time, however many shards there are.
+    /// pread into a buffer: a file that is truncated during use is an ordinary error. At most 256 file descriptors are
+    /// open at a time, however many shards there are.
     Read,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// One opened `.bin`: raw little-endian ids, read at any place by any number of threads.
+/// One opened `.bin`: raw little-endian ids, which any number of threads can read at any position.
 #[derive(Debug)]
 pub struct TokenFile {
     bytes: Bytes,
@@ -51,11 +51,11 @@ pub struct TokenFile {
     vocab_size: u64,
     tokens: u64,
     header_bytes: u64,
-    /// Set once the map is advised that reads are at random.
+    /// Set once the system was advised that reads of the map are random.
     random: OnceLock<()>,
 }
 
-/// Where the ids lie in a token file.
+/// The position of the ids in a token file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenLayout {
     /// Bytes before the first id.
@@ -65,7 +65,7 @@ pub(crate) struct TokenLayout {
 }
 
 impl TokenLayout {
-    /// The file's size; none where it overflows u64.
+    /// Returns the file's size; none if it overflows u64.
     pub(crate) fn file_bytes(self) -> Option<u64> {
         self.tokens.checked_mul(self.dtype.bytes())?.checked_add(self.header_bytes)
     }
@@ -79,7 +79,7 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
-    /// Opens the file; also gives its size in bytes.
+    /// Opens the file; also returns its size in bytes.
     pub(crate) fn open(path: &Path, access: Access) -> Result<(Self, u64), Error> {
         match access {
             Access::Map => {
@@ -119,8 +119,8 @@ impl Bytes {
 const READ_BYTES: usize = 8 << 10;
 
 impl TokenFile {
-    /// Opens the file at `path`, which must hold exactly `tokens` ids of `dtype` below
-    /// `vocab_size`. [`Access::Map`] comes with a contract.
+    /// Opens the file at `path`, which must hold exactly `tokens` ids of `dtype` below `vocab_size`. [`Access::Map`]
+    /// has a contract.
     ///
     /// # Errors
     /// The file cannot be opened or mapped, or has another size.
@@ -145,7 +145,7 @@ impl TokenFile {
         Self::open_with(path, TokenLayout { header_bytes: 0, dtype, tokens }, vocab_size, access)
     }
 
-    /// As [`TokenFile::open`], with bytes before the first id.
+    /// Like [`TokenFile::open`], with bytes before the first id.
     pub(crate) fn open_with(
         path: &Path,
         layout: TokenLayout,
@@ -186,8 +186,8 @@ impl TokenFile {
     /// Fills `out` with the ids from number `start_token` on.
     ///
     /// # Errors
-    /// The range goes beyond the file, an id is not below the vocabulary (with its byte offset), the
-    /// vocabulary does not fit the integer, or the file cannot be read. `out` then holds anything.
+    /// The range extends past the file's end, an id is not below the vocabulary size (the error gives its byte offset),
+    /// the vocabulary does not fit the integer, or the file cannot be read. The content of `out` is then unspecified.
     ///
     /// ```
     /// use mixdown_shards::{Access, Dtype, TokenFile};
@@ -223,8 +223,7 @@ impl TokenFile {
         }
     }
 
-    /// Has the ids of a range fetched from memory while others are copied; 0 to any number of them
-    /// may be outside.
+    /// Prefetches the ids of a range into the cache while others are copied; any number of them may be out of range.
     pub(crate) fn prefetch(&self, start_token: u64, tokens: u64) {
         let Bytes::Map(map) = &self.bytes else { return };
         for line in
@@ -234,14 +233,14 @@ impl TokenFile {
         }
     }
 
-    /// Has the system read a range from the disk meanwhile: it is not waited for. From the first call on, a page
-    /// that was not asked for is read without its neighbors, up to megabytes of which would hold up what was.
+    /// Asks the system to read a range from disk in the background. From the first call on, the system reads requested
+    /// pages without their neighbors, up to megabytes of which would delay the requested ones.
     pub(crate) fn will_need(&self, start_token: u64, tokens: u64) {
         let Bytes::Map(map) = &self.bytes else { return };
         let range = self.range(map, start_token, tokens);
         #[cfg(unix)]
         if !range.is_empty() {
-            // Advice: what the system cannot follow is read later.
+            // This is only advice: pages that the system does not prefetch are read later.
             self.random.get_or_init(|| {
                 let _ = map.advise(memmap2::Advice::Random);
             });
@@ -251,7 +250,7 @@ impl TokenFile {
         drop(range);
     }
 
-    /// The bytes of a range of ids where the file is mapped, if they are all there.
+    /// Returns the bytes of a range of ids if the file is mapped and contains all of them.
     pub(crate) fn bytes_of(&self, start_token: u64, tokens: u64) -> Option<&[u8]> {
         let Bytes::Map(map) = &self.bytes else { return None };
         let bytes = map.get(self.range(map, start_token, tokens))?;
@@ -259,7 +258,7 @@ impl TokenFile {
         (expected == u64::try_from(bytes.len()).ok()).then_some(bytes)
     }
 
-    /// Where ids stand in the map, as far as it goes.
+    /// Returns the range of ids in the map, cut at its end.
     fn range(&self, map: &Mmap, start_token: u64, tokens: u64) -> Range<usize> {
         let width = self.dtype.bytes();
         let place = |token: u64| {
@@ -316,7 +315,7 @@ impl TokenFile {
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
 
-/// A fifth more tokens a second for rows of 128 tokens, 3 % for 1,024 (medians of three rounds).
+/// Prefetching gives a fifth more tokens per second for rows of 128 tokens, 3 % for 1,024 (medians of three rounds).
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn fetch(line: &[u8]) {
@@ -328,7 +327,7 @@ fn fetch(line: &[u8]) {
 #[cfg(not(target_arch = "x86_64"))]
 fn fetch(_line: &[u8]) {}
 
-/// The error for the first of `ids`, which begin at `offset_bytes`, that is not below `vocab_size`.
+/// Returns the error for the first of `ids`, which begin at `offset_bytes`, that is not below `vocab_size`.
 pub(crate) fn bad_id(
     path: &Path,
     dtype: Dtype,
@@ -345,14 +344,14 @@ pub(crate) fn bad_id(
 /// Maps the whole file for reading.
 fn map(path: &Path) -> Result<Mmap, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // SAFETY: the map is read-only and private to `TokenFile` and `MaskFile`, which copy out
-    // of it and never hand out a reference. That the file does not change meanwhile is the contract of
-    // `Access::Map`, which each caller chooses; `Access::Read` is the twin without it. Benefit: no
-    // system call per window; a 2 KiB window costs its copy, not a pread of several times that.
+    // SAFETY: the map is read-only and private to `TokenFile` and `MaskFile`, which copy out of it and never return a
+    // reference. That the file does not change in the meantime is the contract of `Access::Map`, which each caller
+    // chooses; `Access::Read` is the twin without it. Benefit: no system call per window; a 2 KiB window costs its copy
+    // instead of a pread, which costs several times that.
     unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
 }
 
-/// A place in an opened shard.
+/// A window of an opened shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'c> {
     file: &'c TokenFile,
@@ -396,7 +395,7 @@ impl<'c> Window<'c> {
     /// Fills `out` with the window's ids from its token `first` on.
     ///
     /// # Errors
-    /// As [`Corpus::read_tokens`](crate::Corpus::read_tokens).
+    /// Those of [`Corpus::read_tokens`](crate::Corpus::read_tokens).
     ///
     /// ```
     /// use mixdown_shards::Split;
@@ -414,7 +413,7 @@ impl<'c> Window<'c> {
     }
 }
 
-/// One opened `.mask`: a byte a token, 1 for a loss target and 0 for none.
+/// One opened `.mask`: one byte per token, 1 for a loss target and 0 otherwise.
 #[derive(Debug)]
 pub(crate) struct MaskFile {
     bytes: Bytes,
@@ -432,7 +431,7 @@ impl MaskFile {
         Ok(Self { bytes, path: path.to_owned() })
     }
 
-    /// Fills `out` from token `start_token` on; the caller keeps the range within the shard.
+    /// Fills `out` from token `start_token` on; the caller must keep the range within the shard.
     pub(crate) fn read(&self, start_token: u64, out: &mut [u8]) -> Result<(), Error> {
         self.bytes.read(&self.path, start_token, out)?;
         match bad_byte(&self.path, start_token, out) {
@@ -442,9 +441,9 @@ impl MaskFile {
     }
 }
 
-/// The error for the first byte of a mask, begun at `offset_bytes`, that is neither 0 nor 1.
+/// Returns the error for the first byte of a mask, which begins at `offset_bytes`, that is neither 0 nor 1.
 pub(crate) fn bad_byte(path: &Path, offset_bytes: u64, mask: &[u8]) -> Option<Error> {
-    // The largest first: that is one vector operation a block, the search is a branch a byte.
+    // The maximum comes first: it takes one vector operation per block, the search takes a branch per byte.
     mask.iter().max().filter(|largest| **largest > 1)?;
     let (at, byte) = (offset_bytes..).zip(mask).find(|(_, byte)| **byte > 1)?;
     Some(Error::damaged(path, Some(at), "a mask byte of 0 or 1", byte.to_string()))

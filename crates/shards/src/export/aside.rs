@@ -1,4 +1,4 @@
-//! The folder in which an export grows.
+//! The temporary folder of an export.
 
 use std::{
     ffi::OsString,
@@ -13,11 +13,11 @@ use crate::Error;
 use crate::files::confined::is_harmless;
 use crate::files::folder_lock::FolderLock;
 
-/// `OUT.exporting`, which is renamed at the end, and removed if it is not.
+/// The folder `OUT.exporting`, which is renamed at the end, and removed if it is not.
 ///
-/// The process that writes it holds a lock on it. It is ours while it is empty or has a record in it: the record comes
-/// first, by rename, and what a killed export left is removed before its record. So a kill at any moment leaves a
-/// folder that the same command recognizes.
+/// The process that writes it holds a lock on it. The folder belongs to an export if it is empty or contains a record:
+/// the record is written first, by rename, and leftovers of a killed export are removed before their record. So a kill
+/// at any moment leaves a folder that the same command recognizes.
 pub(super) struct Aside {
     folder: PathBuf,
     lock: FolderLock,
@@ -44,8 +44,8 @@ impl Aside {
         Ok(aside)
     }
 
-    /// Makes the folder where it is not there and locks it: that very folder, not one that another process has just
-    /// renamed or removed.
+    /// Creates the folder if it is missing and locks it. The locked folder is the one at the path now, not one that
+    /// another process has just renamed or removed.
     fn lock(folder: &Path) -> Result<FolderLock, Error> {
         loop {
             match fs::create_dir(folder) {
@@ -59,7 +59,7 @@ impl Aside {
             }
             let lock = match FolderLock::take(folder) {
                 Ok(lock) => lock,
-                // Gone since it was looked at: the next round makes another one.
+                // The folder vanished after the check: the next round creates another one.
                 Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     continue;
                 }
@@ -88,7 +88,8 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // Renamed by `finish`; after an error it is room on the disk, and what stays the next export clears.
+        // After `finish` the folder is renamed; after an error its disk space is freed, and the next export clears what
+        // remains.
         if self.lock.is_of(&self.folder) && clear(&self.folder).is_ok() {
             let _record = fs::remove_file(self.folder.join(RECORD_FILE));
             let _folder = fs::remove_dir(&self.folder);
@@ -96,7 +97,7 @@ impl Drop for Aside {
     }
 }
 
-/// Removes what is in a folder of ours, but for its record.
+/// Removes the content of an export's folder except for its record.
 fn clear(folder: &Path) -> Result<(), Error> {
     let list = || -> std::io::Result<Vec<fs::DirEntry>> { fs::read_dir(folder)?.collect() };
     let entries = list().map_err(Error::io("list", folder))?;

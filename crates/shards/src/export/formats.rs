@@ -1,4 +1,4 @@
-//! The layouts of the token files that are written for other programs.
+//! The layouts of the token files for other programs.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ use crate::verify::Meter;
 /// Ids that are read at a time.
 const STEP_TOKENS: usize = 1 << 18;
 
-/// What stays the same from file to file.
+/// The settings that all files share.
 pub(super) struct FileExport<'a> {
     pub corpus: &'a Corpus,
     pub folder: &'a Path,
@@ -53,8 +53,8 @@ impl FileExport<'_> {
         Ok(vec![ExportedFile { path, tokens }])
     }
 
-    /// llm.c's own scripts put the end-of-text id before each document; where ours end with it, the
-    /// last one of the stream is moved to its front, which makes the same of the whole.
+    /// llm.c's own scripts put the end-of-text id before each document; if this corpus' documents end with it, the last
+    /// one of the stream moves to its front, which gives the same stream as a whole.
     fn write_llmc(&self, split: Split, shard_tokens: u64) -> Result<Vec<ExportedFile>, Error> {
         const MAX_TOKENS: u64 = (1 << 31) - 1;
         let shard_tokens = shard_tokens.clamp(1, MAX_TOKENS);
@@ -68,7 +68,7 @@ impl FileExport<'_> {
             let path = format!("{}_{number:06}.bin", short_name(split));
             let mut sink = Sink::create(&self.folder.join(&path))?;
             sink.write(&llmc::header(self.dtype, len))?;
-            // Every id behind the moved one is one place later than in the corpus.
+            // Every id after the moved one is one place later than in the corpus.
             let (start, len) = match moved {
                 Some(end_of_text) if start == 0 => {
                     sink.write_ids(self.dtype, &[end_of_text])?;
@@ -85,7 +85,7 @@ impl FileExport<'_> {
         Ok(files)
     }
 
-    /// The end-of-text id, if it ends the stream and nothing begins documents.
+    /// Returns the end-of-text id if it ends the stream and documents have no beginning id.
     fn moved_end(&self, split: Split) -> Result<Option<u32>, Error> {
         let manifest = self.corpus.manifest();
         let mut last = [0];
@@ -110,8 +110,8 @@ impl FileExport<'_> {
         Ok(files)
     }
 
-    /// `start,end,id,src,loc` a document, as Dolma has them; where there are labels, an array of booleans as the
-    /// `label_mask_paths` of OLMo-core take it.
+    /// Writes `start,end,id,src,loc` per document, as Dolma does; if there are labels, also an array of booleans, as
+    /// the `label_mask_paths` of OLMo-core expect.
     fn write_olmo(
         &self,
         split: Split,
@@ -191,7 +191,7 @@ impl FileExport<'_> {
     ) -> Result<String, Error> {
         let path = format!("{split}-{number}.bin");
         self.write_array(&path, split, shard, start)?;
-        // Bounded by the format: an index has no longer document.
+        // The format bounds this: an index cannot hold a longer document.
         let lengths: Vec<i32> = lengths(shard)?
             .into_iter()
             .map(|length| i32::try_from(length).unwrap_or(i32::MAX))
@@ -202,7 +202,7 @@ impl FileExport<'_> {
         Ok(path)
     }
 
-    /// The ids of one shard and nothing else.
+    /// Writes only the ids of one shard.
     fn write_array(
         &self,
         path: &str,
@@ -233,7 +233,7 @@ impl FileExport<'_> {
     }
 }
 
-/// Pieces of `tokens` tokens from `start` on.
+/// Returns pieces of at most [`STEP_TOKENS`] tokens, from `start` on.
 fn steps(start: u64, tokens: u64) -> impl Iterator<Item = (u64, usize)> {
     let step = STEP_TOKENS as u64;
     (0..tokens.div_ceil(step)).map(move |n| {
@@ -248,7 +248,7 @@ fn lengths(shard: &Shard) -> Result<Vec<u32>, Error> {
     Ok(lengths)
 }
 
-/// What nanoGPT and llm.c call the split.
+/// Returns the split's name in nanoGPT and llm.c.
 fn short_name(split: Split) -> &'static str {
     match split {
         Split::Train => "train",
@@ -256,7 +256,7 @@ fn short_name(split: Split) -> &'static str {
     }
 }
 
-/// A number of tokens with three digits, as datatrove's metadata have it: `1.23 MT`.
+/// Returns a number of tokens with three digits, as in datatrove's metadata: `1.23 MT`.
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 fn metric(tokens: u64) -> String {
     let mut value = tokens as f64;
@@ -274,7 +274,7 @@ fn metric(tokens: u64) -> String {
     format!("{value:.0} PT")
 }
 
-/// A file that is written front to back and brought to the disk.
+/// A file that is written front to back and flushed to disk.
 pub(super) struct Sink {
     file: BufWriter<File>,
     path: PathBuf,

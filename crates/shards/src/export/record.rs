@@ -1,4 +1,4 @@
-//! What an export leaves about itself: so the same command again is known to be done, and another one is refused.
+//! An export's record of itself: repeating the same command finds it done, and another command is refused.
 
 use std::{fs, io, path::Path};
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{ExportFormat, ExportOptions, ExportReport, LostMask};
 use crate::{Corpus, Error, import::llmc};
 
-/// The record's file. In an unfinished folder it says that the folder is ours.
+/// The record's file. In an unfinished folder it shows that the folder belongs to an export.
 pub(super) const RECORD_FILE: &str = ".mixdown-export";
-/// A record of some 100,000 files; nobody's is larger.
+/// The size of a record of about 100,000 files, an upper limit.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// The content of [`RECORD_FILE`].
@@ -40,7 +40,7 @@ impl ExportRecord {
     }
 }
 
-/// All that decides the bytes of an export.
+/// All settings that determine the bytes of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings {
     format: String,
@@ -48,10 +48,10 @@ pub(super) struct Settings {
     corpus: String,
     end_of_text: u32,
     splits: Vec<String>,
-    /// Only of llm.c.
+    /// Set only for llm.c.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shard_tokens: Option<u64>,
-    /// "kept", where there is one or not, or "dropped".
+    /// "kept", even if there is no mask, or "dropped".
     mask: String,
 }
 
@@ -68,7 +68,7 @@ impl Settings {
         }
     }
 
-    /// The first setting in which this differs from an earlier export: its name, then and now.
+    /// Returns the first setting that differs from an earlier export: its name, the earlier value and the current one.
     fn difference(&self, before: &Self) -> Option<(&'static str, String, String)> {
         let list = |settings: &Self| {
             [
@@ -87,10 +87,10 @@ impl Settings {
     }
 }
 
-/// What an earlier export of the same settings has written into `out`; none where there is no `out`.
+/// Returns the result of an earlier export of the same settings to `out`; none if `out` does not exist.
 ///
 /// # Errors
-/// `out` is something else or an export with other settings; a file of it has another size by now.
+/// `out` is something else or an export with other settings; one of its files has another size now.
 pub(super) fn finished(out: &Path, settings: &Settings) -> Result<Option<ExportReport>, Error> {
     if fs::symlink_metadata(out).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Ok(None);
@@ -120,7 +120,7 @@ pub(super) fn finished(out: &Path, settings: &Settings) -> Result<Option<ExportR
     Ok(Some(ExportReport { already_done: true, ..report }))
 }
 
-/// Whether the token files are still there: a folder of which somebody removed some is not done.
+/// Checks that the token files still exist: a folder from which somebody removed files is not done.
 fn check_files(out: &Path, settings: &Settings, report: &ExportReport) -> Result<(), Error> {
     let header_bytes =
         if settings.format == ExportFormat::Llmc.to_string() { llmc::HEADER_BYTES } else { 0 };

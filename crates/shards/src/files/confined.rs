@@ -1,35 +1,35 @@
-//! Paths that a manifest names, kept within the corpus folder.
+//! Paths from a manifest, confined to the corpus folder.
 
 use std::{fs, io, path::Path};
 
 use crate::{Error, error::quoted};
 
-/// The longest shard name, in bytes: leaves room for endings in every file system's 255.
+/// The longest shard name, in bytes: it leaves space for endings within every file system's 255.
 const MAX_NAME_BYTES: usize = 200;
 
-/// What a shard name must be, for messages.
+/// The rule for a shard name, for messages.
 pub(crate) const NAME_RULE: &str = "a plain file name of 1 to 200 bytes without '/', '\\', ':', \
                                     control characters or a leading dot";
 
-/// Whether `name` is one plain component that cannot lead out of its folder.
+/// Returns whether `name` is one plain component that cannot lead out of its folder.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     is_harmless(name, MAX_NAME_BYTES)
 }
 
-/// Whether a part of a path names something in its folder and nothing else.
+/// Returns whether a part of a path names an entry of its folder and nothing else.
 pub(crate) fn is_harmless(part: &str, max_bytes: usize) -> bool {
     let harmful = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     !part.is_empty() && part.len() <= max_bytes && !part.starts_with('.') && !part.contains(harmful)
 }
 
-/// Refuses `path`, directly below `folder` or a split of it, where it is a symbolic link that
-/// leads out of `folder` to anything but a regular file. What does not exist is left to whoever needs it.
+/// Refuses `path`, directly below `folder` or one of its splits, if it is a symbolic link that leads out of `folder` to
+/// anything but a regular file. A missing path is left to the caller that opens it.
 ///
-/// Links to files are the doing of the folder's owner: the Hugging Face Hub's cache consists of them, and a shard
-/// may lie on another disk. The names in a manifest are confined by themselves ([`is_plain_name`]), so it reaches
-/// such a file only through a link that the owner made. A link to a folder would give it all files of that folder.
+/// Links to files were made by the folder's owner: the Hugging Face Hub's cache consists of them, and a shard may be on
+/// another disk. The names in a manifest are confined separately ([`is_plain_name`]), so a manifest reaches such a file
+/// only through a link that the owner made. A link to a folder would give it access to all files of that folder.
 ///
-/// One lstat for an ordinary file: paths are resolved only where there is a link.
+/// An ordinary file costs one lstat: only links are resolved.
 pub(crate) fn check_link(folder: &Path, path: &Path) -> Result<(), Error> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,

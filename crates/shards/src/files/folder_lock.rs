@@ -1,4 +1,4 @@
-//! Who writes into a folder: one process at a time.
+//! A lock that lets one process at a time write to a folder.
 
 use std::{
     fs::{File, TryLockError},
@@ -7,10 +7,10 @@ use std::{
 
 use crate::Error;
 
-/// A folder that this process writes into, until this is dropped or the process ends, however it does.
+/// The exclusive right to write to a folder, until this is dropped or the process ends in any way.
 ///
-/// It is an advisory lock on the folder itself, which leaves no file behind. Where the file system knows no locks for
-/// folders, nothing is held.
+/// It is an advisory lock on the folder itself, which leaves no file behind. On a file system without locks for
+/// folders, nothing is locked.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     folder: File,
@@ -20,7 +20,7 @@ impl FolderLock {
     /// Locks the folder at `path`.
     ///
     /// # Errors
-    /// [`Error::Busy`] where another process holds it; the folder cannot be opened.
+    /// [`Error::Busy`] if another process holds it; the folder cannot be opened.
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let folder = File::open(path).map_err(Error::io("open", path))?;
         match folder.try_lock() {
@@ -29,7 +29,7 @@ impl FolderLock {
         }
     }
 
-    /// Whether the folder at `path` is still the one that was locked: another process may have renamed or removed it
+    /// Returns whether the folder at `path` is still the locked one: another process may have renamed or removed it
     /// before the lock was taken.
     pub(crate) fn is_of(&self, path: &Path) -> bool {
         #[cfg(unix)]

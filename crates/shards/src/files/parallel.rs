@@ -1,4 +1,4 @@
-//! The same work on many pieces, by several threads.
+//! Parallel processing of many tasks by several threads.
 
 use std::{
     sync::{
@@ -10,8 +10,8 @@ use std::{
 
 use crate::Error;
 
-/// Does `count` pieces of work on at most `threads` threads and gives the results in their order,
-/// or the error of the first piece that fails; nothing new is begun after an error.
+/// Runs `count` tasks on at most `threads` threads and returns the results in order, or the error of the first task
+/// that fails; no new task begins after an error.
 pub(crate) fn map<T: Send>(
     count: u64,
     threads: u64,
@@ -40,7 +40,7 @@ pub(crate) fn map<T: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..threads.min(count) {
-            // Where the system refuses a thread, the others do its work.
+            // If the system refuses a thread, the others do its work.
             let _ = thread::Builder::new().spawn_scoped(scope, run);
         }
         run();
@@ -53,7 +53,7 @@ pub(crate) fn map<T: Send>(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// Threads that this process may use.
+/// Returns the number of threads that this process may use.
 pub(crate) fn available_threads() -> u64 {
     thread::available_parallelism().map_or(1, |threads| threads.get() as u64)
 }

@@ -1,4 +1,4 @@
-//! A file that appears under its name only when it is whole, and its hash on the way.
+//! A file that gets its name only when it is complete, and is hashed while it is written.
 
 use std::{
     io::{self, Write},
@@ -10,13 +10,13 @@ use mixdown_base::files::{self, NewFile};
 
 use crate::{Error, Fingerprint};
 
-/// Bytes after which what was written goes to the disk while more is being written: the last flush,
-/// which everybody waits for, then finds little left to do.
+/// The number of bytes after which written data are flushed to disk in the background: the final flush, which the
+/// caller waits for, then has little left to do.
 const FLUSH_BYTES: usize = 16 << 20;
 
-/// A file under a unique temporary name until [`name_all`], which is brought to the disk while it is written.
+/// A file under a unique temporary name until [`name_all`], flushed to disk while it is written.
 ///
-/// Dropped before that, it is removed; a killed process leaves it behind.
+/// Dropping it earlier removes the file; a killed process leaves it behind.
 #[derive(Debug)]
 pub(crate) struct PendingFile {
     file: NewFile,
@@ -31,7 +31,7 @@ impl PendingFile {
         Ok(Self { file: NewFile::create(path)?, unflushed: 0, flush: None })
     }
 
-    /// The final path.
+    /// Returns the final path.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
@@ -49,14 +49,13 @@ impl PendingFile {
     fn start_flush(&mut self) -> Result<(), Error> {
         self.join_flush()?;
         let file = self.file.file().try_clone().map_err(Error::io("open", self.path()))?;
-        // Where no thread is to be had, the last flush does it all.
+        // If no thread can be started, the final flush does everything.
         self.flush = thread::Builder::new().spawn(move || file.sync_data()).ok();
         self.unflushed = 0;
         Ok(())
     }
 
-    /// Waits for the flush that is under way. The system tells a failed write once, to whoever
-    /// flushes first.
+    /// Waits for the current flush. The system reports a failed write once, to whoever flushes first.
     fn join_flush(&mut self) -> Result<(), Error> {
         let flush = self.flush.take().map(JoinHandle::join);
         flush.map_or(Ok(()), |joined| {
@@ -72,8 +71,7 @@ impl PendingFile {
     }
 }
 
-/// Brings the files of one folder to the disk, all at the same time, and then gives them their own
-/// names, one after the other.
+/// Flushes the files of one folder to disk in parallel, and then gives them their final names, one after another.
 pub(crate) fn name_all(mut files: Vec<PendingFile>, folder: &Path) -> Result<(), Error> {
     for file in files.iter_mut().filter(|file| file.unflushed > 0) {
         file.start_flush()?;
@@ -83,7 +81,7 @@ pub(crate) fn name_all(mut files: Vec<PendingFile>, folder: &Path) -> Result<(),
     Ok(files::sync_folder(folder)?)
 }
 
-/// A pending file that hashes what it is given and gathers small writes.
+/// A pending file that hashes its content and buffers small writes.
 #[derive(Debug)]
 pub(crate) struct HashedFile {
     pending: PendingFile,
@@ -92,7 +90,7 @@ pub(crate) struct HashedFile {
     bytes: u64,
 }
 
-/// Large enough for BLAKE3's widest vectors and to make system calls rare.
+/// The buffer is large enough for BLAKE3's widest vectors and for few system calls.
 const BUFFER_BYTES: usize = 64 << 10;
 
 impl HashedFile {
@@ -107,7 +105,7 @@ impl HashedFile {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub(crate) fn len_bytes(&self) -> u64 {
         self.bytes
     }
@@ -119,7 +117,7 @@ impl HashedFile {
         Ok(())
     }
 
-    /// The file, whole and still to be named ([`name_all`]), and its root.
+    /// Returns the complete file, which still needs its name ([`name_all`]), and its root.
     pub(crate) fn finish(mut self) -> Result<(PendingFile, Fingerprint), Error> {
         self.flush()?;
         Ok((self.pending, self.hasher.finalize().into()))

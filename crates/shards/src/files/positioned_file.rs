@@ -1,4 +1,4 @@
-//! Reads at a position, with a bounded number of open files.
+//! Reads at a position, with a limited number of open files.
 
 use std::{
     collections::VecDeque,
@@ -10,35 +10,35 @@ use std::{
 
 use crate::Error;
 
-/// Files that all corpora of this process keep open at a time, well below the usual limit of 1,024 descriptors: a
-/// corpus may have thousands of shards. Opening another one again costs a few microseconds.
+/// The number of files that all corpora of this process keep open at a time, well below the usual limit of 1,024
+/// descriptors: a corpus may have thousands of shards. Reopening a file costs a few microseconds.
 ///
-/// The alternative, to raise the process' own limit, ends at the limit that the administrator set, and is not for
-/// a library to do: the program that uses it may rely on its limit.
+/// The alternative, raising the process' own limit, stops at the limit that the administrator set, and a library should
+/// not do it: the program that uses it may rely on its limit.
 const MAX_OPEN: usize = 256;
 
-/// The files that are open, the one that was opened first in front.
+/// The open files, in the order in which they were opened.
 static OPEN: Mutex<VecDeque<Weak<FileSlot>>> = Mutex::new(VecDeque::new());
 
-/// A file read at given offsets, by any number of threads at once.
+/// A file that any number of threads can read at given offsets at once.
 ///
-/// Nothing of it is mapped: a file that is truncated under us is an ordinary error. It may be closed between two
-/// reads and opened again by its path, so that any number of files may be kept; that another file has come to its
-/// place meanwhile is then an error.
+/// The file is not mapped: if it is truncated during use, that is an ordinary error. It may be closed between two reads
+/// and reopened by its path, so that any number of files can be kept; if another file has taken its path in the
+/// meantime, that is an error.
 #[derive(Debug)]
 pub struct PositionedFile {
     slot: Arc<FileSlot>,
     path: PathBuf,
 }
 
-/// A file's descriptor while it has one.
+/// A file's descriptor while it is open.
 #[derive(Debug)]
 struct FileSlot {
     file: Mutex<Option<Arc<Inner>>>,
     identity: FileIdentity,
 }
 
-/// What tells a file from another one that takes its path.
+/// The identity of a file, which distinguishes it from another one at its path.
 #[cfg(unix)]
 type FileIdentity = (u64, u64);
 #[cfg(not(unix))]
@@ -53,7 +53,7 @@ impl PositionedFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// The file is missing or may not be read.
+    /// The file is missing or must not be read.
     ///
     /// ```
     /// use mixdown_shards::PositionedFile;
@@ -74,7 +74,7 @@ impl PositionedFile {
         Ok(Self { slot, path: path.to_owned() })
     }
 
-    /// The open file, opened again where others took its descriptor.
+    /// Returns the open file, reopened if its descriptor was taken.
     fn file(&self) -> Result<Arc<Inner>, Error> {
         if let Some(file) = &*lock(&self.slot.file) {
             return Ok(Arc::clone(file));
@@ -91,10 +91,10 @@ impl PositionedFile {
         Ok(file)
     }
 
-    /// The file's size now.
+    /// Returns the file's current size.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system does not report it.
     ///
     /// ```
     /// use mixdown_shards::PositionedFile;
@@ -113,7 +113,7 @@ impl PositionedFile {
     /// Fills `out` from `offset_bytes` on.
     ///
     /// # Errors
-    /// The file ends before, or cannot be read.
+    /// The file is too short, or cannot be read.
     ///
     /// ```
     /// use mixdown_shards::PositionedFile;
@@ -137,14 +137,14 @@ impl PositionedFile {
         })
     }
 
-    /// Reads `len_bytes` from `offset_bytes` on; allocates no more than the file really has.
+    /// Reads `len_bytes` from `offset_bytes` on; allocates no more than the file's real size.
     pub(crate) fn read_vec(&self, offset_bytes: u64, len_bytes: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.read_into(offset_bytes, len_bytes, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// As [`PositionedFile::read_vec`] into a vector that keeps its memory from call to call.
+    /// Like [`PositionedFile::read_vec`], into a vector that keeps its memory between calls.
     pub(crate) fn read_into(
         &self,
         offset_bytes: u64,
@@ -165,7 +165,7 @@ impl PositionedFile {
     }
 }
 
-/// Opens a file; where this process or the system has no descriptor left, half of those that are open are closed.
+/// Opens a file; if this process or the system has no descriptor left, half of the open files are closed.
 fn open_file(path: &Path) -> io::Result<File> {
     File::open(path).or_else(|error| {
         let open = lock(&OPEN).len();
@@ -178,11 +178,11 @@ fn open_file(path: &Path) -> io::Result<File> {
     })
 }
 
-/// "Too many open files": of this process, and of the system.
+/// "Too many open files": the limits of this process, and of the system.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// Notes that a file is open, and closes the one that was opened first where there are too many.
+/// Registers an open file, and closes the one that was opened first if there are too many.
 fn register(slot: &Arc<FileSlot>) {
     let mut open = lock(&OPEN);
     if open.len() >= MAX_OPEN {
@@ -194,7 +194,7 @@ fn register(slot: &Arc<FileSlot>) {
     close_first(surplus);
 }
 
-/// Closes the files that were opened first; who reads one now reads on, and closes it then.
+/// Closes the files that were opened first; a reader that is using one finishes and then closes it.
 fn close_first(count: usize) {
     let mut open = lock(&OPEN);
     let count = count.min(open.len());
@@ -205,7 +205,7 @@ fn close_first(count: usize) {
     }
 }
 
-/// A poisoned lock is as good: no value is ever half changed.
+/// A poisoned lock is still valid: no value is ever half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -240,7 +240,7 @@ impl Pread {
     }
 }
 
-/// For systems without pread: the cursor is shared, so a lock holds seek and read together.
+/// For systems without pread: the cursor is shared, so a lock covers both seek and read.
 #[cfg(any(not(unix), test))]
 #[derive(Debug)]
 struct Seeking(Mutex<File>);
@@ -257,7 +257,7 @@ impl Seeking {
 
     fn read_exact_at(&self, out: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         use std::io::{Read, Seek};
-        // A read under a poisoned lock is as good: it seeks first.
+        // A poisoned lock is still valid: every read seeks first.
         let mut file = lock(&self.0);
         file.seek(io::SeekFrom::Start(offset_bytes))?;
         file.read_exact(out)
@@ -319,7 +319,7 @@ mod tests {
         }
         let open = files.iter().filter(|file| lock(&file.slot.file).is_some()).count();
         assert!(open <= MAX_OPEN, "{open} files are open");
-        // Another file in the place of one that was closed is not taken for it.
+        // A closed file is not confused with another one at its path.
         let closed = files.iter().position(|file| lock(&file.slot.file).is_none()).unwrap();
         std::fs::write(path(files.len()), b"another!").unwrap();
         std::fs::rename(path(files.len()), path(closed)).unwrap();

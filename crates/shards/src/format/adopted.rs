@@ -1,4 +1,4 @@
-//! Token files that were there before the corpus (docs/format.md, section 11).
+//! Token files that existed before the corpus (docs/format.md, section 11).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ use crate::files::confined::{check_link, is_harmless};
 use crate::format::block_sums::{BLOCK_BYTES, sums_count};
 use crate::format::manifest_rules::wrong;
 
-/// Where a shard's files are, if they were there before the corpus.
+/// The locations of a shard's files that existed before the corpus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdoptedRecord {
-    /// The token file, below the corpus folder, `/` between parts.
+    /// The token file, relative to the corpus folder, with `/` between parts.
     pub path: String,
     /// Bytes before the first id.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub header_bytes: u64,
-    /// An index in Megatron's form that was there before; else it is a sidecar.
+    /// An existing index in Megatron's form; otherwise the index is a sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idx: Option<String>,
-    /// A mask that was there before; else it is a sidecar.
+    /// An existing mask; otherwise the mask is a sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// Whether there is a `.hashes` file.
     pub hashes: bool,
-    /// How many blocks have a sum, if not all of them.
+    /// The number of blocks that have a sum, if not all of them do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled_blocks: Option<u64>,
 }
@@ -43,25 +43,25 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// The folder for what adopted files lack, in the corpus folder.
+/// The folder, in the corpus folder, for files that adopted ones lack.
 pub(crate) const SIDECARS: &str = ".mixdown";
 
 /// The longest path of an adopted file, in bytes.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// What an adopted path must be, for messages.
+/// The rule for an adopted path, for messages.
 pub(crate) const PATH_RULE: &str = "a path below the corpus folder of at most 4096 bytes, its parts \
                                     (1 to 255 bytes, no '\\', ':', control characters or leading \
                                     dot) separated by '/'";
 
-/// Whether `path` cannot lead out of its folder.
+/// Returns whether `path` cannot lead out of its folder.
 pub(crate) fn is_plain_path(path: &str) -> bool {
     const MAX_PART_BYTES: usize = 255;
     path.len() <= MAX_PATH_BYTES && path.split('/').all(|part| is_harmless(part, MAX_PART_BYTES))
 }
 
 impl AdoptedRecord {
-    /// The paths of files that were there before, with the fields that name them.
+    /// Returns the paths of the existing files, with the fields that name them.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [("path", Some(&self.path)), ("idx", self.idx.as_ref()), ("mask", self.mask.as_ref())]
             .into_iter()
@@ -91,12 +91,12 @@ pub(crate) fn shard_path(
     }
 }
 
-/// Where the sidecars of a split's adopted shards stand.
+/// Returns the folder of the sidecars of a split's adopted shards.
 pub(crate) fn sidecar_folder(folder: &Path, split: Split) -> PathBuf {
     folder.join(SIDECARS).join(split.folder())
 }
 
-/// Refuses a path below `folder` of which any part is a link out of it.
+/// Refuses a path below `folder` if any part of it is a link out of it.
 pub(crate) fn check_links_of_path(folder: &Path, path: &Path) -> Result<(), Error> {
     let below = path.strip_prefix(folder).unwrap_or(path);
     let mut so_far = folder.to_owned();
@@ -107,7 +107,7 @@ pub(crate) fn check_links_of_path(folder: &Path, path: &Path) -> Result<(), Erro
     Ok(())
 }
 
-/// Checks the adopted shards of a manifest, of which version 1 has none.
+/// Checks the adopted shards of a manifest; version 1 has none.
 pub(crate) fn check_adopted(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     let mut token_files = BTreeSet::new();
     for split in Split::ALL {

@@ -18,15 +18,15 @@ pub(crate) const SUM_BYTES: u64 = 32;
 /// The entry of a block without a sum, in an adopted corpus with sampled sums.
 pub(crate) const NO_SUM: ChainingValue = [0; 32];
 
-/// Entries of `.sums` for a token file of `bin_bytes`; one at least.
+/// Returns the number of `.sums` entries for a token file of `bin_bytes`, at least one.
 pub(crate) fn sums_count(bin_bytes: u64) -> u64 {
     bin_bytes.div_ceil(BLOCK_BYTES).max(1)
 }
 
-/// The entry for the block at `offset_bytes` (a multiple of [`BLOCK_BYTES`]) of a token file of
-/// `bin_bytes`, as it stands in `.sums`.
+/// Returns the `.sums` entry for the block at `offset_bytes` (a multiple of [`BLOCK_BYTES`]) of a token file of
+/// `bin_bytes`.
 ///
-/// A file of a single block has its root as the only entry: its tree has no inner node of a block.
+/// For a file of a single block the entry is the file's root, because the tree has no inner node for a block.
 pub(crate) fn block_sum(block: &[u8], offset_bytes: u64, bin_bytes: u64) -> ChainingValue {
     if bin_bytes <= BLOCK_BYTES {
         return *blake3::hash(block).as_bytes();
@@ -34,7 +34,7 @@ pub(crate) fn block_sum(block: &[u8], offset_bytes: u64, bin_bytes: u64) -> Chai
     Hasher::new().set_input_offset(offset_bytes).update(block).finalize_non_root()
 }
 
-/// The root of the whole file, merged from all entries of its `.sums`.
+/// Returns the root of the whole file, merged from all entries of its `.sums`.
 pub(crate) fn merged_root(sums: &[ChainingValue]) -> Fingerprint {
     match sums {
         [] => Fingerprint::of(b""),
@@ -56,22 +56,22 @@ fn merged(sums: &[ChainingValue]) -> ChainingValue {
     }
 }
 
-/// BLAKE3's rule: the left part is the largest power of two below the whole.
+/// Splits by BLAKE3's rule: the left part is the largest power of two below the whole.
 fn split(sums: &[ChainingValue]) -> (&[ChainingValue], &[ChainingValue]) {
     sums.split_at(sums.len().next_power_of_two() / 2)
 }
 
-/// Collects the sums of a token file whose size is not yet known, block after block.
+/// A collector of the sums of a token file whose size is not yet known, block after block.
 #[derive(Debug, Default)]
 pub(crate) struct BlockSums {
     sums: Vec<ChainingValue>,
     bytes: u64,
-    /// Kept because only the end of the file tells whether the first block is the only one.
+    /// Kept because only the end of the file shows whether the first block is the only one.
     first_root: Option<ChainingValue>,
 }
 
 impl BlockSums {
-    /// Adds the next block: non-empty, [`BLOCK_BYTES`] long but for the last one.
+    /// Adds the next block: non-empty, and [`BLOCK_BYTES`] long unless it is the last one.
     pub(crate) fn push(&mut self, block: &[u8]) {
         let mut hasher = Hasher::new();
         hasher.set_input_offset(self.bytes).update(block);
@@ -82,7 +82,7 @@ impl BlockSums {
         self.bytes += block.len() as u64;
     }
 
-    /// The entries of `.sums` in order.
+    /// Returns the entries of `.sums` in order.
     pub(crate) fn finish(mut self) -> Vec<ChainingValue> {
         if let ([only], Some(root)) = (self.sums.as_mut_slice(), self.first_root) {
             *only = root;
@@ -95,7 +95,7 @@ impl BlockSums {
 mod tests {
     use super::*;
 
-    /// Sums of sizes around every border equal the plain hash of the whole.
+    /// For sizes around every border, the merged sums equal the plain hash of the whole.
     #[test]
     fn merged_root_is_the_ordinary_hash() {
         let block = usize::try_from(BLOCK_BYTES).unwrap();

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug};
 
 use serde::{Deserialize, Serialize};
 
-/// How an id is stored in a token file; always little endian.
+/// The integer type of ids in a token file; always little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Dtype {
     /// 2 bytes, ids 0 … 65,535; Megatron's code 8.
@@ -31,7 +31,7 @@ impl Dtype {
         if vocab_size <= Self::U16.max_vocab_size() { Self::U16 } else { Self::I32 }
     }
 
-    /// Bytes an id takes: 2 or 4.
+    /// Returns the number of bytes of an id: 2 or 4.
     ///
     /// ```
     /// use mixdown_shards::Dtype;
@@ -45,7 +45,7 @@ impl Dtype {
         }
     }
 
-    /// The code that Megatron's index gives it: 8 or 4.
+    /// Returns its code in Megatron's index: 8 or 4.
     ///
     /// ```
     /// use mixdown_shards::Dtype;
@@ -59,7 +59,7 @@ impl Dtype {
         }
     }
 
-    /// The largest vocabulary whose ids all fit: 2¹⁶ or 2³¹.
+    /// Returns the largest vocabulary whose ids all fit: 2¹⁶ or 2³¹.
     ///
     /// ```
     /// use mixdown_shards::Dtype;
@@ -73,17 +73,17 @@ impl Dtype {
         }
     }
 
-    /// Decodes `bytes` into `out` and returns the largest id among them (0 where there is none).
+    /// Decodes `bytes` into `out` and returns the largest id (0 if there is none).
     ///
-    /// Without a branch per id: the caller compares the one maximum with its vocabulary. A negative
-    /// 32-bit number becomes an id of 2³¹ or more, above every vocabulary.
+    /// There is no branch per id: the caller compares the maximum with its vocabulary. A negative 32-bit number becomes
+    /// an id of 2³¹ or more, above every vocabulary.
     pub(crate) fn decode<T: TokenInt>(self, bytes: &[u8], out: &mut [T]) -> u32 {
         match self {
             Self::U16 => {
                 let mut largest = 0;
                 for (out, id) in out.iter_mut().zip(bytes.as_chunks().0) {
                     let id = u16::from_le_bytes(*id);
-                    // Compared at its own width: eight at a time instead of four.
+                    // The comparison uses the type's own width: eight at a time instead of four.
                     largest = largest.max(id);
                     *out = T::from_u16(id);
                 }
@@ -101,7 +101,7 @@ impl Dtype {
         }
     }
 
-    /// Shows `look` each id with its number, from 0.
+    /// Calls `look` with each id and its number, counted from 0.
     pub(crate) fn each(self, bytes: &[u8], mut look: impl FnMut(u64, u32)) {
         match self {
             Self::U16 => {
@@ -117,7 +117,7 @@ impl Dtype {
         }
     }
 
-    /// The largest id in `bytes` (0 where there is none), as [`Dtype::decode`] sees it.
+    /// Returns the largest id in `bytes` (0 if there is none), as [`Dtype::decode`] does.
     pub(crate) fn largest(self, bytes: &[u8]) -> u32 {
         match self {
             Self::U16 => {
@@ -157,19 +157,19 @@ impl fmt::Display for Dtype {
 /// assert_eq!((u16::MAX_ID, i64::MAX_ID), (65_535, i64::MAX as u64));
 /// ```
 pub trait TokenInt: Copy + Debug + Default + Eq + Send + Sync + Sealed + 'static {
-    /// The largest id it holds.
+    /// The largest id that fits.
     const MAX_ID: u64;
 
-    /// A 2-byte id.
+    /// Converts a 2-byte id.
     #[doc(hidden)]
     fn from_u16(id: u16) -> Self;
 
-    /// A 4-byte id, which is at most [`TokenInt::MAX_ID`] or is reported as damage.
+    /// Converts a 4-byte id, which is at most [`TokenInt::MAX_ID`] or is reported as damage.
     #[doc(hidden)]
     fn from_u32(id: u32) -> Self;
 }
 
-/// No others, so that every id of a corpus is one of few widths.
+/// A trait that only this crate implements, so that the ids of a corpus have one of few widths.
 pub trait Sealed {}
 
 macro_rules! token_int {

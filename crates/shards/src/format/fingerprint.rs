@@ -12,7 +12,7 @@ use crate::{Error, error::quoted};
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The BLAKE3 hash of `bytes`, as `b3sum` prints it.
+    /// Returns the BLAKE3 hash of `bytes`, as `b3sum` prints it.
     ///
     /// ```
     /// use mixdown_shards::Fingerprint;
@@ -23,7 +23,7 @@ impl Fingerprint {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The fingerprint with these bytes.
+    /// Makes the fingerprint with these bytes.
     ///
     /// ```
     /// use mixdown_shards::Fingerprint;
@@ -35,7 +35,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// Its 32 bytes, in the order in which they are printed.
+    /// Returns its 32 bytes, in the order in which they are printed.
     ///
     /// ```
     /// use mixdown_shards::Fingerprint;
@@ -67,14 +67,14 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The bytes that 64 hexadecimal digits spell. A manifest of 10,000 shards holds 40,000 of them, and this
-/// takes a fraction of the time of `blake3::Hash::from_hex`.
+/// Decodes 64 hexadecimal digits. A manifest of 10,000 shards holds 40,000 of them, and this takes a fraction of the
+/// time of `blake3::Hash::from_hex`.
 fn decoded(digits: &[u8]) -> Option<[u8; 32]> {
     if digits.len() != 64 || !digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
     {
         return None;
     }
-    // Letters, with bit 6, begin at ...1 in either case.
+    // In either case, the low bits of the letters, which have bit 6 set, start at 1.
     let value = |digit: u8| (digit & 15) + 9 * (digit >> 6);
     let pairs: &[[u8; 2]; 32] = digits.as_chunks().0.try_into().ok()?;
     Some(pairs.map(|[high, low]| value(high) << 4 | value(low)))

@@ -1,4 +1,4 @@
-//! Megatron's index of a shard: where each document begins.
+//! Megatron's index of a shard: the beginning of each document.
 
 use std::{
     ops::Range,
@@ -20,7 +20,7 @@ pub(crate) const VERSION_OFFSET_BYTES: u64 = 9;
 pub(crate) const DTYPE_OFFSET_BYTES: u64 = 17;
 pub(crate) const SEQUENCES_OFFSET_BYTES: u64 = 18;
 pub(crate) const ENTRIES_OFFSET_BYTES: u64 = 26;
-/// Where the lengths begin.
+/// The position of the lengths.
 pub(crate) const HEADER_BYTES: u64 = 34;
 pub(crate) const LENGTH_BYTES: u64 = 4;
 pub(crate) const OFFSET_BYTES: u64 = 8;
@@ -30,7 +30,7 @@ const STEP_DOCUMENTS: u64 = 8192;
 
 /// An opened `.idx` whose header and size agree with the shard's record.
 ///
-/// Read with pread where documents are looked up rarely, or front to back; mapped for batches.
+/// It is read with pread for rare lookups and for reading front to back; it is mapped for batches.
 #[derive(Debug)]
 pub(crate) struct IndexFile {
     file: Bytes,
@@ -41,12 +41,12 @@ pub(crate) struct IndexFile {
 }
 
 impl IndexFile {
-    /// Opens the index of the shard that `record` describes, to be read with pread.
+    /// Opens the index of the shard that `record` describes, for reading with pread.
     pub(crate) fn open(path: &Path, dtype: Dtype, record: &ShardRecord) -> Result<Self, Error> {
         Self::open_with(path, dtype, record, Access::Read)
     }
 
-    /// As [`IndexFile::open`], read as `access` says.
+    /// Like [`IndexFile::open`], read according to `access`.
     pub(crate) fn open_with(
         path: &Path,
         dtype: Dtype,
@@ -61,7 +61,7 @@ impl IndexFile {
     }
 
     fn check_header(&self, got_bytes: u64) -> Result<(), Error> {
-        // The magic goes first: the size of a file of another kind would mislead.
+        // The magic is checked first: for a file of another kind, an error about its size would mislead.
         let mut magic = [0; MAGIC.len()];
         if got_bytes < HEADER_BYTES {
             let expected = format!("an index of at least {HEADER_BYTES} bytes");
@@ -98,7 +98,7 @@ impl IndexFile {
         Err(self.damaged(Some(offset_bytes), format!("{name} {expected}"), got.to_string()))
     }
 
-    /// First token and length, both in ids, of one document; inside the token file.
+    /// Returns the first token and the length, both in ids, of one document; both lie inside the token file.
     pub(crate) fn document(&self, document: u64) -> Result<(u64, u32), Error> {
         let mut length = [0; 4];
         let mut offset = [0; 8];
@@ -125,7 +125,7 @@ impl IndexFile {
         }
     }
 
-    /// Appends the lengths of all documents in ids: each ≥ 1, together the shard's tokens.
+    /// Appends the lengths of all documents in ids: each ≥ 1, and their sum is the shard's number of tokens.
     pub(crate) fn append_lengths(&self, lengths: &mut Vec<u32>) -> Result<(), Error> {
         let mut sum = 0;
         for first in self.steps() {
@@ -151,8 +151,8 @@ impl IndexFile {
         self.check_starts(self.documents, 1)
     }
 
-    /// Checks lengths and offsets of a step whose first document begins at `start` ids, and gives
-    /// where the next step's begins.
+    /// Checks the lengths and offsets of a step whose first document begins at `start` ids, and returns where the next
+    /// step begins.
     fn check_step(&self, first: u64, mut start: u64) -> Result<u64, Error> {
         let offsets = self.read_numbers(self.offset_at(first), self.step_len(first))?;
         for ((document, length), got) in (first..).zip(self.read_lengths(first)?).zip(offsets) {
@@ -204,7 +204,7 @@ impl IndexFile {
         Ok(bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
     }
 
-    /// `count` 8-byte numbers at `offset_bytes`; a negative one is above every expected number.
+    /// Reads `count` 8-byte numbers at `offset_bytes`; a negative one is above every expected number.
     fn read_numbers(&self, offset_bytes: u64, count: u64) -> Result<Vec<u64>, Error> {
         let bytes = self.read_vec(offset_bytes, 8 * count)?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
@@ -225,13 +225,13 @@ impl IndexFile {
         Err(self.damaged(Some(HEADER_BYTES), expected, format!("{got} or more")))
     }
 
-    /// Calls `found` with every token in a range of the shard that a document begins at.
+    /// Calls `found` with every token in a range of the shard at which a document begins.
     pub(crate) fn each_start(
         &self,
         tokens: Range<u64>,
         mut found: impl FnMut(u64),
     ) -> Result<(), Error> {
-        // The first document that begins at or after the range's start.
+        // The first document that begins at or after the start of the range.
         let (mut document, mut end) = (0, self.documents);
         while document < end {
             let middle = document + (end - document) / 2;

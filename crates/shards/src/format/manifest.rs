@@ -1,4 +1,4 @@
-//! manifest.json: what a corpus holds and how it was made.
+//! manifest.json: the contents of a corpus and its origin.
 
 use std::{io, path::Path};
 
@@ -18,28 +18,28 @@ use crate::files::confined::check_link;
 use crate::format::manifest_rules;
 use crate::format::seal::{self, Seal};
 
-/// What a corpus folder must hold: `manifest.json`, written last.
+/// The manifest of a corpus folder, `manifest.json`, which is written last.
 ///
-/// docs/format.md, section 6, gives each field. Unknown fields are ignored on reading.
+/// docs/format.md, section 6, describes each field. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`Manifest::FORMAT`].
     pub format: String,
     /// [`Manifest::VERSION`].
     pub version: u32,
-    /// How the ids are stored.
+    /// The integer type of the ids.
     pub dtype: Dtype,
-    /// Every id is smaller.
+    /// The vocabulary size: every id is smaller.
     pub vocab_size: u64,
     /// The id that ends every document.
     pub end_of_text: u32,
-    /// The id that begins every document, where there is one.
+    /// The id that begins every document, if there is one.
     pub beginning_of_text: Option<u32>,
-    /// Which tokenizer made the ids: the hash of its canonical content.
+    /// The fingerprint of the tokenizer that made the ids: the hash of its canonical content.
     pub tokenizer_fingerprint: Fingerprint,
     /// The data fingerprint: [`Manifest::data_fingerprint`].
     pub fingerprint: Fingerprint,
-    /// The rows that the documents lie in, where they were packed.
+    /// The layout of the rows, if the documents were packed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackRecord>,
     /// The documents to train on.
@@ -48,9 +48,9 @@ pub struct Manifest {
     pub holdout: SplitRecord,
     /// The inputs in their frozen order.
     pub inputs: Vec<InputRecord>,
-    /// The options as given to `prepare`; no reader interprets them.
+    /// The options given to `prepare`; no reader interprets them.
     pub options: serde_json::Value,
-    /// What `prepare` met in the inputs.
+    /// Counts of special cases that `prepare` found in the inputs.
     pub counts: Counts,
 }
 
@@ -59,16 +59,15 @@ impl Manifest {
     pub const FORMAT: &str = "mixdown-corpus";
     /// The version of a folder that `prepare` writes.
     pub const VERSION: u32 = 1;
-    /// The version of a folder with adopted token files (docs/format.md, section 11), the newest
-    /// that this crate reads.
+    /// The version of a folder with adopted token files (docs/format.md, section 11), the newest that this crate reads.
     pub const ADOPTED_VERSION: u32 = 2;
     /// The manifest's name in the corpus folder.
     pub const FILE: &str = "manifest.json";
-    /// The largest manifest that is read: 64 MiB, some 100,000 shards.
+    /// The size limit of a manifest: 64 MiB, about 100,000 shards.
     pub const MAX_BYTES: u64 = 64 << 20;
 
-    /// The manifest of some shards, with their data fingerprint: end-of-text id 0, and none of what not every
-    /// corpus has.
+    /// Makes the manifest of some shards, with their data fingerprint: the end-of-text id is 0, and optional parts are
+    /// empty.
     ///
     /// ```
     /// use mixdown_shards::{Dtype, Fingerprint, Manifest, SplitRecord};
@@ -104,7 +103,7 @@ impl Manifest {
         }
     }
 
-    /// The record of one split.
+    /// Returns the record of one split.
     ///
     /// ```
     /// use mixdown_shards::Split;
@@ -120,9 +119,8 @@ impl Manifest {
         }
     }
 
-    /// What two corpora must share to give the same stream: dtype, tokenizer, and each shard's
-    /// counts and roots, masks only where there are any; no name, path, option or version
-    /// (docs/format.md, section 7).
+    /// Returns the hash of what two corpora must share to give the same stream: dtype, tokenizer, and each shard's
+    /// counts and roots, masks only where there are any; no name, path, option or version (docs/format.md, section 7).
     ///
     /// ```
     /// use mixdown_shards::Manifest;
@@ -165,12 +163,12 @@ impl Manifest {
         Fingerprint::of(&bytes)
     }
 
-    /// Reads and checks the manifest of the corpus in `folder`: everything that docs/format.md
-    /// asks for but the files' sizes, which [`Corpus::open`](crate::Corpus::open) checks.
+    /// Reads and checks the manifest of the corpus in `folder`: everything that docs/format.md requires except the
+    /// files' sizes, which [`Corpus::open`](crate::Corpus::open) checks.
     ///
     /// # Errors
-    /// There is no manifest, it is larger than [`Manifest::MAX_BYTES`], no JSON of this shape, of
-    /// another version, contradicts itself, or names a file outside `folder`.
+    /// There is no manifest, it is larger than [`Manifest::MAX_BYTES`], is not JSON of this shape, has another version,
+    /// contradicts itself, or names a file outside `folder`.
     ///
     /// ```
     /// use mixdown_shards::Manifest;
@@ -185,19 +183,19 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// As [`Manifest::read`], but shard files are not looked at: whoever opens one checks that it is no link
-    /// out of the folder.
+    /// Like [`Manifest::read`], without looking at shard files: code that opens one checks that it is not a link out of
+    /// the folder.
     pub(crate) fn read_alone(folder: &Path) -> Result<Self, Error> {
         Self::read_with_seal(folder).map(|(manifest, _)| manifest)
     }
 
-    /// As [`Manifest::read_alone`], with the seal of a sealed manifest.
+    /// Like [`Manifest::read_alone`], with the seal of a sealed manifest.
     pub(crate) fn read_with_seal(folder: &Path) -> Result<(Self, Option<Seal>), Error> {
         let path = folder.join(Self::FILE);
         check_link(folder, &path)?;
         let bytes = read_capped(folder, &path)?;
         let manifest: Self = serde_json::from_slice(&bytes).map_err(|source| {
-            // Another version is named before what it lacks.
+            // An unknown version is reported before missing fields.
             match manifest_rules::check_version(&path, &bytes) {
                 Err(error) => error,
                 Ok(()) => Error::ManifestJson { path: path.clone(), source },
@@ -205,13 +203,12 @@ impl Manifest {
         })?;
         manifest_rules::check(&manifest, &path)?;
         manifest_rules::check_folder_links(folder)?;
-        // Last: a field that contradicts another says more than a sum.
+        // The sum is checked last: a contradiction between fields is a more helpful error.
         let seal = seal::check_sum(&path, &bytes)?;
         Ok((manifest, seal))
     }
 
-    /// Checks the manifest and writes it into `folder` as `manifest.json`, by rename: with it the
-    /// folder becomes a corpus.
+    /// Checks the manifest and writes it to `folder` as `manifest.json`, by rename, which makes the folder a corpus.
     ///
     /// # Errors
     /// The manifest contradicts itself or is larger than [`Manifest::MAX_BYTES`]; the disk refuses.
@@ -233,12 +230,12 @@ impl Manifest {
         self.write_json(folder, &bytes)
     }
 
-    /// As [`Manifest::write`], with a seal: the hashes of the manifest itself and of the tokenizer's files in
-    /// `folder`, which must be there by now. Reading then refuses a manifest of which any byte was changed, and
+    /// Like [`Manifest::write`], with a seal: the hashes of the manifest itself and of the tokenizer's files in
+    /// `folder`, which must already exist. Reading then refuses a manifest of which any byte was changed, and
     /// [`verify`](crate::verify()) finds a changed file of the tokenizer.
     ///
     /// # Errors
-    /// As [`Manifest::write`]; a file of the tokenizer cannot be read.
+    /// Those of [`Manifest::write`]; a file of the tokenizer cannot be read.
     pub fn write_sealed(&self, folder: &Path) -> Result<(), Error> {
         self.write_json(folder, &seal::sealed_json(self, folder)?)
     }

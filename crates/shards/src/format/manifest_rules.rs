@@ -1,4 +1,4 @@
-//! The rules of docs/format.md for a manifest, the same before writing and after reading.
+//! The rules of docs/format.md for a manifest, applied before writing and after reading.
 
 use std::{collections::BTreeSet, fmt::Display, path::Path};
 
@@ -25,7 +25,7 @@ struct Head {
     version: u32,
 }
 
-/// Checks format and version before the rest, whose shape depends on them.
+/// Checks the format and version before the other fields, whose shape depends on them.
 pub(crate) fn check_version(path: &Path, json: &[u8]) -> Result<(), Error> {
     let head: Head = serde_json::from_slice(json)
         .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
@@ -40,7 +40,7 @@ fn known_version(path: &Path, got: u32) -> Result<(), Error> {
     Err(Error::Version { path: path.to_owned(), expected: Manifest::ADOPTED_VERSION, got })
 }
 
-/// Checks all that the manifest alone can tell; `path` is for messages.
+/// Checks everything that the manifest alone can show; `path` is for messages.
 pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     field(path, "format", quoted(Manifest::FORMAT), quoted(&manifest.format))?;
     known_version(path, manifest.version)?;
@@ -59,8 +59,8 @@ pub(crate) fn check(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     field(path, "fingerprint", expected, manifest.fingerprint)
 }
 
-/// Refuses the tokenizer's files and split folders that are links out of the corpus folder. The
-/// manifest's own link is checked before it is opened, a shard's files before they are.
+/// Refuses the tokenizer's files and split folders that are links out of the corpus folder. The link of the manifest is
+/// checked before it is opened, and likewise those of a shard's files.
 pub(crate) fn check_folder_links(folder: &Path) -> Result<(), Error> {
     COMPANIONS.iter().try_for_each(|name| check_link(folder, &folder.join(name)))?;
     Split::ALL.iter().try_for_each(|split| check_link(folder, &folder.join(split.folder())))
@@ -109,7 +109,7 @@ fn check_vocabulary(manifest: &Manifest, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The longest row: as long as a document may be.
+/// The longest row: as long as the longest document.
 const MAX_ROW_TOKENS: u64 = (1 << 31) - 1;
 
 fn check_pack(manifest: &Manifest, path: &Path) -> Result<(), Error> {
@@ -176,7 +176,7 @@ fn check_shard(
         let expected = format!("{} tokens of {id_bytes} bytes{header}", shard.tokens);
         return Err(wrong(path, format!("{place}.bin_bytes"), expected, shard.bin_bytes));
     }
-    // A line is an empty string or null, and its newline, at least.
+    // A line is at least an empty string or null, and its newline.
     let ids_bytes = shard.documents.saturating_mul(3);
     if let Some(ids) = shard.ids.filter(|ids| ids.bytes < ids_bytes) {
         let expected = format!("at least a line a document, {ids_bytes}");
@@ -200,7 +200,7 @@ fn check_sums(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Err
     check_sum("text_bytes", record.text_bytes, |shard| shard.text_bytes)
 }
 
-/// A split has masks in all its shards or in none, and their loss tokens add up.
+/// Checks that a split has masks in all its shards or in none, and that their loss tokens add up.
 fn check_masks(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Error> {
     let mut sum = record.loss_tokens.map(|_| 0_u64);
     for (n, shard) in record.shards.iter().enumerate() {
@@ -216,7 +216,7 @@ fn check_masks(record: &SplitRecord, split: Split, path: &Path) -> Result<(), Er
             let name = format!("{split}.shards[{n}].mask.loss_tokens");
             return Err(wrong(path, name, expected, got));
         }
-        // Cannot overflow: each is at most the shard's tokens, whose sum has been checked.
+        // This cannot overflow: each is at most the shard's tokens, whose sum has been checked.
         sum = sum.map(|sum| sum.saturating_add(got.unwrap_or(0)));
     }
     match (sum, record.loss_tokens) {

@@ -1,4 +1,4 @@
-//! The records that a manifest is made of.
+//! The records of a manifest.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum Split {
 }
 
 impl Split {
-    /// Both splits in the order in which the data fingerprint takes them.
+    /// Both splits in the order that the data fingerprint uses.
     pub const ALL: [Self; 2] = [Self::Train, Self::Holdout];
 
     /// Returns the name of the split's folder inside the corpus folder, `train` or `holdout`.
@@ -50,21 +50,21 @@ pub struct SplitRecord {
     pub tokens: u64,
     /// Bytes of the documents' text in UTF-8, before tokenizing.
     pub text_bytes: u64,
-    /// Tokens that are loss targets, where the split is labeled; else all of them are.
+    /// Tokens that are loss targets, if the split is labeled; otherwise all of them are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_tokens: Option<u64>,
     /// The shards.
     pub shards: Vec<ShardRecord>,
 }
 
-/// One shard: files of one name, four of them and `.mask` where there are labels.
+/// One shard: files with a common name, four of them and `.mask` if there are labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
     /// The files' name without ending and folder: `shard-00000`.
     pub file: String,
     /// Documents, at least 1.
     pub documents: u64,
-    /// Tokens, at least one a document.
+    /// Tokens, at least one per document.
     pub tokens: u64,
     /// Bytes of the documents' text in UTF-8, before tokenizing.
     pub text_bytes: u64,
@@ -78,13 +78,13 @@ pub struct ShardRecord {
     pub sums_root: Fingerprint,
     /// BLAKE3 of `.hashes`.
     pub hashes_root: Fingerprint,
-    /// The loss mask, where the split is labeled.
+    /// The loss mask, if the split is labeled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<MaskRecord>,
-    /// Where its files are, if they were there before the corpus.
+    /// The locations of its files, if they existed before the corpus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<AdoptedRecord>,
-    /// `.ids`, where the documents' own ids are kept.
+    /// The file `.ids`, if the documents' own ids are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<FileRecord>,
 }
@@ -98,7 +98,7 @@ pub struct FileRecord {
     pub root: Fingerprint,
 }
 
-/// A shard's loss mask: `.mask`, one byte a token, 1 for a loss target and 0 for none.
+/// A shard's loss mask: `.mask`, one byte per token, 1 for a loss target and 0 otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskRecord {
     /// BLAKE3 of `.mask`.
@@ -107,7 +107,7 @@ pub struct MaskRecord {
     pub loss_tokens: u64,
 }
 
-/// How documents were laid into rows.
+/// The layout of documents in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackRecord {
     /// T: a row holds T + 1 ids, for T inputs and T targets.
@@ -117,7 +117,7 @@ pub struct PackRecord {
 }
 
 impl PackRecord {
-    /// Ids of a row: T + 1.
+    /// Returns the number of ids in a row: T + 1.
     ///
     /// ```
     /// use mixdown_shards::PackRecord;
@@ -140,7 +140,7 @@ pub struct InputRecord {
     pub documents: u64,
 }
 
-/// What `prepare` met in the inputs.
+/// Counts of special cases that `prepare` found in the inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Records skipped because they could not be read.
@@ -149,13 +149,13 @@ pub struct Counts {
     pub empty_documents: u64,
     /// Documents whose text spells a special token.
     pub special_text_documents: u64,
-    /// Documents of fewer characters than were asked for, left out.
+    /// Documents that are shorter than requested, in characters, left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub short_documents: u64,
     /// Labeled documents without a loss target, left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub untargeted_documents: u64,
-    /// Documents longer than a row, left out or cut off as the options say.
+    /// Documents longer than a row, left out or cut off according to the options.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub too_long_documents: u64,
     /// Ids that fill the ends of rows.
@@ -163,15 +163,15 @@ pub struct Counts {
     pub padding_tokens: u64,
 }
 
-/// Counts of what only some corpora have are left out of the others' manifests.
+/// Returns whether a count is 0: such optional counts are left out of the manifest.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
 impl SplitRecord {
-    /// The record of these shards with their sums (which stop at `u64::MAX`; such a manifest is
-    /// refused when it is written).
+    /// Makes the record of these shards with their sums (which saturate at `u64::MAX`; writing such a manifest is
+    /// refused).
     ///
     /// ```
     /// use mixdown_shards::SplitRecord;

@@ -1,4 +1,4 @@
-//! The seal of a manifest (docs/format.md, section 6): its own sum, and those of the tokenizer's files beside it.
+//! The seal of a manifest (docs/format.md, section 6): the sums of the manifest and of the tokenizer's files beside it.
 
 use std::{
     collections::BTreeMap,
@@ -15,23 +15,23 @@ use crate::Fingerprint;
 use crate::Manifest;
 use crate::format::manifest_rules::wrong;
 
-/// Files beside the manifest that come with a corpus.
+/// Files beside the manifest that belong to a corpus.
 pub(crate) const COMPANIONS: [&str; 3] =
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
-/// No companion that is read whole is larger: the limit of a tokenizer.json.
+/// The size limit of a companion that is read whole: that of a tokenizer.json.
 const MAX_COMPANION_BYTES: u64 = 256 << 20;
 
 /// The last member of a sealed manifest.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Seal {
-    /// The BLAKE3 hash of each companion that is there.
+    /// The BLAKE3 hash of each existing companion.
     companions: BTreeMap<String, Fingerprint>,
     /// The BLAKE3 hash of manifest.json with 64 zeros in the place of these digits.
     sum: Fingerprint,
 }
 
-/// The JSON of `manifest` with the seal of the companions in `folder`.
+/// Returns the JSON of `manifest` with the seal of the companions in `folder`.
 pub(crate) fn sealed_json(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>, Error> {
     #[derive(Serialize)]
     struct Sealed<'a> {
@@ -58,7 +58,7 @@ pub(crate) fn sealed_json(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>,
     json(&sealed)
 }
 
-/// The seal of the manifest with these bytes, if it has one; its sum is checked.
+/// Returns the seal of the manifest with these bytes, if it has one, after checking its sum.
 pub(crate) fn check_sum(path: &Path, json: &[u8]) -> Result<Option<Seal>, Error> {
     #[derive(Deserialize)]
     struct MaybeSealed {
@@ -67,7 +67,7 @@ pub(crate) fn check_sum(path: &Path, json: &[u8]) -> Result<Option<Seal>, Error>
     let manifest: MaybeSealed = serde_json::from_slice(json)
         .map_err(|source| Error::ManifestJson { path: path.to_owned(), source })?;
     let Some(seal) = manifest.seal else {
-        // Unknown members are ignored, so a damaged name would take the seal away.
+        // Unknown members are ignored, so a damaged name would hide the seal.
         const MEMBER: &[u8] = b"\"companions\"";
         if json.windows(MEMBER.len()).any(|part| part == MEMBER) {
             let expected = "the member \"seal\" of a sealed manifest";
@@ -82,7 +82,7 @@ pub(crate) fn check_sum(path: &Path, json: &[u8]) -> Result<Option<Seal>, Error>
     }
     let digits = seal.sum.to_string();
     let mut zeroed = json.to_vec();
-    // The seal is the last member, so this ends at once.
+    // The seal is the last member, so this search ends at once.
     let place = json.windows(digits.len()).rposition(|part| part == digits.as_bytes());
     if let Some(digits) = place.and_then(|at| zeroed.get_mut(at..at + digits.len())) {
         digits.fill(b'0');
@@ -95,7 +95,8 @@ pub(crate) fn check_sum(path: &Path, json: &[u8]) -> Result<Option<Seal>, Error>
     Err(Error::damaged(path, None, expected, format!("another one, with {got}")))
 }
 
-/// What is wrong with the tokenizer's files beside a manifest: against its seal, and whether they are JSON.
+/// Returns the damage to the tokenizer's files beside a manifest: differences from its seal, and files that are not
+/// JSON.
 pub(crate) fn check_companions(folder: &Path, seal: Option<&Seal>) -> Result<Vec<Damage>, Error> {
     let mut damage = Vec::new();
     for name in COMPANIONS {
@@ -107,8 +108,8 @@ pub(crate) fn check_companions(folder: &Path, seal: Option<&Seal>) -> Result<Vec
     Ok(damage)
 }
 
-/// The bytes of a file of the tokenizer beside a manifest, as it was when the corpus was finished; none where there was
-/// none.
+/// Returns the bytes of a tokenizer file beside a manifest, unchanged since the corpus was finished; none if it did not
+/// exist then.
 pub(crate) fn sound_companion(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let (_, seal) = Manifest::read_with_seal(folder)?;
     let path = folder.join(name);
@@ -126,7 +127,7 @@ pub(crate) fn sound_companion(folder: &Path, name: &str) -> Result<Option<Vec<u8
     }
 }
 
-/// `sum` is that of the seal: no seal, none for this file, or the file's.
+/// Checks a file against `sum`, which is the seal's: no seal, no entry for this file, or the file's hash.
 fn companion_damage(
     path: PathBuf,
     bytes: Option<&[u8]>,

@@ -1,14 +1,15 @@
-//! Whether a folder is the corpus that an import would make of it.
+//! The check whether a folder is already the corpus that an import would make of it.
 
 use std::{fs, io, path::Path};
 
 use super::{ImportOptions, format::Found};
 use crate::{Access, Corpus, Error, Manifest, ShardRecord, Split};
 
-/// The manifest of an earlier import with the same files and settings; none where there is no manifest.
+/// Returns the manifest of an earlier import with the same files and settings; none if there is no manifest.
 ///
 /// # Errors
-/// Another manifest, or one of other settings: the first difference; a file of that corpus has another size by now.
+/// The manifest is another one or has other settings, with the first difference; a file of that corpus has another size
+/// now.
 pub(super) fn finished(
     folder: &Path,
     found: &[(Split, String, Found)],
@@ -32,12 +33,13 @@ pub(super) fn finished(
     if let Some((setting, expected, got)) = difference(&before, found, beginning, options) {
         return Err(Error::Differs { path, setting, expected, got });
     }
-    // What the import had added may be gone.
+    // The files that the import added may be missing.
     Corpus::open(folder, Access::Read)?;
     Ok(Some(before))
 }
 
-/// The first difference between an earlier import and this one: what differs, then and now.
+/// Returns the first difference between an earlier import and this one: the setting, the earlier value and the current
+/// one.
 fn difference(
     before: &Manifest,
     found: &[(Split, String, Found)],

@@ -1,4 +1,4 @@
-//! The documents of OLMo's `.csv.gz` and of datatrove's `.ds.index`.
+//! The document boundaries in OLMo's `.csv.gz` and in datatrove's `.ds.index`.
 
 use std::{
     fs::File,
@@ -19,8 +19,8 @@ use crate::files::positioned_file::PositionedFile;
 /// Bytes that are decompressed at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Reads `start,end,…` lines: each document begins where the one before ends. Ids behind the last
-/// document (OLMo-core leaves out what no end-of-text ends) are one more.
+/// Reads `start,end,…` lines: each document begins where the previous one ends. Ids after the last document (OLMo-core
+/// leaves out text without an end-of-text id) form one more.
 pub(super) fn read_csv_gz(path: &Path, found: &Found) -> Result<DocumentTable, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut csv = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
@@ -44,7 +44,7 @@ pub(super) fn read_csv_gz(path: &Path, found: &Found) -> Result<DocumentTable, E
     }
 }
 
-/// Two numbers a line, the rest passed over; keeps no line, however long.
+/// A reader of the first two numbers of each line; the rest is skipped, and no line is stored, however long.
 struct BoundaryLines<'a> {
     path: &'a Path,
     found: &'a Found,
@@ -163,7 +163,7 @@ pub(super) fn read_ends(path: &Path, found: &Found) -> Result<DocumentTable, Err
     Ok(builder.finish())
 }
 
-/// The dtype for which the last end fits the token file.
+/// Returns the dtype for which the last end matches the token file.
 pub(super) fn dtype_of_ends(path: &Path, bin: &Path, bin_bytes: u64) -> Result<Dtype, Error> {
     let (file, documents) = open_ends(path)?;
     let mut bytes = [0; 8];

@@ -1,4 +1,4 @@
-//! Where the documents of an adopted file begin.
+//! The documents of an adopted file.
 
 use std::path::PathBuf;
 
@@ -15,15 +15,15 @@ use crate::corpus::token_file::TokenLayout;
 /// The documents of one file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DocumentTable {
-    /// Their lengths in ids, each at least 1; together all ids of the file.
+    /// Their lengths in ids, each at least 1; their sum is the number of ids in the file.
     pub lengths: Vec<i32>,
-    /// Documents without an id, left out.
+    /// Documents without ids, which are left out.
     pub empty_documents: u64,
-    /// An index that needs no other beside it.
+    /// An existing index that can be used as it is.
     pub in_place: Option<PathBuf>,
 }
 
-/// The table that the file's own index gives, if it has one.
+/// Returns the table of the file's own index, if it has one.
 pub(super) fn read(found: &Found) -> Result<Option<DocumentTable>, Error> {
     match &found.index {
         Index::None => Ok(None),
@@ -33,12 +33,12 @@ pub(super) fn read(found: &Found) -> Result<Option<DocumentTable>, Error> {
     }
 }
 
-/// The id that begins documents: the end-of-text id or the tokenizer's beginning, whichever is the
-/// first id of the first file.
+/// Returns the id that begins documents: the end-of-text id or the tokenizer's beginning-of-text id, if it is the first
+/// id of the first file.
 pub(super) fn beginning(first: &Found, options: &ImportOptions<'_>) -> Result<Option<u32>, Error> {
     let layout =
         TokenLayout { header_bytes: first.header_bytes, dtype: first.dtype, tokens: first.tokens };
-    // The vocabulary is checked by the scan, which names the right way out.
+    // The scan checks the vocabulary and suggests the right fix.
     let file = TokenFile::open_with(&first.path, layout, u64::MAX, Access::Read)?;
     let mut id = [0];
     file.read(0, &mut id)?;
@@ -47,8 +47,8 @@ pub(super) fn beginning(first: &Found, options: &ImportOptions<'_>) -> Result<Op
     Ok(begins.into_iter().flatten().find(|begin| *begin == id))
 }
 
-/// The table from the places of the end-of-text id: each begins a document if documents begin with
-/// it, else it ends one. What is left over is a document.
+/// Makes the table from the positions of the end-of-text id: each begins a document if documents begin with it,
+/// otherwise it ends one. Remaining ids form a document.
 pub(super) fn of_marks(
     found: &Found,
     marks: &[u64],
@@ -65,7 +65,7 @@ pub(super) fn of_marks(
     Ok(DocumentTable { empty_documents: 0, ..builder.finish() })
 }
 
-/// Builds a table from the documents' ends.
+/// A builder of a table from the documents' ends.
 pub(super) struct TableBuilder<'a> {
     found: &'a Found,
     start: u64,
@@ -78,12 +78,12 @@ impl<'a> TableBuilder<'a> {
         Self { found, start: 0, table }
     }
 
-    /// Where the next document begins.
+    /// Returns where the next document begins.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// Ends a document before token `end`, which is not before its start.
+    /// Ends a document before token `end`, which must not be before its start.
     pub(super) fn end_at(&mut self, end: u64) -> Result<(), Error> {
         let length = end.saturating_sub(self.start);
         if length == 0 {

@@ -1,4 +1,4 @@
-//! Which files of a folder are token files.
+//! The search for token files in a folder.
 
 use std::{
     collections::BTreeSet,
@@ -16,16 +16,16 @@ use crate::Error;
 /// The token files of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenFiles {
-    /// The token files, by name; links are resolved in their folders and not in the last part.
+    /// The token files, by name; links in their folders are resolved, in the last part they are not.
     pub files: Vec<PathBuf>,
-    /// Files that have a token file's ending and are none, with the reason: index maps of Megatron, arrays beside its
-    /// pairs, weights of models.
+    /// Files that have a token file's ending but are not token files, with the reason: index maps of Megatron, arrays
+    /// beside its pairs, weights of models.
     pub left_out: Vec<(PathBuf, &'static str)>,
 }
 
-/// The token files of `folder` and its subfolders, hidden ones left out: what has the ending of `format` or, where
-/// none is given, of any format, but for what other programs keep beside their token files. The masks of OLMo's files
-/// go with them.
+/// Finds the token files of `folder` and its subfolders, except hidden ones: files with an ending of `format` or, if
+/// none is given, of any format, without the files that other programs keep beside their token files. The masks of
+/// OLMo's files belong to them.
 ///
 /// # Errors
 /// A folder cannot be listed, or the beginning of a file cannot be read.
@@ -53,7 +53,7 @@ pub fn token_files(folder: &Path, format: Option<TokenFormat>) -> Result<TokenFi
         let reason = match format {
             Some(TokenFormat::Megatron) if !is_megatron(&path) => Some("no .idx beside it"),
             _ if is_index_map(&path) => Some(INDEX_MAP),
-            // An array of unknown use: where Megatron's pairs are, they are the tokens.
+            // The use of the array is unknown: beside Megatron's pairs, the pairs are the tokens.
             None if has_pairs && is_lone_array(&path) => Some("an array beside Megatron's pairs"),
             _ => foreign_content(&path)?,
         };
@@ -65,11 +65,11 @@ pub fn token_files(folder: &Path, format: Option<TokenFormat>) -> Result<TokenFi
     Ok(files)
 }
 
-/// What a file of this name is, for messages.
+/// The description of a file with such a name, for messages.
 pub(super) const INDEX_MAP: &str = "an index map of Megatron or GPT-NeoX";
 
-/// Whether the name is one that Megatron, Megatron-core or GPT-NeoX gives the maps of documents, samples and their
-/// order that it keeps once it has trained on a data set.
+/// Returns whether the name is one that Megatron, Megatron-core or GPT-NeoX gives to its maps of documents, samples and
+/// their order, which it keeps after training on a data set.
 pub(super) fn is_index_map(path: &Path) -> bool {
     const ENDINGS: [&str; 8] = [
         "_doc_idx",
@@ -104,7 +104,7 @@ fn is_lone_array(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("npy")) && !path.with_extension("csv.gz").is_file()
 }
 
-/// All files that are not hidden, by name; a folder that several links lead to is walked once.
+/// Collects all files that are not hidden, by name; a folder that several links lead to is walked once.
 fn walk(
     folder: &Path,
     seen: &mut BTreeSet<PathBuf>,

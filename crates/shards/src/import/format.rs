@@ -1,4 +1,4 @@
-//! What kind of token file a file is.
+//! Detection of the format of a token file.
 
 use std::{
     ffi::OsString,
@@ -22,9 +22,9 @@ use crate::files::positioned_file::PositionedFile;
 pub enum TokenFormat {
     /// Megatron's `.bin` with an `.idx` beside it.
     Megatron,
-    /// An array of ids and nothing else, as nanoGPT has it.
+    /// A plain array of ids, as in nanoGPT.
     Raw,
-    /// An array of ids named `.npy`, with the documents in a `.csv.gz`, as OLMo and Dolma have it.
+    /// A plain array of ids named `.npy`, with the documents in a `.csv.gz`, as in OLMo and Dolma.
     Olmo,
     /// An array in NumPy's own file format.
     Npy,
@@ -60,7 +60,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The files that a corpus will use as they are.
+    /// Returns the files that a corpus will use unchanged.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let index = match &self.index {
             Index::Megatron(path) => Some(path.as_path()),
@@ -70,10 +70,10 @@ impl Found {
     }
 }
 
-/// What says where documents begin.
+/// The source of the document boundaries.
 #[derive(Debug)]
 pub(super) enum Index {
-    /// Nothing but the end-of-text ids.
+    /// Only the end-of-text ids.
     None,
     /// Megatron's `.idx`.
     Megatron(PathBuf),
@@ -83,7 +83,7 @@ pub(super) enum Index {
     Ends(PathBuf),
 }
 
-/// Finds out what the file at `path` is and reads its header.
+/// Detects the format of the file at `path` and reads its header.
 pub(super) fn find(path: &Path, options: &ImportOptions<'_>) -> Result<Found, Error> {
     let file = PositionedFile::open(path)?;
     let file_bytes = file.len_bytes()?;
@@ -164,19 +164,19 @@ fn datatrove(plain: Found, options: &ImportOptions<'_>) -> Result<Found, Error> 
     Ok(Found { index: index.map_or(Index::None, Index::Ends), ..found })
 }
 
-/// The mask of one of OLMo's arrays: `labels_mask_X.npy` for `X.npy` and for `token_ids_X.npy`, as OLMo-core's own
-/// examples name them.
+/// Returns the mask of one of OLMo's arrays: `labels_mask_X.npy` for `X.npy` and for `token_ids_X.npy`, as in
+/// OLMo-core's own examples.
 pub(super) fn mask_of_olmo(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str().filter(|name| name.ends_with(".npy"))?;
     Some(path.with_file_name(label_mask_name(name)))
 }
 
-/// The name of the mask of one of OLMo's arrays.
+/// Returns the name of the mask of one of OLMo's arrays.
 pub(crate) fn label_mask_name(name: &str) -> String {
     format!("labels_mask_{}", name.strip_prefix("token_ids_").unwrap_or(name))
 }
 
-/// A byte of a mask for each id.
+/// Adds a mask, which must have one byte per id.
 fn with_mask(found: Found, mask: Option<PathBuf>) -> Result<Found, Error> {
     if let Some(mask) = &mask {
         let got_bytes = PositionedFile::open(mask)?.len_bytes()?;
@@ -190,9 +190,9 @@ fn with_mask(found: Found, mask: Option<PathBuf>) -> Result<Found, Error> {
     Ok(Found { mask, ..found })
 }
 
-/// What a file is that begins as no token file does: `.bin` is everybody's ending.
+/// Identifies a file that does not begin like a token file: many programs use the ending `.bin`.
 pub(super) fn foreign_content(path: &Path) -> Result<Option<&'static str>, Error> {
-    /// Magic numbers of llm.c's checkpoints and of the states that its tests compare with.
+    /// Magic numbers of llm.c's checkpoints and of the states that its tests compare against.
     const LLMC_WEIGHTS: [u32; 2] = [20_240_326, 20_240_327];
     let head = head(path, 8)?;
     let number = head.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
@@ -213,7 +213,7 @@ fn head(path: &Path, bytes: u64) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
-/// An array without header.
+/// Completes an array without a header.
 fn array(plain: Found, dtype: Dtype) -> Result<Found, Error> {
     let file_bytes = plain.file_bytes;
     if file_bytes == 0 || !file_bytes.is_multiple_of(dtype.bytes()) {
@@ -230,8 +230,8 @@ fn array(plain: Found, dtype: Dtype) -> Result<Found, Error> {
     Ok(Found { dtype, tokens: file_bytes / dtype.bytes(), ..plain })
 }
 
-/// The dtype of an array that does not say it: as given, else what the vocabulary needs, unless the
-/// file's begin looks like the other.
+/// Returns the dtype of an array that does not record it: the given one, otherwise the one that the vocabulary
+/// requires, unless the beginning of the file looks like the other one.
 fn raw_dtype(path: &Path, options: &ImportOptions<'_>) -> Result<Dtype, Error> {
     if let Some(dtype) = options.dtype {
         return Ok(dtype);
@@ -239,7 +239,7 @@ fn raw_dtype(path: &Path, options: &ImportOptions<'_>) -> Result<Dtype, Error> {
     let dtype = Dtype::for_vocab(options.vocab_size);
     let head = head(path, 4096)?;
     let ids: &[[u8; 4]] = head.as_chunks().0;
-    // 16-bit ids of which each second one is 0 are 32-bit ids of a small vocabulary.
+    // 16-bit ids of which every second one is 0 are 32-bit ids of a small vocabulary.
     let looks_wide =
         ids.len() > 1 && ids.iter().all(|[.., high, higher]| (*high, *higher) == (0, 0));
     if dtype == Dtype::U16 && looks_wide {
@@ -256,7 +256,7 @@ fn raw_dtype(path: &Path, options: &ImportOptions<'_>) -> Result<Dtype, Error> {
     Ok(dtype)
 }
 
-/// 16-bit ids cannot be those of a vocabulary beyond 65,536: higher ids would have been cut.
+/// Refuses 16-bit ids with a vocabulary above 65,536: higher ids would have been cut.
 fn check_width(found: &Found, options: &ImportOptions<'_>) -> Result<(), Error> {
     let limit = found.dtype.max_vocab_size();
     if options.vocab_size <= limit {

@@ -1,4 +1,4 @@
-//! The header of llm.c's token files: 256 32-bit numbers, of which three count.
+//! The header of llm.c's token files: 256 32-bit numbers, of which three are used.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ pub(crate) const U32: (u32, u32) = (20_240_801, 7);
 /// Magic of files of multiple-choice questions.
 const EVALUATION_MAGIC: u32 = 20_240_522;
 
-/// Whether a file begins like one of llm.c's.
+/// Returns whether a file begins like one of llm.c's.
 pub(super) fn begins_like(head: &[u8]) -> bool {
     let magic = head.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
     magic.is_some_and(|magic| [U16.0, U32.0, EVALUATION_MAGIC].contains(&magic))
 }
 
-/// Checks the header; dtype and number of ids.
+/// Checks the header; returns the dtype and the number of ids.
 pub(super) fn read_header(path: &Path, file: &PositionedFile) -> Result<(Dtype, u64), Error> {
     let hint = "fetch or write the file again, or force another --format";
     let wrong = |offset_bytes, expected: String, got: String| {
@@ -68,7 +68,7 @@ pub(super) fn read_header(path: &Path, file: &PositionedFile) -> Result<(Dtype, 
     Ok((dtype, tokens))
 }
 
-/// The header of a file of `tokens` ids, fewer than 2³¹.
+/// Returns the header of a file of `tokens` ids, fewer than 2³¹.
 pub(crate) fn header(dtype: Dtype, tokens: u64) -> Vec<u8> {
     let (magic, version) = match dtype {
         Dtype::U16 => U16,

@@ -1,4 +1,4 @@
-//! Indexes that Megatron wrote: several sequences a document, empty ones, other dtypes.
+//! Indexes written by Megatron: several sequences per document, empty ones, other dtypes.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ const STEP: u64 = 8192;
 const HINT: &str = "restore the .idx that was written with the .bin, or move it away and import the \
                     .bin as raw ids (--format raw --dtype …)";
 
-/// Checks magic and version; the dtype, if it is one that a corpus can have.
+/// Checks magic and version; returns the dtype, if a corpus can have it.
 pub(super) fn read_dtype(path: &Path) -> Result<Dtype, Error> {
     let file = PositionedFile::open(path)?;
     let got_bytes = file.len_bytes()?;
@@ -68,7 +68,7 @@ pub(super) fn read_dtype(path: &Path) -> Result<Dtype, Error> {
     }
 }
 
-/// Reads and checks the whole index. One with one sequence a document serves as it is.
+/// Reads and checks the whole index. An index with one sequence per document is used as it is.
 pub(super) fn read(path: &Path, found: &Found) -> Result<DocumentTable, Error> {
     let index = MegatronIndex::open(path, found)?;
     let lengths = index.read_lengths()?;
@@ -107,7 +107,7 @@ fn number(file: &PositionedFile, offset_bytes: u64) -> Result<u64, Error> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// An index whose size fits the counts in its header.
+/// An index whose size matches the counts in its header.
 struct MegatronIndex<'a> {
     file: PositionedFile,
     path: &'a Path,
@@ -145,7 +145,7 @@ impl<'a> MegatronIndex<'a> {
         self.offsets_at() + OFFSET_BYTES * self.sequences + 8 * entry
     }
 
-    /// The lengths of all sequences: as many as the file has room for, each at least 0.
+    /// Returns the lengths of all sequences: as many as the file holds, each at least 0.
     fn read_lengths(&self) -> Result<Vec<u32>, Error> {
         let mut lengths = Vec::new();
         let mut bytes = Vec::new();
@@ -167,7 +167,7 @@ impl<'a> MegatronIndex<'a> {
         Ok(lengths)
     }
 
-    /// Each sequence begins where the one before ends, and the last ends with the token file.
+    /// Checks that each sequence begins where the previous one ends, and that the last one ends with the token file.
     fn check_offsets(&self, lengths: &[u32]) -> Result<(), Error> {
         let mut expected = 0_u64;
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The header of NumPy's own array files. (OLMo's files of the same ending have none.)
+//! The header of NumPy's own array files. (OLMo's files with the same ending have none.)
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use crate::files::positioned_file::PositionedFile;
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 
-/// Longest header that is read: NumPy pads a simple array's to 128 bytes.
+/// The size limit of a header: NumPy pads that of a simple array to 128 bytes.
 const MAX_HEADER_BYTES: u64 = 4096;
 
-/// Whether a file begins with NumPy's magic.
+/// Returns whether a file begins with NumPy's magic.
 pub(super) fn begins_like(head: &[u8]) -> bool {
     head.starts_with(&MAGIC)
 }
 
-/// Checks the header; its length, dtype and number of ids.
+/// Checks the header; returns its length, the dtype and the number of ids.
 pub(super) fn read_header(path: &Path, file: &PositionedFile) -> Result<(u64, Dtype, u64), Error> {
     let hint = "save a one-dimensional array of uint16, uint32 or int32 in C order";
     let wrong = |offset_bytes, expected: &str, got: String| {

@@ -1,4 +1,4 @@
-//! Which blocks of a large file are summed when not all of them are.
+//! The selection of blocks of a large file when only a sample gets sums.
 
 use std::{fmt, str::FromStr};
 
@@ -13,8 +13,8 @@ pub struct SampleShare {
 const MILLION: u64 = 1_000_000;
 
 impl SampleShare {
-    /// Whether block `block` of `blocks` is in the sample: the first, the last, and evenly spread
-    /// ones between them.
+    /// Returns whether block `block` of `blocks` is in the sample: the first, the last, and evenly spaced ones between
+    /// them.
     pub(crate) fn takes(self, block: u64, blocks: u64) -> bool {
         let reached = |block: u64| {
             u128::from(block) * u128::from(self.parts_per_million) / u128::from(MILLION)

@@ -1,4 +1,4 @@
-//! One pass over a token file: sums, ids, and where end-of-text stands.
+//! One pass over a token file: sums, ids, and the positions of end-of-text.
 
 use super::{ImportOptions, format::Found};
 use crate::Error;
@@ -7,20 +7,20 @@ use crate::files::positioned_file::PositionedFile;
 use crate::format::block_sums::{BLOCK_BYTES, NO_SUM, block_sum, sums_count};
 use crate::verify::Meter;
 
-/// Blocks of one piece of work.
+/// Blocks per task.
 const TASK_BLOCKS: u64 = 16;
 
-/// What the pass found.
+/// The result of the pass.
 pub(super) struct Scanned {
     /// The entries of `.sums`.
     pub sums: Vec<[u8; 32]>,
-    /// How many of them are sums.
+    /// The number of entries that are sums.
     pub summed_blocks: u64,
-    /// The places of the end-of-text id in tokens, if they were asked for.
+    /// The positions of the end-of-text id in tokens, if requested.
     pub marks: Vec<u64>,
 }
 
-/// Reads the file in parallel; without a wish for marks only the blocks of the sample.
+/// Reads the file in parallel; if marks are not requested, only the blocks of the sample.
 pub(super) fn scan(
     found: &Found,
     wants_marks: bool,
@@ -73,7 +73,7 @@ impl ScanPass<'_> {
         Ok(scanned)
     }
 
-    /// Checks the ids of a block and notes the end-of-text ids.
+    /// Checks the ids of a block and records the end-of-text ids.
     fn look(&self, offset_bytes: u64, bytes: &[u8], marks: &mut Vec<u64>) -> Result<(), Error> {
         let Found { dtype, header_bytes, .. } = *self.found;
         let skipped_bytes = header_bytes.saturating_sub(offset_bytes);

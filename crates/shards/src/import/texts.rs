@@ -9,7 +9,7 @@ use crate::corpus::token_file::TokenLayout;
 use crate::files::parallel;
 use crate::verify::Meter;
 
-/// What the pass found.
+/// The result of the pass.
 pub(super) struct Texts {
     pub bytes: u64,
     pub hashes: Vec<u64>,

@@ -1,4 +1,5 @@
-//! Whether documents begin and end as the manifest says: what tells a changed field of a manifest without a seal.
+//! The check that documents begin and end as the manifest says, which detects changed fields of a manifest without a
+//! seal.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,27 +9,26 @@ use crate::Error;
 use crate::Split;
 use crate::corpus::shard::Shard;
 
-/// Ids that are looked through at a time.
+/// Ids that are searched at a time.
 const STEP_TOKENS: usize = 1 << 16;
-/// Documents between two looks at the stop flag.
+/// Documents between two checks of the stop flag.
 const STEP_DOCUMENTS: usize = 1 << 12;
 
-/// Which documents are looked at.
+/// The documents to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentsChecked {
     /// All.
     All,
-    /// Some thousand of each shard, evenly spread.
+    /// A few thousand of each shard, evenly spaced.
     Some,
 }
 
-/// Documents of a shard that are looked at of [`DocumentsChecked::Some`].
+/// Documents per shard for [`DocumentsChecked::Some`].
 const SOME_DOCUMENTS: usize = 1 << 12;
 
-/// Compares the first and last ids of all documents with `beginning_of_text` and `end_of_text` of the manifest. Where
-/// there are labels, whose documents may be cut off, the end-of-text id must occur; adopted files are not looked at,
-/// for their own index may say where documents end. Nothing else checks them
-/// where a manifest has no seal.
+/// Compares the first and last ids of all documents with `beginning_of_text` and `end_of_text` of the manifest. With
+/// labels, documents may be cut off, so the end-of-text id only has to occur; adopted files are not checked, because
+/// their own index may define where documents end. In a manifest without a seal, no other check covers these fields.
 ///
 /// # Errors
 /// A file cannot be read or is damaged; `stop` was set.
@@ -75,7 +75,7 @@ struct ShardPlace<'a> {
     start_token: u64,
 }
 
-/// Documents that do not begin or end as they must.
+/// Documents that do not begin or end as required.
 #[derive(Default)]
 struct Wrong {
     documents: u64,

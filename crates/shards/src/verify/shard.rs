@@ -1,4 +1,4 @@
-//! The pieces of work that verifying one shard falls into.
+//! The tasks of verifying one shard.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use crate::files::positioned_file::PositionedFile;
 use crate::format::block_sums::{BLOCK_BYTES, NO_SUM, block_sum, merged_root};
 use crate::verify::{Damage, Meter};
 
-/// Blocks a task checks: 64 MiB, small enough to keep two threads busy to the end.
+/// Blocks per task: 64 MiB, small enough to keep two threads busy to the end.
 const TASK_BLOCKS: u64 = 64;
 
-/// One piece of work.
+/// One task.
 pub(crate) enum FileCheck<'a> {
     /// Some blocks of a token file against their sums, and their ids.
     Blocks { shard: &'a Shard, first_block: u64, sums: Vec<[u8; 32]> },
-    /// A whole token file whose sums are lost, against its root.
+    /// A whole token file whose sums are damaged, against its root.
     WholeBin { shard: &'a Shard },
     /// The index: hash and every entry.
     Index { shard: &'a Shard },
@@ -31,7 +31,7 @@ pub(crate) enum FileCheck<'a> {
 }
 
 impl FileCheck<'_> {
-    /// Bytes of a token file that no sum vouches for.
+    /// Returns the bytes of a token file that no sum covers.
     pub(crate) fn unsummed_bytes(&self) -> u64 {
         match self {
             Self::Blocks { shard, first_block, sums } if sampled_blocks(shard).is_some() => {
@@ -48,13 +48,13 @@ fn sampled_blocks(shard: &Shard) -> Option<u64> {
     shard.record().adopted.as_ref().and_then(|adopted| adopted.sampled_blocks)
 }
 
-/// The bytes of one block of the token file.
+/// Returns the size of one block of the token file.
 fn block_bytes(shard: &Shard, block: u64) -> u64 {
     BLOCK_BYTES.min(shard.record().bin_bytes.saturating_sub(block * BLOCK_BYTES))
 }
 
-/// Checks the sizes and the sums of a shard, reports what is wrong with them, and gives the work
-/// that is left: files of the wrong size are given up.
+/// Checks the sizes and the sums of a shard, reports faults, and returns the remaining tasks; files of the wrong size
+/// are given up.
 pub(crate) fn tasks_of<'a>(
     shard: &'a Shard,
     meter: &Meter<'_>,
@@ -89,7 +89,7 @@ pub(crate) fn tasks_of<'a>(
     Ok(tasks)
 }
 
-/// Runs one piece; what it finds is in the order of offsets.
+/// Runs one task; its findings are in the order of offsets.
 pub(crate) fn run_task(task: &FileCheck<'_>, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
     match task {
         FileCheck::Blocks { shard, first_block, sums } => {
@@ -105,7 +105,7 @@ pub(crate) fn run_task(task: &FileCheck<'_>, meter: &Meter<'_>) -> Result<Vec<Da
     }
 }
 
-/// The entries of `.sums`, if they are the ones that the manifest vouches for.
+/// Returns the entries of `.sums`, if they match the manifest.
 fn checked_sums(
     shard: &Shard,
     meter: &Meter<'_>,
@@ -196,7 +196,7 @@ fn check_whole_bin(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Erro
 fn check_index(shard: &Shard, meter: &Meter<'_>) -> Result<Vec<Damage>, Error> {
     let path = shard.path("idx");
     let got = file_root(&path, meter)?;
-    // An entry that is wrong says more than a hash that differs.
+    // A wrong entry is a more helpful finding than a different hash.
     let wrong_entry = shard.index().and_then(|index| index.check()).err();
     let wrong_entry = wrong_entry.map(Damage::from_error).transpose()?;
     Ok(wrong_entry.or(root_damage(&path, shard.record().idx_root, got)).into_iter().collect())
@@ -211,7 +211,7 @@ fn check_mask(shard: &Shard, record: &MaskRecord, meter: &Meter<'_>) -> Result<V
         wrong_byte = wrong_byte.take().or_else(|| bad_byte(&path, offset_bytes, bytes));
         Ok(())
     })?;
-    // A byte that is wrong says more than a hash that differs.
+    // A wrong byte is a more helpful finding than a different hash.
     let wrong = wrong_byte.map(Damage::from_error).transpose()?;
     let wrong = wrong.or(root_damage(&path, record.root, got)).or_else(|| {
         let expected = format!("{} bytes of 1", record.loss_tokens);
@@ -226,7 +226,7 @@ fn check_mask(shard: &Shard, record: &MaskRecord, meter: &Meter<'_>) -> Result<V
     Ok(wrong.into_iter().collect())
 }
 
-/// The first id of a block that is not below the vocabulary, if any.
+/// Returns the first id of a block that is not below the vocabulary size, if any.
 fn check_ids(
     shard: &Shard,
     path: &Path,
@@ -234,7 +234,7 @@ fn check_ids(
     bytes: &[u8],
 ) -> Result<Option<Damage>, Error> {
     let (dtype, vocab_size) = (shard.dtype(), shard.vocab_size());
-    // Only in the first block; a header is shorter than a block.
+    // Only the first block has a header, which is shorter than a block.
     let header_bytes = shard.header_bytes().saturating_sub(offset_bytes);
     let header_len = usize::try_from(header_bytes).unwrap_or(usize::MAX);
     let bytes = bytes.get(header_len..).unwrap_or_default();
@@ -251,7 +251,7 @@ fn file_root(path: &Path, meter: &Meter<'_>) -> Result<Fingerprint, Error> {
     for_each_block(path, meter, |_, _| Ok(()))
 }
 
-/// Reads the file block by block and gives its BLAKE3 hash.
+/// Reads the file block by block and returns its BLAKE3 hash.
 fn for_each_block(
     path: &Path,
     meter: &Meter<'_>,

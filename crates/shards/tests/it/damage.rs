@@ -1,4 +1,4 @@
-//! Damaged corpora are refused, and the damage is named.
+//! Damaged corpora are refused, and the error names the damage.
 
 use std::{
     fs::{self, OpenOptions},
@@ -26,7 +26,7 @@ fn set_len(path: &Path, bytes: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// Path and offset of a damaged file's error.
+/// The path and offset in a damaged file's error.
 fn place(error: Error) -> (PathBuf, Option<u64>) {
     match error {
         Error::Damaged { path, offset_bytes, .. } => (path, offset_bytes),
@@ -43,7 +43,7 @@ fn truncated_index_is_an_error_at_every_byte() {
     let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
     for len in 0..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
-        // Both before opening and under an opened corpus.
+        // This applies both before opening and to an opened corpus.
         assert_eq!(place(Corpus::open(folder.path(), Access::Map).unwrap_err()).0, path);
         assert_eq!(place(corpus.document(Split::Train, 0).unwrap_err()).0, path);
         assert_eq!(place(corpus.document_lengths(Split::Train).unwrap_err()).0, path);
@@ -112,7 +112,7 @@ fn any_changed_byte_is_found() {
         let at = at % fs::read(path).unwrap().len();
         flip(path, at, bits);
         let damage = damage_of(folder.path());
-        // Reading may fail or not, but it ends.
+        // Reading may fail or not, but it returns.
         let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
         for document in 0..corpus.documents(Split::Train) {
             if let Ok(ids) = corpus.document(Split::Train, document) {
@@ -131,7 +131,7 @@ fn any_changed_byte_is_found() {
 #[test]
 fn damaged_block_is_named_by_its_offset() {
     let folder = tempfile::tempdir().unwrap();
-    // 4 bytes an id: three full blocks and a short one.
+    // 4 bytes per id: three full blocks and a short one.
     let document: Vec<u32> = (0..850_000).map(|n| n % 70_000).collect();
     write_corpus(folder.path(), 70_000, &vec![vec![document]], &vec![]);
     let path = folder.path().join("train/shard-00000.bin");
@@ -146,7 +146,7 @@ fn damaged_block_is_named_by_its_offset() {
     flip(&path, 3_300_000, 128);
     let both = [(path.clone(), Some(0)), (path.clone(), Some(3 * mib))];
     assert_eq!(damage_of(folder.path()), both);
-    // With the sums lost too, the file as a whole is still known to be damaged.
+    // With the sums lost too, the file as a whole is still found damaged.
     let sums = folder.path().join("train/shard-00000.sums");
     flip(&sums, 40, 1);
     let damage = run_verify(folder.path()).unwrap().damage;
@@ -195,7 +195,7 @@ fn truncation_under_an_open_reader_is_an_error_with_access_read() {
     set_len(&path, 10);
     let error = corpus.read_tokens(Split::Train, 4, &mut ids).unwrap_err();
     assert_eq!(place(error), (path.clone(), Some(8)));
-    // Opened lazily: the size is checked again, for both accesses.
+    // When a shard is opened later, the size is checked again, for both kinds of access.
     for access in [Access::Map, Access::Read] {
         fs::write(
             &path,

@@ -1,4 +1,4 @@
-//! What is exported is what the programs' own packages write: testdata/interchange.
+//! Exports are equal to the files that the programs' own packages write: testdata/interchange.
 
 use std::{fs, io::Read, path::Path, sync::atomic::AtomicBool};
 
@@ -159,18 +159,18 @@ fn an_output_that_exists_is_refused_and_leftovers_are_replaced() {
     let message = run(folder.path(), &out, ExportFormat::Olmo).unwrap_err().to_string();
     assert!(message.contains("or an earlier export, got something else"), "{message}");
     fs::remove_dir(&out).unwrap();
-    // Somebody's folder of the name that we would use.
+    // A person's folder has the name of the temporary folder.
     let aside = folder.path().join("out.exporting");
     fs::create_dir(&aside).unwrap();
     fs::write(aside.join("theirs"), "x").unwrap();
     let message = run(folder.path(), &out, ExportFormat::Olmo).unwrap_err().to_string();
     assert!(message.contains("out.exporting: expected nothing of this name"), "{message}");
     assert!(aside.join("theirs").exists());
-    // Our own, left by a kill.
+    // The folder is a leftover of a killed export.
     fs::write(aside.join(".mixdown-export"), "").unwrap();
     run(folder.path(), &out, ExportFormat::Olmo).unwrap();
     assert!(!aside.exists() && !out.join("theirs").exists());
-    // A stop leaves nothing.
+    // A stop leaves nothing behind.
     fs::remove_dir_all(&out).unwrap();
     let corpus = Corpus::open(folder.path(), Access::Map).unwrap();
     let options = all_of(ExportFormat::Olmo, 1);
@@ -198,7 +198,7 @@ fn the_same_export_again_is_done_and_another_is_refused() {
             "{error}"
         );
     }
-    // Another corpus, and a folder of which a file is gone.
+    // Another corpus, and a folder from which a file is missing.
     let (other, _) = small_corpus(900);
     let error = run_cut(other.path(), &out, ExportFormat::Llmc, 50).unwrap_err();
     assert!(error.to_string().contains("expected corpus "), "{error}");
@@ -207,7 +207,7 @@ fn the_same_export_again_is_done_and_another_is_refused() {
     assert!(error.to_string().contains("got no file; remove the folder"), "{error}");
 }
 
-/// Each state that a kill leaves: the same call goes on from all of them.
+/// The same call succeeds from each state that a kill can leave.
 #[test]
 fn a_killed_export_goes_on_from_any_state() {
     let (folder, _) = small_corpus(1000);
@@ -239,7 +239,7 @@ fn a_killed_export_goes_on_from_any_state() {
     }
 }
 
-/// One of two at once ends with words; what says that it succeeded is whole.
+/// Of two exports at once, one may end with an error; a result that reports success is complete.
 #[test]
 fn two_exports_at_once_do_not_meet() {
     let (one, _) = small_corpus(1000);

@@ -1,4 +1,4 @@
-//! Corpora of format version 1, written once and read for ever.
+//! Corpora of format version 1, written once and readable forever.
 
 use std::{
     fs,

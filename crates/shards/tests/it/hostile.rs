@@ -1,4 +1,4 @@
-//! Nobody gets in through a manifest.
+//! Manifests with hostile content cannot reach files outside the corpus.
 
 use std::{fs, path::Path};
 
@@ -52,7 +52,7 @@ fn names_that_leave_the_folder_are_refused() {
     Manifest::read(folder.path()).unwrap();
 }
 
-/// As a snapshot of the Hugging Face Hub's cache: every file of it is a link into a folder of blobs.
+/// A snapshot in the Hugging Face Hub's cache: every file of it is a link into a folder of blobs.
 #[cfg(unix)]
 #[test]
 fn a_corpus_of_links_to_files_is_a_corpus() {
@@ -110,7 +110,7 @@ fn links_out_of_the_folder_to_folders_and_devices_are_refused() {
         assert!(message.contains(path.to_str().unwrap()), "{message}");
         assert!(message.contains("a link to \"/dev/zero\""), "{message}");
     }
-    // Inside, folders may be linked as well.
+    // Inside the corpus, folders may be links as well.
     let (folder, _) = small_corpus(1000);
     fs::rename(folder.path().join("holdout"), folder.path().join("kept")).unwrap();
     symlink("kept", folder.path().join("holdout")).unwrap();
@@ -127,7 +127,7 @@ fn a_link_to_the_corpus_itself_is_fine() {
     Corpus::open(&link, Access::Map).unwrap();
 }
 
-/// Every number of the records, replaced by numbers on the borders, is refused without overflow.
+/// Every number of the records, replaced by a limit value, is refused without overflow.
 #[test]
 fn numbers_on_the_borders_are_refused() {
     let (folder, _) = small_corpus(1000);
@@ -157,7 +157,7 @@ fn numbers_on_the_borders_are_refused() {
     }
 }
 
-/// All shards at once claim what no 64-bit sum holds, with every other number in keeping.
+/// All shards together claim a sum beyond 64 bits, with every other number consistent.
 #[test]
 fn sums_that_overflow_are_refused() {
     let (folder, mut manifest) = small_corpus(1000);
@@ -178,8 +178,8 @@ fn sums_that_overflow_are_refused() {
     assert!(written.contains("train.text_bytes"), "{written}");
 }
 
-/// A manifest whose `bin_root` belongs to other data, with everything else in keeping: the blocks
-/// agree with their sums, so only the merged sums and the whole file can tell.
+/// A manifest whose `bin_root` belongs to other data, with everything else consistent: the blocks match their sums, so
+/// only the merged sums and the whole file show it.
 #[test]
 fn sums_that_do_not_merge_to_the_root_are_found() {
     let (folder, mut manifest) = small_corpus(1000);

@@ -17,7 +17,7 @@ use crate::support::{damage_of, flip, overwrite, run_verify};
 const END: u32 = 7;
 const VOCAB_SIZE: u64 = 1000;
 
-/// The golden documents, each ended by END.
+/// The golden documents, each ending with END.
 fn documents() -> Vec<Vec<u32>> {
     let mut state = 1_u64;
     let mut next = || {
@@ -28,7 +28,7 @@ fn documents() -> Vec<Vec<u32>> {
     (0..9).map(ended).collect()
 }
 
-/// The same, each begun by END.
+/// The same documents, each beginning with END.
 fn begun() -> Vec<Vec<u32>> {
     let rotated = |mut ids: Vec<u32>| {
         ids.rotate_right(1);
@@ -37,7 +37,7 @@ fn begun() -> Vec<Vec<u32>> {
     documents().into_iter().map(rotated).collect()
 }
 
-/// The text of a document of the tests: three bytes an id.
+/// The text of a document in the tests: three bytes per id.
 fn text_of(ids: &[u32]) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> {
     assert!(!ids.contains(&END));
     Ok((3 * ids.len() as u64, ids.iter().map(|id| u64::from(*id)).sum()))
@@ -57,7 +57,7 @@ pub fn options() -> ImportOptions<'static> {
     }
 }
 
-/// A copy of some golden files in a folder that vanishes.
+/// A copy of some golden files in a temporary folder.
 pub fn golden(folder: &str, stem: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let root =
@@ -147,7 +147,7 @@ fn golden_files_are_adopted_without_touching_them() {
         let (bytes, hashes): (Vec<u64>, Vec<u64>) = texts.unzip();
         assert_eq!(corpus.document_hashes(Split::Train).unwrap(), hashes);
         assert_eq!(corpus.text_bytes(Split::Train), bytes.iter().sum::<u64>());
-        // Nothing but the manifest and the sidecars is new, and nothing has changed.
+        // Only the manifest and the sidecars are new, and nothing else has changed.
         let mut after = names(copy.path());
         after.retain(|(path, _)| !path.ends_with("manifest.json"));
         assert_eq!(after, before);
@@ -158,7 +158,7 @@ fn golden_files_are_adopted_without_touching_them() {
     }
 }
 
-/// The same import again changes nothing; any other one is refused by its first difference.
+/// The same import again changes nothing; an import that differs is refused with its first difference.
 fn assert_a_second_import_is_known(folder: &Path, name: &str, manifest: &Manifest) {
     let again = |options: &ImportOptions<'_>| {
         let files = [ImportFile { path: folder.join(name), split: Split::Train }];
@@ -202,7 +202,7 @@ fn another_list_of_files_is_another_import() {
             "{error}"
         );
     }
-    // Somebody has written on.
+    // Somebody has appended to the file.
     let path = copy.path().join("train.bin");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, [&bytes[..], &[1, 0]].concat()).unwrap();
@@ -210,7 +210,7 @@ fn another_list_of_files_is_another_import() {
     let error = import(copy.path(), &files, &options(), Observer::silent()).unwrap_err();
     let expected = format!("train.bin of {} bytes", bytes.len());
     assert!(error.to_string().contains(&expected), "{error}");
-    // A manifest of somebody else.
+    // The manifest belongs to another program.
     fs::write(&path, &bytes).unwrap();
     fs::write(copy.path().join("manifest.json"), "{\"files\": []}").unwrap();
     let error = import(copy.path(), &files, &options(), Observer::silent()).unwrap_err();
@@ -226,7 +226,7 @@ fn an_end_of_text_that_never_occurs_is_told() {
     let report = import(copy.path(), &files, &absent, Observer::silent()).unwrap();
     assert_eq!(report.without_end, ["train.bin", "val.bin"]);
     assert_eq!(report.manifest.train.documents, 2);
-    // With an index nothing has to be looked for.
+    // With an index, no end-of-text search is needed.
     let copy = golden("megatron", "uint16");
     let files = [ImportFile { path: copy.path().join("uint16.bin"), split: Split::Train }];
     let report = import(copy.path(), &files, &absent, Observer::silent()).unwrap();
@@ -240,7 +240,7 @@ fn the_tokenizers_files_are_written_whole_and_never_over_others() {
     let companions = [("tokenizer.json", b"{}".to_vec()), (name, b"{\"a\": 1}".to_vec())];
     let files = [ImportFile { path: copy.path().join("train.bin"), split: Split::Train }];
     let with = ImportOptions { companions: &companions, ..options() };
-    // What a killed import left: half a file under a name that nobody else gives.
+    // A killed import left half a file under a name that nobody else uses.
     let left = copy.path().join(format!("{name}.0123456789abcdef.tmp"));
     fs::write(&left, "{").unwrap();
     fs::write(copy.path().join(name), "{}").unwrap();
@@ -250,7 +250,7 @@ fn the_tokenizers_files_are_written_whole_and_never_over_others() {
     import(copy.path(), &files, &with, Observer::silent()).unwrap();
     assert!(!left.exists());
     assert_eq!(fs::read(copy.path().join(name)).unwrap(), b"{\"a\": 1}");
-    // They are under the manifest's seal.
+    // The manifest's seal covers them.
     fs::write(copy.path().join(name), b"{\"a\": 2}").unwrap();
     assert_eq!(damage_of(copy.path()), [(copy.path().join(name), None)]);
     fs::remove_file(copy.path().join(name)).unwrap();
@@ -294,7 +294,7 @@ fn datatrove_losses_are_masks() {
     let mut read = vec![9; mask.len()];
     corpus.read_mask(Split::Train, 0, &mut read).unwrap();
     assert_eq!(read, mask);
-    // A mask that is too short, or that holds something else.
+    // The mask is too short, or holds something else.
     fs::remove_file(copy.path().join("manifest.json")).unwrap();
     let loss = copy.path().join("two_bytes.ds.loss");
     overwrite(&loss, 5, &[2]);
@@ -321,7 +321,7 @@ fn several_files_make_one_stream_in_both_splits() {
     assert_eq!(manifest.inputs[0].path, "more/again.bin");
     assert_holds(copy.path(), &[documents(), documents()].concat());
     let corpus = Corpus::open(copy.path(), Access::Map).unwrap();
-    // The last document of val.bin is cut in its middle.
+    // The last document of val.bin is cut in the middle.
     assert_eq!(corpus.tokens(Split::Holdout), 40);
     assert_eq!(corpus.document_lengths(Split::Holdout).unwrap().iter().sum::<u32>(), 40);
 }
@@ -347,16 +347,16 @@ fn a_file_of_several_blocks_with_a_header() {
     let mut read = vec![0; ids.len()];
     corpus.read_tokens(Split::Train, 0, &mut read).unwrap();
     assert_eq!(read, ids);
-    // 7 stands in the ids of every thousand as well: twice a thousand.
+    // 7 also occurs in the ids of every thousand: twice per thousand.
     assert_eq!(corpus.documents(Split::Train), 3000);
     assert_eq!(damage_of(folder.path()), []);
-    // Damage in the header and in each block is named; two blocks, two places.
+    // Damage in the header and in each block is reported; two blocks, two places.
     for offset in [5, (1 << 20) + 4, (2 << 20) + 8] {
         flip(&path, offset, 1);
     }
     let blocks = [0, 1 << 20, 2 << 20].map(|offset| (path.clone(), Some(offset)));
     assert_eq!(damage_of(folder.path()), blocks);
-    // An id beyond the vocabulary where sums are none: only the blocks of the sample have one.
+    // An id beyond the vocabulary lies in a block without a sum: only the blocks of the sample have one.
     fs::write(&path, &bytes).unwrap();
     fs::remove_file(folder.path().join("manifest.json")).unwrap();
     let sampled = ImportOptions { sample_sums: Some("0.01%".parse().unwrap()), ..options() };

@@ -1,4 +1,4 @@
-//! Token files that are not adopted, and why: damaged, narrow, outside, stopped.
+//! Refused token files, with the reasons: damaged, narrow, outside, stopped.
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
@@ -9,7 +9,7 @@ use mixdown_shards::{Dtype, ImportFile, ImportOptions, Split, TokenFormat, impor
 use crate::interchange::{adopt, golden, options};
 use crate::support::{damage_of, flip, overwrite};
 
-/// What is said of a golden file that `change` has damaged.
+/// The error message for a golden file that `change` has damaged.
 fn message_of(folder: &str, name: &str, change: impl FnOnce(&Path)) -> String {
     let copy = golden(folder, name.split('.').next().unwrap());
     change(copy.path());
@@ -152,7 +152,7 @@ fn documents_of_olmo_must_follow_one_another() {
         fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
     });
     assert!(cut.contains("gzip data that is whole"), "{cut}");
-    // More columns, quoted commas and line ends, no line end at the end, ids behind the last document.
+    // More columns, quoted commas and line ends, no final line end, ids after the last document.
     let copy = golden("olmo", "part");
     let file = fs::File::create(copy.path().join("part-0-00000.csv.gz")).unwrap();
     let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
@@ -167,10 +167,10 @@ fn documents_of_olmo_must_follow_one_another() {
     assert_eq!((manifest.train.documents, manifest.counts.empty_documents), (3, 1));
 }
 
-/// Whatever stands in a header or an index, nothing panics; what is adopted is sound.
+/// No content of a header or an index causes a panic; what is adopted is sound.
 #[test]
 fn every_header_byte_may_be_damaged() {
-    // Where the rest of a file is padding, its begin is enough.
+    // If the rest of a file is padding, its beginning is enough.
     for (folder, name, damaged, header_bytes) in [
         ("megatron", "int32.bin", "int32.idx", 222),
         ("megatron", "sentences.bin", "sentences.idx", 200),
@@ -191,12 +191,12 @@ fn every_header_byte_may_be_damaged() {
             flip(&path, at, [0x01, 0x80, 0xff][at % 3]);
             accepted += usize::from(outcome(copy.path(), name, &any_text));
         }
-        // Bytes that say nothing, such as gzip's time, and a begin that is an array of ids.
+        // Some bytes have no meaning, such as gzip's time, and a beginning may be an array of ids.
         assert!(accepted < header_bytes, "{damaged}: {accepted}");
     }
 }
 
-/// Whether the folder is adopted; if it is, it is sound.
+/// Returns whether the folder is adopted; if it is, it is sound.
 fn outcome(folder: &Path, name: &str, options: &ImportOptions<'_>) -> bool {
     let is_adopted = adopt(folder, name, options).is_ok();
     if is_adopted {

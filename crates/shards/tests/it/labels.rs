@@ -1,4 +1,4 @@
-//! Loss masks and rows: what is written is read, and what contradicts itself is refused.
+//! Loss masks and rows: written ones are read back, and contradictory ones are refused.
 
 use std::{fs, path::PathBuf};
 
@@ -106,7 +106,7 @@ fn a_changed_mask_is_damage() {
     }
     fs::remove_file(&path).unwrap();
     assert_eq!(damage_of(folder.path()), [(path.clone(), None)]);
-    // The right hash and the wrong sum: the file is as recorded, the record is not.
+    // The hash is right and the sum is wrong: the file matches its record, but the record is wrong.
     fs::write(&path, &whole).unwrap();
     let mut manifest = manifest;
     let mask = manifest.train.shards[0].mask.as_mut().unwrap();
@@ -173,7 +173,7 @@ fn packed_shards_hold_whole_rows() {
     }
 }
 
-/// The same ids with and without a mask are not the same data.
+/// The same ids with and without a mask are different data.
 #[test]
 fn the_data_fingerprint_takes_in_the_mask() {
     let fingerprints = [Masks::With, Masks::Without].map(|masks| {

@@ -1,4 +1,4 @@
-//! The crate from outside: round trips, damage, golden files.
+//! Tests of the public interface: round trips, damage, golden files.
 
 #[cfg(test)]
 mod damage;

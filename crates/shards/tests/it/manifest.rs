@@ -120,7 +120,7 @@ fn any_changed_byte_ends() {
     result.unwrap();
 }
 
-/// A change of any byte of a sealed manifest is seen, and of any file of the tokenizer beside it.
+/// A change of any byte of a sealed manifest is detected, and of any tokenizer file beside it.
 #[test]
 fn a_sealed_manifest_is_as_it_was_written() {
     let (folder, manifest) = small_corpus(1000);
@@ -147,7 +147,7 @@ fn a_sealed_manifest_is_as_it_was_written() {
             "{error}"
         );
     }
-    // The same content laid out in another way is another file; without its seal it is one of an older version.
+    // The same content in another layout is another file; without its seal it is one of an older version.
     edit_manifest(folder.path(), |json| drop(json.as_object_mut().unwrap().remove("seal")));
     Manifest::read(folder.path()).unwrap();
     assert!(!run_verify(folder.path()).unwrap().is_sealed);
@@ -175,7 +175,7 @@ fn companions_of_an_older_corpus_are_json() {
     assert_eq!(damage_of(folder.path()), []);
 }
 
-/// A seal cannot name files outside of the folder.
+/// A seal cannot name files outside the folder.
 #[test]
 fn a_seal_names_companions_only() {
     let (folder, manifest) = small_corpus(1000);

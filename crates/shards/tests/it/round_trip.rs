@@ -1,4 +1,4 @@
-//! What was written is read back, for every type and size.
+//! Written corpora are read back, for every type and size.
 
 use std::{fs, sync::Mutex};
 
@@ -83,7 +83,7 @@ fn roots_are_what_b3sum_prints() {
                 .map(|n| u32::try_from(n % 65_521).unwrap())
                 .collect();
             let mut writer = ShardWriter::create(folder.path(), "s", dtype, vocab_size).unwrap();
-            // Parts of odd lengths, so that documents cross blocks.
+            // The parts have odd lengths, so that documents cross blocks.
             ids.chunks(99_991).for_each(|part| writer.push(part, 1, 2, None).unwrap());
             let record = writer.finish().unwrap();
             assert_eq!(record.bin_bytes, bin_bytes);

@@ -14,12 +14,12 @@ use mixdown_shards::{
 /// Shards of documents of ids.
 pub type Shards = Vec<Vec<Vec<u32>>>;
 
-/// The hash that tests give to a document.
+/// The hash of a test document.
 pub fn hash_of(document: &[u32]) -> u64 {
     document.iter().fold(7, |hash: u64, id| hash.wrapping_mul(0x1000_0000_01b3) ^ u64::from(*id))
 }
 
-/// The mask that tests give to a document: every third id is a target.
+/// The mask of a test document: every third id is a target.
 pub fn mask_of(document: &[u32]) -> Vec<u8> {
     document.iter().map(|id| u8::from(id % 3 == 0)).collect()
 }
@@ -97,7 +97,7 @@ pub fn write_corpus_with(
     manifest
 }
 
-/// `documents` documents of 1 … 40 ids that look random.
+/// `documents` documents of 1 … 40 pseudorandom ids.
 pub fn some_documents(seed: u32, documents: u32, vocab_size: u32) -> Vec<Vec<u32>> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     let mut next = |below: u32| {
@@ -114,7 +114,7 @@ pub fn some_documents(seed: u32, documents: u32, vocab_size: u32) -> Vec<Vec<u32
         .collect()
 }
 
-/// A small corpus of two training shards and one of holdout in a folder that vanishes.
+/// A small corpus of two training shards and one holdout shard in a temporary folder.
 pub fn small_corpus(vocab_size: u32) -> (tempfile::TempDir, Manifest) {
     let folder = tempfile::tempdir().unwrap();
     let train = vec![some_documents(1, 9, vocab_size), some_documents(2, 4, vocab_size)];
@@ -127,7 +127,7 @@ pub fn run_verify(folder: &Path) -> Result<VerifyReport, Error> {
     verify(folder, Observer::silent())
 }
 
-/// Paths and offsets of all damage.
+/// The paths and offsets of all damage.
 pub fn damage_of(folder: &Path) -> Vec<(PathBuf, Option<u64>)> {
     let damage = run_verify(folder).unwrap().damage;
     damage.into_iter().map(|damage| (damage.path, damage.offset_bytes)).collect()
@@ -140,14 +140,14 @@ pub fn flip(path: &Path, offset: usize, bits: u8) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Writes over a part of a file.
+/// Overwrites a part of a file.
 pub fn overwrite(path: &Path, offset: usize, new: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset..offset + new.len()].copy_from_slice(new);
     fs::write(path, bytes).unwrap();
 }
 
-/// Changes the manifest as JSON; a seal is broken by that.
+/// Changes the manifest as JSON, which breaks a seal.
 pub fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let path = folder.join(Manifest::FILE);
     let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The writer of shards: limits, errors, what is left behind.
+//! The writer of shards: limits, errors, leftovers.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ fn bad_shards_are_refused() {
     assert!(error.to_string().contains("at least one document"), "{error}");
 }
 
-/// Killed while writing: nothing stands under its own name, and the next attempt goes through.
+/// After a kill during writing, no file has its final name, and the next attempt succeeds.
 #[test]
 fn unfinished_shard_has_no_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn unfinished_shard_has_no_name() {
     let mut writer = ShardWriter::create(&train, "shard-00000", Dtype::U16, 100).unwrap();
     writer.push(&vec![7; 2_000_000], 5, 1, None).unwrap();
     assert!(names(&train).iter().all(|name| name.ends_with(".tmp")));
-    // As a killed process leaves it: neither dropped nor finished.
+    // This is the state after a kill: neither dropped nor finished.
     std::mem::forget(writer);
     assert_eq!(
         Corpus::open(folder.path(), Access::Map).unwrap_err().kind(),
@@ -74,7 +74,7 @@ fn unfinished_shard_has_no_name() {
     Corpus::open(folder.path(), Access::Map).unwrap();
     let left = names(&train).into_iter().filter(|name| finished_name(name).is_some()).count();
     assert_eq!(left, 2);
-    // One that is given up takes its files with it.
+    // A dropped writer removes its files.
     drop(ShardWriter::create(&train, "shard-00001", Dtype::U16, 100).unwrap());
     assert_eq!(names(&train).len(), 6);
 }

@@ -1,12 +1,12 @@
 //! Rolling hashes of n-grams of tokens or words.
 
-/// Units of a run that counts as shared: 13, as in the contamination studies of GPT-3 and since.
+/// The length of a run that counts as shared: 13 units, as in contamination studies since GPT-3.
 pub const GRAM_UNITS: usize = 13;
 
 /// The multiplier of the rolling polynomial hash: odd, without structure.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// `BASE` to the power of `GRAM_UNITS`, what the unit that falls out was multiplied with.
+/// `BASE` to the power of `GRAM_UNITS`, the factor of the unit that leaves the window.
 const OLDEST: u64 = {
     let (mut power, mut n) = (1_u64, 0);
     while n < GRAM_UNITS {
@@ -19,7 +19,7 @@ const OLDEST: u64 = {
 /// Appends one unit per id.
 ///
 /// # Errors
-/// None: the result has the type of every function that makes units.
+/// None: the result has the type of all functions that make units.
 ///
 /// ```
 /// let mut units = Vec::new();
@@ -34,14 +34,14 @@ pub fn units_of_ids(
     Ok(())
 }
 
-/// Spreads a number over 64 bits, one to one (the finisher of SplitMix64).
+/// Maps a number to 64 well-mixed bits, one to one (the finisher of SplitMix64).
 fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// Shows `look` the hash of each run of [`GRAM_UNITS`] units, one multiplication a unit.
+/// Calls `look` with the hash of each run of [`GRAM_UNITS`] units, at one multiplication per unit.
 pub(super) fn each_gram(units: &[u64], mut look: impl FnMut(u64)) {
     let mut hash = 0_u64;
     let fallen = std::iter::repeat_n(0, GRAM_UNITS).chain(units.iter().copied());
@@ -54,8 +54,8 @@ pub(super) fn each_gram(units: &[u64], mut look: impl FnMut(u64)) {
     }
 }
 
-/// Grams with the documents that have them: a filter of bits, then a sorted list with an index on
-/// the grams' first bits, so that a gram that is not there costs one access.
+/// Grams with the documents that contain them: a bit filter, then a sorted list with an index on the grams' first bits,
+/// so that an absent gram costs one access.
 pub(super) struct GramTable {
     grams: Vec<(u64, u32)>,
     starts: Vec<u32>,
@@ -65,7 +65,7 @@ pub(super) struct GramTable {
 }
 
 impl GramTable {
-    /// Takes fewer than 2³² grams.
+    /// Builds the table from fewer than 2³² grams.
     pub(super) fn new(mut grams: Vec<(u64, u32)>) -> Self {
         grams.sort_unstable();
         grams.dedup();
@@ -91,7 +91,7 @@ impl GramTable {
         Self { grams, starts, filter, index_bits, filter_bits }
     }
 
-    /// The documents that have the gram.
+    /// Returns the documents that contain the gram.
     pub(super) fn documents(&self, gram: u64) -> impl Iterator<Item = u32> {
         let (word, bit) = place(gram, self.filter_bits);
         let may_be_there = self.filter.get(word).is_some_and(|word| word & bit != 0);
@@ -110,7 +110,7 @@ impl GramTable {
     }
 }
 
-/// The word and the bit of a gram in the filter, from its last bits: the first ones are the index.
+/// Returns the word and the bit of a gram in the filter, from its last bits, as the first ones are the index.
 fn place(gram: u64, filter_bits: u32) -> (usize, u64) {
     let number = gram & ((1 << filter_bits) - 1);
     (usize::try_from(number >> 6).unwrap_or(usize::MAX), 1 << (number & 63))
