@@ -1,4 +1,4 @@
-//! Prints which sequences the first steps of a mixture have, and what each rank gets of one step.
+//! Prints the sequences of a mixture's first steps, and what each rank gets of one step.
 //!
 //!     cargo run -p mixdown-mixer --example mix_corpora -- mix.toml
 
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let base = Path::new(&path).parent().unwrap_or(Path::new(""));
     let mixer = Mixer::new(Mixture::open(&config, base)?)?;
 
-    // Any slot of the endless run, at once: nothing is built or replayed.
+    // Any slot of the endless run is available at once: nothing is built or replayed.
     for slot in [0, 1, 2, 1_000_000] {
         let slot = mixer.slot(slot)?;
         println!(
@@ -23,11 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             slot.slot, slot.source, slot.epoch, slot.start_token
         );
     }
-    // A batch of any step and rank; `tokens` has T + 1 ids a row.
+    // A batch of any step and rank; `tokens` has T + 1 ids per row.
     let mut batch = Batch::<u32>::default();
     mixer.batch(7, Rank::single(), &mut batch)?;
     println!("step 7: {} rows, sources {:?}", batch.rows, batch.sources);
-    // The state is a slot and a hash of what orders the run.
+    // The state is a slot and a hash of everything that determines the run's order.
     let state = mixer.state(8 * mixer.batch_size());
     assert_eq!(mixer.resume(&state)?, 8 * mixer.batch_size());
     Ok(())

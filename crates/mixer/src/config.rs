@@ -1,4 +1,4 @@
-//! A mixture as a user writes it.
+//! The description of a mixture, as a user writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::weights::Weight;
 
-/// A mixture's description: the `[mixture]` table of a run, or the whole of a MIX.toml.
+/// A mixture's description: the `[mixture]` table of a run, or a whole MIX.toml.
 ///
 /// ```
 /// use mixdown_mixer::MixtureConfig;
@@ -34,36 +34,36 @@ use crate::weights::Weight;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixtureConfig {
-    /// T: inputs (and targets) a sequence, in tokens.
+    /// T: inputs (and targets) per sequence, in tokens.
     #[serde(deserialize_with = "field::tokens")]
     pub sequence_length: u64,
-    /// B: sequences a batch, over all ranks.
+    /// B: sequences per batch, over all ranks.
     #[serde(deserialize_with = "field::count")]
     pub batch_size: u64,
-    /// Orders the data; equal seeds give equal orders.
+    /// The seed of the order of the data; equal seeds give equal orders.
     #[serde(default, deserialize_with = "field::count")]
     pub seed: u64,
-    /// Where the windows of an epoch begin.
+    /// The starts of the windows in an epoch.
     #[serde(default)]
     pub window_offset: WindowOffset,
-    /// Neighboring sequences that stay together in an epoch's order, shuffled among themselves, so
-    /// that the reads of a step lie close to each other; none: the whole epoch is shuffled.
+    /// Neighboring sequences that stay together in an epoch's order, shuffled among themselves, so that the reads of a
+    /// step are close to each other; if none is given, the whole epoch is shuffled.
     #[serde(
         default,
         deserialize_with = "field::optional_count",
         skip_serializing_if = "Option::is_none"
     )]
     pub shuffle_block: Option<u64>,
-    /// What the weights count.
+    /// The unit of the weights.
     #[serde(default, skip_serializing_if = "WeightUnit::is_sequences")]
     pub weight_unit: WeightUnit,
-    /// How the corpora are read: `"map"`, or `"read"` where files may be truncated under a run. Changes
-    /// no order, so a resumed run may change it.
+    /// The way in which corpora are read: `"map"`, or `"read"` if files may be truncated during a run. It does not
+    /// affect the order, so a resumed run may change it.
     #[serde(default)]
     pub access: Access,
     /// The sources; their order breaks ties.
     pub source: Vec<SourceConfig>,
-    /// Other weights from some slot on, in the order of their starts.
+    /// Changed weights from later slots on, in the order of their starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stage: Vec<StageConfig>,
 }
@@ -72,21 +72,21 @@ pub struct MixtureConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// Its name, part of what orders its data.
+    /// Its name, which is part of what determines its order.
     pub name: String,
     /// Its corpus folder, relative to the description's own folder.
     pub corpus: PathBuf,
     /// Its share from the first slot on; a source without one waits for a stage that names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
-    /// Use only the first tokens of the training part, in whole sequences.
+    /// The number of tokens at the beginning of the training split that are used, in whole sequences.
     #[serde(
         default,
         deserialize_with = "field::optional_tokens",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_tokens: Option<u64>,
-    /// Refuse a run that would repeat it more often.
+    /// The number of epochs that a run may not exceed.
     #[serde(
         default,
         deserialize_with = "field::optional_count",
@@ -95,7 +95,7 @@ pub struct SourceConfig {
     pub max_epochs: Option<u64>,
 }
 
-/// The weights from some slot on: constant `weights`, or a straight line between two. Every source continues from its
+/// The weights from a slot on: constant `weights`, or a straight line between two. Every source continues from its
 /// position.
 ///
 /// ```toml
@@ -104,20 +104,20 @@ pub struct SourceConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
-    /// Where it begins, counted from the beginning of the run: `"2000 steps"`, `"1B tokens"`,
-    /// `"1 epoch of target"`. A ramp may begin with the run, and does where this is left out.
+    /// Its beginning, counted from the beginning of the run: `"2000 steps"`, `"1B tokens"`, `"1 epoch of target"`. A
+    /// ramp may begin with the run, and does by default.
     #[serde(default = "beginning")]
     pub start: RunLength,
-    /// Per source name its share; a source without one is due nothing in this stage.
+    /// The shares by source name; a source without one gets nothing in this stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Weight>,
-    /// The shares at the start of a ramp; the last ones said before it where this is left out.
+    /// The shares at the start of a ramp; by default the shares at the end of the previous stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<BTreeMap<String, Weight>>,
-    /// The shares at the end of a ramp, and from there on.
+    /// The shares at the end of a ramp, and afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<BTreeMap<String, Weight>>,
-    /// How long a ramp takes: `"1000 steps"`, `"1B tokens"`, `"64_000 sequences"`.
+    /// The length of a ramp: `"1000 steps"`, `"1B tokens"`, `"64_000 sequences"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<RunLength>,
 }
@@ -126,28 +126,28 @@ fn beginning() -> RunLength {
     RunLength::Sequences(0)
 }
 
-/// Where the windows of an epoch begin.
+/// The starts of the windows in an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WindowOffset {
-    /// At an offset of each epoch's own, so that no boundary is met twice.
+    /// At a separate offset for each epoch, so that boundaries do not repeat.
     #[default]
     Epoch,
-    /// At an offset of each epoch's own out of all the source's tokens: the targets that fill no whole sequence,
-    /// which an epoch leaves out, are others in each, and over epochs every one is seen.
+    /// At a separate offset for each epoch out of all the source's tokens: each epoch leaves out other targets, those
+    /// that do not fill a whole sequence, and over several epochs every target is used.
     Anywhere,
     /// At the first token, in every epoch.
     Fixed,
 }
 
-/// What the weights of a mixture are shares of.
+/// The unit of a mixture's weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightUnit {
-    /// Of all sequences, and so of all tokens, as every sequence has T targets.
+    /// Shares of all sequences, and so of all tokens, as every sequence has T targets.
     #[default]
     Sequences,
-    /// Of all targets that count for the loss, by the exact mean number of each corpus.
+    /// Shares of all targets that count for the loss, by the exact mean number of each corpus.
     LossTokens,
 }
 
@@ -157,8 +157,8 @@ impl WeightUnit {
     }
 }
 
-/// A length from the beginning of a run: `1000` or `"1000 steps"`, `"64_000 sequences"`,
-/// `"1.5B tokens"`, `"2 epochs"` (of the first source) or `"2 epochs of target"`.
+/// A length from the beginning of a run: `1000` or `"1000 steps"`, `"64_000 sequences"`, `"1.5B tokens"`, `"2 epochs"`
+/// (of the first source) or `"2 epochs of target"`.
 ///
 /// Numbers are whole, in the grammar of [`mixdown_base::quantity`]: `50k`, `50_000`, `1.5B`, `3e6`.
 ///
@@ -172,15 +172,15 @@ impl WeightUnit {
 pub enum RunLength {
     /// Batches.
     Steps(u64),
-    /// Sequences of all sources: slots.
+    /// Sequences of all sources (slots).
     Sequences(u64),
     /// Targets of all sources.
     Tokens(u64),
-    /// Until every sequence of a source was drawn so often.
+    /// The time until every sequence of a source was drawn a number of times.
     Epochs {
-        /// How often.
+        /// The number of times.
         epochs: u64,
-        /// The source's name; the first source where there is none.
+        /// The source's name; the first source if none is given.
         source: Option<String>,
     },
 }
@@ -258,7 +258,7 @@ impl Visitor<'_> for RunLengthVisitor {
         Ok(RunLength::Steps(steps))
     }
 
-    /// `3e6` is a float to TOML; its shortest spelling is read as it is written.
+    /// TOML parses `3e6` as a float; its shortest spelling is read as written.
     fn visit_f64<E: serde::de::Error>(self, steps: f64) -> Result<RunLength, E> {
         self.visit_str(&steps.to_string())
     }

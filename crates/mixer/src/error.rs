@@ -1,4 +1,4 @@
-//! The errors between a mixture's description and its batches.
+//! Errors between a mixture's description and its batches.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,11 @@ pub enum Error {
         "weight {text:?}: expected {expected}, but {got}; write it like \"1%\", \"0.001\", \"99\" or \"1/3\""
     )]
     Weight {
-        /// The weight as it was given.
+        /// The weight as given.
         text: String,
-        /// What a weight must be.
+        /// The requirement for a weight.
         expected: &'static str,
-        /// Why this one is not, as a clause.
+        /// The reason why this one is wrong, as a clause.
         got: String,
     },
     /// Some sources have percentages, others plain numbers.
@@ -40,20 +40,20 @@ pub enum Error {
         /// The exact sum.
         got: String,
     },
-    /// The weights have no common denominator that fits.
+    /// The weights have no common denominator within the limit.
     #[error(
         "the weights' least common period: expected at most {expected} slots, got {got}; use rounder weights"
     )]
     WeightOverflow {
         /// The largest period.
         expected: u64,
-        /// The sum, or what makes it too large.
+        /// The sum, or the cause of its size.
         got: String,
     },
-    /// A mixture without sources.
+    /// A mixture has no sources.
     #[error("the mixture: expected at least one [[source]], got none")]
     NoSources,
-    /// More sources than a source number can count.
+    /// There are more sources than a source number can count.
     #[error("the mixture: expected at most {expected} sources, got {got}")]
     TooManySources {
         /// The limit.
@@ -61,13 +61,13 @@ pub enum Error {
         /// The number of sources.
         got: u64,
     },
-    /// A source without a name.
+    /// A source has no name.
     #[error("source number {number}: expected a name, got an empty one; names order the data")]
     EmptyName {
-        /// The source's place in the mixture, counted from 1.
+        /// The source's position in the mixture, counted from 1.
         number: u64,
     },
-    /// Two sources with the same name.
+    /// Two sources have the same name.
     #[error(
         "source {name:?}: expected unique names, got this one twice; rename one of the sources"
     )]
@@ -80,7 +80,7 @@ pub enum Error {
     Setting {
         /// The field of the mixture.
         field: String,
-        /// The range it must lie in.
+        /// The accepted range.
         expected: String,
         /// Its value.
         got: u64,
@@ -96,7 +96,7 @@ pub enum Error {
         #[source]
         source: Box<mixdown_shards::Error>,
     },
-    /// Two corpora with different tokenizers.
+    /// Two corpora have different tokenizers.
     #[error(
         "sources {first:?} and {second:?}: expected one tokenizer, got fingerprint {expected} in {} and {got} in {}; prepare both with the same tokenizer",
         first_path.display(), path.display()
@@ -112,16 +112,16 @@ pub enum Error {
         path: PathBuf,
         /// The first source's tokenizer; boxed because every result would grow by it.
         expected: Box<Fingerprint>,
-        /// The other's tokenizer.
+        /// The other source's tokenizer.
         got: Box<Fingerprint>,
     },
-    /// The training part of one corpus contains held-out documents of another.
+    /// The training split of one corpus contains holdout documents of another.
     #[error(
         "source {holdout:?} ({}): expected no held-out document in the training part of source {train:?} ({}), got {got}; prepare both corpora with the same holdout rule, or drop one",
         path.display(), train_path.display()
     )]
     Overlap {
-        /// The source with the held-out documents.
+        /// The source with the holdout documents.
         holdout: String,
         /// Its corpus folder.
         path: PathBuf,
@@ -142,13 +142,13 @@ pub enum Error {
         name: String,
         /// Its corpus folder.
         path: PathBuf,
-        /// The tokens needed.
+        /// The tokens required.
         expected: u64,
-        /// What limits them: the training part, or `max_tokens`.
+        /// What limits them: the training split, or `max_tokens`.
         limit: &'static str,
-        /// The tokens there are.
+        /// The tokens available.
         got: u64,
-        /// How to fix it.
+        /// The fix.
         fix: &'static str,
     },
     /// A corpus is packed into rows of another length.
@@ -162,12 +162,12 @@ pub enum Error {
         name: String,
         /// Its corpus folder.
         path: PathBuf,
-        /// T of the mixture.
+        /// The sequence length T of the mixture.
         expected: u64,
-        /// T of the rows.
+        /// The sequence length T of the rows.
         got: u64,
     },
-    /// Weights are shares of loss tokens, and a source has no loss tokens.
+    /// Weights are shares of loss tokens, but a source has no loss tokens.
     #[error(
         "source {name:?} ({}): expected loss tokens, as weight_unit is \"loss_tokens\", got none",
         path.display()
@@ -191,7 +191,7 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A stage that begins no later than the one before it.
+    /// A stage begins no later than the previous one.
     #[error(
         "stage {number}: expected a start after slot {expected}, where the one before begins, got slot {got}; \
          put the stages in order"
@@ -199,12 +199,12 @@ pub enum Error {
     StageStart {
         /// The stage, counted from 1.
         number: u64,
-        /// The slot of the stage before.
+        /// The slot of the previous stage.
         expected: u64,
         /// The slot of this stage.
         got: u64,
     },
-    /// A stage that does not say what its weights are.
+    /// A stage does not define its weights.
     #[error(
         "stage {number}: expected either `weights`, or `to` and `over` (and `from`, unless the ramp starts from \
          the weights before it), got {got}"
@@ -212,7 +212,7 @@ pub enum Error {
     StageShape {
         /// The stage, counted from 1.
         number: u64,
-        /// What it has.
+        /// What it defines.
         got: &'static str,
     },
     /// A ramp between more than two sources is too long.
@@ -221,7 +221,7 @@ pub enum Error {
          several ramps, one after another"
     )]
     RampTooLong {
-        /// Its slots.
+        /// Its length in slots.
         got: u64,
     },
     /// The batch size changed although a later stage is counted in steps.
@@ -233,10 +233,10 @@ pub enum Error {
     BatchSize {
         /// The state's slot.
         slot: u64,
-        /// The batch size now.
+        /// The current batch size.
         got: u64,
     },
-    /// A text that is not a length of a run.
+    /// A text is not a length of a run.
     #[error(
         "a length: expected steps, sequences, tokens or epochs such as \"1000 steps\", \"1B tokens\" or \
          \"2 epochs of target\", got {got:?}: {reason}"
@@ -244,18 +244,18 @@ pub enum Error {
     RunLength {
         /// The text.
         got: String,
-        /// Why it is not, as a clause.
+        /// The reason, as a clause.
         reason: String,
     },
-    /// A length in epochs of a source that the run never repeats that often.
+    /// A length is given in epochs of a source that the run does not repeat that often.
     #[error("the length {length}: expected a source that the run repeats that often, got {got}")]
     Epochs {
         /// The length.
         length: String,
-        /// What is wrong with it.
+        /// The reason.
         got: String,
     },
-    /// A rank that does not exist in its world.
+    /// A rank does not exist in its world.
     #[error("rank {rank}: expected less than the world size, got world size {world_size}")]
     Rank {
         /// The rank.
@@ -263,7 +263,7 @@ pub enum Error {
         /// The number of ranks.
         world_size: u32,
     },
-    /// A batch that cannot be divided evenly among the ranks.
+    /// A batch cannot be divided evenly among the ranks.
     #[error(
         "batch_size {batch_size}: expected a multiple of the world size, got world size {world_size}; choose a batch size that it divides"
     )]
@@ -273,14 +273,14 @@ pub enum Error {
         /// The number of ranks.
         world_size: u32,
     },
-    /// A slot, step or other number beyond its limit.
+    /// A slot, step or other number exceeds its limit.
     #[error("{what}: expected at most {expected}, got {got}")]
     OutOfRange {
         /// The name of the number.
         what: &'static str,
         /// The limit.
         expected: u64,
-        /// The number asked for.
+        /// The requested number.
         got: u64,
     },
     /// A run would repeat a source more often than allowed.
@@ -293,12 +293,12 @@ pub enum Error {
         name: String,
         /// Its `max_epochs`.
         expected: u64,
-        /// The first step (batch) that would pass it.
+        /// The first step (batch) that would exceed it.
         step: u64,
-        /// The first slot that would pass it.
+        /// The first slot that would exceed it.
         slot: u64,
     },
-    /// A state that belongs to another order.
+    /// A state belongs to another order.
     #[error(
         "the mixer state at slot {slot}: expected this mixture's order {expected}, got {got}; what differs: \
          {differences}; {fix}"
@@ -312,10 +312,10 @@ pub enum Error {
         got: Fingerprint,
         /// The names of the parts that differ.
         differences: String,
-        /// How to fix it: a stage, only if weights or sources differ.
+        /// The fix: a stage, only if weights or sources differ.
         fix: String,
     },
-    /// A state in the middle of a batch.
+    /// A state is in the middle of a batch.
     #[error(
         "the mixer state: expected a multiple of batch_size {expected}, got slot {got}; continue with the batch size \
          that the run had"
@@ -326,7 +326,7 @@ pub enum Error {
         /// The state's slot.
         got: u64,
     },
-    /// A state that lies beyond the end of the run.
+    /// A state is after the end of the run.
     #[error(
         "the mixer state at slot {slot}: expected at most step {expected}, the end of the run, got step {got}; \
          lengthen the run, or continue with the length and the batch size that it had"
@@ -339,12 +339,12 @@ pub enum Error {
         /// The state's step.
         got: u64,
     },
-    /// Bytes that are not a mixer state.
+    /// Bytes are not a mixer state.
     #[error("the mixer state: expected {expected}, got {got}")]
     State {
-        /// What a state has at this place.
+        /// The expected content at this position.
         expected: String,
-        /// What was found.
+        /// The actual content.
         got: String,
     },
     /// The system refused to start a thread.
@@ -354,7 +354,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A thread that made a batch panicked.
+    /// A thread panicked while it made a batch.
     #[error(
         "the loader: expected the batch of step {step}, but its thread has ended; this is a bug"
     )]
@@ -372,13 +372,13 @@ pub enum Error {
         bytes: u64,
         /// The rows of the batch.
         rows: u64,
-        /// Tokens a row.
+        /// Tokens per row.
         row_tokens: u64,
     },
 }
 
 impl Error {
-    /// Returns the kind of the error: whether the request, the data, the machine or a stop is behind it.
+    /// Returns the kind of the error: whether the request, the data, the machine or a stop caused it.
     ///
     /// ```
     /// use mixdown_base::error_kind::ErrorKind;

@@ -1,14 +1,13 @@
-//! Token corpora to deterministic batches in an exact ratio.
+//! A mixer from token corpora to deterministic batches in an exact ratio.
 //!
-//! A [`MixtureConfig`] names [`Source`]s, their [`Weight`]s and the shape of a batch; a [`Mixture`]
-//! is one whose sources fit each other; a [`Mixer`] gives any slot, step and rank of the endless
-//! run over it. A reader follows weights → schedule (of a run's first stage; `carried` of later
-//! ones) → timeline → order (permutation, window) → planner → mixer.
+//! A [`MixtureConfig`] names [`Source`]s, their [`Weight`]s and the shape of a batch; a [`Mixture`] is a description
+//! whose sources fit each other; a [`Mixer`] gives any slot, step and rank of the endless run over it. A good reading
+//! order is weights → schedule (of a run's first stage; `carried` of later ones) → timeline → order (permutation,
+//! window) → planner → mixer.
 //!
-//! Nothing here depends on a clock, on thread count or on floats: the [`Schedule`] is
-//! integer arithmetic, the [`Permutation`] is keyed by BLAKE3, and [`MixerState`] is a slot
-//! number with the hash of what orders the run. docs/design/mixing.md holds the contract and the
-//! proofs.
+//! Nothing here depends on a clock, on the thread count or on floats: the [`Schedule`] is integer arithmetic, the
+//! [`Permutation`] is keyed by BLAKE3, and [`MixerState`] is a slot number with the hash of what determines the run's
+//! order. docs/design/mixing.md holds the contract and the proofs.
 
 mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! The dataloader: threads make batches some steps ahead and hand them over in the order of the steps.
+//! The dataloader: threads make batches some steps ahead and deliver them in the order of the steps.
 
 pub(crate) mod read_ahead;
 
@@ -24,20 +24,20 @@ pub struct LoaderConfig {
     pub steps: Range<u64>,
     /// The rank whose part of each batch is delivered.
     pub rank: Rank,
-    /// Threads that make batches, 1 to [`Self::MOST_THREADS`].
+    /// The number of threads that make batches, 1 to [`Self::MOST_THREADS`].
     pub threads: u32,
-    /// The batches, beyond the one asked for, that may be ready or in the making, 1 to
+    /// The number of batches, beyond the requested one, that may be ready or in progress, 1 to
     /// [`Self::MOST_BATCHES_AHEAD`]. Each takes the memory of a batch.
     pub batches_ahead: u32,
-    /// Whether each batch also says where documents begin in its rows.
+    /// Whether each batch also records where documents begin in its rows.
     pub documents: bool,
 }
 
 impl LoaderConfig {
-    /// The most threads of a loader: no machine has as many cores.
+    /// The largest number of threads of a loader: no machine has as many cores.
     pub const MOST_THREADS: u32 = 1024;
 
-    /// The most batches ahead: each takes memory before it is asked for.
+    /// The largest number of batches ahead: each takes memory before it is requested.
     pub const MOST_BATCHES_AHEAD: u32 = 1 << 16;
 
     /// Returns a configuration that delivers every batch from `step` on, for a single rank, with one thread, four
@@ -62,9 +62,9 @@ impl LoaderConfig {
 
 /// An iterator over the batches of a run, which threads make ahead of the consumer.
 ///
-/// Each batch equals that of [`Mixer::batch`], for any number of threads. Where data are not in memory yet, the
-/// windows of later batches are read ahead, since they are known. Dropping the loader stops its threads after
-/// their current batch and waits for them.
+/// Each batch equals that of [`Mixer::batch`], for any number of threads. If data are not in memory yet, the windows of
+/// later batches are read ahead, because they are known in advance. Dropping the loader stops its threads after their
+/// current batch and waits for them.
 ///
 /// ```
 /// use mixdown_mixer::{Loader, LoaderConfig};
@@ -92,7 +92,7 @@ pub struct LoadedBatch<T: TokenInt = u32> {
     shared: Arc<Shared<T>>,
 }
 
-/// What the threads and the consumer share.
+/// The state that the threads and the consumer share.
 #[derive(Debug)]
 struct Shared<T: TokenInt> {
     mixer: Arc<Mixer>,
@@ -100,29 +100,29 @@ struct Shared<T: TokenInt> {
     queue: Mutex<BatchQueue<T>>,
     /// Signals that a batch is ready, or that none will be.
     ready: Condvar,
-    /// Signals that there is room for another batch, or that no more are wanted.
+    /// Signals that another batch can be started, or that no more are wanted.
     room: Condvar,
 }
 
-/// The steps that are under way. Threads take steps in order and hand batches over in any order.
+/// The steps in progress. Threads take steps in order and deliver batches in any order.
 ///
 /// A pair of crossbeam's bounded channels in its place delivers the same batches, but took 10 % longer for batches of
 /// 64 rows of 1,024 tokens (docs/architecture.md): a step then passes through two queues, and the consumer is woken for
-/// every batch, not only for the one that comes next.
+/// every batch instead of only for the next one.
 #[derive(Debug)]
 struct BatchQueue<T: TokenInt> {
     /// The step that the consumer gets next.
     next_out: u64,
     /// The step that a thread takes next.
     next_in: u64,
-    /// From `next_out` on, the batch of each step that was taken, once it is made.
+    /// The batches of the steps taken, from `next_out` on; each is set once it is made.
     made: VecDeque<Option<Result<Batch<T>, Error>>>,
-    /// Buffers to be used again: the last one first, since the caches still hold it.
+    /// Buffers for reuse: the last one first, since the caches still hold it.
     spare: Vec<Batch<T>>,
     read_ahead: ReadAhead,
-    /// Whether no further step is to be begun.
+    /// Whether no more steps may begin.
     stopped: bool,
-    /// Threads that have not ended.
+    /// The number of threads that have not ended.
     working: u32,
 }
 
@@ -130,7 +130,7 @@ impl<T: TokenInt> Loader<T> {
     /// Starts the threads of a loader.
     ///
     /// # Errors
-    /// No thread or no batch ahead; a world size that does not divide the batch size; a batch that is too large for
+    /// Zero threads or batches ahead; a world size that does not divide the batch size; a batch that is too large for
     /// this machine; a thread that the system refuses.
     ///
     /// ```
@@ -204,8 +204,8 @@ impl<T: TokenInt> Loader<T> {
         self.shared.lock().next_out
     }
 
-    /// Returns the state from which a run continues after the batches that were taken. Batches that the threads have
-    /// made ahead do not count.
+    /// Returns the state from which a run continues after the batches taken so far. Batches that the threads have made
+    /// ahead do not count.
     ///
     /// ```
     /// use mixdown_mixer::{Loader, LoaderConfig};
@@ -261,7 +261,7 @@ impl<T: TokenInt> Drop for Loader<T> {
         self.shared.lock().stopped = true;
         self.shared.room.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing to hand over.
+            // A thread that panicked has nothing to deliver.
             let _ = thread.join();
         }
     }
@@ -282,7 +282,7 @@ impl<T: TokenInt> LoadedBatch<T> {
         self.step
     }
 
-    /// Takes the batch out of the loader's care: its buffers do not return to the loader.
+    /// Takes the batch out of the loader: its buffers do not return to the loader.
     ///
     /// ```
     /// use mixdown_mixer::{Loader, LoaderConfig};
@@ -318,10 +318,10 @@ impl<T: TokenInt> Drop for LoadedBatch<T> {
     }
 }
 
-/// Buffers that are kept for later batches.
+/// The number of buffers kept for later batches.
 const MOST_SPARE: usize = 64;
 
-/// Checks the numbers that belong to the loader alone.
+/// Checks the loader's own settings.
 fn check_config(config: &LoaderConfig) -> Result<(), Error> {
     for (field, got, most) in [
         ("threads", config.threads, LoaderConfig::MOST_THREADS),
@@ -339,7 +339,7 @@ fn check_config(config: &LoaderConfig) -> Result<(), Error> {
 struct BatchTask<T: TokenInt> {
     step: u64,
     batch: Batch<T>,
-    /// Steps whose windows are to be read ahead of it.
+    /// Steps whose windows are read ahead before it.
     ahead: Range<u64>,
 }
 
@@ -350,7 +350,7 @@ impl<T: TokenInt> Shared<T> {
 
     /// Makes batches in a thread of the loader, until all steps are taken or no more are wanted.
     fn make_batches(&self) {
-        // However the thread ends, the consumer must not wait for it.
+        // The consumer must not wait for this thread, however it ends.
         let _ended = Ended { shared: self };
         let mut planner = self.mixer.planner();
         let mut plan = Vec::new();
@@ -419,7 +419,7 @@ impl<T: TokenInt> Shared<T> {
             queue.stopped = true;
             self.room.notify_all();
         }
-        // After an error, or the end of the loader, nobody waits for it.
+        // After an error, or the end of the loader, the batch is not expected any more.
         let place = step.checked_sub(queue.next_out).and_then(|place| usize::try_from(place).ok());
         if let Some(place) = place.and_then(|place| queue.made.get_mut(place)) {
             *place = Some(made);
@@ -431,8 +431,8 @@ impl<T: TokenInt> Shared<T> {
     }
 }
 
-/// The batch of a step that a thread has taken. The consumer gets it, or an error, also if the thread panics: other
-/// threads would not make it.
+/// The obligation to deliver the batch of a step that a thread has taken. The consumer gets the batch, or an error,
+/// even if the thread panics, because no other thread would make it.
 struct Promise<'s, T: TokenInt> {
     shared: &'s Shared<T>,
     step: u64,
@@ -447,7 +447,7 @@ impl<T: TokenInt> Drop for Promise<'_, T> {
     }
 }
 
-/// Tells the consumer, when dropped, that a thread has ended.
+/// A guard that tells the consumer, when dropped, that a thread has ended.
 struct Ended<'s, T: TokenInt> {
     shared: &'s Shared<T>,
 }

@@ -1,4 +1,4 @@
-//! The mixer: any slot, step and rank of a run at once, without state.
+//! The mixer: random access to any slot, step and rank of a run, without state.
 
 pub(crate) mod batch;
 pub(crate) mod gather;
@@ -23,24 +23,24 @@ use crate::order::window::{Runs, WRAPPED_START};
 ///
 /// Slot n of the run is one sequence, and batch b is the slots b·B to b·B + B − 1. The content of a slot depends only
 /// on the seed, the sources' names, weights and sizes, the stages before it, T, the window offset and the schedule
-/// version: every batch size, world size, thread and restart sees the same slots. Seeking is free, memory is O(K), and
+/// version: every batch size, world size, thread and restart gets the same slots. Seeking is free, memory is O(K), and
 /// a state is a number.
 ///
-/// Planning a slot takes some tens of nanoseconds; gathering it copies T + 1 tokens from the memory map.
+/// Planning a slot takes tens of nanoseconds; gathering it copies T + 1 tokens from the memory map.
 #[derive(Debug, Clone)]
 pub struct Mixer {
     mixture: Mixture,
     orders: Vec<SourceOrder>,
     rotation_key: [u8; 32],
-    /// One for each stage, of all up to it.
+    /// The identity of each stage, which covers all stages up to it.
     identities: Vec<Identity>,
 }
 
 impl Mixer {
-    /// Makes a mixer of a checked mixture. O(K).
+    /// Makes a mixer from a checked mixture. O(K).
     ///
     /// # Errors
-    /// A source with more sequences than a permutation orders (2⁶³).
+    /// A source has more sequences than a permutation supports (2⁶³).
     ///
     /// ```
     /// use mixdown_mixer::{Mixer, Mixture, MixtureConfig};
@@ -113,7 +113,7 @@ impl Mixer {
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
-    /// // Of four slots the third is the second source's, which has 25 %.
+    /// // The third of four slots belongs to the second source, which has 25 %.
     /// let slot = mixer.slot(4_000_002)?;
     /// assert_eq!((slot.source, slot.sequence), (1, 1_000_000));
     /// # Ok::<(), mixdown_mixer::Error>(())
@@ -125,7 +125,7 @@ impl Mixer {
     /// Returns the slot of a source's `sequence`-th sequence (from 0), the inverse of [`slot`](Self::slot).
     ///
     /// # Errors
-    /// A source that does not exist, or a slot beyond 64 bits.
+    /// The source does not exist, or the slot exceeds 64 bits.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -160,7 +160,7 @@ impl Mixer {
     /// Returns the slots of a rank's part of a batch.
     ///
     /// # Errors
-    /// A world size that does not divide the batch size; a step whose slots pass 64 bits.
+    /// The world size does not divide the batch size; the slots of the step exceed 64 bits.
     ///
     /// ```
     /// use mixdown_mixer::Rank;
@@ -190,7 +190,7 @@ impl Mixer {
     /// their slots.
     ///
     /// # Errors
-    /// As [`slots`](Self::slots) and [`fill`](Self::fill); a batch too large for this machine.
+    /// Those of [`slots`](Self::slots) and [`fill`](Self::fill); a batch too large for this machine.
     ///
     /// ```
     /// use mixdown_mixer::{Batch, Rank};
@@ -215,7 +215,7 @@ impl Mixer {
     /// Fills `out` with planned sequences, one per row.
     ///
     /// # Errors
-    /// As [`batch`](Self::batch); a slot that is not of this mixer.
+    /// Those of [`batch`](Self::batch); a slot that does not belong to this mixer.
     ///
     /// ```
     /// use mixdown_mixer::Batch;
@@ -245,10 +245,10 @@ impl Mixer {
         self.fill_loss_mask(plan, &mut out.loss_mask)
     }
 
-    /// Fills `out.documents` with where documents begin in its rows.
+    /// Fills `out.documents` with the beginnings of documents in its rows.
     ///
     /// # Errors
-    /// As [`documents`](Self::documents); a batch that is not of this mixer.
+    /// Those of [`documents`](Self::documents); a batch that does not belong to this mixer.
     ///
     /// ```
     /// use mixdown_mixer::{Batch, Rank};
@@ -267,7 +267,7 @@ impl Mixer {
         self.documents(&plan, out.documents.get_or_insert_with(Documents::default))
     }
 
-    /// Fills in what is known of planned rows without their tokens.
+    /// Fills in everything about planned rows except their tokens.
     pub(crate) fn describe<T: TokenInt>(&self, plan: &[Slot], out: &mut Batch<T>) {
         out.rows = u64::try_from(plan.len()).unwrap_or(u64::MAX);
         out.sequence_length = self.sequence_length();
@@ -279,7 +279,7 @@ impl Mixer {
         out.documents = None;
     }
 
-    /// The corpus of a planned sequence, and where its tokens stand there.
+    /// Returns the corpus of a planned sequence, and the position of its tokens there.
     pub(crate) fn runs(&self, source: u32, start_token: u64) -> Result<(&Corpus, Runs), Error> {
         let place = usize::try_from(source).unwrap_or(usize::MAX);
         let sources = (self.mixture.sources().get(place), self.mixture.windows().get(place));
@@ -294,11 +294,11 @@ impl Mixer {
         Ok((corpus, windows.runs(got)))
     }
 
-    /// Returns the targets of a planned sequence as tokens of its source's training part: one range, and a second one
+    /// Returns the targets of a planned sequence as tokens of its source's training split: one range, and a second one
     /// that is empty unless the window wraps around the end of an epoch.
     ///
     /// # Errors
-    /// A slot that is not of this mixer.
+    /// The slot does not belong to this mixer.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -315,7 +315,7 @@ impl Mixer {
         Ok([runs.start_token + 1..end, WRAPPED_START..wrapped_end])
     }
 
-    /// What a corpus said, with the source that was read for.
+    /// Returns the error of a corpus with the source that it belongs to.
     pub(crate) fn corpus_error(&self, source: u32, error: mixdown_shards::Error) -> Error {
         let place = usize::try_from(source).unwrap_or(usize::MAX);
         match self.mixture.sources().get(place) {
@@ -324,18 +324,18 @@ impl Mixer {
         }
     }
 
-    /// The steps that a length takes, the last one whole.
+    /// Returns the number of steps of a length, with the last one complete.
     ///
-    /// Epochs of a source that may not be drawn more often (`max_epochs`) end with the last whole step within
-    /// them: filling another one would take sequences of the epoch after.
+    /// Epochs of a source with a limit (`max_epochs`) end with the last whole step within them: filling another step
+    /// would take sequences of the next epoch.
     ///
     /// # Errors
-    /// A source that does not exist or that the run never repeats that often; a length beyond 64 bits.
+    /// The source does not exist or the run never repeats it that often; the length exceeds 64 bits.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
     /// assert_eq!(mixer.steps(&"1000 tokens".parse()?)?, 25);
-    /// // 100 sequences of the first source come within 133 sequences of all.
+    /// // The first 133 sequences contain 100 of the first source.
     /// assert_eq!(mixer.steps(&"1 epoch of target".parse()?)?, 34);
     /// # Ok::<(), mixdown_mixer::Error>(())
     /// ```
@@ -347,11 +347,11 @@ impl Mixer {
         Ok(if is_epochs && whole > 0 && passes(steps) && !passes(whole) { whole } else { steps })
     }
 
-    /// The slots from the beginning of the run on that a length takes, before they are rounded to
+    /// Returns the number of slots of a length from the beginning of the run, before rounding to
     /// [`steps`](Self::steps).
     ///
     /// # Errors
-    /// As [`steps`](Self::steps).
+    /// Those of [`steps`](Self::steps).
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -365,7 +365,7 @@ impl Mixer {
     /// Checks that a run of `slots` slots keeps every source within its `max_epochs`.
     ///
     /// # Errors
-    /// The source that would pass it first, with the step and slot.
+    /// The source that would exceed it first, with the step and slot.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -415,7 +415,7 @@ impl Mixer {
     /// Returns the next slot of a run that stopped at `state`.
     ///
     /// # Errors
-    /// A state of another order; the message names the difference.
+    /// The state has another order; the message names the difference.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -432,7 +432,7 @@ impl Mixer {
     /// itself if the run is finished.
     ///
     /// # Errors
-    /// As [`resume`](Self::resume); a state within a batch, or beyond the end of the run.
+    /// Those of [`resume`](Self::resume); a state within a batch, or after the end of the run.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -452,16 +452,16 @@ impl Mixer {
         Ok(got)
     }
 
-    /// What orders the slots before `slot`: a stage that begins there or later is no part of it, so
-    /// that it may be added to a run that stands at `slot`.
+    /// Returns the identity of the order of the slots before `slot`: a stage that begins there or later does not count,
+    /// so it may be added to a run that has reached `slot`.
     fn identity(&self, slot: u64) -> &Identity {
         let stages = self.mixture.timeline().stages();
         let begun = stages.partition_point(|stage| stage.start < slot);
-        // There is one for each stage, and at least one stage.
+        // There is one identity per stage, and at least one stage.
         &self.identities[begun.saturating_sub(1)]
     }
 
-    /// h(seed, b): by how many parts the ranks of a batch are turned.
+    /// h(seed, b): the number of parts by which the ranks of a batch are rotated.
     fn rotation(&self, step: u64) -> u64 {
         let hash = blake3::keyed_hash(&self.rotation_key, &step.to_le_bytes());
         let mut bytes = [0; 8];

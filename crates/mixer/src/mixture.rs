@@ -23,38 +23,37 @@ use crate::weights::Weight;
 /// One source of a mixture: a corpus, its share and its limits.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Its name, part of what orders its data.
+    /// Its name, which is part of what determines its order.
     pub name: String,
-    /// Its corpus, of which the training part is drawn.
+    /// Its corpus, whose training split is drawn from.
     pub corpus: Arc<Corpus>,
-    /// Its share from the first slot on.
-    /// None: it waits for a stage that names it.
+    /// Its share from the first slot on; if none, it waits for a stage that names it.
     pub weight: Option<Weight>,
-    /// Use only the first tokens of the training part, in whole sequences.
+    /// The number of tokens at the beginning of the training split that are used, in whole sequences.
     pub max_tokens: Option<u64>,
-    /// Refuse a run that would repeat it more often.
+    /// The number of epochs that a run may not exceed.
     pub max_epochs: Option<u64>,
 }
 
-/// The numbers of a mixture that belong to no source.
+/// The settings of a mixture that belong to no source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MixtureShape {
-    /// T: inputs (and targets) a sequence, in tokens.
+    /// T: inputs (and targets) per sequence, in tokens.
     pub sequence_length: u64,
-    /// B: sequences a batch, over all ranks.
+    /// B: sequences per batch, over all ranks.
     pub batch_size: u64,
-    /// Orders the data.
+    /// The seed of the order of the data.
     pub seed: u64,
-    /// Where the windows of an epoch begin.
+    /// The starts of the windows in an epoch.
     pub window_offset: WindowOffset,
     /// Neighboring sequences that stay together in an epoch's order, if any do.
     pub shuffle_block: Option<u64>,
-    /// What the weights count.
+    /// The unit of the weights.
     pub weight_unit: WeightUnit,
 }
 
-/// Sources that can be mixed: at least one, names unique, one tokenizer, exact weights, and in
-/// each at least one whole sequence.
+/// A set of sources that can be mixed: at least one, with unique names, one tokenizer, exact weights, and at least one
+/// whole sequence in each.
 #[derive(Debug, Clone)]
 pub struct Mixture {
     shape: MixtureShape,
@@ -64,11 +63,11 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// Makes a mixture of sources that are already open. O(K log K), and O(P log K) for a period P ≤ 16,384; no
-    /// token is read, and of masks what is beyond a `max_tokens` if weights are shares of loss tokens.
+    /// Makes a mixture of sources that are already open. O(K log K), and O(P log K) for a period P ≤ 16,384. No token
+    /// is read; a mask is read only beyond a `max_tokens`, if weights are shares of loss tokens.
     ///
-    /// Whether one corpus' holdout stands in another's training part is checked by
-    /// [`check_overlap`](Self::check_overlap), as that reads all document hashes.
+    /// [`check_overlap`](Self::check_overlap) checks separately whether one corpus' holdout occurs in another's
+    /// training split, because that reads all document hashes.
     ///
     /// # Errors
     /// No source; an empty or repeated name; weights that do not fit together; stages out of order or
@@ -81,7 +80,7 @@ impl Mixture {
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
     /// let mut sources = mixer.mixture().sources().to_vec();
     /// sources.pop();
-    /// // The one that is left has 75 %.
+    /// // The remaining source has 75 %.
     /// let error = Mixture::new(sources, &[], *mixer.mixture().shape()).unwrap_err();
     /// assert!(error.to_string().contains("expected a sum of 100%, got 75%"));
     /// ```
@@ -102,14 +101,14 @@ impl Mixture {
         Ok(mixture)
     }
 
-    /// Opens the corpora of a description, with paths relative to `base`, and checks everything: every file exists
-    /// with its size, and [`check_overlap`](Self::check_overlap) passes.
+    /// Opens the corpora of a description, with paths relative to `base`, and checks everything: every file exists with
+    /// its size, and [`check_overlap`](Self::check_overlap) passes.
     ///
     /// The description itself is checked before any corpus is opened.
     ///
     /// # Errors
-    /// As [`new`](Self::new); a corpus that cannot be opened or lacks a file; held-out documents of
-    /// one source in the training part of another.
+    /// Those of [`new`](Self::new); a corpus that cannot be opened or lacks a file; holdout documents of one source in
+    /// the training split of another.
     ///
     /// ```
     /// use mixdown_mixer::{Mixture, MixtureConfig};
@@ -137,10 +136,10 @@ impl Mixture {
     }
 
     /// Opens the corpora as [`open`](Self::open) does, for further ranks and resumes of a run that was opened with it:
-    /// a shard is checked when it is first read, and holdouts are not compared.
+    /// a shard is checked on first read, and holdouts are not compared.
     ///
     /// # Errors
-    /// As [`new`](Self::new); a corpus whose manifest cannot be read.
+    /// Those of [`new`](Self::new); a corpus whose manifest cannot be read.
     ///
     /// ```
     /// use mixdown_mixer::{Mixture, MixtureConfig};
@@ -167,10 +166,10 @@ impl Mixture {
         Self::new(sources, &config.stage, shape)
     }
 
-    /// The slots that a length takes from the beginning of the run.
+    /// Returns the number of slots of a length from the beginning of the run.
     ///
     /// # Errors
-    /// A source that does not exist or that the run never repeats that often; a length beyond 64 bits.
+    /// The source does not exist or the run never repeats it that often; the length exceeds 64 bits.
     pub(crate) fn slots_of(&self, length: &RunLength) -> Result<u64, Error> {
         let too_long = |got: u64| Error::OutOfRange {
             what: "the sequences of a run",
@@ -204,10 +203,10 @@ impl Mixture {
         }
     }
 
-    /// Refuses held-out documents of one source in the training part of another, by the exact
-    /// hashes of normalized text that the corpora keep. Near duplicates are not seen.
+    /// Refuses holdout documents of one source in the training split of another, by the exact hashes of normalized text
+    /// that the corpora keep. Near duplicates are not detected.
     ///
-    /// Reads the document hashes of all sources once, 8 bytes a document; none where nothing is held out.
+    /// Reads the document hashes of all sources once, 8 bytes per document; none if there is no holdout.
     ///
     /// # Errors
     /// The first pair with such documents, and their number; hashes that cannot be read.
@@ -227,7 +226,7 @@ impl Mixture {
         if table.is_empty() {
             return Ok(());
         }
-        // By the holdout's place, then the training part's.
+        // The first pair in the order of the holdouts, then of the training splits.
         let mut first: Option<(usize, &Source, u64)> = None;
         for train in &self.sources {
             let found = table.found_in(&train.corpus).map_err(|error| named(train, error))?;
@@ -279,13 +278,13 @@ impl Mixture {
         self.sources.iter().any(|source| source.corpus.is_labelled(Split::Train))
     }
 
-    /// The targets of an epoch of a source that count for the loss; 0 for a source that does not exist. Where
-    /// every epoch leaves others out, their mean, rounded.
+    /// Returns the targets in an epoch of a source that count for the loss; 0 for a source that does not exist. If
+    /// epochs leave out different targets, the result is their rounded mean.
     ///
-    /// Where a `max_tokens` cuts a shard with labels, its mask is read up to there.
+    /// If a `max_tokens` cuts a shard with labels, its mask is read up to that point.
     ///
     /// # Errors
-    /// A mask that cannot be read or is damaged.
+    /// The mask cannot be read or is damaged.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -310,7 +309,7 @@ impl Mixture {
         Ok(u64::try_from(mean).unwrap_or(counted).max(counted.min(1)))
     }
 
-    /// Which source fills which slot.
+    /// Returns the timeline, which assigns slots to sources.
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.timeline
     }
@@ -327,7 +326,7 @@ impl Mixture {
         self.windows.get(usize::try_from(source).ok()?).map(Windows::sequences)
     }
 
-    /// Per source, its windows.
+    /// Returns the windows of each source.
     pub(crate) fn windows(&self) -> &[Windows] {
         &self.windows
     }

@@ -24,14 +24,14 @@ pub(crate) struct SourceOrder {
 #[derive(Debug, Clone)]
 pub(crate) struct EpochOrder {
     epoch: u64,
-    /// The source's sequence that is the epoch's first.
+    /// The source's sequence with which the epoch begins.
     first_sequence: u64,
     offset: u64,
     windows: Windows,
     order: Order,
 }
 
-/// From places of an epoch to its windows.
+/// A bijection from places of an epoch to its windows.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::large_enum_variant,
@@ -43,7 +43,7 @@ pub(crate) enum Order {
 }
 
 impl SourceOrder {
-    /// The order under the mixture's seed of the source called `name`.
+    /// Returns the order, under the mixture's seed, of the source called `name`.
     pub(crate) fn new(shape: &MixtureShape, name: &str, windows: Windows) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("mixdown-mixer source order 1");
         hasher.update(&shape.seed.to_le_bytes()).update(name.as_bytes());
@@ -56,12 +56,12 @@ impl SourceOrder {
         &self.windows
     }
 
-    /// The order of the epoch that a source's `sequence`-th sequence (from 0) falls into.
+    /// Returns the order of the epoch that contains a source's `sequence`-th sequence (from 0).
     pub(crate) fn epoch_of(&self, sequence: u64) -> Result<EpochOrder, Error> {
         self.epoch(sequence / self.windows.sequences())
     }
 
-    /// Where the windows of an epoch with this random number begin.
+    /// Returns where the windows of an epoch with this random number begin.
     fn offset(&self, random: u64) -> u64 {
         match self.window_offset {
             _ if self.windows.are_rows() => 0,
@@ -71,11 +71,11 @@ impl SourceOrder {
         }
     }
 
-    /// The targets that no whole epoch among the first `given` sequences has; within the first epoch, those that
-    /// it will not have.
+    /// Returns the number of targets that no whole epoch among the first `given` sequences contains; within the first
+    /// epoch, those that it will leave out.
     ///
-    /// Of a circle each epoch leaves out what stands before its offset. What two leave out in common is at most
-    /// one stretch, or two; it soon is none.
+    /// Each epoch leaves out the part of the circle before its offset. The common part of two epochs is at most one or
+    /// two stretches; after a few epochs it is empty.
     pub(crate) fn left_out(&self, given: u64) -> u64 {
         let (circle, len) = (self.windows.circle(), self.windows.left_out());
         if len == 0 || self.window_offset != WindowOffset::Anywhere {
@@ -103,7 +103,7 @@ impl SourceOrder {
         unseen.iter().map(|one| one.end - one.start).sum()
     }
 
-    /// The order of an epoch: one keyed hash, its output first the offset, then the round keys.
+    /// Returns the order of an epoch: one keyed hash, whose output gives first the offset, then the round keys.
     pub(crate) fn epoch(&self, epoch: u64) -> Result<EpochOrder, Error> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&epoch.to_le_bytes());
@@ -126,20 +126,20 @@ impl EpochOrder {
         self.epoch
     }
 
-    /// The place in this epoch of a source's sequence, if it is one of its sequences.
+    /// Returns the place of a source's sequence in this epoch, if it belongs to the epoch.
     #[inline]
     pub(crate) fn place_of(&self, sequence: u64) -> Option<u64> {
         let place = sequence.wrapping_sub(self.first_sequence);
         (place < self.windows.sequences()).then_some(place)
     }
 
-    /// Where a window starts, in tokens.
+    /// Returns where a window starts, in tokens.
     #[inline]
     pub(crate) fn start_token(&self, window: u64) -> u64 {
         self.windows.start_token(window, self.offset)
     }
 
-    /// From places of the epoch to its windows.
+    /// Returns the bijection from places of the epoch to its windows.
     pub(crate) fn order(&self) -> &Order {
         &self.order
     }

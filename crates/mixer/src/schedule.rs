@@ -1,4 +1,4 @@
-//! Which source fills a slot: one interface over the closed forms and the table.
+//! The assignment of slots to sources: one interface over the closed forms and the table.
 
 pub(crate) mod carried;
 pub(crate) mod deviation;
@@ -15,26 +15,25 @@ use crate::schedule::table::Table;
 use crate::schedule::tree::Tree;
 use crate::weights::parts::WeightParts;
 
-/// The version of the rule that turns weights into an order. A state of another version is
-/// refused, as its slots would mean other sequences.
+/// The version of the rule that turns weights into an order. A state of another version is refused, because its slots
+/// would mean other sequences.
 pub const SCHEDULE_VERSION: u16 = 2;
 
-/// Where a slot falls: a source, and which of its sequences (from 0) this is.
+/// The assignment of a slot: a source, and the number of its sequence (from 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// The source's place in the mixture, from 0.
+    /// The source's position in the mixture, counted from 0.
     pub source: u32,
-    /// How many sequences this source gave before.
+    /// The number of this source's earlier sequences.
     pub sequence: u64,
 }
 
 /// The source of every slot, exact at every prefix.
 ///
-/// With integer parts aᵢ of the period P = Σ aᵢ, after any n slots each source has given its count
-/// cᵢ with |cᵢ − n·aᵢ/P| at most 0 (one source), 1/2 (two), 1 − 1/(2K − 2) (K sources and
-/// P ≤ 16,384) or less than 1.68 (K sources, any period up to 2⁶³ − 1). At any slot both
-/// directions are closed or looked up; over the tree of long periods they cost a division a level,
-/// at most min(K − 1, 91). docs/design/mixing.md proves the bounds.
+/// With integer parts aᵢ of the period P = Σ aᵢ, after any n slots each source has given its count cᵢ with |cᵢ −
+/// n·aᵢ/P| at most 0 (one source), 1/2 (two), 1 − 1/(2K − 2) (K sources and P ≤ 16,384) or less than 1.68 (K sources,
+/// any period up to 2⁶³ − 1). Both directions are closed forms or lookups at any slot; over the tree of long periods
+/// they cost one division per level, at most min(K − 1, 91). docs/design/mixing.md proves the bounds.
 ///
 /// ```
 /// use mixdown_mixer::{Schedule, Weight, WeightParts};
@@ -63,20 +62,20 @@ enum ScheduleRule {
 #[derive(Debug, Clone)]
 pub(crate) struct ScheduleCursor<'a> {
     schedule: &'a Schedule,
-    /// Whole periods before it.
+    /// The number of whole periods before it.
     periods: u64,
     /// The slot within the period.
     within: u64,
 }
 
 impl ScheduleCursor<'_> {
-    /// The source and sequence of this slot.
+    /// Returns the source and sequence of this slot.
     #[inline]
     pub(crate) fn at(&self) -> Placement {
         self.schedule.within(self.periods, self.within)
     }
 
-    /// Goes on to the next slot.
+    /// Advances to the next slot.
     #[inline]
     pub(crate) fn advance(&mut self) {
         self.within += 1;
@@ -149,7 +148,7 @@ impl Schedule {
         self.cursor(slot).at()
     }
 
-    /// The source and sequence of a slot given by whole periods and the slot within the next.
+    /// Returns the source and sequence of a slot, given as whole periods and the slot within the next one.
     #[inline]
     fn within(&self, periods: u64, slot: u64) -> Placement {
         let within = match &self.rule {
@@ -162,7 +161,7 @@ impl Schedule {
         Placement { sequence, ..within }
     }
 
-    /// A walk over the slots from `slot` on, in order, which spares most divisions.
+    /// Returns a walk over the slots from `slot` on, in order, which saves most divisions.
     pub(crate) fn cursor(&self, slot: u64) -> ScheduleCursor<'_> {
         let (periods, within) = (slot / self.period(), slot % self.period());
         ScheduleCursor { schedule: self, periods, within }

@@ -11,12 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 
-/// An exact positive share: a percentage (`"1%"`, `"0.5%"`, `"100/3%"`) or a plain number (`"99"`,
-/// `"0.001"`, `"1/3"`, `"1e-4"`) that counts relative to the other plain numbers of a mixture, in the grammar
-/// of [`mixdown_base::quantity`].
+/// An exact positive share: a percentage (`"1%"`, `"0.5%"`, `"100/3%"`) or a plain number (`"99"`, `"0.001"`, `"1/3"`,
+/// `"1e-4"`) that counts relative to the other plain numbers of a mixture, in the grammar of
+/// [`mixdown_base::quantity`].
 ///
-/// In TOML and JSON it is a string or an integer; a float is refused, as `0.1` is none of the
-/// numbers a float can hold.
+/// In TOML and JSON it is a string or an integer; a float is refused, because a float cannot hold `0.1` exactly.
 ///
 /// ```
 /// use mixdown_mixer::Weight;
@@ -33,12 +32,12 @@ pub struct Weight {
     notation: WeightNotation,
 }
 
-/// How a weight was written.
+/// The notation of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightNotation {
-    /// As a part of a hundred: all percentages of a mixture sum to 100 %.
+    /// A percentage: all percentages of a mixture sum to 100 %.
     Percent,
-    /// As a number: only the proportions count.
+    /// A plain number: only the proportions count.
     Plain,
 }
 
@@ -87,7 +86,7 @@ impl Weight {
         self.denominator
     }
 
-    /// Returns how the weight was written.
+    /// Returns the notation of the weight.
     ///
     /// ```
     /// use mixdown_mixer::{Weight, WeightNotation};
@@ -99,7 +98,7 @@ impl Weight {
         self.notation
     }
 
-    /// Parses several weights with colons between them, such as `"99:1"`.
+    /// Parses several weights separated by colons, such as `"99:1"`.
     ///
     /// # Errors
     /// One of them is not a weight.

@@ -1,39 +1,39 @@
-//! When to have the windows of later batches read from the disk, and how many of them.
+//! The decision when to read the windows of later batches from disk, and how many of them.
 
 use std::ops::Range;
 
-/// Decides by the time that batches take whether data come from the disk.
+/// Read-ahead that the time of each batch switches on: a slow batch means that data come from disk.
 ///
-/// Asking the system to read what it has already costs half a microsecond a window, as much as copying a
-/// short one, so nothing is asked for while batches come at the speed of memory. It is on for the first
-/// [`LASTING_STEPS`], as a first batch that met the disk unprepared would have whole stretches of files read
-/// for each of its windows; later, a slow batch switches it on for as many.
+/// Asking the system to read data that it already has costs half a microsecond per window, as much as copying a short
+/// one, so nothing is requested while batches come at the speed of memory. Reading ahead is on for the first
+/// [`LASTING_STEPS`], because otherwise a first batch from disk would read whole stretches of files for each of its
+/// windows; later, a slow batch switches it on for the same number of steps.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
-    /// A batch that takes longer waited for the disk.
+    /// A batch that takes longer has waited for the disk.
     slow_nanoseconds: u128,
-    /// How many steps are read ahead.
+    /// The number of steps that are read ahead.
     depth: u64,
-    /// Until which step it is on.
+    /// The step at which it switches off.
     on_until: u64,
-    /// The steps before this one were asked for.
+    /// Steps before this one were already requested.
     asked: u64,
 }
 
-/// Nanoseconds a token above which a batch waited for the disk: memory takes 2 at most.
+/// Nanoseconds per token above which a batch has waited for the disk: memory takes at most 2.
 const SLOW_NANOSECONDS: u128 = 10;
 
 /// Rows that are read ahead, so that the disk has many to choose from.
 const ROWS: u64 = 2_048;
 
-/// Bytes that are read ahead at most, at two a token.
+/// The maximum number of bytes that are read ahead, at two per token.
 const MOST_BYTES: u64 = 128 << 20;
 
-/// Steps for which a slow batch switches reading ahead on.
+/// The number of steps for which a slow batch switches reading ahead on.
 const LASTING_STEPS: u64 = 512;
 
 impl ReadAhead {
-    /// For batches of some rows, from `step` on.
+    /// Makes the decision for batches of some rows, from `step` on.
     pub(crate) fn new(step: u64, rows: u64, sequence_length: u64) -> Self {
         let tokens = rows.saturating_mul(sequence_length).max(1);
         let depth = ROWS.div_ceil(rows.max(1)).min(MOST_BYTES / 2 / tokens).max(2);
@@ -42,8 +42,8 @@ impl ReadAhead {
         Self { slow_nanoseconds, depth, on_until, asked: step }
     }
 
-    /// The steps whose windows are to be asked for before `step` is begun: later ones, and itself if that
-    /// was not done.
+    /// Returns the steps whose windows must be requested before `step` begins: later ones, and `step` itself if it was
+    /// not requested.
     pub(crate) fn steps_after(&mut self, step: u64, end: u64) -> Range<u64> {
         if step >= self.on_until {
             return 0..0;
@@ -54,7 +54,7 @@ impl ReadAhead {
         from..until
     }
 
-    /// Notes how long the batch of a step took.
+    /// Records how long the batch of a step took.
     pub(crate) fn note(&mut self, step: u64, nanoseconds: u128) {
         if nanoseconds > self.slow_nanoseconds {
             self.on_until = self.on_until.max(step.saturating_add(LASTING_STEPS));
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(ahead.steps_after(6, 10_000), 38..39);
         assert_eq!(ahead.steps_after(7, 40), 39..40);
         assert_eq!(ahead.steps_after(8, 40), 40..40);
-        // Batches were fast: it ends.
+        // Batches were fast, so it switches off.
         let later = 5 + LASTING_STEPS;
         assert_eq!(ahead.steps_after(later, 10_000), 0..0);
         ahead.note(later, 700_000);

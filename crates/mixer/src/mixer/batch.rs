@@ -1,4 +1,4 @@
-//! One batch, or one rank's part of it: its tokens, its documents and the memory that it takes.
+//! One batch, or one rank's part of it: its tokens, its documents and its memory.
 
 use mixdown_shards::{Split, TokenInt};
 
@@ -9,24 +9,24 @@ use crate::order::window::WRAPPED_START;
 
 /// Rows of tokens for any trainer, as integers of its choice.
 ///
-/// A batch can be filled again and again: its buffers keep their memory.
+/// A batch can be refilled: its buffers keep their memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch<T: TokenInt = u32> {
     /// Token ids, `rows × (sequence_length + 1)`, row-major. The first T tokens of a row are the inputs, the last T the
     /// targets.
     pub tokens: Vec<T>,
-    /// `rows × sequence_length`, 1 where a target counts for the loss and 0 where it does not; empty
-    /// where no source has labels and all count.
+    /// `rows × sequence_length` entries, 1 if a target counts for the loss and 0 if not; empty if no source has labels
+    /// and all targets count.
     pub loss_mask: Vec<u8>,
     /// The number of rows.
     pub rows: u64,
     /// T, in tokens.
     pub sequence_length: u64,
-    /// Per row, the source's place in the mixture.
+    /// The source of each row, by its position in the mixture.
     pub sources: Vec<u32>,
-    /// Per row, its slot of the run.
+    /// The slot of the run of each row.
     pub slots: Vec<u64>,
-    /// Where documents begin, after [`Mixer::add_documents`](crate::Mixer::add_documents).
+    /// The beginnings of documents, after [`Mixer::add_documents`](crate::Mixer::add_documents).
     pub documents: Option<Documents>,
 }
 
@@ -62,7 +62,7 @@ impl Rank {
     /// Makes rank `rank` (from 0) of `world_size`.
     ///
     /// # Errors
-    /// A rank that is not below the world size.
+    /// The rank is not below the world size.
     ///
     /// ```
     /// use mixdown_mixer::Rank;
@@ -99,10 +99,10 @@ impl Rank {
         self.world_size
     }
 
-    /// Returns which contiguous part of the batch the rank takes when the parts are rotated by `rotation`.
+    /// Returns the contiguous part of the batch that the rank takes when the parts are rotated by `rotation`.
     ///
-    /// Without the rotation one rank would get every sequence of a source whose share of the
-    /// batch is a whole number: p = 1/64 at batch 64 puts it at the same row each time.
+    /// Without the rotation one rank would get every sequence of a source whose share of the batch is a whole number: p
+    /// = 1/64 at batch 64 puts it in the same row each time.
     pub(crate) fn part(&self, rotation: u64) -> u64 {
         let world_size = u64::from(self.world_size);
         (u64::from(self.rank) + rotation % world_size) % world_size
@@ -111,19 +111,18 @@ impl Rank {
 
 /// The documents of a batch, for attention that does not cross their borders.
 ///
-/// A row's first document may have begun before the row; it counts from the row's first input on. The
-/// documents are those of the corpus' index, whatever their last token is.
+/// A row's first document may have begun before the row; it counts from the row's first input on. The documents are
+/// those of the corpus' index, whatever their last token is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Documents {
-    /// `rows × sequence_length`: which document of its row each input belongs to, from 0.
+    /// `rows × sequence_length` entries: the document of its row, counted from 0, that each input belongs to.
     pub segment_ids: Vec<u32>,
-    /// `rows × sequence_length`: each input's place in its document, from 0, as counted in the row.
+    /// `rows × sequence_length` entries: each input's position in its document, counted from 0 within the row.
     pub position_ids: Vec<u32>,
-    /// Where the documents begin among the `rows × sequence_length` inputs, rows one after another, and
-    /// at the end that number: one more than there are documents. What FlashAttention calls
-    /// `cu_seqlens`.
+    /// The positions of the documents' beginnings among the `rows × sequence_length` inputs, row after row, followed by
+    /// that total: one entry more than there are documents. FlashAttention calls it `cu_seqlens`.
     pub cu_seqlens: Vec<u32>,
-    /// The longest document in inputs: FlashAttention's `max_seqlen`.
+    /// The length in inputs of the longest document: FlashAttention's `max_seqlen`.
     pub max_seqlen: u32,
 }
 
@@ -131,8 +130,8 @@ impl Mixer {
     /// Replaces `out` with the documents of planned sequences.
     ///
     /// # Errors
-    /// An index that cannot be read or is damaged; a slot that is not of this mixer; a batch of more
-    /// than 2³² − 1 inputs.
+    /// An index cannot be read or is damaged; a slot does not belong to this mixer; the batch has more than 2³² − 1
+    /// inputs.
     ///
     /// ```
     /// use mixdown_mixer::Documents;
@@ -165,11 +164,11 @@ impl Mixer {
         Ok(())
     }
 
-    /// The inputs of a row that a document begins at, the first always among them.
+    /// Finds the inputs of a row at which documents begin, always including the first one.
     fn document_starts(&self, slot: &Slot, starts: &mut Vec<u64>) -> Result<(), Error> {
         let (corpus, runs) = self.runs(slot.source, slot.start_token)?;
         let named = |error| self.corpus_error(slot.source, error);
-        // Of a run that ends the row, the last token is target only.
+        // The last token of the run that ends the row is only a target.
         let whole = runs.wrapped_len_tokens == 0;
         let inputs = runs.len_tokens - u64::from(whole);
         let mut push = |start: u64, len: u64, before: u64| {
@@ -203,12 +202,12 @@ impl Documents {
     }
 }
 
-/// From this size on a batch is held against what memory is free.
+/// The size from which a batch is compared with the free memory.
 const LARGE_BATCH_BYTES: u64 = 1 << 26;
 
 impl Mixer {
-    /// Makes room for the tokens of some rows, before they are planned: for billions of rows the plan
-    /// alone would take minutes and the machine's memory.
+    /// Reserves memory for the tokens of some rows before they are planned: for billions of rows the plan alone would
+    /// take minutes and the machine's memory.
     pub(crate) fn make_room<T: TokenInt>(
         &self,
         rows: u64,
@@ -227,9 +226,9 @@ impl Mixer {
         Ok(())
     }
 
-    /// Asks the system for what some rows and their plan take, and gives it back.
+    /// Allocates the memory that some rows and their plan take, and frees it again.
     ///
-    /// What is allocated row by row later would end the process where there is no memory.
+    /// Without this check, allocation row by row would kill the process when memory runs out.
     pub(crate) fn check_memory<T: TokenInt>(&self, rows: u64) -> Result<(), Error> {
         let bytes = self.batch_bytes::<T>(rows);
         // Small batches are not worth a look at the system's tables.
@@ -241,7 +240,7 @@ impl Mixer {
         memory.try_reserve_exact(bytes).map_err(|_| self.too_large::<T>(rows))
     }
 
-    /// The bytes of some rows: their tokens and mask, source and slot, and twice their plan, which grows by
+    /// Returns the bytes of some rows: their tokens and mask, source and slot, and twice their plan, which grows by
     /// doubling.
     fn batch_bytes<T: TokenInt>(&self, rows: u64) -> u64 {
         let bytes_of = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -255,9 +254,9 @@ impl Mixer {
     }
 }
 
-/// What Linux says is free without swapping, in bytes; other systems say nothing.
+/// Returns the memory that Linux reports as free without swapping, in bytes; none on other systems.
 ///
-/// A system that promises more memory than it has would end the process at the first use of it.
+/// A system that promises more memory than it has would kill the process when that memory is first used.
 pub(crate) fn available_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -1,4 +1,4 @@
-//! Gathering: planned sequences out of the corpora into the caller's memory.
+//! Gathering: copying planned sequences from the corpora to the caller's memory.
 
 use std::slice::ChunksExactMut;
 
@@ -10,17 +10,16 @@ use crate::mixer::batch::Rank;
 use crate::mixer::planner::Slot;
 use crate::order::window::{Runs, WRAPPED_START};
 
-/// Rows that are fetched from memory together, before those before them are copied.
+/// Rows that are fetched from memory together, before earlier rows are copied.
 pub(crate) const ROWS_AHEAD: usize = 8;
 
-/// Tokens that are fetched, and others copied, in turn: as many cache lines as the processor waits for
-/// at once.
+/// Tokens that are fetched and copied in alternation: as many cache lines as the processor can wait for at once.
 const PIECE_LEN: usize = 512;
 
 /// Rows that are planned together when only their masks are counted.
 const MASKS_AHEAD: u64 = 64;
 
-/// A planned row and where its tokens stand, if they stand together.
+/// A planned row and the window of its tokens, if they are contiguous.
 #[derive(Clone, Copy)]
 struct Fetched<'m> {
     source: u32,
@@ -28,20 +27,20 @@ struct Fetched<'m> {
     window: Option<Window<'m>>,
 }
 
-/// Writes planned rows one after another, each a group of rows later than it was planned.
+/// A writer of planned rows, one after another, each a group of rows after it was planned.
 ///
-/// Finding a row's pages is what takes longest, and the processor does that for several rows side by
-/// side, while others are copied.
+/// Finding a row's pages takes the most time, and the processor does that for several rows in parallel, while others
+/// are copied.
 pub(crate) struct Gather<'m, 'o, T> {
     mixer: &'m Mixer,
     rows: ChunksExactMut<'o, T>,
-    /// The rows that were fetched, and are not copied yet.
+    /// The rows that were fetched but not yet copied.
     fetched: [Option<Fetched<'m>>; ROWS_AHEAD],
     piece_len: usize,
 }
 
 impl<'m, 'o, T: TokenInt> Gather<'m, 'o, T> {
-    /// A gathering of `rows` rows of T + 1 ids, which `out` must have room for exactly.
+    /// Starts gathering `rows` rows of T + 1 ids, which must fill `out` exactly.
     pub(crate) fn new(mixer: &'m Mixer, rows: u64, out: &'o mut [T]) -> Result<Self, Error> {
         let row_tokens = mixer.sequence_length() + 1;
         let expected = rows.checked_mul(row_tokens);
@@ -58,14 +57,14 @@ impl<'m, 'o, T: TokenInt> Gather<'m, 'o, T> {
         Ok(Self { mixer, rows, fetched: [None; ROWS_AHEAD], piece_len: row_len.div_ceil(pieces) })
     }
 
-    /// Fetches up to [`ROWS_AHEAD`] rows, and copies those fetched before.
+    /// Fetches up to [`ROWS_AHEAD`] rows, and copies the previously fetched ones.
     pub(crate) fn push(&mut self, slots: &[Slot]) -> Result<(), Error> {
         let mut later = [None; ROWS_AHEAD];
         for (place, &Slot { source, start_token, .. }) in later.iter_mut().zip(slots) {
             let window = self.mixer.window(source, start_token)?;
             *place = Some(Fetched { source, start_token, window });
         }
-        // Their first pages are found side by side, as a page found late holds up all behind it.
+        // Their first pages are looked up in parallel, because a late page delays everything after it.
         for window in later.iter().flatten().filter_map(|later| later.window) {
             window.prefetch(0, 1);
         }
@@ -77,7 +76,7 @@ impl<'m, 'o, T: TokenInt> Gather<'m, 'o, T> {
         Ok(())
     }
 
-    /// Copies what was fetched last.
+    /// Copies the rows that were fetched last.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         let Self { mixer, piece_len, .. } = self;
         let mut fetched = self.fetched.into_iter();
@@ -118,12 +117,12 @@ fn copy<T: TokenInt>(
 }
 
 impl Mixer {
-    /// Writes planned sequences into the caller's memory as integers of its choice: a row of T + 1
-    /// ids each, one after another. [`Planner::fill`](crate::Planner::fill) plans as well.
+    /// Writes planned sequences to the caller's memory as integers of its choice, one row of T + 1 ids after another.
+    /// [`Planner::fill`](crate::Planner::fill) also plans them.
     ///
     /// # Errors
-    /// A corpus that cannot be read or holds an id outside the vocabulary; a slot that is not of this
-    /// mixer; `out` is not `plan.len()` rows long; a vocabulary that does not fit the integer.
+    /// A corpus cannot be read or holds an id outside the vocabulary; a slot does not belong to this mixer; `out` is
+    /// not `plan.len()` rows long; the vocabulary does not fit the integer.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -140,12 +139,12 @@ impl Mixer {
         gather.finish()
     }
 
-    /// Writes which targets of planned sequences count for the loss: T bytes a sequence, 1 where one
-    /// does. Without labels all do.
+    /// Writes which targets of planned sequences count for the loss: T bytes per sequence, 1 for a target that does.
+    /// Without labels all do.
     ///
     /// # Errors
-    /// A mask that cannot be read or is damaged; a slot that is not of this mixer; `out` is not
-    /// `plan.len()` times T long.
+    /// A mask cannot be read or is damaged; a slot does not belong to this mixer; `out` is not `plan.len()` times T
+    /// long.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -165,7 +164,7 @@ impl Mixer {
         let row_len = usize::try_from(self.sequence_length()).unwrap_or(usize::MAX);
         for (slot, row) in plan.iter().zip(out.chunks_exact_mut(row_len)) {
             let (corpus, runs) = self.runs(slot.source, slot.start_token)?;
-            // The first run's first token is input only.
+            // The first run's first token is only an input.
             let head_tokens = runs.len_tokens.saturating_sub(1);
             let head_len = usize::try_from(head_tokens).unwrap_or(usize::MAX).min(row.len());
             let (head, tail) = row.split_at_mut(head_len);
@@ -176,14 +175,14 @@ impl Mixer {
         Ok(())
     }
 
-    /// The targets of a whole step, over all ranks, that count for the loss: what a mean loss over the step
-    /// divides by, whatever the world size.
+    /// Returns the number of targets in a whole step, over all ranks, that count for the loss: the divisor of the mean
+    /// loss of the step, whatever the world size.
     ///
-    /// Without labels that is B·T at once. Else the step's B rows are planned and the masks of those of
-    /// labeled sources are read, B·T bytes at most; no tokens are. Memory: T bytes and the plan of a few rows.
+    /// Without labels this is B·T. Otherwise the step's B rows are planned and the masks of labeled sources are read,
+    /// at most B·T bytes, but no tokens. Memory: T bytes and the plan of a few rows.
     ///
     /// # Errors
-    /// A step whose slots pass 64 bits; a mask that cannot be read or is damaged.
+    /// The slots of the step exceed 64 bits; a mask cannot be read or is damaged.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -217,8 +216,7 @@ impl Mixer {
         Ok(targets)
     }
 
-    /// Has the system read the windows of planned sequences from the disk, where they are mapped and not in
-    /// memory.
+    /// Asks the system to read the windows of planned sequences from disk, if they are mapped but not in memory.
     pub(crate) fn will_need(&self, plan: &[Slot]) -> Result<(), Error> {
         for &Slot { source, start_token, .. } in plan {
             if let Some(window) = self.window(source, start_token)? {
@@ -228,7 +226,7 @@ impl Mixer {
         Ok(())
     }
 
-    /// Where the tokens of a slot stand, if they stand together.
+    /// Returns the window of a slot's tokens, if they are contiguous.
     fn window(&self, source: u32, start_token: u64) -> Result<Option<Window<'_>>, Error> {
         let (corpus, runs) = self.runs(source, start_token)?;
         if runs.wrapped_len_tokens > 0 {

@@ -1,4 +1,4 @@
-//! Planning: which windows fill which slots, before any token is read.
+//! Planning: the assignment of windows to slots, before any token is read.
 
 use std::ops::Range;
 
@@ -14,41 +14,41 @@ use crate::order::{EpochOrder, Order};
 use crate::schedule::Placement;
 use crate::schedule::timeline::TimelineCursor;
 
-/// One slot of the run: a sequence and where its tokens stand.
+/// One slot of the run: a sequence and the position of its tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
-    /// Its number in the run, from 0.
+    /// Its number in the run, counted from 0.
     pub slot: u64,
-    /// The source's place in the mixture, from 0.
+    /// The source's position in the mixture, counted from 0.
     pub source: u32,
-    /// Which sequence of that source's stream over all epochs this is, from 0.
+    /// The number of the sequence in that source's stream over all epochs, counted from 0.
     pub sequence: u64,
-    /// The source's epoch, from 0.
+    /// The source's epoch, counted from 0.
     pub epoch: u64,
-    /// The window within the epoch, from 0.
+    /// The window within the epoch, counted from 0.
     pub window: u64,
-    /// The window's first input token in the source's training part. Its targets are the T tokens after it; they wrap
-    /// around to token 1 where the S·T targets end.
+    /// The window's first input token in the source's training split. Its targets are the T tokens after it; they wrap
+    /// around to token 1 at the end of the S·T targets.
     pub start_token: u64,
 }
 
-/// Plans slots one after another and keeps each source's order of the current epoch.
+/// A planner of slots in sequence, which keeps each source's order of the current epoch.
 ///
-/// Slots may be asked for in any order and always come out the same; runs of neighbors are
-/// fast, as the keys of an epoch (some 300 ns) are derived once. One planner serves one thread.
+/// Slots may be planned in any order with the same result; runs of neighbors are fast, because the keys of an epoch
+/// (about 300 ns) are derived once. One planner serves one thread.
 #[derive(Debug)]
 pub struct Planner<'a> {
     mixer: &'a Mixer,
     epochs: Vec<Option<EpochOrder>>,
-    /// At the slot after the last one planned.
+    /// The cursor, at the slot after the last planned one.
     cursor: TimelineCursor<'a>,
 }
 
-/// Slots that are planned together before they are gathered: enough that most windows are drawn four at
-/// a time, few enough that their plan stays in the first-level cache.
+/// Slots that are planned together before they are gathered: enough that most windows are drawn four at a time, few
+/// enough that their plan stays in the first-level cache.
 const SLOTS_AHEAD: u64 = 64;
 
-/// Slots whose windows are not known yet: their places in the plan, by their permutation's class.
+/// Slots whose windows are not known yet: their positions in the plan, by their permutation's class.
 type UndrawnSlots = [WindowGroup; 3];
 
 #[derive(Default)]
@@ -84,7 +84,7 @@ impl<'a> Planner<'a> {
     /// Replaces `plan` with the sequences of some slots.
     ///
     /// # Errors
-    /// As [`slot`](Self::slot).
+    /// Those of [`slot`](Self::slot).
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -98,11 +98,11 @@ impl<'a> Planner<'a> {
         self.append(slots.start, slots.end.saturating_sub(slots.start), plan)
     }
 
-    /// Replaces `plan` with the sequences of some slots and writes them into the caller's memory, as
-    /// [`Mixer::fill`] does, each row planned some rows before it is copied.
+    /// Replaces `plan` with the sequences of some slots and writes them to the caller's memory, as [`Mixer::fill`]
+    /// does, each row planned some rows before it is copied.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan) and [`Mixer::fill`].
+    /// Those of [`plan`](Self::plan) and [`Mixer::fill`].
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -132,11 +132,11 @@ impl<'a> Planner<'a> {
         gather.finish()
     }
 
-    /// Fills a batch with the sequences of some slots, a row each, each planned some rows before it is
-    /// copied; `plan` is replaced by them.
+    /// Fills a batch with the sequences of some slots, one per row, each planned some rows before it is copied; they
+    /// replace `plan`.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan) and [`Mixer::gather`].
+    /// Those of [`plan`](Self::plan) and [`Mixer::gather`].
     ///
     /// ```
     /// use mixdown_mixer::Batch;
@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
             let place = match kept.and_then(|epoch| epoch.place_of(sequence)) {
                 Some(place) => place,
                 None => {
-                    // Those that wait belong to the epoch before.
+                    // Undrawn slots of the source belong to the previous epoch.
                     self.draw_rest(&mut undrawn, plan);
                     self.enter_epoch(index, sequence)?
                 }
@@ -184,7 +184,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Derives the order of the epoch that a source's sequence falls into, and gives its place there.
+    /// Derives the order of the epoch that contains a source's sequence, and returns the sequence's place there.
     fn enter_epoch(&mut self, index: usize, sequence: u64) -> Result<u64, Error> {
         let orders = (self.mixer.orders().get(index), self.epochs.get_mut(index));
         let (Some(order), Some(kept)) = orders else {
@@ -194,8 +194,7 @@ impl<'a> Planner<'a> {
         Ok(epoch.place_of(sequence).unwrap_or(0))
     }
 
-    /// Has the window of the plan's last slot drawn together with three others, as soon as there are
-    /// so many.
+    /// Queues the window of the plan's last slot, to be drawn together with three others as soon as four are waiting.
     fn draw_later(&self, index: usize, undrawn: &mut UndrawnSlots, plan: &mut [Slot]) {
         let Some(Some(epoch)) = self.epochs.get(index) else { return };
         let group = match epoch.order() {
@@ -222,7 +221,7 @@ impl<'a> Planner<'a> {
     fn draw(&self, group: &mut WindowGroup, plan: &mut [Slot]) {
         let len = std::mem::take(&mut group.len);
         let [first, ..] = group.places;
-        // WindowGroup that are left over draw what the first draws.
+        // In an incomplete group, the spare places repeat the first draw.
         let places: [usize; 4] =
             std::array::from_fn(|number| if number < len { group.places[number] } else { first });
         let drawn = places.map(|place| self.epoch_at(place, plan));
@@ -239,7 +238,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The epoch of a slot that waits, its permutation and the item to be permuted.
+    /// Returns the epoch of a waiting slot, its permutation and the item to be permuted.
     fn epoch_at(&self, place: usize, plan: &[Slot]) -> Option<(&EpochOrder, &Permutation, u64)> {
         let slot = plan.get(place)?;
         let epoch = self.epochs.get(usize::try_from(slot.source).ok()?)?.as_ref()?;
@@ -250,7 +249,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Fills in what a drawn window says.
+/// Fills in the fields that follow from a drawn window.
 fn finish(slot: &mut Slot, epoch: &EpochOrder, window: u64) {
     slot.epoch = epoch.epoch();
     slot.window = window;

@@ -1,4 +1,4 @@
-//! The state of a run: its next slot, and checks of the mixture that it may continue with.
+//! The state of a run: its next slot, and checks of the mixture with which it may continue.
 
 use mixdown_shards::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use crate::mixture::Mixture;
 use crate::mixture::identity::{Checks, Identity};
 use crate::schedule::SCHEDULE_VERSION;
 
-/// The version of a state's own layout.
+/// The version of the layout of a state.
 const STATE_VERSION: u16 = 1;
 
-/// All that a run must keep to continue: its next slot, and a hash of everything that determines its order.
+/// Everything that a run must keep to continue: its next slot, and a hash of everything that determines its order.
 ///
-/// Every rank's state is the same. As JSON (serde) and as 62 bytes, little endian: u16 state
-/// version, u16 schedule version, u64 slot, 32 bytes hash, five u16 and 8 bytes of checks that
-/// only serve to name a difference (seed, windows, names, weights, sizes, data).
+/// Every rank's state is the same. It is stored as JSON (serde) or as 62 bytes, little endian: u16 state version, u16
+/// schedule version, u64 slot, 32 bytes hash, five u16 and 8 bytes of checks that serve only to name a difference
+/// (seed, windows, names, weights, sizes, data).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixerState {
@@ -92,7 +92,7 @@ impl MixerState {
     /// Reads the binary form. [`Mixer::resume`] checks whether the state fits a mixture.
     ///
     /// # Errors
-    /// A wrong length or version.
+    /// The length or version is wrong.
     ///
     /// [`Mixer::resume`]: crate::Mixer::resume
     ///
@@ -143,7 +143,7 @@ impl MixerState {
         let weights_differ = own.weights != other.weights || own.names != other.names;
         let back = "use the mixture that the state was made with, or";
         let slot = self.slot;
-        // Sources that were added or removed have other sizes and data.
+        // Added or removed sources have other sizes and data.
         let sizes_agree = own.names != other.names || own.sizes == other.sizes;
         let data_agree = own.names != other.names || own.data == other.data;
         if is_same_rule && others_agree && weights_differ && sizes_agree && data_agree {
@@ -160,7 +160,7 @@ impl MixerState {
         let batch_size = mixture.shape().batch_size;
         let counted = identity.checks.in_steps(batch_size);
         if self.schedule_version == SCHEDULE_VERSION && self.order == identity.order {
-            // A state of a run without anything in steps says nothing of batches.
+            // A state of a run without anything in steps contains nothing about batches.
             let same = [identity.checks.weights, counted.weights].contains(&self.checks.weights);
             if same || !mixture.timeline().counts_steps_from(self.slot) {
                 return Ok(());
@@ -189,7 +189,7 @@ impl MixerState {
     }
 }
 
-/// What is left of a binary state.
+/// A reader of the remaining bytes of a binary state.
 struct Fields<'a> {
     bytes: &'a [u8],
     len: usize,

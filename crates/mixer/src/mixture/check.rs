@@ -1,4 +1,4 @@
-//! What a mixture's numbers, names, weights and corpora must be to fit each other.
+//! The checks that a mixture's numbers, names, weights and corpora fit each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::mixture::{MixtureShape, Source};
 use crate::weights::Weight;
 use crate::weights::parts::{WeightParts, check_notations, too_many_sources};
 
-/// The longest sequence and the largest batch: token counts of a batch then fit 64 bits.
+/// The longest sequence and the largest batch: token counts of a batch then fit in 64 bits.
 const LARGEST_SIDE: u64 = 1 << 31;
 
 pub(crate) fn check_shape(shape: &MixtureShape) -> Result<(), Error> {
@@ -65,14 +65,14 @@ pub(crate) fn check_max_epochs<'a>(
     }
 }
 
-/// The sources that a stage draws from, by their place in the mixture, and their weights.
+/// The sources from which a stage draws, by their position in the mixture, and their weights.
 pub(crate) struct Shares {
     pub(crate) members: Vec<u32>,
     pub(crate) weights: Vec<Weight>,
 }
 
 impl Shares {
-    /// The shares of some sources, checked against each other.
+    /// Returns the shares of some sources, checked against each other.
     fn new<'a>(weights: impl Iterator<Item = (&'a str, Option<Weight>)>) -> Result<Self, Error> {
         let (mut members, mut names, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (name, weight)) in (0_u32..).zip(weights) {
@@ -95,22 +95,22 @@ impl Shares {
 pub(crate) enum StagePlan<'s> {
     Constant(Shares),
     Ramp {
-        /// None: those before it.
+        /// If none, the ramp starts from the previous shares.
         from: Option<Shares>,
         to: Shares,
         over: &'s RunLength,
     },
 }
 
-/// The shares at the beginning, if the sources have any, and of each stage: all that can be checked without a
-/// corpus.
+/// Returns the shares at the beginning, if the sources have any, and those of each stage: everything that can be
+/// checked without a corpus.
 pub(crate) fn shares_of_stages<'a, 's>(
     weights: impl ExactSizeIterator<Item = (&'a str, Option<Weight>)> + Clone,
     stages: &'s [StageConfig],
 ) -> Result<(Option<Shares>, Vec<StagePlan<'s>>), Error> {
     check_names(weights.clone().map(|(name, _)| name))?;
     let has_weights = weights.clone().any(|(_, weight)| weight.is_some());
-    // A ramp from the beginning on may bring its own.
+    // A ramp from the beginning on may define its own starting shares.
     let brings_own = stages.first().is_some_and(|stage| stage.from.is_some());
     let first = match has_weights || !brings_own {
         true => Some(Shares::new(weights.clone())?),
@@ -163,7 +163,7 @@ pub(crate) fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The error for held-out documents of one source in the training part of another.
+/// Returns the error for holdout documents of one source in the training split of another.
 pub(crate) fn overlap(holdout: &Source, train: &Source, got: u64) -> Error {
     Error::Overlap {
         holdout: holdout.name.clone(),

@@ -9,9 +9,9 @@ use crate::order::window::Windows;
 use crate::schedule::SCHEDULE_VERSION;
 use crate::schedule::timeline::MixtureStage;
 
-/// The hash of all that orders a run, and small checks of its parts.
+/// The hash of everything that determines a run's order, and small checks of its parts.
 ///
-/// The hash alone decides. The checks only name what differs, so 16 bits each are enough.
+/// The hash alone decides. The checks only name differences, so 16 bits each are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) order: Fingerprint,
@@ -20,7 +20,7 @@ pub(crate) struct Identity {
     pub(crate) checks: Checks,
 }
 
-/// One small check of each part of an order.
+/// One small check for each part of an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Checks {
@@ -29,18 +29,18 @@ pub(crate) struct Checks {
     pub(crate) names: u16,
     pub(crate) weights: u16,
     pub(crate) sizes: u16,
-    /// Byte i mixes the data fingerprints of the sources i, i + 8, …: with up to eight sources it
-    /// tells which of them changed.
+    /// Byte i mixes the data fingerprints of the sources i, i + 8, …: with up to eight sources it shows which of them
+    /// changed.
     pub(crate) data: [u8; 8],
 }
 
 impl Identity {
-    /// The identities of a mixture's stages, each of all stages up to it. The batch size is no part of
-    /// them.
+    /// Returns the identities of a mixture's stages, each of which covers all stages up to it. The batch size is not
+    /// part of them.
     ///
-    /// The first is a hash of the mixture with the sources and weights of its first stage; each later one
-    /// hashes the one before, its first slot and its own sources and weights. So a state fits every mixture
-    /// that agrees with its own up to its slot.
+    /// The first is a hash of the mixture with the sources and weights of its first stage; each later one hashes the
+    /// previous one, its first slot and its own sources and weights. So a state fits every mixture that agrees with its
+    /// own up to its slot.
     pub(crate) fn of_stages(mixture: &Mixture) -> Vec<Self> {
         let stages = mixture.timeline().stages();
         let mut identities: Vec<Self> = Vec::with_capacity(stages.len());
@@ -95,7 +95,7 @@ impl Identity {
         let none = Checks::default();
         let earlier = before.as_ref().map_or(&none, |(before, _)| &before.checks);
         let previous = before.map(|(_, stage)| stage);
-        // What a stage has in common with the one before is no further difference.
+        // What a stage shares with the previous one is not another difference.
         let same = |bytes: fn(&Mixture, &MixtureStage) -> Vec<u8>| {
             previous.is_some_and(|previous| bytes(mixture, previous) == bytes(mixture, stage))
         };
@@ -130,7 +130,7 @@ fn sizes_bytes(mixture: &Mixture, stage: &MixtureStage) -> Vec<u8> {
     joined(&members, |windows| sizes(windows))
 }
 
-/// A stage's sources, in their order.
+/// Returns a stage's sources, in order.
 fn members<'m>(
     mixture: &'m Mixture,
     stage: &'m MixtureStage,
@@ -172,18 +172,18 @@ fn update(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(part);
 }
 
-/// A check of a part over all stages; that of the first alone is its own.
+/// Returns the check of a part over all stages; for the first stage, that of the stage alone.
 fn chained(earlier: u16, part: &[u8]) -> u16 {
     if earlier == 0 { check(part) } else { check(&[&earlier.to_le_bytes(), part].concat()) }
 }
 
 impl Checks {
-    /// The checks of a state from which on something is counted in batches of `batch_size`.
+    /// Returns the checks of a state after which something is counted in batches of `batch_size`.
     pub(crate) fn in_steps(self, batch_size: u64) -> Self {
         Self { weights: self.weights ^ check(&batch_size.to_le_bytes()), ..self }
     }
 
-    /// In words, what of `mixture` (whose checks at a slot are `self`) is not as in `other`.
+    /// Describes the parts of `mixture` (whose checks at a slot are `self`) that differ from `other`.
     pub(crate) fn differences(&self, other: &Self, mixture: &Mixture, slot: u64) -> String {
         let shape = mixture.shape();
         let mut parts = Vec::new();
@@ -220,7 +220,7 @@ impl Checks {
                 differs.then(|| format!("{:?}, now {}", source.name, corpus.fingerprint()))
             });
             let changed: Vec<String> = changed.collect();
-            // Empty where a source of the state is gone, which its name says.
+            // It is empty if a source of the state is missing; the difference in names already reports that.
             if !changed.is_empty() {
                 parts.push(format!("the data fingerprint of source {}", changed.join(" or ")));
             }

@@ -1,4 +1,4 @@
-//! What a run has drawn from each source.
+//! A report of what a run has drawn from each source.
 
 use std::ops::Range;
 
@@ -7,58 +7,57 @@ use serde::{Deserialize, Serialize};
 use crate::mixer::Mixer;
 use crate::order::SourceOrder;
 
-/// What one source has given in some slots.
+/// What one source has contributed in some slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceShare {
     /// The source's name.
     pub name: String,
-    /// Its share as asked for, of all sequences; where weights change, the mean over these slots.
+    /// Its requested share of all sequences; if weights change, the mean over these slots.
     pub requested: f64,
-    /// Its share as delivered; 0 before the first slot.
+    /// Its delivered share; 0 before the first slot.
     pub realised: f64,
-    /// Its sequences.
+    /// The number of its sequences.
     pub sequences: u64,
-    /// Its targets: sequences times T.
+    /// The number of its targets: sequences times T.
     pub tokens: u64,
-    /// Its targets since the run began, each counted once. Where an epoch leaves out others than those before it,
-    /// what they left out counts once that epoch is over.
+    /// Its targets since the run began, each counted once. If an epoch leaves out other targets than earlier ones,
+    /// those that earlier epochs left out count once that epoch is over.
     pub unique_tokens: u64,
-    /// Its targets that no epoch so far has had, as they fill no whole sequence: in every epoch the same, or, with
-    /// a `window_offset` of `"anywhere"`, those that all whole epochs since the run began left out (within the
-    /// first one, what that will leave out).
+    /// Its targets that no epoch has contained so far, because they do not fill a whole sequence. They are the same in
+    /// every epoch, or, with a `window_offset` of `"anywhere"`, those that all whole epochs since the run began left
+    /// out (within the first one, those that it will leave out).
     pub left_out_tokens: u64,
-    /// How often its data were gone through since the run began.
+    /// The number of passes over its data since the run began.
     pub epochs: f64,
-    /// The slot from which on its data repeat, where these slots or those before reach it.
+    /// The slot from which its data repeat, if these slots or earlier ones reach it.
     pub repeats_from_slot: Option<u64>,
-    /// The largest |count − W| in sequences over prefixes of the run, W being the sum of the source's weights
-    /// in all slots of the prefix: of the prefixes that end in the first `deviation_slots` of these slots. An
-    /// exact number, then rounded to a float.
+    /// The largest |count − W| in sequences over prefixes of the run, where W is the sum of the source's weights in all
+    /// slots of the prefix, over the prefixes that end in the first `deviation_slots` of these slots. It is an exact
+    /// number, rounded to a float at the end.
     pub largest_deviation: f64,
-    /// The slots that `largest_deviation` covers: all of them where the run or the schedule's
-    /// period is at most 2²⁰ slots or, with two sources, a whole period is covered, else the first
-    /// 2²⁰, shared out among the stages.
+    /// The slots that `largest_deviation` covers: all of them if the run or the schedule's period is at most 2²⁰ slots
+    /// or, with two sources, a whole period is covered; otherwise the first 2²⁰, divided among the stages.
     pub deviation_slots: u64,
-    /// What |count − W| is proven not to pass at any prefix that ends in these slots.
+    /// The proven bound of |count − W| at every prefix that ends in these slots.
     pub deviation_bound: f64,
 }
 
-/// What the sources give in one stage of a run.
+/// What the sources contribute in one stage of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageShares {
     /// Its first slot.
     pub start_slot: u64,
     /// The slot after its last.
     pub end_slot: u64,
-    /// Per source, in the order of the mixture.
+    /// The share of each source, in the order of the mixture.
     pub sources: Vec<SourceShare>,
 }
 
 impl Mixer {
-    /// What each source has given after `slots` slots, in the order of the sources.
+    /// Returns what each source has contributed after `slots` slots, in the order of the sources.
     ///
-    /// Looks at up to 2²⁰ slots one by one for the largest deviation (some tens of
-    /// milliseconds); see [`SourceShare::deviation_slots`].
+    /// Examines up to 2²⁰ slots one by one for the largest deviation (tens of milliseconds); see
+    /// [`SourceShare::deviation_slots`].
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -71,7 +70,7 @@ impl Mixer {
         self.shares_between(0..slots)
     }
 
-    /// What each source gives in each stage of the first `slots` slots.
+    /// Returns what each source contributes in each stage of the first `slots` slots.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -92,7 +91,7 @@ impl Mixer {
             .collect()
     }
 
-    /// Of slots that begin with a stage.
+    /// Returns the shares in slots that begin with a stage.
     fn shares_between(&self, slots: Range<u64>) -> Vec<SourceShare> {
         let timeline = self.mixture().timeline();
         let deviations = timeline.deviations(&slots);
@@ -126,7 +125,7 @@ impl Mixer {
     }
 }
 
-/// The targets that a source's first `given` sequences have, each counted once.
+/// Returns the targets in a source's first `given` sequences, each counted once.
 fn unique_tokens(order: &SourceOrder, given: u64) -> u64 {
     let windows = order.windows();
     let epochs = given / windows.sequences();
@@ -136,7 +135,7 @@ fn unique_tokens(order: &SourceOrder, given: u64) -> u64 {
     windows.targets() + windows.left_out() - order.left_out(given)
 }
 
-/// A fraction for a report, 0 for 0/0; no decision is made with it.
+/// Returns a fraction for a report, 0 for 0/0; it never decides anything.
 pub(crate) fn ratio(numerator: u64, denominator: u64) -> f64 {
     if denominator == 0 { 0.0 } else { numerator as f64 / denominator as f64 }
 }

@@ -1,4 +1,4 @@
-//! The stages of a mixture, laid out one after another.
+//! The stages of a mixture, resolved one after another.
 
 use crate::config::RunLength;
 use crate::config::{StageConfig, WeightUnit};
@@ -10,7 +10,7 @@ use crate::schedule::timeline::{MixtureStage, Timeline};
 use crate::weights::parts::{LossEpoch, WeightParts};
 
 impl Mixture {
-    /// The integer parts of some sources' shares.
+    /// Returns the integer parts of some sources' shares.
     fn parts(&self, shares: &Shares) -> Result<Parts, Error> {
         let parts = match self.shape().weight_unit {
             WeightUnit::Sequences => WeightParts::of_weights(&shares.weights)?,
@@ -38,7 +38,7 @@ impl Mixture {
         }
     }
 
-    /// Lays out the stages, the beginning of the run first; one after another, as a start may be said in epochs.
+    /// Adds the stages in order, the beginning of the run first, because a start may be given in epochs.
     pub(crate) fn add_stages(
         &mut self,
         first: Option<Shares>,

@@ -1,27 +1,27 @@
-//! An epoch's order in blocks of neighbors, for places where random reads are dear.
+//! An epoch's order in blocks of neighbors, for storage with expensive random reads.
 
 use crate::error::Error;
 use crate::order::permutation::Permutation;
 
-/// The sequences of an epoch in blocks of N neighbors: the blocks are in a random order, and so are
-/// the sequences of each.
+/// The sequences of an epoch in blocks of N neighbors: the blocks are in random order, and so are the sequences of each
+/// block.
 ///
-/// The last block may be shorter; it stands at a random place like any other, and the places after
-/// it shift, so the order stays a bijection without an array.
+/// The last block may be shorter; it has a random place like any other, and the places after it shift, so the order
+/// stays a bijection without an array.
 #[derive(Debug, Clone)]
 pub(crate) struct Blocks {
     block_len: u64,
     blocks: Permutation,
-    /// Within a block of N, and within the last.
+    /// The orders within a block of N, and within the last block.
     within: Permutation,
     within_last: Permutation,
-    /// Where the last block comes among the blocks.
+    /// The place of the last block among the blocks.
     place_of_last: u64,
 }
 
 impl Blocks {
-    /// An order of `sequences` (at least 1) in blocks of `block_len` (at least 1), keyed by the next
-    /// bytes of `reader`.
+    /// Makes an order of `sequences` (at least 1) in blocks of `block_len` (at least 1), keyed by the next bytes of
+    /// `reader`.
     pub(crate) fn new(
         sequences: u64,
         block_len: u64,
@@ -36,7 +36,7 @@ impl Blocks {
         Ok(Self { block_len, blocks, within, within_last, place_of_last })
     }
 
-    /// The sequence at a place of the epoch.
+    /// Returns the sequence at a place of the epoch.
     pub(crate) fn apply(&self, place: u64) -> u64 {
         let (block_len, last_len) = (self.block_len, self.within_last.len());
         let last_begins = self.place_of_last * block_len;

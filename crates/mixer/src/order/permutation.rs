@@ -8,13 +8,12 @@ use crate::error::Error;
 
 /// A pseudo-random permutation of `0..len`, for any length up to 2⁶³, in O(1) memory.
 ///
-/// A generalized Feistel network on a grid of `rows × columns` cells, columns a power of two near
-/// √len and rows = ⌈len/columns⌉: each round adds a keyed hash of one coordinate to the other. The
-/// grid has fewer than `columns` cells too many; whoever lands on one walks on, which happens
-/// to less than one item in `rows`. A power of two spares the divisions, and adding instead of
-/// XOR lets odd permutations occur too.
+/// It is a generalized Feistel network on a grid of `rows × columns` cells, where columns is a power of two near √len
+/// and rows = ⌈len/columns⌉: each round adds a keyed hash of one coordinate to the other. The grid has fewer than
+/// `columns` surplus cells; an item that lands on one of them walks on, which happens to less than one item in `rows`. A power
+/// of two saves the divisions, and adding instead of XOR allows odd permutations, too.
 ///
-/// It is made for statistical quality, not secrecy.
+/// It is made for statistical quality rather than secrecy.
 ///
 /// ```
 /// use mixdown_mixer::Permutation;
@@ -35,8 +34,8 @@ pub struct Permutation {
 /// The longest permutation.
 pub const LONGEST_PERMUTATION: u64 = 1 << 63;
 
-/// Rounds, and the number of items from which on they are enough. A round on a small grid draws only a
-/// handful of random bits, so fewer items need more of them: docs/design/mixing.md has the figures.
+/// The numbers of rounds, each with the number of items from which it is enough. A round on a small grid draws only a
+/// few random bits, so fewer items need more rounds: docs/design/mixing.md has the figures.
 const ROUNDS: [(u64, u32); 3] = [(0, 32), (1 << 10, 12), (1 << 16, 8)];
 const MOST_ROUNDS: usize = 32;
 
@@ -64,7 +63,7 @@ impl Permutation {
         Self::from_reader(len, &mut reader.finalize_xof())
     }
 
-    /// As [`new`](Self::new), with the round keys next in a stream of key bytes.
+    /// Like [`new`](Self::new), with round keys from a stream of key bytes.
     pub(crate) fn from_reader(len: u64, reader: &mut blake3::OutputReader) -> Result<Self, Error> {
         if len == 0 || len > LONGEST_PERMUTATION {
             return Err(Error::OutOfRange {
@@ -83,7 +82,7 @@ impl Permutation {
             let mut bytes = [0; 16];
             reader.fill(&mut bytes);
             let keys_at_once = u128::from_le_bytes(bytes);
-            // An odd factor loses nothing of what it multiplies.
+            // An odd factor preserves all information of the number that it multiplies.
             *keys = [keys_at_once as u64, (keys_at_once >> 64) as u64 | 1];
         }
         Ok(Self { len, rows, column_bits, rounds, round_keys })
@@ -115,7 +114,7 @@ impl Permutation {
         false
     }
 
-    /// Returns the place of `item`. An item beyond the length is taken modulo it.
+    /// Returns the place of `item`. An item at or above the length is taken modulo the length.
     ///
     /// ```
     /// use mixdown_mixer::Permutation;
@@ -132,8 +131,8 @@ impl Permutation {
         cell
     }
 
-    /// The places of four items of four permutations of as many rounds, which are done side by side:
-    /// that takes half the time of one after another.
+    /// Returns the places of four items of four permutations with equal numbers of rounds, computed in parallel, which
+    /// takes half the time of one after another.
     pub(crate) fn apply_four(permutations: [&Self; 4], items: [u64; 4]) -> [u64; 4] {
         let rounds = permutations[0].rounds as usize;
         let mut cells: [(u64, u64); 4] =
@@ -153,14 +152,14 @@ impl Permutation {
         })
     }
 
-    /// Another permutation of as many items, one for each number.
+    /// Returns another permutation of as many items, one for each number.
     pub(crate) fn numbered(&self, number: u64) -> Self {
         let change = mix(number.wrapping_add(0x9e37_79b9_7f4a_7c15));
         let round_keys = self.round_keys.map(|[mask, factor]| [mask ^ change, factor]);
         Self { round_keys, ..self.clone() }
     }
 
-    /// Which of the numbers of rounds it has: permutations of one class can be applied side by side.
+    /// Returns the index of its number of rounds: permutations of one class can be applied in parallel.
     pub(crate) fn class(&self) -> usize {
         ROUNDS.iter().position(|(_, rounds)| *rounds == self.rounds).unwrap_or(0)
     }
@@ -224,7 +223,7 @@ impl Permutation {
         (1 << self.column_bits) - 1
     }
 
-    /// Uniform in `0..rows`; rows are at most 2³², so the product fits.
+    /// Returns a number uniform in `0..rows`; rows are at most 2³², so the product fits.
     #[inline(always)]
     fn row_shift(&self, column: u64, keys: RoundKeys) -> u64 {
         ((scramble(column, keys) >> 32) * self.rows) >> 32
@@ -236,16 +235,16 @@ impl Permutation {
     }
 }
 
-/// Both halves of a 128-bit product, folded: one multiplication, a third of the instructions of a
-/// finaliser of two, and as even over these rounds.
+/// Folds both halves of a 128-bit product: one multiplication, a third of the instructions of a finalizer with two, and
+/// equally uniform over these rounds.
 #[inline(always)]
 fn scramble(value: u64, [mask, factor]: RoundKeys) -> u64 {
     let product = u128::from(value ^ mask) * u128::from(factor);
     (product >> 64) as u64 ^ product as u64
 }
 
-/// The finaliser of SplitMix64 (S. Vigna's variant 13 of Stafford): every input bit flips every
-/// output bit with a probability near 1/2.
+/// The finalizer of SplitMix64 (S. Vigna's variant 13 of Stafford): every input bit flips every output bit with a
+/// probability near 1/2.
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

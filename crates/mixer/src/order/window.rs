@@ -1,38 +1,37 @@
-//! The sequences of a source: windows on its tokens, circular so that an offset loses none, or the
-//! rows of a packed corpus.
+//! The sequences of a source: windows on its tokens, circular so that an offset loses none, or the rows of a packed
+//! corpus.
 
 /// The S sequences of T + 1 tokens that a source has.
 ///
-/// **Windows** over D tokens: S = ⌊(D − 1)/T⌋. Target t of 0..S·T is token t + 1. A window that starts
-/// at s has the targets s, s + 1, …, s + T − 1 modulo S·T, and as its first input token s; every
-/// further input is the target before it. So for any offset the S windows that start at
-/// `offset + j·T` hit each target exactly once. Only the window that runs over the end has a seam in
-/// it: token 1 follows token S·T there, as one document follows another.
+/// **Windows** over D tokens: S = ⌊(D − 1)/T⌋. Target t of 0..S·T is token t + 1. A window that starts at s has the
+/// targets s, s + 1, …, s + T − 1 modulo S·T, and its first input token is s; every further input is the target before
+/// it. So for any offset the S windows that start at `offset + j·T` contain each target exactly once. Only the window
+/// that crosses the end has a seam: there token 1 follows token S·T, as one document follows another.
 ///
-/// **Anywhere**: the same with all D − 1 targets on the circle, so that S windows from any offset on leave out
-/// the D − 1 − S·T targets before it, in each epoch others.
+/// **Anywhere**: the same with all D − 1 targets on the circle, so that S windows from any offset on leave out the D −
+/// 1 − S·T targets before it, which differ in each epoch.
 ///
-/// **Rows** that `prepare --pack` laid out: row j is the tokens from j·(T + 1) on, without an offset.
+/// **Rows** from `prepare --pack`: row j is the tokens from j·(T + 1) on, without an offset.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
     sequence_length: u64,
     sequences: u64,
-    /// Tokens from one sequence to the next: T, or T + 1 of packed rows.
+    /// Tokens from one sequence to the next: T, or T + 1 for packed rows.
     stride: u64,
-    /// The targets that windows go round on: S·T, or all D − 1.
+    /// The number of targets on the circle of the windows: S·T, or all D − 1.
     circle: u64,
-    /// D − 1, or what rows have of targets.
+    /// D − 1, or the number of targets in the rows.
     all_targets: u64,
 }
 
 /// The one or two runs of neighboring tokens that make up a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Runs {
-    /// Where the first run starts.
+    /// The start of the first run.
     pub(crate) start_token: u64,
     /// Its length in tokens.
     pub(crate) len_tokens: u64,
-    /// The tokens still wanted, which stand from [`WRAPPED_START`] on; mostly 0.
+    /// The remaining tokens, which start at [`WRAPPED_START`]; usually 0.
     pub(crate) wrapped_len_tokens: u64,
 }
 
@@ -40,7 +39,7 @@ pub(crate) struct Runs {
 pub(crate) const WRAPPED_START: u64 = 1;
 
 impl Windows {
-    /// Windows of `sequence_length` (at least 1) on `tokens`; `None` where not one fits.
+    /// Makes windows of `sequence_length` (at least 1) on `tokens`; `None` if not even one fits.
     pub(crate) fn new(tokens: u64, sequence_length: u64) -> Option<Self> {
         let sequences = tokens.checked_sub(1)?.checked_div(sequence_length)?;
         (sequences > 0).then_some(Self {
@@ -52,12 +51,12 @@ impl Windows {
         })
     }
 
-    /// The same windows on a circle of all targets.
+    /// Returns the same windows on a circle of all targets.
     pub(crate) fn anywhere(self) -> Self {
         if self.are_rows() { self } else { Self { circle: self.all_targets, ..self } }
     }
 
-    /// Packed rows of `sequence_length` + 1 in `tokens`; `None` where not one fits.
+    /// Makes packed rows of `sequence_length` + 1 in `tokens`; `None` if not even one fits.
     pub(crate) fn rows(tokens: u64, sequence_length: u64) -> Option<Self> {
         let stride = sequence_length.checked_add(1)?;
         let sequences = tokens / stride;
@@ -67,57 +66,58 @@ impl Windows {
         (sequences > 0).then_some(row)
     }
 
-    /// The number of sequences.
+    /// Returns the number of sequences.
     pub(crate) fn sequences(&self) -> u64 {
         self.sequences
     }
 
-    /// T, in tokens.
+    /// Returns T, in tokens.
     pub(crate) fn sequence_length(&self) -> u64 {
         self.sequence_length
     }
 
-    /// Whether they are packed rows.
+    /// Returns whether they are packed rows.
     pub(crate) fn are_rows(&self) -> bool {
         self.stride > self.sequence_length
     }
 
-    /// S·T, the targets of an epoch.
+    /// Returns S·T, the number of targets in an epoch.
     pub(crate) fn targets(&self) -> u64 {
         self.sequences * self.sequence_length
     }
 
-    /// The targets that windows go round on: those of an epoch, or all that the source has.
+    /// Returns the number of targets on the circle of the windows: those of an epoch, or all of the source.
     pub(crate) fn circle(&self) -> u64 {
         self.circle
     }
 
-    /// The targets that an epoch leaves out, as they fill no whole sequence.
+    /// Returns the number of targets that an epoch leaves out, because they do not fill a whole sequence.
     pub(crate) fn left_out(&self) -> u64 {
         self.all_targets - self.targets()
     }
 
-    /// Where in the stream the targets of the circle stand; in rows, with every row's first token.
+    /// Returns the range in the stream of the circle's targets; for rows, it includes every row's first token.
     pub(crate) fn target_tokens(&self) -> std::ops::Range<u64> {
         if self.are_rows() { 0..self.sequences * self.stride } else { 1..self.circle + 1 }
     }
 
-    /// The greatest token that a sequence can start at.
+    /// Returns the greatest token at which a sequence can start.
     pub(crate) fn last_start(&self) -> u64 {
         if self.are_rows() { (self.sequences - 1) * self.stride } else { self.circle - 1 }
     }
 
-    /// Where sequence `window` (less than S) of an epoch with `offset` (less than T, or than the circle of all
+    /// Returns where sequence `window` (less than S) of an epoch with `offset` (less than T, or than the circle of all
     /// targets) starts. Rows have no offset.
     pub(crate) fn start_token(&self, window: u64, offset: u64) -> u64 {
-        // Both terms are less than the circle. With an offset less than T, or in rows, the sum is, too.
+        // Both terms are less than the circle. With an offset less than T, or for rows, so is the sum.
         let start = u128::from(window * self.stride) + u128::from(offset);
         let circle = u128::from(self.circle);
         let is_past = !self.are_rows() && start >= circle;
         u64::try_from(if is_past { start - circle } else { start }).unwrap_or(u64::MAX)
     }
 
-    /// The runs of the sequence that starts at `start_token`, at most [`last_start`](Self::last_start).
+    /// Returns the runs of the sequence that starts at `start_token`, which is at most
+    /// [`last_start`](Self::last_start).
     pub(crate) fn runs(&self, start_token: u64) -> Runs {
         let row_tokens = self.sequence_length + 1;
         let until_end = match self.are_rows() {
@@ -133,7 +133,7 @@ impl Windows {
 mod tests {
     use super::*;
 
-    /// The row of a window by its definition, token numbers standing for tokens.
+    /// The row of a window by its definition, with token numbers in place of tokens.
     fn naive(windows: &Windows, start: u64) -> Vec<u64> {
         let targets = (0..windows.sequence_length).map(|i| (start + i) % windows.circle() + 1);
         std::iter::once(start).chain(targets).collect()
@@ -168,7 +168,7 @@ mod tests {
         let circle = usize::try_from(windows.circle()).unwrap();
         assert_eq!(hits[0], 0);
         assert!(hits[circle + 1..].iter().all(|&count| count == 0));
-        // Left out is what stands before the offset.
+        // The targets before the offset are left out.
         let left_out = windows.circle() - windows.targets();
         for target in 0..windows.circle() {
             let before = (offset + windows.circle() - 1 - target) % windows.circle();

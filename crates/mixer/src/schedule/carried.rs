@@ -1,4 +1,4 @@
-//! The schedule of a later stage, which continues from what earlier stages owe to sources.
+//! The schedule of a later stage, which continues from what earlier stages owe to the sources.
 
 use crate::mixture::shares::ratio;
 use crate::schedule::Placement;
@@ -6,16 +6,16 @@ use crate::schedule::fork::ForkSide;
 use crate::schedule::residual::Residual;
 use crate::schedule::tree::{Child, TreePosition, joins};
 
-/// The sources of a stage that is not the first, each going on from its residual.
+/// The sources of a stage after the first one, each of which continues from its residual.
 ///
-/// The tree is the Huffman tree of the stage's parts, and every inner node a [`CarriedFork`] of its slots. A source
-/// that has no part any more stays in it while something is owed or was given too much.
+/// The tree is the Huffman tree of the stage's parts, and every inner node is a [`CarriedFork`] of its slots. A source
+/// that no longer has a part stays in the tree while it is owed sequences or was given too many.
 #[derive(Debug, Clone)]
 pub(crate) struct Carried {
     nodes: Vec<CarriedNode>,
-    /// Per member, the node above it and its side; empty with a single member.
+    /// The parent node of each member and its side; empty with a single member.
     leaves: Vec<TreePosition>,
-    /// Per member, what |count − W| is proven not to pass within this stage.
+    /// The proven bound of |count − W| within this stage for each member.
     bounds: Vec<f64>,
 }
 
@@ -27,30 +27,29 @@ struct CarriedNode {
     parent: Option<TreePosition>,
 }
 
-/// How fast the expected sequences of members grow: after n slots a member's are
-/// (`linear`·n + `square`·n²) / `total`.
+/// The growth of the members' expected sequences: after n slots a member's are (`linear`·n + `square`·n²) / `total`.
 #[derive(Debug, Clone)]
 pub(crate) struct Growth {
-    /// Per member.
+    /// The linear coefficient of each member.
     pub(crate) linear: Vec<u64>,
-    /// Per member; empty where weights stay as they are.
+    /// The square coefficient of each member; empty if the weights are constant.
     pub(crate) square: Vec<i64>,
-    /// At most 2⁶³ − 1.
+    /// The common denominator, at most 2⁶³ − 1.
     pub(crate) total: u64,
 }
 
-/// The slots of a node split between its two children.
+/// The slots of a node, split between its two children.
 ///
-/// Of `slots` further slots the first side gets T = ⌊(linear·slots + square·slots² + offset) / total⌋, but not
-/// less than none and not more than all: so each slot goes to exactly one side, also where the weights before
-/// would have had T elsewhere.
+/// Of `slots` further slots the first side gets T = ⌊(linear·slots + square·slots² + offset) / total⌋, limited to the
+/// range from 0 to `slots`: so each slot goes to exactly one side, even if the earlier weights would have put T outside
+/// this range.
 #[derive(Debug, Clone, Copy)]
 struct CarriedFork {
     linear: u64,
     square: i64,
     total: u64,
     offset: i128,
-    /// The offset, where products with it fit 64 bits.
+    /// The offset, if products with it fit in 64 bits.
     narrow: Option<i64>,
 }
 
@@ -65,8 +64,8 @@ struct LeadAndLag {
 const NARROW: u64 = 1 << 31;
 
 impl Carried {
-    /// The schedule of members that grow so and are owed `residuals`. Where weights move, there are at most two
-    /// members.
+    /// Makes the schedule of members with this growth that are owed `residuals`. If weights change, there are at most
+    /// two members.
     pub(crate) fn new(growth: &Growth, residuals: &[Residual]) -> Self {
         let members = growth.linear.len();
         let mut tree = Self {
@@ -89,7 +88,7 @@ impl Carried {
             let both = if node == root { Residual::default() } else { one.plus(other) };
             owed.push(both);
             let split = match (first.parts, first.parts + second.parts) {
-                // Who is owed more comes first where neither has a part.
+                // If neither has a part, the one that is owed more comes first.
                 (_, 0) => CarriedFork::new(1, 0, 2, one, both),
                 (part, parts) if square == 0 => CarriedFork::new(part, 0, parts, one, both),
                 (part, _) => CarriedFork::new(part, square, growth.total, one, both),
@@ -109,8 +108,8 @@ impl Carried {
         tree
     }
 
-    /// The bounds from the root down: a side's is half a sequence more than its share of the node's, unless it
-    /// begins with more, or waits for one that was given too much.
+    /// Finds the bounds from the root down: a side's bound is half a sequence more than its share of the node's, unless
+    /// it begins with more, or waits for a source that was given too many.
     fn find_bounds(&mut self, residuals: &[Residual], owed: &[Residual]) {
         let mut reaches = vec![LeadAndLag::default(); self.nodes.len()];
         for (place, node) in self.nodes.iter().enumerate().rev() {
@@ -139,7 +138,7 @@ impl Carried {
         }
     }
 
-    /// The member of a slot of the stage, and how many it gave in the stage before.
+    /// Returns the member of a slot of the stage, and the number of its earlier sequences in the stage.
     pub(crate) fn at(&self, slot: u64) -> Placement {
         let mut sequence = slot;
         let Some(root) = self.nodes.len().checked_sub(1) else {
@@ -165,7 +164,7 @@ impl Carried {
         }
     }
 
-    /// How many of the stage's first `slots` fall to a member.
+    /// Returns how many of the stage's first `slots` belong to a member.
     pub(crate) fn count(&self, member: usize, slots: u64) -> u64 {
         if self.nodes.is_empty() {
             return slots;
@@ -179,7 +178,7 @@ impl Carried {
         node.split.count_of(place.side, arriving)
     }
 
-    /// The slot of a member's sequence within the stage, if it comes within its first `slots`.
+    /// Returns the slot of a member's sequence within the stage, if it is among the first `slots`.
     pub(crate) fn slot_of(&self, member: usize, sequence: u64, slots: u64) -> Option<u64> {
         if self.count(member, slots) <= sequence {
             return None;
@@ -195,7 +194,7 @@ impl Carried {
         Some(slot)
     }
 
-    /// What |count − W| of a member is proven not to pass.
+    /// Returns the proven bound of a member's |count − W|.
     pub(crate) fn bound(&self, member: usize) -> f64 {
         self.bounds.get(member).copied().unwrap_or(0.0)
     }
@@ -209,7 +208,7 @@ impl CarriedFork {
         Self { linear, square, total, offset, narrow }
     }
 
-    /// How many of `slots` the first side has by its share and what it is owed.
+    /// Returns how many of `slots` the first side gets by its share and what it is owed.
     #[inline]
     fn target(&self, slots: u64) -> i128 {
         if self.square != 0 {
@@ -229,7 +228,7 @@ impl CarriedFork {
         whole + numerator.div_euclid(i128::from(self.total))
     }
 
-    /// How many of `slots` the first side gets.
+    /// Returns how many of `slots` the first side gets.
     #[inline]
     fn count(&self, slots: u64) -> u64 {
         u64::try_from(self.target(slots).max(0)).unwrap_or(u64::MAX).min(slots)
@@ -243,7 +242,7 @@ impl CarriedFork {
         }
     }
 
-    /// The slot, of the first `end`, that is number `index` (from 0) of `side`, which gets it there.
+    /// Returns the slot, among the first `end`, that is number `index` (from 0) of `side`, if it lies there.
     fn slot_of(&self, side: ForkSide, index: u64, end: u64) -> u64 {
         let (mut least, mut most) = (index, end);
         // `side` has more than `index` of the first `most` slots.
@@ -254,8 +253,8 @@ impl CarriedFork {
         most.saturating_sub(1)
     }
 
-    /// The largest share of a further slot that a side is due. Where weights move there is one node alone,
-    /// which nothing reaches to be shared.
+    /// Returns the largest share of a further slot that a side is due. If weights change, there is only one node, and
+    /// nothing from above it to share.
     fn share(&self, side: ForkSide) -> f64 {
         let parts = match side {
             _ if self.square != 0 => self.total,

@@ -1,28 +1,27 @@
-//! How far the counts of a schedule stray from the shares.
+//! The deviation of a schedule's counts from the shares.
 
 use std::ops::Range;
 
 use crate::schedule::timeline::Timeline;
 use crate::schedule::{Placement, Schedule};
 
-/// Per source the largest |count − n·w|, and how many slots that covers.
+/// The largest |count − n·w| of each source, and the number of slots that it covers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deviations {
-    /// Per source, in sequences.
+    /// The deviation of each source, in sequences.
     pub largest: Vec<f64>,
     /// The slots covered.
     pub slots: u64,
 }
 
-/// The most slots that are examined one by one, in some tens of milliseconds.
+/// The largest number of slots that are examined one by one, in tens of milliseconds.
 pub(crate) const MOST_SLOTS: u64 = 1 << 20;
 
 /// Returns the largest deviation of every source over all prefixes of `slots` slots, computed in integers.
 ///
-/// A period that is covered speaks for all slots after it. With two sources, n·a runs through all
-/// remainders of the period (the parts have no common divisor), so a whole period has the largest
-/// distance ⌊P/2⌋/P whatever its length. Else the first 2²⁰ slots are covered, which
-/// [`Deviations::slots`] then says.
+/// A period that is covered represents all slots after it. With two sources, n·a takes all remainders of the period
+/// (the parts have no common divisor), so a whole period has the largest distance ⌊P/2⌋/P whatever its length.
+/// Otherwise only the first 2²⁰ slots are covered, which [`Deviations::slots`] reports.
 ///
 /// ```
 /// use mixdown_mixer::{Schedule, WeightParts, largest_deviations};
@@ -46,10 +45,10 @@ pub fn largest_deviations(schedule: &Schedule, slots: u64) -> Deviations {
     }
 }
 
-/// Per source the largest |count·P − n·a| over the prefixes n ≤ `slots`, with slots at most P.
+/// Returns for each source the largest |count·P − n·a| over the prefixes n ≤ `slots`, with slots at most P.
 ///
-/// Between two sequences of a source its deviation only falls, so it is enough to look right before
-/// and right after each of them, and at the end: O(slots + K).
+/// Between two sequences of a source its deviation only falls, so it is enough to examine it right before and right
+/// after each of them, and at the end: O(slots + K).
 fn sweep(schedule: &Schedule, slots: u64) -> Vec<u128> {
     let parts = schedule.parts().parts();
     let period = schedule.period();
@@ -75,8 +74,7 @@ fn sweep(schedule: &Schedule, slots: u64) -> Vec<u128> {
 }
 
 impl Timeline {
-    /// Per source of the mixture the largest |count − W| over the prefixes that end in `slots`, as far as they
-    /// were looked at.
+    /// Returns for each source of the mixture the largest |count − W| over the examined prefixes that end in `slots`.
     pub(crate) fn deviations(&self, slots: &Range<u64>) -> Deviations {
         let sources = self.sources();
         let ends = self.stages().iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);
@@ -101,7 +99,7 @@ impl Timeline {
         all
     }
 
-    /// Of the first stage, whose period speaks for all of it.
+    /// Returns the deviations in the first stage, whose period represents all of it.
     fn of_first(&self, schedule: &Schedule, slots: u64) -> Deviations {
         let found = largest_deviations(schedule, slots);
         let mut largest = vec![0.0; self.sources()];
@@ -114,7 +112,8 @@ impl Timeline {
         Deviations { largest, slots: found.slots }
     }
 
-    /// Right before and after each sequence, and at both ends: between two, a deviation only falls.
+    /// Examines the prefixes right before and after each sequence, and at both ends: between two, a deviation only
+    /// falls.
     fn around(&self, slots: Range<u64>) -> Deviations {
         let at = |source, prefix| self.owed(source, prefix).sequences().abs();
         let all = (0_u32..).take(self.sources());

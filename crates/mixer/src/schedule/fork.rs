@@ -1,25 +1,26 @@
-//! How two neighbors share slots: the closed form under every schedule but the table, and the schedule of two sources.
+//! The division of slots between two neighbors: the closed form under every schedule except the table, and the schedule
+//! of two sources.
 
 use crate::schedule::Placement;
 
 /// A total of integer parts split in two: the first side has `first` of `total` parts.
 ///
-/// Of any `slots` the first side gets `slots · first / total` rounded half up, the second side
-/// the rest, so both are within 1/2 of their share at every prefix, and each further slot goes to
-/// exactly one of them. A tie goes to the first side.
+/// Of any `slots` the first side gets `slots · first / total` rounded half up, the second side the rest, so both are
+/// within 1/2 of their share at every prefix, and each further slot goes to exactly one of them. A tie goes to the
+/// first side.
 ///
-/// Callers reduce slots by whole periods first, so every argument here is at most `total`, which
-/// is at most 2⁶³ − 1: twice a product of two such numbers still fits 128 bits.
+/// Callers reduce slots by whole periods first, so every argument here is at most `total`, which is at most 2⁶³ − 1:
+/// twice a product of two such numbers still fits in 128 bits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fork {
     first: u64,
     total: u64,
 }
 
-/// The slots before one slot, seen from the two sides, and the side that takes it.
+/// The counts before one slot, and the side that takes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ForkStep {
-    /// Earlier slots of the first side.
+    /// The number of earlier slots of the first side.
     pub(crate) first_count: u64,
     /// The side of this slot.
     pub(crate) side: ForkSide,
@@ -34,17 +35,17 @@ pub(crate) enum ForkSide {
     Second,
 }
 
-/// Below this total, twice the product of two parts fits 63 bits, and a 64-bit division (a few
-/// nanoseconds against some thirty for 128 bits) is enough.
+/// Below this total, twice the product of two parts fits in 63 bits, and a 64-bit division (a few nanoseconds instead
+/// of about thirty for 128 bits) is enough.
 const NARROW_TOTAL: u64 = 1 << 31;
 
 impl Fork {
-    /// A fork of `first + second` parts, each at least 1, together at most 2⁶³ − 1.
+    /// Makes a fork of `first + second` parts, each at least 1, together at most 2⁶³ − 1.
     pub(crate) fn new(first: u64, second: u64) -> Self {
         Self { first, total: first + second }
     }
 
-    /// The parts of one side.
+    /// Returns the parts of one side.
     pub(crate) fn parts(&self, side: ForkSide) -> u64 {
         match side {
             ForkSide::First => self.first,
@@ -52,7 +53,7 @@ impl Fork {
         }
     }
 
-    /// How many of the first `slots` (at most the total) fall to `side`.
+    /// Returns how many of the first `slots` (at most the total) belong to `side`.
     pub(crate) fn count(&self, side: ForkSide, slots: u64) -> u64 {
         let first_count = self.divide(slots).0;
         match side {
@@ -61,7 +62,7 @@ impl Fork {
         }
     }
 
-    /// Who takes `slot` (less than the total), and what came before it.
+    /// Returns the side that takes `slot` (less than the total), and the counts before it.
     pub(crate) fn step(&self, slot: u64) -> ForkStep {
         let (first_count, reaches_next) = self.divide(slot);
         ForkStep {
@@ -70,7 +71,7 @@ impl Fork {
         }
     }
 
-    /// The slot that is number `index` (from 0, less than the side's parts) of `side`.
+    /// Returns the slot that is number `index` (from 0, less than the side's parts) of `side`.
     ///
     /// The first side reaches `index + 1` at the least prefix n with `n·first/total ≥ index + 1/2`,
     /// the second side at the least n with `n·second/total > index + 1/2`, as it loses the ties.
@@ -84,7 +85,7 @@ impl Fork {
         u64::try_from(slot).unwrap_or(u64::MAX)
     }
 
-    /// `slots · first / total` rounded half up, and whether one more slot raises it.
+    /// Returns `slots · first / total` rounded half up, and whether one more slot increases it.
     fn divide(&self, slots: u64) -> (u64, bool) {
         if self.total < NARROW_TOTAL {
             let twice = 2 * self.total;
@@ -107,12 +108,12 @@ pub(crate) struct TwoSources {
 }
 
 impl TwoSources {
-    /// A schedule for two parts, each at least 1, together at most 2⁶³ − 1.
+    /// Makes a schedule for two parts, each at least 1, together at most 2⁶³ − 1.
     pub(crate) fn new(first: u64, second: u64) -> Self {
         Self { fork: Fork::new(first, second) }
     }
 
-    /// The source of a slot of the first period and its sequence there.
+    /// Returns the source of a slot of the first period and its sequence there.
     pub(crate) fn at(&self, slot: u64) -> Placement {
         let step = self.fork.step(slot);
         match step.side {
@@ -121,12 +122,12 @@ impl TwoSources {
         }
     }
 
-    /// How many of the first `slots` of a period fall to `source`.
+    /// Returns how many of the first `slots` of a period belong to `source`.
     pub(crate) fn count(&self, source: u32, slots: u64) -> u64 {
         self.fork.count(side_of(source), slots)
     }
 
-    /// The slot within the period of a source's sequence within the period.
+    /// Returns the slot within the period of a source's sequence within the period.
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> u64 {
         self.fork.slot_of(side_of(source), sequence)
     }

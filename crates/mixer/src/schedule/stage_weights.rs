@@ -1,4 +1,4 @@
-//! The weights of a stage: constant, or moving in a straight line from some to others.
+//! The weights of a stage: constant, or changing linearly.
 
 use mixdown_base::quantity::greatest_common_divisor;
 
@@ -11,49 +11,49 @@ use crate::weights::parts::{LARGEST_PERIOD, WeightParts};
 /// The sources of a stage and their parts.
 #[derive(Debug, Clone)]
 pub(crate) struct StageWeights {
-    /// The sources, by their place in the mixture, ascending.
+    /// The sources, by their position in the mixture, ascending.
     members: Vec<u32>,
-    /// Per member its parts at the stage's start.
+    /// The parts of each member at the stage's start.
     from: Vec<u64>,
-    /// Per member its parts at the end of the ramp and from there on; as `from` without a ramp.
+    /// The parts of each member at the end of the ramp and afterwards; equal to `from` without a ramp.
     to: Vec<u64>,
-    /// The sum of the parts, of both.
+    /// The sum of the parts, which is the same for both.
     period: u64,
-    /// The slots of the ramp; 0 where there is none.
+    /// The slots of the ramp; 0 without a ramp.
     over: u64,
 }
 
-/// Slots of a stage in which counts are expected to grow by one formula.
+/// Slots of a stage in which one formula gives the growth of the expected counts.
 #[derive(Debug)]
 pub(crate) struct GrowthSegment {
     /// The slots of the stage before it.
     pub(crate) after: u64,
     pub(crate) growth: Growth,
-    /// How far the formula may be from the stage's weights within it, in sequences.
+    /// The largest difference between the formula and the stage's weights within it, in sequences.
     pub(crate) error: f64,
 }
 
-/// The weights of some sources: their places, ascending, and their parts.
+/// The weights of some sources: their positions, ascending, and their parts.
 pub(crate) type Parts = (Vec<u32>, WeightParts);
 
-/// With more than two sources a ramp is laid out in segments of constant weights, so short that within one the
-/// expected count is nowhere further than this part of a sequence from the ramp's.
+/// With more than two sources a ramp consists of segments of constant weights, short enough that within each one the
+/// expected count differs from the ramp's by at most this fraction of a sequence.
 const SEGMENT_ERROR_PARTS: u64 = 128;
 
-/// The most segments of a ramp, some hundred bytes a source each.
+/// The largest number of segments of a ramp, at some hundred bytes per source each.
 const MOST_SEGMENTS: u64 = 1 << 16;
 
 impl StageWeights {
-    /// Weights that stay.
+    /// Makes constant weights.
     pub(crate) fn constant((members, parts): Parts) -> Self {
         let from = parts.parts().to_vec();
         Self { members, to: from.clone(), from, period: parts.period(), over: 0 }
     }
 
-    /// Weights that go from some to others in `over` slots, at least 1.
+    /// Makes weights that change linearly over `over` slots, at least 1.
     ///
     /// # Errors
-    /// Weights whose common period, times twice the slots, passes [`LARGEST_PERIOD`].
+    /// The common period of the weights, times twice the slots, exceeds [`LARGEST_PERIOD`].
     pub(crate) fn ramp(from: &Parts, to: &Parts, over: u64) -> Result<Self, Error> {
         let mut members: Vec<u32> = from.0.iter().chain(&to.0).copied().collect();
         members.sort_unstable();
@@ -82,29 +82,29 @@ impl StageWeights {
         &self.members
     }
 
-    /// The parts at the stage's start.
+    /// Returns the parts at the stage's start.
     pub(crate) fn from(&self) -> &[u64] {
         &self.from
     }
 
-    /// The parts at the end of the ramp, and its slots.
+    /// Returns the parts at the end of the ramp, and its slots.
     pub(crate) fn to(&self) -> Option<(&[u64], u64)> {
         (self.over > 0).then_some((self.to.as_slice(), self.over))
     }
 
-    /// What the stage's weights are from its ramp on.
+    /// Returns the stage's weights after its ramp.
     pub(crate) fn end(&self) -> Result<Parts, Error> {
         let kept = self.members.iter().zip(&self.to).filter(|(_, part)| **part > 0);
         let (members, parts): (Vec<u32>, Vec<u64>) = kept.unzip();
         Ok((members, WeightParts::new(&parts)?))
     }
 
-    /// The place of a source among the members.
+    /// Returns the index of a source among the members.
     pub(crate) fn member(&self, source: u32) -> Option<usize> {
         self.members.binary_search(&source).ok()
     }
 
-    /// What a source is owed after the stage's first `slots`, if it was owed `before` and got `given` in them.
+    /// Returns what a source is owed after the stage's first `slots`, if it was owed `before` and got `given` in them.
     pub(crate) fn owed(&self, before: Residual, source: u32, slots: u64, given: u64) -> Residual {
         let part = |parts: &[u64]| {
             self.member(source).and_then(|member| parts.get(member)).copied().unwrap_or(0)
@@ -118,17 +118,17 @@ impl StageWeights {
         before.after(line, total, given).after(to * after, self.period, 0)
     }
 
-    /// A source's share at the stage's start; 0 where it has none.
+    /// Returns a source's share at the stage's start; 0 if it has none.
     pub(crate) fn share(&self, source: u32) -> f64 {
         let part = self.member(source).and_then(|member| self.from.get(member));
         part.map_or(0.0, |&part| ratio(part, self.period))
     }
 
-    /// How `sources` (the members, and others among them) grow from slot to slot of the stage, as segments
-    /// that each begin some slots after the stage does.
+    /// Returns the growth of `sources` (the members, and possibly others) from slot to slot of the stage, as segments
+    /// with their starts after the beginning of the stage.
     ///
     /// # Errors
-    /// A ramp of more than two sources that is too long for its segments.
+    /// A ramp of more than two sources is too long for its segments.
     pub(crate) fn segments(&self, sources: &[u32]) -> Result<Vec<GrowthSegment>, Error> {
         let parts = |all: &[u64]| -> Vec<u64> {
             let part = |source| self.member(source).and_then(|member| all.get(member));
@@ -162,12 +162,12 @@ impl StageWeights {
         Ok(segments)
     }
 
-    /// The slots of a segment. Within one of ℓ slots, weights that move by Δ in N slots leave the line by at
-    /// most Δ·ℓ²/(8·N).
+    /// Returns the slots of a segment. In a segment of ℓ slots, weights that move by Δ in N slots differ from the line
+    /// by at most Δ·ℓ²/(8·N).
     fn segment_len(&self, from: &[u64], to: &[u64]) -> Result<u64, Error> {
         let moved: u128 =
             from.iter().zip(to).map(|(from, to)| u128::from(to.abs_diff(*from))).sum();
-        // No source, and no part of them, moves by more than half of all.
+        // The share of any set of sources moves by at most half of this.
         let moved = (moved / 2).max(1);
         let scale = 8 * u128::from(self.over) * u128::from(self.period);
         let square = scale / (u128::from(SEGMENT_ERROR_PARTS) * moved);

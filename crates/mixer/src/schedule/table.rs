@@ -5,35 +5,34 @@ use std::collections::BinaryHeap;
 
 use crate::schedule::Placement;
 
-/// The longest period that is tabulated. Three tables of 16-bit numbers for it are 96 KiB, which
-/// stays in the second-level cache, and 16 bits hold every slot of it.
+/// The longest period that is tabulated. Its three tables of 16-bit numbers take 96 KiB, which stays in the
+/// second-level cache, and 16 bits hold every slot of it.
 pub(crate) const LONGEST_PERIOD: u64 = 16_384;
 
 /// One period of a schedule, slot by slot.
 ///
-/// The k-th sequence of a source (from 1) may come once the prefix n has `n·w ≥ k − 1 + ε` and must
-/// come no later than the first n with `n·w > k − ε`, with ε = 1/(2K − 2). Of the sequences that
-/// may come, the one that must come first is taken (ties: the source listed first). These limits
-/// are exactly |count − n·w| ≤ 1 − ε, and they can always be met: docs/design/mixing.md has the
-/// proof (R. Tijdeman, "The chairman assignment problem in the theory of graphs", 1980).
+/// The k-th sequence of a source (from 1) may come once the prefix n has `n·w ≥ k − 1 + ε` and must come no later than
+/// the first n with `n·w > k − ε`, with ε = 1/(2K − 2). Of the sequences that may come, the one with the earliest
+/// deadline is taken (ties: the source listed first). These limits are exactly |count − n·w| ≤ 1 − ε, and they can
+/// always be met: docs/design/mixing.md has the proof (R. Tijdeman, "The chairman assignment problem in the theory of
+/// graphs", 1980).
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    /// Per slot, the source.
+    /// The source of each slot.
     sources: Vec<u16>,
-    /// Per slot, the number of earlier slots of the same source.
+    /// The number of earlier slots of the same source, for each slot.
     sequences: Vec<u16>,
     /// All slots, grouped by source, ascending within each.
     slots: Vec<u16>,
-    /// Per source, where its group begins in `slots`; one more entry ends the last.
+    /// The beginning of each source's group in `slots`; one more entry ends the last.
     starts: Vec<usize>,
 }
 
 impl Table {
-    /// Tabulates `parts` (at least three, each at least 1), or says `None` where the period is
-    /// too long.
+    /// Tabulates `parts` (at least three, each at least 1), or returns `None` if the period is too long.
     ///
-    /// O(P log K) for a period of P slots: a queue of releases and a heap of deadlines, where
-    /// asking every source at every slot would cost O(P·K), seconds for thousands of sources.
+    /// O(P log K) for a period of P slots, with a queue of releases and a heap of deadlines; examining every source at
+    /// every slot would cost O(P·K), seconds for thousands of sources.
     pub(crate) fn new(parts: &[u64]) -> Option<Self> {
         let period = parts.iter().try_fold(0_u64, |sum, &part| sum.checked_add(part))?;
         if period > LONGEST_PERIOD {
@@ -56,7 +55,7 @@ impl Table {
         Some(table)
     }
 
-    /// Earliest deadline first over one period.
+    /// Schedules one period by earliest deadline first.
     fn assign(&mut self, parts: &[u64], limits: &Limits) -> Option<()> {
         let mut given = vec![0_u64; parts.len()];
         let mut releases: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
@@ -90,7 +89,7 @@ impl Table {
         Some(())
     }
 
-    /// The source of a slot of the first period and its sequence there.
+    /// Returns the source of a slot of the first period and its sequence there.
     pub(crate) fn at(&self, slot: u64) -> Placement {
         let place = usize::try_from(slot).unwrap_or(usize::MAX);
         Placement {
@@ -99,13 +98,13 @@ impl Table {
         }
     }
 
-    /// How many of the first `slots` of a period fall to `source`.
+    /// Returns how many of the first `slots` of a period belong to `source`.
     pub(crate) fn count(&self, source: u32, slots: u64) -> u64 {
         let earlier = self.group(source).partition_point(|&slot| u64::from(slot) < slots);
         u64::try_from(earlier).unwrap_or(u64::MAX)
     }
 
-    /// The slot within the period of a source's sequence within the period.
+    /// Returns the slot within the period of a source's sequence within the period.
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> u64 {
         u64::from(self.group(source)[usize::try_from(sequence).unwrap_or(usize::MAX)])
     }
@@ -118,8 +117,8 @@ impl Table {
 
 /// The times between which a source's k-th sequence (from 1) must come, as prefixes (from 1).
 ///
-/// With parts a of the period P: `n·a/P ≥ k − 1 + 1/(2K − 2)` and `n·a/P > k − 1/(2K − 2)`. The
-/// products stay below 2⁴⁴, as the period is at most 2¹⁴.
+/// With parts a of the period P: `n·a/P ≥ k − 1 + 1/(2K − 2)` and `n·a/P > k − 1/(2K − 2)`. The products stay below
+/// 2⁴⁴, because the period is at most 2¹⁴.
 struct Limits {
     period: u64,
     /// 2K − 2.
@@ -142,7 +141,7 @@ impl Limits {
 mod tests {
     use super::*;
 
-    /// Tijdeman's rule as he states it: at every slot ask every source.
+    /// Tijdeman's rule as published: examine every source at every slot.
     fn naive(parts: &[u64]) -> Vec<usize> {
         let period: u64 = parts.iter().sum();
         let twice_others = 2 * (parts.len() as u64 - 1);

@@ -1,4 +1,4 @@
-//! The stages of a run, one after another: which source fills which slot when weights change.
+//! The stages of a run in order, and the assignment of slots to sources when weights change.
 
 use std::ops::Range;
 
@@ -9,62 +9,62 @@ use crate::schedule::stage_weights::{GrowthSegment, StageWeights};
 use crate::schedule::{self, Placement, Schedule};
 use crate::weights::parts::WeightParts;
 
-/// The weights of a mixture from some slot on.
+/// The weights of a mixture from a slot on.
 #[derive(Debug, Clone)]
 pub(crate) struct MixtureStage {
     /// Its first slot.
     pub(crate) start: u64,
     pub(crate) weights: StageWeights,
-    /// Its start or the length of its ramp is counted in steps, and so by the batch size.
+    /// Whether its start or the length of its ramp is counted in steps, and so depends on the batch size.
     pub(crate) in_steps: bool,
 }
 
-/// A stage of the run, and what came before it.
+/// A stage of the run, and the state before it.
 #[derive(Debug, Clone)]
 struct StageStart {
-    /// Per source of the mixture, its sequences before.
+    /// The earlier sequences of each source of the mixture.
     given: Vec<u64>,
-    /// Per source of the mixture, what it is owed at the stage's start.
+    /// The residual of each source of the mixture at the stage's start.
     owed: Vec<Residual>,
 }
 
-/// Slots within which one rule says which source fills which slot.
+/// Slots in which one rule assigns slots to sources.
 #[derive(Debug, Clone)]
 struct Segment {
     start: u64,
-    /// The sources that the rule counts, by their place in the mixture, ascending.
+    /// The sources that the rule counts, by their position in the mixture, ascending.
     sources: Vec<u32>,
     rule: SegmentRule,
-    /// Per source of the mixture, its sequences before this segment.
+    /// The sequences of each source of the mixture before this segment.
     given: Vec<u64>,
-    /// How far the rule's growth may be from the stage's, in sequences.
+    /// The largest difference between the rule's growth and the stage's, in sequences.
     error: f64,
 }
 
 #[derive(Debug, Clone)]
 enum SegmentRule {
-    /// From the beginning of the run: nothing is owed.
+    /// The beginning of the run: no source is owed anything.
     First(Schedule),
     Carried(Carried),
 }
 
-/// The stages of a run. The first begins at slot 0, and there is always one.
+/// The stages of a run. The first one begins at slot 0, and there is always at least one.
 ///
-/// What a stage leaves owing to each source is handed on to the next, so counts stay within a bound of the sum of
-/// all weights so far, however many stages there are. A stage changes nothing before its own start.
+/// What a stage owes to each source passes to the next stage, so counts stay within a bound of the sum of all weights
+/// so far, however many stages there are. A stage changes nothing before its own start.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
     stages: Vec<MixtureStage>,
-    /// Of each stage.
+    /// The start of each stage.
     begun: Vec<StageStart>,
     segments: Vec<Segment>,
 }
 
 impl Timeline {
-    /// A timeline of one stage, for a mixture of `sources`.
+    /// Makes a timeline of one stage, for a mixture of `sources`.
     ///
     /// # Errors
-    /// A ramp that is too long.
+    /// A ramp is too long.
     pub(crate) fn new(sources: usize, first: MixtureStage) -> Result<Self, Error> {
         let mut timeline = Self::default();
         let begun =
@@ -89,9 +89,9 @@ impl Timeline {
     /// Adds a stage that begins after the last one.
     ///
     /// # Errors
-    /// A ramp that is too long.
+    /// A ramp is too long.
     pub(crate) fn push(&mut self, stage: MixtureStage) -> Result<(), Error> {
-        // What a ramp had still before it.
+        // Segments of a ramp after this start no longer apply.
         self.segments.retain(|segment| segment.start < stage.start);
         let all = (0_u32..).take(self.sources());
         let given = all.clone().map(|source| self.count(source, stage.start)).collect();
@@ -116,7 +116,7 @@ impl Timeline {
                 let all = (0_u32..).take(self.sources());
                 all.map(|source| self.count(source, start)).collect()
             });
-            // The state before this segment, which the next ones' are found from.
+            // The state before this segment, from which the next segments continue.
             let owed = sources.iter().map(|&source| match after {
                 0 => begun.owed.get(place(source)).copied().unwrap_or_default(),
                 _ => self.owed(source, start),
@@ -132,12 +132,12 @@ impl Timeline {
         &self.stages
     }
 
-    /// Whether a stage that begins at slot `slot` or later is counted in steps.
+    /// Returns whether a stage that begins at slot `slot` or later is counted in steps.
     pub(crate) fn counts_steps_from(&self, slot: u64) -> bool {
         self.stages.iter().any(|stage| stage.in_steps && stage.start >= slot)
     }
 
-    /// The schedule of the first stage, unless that is a ramp.
+    /// Returns the schedule of the first stage, unless that stage is a ramp.
     pub(crate) fn first_schedule(&self) -> Option<&Schedule> {
         match self.segments.first().map(|segment| &segment.rule) {
             Some(SegmentRule::First(schedule)) => Some(schedule),
@@ -145,15 +145,15 @@ impl Timeline {
         }
     }
 
-    /// The number of the mixture's sources.
+    /// Returns the number of the mixture's sources.
     pub(crate) fn sources(&self) -> usize {
         self.segments.first().map_or(0, |segment| segment.given.len())
     }
 
-    /// The share of a source that was asked for: the mean over some slots.
+    /// Returns the requested share of a source: the mean over some slots.
     pub(crate) fn requested(&self, source: u32, slots: &Range<u64>) -> f64 {
         let of = |slot: u64| self.stages.iter().rfind(|stage| stage.start <= slot);
-        // An empty run still has the weights that it begins with.
+        // An empty run still has its initial weights.
         let (first, last) = (of(slots.start), of(slots.end.max(1) - 1));
         if let (Some(first), Some(last)) = (first, last)
             && first.start == last.start
@@ -171,15 +171,15 @@ impl Timeline {
         self.segments.partition_point(|segment| segment.start <= slot).saturating_sub(1)
     }
 
-    /// A walk over the slots from `slot` on.
+    /// Returns a walk over the slots from `slot` on.
     pub(crate) fn cursor(&self, slot: u64) -> TimelineCursor<'_> {
         let (before, after) = self.segments.split_at(self.segment_of(slot) + 1);
-        // The first segment begins at slot 0, so there is one.
+        // The first segment begins at slot 0, so there is always one.
         let segment = before.last().unwrap_or(&self.segments[0]);
         TimelineCursor { slot, segment, after, rule: segment.rule.cursor(slot - segment.start) }
     }
 
-    /// How many of the first `slots` fall to `source`; 0 for a source that does not exist.
+    /// Returns how many of the first `slots` belong to `source`; 0 for a source that does not exist.
     pub(crate) fn count(&self, source: u32, slots: u64) -> u64 {
         let segment = &self.segments[self.segment_of(slots)];
         let within = segment.member(source);
@@ -187,7 +187,7 @@ impl Timeline {
         segment.given_before(source) + within
     }
 
-    /// What a source is owed after `slots` slots: its expected less its given sequences.
+    /// Returns what a source is owed after `slots` slots: its expected minus its given sequences.
     pub(crate) fn owed(&self, source: u32, slots: u64) -> Residual {
         let at = self.stages.partition_point(|stage| stage.start < slots).saturating_sub(1);
         let (Some(stage), Some(begun)) = (self.stages.get(at), self.begun.get(at)) else {
@@ -199,10 +199,10 @@ impl Timeline {
         stage.weights.owed(before, source, slots - stage.start, given)
     }
 
-    /// The slot of a source's sequence; `None` where no stage gives it or its slot passes 64 bits.
+    /// Returns the slot of a source's sequence; `None` if no stage gives it or its slot exceeds 64 bits.
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> Option<u64> {
         let after = self.segments.partition_point(|one| one.given_before(source) <= sequence);
-        // A later segment without the source has given as many before as the one that gave the last.
+        // A later segment without the source has the same earlier count as the segment that gave the last one.
         let before = after.checked_sub(1)?;
         let segment = self.segments.get(before)?;
         let member = segment.member(source)?;
@@ -215,12 +215,12 @@ impl Timeline {
         segment.start.checked_add(within)
     }
 
-    /// What |count − W| of a source is proven not to pass in slots `start` to `end`.
+    /// Returns the proven bound of a source's |count − W| in slots `start` to `end`.
     pub(crate) fn bound(&self, source: u32, start: u64, end: u64) -> f64 {
         let (first, last) = (self.segment_of(start), self.segment_of(end.saturating_sub(1)));
         let segments = self.segments.iter().take(last + 1).skip(first);
         let bounds = segments.map(|segment| match (segment.member(source), &segment.rule) {
-            // Nothing is owed to it, and nothing due.
+            // Nothing is owed to it, and nothing is due.
             (None, _) => 0.0,
             (Some(member), SegmentRule::Carried(carried)) => carried.bound(member) + segment.error,
             (Some(member), SegmentRule::First(schedule)) => {
@@ -232,7 +232,7 @@ impl Timeline {
 }
 
 impl Segment {
-    /// A source's place among those that the rule counts.
+    /// Returns a source's index among those that the rule counts.
     fn member(&self, source: u32) -> Option<usize> {
         self.sources.binary_search(&source).ok()
     }
@@ -269,7 +269,7 @@ impl SegmentRule {
 pub(crate) struct TimelineCursor<'a> {
     slot: u64,
     segment: &'a Segment,
-    /// The segments to come.
+    /// The later segments.
     after: &'a [Segment],
     rule: SegmentCursor<'a>,
 }
@@ -277,17 +277,17 @@ pub(crate) struct TimelineCursor<'a> {
 #[derive(Debug, Clone)]
 enum SegmentCursor<'a> {
     First(schedule::ScheduleCursor<'a>),
-    /// With the slot within the segment.
+    /// The slot is relative to the segment.
     Carried(&'a Carried, u64),
 }
 
 impl TimelineCursor<'_> {
-    /// The slot that comes next.
+    /// Returns the next slot.
     pub(crate) fn slot(&self) -> u64 {
         self.slot
     }
 
-    /// The source and sequence of the next slot, which is then passed.
+    /// Returns the source and sequence of the next slot, and advances past it.
     #[inline]
     pub(crate) fn take(&mut self) -> Placement {
         if let [next, later @ ..] = self.after

@@ -8,14 +8,14 @@ use crate::schedule::fork::{Fork, ForkSide};
 
 /// Many sources in the proportion of their integer parts, without a table.
 ///
-/// Every inner node is a [`Fork`] between its two children; a slot goes down from the root, a
-/// sequence climbs up from its leaf. Both cost one division a level, and the depth is at most 91,
-/// as parts on a path grow at least like Fibonacci numbers; for the same reason no source is
-/// ever 1.68 sequences off its share (docs/design/mixing.md has the proof).
+/// Every inner node is a [`Fork`] between its two children; a slot descends from the root, a sequence climbs from its
+/// leaf. Both cost one division per level, and the depth is at most 91, because parts on a path grow at least like
+/// Fibonacci numbers; for the same reason no source is ever 1.68 sequences off its share (docs/design/mixing.md has the
+/// proof).
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
     nodes: Vec<TreeNode>,
-    /// Per source, the node above it and the side it stands on.
+    /// The parent node and side of each source.
     leaves: Vec<TreePosition>,
 }
 
@@ -28,21 +28,21 @@ struct TreeNode {
     parent: Option<TreePosition>,
 }
 
-/// What stands below a node.
+/// The child of a node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Child {
     Source(usize),
     Node(usize),
 }
 
-/// Below which node, and on which side.
+/// The parent node, and the side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TreePosition {
     pub(crate) node: usize,
     pub(crate) side: ForkSide,
 }
 
-/// A subtree that waits to be joined: its parts, its first source, itself.
+/// A subtree that waits to be joined: its parts, its first source, and itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subtree {
     pub(crate) parts: u64,
@@ -50,10 +50,10 @@ pub(crate) struct Subtree {
     pub(crate) child: Child,
 }
 
-/// The pairs that a Huffman tree over `parts` joins, in their order: the n-th becomes node n.
+/// Returns the pairs that a Huffman tree over `parts` joins, in order: the n-th becomes node n.
 ///
-/// The two lightest subtrees are joined until one is left, among equals those whose first source is listed
-/// first; of a pair the child with the source listed first comes first.
+/// The two lightest subtrees are joined until one is left; among equals, those whose first source is listed first. In a
+/// pair, the child with the source listed first comes first.
 pub(crate) fn joins(parts: &[u64]) -> Vec<[Subtree; 2]> {
     let mut joins: Vec<[Subtree; 2]> = Vec::with_capacity(parts.len());
     // The first source makes every key of the heap different, so its order is total.
@@ -77,7 +77,7 @@ pub(crate) fn joins(parts: &[u64]) -> Vec<[Subtree; 2]> {
 }
 
 impl Tree {
-    /// A tree over `parts` (at least two, each at least 1, together at most 2⁶³ − 1).
+    /// Makes a tree over `parts` (at least two, each at least 1, together at most 2⁶³ − 1).
     ///
     /// Its shape is that of [`joins`]; the child with the source listed first gets the ties.
     pub(crate) fn new(parts: &[u64]) -> Self {
@@ -108,7 +108,7 @@ impl Tree {
         });
     }
 
-    /// The source of a slot of the first period and its sequence there.
+    /// Returns the source of a slot of the first period and its sequence there.
     pub(crate) fn at(&self, slot: u64) -> Placement {
         let mut sequence = slot;
         let mut child = Child::Node(self.nodes.len() - 1);
@@ -125,7 +125,7 @@ impl Tree {
         }
     }
 
-    /// How many of the first `slots` of a period fall to `source`.
+    /// Returns how many of the first `slots` of a period belong to `source`.
     pub(crate) fn count(&self, source: u32, slots: u64) -> u64 {
         self.count_below(self.leaf(source), slots)
     }
@@ -136,7 +136,7 @@ impl Tree {
         node.fork.count(place.side, arriving)
     }
 
-    /// The slot within the period of a source's sequence within the period.
+    /// Returns the slot within the period of a source's sequence within the period.
     pub(crate) fn slot_of(&self, source: u32, sequence: u64) -> u64 {
         let mut place = Some(self.leaf(source));
         let mut slot = sequence;
@@ -147,7 +147,7 @@ impl Tree {
         slot
     }
 
-    /// The proven bound of one source: ½·Σ w(leaf)/w(node) over its path without the root.
+    /// Returns the proven bound of one source: ½·Σ w(leaf)/w(node) over its path without the root.
     pub(crate) fn deviation_bound(&self, source: u32) -> f64 {
         let leaf = self.leaf(source);
         let leaf_parts = self.nodes[leaf.node].fork.parts(leaf.side);
@@ -167,7 +167,7 @@ impl Tree {
 }
 
 impl TreeNode {
-    /// The child that takes this node's slot, and the number of earlier slots it took.
+    /// Returns the child that takes this node's slot, and the number of its earlier slots.
     fn descend(&self, slot: u64) -> (Child, u64) {
         let step = self.fork.step(slot);
         match step.side {

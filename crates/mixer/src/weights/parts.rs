@@ -24,7 +24,7 @@ impl WeightParts {
     /// Makes parts in the proportion of the given ones, divided by their greatest common divisor.
     ///
     /// # Errors
-    /// No part, a part of zero, too many parts, or a sum above [`LARGEST_PERIOD`].
+    /// There are no parts, a part is zero, there are too many parts, or their sum exceeds [`LARGEST_PERIOD`].
     ///
     /// ```
     /// use mixdown_mixer::WeightParts;
@@ -44,7 +44,7 @@ impl WeightParts {
     /// [`Mixture`](crate::Mixture) checks that.
     ///
     /// # Errors
-    /// No weight, too many of them, or a common period above [`LARGEST_PERIOD`].
+    /// There are no weights, too many of them, or their common period exceeds [`LARGEST_PERIOD`].
     ///
     /// ```
     /// use mixdown_mixer::{Weight, WeightParts};
@@ -72,14 +72,14 @@ impl WeightParts {
         Self::reduce(&parts.ok_or_else(|| overflow(&"a part above 128 bits"))?)
     }
 
-    /// The parts, in sequences, of weights that are shares of the loss tokens, for sources that have
-    /// the loss tokens and sequences per epoch in `epochs`.
+    /// Returns the parts, in sequences, of weights that are shares of the loss tokens, for sources whose loss tokens
+    /// and sequences per epoch are in `epochs`.
     ///
-    /// Exact where the period fits; else each part is rounded to some 2⁻⁵⁵ of the largest, which moves
-    /// no sequence in any run shorter than that.
+    /// They are exact if the period fits; otherwise each part is rounded to about 2⁻⁵⁵ of the largest, which moves no
+    /// sequence in any run shorter than that.
     ///
     /// # Errors
-    /// As [`of_weights`](Self::of_weights).
+    /// Those of [`of_weights`](Self::of_weights).
     pub(crate) fn of_loss_tokens(weights: &[Weight], epochs: &[LossEpoch]) -> Result<Self, Error> {
         let shares = Self::of_weights(weights)?;
         let quotients: Vec<Quotient> = shares
@@ -109,7 +109,7 @@ impl WeightParts {
             Ok(period) if period <= LARGEST_PERIOD => period,
             _ => return Err(overflow(&total)),
         };
-        // No part is above the period, so none is lost.
+        // No part exceeds the period, so none is lost.
         let parts = parts.iter().filter_map(|part| u64::try_from(part / common).ok()).collect();
         Ok(Self { parts, period, sources })
     }
@@ -170,7 +170,7 @@ impl WeightParts {
     }
 }
 
-/// How much of a source counts for the loss.
+/// The share of a source that counts for the loss.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LossEpoch {
     /// Sequences of an epoch.
@@ -194,7 +194,7 @@ impl Quotient {
     }
 }
 
-/// Integers in the proportion of the quotients, if 128 bits hold them.
+/// Returns integers in the proportion of the quotients, if they fit in 128 bits.
 fn exact_parts(quotients: &[Quotient]) -> Option<Vec<u128>> {
     let denominator = quotients.iter().try_fold(1_u128, |all, quotient| {
         all.checked_mul(quotient.below / greatest_common_divisor(all, quotient.below))
@@ -203,7 +203,7 @@ fn exact_parts(quotients: &[Quotient]) -> Option<Vec<u128>> {
     quotients.iter().map(part).collect()
 }
 
-/// Integers near the proportion of the quotients, whose sum is below 2⁶².
+/// Returns integers near the proportion of the quotients, with a sum below 2⁶².
 fn rounded_parts(quotients: &[Quotient]) -> Vec<u128> {
     let sources_bits = (usize::BITS - quotients.len().leading_zeros()).min(32);
     // The largest quotient is at least 2^(largest − 1) and below 2^(largest + 1).
@@ -213,12 +213,12 @@ fn rounded_parts(quotients: &[Quotient]) -> Vec<u128> {
 }
 
 impl Quotient {
-    /// By how many bits the numerator is longer than the denominator.
+    /// Returns the number of bits by which the numerator is longer than the denominator.
     fn magnitude(&self) -> i64 {
         i64::from(self.below.leading_zeros()) - i64::from(self.above.leading_zeros())
     }
 
-    /// The quotient times 2^power rounded down, by long division.
+    /// Returns the quotient times 2^power rounded down, by long division.
     fn times_power_of_two(&self, power: i64) -> u128 {
         let mut whole = self.above / self.below;
         if power < 0 {
@@ -237,8 +237,7 @@ impl Quotient {
 
 /// Checks that the weights are all percentages summing to 100 %, or none is a percentage.
 ///
-/// A mixture of both is refused rather than guessed at: `"0.01"` beside `"99%"` could mean 0.01 or
-/// one per cent.
+/// A mixture of both is refused instead of guessing: `"0.01"` beside `"99%"` could mean 0.01 or one percent.
 pub(crate) fn check_notations(names: &[&str], weights: &[Weight]) -> Result<(), Error> {
     let first_with = |notation| weights.iter().position(|weight| weight.notation() == notation);
     match (first_with(WeightNotation::Percent), first_with(WeightNotation::Plain)) {
@@ -332,10 +331,10 @@ mod tests {
 
     #[test]
     fn shares_of_loss_tokens_are_exact_in_sequences() {
-        // 512 and 128 loss tokens a sequence: to have as many, the second needs four times the sequences.
+        // 512 and 128 loss tokens per sequence: for an equal share, the second needs four times the sequences.
         let parts = of_loss_tokens(&["1", "1"], &[(1_000, 512_000), (50, 6_400)]);
         assert_eq!(parts.parts, [1, 4]);
-        // 99 % of 1,000/3 a sequence, 1 % of 7: 99·3/1000 to 1/7.
+        // 99 % of 1,000/3 per sequence, 1 % of 7: 99·3/1000 to 1/7.
         let parts = of_loss_tokens(&["99%", "1%"], &[(3, 1_000), (1, 7)]);
         assert_eq!(parts.parts, [99 * 3 * 7, 1_000]);
     }

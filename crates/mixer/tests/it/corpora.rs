@@ -1,4 +1,4 @@
-//! Corpora in a temporary folder, whose tokens say where they stand.
+//! Corpora in a temporary folder, whose tokens encode their positions.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use mixdown_shards::{
 
 pub const VOCAB_SIZE: u64 = 1 << 24;
 
-/// What a test corpus holds: token i of the training part has the id `first_token + i`.
+/// The contents of a test corpus: token i of the training split has the id `first_token + i`.
 pub struct CorpusPlan<'a> {
     pub name: &'a str,
     pub first_token: u32,
@@ -17,11 +17,11 @@ pub struct CorpusPlan<'a> {
     pub train_hashes: &'a [u64],
     pub holdout_hashes: &'a [u64],
     pub tokenizer: &'a [u8],
-    /// Give the training part a loss mask.
+    /// Whether the training split has a loss mask.
     pub labeled: bool,
-    /// Say that the documents lie in rows of this many inputs.
+    /// If set, the manifest says that the documents are in rows of this many inputs.
     pub pack: Option<u64>,
-    /// Tokens of a shard; a third and one where there is none.
+    /// Tokens per shard; by default one more than a third.
     pub shard_len: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Default for CorpusPlan<'_> {
     }
 }
 
-/// Writes the corpus, its training part in three shards of several documents.
+/// Writes the corpus, its training split in three shards of several documents.
 pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
     let folder = parent.join(plan.name);
     let dtype = Dtype::for_vocab(VOCAB_SIZE);
@@ -128,7 +128,7 @@ pub struct TestMixer {
     pub mixer: Mixer,
 }
 
-/// Sources of (name, weight, training tokens).
+/// Makes a mixer from sources of (name, weight, training tokens).
 pub fn mixer(sources: &[(&str, &str, u32)]) -> TestMixer {
     mixer_with(sources, |_| {})
 }
@@ -140,7 +140,7 @@ pub fn mixer_with(
     mixer_of(sources, |_| {}, change)
 }
 
-/// With corpora and description changed before they are written.
+/// Makes a mixer with corpora and a description that are changed before they are written.
 pub fn mixer_of(
     sources: &[(&str, &str, u32)],
     plan: impl Fn(&mut CorpusPlan<'_>),
@@ -162,7 +162,7 @@ pub fn mixer_of(
 }
 
 impl TestMixer {
-    /// The same corpora under a changed description.
+    /// Opens the same corpora under a changed description.
     pub fn reopened(&self, change: impl FnOnce(&mut MixtureConfig)) -> Mixer {
         let mut config = self.config.clone();
         change(&mut config);

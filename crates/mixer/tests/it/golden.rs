@@ -1,7 +1,7 @@
-//! The order of schedule version 2, written down once and kept for ever (version 1 was never released).
+//! The order of schedule version 2, recorded once and kept forever (version 1 was never released).
 //!
-//! A run that was begun must go on in the same order under every later release. A change that moves
-//! one of these numbers needs a new `SCHEDULE_VERSION`, and new cases beside these.
+//! A started run must continue in the same order under every later release. A change that moves one of these numbers
+//! requires a new `SCHEDULE_VERSION`, and new cases beside these.
 
 use std::fmt::Write;
 

@@ -71,13 +71,13 @@ fn the_targets_of_a_step_are_those_of_all_ranks() {
 
 #[test]
 fn shares_of_loss_tokens_are_exact_over_whole_epochs() {
-    // Of 62 · 16 targets of the chats three in five count, of the other corpus all.
+    // Of the 62 · 16 targets of the chats three in five count, of the other corpus all.
     let test = labeled(["30%", "70%"], |config| config.weight_unit = WeightUnit::LossTokens);
     let mixture = test.mixer.mixture();
     let chats = (1..=992).filter(|&id| counts(id) == 1).count() as u64;
     assert_eq!(mixture.loss_tokens(0).unwrap(), chats);
     assert_eq!(mixture.loss_tokens(1).unwrap(), 124 * 16);
-    // Slots in which both sources go through whole epochs: then the shares are exact.
+    // Over slots in which both sources complete whole epochs, the shares are exact.
     let parts = |source: u32, share: u64| {
         u128::from(share)
             * u128::from(mixture.sequences(source).unwrap())

@@ -1,4 +1,4 @@
-//! The loader: the mixer's batches, whatever the threads, and an end whenever one is asked for.
+//! The loader: the mixer's batches with any number of threads, and an end at any time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn batches_come_in_order_and_are_the_mixer_s() {
             let batch = loader.next().unwrap().unwrap();
             assert_eq!(batch.step(), step);
             assert_eq!(*batch, expected(&mixer, step, rank));
-            // Some are held on to, which stops nothing.
+            // The consumer holds on to some, which does not block the loader.
             if step % 7 == 0 {
                 held.push(batch);
             }
@@ -82,7 +82,7 @@ fn a_resumed_loader_goes_on_with_other_threads_and_ranks() {
     assert!(slots.into_iter().eq(0..step * 24));
 }
 
-/// The vocabulary does not fit 16 bits: the first batch says so, and nothing comes after it.
+/// The vocabulary does not fit in 16 bits: the first batch reports it, and nothing follows.
 #[test]
 fn an_error_comes_once_and_ends_the_loader() {
     let test = mixer(&[("math", "1", 1_000)]);
@@ -108,7 +108,7 @@ fn what_no_loader_can_do() {
         refusal(|config| config.batches_ahead = 0).contains("batches_ahead: expected 1 to 65536")
     );
     assert!(refusal(|config| config.rank = Rank::new(0, 5).unwrap()).contains("world size 5"));
-    // The last steps that 64 bits have.
+    // The last steps that 64 bits can count.
     let last = u64::MAX / 24;
     let mut loader =
         Loader::<u32>::new(Arc::new(test.mixer.clone()), LoaderConfig::from_step(last - 2))
@@ -117,8 +117,8 @@ fn what_no_loader_can_do() {
     assert!(loader.next().is_none());
 }
 
-/// Dropped at any moment, with any number of threads, batches made, held and wanted, by the thread that
-/// reads or another: no deadlock and no panic.
+/// Dropping a loader at any moment, with any number of threads and any number of batches made, held and wanted, from
+/// the reading thread or another one, causes no deadlock and no panic.
 #[test]
 fn ten_thousand_loaders_are_dropped_under_load() {
     let test = mixer_with(&[("math", "3", 1_000), ("general", "1", 900)], |config| {

@@ -1,4 +1,4 @@
-//! The mixing contract, tested from outside against naive models.
+//! Tests of the mixing contract from outside against naive models.
 
 #[cfg(test)]
 mod corpora;

@@ -19,7 +19,7 @@ fn batch(mixer: &Mixer, step: u64, rank: Rank) -> Batch {
     batch
 }
 
-/// The row of a slot by the contract's words, from the token numbers of its corpus.
+/// The row of a slot by the words of the contract, from the token numbers of its corpus.
 fn naive_row(mixer: &Mixer, slot: &Slot) -> Vec<u32> {
     let (length, first) = (mixer.sequence_length(), slot.source * 100_000);
     let targets = mixer.mixture().sequences(slot.source).unwrap() * length;
@@ -255,7 +255,7 @@ fn shares_count_what_was_delivered() {
 fn max_epochs_name_the_first_step_beyond() {
     let sources = [("target", "99%", 1_000), ("pretraining", "1%", 50_000)];
     let test = mixer_with(&sources, |config| config.source[0].max_epochs = Some(2));
-    // 62 sequences an epoch: sequence 124 is the first of the third.
+    // There are 62 sequences per epoch: sequence 124 is the first one of the third epoch.
     let slot = test.mixer.slot_of(0, 124).unwrap();
     assert!(test.mixer.check_run(slot).is_ok());
     let message = test.mixer.check_run(slot + 1).unwrap_err().to_string();
@@ -266,7 +266,7 @@ fn max_epochs_name_the_first_step_beyond() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Any shape of a mixture: rows as the contract words them, each sequence once, in turn.
+    /// In a mixture of any shape, rows follow the contract's words, and each sequence comes once, in turn.
     #[test]
     fn any_mixture_keeps_the_contract(
         sizes in prop::collection::vec((40_u32..900, 1_u64..30_000), 1..7),
@@ -299,7 +299,7 @@ proptest! {
     }
 }
 
-/// Whatever integers the caller holds, batches of any number of rows are the same ids.
+/// For every integer type of the caller, batches of any number of rows hold the same ids.
 #[test]
 fn memory_of_the_callers_is_filled_with_the_same_ids() {
     let test = three();
@@ -318,7 +318,7 @@ fn memory_of_the_callers_is_filled_with_the_same_ids() {
         let (mut planned, mut ids) = (Vec::new(), vec![0_u32; len]);
         mixer.planner().fill(500..500 + rows, &mut planned, &mut ids).unwrap();
         assert_eq!((planned, ids), (plan.clone(), expected.tokens));
-        // Room for one id more or less is another batch's.
+        // A buffer that is one id longer or shorter is refused.
         for len in [len + 1, len.wrapping_sub(1)] {
             let Some(mut other) = (len < 1 << 20).then(|| vec![0_u32; len]) else { continue };
             let error = mixer.fill(&plan, &mut other).unwrap_err().to_string();
@@ -334,7 +334,7 @@ fn memory_of_the_callers_is_filled_with_the_same_ids() {
     }
 }
 
-/// One by one and together, forwards and from anywhere.
+/// Slots planned one by one and together, forwards and from anywhere, are equal.
 #[test]
 fn slots_planned_together_are_those_planned_alone() {
     let test = three();
@@ -349,7 +349,7 @@ fn slots_planned_together_are_those_planned_alone() {
     }
 }
 
-/// Of 24 targets a sequence has 16; with an offset anywhere every epoch leaves out other ones.
+/// Of 24 targets a sequence has 16; with an offset anywhere every epoch leaves out different ones.
 #[test]
 fn anywhere_every_target_comes_over_epochs_and_at_most_once_in_each() {
     let sources = [("small", "1", 25), ("two", "1", 60)];

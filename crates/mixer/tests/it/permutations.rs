@@ -1,4 +1,4 @@
-//! Permutations: bijections, and as even as a Fisher-Yates shuffle by chi-square.
+//! Permutations: they are bijections, and by chi-square as uniform as a Fisher-Yates shuffle.
 
 use mixdown_mixer::{LONGEST_PERMUTATION, Permutation};
 
@@ -33,7 +33,7 @@ fn long_permutations_invert() {
     assert!(Permutation::new(LONGEST_PERMUTATION + 1, &[0; 32]).is_err());
 }
 
-/// How many standard deviations chi-square lies above its mean, by Wilson and Hilferty.
+/// The number of standard deviations of chi-square above its mean, by Wilson and Hilferty.
 fn excess(chi_square: f64, degrees: usize) -> f64 {
     let degrees = degrees as f64;
     let scale = 2.0 / (9.0 * degrees);
@@ -50,7 +50,7 @@ fn assert_even_scaled(what: &str, observed: &[u64], degrees: usize, factor: f64)
     assert_within(what, terms.sum::<f64>() * factor, degrees);
 }
 
-/// Counts whose expectations are in the proportion of `weights`; one that cannot be counts nothing.
+/// Checks counts whose expectations are in the proportion of `weights`; cells of weight zero are left out.
 fn assert_in_proportion(what: &str, observed: &[u64], weights: &[u64]) {
     let scale =
         observed.iter().sum::<u64>() as f64 / weights.iter().map(|&w| w as f64).sum::<f64>();
@@ -91,7 +91,7 @@ fn whole_permutations(len: u64, keys_per_permutation: u64) {
     assert_even(&format!("all permutations of {len}"), &counts, counts.len() - 1);
 }
 
-/// Places of each item; the places of the next neighbor seen from an item; pairs of places.
+/// The places of each item; the places of the next neighbor seen from an item; pairs of places.
 fn pair_statistics(len: u64, keys: u64) {
     let n = usize::try_from(len).unwrap();
     let mut random = Random(4 + len);
@@ -104,14 +104,14 @@ fn pair_statistics(len: u64, keys: u64) {
         for (item, &place) in places.iter().enumerate() {
             places_of_items[item * n + usize::try_from(place).unwrap()] += 1;
         }
-        // One pair a permutation: several of one permutation are not independent.
+        // One pair per permutation: several pairs of one permutation are not independent.
         let item = usize::try_from(random.below(len - 1)).unwrap();
         let (one, next) = (places[item], places[item + 1]);
         distances[usize::try_from((next + len - one) % len - 1).unwrap()] += 1;
         pairs[usize::try_from(one * len + next).unwrap()] += 1;
     }
-    // Each permutation fills every row and column of this table once, so its chi-square is
-    // n/(n - 1) times one with (n - 1)² degrees of freedom.
+    // Each permutation fills every row and column of this table once, so its chi-square is n/(n - 1) times one with (n
+    // - 1)² degrees of freedom.
     let what = format!("places, {len} items");
     let factor = (len - 1) as f64 / len as f64;
     assert_even_scaled(&what, &places_of_items, (n - 1) * (n - 1), factor);
@@ -171,7 +171,7 @@ fn long_statistics() {
     }
 }
 
-/// Over neighbors of one long permutation after another: where they go, by 64 × 64 buckets.
+/// Counts where the neighbors of one long permutation after another go, by 64 × 64 buckets.
 fn buckets(len: u64, items: u64) {
     let mut random = Random(len);
     let bucket = |place: u64| usize::try_from(u128::from(place) * 64 / u128::from(len)).unwrap();
@@ -188,8 +188,8 @@ fn buckets(len: u64, items: u64) {
             distances[bucket(distance)] += 1;
         }
     }
-    // Places in bucket b; of pairs in one bucket, no place pairs with itself, and no distance is 0. Of
-    // long permutations a share of 2⁻²⁰ stands for them all.
+    // Places in bucket b; of pairs in one bucket, no place pairs with itself, and no distance is 0. For long
+    // permutations a fraction of 2⁻²⁰ represents all of them.
     let shift = (u64::BITS - len.leading_zeros()).saturating_sub(32);
     let start = |b: u64| u64::try_from((u128::from(len) * u128::from(b)).div_ceil(64)).unwrap();
     let places: Vec<u64> = (0..64).map(|b| (start(b + 1) - start(b)) >> shift).collect();

@@ -14,7 +14,7 @@ impl Random {
         u64::try_from((u128::from(self.next()) * u128::from(limit)) >> 64).unwrap()
     }
 
-    /// Below a power of two, the exponent itself random from `least` to less than `end`.
+    /// Returns a number below a power of two with a random exponent from `least` to less than `end`.
     pub fn below_power(&mut self, least: u32, end: u32) -> u64 {
         let exponent = u64::from(least) + self.below(u64::from(end - least));
         self.below(1 << exponent)

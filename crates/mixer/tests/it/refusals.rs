@@ -1,4 +1,4 @@
-//! What a mixture refuses, and that each message names both sides.
+//! Refused mixtures, with messages that name both sides.
 
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_mixer::{Batch, Error, Mixture, MixtureConfig, Rank, Slot};
@@ -118,8 +118,8 @@ fn a_holdout_in_another_training_part() {
     assert!(Mixture::open(&same, folder.path()).is_ok(), "a corpus beside itself is sound");
 }
 
-/// All holdouts lie in one table; the pair that is named is the first by holdout, then by training part, and a
-/// document counts once, however often the training part or another holdout has it.
+/// All holdouts are in one table; the reported pair is the first by holdout, then by training split, and a document
+/// counts once, however often the training split or another holdout contains it.
 #[test]
 fn of_many_sources_the_first_pair_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -174,8 +174,8 @@ fn steps_and_sequences_beyond_64_bits() {
     assert_names(&test.mixer.slot_of(2, 0).unwrap_err(), &["at most 1", "got 2"]);
 }
 
-/// 2³¹ rows of 65,537 tokens are 512 TiB, more than a process can address. Refused before any of
-/// its slots are planned: their plan alone would be 96 GiB and take minutes.
+/// 2³¹ rows of 65,537 tokens are 512 TiB, more than a process can address. They are refused before any of their slots
+/// is planned: the plan alone would be 96 GiB and take minutes.
 #[test]
 fn a_batch_too_large_for_the_machine() {
     let test = mixer_with(&[("math", "1", 70_000)], |config| {

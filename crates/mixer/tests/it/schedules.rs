@@ -4,7 +4,7 @@ use mixdown_mixer::{Schedule, WeightParts, largest_deviations};
 
 use crate::random::Random;
 
-/// Weights of one of the shapes that mixtures have.
+/// Returns weights in one of the shapes that mixtures have.
 fn random_parts(random: &mut Random) -> Vec<u64> {
     let sources = 1 + random.below(64);
     let unit = 1 + random.below_power(0, 30);
@@ -34,7 +34,7 @@ fn bound(sources: usize, period: u64) -> (u128, u128) {
     }
 }
 
-/// Walks slots from `start` with counters of its own and checks counts, bound and inverse.
+/// Walks slots from `start` with separate counters and checks counts, bound and inverse.
 fn check_slots(schedule: &Schedule, start: u64, slots: u64) {
     let parts = schedule.parts().parts();
     let period = u128::from(schedule.period());
@@ -83,7 +83,7 @@ fn ten_thousand_random_mixtures_stay_within_their_bounds() {
     check_random_mixtures(10_000, 4_000, 2);
 }
 
-/// The tree's counts as the contract words them: sort, join the two lightest, round, recurse.
+/// The tree's counts by the words of the contract: sort, join the two lightest, round, recurse.
 enum Naive {
     Source(usize),
     Join(u64, Box<(Self, Self)>, u64),

@@ -1,4 +1,4 @@
-//! Counts over many stages and ramps against a naive model: no stage loses what those before it owed.
+//! Counts over many stages and ramps against a naive model: no stage loses what earlier ones owed.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::random::Random;
 const NAMES: [&str; 16] =
     ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
 
-/// Every timeline's weights are parts of this.
+/// The weights of every timeline are parts of this period.
 const PERIOD: u64 = 10_000;
 
-/// From some slot on, the parts of every source there and at the end of a ramp over some slots.
+/// From a slot on, the parts of every source there and at the end of a ramp over some slots.
 #[derive(Debug)]
 struct Weights {
     start: u64,
@@ -32,7 +32,7 @@ fn shares(parts: &[u64]) -> BTreeMap<String, Weight> {
 }
 
 impl TestMixer {
-    /// A mixer of these corpora with the weights of a timeline.
+    /// Makes a mixer of these corpora with the weights of a timeline.
     fn timeline(&self, timeline: &[Weights]) -> Mixer {
         let mut config: MixtureConfig = self.config.clone();
         for (place, source) in config.source.iter_mut().enumerate() {
@@ -53,7 +53,7 @@ impl TestMixer {
     }
 }
 
-/// Per source its expected sequences in one slot of a timeline, as a part of 2·over·PERIOD.
+/// The expected sequences of each source in one slot of a timeline, as a part of 2·over·PERIOD.
 fn due(weights: &Weights, slot: u64) -> Vec<i128> {
     let [after, over] = [slot - weights.start, weights.over.max(1)].map(i128::from);
     let pairs = weights.from.iter().zip(&weights.to);
@@ -70,7 +70,7 @@ fn due(weights: &Weights, slot: u64) -> Vec<i128> {
 /// The largest |count − W| of any source at any prefix, with its sequences checked one by one.
 fn check(mixer: &Mixer, timeline: &[Weights], slots: u64) -> f64 {
     let sources = timeline[0].from.len();
-    // What each source is owed: whole stages in parts of the period, and the ramp at hand.
+    // What each source is owed: whole stages in parts of the period, and the current ramp.
     let mut owed = vec![0.0_f64; sources];
     let mut counts = vec![0_u64; NAMES.len()];
     let mut plan = Vec::new();
@@ -160,7 +160,7 @@ fn random_timelines(seed: u64, timelines: u64) {
         if std::env::var_os("MIXDOWN_PRINT").is_some() {
             println!("{sources} sources: {largest:.3} at most in {timelines} timelines");
         }
-        // Each is within the bound that is proven for its timeline; this is what random ones come to.
+        // Each is within the proven bound of its timeline; this is the level that random ones reach.
         assert!(largest <= 3.5, "{sources} sources: {largest}");
     }
 }
@@ -170,7 +170,7 @@ fn counts_of_random_timelines_stay_near_the_sum_of_all_weights() {
     random_timelines(5, 150);
 }
 
-/// Some minutes.
+/// This takes some minutes.
 #[test]
 #[ignore = "long; docs/design/mixing.md has its figures"]
 fn counts_of_ten_thousand_random_timelines() {

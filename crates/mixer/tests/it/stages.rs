@@ -1,4 +1,4 @@
-//! Stages: weights that change in mid-run.
+//! Stages: weights that change during a run.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn a_stage_draws_by_its_own_weights_and_goes_on_where_each_source_stood() {
     assert!(sources_of(&test.mixer, 101..1_000).iter().all(|&source| source != 1));
     assert!(sources_of(&test.mixer, 1_000..1_500).iter().all(|&source| source == 1));
     assert!(test.mixer.slot_of(3, 100_000).is_err(), "no stage gives it so often");
-    // Planned over the borders at once, and by every seek.
+    // Planning across the borders at once and every seek give the same slots.
     let mut planner = test.mixer.planner();
     let mut plan = Vec::new();
     planner.plan(50..1_200, &mut plan).unwrap();
@@ -98,7 +98,7 @@ fn the_slots_before_a_stage_are_those_without_it() {
     for slot in 0..101 {
         assert_eq!(test.mixer.slot(slot).unwrap(), without.slot(slot).unwrap());
     }
-    // A state from before a stage, or right at its start, fits both; one from behind it does not.
+    // A state from before a stage, or exactly at its start, fits both; a later one does not.
     for slot in [0, 50, 101] {
         assert_eq!(test.mixer.resume(&without.state(slot)).unwrap(), slot);
         assert_eq!(without.resume(&test.mixer.state(slot)).unwrap(), slot);
@@ -137,7 +137,7 @@ fn a_resume_behind_a_changed_stage_is_refused() {
     assert!(differences(&test, 1_001, later).contains("names"));
 }
 
-/// A state as mixdown wrote it while every stage rounded again: another hash behind the second stage's start.
+/// A state from an older mixdown, in which every stage rounded again, has another hash after the second stage's start.
 #[test]
 fn a_state_of_the_old_rule_of_stages_is_refused_by_name() {
     let test = staged();
@@ -189,7 +189,7 @@ fn a_stage_to_come_in_steps_holds_a_resume_to_its_batch_size() {
             Ok(48) if !held => {}
             other => panic!("{start} {over:?}: {other:?}"),
         }
-        // Said in sequences, it stays where it was planned.
+        // In sequences, it stays where it was planned.
         let said = test.reopened(|config| {
             config.batch_size = 12;
             config.stage[0].start = RunLength::Sequences(240);
@@ -284,7 +284,7 @@ fn max_epochs_counts_over_all_stages() {
         config.source[1].max_epochs = Some(2);
         config.stage = vec![stage("10 steps", &[("code", "1")])];
     });
-    // Code has 20 sequences an epoch; 48 of the first 240 slots are two epochs and more.
+    // Code has 20 sequences per epoch; 48 of the first 240 slots are more than two epochs.
     let error = test.mixer.check_run(240).unwrap_err();
     assert!(matches!(error, Error::MaxEpochs { .. }), "{error}");
     let late = test.reopened(|config| {

@@ -1,4 +1,4 @@
-//! The state: its forms, and what a resume refuses.
+//! The state: its forms, and resumes that are refused.
 
 use mixdown_mixer::{Error, Mixer, MixerState, Mixture, MixtureConfig, WindowOffset};
 
@@ -88,8 +88,8 @@ fn other_data_are_named_by_source_and_fingerprint() {
     assert!(message.contains(&now) && !message.contains("\"math\""), "{message}");
 }
 
-/// A state of two sources, gone on with one: the data that differ are of a source that is gone, and
-/// the message ended in "the data fingerprint of source " and no name.
+/// A state of two sources, resumed with one: the differing data belong to a missing source, and the message used to end
+/// in "the data fingerprint of source " without a name.
 #[test]
 fn data_of_a_source_that_is_gone_leave_no_empty_list() {
     let test = two();
