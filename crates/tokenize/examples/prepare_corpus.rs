@@ -1,4 +1,4 @@
-//! Trains a small tokenizer on some text, makes a corpus with it, and decodes a sentence.
+//! Trains a small tokenizer on some text, prepares a corpus with it, and decodes a sentence.
 //!
 //!     cargo run -p mixdown-tokenize --example prepare_corpus -- OUT texts.jsonl
 

@@ -1,4 +1,4 @@
-//! A chunk of records to rows and ids: what every thread does.
+//! The work of every thread: from a chunk of records to rows and ids.
 
 pub(crate) mod fast;
 pub(crate) mod label_stage;
@@ -25,18 +25,18 @@ use crate::spill::{DocumentRow, Payload, as_u64};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::agreement::Agreement;
 
-/// Tokens of a document at most: a Megatron index counts them in 32 signed bits.
+/// The maximum number of tokens in a document: a Megatron index counts them in 32 signed bits.
 const MAX_DOCUMENT_TOKENS: u64 = (1 << 31) - 1;
 
-/// What is the same for every document.
+/// The settings that all documents share.
 pub(crate) struct Encoder<'p> {
     pub(crate) inputs: &'p InputList,
     pub(crate) tokenizer: &'p Tokenizer,
     pub(crate) fast: Option<FastEncoder>,
     pub(crate) read: &'p ReadOptions,
-    /// Documents of fewer characters are left out.
+    /// The minimum number of characters; shorter documents are left out.
     pub(crate) min_chars: u64,
-    /// The first input whose documents are the holdout, where there are such inputs.
+    /// The first input whose documents are the holdout, if there are such inputs.
     pub(crate) holdout_from: Option<u32>,
     pub(crate) special_text: SpecialText,
     pub(crate) beginning_of_text: Option<u32>,
@@ -44,22 +44,22 @@ pub(crate) struct Encoder<'p> {
     pub(crate) dtype: Dtype,
     pub(crate) payload: Payload,
     pub(crate) order: Order,
-    /// For labeled documents.
+    /// Set for labeled documents.
     pub(crate) labels: Option<&'p LabelStage>,
-    /// The rows that documents must fit.
+    /// The rows that documents must fit, if any.
     pub(crate) pack: Option<PackOptions>,
 }
 
-/// A chunk's documents.
+/// The documents of a chunk.
 #[derive(Default)]
 pub(crate) struct EncodedChunk {
     pub(crate) input: u32,
     pub(crate) rows: Vec<DocumentRow>,
-    /// Ids of all rows, in the corpus' width.
+    /// The ids of all rows, in the corpus' width.
     pub(crate) ids: Vec<u8>,
-    /// A byte an id, where there are labels.
+    /// One byte per id, if there are labels.
     pub(crate) masks: Vec<u8>,
-    /// A line of JSON a row, where documents keep their own ids.
+    /// One line of JSON per row, if documents keep their own ids.
     pub(crate) own_ids: Vec<u8>,
     pub(crate) bad_records: Vec<BadRecord>,
     pub(crate) empty_documents: u64,
@@ -70,18 +70,18 @@ pub(crate) struct EncodedChunk {
     pub(crate) consumed_bytes: u64,
 }
 
-/// Buffers that a thread keeps from chunk to chunk.
+/// Buffers that a thread reuses from chunk to chunk.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) ids: Vec<PipelineToken>,
-    /// A byte an id, where there are masks.
+    /// One byte per id, if there are masks.
     pub(crate) mask: Vec<u8>,
     text: Vec<u8>,
     fast: Option<FastScratch>,
 }
 
 impl Scratch {
-    /// Gives back what an uncommonly long document took.
+    /// Frees the memory that an unusually long document took.
     pub(crate) fn shrink(&mut self) {
         self.ids = Vec::new();
         self.mask = Vec::new();
@@ -115,8 +115,8 @@ impl Encoder<'_> {
         Ok(encoded)
     }
 
-    /// Bytes of ids that a chunk's text comes to, if it is like most: growing to them would copy
-    /// them and touch fresh memory several times.
+    /// Returns the bytes of ids that a chunk's text usually gives: growing to them would copy them and touch fresh
+    /// memory several times.
     fn likely_id_bytes(&self, chunk: &Chunk) -> usize {
         const BYTES_OF_A_TOKEN: u64 = 3;
         const MOST: u64 = 1 << 20;
@@ -173,7 +173,7 @@ impl Encoder<'_> {
         ids.clear();
         ids.extend(self.beginning_of_text.map(PipelineToken::from));
         let prefix_len = ids.len();
-        // Where nobody has looked yet, there may be one.
+        // Without a check so far, there may be one.
         let may_spell_special = self.fast.as_ref().is_none_or(|fast| fast.spells_added(text));
         self.encode_text(text, may_spell_special, ids, &mut scratch.fast)
             .map_err(|source| self.encode_error(document, source))?;
@@ -191,7 +191,7 @@ impl Encoder<'_> {
         Ok(true)
     }
 
-    /// Appends a text's ids, word by word where that can be done.
+    /// Appends a text's ids, word by word where possible.
     fn encode_text(
         &self,
         text: &str,
@@ -211,14 +211,14 @@ impl Encoder<'_> {
         }
     }
 
-    /// The most bytes that the library is given at once, which takes some fifty times as much memory: a record
-    /// that is words takes six times its length.
+    /// Returns the largest number of bytes that the library gets at once, which takes about fifty times as much memory:
+    /// a record of separate words takes six times its length.
     pub(crate) fn most_at_once(&self) -> usize {
         let longest = self.read.max_record_bytes.unwrap_or(USUAL_RECORD_BYTES);
         usize::try_from(longest / 8).unwrap_or(usize::MAX)
     }
 
-    /// What decides the document's side: its text, what it is grouped by, or where it comes from.
+    /// Returns the hash that decides the document's side: of its text, its group, or its origin.
     fn side(&self, document: &Document, hash: u64, buffer: &mut Vec<u8>) -> u64 {
         match (self.holdout_from, &document.group) {
             (Some(from), _) if document.place.input >= from => HELD_OUT,
@@ -240,7 +240,8 @@ impl Encoder<'_> {
         })
     }
 
-    /// An id beyond the vocabulary may be beyond the width as well, and is then another one there.
+    /// Checks for ids outside the vocabulary: such an id may not fit the width either, and would be stored as another
+    /// one.
     fn check_largest(&self, document: &Document, largest: u32) -> Result<(), Error> {
         let expected = self.tokenizer.vocab_size();
         if u64::from(largest) < expected {
@@ -268,9 +269,9 @@ impl Encoder<'_> {
     }
 }
 
-/// Appends the ids of a text that spells no added token; around disputed characters, or where it is
-/// not normal, by the library. So 0.23, which takes some 40 bytes of memory a byte, gets single words
-/// and not documents.
+/// Appends the ids of a text that spells no added token; the library encodes the text around disputed characters, and
+/// text that is not in normal form. So 0.23, which takes about 40 bytes of memory per byte, gets single words instead
+/// of documents.
 pub(crate) fn encode_by_words(
     fast: &FastEncoder,
     tokenizer: &Tokenizer,
@@ -280,7 +281,7 @@ pub(crate) fn encode_by_words(
     scratch: &mut FastScratch,
 ) -> tokenizers::Result<()> {
     let looks_for_disputed = fast.agreement() == Agreement::Undisputed;
-    // Some bytes fewer than a token has: growing by doubling would take twice the memory.
+    // Tokens usually have more than three bytes; growing by doubling would take twice the memory.
     ids.reserve(text.len() / 3);
     for_each_piece(text, looks_for_disputed, |piece, judge| {
         if judge == Judge::Either
@@ -298,13 +299,13 @@ pub(crate) fn encode_by_words(
     })
 }
 
-/// Appends ids, little endian, and gives the largest of them.
+/// Appends ids, little endian, and returns the largest of them.
 fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) -> u32 {
     let start = out.len();
     let width = usize::try_from(dtype.bytes()).unwrap_or(0);
     out.resize(start + ids.len() * width, 0);
     let out = out.get_mut(start..).unwrap_or_default();
-    // One pass of vector code.
+    // This is one pass of vector code.
     let mut largest = 0;
     match dtype {
         Dtype::U16 => {
@@ -324,7 +325,7 @@ fn append(ids: &[u32], dtype: Dtype, out: &mut Vec<u8>) -> u32 {
     largest
 }
 
-/// Whether a text has fewer characters; most are told by their bytes.
+/// Returns whether a text has fewer characters than `least`; the number of bytes usually decides.
 pub(crate) fn has_fewer_chars(text: &str, least: u64) -> bool {
     let bytes = as_u64(text.len());
     bytes < least || (bytes < least.saturating_mul(4) && as_u64(text.chars().count()) < least)
@@ -334,7 +335,7 @@ pub(crate) fn has_fewer_chars(text: &str, least: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// Two bytes an id are enough for 263 ids, and 65,536 + 97 must not become one of them.
+    /// Two bytes per id are enough for 263 ids, and 65,536 + 97 must not become one of them.
     #[test]
     fn ids_beyond_the_vocabulary_are_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The errors between documents and a corpus.
+//! Errors between documents and a corpus.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use mixdown_base::display::plural;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_documents::InputList;
 
-/// The error of a tokenizer library, which has no type for it.
+/// The error type of a tokenizer library, which has no type of its own.
 pub(crate) type LibraryError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// A tokenizer that cannot be used, options that leave nothing, an output folder that is taken,
-/// or a failure of the inputs, the corpus or the system underneath.
+/// An unusable tokenizer, options that leave nothing, an output folder in use, or a failure of the inputs, the corpus
+/// or the system.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,7 +27,7 @@ pub enum Error {
         /// The path as given.
         path: PathBuf,
     },
-    /// A folder holds a tokenizer of another form.
+    /// A folder holds a tokenizer in another format.
     #[error(
         "no tokenizer.json in {}, only {got}: convert it: python -c \"from transformers import \
          AutoTokenizer as T; T.from_pretrained('{}').save_pretrained('{}')\"",
@@ -36,15 +36,15 @@ pub enum Error {
     OtherForm {
         /// The folder.
         path: PathBuf,
-        /// The file that is there instead.
+        /// The file that it has instead.
         got: &'static str,
     },
-    /// A tokenizer file is damaged or of a kind that is not supported.
+    /// A tokenizer file is damaged or has an unsupported format.
     #[error("cannot load the tokenizer {}", path.display())]
     BadTokenizer {
         /// The file.
         path: PathBuf,
-        /// What the library says.
+        /// The library's error.
         source: LibraryError,
     },
     /// A tokenizer's highest id is out of bounds.
@@ -67,12 +67,12 @@ pub enum Error {
          pack into shorter rows"
     )]
     RowTooLarge {
-        /// Tokens of a row.
+        /// Tokens per row.
         row_tokens: u64,
         /// The bytes of its ids and mask.
         bytes: u64,
     },
-    /// No file tells which token ends a text.
+    /// No file says which token ends a text.
     #[error(
         "tokenizer {} has no end-of-text token: looked for {expected}: name one of its tokens",
         path.display()
@@ -80,10 +80,10 @@ pub enum Error {
     NoEndOfText {
         /// The file.
         path: PathBuf,
-        /// Where it was looked for.
+        /// The places that were searched.
         expected: String,
     },
-    /// A token that was named is not in the vocabulary.
+    /// A named token is not in the vocabulary.
     #[error(
         "tokenizer {} has no token {got:?} to be the {role}, expected one of its {expected} tokens: \
          choose another",
@@ -105,26 +105,26 @@ pub enum Error {
          has one", path.display()
     )]
     NoChatTemplate {
-        /// Where it was looked for.
+        /// The place that was searched.
         path: PathBuf,
-        /// What was looked for.
+        /// The expected file.
         expected: String,
-        /// What is there.
+        /// What was found there.
         got: String,
     },
     /// A conversation cannot be rendered.
     #[error("the conversation: {got}")]
     Conversation {
-        /// What is wrong with it.
+        /// The fault.
         got: mixdown_documents::RecordFault,
     },
     /// A prompt cannot be encoded.
     #[error("cannot encode the prompt")]
     Prompt {
-        /// What the library says.
+        /// The library's error.
         source: LibraryError,
     },
-    /// A document is longer than a row, and the options do not say what to do with it.
+    /// A document is longer than a row, and the options do not define what to do with it.
     #[error(
         "{}, the document at byte {offset_bytes}: {got} ids, expected at most {expected} to fit a \
          row: drop or truncate such documents, or pack into rows of at least {} inputs",
@@ -133,14 +133,14 @@ pub enum Error {
     LongerThanRow {
         /// The input file.
         path: PathBuf,
-        /// Where the document starts in the decompressed file.
+        /// The start of the document in the decompressed file.
         offset_bytes: u64,
-        /// Ids of a row.
+        /// Ids per row.
         expected: u64,
         /// Ids of the document.
         got: u64,
     },
-    /// The post-processor begins texts with more than one token.
+    /// The post-processor puts more than one token before texts.
     #[error(
         "tokenizer {} begins every text with {got} tokens, expected at most {expected}: choose one \
          by its id, or none",
@@ -154,7 +154,7 @@ pub enum Error {
         /// Tokens that the post-processor adds.
         got: u64,
     },
-    /// It is unknown which token the post-processor puts before a text.
+    /// The token that the post-processor puts before a text is unknown.
     #[error(
         "tokenizer {}: cannot tell which token begins a text: {reason}: choose one by its id, or \
          none",
@@ -171,9 +171,9 @@ pub enum Error {
     Encode {
         /// The input file.
         path: PathBuf,
-        /// Where the document starts in the decompressed file.
+        /// The start of the document in the decompressed file.
         offset_bytes: u64,
-        /// What the library says.
+        /// The library's error.
         source: LibraryError,
     },
     /// A text that is not from a file cannot be tokenized, or ids cannot be decoded.
@@ -181,10 +181,10 @@ pub enum Error {
     Library {
         /// The tokenizer file.
         path: PathBuf,
-        /// What the library says.
+        /// The library's error.
         source: LibraryError,
     },
-    /// The tokenizer gave an id that its own vocabulary does not hold.
+    /// The tokenizer returned an id outside its own vocabulary.
     #[error(
         "{}, the document at byte {offset_bytes}: token id {got}, expected less than the \
          tokenizer's {expected}: use another tokenizer",
@@ -193,7 +193,7 @@ pub enum Error {
     IdBeyondVocabulary {
         /// The input file.
         path: PathBuf,
-        /// Where the document starts in the decompressed file.
+        /// The start of the document in the decompressed file.
         offset_bytes: u64,
         /// The vocabulary's size.
         expected: u64,
@@ -209,21 +209,21 @@ pub enum Error {
     DocumentTooLong {
         /// The input file.
         path: PathBuf,
-        /// Where the document starts in the decompressed file.
+        /// The start of the document in the decompressed file.
         offset_bytes: u64,
         /// The limit in tokens.
         expected: u64,
         /// The document's tokens.
         got: u64,
     },
-    /// An option's value is out of its range.
+    /// An option's value is out of range.
     #[error("{option}: expected {expected}, got {got:?}")]
     Option {
         /// The option.
         option: &'static str,
-        /// What it may be.
+        /// The accepted values.
         expected: &'static str,
-        /// What it is.
+        /// The actual value.
         got: String,
     },
     /// There are no documents to tokenize.
@@ -235,11 +235,11 @@ pub enum Error {
     NoDocuments {
         /// The first input file.
         path: PathBuf,
-        /// Input files besides.
+        /// The number of other input files.
         other_inputs: u64,
         /// Documents without text.
         empty_documents: u64,
-        /// Records passed over.
+        /// Records skipped.
         bad_records: u64,
     },
     /// The holdout would leave one side empty.
@@ -254,7 +254,7 @@ pub enum Error {
         train_documents: u64,
         /// Their tokens.
         train_tokens: u64,
-        /// Documents held out.
+        /// Documents in the holdout.
         holdout_documents: u64,
         /// Their tokens.
         holdout_tokens: u64,
@@ -265,7 +265,7 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The output folder is a corpus of other inputs, another tokenizer or other options.
+    /// The output folder is a corpus from other inputs, another tokenizer or other options.
     #[error(
         "{} is already a corpus, which differs in {field} (then {expected}, now {got}): choose another \
          folder, or delete it to build it again",
@@ -274,11 +274,11 @@ pub enum Error {
     CorpusDiffers {
         /// The folder.
         path: PathBuf,
-        /// What differs first.
+        /// The first difference.
         field: String,
         /// Its value in the corpus.
         expected: String,
-        /// Its value now.
+        /// The current value.
         got: String,
     },
     /// The output is a tokenizer that was trained on other inputs or with other options.
@@ -290,14 +290,14 @@ pub enum Error {
     TokenizerDiffers {
         /// The file.
         path: PathBuf,
-        /// What differs first.
+        /// The first difference.
         field: String,
-        /// Its value in the training.
+        /// The value used in the training.
         expected: String,
-        /// Its value now.
+        /// The current value.
         got: String,
     },
-    /// The output exists and is not ours.
+    /// The output exists but was not made by this program.
     #[error(
         "{} exists already and holds {got}, expected a folder that is empty, absent or an unfinished \
          corpus: choose another output",
@@ -306,10 +306,10 @@ pub enum Error {
     OutputTaken {
         /// The folder or file.
         path: PathBuf,
-        /// Something it holds.
+        /// An entry of it.
         got: String,
     },
-    /// The output folder holds unfinished work of other inputs or options.
+    /// The output folder holds unfinished work for other inputs or options.
     #[error(
         "{} holds unfinished work that differs in {field} (then {expected}, now {got}): repeat the \
          first call to continue it, or delete the folder to start again",
@@ -318,20 +318,20 @@ pub enum Error {
     PlanDiffers {
         /// The folder.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         field: String,
-        /// Its value in the unfinished work.
+        /// The value in the unfinished work.
         expected: String,
-        /// Its value now.
+        /// The current value.
         got: String,
     },
-    /// Another process is at work in the output folder.
+    /// Another process is preparing the output folder.
     #[error("another process is preparing {}: wait for it or choose another folder", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// The work is not complete, so that it cannot be finished.
+    /// The work is not complete, so it cannot be finished.
     #[error(
         "{} is not complete: expected {expected}, got {got}: run more tasks (--task I/N, any of them), or the same command without --finish to do the rest here",
         path.display()
@@ -339,12 +339,12 @@ pub enum Error {
     Unfinished {
         /// The output folder.
         path: PathBuf,
-        /// What there must be.
+        /// The required work.
         expected: String,
-        /// What there is.
+        /// The existing work.
         got: String,
     },
-    /// A disk clearly has too little room.
+    /// A disk clearly has too little free space.
     #[error(
         "{} has too little room: expected about {expected} bytes free, got {got}: free some, or choose \
          other folders for the unfinished work and the corpus",
@@ -353,7 +353,7 @@ pub enum Error {
     DiskTooSmall {
         /// The folder.
         path: PathBuf,
-        /// Bytes that the work takes there at least.
+        /// The minimum number of bytes that the work takes there.
         expected: u64,
         /// Bytes that are free.
         got: u64,
@@ -366,12 +366,12 @@ pub enum Error {
     DamagedWork {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: String,
-        /// What it holds.
+        /// The actual content.
         got: String,
     },
-    /// The plan of unfinished work is damaged, so that nobody can tell whether it is of this call.
+    /// The plan of unfinished work is damaged, so it cannot be compared with this call.
     #[error(
         "{}: expected the plan of unfinished work, got {got}: delete {} to start again, or choose another output",
         path.display(), out.display()
@@ -381,10 +381,10 @@ pub enum Error {
         path: PathBuf,
         /// The output folder.
         out: PathBuf,
-        /// What the file holds.
+        /// The content of the file.
         got: String,
     },
-    /// More text than a tokenizer can be trained on.
+    /// There is more text than a tokenizer can be trained on.
     #[error(
         "a tokenizer is trained on at most {expected} bytes of text, and the inputs hold more: give \
          a sample of them"
@@ -396,17 +396,17 @@ pub enum Error {
     /// Training failed inside the library.
     #[error("training the tokenizer failed")]
     Training {
-        /// What the library says.
+        /// The library's error.
         source: LibraryError,
     },
     /// The system refused a read or a write.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The stop flag was set; the same call continues from here.
@@ -415,7 +415,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For inputs that gave nothing.
+    /// Makes the error for inputs without documents.
     pub(crate) fn no_documents(inputs: &InputList, empty_documents: u64, bad_records: u64) -> Self {
         let path = inputs.file(0).map(|file| file.path.clone()).unwrap_or_default();
         let files = u64::try_from(inputs.files().len()).unwrap_or(u64::MAX);
@@ -423,7 +423,7 @@ impl Error {
         Self::NoDocuments { path, other_inputs, empty_documents, bad_records }
     }
 
-    /// Wraps a refusal of the system, for `map_err`.
+    /// Wraps a system error, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
@@ -443,7 +443,7 @@ fn and_others(other_inputs: u64) -> String {
 }
 
 impl Error {
-    /// Returns the kind of the error: whether the request, the data, the machine or a stop is behind it.
+    /// Returns the kind of the error: whether the request, the data, the machine or a stop caused it.
     ///
     /// ```
     /// use mixdown_base::error_kind::ErrorKind;
@@ -484,7 +484,7 @@ impl Error {
         }
     }
 
-    /// Returns whether a file that was to be read does not exist.
+    /// Returns whether the error is a missing file that was to be read.
     pub(crate) fn is_missing_file(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

@@ -1,5 +1,5 @@
-//! Tiny tokenizers of each kind and the ids that 0.23's Python package gave (tools/golden/golden_ids.py):
-//! the library that is chosen gives them, and so does the reference.
+//! Tiny tokenizers of each kind and the ids that 0.23's Python package gave (tools/golden/golden_ids.py): both the
+//! chosen library and the reference must give the same ids.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::prepare::options::SpecialText;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::reference::Reference;
 
-/// Those that the fast library gets wrong or does not read.
+/// The tokenizers that the fast library encodes wrongly or cannot read.
 const REFERENCE: [&str; 7] =
     ["bloom", "clip", "digits-2", "falcon", "flags", "lowercase-first", "roberta"];
 
@@ -64,8 +64,8 @@ fn every_kind_gives_the_ids_of_the_python_package_on_either_path() {
     }
 }
 
-/// Labeled documents take another way to their ids: with everything in the content they are those
-/// of special tokens as plain text, with nothing in it those of special tokens that count.
+/// Labeled documents are encoded in another way: if everything is content, they must give the ids of special tokens as
+/// plain text; if nothing is, the ids of special tokens as tokens.
 #[test]
 fn labeled_documents_have_the_same_ids_for_every_kind() {
     let golden = fs::read_to_string(folder().join("ids.json")).unwrap();
@@ -122,8 +122,7 @@ fn the_reason_is_told_where_the_slower_library_encodes() {
     }
 }
 
-/// 0.23 is given the words around disputed characters alone, and all is as if it had been given the
-/// whole text.
+/// 0.23 encodes only the words around disputed characters, with the same result as for the whole text.
 #[test]
 fn pieces_of_a_text_have_the_ids_of_the_whole() {
     let parts = [
@@ -164,7 +163,7 @@ fn pieces_of_a_text_have_the_ids_of_the_whole() {
         let mut scratch = fast.scratch(usize::MAX);
         for _ in 0..1500 {
             let len = 1 + random.next_u32() % 60;
-            // Few or many of the odd ones.
+            // Each text has few or many of the odd characters.
             let kinds = [4, 17, 26][random.next_u32() as usize % 3];
             let text: String = (0..len)
                 .map(|_| match random.next_u32() % 5 {

@@ -1,4 +1,4 @@
-//! Documents to a token corpus, in parallel, with the same bytes for any number of threads.
+//! A parallel pipeline from documents to a token corpus, with the same bytes for any number of threads.
 //!
 //! [`prepare`] tokenizes inputs into a corpus folder, [`train_tokenizer`] makes a tokenizer for
 //! it, and [`Tokenizer`] turns text into ids and back.

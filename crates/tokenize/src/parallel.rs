@@ -1,4 +1,4 @@
-//! The same work on many things, by several threads.
+//! Parallel processing of many items by several threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use mixdown_documents::Place;
 
 use crate::error::Error;
 
-/// Lets `threads` threads add the items to one sum each; gives the sums. The first error ends it.
+/// Adds the items to one sum per thread, on `threads` threads, and returns the sums. The first error ends it.
 pub(crate) fn fold<T: Sync, S: Send>(
     threads: usize,
     items: &[T],
@@ -31,18 +31,18 @@ pub(crate) fn fold<T: Sync, S: Send>(
     };
     let sums = thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(items.len()))
-            // Where the system refuses a thread, the others do its work.
+            // If the system refuses a thread, the others do its work.
             .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         let mut sums = vec![work()];
-        // A thread that panics has said so; its scope panics too.
+        // A thread that panics has reported it; its scope panics too.
         sums.extend(others.into_iter().filter_map(|other| other.join().ok()));
         sums
     });
     failure.into_result().map(|()| sums)
 }
 
-/// The first error of several threads, which ends the others.
+/// The first error of several threads, which stops the others.
 #[derive(Default)]
 pub(crate) struct Failure {
     set: AtomicBool,
@@ -50,12 +50,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Whether a thread has failed.
+    /// Returns whether a thread has failed.
     pub(crate) fn is_set(&self) -> bool {
         self.set.load(Ordering::Relaxed)
     }
 
-    /// Keeps the error, if it is the first.
+    /// Keeps the error, if it is the first one.
     pub(crate) fn note(&self, result: Result<(), Error>) {
         if let Err(error) = result {
             let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ impl Failure {
         }
     }
 
-    /// The first error, if there was one.
+    /// Returns the first error, if there was one.
     pub(crate) fn into_result(self) -> Result<(), Error> {
         match self.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
@@ -73,25 +73,25 @@ impl Failure {
     }
 }
 
-/// The error that comes first in the order of the inputs, whichever thread meets it when: work before
-/// it continues, work behind it ends.
+/// The first error in the order of the inputs, whichever thread finds it when: work before it continues, work after it
+/// ends.
 #[derive(Default)]
 pub(crate) struct FirstFailure {
     set: AtomicBool,
     first: Mutex<Option<(Place, Error)>>,
 }
 
-/// Before all inputs: an error that ends everything at once.
+/// A place before all inputs, for an error that ends everything at once.
 pub(crate) const AT_ONCE: Place = Place { input: 0, offset: 0 };
 
 impl FirstFailure {
-    /// Whether nothing at this place is to be done any more.
+    /// Returns whether work at this place is no longer needed.
     pub(crate) fn stops(&self, place: Place) -> bool {
         self.set.load(Ordering::Acquire)
             && self.first().as_ref().is_some_and(|(first, _)| *first <= place)
     }
 
-    /// Keeps the error, if it is the first by its place.
+    /// Keeps the error, if its place is the first.
     pub(crate) fn note(&self, place: Place, error: Error) {
         let mut first = self.first();
         if first.as_ref().is_none_or(|(before, _)| place < *before) {
@@ -100,7 +100,7 @@ impl FirstFailure {
         self.set.store(true, Ordering::Release);
     }
 
-    /// The first error, if there was one.
+    /// Returns the first error, if there was one.
     pub(crate) fn into_result(self) -> Result<(), Error> {
         match self.first.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),

@@ -1,4 +1,4 @@
-//! What a restart must find unchanged to go on.
+//! The plan of the work, which a restart must find unchanged.
 
 pub(crate) mod holdout;
 pub(crate) mod input_unit;
@@ -22,17 +22,17 @@ use crate::shards::rows::RowPacker;
 use crate::spill::Payload;
 use crate::spill::work_file::json_fingerprint;
 
-/// All that decides the parts: inputs, tokenizer and the options that reach a part. The holdout
-/// does not, so that parts outlive a change of it; bad records tolerated and threads decide
-/// nothing that is written.
+/// Everything that determines the parts: inputs, tokenizer and the options that affect a part. The holdout is not
+/// included, so that parts survive a change of it; the tolerated bad records and the threads do not affect what is
+/// written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) format: String,
     pub(crate) version: u32,
     pub(crate) inputs: Vec<PlannedInput>,
-    /// The first input that is the holdout, where there are such inputs.
+    /// The first input that is the holdout, if there are such inputs.
     pub(crate) holdout_from: Option<u32>,
-    /// Before which documents are read.
+    /// The place before which documents are read.
     pub(crate) end: Option<Place>,
     pub(crate) text_field: String,
     pub(crate) text_separator: Option<String>,
@@ -40,10 +40,10 @@ pub(crate) struct Plan {
     pub(crate) holdout_by: Option<String>,
     pub(crate) min_chars: u64,
     pub(crate) labels: Option<LabelFields>,
-    /// Of the chat template and what it is told.
+    /// The fingerprint of the chat template and its settings.
     pub(crate) chat_template: Option<Fingerprint>,
     pub(crate) pack: Option<PackOptions>,
-    /// The id that fills up rows.
+    /// The padding id of rows.
     pub(crate) padding: Option<u32>,
     pub(crate) order: Order,
     pub(crate) special_text: SpecialText,
@@ -54,19 +54,19 @@ pub(crate) struct Plan {
     pub(crate) dtype: Dtype,
     pub(crate) payload: Payload,
     pub(crate) part_bytes: u64,
-    /// Where the parts lie, if not in the output folder.
+    /// The folder of the parts, if it is not the output folder.
     pub(crate) work_dir: Option<PathBuf>,
 }
 
-/// An input as it was when the list was frozen.
+/// An input at the time when the list was fixed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PlannedInput {
     name: String,
     bytes: u64,
     format: InputFormat,
     compression: Compression,
-    /// BLAKE3 of the first and the last [`END_BYTES`]: another file of the same name and length is
-    /// noticed without reading all of it.
+    /// The BLAKE3 hash of the first and the last [`END_BYTES`], which detects another file with the same name and
+    /// length without reading all of it.
     ends: Fingerprint,
 }
 
@@ -89,21 +89,21 @@ impl Plan {
         list.files().iter().map(planned).collect()
     }
 
-    /// Its hash, which names the folder of the parts.
+    /// Returns its hash, which names the folder of the parts.
     ///
     /// # Errors
-    /// As [`json_fingerprint`].
+    /// Those of [`json_fingerprint`].
     pub(crate) fn fingerprint(&self, out: &Path) -> Result<Fingerprint, Error> {
         json_fingerprint(out, self)
     }
 
-    /// The rows that documents are laid into, if any.
+    /// Returns the rows into which documents are packed, if any.
     pub(crate) fn rows(&self) -> Option<RowPacker> {
         let (pack, padding) = self.pack.zip(self.padding)?;
         Some(RowPacker { row_tokens: pack.row_tokens(), padding, dtype: self.dtype })
     }
 
-    /// Refuses work that was begun under another plan, naming the first difference.
+    /// Refuses work that another plan began, and names the first difference.
     pub(crate) fn check_equal(&self, before: &Value, out: &Path) -> Result<(), Error> {
         let now = serde_json::to_value(self)
             .map_err(|source| Error::io("describe the work for", out)(source.into()))?;
@@ -118,7 +118,7 @@ impl Plan {
 
 fn ends_of(input: &InputFile) -> io::Result<Fingerprint> {
     if input.is_standard_input() {
-        // Read once, later.
+        // Standard input is read once, later.
         return Ok(Fingerprint::of(b""));
     }
     let mut file = File::open(&input.path)?;
@@ -129,7 +129,7 @@ fn ends_of(input: &InputFile) -> io::Result<Fingerprint> {
     Ok(Fingerprint::of(&bytes))
 }
 
-/// The first place where two values differ, with the values there.
+/// Returns the first place where two values differ, with both values.
 pub(crate) fn difference(
     place: &str,
     then: &Value,
@@ -142,7 +142,7 @@ pub(crate) fn difference(
     match (then, now) {
         _ if then == now => None,
         (Value::Object(left), Value::Object(right)) => {
-            // What is not asked for is left out.
+            // Settings that are not used are left out.
             let keys = left.keys().chain(right.keys());
             let value = |object: &Map<String, Value>, key: &str| {
                 object.get(key).cloned().unwrap_or(Value::Null)

@@ -1,9 +1,9 @@
-//! Documents to a corpus: freeze the inputs, tokenize the parts, decide the holdout, write the
-//! shards, and the manifest last.
+//! The steps from documents to a corpus: fix the inputs, tokenize the parts, decide the holdout, write the shards, and
+//! write the manifest last.
 //!
-//! Estimate on two cores: tokenizing is four fifths of the work; a byte of text becomes about half a
-//! byte of ids, which are written, read and written again. Memory, for each thread: the ids of the
-//! part it makes (40 MiB at most) or of the buckets it has loaded (40 MiB), and the chunk it encodes.
+//! On two cores tokenizing is about four fifths of the work; a byte of text becomes about half a byte of ids, which are
+//! written, read and written again. Memory, for each thread: the ids of its current part (at most 40 MiB) or of its
+//! loaded buckets (40 MiB), and its current chunk.
 
 pub(crate) mod finish;
 #[cfg(test)]
@@ -43,14 +43,14 @@ use crate::prepare::work::{Made, Work, count};
 use crate::prepare::work_folder::{Hold, WorkFolder, forget_work, is_finished};
 use crate::shards::shard_run::SHARD_BYTES;
 
-/// What [`prepare`] made.
+/// The result of [`prepare`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrepareReport {
     /// Documents to train on.
     pub train_documents: u64,
     /// Their tokens.
     pub train_tokens: u64,
-    /// Documents held out.
+    /// Documents in the holdout.
     pub holdout_documents: u64,
     /// Their tokens.
     pub holdout_tokens: u64,
@@ -60,45 +60,45 @@ pub struct PrepareReport {
     pub input_bytes: u64,
     /// Files of the inputs.
     pub input_files: u64,
-    /// Files of folders that are not read: empty, no text, or without the fields that are read.
+    /// Files in folders that are not read: empty, not text, or without the requested fields.
     pub skipped_files: u64,
-    /// Those files, and why: the first of them.
+    /// The first of those files, with the reasons.
     pub left_out: Vec<Remark>,
-    /// Records and documents that were left out or stand out.
+    /// Records and documents that were left out or are unusual.
     pub counts: Counts,
-    /// Shards of both sides.
+    /// Shards of both splits.
     pub shards: u64,
-    /// Parts that the inputs were cut into.
+    /// Parts of the inputs.
     pub parts: u64,
-    /// Parts that an earlier, unfinished call had made already.
+    /// Parts that an earlier, unfinished call had already made.
     pub resumed: u64,
-    /// Whether the corpus was there already, so that nothing was done.
+    /// Whether the corpus already existed, so that nothing was done.
     pub already_done: bool,
-    /// Of a corpus that was there already, the inputs that were modified after it was written. Only names and
-    /// lengths of inputs are compared.
+    /// For a corpus that already existed, the inputs that were modified after it was written. Only names and lengths of
+    /// inputs are compared.
     pub modified_inputs: Vec<String>,
     /// The corpus' data fingerprint.
     pub fingerprint: Fingerprint,
-    /// The tokenizer's.
+    /// The tokenizer's fingerprint.
     pub tokenizer_fingerprint: Fingerprint,
 }
 
-/// What a task left behind.
+/// The result of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TaskReport {
-    /// Parts that the inputs are cut into, all of them finished.
+    /// Parts of the inputs, all of them finished.
     pub parts: u64,
-    /// Parts that were there when the task began.
+    /// Parts that existed when the task began.
     pub resumed: u64,
     /// Runs of shards, all of them finished.
     pub runs: u64,
     /// Runs that this task made.
     pub runs_made: u64,
-    /// Whether the corpus has its manifest already, so that there was nothing to do.
+    /// Whether the corpus already had its manifest, so that nothing was left to do.
     pub finished: bool,
 }
 
-/// Sizes that tests shrink. They decide bytes, so they are no options.
+/// Sizes that tests reduce. They affect the bytes of a corpus, so they are not options.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) part_bytes: u64,
@@ -116,18 +116,17 @@ impl Default for Sizes {
     }
 }
 
-/// Tokenizes the documents behind `inputs` into a corpus in `out`.
+/// Tokenizes the documents of `inputs` into a corpus in `out`.
 ///
-/// `out` must be absent, empty or hold what an unfinished call with the same inputs, tokenizer and
-/// options left there, or tasks did; such work is continued, and a corpus that is finished is only
-/// reported. Work of other settings without a finished part is replaced. The corpus' bytes depend only on
-/// inputs, tokenizer and options, not on threads, tasks, interruptions or the clock. Memory is bounded
-/// by the number of threads and the longest document, not by the inputs.
+/// `out` must be absent, empty or hold the result of an unfinished call, or of tasks, with the same inputs, tokenizer
+/// and options. Such work is continued, and a finished corpus is only reported. Work with other settings and without a
+/// finished part is replaced. The corpus' bytes depend only on inputs, tokenizer and options, not on threads, tasks,
+/// interruptions or the clock. Memory is bounded by the number of threads and the longest document, not by the inputs.
 ///
 /// # Errors
-/// Inputs or tokenizer cannot be read; more bad records than tolerated; no end-of-text token; a
-/// holdout that leaves nothing on one side; `out` is taken, busy, a corpus of other inputs, tokenizer
-/// or options or holds other unfinished work; the disk refuses. [`Error::Interrupted`] once the observer stops the work.
+/// Inputs or tokenizer cannot be read; there are more bad records than tolerated; there is no end-of-text token; the
+/// holdout leaves nothing on one side; `out` is in use, busy, a corpus from other inputs, tokenizer or options, or
+/// holds other unfinished work; the disk refuses. [`Error::Interrupted`] if the observer stops the work.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -165,7 +164,7 @@ pub(crate) fn prepare_sized(
         return work.check_finished(out);
     }
     let folder = match WorkFolder::claim(out, &work.plan, Hold::Alone) {
-        // Another call has finished just now.
+        // Another call has just finished.
         Err(Error::AlreadyCorpus { .. }) => return work.check_finished(out),
         claimed => claimed?,
     };
@@ -173,13 +172,12 @@ pub(crate) fn prepare_sized(
     work.finish(folder, &made.split, made.resumed)
 }
 
-/// Does the share of one task of the work of [`prepare`], then what the other tasks have not done. When all parts
-/// exist, it writes shards, its own share of them first. Any number of
-/// tasks may run at once, on any machines that see the same folders, and any later set of them
-/// completes what an earlier one left; [`finish`] then writes the manifest.
+/// Does one task's share of the work of [`prepare`], then what other tasks have not done. When all parts exist, it
+/// writes shards, its own share first. Any number of tasks may run at once, on any machines that see the same folders,
+/// and any later set of tasks completes what an earlier one left; [`finish`] then writes the manifest.
 ///
 /// # Errors
-/// As [`prepare`]; also options that work for a single process only (a limit, standard input).
+/// Those of [`prepare`]; also options that work only in a single process (a limit, standard input).
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -235,11 +233,11 @@ pub(crate) fn prepare_task_sized(
             runs_made,
             finished: false,
         }),
-        // Whatever went wrong, files that another process took away among it: the corpus is there.
+        // Whatever the error is, even a file that another process removed: the corpus is finished.
         Err(error) if is_finished(out)? => {
             let is_corpus = matches!(error, Error::AlreadyCorpus { .. });
             work.check_finished(out).map_err(|differs| if is_corpus { differs } else { error })?;
-            // What this task may have put back of the work that finishing removed.
+            // Removes any work that this task restored after finishing had removed it.
             let _already_a_corpus = WorkFolder::claim(out, &work.plan, Hold::Shared);
             Ok(TaskReport { parts: 0, resumed: 0, runs: 0, runs_made: 0, finished: true })
         }
@@ -247,12 +245,12 @@ pub(crate) fn prepare_task_sized(
     }
 }
 
-/// Completes what tasks have made: checks that all of it is there, writes the manifest and removes
-/// the unfinished work. For a corpus that is already finished, it only reports the content.
+/// Completes the work of tasks: checks that everything exists, writes the manifest and removes the unfinished work. If
+/// the corpus is already finished, it only reports the content.
 ///
 /// # Errors
-/// Something is missing ([`Error::Unfinished`] says what); `out` is a corpus of other inputs,
-/// tokenizer or options; the disk refuses.
+/// Something is missing ([`Error::Unfinished`] lists it); `out` is a corpus from other inputs, tokenizer or options;
+/// the disk refuses.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -289,9 +287,9 @@ pub(crate) fn finish_sized(
         return work.check_finished(out);
     }
     match finish_here(&work, out) {
-        // Files that another call took away, or a corpus that it has finished.
+        // The error may come from files that another call removed, or from a corpus that it has finished.
         Err(error) if !is_refusal(&error) && is_finished(out)? => {
-            // A work folder that was made again after the other call had removed it.
+            // The work folder was created again after the other call had removed it.
             forget_work(out, &work.plan)?;
             work.check_finished(out).map_err(|differs| match error {
                 Error::AlreadyCorpus { .. } => differs,
@@ -302,7 +300,7 @@ pub(crate) fn finish_sized(
     }
 }
 
-/// Whether the system refused something else than a file that is not there.
+/// Returns whether the error is a system error other than a missing file.
 fn is_refusal(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

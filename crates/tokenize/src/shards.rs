@@ -1,4 +1,4 @@
-//! From parts to shards, a run of buckets at a time.
+//! The stage from parts to shards, one run of buckets at a time.
 
 pub(crate) mod in_order_writer;
 #[cfg(test)]

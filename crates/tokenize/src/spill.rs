@@ -1,4 +1,4 @@
-//! One part, tokenized and sorted, on its way to the shards.
+//! One tokenized and sorted part, on its way to the shards.
 //!
 //! ```text
 //! sorted runs, one after another; each is
@@ -10,9 +10,9 @@
 //! footer                                    JSON: what the part held, and where the runs are
 //! offset, length and XXH3 of the footer, "MIXSPIL2"    4 × 8 bytes
 //! ```
-//! Little endian throughout. Most parts are one run; one whose ids take more memory than a part may
-//! has several. The file appears under its name when it is whole, but it is not brought to the disk:
-//! every byte is under a hash, and a part that a power cut damaged is made again.
+//! All numbers are little endian. Most parts are one run; a part whose ids exceed the memory limit has several. The
+//! file gets its name when it is complete, but it is not flushed to disk: a hash covers every byte, and a part that a
+//! power cut damaged is made again.
 
 pub(crate) mod bucket;
 pub(crate) mod part;
@@ -36,16 +36,16 @@ pub(crate) const ROW_BYTES: u64 = 44;
 pub(crate) const ENTRY_BYTES: u64 = 32;
 pub(crate) const TRAILER_BYTES: u64 = 32;
 
-/// What is known of a document once it is tokenized.
+/// The row of a tokenized document, without its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DocumentRow {
     pub(crate) key: u128,
-    /// Of the text.
+    /// The hash of the text.
     pub(crate) hash: u64,
-    /// What decides the document's side.
+    /// The hash that decides the document's side.
     pub(crate) side: u64,
     pub(crate) text_bytes: u64,
-    /// With prefix and end-of-text.
+    /// The length in tokens, with prefix and end-of-text.
     pub(crate) len_tokens: u32,
 }
 
@@ -79,7 +79,7 @@ impl DocumentRow {
     }
 }
 
-/// The first `N` bytes; zeros where there are fewer.
+/// Returns the first `N` bytes, filled with zeros if there are fewer.
 pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     for (to, from) in array.iter_mut().zip(bytes) {
@@ -88,10 +88,10 @@ pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
-/// What a document takes along besides its row.
+/// The data of a document in addition to its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Payload {
-    /// Bytes of an id.
+    /// Bytes per id.
     pub(crate) id_bytes: u64,
     /// Whether there is a mask byte for each id.
     pub(crate) masks: bool,
@@ -100,13 +100,13 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Bytes of a token: its id, and its mask byte.
+    /// Returns the bytes of a token: its id, and its mask byte if there is one.
     pub(crate) fn token_bytes(self) -> u64 {
         self.id_bytes + u64::from(self.masks)
     }
 }
 
-/// What a part held besides its documents.
+/// The contents of a part other than its documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) buckets: u64,
@@ -121,12 +121,12 @@ pub(crate) struct Summary {
     pub(crate) special_text_documents: u64,
     pub(crate) untargeted_documents: u64,
     pub(crate) too_long_documents: u64,
-    /// Input ordinals with the documents that came from each.
+    /// Input indices with the documents that came from each.
     pub(crate) documents_by_input: Vec<(u32, u64)>,
 }
 
 impl Summary {
-    /// Adds what another part held.
+    /// Adds the contents of another part.
     pub(crate) fn add(&mut self, other: &Self) {
         self.documents += other.documents;
         self.tokens += other.tokens;
@@ -142,7 +142,7 @@ impl Summary {
         }
     }
 
-    /// Counts documents of an input.
+    /// Adds to the count of an input's documents.
     pub(crate) fn add_documents(&mut self, input: u32, documents: u64) {
         match self.documents_by_input.binary_search_by_key(&input, |(input, _)| *input) {
             Ok(at) => self.documents_by_input[at].1 += documents,
@@ -151,7 +151,7 @@ impl Summary {
     }
 }
 
-/// Where a sorted run stands.
+/// The position of a sorted run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpillRunPlace {
     pub(crate) documents: u64,
@@ -160,29 +160,29 @@ pub(crate) struct SpillRunPlace {
     pub(crate) rows_offset: u64,
     pub(crate) payload_offset: u64,
     pub(crate) index_offset: u64,
-    /// XXH3 of all rows.
+    /// The XXH3 hash of all rows.
     pub(crate) rows_hash: u64,
 }
 
-/// The end of a spill file.
+/// The footer of a spill file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Footer {
     pub(crate) summary: Summary,
     pub(crate) runs: Vec<SpillRunPlace>,
 }
 
-/// A document of a chunk, with what it takes along.
+/// A document of a chunk, with its data.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<'c> {
     pub(crate) row: &'c DocumentRow,
     ids: &'c [u8],
     mask: &'c [u8],
-    /// With its newline.
+    /// Includes its newline.
     own_id: &'c [u8],
 }
 
 impl<'c> Item<'c> {
-    /// The document as a shard takes it.
+    /// Returns the document in the form that a shard takes.
     pub(crate) fn document(&self, payload: Payload) -> DocumentBytes<'c> {
         let own_id = self.own_id.strip_suffix(b"\n").unwrap_or(self.own_id);
         DocumentBytes {
@@ -195,10 +195,10 @@ impl<'c> Item<'c> {
     }
 }
 
-/// The documents of these chunks by their keys.
+/// Returns the documents of these chunks sorted by their keys.
 pub(crate) fn sorted_items(chunks: &[EncodedChunk], payload: Payload) -> Vec<Item<'_>> {
     let items: Vec<Item<'_>> = chunks.iter().flat_map(|chunk| items(chunk, payload)).collect();
-    // With its number: should two keys ever be equal, the order in which they came decides.
+    // Sorting includes each number: if two keys were ever equal, the order of arrival decides.
     let mut order: Vec<(u128, usize)> =
         items.iter().enumerate().map(|(number, item)| (item.row.key, number)).collect();
     order.sort_unstable();
@@ -221,7 +221,7 @@ fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_
     })
 }
 
-/// A spill file while it is written, under a unique name; dropping it removes the file.
+/// A spill file that is being written, under a unique name; dropping it removes the file.
 pub(crate) struct SpillWriter {
     path: PathBuf,
     out: BufWriter<NewFile>,
@@ -291,7 +291,7 @@ impl SpillWriter {
         Ok(())
     }
 
-    /// Writes the payload of one bucket and gives the hash of its rows and payload.
+    /// Writes the payload of one bucket and returns the hash of its rows and payload.
     fn put_payload(&mut self, items: &[Item<'_>]) -> io::Result<u64> {
         if items.is_empty() {
             return Ok(EMPTY_HASH);
@@ -316,7 +316,7 @@ impl SpillWriter {
         self.out.write_all(bytes)
     }
 
-    /// Ends the file and gives it its name.
+    /// Completes the file and gives it its name.
     pub(crate) fn finish(mut self, summary: &Summary) -> Result<(), Error> {
         let footer = Footer { summary: summary.clone(), runs: std::mem::take(&mut self.runs) };
         let json = serde_json::to_vec(&footer).map_err(io::Error::from);
@@ -348,7 +348,7 @@ fn own_id_of<'c>(item: &Item<'c>) -> &'c [u8] {
     item.own_id
 }
 
-/// Takes bytes off the front.
+/// Removes bytes from the front and returns them.
 pub(crate) fn take<'b>(bytes: &mut &'b [u8], len: u64) -> &'b [u8] {
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
     let (now, later) = bytes.split_at(len);

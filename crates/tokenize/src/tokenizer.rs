@@ -1,4 +1,4 @@
-//! A tokenizer read from tokenizer.json: text to ids and back.
+//! A tokenizer read from tokenizer.json, which converts text to ids and back.
 
 pub(crate) mod agreement;
 pub(crate) mod canonical;
@@ -35,11 +35,11 @@ use crate::tokenizer::model_folder::{MAX_TOKENIZER_BYTES, read_capped};
 use crate::tokenizer::parts::TokenizerParts;
 use crate::tokenizer::vocabulary::Vocabulary;
 
-/// Ids from here on are refused: some hundred times the largest vocabulary in use, and a bound on
-/// what a damaged file can make us allocate.
+/// Ids from this number on are refused: it is about a hundred times the largest vocabulary in use, and limits what a
+/// damaged file can make us allocate.
 const MAX_VOCABULARY: u64 = 1 << 24;
 
-/// How a file begins that Git LFS has put in the place of a large one.
+/// The beginning of a file that Git LFS has put in place of a large one.
 const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 
 /// A Hugging Face tokenizer of any kind that the `tokenizers` crate reads. Threads can share one: encoding takes
@@ -49,20 +49,20 @@ pub struct Tokenizer {
     text: String,
     backend: Library,
     vocabulary: Vocabulary,
-    /// What the post-processor puts before a text and after it, or why that cannot be told.
+    /// The tokens that the post-processor puts before a text and after it, or why they are unknown.
     around: Result<[Vec<u32>; 2], String>,
-    /// Tokens beside the model's, special ones among them.
+    /// The added tokens, including the special ones.
     added: BTreeMap<String, u32>,
     vocab_size: u64,
     fingerprint: Fingerprint,
 }
 
 impl Tokenizer {
-    /// Loads a tokenizer.json, from its own path or from its folder; files of older versions are upgraded in memory.
+    /// Loads a tokenizer.json, from its own path or from its folder; older versions are upgraded in memory.
     ///
     /// # Errors
-    /// The file does not exist, is not a regular file, has more than 256 MiB, is damaged, of a kind that is not
-    /// supported, or has ids beyond 2²⁴.
+    /// The file does not exist, is not a regular file, is larger than 256 MiB, is damaged, has an unsupported format,
+    /// or has ids above 2²⁴.
     ///
     /// ```
     /// use mixdown_tokenize::Tokenizer;
@@ -102,16 +102,16 @@ impl Tokenizer {
         Ok(Self { text, ..without_text })
     }
 
-    /// All of it but the text itself.
+    /// Returns the tokenizer without the text itself.
     fn from_text(path: PathBuf, text: &str) -> Result<Self, Error> {
         let bad = |source| Error::BadTokenizer { path: path.clone(), source };
         let json = Json::parse(text).map_err(|error| bad(error.into()))?;
         let file = TokenizerParts::new(&json).map_err(bad)?;
-        // Before anything is allocated for them.
+        // This check precedes any allocation for ids.
         let highest = file.highest_id();
         check_highest(&path, highest)?;
         let (backend, hashed) = thread::scope(|scope| {
-            // The longest step, on another thread.
+            // The longest step runs on another thread.
             let new = || guarded(|| Library::new(text, &json, &file)).map_err(bad);
             let library = scope.spawn(new);
             let sorted_ids = file.sorted_ids();
@@ -142,12 +142,12 @@ impl Tokenizer {
         &self.path
     }
 
-    /// The tokenizer.json as it was when it was loaded.
+    /// Returns the tokenizer.json as it was loaded.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Returns the highest id + 1.
+    /// Returns the highest id plus one.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -172,8 +172,8 @@ impl Tokenizer {
         self.added.get(token).copied().or_else(|| self.vocabulary.id(token))
     }
 
-    /// Returns the hash of the canonical content: vocabulary, merges, normalizer, pre-tokenizer and added
-    /// tokens. Equal fingerprints give equal ids; the files may differ in form.
+    /// Returns the hash of the canonical content: vocabulary, merges, normalizer, pre-tokenizer and added tokens. Equal
+    /// fingerprints give equal ids; the files may differ in form.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -185,10 +185,10 @@ impl Tokenizer {
         self.fingerprint
     }
 
-    /// Returns the ids of a text without any token around it; special tokens spelled in the text are plain text.
+    /// Returns the ids of a text without tokens around it; special tokens spelled in the text are plain text.
     ///
     /// # Errors
-    /// The library fails, as on a text beyond 4 GiB, or panics, as it may with a damaged tokenizer.json.
+    /// The library fails, for example on a text above 4 GiB, or panics, which a damaged tokenizer.json may cause.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -219,14 +219,13 @@ impl Tokenizer {
             .map_err(|source| Error::Library { path: self.path.clone(), source })
     }
 
-    /// Returns the id that ends a text: the `eos_token` of tokenizer_config.json or
-    /// special_tokens_map.json beside it or of the roles in tokenizer.json; else the `eos_token_id` of
-    /// generation_config.json or config.json (the first of a list); else the one token that its
-    /// post-processor puts after a text; else the first of the usual names that it holds.
+    /// Returns the id that ends a text: the `eos_token` of tokenizer_config.json or special_tokens_map.json beside it
+    /// or of the roles in tokenizer.json; otherwise the `eos_token_id` of generation_config.json or config.json (the
+    /// first of a list); otherwise the one token that its post-processor puts after a text; otherwise the first of the
+    /// usual names in its vocabulary.
     ///
     /// # Errors
-    /// None of these (the message lists what was looked for); one of the files is there but cannot
-    /// be read.
+    /// None of these exists (the message lists what was searched); one of the files exists but cannot be read.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -237,11 +236,11 @@ impl Tokenizer {
         end_of_text::find(self, None)
     }
 
-    /// Returns the id that ends a text where `token` (or its decimal id) was named for it; else as
+    /// Returns the id that ends a text: `token` (or its decimal id) if one is named, otherwise that of
     /// [`Tokenizer::end_of_text`].
     ///
     /// # Errors
-    /// The named token is not in the vocabulary, or none was named and none is found.
+    /// The named token is not in the vocabulary, or none is named and none is found.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -253,12 +252,11 @@ impl Tokenizer {
         end_of_text::find(self, token)
     }
 
-    /// Returns the id that begins every text, if any: `Auto` is the `bos_token` of tokenizer_config.json
-    /// where that says `add_bos_token`, none where it says not to, else what the tokenizer's
-    /// post-processor puts there.
+    /// Returns the id that begins every text, if any: `Auto` is the `bos_token` of tokenizer_config.json if that file
+    /// sets `add_bos_token`, none if the file disables it, otherwise what the tokenizer's post-processor puts there.
     ///
     /// # Errors
-    /// The given id is beyond the vocabulary, or the post-processor puts several tokens there.
+    /// The given id is outside the vocabulary, or the post-processor puts several tokens there.
     ///
     /// ```
     /// use mixdown_tokenize::BeginningOfText;
@@ -284,7 +282,7 @@ impl Tokenizer {
         }
     }
 
-    /// What the post-processor puts before a text.
+    /// Returns the token that the post-processor puts before a text.
     fn processed_beginning(&self) -> Result<Option<u32>, Error> {
         match self.around.as_ref().map(|[prefix, _]| prefix.as_slice()) {
             Ok([]) => Ok(None),
@@ -300,7 +298,7 @@ impl Tokenizer {
         }
     }
 
-    /// The one token that the post-processor puts after a text.
+    /// Returns the one token that the post-processor puts after a text.
     pub(crate) fn suffix(&self) -> Option<u32> {
         match self.around.as_ref().map(|[_, suffix]| suffix.as_slice()) {
             Ok(&[id]) => Some(id),
@@ -308,7 +306,7 @@ impl Tokenizer {
         }
     }
 
-    /// What the file itself names as its token for a role such as `eos_token`.
+    /// Returns the token that the file itself names for a role such as `eos_token`.
     pub(crate) fn role(&self, role: &str) -> Option<&str> {
         self.backend.role(role)
     }
@@ -323,12 +321,12 @@ impl Tokenizer {
         self.backend.encode_onto(&self.text, text, special_text, ids)
     }
 
-    /// The word-cached encoder, if the tokenizer is of a kind that has one.
+    /// Returns the word-cached encoder, if there is one for this kind of tokenizer.
     pub(crate) fn fast(&self) -> Option<FastEncoder> {
         self.backend.fast_encoder()
     }
 
-    /// Whether the text spells a special token.
+    /// Returns whether the text spells a special token.
     pub(crate) fn spells_special(&self, text: &str) -> bool {
         self.backend.spells_special(text)
     }
@@ -345,13 +343,13 @@ impl Tokenizer {
         self.backend.describe()
     }
 
-    /// The fast library's tokenizer, where that one encodes.
+    /// Returns the fast library's tokenizer, if that library encodes.
     pub(crate) fn pipeline(&self) -> Option<&PipelineTokenizer> {
         self.backend.pipeline()
     }
 }
 
-/// What a post-processor puts before a single text and after it.
+/// Returns the tokens that a post-processor puts before a single text and after it.
 fn around(post_processor: Option<&Value>) -> Result<[Vec<u32>; 2], String> {
     let mut canonical = post_processor.cloned().unwrap_or(Value::Null);
     tokenizers::canonicalize_post_processor(&mut canonical).map_err(|error| error.to_string())?;
@@ -361,7 +359,7 @@ fn around(post_processor: Option<&Value>) -> Result<[Vec<u32>; 2], String> {
     Ok([ids(&single.prefix), ids(&single.suffix)])
 }
 
-/// The number of ids, if they are within bounds.
+/// Returns the number of ids, if they are within the limit.
 fn check_highest(path: &Path, highest: u32) -> Result<u64, Error> {
     let got = u64::from(highest);
     if got >= MAX_VOCABULARY {
@@ -431,8 +429,8 @@ pub(crate) mod tests {
         assert_eq!(PipelineToken::cast_slice(&parsed), [u32::from(b'a'), 261]);
     }
 
-    /// Files that load, and that the library panics on when it is called: words of no characters, and more characters
-    /// to be cut off than a token has.
+    /// Files that load, but on which the library panics when it is called: words without characters, and a cut of more
+    /// characters than a token has.
     #[test]
     fn panics_of_the_library_are_errors() {
         let mut json = tiny_json();

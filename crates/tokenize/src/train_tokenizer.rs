@@ -1,4 +1,4 @@
-//! A byte-level BPE tokenizer from text.
+//! Training of a byte-level BPE tokenizer on text.
 
 pub(crate) mod training_record;
 
@@ -34,62 +34,61 @@ use crate::train_tokenizer::training_record::{
 
 /// The token that ends a text, with id 0.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
-/// What `transformers` reads beside tokenizer.json.
+/// The file that `transformers` reads beside tokenizer.json.
 const CONFIG: &str = "tokenizer_config.json";
 /// The letters of the 256 bytes, and the end of text.
 const MIN_VOCABULARY: u32 = 257;
 /// Sixteen times the largest vocabulary in use: the trainer takes memory for all entries at once.
 const MAX_VOCABULARY: u32 = 1 << 22;
-/// The library counts pairs in 32 signed bits, so no pair may be able to occur more often.
+/// The library counts pairs in 32 signed bits, so a pair must not be able to occur more often.
 const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
-/// Others hold the folder while they write three small files.
+/// Attempts to lock the folder, which others hold while they write three small files.
 const LOCK_TRIES: u32 = 400;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Longer texts are split into words piece by piece: the words of a text take more than twenty times its bytes.
 const PIECE_BYTES: usize = 1 << 20;
-/// Longer words are counted in parts, since each merge goes through the whole of every word that it changes: a text
-/// without blanks takes as long as its bytes times this. No word of a language is as long.
+/// Longer words are counted in parts, because each merge scans every word that it changes: a text without blanks takes
+/// its bytes times this number. No word of a language is as long.
 const WORD_BYTES: usize = 256;
 
-/// How a tokenizer is trained.
+/// The options for training a tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainTokenizerOptions {
-    /// Tokens wanted, `<|endoftext|>` and the 256 bytes among them.
+    /// The number of tokens, including `<|endoftext|>` and the 256 bytes.
     pub vocab_size: u32,
-    /// How records become documents.
+    /// The conversion of records to documents.
     pub read: ReadOptions,
 }
 
-/// What [`train_tokenizer`] made.
+/// The result of [`train_tokenizer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TrainTokenizerReport {
-    /// Tokens made: fewer than wanted where the text holds no more pairs to merge.
+    /// Tokens made: fewer than requested if the text has no more pairs to merge.
     pub vocab_size: u64,
     /// Documents read.
     pub documents: u64,
     /// UTF-8 bytes of their text.
     pub text_bytes: u64,
-    /// Records passed over.
+    /// Records skipped.
     pub bad_records: u64,
     /// The id of `<|endoftext|>`.
     pub end_of_text: u32,
     /// The tokenizer's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Whether the tokenizer was there already, so that nothing was done.
+    /// Whether the tokenizer already existed, so that nothing was done.
     pub already_done: bool,
 }
 
-/// Trains a byte-level BPE tokenizer with GPT-2's pre-tokenizer and writes it to `out`, a
-/// tokenizer.json that Hugging Face's libraries load; `tokenizer_config.json` is written beside it
-/// where `out` has that name, so that `transformers` opens the folder. The same text gives the
-/// same bytes. The inputs and settings of the training are written to `tokenizer.training.json` beside it (the name
-/// of `out` with that ending), and the same call again only reports. Memory: the distinct words of the
-/// text.
+/// Trains a byte-level BPE tokenizer with GPT-2's pre-tokenizer and writes it to `out`, a tokenizer.json that Hugging
+/// Face's libraries load. If `out` has that name, `tokenizer_config.json` is written beside it, so that `transformers`
+/// can open the folder. The same text gives the same bytes. The inputs and settings of the training are written to
+/// `tokenizer.training.json` beside it (the name of `out` with that ending), and repeating the call only reports.
+/// Memory: the distinct words of the text.
 ///
 /// # Errors
-/// `out` exists and is not what this call makes; a vocabulary below 257 or above 4,194,304; inputs that cannot be read,
-/// hold no text or more than 2³¹ − 1 bytes of it; a refused write. [`Error::Interrupted`] once the observer
-/// stops the work while text is read.
+/// `out` exists and is not the result of this call; the vocabulary size is below 257 or above 4,194,304; the inputs
+/// cannot be read, hold no text or more than 2³¹ − 1 bytes of it; a write is refused. [`Error::Interrupted`] if the
+/// observer stops the work while text is read.
 ///
 /// ```
 /// use mixdown_base::observer::Observer;
@@ -129,7 +128,7 @@ pub fn train_tokenizer(
         files.iter().for_each(|path| files::remove_abandoned(path));
         return already_trained(out, &inputs, &settings);
     }
-    // What would refuse the result is told before the work.
+    // Conflicts with the output are reported before the work.
     files::make_ready(&TrainingRecord::path(out))?;
     files::make_ready(out)?;
     config_due(out)?;
@@ -146,7 +145,7 @@ pub fn train_tokenizer(
     let by_id = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
     let file = TokenizerFile::new(by_id, merges);
     let json = serde_json::to_string_pretty(&file).map_err(|error| training(error.into()))?;
-    // Read back before it is written, so that no file is left that cannot be used.
+    // The result is read back before it is written, so that no unusable file is left.
     let tokenizer = Tokenizer::from_json(out.to_owned(), json.clone())?;
     let record = TrainingRecord {
         format: TrainingRecord::FORMAT.to_owned(),
@@ -159,7 +158,7 @@ pub fn train_tokenizer(
     };
     let folder = lock_folder(out)?;
     if out.exists() {
-        // Another process was faster.
+        // Another process finished first.
         return already_trained(out, &inputs, &record.settings);
     }
     write(out, &json, &record)?;
@@ -182,7 +181,7 @@ struct Feed<'l> {
     inputs: &'l InputList,
     reader: DocumentReader<'l>,
     observer: Observer<'l, PrepareProgress>,
-    /// What is left of the last text.
+    /// The remaining pieces of the last text.
     pieces: std::vec::IntoIter<String>,
     documents: u64,
     text_bytes: u64,
@@ -229,7 +228,7 @@ impl<'l> Feed<'l> {
         Ok(self.pieces.next())
     }
 
-    /// What ended the feed, unless the inputs did.
+    /// Returns the error that ended the feed, if any.
     fn check(&mut self) -> Result<(), Error> {
         match self.error.take() {
             Some(error) => Err(error),
@@ -259,7 +258,7 @@ impl Iterator for Feed<'_> {
     }
 }
 
-/// GPT-2's pre-tokenizer, as the library reads it from a tokenizer.json.
+/// Returns GPT-2's pre-tokenizer, as the library reads it from a tokenizer.json.
 fn splitter() -> Result<PipelinePreTokenizer, Error> {
     let letters = ByteLevel::alphabet().map(String::from);
     let vocab = (0..).zip(std::iter::once(END_OF_TEXT.to_owned()).chain(letters)).collect();
@@ -274,8 +273,8 @@ fn splitter() -> Result<PipelinePreTokenizer, Error> {
     Ok(known.get_pre_tokenizer().clone())
 }
 
-/// A text in pieces that have the words of the whole: each but the first begins with a space behind a mark, a letter
-/// or a digit of ASCII, where GPT-2's pre-tokenizer always begins a word.
+/// Splits a text into pieces with the same words as the whole: each piece after the first begins with a space after an
+/// ASCII mark, letter or digit, where GPT-2's pre-tokenizer always begins a word.
 fn pieces(text: &str) -> Vec<String> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     let is_border = |pair: &[u8]| matches!(pair, [before, b' '] if before.is_ascii_graphic());
@@ -288,7 +287,7 @@ fn pieces(text: &str) -> Vec<String> {
     pieces
 }
 
-/// A text's words, each byte as its letter.
+/// Returns a text's words, with each byte as its letter.
 fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
     let (mut scratch, mut spans) = (PreTokenizerScratch::default(), Vec::new());
     splitter.pre_tokenize(text, &mut scratch, &mut spans)?;
@@ -298,7 +297,7 @@ fn words(splitter: &PipelinePreTokenizer, text: &str) -> tokenizers::Result<Vec<
     Ok(spans.flat_map(parts).map(word).collect())
 }
 
-/// A word in parts of at most [`WORD_BYTES`], none of which begins within a character.
+/// Splits a word into parts of at most [`WORD_BYTES`] that never begin within a character.
 fn parts(word: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = word;
     std::iter::from_fn(move || {
@@ -312,8 +311,8 @@ fn parts(word: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The configuration that is to be written beside `out`; none where the right one is there, or where `out` has no name
-/// that it would go with.
+/// Returns the path of the configuration that must be written beside `out`; none if the right one exists, or if the
+/// name of `out` does not go with one.
 fn config_due(out: &Path) -> Result<Option<PathBuf>, Error> {
     if out.file_name().is_none_or(|name| name != "tokenizer.json") {
         return Ok(None);
@@ -332,8 +331,8 @@ fn config_due(out: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// Keeps other trainings from writing into the folder of `out` at the same time, which takes them a moment. Where the
-/// system knows no locks for folders, nothing is held.
+/// Locks the folder of `out` against writes by other trainings, which are short. On a system without locks for folders,
+/// nothing is locked.
 fn lock_folder(out: &Path) -> Result<Option<File>, Error> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
     let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) else { return Ok(None) };
@@ -347,7 +346,7 @@ fn lock_folder(out: &Path) -> Result<Option<File>, Error> {
     Err(Error::Busy { path: out.to_owned() })
 }
 
-/// Writes the tokenizer, what is beside it first: a tokenizer.json is a finished training.
+/// Writes the tokenizer after the files beside it: a tokenizer.json marks a finished training.
 fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
     if let Some(config) = config_due(out)? {
         files::make_ready(&config)?;
@@ -357,7 +356,7 @@ fn write(out: &Path, json: &str, record: &TrainingRecord) -> Result<(), Error> {
     Ok(files::write(out, json.as_bytes())?)
 }
 
-/// What `transformers` needs to open the folder as it is.
+/// Returns the configuration with which `transformers` opens the folder.
 fn config_json() -> String {
     format!(
         "{{\n  \"clean_up_tokenization_spaces\": false,\n  \"eos_token\": \"{END_OF_TEXT}\",\n  \
@@ -365,8 +364,8 @@ fn config_json() -> String {
     )
 }
 
-/// tokenizer.json in the form that every version of Hugging Face's libraries reads, with its
-/// fields in a fixed order.
+/// The tokenizer.json in the form that every version of Hugging Face's libraries reads, with its fields in a fixed
+/// order.
 #[derive(Serialize)]
 struct TokenizerFile {
     version: &'static str,
@@ -397,7 +396,7 @@ struct ModelFile {
 
 impl TokenizerFile {
     fn new(vocab: BTreeMap<u32, String>, merges: Vec<(String, String)>) -> Self {
-        // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
+        // The keys are in alphabetical order: serde_json keeps or sorts them depending on a feature of the build.
         let byte_level = json!({
             "add_prefix_space": false,
             "trim_offsets": true,
@@ -486,7 +485,7 @@ mod tests {
         assert_eq!((pieces.len(), pieces.concat() == text), (3, true));
         let parts = pieces.iter().flat_map(|piece| words(&splitter, piece).unwrap());
         assert!(parts.eq(words(&splitter, &text).unwrap()));
-        // Nothing to cut at.
+        // There is no place to cut.
         assert_eq!(super::pieces(&"\n".repeat(2 * PIECE_BYTES)).len(), 1);
     }
 
@@ -504,7 +503,7 @@ mod tests {
         let parts: Vec<&[u8]> = parts(text.as_bytes()).collect();
         assert_eq!(parts.concat(), text.as_bytes());
         assert!(parts.iter().all(|part| part.len() <= WORD_BYTES && part.len() % 3 == 0));
-        // What is no text is cut as well.
+        // Bytes that are not text are cut as well.
         assert_eq!(super::parts(&[0x80; 600]).map(<[u8]>::len).collect::<Vec<_>>(), [256, 256, 88]);
     }
 
@@ -528,7 +527,7 @@ mod tests {
         assert!(tokenizer.encode(" mother the then").unwrap().len() < 16);
     }
 
-    /// The text of a tokenizer.json is part of what people keep; it changes on purpose only.
+    /// Users keep the text of a tokenizer.json, so it may change only on purpose.
     #[test]
     fn vocabulary_stands_in_the_order_of_ids() {
         let folder = folder_with_text();
@@ -547,7 +546,7 @@ mod tests {
         assert!(error.to_string().starts_with("vocab-size: expected at least 257"));
         let error = train(folder.path(), "t.json", u32::MAX).unwrap_err();
         assert!(error.to_string().starts_with("vocab-size: expected at most 4194304"));
-        // A name that is nobody's record.
+        // The name does not belong to a record.
         fs::write(folder.path().join("t.json"), "mine").unwrap();
         let error = train(folder.path(), "t.json", 300).unwrap_err();
         assert!(
@@ -597,7 +596,7 @@ mod tests {
         let made = folder.path().join("a");
         fs::create_dir(&made).unwrap();
         let names = ["tokenizer.json", "tokenizer_config.json", "tokenizer.training.json"];
-        // Before the training, and beside a finished one.
+        // This holds before the training, and beside a finished one.
         for _ in 0..2 {
             for name in names.iter().chain(&["notes"]) {
                 fs::write(made.join(format!("{name}.0123456789abcdef.tmp")), "half").unwrap();

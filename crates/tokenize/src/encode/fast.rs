@@ -1,12 +1,12 @@
 //! A word-cached encoder for byte-level BPE with one of the common pre-tokenizers.
 //!
-//! The `tokenizers` library stays the loader, the path for every other tokenizer, and the judge of
-//! every id: this encoder only remembers what the library's model has said of a word (a
-//! pre-token), and finds the words of ASCII text 64 bytes at a time. Other text is cut by the
-//! library, and a word that is new or too long to remember is encoded by its model.
+//! The `tokenizers` library remains the loader, the path for every other tokenizer, and the reference for every id:
+//! this encoder only caches the ids that the library's model gave for a word (a pre-token), and finds the words of
+//! ASCII text 64 bytes at a time. The library splits other text, and its model encodes a word that is new or too long
+//! to cache.
 //!
-//! Sketch: 4 bytes a word; cutting 1 ns a byte, a look-up 12 ns a word: some 200 MB/s a core where
-//! the library has some 95 (docs/design/encoder.md has what was measured). Memory: 17 MiB a thread.
+//! Estimate: 4 bytes per word; splitting 1 ns per byte, a lookup 12 ns per word: about 200 MB/s per core, where the
+//! library reaches about 95 (docs/design/encoder.md has the measurements). Memory: 17 MiB per thread.
 
 mod ascii_words;
 #[cfg(test)]
@@ -32,38 +32,38 @@ use ascii_words::{Cl100k, Gpt2, O200k, Pattern, Qwen};
 use splitter::Splitter;
 use word_cache::{CachedIds, INLINE_IDS, WordCache, WordPlace};
 
-/// Words that are looked up together, their lines fetched while the others are found.
+/// Words that are looked up together: their lines are fetched while other words are found.
 const BATCH: usize = 32;
-/// Room for ids that is kept from text to text, 4 MiB; a longer text takes more for itself.
+/// The capacity for ids that is kept from text to text, 4 MiB; a longer text allocates more.
 const MAX_KEPT_IDS: usize = 1 << 20;
 
-/// The encoder of one tokenizer. Shared between threads; each has its own [`FastScratch`].
+/// The encoder of one tokenizer. Threads share it; each has its own [`FastScratch`].
 pub(crate) struct FastEncoder {
     pipeline: PipelineTokenizer,
     /// Whether 0.23 decides on some texts.
     agreement: Agreement,
     pattern: KnownPattern,
-    /// Whether the tokenizer normalizes to NFC, which leaves most texts as they are.
+    /// Whether the tokenizer normalizes to NFC, which leaves most texts unchanged.
     nfc: bool,
-    /// Spellings of all added tokens; a text with one of them takes the library's path.
+    /// The spellings of all added tokens; the library encodes a text with one of them.
     added: Option<AhoCorasick>,
-    /// The same pattern as 0.23 runs it.
+    /// The same pattern in 0.23's implementation.
     reference: ReferenceSplit,
 }
 
-/// What a thread keeps from text to text.
+/// The buffers that a thread reuses from text to text.
 pub(crate) struct FastScratch {
     splitter: Splitter,
     cache: WordCache,
     model: PipelineModelScratch,
     tokens: Vec<PipelineToken>,
-    /// Ids of the text at hand, and room beyond them.
+    /// The ids of the current text, with spare capacity.
     ids: Vec<u32>,
-    /// The most bytes of a word, or of a text that is no words.
+    /// The maximum bytes of a word, or of a text without words.
     pub(crate) most_at_once: usize,
 }
 
-/// The patterns that [`ascii_words`] has rules for.
+/// The patterns for which [`ascii_words`] has rules.
 #[derive(Debug, Clone, Copy)]
 enum KnownPattern {
     Gpt2,
@@ -85,7 +85,7 @@ impl KnownPattern {
 }
 
 impl FastEncoder {
-    /// An encoder for this tokenizer, if it is of a kind that this one knows.
+    /// Makes an encoder for this tokenizer, if its kind is supported.
     pub(crate) fn new(pipeline: &PipelineTokenizer, agreement: Agreement) -> Option<Self> {
         let split = split_of(pipeline.get_pre_tokenizer())?;
         let pattern = KnownPattern::of(split.grammar()?)?;
@@ -111,8 +111,8 @@ impl FastEncoder {
         })
     }
 
-    /// Makes the buffers of a thread, for words of at most `most_at_once` bytes: the model takes some fifty bytes a byte of
-    /// a word.
+    /// Makes the buffers of a thread, for words of at most `most_at_once` bytes: the model takes about fifty bytes per
+    /// byte of a word.
     pub(crate) fn scratch(&self, most_at_once: usize) -> FastScratch {
         FastScratch {
             splitter: Splitter::default(),
@@ -124,18 +124,18 @@ impl FastEncoder {
         }
     }
 
-    /// Whether the text holds the spelling of an added token, special or not.
+    /// Returns whether the text holds the spelling of an added token, special or not.
     pub(crate) fn spells_added(&self, text: &str) -> bool {
         self.added.as_ref().is_some_and(|added| added.is_match(text))
     }
 
-    /// Whether 0.23 decides on some texts.
+    /// Returns whether 0.23 decides on some texts.
     pub(crate) fn agreement(&self) -> Agreement {
         self.agreement
     }
 
-    /// The ids of a text that spells no added token and holds no character on which 0.23 decides, or
-    /// `None` where only the library can tell.
+    /// Returns the ids of a text that spells no added token and has no character on which 0.23 decides, or `None` if
+    /// only the library can encode it.
     pub(crate) fn encode<'s>(
         &self,
         text: &str,
@@ -145,7 +145,7 @@ impl FastEncoder {
             return Ok(None);
         }
         if text.len() > scratch.most_at_once {
-            // Before it is cut, which takes twelve bytes a byte of one word.
+            // This check precedes splitting, which takes twelve bytes per byte of one word.
             let letters = text.as_bytes().split(|byte| !byte.is_ascii_alphabetic());
             check_at_once(letters.map(<[u8]>::len).max().unwrap_or(0), scratch.most_at_once)?;
         }
@@ -161,9 +161,8 @@ impl FastEncoder {
         Ok(scratch.ids.get(..len))
     }
 
-    /// Appends the ids of a text that spells no added token, cut into words by 0.23; false where
-    /// that one's normalizer counts too. So a character that the libraries' tables tell apart
-    /// costs no second tokenizer.
+    /// Appends the ids of a text that spells no added token, split into words by 0.23; false if 0.23's normalizer
+    /// matters too. So a character on which the libraries' tables differ does not require a second tokenizer.
     pub(crate) fn encode_as_reference(
         &self,
         text: &str,
@@ -184,7 +183,7 @@ impl FastEncoder {
         Ok(true)
     }
 
-    /// Writes the ids of all words; gives back how many there are.
+    /// Writes the ids of all words and returns their number.
     fn encode_words<P: Pattern>(
         &self,
         split: &Split,
@@ -218,7 +217,7 @@ impl FastEncoder {
     }
 }
 
-/// The words of a text as they are looked up.
+/// The words of a text, during the lookup.
 struct Words<'s> {
     text: &'s str,
     model_of_words: &'s PipelineModel,
@@ -227,7 +226,7 @@ struct Words<'s> {
     tokens: &'s mut Vec<PipelineToken>,
     ids: &'s mut Vec<u32>,
     most_at_once: usize,
-    /// How many ids there are.
+    /// The number of ids.
     len: usize,
     failure: Option<tokenizers::Error>,
 }
@@ -249,7 +248,7 @@ impl Words<'_> {
         }
     }
 
-    /// Where there is no room, there are many ids, or nothing is remembered.
+    /// The slow path: no capacity, many ids, or a word that is not cached.
     #[inline(never)]
     fn write_slowly(&mut self, place: WordPlace, found: Option<CachedIds>) {
         let inline = found.map(CachedIds::ids).unwrap_or_default();
@@ -279,7 +278,7 @@ impl Words<'_> {
     }
 }
 
-/// Refuses what the model would take too much memory for.
+/// Refuses text for which the model would take too much memory.
 pub(crate) fn check_at_once(got: usize, expected: usize) -> tokenizers::Result<()> {
     if got <= expected {
         return Ok(());
@@ -291,7 +290,7 @@ pub(crate) fn check_at_once(got: usize, expected: usize) -> tokenizers::Result<(
     .into())
 }
 
-/// The one splitting step of a pre-tokenizer, if it is a known pattern in its usual form.
+/// Returns the splitting step of a pre-tokenizer that has only one, if it is a known pattern in its usual form.
 fn split_of(pre_tokenizer: &PipelinePreTokenizer) -> Option<&Split> {
     let split = match pre_tokenizer {
         PipelinePreTokenizer::Split(split) => split,

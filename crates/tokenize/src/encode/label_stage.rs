@@ -1,4 +1,4 @@
-//! Everything that labeled documents need beside the tokenizer.
+//! The encoding stage of labeled documents.
 
 use mixdown_documents::{BadRecord, Document, LabelFields, Labeler, Labels, RecordFault};
 use mixdown_shards::Fingerprint;
@@ -14,31 +14,30 @@ use crate::spill::as_u64;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::model_template::chat_template;
 
-/// Renders and encodes labeled documents. One serves all threads.
+/// The renderer and encoder of labeled documents. One serves all threads.
 pub(crate) struct LabelStage {
-    /// Renders records while they are decoded.
+    /// The renderer of records during decoding.
     pub(crate) labeler: Labeler,
     encoder: LabelEncoder,
-    /// Of what the template is and is told.
+    /// The fingerprint of the template and its settings.
     pub(crate) template: Option<Fingerprint>,
 }
 
-/// What became of a labeled document.
+/// The result of encoding a labeled document.
 pub(crate) enum Labeled {
     /// Its ids and mask.
     Ids(LabeledIds),
-    /// Nothing in it is a target.
+    /// No part of it is a target.
     NoTarget,
     /// It cannot be encoded.
     Bad(BadRecord),
 }
 
 impl LabelStage {
-    /// For records with these fields.
+    /// Makes the stage for records with these fields.
     ///
     /// # Errors
-    /// There is no chat template for conversations, or its syntax is wrong; the tokenizer cannot
-    /// be read.
+    /// There is no chat template for conversations, or its syntax is wrong; the tokenizer cannot be read.
     pub(crate) fn new(
         fields: &LabelFields,
         chat: &ChatOptions,
@@ -61,10 +60,10 @@ impl LabelStage {
         Ok(Self { labeler, encoder, template })
     }
 
-    /// The ids of a document with its beginning and end, and its mask.
+    /// Returns the ids of a document with its beginning and end, and its mask.
     ///
     /// # Errors
-    /// The library fails; its words.
+    /// The library fails; its error.
     pub(crate) fn encode(
         &self,
         document: &Document,
@@ -93,7 +92,7 @@ impl LabelStage {
 }
 
 impl Encoder<'_> {
-    /// Replaces ids and mask by those of a labeled document; false if it is left out.
+    /// Replaces ids and mask by those of a labeled document; false if the document is left out.
     pub(crate) fn encode_labeled(
         &self,
         stage: &LabelStage,
@@ -124,8 +123,8 @@ impl Encoder<'_> {
         }
     }
 
-    /// Makes a document fit its row, where there are rows; false if it is left out. Its first id is
-    /// no target there: what stands before it in the row belongs to another document.
+    /// Makes a document fit its row, if there are rows; false if it is left out. In a row its first id is not a target,
+    /// because the tokens before it belong to another document.
     pub(crate) fn fits_row(
         &self,
         document: &Document,

@@ -1,13 +1,12 @@
-//! A labeled text to ids and their loss mask.
+//! The conversion of a labeled text to ids and their loss mask.
 //!
-//! Special tokens count as such where the text is the template's own and are plain text where they
-//! stand in content; which id covers which bytes decides what is a loss target. Both need more than
-//! the fast encoder gives, so labeled documents go through tokenizers 0.23, whose ids are the
-//! measure of every other path.
+//! Special tokens count as such in the template's own text and are plain text in content; the loss targets depend on
+//! which id covers which bytes. Both need more than the fast encoder provides, so labeled documents go through
+//! tokenizers 0.23, whose ids are the reference for every other path.
 //!
-//! The template's special tokens are replaced by a token that no text contains, the whole is
-//! encoded with special tokens as plain text, and the token's ids are changed back: so the
-//! library sees one text, as it does without labels, and content has no way to a special token.
+//! The template's special tokens are replaced by a stand-in that no text contains, the whole is encoded with special
+//! tokens as plain text, and the stand-in's ids are changed back: so the library gets one text, as it does without
+//! labels, and content can never become a special token.
 
 use std::ops::Range;
 
@@ -19,17 +18,17 @@ use crate::error::{Error, LibraryError};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::reference::Reference;
 
-/// Stands for a special token of the template: noncharacters, which no sound text holds.
+/// The stand-in for a special token of the template: noncharacters, which valid text does not contain.
 const STAND_IN: &str = "\u{fdd0}\u{fdef}\u{fdd1}";
 
-/// Encodes labeled documents. One serves all threads.
+/// The encoder of labeled documents. One serves all threads.
 pub(crate) struct LabelEncoder {
     reference: tokenizers_023::Tokenizer,
     stand_in: u32,
     special: Vec<SpecialToken>,
 }
 
-/// A special token as its tokenizer looks for it.
+/// A special token with the rules by which its tokenizer finds it.
 #[derive(Debug, Clone)]
 struct SpecialToken {
     content: String,
@@ -38,7 +37,7 @@ struct SpecialToken {
     rstrip: bool,
 }
 
-/// Ids with their loss mask, a byte an id.
+/// Ids with their loss mask, one byte per id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LabeledIds {
     pub(crate) ids: Vec<u32>,
@@ -48,7 +47,7 @@ pub(crate) struct LabeledIds {
 }
 
 impl LabelEncoder {
-    /// For the documents of `tokenizer`.
+    /// Makes an encoder for the documents of `tokenizer`.
     ///
     /// # Errors
     /// 0.23 cannot read the tokenizer.
@@ -63,18 +62,18 @@ impl LabelEncoder {
         Ok(Self { reference, stand_in, special })
     }
 
-    /// The spellings of the special tokens.
+    /// Returns the spellings of the special tokens.
     pub(crate) fn special_tokens(&self) -> Vec<String> {
         self.special.iter().map(|token| token.content.clone()).collect()
     }
 
-    /// Whether the text holds what stands for special tokens, and so cannot be encoded.
+    /// Returns whether the text contains the stand-in for special tokens, and so cannot be encoded.
     pub(crate) fn is_reserved(text: &str) -> bool {
         text.contains(STAND_IN)
     }
 
-    /// The ids of a text without anything around it, and which of them are loss targets: those that
-    /// overlap a target, and those between two such of one target.
+    /// Returns the ids of a text without tokens around it, and which of them are loss targets: those that overlap a
+    /// target, and those between two such ids of one target.
     ///
     /// # Errors
     /// The library fails.
@@ -107,8 +106,8 @@ impl LabelEncoder {
         Ok(labeled)
     }
 
-    /// The special tokens that the text spells outside of content, in order: leftmost first, of
-    /// those the longest; with the white space that a token takes in.
+    /// Returns the special tokens that the text spells outside of content, in order: leftmost first, and the longest of
+    /// those; with the white space that a token absorbs.
     fn special_ranges(&self, text: &str, plain: &[usize]) -> Vec<(Range<usize>, u32)> {
         let mut found: Vec<(Range<usize>, &SpecialToken)> = Vec::new();
         for token in &self.special {
@@ -140,7 +139,7 @@ impl LabelEncoder {
     }
 }
 
-/// From places in the altered text to those in the text: the same step since the last token.
+/// A mapping from positions in the altered text to those in the text: the same shift since the last token.
 #[derive(Debug, Clone, Copy, Default)]
 struct Shift {
     from: usize,
@@ -163,12 +162,12 @@ impl LabeledIds {
         }
     }
 
-    /// Whether any id is a target.
+    /// Returns whether any id is a target.
     pub(crate) fn has_targets(&self) -> bool {
         self.mask.contains(&1)
     }
 
-    /// Puts `beginning` before the ids, no target, unless they begin with it already.
+    /// Puts `beginning` before the ids, not as a target, unless they already begin with it.
     pub(crate) fn begin_with(&mut self, beginning: Option<u32>) {
         let Some(id) = beginning.filter(|id| self.ids.first() != Some(id)) else { return };
         self.ids.insert(0, id);
@@ -176,8 +175,8 @@ impl LabeledIds {
         self.offsets.insert(0, 0..0);
     }
 
-    /// Puts `end` after the ids unless it ends them already, at most white space behind it. It is
-    /// a target where the text's end is one.
+    /// Puts `end` after the ids unless they already end with it, followed by at most white space. It is a target if the
+    /// end of the text is one.
     pub(crate) fn end_with(&mut self, end: u32, text: &str, labels: &Labels) {
         let rest = |from: usize| text.get(from..).unwrap_or_default().trim();
         let last = self.ids.iter().rposition(|id| *id == end);
@@ -215,7 +214,7 @@ mod tests {
     use crate::tokenizer::tests::{tiny, tiny_json};
     use serde_json::json;
 
-    /// tiny's with a second special token, which takes in the white space around it.
+    /// The tiny tokenizer with a second special token, which absorbs the white space around it.
     fn encoder() -> LabelEncoder {
         let mut json = tiny_json();
         json["added_tokens"].as_array_mut().unwrap().push(json!({
@@ -239,7 +238,7 @@ mod tests {
         let plain = tiny().encode("<|endoftext|>").unwrap();
         assert_eq!(of(&[3]), [&[258][..], &plain, &[257, 261]].concat());
         assert_eq!(of(&[3, 19]), tiny().encode(text).unwrap());
-        // On its borders a mark says nothing about a token.
+        // At its borders, a mark has no effect on a token.
         assert_eq!(of(&[2, 15]), [258, 261, 257, 261]);
         assert_eq!(encoder().encode("a <w> [X]", &labels(&[], &[])).unwrap().ids, [97, 263, 262]);
     }

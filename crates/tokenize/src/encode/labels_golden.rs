@@ -1,5 +1,5 @@
-//! Texts, ids and masks of testdata/chat, which tools/checks/check_chat_templates.py makes with
-//! `transformers`, against ours.
+//! The texts, ids and masks of testdata/chat, which tools/checks/check_chat_templates.py makes with `transformers`,
+//! compared with ours.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ fn model_folder(template: &str) -> tempfile::TempDir {
     folder
 }
 
-/// The one document of the conversation.
+/// The only document of the conversation.
 fn document(messages: &Value, labeler: &Labeler, fields: &LabelFields) -> Document {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");

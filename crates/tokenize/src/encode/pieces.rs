@@ -1,23 +1,22 @@
-//! Texts cut where every known pattern of byte-level BPE begins a word whatever stands around it:
-//! before a space between two ASCII letters. The ids of the pieces are the ids of the whole.
+//! Texts cut where every known pattern of byte-level BPE begins a word whatever the context: before a space between two
+//! ASCII letters. The ids of the pieces are the ids of the whole.
 
 use crate::tokenizer::disputed::first_disputed;
 
-/// Bytes of a piece from which on it ends at the next cut, so that the ids of a long document are
-/// not held twice.
+/// The size in bytes from which a piece ends at the next cut, so that the ids of a long document are not held twice.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Who decides on the ids of a piece.
+/// The library that decides on the ids of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judge {
-    /// Both libraries give the same.
+    /// Both libraries give the same ids.
     Either,
-    /// 0.23, for it holds a disputed character.
+    /// 0.23 decides, because the piece has a disputed character.
     Reference,
 }
 
-/// Shows a text in pieces. Those with disputed characters, if they are looked for, are as short as
-/// the cuts allow.
+/// Calls a function with the pieces of a text. Pieces with disputed characters, if these are searched for, are as short
+/// as the cuts allow.
 pub(crate) fn for_each_piece<E>(
     text: &str,
     looks_for_disputed: bool,
@@ -48,13 +47,13 @@ fn show_in_parts<E>(
     Ok(())
 }
 
-/// The first cut after `from`; the end of the text where there is none.
+/// Returns the first cut after `from`; the end of the text if there is none.
 fn next_cut(text: &str, from: usize) -> usize {
     let after = text.as_bytes().get(from..).unwrap_or_default();
     after.windows(3).position(is_cut).map_or(text.len(), |cut| from + cut + 1)
 }
 
-/// Whether a word begins with the second of three bytes.
+/// Returns whether a word begins with the second of three bytes.
 fn is_cut(bytes: &[u8]) -> bool {
     matches!(bytes, [left, b' ', right] if left.is_ascii_alphabetic() && right.is_ascii_alphabetic())
 }

@@ -1,24 +1,24 @@
-//! The hash that tells equal texts, and with it who is held out.
+//! The hash that identifies equal texts, and so decides which ones are held out.
 
 use wide::u8x16;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::encode::fast::within;
 
-/// One salt for all corpora, so that the same text falls on the same side in each of them.
+/// One salt for all corpora, so that equal texts are on the same side in each of them.
 const SALT: u64 = 0x6d69_7864_6f77_6e31;
 
-/// Normalized bytes that are hashed at once: they stay in the first caches.
+/// The number of normalized bytes that are hashed at once: they stay in the first caches.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// Bytes looked at together, one bit a byte.
+/// Bytes examined together, one bit per byte.
 const BLOCK: usize = 64;
 
-/// The hash of a text with every run of white space (Unicode) taken as one space and none at the
-/// ends. `buffer` is scratch space.
+/// Returns the hash of a text in which every run of white space (Unicode) counts as one space, without white space at
+/// the ends. `buffer` is scratch space.
 ///
-/// 64 bytes at a time: white space becomes spaces, and what stands between repeated spaces is moved
-/// together. Only white space beyond ASCII, and a text's last bytes, go byte by byte.
+/// It processes 64 bytes at a time: white space becomes spaces, and the bytes between repeated spaces are moved
+/// together. Only non-ASCII white space, and a text's last bytes, are processed byte by byte.
 pub(crate) fn text_hash(text: &str, buffer: &mut Vec<u8>) -> u64 {
     buffer.resize(PIECE_BYTES + 2 * BLOCK, 0);
     let bytes = text.as_bytes();
@@ -27,7 +27,7 @@ pub(crate) fn text_hash(text: &str, buffer: &mut Vec<u8>) -> u64 {
     let mut index = 0;
     while index < bytes.len() {
         if normal.len >= PIECE_BYTES {
-            // All but the last byte, a space that may turn out to be the text's end.
+            // All except the last byte, a space that may be the end of the text.
             let hasher = whole.get_or_insert_with(|| Xxh3::with_seed(SALT));
             hasher.update(&normal.buffer[..normal.len - 1]);
             normal.buffer[0] = normal.buffer[normal.len - 1];
@@ -50,7 +50,7 @@ pub(crate) fn text_hash(text: &str, buffer: &mut Vec<u8>) -> u64 {
     }
 }
 
-/// Normalized bytes as they come.
+/// Normalized bytes as they arrive.
 struct Normal<'b> {
     buffer: &'b mut [u8],
     len: usize,
@@ -58,7 +58,7 @@ struct Normal<'b> {
 }
 
 impl Normal<'_> {
-    /// Takes a block up to its first white space beyond ASCII; gives how many bytes.
+    /// Takes a block up to its first non-ASCII white space and returns the number of bytes taken.
     fn push_block(&mut self, block: &[u8; BLOCK]) -> usize {
         let Some(out) = self.buffer[self.len..].first_chunk_mut::<BLOCK>() else { return 0 };
         let (mut white, mut foreign) = (0_u64, 0_u64);
@@ -86,7 +86,7 @@ impl Normal<'_> {
 
     /// Moves the kept bytes of the block at the end of the buffer together.
     fn close_gaps(&mut self, mut kept: u64) {
-        // Twice as long, so that 64 bytes can be copied from anywhere in the block.
+        // The array is twice as long, so that 64 bytes can be copied from anywhere in the block.
         let mut spaced = [0; 2 * BLOCK];
         let from = self.buffer[self.len..].first_chunk::<BLOCK>();
         if let (Some(from), Some(to)) = (from, spaced.first_chunk_mut()) {
@@ -106,7 +106,7 @@ impl Normal<'_> {
         }
     }
 
-    /// Takes the bytes from `start` to `end` and what is left of a character; gives how many.
+    /// Takes the bytes from `start` to `end` and the rest of a character, and returns the number of bytes taken.
     fn push_slowly(&mut self, bytes: &[u8], start: usize, end: usize) -> usize {
         let mut index = start;
         while index < end {
@@ -126,8 +126,8 @@ impl Normal<'_> {
     }
 }
 
-/// The first byte that white space beyond ASCII begins at, or may, as the block ends in it; else the
-/// block's end.
+/// Returns the first byte at which non-ASCII white space begins, or may begin because the block ends in it; otherwise
+/// the block's end.
 fn white_beyond(block: &[u8; BLOCK]) -> usize {
     let mut marked = 0_u64;
     for (shift, &sixteen) in (0..).step_by(16).zip(block.as_chunks::<16>().0) {
@@ -147,8 +147,8 @@ fn white_beyond(block: &[u8; BLOCK]) -> usize {
 
 const OTHER: u8 = 0;
 const SPACE: u8 = 1;
-/// Begins a character that may be white space: all of Unicode's that are not ASCII begin with one
-/// of four bytes.
+/// The class of a first byte of possible white space: all of Unicode's non-ASCII white space begins with one of four
+/// bytes.
 const MAYBE_SPACE: u8 = 2;
 
 static CLASSES: [u8; 256] = {
@@ -165,8 +165,8 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
-/// The class of the character at `index`, and how many bytes to go on by: the whole of a white
-/// space, the first byte of anything else.
+/// Returns the class of the character at `index`, and how many bytes to advance: the whole of a white space, the first
+/// byte of anything else.
 fn class_of_character(bytes: &[u8], index: usize) -> (u8, usize) {
     match bytes[index..] {
         [0xc2, 0x85 | 0xa0, ..] => (SPACE, 2),
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// Word by word, whatever the blocks and pieces cut through.
+    /// The hash equals that of joined words, wherever blocks and pieces cut the text.
     #[test]
     fn the_hash_is_the_naive_one() {
         let words = [
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// A change of this number parts corpora that were prepared before it from those after.
+    /// A change of this number separates corpora that were prepared before it from later ones.
     #[test]
     fn the_hash_is_fixed_for_ever() {
         assert_eq!(hash("The quick brown fox"), hash(" The  quick brown\nfox "));

@@ -1,4 +1,4 @@
-//! Who is held out, decided over all parts before a shard is written.
+//! The decision which documents are held out, made over all parts before any shard is written.
 
 use std::collections::BinaryHeap;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +10,7 @@ use crate::prepare::options::Holdout;
 use crate::spill::DocumentRow;
 use crate::spill::bucket::Buckets;
 
-/// Documents and tokens of both sides.
+/// The documents and tokens of both sides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sides {
     pub(crate) train_documents: u64,
@@ -19,19 +19,19 @@ pub(crate) struct Sides {
     pub(crate) holdout_tokens: u64,
 }
 
-/// Where the sides part, and what is on each in every bucket.
+/// The border between the sides, and the contents of each side in every bucket.
 #[derive(Debug)]
 pub(crate) struct HoldoutDecision {
     pub(crate) limit: HoldoutLimit,
     pub(crate) buckets: Vec<Sides>,
 }
 
-/// Documents whose side hash is smaller are held out.
+/// The limit of the side hash: documents below it are held out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HoldoutLimit(u64);
 
 impl HoldoutLimit {
-    /// The limit that can be told before all documents are there.
+    /// Returns the limit if it can be known before all documents exist.
     pub(crate) fn known(holdout: Holdout) -> Option<Self> {
         match holdout {
             Holdout::None => Some(Self(0)),
@@ -41,15 +41,15 @@ impl HoldoutLimit {
         }
     }
 
-    /// Whether a document is held out.
+    /// Returns whether a document is held out.
     pub(crate) fn holds_out(self, row: &DocumentRow) -> bool {
         row.side < self.0
     }
 }
 
-/// The side hash of every document of the inputs that are the holdout.
+/// The side hash of every document in the inputs that are the holdout.
 pub(crate) const HELD_OUT: u64 = 0;
-/// And of every other, where there are such inputs.
+/// The side hash of every other document, if there are such inputs.
 pub(crate) const TRAINED_ON: u64 = u64::MAX;
 
 impl HoldoutDecision {
@@ -125,7 +125,7 @@ impl Sides {
     }
 }
 
-/// share · 2⁶⁴.
+/// Returns share · 2⁶⁴.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -135,13 +135,13 @@ fn share_limit(share: f64) -> u64 {
     (share * 18_446_744_073_709_551_616.0) as u64
 }
 
-/// The documents of the smallest hashes that stay within a number of tokens, found in one pass
-/// with memory for those alone. Documents of one hash stay together.
+/// The documents with the smallest hashes that fit in a number of tokens, found in one pass with memory only for those.
+/// Documents with the same hash stay together.
 struct SmallestHashes {
     budget: u64,
     held: BinaryHeap<(u64, u32)>,
     held_tokens: u64,
-    /// Hashes from here on are out.
+    /// The first hash that is out.
     limit: u64,
 }
 
@@ -150,7 +150,7 @@ impl SmallestHashes {
         Self { budget, held: BinaryHeap::new(), held_tokens: 0, limit: u64::MAX }
     }
 
-    /// The first hash that is out over all of what several passes held.
+    /// Returns the first hash that is out, over everything that several passes held.
     fn of_all(budget: u64, parts: &[Self]) -> u64 {
         let mut all = Self::within(budget);
         all.limit = parts.iter().map(|part| part.limit).min().unwrap_or(u64::MAX);
@@ -195,7 +195,7 @@ mod tests {
             .collect()
     }
 
-    /// Sort, and take whole hashes while they fit.
+    /// Sorts, and takes whole hashes while they fit.
     fn naive_limit(rows: &[(u64, u32)], budget: u64) -> u64 {
         let mut sorted = rows.to_vec();
         sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! How the inputs are cut into parts, from the list alone.
+//! The division of the inputs into parts, from the list alone.
 
 use std::ops::Range;
 
@@ -11,32 +11,32 @@ use crate::encode::has_fewer_chars;
 use crate::error::Error;
 use crate::prepare::options::PrepareOptions;
 
-/// Decompressed bytes of input that a part starts records from, at most.
+/// The maximum number of decompressed bytes in which a part's records start.
 pub(crate) const PART_BYTES: u64 = 64 << 20;
-/// And at least, unless there is less.
+/// The minimum number, unless the inputs are smaller.
 const LEAST_PART_BYTES: u64 = 4 << 20;
-/// Parts that inputs are cut into until the parts are as large as they may be: enough that all
-/// threads are busy to the end, few enough that a bucket is gathered from few places.
+/// The number of parts until the parts reach their maximum size: enough to keep all threads busy to the end, few enough
+/// that a bucket is gathered from few places.
 const PARTS: u64 = 64;
 
-/// The part size for these inputs.
+/// Returns the part size for these inputs.
 pub(crate) fn part_bytes(inputs: &InputList, most: u64) -> u64 {
     (text_bytes_estimate(inputs) / PARTS).clamp(LEAST_PART_BYTES.min(most), most)
 }
 
-/// Inputs that are read in one go: a run of small files as one part, or one file in parts.
+/// Inputs that are read together: a run of small files as one part, or one file in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InputUnit {
-    /// Ordinal of the first input.
+    /// The index of the first input.
     pub(crate) first: u32,
-    /// Ordinal after the last input.
+    /// The index after the last input.
     pub(crate) end: u32,
     /// Its parts; `Whole` is a single one.
     pub(crate) cuts: Cuts,
 }
 
 impl InputUnit {
-    /// How many parts it has, where that is known before it is read.
+    /// Returns its number of parts, if that is known before reading.
     pub(crate) fn parts(&self) -> Option<u64> {
         match &self.cuts {
             Cuts::Whole => Some(1),
@@ -46,7 +46,7 @@ impl InputUnit {
     }
 }
 
-/// The units in the order of the list, of the documents before `end`.
+/// Returns the units in the order of the list, for the documents before `end`.
 pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> Vec<InputUnit> {
     let mut units: Vec<InputUnit> = Vec::new();
     let mut filled = 0_u64;
@@ -78,20 +78,20 @@ pub(crate) fn units(inputs: &InputList, part_bytes: u64, end: Option<Place>) -> 
     units
 }
 
-/// The ranges that begin before `end`; a file of a single one goes together with its neighbors.
+/// Returns the ranges that begin before `end`; a file with a single range is grouped with its neighbors.
 fn within(mut ranges: Vec<Range<u64>>, end: u64) -> Cuts {
     ranges.retain(|range| range.start < end);
     if ranges.len() > 1 { Cuts::Ranges(ranges) } else { Cuts::Whole }
 }
 
-/// About how many bytes of text the inputs hold.
+/// Estimates the bytes of text in the inputs.
 pub(crate) fn text_bytes_estimate(inputs: &InputList) -> u64 {
     inputs.files().iter().map(InputFile::text_bytes_estimate).fold(0, u64::saturating_add)
 }
 
-/// The place before which the first `limit` documents begin; `None` where there are fewer.
+/// Returns the place before which the first `limit` documents begin; `None` if there are fewer.
 ///
-/// Reads that far before the work begins, on one thread: so the parts, which are made on many, know
+/// It reads up to there before the work begins, on one thread, so that the parts, which are made on many threads, know
 /// their end. Documents that are left out do not count.
 pub(crate) fn end_of_documents(
     inputs: &InputList,

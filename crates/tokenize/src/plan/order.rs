@@ -1,4 +1,4 @@
-//! A document's key: its place in the corpus' one order.
+//! A document's key: its position in the order of the corpus.
 
 use mixdown_documents::{InputList, Place};
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,19 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::plan::input_unit::text_bytes_estimate;
 use crate::prepare::options::Shuffle;
 
-/// Text bytes a bucket is meant to hold. Small, because the last stage loads as many as fit its
-/// memory at once, whatever their text came to in ids, and cuts shards between them.
+/// The intended bytes of text in a bucket. It is small, because the last stage loads as many buckets as fit in its
+/// memory at once, whatever the number of ids, and cuts shards between them.
 const BUCKET_BYTES: u64 = 4 << 20;
-/// From this number of buckets on they grow with the inputs, up to eight times the size: every part has an
-/// index entry for each of them.
+/// From this number on, buckets grow with the inputs, up to eight times the size: every part has an index entry for
+/// each of them.
 const SMALL_BUCKETS: u64 = 4096;
 
-/// How documents are ordered, decided by inputs and options alone.
+/// The order of documents, which depends only on inputs and options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) shuffle: Shuffle,
     pub(crate) seed: u64,
-    /// Buckets are told apart by this many top bits of the key.
+    /// The number of top bits of the key that distinguish buckets.
     pub(crate) bucket_bits: u32,
 }
 
@@ -41,12 +41,12 @@ impl Order {
         BUCKET_BYTES
     }
 
-    /// Buckets of every part.
+    /// Returns the number of buckets in every part.
     pub(crate) fn buckets(self) -> u64 {
         1 << self.bucket_bits
     }
 
-    /// The key of the document at `place`: a keyed hash, or the place itself.
+    /// Returns the key of the document at `place`: a keyed hash, or the place itself.
     pub(crate) fn key(self, place: Place) -> u128 {
         let ordinal = (u128::from(place.input) << 64) | u128::from(place.offset);
         match self.shuffle {
@@ -55,7 +55,7 @@ impl Order {
         }
     }
 
-    /// The bucket of a key; keys of one bucket are smaller than those of the next.
+    /// Returns the bucket of a key; keys of one bucket are smaller than those of the next.
     pub(crate) fn bucket(self, key: u128) -> u64 {
         let bucket = key.checked_shr(128 - self.bucket_bits).unwrap_or(0);
         u64::try_from(bucket).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Which of many tasks this is, and where it begins.
+//! The index of one task among many, and its order of work.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,9 +6,8 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// One of several tasks that make a corpus together. It decides only where the task begins: each
-/// does its own share and then what is missing of the others', so any set of tasks completes the
-/// work.
+/// One of several tasks that make a corpus together. It only determines where the task begins: each task does its own
+/// share and then what is missing of the others' shares, so any set of tasks completes the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task {
     index: u64,
@@ -62,12 +61,11 @@ impl Task {
         self.count
     }
 
-    /// Returns the task that a scheduler's environment variables name; `variable` looks them up.
+    /// Returns the task that a scheduler's environment variables define; `variable` looks them up.
     ///
-    /// Slurm's SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT are complete. Kubernetes'
-    /// JOB_COMPLETION_INDEX and AWS Batch's AWS_BATCH_JOB_ARRAY_INDEX come without a count, which
-    /// `count` then gives. An index beyond the count, as of the resubmitted `--array=3,7`, wraps
-    /// around: it says only where to begin.
+    /// Slurm's SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT are complete. Kubernetes' JOB_COMPLETION_INDEX and AWS
+    /// Batch's AWS_BATCH_JOB_ARRAY_INDEX have no count, so `count` provides it. An index beyond the count, as with the
+    /// resubmitted `--array=3,7`, wraps around: it only determines where to begin.
     ///
     /// # Errors
     /// No such variable is set, one is not a number, or the count is missing.
@@ -120,7 +118,7 @@ impl Task {
         Self::new(index % count, count)
     }
 
-    /// Its share of `len` pieces of work.
+    /// Returns its share of `len` pieces of work.
     pub(crate) fn own_share(self, len: u64) -> Range<u64> {
         let share = |index: u64| {
             let share = u128::from(len) * u128::from(index) / u128::from(self.count);
@@ -129,9 +127,9 @@ impl Task {
         share(self.index)..share(self.index + 1)
     }
 
-    /// The order in which this task looks at `len` pieces of work: its own share forwards, then
-    /// all others from the far end backwards, each task on its own stripe first, so that
-    /// helpers meet neither the owner nor each other before the end.
+    /// Returns the order in which this task visits `len` pieces of work: its own share forwards, then all others from
+    /// the far end backwards, each task on its own stripe first, so that helpers do not meet the owner or each other
+    /// before the end.
     pub(crate) fn order(self, len: u64) -> Vec<u64> {
         let Range { start, end } = self.own_share(len);
         let others: Vec<u64> = (end..len).chain(0..start).rev().collect();

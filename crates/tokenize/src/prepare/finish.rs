@@ -1,4 +1,4 @@
-//! The end of the work: all shards are there, the manifest makes them a corpus.
+//! The end of the work: when all shards exist, the manifest makes them a corpus.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ use crate::shards::shard_run::run_record;
 use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
 
-/// Files that a report names at most.
+/// The maximum number of files that a report names.
 const NAMED_AT_MOST: usize = 100;
 
 impl Work<'_> {
-    /// Checks that all shards are there and writes the manifest.
+    /// Checks that all shards exist and writes the manifest.
     pub(crate) fn finish(
         &self,
         folder: WorkFolder,
@@ -45,7 +45,7 @@ impl Work<'_> {
             let got = format!("all but {} (the first is run {first})", missing.len());
             return Err(Error::Unfinished { path: out, expected, got });
         }
-        // What an ended call had written under another holdout.
+        // Shards that an interrupted call wrote with another holdout are removed.
         folder.keep_shards(Side::Train, &train)?;
         folder.keep_shards(Side::Holdout, &holdout)?;
         let manifest =
@@ -56,7 +56,7 @@ impl Work<'_> {
         Ok(self.report(&manifest, split.parts, resumed))
     }
 
-    /// What is missing of the parts.
+    /// Returns an error that lists the missing parts.
     pub(crate) fn unfinished_parts(&self, folder: &WorkFolder) -> Result<Error, Error> {
         let path = folder.out().to_owned();
         let Holdouts { expected, got } = self.holdouts(folder)?;
@@ -94,11 +94,11 @@ impl Work<'_> {
         Ok(Error::Unfinished { path, expected, got })
     }
 
-    /// What a finished corpus holds, if it is the one of these inputs, tokenizer and options.
+    /// Returns the content of a finished corpus, if it has these inputs, tokenizer and options.
     pub(crate) fn check_finished(&self, out: &Path) -> Result<PrepareReport, Error> {
         let path = out.to_owned();
         if self.reads_standard_input() {
-            // What came from there then cannot be compared with what comes now.
+            // Earlier standard input cannot be compared with the current one.
             return Err(Error::AlreadyCorpus { path });
         }
         let manifest = Manifest::read(out)?;
@@ -116,7 +116,7 @@ impl Work<'_> {
         }
     }
 
-    /// The names of inputs that are newer than a file, where the file system tells.
+    /// Returns the names of inputs that are newer than a file, if the file system records times.
     fn inputs_modified_after(&self, file: &Path) -> Vec<String> {
         let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         let Some(written) = modified(file) else { return Vec::new() };
@@ -141,7 +141,7 @@ impl Work<'_> {
         let pack = self.plan.pack.zip(self.plan.padding);
         let pack = pack
             .map(|(pack, padding)| PackRecord { sequence_length: pack.sequence_length, padding });
-        // What the shards hold beyond the documents.
+        // Padding: the ids in the shards that are not in the documents.
         let tokens = train.tokens.saturating_add(holdout.tokens);
         let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(total.tokens));
         Manifest {
@@ -163,7 +163,7 @@ impl Work<'_> {
         }
     }
 
-    /// The options, and the chat template that they led to.
+    /// Returns the options, and the chat template that they selected.
     fn record(&self) -> Value {
         let mut record = self.options.record();
         if let (Some(template), Some(record)) = (self.plan.chat_template, record.as_object_mut()) {
@@ -196,7 +196,7 @@ impl Work<'_> {
     }
 }
 
-/// What makes a corpus, as far as its manifest tells: of inputs the names and lengths.
+/// Returns the settings of a corpus as far as its manifest records them: for inputs, the names and lengths.
 fn settings(manifest: &Manifest) -> Value {
     let inputs = manifest.inputs.iter();
     let inputs: Vec<_> =
@@ -208,7 +208,7 @@ fn settings(manifest: &Manifest) -> Value {
     })
 }
 
-/// The tokenizer and the files beside it: the corpus decodes itself.
+/// Copies the tokenizer and the files beside it, so that the corpus can be decoded without others.
 fn copy_tokenizer(tokenizer: &Tokenizer, out: &Path) -> Result<(), Error> {
     for (name, bytes) in tokenizer.files()? {
         files::write(&out.join(name), &bytes)?;

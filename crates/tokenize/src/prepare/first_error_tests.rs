@@ -1,5 +1,5 @@
-//! Which error ends a call is decided by the inputs and not by the clock, and what it leaves behind does
-//! not stand in the way of a better call.
+//! The error of a call depends on the inputs and not on timing, and what the call leaves behind does not block a
+//! corrected call.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::prepare::options::{Holdout, PrepareOptions};
 use crate::prepare::prepare_task_sized;
 use crate::prepare::prepare_tests::{Setting, TINY, contents, lines, options};
 
-/// What a call ends with, tried many times and with several numbers of threads.
+/// The error of a call, tried many times and with several numbers of threads.
 fn always_the_same(setting: &Setting, options: &PrepareOptions) -> Error {
     let mut first: Option<Error> = None;
     for attempt in 0..24 {
@@ -36,8 +36,8 @@ fn a_truncated_file_is_always_called_truncated() {
     assert!(error.to_string().contains("the file is truncated"), "{error}");
 }
 
-/// Of several bad records in several files the first one counts, and with some tolerated the one that
-/// is one too many, whichever thread finds which when.
+/// Of several bad records in several files the first one counts, and with some tolerated the first one too many,
+/// whichever thread finds which when.
 #[test]
 fn the_first_bad_record_of_the_inputs_counts() {
     let mut setting = Setting::new();
@@ -71,7 +71,7 @@ fn the_first_bad_record_of_the_inputs_counts() {
     }
 }
 
-/// A wrong name of the field is an error before any part is finished, so the right one may follow.
+/// A wrong field name is an error before any part is finished, so a call with the right one can follow.
 #[test]
 fn work_without_a_finished_part_gives_way() {
     let setting = Setting::new();
@@ -88,7 +88,7 @@ fn work_without_a_finished_part_gives_way() {
     assert!(error.contains("\"body\" is missing, the record has \"meta\", \"text\""), "{error}");
     let scratch = PrepareOptions { work_dir: Some(setting.path("scratch")), ..wrong("content") };
     assert!(run(&scratch).unwrap_err().to_string().contains("\"content\" is missing"));
-    // As a task, too.
+    // The same holds for a task.
     let (tokenizer, out) = (setting.path("tokenizer.json"), setting.path("out"));
     let task = prepare_task_sized(
         &inputs,
@@ -104,7 +104,7 @@ fn work_without_a_finished_part_gives_way() {
     assert_eq!(fs::read_dir(setting.path("scratch")).unwrap().count(), 0);
 }
 
-/// The forms that only reading from the beginning cuts give the same corpus for any threads and sizes.
+/// Formats that must be read from the beginning give the same corpus for any threads and sizes.
 #[test]
 fn files_that_are_read_from_their_beginning_are_cut_into_parts() {
     let mut setting = Setting::new();

@@ -56,7 +56,7 @@ impl Model {
         Corpus::open(&folder, Access::Read).unwrap()
     }
 
-    /// Text and targets of a document of the training part.
+    /// Returns text and targets of a document in the training split.
     fn text(&self, corpus: &Corpus, document: u64) -> (String, Vec<String>) {
         let tokenizer = Tokenizer::load(self.folder.path()).unwrap();
         let ids = corpus.document(Split::Train, document).unwrap();
@@ -115,7 +115,7 @@ fn a_chat_becomes_a_document_with_its_mask() {
     let expected = format!(
         "{system}<|im_start|>user\none <|im_end|><|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n"
     );
-    // The end-of-text token is there already and is not doubled.
+    // The end-of-text token is already there and is not doubled.
     assert_eq!(model.text(&corpus, 0), (expected, vec!["two<|im_end|>\n".to_owned()]));
     let targets = model.text(&corpus, 1).1;
     assert_eq!(targets, ["b<|im_end|>\n", "d<|im_end|>\n"]);
@@ -123,7 +123,7 @@ fn a_chat_becomes_a_document_with_its_mask() {
     assert!(corpus.is_labelled(Split::Train) && loss_tokens < corpus.tokens(Split::Train) / 2);
     model.run("last", "chats.jsonl", &chats(TrainOn::LastTurn)).unwrap();
     assert_eq!(model.text(&model.corpus("last"), 1).1, ["d<|im_end|>\n"]);
-    // Another end of text is put behind, a target as the last turn is.
+    // Another end of text is appended; it is a target like the last turn.
     let options = PrepareOptions {
         end_of_text: Some("<|endoftext|>".to_owned()),
         ..chats(TrainOn::Assistant)
@@ -260,7 +260,7 @@ fn bad_conversations_are_bad_records() {
     options.read.skip_bad = 5;
     let report = model.run("some", "chats.jsonl", &options).unwrap();
     assert_eq!((report.counts.bad_records, report.train_documents), (5, 3));
-    // A template that refuses: its words, and the record's place.
+    // A template that refuses: its message, and the record's place.
     let template = model.path("strict.jinja");
     fs::write(&template, "{{ raise_exception('No, ' + messages[0].role) }}").unwrap();
     options.chat = ChatOptions { template: Some(template.clone()), date: None };
@@ -279,7 +279,7 @@ fn bad_conversations_are_bad_records() {
     assert!(error.contains("parse-special"), "{error}");
 }
 
-/// Work goes on only under the template that it began with.
+/// Work continues only with the template with which it began.
 #[test]
 fn another_template_is_another_corpus() {
     let model = Model::new();

@@ -1,4 +1,4 @@
-//! What `prepare` can be told.
+//! The options of `prepare`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,51 +12,50 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 
-/// How documents become a corpus.
+/// The conversion of documents to a corpus.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PrepareOptions {
-    /// How records become documents.
+    /// The conversion of records to documents.
     pub read: ReadOptions,
-    /// Which documents are kept for validation.
+    /// The documents that are kept for validation.
     pub holdout: Holdout,
-    /// Files and folders whose documents are the holdout, with [`Holdout::Input`]; the given inputs
-    /// are then what is trained on.
+    /// Files and folders whose documents are the holdout, with [`Holdout::Input`]; the given inputs are then the
+    /// training data.
     pub holdout_inputs: Vec<PathBuf>,
-    /// Only the first documents of the inputs, this many; `None` for all.
+    /// The number of first documents of the inputs that are used; `None` for all.
     pub limit: Option<u64>,
-    /// Documents of fewer characters are left out and counted.
+    /// The minimum number of characters; shorter documents are left out and counted.
     pub min_chars: u64,
     /// The folder in which the large files of the unfinished work get a separate folder; `None` for the output's
     /// `.work`.
     pub work_dir: Option<PathBuf>,
-    /// Seed of the order of documents.
+    /// The seed of the order of documents.
     pub seed: u64,
     /// The order of documents.
     pub shuffle: Shuffle,
-    /// Threads that tokenize; 0 takes as many as the machine offers. The corpus is the same for
-    /// every number.
+    /// The threads that tokenize; 0 uses as many as the machine offers. The corpus is the same for every number.
     pub threads: u32,
     /// The token before every document.
     pub beginning_of_text: BeginningOfText,
-    /// What a special token spelled in a text means.
+    /// The meaning of a special token spelled in a text.
     pub special_text: SpecialText,
-    /// The token after every document, by name or decimal id; `None` looks in the usual places
+    /// The token after every document, by name or decimal id; `None` searches the usual places
     /// ([`Tokenizer::end_of_text`](crate::Tokenizer::end_of_text)).
     pub end_of_text: Option<String>,
-    /// How conversations are rendered, where `read.labels` names some.
+    /// The rendering of conversations, if `read.labels` names some.
     pub chat: ChatOptions,
-    /// Rows that the documents are laid into; `None` for none.
+    /// The rows into which documents are packed; `None` for none.
     pub pack: Option<PackOptions>,
 }
 
 impl PrepareOptions {
-    /// The most threads: each has its own buffers, and more threads than cores do not help.
+    /// The maximum number of threads: each has its own buffers, and more threads than cores do not help.
     pub const MOST_THREADS: u32 = 1024;
 
-    /// The options as the manifest records them: all that can change a byte of the corpus, so not
-    /// the threads.
+    /// Returns the options as the manifest records them: everything that can change a byte of the corpus, so not the
+    /// threads.
     pub(crate) fn record(&self) -> Value {
-        // Keys in alphabetical order: serde_json keeps or sorts them by a feature of the build.
+        // The keys are in alphabetical order: serde_json keeps or sorts them depending on a feature of the build.
         let mut record = json!({
             "beginning_of_text": self.beginning_of_text.to_string(),
             "end_of_text": self.end_of_text,
@@ -67,7 +66,7 @@ impl PrepareOptions {
             "special_text": self.special_text,
             "text_field": self.read.text_field(),
         });
-        // What is not asked for is left out: a corpus of earlier options keeps its manifest's bytes.
+        // Unused options are left out, so the manifest of a corpus with earlier options keeps its bytes.
         let asked = [
             ("holdout_by", self.read.group_field.as_ref().map(|field| json!(field))),
             ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
@@ -121,19 +120,19 @@ fn exclusive(option: &'static str, expected: &'static str, got: &str) -> Error {
     Error::Option { option, expected, got: got.to_owned() }
 }
 
-/// Which documents are kept for validation. Equal texts (up to white space) are never parted, in
-/// one corpus and, for a share, across corpora.
+/// The documents that are kept for validation. Equal texts (up to white space) are never separated, in one corpus and,
+/// for a share, across corpora.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Holdout {
     /// None.
     #[default]
     None,
-    /// Every document whose hash is below this share of all hashes: about this share of the
-    /// documents, greater than 0 and less than 1.
+    /// Every document whose hash is below this share of all hashes: about this share of the documents, greater than 0
+    /// and less than 1.
     Share(f64),
     /// The documents of separate inputs ([`PrepareOptions::holdout_inputs`]).
     Input,
-    /// The documents of the smallest hashes, as many as stay within this number of tokens.
+    /// The documents with the smallest hashes that together fit in this number of tokens.
     Tokens(u64),
 }
 
@@ -187,10 +186,10 @@ impl fmt::Display for Holdout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shuffle {
-    /// One random order over all inputs, decided by the seed and each document's place.
+    /// One random order over all inputs, determined by the seed and each document's place.
     #[default]
     Global,
-    /// As the inputs give them.
+    /// The order of the inputs.
     Keep,
 }
 
@@ -198,10 +197,10 @@ pub enum Shuffle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BeginningOfText {
-    /// What the tokenizer's post-processor puts there, which may be nothing.
+    /// The token that the tokenizer's post-processor puts there, if any.
     #[default]
     Auto,
-    /// None.
+    /// No token.
     None,
     /// This id.
     Id(u32),
@@ -233,41 +232,40 @@ impl fmt::Display for BeginningOfText {
     }
 }
 
-/// What a special token spelled in a text means.
+/// The meaning of a special token spelled in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpecialText {
-    /// Its letters; such documents are counted.
+    /// Plain text; such documents are counted.
     #[default]
     Plain,
     /// The token; such documents are counted too.
     Parse,
 }
 
-/// How conversations are rendered, with
-/// [`LabelFields::Chat`](mixdown_documents::LabelFields::Chat).
+/// The rendering of conversations, with [`LabelFields::Chat`](mixdown_documents::LabelFields::Chat).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatOptions {
     /// The file of a template; `None` for the one that comes with the tokenizer.
     pub template: Option<PathBuf>,
-    /// The day that the template is told; without one it finds no clock at all.
+    /// The date that the template receives; without one it has no clock at all.
     pub date: Option<TemplateDate>,
 }
 
-/// Rows that hold whole documents, filled up with padding.
+/// Rows of whole documents, filled with padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackOptions {
     /// T: a row holds T + 1 ids, for T inputs and T targets.
     pub sequence_length: u64,
-    /// What becomes of a document that is longer than a row.
+    /// The treatment of a document that is longer than a row.
     pub too_long: TooLong,
 }
 
-/// What becomes of a document that is longer than a row.
+/// The treatment of a document that is longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TooLong {
-    /// Nothing: it is an error.
+    /// It is an error.
     #[default]
     Error,
     /// It is left out and counted.
@@ -276,16 +274,16 @@ pub enum TooLong {
     Truncate,
 }
 
-/// The longest row, longer than any model's context: rows are padded to their length in memory and on disk.
+/// The longest row, longer than any model's context: rows are padded to their full length in memory and on disk.
 const MAX_ROW_TOKENS: u64 = (1 << 24) + 1;
 
 impl PackOptions {
-    /// Ids of a row.
+    /// Returns the ids per row.
     pub(crate) fn row_tokens(self) -> u64 {
         self.sequence_length.saturating_add(1)
     }
 
-    /// Refuses rows that hold no input, or more than any model takes.
+    /// Refuses rows without an input, or longer than any model accepts.
     pub(crate) fn check(self) -> Result<(), Error> {
         if (2..=MAX_ROW_TOKENS).contains(&self.row_tokens()) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What options and unusual inputs make of a corpus.
+//! The effect of options and unusual inputs on a corpus.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,7 +99,7 @@ fn inputs_without_text_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Data);
 }
 
-/// What is copied is the tokenizer that made the ids, with all that names its special tokens.
+/// The corpus gets the tokenizer that made the ids, with all files that name its special tokens.
 #[test]
 fn the_corpus_holds_the_tokenizer_as_it_was_loaded() {
     let setting = Setting::new();

@@ -1,4 +1,4 @@
-//! A job of the first stage while it is read, by one thread or by several in turns.
+//! A read job of the first stage, which one thread or several in turn can read.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,41 +10,41 @@ use crate::error::Error;
 use crate::prepare::tokenize_stage::TokenizeStage;
 use crate::spill::part::Part;
 
-/// What is read in one go.
+/// The unit of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadJob {
-    /// A part that can be read without those before it.
+    /// A part that can be read without earlier ones.
     Part {
         /// The unit's number.
         unit: u64,
         /// The part's number in the unit.
         part: u64,
     },
-    /// All that is missing of a file that can only be read from its beginning.
+    /// All missing parts of a file that can only be read from its beginning.
     Stream {
         /// The unit's number.
         unit: u64,
-        /// Which of its parts.
+        /// The parts to make.
         turns: StreamParts,
     },
 }
 
-/// Which missing parts of a stream are made.
+/// The missing parts of a stream that are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamParts {
-    /// Every one.
+    /// Every part.
     All,
-    /// Those of odd numbers.
+    /// Parts with odd numbers.
     Odd,
 }
 
-/// What a lane gives next.
+/// The next step of a job.
 pub(crate) enum ReadStep {
     /// Records to encode, for this part.
     Chunk(Chunk, Arc<Part>),
-    /// A part of which all chunks have come back; the caller writes it.
+    /// A part of which all chunks have come back; the caller must write it.
     Whole(Arc<Part>),
-    /// Nothing more.
+    /// The end of the job.
     End,
 }
 
@@ -57,11 +57,11 @@ pub(crate) struct PartReader<'s> {
 
 struct ReaderState<'s> {
     reader: Option<ChunkReader<'s>>,
-    /// The input that is read.
+    /// The input that is being read.
     input: u32,
-    /// The part whose chunks are handed out, and before which offset its records start.
+    /// The part whose chunks are handed out, and the offset before which its records start.
     part: Option<(Arc<Part>, u64)>,
-    /// Inputs of a run of files that come after the one that is read.
+    /// The remaining inputs of a run of files.
     inputs: Range<u32>,
     next_part: u64,
     ended: bool,
@@ -75,8 +75,8 @@ impl<'s> PartReader<'s> {
         Self { stage, job, state: Mutex::new(state) }
     }
 
-    /// Reads on; one thread at a time. An error comes with its place and ends the lane: a reader that
-    /// has failed has no more to say.
+    /// Reads the next step, on one thread at a time. An error includes its place and ends the job, because a reader
+    /// that has failed cannot continue.
     pub(crate) fn next(&self) -> Result<ReadStep, Box<(Place, Error)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let step = self.advance(&mut state);
@@ -87,7 +87,7 @@ impl<'s> PartReader<'s> {
         })
     }
 
-    /// Where it stands: behind all records that it has given.
+    /// Returns the place after all records that it has returned.
     fn place(&self, state: &ReaderState<'s>) -> Place {
         match (&state.reader, self.job) {
             (Some(reader), _) => Place { input: state.input, offset: reader.offset() },
@@ -150,7 +150,7 @@ impl<'s> PartReader<'s> {
         }
     }
 
-    /// Opens the next part that is missing; false where there is none.
+    /// Opens the next missing part; false if there is none.
     fn begin_part(&self, state: &mut ReaderState<'s>) -> Result<bool, Error> {
         match self.job {
             ReadJob::Part { unit, part } => self.begin_single(state, unit, part),
@@ -187,8 +187,7 @@ impl<'s> PartReader<'s> {
         Ok(true)
     }
 
-    /// Parts that are there, or another turn's, are passed over; the end of the file says how many
-    /// parts there are.
+    /// Skips parts that exist or belong to another turn; the end of the file determines the number of parts.
     fn begin_in_stream(
         &self,
         state: &mut ReaderState<'s>,
@@ -207,7 +206,7 @@ impl<'s> PartReader<'s> {
         let mut reader = match state.reader.take() {
             Some(reader) => reader,
             None => {
-                // The parts before the first missing one need no look at where they end.
+                // The ends of the parts before the first missing one do not matter.
                 let first = (0..).find(|&part| !stage.folder.part(unit, part).exists());
                 state.next_part = first.unwrap_or(0);
                 let start = state.next_part.saturating_mul(stage.part_bytes);

@@ -1,4 +1,4 @@
-//! The whole of `prepare` against a naive model, over threads, sizes, interruptions and bad input.
+//! The whole of `prepare` compared with a naive model, over threads, sizes, interruptions and bad input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::prepare::{PrepareReport, Sizes, prepare_sized};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::tests::tiny_json;
 
-/// So small that some thousand documents make many parts, buckets and shards.
+/// Sizes so small that a few thousand documents make many parts, buckets and shards.
 pub(crate) const TINY: Sizes = Sizes { part_bytes: 5000, bucket_bytes: 9000, shard_bytes: 40_000 };
 
 pub(crate) struct Setting {
@@ -27,8 +27,8 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    /// Lines, plain and compressed, and a folder of texts; some empty, some repeated, one with a
-    /// special token's text.
+    /// Lines, plain and compressed, and a folder of texts; some are empty, some repeated, and one has a special token's
+    /// text.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setting = |name: &str| folder.path().join(name);
@@ -69,7 +69,7 @@ impl Setting {
         Corpus::open(&self.path(out), Access::Read).unwrap()
     }
 
-    /// What must come out: every document's ids in the order of keys, train and holdout.
+    /// The expected result: every document's ids in the order of keys, train and holdout.
     fn model(&self, options: &PrepareOptions) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
         let list = InputList::discover(&self.inputs).unwrap();
         let tokenizer = Tokenizer::load(self.folder.path()).unwrap();
@@ -117,7 +117,7 @@ pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 1).unwrap()
 }
 
-/// Every file below a folder with its bytes.
+/// Returns every file below a folder with its bytes.
 pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut pending = vec![folder.to_owned()];
@@ -220,7 +220,7 @@ fn only_the_same_work_is_continued() {
     });
     assert!(text.contains("without the field \"body\""), "{text}");
 
-    // Another holdout keeps the parts and writes the shards anew.
+    // Another holdout keeps the parts and writes the shards again.
     let other = PrepareOptions { holdout: Holdout::Share(0.3), threads: 3, ..options() };
     let report = setting.run("out", &other).unwrap();
     assert_eq!(report.resumed, report.parts);
@@ -267,7 +267,7 @@ fn two_processes_do_not_share_an_output() {
     setting.run("out", &options()).unwrap();
 }
 
-/// However a file is compressed, the documents' places and with them the order are the same.
+/// The documents' places, and so their order, are the same for every compression of a file.
 #[test]
 fn compression_changes_nothing() {
     let mut setting = Setting::new();
@@ -329,15 +329,15 @@ fn bad_records_are_refused_in_the_inputs_order_and_counted() {
                 && error.to_string().contains("0 (1 were passed over)")
         );
     }
-    // The parts before the bad record stay, and tolerance may grow from call to call.
+    // The parts before the bad record remain, and tolerance may grow from call to call.
     let report = setting.run("out1", &with(2, 2)).unwrap();
     assert!(report.resumed > 0);
     assert_eq!(report.counts.bad_records, 2);
     assert_eq!(report.train_documents, 598);
 }
 
-/// A model takes some fifty times as much memory as the bytes it is given at once, which are held to an eighth of a
-/// record.
+/// A model takes about fifty times as much memory as the bytes that it gets at once, so these are limited to an eighth
+/// of a record.
 #[test]
 fn a_word_has_a_limit() {
     let mut setting = Setting::new();

@@ -1,4 +1,4 @@
-//! Reports of progress, and what the disks must hold.
+//! Progress reports, and estimates of the disk space.
 
 use std::fs;
 use std::path::Path;
@@ -12,45 +12,45 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::input_unit::text_bytes_estimate;
 
-/// A report of progress; `done` of `total` bytes of the stage.
+/// A progress report: `done` of `total` bytes of the stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrepareProgress {
-    /// What is being done.
+    /// The current stage.
     pub stage: PrepareStage,
-    /// Bytes done: of the inputs on disk while reading or tokenizing, of ids while writing.
+    /// Bytes done: bytes of the inputs on disk while reading or tokenizing, bytes of ids while writing.
     pub done: u64,
-    /// Bytes in all; 0 where nobody knows.
+    /// Bytes in total; 0 if unknown.
     pub total: u64,
 }
 
-/// What is being done.
+/// A stage of the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrepareStage {
-    /// Said once, before the work, where there is something to say of the inputs.
+    /// Remarks on the inputs, reported once before the work, if there are any.
     Inputs(Arc<InputRemarks>),
-    /// Said once, before the work: what the disks will have to hold.
+    /// The estimated disk space, reported once before the work.
     Disk(DiskEstimate),
-    /// Text is read to train a tokenizer on.
+    /// Text is being read to train a tokenizer.
     Reading,
-    /// A tokenizer is trained; this stage reports only its beginning and its end.
+    /// A tokenizer is being trained; this stage reports only its beginning and its end.
     Training,
-    /// Inputs become parts.
+    /// Inputs are converted to parts.
     Tokenizing,
-    /// Parts become shards.
+    /// Parts are converted to shards.
     Writing,
 }
 
-/// Files of the inputs that are not read, or not as their names suggest.
+/// Input files that are not read, or not in the format that their names suggest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputRemarks {
-    /// Files of folders that are not read, and why.
+    /// Files in folders that are not read, with the reasons.
     pub left_out: Vec<Remark>,
-    /// JSON files that are read as whole texts, as they hold no records with the field of the text.
+    /// JSON files that are read as whole texts, because they hold no records with the text field.
     pub read_as_text: Vec<Remark>,
 }
 
-/// Says what there is to say of the inputs.
+/// Reports the remarks on the inputs.
 pub(crate) fn say_inputs(inputs: &InputList, observer: Observer<'_, PrepareProgress>) {
     let remarks = InputRemarks {
         left_out: inputs.left_out().to_vec(),
@@ -65,19 +65,19 @@ pub(crate) fn say_inputs(inputs: &InputList, observer: Observer<'_, PrepareProgr
     }
 }
 
-/// What the unfinished work and the corpus will take of their disks, by a rule of thumb, and what is
-/// free there. Where both lie on one disk, they add up.
+/// An estimate of the disk space for the unfinished work and the corpus, and the free space there. If both are on one
+/// disk, they add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskEstimate {
-    /// Bytes of the unfinished work, which go when the corpus is finished.
+    /// Bytes of the unfinished work, which are freed when the corpus is finished.
     pub work_bytes: u64,
-    /// Bytes free where it lies.
+    /// Free bytes on the disk of the unfinished work.
     pub work_free_bytes: u64,
     /// Bytes of the corpus.
     pub corpus_bytes: u64,
-    /// Bytes free where it lies.
+    /// Free bytes on the disk of the corpus.
     pub corpus_free_bytes: u64,
-    /// Whether both lie on the same disk.
+    /// Whether both are on the same disk.
     pub one_disk: bool,
 }
 
@@ -107,11 +107,11 @@ impl DiskEstimate {
     }
 }
 
-/// Compares a rule of thumb with what is free: a token for 4 bytes of text, 60 bytes of rows, sums
-/// and indices for a document of 2 kB, and a tenth for what is not text in the inputs.
+/// Compares an estimate with the free space: one token per 4 bytes of text, 60 bytes of rows, sums and indices per
+/// document of 2 kB, and one tenth of the inputs for what is not text.
 ///
 /// # Errors
-/// A disk clearly has not enough room: less than half of the estimate.
+/// A disk clearly has too little space: less than half of the estimate.
 pub(crate) fn disk_estimate(
     inputs: &InputList,
     plan: &Plan,
@@ -143,7 +143,7 @@ pub(crate) fn disk_estimate(
     Ok(Some(estimate))
 }
 
-/// The folder, or the nearest above it that there is.
+/// Returns the folder, or its nearest existing ancestor.
 fn existing(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()

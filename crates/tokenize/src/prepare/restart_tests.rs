@@ -1,4 +1,4 @@
-//! Calls that were ended and go on: to the same bytes, whatever was left or damaged.
+//! Interrupted calls that continue give the same bytes, whatever was left or damaged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
 use crate::prepare::prepare_sized;
 use crate::prepare::prepare_tests::{Setting, TINY, contents, lines, options};
 
-/// Stopped after some reports of progress, then after twice as many, … until it is done.
+/// The call stops after some progress reports, then after twice as many, … until it is done.
 #[test]
 fn an_interrupted_call_goes_on_to_the_same_bytes() {
     let setting = Setting::new();
@@ -57,7 +57,7 @@ fn an_interrupted_call_goes_on_to_the_same_bytes() {
     }
 }
 
-/// Stopped once the shards of about half the tokens are written.
+/// Stops the call once the shards of about half the tokens are written.
 fn begin(setting: &Setting, out: &str) -> PathBuf {
     let (stop, out) = (AtomicBool::new(false), setting.path(out));
     let stop_late = |progress: crate::PrepareProgress| {
@@ -79,7 +79,7 @@ fn begin(setting: &Setting, out: &str) -> PathBuf {
     out
 }
 
-/// What a power cut does to parts that nobody brought to the disk: half a file, none, other bytes.
+/// After a power cut, parts that were not flushed may be half a file, missing, or have other bytes.
 #[test]
 fn damaged_parts_are_made_again() {
     let setting = Setting::new();
@@ -107,7 +107,7 @@ fn damaged_parts_are_made_again() {
             assert!(contents(&out) == expected, "{name} {index} differs");
         }
     }
-    // Runs and the number of a stream's parts are as good as missing.
+    // Damaged records of runs and of a stream's number of parts count as missing.
     let out = begin(&setting, "records");
     for name in ["run-000000.json", "unit-000001.json", "split.json"] {
         fs::write(out.join(".work").join(name), "{\"sp").unwrap();
@@ -116,7 +116,7 @@ fn damaged_parts_are_made_again() {
     assert!(contents(&out) == expected);
 }
 
-/// The runs of the old split must not survive the file that tells of it.
+/// The runs of the old split must not outlive the file that records it.
 #[test]
 fn another_holdout_starts_the_shards_anew_without_the_old_splits_file() {
     let setting = Setting::new();
@@ -128,7 +128,7 @@ fn another_holdout_starts_the_shards_anew_without_the_old_splits_file() {
     assert!(contents(&out) == contents(&setting.path("fresh")));
 }
 
-/// Another file of the same name and length, begun with one and gone on with the other.
+/// Another file with the same name and length: the work begins with one and continues with the other.
 #[test]
 fn an_input_that_was_exchanged_is_noticed() {
     let setting = Setting::new();
@@ -147,7 +147,7 @@ fn an_input_that_was_exchanged_is_noticed() {
     }
 }
 
-/// Somebody else's `.work`, `manifest.json`, `train/` and `holdout/` stay as they are.
+/// Another program's `.work`, `manifest.json`, `train/` and `holdout/` stay unchanged.
 #[test]
 fn a_damaged_plan_is_named_with_the_way_out() {
     let setting = Setting::new();
@@ -204,13 +204,13 @@ fn folders_of_the_same_names_are_not_taken_for_ours() {
         assert!(matches!(error, Error::OutputTaken { .. }), "{index}: {error}");
         assert!(contents(&out) == before, "{index}");
     }
-    // Put there while our own work was unfinished, which another holdout begins anew.
+    // It was put there while our work was unfinished, and another holdout begins again.
     let out = begin(&setting, "ours");
     fs::write(out.join("train/photo.jpg"), "mine").unwrap();
     fs::remove_file(out.join(".work/split.json")).unwrap();
     setting.run("ours", &options()).unwrap();
     assert_eq!(fs::read(out.join("train/photo.jpg")).unwrap(), b"mine");
-    // A finished corpus loses what a killed call left, and nothing else.
+    // A finished corpus loses only what a killed call left.
     fs::create_dir(out.join(".work")).unwrap();
     fs::write(out.join(".work/notes"), "mine").unwrap();
     assert!(setting.run("ours", &options()).unwrap().already_done);
@@ -223,7 +223,7 @@ fn folders_of_the_same_names_are_not_taken_for_ours() {
     for _ in 0..2 {
         assert!(setting.run("ours", &options()).unwrap().already_done);
         assert!(!out.join(".work").exists());
-        // Of a second call that came while the first finished.
+        // Leftovers of a second call that came while the first one finished.
         fs::create_dir(out.join(".work")).unwrap();
         fs::write(out.join(".work/lock"), "").unwrap();
     }

@@ -1,4 +1,4 @@
-//! Many tasks at one corpus, options that leave documents out, and holdouts of other kinds.
+//! Several tasks on one corpus, options that leave documents out, and other kinds of holdouts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
 use crate::prepare::prepare_tests::{Setting, TINY, contents, documents, lines, options};
 use crate::prepare::{TaskReport, finish_sized, prepare_task_sized};
 
-/// Runs a task that stops after so many reports of progress.
+/// Runs a task that stops after a number of progress reports.
 fn task(
     setting: &Setting,
     out: &str,
@@ -97,7 +97,7 @@ fn tasks_at_once_make_the_plain_calls_bytes() {
             assert!(!setting.path(&out).join("manifest.json").exists());
             let report = finish(&setting, &out, &options).unwrap();
             assert!(contents(&setting.path(&out)) == expected, "{shuffle:?} {count}");
-            // Again, and a task that comes late.
+            // Finishing again works, and so does a task that comes late.
             assert_eq!(finish(&setting, &out, &options).unwrap().fingerprint, report.fingerprint);
             assert!(task(&setting, &out, &options, "0/9", u64::MAX).unwrap().finished);
             assert!(contents(&setting.path(&out)) == expected);
@@ -109,7 +109,7 @@ fn tasks_at_once_make_the_plain_calls_bytes() {
     }
 }
 
-/// Of tasks that begin at the same moment each lets the others in.
+/// Tasks that begin at the same moment do not lock each other out.
 #[test]
 fn tasks_that_begin_at_once_do_not_shut_each_other_out() {
     let setting = Setting::new();
@@ -133,7 +133,7 @@ fn tasks_that_begin_at_once_do_not_shut_each_other_out() {
     }
 }
 
-/// Tasks end early, others come, and at last one of them does the rest.
+/// Tasks end early, others start, and at last one of them does the rest.
 #[test]
 fn any_later_set_of_tasks_completes_the_rest() {
     let setting = Setting::new();
@@ -161,7 +161,7 @@ fn any_later_set_of_tasks_completes_the_rest() {
     }
     assert!(stopped > 3);
     task(&setting, "out", &options(), "2/4", u64::MAX).unwrap();
-    // A run that is lost is named, and made again by any task.
+    // A lost run is reported, and any task makes it again.
     fs::remove_file(setting.path("out/.work/run-000001.json")).unwrap();
     let error = finish(&setting, "out", &options()).unwrap_err();
     assert!(error.to_string().contains("all but 1 (the first is run 1)"), "{error}");

@@ -1,9 +1,9 @@
-//! The first stage: inputs to parts, on many threads, with the same bytes for any number of them.
+//! The first stage: from inputs to parts, on many threads, with the same bytes for any number of them.
 //!
-//! Each thread reads its own part, chunk by chunk, and encodes what it reads. One that finds no
-//! part left helps with those of the others, so that all are busy to the end; a compressed file, whose
-//! parts come only one after another, is read by all of them. Nothing is put back into order: a part
-//! is sorted anyway. A thread holds one chunk at a time, and that bounds what is under way.
+//! Each thread reads its own part, chunk by chunk, and encodes what it reads. A thread without a part helps with those
+//! of the others, so that all are busy to the end; all threads read a compressed file together, because its parts come
+//! only one after another. The order is not restored, because a part is sorted anyway. A thread holds one chunk at a
+//! time, which limits the work in progress.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,47 +29,47 @@ use crate::spill::Summary;
 use crate::spill::part::Part;
 use crate::spill::reader::Spill;
 
-/// How often parts that turn out to be damaged are made again before it is an error.
+/// The number of attempts to make damaged parts again before it is an error.
 const ATTEMPTS: u32 = 3;
 
-/// The finished parts in their order, and what they held.
+/// The finished parts in order, and their contents.
 #[derive(Default)]
 pub(crate) struct FinishedParts {
     pub(crate) spills: Vec<Spill>,
     pub(crate) total: Summary,
     /// Parts that an earlier call had finished.
     pub(crate) resumed: u64,
-    /// Shards that were written on the way.
+    /// Shards that were written during the stage.
     pub(crate) written_runs: Vec<WrittenRun>,
 }
 
-/// The first stage's plan and its surroundings.
+/// The first stage's plan and its environment.
 pub(crate) struct TokenizeStage<'p> {
     pub(crate) encoder: Encoder<'p>,
     pub(crate) units: Vec<InputUnit>,
     pub(crate) part_bytes: u64,
-    /// Before which documents are read.
+    /// The place before which documents are read.
     pub(crate) end: Option<Place>,
     pub(crate) skip_bad: u64,
     pub(crate) task: Option<Task>,
     pub(crate) threads: usize,
     pub(crate) long_records: LongRecords,
-    /// How shards are written on the way, if they can be.
+    /// The plan for writing shards during the stage, if that is possible.
     pub(crate) in_order_plan: Option<InOrderPlan<'p>>,
     pub(crate) folder: &'p WorkFolder,
     pub(crate) observer: Observer<'p, PrepareProgress>,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct TokenizeShared<'s> {
     readers: Mutex<OpenReaders<'s>>,
-    /// Helpers take turns among the open lanes.
+    /// The turn of helpers among the open jobs.
     helper: AtomicUsize,
     failure: FirstFailure,
     in_order_writer: Option<InOrderWriter<'s>>,
-    /// The first bad records by their places, one more than are still tolerated at most.
+    /// The first bad records by their places, at most one more than are still tolerated.
     bad_records: Mutex<BTreeMap<Place, RecordFault>>,
-    /// Bad records that are still tolerated.
+    /// The number of bad records still tolerated.
     tolerated: u64,
     done_bytes: AtomicU64,
 }
@@ -80,7 +80,7 @@ struct OpenReaders<'s> {
 }
 
 impl TokenizeStage<'_> {
-    /// Brings every part to the disk; those that lie there are not made again.
+    /// Writes every part to disk; existing ones are not made again.
     pub(crate) fn run(&self) -> Result<FinishedParts, Error> {
         let mut attempt = 0;
         let mut resumed = None;
@@ -102,7 +102,7 @@ impl TokenizeStage<'_> {
         }
     }
 
-    /// The parts that an earlier call or another task has finished.
+    /// Returns the parts that an earlier call or another task has finished.
     fn parts_there(&self) -> Result<BTreeSet<(u64, u64)>, Error> {
         self.folder.parts()
     }
@@ -137,7 +137,7 @@ impl TokenizeStage<'_> {
         thread::scope(|scope| {
             let work = || self.work(&shared);
             for _ in 1..self.threads {
-                // Where the system refuses a thread, the others do its work.
+                // If the system refuses a thread, the others do its work.
                 let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
@@ -146,7 +146,7 @@ impl TokenizeStage<'_> {
         shared.in_order_writer.map_or_else(|| Ok(Vec::new()), InOrderWriter::finish)
     }
 
-    /// All that there is to do, in the order of this task.
+    /// Returns all jobs, in the order of this task.
     fn jobs(&self) -> Result<VecDeque<ReadJob>, Error> {
         let mut jobs = Vec::new();
         for (unit, cuts) in (0_u64..).zip(&self.units) {
@@ -167,7 +167,7 @@ impl TokenizeStage<'_> {
             if let ReadJob::Stream { unit, .. } = job
                 && !own.contains(&number)
             {
-                // Every other part first: its owner does the ones between.
+                // Every other part comes first: its owner makes the ones in between.
                 ordered.push_back(ReadJob::Stream { unit, turns: StreamParts::Odd });
             }
             ordered.push_back(job);
@@ -192,7 +192,7 @@ impl TokenizeStage<'_> {
         }
     }
 
-    /// Encodes what a lane gives, up to its end or to a place that a failure has made needless.
+    /// Encodes what a job returns, up to its end or to a place that a failure has made unnecessary.
     fn work_on(
         &self,
         reader: &PartReader<'_>,
@@ -212,7 +212,7 @@ impl TokenizeStage<'_> {
                         self.encode(&chunk, scratch).map_err(|error| Box::new((place, error)))?;
                     drop(chunk);
                     self.note_bad_records(&encoded, shared);
-                    // A part with a bad record too many is none.
+                    // A part with one bad record too many is not written.
                     let is_bad = |bad: &BadRecord| shared.failure.stops(bad.place);
                     if shared.failure.stops(place) || encoded.bad_records.iter().any(is_bad) {
                         return Ok(());
@@ -228,7 +228,7 @@ impl TokenizeStage<'_> {
         }
     }
 
-    /// Where a job begins.
+    /// Returns where a job begins.
     pub(crate) fn place_of(&self, job: ReadJob) -> Place {
         let (ReadJob::Part { unit, .. } | ReadJob::Stream { unit, .. }) = job;
         let unit = usize::try_from(unit).ok().and_then(|unit| self.units.get(unit));
@@ -242,7 +242,7 @@ impl TokenizeStage<'_> {
         Place { input: unit.map_or(0, |unit| unit.first), offset }
     }
 
-    /// A lane of the thread's own while there are jobs, else one of the others'.
+    /// Returns a separate job for the thread while there are any, otherwise one of the other threads'.
     fn next_reader<'s>(
         &'s self,
         shared: &TokenizeShared<'s>,
@@ -270,19 +270,19 @@ impl TokenizeStage<'_> {
         }
     }
 
-    /// Long records are encoded one at a time, for what they take of the memory.
+    /// Encodes long records one at a time, because of their memory.
     fn encode(&self, chunk: &Chunk, scratch: &mut Scratch) -> Result<EncodedChunk, Error> {
         if chunk.len_bytes() < LONG_RECORD_BYTES {
             return self.encode_guarded(chunk, scratch);
         }
-        // Rows are read without it.
+        // Rows are read without the turn.
         let _one_at_a_time = (!chunk.has_turn()).then(|| self.long_records.wait());
         let encoded = self.encode_guarded(chunk, scratch);
         scratch.shrink();
         encoded
     }
 
-    /// A panic of the library becomes an error that names the document.
+    /// Converts a panic of the library to an error that names the document.
     fn encode_guarded(&self, chunk: &Chunk, scratch: &mut Scratch) -> Result<EncodedChunk, Error> {
         panics::caught(|| self.encoder.encode(chunk, scratch)).unwrap_or_else(|_| {
             let Place { input, offset } = chunk.place;
@@ -300,7 +300,7 @@ impl TokenizeStage<'_> {
         shared.in_order_writer.as_ref().map_or(Ok(()), |it| it.add(part.number, chunks))
     }
 
-    /// Notes the first bad record too many, in the order of the inputs, by its line.
+    /// Records the first bad record too many, in the order of the inputs, with its line.
     fn note_bad_records(&self, chunk: &EncodedChunk, shared: &TokenizeShared<'_>) {
         if chunk.bad_records.is_empty() {
             return;
@@ -332,7 +332,7 @@ impl TokenizeStage<'_> {
         Err(Error::Option { option: "skip-bad", expected, got })
     }
 
-    /// Opens every part; one that is missing or damaged is an error of damaged work.
+    /// Opens every part; a missing or damaged one is an error of damaged work.
     fn collect(&self) -> Result<FinishedParts, Error> {
         let mut parts = FinishedParts::default();
         let mut missing = Vec::new();

@@ -1,4 +1,4 @@
-//! The work of preparing as every process sees it that takes part in it.
+//! The work of preparing, shared by every process that takes part.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use crate::spill::{Payload, Summary};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::model_template::role_tokens;
 
-/// All that is the same for every process at the same work.
+/// Everything that is the same for every process of the work.
 pub(crate) struct Work<'o> {
     pub(crate) inputs: InputList,
     pub(crate) tokenizer: Tokenizer,
@@ -87,14 +87,14 @@ impl<'o> Work<'o> {
         self.inputs.files().iter().any(InputFile::is_standard_input)
     }
 
-    /// Makes all parts and shards that are not there yet, in the order of the task.
+    /// Makes all missing parts and shards, in the order of the task.
     pub(crate) fn make(
         &self,
         folder: &WorkFolder,
         task: Option<Task>,
         observer: Observer<'_, PrepareProgress>,
     ) -> Result<Made, Error> {
-        /// How often parts that turn out to be damaged are made again before it is an error.
+        /// The number of attempts to make damaged parts again before it is an error.
         const ATTEMPTS: u32 = 3;
         if self.reads_standard_input() && !folder.parts()?.is_empty() {
             return Err(Error::Option {
@@ -114,7 +114,7 @@ impl<'o> Work<'o> {
         }
         let mut stage = self.stage(folder, task, observer);
         if task.is_none() && self.split_before(folder)?.is_none() {
-            // No split is no proof that there are no shards: its file may have been deleted.
+            // Shards may exist without a split: its file may have been deleted.
             folder.forget_runs()?;
             stage.in_order_plan = self.follow_plan(folder);
         }
@@ -122,7 +122,7 @@ impl<'o> Work<'o> {
         let mut resumed = None;
         loop {
             let parts = stage.run()?;
-            // What was written on the way is not written again.
+            // Shards from the first stage are not written again.
             stage.in_order_plan = None;
             let resumed = *resumed.get_or_insert(parts.resumed);
             match self.write(&stage, parts) {
@@ -175,8 +175,8 @@ impl<'o> Work<'o> {
         }
     }
 
-    /// How shards are written while the parts are made: in the inputs' order, with a holdout that is
-    /// known beforehand and documents that are not laid into rows.
+    /// Returns the plan for writing shards while the parts are made: possible in the inputs' order, with a holdout that
+    /// is known beforehand and documents that are not packed into rows.
     fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<InOrderPlan<'w>> {
         let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
         let limit = HoldoutLimit::known(self.options.holdout)?;
@@ -218,7 +218,7 @@ impl<'o> Work<'o> {
         Ok((split, runs_made))
     }
 
-    /// The split that was decided before, or now.
+    /// Returns the split that was decided earlier, or decides it now.
     fn split(
         &self,
         folder: &WorkFolder,
@@ -249,7 +249,7 @@ impl<'o> Work<'o> {
         Ok(split)
     }
 
-    /// The split in the folder, if it is of this holdout and these sizes.
+    /// Returns the split in the folder, if it has this holdout and these sizes.
     pub(crate) fn split_before(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {
         let holdout = self.options.holdout.to_string();
         Ok(self
@@ -265,20 +265,20 @@ impl<'o> Work<'o> {
         }
     }
 
-    /// The holdout of the split in the folder, and the one that is asked for now.
+    /// Returns the holdout of the split in the folder, and the one that is requested now.
     pub(crate) fn holdouts(&self, folder: &WorkFolder) -> Result<Holdouts, Error> {
         let expected = self.split_there(folder)?.map(|split| split.holdout);
         Ok(Holdouts { expected, got: self.options.holdout.to_string() })
     }
 }
-/// What was made, up to the manifest.
+/// The results of the work before the manifest.
 pub(crate) struct Made {
     pub(crate) split: HoldoutFile,
     pub(crate) resumed: u64,
     pub(crate) runs_made: u64,
 }
 
-/// The holdout as a call decided it; another holdout writes the shards again from the same parts.
+/// The holdout as decided by a call; another holdout writes the shards again from the same parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HoldoutFile {
     holdout: String,
@@ -290,16 +290,16 @@ pub(crate) struct HoldoutFile {
 }
 
 impl HoldoutFile {
-    /// Its hash, which the records of finished runs name.
+    /// Returns its hash, which the records of finished runs contain.
     ///
     /// # Errors
-    /// As [`json_fingerprint`].
+    /// Those of [`json_fingerprint`].
     pub(crate) fn fingerprint(&self, folder: &WorkFolder) -> Result<Fingerprint, Error> {
         json_fingerprint(folder.out(), self)
     }
 
-    /// Notes the runs as finished whose shards were written before the split was known, and that are
-    /// its runs.
+    /// Records as finished the runs whose shards were written before the split was known, if the split has the same
+    /// runs.
     fn adopt(&self, written_runs: Vec<WrittenRun>, folder: &WorkFolder) -> Result<(), Error> {
         let split = self.fingerprint(folder)?;
         for (number, (run, written_runs)) in (0_u64..).zip(self.runs.iter().zip(written_runs)) {
@@ -319,7 +319,7 @@ pub(crate) struct Holdouts {
     pub(crate) got: String,
 }
 
-/// The part size where the documents keep their order: a part is then a bucket.
+/// The part size if the documents keep their order: a part is then a bucket.
 const KEPT_PART_BYTES: u64 = 16 << 20;
 
 fn plan(
@@ -366,14 +366,14 @@ fn plan(
     })
 }
 
-/// The id that fills up rows: the tokenizer's own for it, or the end-of-text.
+/// Returns the padding id of rows: the tokenizer's own one, or the end-of-text.
 fn padding(tokenizer: &Tokenizer, end_of_text: u32) -> Result<u32, Error> {
     let own = role_tokens(tokenizer)?.remove("pad_token");
     Ok(own.and_then(|token| tokenizer.token_id(&token)).unwrap_or(end_of_text))
 }
 
-/// As many threads as were asked for, or as the process may use: its affinity and, on Linux, the
-/// quota of its control group count.
+/// Returns the requested number of threads, or as many as the process may use: its affinity and, on Linux, the quota of
+/// its control group count.
 fn threads(asked: u32) -> usize {
     match usize::try_from(asked) {
         Ok(asked) if asked > 0 => asked,

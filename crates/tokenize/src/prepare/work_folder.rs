@@ -1,4 +1,4 @@
-//! The output folder before it is a corpus: whose it is, and where the unfinished work lies.
+//! The output folder before it is a corpus: its owner, and the place of the unfinished work.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File, TryLockError};
@@ -21,10 +21,10 @@ const SPLIT: &str = "split.json";
 const LOCK: &str = "lock";
 const TASKS: &str = "tasks.lock";
 
-/// Who may be at work in an output folder at the same time.
+/// The processes that may work in an output folder at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// This call alone.
+    /// Only this call.
     Alone,
     /// Any number of tasks.
     Shared,
@@ -35,11 +35,11 @@ pub(crate) struct WorkFolder {
     out: PathBuf,
     work: PathBuf,
     parts: PathBuf,
-    /// Locks that are held for as long as these are open.
+    /// Files whose locks are held as long as they are open.
     _locks: Vec<File>,
 }
 
-/// A finished stream's own file.
+/// The record file of a finished stream.
 #[derive(Serialize, Deserialize)]
 struct UnitRecord {
     parts: u64,
@@ -56,7 +56,7 @@ impl WorkFolder {
         refuse_taken(out, &work)?;
         fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
         let lock = lock(out, &work, hold);
-        // Whoever held the lock may have finished in the meantime.
+        // The previous holder of the lock may have finished in the meantime.
         if is_finished(out)? {
             drop(lock);
             return Err(refuse_finished(out, plan)?);
@@ -66,7 +66,7 @@ impl WorkFolder {
         fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
         let mut folder = Self { out: out.to_owned(), work, parts, _locks: vec![file] };
         match hold {
-            // Only where nobody else can be writing them.
+            // This applies only if no other process can be writing them.
             Hold::Alone if known => {
                 folder.remove_leftovers()?;
                 folder.replace_plan(plan)?;
@@ -77,14 +77,14 @@ impl WorkFolder {
         write_json_first(&plan_path, plan)?;
         match read_json(&plan_path)? {
             Some(before) => plan.check_equal(&before, out)?,
-            // Another task has finished just now.
+            // Another task has just finished.
             None => return Err(Error::AlreadyCorpus { path: out.to_owned() }),
         }
         Ok(folder)
     }
 
-    /// Takes the place of another plan of which no part is finished: a wrong name of a field must not
-    /// lock the folder. Only where nobody else is at work.
+    /// Replaces another plan of which no part is finished: a wrong field name must not lock the folder. It applies only
+    /// if no other process is at work.
     fn replace_plan(&self, plan: &Plan) -> Result<(), Error> {
         let path = self.work.join(PLAN);
         let Some(before) = read_json::<Value>(&path)? else { return Ok(()) };
@@ -93,7 +93,7 @@ impl WorkFolder {
         }
         let parts = match before.get("work_dir") {
             None | Some(Value::Null) => self.work.clone(),
-            // Elsewhere, under a name that only the same version of a plan tells.
+            // The parts are elsewhere, in a folder whose name only the same version of a plan can compute.
             Some(_) => match serde_json::from_value::<Plan>(before) {
                 Ok(before) => parts_folder(&self.work, &self.out, &before)?,
                 Err(_) => return Ok(()),
@@ -108,8 +108,8 @@ impl WorkFolder {
         write_json(&path, plan)
     }
 
-    /// Removes what killed tasks left, if no other task is there, and notes that this one is. Nobody
-    /// holds this lock alone for longer than that takes, so waiting for it is short.
+    /// Removes the leftovers of killed tasks if no other task is at work, and registers this one. No task holds this
+    /// lock exclusively for longer than that takes, so the wait is short.
     fn join_tasks(&mut self, plan: &Plan) -> Result<(), Error> {
         let path = self.work.join(TASKS);
         let open = || File::create(&path).map_err(Error::io("create", &path));
@@ -120,28 +120,28 @@ impl WorkFolder {
             self.replace_plan(plan)?;
         }
         let together = open()?;
-        // Where there are no locks, finishing removes what was left.
+        // Without file locks, finishing removes the leftovers.
         let _no_locks_here = together.lock_shared();
         self._locks.push(together);
         Ok(())
     }
 
-    /// Where the parts lie.
+    /// Returns the folder of the parts.
     pub(crate) fn parts_folder(&self) -> &Path {
         &self.parts
     }
 
-    /// The output folder.
+    /// Returns the output folder.
     pub(crate) fn out(&self) -> &Path {
         &self.out
     }
 
-    /// Where part `part` of a unit is written.
+    /// Returns the path of part `part` of a unit.
     pub(crate) fn part(&self, unit: u64, part: u64) -> PathBuf {
         self.parts.join(format!("part-{unit:06}-{part:06}"))
     }
 
-    /// Units and numbers of the parts that are there.
+    /// Returns the units and numbers of the existing parts.
     pub(crate) fn parts(&self) -> Result<BTreeSet<(u64, u64)>, Error> {
         let part = |name: String| {
             let (unit, part) = name.strip_prefix("part-")?.split_once('-')?;
@@ -150,12 +150,12 @@ impl WorkFolder {
         Ok(names(&self.parts)?.into_iter().filter_map(part).collect())
     }
 
-    /// The file that says how many parts a stream has.
+    /// Returns the file that records the number of parts of a stream.
     pub(crate) fn unit(&self, unit: u64) -> PathBuf {
         self.parts.join(format!("unit-{unit:06}.json"))
     }
 
-    /// How many parts a stream has, once it has been read to its end.
+    /// Returns the number of parts of a stream, once it has been read to its end.
     pub(crate) fn unit_parts(&self, unit: u64) -> Result<Option<u64>, Error> {
         match read_json(&self.unit(unit)) {
             Ok(record) => Ok(record.map(|record: UnitRecord| record.parts)),
@@ -164,40 +164,40 @@ impl WorkFolder {
         }
     }
 
-    /// Notes how many parts a stream has.
+    /// Records the number of parts of a stream.
     pub(crate) fn write_unit(&self, unit: u64, parts: u64) -> Result<(), Error> {
         write_json(&self.unit(unit), &UnitRecord { parts })
     }
 
-    /// Removes a damaged file of a part, which is made again.
+    /// Removes a damaged file of a part, which is then made again.
     pub(crate) fn forget(&self, path: &Path) -> Result<(), Error> {
         absent_or(fs::remove_file(path)).map_err(Error::io("remove", path))
     }
 
-    /// Whether a path is one of the parts'.
+    /// Returns whether a path belongs to a part.
     pub(crate) fn is_part(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         path.parent() == Some(self.parts.as_path()) && name.starts_with("part-")
     }
 
-    /// The file that says how documents are split.
+    /// Returns the file that records the split.
     pub(crate) fn split(&self) -> PathBuf {
         self.work.join(SPLIT)
     }
 
-    /// The file that says which shards a finished run of buckets gave.
+    /// Returns the file that records the shards of a finished run of buckets.
     pub(crate) fn run(&self, run: u64) -> PathBuf {
         self.work.join(format!("run-{run:06}.json"))
     }
 
-    /// Forgets which shards are finished, and the shards with it.
+    /// Removes the records of finished shards, and the shards with them.
     pub(crate) fn forget_runs(&self) -> Result<(), Error> {
         remove_files(&self.work, |name| name.starts_with("run-"))?;
         self.keep_shards(Split::Train, &[])?;
         self.keep_shards(Split::Holdout, &[])
     }
 
-    /// Removes the shards of a side but these.
+    /// Removes the shards of a side except these.
     pub(crate) fn keep_shards(&self, side: Split, keep: &[ShardRecord]) -> Result<(), Error> {
         let folder = self.out.join(side.folder());
         let kept = |name: &str| {
@@ -205,12 +205,12 @@ impl WorkFolder {
             keep.iter().filter_map(of).any(|ending| ending.starts_with('.'))
         };
         remove_files(&folder, |name| is_shard_file(name) && !kept(name))?;
-        // Left where it holds something else; where there is none there is nothing to remove.
+        // A folder with other contents stays; a missing one needs no removal.
         let _not_empty = fs::remove_dir(&folder);
         Ok(())
     }
 
-    /// Removes what killed processes left under temporary names.
+    /// Removes the temporary files that killed processes left.
     pub(crate) fn remove_leftovers(&self) -> Result<(), Error> {
         let unfinished = |name: &str| finished_name(name).is_some();
         remove_files(&self.work, unfinished)?;
@@ -227,7 +227,7 @@ impl WorkFolder {
         remove_files(&self.out, companion)
     }
 
-    /// Forgets the unfinished work, which a manifest has made superfluous.
+    /// Removes the unfinished work, which is no longer needed once there is a manifest.
     pub(crate) fn remove(self) -> Result<(), Error> {
         self.remove_leftovers()?;
         remove_parts(&self.parts, &self.work)?;
@@ -235,8 +235,8 @@ impl WorkFolder {
     }
 }
 
-/// Where the parts lie: in a folder that is named after the output and the plan, so that many
-/// outputs may share a work folder.
+/// Returns the folder of the parts: its name comes from the output and the plan, so that several outputs can share a
+/// work folder.
 fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> Result<PathBuf, Error> {
     let Some(shared) = &plan.work_dir else { return Ok(work.to_owned()) };
     let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -244,14 +244,14 @@ fn parts_folder(work: &Path, out: &Path, plan: &Plan) -> Result<PathBuf, Error> 
     Ok(shared.join(format!("{name}-{}", plan.get(..16).unwrap_or(&plan))))
 }
 
-/// The error for an output that is a corpus, after forgetting the work on it.
+/// Returns the error for an output that is a corpus, after removing the work on it.
 fn refuse_finished(out: &Path, plan: &Plan) -> Result<Error, Error> {
     forget_work(out, plan)?;
     Ok(Error::AlreadyCorpus { path: out.to_owned() })
 }
 
-/// Removes the work of a call that was killed between its manifest and the end, or of one that came
-/// while another finished.
+/// Removes the work of a call that was killed between its manifest and the end, or of one that came while another one
+/// finished.
 pub(crate) fn forget_work(out: &Path, plan: &Plan) -> Result<(), Error> {
     let work = &out.join(WORK);
     let begun = work.is_dir() && foreign_in(work)?.is_none();
@@ -272,24 +272,24 @@ fn remove_parts(parts: &Path, work: &Path) -> Result<(), Error> {
             let whole = finished_name(name).unwrap_or(name);
             whole.starts_with("part-") || whole.starts_with("unit-")
         })?;
-        // Left where it holds something else.
+        // A folder with other contents stays.
         let _not_empty = fs::remove_dir(parts);
     }
     Ok(())
 }
 
-/// The plan goes last, for it tells that the folder is ours.
+/// Removes the work; the plan is last, because it shows that the folder belongs to this program.
 fn remove_work(work: &Path) -> Result<(), Error> {
     remove_files(work, |name| name != PLAN)?;
     absent_or(fs::remove_dir_all(work)).map_err(Error::io("remove", work))
 }
 
-/// Whether the output is a corpus; a manifest that cannot be read is somebody else's.
+/// Returns whether the output is a corpus; an unreadable manifest belongs to another program.
 pub(crate) fn is_finished(out: &Path) -> Result<bool, Error> {
     match Manifest::read(out) {
         Ok(_) => Ok(true),
         Err(mixdown_shards::Error::NoManifest { .. }) => Ok(false),
-        // A folder that cannot be looked at: permission, a name that is too long, a loop of links.
+        // The folder cannot be inspected: permission, a name that is too long, a loop of links.
         Err(error @ mixdown_shards::Error::Io { .. }) if !out.is_file() => Err(error.into()),
         Err(_) => {
             let got = format!("a {} that is not a corpus'", Manifest::FILE);
@@ -298,7 +298,7 @@ pub(crate) fn is_finished(out: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Refuses an output that holds anything but our own unfinished work.
+/// Refuses an output that holds anything except our own unfinished work.
 fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
     let taken = |got: String| Err(Error::OutputTaken { path: out.to_owned(), got });
     if !out.exists() {
@@ -313,19 +313,19 @@ fn refuse_taken(out: &Path, work: &Path) -> Result<(), Error> {
     refuse_damaged_plan(out, work)?;
     let other = names(out)?.into_iter().filter(|name| name != WORK).min();
     match other.or(foreign_in(work)?.map(|name| format!("{WORK}/{name}"))) {
-        // Between the two looks another task may have begun, or even finished.
+        // Between the two checks another task may have begun, or even finished.
         Some(name) if !holds_our_plan(work) && !is_finished(out)? => taken(name),
         _ => Ok(()),
     }
 }
 
-/// Something in the work folder that no call leaves that was ended before it had written its plan.
+/// Returns an entry of the work folder that a call interrupted before writing its plan would not leave.
 fn foreign_in(work: &Path) -> Result<Option<String>, Error> {
     let begun = |name: &str| [LOCK, TASKS].contains(&name) || finished_name(name) == Some(PLAN);
     Ok(names(work)?.into_iter().filter(|name| !begun(name)).min())
 }
 
-/// Refuses a plan that no call has left as it is, with the way out of it.
+/// Refuses a damaged plan, with the fix.
 fn refuse_damaged_plan(out: &Path, work: &Path) -> Result<(), Error> {
     let path = work.join(PLAN);
     match read_json::<Value>(&path) {
@@ -342,7 +342,7 @@ fn holds_our_plan(work: &Path) -> bool {
     plan.is_some_and(|plan| plan.get("format").is_some_and(|format| format == Plan::FORMAT))
 }
 
-/// `shard-NNNNN.ENDING`, whole or not.
+/// Returns whether a name is `shard-NNNNN.ENDING`, complete or temporary.
 fn is_shard_file(name: &str) -> bool {
     let whole = finished_name(name).unwrap_or(name);
     let parts = whole.strip_prefix("shard-").and_then(|name| name.split_once('.'));
@@ -360,7 +360,7 @@ fn remove_files(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error>
     Ok(())
 }
 
-/// The names in a folder; none where there is no folder.
+/// Returns the names in a folder; none if the folder does not exist.
 fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -373,7 +373,7 @@ fn names(folder: &Path) -> Result<Vec<String>, Error> {
     entries.map(name).collect()
 }
 
-/// What has been removed already needs no removing.
+/// Treats an absent file as removed.
 fn absent_or(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|error| match error.kind() {
         ErrorKind::NotFound => Ok(()),
@@ -381,9 +381,8 @@ fn absent_or(removed: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// Takes the lock file: a plain call alone, tasks together. Where the file system knows no locks it
-/// is left at that: unique names keep two processes from harming each other, and they only do
-/// the same work twice.
+/// Takes the lock file: exclusively for a plain call, shared for tasks. On a file system without locks there is no
+/// lock: unique names keep two processes from harming each other, and they only do the same work twice.
 fn lock(out: &Path, work: &Path, hold: Hold) -> Result<Locked, Error> {
     let path = work.join(LOCK);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
@@ -398,7 +397,7 @@ fn lock(out: &Path, work: &Path, hold: Hold) -> Result<Locked, Error> {
     }
 }
 
-/// The lock file, and whether the file system knows locks.
+/// The lock file, and whether the file system supports locks.
 struct Locked {
     file: File,
     known: bool,

@@ -1,10 +1,9 @@
-//! Shards that are written while the parts are still being made.
+//! A writer of shards while the parts are still being made.
 //!
-//! Where the documents keep their order, the parts follow each other in the shards as they do in the
-//! inputs. So whoever finishes the part that comes next appends it, from memory, and the disk is busy
-//! while the other threads encode. The parts are spilled all the same: a restart begins with them and
-//! a damaged one is made again. What the follower wrote counts once the split that is decided over
-//! all parts has the same runs.
+//! If the documents keep their order, the parts follow each other in the shards as they do in the inputs. So the thread
+//! that finishes the next part appends it, from memory, and the disk is busy while the other threads encode. The parts
+//! are spilled anyway: a restart begins with them, and a damaged one is made again. The written shards count if the
+//! split that is decided over all parts has the same runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,10 +20,10 @@ use crate::spill::bucket::Buckets;
 use crate::spill::reader::Spill;
 use crate::spill::{DocumentRow, Item, Payload, sorted_items};
 
-/// Bytes of parts that may wait in memory for one before them; further ones wait on the disk.
+/// Bytes of parts that may wait in memory for an earlier one; further parts wait on disk.
 const WAITING_BYTES: u64 = 32 << 20;
 
-/// What has to be known before the parts are there.
+/// The settings that must be known before the parts exist.
 #[derive(Clone, Copy)]
 pub(crate) struct InOrderPlan<'f> {
     pub(crate) target: ShardTarget<'f>,
@@ -34,14 +33,14 @@ pub(crate) struct InOrderPlan<'f> {
     pub(crate) payload: Payload,
 }
 
-/// A run that was finished, and its shards.
+/// A finished run, and its shards.
 pub(crate) struct WrittenRun {
     pub(crate) run: BucketRun,
     pub(crate) train: Option<ShardRecord>,
     pub(crate) holdout: Option<ShardRecord>,
 }
 
-/// The parts as they come, on their way into shards.
+/// A writer that turns parts into shards as they come.
 pub(crate) struct InOrderWriter<'f> {
     plan: InOrderPlan<'f>,
     units: &'f [InputUnit],
@@ -49,25 +48,25 @@ pub(crate) struct InOrderWriter<'f> {
     writing: Mutex<OpenShards<'f>>,
 }
 
-/// Finished parts that are not written: in memory, or only where they were spilled.
+/// Finished parts that are not yet written: in memory, or only in their spill files.
 #[derive(Default)]
 struct WaitingParts {
     parts: BTreeMap<PartNumber, Option<PartChunks>>,
     bytes: u64,
 }
 
-/// The numbers of a part's unit and of the part there.
+/// The number of a part's unit and of the part in the unit.
 type PartNumber = (u64, u64);
 
 /// All chunks of a part.
 pub(crate) struct PartChunks {
     pub(crate) chunks: Vec<EncodedChunk>,
-    /// The memory they take.
+    /// The memory that they take.
     pub(crate) bytes: u64,
 }
 
 struct OpenShards<'f> {
-    /// The part that is written next.
+    /// The next part to write.
     next: PartNumber,
     runs: ShardPlan,
     outputs: (SideWriter<'f>, SideWriter<'f>),
@@ -86,8 +85,7 @@ impl<'f> InOrderWriter<'f> {
         Self { plan, units, waiting, writing }
     }
 
-    /// Takes a part that has been spilled, and writes what can be written now unless another thread
-    /// is at it.
+    /// Takes a part that has been spilled, and writes what can be written now unless another thread is writing.
     pub(crate) fn add(&self, part: PartNumber, chunks: Option<PartChunks>) -> Result<(), Error> {
         let mut waiting = self.waiting();
         let fits = |chunks: &PartChunks| waiting.bytes + chunks.bytes <= WAITING_BYTES;
@@ -101,7 +99,7 @@ impl<'f> InOrderWriter<'f> {
         }
     }
 
-    /// Writes the rest; gives the runs whose shards are whole.
+    /// Writes the rest and returns the runs whose shards are complete.
     pub(crate) fn finish(self) -> Result<Vec<WrittenRun>, Error> {
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_next(&mut writing)?;
@@ -126,7 +124,7 @@ impl<'f> InOrderWriter<'f> {
         Ok(())
     }
 
-    /// The part that comes next, if it is there.
+    /// Takes the next part, if it is available.
     fn take_next(
         &self,
         writing: &mut OpenShards<'f>,

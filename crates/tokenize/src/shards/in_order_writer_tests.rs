@@ -1,4 +1,4 @@
-//! Shards written on the way: the same bytes as those that are written at the end.
+//! Shards written during the first stage have the same bytes as those written at the end.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ fn kept() -> PrepareOptions {
     PrepareOptions { shuffle: Shuffle::Keep, ..options() }
 }
 
-/// Stopped after so many reports of progress.
+/// Stops the call after a number of progress reports.
 fn begin(setting: &Setting, out: &str, options: &PrepareOptions, reports: u64) {
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let progress = |_| {
@@ -36,7 +36,7 @@ fn begin(setting: &Setting, out: &str, options: &PrepareOptions, reports: u64) {
     assert_eq!(begun.unwrap_err().kind(), ErrorKind::Interrupted);
 }
 
-/// How many runs are left to the second stage.
+/// Returns the number of runs that are left to the second stage.
 fn runs_made(setting: &Setting, out: &str, options: &PrepareOptions) -> u64 {
     let (inputs, tokenizer) = (&setting.inputs, setting.path("tokenizer.json"));
     let work = Work::new(inputs, &tokenizer, options, TINY).unwrap();
@@ -61,7 +61,7 @@ fn all_runs_are_written_on_the_way_where_they_can_be() {
     }
     let shuffled = PrepareOptions { shuffle: Shuffle::Global, ..kept() };
     assert!(runs_made(&setting, "shuffled", &shuffled) > 3);
-    // Of a call that was ended too, whose parts come from the disk.
+    // The same holds for an interrupted call, whose parts come from disk.
     begin(&setting, "ended", &kept(), 30);
     assert_eq!(runs_made(&setting, "ended", &kept()), 0);
     assert!(contents(&setting.path("ended")) == contents(&setting.path("0.1-1")));
@@ -76,7 +76,7 @@ fn a_part_that_was_damaged_is_made_again() {
         begin(&setting, name, &PrepareOptions { threads: 1, ..kept() }, 40);
         let part = setting.path(name).join(".work").join(name);
         let mut bytes = fs::read(&part).unwrap();
-        // Within the rows: the footer is whole, so it is noticed while it is followed.
+        // The damage is in the rows: the footer is complete, so the writer finds it.
         bytes[10] ^= 1;
         fs::write(&part, bytes).unwrap();
         assert!(setting.run(name, &kept()).unwrap().resumed > 0);
@@ -84,7 +84,7 @@ fn a_part_that_was_damaged_is_made_again() {
     }
 }
 
-/// Tasks go on with another holdout, under which there are fewer shards of a side.
+/// Tasks continue with another holdout, with fewer shards on one side.
 #[test]
 fn shards_of_an_ended_call_do_not_stay_behind() {
     let setting = Setting::new();
@@ -92,7 +92,7 @@ fn shards_of_an_ended_call_do_not_stay_behind() {
     let few = PrepareOptions { holdout: Holdout::Share(0.9), ..kept() };
     begin(&setting, "out", &many, 60);
     let last = setting.path("out/train/shard-00001.bin");
-    // Shards are written by a thread of their own, which may be behind.
+    // A separate thread writes the shards, and it may be behind.
     for _ in 0..20 {
         if !last.exists() {
             begin(&setting, "out", &many, 2);
@@ -109,7 +109,7 @@ fn shards_of_an_ended_call_do_not_stay_behind() {
     assert!(contents(&out) == contents(&setting.path("fresh")));
 }
 
-/// A full disk ends the call that writes on the way, as it ends any other.
+/// A full disk ends a call that writes during the first stage, as it ends any other.
 #[test]
 fn a_shard_that_cannot_be_written_is_an_error() {
     let setting = Setting::new();

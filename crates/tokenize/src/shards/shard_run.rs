@@ -1,4 +1,4 @@
-//! Runs of buckets and the shards that they become.
+//! Runs of buckets and their shards.
 
 use mixdown_shards::{DocumentBytes, Dtype, Fingerprint, ShardRecord, ShardWriter, Split as Side};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use crate::plan::holdout::Sides;
 use crate::prepare::work_folder::WorkFolder;
 use crate::spill::work_file::read_json;
 
-/// Bytes of ids that a shard holds at most, unless one bucket alone holds more.
+/// The maximum bytes of ids in a shard, unless one bucket alone has more.
 pub(crate) const SHARD_BYTES: u64 = 1 << 30;
 
-/// Buckets from `first` to before `end`, and the numbers of the shards they become.
+/// Buckets from `first` to before `end`, and the numbers of their shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BucketRun {
     pub(crate) first: u64,
@@ -21,7 +21,7 @@ pub(crate) struct BucketRun {
     pub(crate) holdout_shard: Option<u64>,
 }
 
-/// A finished run's own file.
+/// The record file of a finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BucketRunRecord {
     pub(crate) split: Fingerprint,
@@ -29,7 +29,7 @@ pub(crate) struct BucketRunRecord {
     pub(crate) holdout: Option<ShardRecord>,
 }
 
-/// The record of a run, if it is finished under this split.
+/// Returns the record of a run, if it is finished with this split.
 pub(crate) fn run_record(
     folder: &WorkFolder,
     number: u64,
@@ -37,20 +37,20 @@ pub(crate) fn run_record(
 ) -> Result<Option<BucketRunRecord>, Error> {
     match read_json(&folder.run(number)) {
         Ok(record) => Ok(record.filter(|record: &BucketRunRecord| record.split == split)),
-        // Half of a file that a power cut left: the run is made again.
+        // A power cut left half a file: the run is made again.
         Err(Error::DamagedWork { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Puts buckets together to runs of at most `shard_bytes` of ids, both sides together, and numbers
-/// their shards.
+/// A planner that groups buckets into runs of at most `shard_bytes` of ids, both sides together, and numbers their
+/// shards.
 pub(crate) struct ShardPlan {
     id_bytes: u64,
     shard_bytes: u64,
-    /// The buckets so far.
+    /// The number of buckets so far.
     buckets: u64,
-    /// The run that is not complete, and what is in it.
+    /// The incomplete run, with its contents.
     open: Option<(u64, Sides)>,
     /// The numbers of the next shards.
     train: u64,
@@ -62,7 +62,7 @@ impl ShardPlan {
         Self { id_bytes, shard_bytes, buckets: 0, open: None, train: 0, holdout: 0 }
     }
 
-    /// Adds the next bucket; gives the run that is complete without it.
+    /// Adds the next bucket; returns the run that is complete without it.
     pub(crate) fn push(&mut self, sides: &Sides) -> Option<BucketRun> {
         let bytes = |sum: &Sides| (sum.tokens() + sides.tokens()) * self.id_bytes;
         let complete = match &mut self.open {
@@ -80,7 +80,7 @@ impl ShardPlan {
         complete
     }
 
-    /// The last run.
+    /// Returns the last run.
     pub(crate) fn end(&mut self) -> Option<BucketRun> {
         let (first, sum) = self.open.take()?;
         let number = |documents: u64, next: &mut u64| {
@@ -98,7 +98,7 @@ impl ShardPlan {
         })
     }
 
-    /// The number of the shard that the open run becomes on a side, if it does.
+    /// Returns the number of the open run's shard on a side, if it gets one.
     pub(crate) fn shard(&self, side: Side) -> u64 {
         match side {
             Side::Train => self.train,
@@ -106,7 +106,7 @@ impl ShardPlan {
         }
     }
 
-    /// All runs of these buckets.
+    /// Returns all runs of these buckets.
     pub(crate) fn of(buckets: &[Sides], id_bytes: u64, shard_bytes: u64) -> Vec<BucketRun> {
         let mut runs = Self::new(id_bytes, shard_bytes);
         let mut all: Vec<BucketRun> = buckets.iter().filter_map(|sides| runs.push(sides)).collect();
@@ -115,7 +115,7 @@ impl ShardPlan {
     }
 }
 
-/// What shards are written with.
+/// The settings for writing shards.
 #[derive(Clone, Copy)]
 pub(crate) struct ShardTarget<'f> {
     pub(crate) folder: &'f WorkFolder,
@@ -123,7 +123,7 @@ pub(crate) struct ShardTarget<'f> {
     pub(crate) vocab_size: u64,
 }
 
-/// The shard of one side, begun with its first document.
+/// The shard of one side, which begins with its first document.
 pub(crate) struct SideWriter<'f> {
     target: ShardTarget<'f>,
     side: Side,
@@ -149,13 +149,13 @@ impl<'f> SideWriter<'f> {
         Ok(writer.push_bytes(document)?)
     }
 
-    /// The shard as far as it is written; with it goes what it becomes.
+    /// Takes the shard as written so far; the result belongs to the caller.
     pub(crate) fn take(&mut self) -> Option<ShardWriter> {
         self.writer.take()
     }
 }
 
-/// Brings the shards of a run to the disk.
+/// Writes the shards of a run to disk.
 pub(crate) fn finish_shards(
     train: Option<ShardWriter>,
     holdout: Option<ShardWriter>,

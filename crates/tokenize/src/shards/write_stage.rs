@@ -1,9 +1,9 @@
-//! The second stage: parts to shards, run of buckets by run of buckets.
+//! The second stage: from parts to shards, one run of buckets after another.
 //!
-//! A run becomes at most one shard of each side, and which ones is known before any is written, so
-//! runs can be made in any order, by any task, and several times. Within a run the threads load and
-//! sort groups of buckets side by side and take turns at writing them; whoever writes the last one
-//! brings the shards to the disk while the others are at the next run.
+//! A run becomes at most one shard per side, with a number that is known before any is written, so any task can make
+//! the runs in any order, and several times. Within a run the threads load and sort groups of buckets in parallel and
+//! take turns at writing them; the thread that writes the last one flushes the shards to disk while the others continue
+//! with the next run.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -27,20 +27,20 @@ use crate::shards::shard_run::{
 use crate::spill::bucket::{Bucket, BucketRange, Buckets};
 use crate::spill::work_file::write_json;
 
-/// Bytes of memory that the buckets take which a thread has loaded.
+/// Bytes of memory for the buckets that a thread has loaded.
 const GROUP_BYTES: u64 = 40 << 20;
 
-/// Parts and split to shards.
+/// The stage from parts and split to shards.
 pub(crate) struct WriteStage<'p> {
     pub(crate) buckets: &'p Buckets,
     pub(crate) limit: HoldoutLimit,
     pub(crate) runs: &'p [BucketRun],
-    /// The numbers of the runs in the order in which this task looks at them.
+    /// The numbers of the runs in the order in which this task visits them.
     pub(crate) order: Vec<u64>,
-    /// Of the split: records of another one do not count.
+    /// The fingerprint of the split: records of another split do not count.
     pub(crate) split: Fingerprint,
     pub(crate) vocab_size: u64,
-    /// The rows that documents are laid into, if any.
+    /// The rows into which documents are packed, if any.
     pub(crate) rows: Option<RowPacker>,
     pub(crate) threads: usize,
     pub(crate) folder: &'p WorkFolder,
@@ -56,14 +56,14 @@ struct OpenRun<'s> {
     turned: Condvar,
 }
 
-/// Which group is written next, and onto what.
+/// The next group to write, and its shards.
 struct GroupTurn<'s> {
     group: usize,
     train: SideWriter<'s>,
     holdout: SideWriter<'s>,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct WriteShared<'s> {
     queue: Mutex<GroupQueue<'s>>,
     failure: Failure,
@@ -78,7 +78,7 @@ struct GroupQueue<'s> {
 }
 
 impl WriteStage<'_> {
-    /// Brings every shard to the disk that is not there yet; gives how many runs were made.
+    /// Writes every missing shard to disk and returns the number of runs made.
     pub(crate) fn run(&self) -> Result<u64, Error> {
         let tokens: u64 = self.runs.iter().map(|run| run.tokens).sum();
         let shared = WriteShared {
@@ -91,7 +91,7 @@ impl WriteStage<'_> {
         thread::scope(|scope| {
             let work = || shared.failure.note(self.work(&shared));
             for _ in 1..self.threads {
-                // Where the system refuses a thread, the others do its work.
+                // If the system refuses a thread, the others do its work.
                 let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
@@ -122,7 +122,7 @@ impl WriteStage<'_> {
         Ok(())
     }
 
-    /// The next group of the open run, or the first of the next one that is missing.
+    /// Returns the next group of the open run, or the first one of the next missing run.
     fn next_group<'s>(
         &'s self,
         shared: &WriteShared<'s>,
@@ -149,7 +149,7 @@ impl WriteStage<'_> {
 
     fn open(&self, number: u64, run: &BucketRun) -> Result<OpenRun<'_>, Error> {
         let range = self.buckets.range(run.first, run.end)?;
-        // Rows are laid within a bucket, so that memory and threads decide none of them.
+        // Rows are packed within a bucket, so memory and threads do not affect them.
         let groups = range.groups(if self.rows.is_some() { 0 } else { GROUP_BYTES });
         let target = ShardTarget {
             folder: self.folder,
@@ -206,13 +206,13 @@ impl WriteStage<'_> {
     }
 }
 
-/// Waits until it is this group's turn; `None` where another thread has failed.
+/// Waits for this group's turn; `None` if another thread has failed.
 fn wait_for<'r, 's>(
     run: &'r OpenRun<'s>,
     group: usize,
     failure: &Failure,
 ) -> Option<MutexGuard<'r, GroupTurn<'s>>> {
-    // A thread that failed does not come to its turn, so it is looked for now and then.
+    // A failed thread never takes its turn, so the wait checks for failures from time to time.
     const LOOK: Duration = Duration::from_millis(50);
     let mut turn = run.turn.lock().unwrap_or_else(PoisonError::into_inner);
     while turn.group != group {

@@ -1,4 +1,4 @@
-//! Buckets: their segments of every part, gathered in memory and sorted.
+//! Buckets: their segments from every part, gathered in memory and sorted.
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -12,23 +12,23 @@ use crate::prepare::options::Shuffle;
 use crate::spill::reader::{BucketSegment, LoadedBuckets, Spill, SpillRange};
 use crate::spill::{DocumentRow, Payload, as_u64};
 
-/// The parts on the disk, as one ordered run of buckets.
+/// The parts on disk, as one ordered run of buckets.
 pub(crate) struct Buckets {
-    /// In the order of the inputs.
+    /// The spill files, in the order of the inputs.
     pub(crate) spills: Vec<Spill>,
     pub(crate) order: Order,
     pub(crate) payload: Payload,
 }
 
-/// A range of buckets with what is known of each before it is loaded.
+/// A range of buckets with what is known of each before loading.
 pub(crate) struct BucketRange<'s> {
     len: usize,
     payload: Payload,
-    /// Stretches of parts, each with the bucket of this range that it begins with.
+    /// Stretches of parts, each with the bucket of this range at which it begins.
     stretches: Vec<(usize, SpillRange<'s>)>,
 }
 
-/// Documents of some buckets in their final order.
+/// The documents of some buckets in their final order.
 pub(crate) struct Bucket {
     /// Keys with the number of the entry.
     order: Vec<(u128, usize)>,
@@ -36,7 +36,7 @@ pub(crate) struct Bucket {
     loads: Vec<LoadedBuckets>,
 }
 
-/// One document of a loaded bucket, and where its bytes stand in its load.
+/// One document of a loaded bucket, and the position of its bytes in the loaded data.
 struct BucketDocument {
     row: DocumentRow,
     load: usize,
@@ -46,7 +46,7 @@ struct BucketDocument {
 }
 
 impl Bucket {
-    /// The documents, each with its row.
+    /// Returns the documents, each with its row.
     pub(crate) fn documents(
         &self,
     ) -> impl Iterator<Item = (&DocumentRow, DocumentBytes<'_>)> + Clone {
@@ -103,8 +103,7 @@ fn next(start: &mut usize, len: usize) -> Range<usize> {
 }
 
 impl BucketRange<'_> {
-    /// Cuts the range into runs of buckets that each take at most `most_bytes` of memory, or are
-    /// one bucket.
+    /// Splits the range into runs of buckets that each take at most `most_bytes` of memory, or are one bucket.
     pub(crate) fn groups(&self, most_bytes: u64) -> Vec<Range<usize>> {
         let mut costs = vec![0_u64; self.len];
         for (start, stretch) in &self.stretches {
@@ -141,15 +140,15 @@ impl BucketRange<'_> {
                 bucket.add(stretch.load(from - start, to - start)?, self.payload);
             }
         }
-        // With its number: should two keys ever be equal, the inputs' order decides.
+        // Sorting includes each number: if two keys were ever equal, the inputs' order decides.
         bucket.order.sort_unstable();
         Ok(bucket)
     }
 }
 
 impl Buckets {
-    /// How many there are. In the inputs' order every part is one bucket, for its
-    /// documents all come before the next part's.
+    /// Returns the number of buckets. In the inputs' order every part is one bucket, because all its documents come
+    /// before those of the next part.
     pub(crate) fn len(&self) -> u64 {
         match self.order.shuffle {
             Shuffle::Global => self.order.buckets(),
@@ -157,12 +156,12 @@ impl Buckets {
         }
     }
 
-    /// How the shards hold ids.
+    /// Returns the integer type of ids in the shards.
     pub(crate) fn dtype(&self) -> Dtype {
         if self.payload.id_bytes == Dtype::U16.bytes() { Dtype::U16 } else { Dtype::I32 }
     }
 
-    /// Buckets `first` to before `end`.
+    /// Returns buckets `first` to before `end`.
     pub(crate) fn range(&self, first: u64, end: u64) -> Result<BucketRange<'_>, Error> {
         let len = usize::try_from(end - first).unwrap_or(usize::MAX);
         let mut stretches = Vec::new();

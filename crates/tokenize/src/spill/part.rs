@@ -1,4 +1,4 @@
-//! A part while it is put together from encoded chunks.
+//! A part, assembled from encoded chunks.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use crate::plan::order::Order;
 use crate::shards::in_order_writer::PartChunks;
 use crate::spill::{Payload, SpillWriter, Summary, as_u64};
 
-/// Bytes of memory that a part's documents may take before they are written as a run.
+/// The memory that a part's documents may take before they are written as a run.
 const RUN_BYTES: u64 = 40 << 20;
 
-/// A part that is being made, by all threads that encode its chunks. In whatever order those come
-/// back, the documents end up sorted by their keys.
+/// A part in progress, made by all threads that encode its chunks. In whatever order those come back, the documents end
+/// up sorted by their keys.
 pub(crate) struct Part {
-    /// The numbers of its unit, and its own there.
+    /// The number of its unit, and its own in the unit.
     pub(crate) number: (u64, u64),
     path: PathBuf,
     order: Order,
@@ -27,9 +27,9 @@ pub(crate) struct Part {
 struct Gathering {
     chunks: Vec<EncodedChunk>,
     bytes: u64,
-    /// Chunks handed out and not delivered.
+    /// The number of chunks that were handed out but not yet delivered.
     pending: u64,
-    /// Whether all chunks are handed out.
+    /// Whether all chunks were handed out.
     closed: bool,
     summary: Summary,
 }
@@ -43,19 +43,19 @@ impl Part {
         Self { number, path, order, payload, gathering, spill }
     }
 
-    /// Notes that a chunk is handed out.
+    /// Records that a chunk is handed out.
     pub(crate) fn expect_chunk(&self) {
         self.gathering().pending += 1;
     }
 
-    /// Notes that no further chunk will be handed out; whether the part can be written now.
+    /// Records that no more chunks will be handed out; returns whether the part can be written now.
     pub(crate) fn close(&self) -> bool {
         let mut gathering = self.gathering();
         gathering.closed = true;
         gathering.pending == 0
     }
 
-    /// Takes an encoded chunk; whether the part can be written now.
+    /// Takes an encoded chunk; returns whether the part can be written now.
     pub(crate) fn deliver(&self, chunk: EncodedChunk) -> Result<bool, Error> {
         let mut gathering = self.gathering();
         gathering.count(&chunk);
@@ -69,14 +69,13 @@ impl Part {
         if full.is_empty() {
             return Ok(gathering.delivered());
         }
-        // Not under the lock: the other threads go on.
+        // The lock is released first, so that the other threads can continue.
         drop(gathering);
         self.write_run(&full)?;
         Ok(self.gathering().delivered())
     }
 
-    /// Writes what is left and gives the file its name, once. The chunks come back if they are the
-    /// whole part.
+    /// Writes the rest and gives the file its name, once. Returns the chunks if they are the whole part.
     pub(crate) fn finish(&self) -> Result<Option<PartChunks>, Error> {
         let (chunks, bytes, summary) = {
             let mut gathering = self.gathering();
@@ -115,7 +114,7 @@ impl Gathering {
     }
 
     fn count(&mut self, chunk: &EncodedChunk) {
-        /// A row, and what sorting it takes.
+        /// The memory of a row, and of sorting it.
         const ROW_IN_MEMORY: u64 = 200;
         let documents = as_u64(chunk.rows.len());
         self.bytes += as_u64(chunk.ids.capacity() + chunk.masks.capacity())

@@ -1,4 +1,4 @@
-//! Spill files open for reading. Nothing of them is believed before its hash has been checked.
+//! Spill files open for reading. Their content is not trusted before its hash is checked.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,17 +13,18 @@ use crate::spill::{
     Summary, TRAILER_BYTES, array, as_u64, take,
 };
 
-/// A footer grows by some 20 bytes an input file of its part; a part has bounded bytes of those.
+/// The size limit of a footer, which grows by about 20 bytes per input file of its part; a part has a limited number of
+/// input bytes.
 const MAX_FOOTER_BYTES: u64 = 1 << 30;
 
-/// A whole spill file: what it holds and where. No file is held open.
+/// A complete spill file: its contents and their positions. No file is held open.
 #[derive(Debug)]
 pub(crate) struct Spill {
     path: PathBuf,
     footer: Footer,
 }
 
-/// What stands before a bucket in a run, and the hash of the bucket.
+/// The totals before a bucket in a run, and the hash of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BucketEntry {
     pub(crate) documents: u64,
@@ -55,7 +56,7 @@ pub(crate) struct BucketSegment {
 }
 
 impl Spill {
-    /// Opens a whole spill that was made for this many buckets and this payload.
+    /// Opens a complete spill file for this number of buckets and this payload.
     pub(crate) fn open(path: &Path, buckets: u64, payload: Payload) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("read", path))?.len();
@@ -89,7 +90,7 @@ impl Spill {
         &self.footer.summary
     }
 
-    /// Shows every row, run after run.
+    /// Calls a function with every row, run after run.
     pub(crate) fn visit_rows(&self, visit: &mut dyn FnMut(&DocumentRow)) -> Result<(), Error> {
         const AT_ONCE: u64 = 1 << 14;
         let mut file = self.file()?;
@@ -109,7 +110,7 @@ impl Spill {
         Ok(())
     }
 
-    /// The index of buckets `first` to before `end` in each run.
+    /// Returns the index of buckets `first` to before `end` in each run.
     pub(crate) fn stretches(&self, first: u64, end: u64) -> Result<Vec<SpillRange<'_>>, Error> {
         let mut file = self.file()?;
         let stretch = |run: &SpillRunPlace| {
@@ -146,7 +147,7 @@ impl Spill {
 }
 
 impl SpillRange<'_> {
-    /// Bytes of memory that bucket `idx` of the stretch takes once it is loaded.
+    /// Returns the memory of bucket `idx` of the stretch once it is loaded.
     pub(crate) fn cost_bytes(&self, idx: usize) -> u64 {
         const ENTRY_IN_MEMORY: u64 = 160;
         let Some([now, next]) = self.entries.get(idx..).and_then(|rest| rest.first_chunk()) else {
@@ -203,10 +204,10 @@ pub(crate) fn damaged(path: &Path, expected: &str, got: &str) -> Error {
     Error::DamagedWork { path, expected: expected.to_owned(), got: got.to_owned() }
 }
 
-/// `len` bytes from `offset`.
+/// Reads `len` bytes from `offset`.
 fn read_at(file: &mut File, path: &Path, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
     let have = file.metadata().map_err(Error::io("read", path))?.len();
-    // Before anything is allocated.
+    // The check precedes any allocation.
     if offset.checked_add(len).is_none_or(|end| end > have) {
         return Err(damaged(path, &format!("{len} bytes at {offset}"), &format!("{have} in all")));
     }
@@ -294,7 +295,7 @@ mod tests {
         assert!(stretches[1].load(1, 2).unwrap().segments.is_empty());
     }
 
-    /// Whatever byte is lost or changed, it is noticed before the documents reach a shard.
+    /// Every lost or changed byte is detected before the documents reach a shard.
     #[test]
     fn every_truncation_and_every_flipped_byte_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
@@ -322,7 +323,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             match read_all() {
                 Err(error) => assert!(matches!(error, Error::DamagedWork { .. }), "{at}: {error}"),
-                // The hashes of empty buckets and of the index' last entry say nothing.
+                // The hashes of empty buckets and of the index' last entry have no meaning.
                 Ok(()) => unnoticed += 1,
             }
         }

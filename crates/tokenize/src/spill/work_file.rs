@@ -1,4 +1,4 @@
-//! Files of the unfinished work: whole under their names, or not there.
+//! Files of the unfinished work, which are either complete or absent.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,15 +13,15 @@ use crate::spill::as_u64;
 use crate::spill::reader::damaged;
 use crate::tokenizer::model_folder::read_capped;
 
-/// Bytes of a JSON file of the unfinished work at most: a plan of some two million inputs.
+/// The size limit of a JSON file of the unfinished work: a plan of about two million inputs.
 const MAX_WORK_FILE_BYTES: u64 = 1 << 30;
 
-/// Writes a value as JSON, whole or not at all.
+/// Writes a value as JSON, completely or not at all.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     Ok(files::write(path, &json_of(path, value)?)?)
 }
 
-/// Writes a value as JSON unless there is such a file already.
+/// Writes a value as JSON unless the file already exists.
 pub(crate) fn write_json_first<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut file = NewFile::create(path)?;
     file.write_all(&json_of(path, value)?).map_err(Error::io("write", path))?;
@@ -29,10 +29,10 @@ pub(crate) fn write_json_first<T: Serialize>(path: &Path, value: &T) -> Result<(
     Ok(())
 }
 
-/// The hash of a value's JSON, by which the work in `folder` is recognized.
+/// Returns the hash of a value's JSON, which identifies the work in `folder`.
 ///
 /// # Errors
-/// A value that JSON cannot hold: without an error it would have the hash of nothing, as any other such value.
+/// JSON cannot hold the value: without this error it would have the hash of nothing, as any other such value.
 pub(crate) fn json_fingerprint<T: Serialize>(
     folder: &Path,
     value: &T,
@@ -51,7 +51,7 @@ fn json_of<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, Error> {
     Ok(json)
 }
 
-/// Reads a value that [`write_json`] wrote, or `None` where there is no such file.
+/// Reads a value that [`write_json`] wrote, or `None` if the file does not exist.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let expected = "a file as this version writes it";
     let bytes = match read_capped(path, MAX_WORK_FILE_BYTES) {

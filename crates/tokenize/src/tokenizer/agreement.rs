@@ -1,7 +1,7 @@
-//! Which tokenizers the fast library (1.0.0-rc.3) encodes as 0.23 does, told by their files.
+//! The tokenizers that the fast library (1.0.0-rc.3) encodes as 0.23 does, recognized by their files.
 //!
-//! A list of what is known to agree, never of what is known to differ: a form that nobody compared
-//! goes to the reference and costs time, not ids. docs/design/tokenizers.md has the differences.
+//! This is a list of what is known to agree rather than of what is known to differ: a form that was never compared goes
+//! to the reference and costs time instead of wrong ids. docs/design/tokenizers.md has the differences.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,21 @@ use tokenizers::utils::{Grammar, is_deepseek, recognize};
 use crate::tokenizer::disputed::holds_disputed;
 use crate::tokenizer::parts::{TokenizerParts, Tokens};
 
-/// How far the two libraries agree on a tokenizer.
+/// The extent to which the two libraries agree on a tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agreement {
-    /// On every text.
+    /// They agree on every text.
     Full,
-    /// On every text without a character that their tables of Unicode tell apart
+    /// They agree on every text without a character on which their Unicode tables differ
     /// ([`disputed`](crate::tokenizer::disputed)).
     Undisputed,
 }
 
 impl Agreement {
-    /// How far they agree on this one.
+    /// Returns the extent of agreement on this tokenizer.
     ///
     /// # Errors
-    /// Not known, or known not to: the part of the file that says so.
+    /// The agreement is unknown, or they are known to differ: the part of the file that shows it.
     pub(crate) fn on(file: &TokenizerParts<'_>) -> Result<Self, String> {
         let added = file.rest.get("added_tokens").and_then(Value::as_array);
         added_tokens(added.map_or(&[], Vec::as_slice))?;
@@ -49,7 +49,7 @@ impl Agreement {
     }
 }
 
-/// A component, or the members of a sequence of them; sequences in sequences too.
+/// Returns a component, or the members of a sequence of them, also of nested sequences.
 fn members<'v>(component: Option<&'v Value>, key: &str) -> Vec<&'v Value> {
     match component.and_then(|component| component.get(key)).and_then(Value::as_array) {
         Some(inner) => inner.iter().flat_map(|member| members(Some(member), key)).collect(),
@@ -65,7 +65,7 @@ fn flag(component: &Value, name: &str) -> bool {
     component.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
-/// Whether a normalizer agrees in full, `count` being how many there are.
+/// Returns whether a normalizer agrees in full; `count` is the number of normalizers.
 fn normalizer_agrees(normalizer: &Value, count: usize) -> Result<bool, String> {
     let literal = normalizer.pointer("/pattern/String").is_some();
     let spaces = normalizer.pointer("/pattern/Regex").and_then(Value::as_str) == Some(" {2,}");
@@ -73,14 +73,14 @@ fn normalizer_agrees(normalizer: &Value, count: usize) -> Result<bool, String> {
     match kind(normalizer) {
         "Prepend" | "Strip" | "Lowercase" | "Nmt" | "StripAccents" | "Precompiled" => Ok(true),
         "Replace" if literal || spaces => Ok(true),
-        // 0.23 takes a text that a normalizer changed for one that does not begin the input.
+        // 0.23 treats a text that a normalizer changed as if it did not begin the input.
         "MetaspaceNormalizer" if !first || count == 1 => Ok(true),
         "NFC" | "NFD" | "NFKC" | "NFKD" | "BertNormalizer" => Ok(false),
         other => Err(format!("its normalizer {other}")),
     }
 }
 
-/// Whether a pre-tokenizer agrees in full.
+/// Returns whether a pre-tokenizer agrees in full.
 fn splitter(splitter: &Value) -> Result<bool, String> {
     let pattern = splitter.pointer("/pattern/Regex").and_then(Value::as_str);
     let literal = splitter.pointer("/pattern/String").is_some();
@@ -116,7 +116,7 @@ fn is_deepseek_split(splits: [&Value; 3]) -> bool {
     }
 }
 
-/// Refuses models that are known to differ, or whose special cases nobody compared.
+/// Refuses models that are known to differ, or whose special cases were never compared.
 fn model(file: &TokenizerParts<'_>) -> Result<(), String> {
     let model = file.rest.get("model").unwrap_or(&Value::Null);
     let spelled = |name| model.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -152,7 +152,7 @@ fn has_every_byte(file: &TokenizerParts<'_>) -> bool {
     has(file, &ByteLevel::alphabet().into_iter().map(String::from).collect())
 }
 
-/// Whether the vocabulary holds all of these tokens.
+/// Returns whether the vocabulary holds all of these tokens.
 fn has(file: &TokenizerParts<'_>, tokens: &BTreeSet<String>) -> bool {
     let Tokens::Ids(vocabulary) = &file.vocabulary else { return false };
     let found: BTreeSet<_> =
@@ -160,7 +160,7 @@ fn has(file: &TokenizerParts<'_>, tokens: &BTreeSet<String>) -> bool {
     found.len() == tokens.len()
 }
 
-/// Refuses flags whose matches differ, and ids that the two libraries would give out differently.
+/// Refuses flags whose matches differ, and ids that the two libraries would assign differently.
 fn added_tokens(added: &[Value]) -> Result<(), String> {
     let content = |token: &'_ Value| {
         token.get("content").and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -175,7 +175,7 @@ fn added_tokens(added: &[Value]) -> Result<(), String> {
     if let Some(disputed) = contents.iter().find(|content| holds_disputed(content)) {
         return Err(format!("its added token {disputed:?}, which may have two normal forms"));
     }
-    // What is not in the vocabulary gets the next ids: in the order of the file, or of these ids.
+    // Tokens outside the vocabulary get the next ids: in the order of the file, or of these ids.
     let ids = added.iter().map(|token| token.get("id").and_then(Value::as_u64));
     if !ids.is_sorted() {
         return Err("its added tokens, which are not in the order of their ids".to_owned());

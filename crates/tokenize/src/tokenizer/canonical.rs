@@ -1,20 +1,19 @@
-//! The tokenizer fingerprint: a hash of what decides the ids, not of a file's bytes.
+//! The tokenizer fingerprint: a hash of what determines the ids, not of a file's bytes.
 
 use mixdown_shards::Fingerprint;
 use serde_json::{Map, Number, Value};
 
 use crate::tokenizer::parts::{Merge, TokenizerParts, Tokens};
 
-/// The parts of a tokenizer.json that decide which ids a text gets. Left out on purpose:
-/// truncation and padding (never applied here), the decoder, and the post-processor, whose
-/// prefix the corpus records by itself.
+/// The parts of a tokenizer.json that determine which ids a text gets. Left out on purpose: truncation and padding
+/// (never applied here), the decoder, and the post-processor, whose prefix the corpus records separately.
 const DECIDING: [&str; 4] = ["added_tokens", "model", "normalizer", "pre_tokenizer"];
 
 /// Fields for which `false` differs from null: null leaves BertNormalizer's accents to `lowercase`.
 const FALSE_COUNTS: [&str; 1] = ["strip_accents"];
 
-/// The fingerprint of a canonical (upgraded) tokenizer.json, `sorted_ids` being its own. Key order,
-/// white space, and fields that are null or false rather than absent make no difference.
+/// Returns the fingerprint of a canonical (upgraded) tokenizer.json, with its own `sorted_ids`. Key order, white space,
+/// and fields that are null or false instead of absent make no difference.
 pub(crate) fn tokenizer_fingerprint(
     file: &TokenizerParts<'_>,
     sorted_ids: &[(&str, u64)],
@@ -33,7 +32,7 @@ pub(crate) fn tokenizer_fingerprint(
     Ok(Fingerprint::of(&bytes))
 }
 
-/// As [`write`], with the vocabulary and the merges that stand beside the tree.
+/// Like [`write`], with the vocabulary and the merges that are stored beside the tree.
 fn write_model(
     model: &Map<String, Value>,
     file: &TokenizerParts<'_>,
@@ -100,7 +99,7 @@ fn write_merges(merges: &[Merge<'_>], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Older files leave out what newer ones spell as null, false or empty.
+/// Returns whether older files leave out a value that newer ones write as null, false or empty.
 fn is_default(key: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -110,7 +109,7 @@ fn is_default(key: &str, value: &Value) -> bool {
     }
 }
 
-/// One unambiguous byte string a value, with the keys of objects in the order of their bytes.
+/// Writes one unambiguous byte string per value, with the keys of objects in the order of their bytes.
 fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(b'n'),
@@ -136,7 +135,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// Integers as decimal text; all else by its bits, for libraries spell one float in many ways.
+/// Writes integers as decimal text and all other numbers as their bits, because libraries spell one float in many ways.
 fn write_number(number: &Number, out: &mut Vec<u8>) {
     match number.as_f64().filter(|_| number.is_f64()) {
         Some(float) => {
@@ -197,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Null strips accents where `lowercase` is set, false never does: the ids of "é" differ.
+    /// Null strips accents if `lowercase` is set, false never does: the ids of "é" differ.
     #[test]
     fn accents_that_are_kept_are_not_accents_left_to_lowercase() {
         let of = |strip: Value| {
@@ -213,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What corpora have recorded: a change here breaks every one of them.
+    /// Corpora have recorded this value: a change here breaks every one of them.
     #[test]
     fn fingerprints_stay_as_they_are() {
         let added = json!({"id": 3, "content": "</s>", "single_word": false, "lstrip": false,

@@ -12,8 +12,8 @@ use crate::tokenizer::model_template::chat_template;
 
 /// A model's chat template with its tokenizer.
 ///
-/// A conversation becomes the ids that [`prepare`](crate::prepare()) gives it, up to where the
-/// assistant's next turn begins.
+/// A conversation becomes the ids that [`prepare`](crate::prepare()) gives it, up to the beginning of the assistant's
+/// next turn.
 pub struct ChatPrompt {
     labeler: Labeler,
     encoder: LabelEncoder,
@@ -22,7 +22,7 @@ pub struct ChatPrompt {
 }
 
 impl ChatPrompt {
-    /// The template that comes with a tokenizer, or the one that the options name.
+    /// Loads the template that comes with a tokenizer, or the one that the options name.
     ///
     /// # Errors
     /// There is no chat template or its syntax is wrong; the tokenizer cannot be read.
@@ -49,8 +49,8 @@ impl ChatPrompt {
         Ok(Self { labeler, encoder, beginning_of_text, end_of_text })
     }
 
-    /// The ids that end a turn: the special token that the template writes behind the assistant's,
-    /// and the tokenizer's own end of a text.
+    /// Returns the ids that end a turn: the special token that the template writes after the assistant's turn, and the
+    /// tokenizer's own end of a text.
     ///
     /// # Errors
     /// The tokenizer library fails.
@@ -77,8 +77,8 @@ impl ChatPrompt {
         Ok(ends)
     }
 
-    /// The ids of a conversation, with what asks the model for the assistant's next turn. What the
-    /// turns say never becomes a special token.
+    /// Returns the ids of a conversation, with the prompt for the assistant's next turn. The content of turns never
+    /// becomes a special token.
     ///
     /// # Errors
     /// The template refuses the conversation; the tokenizer library fails.
@@ -103,7 +103,7 @@ impl ChatPrompt {
     }
 }
 
-/// The ids of a text in which spellings of special tokens are those tokens.
+/// Returns the ids of a text in which spellings of special tokens are those tokens.
 ///
 /// # Errors
 /// The tokenizer cannot be read or fails.

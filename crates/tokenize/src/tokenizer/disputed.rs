@@ -1,11 +1,11 @@
-//! Characters that the two libraries' tables of Unicode tell apart: those that got another
-//! normal form, combining class or category after the older tables were made, and the long s, which
-//! ends a contraction of o200k's pattern in one and not in the other.
+//! Characters on which the two libraries' Unicode tables differ: those that got another normal form, combining class or
+//! category after the older tables were made, and the long s, which ends a contraction of o200k's pattern in only one
+//! of them.
 //!
-//! A text that holds one is encoded by 0.23 where it matters. One table serves all components: what it
-//! costs is that such a text, which is rare, is slower than it had to be.
+//! Where it matters, 0.23 encodes a text with such a character. All components share one table: the cost is that such a
+//! text, which is rare, may be encoded more slowly than necessary.
 
-/// Ranges, both ends within, in order: what the test of every character in disputed_tests.rs prints.
+/// Ranges, both ends included, in order, as printed by the test of every character in disputed_tests.rs.
 #[rustfmt::skip]
 pub(crate) const DISPUTED: [(u32, u32); 141] = [
     (0x17f, 0x17f), (0x61d, 0x61d), (0x7fd, 0x7fd), (0x88f, 0x88f), (0x897, 0x89f),
@@ -39,7 +39,7 @@ pub(crate) const DISPUTED: [(u32, u32); 141] = [
     (0x323b0, 0x33479),
 ];
 
-/// Which blocks of 256 characters hold one, so that most of a text is passed over.
+/// The blocks of 256 characters that contain one, so that most of a text can be skipped.
 const BLOCKS: [bool; 0x1100] = {
     let mut blocks = [false; 0x1100];
     let mut range = 0;
@@ -55,16 +55,16 @@ const BLOCKS: [bool; 0x1100] = {
     blocks
 };
 
-/// The least byte that one begins with, U+0100 and above do.
+/// The lowest first byte of such a character, which is that of U+0100.
 const FIRST_BYTE: u8 = 0xc4;
 
-/// Whether a text holds one. Text below U+0100 costs a scan of its bytes (20 GB/s or so), other
-/// characters some 2 ns each.
+/// Returns whether a text has such a character. Text below U+0100 costs a scan of its bytes (about 20 GB/s), other
+/// characters about 2 ns each.
 pub(crate) fn holds_disputed(text: &str) -> bool {
     first_disputed(text).is_some()
 }
 
-/// Where the first one stands.
+/// Returns the position of the first one.
 pub(crate) fn first_disputed(text: &str) -> Option<usize> {
     let chunks = text.as_bytes().chunks(64).zip((0..).step_by(64));
     let mut foreign = chunks.filter(|(chunk, _)| {

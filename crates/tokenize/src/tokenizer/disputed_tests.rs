@@ -1,4 +1,4 @@
-//! The table of disputed characters against what the two libraries make of every character.
+//! The table of disputed characters, compared with both libraries' results for every character.
 
 #![expect(clippy::print_stdout, reason = "the test of every character prints the table")]
 
@@ -49,11 +49,11 @@ fn ranges_are_in_order_and_found_wherever_they_stand() {
     }
 }
 
-/// A component by name, and whether both libraries make the same of a text.
+/// A component with its name, and whether both libraries give the same result for a text.
 type Component = (&'static str, Box<dyn Fn(&str) -> bool>);
 
-/// What both libraries make of the texts around a character, by every component that
-/// `agreement` lets the fast one run.
+/// Both libraries' results for the texts around a character, for every component that `agreement` lets the fast one
+/// run.
 struct Components {
     normalizers: Vec<Component>,
     splitters: Vec<Component>,
@@ -189,7 +189,7 @@ fn disagreements(
     }
 }
 
-/// The characters that either library's components tell apart in some surroundings.
+/// Returns the characters on which the libraries' components differ in some context.
 fn disputed_among(codes: impl Iterator<Item = u32> + Clone) -> BTreeSet<u32> {
     let components = components();
     let mut found = BTreeSet::new();
@@ -225,9 +225,9 @@ fn a_sample_of_characters_is_disputed_only_where_the_table_says_so() {
 #[test]
 #[ignore = "takes minutes; to be run when one of the libraries changes its version"]
 fn every_character_is_disputed_only_where_the_table_says_so() {
-    // Planes 4 to 13 are empty, 15 and 16 private: they are alike in every version.
+    // Planes 4 to 13 are empty, 15 and 16 private: they are the same in every version.
     let mut found = disputed_among((0..0x4_0000).chain(0xe_0000..0xe_1000));
-    // What a new character is composed of was new as well, or it would have been composed before.
+    // The parts of a new character were new as well, or it would have been composed before.
     let decomposed = |code: &u32| {
         let mut first = None;
         let character = char::from_u32(*code)?;

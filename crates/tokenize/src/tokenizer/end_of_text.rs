@@ -1,4 +1,4 @@
-//! Which token ends a text, and which one begins it.
+//! The tokens that end and begin a text.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::tokenizer::model_folder::{config, token, token_id};
 
 /// Files beside tokenizer.json that may name special tokens.
 pub(crate) const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
-/// Files of a model that may give their ids.
+/// Files of a model that may give the tokens' ids.
 const MODEL_FILES: [&str; 2] = ["generation_config.json", "config.json"];
 
-/// Names in use, the unambiguous ones first: a chat model's `<|im_end|>` ends a turn and is taken
-/// only where nothing ends a text.
+/// Names in use, the unambiguous ones first: a chat model's `<|im_end|>` ends a turn and is used only if no token ends
+/// a text.
 const NAMES: [&str; 9] = [
     "<|endoftext|>",
     "<|end_of_text|>",
@@ -27,9 +27,9 @@ const NAMES: [&str; 9] = [
     "<|im_end|>",
 ];
 
-/// The token that ends a text: the named one; else the `eos_token` of [`FILES`] or of the
-/// tokenizer's own roles, the `eos_token_id` of [`MODEL_FILES`] (the first of a list), the one that
-/// its post-processor puts after a text, the first of the usual names that it holds.
+/// Returns the token that ends a text: the named one; otherwise the `eos_token` of [`FILES`] or of the tokenizer's own
+/// roles, the `eos_token_id` of [`MODEL_FILES`] (the first of a list), the one that its post-processor puts after a
+/// text, or the first of the usual names in its vocabulary.
 pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Error> {
     if let Some(named) = named {
         return named_token(tokenizer, named);
@@ -66,8 +66,8 @@ pub(crate) fn find(tokenizer: &Tokenizer, named: Option<&str>) -> Result<u32, Er
     })
 }
 
-/// What tokenizer_config.json beside a tokenizer says of the token that begins a text: `None` if
-/// nothing, `Some(None)` if there shall be none.
+/// Returns the setting in tokenizer_config.json beside a tokenizer for the token that begins a text: `None` without a
+/// setting, `Some(None)` if there must be no such token.
 pub(crate) fn configured_beginning(tokenizer: &Tokenizer) -> Result<Option<Option<u32>>, Error> {
     let folder = tokenizer.path().parent().unwrap_or(Path::new(""));
     let Some(config) = config(&folder.join("tokenizer_config.json"))? else { return Ok(None) };
@@ -125,7 +125,7 @@ mod tests {
         assert!(plain.end_of_text_named(Some("263")).is_err());
     }
 
-    /// A model's folder: `tokens` get the ids from 261 on, `files` stand beside tokenizer.json.
+    /// A model's folder: `tokens` get the ids from 261 on, `files` are stored beside tokenizer.json.
     fn model(tokens: &[&str], post_processor: Value, files: &[(&str, Value)]) {
         let folder = tempfile::tempdir().unwrap();
         let mut tokenizer = tiny_json();
@@ -160,7 +160,7 @@ mod tests {
         json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": table})
     }
 
-    /// The forms in which models come; `expected` is the end of a text and what begins it.
+    /// The forms in which models come; `expected` is the end and the beginning of a text.
     #[test]
     fn real_folders_tell_both_ends_of_a_text() {
         let (none, bos) = (Value::Null, around(&[("<|begin_of_text|>", 262)], &[]));
@@ -168,10 +168,10 @@ mod tests {
         let chat = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
         let expect = |end: &str, begin: &str| ("expected", json!([end, begin]));
         model(&["<|endoftext|>"], none.clone(), &[expect("<|endoftext|>", "none")]);
-        // Llama 3 without its tokenizer_config.json: the first of the list ends a text.
+        // Llama 3 without its tokenizer_config.json: the first id of the list ends a text.
         let list = ("generation_config.json", json!({"eos_token_id": [263, 264, 261]}));
         model(&llama3, bos.clone(), &[list, expect("<|end_of_text|>", "<|begin_of_text|>")]);
-        // As an instruct model it says itself that turns end its texts.
+        // As an instruct model, it says that turns end its texts.
         let config = (
             "tokenizer_config.json",
             json!({"eos_token": "<|eot_id|>",
@@ -184,7 +184,7 @@ mod tests {
         let qwen = ("tokenizer_config.json", json!({"add_bos_token": false, "bos_token": null}));
         let map = ("special_tokens_map.json", json!({"eos_token": {"content": "<|im_end|>"}}));
         model(&chat, none.clone(), &[qwen, map, expect("<|im_end|>", "none")]);
-        // Mistral and Llama 2: told in words, whatever the post-processor does.
+        // Mistral and Llama 2: the configuration decides, whatever the post-processor does.
         let pieces = ["<unk>", "<s>", "</s>"];
         let begins = around(&[("<s>", 262)], &[]);
         let told = |add: bool| {
@@ -197,7 +197,7 @@ mod tests {
         model(&pieces, none.clone(), &[told(true), expect("</s>", "<s>")]);
         model(&pieces, begins.clone(), &[told(false), expect("</s>", "none")]);
         model(&pieces, begins, &[expect("</s>", "<s>")]);
-        // T5 and BERT: what the post-processor puts after a text.
+        // T5 and BERT: the token that the post-processor puts after a text.
         let ends = around(&[], &[("<done>", 262)]);
         model(&["</s>", "<done>"], ends, &[expect("<done>", "none")]);
         let bert = json!({"type": "BertProcessing", "cls": ["[CLS]", 261], "sep": ["[SEP]", 262]});
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// A configuration that was cut short may have named another token.
+    /// A truncated configuration may have named another token.
     #[test]
     fn a_file_that_cannot_be_read_is_not_passed_over() {
         for file in FILES {

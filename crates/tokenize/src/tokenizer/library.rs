@@ -1,4 +1,4 @@
-//! The library that encodes: the fast one (1.0.0-rc.3) where its ids are 0.23's, else 0.23.
+//! The library that encodes: the fast one (1.0.0-rc.3) if its ids are 0.23's, otherwise 0.23.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -19,8 +19,8 @@ use crate::tokenizer::disputed::holds_disputed;
 use crate::tokenizer::parts::TokenizerParts;
 use crate::tokenizer::reference::Reference;
 
-/// Runs a call of a tokenizer library, and makes an error of a panic in it: a damaged tokenizer.json may load, and
-/// cause a panic only at some text or id. The guard costs some nanoseconds, so it goes around whole texts.
+/// Runs a call of a tokenizer library, and converts a panic in it to an error: a damaged tokenizer.json may load, and
+/// cause a panic only at some text or id. The guard costs some nanoseconds, so it encloses whole texts.
 ///
 /// # Errors
 /// `call` fails or panics.
@@ -33,28 +33,28 @@ pub(crate) fn guarded<T>(
     })
 }
 
-/// Who encodes.
+/// The library that encodes.
 pub(crate) enum Library {
     /// The fast library.
     Fast {
         pipeline: Box<PipelineTokenizer>,
         agreement: Agreement,
-        /// Encodes the texts on which they may differ; made for the first one.
+        /// The encoder for texts on which they may differ; made for the first such text.
         reference: Box<OnceLock<Result<Reference, String>>>,
     },
     /// 0.23.
     Reference {
         reference: Box<Reference>,
-        /// What the fast one gets wrong.
+        /// The reason why the fast one cannot be used.
         reason: String,
     },
 }
 
 impl Library {
-    /// The library for a tokenizer.json, which is given as text, parsed and taken apart.
+    /// Returns the library for a tokenizer.json, given as text, parsed and in parts.
     ///
     /// # Errors
-    /// Neither can read it, or it draws lots.
+    /// Neither library can read it, or its results are random.
     pub(crate) fn new(
         text: &str,
         json: &Json<'_>,
@@ -67,7 +67,7 @@ impl Library {
             )
             .into());
         }
-        // 0.23 knows no 2.0: there is nothing to differ from.
+        // 0.23 cannot read version 2.0, so there is no reference to differ from.
         let newer = json.get("version").and_then(Json::as_str) == Some("2.0");
         let agreement = match &file.refused {
             Some(refused) => Err(said(refused)),
@@ -86,7 +86,7 @@ impl Library {
         })
     }
 
-    /// Which one it is.
+    /// Returns which library it is.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Fast { .. } => "tokenizers 1.0.0-rc.3".to_owned(),
@@ -103,7 +103,7 @@ impl Library {
         }
     }
 
-    /// The word-cached encoder, where the fast library encodes and there is one.
+    /// Returns the word-cached encoder, if the fast library encodes and has one.
     pub(crate) fn fast_encoder(&self) -> Option<FastEncoder> {
         match self {
             Self::Fast { pipeline, agreement, .. } => FastEncoder::new(pipeline, *agreement),
@@ -142,7 +142,7 @@ impl Library {
         }
     }
 
-    /// The text of ids, special tokens spelled out.
+    /// Returns the text of ids, with special tokens spelled out.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, LibraryError> {
         match self {
             Self::Fast { pipeline, .. } => pipeline.decode(ids, false),
@@ -150,7 +150,7 @@ impl Library {
         }
     }
 
-    /// Tokens beside the model's, with their ids.
+    /// Returns the added tokens, with their ids.
     pub(crate) fn added(&self) -> BTreeMap<String, u32> {
         match self {
             Self::Fast { pipeline, .. } => {
@@ -160,19 +160,19 @@ impl Library {
         }
     }
 
-    /// What the file itself names as its token for a role such as `eos_token`.
+    /// Returns the token that the file itself names for a role such as `eos_token`.
     pub(crate) fn role(&self, role: &str) -> Option<&str> {
         self.pipeline()?.get_token_for_role(role)
     }
 
-    /// Whether the text spells a special token.
+    /// Returns whether the text spells a special token.
     pub(crate) fn spells_special(&self, text: &str) -> bool {
         let pipeline = match self {
             Self::Fast { pipeline, .. } => pipeline,
             Self::Reference { reference, .. } => return reference.spells_special(text),
         };
         let added = pipeline.get_added_vocabulary();
-        // Raw and normalized tokens are kept apart; both are looked for in the text as it stands.
+        // Raw and normalized tokens are kept apart; both are searched in the unchanged text.
         [false, true].into_iter().any(|normalized| {
             let mut from = 0;
             while let Some(((start, end), _)) =
@@ -189,7 +189,7 @@ impl Library {
     }
 }
 
-/// A reason in the fast library's words.
+/// Returns a reason in the fast library's words.
 fn said(error: impl Display) -> String {
     format!("what that one says: {error}")
 }

@@ -1,4 +1,4 @@
-//! What a model's folder says of its tokenizer beside tokenizer.json.
+//! The files about a tokenizer in a model's folder, beside tokenizer.json.
 
 use std::io;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::end_of_text::FILES;
 
-/// A tokenizer of another form, none of which is read here.
+/// Files of other tokenizer formats, none of which is supported.
 const OTHER_FORMS: [&str; 8] = [
     "tokenizer.model",
     "tekken.json",
@@ -23,20 +23,20 @@ const OTHER_FORMS: [&str; 8] = [
     "vocab.bpe",
 ];
 
-/// The tokenizer of another form in a folder that has no tokenizer.json.
+/// Returns the tokenizer file of another format in a folder that has no tokenizer.json.
 pub(crate) fn other_form(folder: &Path) -> Option<&'static str> {
     OTHER_FORMS.into_iter().find(|name| folder.join(name).is_file())
 }
 
-/// The content of a configuration file, where there is such a file.
+/// Returns the content of a configuration file, if the file exists.
 ///
 /// # Errors
-/// It is there, but cannot be read: what was cut short may have said something else.
+/// It exists but cannot be read: a truncated file may have had another setting.
 pub(crate) fn config(path: &Path) -> Result<Option<Value>, Error> {
     Ok(read_config(path)?.map(|(_, value)| value))
 }
 
-/// Bytes and content of a configuration file.
+/// Returns the bytes and content of a configuration file.
 fn read_config(path: &Path) -> Result<Option<(Vec<u8>, Value)>, Error> {
     let bad = |source| Error::BadTokenizer { path: path.to_owned(), source };
     match read_capped(path, MAX_CONFIG_BYTES) {
@@ -54,7 +54,7 @@ impl Tokenizer {
     /// as it was loaded.
     ///
     /// # Errors
-    /// A file beside it cannot be read or is no JSON: whoever opens the copy would meet it.
+    /// A file beside it cannot be read or is not JSON: anyone who opens the copy would have the same error.
     ///
     /// ```
     /// # let (folder, tokenizer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_tokenizer.in"));
@@ -72,22 +72,22 @@ impl Tokenizer {
     }
 }
 
-/// The token of a role such as `eos_token`: a string, or an object with the string inside.
+/// Returns the token of a role such as `eos_token`: a string, or an object with the string inside.
 pub(crate) fn token<'v>(config: &'v Value, role: &str) -> Option<&'v str> {
     let token = config.get(role)?;
     token.as_str().or_else(|| token.get("content")?.as_str())
 }
 
-/// The id of a role such as `eos_token_id`: a number, or the first one of a list.
+/// Returns the id of a role such as `eos_token_id`: a number, or the first one of a list.
 pub(crate) fn token_id(config: &Value, role: &str) -> Option<u32> {
     let id = config.get(role)?;
     let id = id.as_u64().or_else(|| id.get(0)?.as_u64())?;
     u32::try_from(id).ok()
 }
 
-/// The largest tokenizer.json that is read: some ten times the largest in use.
+/// The size limit of a tokenizer.json: about ten times the largest in use.
 pub(crate) const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
-/// The largest tokenizer_config.json or special_tokens_map.json that is read.
+/// The size limit of a tokenizer_config.json or special_tokens_map.json.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 64 << 20;
 
 /// Reads a regular file of at most `max_bytes`; anything else is [`std::io::ErrorKind::InvalidData`].

@@ -1,4 +1,4 @@
-//! The chat template that comes with a tokenizer, and what it may name.
+//! The chat template that comes with a tokenizer, and the special tokens that it can use.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,19 +14,19 @@ use crate::tokenizer::model_folder::{MAX_CONFIG_BYTES, read_capped};
 
 /// The file in which `transformers` stores a template.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// Where it puts the template for conversations with tools beside that one.
+/// The file, beside that one, in which it stores the template for conversations with tools.
 const TOOL_TEMPLATE_FILE: &str = "additional_chat_templates/tool_use.jinja";
 
-/// Special tokens that a template may name.
+/// Special tokens that a template can use.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// The template in the file `given`; else `chat_template.jinja` beside the tokenizer; else that of
-/// its tokenizer_config.json, of several the one called `default`. A folder's template called
-/// `tool_use` is that of conversations with tools; a given template is that of all.
+/// Returns the template in the file `given`; otherwise `chat_template.jinja` beside the tokenizer; otherwise that of
+/// its tokenizer_config.json, of several the one called `default`. A folder's template called `tool_use` is for
+/// conversations with tools; a given template is for all.
 ///
 /// # Errors
-/// There is none, several without a default, or a file cannot be read.
+/// There is no template, there are several without a default, or a file cannot be read.
 pub(crate) fn chat_template(
     tokenizer: &Tokenizer,
     given: Option<&Path>,
@@ -41,7 +41,7 @@ pub(crate) fn chat_template(
     Ok(ChatTemplateSource { path, text, tool_use, tokens, date })
 }
 
-/// The model's special tokens by their roles, as the files beside the tokenizer or its own say.
+/// Returns the model's special tokens by their roles, from the files beside the tokenizer or its own.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -86,7 +86,7 @@ fn in_folder(folder: &Path) -> Result<(PathBuf, String, Option<ToolTemplate>), E
     }
 }
 
-/// Of several templates the one of this name.
+/// Returns the template with this name.
 fn named_template<'t>(named: &'t [Value], name: &str) -> Option<&'t str> {
     let found = named.iter().find(|template| name_of(template) == Some(name))?;
     found.get("template")?.as_str()
@@ -96,7 +96,7 @@ fn name_of(template: &Value) -> Option<&str> {
     template.get("name").and_then(Value::as_str)
 }
 
-/// Of several templates the default.
+/// Returns the default template.
 fn default_of<'t>(path: &Path, named: &'t [Value]) -> Result<&'t str, Error> {
     named_template(named, "default").ok_or_else(|| Error::NoChatTemplate {
         path: path.to_owned(),
@@ -106,7 +106,7 @@ fn default_of<'t>(path: &Path, named: &'t [Value]) -> Result<&'t str, Error> {
 }
 
 fn none_in(path: &Path) -> Error {
-    // A bare tokenizer.json stands in a folder whose name nobody gave.
+    // A bare tokenizer.json is in the current folder.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let expected = format!(
         "a chat template in {TEMPLATE_FILE} or tokenizer_config.json beside tokenizer.json"
@@ -114,7 +114,7 @@ fn none_in(path: &Path) -> Error {
     Error::NoChatTemplate { path: path.to_owned(), expected, got: "none".to_owned() }
 }
 
-/// A string, or an object with the string inside.
+/// Returns a string, or the string inside an object.
 fn token_text(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
 }

@@ -1,8 +1,8 @@
-//! A tokenizer.json taken apart: vocabulary and merges, which are nearly all of it, are borrowed
-//! from the text, read once and never copied into trees; the small rest is canonicalized.
+//! A tokenizer.json split into its parts: vocabulary and merges, which are nearly all of it, are borrowed from the
+//! text, read once and never copied into trees; the small rest is canonicalized.
 //!
-//! Loading GPT-2's 3.5 MB this way took a third of the time of parsing a `Value`, canonicalizing
-//! it whole and printing it again.
+//! Loading GPT-2's 3.5 MB in this way took a third of the time of parsing a `Value`, canonicalizing it whole and
+//! printing it again.
 
 use std::borrow::Cow;
 
@@ -15,12 +15,12 @@ use crate::spill::as_u64;
 
 /// The content of a tokenizer.json in its canonical (upgraded) form.
 pub(crate) struct TokenizerParts<'a> {
-    /// Everything but the vocabulary and the merges of the model, which are empty here.
+    /// Everything except the vocabulary and the merges of the model, which are empty here.
     pub(crate) rest: Value,
     pub(crate) vocabulary: Tokens<'a>,
-    /// In the order of their ranks; `None` where the model has none.
+    /// The merges in the order of their ranks; `None` if the model has none.
     pub(crate) merges: Option<Vec<Merge<'a>>>,
-    /// Why the fast library cannot upgrade it: `rest` is then as it stands in the file.
+    /// The reason why the fast library cannot upgrade it: `rest` is then unchanged from the file.
     pub(crate) refused: Option<ConvertError>,
 }
 
@@ -31,17 +31,17 @@ pub(crate) type Merge<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub(crate) enum Tokens<'a> {
     /// Token and id, in the order of the file.
     Ids(Vec<(&'a str, u64)>),
-    /// Unigram: token and score as it is spelled, in the order of ids.
+    /// Unigram: token and spelling of the score, in the order of ids.
     Scores(Vec<(&'a str, &'a str)>),
-    /// The model has no vocabulary of either form: the library says what it thinks of that.
+    /// The model has no vocabulary of either form; the library reports that.
     None,
 }
 
 impl<'a> TokenizerParts<'a> {
-    /// Takes a parsed file apart.
+    /// Splits a parsed file into its parts.
     ///
     /// # Errors
-    /// The vocabulary is of no known form.
+    /// The vocabulary has an unknown form.
     pub(crate) fn new(file: &'a Json<'_>) -> Result<Self, LibraryError> {
         let model = last(file, "model");
         let vocabulary = model.and_then(|model| last(model, "vocab"));
@@ -65,7 +65,7 @@ impl<'a> TokenizerParts<'a> {
         Ok(Self { rest, vocabulary, merges, refused })
     }
 
-    /// The highest id, 0 if there is none; one beyond 32 bits becomes the highest of those.
+    /// Returns the highest id, 0 if there is none; one above 32 bits becomes the highest of those.
     pub(crate) fn highest_id(&self) -> u32 {
         let highest = match &self.vocabulary {
             Tokens::Ids(tokens) => tokens.iter().map(|&(_, id)| id).max().unwrap_or(0),
@@ -75,7 +75,7 @@ impl<'a> TokenizerParts<'a> {
         u32::try_from(highest).unwrap_or(u32::MAX)
     }
 
-    /// The tokens with their ids in the order of their bytes; of one token's several the last.
+    /// Returns the tokens with their ids in the order of their bytes; for a repeated token, the last one.
     pub(crate) fn sorted_ids(&self) -> Vec<(&str, u64)> {
         let mut sorted: Vec<_> = match &self.vocabulary {
             Tokens::Ids(tokens) => tokens.iter().rev().copied().collect(),
@@ -90,7 +90,7 @@ impl<'a> TokenizerParts<'a> {
         sorted
     }
 
-    /// The canonical tokenizer.json that the library reads.
+    /// Returns the canonical tokenizer.json that the library reads.
     pub(crate) fn to_json(&self) -> Result<String, LibraryError> {
         let mut out = Vec::with_capacity(64 << 10);
         let model = self.rest.get("model").and_then(Value::as_object);
@@ -112,7 +112,7 @@ impl<'a> TokenizerParts<'a> {
             }
             out.push(b',');
         }
-        // A field of ours ends both objects, so that every other one is followed by a comma.
+        // An extra field ends both objects, so that a comma follows every other one.
         out.extend(b"\"end\":null}}");
         Ok(String::from_utf8(out)?)
     }
@@ -135,7 +135,7 @@ impl<'a> TokenizerParts<'a> {
                     out.push(b'[');
                     serde_json::to_writer(&mut *out, token)?;
                     out.push(b',');
-                    // As it is spelled: the library rounds digits in its own way.
+                    // The score keeps its spelling: the library rounds digits in its own way.
                     out.extend(score.as_bytes());
                     out.push(b']');
                 }
@@ -169,14 +169,14 @@ fn write_merges(merges: &[Merge<'_>], out: &mut Vec<u8>) -> Result<(), LibraryEr
     Ok(())
 }
 
-/// The value of a key: of several, the last one counts.
+/// Returns the value of a key; if it is repeated, the last one counts.
 fn last<'j, 'a>(object: &'j Json<'a>, key: &str) -> Option<&'j Json<'a>> {
     object.entries()?.filter(|(name, _)| *name == key).last().map(|(_, value)| value)
 }
 
 fn read_vocabulary<'a>(vocabulary: &'a Json<'_>) -> Result<Tokens<'a>, LibraryError> {
     if let Some(entries) = vocabulary.entries() {
-        // What is no whole number becomes an id that is refused.
+        // A number that is not whole becomes an id that is refused.
         let id_of = |id: &Json<'_>| id.number_literal().and_then(|id| id.parse().ok());
         let tokens = entries.map(|(token, id)| (token, id_of(id).unwrap_or(u64::MAX)));
         return Ok(Tokens::Ids(tokens.collect()));
@@ -192,7 +192,7 @@ fn read_vocabulary<'a>(vocabulary: &'a Json<'_>) -> Result<Tokens<'a>, LibraryEr
     })
 }
 
-/// The merges, and the first one that is of neither spelling.
+/// Returns the merges, and the first one that has neither spelling.
 fn read_merges<'j, 'a>(merges: &'j Json<'a>) -> (Option<Vec<Merge<'j>>>, Option<&'j Json<'a>>) {
     let entries = merges.as_array().unwrap_or_default();
     let mut read = Vec::with_capacity(entries.len());
@@ -218,7 +218,7 @@ fn read_merge<'j>(entry: &'j Json<'_>) -> Option<Merge<'j>> {
     }
 }
 
-/// A tree of its own; what `leave_out` names by its path becomes empty.
+/// Copies a value to a tree; what `leave_out` selects by its path becomes empty.
 fn to_value(json: &Json<'_>, leave_out: &dyn Fn(&[&str]) -> bool) -> Result<Value, LibraryError> {
     fn walk<'j>(
         json: &'j Json<'_>,
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What canonicalizing the whole tree gives, and what taking it apart gives.
+    /// The results of canonicalizing the whole tree, and of splitting it into parts.
     fn both(text: &str) -> (Result<Value, String>, Result<Value, String>) {
         let whole = serde_json::from_str(text).map_err(|error| error.to_string());
         let whole = whole.and_then(|mut value: Value| {

@@ -1,5 +1,4 @@
-//! tokenizers 0.23, whose ids are the measure: it encodes what the faster library gets wrong or
-//! does not read.
+//! tokenizers 0.23, whose ids are the reference: it encodes what the faster library encodes wrongly or cannot read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,12 +15,10 @@ use tokenizers_023::{
 use crate::error::LibraryError;
 use crate::prepare::options::SpecialText;
 
-/// A tokenizer of 0.23 as its Python package runs it: with the same regex engine, and with scores
-/// rounded as there.
+/// A tokenizer of 0.23 as its Python package runs it: with the same regex engine, and with the same rounding of scores.
 pub(crate) struct Reference {
     plain: Tokenizer,
-    /// Special tokens in the text are a setting of the whole tokenizer there: a second one, made
-    /// when it is first needed.
+    /// There, special tokens in the text are a setting of the whole tokenizer: this is a second one, made on first use.
     parse: OnceLock<Tokenizer>,
 }
 
@@ -38,8 +35,8 @@ impl Reference {
         Ok(Self { plain, parse: OnceLock::new() })
     }
 
-    /// The tokenizer itself, special tokens as plain text, and without a post-processor: that one
-    /// may trim white space off the bytes that an id covers.
+    /// Returns the tokenizer itself, with special tokens as plain text, and without a post-processor, which may trim
+    /// white space from the bytes that an id covers.
     pub(crate) fn into_untrimmed(self) -> Tokenizer {
         let mut plain = self.plain;
         plain.with_post_processor(None::<tokenizers_023::PostProcessorWrapper>);
@@ -69,18 +66,18 @@ impl Reference {
         Ok(())
     }
 
-    /// The text of ids, special tokens spelled out.
+    /// Returns the text of ids, with special tokens spelled out.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, LibraryError> {
         self.plain.decode(ids, false)
     }
 
-    /// Tokens beside the model's, with their ids.
+    /// Returns the added tokens, with their ids.
     pub(crate) fn added(&self) -> BTreeMap<String, u32> {
         let added = self.plain.get_added_vocabulary().get_vocab();
         added.iter().map(|(token, &id)| (token.clone(), id)).collect()
     }
 
-    /// Whether the text spells a special token.
+    /// Returns whether the text spells a special token.
     pub(crate) fn spells_special(&self, text: &str) -> bool {
         let added = self.plain.get_added_vocabulary();
         let mut special = added.get_added_tokens_decoder().values().filter(|token| token.special);
@@ -101,7 +98,7 @@ impl ReferenceSplit {
         Self { pattern: pattern.clone(), split: OnceLock::new() }
     }
 
-    /// Shows the words of a text in order.
+    /// Calls a function with the words of a text in order.
     pub(crate) fn for_each_word(
         &self,
         text: &str,
@@ -119,9 +116,8 @@ impl ReferenceSplit {
     }
 }
 
-/// The file again with every fraction as the Python package reads it. That one's JSON reader is
-/// off by a bit now and then, ours (serde_json with float_roundtrip) is not, and a bit in a score
-/// can change ids.
+/// Returns the file with every fraction as the Python package reads it. Its JSON reader is sometimes off by one bit,
+/// ours (serde_json with float_roundtrip) is not, and one bit in a score can change ids.
 fn rounded(file: &Json<'_>) -> String {
     let mut out = String::new();
     write(file, &mut out);
@@ -147,8 +143,7 @@ fn write(json: &Json<'_>, out: &mut String) {
         out.push(']');
     } else if let Some(digits) = json.number_literal() {
         let fraction = json.as_f64().filter(|_| digits.contains(['.', 'e', 'E']));
-        // Debug prints the shortest digits that read back as the same number, and a string takes
-        // all of it.
+        // Debug prints the shortest digits that read back as the same number, and writing to a string cannot fail.
         let _ = match fraction {
             Some(number) => write!(out, "{number:?}"),
             None => write!(out, "{digits}"),
@@ -165,6 +160,6 @@ fn write(json: &Json<'_>, out: &mut String) {
 }
 
 fn write_string(text: &str, out: &mut String) {
-    // A string is always JSON.
+    // A string is always valid JSON.
     out.push_str(&serde_json::Value::from(text).to_string());
 }

@@ -1,4 +1,4 @@
-//! What the text of ids is that another program made.
+//! The text of ids that another program made.
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -2,18 +2,18 @@
 
 use std::cmp::Ordering;
 
-/// Tokens sorted by their bytes, all in one string: 50,000 separate strings would cost more to
-/// make and to free than all that is ever looked up.
+/// Tokens sorted by their bytes, all in one string: 50,000 separate strings would cost more to make and to free than
+/// all lookups together.
 #[derive(Debug, Default)]
 pub(crate) struct Vocabulary {
     spelled: String,
-    /// Where each token ends in `spelled` (it starts where the one before ends), and its id.
+    /// The end of each token in `spelled` (it starts where the previous one ends), and its id.
     entries: Vec<(usize, u32)>,
 }
 
 impl Vocabulary {
-    /// The tokens in the order of their bytes, each once ([`TokenizerParts::sorted_ids`]); an id
-    /// beyond 32 bits becomes the highest.
+    /// Makes the vocabulary of tokens in the order of their bytes, each once ([`TokenizerParts::sorted_ids`]); an id
+    /// above 32 bits becomes the highest.
     ///
     /// [`TokenizerParts::sorted_ids`]: crate::tokenizer::parts::TokenizerParts::sorted_ids
     pub(crate) fn new(sorted: &[(&str, u64)]) -> Self {
@@ -27,7 +27,7 @@ impl Vocabulary {
         new
     }
 
-    /// The id of a token: O(log n).
+    /// Returns the id of a token in O(log n).
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {

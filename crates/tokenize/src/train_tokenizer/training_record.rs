@@ -1,4 +1,4 @@
-//! What a tokenizer was trained on, kept beside it, so that the same call again has nothing to do.
+//! A record of a tokenizer's training, kept beside it, so that repeating the call has nothing to do.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,8 @@ use crate::spill::work_file::read_json;
 use crate::tokenizer::Tokenizer;
 use crate::train_tokenizer::{END_OF_TEXT, TrainTokenizerReport};
 
-/// What a tokenizer was trained on and how, in a file beside it: the same call again has nothing to do.
+/// A record of the inputs and settings of a tokenizer's training, in a file beside it: repeating the call has nothing
+/// to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrainingRecord {
     pub(crate) format: String,
@@ -25,7 +26,7 @@ pub(crate) struct TrainingRecord {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// All that decides a tokenizer.
+/// Everything that determines a tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrainingSettings {
     pub(crate) inputs: Vec<PlannedInput>,
@@ -38,13 +39,13 @@ impl TrainingRecord {
     pub(crate) const FORMAT: &str = "mixdown-tokenizer-training";
     pub(crate) const VERSION: u32 = 1;
 
-    /// Where it lies: tokenizer.training.json beside tokenizer.json.
+    /// Returns the record's path: tokenizer.training.json beside tokenizer.json.
     pub(crate) fn path(out: &Path) -> PathBuf {
         out.with_extension("training.json")
     }
 }
 
-/// What a training made, by its record.
+/// Returns the report of a training, from its record.
 pub(crate) fn report(tokenizer: &Tokenizer, record: &TrainingRecord) -> TrainTokenizerReport {
     TrainTokenizerReport {
         vocab_size: tokenizer.vocab_size(),
@@ -57,7 +58,7 @@ pub(crate) fn report(tokenizer: &Tokenizer, record: &TrainingRecord) -> TrainTok
     }
 }
 
-/// What is there already, if these inputs and settings made it.
+/// Returns the report of an existing tokenizer, if these inputs and settings made it.
 pub(crate) fn already_trained(
     out: &Path,
     inputs: &InputList,
@@ -73,7 +74,7 @@ pub(crate) fn already_trained(
         |record: &Value| record.get("format").is_some_and(|own| own == TrainingRecord::FORMAT);
     let Some(record) = record.filter(is_ours) else { return Err(taken("a file's data")) };
     if inputs.files().iter().any(InputFile::is_standard_input) {
-        // What came from there then cannot be compared with what comes now.
+        // Earlier standard input cannot be compared with the current one.
         return Err(taken("a tokenizer"));
     }
     let now =

@@ -1,54 +1,52 @@
-//! Where words (pre-tokens) begin in a block of ASCII text, by bit operations on its classes.
+//! The beginnings of words (pre-tokens) in a block of ASCII text, from bit operations on its character classes.
 //!
-//! A block is looked at from the beginning of a word on, and a regular expression that cuts text
-//! into words knows nothing of what stood before the word at hand. So nothing is carried from block to
-//! block: the words that are surely whole are taken, and the next block begins where the first
-//! doubtful one does.
+//! A block starts at the beginning of a word, and a regular expression that splits text into words does not depend on
+//! the text before the current word. So no state is carried from block to block: the words that are certainly complete
+//! are taken, and the next block begins with the first uncertain one.
 
 use wide::u8x16;
 
-/// What sets the common patterns apart, as far as ASCII goes.
+/// The differences between the common patterns, for ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
     contractions: Contractions,
-    /// Digits of a word at most; 0 for any number.
+    /// The maximum number of digits in a word; 0 for any number.
     digits: usize,
-    /// Whether a space goes with the digits after it.
+    /// Whether a space joins the digits after it.
     space_before_digits: bool,
-    /// Whether any character but a newline, letter or digit goes with the letters after it; else
-    /// only a space does.
+    /// Whether any character except a newline, letter or digit joins the letters after it; otherwise only a space does.
     any_before_letters: bool,
-    /// Whether a capital after a small letter begins a word.
+    /// Whether a capital letter after a small one begins a word.
     capitals: bool,
-    /// Whether newlines are cut off from other white space, and go with signs before them.
+    /// Whether newlines are separated from other white space, and join signs before them.
     newlines: bool,
-    /// Whether slashes among the newlines after signs go with them as well.
+    /// Whether slashes among the newlines after signs join them as well.
     slashes: bool,
 }
 
-/// How `'s`, `'t`, `'m`, `'d`, `'re`, `'ve` and `'ll` are cut.
+/// The handling of `'s`, `'t`, `'m`, `'d`, `'re`, `'ve` and `'ll`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contractions {
     /// Contractions are separate words, in lower case only.
     SmallWords,
     /// Contractions are separate words.
     Words,
-    /// With the letters before them.
+    /// Contractions join the letters before them.
     Suffixes,
 }
 
-/// A pattern as a type, so that each gets its own code.
+/// A pattern as a type, so that each one gets its own code.
 pub(super) trait Pattern {
     const RULES: Rules;
 }
 
 /// GPT-2's pattern.
 pub(super) struct Gpt2;
-/// That of cl100k and Llama 3.
+/// The pattern of cl100k and Llama 3.
 pub(super) struct Cl100k;
-/// That of Qwen 2 and 3.
+/// The pattern of Qwen 2 and 3.
 pub(super) struct Qwen;
-/// That of o200k.
+/// The pattern of o200k.
 pub(super) struct O200k;
 
 impl Pattern for Gpt2 {
@@ -88,8 +86,8 @@ impl Pattern for O200k {
 }
 
 impl Rules {
-    /// Where words begin after the first, which begins with the block; one bit a byte. Only the
-    /// beginnings that nothing beyond the leading ASCII bytes can move are told.
+    /// Returns the beginnings of the words after the first, which begins with the block; one bit per byte. Only
+    /// beginnings that nothing after the leading ASCII bytes can change are included.
     #[inline(always)]
     pub(super) fn word_starts(&self, block: &[u8; BLOCK], classes: &CharacterClasses) -> u64 {
         let known = known_len(classes);
@@ -110,7 +108,7 @@ impl Rules {
         self.with_contractions(block, classes, starts) & !1 & (u64::MAX >> (BLOCK - 1 - known))
     }
 
-    /// Newlines (and slashes) right after signs, which go with them, and the bytes after those.
+    /// Returns the newlines (and slashes) right after signs, which join them, and the bytes after those.
     #[inline(always)]
     fn absorbed(&self, classes: &CharacterClasses, sign: u64) -> (u64, u64) {
         let tail = classes.newline | if self.slashes { classes.slash } else { 0 };
@@ -123,12 +121,12 @@ impl Rules {
             ends |= after(run) & !run;
             first &= !run;
         }
-        // The end of a run that another run begins before is inside of that one.
+        // An end that lies inside another run does not count.
         (absorbed, ends & !absorbed)
     }
 
-    /// A run of white space is a word but for its last character, which begins the next one; with
-    /// newlines, up to the last of them it is a word, and a last newline begins nothing.
+    /// Handles runs of white space: a run without its last character is a word, and that character begins the next one;
+    /// with newlines, the part up to the last newline is a word, and a newline at the end begins nothing.
     #[inline(always)]
     fn white_starts(&self, classes: &CharacterClasses) -> u64 {
         let white = classes.white;
@@ -200,7 +198,7 @@ impl Rules {
             let at = found.trailing_zeros();
             found &= found - 1;
             let len = contraction_len(block, at, any_case);
-            // A word takes one suffix only: a second one begins a word.
+            // A word takes only one suffix: a second one begins a word.
             if len == 0 || (suffixes && (taken >> at) & 1 != 0) {
                 continue;
             }
@@ -214,8 +212,8 @@ impl Rules {
     }
 }
 
-/// The last position at which a beginning is certain: it is followed by three more ASCII bytes,
-/// and white space there is not followed by more of it, whose end could lie beyond.
+/// Returns the last position at which a beginning is certain: it is followed by three more ASCII bytes, and white space
+/// there is not followed by more white space, whose end could be outside the block.
 fn known_len(classes: &CharacterClasses) -> usize {
     let Some(last) = (classes.ascii.trailing_ones() as usize).checked_sub(4) else { return 0 };
     let up_to_last = u64::MAX >> (BLOCK - 1 - last);
@@ -226,18 +224,18 @@ fn known_len(classes: &CharacterClasses) -> usize {
     BLOCK - before_white.leading_zeros() as usize
 }
 
-/// Each bit moved to the next byte.
+/// Moves each bit to the next byte.
 fn after(bits: u64) -> u64 {
     bits << 1
 }
 
-/// The run of `bits` from `start` on.
+/// Returns the run of `bits` from `start` on.
 fn run_from(bits: u64, start: u32) -> u64 {
     let len = (bits >> start).trailing_ones();
     u64::MAX.unbounded_shr(u64::BITS - len) << start
 }
 
-/// Bytes of the contraction whose apostrophe is at `at`; 0 where there is none.
+/// Returns the bytes of the contraction whose apostrophe is at `at`; 0 if there is none.
 fn contraction_len(block: &[u8; BLOCK], at: u32, any_case: bool) -> u32 {
     let letter = |offset: usize| {
         let byte = block.get(at as usize + offset).copied().unwrap_or(0);
@@ -253,7 +251,7 @@ fn contraction_len(block: &[u8; BLOCK], at: u32, any_case: bool) -> u32 {
 /// Bytes that are classified at a time.
 pub(super) const BLOCK: usize = 64;
 
-/// Bit i says that byte i is of the class. Bytes that are not ASCII are of none.
+/// The classes of a block: bit i is set if byte i belongs to the class. Non-ASCII bytes belong to none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CharacterClasses {
     pub(super) ascii: u64,
@@ -298,7 +296,7 @@ fn equal(bytes: u8x16, byte: u8) -> u8x16 {
     bytes.simd_eq(u8x16::splat(byte))
 }
 
-/// The bytes from `first` to `last`: less `first` they are at most `last - first`.
+/// Returns the bytes from `first` to `last`: minus `first` they are at most `last - first`.
 #[inline(always)]
 pub(crate) fn within(bytes: u8x16, first: u8, last: u8) -> u8x16 {
     let above = bytes - u8x16::splat(first);

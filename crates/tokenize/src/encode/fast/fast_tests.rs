@@ -1,4 +1,4 @@
-//! Every cut and every id against the library's.
+//! Every split and every id, compared with the library's.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -17,7 +17,7 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const CL100K: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Pieces that make every rule of every pattern meet every other.
+/// Pieces that make every rule of every pattern meet every other one.
 const PIECES: [&str; 48] = [
     " ", " ", " ", "  ", "   ", "\n", "\n", "\r\n", "\n\n", "\t", "\u{b}", "\u{c}", "\u{0}",
     "\u{1f}", "\u{7f}", "a", "b", "the", "The", "THE", "tHe", "Hello", "x", "1", "12", "3", "4567",
@@ -71,13 +71,13 @@ fn the_patterns_are_the_library_s() {
 fn random_texts_are_cut_as_the_library_cuts_them() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     for round in 0..6000 {
-        // ASCII alone keeps to the blocks; a rare foreign character leads out of them and back.
+        // Pure ASCII stays in the blocks; an occasional foreign character leaves them and returns.
         let pieces = if round % 3 == 0 { &PIECES[..] } else { &PIECES[..42] };
         check_all(&random_text(&mut random, pieces, 30 + round % 300));
     }
 }
 
-/// White space whose end, or last newline, lies beyond a block or a slice; words longer than both.
+/// White space whose end, or last newline, is outside a block or a slice; words longer than both.
 #[test]
 fn long_runs_are_cut_as_the_library_cuts_them() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
@@ -142,7 +142,7 @@ fn ids_are_the_library_s_cold_and_warm() {
     assert!(!fast.spells_added("a [Y] <|endoftex"));
 }
 
-/// Against a map: a word that is found has its own ids, whatever was pushed out in between.
+/// Compared with a map: a word that is found has its own ids, whatever was evicted in between.
 #[test]
 fn the_cache_never_mixes_words_up() {
     let mut cache = WordCache::new();

@@ -1,4 +1,4 @@
-//! Text to words: ASCII blocks by bit operations, everything else by the library.
+//! The split of text into words: bit operations on ASCII blocks, and the library for everything else.
 
 use tokenizers::pipeline::{PreTokenizer, PreTokenizerScratch, Span};
 use tokenizers::pre_tokenizers::split::Split;
@@ -6,15 +6,15 @@ use tokenizers::pre_tokenizers::split::Split;
 use super::ascii_words::Pattern;
 use super::ascii_words::{BLOCK, CharacterClasses};
 
-/// Bytes that the library cuts at a time: few where a block holds a single foreign character,
-/// more from slice to slice where they go on.
+/// Bytes that the library splits at a time: few if a block has a single foreign character, more from slice to slice if
+/// there are more.
 const SMALLEST_SLICE: usize = 128;
 const LARGEST_SLICE: usize = 4096;
-/// A word is certain if the slice has this many bytes after it: the longest look ahead
-/// of a pattern, that for a contraction.
+/// A word is certain if the slice has this many bytes after it: the longest lookahead of a pattern, that for a
+/// contraction.
 const LOOK_AHEAD: usize = 4;
 
-/// Cuts texts; keeps its buffers.
+/// A splitter of texts, which reuses its buffers.
 #[derive(Default)]
 pub(super) struct Splitter {
     scratch: PreTokenizerScratch,
@@ -22,7 +22,7 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// Shows every word of `text` in order, by where it begins and ends.
+    /// Calls a function with the beginning and end of every word of `text`, in order.
     #[inline(always)]
     pub(super) fn split<P: Pattern>(
         &mut self,
@@ -60,8 +60,8 @@ impl Splitter {
         }
     }
 
-    /// Cuts words by the library, in a slice that grows until it holds one that is certain; gives
-    /// back how many of the spans are.
+    /// Splits words with the library, in a slice that grows until it holds a certain word, and returns the number of
+    /// certain spans.
     fn split_slice(
         &mut self,
         split: &Split,
@@ -87,8 +87,8 @@ impl Splitter {
     }
 }
 
-/// How many of a slice's words what comes after the slice cannot change: those that end well
-/// before its end, without the white space that reaches it.
+/// Returns how many of a slice's words cannot change with the text after it: those that end well before the slice's
+/// end, without the white space that reaches it.
 fn certain_words(slice: &str, words: &[Span]) -> usize {
     let white_from = slice.trim_end().len();
     let limit = (slice.len().saturating_sub(LOOK_AHEAD)).min(white_from);

@@ -1,39 +1,38 @@
-//! What the model said of a word, remembered.
+//! A cache of the ids that the model gave for words.
 //!
-//! Short words make seven eighths of a text; they have a separate table of 16 bytes an entry,
-//! so that the frequent ones stay in the processor's second-level cache.
+//! Short words make up seven eighths of a text; they have a separate table of 16 bytes per entry, so that frequent ones
+//! stay in the processor's second-level cache.
 
 #![expect(clippy::cast_possible_truncation, reason = "words are taken apart into their halves")]
 
-/// Ids that an entry holds; more of them stand elsewhere.
+/// The number of ids that an entry holds; longer lists are stored separately.
 pub(super) const INLINE_IDS: usize = 2;
-/// Ids that stand elsewhere at most, 4 MiB of them; then all is forgotten.
+/// The maximum number of separately stored ids, 4 MiB; then the cache is cleared.
 const MAX_MORE_IDS: usize = 1 << 20;
-/// Bytes of a short, a longer and any word, which are with their length keys of 8, 16 and 32 bytes:
-/// so no two words share a key.
+/// The maximum bytes of a short, a longer and any word; with their length these are keys of 8, 16 and 32 bytes, so two
+/// words never share a key.
 const MAX_SHORT_BYTES: usize = 7;
 const MAX_LONG_BYTES: usize = 15;
 const MAX_BYTES: usize = 31;
-/// Lines of four short words, 4 MiB, of two longer ones, 8 MiB, and of one of the longest, 512 KiB.
-/// A corpus of prose, mathematics and code of 94 MB has 111,000 short and 106,000 longer words, and
-/// those beyond 15 bytes, three in a thousand, are mostly white space.
+/// The lines of four short words, 4 MiB, of two longer ones, 8 MiB, and of one of the longest, 512 KiB. A corpus of
+/// prose, mathematics and code of 94 MB has 111,000 short and 106,000 longer words, and words of more than 15 bytes,
+/// three in a thousand, are mostly white space.
 const SHORT_LINES: usize = 1 << 16;
 const LONG_LINES: usize = 1 << 17;
 const LONGEST_LINES: usize = 1 << 13;
 
-/// The ids of a word: the first one, the number of ids in the four bits above it, and the second
-/// one. Where there are more than two the number is 0, and the second one is their place.
+/// The ids of a word: the first one, the number of ids in the four bits above it, and the second one. If there are more
+/// than two, the number is 0, and the second one is their position.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CachedIds(u64);
 
 const ID_BITS: u32 = 28;
 
-/// Words of one hash in a cache line, with their ids; the one that was asked for last stands first.
-/// No word where the key is 0.
+/// Words of one hash in a cache line, with their ids; the last requested word is first. A key of 0 means no word.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct CacheLine<K, const WAYS: usize> {
-    /// The word's bytes from the lowest on, its length in the top byte.
+    /// The word's bytes from the lowest on, with its length in the top byte.
     keys: [K; WAYS],
     values: [CachedIds; WAYS],
 }
@@ -50,7 +49,7 @@ pub(super) struct WordPlace {
     line: u32,
 }
 
-/// Words with their ids.
+/// A cache of words with their ids.
 pub(super) struct WordCache {
     short: Box<[ShortLine; SHORT_LINES]>,
     long: Box<[LongLine; LONG_LINES]>,
@@ -63,7 +62,7 @@ impl WordCache {
         Self { short: table(), long: table(), longest: table(), more_ids: Vec::new() }
     }
 
-    /// Where to look for the word from `start` to `end`; its line is fetched meanwhile.
+    /// Returns where to look for the word from `start` to `end`, and prefetches its line.
     #[inline(always)]
     pub(super) fn place(&self, text: &[u8], start: usize, end: usize) -> WordPlace {
         let len = end - start;
@@ -81,7 +80,7 @@ impl WordCache {
         WordPlace { start, end, line: line as u32 }
     }
 
-    /// What is remembered of a word.
+    /// Returns the cached value of a word.
     #[inline(always)]
     pub(super) fn find(&mut self, text: &[u8], place: WordPlace) -> Option<CachedIds> {
         let WordPlace { start, end, line } = place;
@@ -98,7 +97,7 @@ impl WordCache {
         }
     }
 
-    /// The ids of a value that does not hold them itself.
+    /// Returns the ids of a value that does not hold them itself.
     pub(super) fn more_ids(&self, value: CachedIds) -> &[u32] {
         let place = (value.0 >> 32) as usize;
         let stored = self.more_ids.get(place..).unwrap_or_default();
@@ -106,7 +105,7 @@ impl WordCache {
         rest.get(..*len as usize).unwrap_or_default()
     }
 
-    /// Remembers the ids of a word, unless it is too long.
+    /// Caches the ids of a word, unless it is too long.
     pub(super) fn insert(&mut self, text: &[u8], place: WordPlace, ids: &[u32]) {
         let WordPlace { start, end, .. } = place;
         if self.more_ids.len() + ids.len() >= MAX_MORE_IDS {
@@ -146,13 +145,13 @@ impl WordCache {
 }
 
 impl CachedIds {
-    /// How many ids it holds; 0 where they stand elsewhere.
+    /// Returns the number of ids that it holds; 0 if they are stored separately.
     #[inline(always)]
     pub(super) fn count(self) -> usize {
         (self.0 >> ID_BITS) as usize & 0xf
     }
 
-    /// The ids it holds; the second may be none.
+    /// Returns the ids that it holds; the second may be unused.
     #[inline(always)]
     pub(super) fn ids(self) -> [u32; INLINE_IDS] {
         [self.0 as u32 & ((1 << ID_BITS) - 1), (self.0 >> 32) as u32]
@@ -169,7 +168,7 @@ impl<K: Copy + PartialEq + Default, const WAYS: usize> CacheLine<K, WAYS> {
         if self.keys[0] == key { Some(self.values[0]) } else { self.find_behind(key) }
     }
 
-    /// A word that does not stand first comes to the front.
+    /// Moves a word that is not first to the front.
     #[inline(never)]
     fn find_behind(&mut self, key: K) -> Option<CachedIds> {
         let way = self.keys.iter().position(|&other| other == key)?;
@@ -187,13 +186,13 @@ impl<K: Copy + PartialEq + Default, const WAYS: usize> CacheLine<K, WAYS> {
 
 fn table<K: Copy + PartialEq + Default, const WAYS: usize, const LINES: usize>()
 -> Box<[CacheLine<K, WAYS>; LINES]> {
-    // By way of a vector: an array of this size does not fit the stack.
+    // The array is made from a vector because an array of this size does not fit the stack.
     let table: Box<[_]> = vec![CacheLine::empty(); LINES].into_boxed_slice();
     table.try_into().unwrap_or_else(|_| unreachable!())
 }
 
-/// Has a line fetched while others are looked at: 6 % of the time of `prepare` (medians of seven
-/// interleaved runs, two threads), where a plain load that nobody waits for gained 2 %.
+/// Prefetches a line while others are processed: this saves 6 % of the time of `prepare` (medians of seven interleaved
+/// runs, two threads), and a plain load that nothing waits for saved 2 %.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(unsafe_code, reason = "no safe function of the standard library prefetches")]
@@ -221,13 +220,13 @@ fn long_key(text: &[u8], start: usize, len: usize) -> u128 {
         Some(bytes) => u128::from_le_bytes(*bytes),
         None => padded(text, start),
     };
-    // At least eight bytes: the lower half counts whole.
+    // There are at least eight bytes, so the lower half is complete.
     let upper =
         (bytes >> 64) as u64 & SHORT_MASKS[(len - 8) & MAX_SHORT_BYTES] | (len as u64) << 56;
     u128::from(bytes as u64) | u128::from(upper) << 64
 }
 
-/// Not inlined, for it is rare.
+/// This is not inlined because it is rare.
 #[inline(never)]
 fn longest_key(text: &[u8], start: usize, len: usize) -> [u128; 2] {
     let mut bytes = [0; MAX_BYTES + 1];
@@ -238,7 +237,7 @@ fn longest_key(text: &[u8], start: usize, len: usize) -> [u128; 2] {
     [u128::from_le_bytes(halves[0]), u128::from_le_bytes(halves[1])]
 }
 
-/// The last bytes of a text, as if zeros came after them.
+/// Returns the last bytes of a text, as if zeros followed them.
 #[cold]
 #[inline(never)]
 fn padded(text: &[u8], start: usize) -> u128 {
@@ -263,7 +262,7 @@ fn longest_index(key: [u128; 2]) -> usize {
     long_index(key[0] ^ key[1].rotate_left(29)) & (LONGEST_LINES - 1)
 }
 
-/// The lowest bytes that a word of this length has.
+/// The lowest bytes that a word of each length has.
 static SHORT_MASKS: [u64; MAX_SHORT_BYTES + 1] = {
     let mut masks = [0; MAX_SHORT_BYTES + 1];
     let mut len = 1;
