@@ -85,7 +85,7 @@ pub fn signed(value: f64, digits: usize) -> String {
     if text.starts_with('-') { text } else { format!("+{text}") }
 }
 
-/// A measured share in per cent with three significant digits: `97.3 %`, `1.02 %`, `0.0994 %`.
+/// A measured share in percent with three significant digits: `97.3 %`, `1.02 %`, `0.0994 %`.
 ///
 /// Only the whole is shown as 100 % or more: `99.99 %`.
 ///
@@ -120,7 +120,7 @@ pub fn per_cent(share: f64) -> String {
     text
 }
 
-/// A share that somebody asked for, in per cent with up to six significant digits: `12.25 %`, `0.125 %`.
+/// A requested share in percent with up to six significant digits: `12.25 %`, `0.125 %`.
 ///
 /// ```
 /// assert_eq!(mixdown_base::display::percent_requested(0.1225), "12.25 %");

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// What an error means for whoever asked for the work: what must change before another attempt succeeds.
+/// The meaning of an error for the caller: what must change before another attempt succeeds.
 ///
 /// ```
 /// use std::io;

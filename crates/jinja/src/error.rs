@@ -7,7 +7,7 @@
 pub struct Error {
     /// The template's line, counted from 1, if it is known.
     pub line: Option<u64>,
-    /// What was found.
+    /// A description of the error.
     pub got: String,
 }
 

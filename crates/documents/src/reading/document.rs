@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::labeler::{LabelFields, TrainOn};
 use crate::inputs::selection::Selection;
 
-/// How records are turned into documents.
+/// The options for turning records into documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOptions {
     /// Field of a record that holds the text; dots lead into nested fields (`meta.text`) unless a field has the whole

@@ -18,7 +18,7 @@ const MAX_DEPTH: u32 = 1000;
 /// Bytes of a string that count as one step, which bounds the memory of strings.
 const BYTES_PER_STEP: usize = 4;
 
-/// How a statement ended.
+/// The way in which a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     On,

@@ -101,8 +101,8 @@ impl Rank {
 
     /// Returns the contiguous part of the batch that the rank takes when the parts are rotated by `rotation`.
     ///
-    /// Without the rotation one rank would get every sequence of a source whose share of the batch is a whole number: p
-    /// = 1/64 at batch 64 puts it in the same row each time.
+    /// Without the rotation one rank would get every sequence of a source whose share of the batch is a whole number:
+    /// at batch 64, a share of p = 1/64 is in the same row each time.
     pub(crate) fn part(&self, rotation: u64) -> u64 {
         let world_size = u64::from(self.world_size);
         (u64::from(self.rank) + rotation % world_size) % world_size
