@@ -58,6 +58,6 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --locked --target "$host" --bin "$target" "${features[@]}"
 scratch=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=0 "target/$host/release/$target" \
+TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=0 "${CARGO_TARGET_DIR:-target}/$host/release/$target" \
   "corpus/$target" -artifact_prefix="artifacts/$target/" -max_total_time="$seconds" \
   -max_len="$max_bytes" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
