@@ -14,12 +14,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let outcome = match task.as_str() {
-        "ci" => ci::run(),
+        "ci" => ci::run(std::env::args().nth(2).as_deref()),
         "tidy" => tidy::run(),
         "examples" => examples::list(),
         "demo-packages" => demo_packages::write(),
         other => Err(format!(
-            "unknown task {other:?}\nusage: cargo xtask ci | tidy | examples | demo-packages"
+            "unknown task {other:?}\nusage: cargo xtask ci [FIRST_STEP] | tidy | examples | demo-packages"
         )),
     };
     match outcome {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{ENDING, Error, UNIQUE_LEN, folder_of};
 
-/// Returns the finished name for a temporary name of [`NewFile`](super::NewFile) or of an older version of this program (`NAME.tmp`);
-/// `None` for any other name.
+/// Returns the finished name for a temporary name of [`NewFile`](super::NewFile) or of an older version of this program
+/// (`NAME.tmp`); `None` for any other name.
 ///
 /// A person's file can have such a name too: it is a leftover only in folders that belong to this program.
 ///
