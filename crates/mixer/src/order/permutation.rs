@@ -10,8 +10,8 @@ use crate::error::Error;
 ///
 /// It is a generalized Feistel network on a grid of `rows × columns` cells, where columns is a power of two near √len
 /// and rows = ⌈len/columns⌉: each round adds a keyed hash of one coordinate to the other. The grid has fewer than
-/// `columns` surplus cells; an item that lands on one of them walks on, which happens to less than one item in `rows`. A power
-/// of two saves the divisions, and adding instead of XOR allows odd permutations, too.
+/// `columns` surplus cells; an item that lands on one of them walks on, which happens to less than one item in `rows`.
+/// A power of two saves the divisions, and adding instead of XOR allows odd permutations, too.
 ///
 /// It is made for statistical quality rather than secrecy.
 ///
