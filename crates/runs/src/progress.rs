@@ -11,6 +11,12 @@ pub enum ProgressLost {
 
 impl ProgressLost {
     /// Returns the share or its lower bound.
+    ///
+    /// ```
+    /// use mixdown_runs::ProgressLost;
+    ///
+    /// assert_eq!(ProgressLost::AtLeast(0.75).share(), 0.75);
+    /// ```
     pub fn share(self) -> f64 {
         match self {
             Self::Share(share) | Self::AtLeast(share) => share,

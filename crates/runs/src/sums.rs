@@ -42,6 +42,17 @@ pub struct Fault {
 
 impl Fault {
     /// Returns the fault as an error whose message ends with `way_out`, the advice how to continue.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// use mixdown_runs::sums::{self, Unsummed};
+    ///
+    /// // The folder has no sums although it must have them.
+    /// let faults = sums::faults(directory.path(), Unsummed::Damaged, &|_| true)?;
+    /// let error = faults.into_iter().next().unwrap().into_error("remove the folder");
+    /// assert!(error.to_string().contains("remove the folder"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_error(self, way_out: &str) -> Error {
         let Self { path, expected, got } = self;
         Error::Changed { path, expected, got, way_out: way_out.to_owned() }
@@ -167,6 +178,21 @@ pub fn write(folder: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Changed`] if those sums are damaged.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_runs::sums::{self, Unsummed};
+///
+/// let [from, to] = ["checkpoint", "best"].map(|name| directory.path().join(name));
+/// for folder in [&from, &to] {
+///     std::fs::create_dir(folder)?;
+///     std::fs::write(folder.join("weights"), b"0123")?;
+/// }
+/// sums::write(&from)?;
+/// sums::write_linked(&from, &to)?;
+/// assert!(sums::faults(&to, Unsummed::Damaged, &|_| true)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_linked(from: &Path, folder: &Path) -> Result<(), Error> {
     let Some(sums) = Sums::read(&from.join(SUMS_FILE))? else { return write(folder) };
     let mut sums = sums.map_err(|fault| fault.into_error("remove the checkpoint"))?;
@@ -188,6 +214,18 @@ pub enum Unsummed {
 ///
 /// # Errors
 /// [`Error::Io`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_runs::sums::{self, Unsummed};
+///
+/// std::fs::write(directory.path().join("weights"), b"0123")?;
+/// sums::write(directory.path())?;
+/// std::fs::write(directory.path().join("weights"), b"0124")?;
+/// let faults = sums::faults(directory.path(), Unsummed::Damaged, &|_| true)?;
+/// assert!(faults[0].path.ends_with("weights"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn faults(
     folder: &Path,
     unsummed: Unsummed,
@@ -217,6 +255,17 @@ pub fn faults(
 ///
 /// # Errors
 /// [`Error::Changed`], [`Error::Io`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_runs::sums;
+///
+/// let path = directory.path().join("table.csv");
+/// sums::write_summed(&path, b"run_id\n")?;
+/// sums::check_bytes(&path, b"run_id\n")?;
+/// assert!(sums::check_bytes(&path, b"run-id\n").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let Some((sums, name)) = beside(path)? else { return Ok(()) };
     let got = blake3::hash(bytes).to_hex().to_string();
@@ -230,6 +279,17 @@ pub fn check_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`check_bytes`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_runs::sums;
+///
+/// let path = directory.path().join("table.csv");
+/// sums::write_summed(&path, b"run_id\n")?;
+/// std::fs::write(&path, b"run-id\n")?;
+/// assert!(sums::check_file(&path).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check_file(path: &Path) -> Result<(), Error> {
     let Some((sums, name)) = beside(path)? else { return Ok(()) };
     match sums.fault(path, &name)? {
@@ -271,6 +331,17 @@ pub fn write_summed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_runs::sums;
+///
+/// sums::write_summed(&directory.path().join("one.csv"), b"run_id\n")?;
+/// std::fs::write(directory.path().join("two.csv"), b"run_id\n")?;
+/// let faults = sums::faults_of_files(directory.path(), &|name| name.ends_with(".csv"))?;
+/// assert_eq!(faults.len(), 1, "two.csv has no sum");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn faults_of_files(
     folder: &Path,
     must_have_one: &dyn Fn(&str) -> bool,

@@ -121,6 +121,16 @@ type Start = (&'static str, fn(&RunRow) -> String);
 
 /// Returns the settings besides p and seed in which runs differ, as fields with the values found; empty for runs whose
 /// forgetting may be compared by p.
+///
+/// ```
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_row.in"));
+/// use mixdown_runs::differences;
+///
+/// let (one, mut other) = (row(0.0, 0, 3.9), row(0.01, 1, 3.2));
+/// assert!(differences(&[&one, &other]).is_empty());
+/// other.learning_rate = Some(1e-3);
+/// assert_eq!(differences(&[&one, &other])[0].0, "learning_rate");
+/// ```
 pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
     let values = |of: fn(&RunRow) -> String| {
         let all: BTreeSet<String> = rows.iter().map(|row| of(row)).collect();
@@ -152,6 +162,14 @@ pub fn differences(rows: &[&RunRow]) -> Vec<(String, String)> {
 
 /// Returns the index of the run at p = 0 that a run is compared with: one that differs from it only in p and seed, with
 /// the same seed if there is one.
+///
+/// ```
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_row.in"));
+/// use mixdown_runs::baseline;
+///
+/// let rows = [row(0.01, 0, 3.2), row(0.0, 0, 3.9), row(0.0, 1, 3.8)];
+/// assert_eq!(baseline(&rows, &rows[0]), Some(1));
+/// ```
 pub fn baseline<'r>(rows: impl IntoIterator<Item = &'r RunRow>, of: &RunRow) -> Option<usize> {
     let mut other_seed = None;
     for (place, row) in rows.into_iter().enumerate() {

@@ -111,6 +111,12 @@ impl RunRow {
     pub const REQUIRED_COLUMNS: usize = 14;
 
     /// Returns the forgetting in nats per token: the pretraining loss minus its value before finetuning.
+    ///
+    /// ```
+    /// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_row.in"));
+    /// let row = row(0.01, 0, 3.25);
+    /// assert_eq!(row.forgetting(), 0.25);
+    /// ```
     pub fn forgetting(&self) -> f64 {
         self.pretraining_loss - self.pretraining_loss_before
     }

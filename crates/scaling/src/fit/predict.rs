@@ -69,6 +69,18 @@ impl ScalingFit {
 
 impl ForgettingFit {
     /// Predicts the forgetting in nats per token at N, D and p, with its 95 % band.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid};
+    /// # let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// # let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// # let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+    /// # let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&grid, 7);
+    /// # let fit = fit_scaling(&runs, &FitOptions { draws: 0, ..FitOptions::default() })?;
+    /// let predicted = fit.forgetting.forgetting(334e6, 1e6, 0.02);
+    /// assert!((predicted.value - forgetting.forgetting(334e6, 1e6, 0.02)).abs() < 1e-6);
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     pub fn forgetting(&self, model_size: f64, target_tokens: f64, p: f64) -> Estimate {
         let best = self.law.ln_forgetting(model_size, target_tokens, p);
         let draws = self.draws.iter().map(|law| law.ln_forgetting(model_size, target_tokens, p));
@@ -79,6 +91,18 @@ impl ForgettingFit {
 
 impl TargetFit {
     /// Predicts the target loss in nats per token at N and D, with its 95 % band.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{FitOptions, ForgettingLaw, Simulation, TargetLaw, fit_scaling, full_grid};
+    /// # let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// # let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// # let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+    /// # let runs = Simulation { forgetting, target, noise: 0.0 }.runs(&grid, 7);
+    /// # let fit = fit_scaling(&runs, &FitOptions { draws: 0, ..FitOptions::default() })?;
+    /// let predicted = fit.target.as_ref().unwrap().loss(334e6, 1e6);
+    /// assert!((predicted.value - target.loss(334e6, 1e6)).abs() < 1e-6);
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     pub fn loss(&self, model_size: f64, target_tokens: f64) -> Estimate {
         let best = self.law.loss(model_size, target_tokens).ln();
         let draws = self.draws.iter().map(|law| law.loss(model_size, target_tokens).ln());
