@@ -1,4 +1,4 @@
-//! What a run tells a device that keeps a model's numbers, and takes back from it. On the CPU nothing is to be done.
+//! The calls between a run and a device that holds a model's numbers. On the CPU they do nothing.
 
 use crate::config::compute::PassOptions;
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::trainer::estimate::Estimate;
 
 #[cfg(not(feature = "cuda"))]
 impl Model {
-    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    /// Moves the trained parameters to the device; refuses a pass that does not fit its memory.
     pub(crate) fn move_to_device(
         &mut self,
         _trained: &TrainableState,
@@ -20,36 +20,36 @@ impl Model {
         Ok(())
     }
 
-    /// Sums gradients over all ranks from now on, where they are on a device.
+    /// From now on sums gradients over all ranks, if the gradients are on a device.
     pub(crate) fn join(&mut self, _team: &mut ProcessGroup) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Leaves the gradients zero.
+    /// Sets the gradients to zero.
     pub(crate) fn clear_gradients(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
         Ok(())
     }
 
-    /// Lets what is trained and its average change places on the device.
+    /// Swaps the trained parameters and their average on the device.
     pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Operations a second of a large product where the model is computed.
+    /// Operations per second of a large product on the device of the model.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         Ok(estimate::peak_flops())
     }
 }
 
-/// Operations a second of a large product where a model of this shape would be computed.
+/// Operations per second of a large product on the device that would compute a model of this shape.
 #[cfg(not(feature = "cuda"))]
 pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
     Ok(estimate::peak_flops())
 }
 
-/// Operations a second of a large product where a model of this shape would be computed.
+/// Operations per second of a large product on the device that would compute a model of this shape.
 #[cfg(feature = "cuda")]
 pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
@@ -65,12 +65,12 @@ pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64
 
 #[cfg(not(feature = "cuda"))]
 impl TrainableState {
-    /// Brings what is trained up to date on the host.
+    /// Copies the trained parameters to the host.
     pub(crate) fn read_from_device(&mut self, _model: &mut Model) -> Result<(), Error> {
         Ok(())
     }
 
-    /// As [`step`](Self::step), where a device has the numbers.
+    /// Like [`step`](Self::step), if a device holds the numbers.
     pub(crate) fn step_on_device(
         &mut self,
         _model: &mut Model,
@@ -82,7 +82,7 @@ impl TrainableState {
 
 #[cfg(feature = "cuda")]
 impl Model {
-    /// Takes what is trained to the device; refuses a pass that does not fit its memory.
+    /// Moves the trained parameters to the device; refuses a pass that does not fit its memory.
     pub(crate) fn move_to_device(
         &mut self,
         trainable: &TrainableState,
@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// Sums gradients over all ranks from now on, where they are on a device.
+    /// From now on sums gradients over all ranks, if the gradients are on a device.
     pub(crate) fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
         let is_single = group.rank().world_size() == 1;
         match self.engine_mut().resident() {
@@ -107,7 +107,7 @@ impl Model {
         }
     }
 
-    /// Leaves the gradients zero.
+    /// Sets the gradients to zero.
     pub(crate) fn clear_gradients(&mut self, gradients: &mut [f32]) -> Result<(), Error> {
         gradients.fill(0.0);
         let whole = 0..usize::MAX;
@@ -115,12 +115,12 @@ impl Model {
         resident.map_or(Ok(()), |resident| resident.zero_gradients(&[whole]))
     }
 
-    /// Lets what is trained and its average change places on the device.
+    /// Swaps the trained parameters and their average on the device.
     pub(crate) fn swap_average(&mut self) -> Result<(), Error> {
         self.engine_mut().resident().map_or(Ok(()), |resident| resident.swap_average())
     }
 
-    /// Operations a second of a large product where the model is computed.
+    /// Operations per second of a large product on the device of the model.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         self.engine_mut()
             .resident()
@@ -143,7 +143,7 @@ impl TrainableState {
         crate::engine::Training { numbers: [numbers, first, second], average, adapter }
     }
 
-    /// Brings what is trained up to date on the host.
+    /// Copies the trained parameters to the host.
     pub(crate) fn read_from_device(&mut self, model: &mut Model) -> Result<(), Error> {
         let (parameters, engine) = model.parameters_and_engine();
         let Some(resident) = engine.resident() else { return Ok(()) };
@@ -161,7 +161,7 @@ impl TrainableState {
         Ok(())
     }
 
-    /// As [`step`](Self::step), where a device has the numbers.
+    /// Like [`step`](Self::step), if a device holds the numbers.
     pub(crate) fn step_on_device(
         &mut self,
         model: &mut Model,

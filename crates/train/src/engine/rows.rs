@@ -1,4 +1,4 @@
-//! A batch as a decoder takes it.
+//! The batch in the form that a decoder reads.
 
 use mixdown_mixer::Batch;
 
@@ -13,15 +13,15 @@ pub(crate) struct Rows {
     pub(crate) length: usize,
     /// The input ids.
     pub(crate) tokens: Vec<u32>,
-    /// The target ids, [`IGNORED`] where one does not count.
+    /// The target ids, [`IGNORED`] for targets that do not count.
     pub(crate) targets: Vec<u32>,
     /// The position of each input in its document, or in its row.
     pub(crate) positions: Vec<u32>,
-    /// The first place in its row that each input attends to: 0, or where its document begins.
+    /// The first position in its row that each input attends to: 0, or the start of its document.
     pub(crate) starts: Vec<u32>,
 }
 
-/// Some of the rows.
+/// A range of rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MicroBatch<'a> {
     pub(crate) length: usize,
@@ -33,8 +33,8 @@ pub(crate) struct MicroBatch<'a> {
 
 impl Rows {
     /// # Errors
-    /// A batch that is empty or not of its own sizes, rows longer than the model's limit, an id outside
-    /// its vocabulary.
+    /// A batch that is empty or has inconsistent sizes, rows longer than the model's limit, or an id outside its
+    /// vocabulary.
     pub(crate) fn new(batch: &Batch, config: &ModelConfig) -> Result<Self, Error> {
         let limit = config.max_position_embeddings;
         if batch.sequence_length == 0 || batch.sequence_length > limit {
@@ -88,7 +88,7 @@ impl Rows {
         }
     }
 
-    /// All rows in parts of at most `rows`, which is not 0.
+    /// Splits all rows into parts of at most `rows`, which is not 0.
     pub(crate) fn micro_batches(&self, rows: usize) -> impl Iterator<Item = MicroBatch<'_>> {
         let len = rows * self.length;
         let inputs = self.tokens.chunks(len).zip(self.targets.chunks(len));
@@ -103,7 +103,7 @@ impl Rows {
     }
 }
 
-/// A side of a tensor as an index.
+/// Converts a side of a tensor to an index.
 fn side(value: u64) -> Result<usize, Error> {
     usize::try_from(value).map_err(|_| Error::setting("batch", "sizes that fit memory", value))
 }

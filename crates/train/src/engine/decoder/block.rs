@@ -1,4 +1,4 @@
-//! One block: attention and MLP, each behind a norm and added to the residual stream.
+//! One block: attention and MLP, each after a norm and added to the residual stream.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use crate::engine::rows::MicroBatch;
 use crate::model::config::ModelConfig;
 use crate::model::layout::{BlockLayout, Layout, LinearRange, NormRange, Sizes};
 
-/// A block with its parameters and what it needs of the rows.
+/// A block with its parameters and its data for the rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a, F> {
     config: &'a ModelConfig,
@@ -28,7 +28,7 @@ pub(crate) struct Block<'a, F> {
     rows: MicroBatch<'a>,
 }
 
-/// A norm over these parameters.
+/// A norm with these parameters.
 pub(crate) fn norm<'a, F: Number>(
     range: &NormRange,
     parameters: &'a [F],
@@ -42,7 +42,7 @@ pub(crate) fn norm<'a, F: Number>(
 }
 
 impl<'a, F: Number> Block<'a, F> {
-    /// Block number `index` of a decoder, for these rows.
+    /// Block number `index` of a decoder for these rows.
     pub(crate) fn new(
         config: &'a ModelConfig,
         layout: &'a Layout,
@@ -109,7 +109,7 @@ impl<'a, F: Number> Block<'a, F> {
         }
     }
 
-    /// Turns queries and keys of `qkv`, where positions are rotary.
+    /// Rotates queries and keys of `qkv`, if positions are rotary.
     fn turn(&self, turn: Turn, qkv: &mut [F]) {
         if let Some(rotary) = self.rotary {
             let shape = TurnedHeads {
@@ -121,7 +121,7 @@ impl<'a, F: Number> Block<'a, F> {
         }
     }
 
-    /// What the MLP's norm reads.
+    /// The input of the MLP's norm.
     fn mlp_input<'b>(&self, input: &'b [F], middle: &'b [F]) -> &'b [F] {
         if self.config.parallel_residual { input } else { middle }
     }
@@ -146,15 +146,15 @@ impl<'a, F: Number> Block<'a, F> {
         self.up().forward(&scratch.normed, &mut saved.up);
     }
 
-    /// The residual stream after the block.
+    /// Computes the residual stream after the block.
     pub(crate) fn finish(&self, saved: &Saved<F>, scratch: &mut Scratch<F>, output: &mut [F]) {
         let activation = self.config.activation;
         activation::forward(activation, self.sizes.inner, &saved.up, &mut scratch.inner);
         self.down().forward_residual(&scratch.inner, &saved.middle, output);
     }
 
-    /// The residual stream after the block for one new row of each of `sequences`, whose keys and values go
-    /// into the cache.
+    /// Computes the residual stream after the block for one new row of each of `sequences`, and stores its keys and
+    /// values in the cache.
     pub(crate) fn step(
         &self,
         input: &[F],
@@ -186,8 +186,8 @@ impl<'a, F: Number> Block<'a, F> {
         self.down().forward_residual_few(&scratch.inner, &saved.middle, output);
     }
 
-    /// Turns `d`, the gradient of the residual stream after the block, into that before it, and adds
-    /// those of the parameters.
+    /// Replaces `d`, the gradient of the residual stream after the block, by the gradient before the block, and adds
+    /// the gradients of the parameters.
     pub(crate) fn backward(
         &self,
         input: &[F],
@@ -197,7 +197,7 @@ impl<'a, F: Number> Block<'a, F> {
         gradients: &mut Gradients<F>,
     ) {
         let mlp_input = self.mlp_input(input, &saved.middle);
-        // Each reads d as it was after what it was added to: side by side, the same d.
+        // Each reads d as it was after the sum that it was added to; parallel attention and MLP read the same d.
         if self.config.parallel_residual {
             self.backward_output(saved, scratch, d, gradients);
             self.backward_mlp(mlp_input, saved, scratch, d, gradients);
@@ -273,14 +273,14 @@ impl<'a, F: Number> Block<'a, F> {
 
 /// The gradients that a backward pass adds to.
 pub(super) enum Gradients<'a, F> {
-    /// Those of all parameters, in their layout.
+    /// The gradients of all parameters, in their layout.
     All(&'a mut [F]),
-    /// Those of an adapter alone.
+    /// The gradients of an adapter alone.
     Adapter(AdapterGradients<'a, F>),
 }
 
 impl<F: Number> Gradients<'_, F> {
-    /// The gradients of these parameters, where they are trained.
+    /// The gradients of these parameters, if they are trained.
     pub(super) fn of(&mut self, range: Range<usize>) -> Option<&mut [F]> {
         match self {
             Self::All(gradients) => Some(&mut gradients[range]),
@@ -303,7 +303,7 @@ impl<F: Number> Gradients<'_, F> {
         }
     }
 
-    /// Adds the gradients of a projection's weight and bias, or of the adapter's part of it.
+    /// Adds the gradients of a projection's weight and bias, or of the adapter's part of the projection.
     pub(super) fn add_linear(&mut self, linear: Linear<F>, range: &LinearRange, x: &[F], dy: &[F]) {
         match self {
             Self::All(gradients) => {

@@ -1,4 +1,4 @@
-//! A decoder that keeps the keys and values of what it has read, so that a further token costs one row.
+//! A decoder with a cache of keys and values, so that each further token costs one row.
 
 use super::block::{Block, norm};
 use super::workspace::ActivationPolicy;
@@ -14,20 +14,20 @@ use crate::error::Error;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
 
-/// Some sequences that grow token by token.
+/// A group of sequences that grow token by token.
 ///
-/// The numbers of a sequence do not depend on the others.
+/// The results of one sequence do not depend on the others.
 pub(crate) struct CachedDecoder<'a, F> {
     decoder: Decoder<F>,
     parameters: &'a [F],
-    /// Of each block.
+    /// One cache per block.
     caches: Vec<Cache<F>>,
     /// Positions of each sequence that are in the caches.
     lengths: Vec<u32>,
 }
 
 impl<'a, F: Number> CachedDecoder<'a, F> {
-    /// Workspace for `sequences` sequences of `capacity` positions each, which is within the model's limit.
+    /// Makes a workspace for `sequences` sequences of `capacity` positions each, which is within the model's limit.
     ///
     /// # Errors
     /// No memory for the keys and values.
@@ -54,7 +54,7 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
         Ok(Self { decoder, parameters, caches, lengths: vec![0; sequences] })
     }
 
-    /// Reads the ids that `sequence` begins with, at least one; the logits of what comes next.
+    /// Reads the first ids of `sequence`, at least one, and returns the logits of the next token.
     pub(crate) fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Vec<F> {
         let positions: Vec<u32> = (0..).take(ids.len()).collect();
         let starts = vec![0; ids.len()];
@@ -78,7 +78,8 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
         self.logits(ids.len() - 1..ids.len())
     }
 
-    /// Reads one further id of each of `sequences`; the logits of what comes next, \[sequences, vocabulary\].
+    /// Reads one further id of each of `sequences` and returns the logits of the next tokens, \[sequences,
+    /// vocabulary\].
     pub(crate) fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Vec<F> {
         let positions: Vec<u32> =
             sequences.iter().map(|&sequence| self.lengths[sequence]).collect();
@@ -130,12 +131,12 @@ impl CachedDecoding for CachedDecoder<'_, f32> {
     }
 
     fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error> {
-        // Within the pool each product is begun without waiting for a thread to wake.
+        // Within the pool each product starts without waiting for a thread to wake.
         Ok(rayon::scope(|_| Self::step(self, sequences, ids)))
     }
 }
 
-/// Zeros, where there is memory for them.
+/// Zeros, if there is memory for them.
 fn zeros<F: Number>(len: usize) -> Result<Vec<F>, Error> {
     let mut zeros = Vec::new();
     zeros.try_reserve_exact(len).map_err(|_| {
@@ -157,8 +158,8 @@ mod tests {
     use crate::model::config::tests::all_kinds;
     use crate::model::layout::Layout;
 
-    /// Logits of every place of `rows` from place `read - 1` on: `read` ids at once, the others one by one,
-    /// all rows side by side, \[places, rows, vocabulary\].
+    /// Logits of every position of `rows` from position `read - 1` on, with `read` ids read at once, the others one by
+    /// one, and all rows side by side: \[positions, rows, vocabulary\].
     fn cached(config: &ModelConfig, rows: &Rows, read: usize) -> Vec<f32> {
         let layout = Layout::new(config).unwrap();
         let parameters = parameters::<f32>(&layout);

@@ -1,7 +1,7 @@
-//! The fast path: forward and backward by hand over flat buffers, without a tape.
+//! The fast path: hand-written forward and backward passes over flat buffers, without a tape.
 //!
-//! Rows go through in passes of at most [`PASS_TOKENS`] tokens, each adding to the same gradients: memory
-//! depends on the pass and not on the batch.
+//! Rows are processed in passes of at most [`PASS_TOKENS`] tokens, which all add to the same gradients: memory depends
+//! on the pass and not on the batch.
 
 mod block;
 pub(crate) mod cached;
@@ -27,23 +27,23 @@ use block::{Block, norm};
 pub(crate) use workspace::ActivationPolicy;
 use workspace::{Workspace, numbers_per_token};
 
-/// Tokens of one pass, at most, but at least one row.
+/// Maximum tokens of one pass; a pass has at least one row.
 const PASS_TOKENS: usize = 1024;
 
-/// A decoder's shape with the memory of its passes.
+/// A decoder's shape with the workspace of its passes.
 pub(crate) struct Decoder<F> {
     config: ModelConfig,
     layout: Layout,
     policy: ActivationPolicy,
-    /// Rows of one pass, where that is given.
+    /// Rows of one pass, if set.
     micro_batch: Option<usize>,
     rotary: Option<Rotary<F>>,
     workspace: Workspace<F>,
 }
 
 impl<F: Number> Decoder<F> {
-    /// A decoder that keeps what `policy` says of a forward pass for the backward pass, and computes
-    /// `micro_batch` rows at once.
+    /// Makes a decoder that computes `micro_batch` rows at once and keeps the activations chosen by `policy` for the
+    /// backward pass.
     pub(crate) fn new(
         config: &ModelConfig,
         layout: &Layout,
@@ -59,8 +59,8 @@ impl<F: Number> Decoder<F> {
         pass_rows(self.micro_batch, length)
     }
 
-    /// The loss of every target in nats, 0 of one that does not count. Adds the gradients of
-    /// `Σ loss / divisor` to `gradients`.
+    /// Computes the loss of every target in nats, 0 for ignored ones. Adds the gradients of `Σ loss / divisor` to
+    /// `gradients`.
     pub(crate) fn losses_and_gradients(
         &mut self,
         parameters: &[F],
@@ -72,7 +72,7 @@ impl<F: Number> Decoder<F> {
         self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients), stop)
     }
 
-    /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
+    /// Like the method above, but adds only the gradients of an adapter that is merged into `parameters`.
     pub(crate) fn losses_and_adapter_gradients(
         &mut self,
         parameters: &[F],
@@ -103,7 +103,7 @@ impl<F: Number> Decoder<F> {
         Ok(losses)
     }
 
-    /// The loss of every target in nats, 0 of one that does not count.
+    /// Computes the loss of every target in nats, 0 for ignored ones.
     pub(crate) fn losses(
         &mut self,
         parameters: &[F],
@@ -149,12 +149,12 @@ impl<F: Number> Decoder<F> {
         }
     }
 
-    /// Fills the streams, of which the last stands in the place that [`last`](Self::last) tells.
+    /// Fills the streams; the index of the last one is given by [`last`](Self::last).
     fn forward(&mut self, parameters: &[F], part: MicroBatch, policy: ActivationPolicy) {
         self.forward_seen(parameters, part, policy, |_, _| {});
     }
 
-    /// As [`forward`](Self::forward); `see` is shown the queries, keys and values of each block.
+    /// Like [`forward`](Self::forward); `see` receives the queries, keys and values of each block.
     fn forward_seen(
         &mut self,
         parameters: &[F],
@@ -182,7 +182,7 @@ impl<F: Number> Decoder<F> {
         }
     }
 
-    /// Losses, and with a divisor the gradients of output projection and last norm.
+    /// Computes losses, and with a divisor the gradients of output projection and last norm.
     fn output(
         &mut self,
         parameters: &[F],
@@ -211,7 +211,7 @@ impl<F: Number> Decoder<F> {
         gradients.add_norm(&self.layout.last_norm, &sums);
     }
 
-    /// From the gradient of the last stream back to the embedding.
+    /// Runs the backward pass from the gradient of the last stream to the embedding.
     fn backward(&mut self, parameters: &[F], part: MicroBatch, gradients: &mut Gradients<F>) {
         let Workspace { streams, saved, scratch, d, .. } = &mut self.workspace;
         for index in (0..self.layout.blocks.len()).rev() {
@@ -237,7 +237,7 @@ impl<F: Number> Decoder<F> {
     }
 }
 
-/// Bytes of the buffers of a pass of the CPU's in f32 over rows of `length` tokens, `batch_size` a batch.
+/// Bytes of the buffers of an f32 pass on the CPU over rows of `length` tokens, `batch_size` rows per batch.
 pub(crate) fn pass_bytes(
     config: &ModelConfig,
     layout: &Layout,
@@ -260,7 +260,7 @@ fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
     micro_batch.unwrap_or(PASS_TOKENS / length).max(1)
 }
 
-/// The place of the stream after the last block.
+/// The index of the stream after the last block.
 fn last(layers: usize, policy: ActivationPolicy) -> usize {
     if policy == ActivationPolicy::Discard { layers % 2 } else { layers }
 }

@@ -1,4 +1,4 @@
-//! The whole decoder: gradients against central differences in f64, parts against the whole.
+//! The whole decoder: gradients against central differences in f64, and parts against the whole.
 
 use candle_core::{DType, Device};
 
@@ -23,7 +23,7 @@ pub(crate) fn rows(rows: usize, length: usize, seed: u64) -> Rows {
     Rows { rows, length, tokens, targets, positions, starts: vec![0; rows * length] }
 }
 
-/// Rows of which some targets do not count, and the second has two documents.
+/// Rows with some ignored targets; the second row has two documents.
 fn difficult() -> Rows {
     let mut rows = rows(2, 7, 3);
     rows.targets[2] = IGNORED;
@@ -74,7 +74,7 @@ fn gradients_agree_with_central_differences() {
     }
 }
 
-/// The two paths share nothing but the layout.
+/// The two paths share only the layout.
 #[test]
 fn losses_and_gradients_are_those_of_composed_operations() {
     for config in all_kinds() {
@@ -113,7 +113,7 @@ fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
         let layout = Layout::new(&config).unwrap();
         let is_idle = |gradient: &f64| !gradient.is_finite() || gradient.abs() < 1e-12;
         let mut idle: Vec<bool> = gradients.iter().map(is_idle).collect();
-        // A key's bias that is not turned adds the same to all scores of a query: nothing.
+        // The bias of a key that is not rotated adds the same number to all scores of a query, so it has no effect.
         let width = layout.sizes.head_width;
         let first = layout.sizes.heads * width;
         let keys = first..first + layout.sizes.key_value_heads * width;

@@ -4,31 +4,31 @@ use crate::engine::kernels::number::Number;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Sizes;
 
-/// What the backward pass of one block reads, \[rows, ..\] each.
+/// Activations of one block that the backward pass reads, \[rows, ..\] each.
 #[derive(Default)]
 pub(crate) struct Saved<F> {
-    /// Queries, keys and values, normalized and turned.
+    /// Queries, keys and values after normalization and rotation.
     pub(crate) qkv: Vec<F>,
-    /// Queries and keys before they were normalized, where they are.
+    /// Queries and keys before normalization, in models that normalize them.
     pub(crate) raw: Vec<F>,
-    /// One log-sum-exp a query head.
+    /// One log-sum-exp per query head.
     pub(crate) log_sums: Vec<F>,
-    /// What attention gave.
+    /// The output of attention.
     pub(crate) attended: Vec<F>,
     /// The residual stream between attention and MLP.
     pub(crate) middle: Vec<F>,
-    /// What the activation took.
+    /// The input of the activation.
     pub(crate) up: Vec<F>,
 }
 
-/// Buffers that hold nothing between two blocks.
+/// Buffers that are free between two blocks.
 #[derive(Default)]
 pub(crate) struct Scratch<F> {
     /// A normalized stream, or its gradient.
     pub(crate) normed: Vec<F>,
-    /// Attention by heads.
+    /// Attention in the layout by heads.
     pub(crate) heads: Vec<F>,
-    /// What the activation gives, or its gradient.
+    /// The output of the activation, or its gradient.
     pub(crate) inner: Vec<F>,
     pub(crate) dqkv: Vec<F>,
     pub(crate) dattended: Vec<F>,
@@ -40,29 +40,29 @@ pub(crate) struct Scratch<F> {
 pub(crate) enum ActivationPolicy {
     /// None, because no backward pass follows.
     Discard,
-    /// The input of each block; the backward pass computes the others again (activation checkpointing).
+    /// The input of each block; the backward pass recomputes the others (activation checkpointing).
     Checkpoint,
     /// All activations that the backward pass reads.
     Keep,
 }
 
-/// All buffers of a pass over some tokens.
+/// All buffers of a pass over a number of tokens.
 #[derive(Default)]
 pub(crate) struct Workspace<F> {
-    /// The residual stream before each block and after the last; two in turn where nothing is kept.
+    /// The residual stream before each block and after the last; two buffers in turn if nothing is kept.
     pub(crate) streams: Vec<Vec<F>>,
-    /// Of each block, or one for all in turn.
+    /// One buffer per block, or a single one that all blocks share.
     pub(crate) saved: Vec<Saved<F>>,
     pub(crate) scratch: Scratch<F>,
     /// The gradient of the residual stream.
     pub(crate) d: Vec<F>,
-    /// The last hidden states, normalized, and their gradient.
+    /// The last hidden states after the norm, and their gradient.
     pub(crate) hidden: Vec<F>,
     pub(crate) dhidden: Vec<F>,
     pub(crate) logits: Vec<F>,
 }
 
-/// The buffers of streams and of saved blocks.
+/// The numbers of buffers for streams and for saved blocks.
 fn counts(sizes: &Sizes, policy: ActivationPolicy) -> (usize, usize) {
     match policy {
         ActivationPolicy::Discard => (2, 1),
@@ -71,13 +71,13 @@ fn counts(sizes: &Sizes, policy: ActivationPolicy) -> (usize, usize) {
     }
 }
 
-/// Numbers of a row of queries and keys, where they are kept from before they were normalized.
+/// Length of a row of queries and keys that is kept from before normalization.
 fn raw(config: &ModelConfig, sizes: &Sizes) -> usize {
     let heads = if config.query_key_norm { sizes.heads + sizes.key_value_heads } else { 0 };
     heads * sizes.head_width
 }
 
-/// Numbers that a pass with its backward pass takes for each token, without logits.
+/// Numbers per token of a forward and backward pass, without logits.
 pub(super) fn numbers_per_token(
     config: &ModelConfig,
     sizes: &Sizes,
@@ -91,7 +91,7 @@ pub(super) fn numbers_per_token(
 }
 
 impl<F: Number> Workspace<F> {
-    /// Fits every buffer to `tokens`; memory once taken is kept.
+    /// Resizes every buffer for `tokens`; memory once allocated is kept.
     pub(crate) fn fit(
         &mut self,
         config: &ModelConfig,

@@ -1,4 +1,4 @@
-//! What stands between the MLP's projections: `silu(gate) · up`, GELU by erf and GELU by tanh.
+//! The MLP's activations: `silu(gate) · up`, GELU by erf and GELU by tanh.
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
@@ -9,7 +9,7 @@ use crate::model::config::Activation;
 /// Rows of one task.
 const TASK_ROWS: usize = 32;
 
-/// Numbers that SwiGLU's backward pass copies at once.
+/// Numbers that SwiGLU's backward pass copies at a time.
 const PIECE: usize = 16;
 
 /// √(2/π) and the cubic term of GELU by tanh (Hendrycks and Gimpel, arXiv 1606.08415).
@@ -21,7 +21,7 @@ fn sigmoid<F: Number>(x: F) -> F {
     F::ONE / (F::ONE + (-x).exponential())
 }
 
-/// `silu(gate) · up` and its two derivatives.
+/// `silu(gate) · up` and its two partial derivatives.
 #[inline(always)]
 fn swiglu<F: Number>(gate: F, up: F) -> (F, F, F) {
     let share = sigmoid(gate);
@@ -48,7 +48,7 @@ fn gelu_tanh<F: Number>(x: F) -> (F, F) {
     (x * share, share + x * share * (F::ONE - share) * slope)
 }
 
-/// `y` \[rows, width\] of x \[rows, width\], of SwiGLU \[rows, 2 · width\]: gates, then ups.
+/// Computes `y` \[rows, width\] from x \[rows, width\], for SwiGLU \[rows, 2 · width\]: gates, then ups.
 pub(crate) fn forward<F: Number>(activation: Activation, width: usize, x: &[F], y: &mut [F]) {
     let taken = taken(activation, width);
     let tasks = y.par_chunks_mut(TASK_ROWS * width).zip(x.par_chunks(TASK_ROWS * taken));
@@ -71,8 +71,8 @@ pub(crate) fn forward<F: Number>(activation: Activation, width: usize, x: &[F], 
     });
 }
 
-/// Writes the gradient of x to `dx`, and over the gradient of y, y itself: the product before needs
-/// it next, and both come from the same exponentials.
+/// Writes the gradient of x to `dx` and overwrites the gradient of y with y: the backward pass of the next projection
+/// needs y, and both come from the same exponentials.
 pub(crate) fn backward<F: Number>(
     activation: Activation,
     width: usize,
@@ -101,8 +101,8 @@ pub(crate) fn backward<F: Number>(
     });
 }
 
-/// One row; by pieces that are copied first, as the compiler cannot tell that five slices do not
-/// overlap, leaves a plain loop over them scalar, and that takes seven times as long.
+/// Handles one row in pieces that are copied first: the compiler cannot tell that five slices do not overlap, so it
+/// leaves a plain loop over them scalar, which takes seven times as long.
 #[inline(always)]
 fn swiglu_backward<F: Number>(gate: &[F], up: &[F], dy: &mut [F], dgate: &mut [F], dup: &mut [F]) {
     let (gates, gate) = gate.as_chunks::<PIECE>();
@@ -137,7 +137,7 @@ fn backward_each<F: Number>(function: impl Fn(F) -> (F, F), x: &[F], dy: &mut [F
     }
 }
 
-/// Numbers of a row that an activation takes.
+/// Length of an activation's input row.
 fn taken(activation: Activation, width: usize) -> usize {
     if activation == Activation::SwiGlu { 2 * width } else { width }
 }

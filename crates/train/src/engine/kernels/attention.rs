@@ -1,8 +1,8 @@
-//! Causal self-attention, queries in groups that share keys and values.
+//! Causal self-attention with groups of queries that share keys and values.
 //!
-//! One task per row of the batch and head of keys, query rows in blocks. The forward pass keeps only
-//! the log-sum-exp of every query; the backward pass finds the probabilities again from it, so memory
-//! grows with the length, not with its square.
+//! One task handles one row of the batch and one head of keys, with query rows in blocks. The forward pass keeps only
+//! the log-sum-exp of every query, and the backward pass recomputes the probabilities from it, so memory grows linearly
+//! with the length.
 
 pub(crate) mod cached;
 
@@ -13,33 +13,32 @@ use super::elementwise::{dot, exponentials, maximum};
 use super::matrix::{Existing, Matrix, MatrixMut, multiply};
 use super::number::{Number, count, vectorised};
 
-/// Query rows of one block: the scores of a block stay in the inner cache.
+/// Query rows of one block; the scores of a block fit the inner cache.
 const BLOCK_ROWS: usize = 64;
-/// Rows of one task that copies between heads and rows.
+/// Rows that one task copies between the layouts by heads and by rows.
 const COPY_ROWS: usize = 64;
 
-/// Attention over rows \[batch · length, (heads + 2 · key_value_heads) · width\]: all queries, all keys,
-/// all values, side by side, already turned by their positions.
+/// Attention over rows \[batch · length, (heads + 2 · key_value_heads) · width\]: all queries, then all keys, then all
+/// values, already rotated by their positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
-    /// Positions of one row of the batch.
+    /// Positions per row of the batch.
     pub(crate) length: usize,
     pub(crate) heads: usize,
     pub(crate) key_value_heads: usize,
-    /// Numbers of one head.
+    /// Size of one head.
     pub(crate) width: usize,
-    /// Per position of the batch the first one in its row that it attends to, never falling within a
-    /// row.
+    /// For each position of the batch, the first position in its row that it attends to; never decreasing within a row.
     pub(crate) starts: &'a [u32],
-    /// A position attends to so many at most, itself counted.
+    /// The largest number of positions that a position attends to, itself included.
     pub(crate) window: usize,
 }
 
-/// What the backward pass reads beside the gradient.
+/// What the backward pass reads besides the gradient.
 #[derive(Clone, Copy)]
 pub(crate) struct Attended<'a, F> {
     pub(crate) qkv: &'a [F],
-    /// What the forward pass gave, \[batch · length, heads · width\].
+    /// The output of the forward pass, \[batch · length, heads · width\].
     pub(crate) result: &'a [F],
     /// Log-sum-exp, \[batch, heads, length\].
     pub(crate) log_sums: &'a [F],
@@ -68,12 +67,12 @@ impl Attention<'_> {
         self.heads / self.key_value_heads
     }
 
-    /// Numbers of a row of queries, keys and values.
+    /// Length of a row of queries, keys and values.
     fn stride(&self) -> usize {
         (self.heads + 2 * self.key_value_heads) * self.width
     }
 
-    /// Numbers of one head in one row of the batch.
+    /// Length of one head in one row of the batch.
     fn head_len(&self) -> usize {
         self.length * self.width
     }
@@ -95,7 +94,7 @@ impl Attention<'_> {
         })
     }
 
-    /// Rows `from..to` of one head, `column` counted in heads.
+    /// Rows `from..to` of one head; `column` counts heads.
     fn view<'a, F: Number>(
         &self,
         qkv: &'a [F],
@@ -121,8 +120,7 @@ impl Attention<'_> {
         vec![F::ZERO; BLOCK_ROWS.min(self.length) * self.length]
     }
 
-    /// Writes \[batch · length, heads · width\] to `result` and the log-sum-exps. `scratch` has as many
-    /// numbers as `qkv`.
+    /// Writes \[batch · length, heads · width\] to `result`, and the log-sum-exps. `scratch` is as long as `qkv`.
     pub(crate) fn forward<F: Number>(
         &self,
         qkv: &[F],
@@ -201,7 +199,7 @@ impl Attention<'_> {
         self.view(qkv, column, block.first_key, block.end)
     }
 
-    /// The part of a row of scores that `position` attends to; the rest becomes zero.
+    /// Softmax over the part of a row of scores that `position` attends to; the rest becomes zero.
     #[inline(always)]
     fn seen<'a, F: Number>(
         &self,
@@ -217,7 +215,7 @@ impl Attention<'_> {
         seen
     }
 
-    /// Writes the gradient of `qkv` to `dqkv`. `scratch` has as many numbers.
+    /// Writes the gradient of `qkv` to `dqkv`. `scratch` is as long as `qkv`.
     pub(crate) fn backward<F: Number>(
         &self,
         saved: Attended<F>,
@@ -327,7 +325,7 @@ impl Attention<'_> {
     }
 }
 
-/// Where the gradients of one head of queries and its keys and values go, each \[length, width\].
+/// Destinations of the gradients of one head of queries and its keys and values, each \[length, width\].
 struct HeadGradients<'a, F> {
     queries: &'a mut [F],
     keys: &'a mut [F],
@@ -387,7 +385,7 @@ mod tests {
             (result, log_sums)
         }
 
-        /// One query at a time, in the words of the formula.
+        /// One query at a time, straight from the formula.
         fn naive(&self, qkv: &[f64]) -> Vec<f64> {
             let stride = (self.heads + 2 * self.key_value_heads) * self.width;
             let head_of = |row: usize, column: usize| {

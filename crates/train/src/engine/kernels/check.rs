@@ -2,7 +2,7 @@
 
 use super::number::Number;
 
-/// A deterministic spread of numbers in [-1, 1).
+/// Deterministic numbers spread over [-1, 1).
 pub(crate) fn numbers<F: Number>(len: usize, seed: u64) -> Vec<F> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (0..len)
@@ -15,22 +15,21 @@ pub(crate) fn numbers<F: Number>(len: usize, seed: u64) -> Vec<F> {
         .collect()
 }
 
-/// Runs `work` on a pool of its own.
+/// Runs `work` on a separate thread pool.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
-/// Something with a backward pass.
+/// An operation with a backward pass.
 pub(crate) trait Operation: Sync {
     /// The result.
     fn forward<F: Number>(&self, operands: &[Vec<F>]) -> Vec<F>;
-    /// The gradients of all operands, given that of the result.
+    /// The gradients of all operands for a given gradient of the result.
     fn backward<F: Number>(&self, operands: &[Vec<F>], gradient: &[F]) -> Vec<Vec<F>>;
 }
 
-/// Asserts that, in f64, the backward pass agrees with central differences of the forward pass to a
-/// millionth; that f32 agrees with f64 to `tolerance`, relative to the largest number; and that 1 and
-/// 3 threads give the same bits.
+/// Asserts that, in f64, the backward pass agrees with central differences of the forward pass to a millionth; that f32
+/// agrees with f64 to `tolerance`, relative to the largest number; and that 1 and 3 threads give the same bits.
 pub(crate) fn check(operation: &impl Operation, operands: &[Vec<f64>], tolerance: f64) {
     let result = operation.forward(operands);
     let weights = numbers::<f64>(result.len(), 99);

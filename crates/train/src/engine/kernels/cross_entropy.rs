@@ -1,8 +1,8 @@
 //! The output projection and its cross-entropy as one operation.
 //!
-//! Rows go through in chunks: logits, loss, and the logits turned in place into their own gradient,
-//! from which the gradients of the hidden states and of the projection follow at once. There is never
-//! a full logits tensor, a probabilities tensor or a second exponential.
+//! Rows are processed in chunks: logits, loss, then the logits are replaced in place by their gradient, from which the
+//! gradients of the hidden states and of the projection follow. No full logits tensor, no probabilities tensor and no
+//! second exponential is needed.
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
@@ -11,12 +11,12 @@ use super::elementwise::{exponentials, maximum};
 use super::matrix::{Existing, Matrix, product};
 use super::number::{Number, vectorised};
 
-/// Rows of one task of the soft-max.
+/// Rows of one task of the softmax.
 const TASK_ROWS: usize = 16;
 /// Logits of one chunk: 32 MiB.
 const CHUNK_LOGITS: usize = 1 << 23;
 
-/// A target that does not count: no loss, no gradient.
+/// An ignored target: no loss, no gradient.
 pub(crate) const IGNORED: u32 = u32::MAX;
 
 /// The projection \[vocabulary, width\] of hidden states to logits.
@@ -27,27 +27,27 @@ pub(crate) struct Output<'a, F> {
     pub(crate) vocabulary: usize,
 }
 
-/// Where gradients go: `hidden` is written, `weight` is added to, where it is trained.
+/// Destinations of the gradients: `hidden` is overwritten; `weight`, if it is trained, is added to.
 pub(crate) struct OutputGradients<'a, F> {
     pub(crate) hidden: &'a mut [F],
     pub(crate) weight: Option<&'a mut [F]>,
-    /// What the sum of all losses is divided by.
+    /// The divisor of the sum of all losses.
     pub(crate) divisor: f64,
 }
 
 impl<F: Number> Output<'_, F> {
-    /// A multiple of 64 rows, as each chunk goes through the whole projection and its gradient.
+    /// A multiple of 64 rows, because each chunk reads the whole projection and its gradient.
     fn chunk_rows(&self) -> usize {
         (CHUNK_LOGITS / self.vocabulary / 64).max(1) * 64
     }
 
-    /// Numbers that `logits` grows to for this many rows.
+    /// The length that `logits` grows to for this many rows.
     pub(crate) fn workspace_len(&self, rows: usize) -> usize {
         self.chunk_rows().min(rows) * self.vocabulary
     }
 
-    /// `−log softmax(hidden · Wᵀ)[target]` of every row into `losses`, 0 where the target does not
-    /// count; with `gradients` also those of `Σ loss / divisor`. `logits` is room for a chunk.
+    /// Writes `−log softmax(hidden · Wᵀ)[target]` of every row to `losses`, 0 for ignored targets; with `gradients`
+    /// also the gradients of `Σ loss / divisor`. `logits` holds one chunk.
     pub(crate) fn losses(
         &self,
         hidden: &[F],
@@ -79,7 +79,7 @@ impl<F: Number> Output<'_, F> {
         }
     }
 
-    /// The loss of every row; with a divisor the logits become the gradient of `Σ loss / divisor`.
+    /// Computes the loss of every row; with a divisor the logits become the gradient of `Σ loss / divisor`.
     fn soft_max(&self, logits: &mut [F], targets: &[u32], losses: &mut [F], divisor: Option<f64>) {
         let tasks = logits.par_chunks_mut(TASK_ROWS * self.vocabulary);
         tasks.zip(losses.par_chunks_mut(TASK_ROWS)).enumerate().for_each(

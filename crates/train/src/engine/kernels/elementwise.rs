@@ -1,8 +1,8 @@
-//! Sums over rows that the compiler turns into vector instructions.
+//! Sums over rows that the compiler vectorizes.
 
 use super::number::Number;
 
-/// Lanes of the running sums: fixed, so that a sum has the same bits on every machine.
+/// Lanes of the running sums; the number is fixed so that a sum has the same bits on every machine.
 const LANES: usize = 16;
 
 #[inline(always)]
@@ -67,7 +67,7 @@ pub(crate) fn square_deviation<F: Number>(values: &[F], shift: F) -> F {
     total(sums, rest.iter().map(|&value| (value - shift) * (value - shift)).sum())
 }
 
-/// The greatest number, negative infinity of none; a NaN among them may be passed over.
+/// The largest number, or negative infinity for an empty slice; NaNs may be ignored.
 #[inline(always)]
 pub(crate) fn maximum<F: Number>(values: &[F]) -> F {
     let mut greatest = [F::NEGATIVE_INFINITY; LANES];
@@ -81,7 +81,7 @@ pub(crate) fn maximum<F: Number>(values: &[F]) -> F {
     greatest.iter().chain(rest).fold(F::NEGATIVE_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
-/// Replaces every `x` by `exp(x − shift)` and gives the sum of the results, in a fixed order.
+/// Replaces every `x` by `exp(x − shift)` and returns the sum of the results, in a fixed order.
 #[inline(always)]
 pub(crate) fn exponentials<F: Number>(values: &mut [F], shift: F) -> F {
     let mut sums = [F::ZERO; LANES];

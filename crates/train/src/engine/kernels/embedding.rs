@@ -1,23 +1,23 @@
-//! Rows of a table, and the way back.
+//! Lookup of rows in an embedding table, and its gradient.
 
 use super::elementwise::add;
 use super::number::Number;
 
-/// The rows of `table` \[entries, width\] that `ids` name, into `rows` \[ids, width\].
+/// Copies the rows of `table` \[entries, width\] with the given `ids` to `rows` \[ids, width\].
 pub(crate) fn forward<F: Number>(table: &[F], width: usize, ids: &[u32], rows: &mut [F]) {
     for (row, &id) in rows.chunks_exact_mut(width).zip(ids) {
         row.copy_from_slice(entry(table, width, id));
     }
 }
 
-/// Adds the rows of `table` that `ids` name to `rows`.
+/// Adds the rows of `table` with the given `ids` to `rows`.
 pub(crate) fn forward_add<F: Number>(table: &[F], width: usize, ids: &[u32], rows: &mut [F]) {
     for (row, &id) in rows.chunks_exact_mut(width).zip(ids) {
         add(row, entry(table, width, id));
     }
 }
 
-/// Adds the rows of `gradient` to those rows of `dtable` that `ids` name, in the order of `ids`.
+/// Adds the rows of `gradient` to the rows of `dtable` with the given `ids`, in the order of `ids`.
 pub(crate) fn backward<F: Number>(gradient: &[F], width: usize, ids: &[u32], dtable: &mut [F]) {
     for (row, &id) in gradient.chunks_exact(width).zip(ids) {
         let start = id as usize * width;

@@ -1,7 +1,7 @@
-//! Products of few rows with a matrix, as a step of a generation has them: one row a sequence.
+//! Products of a few rows with a matrix, as in a generation step: one row per sequence.
 //!
-//! A step reads every weight once, so the time of a product is that of reading its matrix. Each row's
-//! result is the same whatever other rows there are, and however many threads.
+//! A step reads every weight once, so a product takes as long as reading its matrix. The result of a row depends
+//! neither on the other rows nor on the number of threads.
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
@@ -10,25 +10,25 @@ use super::elementwise::dot;
 use super::linear::Linear;
 use super::number::{Number, vectorised};
 
-/// Numbers of a matrix of one task: some 6 µs of reading.
+/// Numbers of a matrix that one task reads, in about 6 µs.
 const TASK_NUMBERS: usize = 1 << 15;
-/// Rows of a matrix that are multiplied with a row of x at once, each with running sums of its own.
+/// Rows of a matrix that are multiplied with a row of x at once, each with separate running sums.
 const GROUP: usize = 4;
-/// Lanes of the running sums: fixed, so that a sum has the same bits on every machine.
+/// Lanes of the running sums; the number is fixed so that a sum has the same bits on every machine.
 const LANES: usize = 16;
 
 impl<F: Number> Linear<'_, F> {
-    /// As [`forward`](Self::forward).
+    /// Like [`forward`](Self::forward).
     pub(crate) fn forward_few(&self, x: &[F], y: &mut [F]) {
         self.products(x, y, |_, sum| sum);
     }
 
-    /// As [`forward_residual`](Self::forward_residual).
+    /// Like [`forward_residual`](Self::forward_residual).
     pub(crate) fn forward_residual_few(&self, x: &[F], residual: &[F], y: &mut [F]) {
         self.products(x, y, |at, sum| residual[at] + sum);
     }
 
-    /// Writes each product with its bias to `y`, by way of `finish`, which is told its place.
+    /// Writes each product with its bias to `y` through `finish`, which receives its index.
     fn products(&self, x: &[F], y: &mut [F], finish: impl Fn(usize, F) -> F) {
         let rows = x.len() / self.inputs;
         let by_output = self.by_output(x, rows);
@@ -40,7 +40,7 @@ impl<F: Number> Linear<'_, F> {
         }
     }
 
-    /// `W · xᵀ`, \[outputs, rows\]: what one task writes lies together.
+    /// `W · xᵀ`, \[outputs, rows\]: each task writes one contiguous part.
     fn by_output(&self, x: &[F], rows: usize) -> Vec<F> {
         let mut all = vec![F::ZERO; self.outputs * rows];
         let outputs = (TASK_NUMBERS / self.inputs).next_multiple_of(GROUP).max(GROUP);
@@ -65,7 +65,7 @@ impl<F: Number> Linear<'_, F> {
     }
 }
 
-/// `Σ w·x` for up to [`GROUP`] rows w, zeros for those there are not.
+/// `Σ w·x` for up to [`GROUP`] rows w, with zeros for missing rows.
 #[inline(always)]
 fn dots<F: Number>(weight: &[F], x: &[F]) -> [F; GROUP] {
     let width = x.len();

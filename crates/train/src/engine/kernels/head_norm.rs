@@ -1,4 +1,4 @@
-//! RMSNorm of each head's queries and keys, as Qwen3 has it.
+//! RMSNorm of each head's queries and keys, as in Qwen3.
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
@@ -9,8 +9,7 @@ use super::number::{Number, vectorised};
 /// Rows of one task.
 const TASK_ROWS: usize = 32;
 
-/// The norms of queries and keys in rows `[heads queries, key_value_heads keys, ..]` of heads that are
-/// as wide as the weights.
+/// The norms of queries and keys in rows `[heads queries, key_value_heads keys, ..]`; heads are as wide as the weights.
 #[derive(Clone, Copy)]
 pub(crate) struct HeadNorm<'a, F> {
     pub(crate) query: Norm<'a, F>,
@@ -20,7 +19,7 @@ pub(crate) struct HeadNorm<'a, F> {
 }
 
 impl<F: Number> HeadNorm<'_, F> {
-    /// Numbers of the queries and keys of one row.
+    /// Length of the queries and keys of one row.
     pub(crate) fn width(&self) -> usize {
         (self.heads + self.key_value_heads) * self.query.weight.len()
     }
@@ -29,8 +28,7 @@ impl<F: Number> HeadNorm<'_, F> {
         if head < self.heads { &self.query } else { &self.key }
     }
 
-    /// Copies queries and keys of `rows` \[rows, stride\] to `raw` \[rows, width\] and normalizes them
-    /// where they are.
+    /// Copies the queries and keys of `rows` \[rows, stride\] to `raw` \[rows, width\] and normalizes them in place.
     pub(crate) fn forward(&self, rows: &mut [F], stride: usize, raw: &mut [F]) {
         let (width, head_width) = (self.width(), self.query.weight.len());
         let tasks = rows.par_chunks_mut(TASK_ROWS * stride);
@@ -51,8 +49,8 @@ impl<F: Number> HeadNorm<'_, F> {
         });
     }
 
-    /// Turns the gradients in `rows` into those before normalizing; the gradients of the weights of
-    /// queries and keys.
+    /// Replaces the gradients in `rows` by the gradients before normalization, and returns the gradients of the weights
+    /// of queries and keys.
     pub(crate) fn backward(&self, raw: &[F], rows: &mut [F], stride: usize) -> [Vec<F>; 2] {
         let (width, head_width) = (self.width(), self.query.weight.len());
         let tasks = rows.par_chunks_mut(TASK_ROWS * stride).zip(raw.par_chunks(TASK_ROWS * width));
@@ -95,7 +93,7 @@ mod tests {
     use crate::engine::kernels::norm::Norm;
     use crate::engine::kernels::number::Number;
 
-    /// Rows of three query heads, one key head, one value head, each of four numbers; two weights.
+    /// Rows of three query heads, one key head and one value head, each of four numbers; two weights.
     struct Case;
 
     const STRIDE: usize = 20;

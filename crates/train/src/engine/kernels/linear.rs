@@ -1,4 +1,4 @@
-//! `y = x · Wᵀ + b`, also added to a residual, and its gradients.
+//! The linear layer `y = x · Wᵀ + b`, optionally added to a residual, and its gradients.
 
 use rayon::prelude::ParallelIterator;
 use rayon::slice::ParallelSlice;
@@ -7,10 +7,10 @@ use super::elementwise::add;
 use super::matrix::{Existing, Matrix, product, product_onto};
 use super::number::{Number, vectorised};
 
-/// Rows whose gradients are added up by one task before the tasks' sums are, in order.
+/// Rows whose gradients one task sums; the sums of the tasks are then added in order.
 const BIAS_ROWS: usize = 64;
 
-/// A matrix \[outputs, inputs\] with its bias \[outputs\], where it has one.
+/// A matrix \[outputs, inputs\] with its optional bias \[outputs\].
 #[derive(Clone, Copy)]
 pub(crate) struct Linear<'a, F> {
     pub(crate) weight: &'a [F],

@@ -1,9 +1,9 @@
-//! `W + s · B · A`, and the gradients of A and B without that of W.
+//! Merging `W + s · B · A`, and the gradients of A and B without the gradient of W.
 
 use super::matrix::{Existing, Matrix, product, product_onto};
 use super::number::Number;
 
-/// A \[rank, inputs\] and B \[outputs, rank\] with their weight s.
+/// A \[rank, inputs\] and B \[outputs, rank\] with their scale s.
 #[derive(Clone, Copy)]
 pub(crate) struct LowRank<'a, F> {
     pub(crate) a: &'a [F],
@@ -43,11 +43,11 @@ impl<F: Number> LowRank<'_, F> {
         });
     }
 
-    /// `dA += s · (dy · B)ᵀ · x` and `dB += s · dyᵀ · (x · Aᵀ)`, the gradients for x \[rows, inputs\] and
-    /// dy \[rows, outputs\], whose rows begin `stride` apart.
+    /// `dA += s · (dy · B)ᵀ · x` and `dB += s · dyᵀ · (x · Aᵀ)`: the gradients for x \[rows, inputs\] and dy \[rows,
+    /// outputs\], whose rows begin `stride` apart.
     ///
-    /// Those of W are `dyᵀ · x`: with rows far more than the rank, a product of `rows · outputs · inputs`
-    /// multiplications where these have `2 · rank · rows · (outputs + inputs)`.
+    /// The gradient of W would be `dyᵀ · x`, which takes `rows · outputs · inputs` multiplications; these products take
+    /// `2 · rank · rows · (outputs + inputs)`, far fewer for a small rank.
     pub(crate) fn backward(&self, x: &[F], dy: &[F], stride: usize, da: &mut [F], db: &mut [F]) {
         let (inputs, outputs, rank) = (self.inputs(), self.outputs(), self.rank);
         let rows = x.len() / inputs;
@@ -62,7 +62,7 @@ impl<F: Number> LowRank<'_, F> {
         product(da, Existing::Add, Matrix::new(&dhidden, rows, rank).transposed(), x);
     }
 
-    /// The same from dW \[outputs, inputs\]: `dA += s · Bᵀ · dW` and `dB += s · dW · Aᵀ`.
+    /// The same gradients from dW \[outputs, inputs\]: `dA += s · Bᵀ · dW` and `dB += s · dW · Aᵀ`.
     pub(crate) fn backward_of(&self, dweight: &[F], da: &mut [F], db: &mut [F]) {
         let dweight = Matrix::new(dweight, self.outputs(), self.inputs());
         let (a, b) = (scaled(self.a, self.scale), scaled(self.b, self.scale));

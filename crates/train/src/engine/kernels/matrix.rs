@@ -1,10 +1,10 @@
-//! Matrix products on slices: the one file that calls the `gemm` crate.
+//! Matrix products on slices; no other file calls the `gemm` crate.
 //!
-//! A product is parted into blocks, each computed by one thread; the bits of a result do not depend on how.
+//! A product is split into blocks, each computed by one thread; the split does not change the bits of the result.
 //!
-//! What the unsafe calls gain, on two cores: scores of 64 heads, 128 × 32 by 32 × 128, take 0.8 ms;
-//! with vectorised loops in safe Rust 9.1 ms. candle's own `matmul` is as fast for whole tensors
-//! but takes no part of one, which attention and the chunks of cross-entropy need.
+//! Gain of the unsafe calls, on two cores: scores of 64 heads, 128 × 32 by 32 × 128, take 0.8 ms; vectorized loops in
+//! safe Rust take 9.1 ms. candle's `matmul` is as fast for whole tensors but cannot take a part of one, which attention
+//! and the chunks of cross-entropy need.
 #![expect(
     unsafe_code,
     reason = "gemm's only entry takes raw pointers; the views check every bound beforehand"
@@ -44,7 +44,7 @@ impl<'a, F: Number> Matrix<'a, F> {
         Self::strided(data, rows, columns, columns)
     }
 
-    /// The same numbers, rows and columns exchanged.
+    /// The transposed matrix over the same numbers.
     pub(crate) fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -55,20 +55,20 @@ impl<'a, F: Number> Matrix<'a, F> {
         }
     }
 
-    /// Some rows.
+    /// A range of rows.
     fn rows(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows exceed the matrix");
         let data = self.data.get(rows.start * self.row_stride..).unwrap_or(&[]);
         Self { data, rows: rows.len(), ..self }
     }
 
-    /// Some columns.
+    /// A range of columns.
     fn columns(self, columns: Range<usize>) -> Self {
         self.transposed().rows(columns).transposed()
     }
 }
 
-/// A row-major matrix that is written.
+/// A writable row-major matrix.
 pub(crate) struct MatrixMut<'a, F> {
     data: *mut F,
     rows: usize,
@@ -77,9 +77,9 @@ pub(crate) struct MatrixMut<'a, F> {
     slice: PhantomData<&'a mut [F]>,
 }
 
-// SAFETY: it is an exclusive borrow of numbers that may go to other threads.
+// SAFETY: this is an exclusive borrow of numbers that may be sent to other threads.
 unsafe impl<F: Send> Send for MatrixMut<'_, F> {}
-// SAFETY: a shared one only gives blocks, whose maker answers for their being apart.
+// SAFETY: a shared reference only gives blocks, and whoever makes them guarantees that they are disjoint.
 unsafe impl<F: Send> Sync for MatrixMut<'_, F> {}
 
 impl<'a, F: Number> MatrixMut<'a, F> {
@@ -113,7 +113,7 @@ impl<'a, F: Number> MatrixMut<'a, F> {
         MatrixMut { data, rows, columns, row_stride: self.row_stride, slice: PhantomData }
     }
 
-    /// Hands each row to `work`, with its number.
+    /// Calls `work` with each row and its number.
     fn each_row(&mut self, work: impl Fn(usize, &mut [F])) {
         for row in 0..self.rows {
             // SAFETY: the row is within the matrix, which is borrowed exclusively.
@@ -125,12 +125,12 @@ impl<'a, F: Number> MatrixMut<'a, F> {
     }
 }
 
-/// What happens to the numbers already in the destination.
+/// What a product does with the numbers already in the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// Overwritten without being read.
+    /// The result overwrites them without reading them.
     Replace,
-    /// Added to.
+    /// The result is added to them.
     Add,
 }
 
@@ -177,17 +177,17 @@ pub(crate) fn multiply<F: Number>(
     }
 }
 
-/// Blocks a thread, so that one that is held up does not hold up all.
+/// Blocks per thread, so that one delayed thread does not delay the whole product.
 const BLOCKS_PER_THREAD: usize = 2;
-/// The longer side of a block, at least, of a product that is parted at all: with both sides up to 64
-/// the kernel sums in other pieces. A multiple of 48, as parts are.
+/// Minimum of the longer side of a block in a product that is split at all: with both sides up to 64 the kernel sums in
+/// different pieces. A multiple of 48, like all parts.
 const LEAST_SIDE: usize = 96;
 
-/// How many rows of blocks and columns of blocks a product is parted into.
+/// The numbers of rows and columns of blocks that a product is split into.
 ///
-/// Every block packs its operands for itself, so there are as few as keep the threads busy, and as square
-/// as may be (docs/log.md has what was tried). Bits do not depend on it: the kernel sums over the inner side in
-/// pieces that depend on that side alone.
+/// Every block packs its operands separately, so there are only enough blocks to keep the threads busy, and they are as
+/// square as possible (docs/log.md lists what was tried). Bits do not depend on the split: the kernel sums over the
+/// inner side in pieces that depend on that side alone.
 fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
     let (mut down, mut across) = (1, 1);
     while down * across < threads * BLOCKS_PER_THREAD {
@@ -200,8 +200,7 @@ fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
     (down, across)
 }
 
-/// Part `index` of `parts` of a side: multiples of 48, which fit the kernel's 6 by 16 numbers, but for
-/// the end.
+/// Part `index` of `parts` of a side: multiples of 48, which fit the kernel's 6 by 16 numbers, except at the end.
 fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
     let place = |index: usize| if index == parts { len } else { len * index / parts / 48 * 48 };
     place(index)..place(index + 1)
@@ -218,8 +217,7 @@ pub(crate) fn product<F: Number>(
     in_blocks(destination, lhs, rhs, |_, _, _| existing);
 }
 
-/// `destination = start + lhs · rhs`: `start` is given a row's number, the columns and where its
-/// numbers go.
+/// `destination = start + lhs · rhs`: `start` receives a row's number, the columns and the slice to fill.
 pub(crate) fn product_onto<F: Number>(
     destination: &mut [F],
     lhs: Matrix<F>,
@@ -232,7 +230,7 @@ pub(crate) fn product_onto<F: Number>(
     });
 }
 
-/// Multiplies block by block, each after `prepare` has seen it.
+/// Multiplies block by block, calling `prepare` on each block first.
 fn in_blocks<F: Number>(
     destination: &mut [F],
     lhs: Matrix<F>,
@@ -249,7 +247,7 @@ fn in_blocks<F: Number>(
     (0..down * across).into_par_iter().with_max_len(1).for_each(|block| {
         let row = part(rows, down, block / across);
         let column = part(columns, across, block % across);
-        // SAFETY: each block is taken once, and blocks of a grid share no number.
+        // SAFETY: each block is taken once, and blocks of a grid are disjoint.
         let mut part = unsafe { destination.block(row.clone(), column.clone()) };
         let existing = prepare(&row, &column, &mut part);
         multiply(&mut part, existing, F::ONE, lhs.rows(row), rhs.columns(column));

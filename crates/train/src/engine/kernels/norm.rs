@@ -7,10 +7,10 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use super::elementwise::{add, dot, dot3, square_deviation, sum};
 use super::number::{Number, count, vectorised};
 
-/// Rows of one task; the gradients of weight and bias are summed task by task in order.
+/// Rows of one task; the tasks' gradients of weight and bias are summed in order.
 const TASK_ROWS: usize = 64;
 
-/// One norm over rows as wide as its weight; with a bias it is LayerNorm, without RMSNorm.
+/// A norm over rows as wide as its weight: LayerNorm with a bias, RMSNorm without.
 #[derive(Clone, Copy)]
 pub(crate) struct Norm<'a, F> {
     pub(crate) weight: &'a [F],
@@ -18,14 +18,14 @@ pub(crate) struct Norm<'a, F> {
     pub(crate) epsilon: F,
 }
 
-/// Gradients of weight and bias over some rows.
+/// Gradients of weight and bias over a range of rows.
 pub(crate) struct Sums<F> {
     pub(crate) weight: Vec<F>,
     pub(crate) bias: Option<Vec<F>>,
 }
 
 impl<F: Number> Norm<'_, F> {
-    /// What a row is shifted and scaled by.
+    /// The shift and scale of a row.
     #[inline(always)]
     fn shift_and_scale(&self, x: &[F]) -> (F, F) {
         let width = count::<F>(x.len());
@@ -50,7 +50,7 @@ impl<F: Number> Norm<'_, F> {
         }
     }
 
-    /// `y` for x \[rows, width\].
+    /// Computes `y` for x \[rows, width\].
     pub(crate) fn forward(&self, x: &[F], y: &mut [F]) {
         let width = self.weight.len();
         let part = TASK_ROWS * width;
@@ -66,8 +66,8 @@ impl<F: Number> Norm<'_, F> {
         });
     }
 
-    /// Adds to dx and to the sums. With x̂ the row shifted and scaled by s:
-    /// `dx = s · (g·w − mean(g·w) − x̂ · mean(g·w·x̂))`, of RMSNorm without the first mean.
+    /// Adds to dx and to the sums. With x̂ the row after shift and scale by s: `dx = s · (g·w − mean(g·w) − x̂ ·
+    /// mean(g·w·x̂))`; RMSNorm omits the first mean.
     #[inline(always)]
     pub(crate) fn backward_row(&self, x: &[F], gradient: &[F], dx: &mut [F], sums: &mut Sums<F>) {
         let (shift, scale) = self.shift_and_scale(x);
@@ -94,7 +94,7 @@ impl<F: Number> Norm<'_, F> {
         Sums { weight: zeros(self.weight), bias: self.bias.map(zeros) }
     }
 
-    /// Adds the gradient of x to `dx`; the gradients of weight and bias.
+    /// Adds the gradient of x to `dx` and returns the gradients of weight and bias.
     pub(crate) fn backward(&self, x: &[F], gradient: &[F], dx: &mut [F]) -> Sums<F> {
         let width = self.weight.len();
         let part = TASK_ROWS * width;
@@ -139,7 +139,7 @@ mod tests {
     use crate::engine::kernels::check::{Operation, check, numbers};
     use crate::engine::kernels::number::Number;
 
-    /// x, weight and, of LayerNorm, bias.
+    /// x, weight and, for LayerNorm, bias.
     struct Case;
 
     fn norm<F: Number>(operands: &[Vec<F>]) -> Norm<'_, F> {

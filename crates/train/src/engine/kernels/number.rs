@@ -1,10 +1,10 @@
-//! The numbers that kernels compute in.
+//! The number types that kernels compute in.
 
 use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// f32, in which models are trained; f64 in the gradient checks of the same code.
+/// A floating-point type: models are trained in f32, and gradient checks run the same code in f64.
 pub(crate) trait Number:
     Copy
     + Default
@@ -35,13 +35,13 @@ pub(crate) trait Number:
     fn root(self) -> Self;
     /// The natural logarithm.
     fn logarithm(self) -> Self;
-    /// The exponential; of f32 without a branch, so that loops over it vectorise.
+    /// The exponential; in f32 without a branch, so that loops over it vectorize.
     fn exponential(self) -> Self;
-    /// The error function; of f32 likewise.
+    /// The error function; in f32 also without a branch.
     fn error_function(self) -> Self;
 }
 
-/// The number nearest to a count.
+/// The nearest number to a count.
 #[expect(clippy::cast_precision_loss, reason = "widths and lengths are far below 2^53")]
 pub(crate) fn count<F: Number>(count: usize) -> F {
     F::of(count as f64)
@@ -73,10 +73,10 @@ impl Number for f32 {
         self.ln()
     }
 
-    /// Within 2 units in the last place on [-87, 88].
+    /// Accurate to 2 units in the last place on [-87, 88].
     ///
-    /// `2^n · e^r` with |r| ≤ ln 2 / 2 and the series of `e^r` to the seventh power. `f32::exp` is a
-    /// call per number and 4 to 8 times slower.
+    /// `2^n · e^r` with |r| ≤ ln 2 / 2 and the series of `e^r` to the seventh power. `f32::exp` is one call per number
+    /// and 4 to 8 times slower.
     #[inline(always)]
     fn exponential(self) -> Self {
         // Adding 1.5 · 2^23 rounds to the nearest integer and leaves it in the low mantissa bits.
@@ -95,8 +95,8 @@ impl Number for f32 {
         series * Self::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
     }
 
-    /// Within 5 · 10^-7: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.26,
-    /// whose own error is 1.5 · 10^-7.
+    /// Accurate to 5 · 10^-7: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.26, whose formula
+    /// has an error of 1.5 · 10^-7.
     #[inline(always)]
     fn error_function(self) -> Self {
         let x = self.abs();
@@ -140,10 +140,10 @@ impl Number for f64 {
     }
 }
 
-/// Runs `work`, loops and all that is inlined into it, with the widest vectors this processor has.
+/// Runs `work`, with its loops and everything inlined into it, with the widest vectors of this processor.
 ///
-/// Only the width changes: no multiplication is fused with an addition, so the bits are the same on
-/// every processor.
+/// Only the vector width changes: no multiplication is fused with an addition, so the bits are the same on every
+/// processor.
 #[inline(always)]
 pub(crate) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
     pulp::Arch::new().dispatch(work)

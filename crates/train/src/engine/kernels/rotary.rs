@@ -1,4 +1,4 @@
-//! Rotary positions: pairs (i, i + width/2) of a head turned by an angle that grows with the position.
+//! Rotary positions: pairs (i, i + width/2) of a head are rotated by an angle that grows with the position.
 
 use std::f64::consts::TAU;
 
@@ -19,12 +19,12 @@ pub(crate) struct Rotary<F> {
     sines: Vec<F>,
 }
 
-/// Which way to turn.
+/// Direction of the rotation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// By the position's angle.
+    /// Rotates by the position's angle.
     Forward,
-    /// Back by the position's angle: the gradient of the forward turn.
+    /// Rotates back by the position's angle: the gradient of the forward rotation.
     Back,
 }
 
@@ -39,8 +39,8 @@ pub(crate) struct TurnedHeads {
 impl<F: Number> Rotary<F> {
     /// Angles for `positions` positions.
     ///
-    /// Frequencies and angles are rounded to f32 before cosine and sine, as the checkpoints'
-    /// reference implementation does; without it position 10,000 is off by a thousandth.
+    /// Frequencies and angles are rounded to f32 before cosine and sine, as in the checkpoints' reference
+    /// implementation; without this rounding position 10,000 is off by a thousandth.
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the definition")]
     #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^24")]
     pub(crate) fn new(config: &RotaryConfig, positions: usize) -> Self {
@@ -60,12 +60,12 @@ impl<F: Number> Rotary<F> {
         (&self.cosines, &self.sines)
     }
 
-    /// Positions there are angles for.
+    /// Number of positions that have angles.
     pub(crate) fn positions(&self) -> usize {
         self.cosines.len() / self.half
     }
 
-    /// Turns the first heads of every row in place; row i stands at `positions[i]`.
+    /// Rotates the first heads of every row in place; row i is at position `positions[i]`.
     pub(crate) fn turn(&self, turn: Turn, positions: &[u32], shape: TurnedHeads, rows: &mut [F]) {
         let tasks = rows.par_chunks_mut(TASK_ROWS * shape.stride);
         tasks.zip(positions.par_chunks(TASK_ROWS)).for_each(|(rows, positions)| {
@@ -97,7 +97,7 @@ impl<F: Number> Rotary<F> {
     }
 }
 
-/// Radians that a pair turns by a position.
+/// Radians by which a pair rotates per position.
 #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^53")]
 fn frequency(config: &RotaryConfig, pair: u64) -> f64 {
     let power = (2 * pair) as f64 / config.width as f64;
@@ -111,8 +111,8 @@ fn frequency(config: &RotaryConfig, pair: u64) -> f64 {
     }
 }
 
-/// The share of a pair's own frequency in YaRN's: 1 of pairs that turn often within the original positions, 0 of those
-/// that turn seldom, and falling from pair to pair between.
+/// The share of a pair's original frequency in YaRN's frequency: 1 for pairs that rotate often within the original
+/// positions, 0 for pairs that rotate seldom, and decreasing in between.
 #[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^53")]
 fn kept_share(config: &RotaryConfig, pair: u64) -> f64 {
     let RotaryScaling::Yarn { original_positions, fast_turns, slow_turns, truncate, .. } =
@@ -130,17 +130,17 @@ fn kept_share(config: &RotaryConfig, pair: u64) -> f64 {
         (low, high) = (low.floor(), high.ceil());
     }
     (low, high) = (low.max(0.0), high.min(width - 1.0));
-    // As transformers has it, so that nothing is divided by zero.
+    // As in transformers; it avoids a division by zero.
     let range = if (high - low).abs() > 0.0 { high - low } else { 0.001 };
     1.0 - ((pair as f64 - low) / range).clamp(0.0, 1.0)
 }
 
-/// A frequency stretched for longer sequences, as the configuration's names are defined by the
-/// models that introduced them.
+/// Frequency of a pair after scaling for longer sequences, as defined by the models that introduced the configuration's
+/// names.
 #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^53")]
 fn scaled(frequency: f64, scaling: RotaryScaling) -> f64 {
     match scaling {
-        // By the pair and not by the frequency alone.
+        // YaRN depends on the pair, not only on the frequency.
         RotaryScaling::Yarn { .. } => frequency,
         RotaryScaling::None => frequency,
         RotaryScaling::Linear { factor } => frequency / factor,
@@ -187,20 +187,20 @@ mod tests {
         // Angles are rounded to f32.
         assert!((at(&a, 9, &b, 4) - at(&a, 35, &b, 30)).abs() < 1e-5);
         assert_eq!(turned(Turn::Forward, &a, 0), a);
-        // What lies beyond the turned width stays.
+        // Numbers beyond the rotated width stay.
         assert_eq!(turned(Turn::Forward, &a, 7)[8..], a[8..]);
     }
 
     #[test]
     fn the_gradient_of_a_turn_is_the_turn_back() {
-        // ⟨turn(x), g⟩ = ⟨x, back(g)⟩, as the turn is linear.
+        // ⟨turn(x), g⟩ = ⟨x, back(g)⟩, because the rotation is linear.
         let (x, g) = (numbers::<f64>(10, 1), numbers::<f64>(10, 2));
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (forward, back) = (turned(Turn::Forward, &x, 23), turned(Turn::Back, &g, 23));
         assert!((dot(&forward, &g) - dot(&x, &back)).abs() < 1e-12);
     }
 
-    /// `_compute_yarn_parameters` of transformers 5.24 gives these.
+    /// Values from `_compute_yarn_parameters` of transformers 5.24.
     #[test]
     fn yarn_has_the_frequencies_of_transformers() {
         let yarn = |factor, original_positions, turns: [f64; 2], truncate| RotaryScaling::Yarn {
@@ -227,7 +227,7 @@ mod tests {
         let fine =
             RotaryConfig { theta: 100.0, width: 12, scaling: yarn(8.0, 16, [4.0, 0.5], false) };
         near(&fine, &[1.0, 0.272_666_13, 0.037_677_32, 0.0125, 0.005_801_985_5, 0.002_693_043_6]);
-        // Both ends at one place, between pairs 1 and 2.
+        // Both ends coincide, between pairs 1 and 2.
         let step = RotaryConfig { scaling: yarn(2.0, 16, [1.0, 1.0], false), ..fine };
         assert!((frequency(&step, 1) - frequency(&PLAIN_12, 1)).abs() < 1e-12);
         assert!((frequency(&step, 2) - frequency(&PLAIN_12, 2) / 2.0).abs() < 1e-12);
@@ -260,7 +260,7 @@ mod tests {
         let between = std::f64::consts::TAU / 4096.0;
         assert!((scaled(fast, scaling) - fast).abs() < 1e-15);
         assert!((scaled(slow, scaling) - slow / 8.0).abs() < 1e-15);
-        // Two turns within the original positions: a third of the way from 1 to 4.
+        // Two rotations within the original positions: a third of the way from 1 to 4.
         let expected = between * (1.0 / 3.0 + 2.0 / 3.0 / 8.0);
         assert!((scaled(between, scaling) - expected).abs() < 1e-15);
         assert!((scaled(fast, RotaryScaling::Linear { factor: 2.0 }) - fast / 2.0).abs() < 1e-15);

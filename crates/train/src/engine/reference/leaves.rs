@@ -1,4 +1,4 @@
-//! Parameters as tensors cut from the flat buffer, and their gradients back into it.
+//! Parameters as tensors cut from the flat buffer, and their gradients copied back into it.
 
 use std::ops::Range;
 
@@ -7,27 +7,27 @@ use candle_core::{DType, Device, Tensor, Var, WithDType};
 
 use crate::error::Error;
 
-/// Whether gradients will be taken.
+/// Whether gradients will be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recording {
     On,
     Off,
 }
 
-/// Hands out parameters, remembering them where gradients will be taken.
+/// Gives out parameters, and remembers them if gradients will be computed.
 ///
-/// A variable each: `narrow` of one for the whole buffer would give every use a gradient as long as
-/// the buffer.
+/// Each parameter is a separate variable: with `narrow` of a variable for the whole buffer, every use would get a
+/// gradient as long as the buffer.
 pub(super) struct Leaves<'a, W> {
     pub(super) parameters: &'a [W],
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
     pub(super) recording: Recording,
-    /// What was handed out.
+    /// The parameters given out so far.
     pub(super) taken: Vec<Leaf>,
 }
 
-/// A parameter that a gradient will be taken for.
+/// A parameter whose gradient will be computed.
 pub(super) struct Leaf {
     name: String,
     range: Range<usize>,
@@ -35,7 +35,7 @@ pub(super) struct Leaf {
 }
 
 impl<W: WithDType> Leaves<'_, W> {
-    /// The parameter at `range`, which is inside the buffer. Each is taken once a pass.
+    /// The parameter at `range`, which is inside the buffer. Each parameter is taken once per pass.
     pub(super) fn take(
         &mut self,
         name: String,
@@ -52,7 +52,7 @@ impl<W: WithDType> Leaves<'_, W> {
         Ok(tensor)
     }
 
-    /// Adds to `gradients`, all or nothing where a parameter has no gradient.
+    /// Adds to `gradients`; adds nothing if any parameter has no gradient.
     pub(super) fn add_gradients(
         &self,
         store: &GradStore,

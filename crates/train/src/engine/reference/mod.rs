@@ -1,10 +1,10 @@
-//! The decoder by candle's composed operations: the oracle of the fast path, and the path for every
-//! device that candle has.
+//! The decoder by candle's composed operations: the reference for the fast path, and the path for every other device
+//! that candle supports.
 //!
-//! Nothing is fused (candle-nn's fused operations cut the gradient without a word), so a block keeps
-//! about ten copies of its hidden states and three of its \[rows, heads, length, length\] scores
-//! until the gradients are taken. Derived from transformers' models alone: it shares nothing with
-//! the fast path but the layout, so agreement is evidence for both.
+//! Nothing is fused (candle-nn's fused operations drop the gradient silently), so until the gradients are taken a block
+//! keeps about ten copies of its hidden states and three of its \[rows, heads, length, length\] scores. The code is
+//! derived from transformers' models alone and shares only the layout with the fast path, so agreement is evidence for
+//! both.
 
 mod leaves;
 mod pass;
@@ -28,8 +28,7 @@ use crate::model::layout::Layout;
 
 /// Composed candle operations on one device, in one dtype.
 ///
-/// Parameters and gradients are f32 or f64 and lie as [`Layout`] says, whatever the dtype that is
-/// computed in.
+/// Parameters and gradients are f32 or f64 in the order of [`Layout`], whatever dtype the pass computes in.
 #[derive(Debug)]
 pub(crate) struct Reference {
     config: ModelConfig,
@@ -39,7 +38,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The path for a model of `config`, computed in `dtype`, f32 or f64.
+    /// Makes the path for a model of `config` that computes in `dtype`, f32 or f64.
     pub(crate) fn new(config: &ModelConfig, device: &Device, dtype: DType) -> Result<Self, Error> {
         config.check().map_err(|(field, expected, got)| Error::setting(field, expected, got))?;
         let too_large =
@@ -69,7 +68,7 @@ impl Reference {
         Ok(token_losses(&logits, &rows.targets)?.to_dtype(W::DTYPE)?.to_vec1()?)
     }
 
-    /// [`Self::losses`]; adds the gradient of their sum over `target_tokens` to `gradients`.
+    /// Like [`Self::losses`], and adds the gradient of their sum over `target_tokens` to `gradients`.
     pub(crate) fn losses_and_gradients<W: WithDType>(
         &self,
         parameters: &[W],
@@ -112,7 +111,7 @@ impl Reference {
     }
 }
 
-/// `log Σ exp(logits) − logits[target]` of each row, by a shift that keeps the powers finite.
+/// `log Σ exp(logits) − logits[target]` of each row, shifted so that the exponentials stay finite.
 fn token_losses(logits: &Tensor, targets: &[u32]) -> TensorResult<Tensor> {
     let device = logits.device();
     let list = |values: Vec<u32>| Tensor::from_vec(values, targets.len(), device);
@@ -125,7 +124,7 @@ fn token_losses(logits: &Tensor, targets: &[u32]) -> TensorResult<Tensor> {
     counts.where_cond(&losses, &losses.zeros_like()?)
 }
 
-/// All rows of a batch are one micro-batch here.
+/// Here all rows of a batch are one micro-batch.
 impl Engine for Reference {
     fn losses_and_gradients(
         &mut self,

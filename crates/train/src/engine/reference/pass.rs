@@ -1,6 +1,6 @@
-//! One forward pass by composed operations, each as transformers' modules define it.
+//! One forward pass by composed candle operations, each as defined by transformers' modules.
 //!
-//! candle's own GELUs are not used: their gradients have constants of six digits.
+//! candle's GELUs are not used: their gradients have constants of only six digits.
 
 use candle_core::{D, Result as TensorResult, Tensor, WithDType};
 
@@ -75,7 +75,7 @@ impl<W: WithDType> Pass<'_, W> {
         self.linear(&format!("{name} output"), &layout.output, &mixed, sizes.hidden)
     }
 
-    /// `count` heads from the `first` on of a row of queries, keys and values.
+    /// `count` heads of a row of queries, keys and values, starting at head `first`.
     fn heads(&self, qkv: &Tensor, first: usize, count: usize) -> TensorResult<Tensor> {
         let width = self.layout.sizes.head_width;
         qkv.narrow(1, first * width, count * width)?
@@ -117,7 +117,7 @@ impl<W: WithDType> Pass<'_, W> {
         let epsilon = self.config.norm_epsilon;
         let normed = match self.config.norm {
             Norm::Rms => rms_norm(x, epsilon)?,
-            // The biased variance is the mean square of what is centered.
+            // The biased variance is the mean square of the centered numbers.
             Norm::Layer => rms_norm(&x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?, epsilon)?,
         };
         self.biased(name, range.bias.as_ref(), normed.broadcast_mul(&weight)?)
@@ -135,7 +135,7 @@ impl<W: WithDType> Pass<'_, W> {
     }
 }
 
-/// The rows of `table` that `ids` name.
+/// The rows of `table` with the given `ids`.
 fn select(table: &Tensor, ids: &[u32]) -> TensorResult<Tensor> {
     table.index_select(&Tensor::from_slice(ids, ids.len(), table.device())?, 0)
 }
@@ -145,7 +145,7 @@ fn rms_norm(x: &Tensor, epsilon: f64) -> TensorResult<Tensor> {
     x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?)
 }
 
-/// Turns pairs (i, i + n) of a head's first 2n numbers, where there are n cosines a position.
+/// Rotates pairs (i, i + n) of a head's first 2n numbers, with n cosines per position.
 fn turn(heads: &Tensor, cosines: &Tensor, sines: &Tensor) -> TensorResult<Tensor> {
     let half = cosines.dim(D::Minus1)?;
     let first = heads.narrow(D::Minus1, 0, half)?;
@@ -158,7 +158,7 @@ fn turn(heads: &Tensor, cosines: &Tensor, sines: &Tensor) -> TensorResult<Tensor
     Tensor::cat(&parts, D::Minus1)
 }
 
-/// Each head `times` times in succession: head h of the result is head h / `times`.
+/// Repeats each head `times` times: head h of the result is head h / `times`.
 fn repeat(heads: &Tensor, times: usize) -> TensorResult<Tensor> {
     let (rows, count, length, width) = heads.dims4()?;
     heads.unsqueeze(2)?.broadcast_as((rows, count, times, length, width))?.reshape((

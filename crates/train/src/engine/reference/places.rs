@@ -1,17 +1,17 @@
-//! What depends on where an input stands: which inputs it sees, and by how much its heads turn.
+//! Constants that depend on an input's position: which inputs it attends to, and the rotation of its heads.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::engine::rows::Rows;
 use crate::model::config::{ModelConfig, Positions, RotaryConfig, RotaryScaling};
 
-/// Constants of one batch, for all blocks.
+/// Constants of one batch, shared by all blocks.
 pub(super) struct Places {
     pub(super) rows: usize,
     pub(super) length: usize,
-    /// \[rows, 1, length, length\]: 0 where the query (third) sees the key (fourth), else −∞.
+    /// \[rows, 1, length, length\]: 0 where the query (third side) attends to the key (fourth side), else −∞.
     pub(super) mask: Tensor,
-    /// Cosines and sines, \[rows, 1, length, width / 2\], where positions are rotary.
+    /// Cosines and sines, \[rows, 1, length, width / 2\], for rotary positions.
     pub(super) rotary: Option<(Tensor, Tensor)>,
 }
 
@@ -36,7 +36,7 @@ impl Places {
     }
 }
 
-/// A window of w leaves keys j > i − w to query i.
+/// With a window of w, query i attends to keys j > i − w.
 fn mask(rows: &Rows, sliding_window: Option<u64>) -> Vec<f32> {
     let window = sliding_window.unwrap_or(u64::MAX);
     let keys = || (0u64..).take(rows.length);
@@ -77,7 +77,7 @@ fn turns(
     Ok((table(cosines)?, table(sines)?))
 }
 
-/// Radians that pair i turns by a position: `1 / θ^(2i/width)`, scaled, rounded to f32 once.
+/// Radians by which pair i rotates per position: `1 / θ^(2i/width)`, scaled, rounded to f32 once.
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the definition")]
 #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^53")]
 fn inverse_frequencies(config: &RotaryConfig) -> Vec<f32> {
@@ -90,7 +90,7 @@ fn inverse_frequencies(config: &RotaryConfig) -> Vec<f32> {
     (0..config.width / 2).map(|i| scaled(pair(i), &config.scaling) as f32).collect()
 }
 
-/// The share of the divided frequency in each pair's: `linear_ramp_factor` of transformers'
+/// The share of the divided frequency in each pair's frequency: `linear_ramp_factor` of transformers'
 /// `_compute_yarn_parameters`.
 #[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^53")]
 fn yarn_ramp(config: &RotaryConfig) -> Vec<f64> {
@@ -180,7 +180,8 @@ mod tests {
         1.785_078e-4,
     ];
 
-    /// transformers 5.24's, of width 12, θ 100, factor 8, 16 original positions, turns 4 and 0.5, not truncated.
+    /// Computed with transformers 5.24's formulas: width 12, θ 100, factor 8, 16 original positions, `beta_fast` 4 and
+    /// `beta_slow` 0.5, not truncated.
     #[test]
     fn yarn_frequencies_are_those_of_transformers() {
         let scaling = RotaryScaling::Yarn {

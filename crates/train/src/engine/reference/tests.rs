@@ -1,4 +1,4 @@
-//! The reference path against central differences, and against itself.
+//! The reference path against central differences, and its parts against the whole.
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ fn rotary(theta: f64, width: u64, scaling: RotaryScaling) -> Positions {
     Positions::Rotary(RotaryConfig { theta, width, scaling })
 }
 
-/// Grouped heads, an own output projection; one of four frequencies stays, two are interpolated,
-/// one is divided.
+/// Grouped heads and a separate output projection; of four frequencies one stays, two are interpolated and one is
+/// divided.
 fn llama() -> ModelConfig {
     let scaling = RotaryScaling::Llama3 {
         factor: 8.0,
@@ -139,7 +139,7 @@ fn rows(documents: &[&[u32]]) -> Rows {
     Rows { rows: documents.len(), length, tokens, targets, positions, starts }
 }
 
-/// Part of a row as a row of its own.
+/// Part of a row as a separate row.
 fn part(rows: &Rows, range: Range<usize>) -> Rows {
     let length = range.len();
     let cut = |list: &[u32]| list[range.clone()].to_vec();
@@ -163,7 +163,7 @@ fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
     }
 }
 
-/// Every tensor, queries, keys and values apart.
+/// Every tensor, with queries, keys and values separate.
 fn tensors(layout: &Layout) -> Vec<Range<usize>> {
     let queries = layout.sizes.attended();
     let shared = layout.sizes.key_value_heads * layout.sizes.head_width;
@@ -190,7 +190,7 @@ fn tensors(layout: &Layout) -> Vec<Range<usize>> {
     all
 }
 
-/// The derivative by one parameter, of fourth order in the step.
+/// The derivative by one parameter, by differences of fourth order in the step.
 fn difference(reference: &Reference, parameters: &[f64], rows: &Rows, idx: usize) -> f64 {
     let loss = |step: f64| {
         let mut moved = parameters.to_vec();
@@ -240,7 +240,7 @@ fn ignored_targets_have_no_loss_and_no_influence() {
         let (all, _) = differentiate(&config, &parameters, &whole);
         assert_close(&losses[..5], &all[..5], 0.0);
         assert!(losses[5] == 0.0 && all[5] > 0.0);
-        // The last input is seen by no other, so a row without it is the same.
+        // No other input attends to the last one, so a row without it is the same.
         let shorter = part(&whole, 0..5);
         let (_, expected) = differentiate(&config, &parameters, &shorter);
         assert_close(&gradients, &expected, 1e-13);
@@ -274,7 +274,7 @@ fn documents_of_a_row_are_as_rows_of_their_own() {
 #[test]
 fn what_an_input_sees_is_what_its_loss_depends_on() {
     for config in configs() {
-        // One block: a window widens by every further one.
+        // With one block; every further block widens the window.
         let config = ModelConfig { layers: 1, ..config };
         let parameters = parameters(&config);
         let before = rows(&[&[7]]);

@@ -1,4 +1,4 @@
-//! Attention of one new position a sequence over the keys and values of those before it.
+//! Attention of one new position per sequence over the cached keys and values.
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
@@ -10,26 +10,26 @@ use crate::engine::kernels::number::{Number, count, vectorised};
 pub(crate) struct Cache<F> {
     pub(crate) heads: usize,
     pub(crate) key_value_heads: usize,
-    /// Positions of one sequence there is room for.
+    /// Capacity of one sequence, in positions.
     pub(crate) capacity: usize,
-    /// Numbers of one head.
+    /// Size of one head.
     pub(crate) width: usize,
     pub(crate) keys: Vec<F>,
     pub(crate) values: Vec<F>,
 }
 
 impl<F: Number> Cache<F> {
-    /// Numbers of a row of queries, keys and values.
+    /// Length of a row of queries, keys and values.
     fn stride(&self) -> usize {
         (self.heads + 2 * self.key_value_heads) * self.width
     }
 
-    /// Numbers of the keys of one sequence.
+    /// Length of the keys of one sequence.
     fn sequence_len(&self) -> usize {
         self.key_value_heads * self.capacity * self.width
     }
 
-    /// Takes the keys and values of rows of `qkv`, for the positions of `sequence` from `first` on.
+    /// Stores the keys and values of the rows of `qkv` as positions of `sequence` from `first` on.
     pub(crate) fn fill(&mut self, sequence: usize, first: usize, qkv: &[F]) {
         let (stride, width, heads) = (self.stride(), self.width, self.heads);
         let start = sequence * self.sequence_len();
@@ -45,9 +45,9 @@ impl<F: Number> Cache<F> {
         }
     }
 
-    /// Attention of the last row of each sequence: row i of `qkv` is position `positions[i]` of sequence
-    /// `sequences[i]` and attends to the last `window` positions up to itself. Writes
-    /// \[rows, heads · width\] to `result`.
+    /// Computes attention of the last row of each sequence: row i of `qkv` is position `positions[i]` of sequence
+    /// `sequences[i]` and attends to the last `window` positions up to itself. Writes \[rows, heads · width\] to
+    /// `result`.
     pub(crate) fn attend(
         &self,
         qkv: &[F],
@@ -79,7 +79,7 @@ impl<F: Number> Cache<F> {
     }
 }
 
-/// One query over keys and values, \[positions, width\] each.
+/// Attention of one query over keys and values, \[positions, width\] each.
 #[inline(always)]
 fn attend_one<F: Number>(
     query: &[F],
