@@ -214,6 +214,16 @@ pub fn planned_runs(folder: &Path) -> Result<Vec<PlannedRun>, Error> {
 }
 
 /// Returns whether the target's loss rose again before the run ended.
+///
+/// ```
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../runs/tests/doc_row.in"));
+/// use mixdown_experiments::bottom_is_reached;
+///
+/// let mut row = row(0.01, 0, 3.2);
+/// assert!(bottom_is_reached(&row), "step 300 of 400 is the best one");
+/// row.best_step = 400;
+/// assert!(!bottom_is_reached(&row));
+/// ```
 pub fn bottom_is_reached(row: &RunRow) -> bool {
     row.horizon_steps.is_none_or(|steps| row.best_step < steps)
 }

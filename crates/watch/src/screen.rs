@@ -30,6 +30,13 @@ fn is_taken() -> bool {
 }
 
 /// Returns whether standard output is a terminal that a view can be drawn on.
+///
+/// ```
+/// // A test's output is not a terminal.
+/// # if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+/// assert!(!mixdown_watch::is_possible());
+/// # }
+/// ```
 pub fn is_possible() -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     stdout().is_terminal() && !is_dumb && is_in_foreground()

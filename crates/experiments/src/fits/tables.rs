@@ -39,6 +39,19 @@ pub struct DomainRuns {
 ///
 /// # Errors
 /// Tables that cannot be read, runs that are listed twice, recipes or tokenizers that differ.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../runs/tests/doc_row.in"));
+/// use mixdown_experiments::{Pooling, read_domains};
+/// use mixdown_runs::RunsTable;
+///
+/// let path = directory.path().join("runs.csv");
+/// RunsTable::new(vec![row(0.0, 0, 3.9), row(0.01, 0, 3.2)])?.write(&path)?;
+/// let domains = read_domains(&[path], None, Pooling::OneRecipe)?;
+/// assert_eq!((domains[0].name.as_str(), domains[0].observations.len()), ("math", 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_domains(
     paths: &[PathBuf],
     only: Option<&str>,
@@ -77,6 +90,18 @@ pub fn read_domains(
 ///
 /// # Errors
 /// Runs that are listed twice, recipes or tokenizers that differ.
+///
+/// ```
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../runs/tests/doc_row.in"));
+/// use mixdown_experiments::{Pooling, domain_runs};
+///
+/// let mut rows = [row(0.0, 0, 3.9), row(0.01, 0, 3.2)];
+/// let runs = domain_runs("math".to_owned(), &rows, Pooling::OneRecipe)?;
+/// assert_eq!(runs.observations.len(), 2);
+/// rows[1].learning_rate = Some(1e-3);
+/// assert!(domain_runs("math".to_owned(), &rows, Pooling::OneRecipe).is_err());
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 pub fn domain_runs(name: String, rows: &[RunRow], pooling: Pooling) -> Result<DomainRuns, Error> {
     check_copies(rows)?;
     let recipe = CommonRecipe::of(rows);
@@ -168,6 +193,14 @@ fn duplicate(first_id: &str, second_id: &str, first: &Path, second: &Path) -> Er
 }
 
 /// Returns a run as an observation for the laws.
+///
+/// ```
+/// # let row = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../runs/tests/doc_row.in"));
+/// use mixdown_experiments::observation;
+///
+/// let observation = observation(&row(0.01, 0, 3.2));
+/// assert_eq!((observation.p, observation.pretraining_loss), (0.01, 3.2));
+/// ```
 #[expect(clippy::cast_precision_loss, reason = "the laws take counts as real numbers")]
 pub fn observation(row: &RunRow) -> Observation {
     // Target tokens seen: those of a batch without the injected share.

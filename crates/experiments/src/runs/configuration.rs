@@ -19,6 +19,17 @@ const LINE_COLUMNS: usize = 1000;
 ///
 /// # Errors
 /// A missing file, a folder, TOML that does not parse, unknown keys, wrong types.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_experiments::{TrainSettings, read_toml};
+///
+/// let path = directory.path().join("train.toml");
+/// std::fs::write(&path, "batch_size = 16\nsequence_length = 128")?;
+/// let settings: TrainSettings = read_toml(&path)?;
+/// assert_eq!(settings.batch_size, 16);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse_toml(path, &read_text(path)?)
 }
@@ -28,6 +39,36 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 ///
 /// # Errors
 /// As [`read_toml`]; settings that no run has.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_experiments::read_run;
+///
+/// let path = directory.path().join("run.toml");
+/// let text = "[model]
+///      init = 'base/best'
+///      [mixture]
+///      sequence_length = 8
+///      batch_size = 2
+///      seed = 5
+///      [[mixture.source]]
+///      name = 'target'
+///      corpus = 'math'
+///      weight = '100%'
+///      [train]
+///      steps = 3
+///      [eval]
+///      every_steps = 2
+///      sequences = 4
+///      [[eval.corpus]]
+///      name = 'target'
+///      corpus = 'math'";
+/// std::fs::write(&path, text)?;
+/// let run = read_run(&path, &["train.steps=5".parse()?])?;
+/// assert_eq!(run.train.steps, 5);
+/// assert!(read_run(&path, &["train.step=5".parse()?]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_run(path: &Path, overrides: &[Override]) -> Result<RunConfig, Error> {
     if overrides.is_empty() {
         return read_description(path);
@@ -42,6 +83,36 @@ pub fn read_run(path: &Path, overrides: &[Override]) -> Result<RunConfig, Error>
 ///
 /// # Errors
 /// As [`read_toml`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_experiments::read_description;
+/// use mixdown_train::RunConfig;
+///
+/// let path = directory.path().join("run.toml");
+/// // A run writes its name into the description that it keeps; what was described is the rest.
+/// let text = "[model]
+///      init = 'base/best'
+///      [mixture]
+///      sequence_length = 8
+///      batch_size = 2
+///      seed = 5
+///      [[mixture.source]]
+///      name = 'target'
+///      corpus = 'math'
+///      weight = '100%'
+///      [train]
+///      steps = 3
+///      [eval]
+///      every_steps = 2
+///      sequences = 4
+///      [[eval.corpus]]
+///      name = 'target'
+///      corpus = 'math'";
+/// std::fs::write(&path, text)?;
+/// assert_eq!(read_description::<RunConfig>(&path)?.train.steps, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_description<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse_description(path, &read_text(path)?)
 }
@@ -50,6 +121,17 @@ pub fn read_description<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 ///
 /// # Errors
 /// As [`read_toml`], except for a missing file.
+///
+/// ```
+/// use mixdown_experiments::parse_description;
+/// use mixdown_mixer::MixtureConfig;
+///
+/// let text = "sequence_length = 8\nbatch_size = 2\nseed = 5
+///      source = [{ name = 'target', corpus = 'math', weight = '100%' }]";
+/// let mixture: MixtureConfig = parse_description("mix.toml".as_ref(), text)?;
+/// assert_eq!(mixture.batch_size, 2);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 pub fn parse_description<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     let Ok(mut table) = text.parse::<toml::Table>() else { return parse_toml(path, text) };
     match remove_run_keys(&mut table) {

@@ -18,6 +18,13 @@ const SEQUENCE_LENGTHS: [u64; 2] = [128, 1024];
 ///
 /// # Errors
 /// As [`Model::load`]; a tokenizer.json that cannot be read.
+///
+/// ```
+/// use mixdown_experiments::load_model;
+///
+/// let error = load_model("no/such/model".as_ref()).map(|_| ()).unwrap_err();
+/// assert!(error.to_string().contains("no/such/model"));
+/// ```
 pub fn load_model(folder: &Path) -> Result<Model, Error> {
     let mut model = Model::load(folder)?;
     model.take_tokenizer(folder, tokenizer_fingerprint)?;
@@ -26,6 +33,13 @@ pub fn load_model(folder: &Path) -> Result<Model, Error> {
 
 /// Returns the base of a run for the trainer: the folder that relative paths start from, and the function that computes
 /// the fingerprint of a tokenizer.
+///
+/// ```
+/// use mixdown_experiments::run_base;
+///
+/// let base = run_base("runs".as_ref());
+/// assert!((base.tokenizer)("no/such/tokenizer.json".as_ref()).is_err());
+/// ```
 pub fn run_base(folder: &Path) -> RunBase<'_> {
     RunBase { folder, tokenizer: tokenizer_fingerprint }
 }
@@ -51,6 +65,18 @@ fn tokenizer_fingerprint(path: &Path) -> Result<Fingerprint, String> {
 ///
 /// # Errors
 /// A corpus that cannot be opened.
+///
+/// ```
+/// use mixdown_experiments::finetuning_length;
+///
+/// # fn example() -> Result<(), mixdown_experiments::Error> {
+/// let model = mixdown_experiments::load_model("base/best".as_ref())?;
+/// let corpora = ["corpora/math".as_ref(), "corpora/general".as_ref()];
+/// let length = finetuning_length(model.config(), &corpora)?;
+/// assert!(length >= 128);
+/// # Ok(())
+/// # }
+/// ```
 pub fn finetuning_length(model: &ModelConfig, corpora: &[&Path]) -> Result<u64, Error> {
     let corpora = corpora.iter().map(|path| Corpus::open(path, Access::Map));
     let corpora = corpora.collect::<Result<Vec<_>, _>>()?;

@@ -55,6 +55,15 @@ impl FromStr for Override {
 ///
 /// # Errors
 /// An unknown key, with the nearest known one; a value of a wrong type.
+///
+/// ```
+/// use mixdown_experiments::{TrainSettings, apply_overrides};
+///
+/// let table = "batch_size = 16\nsequence_length = 128".parse::<toml::Table>()?;
+/// let settings: TrainSettings = apply_overrides("the run", &table, &["batch_size=8".parse()?])?;
+/// assert_eq!(settings.batch_size, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn apply_overrides<T: DeserializeOwned>(
     source: &str,
     table: &Table,

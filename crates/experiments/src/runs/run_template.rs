@@ -244,6 +244,34 @@ const SECTIONS: [Section; 9] = [
 ///
 /// # Errors
 /// A run that TOML cannot represent, such as one with a number beyond 64 signed bits.
+///
+/// ```
+/// use mixdown_experiments::{parse_description, render_run};
+/// use mixdown_train::RunConfig;
+///
+/// let text = "[model]
+///      init = 'base/best'
+///      [mixture]
+///      sequence_length = 8
+///      batch_size = 2
+///      seed = 5
+///      [[mixture.source]]
+///      name = 'target'
+///      corpus = 'math'
+///      weight = '100%'
+///      [train]
+///      steps = 3
+///      [eval]
+///      every_steps = 2
+///      sequences = 4
+///      [[eval.corpus]]
+///      name = 'target'
+///      corpus = 'math'";
+/// let run: RunConfig = parse_description("run.toml".as_ref(), text)?;
+/// let rendered = render_run(&run)?;
+/// assert_eq!(parse_description::<RunConfig>("run.toml".as_ref(), &rendered)?, run);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 pub fn render_run(config: &RunConfig) -> Result<String, Error> {
     let refused = |error: toml::ser::Error| Error::configuration(format!("the run: {error}"), "");
     let table = Table::try_from(config).map_err(refused)?;

@@ -223,6 +223,22 @@ impl SweepConfig {
     ///
     /// # Errors
     /// As [`read`](Self::read), except for a missing file.
+    ///
+    /// ```
+    /// use mixdown_experiments::SweepConfig;
+    ///
+    /// let settings = SweepConfig::parse(
+    ///     "pretraining = 'corpora/general'
+    ///      p = ['0', '1%']
+    ///      target_tokens = ['300k']
+    ///      train = { sequence_length = 128, batch_size = 16 }
+    ///      domain = [{ name = 'math', corpus = 'corpora/math' }]
+    ///      model = [{ name = '41M', size = '41M', tokens = '800M' }]",
+    /// )?;
+    /// assert_eq!(settings.target_tokens, [300_000]);
+    /// assert!(SweepConfig::parse("p = ['0']").is_err());
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, Error> {
         parse_description(Path::new("the sweep"), text)
     }

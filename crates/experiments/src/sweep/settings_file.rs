@@ -175,6 +175,17 @@ pub fn claim(out: &Path, there: Option<SettingsFile>, ours: SettingsFile) -> Res
 ///
 /// # Errors
 /// A folder of something else.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_experiments::check_unclaimed;
+///
+/// let path = directory.path().join("sweep.toml");
+/// check_unclaimed(directory.path(), &path)?;
+/// std::fs::write(directory.path().join("notes.txt"), "mine")?;
+/// assert!(check_unclaimed(directory.path(), &path).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check_unclaimed(out: &Path, path: &Path) -> Result<(), Error> {
     let own = path.file_name().unwrap_or_default();
     let sum = [own, OsStr::new(sums::SUM_ENDING)].into_iter().collect::<OsString>();
