@@ -178,6 +178,7 @@ pub fn write_with(
 /// Prepares the place of a file that will be written after long work: creates its folder if it is missing, and removes
 /// temporary files that killed writers of the same file left there. Files that living processes write stay.
 ///
+/// # Errors
 /// Those that writing the file would return: [`Error::NotAFile`] when `path` is a folder or a device; [`Error::Io`]
 /// when the folder cannot be created or no file can be created in it.
 ///

@@ -51,6 +51,7 @@ impl Template {
 
     /// Renders the template with values by their names.
     ///
+    /// # Errors
     /// Python would raise an exception, the template raises one itself, or it takes more steps or writes more text than
     /// any conversation needs.
     ///

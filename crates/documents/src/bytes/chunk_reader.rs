@@ -128,6 +128,7 @@ impl<'l> ChunkReader<'l> {
     /// Returns the next chunk of records that start before `limit`; `None` if the next record starts at or after it or
     /// the file ends. A text file is one record.
     ///
+    /// # Errors
     /// The data do not decompress or decode, end too early or hold a record of more than
     /// [`ReadOptions::max_record_bytes`](crate::ReadOptions); the system refuses a read.
     ///
