@@ -70,6 +70,17 @@ pub fn fit_domains(
 ///
 /// # Errors
 /// Too few runs for a law, a fit that does not converge.
+///
+/// ```
+/// # let domain = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_domain.in"));
+/// use mixdown_experiments::fit_domain;
+/// use mixdown_scaling::FitOptions;
+///
+/// let fit = fit_domain(&domain, &FitOptions { draws: 0, ..FitOptions::default() }, None)?;
+/// assert_eq!((fit.domain.as_str(), fit.advice), ("math", None));
+/// assert!((fit.fit.forgetting.law.alpha - 0.45).abs() < 0.05, "the law that the runs were simulated from");
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 pub fn fit_domain(
     domain: &DomainRuns,
     options: &FitOptions,
@@ -86,6 +97,20 @@ pub fn fit_domain(
 ///
 /// # Errors
 /// A missing file, or one that is not a fit or has another version.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let domain = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_domain.in"));
+/// use mixdown_experiments::{fit_domains, read_fit};
+/// use mixdown_scaling::FitOptions;
+///
+/// let record = fit_domains(&[domain], &FitOptions { draws: 0, ..FitOptions::default() }, None)?;
+/// let path = directory.path().join("fit.json");
+/// std::fs::write(&path, serde_json::to_vec(&record)?)?;
+/// assert_eq!(read_fit(&path)?.domains[0].domain, "math");
+/// assert!(read_fit(directory.path().join("none.json").as_path()).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_fit(path: &Path) -> Result<FitRecord, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
     let no_fit = |got: String| {

@@ -208,6 +208,23 @@ fn is_made(out: &Path, base: &BasePlan) -> bool {
 ///
 /// # Errors
 /// Settings that cannot be read.
+///
+/// ```
+/// use mixdown_experiments::{Sweep, planned_runs};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(
+///     folder.path().join("sweep.toml"),
+///     "pretraining = 'corpora/general'
+///      p = ['0', '1%']
+///      target_tokens = ['300k']
+///      train = { sequence_length = 128, batch_size = 16 }
+///      domain = [{ name = 'math', corpus = 'corpora/math' }]
+///      model = [{ name = '41M', size = '41M', tokens = '800M' }]",
+/// )?;
+/// assert_eq!(planned_runs(folder.path())?.len(), 2, "one run for each share");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn planned_runs(folder: &Path) -> Result<Vec<PlannedRun>, Error> {
     let settings: SweepConfig = read_description(&SettingsFile::path(folder))?;
     settings.checked()?.planned_runs()

@@ -152,6 +152,25 @@ pub fn render_scaling(report: &ScalingReport) -> Result<String, Error> {
 ///
 /// # Errors
 /// [`Error::NoRuns`], [`Error::Io`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use mixdown_report::{Error, ScalingReport, write_scaling};
+///
+/// let report = ScalingReport {
+///     title: "A sweep that has not begun".to_owned(),
+///     lead: String::new(),
+///     domains: Vec::new(),
+///     bases: Vec::new(),
+///     notes: Vec::new(),
+///     settings: Vec::new(),
+///     documents: Vec::new(),
+/// };
+/// let path = directory.path().join("scaling.html");
+/// assert!(matches!(write_scaling(&report, &path), Err(Error::NoRuns { .. })));
+/// assert!(!path.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_scaling(report: &ScalingReport, path: &Path) -> Result<(), Error> {
     write_html(&render_scaling(report)?, path)
 }

@@ -135,6 +135,20 @@ pub struct App {
 
 impl App {
     /// Returns a view of `subject` that has drawn nothing yet.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use mixdown_watch::{App, KeyAction, Look, Subject, ViewProcess};
+    /// use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let subject = Subject::run(directory.path())?;
+    /// let mut app = App::new(subject, ViewProcess::Alone, Look::of_environment());
+    /// let q = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
+    /// assert_eq!(app.key(q, SystemTime::now()), KeyAction::End);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(subject: Subject, place: ViewProcess, look: Look) -> Self {
         let screen = RunScreen::default();
         let has_room = true;

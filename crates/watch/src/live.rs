@@ -45,6 +45,17 @@ pub struct LiveView {
 impl LiveView {
     /// Shows the run in `folder` from a new thread until it is dropped or closed by a key. Without a terminal the host
     /// is notified and nothing is shown.
+    ///
+    /// ```
+    /// use mixdown_watch::{Host, LiveView};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let host = Host { hold: || {}, release: || {}, interrupt: || {}, notify: |notice| eprintln!("{notice:?}") };
+    /// let view = LiveView::start(directory.path(), host);
+    /// // Training goes here; the view follows the files that it writes.
+    /// drop(view);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn start(folder: &Path, host: Host) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         if !is_possible() || !std::io::stderr().is_terminal() {

@@ -28,6 +28,20 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Files of a run that are damaged; an output that cannot be written.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use mixdown_watch::{Subject, write_lines};
+///
+/// let directory = tempfile::tempdir()?;
+/// let mut subject = Subject::run(directory.path())?;
+/// let mut out = Vec::new();
+/// let stop = AtomicBool::new(true); // Ends after one look at the files.
+/// write_lines(&mut subject, &mut out, &stop)?;
+/// assert!(String::from_utf8(out)?.contains("waiting"), "the run has not begun");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_lines(
     subject: &mut Subject,
     out: &mut dyn Write,

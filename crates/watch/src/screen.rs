@@ -136,6 +136,20 @@ pub fn restore_terminal() {
 ///
 /// # Errors
 /// A terminal that cannot be prepared, drawn on or read from.
+///
+/// ```
+/// use mixdown_watch::{App, Host, KeyAction, Look, Subject, ViewProcess, is_possible, show};
+///
+/// let directory = tempfile::tempdir()?;
+/// let mut app = App::new(Subject::run(directory.path())?, ViewProcess::Alone, Look::of_environment());
+/// let host = Host { hold: || {}, release: || {}, interrupt: || {}, notify: |_| {} };
+/// if is_possible() {
+///     // A view that is over at once: the terminal is as before.
+///     let ending = show(&mut app, host, &|| true, &|_| KeyAction::End)?;
+///     println!("{ending:?}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn show(
     app: &mut App,
     host: Host,

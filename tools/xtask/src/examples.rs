@@ -8,17 +8,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lists what has no example.
-pub fn list() -> Result<(), String> {
-    let mut findings = Vec::new();
-    check(&crate::metadata::root().join("crates"), &mut findings)?;
-    if findings.is_empty() {
-        println!("examples: none is missing");
-        return Ok(());
-    }
-    Err(format!("{} examples are missing:\n  {}", findings.len(), findings.join("\n  ")))
-}
-
 /// Adds an item without an example to `findings`, for each library crate below `crates`.
 pub fn check(crates: &Path, findings: &mut Vec<String>) -> Result<(), String> {
     for crate_folder in folders(crates)? {

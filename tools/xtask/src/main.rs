@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask examples`, `cargo xtask demo-packages`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask demo-packages`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod ci;
@@ -16,10 +16,9 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "ci" => ci::run(std::env::args().nth(2).as_deref()),
         "tidy" => tidy::run(),
-        "examples" => examples::list(),
         "demo-packages" => demo_packages::write(),
         other => Err(format!(
-            "unknown task {other:?}\nusage: cargo xtask ci [FIRST_STEP] | tidy | examples | demo-packages"
+            "unknown task {other:?}\nusage: cargo xtask ci [FIRST_STEP] | tidy | demo-packages"
         )),
     };
     match outcome {

@@ -108,6 +108,7 @@ pub fn run() -> Result<(), String> {
         check_folder(&root.join(folder), &root, &mut findings)?;
     }
     check_unsafe(&root, &mut findings)?;
+    examples::check(&root.join("crates"), &mut findings)?;
     check_arrows(&metadata::dependencies()?, &mut findings);
     demo_packages::check(&mut findings)?;
     if findings.is_empty() {

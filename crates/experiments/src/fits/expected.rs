@@ -65,6 +65,18 @@ impl ExpectedLaw {
 
 /// Returns the simulation of runs by the laws of a fit, with `noise` or that of the fit, and a warning for the reader
 /// if the law is not identified.
+///
+/// ```
+/// # let domain = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_domain.in"));
+/// use mixdown_experiments::{fit_domain, simulation_of_fit};
+/// use mixdown_scaling::FitOptions;
+///
+/// let fit = fit_domain(&domain, &FitOptions { draws: 0, ..FitOptions::default() }, None)?;
+/// let (simulation, warning) = simulation_of_fit(&fit, Some(0.01));
+/// assert_eq!((simulation.forgetting, simulation.noise), (fit.fit.forgetting.law, 0.01));
+/// assert_eq!(warning.is_none(), fit.fit.forgetting.identified);
+/// # Ok::<(), mixdown_experiments::Error>(())
+/// ```
 pub fn simulation_of_fit(one: &DomainFit, noise: Option<f64>) -> (Simulation, Option<String>) {
     let forgetting = &one.fit.forgetting;
     let warning = (!forgetting.identified).then(|| {

@@ -40,6 +40,28 @@ pub struct Delivery {
 impl Delivery {
     /// Returns the delivery of p*; `None` if there is no p* or the runs do not identify it. `target` and `pretraining`
     /// are the corpora of the mixture.
+    ///
+    /// ```
+    /// # let domain = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_domain.in"));
+    /// use std::path::Path;
+    ///
+    /// use mixdown_experiments::{Delivery, fit_domain};
+    /// use mixdown_scaling::{FinetuningPlan, FitOptions};
+    ///
+    /// let plan = FinetuningPlan {
+    ///     model_size: 334e6,
+    ///     target_tokens: 3e6,
+    ///     budget: 0.2,
+    ///     pretraining_loss_before: None,
+    /// };
+    /// let options = FitOptions { draws: 0, ..FitOptions::default() };
+    /// let advice = fit_domain(&domain, &options, Some(&plan))?.advice.expect("there is a plan");
+    /// let (target, pretraining) = (Path::new("corpora/math"), Path::new("corpora/general"));
+    /// let delivery = Delivery::new(&domain, &advice, target, pretraining).expect("p* is identified");
+    /// assert!(delivery.steps > delivery.steps_without);
+    /// assert!(delivery.toml().contains("batch_size = 8"), "8,192 tokens of a batch");
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "tokens of a batch, for an estimate of steps")]
     pub fn new(
         domain: &DomainRuns,

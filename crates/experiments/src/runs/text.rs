@@ -25,6 +25,17 @@ impl PromptTokenizer {
     ///
     /// # Errors
     /// There is no tokenizer, or it puts more than one token before a text.
+    ///
+    /// ```
+    /// # let (folder, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tokenize/tests/doc_tokenizer.in"));
+    /// use mixdown_experiments::PromptTokenizer;
+    ///
+    /// let tokenizer = PromptTokenizer::load(folder.path())?;
+    /// let prompt = tokenizer.prompt("the cat")?;
+    /// let ids = tokenizer.prompt(" sat")?;
+    /// assert_eq!(tokenizer.continuation(&prompt, &ids)?, " sat");
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let tokenizer = Tokenizer::load(folder)?;
         let beginning = tokenizer.beginning_of_text(BeginningOfText::Auto)?;
@@ -140,6 +151,21 @@ pub struct StreamedText<'a> {
 
 impl<'a> StreamedText<'a> {
     /// Begins a text that follows a prompt.
+    ///
+    /// ```
+    /// # let (folder, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tokenize/tests/doc_tokenizer.in"));
+    /// use mixdown_experiments::{PromptTokenizer, StreamedText};
+    ///
+    /// let tokenizer = PromptTokenizer::load(folder.path())?;
+    /// let mut text = StreamedText::new(&tokenizer, &[]);
+    /// let mut written = String::new();
+    /// for id in tokenizer.prompt("é")? {
+    ///     written.push_str(&text.push(id)?);
+    /// }
+    /// written.push_str(&text.finish()?);
+    /// assert_eq!(written, "é", "both bytes of the character appear together");
+    /// # Ok::<(), mixdown_experiments::Error>(())
+    /// ```
     pub fn new(tokenizer: &'a PromptTokenizer, prompt: &[u32]) -> Self {
         let from = prompt.len().saturating_sub(CONTEXT);
         Self { tokenizer, ids: prompt.to_vec(), from, told: prompt.len() }

@@ -98,7 +98,7 @@ pub struct PlannedRun {
 ///
 /// # Errors
 /// A single run of a model or domain that is not in the lists.
-pub fn planned_runs(settings: &SweepConfig) -> Result<Vec<PlannedRun>, Error> {
+pub fn runs_of(settings: &SweepConfig) -> Result<Vec<PlannedRun>, Error> {
     let mut runs: Vec<PlannedRun> = Vec::new();
     for point in points(settings)? {
         let GridPoint { target_tokens, inject, seed, .. } = point;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::command::PLACEHOLDER;
 use super::names::check_names;
-use super::plan::{PlannedRun, planned_runs};
+use super::plan::{PlannedRun, runs_of};
 use super::train_settings::TrainSettings;
 use crate::error::Error;
 use crate::runs::configuration::{base_folder, parse_description, read_description};
@@ -248,7 +248,7 @@ impl SweepConfig {
     /// # Errors
     /// A single run of a model or domain that is not in the lists.
     pub fn planned_runs(&self) -> Result<Vec<PlannedRun>, Error> {
-        planned_runs(self)
+        runs_of(self)
     }
 
     /// Returns the settings with absolute paths; relative ones start from `base`.

@@ -200,6 +200,28 @@ pub(crate) fn beyond(
 
 impl ShareAdvice {
     /// Returns whether p* is a finding of the runs.
+    ///
+    /// ```
+    /// # use mixdown_scaling::{FinetuningPlan, FitOptions, ForgettingLaw, Simulation, TargetLaw};
+    /// # use mixdown_scaling::{fit_scaling, full_grid};
+    /// use mixdown_scaling::AdviceStatus;
+    ///
+    /// # let forgetting = ForgettingLaw { ln_a: 3.2, b: 1500.0, alpha: 0.45, beta: 0.3 };
+    /// # let target = TargetLaw { ln_a: 8.0, e: 1.2, alpha: 0.2, beta: 0.25 };
+    /// # let grid = full_grid(&[41e6, 109e6, 334e6], &[3e5, 1e6, 3e6], &[0.0, 0.01]);
+    /// # let runs = Simulation { forgetting, target, noise: 0.001 }.runs(&grid, 7);
+    /// # let fit = fit_scaling(&runs, &FitOptions { draws: 0, ..FitOptions::default() })?;
+    /// # let plan = |model_size| FinetuningPlan {
+    /// #     model_size,
+    /// #     target_tokens: 3e6,
+    /// #     budget: 0.2,
+    /// #     pretraining_loss_before: None,
+    /// # };
+    /// assert_eq!(fit.advise(&plan(334e6))?.status(), AdviceStatus::Identified);
+    /// let far = fit.advise(&plan(70e9))?;
+    /// assert_eq!(far.status(), AdviceStatus::Extrapolated, "N is 200 times that of the largest run");
+    /// # Ok::<(), mixdown_scaling::Error>(())
+    /// ```
     pub fn status(&self) -> AdviceStatus {
         let excluded = self.p.is_none() && excludes_all(self.interval);
         if !self.identified && !excluded {
