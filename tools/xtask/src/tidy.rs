@@ -17,12 +17,16 @@ const ENTRIES_AT_MOST: usize = 15;
 /// Which of our crates each crate may use (docs/architecture.md draws the same arrows).
 const ARROWS: &[(&str, &[&str])] = &[
     ("mixdown-base", &[]),
-    ("mixdown-shards", &["mixdown-base"]),
+    ("mixdown-similarity", &[]),
+    ("mixdown-shards", &["mixdown-base", "mixdown-similarity"]),
     ("mixdown-jinja", &[]),
     ("mixdown-documents", &["mixdown-base", "mixdown-jinja"]),
     ("mixdown-runs", &["mixdown-base"]),
     ("mixdown-scaling", &["mixdown-base"]),
-    ("mixdown-tokenize", &["mixdown-base", "mixdown-documents", "mixdown-shards"]),
+    (
+        "mixdown-tokenize",
+        &["mixdown-base", "mixdown-documents", "mixdown-shards", "mixdown-similarity"],
+    ),
     ("mixdown-mixer", &["mixdown-base", "mixdown-shards"]),
     ("mixdown-train", &["mixdown-base", "mixdown-mixer", "mixdown-shards", "mixdown-runs"]),
     ("mixdown-report", &["mixdown-base", "mixdown-runs", "mixdown-scaling"]),

@@ -1,0 +1,109 @@
+//! An index of sketches, which finds the similar ones.
+
+use crate::sketch::{SLOTS, Sketch};
+
+/// Sketches that can be asked for those similar to another one.
+///
+/// Slots are grouped into bands of r; two sketches that agree in a whole band are candidates, and their estimated
+/// similarity decides. r is the largest number that misses a pair at the threshold with at most half a percent, by
+/// the chance 1 − (1 − Jʳ)^(128 / r) that a pair of similarity J is a candidate (Leskovec, Rajaraman, Ullman, *Mining
+/// of Massive Datasets*, section 3.4).
+///
+/// It takes some 480 bytes per sketch at a threshold of one half.
+#[derive(Debug)]
+pub struct SketchIndex {
+    sketches: Vec<Sketch>,
+    rows: usize,
+    threshold: f64,
+    /// The hash of a band and the number of its sketch, sorted.
+    postings: Vec<(u32, u32)>,
+    /// A bit for each hash that occurs, by its first bits: most questions end here.
+    known: Vec<u64>,
+    known_shift: u32,
+}
+
+/// Missed pairs at the threshold, at most.
+const MISSED: f64 = 0.005;
+
+impl SketchIndex {
+    /// Indexes `sketches` for similarities of at least `threshold`, which is above 0 and at most 1.
+    ///
+    /// ```
+    /// use mixdown_similarity::{SketchIndex, Sketcher};
+    ///
+    /// let mut sketcher = Sketcher::default();
+    /// let texts = ["one text of a few words", "and another one with some other words"];
+    /// let sketches = texts.iter().map(|text| sketcher.sketch(text).unwrap()).collect();
+    /// let index = SketchIndex::new(sketches, 0.5);
+    /// let mut found = Vec::new();
+    /// index.similar(&sketcher.sketch("One text of a few words!").unwrap(), &mut found);
+    /// assert_eq!(found, [(0, 1.0)]);
+    /// ```
+    pub fn new(sketches: Vec<Sketch>, threshold: f64) -> Self {
+        let rows = rows(threshold);
+        let bands = SLOTS / rows;
+        let mut postings = Vec::with_capacity(sketches.len() * bands);
+        for (number, sketch) in (0_u32..).zip(&sketches) {
+            postings.extend(band_hashes(sketch, rows).map(|hash| (hash, number)));
+        }
+        postings.sort_unstable();
+        // Sixteen bits per posting: one question in sixteen finds a bit of another hash.
+        let bits = (postings.len() * 16).next_power_of_two().clamp(64, 1 << 32);
+        let known_shift = 32 - bits.trailing_zeros();
+        let mut known = vec![0; bits / 64];
+        for &(hash, _) in &postings {
+            let bit = u64::from(hash) >> known_shift;
+            known[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        Self { sketches, rows, threshold, postings, known, known_shift }
+    }
+
+    /// Sets `found` to the numbers and similarities of the indexed sketches that are similar to `sketch`, by number.
+    pub fn similar(&self, sketch: &Sketch, found: &mut Vec<(u32, f64)>) {
+        found.clear();
+        for hash in band_hashes(sketch, self.rows) {
+            let bit = u64::from(hash) >> self.known_shift;
+            if self.known[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
+                continue;
+            }
+            let first = self.postings.partition_point(|&(other, _)| other < hash);
+            let same = self.postings[first..].iter().take_while(|&&(other, _)| other == hash);
+            found.extend(same.map(|&(_, number)| (number, 0.0)));
+        }
+        found.sort_unstable_by_key(|&(number, _)| number);
+        found.dedup_by_key(|&mut (number, _)| number);
+        for (number, similarity) in found.iter_mut() {
+            *similarity = self.sketches[*number as usize].jaccard(sketch);
+        }
+        found.retain(|&(_, similarity)| similarity >= self.threshold);
+    }
+}
+
+/// Slots of a band.
+fn rows(threshold: f64) -> usize {
+    let missed = |rows: usize| {
+        let rows = rows as f64;
+        (1.0 - threshold.powf(rows)).powf((SLOTS as f64 / rows).floor())
+    };
+    (1..=16).rev().find(|&rows| missed(rows) <= MISSED).unwrap_or(1)
+}
+
+fn band_hashes(sketch: &Sketch, rows: usize) -> impl Iterator<Item = u32> {
+    let bands = sketch.as_bytes().chunks_exact(rows);
+    (1_u64..).zip(bands).map(|(band, slots)| {
+        let hash = slots.iter().fold(band, |hash, &slot| {
+            (hash ^ u64::from(slot)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+        });
+        (hash.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_miss_few_pairs_at_the_threshold() {
+        assert_eq!([0.3, 0.5, 0.75, 0.9, 1.0].map(rows), [2, 3, 5, 9, 16]);
+    }
+}
