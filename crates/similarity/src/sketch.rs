@@ -94,7 +94,6 @@ impl Sketcher {
     /// assert_eq!(sketcher.sketch("a b"), sketcher.sketch("(A, B)"));
     /// assert_eq!(sketcher.sketch(" -- "), None);
     /// ```
-    #[expect(clippy::cast_possible_truncation, reason = "the first seven bits of 64")]
     pub fn sketch(&mut self, text: &str) -> Option<Sketch> {
         self.smallest.fill(EMPTY);
         let smallest = &mut self.smallest;
