@@ -1,5 +1,7 @@
 //! An index of sketches, which finds the similar ones.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use crate::sketch::{SLOTS, Sketch};
 
 /// Sketches that can be asked for those similar to another one.
@@ -9,14 +11,18 @@ use crate::sketch::{SLOTS, Sketch};
 /// the chance 1 − (1 − Jʳ)^(128 / r) that a pair of similarity J is a candidate (Leskovec, Rajaraman, Ullman, *Mining
 /// of Massive Datasets*, section 3.4).
 ///
-/// It takes some 480 bytes per sketch at a threshold of one half.
+/// Sketches can be removed while other threads search, so that texts which were found need not be found again.
+///
+/// It takes some 700 bytes per sketch at a threshold of one half.
 #[derive(Debug)]
 pub struct SketchIndex {
     sketches: Vec<Sketch>,
     rows: usize,
-    threshold: f64,
     /// The hash of a band and the number of its sketch, sorted.
     postings: Vec<(u32, u32)>,
+    /// For the first posting of each hash, how many of its sketches are not removed.
+    left: Vec<AtomicU32>,
+    removed: Vec<AtomicBool>,
     /// A bit for each hash that occurs, by its first bits: most questions end here.
     known: Vec<u64>,
     known_shift: u32,
@@ -36,7 +42,7 @@ impl SketchIndex {
     /// let sketches = texts.iter().map(|text| sketcher.sketch(text).unwrap()).collect();
     /// let index = SketchIndex::new(sketches, 0.5);
     /// let mut found = Vec::new();
-    /// index.similar(&sketcher.sketch("One text of a few words!").unwrap(), &mut found);
+    /// index.similar(&sketcher.sketch("One text of a few words!").unwrap(), 0.5, &mut found);
     /// assert_eq!(found, [(0, 1.0)]);
     /// ```
     pub fn new(sketches: Vec<Sketch>, threshold: f64) -> Self {
@@ -55,27 +61,81 @@ impl SketchIndex {
             let bit = u64::from(hash) >> known_shift;
             known[(bit / 64) as usize] |= 1 << (bit % 64);
         }
-        Self { sketches, rows, threshold, postings, known, known_shift }
+        let mut left = Vec::with_capacity(postings.len());
+        for same in postings.chunk_by(|one, other| one.0 == other.0) {
+            left.push(AtomicU32::new(u32::try_from(same.len()).unwrap_or(u32::MAX)));
+            left.extend((1..same.len()).map(|_| AtomicU32::new(0)));
+        }
+        let removed = sketches.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { sketches, rows, postings, left, removed, known, known_shift }
     }
 
-    /// Sets `found` to the numbers and similarities of the indexed sketches that are similar to `sketch`, by number.
-    pub fn similar(&self, sketch: &Sketch, found: &mut Vec<(u32, f64)>) {
+    /// Sets `found` to the numbers and estimates of the indexed sketches whose estimated similarity to `sketch` is at
+    /// least `least`, by number.
+    ///
+    /// A `least` below the index' threshold returns what is found of such pairs, which is not all.
+    pub fn similar(&self, sketch: &Sketch, least: f64, found: &mut Vec<(u32, f64)>) {
         found.clear();
         for hash in band_hashes(sketch, self.rows) {
             let bit = u64::from(hash) >> self.known_shift;
             if self.known[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
                 continue;
             }
-            let first = self.postings.partition_point(|&(other, _)| other < hash);
+            let first = self.first_posting(hash);
+            // Usually everything in a large group of copies is removed.
+            if self.left.get(first).is_none_or(|left| left.load(Ordering::Relaxed) == 0) {
+                continue;
+            }
             let same = self.postings[first..].iter().take_while(|&&(other, _)| other == hash);
             found.extend(same.map(|&(_, number)| (number, 0.0)));
         }
         found.sort_unstable_by_key(|&(number, _)| number);
         found.dedup_by_key(|&mut (number, _)| number);
-        for (number, similarity) in found.iter_mut() {
-            *similarity = self.sketches[*number as usize].jaccard(sketch);
+        found.retain_mut(|(number, similarity)| {
+            let number = *number as usize;
+            if self.removed[number].load(Ordering::Relaxed) {
+                return false;
+            }
+            *similarity = self.sketches[number].jaccard(sketch);
+            *similarity >= least
+        });
+    }
+
+    /// Removes a sketch: searches that begin afterward do not find it.
+    ///
+    /// ```
+    /// use mixdown_similarity::{Sketch, SketchIndex};
+    ///
+    /// let index = SketchIndex::new(vec![Sketch::of_hash(7)], 0.5);
+    /// let mut found = Vec::new();
+    /// index.similar(&Sketch::of_hash(7), 0.5, &mut found);
+    /// assert_eq!(found.len(), 1);
+    /// index.remove(0);
+    /// index.similar(&Sketch::of_hash(7), 0.5, &mut found);
+    /// assert_eq!(found.len(), 0);
+    /// ```
+    pub fn remove(&self, number: u32) {
+        let idx = number as usize;
+        let (Some(removed), Some(sketch)) = (self.removed.get(idx), self.sketches.get(idx)) else {
+            return;
+        };
+        if removed.swap(true, Ordering::Relaxed) {
+            return;
         }
-        found.retain(|&(_, similarity)| similarity >= self.threshold);
+        for hash in band_hashes(sketch, self.rows) {
+            if let Some(left) = self.left.get(self.first_posting(hash)) {
+                left.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns whether a sketch was removed.
+    pub fn is_removed(&self, number: u32) -> bool {
+        self.removed.get(number as usize).is_some_and(|removed| removed.load(Ordering::Relaxed))
+    }
+
+    fn first_posting(&self, hash: u32) -> usize {
+        self.postings.partition_point(|&(other, _)| other < hash)
     }
 }
 

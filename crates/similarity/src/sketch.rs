@@ -21,6 +21,10 @@ impl Sketch {
     /// Bytes of a sketch.
     pub const BYTES: usize = SLOTS;
 
+    /// The error of an estimate that texts are hardly ever beyond: two and a half standard errors at a similarity of
+    /// one half. Estimates that differ from a threshold by less than this need a look at the texts.
+    pub const MARGIN: f64 = 0.11;
+
     /// The version of the hashes: sketches of different versions cannot be compared.
     pub const VERSION: u32 = 1;
 
