@@ -65,6 +65,7 @@ fn write_corpus(folder: &Path, sequences: u64, shards: u64) -> Outcome<()> {
             mask: None,
             adopted: None,
             ids: None,
+            sketches: None,
         });
     }
     let (train, holdout) = (SplitRecord::new(records), SplitRecord::default());

@@ -4,6 +4,7 @@ pub(crate) mod document_runs;
 pub(crate) mod gather_limit;
 pub(crate) mod shard;
 pub(crate) mod shard_writer;
+pub(crate) mod sketches;
 pub(crate) mod token_file;
 
 use std::{

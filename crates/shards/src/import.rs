@@ -341,6 +341,7 @@ impl FileImport<'_> {
             hashes_root,
             mask: found.mask.as_ref().map(|path| mask_record(path, found.tokens)).transpose()?,
             ids: None,
+            sketches: None,
             adopted: Some(AdoptedRecord {
                 path: name.to_owned(),
                 header_bytes: found.header_bytes,

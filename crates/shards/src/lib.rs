@@ -62,11 +62,13 @@ pub use format::dtype::{Dtype, TokenInt};
 pub use format::fingerprint::Fingerprint;
 pub use format::manifest::Manifest;
 pub use format::records::{
-    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, Split, SplitRecord,
+    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SketchRecord, Split,
+    SplitRecord,
 };
 pub use import::{
     ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,
     token_files,
 };
+pub use mixdown_similarity::Sketch;
 pub use verify::ends::{DocumentsChecked, verify_document_ends};
 pub use verify::{ByteProgress, Damage, VerifyReport, verify};

@@ -9,6 +9,7 @@ use std::{
 };
 
 use mixdown_base::observer::Observer;
+use mixdown_similarity::Sketch;
 use serde::Serialize;
 
 use crate::Access;
@@ -44,6 +45,9 @@ pub struct VerifyReport {
     /// Bytes of token files that were read but have no sum to compare with (adopted with sampled sums): damage there
     /// shows only as an id beyond the vocabulary.
     pub bytes_without_sum: u64,
+    /// Shards whose sketches have another version than [`Sketch::VERSION`](crate::Sketch::VERSION): their bytes are
+    /// checked, but they cannot be compared with other sketches.
+    pub foreign_sketch_shards: u64,
     /// Whether the manifest has a seal. Without one, as in older versions, a changed field that contradicts no other
     /// remains undetected.
     pub is_sealed: bool,
@@ -113,9 +117,15 @@ pub fn verify(folder: &Path, observer: Observer<'_, ByteProgress>) -> Result<Ver
         tokens: manifest.train.tokens.saturating_add(manifest.holdout.tokens),
         bytes: total_bytes,
         bytes_without_sum,
+        foreign_sketch_shards: shards.iter().filter(|shard| has_foreign_sketches(shard)).count()
+            as u64,
         is_sealed: seal.is_some(),
         damage,
     })
+}
+
+fn has_foreign_sketches(shard: &Shard) -> bool {
+    shard.record().sketches.is_some_and(|sketches| sketches.version != Sketch::VERSION)
 }
 
 /// A counter of bytes that reports progress and checks for a stop.

@@ -191,6 +191,7 @@ impl<'c> Item<'c> {
             hash: self.row.hash,
             mask: payload.masks.then_some(self.mask),
             own_id: payload.own_ids.then_some(own_id),
+            sketch: None,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use mixdown_similarity::Sketch;
+
 use crate::Access;
 use crate::Dtype;
 use crate::Error;
@@ -25,6 +27,9 @@ use crate::format::index::IndexFile;
 use crate::format::index::index_bytes;
 use crate::format::manifest_rules::check_shard_link;
 
+/// The size of a sketch in its file.
+pub(crate) const SKETCH_BYTES: u64 = Sketch::BYTES as u64;
+
 /// Mask bytes that are counted at a time.
 const MASK_STEP: usize = 1 << 16;
 
@@ -40,6 +45,7 @@ pub(crate) fn files_of(shard: &ShardRecord) -> impl Iterator<Item = (&'static st
     .chain(hashes)
     .chain(shard.mask.map(|_| ("mask", shard.tokens)))
     .chain(shard.ids.map(|ids| ("ids", ids.bytes)))
+    .chain(shard.sketches.map(|_| ("sketches", shard.documents.saturating_mul(SKETCH_BYTES))))
 }
 
 /// Returns whether the texts' hashes exist: always, except for some adopted files.

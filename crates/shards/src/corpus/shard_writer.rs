@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mixdown_similarity::Sketch;
+
 use crate::Dtype;
 use crate::Error;
 use crate::FileRecord;
 use crate::Fingerprint;
 use crate::MaskRecord;
 use crate::ShardRecord;
+use crate::SketchRecord;
 use crate::corpus::shard::file_path;
 use crate::error::quoted;
 use crate::files::confined::{NAME_RULE, is_plain_name};
@@ -32,6 +35,8 @@ pub struct DocumentBytes<'d> {
     /// Its own id as a line of JSON (a string or `null`) without the newline: present for all documents of a shard or
     /// for none.
     pub own_id: Option<&'d [u8]>,
+    /// The sketch of its text: present for all documents of a shard or for none.
+    pub sketch: Option<Sketch>,
 }
 
 /// A writer of one shard, document after document, in one pass.
@@ -49,6 +54,7 @@ pub struct ShardWriter {
     mask: Option<HashedFile>,
     loss_tokens: u64,
     own_ids: Option<HashedFile>,
+    sketches: Option<HashedFile>,
     block: Vec<u8>,
     sums: BlockSums,
     lengths: Vec<i32>,
@@ -99,6 +105,7 @@ impl ShardWriter {
             mask: None,
             loss_tokens: 0,
             own_ids: None,
+            sketches: None,
             block: Vec::new(),
             sums: BlockSums::default(),
             lengths: Vec::new(),
@@ -137,36 +144,47 @@ impl ShardWriter {
         }
         let mut ids = Vec::new();
         tokens.iter().for_each(|id| self.dtype.encode(*id, &mut ids));
-        self.push_bytes(&DocumentBytes { ids: &ids, text_bytes, hash, mask, own_id: None })
+        let document =
+            DocumentBytes { ids: &ids, text_bytes, hash, mask, own_id: None, sketch: None };
+        self.push_bytes(&document)
     }
 
     /// Appends one document that is already encoded. A refused document leaves the shard unchanged.
     ///
     /// # Errors
     /// The document is empty, has more than 2³¹ − 1 ids, an id outside the vocabulary or an incomplete id; its mask has
-    /// another length or other bytes; a mask or an own id is present but the shard's first document has none, or the
-    /// reverse; or the disk refuses, and the shard must be written again.
+    /// another length or other bytes; a mask, an own id or a sketch is present but the shard's first document has none,
+    /// or the reverse; or the disk refuses, and the shard must be written again.
     ///
     /// ```
-    /// use mixdown_shards::DocumentBytes;
-    /// use mixdown_shards::{Dtype, ShardWriter};
+    /// use mixdown_shards::{DocumentBytes, Dtype, ShardWriter, Sketch};
     ///
     /// # let folder = tempfile::tempdir().unwrap();
     /// let dtype = Dtype::for_vocab(500);
     /// let mut writer = ShardWriter::create(folder.path(), "shard-00000", dtype, 500)?;
-    /// let document = DocumentBytes { ids: &[11, 0, 243, 1], text_bytes: 5, hash: 7, mask: None, own_id: None };
+    /// let document = DocumentBytes {
+    ///     ids: &[11, 0, 243, 1],
+    ///     text_bytes: 5,
+    ///     hash: 7,
+    ///     mask: None,
+    ///     own_id: None,
+    ///     sketch: Some(Sketch::of_hash(7)),
+    /// };
     /// writer.push_bytes(&document)?;
     /// assert_eq!(writer.len_tokens(), 2);
+    /// assert!(writer.finish()?.sketches.is_some());
     /// # Ok::<(), mixdown_shards::Error>(())
     /// ```
     pub fn push_bytes(&mut self, document: &DocumentBytes<'_>) -> Result<(), Error> {
         let length = self.checked_length(document.ids)?;
         self.check_mask(length, document.mask)?;
         self.check_own_id(document.own_id)?;
+        self.check_presence("a sketch", document.sketch.is_some(), self.sketches.is_some())?;
         self.append_ids(document.ids)?;
         self.hashes.write(&document.hash.to_le_bytes())?;
         document.mask.map_or(Ok(()), |mask| self.append_mask(mask))?;
         document.own_id.map_or(Ok(()), |line| self.append_own_id(line))?;
+        document.sketch.map_or(Ok(()), |sketch| self.append_sketch(&sketch))?;
         self.lengths.push(length);
         self.tokens += u64::from(length.unsigned_abs());
         self.text_bytes = self.text_bytes.saturating_add(document.text_bytes);
@@ -238,8 +256,9 @@ impl ShardWriter {
         let (mask, mask_root) = self.mask.map(HashedFile::finish).transpose()?.unzip();
         let ids_bytes = self.own_ids.as_ref().map_or(0, HashedFile::len_bytes);
         let (own_ids, ids_root) = self.own_ids.map(HashedFile::finish).transpose()?.unzip();
+        let (sketches, sketches_root) = self.sketches.map(HashedFile::finish).transpose()?.unzip();
         // The token file is named last: once it has its name, its companions exist.
-        let optional = mask.into_iter().chain(own_ids);
+        let optional = mask.into_iter().chain(own_ids).chain(sketches);
         let files = [sums, hashes, idx].into_iter().chain(optional).chain([self.bin]);
         name_all(files.collect(), &self.split_folder)?;
         Ok(ShardRecord {
@@ -255,6 +274,7 @@ impl ShardWriter {
             mask: mask_root.map(|root| MaskRecord { root, loss_tokens: self.loss_tokens }),
             adopted: None,
             ids: ids_root.map(|root| FileRecord { bytes: ids_bytes, root }),
+            sketches: sketches_root.map(|root| SketchRecord { version: Sketch::VERSION, root }),
         })
     }
 
@@ -311,16 +331,22 @@ impl ShardWriter {
     }
 
     fn check_own_id(&self, own_id: Option<&[u8]>) -> Result<(), Error> {
-        if own_id.is_some() != self.own_ids.is_some() && !self.lengths.is_empty() {
-            let expected = "an own id for every document of a shard or for none".to_owned();
-            let got = if own_id.is_some() { "the first one" } else { "none" };
-            return Err(self.refused(expected, got.to_owned()));
-        }
+        self.check_presence("an own id", own_id.is_some(), self.own_ids.is_some())?;
         if own_id.is_some_and(|line| line.contains(&b'\n')) {
             let got = "a newline in it".to_owned();
             return Err(self.refused("an own id on one line of JSON".to_owned(), got));
         }
         Ok(())
+    }
+
+    /// Checks that a document has `what` exactly if the documents before it in the shard do.
+    fn check_presence(&self, what: &str, is_present: bool, is_expected: bool) -> Result<(), Error> {
+        if is_present == is_expected || self.lengths.is_empty() {
+            return Ok(());
+        }
+        let expected = format!("{what} for every document of a shard or for none");
+        let got = if is_present { "the first one" } else { "none" };
+        Err(self.refused(expected, got.to_owned()))
     }
 
     fn append_own_id(&mut self, line: &[u8]) -> Result<(), Error> {
@@ -333,6 +359,17 @@ impl ShardWriter {
         };
         file.write(line)?;
         file.write(b"\n")
+    }
+
+    fn append_sketch(&mut self, sketch: &Sketch) -> Result<(), Error> {
+        let file = match &mut self.sketches {
+            Some(file) => file,
+            None => {
+                let path = file_path(&self.split_folder, &self.file, "sketches");
+                self.sketches.insert(HashedFile::create(&path)?)
+            }
+        };
+        file.write(sketch.as_bytes())
     }
 
     fn beyond_vocabulary(&self, id: u32) -> Error {

@@ -57,7 +57,7 @@ pub struct SplitRecord {
     pub shards: Vec<ShardRecord>,
 }
 
-/// One shard: files with a common name, four of them and `.mask` if there are labels.
+/// One shard: files with a common name, four of them and optional ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
     /// The files' name without ending and folder: `shard-00000`.
@@ -87,6 +87,19 @@ pub struct ShardRecord {
     /// The file `.ids`, if the documents' own ids are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<FileRecord>,
+    /// The file `.sketches`, if the documents' sketches are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketches: Option<SketchRecord>,
+}
+
+/// A shard's sketches: `.sketches`, 128 bytes per document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SketchRecord {
+    /// [`Sketch::VERSION`](crate::Sketch::VERSION) of the program that made them: sketches of different versions cannot
+    /// be compared.
+    pub version: u32,
+    /// BLAKE3 of `.sketches`.
+    pub root: Fingerprint,
 }
 
 /// A file whose size does not follow from the counts.

@@ -77,10 +77,11 @@ pub(crate) fn tasks_of<'a>(
         None => vec![FileCheck::WholeBin { shard }],
     };
     tasks.extend(sound.contains(&"idx").then_some(FileCheck::Index { shard }));
-    let hashes = ("hashes", shard.record().hashes_root);
-    for (extension, root) in
-        shard.record().ids.map(|ids| ("ids", ids.root)).into_iter().chain([hashes])
-    {
+    let record = shard.record();
+    let ids = record.ids.map(|ids| ("ids", ids.root));
+    let sketches = record.sketches.map(|sketches| ("sketches", sketches.root));
+    let opaque = [Some(("hashes", record.hashes_root)), ids, sketches];
+    for (extension, root) in opaque.into_iter().flatten() {
         let path = shard.path(extension);
         tasks.extend(sound.contains(&extension).then_some(FileCheck::Opaque { path, root }));
     }

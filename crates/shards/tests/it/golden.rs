@@ -8,38 +8,46 @@ use std::{
 use mixdown_shards::{Access, Corpus, Dtype, Split};
 
 use crate::support::{
-    Masks, Shards, hash_of, mask_of, run_verify, some_documents, write_corpus_with,
+    Extras, Shards, hash_of, mask_of, run_verify, sketch_of, some_documents, write_corpus_with,
 };
 
 struct Golden {
     name: &'static str,
     vocab_size: u32,
     dtype: Dtype,
-    masks: Masks,
+    extras: Extras,
     fingerprint: &'static str,
 }
 
-const GOLDEN: [Golden; 3] = [
+const GOLDEN: [Golden; 4] = [
     Golden {
         name: "tiny",
         vocab_size: 1000,
         dtype: Dtype::U16,
-        masks: Masks::Without,
+        extras: Extras::None,
         fingerprint: "284eb292773bb6a2cfe0156cd8359a1d6a3dccabed1717c09e43f093adedb3e4",
     },
     Golden {
         name: "tiny-int32",
         vocab_size: 100_000,
         dtype: Dtype::I32,
-        masks: Masks::Without,
+        extras: Extras::None,
         fingerprint: "d03561c4b65325aaf08dd203e228288481827347f20d79c0dfd7d316c78f11ea",
     },
     Golden {
         name: "tiny-labelled",
         vocab_size: 1000,
         dtype: Dtype::U16,
-        masks: Masks::With,
+        extras: Extras::Masks,
         fingerprint: "5f8a6534901bf62997140c57df07b63011b6d2913e683692925b507b4a6ee2b7",
+    },
+    // The sketches are not in the fingerprint, which is that of "tiny".
+    Golden {
+        name: "tiny-sketches",
+        vocab_size: 1000,
+        dtype: Dtype::U16,
+        extras: Extras::Sketches,
+        fingerprint: "284eb292773bb6a2cfe0156cd8359a1d6a3dccabed1717c09e43f093adedb3e4",
     },
 ];
 
@@ -83,10 +91,17 @@ fn golden_corpora_are_read() {
                 assert_eq!(corpus.document_hashes(split).unwrap(), hashes);
                 let mut mask = vec![9; ids.len()];
                 corpus.read_mask(split, 0, &mut mask).unwrap();
-                assert_eq!(corpus.is_labelled(split), golden.masks == Masks::With);
-                match golden.masks {
-                    Masks::With => assert_eq!(mask, mask_of(&ids)),
-                    Masks::Without => assert!(mask.iter().all(|byte| *byte == 1)),
+                let is_labelled = golden.extras == Extras::Masks;
+                assert_eq!(corpus.is_labelled(split), is_labelled);
+                assert_eq!(mask, if is_labelled { mask_of(&ids) } else { vec![1; ids.len()] });
+                assert_eq!(corpus.has_sketches(split), golden.extras == Extras::Sketches);
+                if golden.extras == Extras::Sketches {
+                    let sketches: Vec<_> = corpus.sketches(split).unwrap().collect();
+                    let expected: Vec<_> = documents.iter().map(|ids| sketch_of(ids)).collect();
+                    assert_eq!(
+                        sketches.into_iter().flat_map(Result::unwrap).collect::<Vec<_>>(),
+                        expected
+                    );
                 }
                 assert_eq!(corpus.document_lengths(split).unwrap().len(), documents.len());
             }
@@ -101,7 +116,7 @@ fn the_writer_still_writes_the_same_bytes() {
         let (train, holdout) = content(golden);
         let fresh = tempfile::tempdir().unwrap();
         let vocab_size = u64::from(golden.vocab_size);
-        write_corpus_with(fresh.path(), vocab_size, &train, &holdout, golden.masks);
+        write_corpus_with(fresh.path(), vocab_size, &train, &holdout, golden.extras);
         let (fresh_files, golden_files) = (files(fresh.path()), files(&folder(golden)));
         assert_eq!(fresh_files.len(), golden_files.len());
         for ((path, fresh_bytes), (golden_path, golden_bytes)) in
@@ -122,6 +137,6 @@ fn write_golden() {
         let (train, holdout) = content(golden);
         fs::create_dir_all(folder(golden)).unwrap();
         let vocab_size = u64::from(golden.vocab_size);
-        write_corpus_with(&folder(golden), vocab_size, &train, &holdout, golden.masks);
+        write_corpus_with(&folder(golden), vocab_size, &train, &holdout, golden.extras);
     }
 }

@@ -7,7 +7,7 @@ use mixdown_shards::{
 };
 
 use crate::support::{
-    Masks, damage_of, edit_manifest, flip, mask_of, run_verify, some_documents, write_corpus,
+    Extras, damage_of, edit_manifest, flip, mask_of, run_verify, some_documents, write_corpus,
     write_corpus_with,
 };
 
@@ -15,7 +15,7 @@ fn labeled() -> (tempfile::TempDir, Manifest, Vec<u32>) {
     let folder = tempfile::tempdir().unwrap();
     let train = vec![some_documents(1, 9, 1000), some_documents(2, 4, 1000)];
     let holdout = vec![some_documents(3, 3, 1000)];
-    let manifest = write_corpus_with(folder.path(), 1000, &train, &holdout, Masks::With);
+    let manifest = write_corpus_with(folder.path(), 1000, &train, &holdout, Extras::Masks);
     (folder, manifest, train.concat().concat())
 }
 
@@ -176,7 +176,7 @@ fn packed_shards_hold_whole_rows() {
 /// The same ids with and without a mask are different data.
 #[test]
 fn the_data_fingerprint_takes_in_the_mask() {
-    let fingerprints = [Masks::With, Masks::Without].map(|masks| {
+    let fingerprints = [Extras::Masks, Extras::None].map(|masks| {
         let folder = tempfile::tempdir().unwrap();
         let shards = vec![vec![vec![1, 2, 3]]];
         write_corpus_with(folder.path(), 10, &shards, &vec![], masks).fingerprint

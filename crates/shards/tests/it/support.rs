@@ -7,9 +7,10 @@ use std::{
 
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter, Split, SplitRecord,
-    VerifyReport, verify,
+    DocumentBytes, Dtype, Error, Fingerprint, InputRecord, Manifest, ShardRecord, ShardWriter,
+    Split, SplitRecord, VerifyReport, verify,
 };
+use mixdown_similarity::{Sketch, Sketcher};
 
 /// Shards of documents of ids.
 pub type Shards = Vec<Vec<Vec<u32>>>;
@@ -24,11 +25,18 @@ pub fn mask_of(document: &[u32]) -> Vec<u8> {
     document.iter().map(|id| u8::from(id % 3 == 0)).collect()
 }
 
-/// Whether a test corpus has masks.
+/// The sketch of a test document, as if its ids were words.
+pub fn sketch_of(document: &[u32]) -> Sketch {
+    let words: Vec<String> = document.iter().map(u32::to_string).collect();
+    Sketcher::default().sketch(&words.join(" ")).unwrap()
+}
+
+/// What the documents of a test corpus have beside their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Masks {
-    With,
-    Without,
+pub enum Extras {
+    None,
+    Masks,
+    Sketches,
 }
 
 fn write_shard(
@@ -36,15 +44,25 @@ fn write_shard(
     n: usize,
     vocab_size: u64,
     documents: &[Vec<u32>],
-    masks: Masks,
+    extras: Extras,
 ) -> ShardRecord {
     let dtype = Dtype::for_vocab(vocab_size);
     let name = format!("shard-{n:05}");
     let mut writer = ShardWriter::create(folder, &name, dtype, vocab_size).unwrap();
     for document in documents {
-        let mask = (masks == Masks::With).then(|| mask_of(document));
-        let text_bytes = 3 * document.len() as u64;
-        writer.push(document, text_bytes, hash_of(document), mask.as_deref()).unwrap();
+        let mask = (extras == Extras::Masks).then(|| mask_of(document));
+        let width = usize::try_from(dtype.bytes()).unwrap();
+        let ids: Vec<u8> =
+            document.iter().flat_map(|id| id.to_le_bytes().into_iter().take(width)).collect();
+        let document = DocumentBytes {
+            ids: &ids,
+            text_bytes: 3 * document.len() as u64,
+            hash: hash_of(document),
+            mask: mask.as_deref(),
+            own_id: None,
+            sketch: (extras == Extras::Sketches).then(|| sketch_of(document)),
+        };
+        writer.push_bytes(&document).unwrap();
     }
     writer.finish().unwrap()
 }
@@ -54,32 +72,32 @@ fn write_split(
     split: Split,
     vocab_size: u64,
     shards: &Shards,
-    masks: Masks,
+    extras: Extras,
 ) -> SplitRecord {
     let folder = folder.join(split.folder());
     let shards = shards.iter().enumerate();
     SplitRecord::new(
         shards
-            .map(|(n, documents)| write_shard(&folder, n, vocab_size, documents, masks))
+            .map(|(n, documents)| write_shard(&folder, n, vocab_size, documents, extras))
             .collect(),
     )
 }
 
 /// Writes a whole corpus.
 pub fn write_corpus(folder: &Path, vocab_size: u64, train: &Shards, holdout: &Shards) -> Manifest {
-    write_corpus_with(folder, vocab_size, train, holdout, Masks::Without)
+    write_corpus_with(folder, vocab_size, train, holdout, Extras::None)
 }
 
-/// Writes a whole corpus with or without masks.
+/// Writes a whole corpus with such extras.
 pub fn write_corpus_with(
     folder: &Path,
     vocab_size: u64,
     train: &Shards,
     holdout: &Shards,
-    masks: Masks,
+    extras: Extras,
 ) -> Manifest {
-    let train = write_split(folder, Split::Train, vocab_size, train, masks);
-    let holdout = write_split(folder, Split::Holdout, vocab_size, holdout, masks);
+    let train = write_split(folder, Split::Train, vocab_size, train, extras);
+    let holdout = write_split(folder, Split::Holdout, vocab_size, holdout, extras);
     let dtype = Dtype::for_vocab(vocab_size);
     let tokenizer = b"{\"version\": \"1.0\"}\n";
     fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();

@@ -5,11 +5,11 @@ use std::fs;
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_base::files::finished_name;
 use mixdown_shards::{
-    Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardWriter, Split,
-    SplitRecord,
+    Access, Corpus, DocumentBytes, Dtype, Error, Fingerprint, Manifest, ShardRecord, ShardWriter,
+    Sketch, SketchRecord, Split, SplitRecord,
 };
 
-use crate::support::{damage_of, flip, small_corpus, write_corpus};
+use crate::support::{damage_of, flip, run_verify, small_corpus, write_corpus};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -80,7 +80,7 @@ fn unfinished_shard_has_no_name() {
 }
 
 fn document<'d>(ids: &'d [u8], own_id: Option<&'d [u8]>) -> DocumentBytes<'d> {
-    DocumentBytes { ids, text_bytes: 4, hash: 9, mask: None, own_id }
+    DocumentBytes { ids, text_bytes: 4, hash: 9, mask: None, own_id, sketch: None }
 }
 
 #[test]
@@ -136,6 +136,57 @@ fn own_ids_stand_in_a_file_of_lines() {
     assert_eq!(damage_of(folder.path()), [(train.join("named.ids"), None)]);
     fs::write(train.join("named.ids"), "\"a\"\n").unwrap();
     assert_eq!(damage_of(folder.path()), [(train.join("named.ids"), None)]);
+    assert!(Corpus::open(folder.path(), Access::Read).is_err());
+}
+
+#[test]
+fn sketches_stand_in_a_file_of_their_own() {
+    let (folder, mut manifest) = small_corpus(50);
+    let train = folder.path().join("train");
+    let mut writer = ShardWriter::create(&train, "sketched", Dtype::U16, 50).unwrap();
+    let sketches = [1, 2].map(Sketch::of_hash);
+    let document = |sketch| DocumentBytes { sketch, ..document(&[7, 0], None) };
+    writer.push_bytes(&document(Some(sketches[0]))).unwrap();
+    assert!(writer.push_bytes(&document(None)).is_err());
+    writer.push_bytes(&document(Some(sketches[1]))).unwrap();
+    let mut record = writer.finish().unwrap();
+    let bytes = fs::read(train.join("sketched.sketches")).unwrap();
+    assert_eq!(bytes, sketches.map(|sketch| *sketch.as_bytes()).concat());
+    let root = Fingerprint::of(&bytes);
+    assert_eq!(record.sketches, Some(SketchRecord { version: Sketch::VERSION, root }));
+
+    let fingerprint = |record: ShardRecord| {
+        let (dtype, tokenizer) = (manifest.dtype, manifest.tokenizer_fingerprint);
+        Manifest::data_fingerprint(dtype, tokenizer, &[record], &manifest.holdout.shards)
+    };
+    let without = ShardRecord { sketches: None, ..record.clone() };
+    assert_eq!(fingerprint(record.clone()), fingerprint(without));
+    manifest.fingerprint = fingerprint(record.clone());
+    let mut write = |record: ShardRecord| {
+        manifest.train = SplitRecord::new(vec![record]);
+        manifest.write(folder.path()).unwrap();
+        Corpus::open(folder.path(), Access::Read).unwrap()
+    };
+    let corpus = write(record.clone());
+    assert!(corpus.has_sketches(Split::Train) && !corpus.has_sketches(Split::Holdout));
+    assert!(corpus.sketches(Split::Holdout).is_err());
+    let read: Vec<_> = corpus.sketches(Split::Train).unwrap().map(Result::unwrap).collect();
+    assert_eq!(read, [sketches]);
+    assert_eq!(run_verify(folder.path()).unwrap().foreign_sketch_shards, 0);
+
+    // Another version is sound, but cannot be compared.
+    record.sketches = Some(SketchRecord { version: 99, root });
+    let corpus = write(record);
+    assert!(!corpus.has_sketches(Split::Train));
+    let error = corpus.sketches(Split::Train).err().unwrap().to_string();
+    assert!(error.contains("expected sketches of version 1, got version 99"), "{error}");
+    let report = run_verify(folder.path()).unwrap();
+    assert_eq!((report.foreign_sketch_shards, report.damage), (1, Vec::new()));
+
+    flip(&train.join("sketched.sketches"), 200, 1);
+    assert_eq!(damage_of(folder.path()), [(train.join("sketched.sketches"), None)]);
+    fs::write(train.join("sketched.sketches"), &bytes[1..]).unwrap();
+    assert_eq!(damage_of(folder.path()), [(train.join("sketched.sketches"), None)]);
     assert!(Corpus::open(folder.path(), Access::Read).is_err());
 }
 

@@ -123,6 +123,7 @@ mod tests {
             hash,
             mask: Some(&mask[..len]),
             own_id: None,
+            sketch: None,
         };
         // Rows of 5: 3 + 2, then 4, then 3.
         let documents = [document(3, 0), document(4, 1), document(2, 2), document(3, 3)];

@@ -60,6 +60,7 @@ impl Bucket {
                 hash: row.hash,
                 mask: mask.as_ref().map(bytes),
                 own_id: own_id.as_ref().map(bytes),
+                sketch: None,
             };
             Some((row, document))
         })

@@ -8,7 +8,7 @@ use clap::Args;
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Access, ByteProgress, Corpus, Damage, DocumentsChecked, Manifest, VerifyReport, verify,
+    Access, ByteProgress, Corpus, Damage, DocumentsChecked, Manifest, Sketch, VerifyReport, verify,
     verify_document_ends,
 };
 use mixdown_tokenize::Tokenizer;
@@ -135,6 +135,14 @@ fn describe(report: &VerifyReport) -> String {
         text.push_str(&format!(
             "\nwithout a checksum (imported with --sample-sums), so only the range of the ids was checked: {}",
             plural(report.bytes_without_sum, "byte")
+        ));
+    }
+    if report.foreign_sketch_shards > 0 {
+        text.push_str(&format!(
+            "\nsketches of another version than {} (near-duplicates in them cannot be found; prepare the corpus again): \
+             {}",
+            Sketch::VERSION,
+            plural(report.foreign_sketch_shards, "shard")
         ));
     }
     if !report.is_sealed {
