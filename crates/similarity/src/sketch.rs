@@ -6,14 +6,16 @@ use crate::shingles::{each_shingle, mix};
 pub(crate) const SLOTS: usize = 128;
 /// The chance that two slots of different shingles hold the same byte.
 const CHANCE: f64 = 1.0 / 256.0;
+/// An odd number that spreads the numbers of slots over all bits of a hash.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A slot that no shingle fell into.
 const EMPTY: u64 = u64::MAX;
 
 /// An estimate of a text's set of shingles in 128 bytes.
 ///
 /// It is a one-permutation MinHash (Li, Owen, Zhang 2012): the first seven bits of a shingle's hash choose a slot, and
-/// each slot keeps eight bits of its smallest hash. An empty slot of a short text takes the value of another slot by
-/// the optimal densification of Shrivastava (2017).
+/// each slot keeps eight bits of its smallest hash, mixed with the slot's number. An empty slot of a short text takes
+/// the hash of another slot by the optimal densification of Shrivastava (2017).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sketch([u8; SLOTS]);
 
@@ -44,7 +46,7 @@ impl Sketch {
     pub fn of_hash(hash: u64) -> Self {
         let mut bytes = [0; SLOTS];
         for (number, eight) in (1_u64..).zip(bytes.as_chunks_mut().0) {
-            *eight = mix(hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
+            *eight = mix(hash ^ number.wrapping_mul(SPREAD)).to_le_bytes();
         }
         Self(bytes)
     }
@@ -124,8 +126,8 @@ impl Sketcher {
                     .wrapping_add(1_442_695_040_888_963_407);
                 at = state >> 57;
             }
-            // The lowest bits: the highest ones of a smallest hash are mostly zero.
-            *byte = self.smallest[at as usize] as u8;
+            // The slot's number enters, or all bytes of two texts of one shingle would be equal with a chance of 1/256.
+            *byte = mix(self.smallest[at as usize] ^ number.wrapping_mul(SPREAD)) as u8;
         }
         Sketch(bytes)
     }
@@ -176,6 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn different_short_texts_are_not_similar() {
+        let mut sketcher = Sketcher::default();
+        for len in [1, 5, 6, 8] {
+            let sketches: Vec<_> =
+                (0..1000).map(|seed| sketcher.sketch(&text(seed, len, 0, 0.0)).unwrap()).collect();
+            let pairs = sketches.iter().enumerate();
+            let pairs = pairs.flat_map(|(number, one)| {
+                sketches[..number].iter().map(|other| one.jaccard(other))
+            });
+            // Of half a million pairs of one word, some ten are equal.
+            let similar = pairs.filter(|&similarity| similarity >= 0.5).count();
+            assert!(similar < if len == 1 { 40 } else { 1 }, "{len} words: {similar}");
+        }
+    }
+
+    #[test]
     fn sketches_never_change() {
         let mut sketcher = Sketcher::default();
         let sum = |sketch: Sketch| {
@@ -194,10 +212,10 @@ mod tests {
         assert_eq!(
             sums,
             [
-                3_823_061_859_269_788_288,
-                6_718_249_305_809_214_760,
-                1_785_960_868_676_411_924,
-                8_811_875_223_977_168_128
+                12_339_602_461_817_804_543,
+                7_348_256_848_445_279_745,
+                4_849_028_820_380_783_407,
+                11_548_015_065_224_998_064
             ]
         );
         assert_eq!(sketcher.sketch(" ,. \n"), None);
