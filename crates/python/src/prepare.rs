@@ -37,6 +37,7 @@ struct Options {
     shuffle: bool,
     #[serde(deserialize_with = "field::count")]
     threads: u32,
+    near_duplicates: String,
     bos: String,
     end_of_text: Option<String>,
     parse_special: bool,
@@ -97,6 +98,7 @@ impl Options {
             },
             holdout,
             holdout_inputs: self.holdout_input,
+            near_duplicates: self.near_duplicates.parse()?,
             limit: self.limit,
             min_chars: self.min_chars,
             work_dir: self.work_dir,
@@ -180,6 +182,7 @@ fn report_progress(
     let (Some(progress), Some(at)) = (progress, at) else { return Ok(()) };
     let stage = match at.stage {
         PrepareStage::Tokenizing => "tokenizing",
+        PrepareStage::Comparing => "comparing",
         PrepareStage::Writing => "writing",
         _ => return Ok(()),
     };

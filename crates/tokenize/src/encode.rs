@@ -10,6 +10,7 @@ pub(crate) mod text_hash;
 
 use mixdown_documents::{BadRecord, Chunk, Document, InputList, ReadOptions, USUAL_RECORD_BYTES};
 use mixdown_shards::Dtype;
+use mixdown_similarity::{Sketch, Sketcher};
 use tokenizers::pipeline::PipelineToken;
 
 use crate::encode::fast::{FastEncoder, FastScratch, check_at_once};
@@ -21,7 +22,7 @@ use crate::plan::holdout::{HELD_OUT, TRAINED_ON};
 use crate::plan::order::Order;
 use crate::prepare::options::PackOptions;
 use crate::prepare::options::SpecialText;
-use crate::spill::{DocumentRow, Payload, as_u64};
+use crate::spill::{DocumentRow, Payload, PlacedSketch, as_u64};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::agreement::Agreement;
 
@@ -61,6 +62,8 @@ pub(crate) struct EncodedChunk {
     pub(crate) masks: Vec<u8>,
     /// One line of JSON per row, if documents keep their own ids.
     pub(crate) own_ids: Vec<u8>,
+    /// One for each row, if near-duplicates are searched for.
+    pub(crate) sketches: Vec<PlacedSketch>,
     pub(crate) bad_records: Vec<BadRecord>,
     pub(crate) empty_documents: u64,
     pub(crate) short_documents: u64,
@@ -77,6 +80,7 @@ pub(crate) struct Scratch {
     /// One byte per id, if there are masks.
     pub(crate) mask: Vec<u8>,
     text: Vec<u8>,
+    sketcher: Sketcher,
     fast: Option<FastScratch>,
 }
 
@@ -148,6 +152,10 @@ impl Encoder<'_> {
             text_bytes: as_u64(text.len()),
             len_tokens: self.checked_len(document, scratch.ids.len())?,
         });
+        if self.payload.sketches {
+            let sketch = scratch.sketcher.sketch(text).unwrap_or_else(|| Sketch::of_hash(hash));
+            encoded.sketches.push(PlacedSketch { place: document.place, sketch });
+        }
         let ids = PipelineToken::cast_slice(&scratch.ids);
         let largest = append(ids, self.dtype, &mut encoded.ids);
         self.check_largest(document, largest)?;

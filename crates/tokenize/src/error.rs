@@ -259,6 +259,20 @@ pub enum Error {
         /// Their tokens.
         holdout_tokens: u64,
     },
+    /// All held-out documents have near-duplicates among the training documents.
+    #[error(
+        "the holdout is empty: all {documents} held-out documents are near-duplicates of training documents \
+         (a similarity of {threshold} or more), so they were moved there{}",
+        left_at_other(left_at)
+    )]
+    HoldoutOfNearDuplicates {
+        /// Held-out documents before the search.
+        documents: u64,
+        /// The threshold of similarity.
+        threshold: f64,
+        /// Higher thresholds, each with the number of documents that it would leave in the holdout.
+        left_at: Vec<(f64, u64)>,
+    },
     /// The output folder is a finished corpus.
     #[error("{} is already a corpus: choose another folder, or delete it to build it again", path.display())]
     AlreadyCorpus {
@@ -470,6 +484,7 @@ impl Error {
             | Self::OtherForm { .. }
             | Self::Option { .. }
             | Self::HoldoutLeavesNothing { .. }
+            | Self::HoldoutOfNearDuplicates { .. }
             | Self::AlreadyCorpus { .. }
             | Self::CorpusDiffers { .. }
             | Self::TokenizerDiffers { .. }
@@ -487,5 +502,14 @@ impl Error {
     /// Returns whether the error is a missing file that was to be read.
     pub(crate) fn is_missing_file(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Lists what other thresholds would leave.
+fn left_at_other(left_at: &[(f64, u64)]) -> String {
+    let left = left_at.iter().map(|(threshold, documents)| format!("{documents} at {threshold}"));
+    match left.collect::<Vec<_>>().join(", ") {
+        left if left.is_empty() => String::new(),
+        left => format!("; other thresholds would leave {left}"),
     }
 }

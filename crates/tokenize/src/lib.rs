@@ -24,6 +24,7 @@ mod encode;
 mod error;
 #[cfg(test)]
 mod golden_tests;
+mod near_duplicates;
 mod parallel;
 mod plan;
 mod prepare;
@@ -35,7 +36,9 @@ mod train_tokenizer;
 pub use error::Error;
 pub use mixdown_documents::{ChatTurn, ReadOptions};
 pub use plan::task::Task;
-pub use prepare::options::{BeginningOfText, Holdout, PrepareOptions, Shuffle, SpecialText};
+pub use prepare::options::{
+    BeginningOfText, Holdout, NearDuplicates, PrepareOptions, Shuffle, SpecialText,
+};
 pub use prepare::options::{ChatOptions, PackOptions, TooLong};
 pub use prepare::progress::{DiskEstimate, InputRemarks, PrepareProgress, PrepareStage};
 pub use prepare::{PrepareReport, TaskReport, finish, prepare, prepare_task};

@@ -3,6 +3,7 @@
 pub(crate) mod holdout;
 pub(crate) mod input_unit;
 pub(crate) mod order;
+pub(crate) mod placement;
 pub(crate) mod task;
 
 use std::fs::File;
@@ -74,7 +75,7 @@ const END_BYTES: u64 = 64 << 10;
 
 impl Plan {
     pub(crate) const FORMAT: &str = "mixdown-prepare-plan";
-    pub(crate) const VERSION: u32 = 3;
+    pub(crate) const VERSION: u32 = 4;
 
     pub(crate) fn inputs_of(list: &InputList) -> Result<Vec<PlannedInput>, Error> {
         let planned = |file: &InputFile| {

@@ -10,6 +10,8 @@ pub(crate) mod finish;
 pub(crate) mod first_error_tests;
 #[cfg(test)]
 pub(crate) mod labels_tests;
+#[cfg(test)]
+pub(crate) mod near_duplicates_tests;
 pub(crate) mod options;
 #[cfg(test)]
 pub(crate) mod options_tests;

@@ -3,12 +3,14 @@
 //! ```text
 //! sorted runs, one after another; each is
 //!   rows, by bucket and key                 documents × 44 bytes
+//!   where near-duplicates are searched for, in the rows' order: place and sketch
+//!                                           documents × 140 bytes
 //!   payload, bucket after bucket: ids of its documents in the rows' order, then their mask bytes
 //!   where there are labels, then their own ids (a line of JSON each) where they are kept
 //!   index: for bucket b = 0..=S what is before it: documents, tokens, bytes of own ids, and
-//!   XXH3 of its rows and payload (0 for b = S)    (S + 1) × 4 × u64
+//!   XXH3 of its rows, sketches and payload (0 for b = S)    (S + 1) × 4 × u64
 //! footer                                    JSON: what the part held, and where the runs are
-//! offset, length and XXH3 of the footer, "MIXSPIL2"    4 × 8 bytes
+//! offset, length and XXH3 of the footer, "MIXSPIL3"    4 × 8 bytes
 //! ```
 //! All numbers are little endian. Most parts are one run; a part whose ids exceed the memory limit has several. The
 //! file gets its name when it is complete, but it is not flushed to disk: a hash covers every byte, and a part that a
@@ -23,7 +25,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use mixdown_base::files::NewFile;
+use mixdown_documents::Place;
 use mixdown_shards::DocumentBytes;
+use mixdown_similarity::Sketch;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -31,8 +35,9 @@ use crate::encode::EncodedChunk;
 use crate::error::Error;
 use crate::plan::order::Order;
 
-pub(crate) const MAGIC: &[u8; 8] = b"MIXSPIL2";
+pub(crate) const MAGIC: &[u8; 8] = b"MIXSPIL3";
 pub(crate) const ROW_BYTES: u64 = 44;
+pub(crate) const SKETCH_BYTES: u64 = 140;
 pub(crate) const ENTRY_BYTES: u64 = 32;
 pub(crate) const TRAILER_BYTES: u64 = 32;
 
@@ -79,6 +84,33 @@ impl DocumentRow {
     }
 }
 
+/// The sketch of a document, and the place of the document in the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlacedSketch {
+    pub(crate) place: Place,
+    pub(crate) sketch: Sketch,
+}
+
+impl PlacedSketch {
+    pub(crate) fn to_bytes(self) -> [u8; 140] {
+        let mut bytes = [0; 140];
+        let (input, rest) = bytes.split_at_mut(4);
+        let (offset, sketch) = rest.split_at_mut(8);
+        input.copy_from_slice(&self.place.input.to_le_bytes());
+        offset.copy_from_slice(&self.place.offset.to_le_bytes());
+        sketch.copy_from_slice(self.sketch.as_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; 140]) -> Self {
+        let (input, rest) = bytes.split_at(4);
+        let (offset, sketch) = rest.split_at(8);
+        let input = u32::from_le_bytes(array(input));
+        let offset = u64::from_le_bytes(array(offset));
+        Self { place: Place { input, offset }, sketch: Sketch::from_bytes(array(sketch)) }
+    }
+}
+
 /// Returns the first `N` bytes, filled with zeros if there are fewer.
 pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
@@ -97,6 +129,9 @@ pub(crate) struct Payload {
     pub(crate) masks: bool,
     /// Whether documents keep their own ids.
     pub(crate) own_ids: bool,
+    /// Whether documents have sketches.
+    #[serde(default)]
+    pub(crate) sketches: bool,
 }
 
 impl Payload {
@@ -158,10 +193,13 @@ pub(crate) struct SpillRunPlace {
     pub(crate) tokens: u64,
     pub(crate) own_id_bytes: u64,
     pub(crate) rows_offset: u64,
+    pub(crate) sketches_offset: u64,
     pub(crate) payload_offset: u64,
     pub(crate) index_offset: u64,
     /// The XXH3 hash of all rows.
     pub(crate) rows_hash: u64,
+    /// The XXH3 hash of all sketches.
+    pub(crate) sketches_hash: u64,
 }
 
 /// The footer of a spill file.
@@ -179,6 +217,7 @@ pub(crate) struct Item<'c> {
     mask: &'c [u8],
     /// Includes its newline.
     own_id: &'c [u8],
+    sketch: Option<&'c PlacedSketch>,
 }
 
 impl<'c> Item<'c> {
@@ -191,7 +230,7 @@ impl<'c> Item<'c> {
             hash: self.row.hash,
             mask: payload.masks.then_some(self.mask),
             own_id: payload.own_ids.then_some(own_id),
-            sketch: None,
+            sketch: self.sketch.map(|placed| placed.sketch),
         }
     }
 }
@@ -210,6 +249,7 @@ fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_
     let Payload { id_bytes, masks, .. } = payload;
     let (mut ids, mut mask) = (chunk.ids.as_slice(), chunk.masks.as_slice());
     let mut own_ids = chunk.own_ids.split_inclusive(|&byte| byte == b'\n');
+    let mut sketches = chunk.sketches.iter();
     chunk.rows.iter().map(move |row| {
         let tokens = u64::from(row.len_tokens);
         let own_mask = if masks { tokens } else { 0 };
@@ -218,6 +258,7 @@ fn items(chunk: &EncodedChunk, payload: Payload) -> impl Iterator<Item = Item<'_
             ids: take(&mut ids, tokens * id_bytes),
             mask: take(&mut mask, own_mask),
             own_id: own_ids.next().unwrap_or_default(),
+            sketch: sketches.next(),
         }
     })
 }
@@ -258,6 +299,13 @@ impl SpillWriter {
             rows_hash.update(&row);
             self.put(&row)?;
         }
+        let sketches_offset = self.offset;
+        let mut sketches_hash = Xxh3::new();
+        for placed in items.iter().filter_map(|item| item.sketch) {
+            let placed = placed.to_bytes();
+            sketches_hash.update(&placed);
+            self.put(&placed)?;
+        }
         let payload_offset = self.offset;
         let mut index = Vec::new();
         let mut before = [0_u64; 3];
@@ -279,20 +327,22 @@ impl SpillWriter {
         index.extend(before.into_iter().chain([0]).flat_map(u64::to_le_bytes));
         self.put(&index)?;
         let [documents, tokens, own_id_bytes] = before;
-        let rows_hash = rows_hash.digest();
+        let (rows_hash, sketches_hash) = (rows_hash.digest(), sketches_hash.digest());
         self.runs.push(SpillRunPlace {
             documents,
             tokens,
             own_id_bytes,
             rows_offset,
+            sketches_offset,
             payload_offset,
             index_offset,
             rows_hash,
+            sketches_hash,
         });
         Ok(())
     }
 
-    /// Writes the payload of one bucket and returns the hash of its rows and payload.
+    /// Writes the payload of one bucket and returns the hash of its rows, sketches and payload.
     fn put_payload(&mut self, items: &[Item<'_>]) -> io::Result<u64> {
         if items.is_empty() {
             return Ok(EMPTY_HASH);
@@ -300,6 +350,9 @@ impl SpillWriter {
         let mut hash = Xxh3::new();
         for item in items {
             hash.update(&item.row.to_bytes());
+        }
+        for placed in items.iter().filter_map(|item| item.sketch) {
+            hash.update(&placed.to_bytes());
         }
         let parts: [for<'c> fn(&Item<'c>) -> &'c [u8]; 3] = [ids_of, mask_of, own_id_of];
         for part in parts {

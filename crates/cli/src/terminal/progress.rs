@@ -216,6 +216,7 @@ pub fn stage_name(stage: &PrepareStage) -> &'static str {
         PrepareStage::Reading => "reading",
         PrepareStage::Training => "training",
         PrepareStage::Tokenizing => "tokenizing",
+        PrepareStage::Comparing => "comparing",
         PrepareStage::Writing => "writing",
         _ => "",
     }

@@ -23,6 +23,7 @@ def prepare(
     holdout: str | float | None = None,
     holdout_by: str | None = None,
     holdout_input: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    near_duplicates: str | float = 0.5,
     limit: int | None = None,
     min_chars: int = 0,
     seed: int = 0,
@@ -64,6 +65,9 @@ def prepare(
             1 %, or the documents of ``holdout_input``.
         holdout_by: keep documents with the same value of this field in the same split.
         holdout_input: one file or several whose documents are the holdout.
+        near_duplicates: the similarity from which a held-out document is a near-duplicate of a training document
+            and moves to training: the Jaccard similarity of their sets of five consecutive words. With ``"off"``,
+            near-duplicates stay in the holdout.
         limit: read only this many documents.
         min_chars: leave out documents with fewer characters.
         seed: the random seed of the document order.
@@ -102,6 +106,7 @@ def prepare(
         "holdout": None if holdout is None else str(holdout),
         "holdout_by": holdout_by,
         "holdout_input": paths_of("holdout_input", holdout_input),
+        "near_duplicates": str(near_duplicates),
         "limit": limit,
         "min_chars": min_chars,
         "seed": seed,

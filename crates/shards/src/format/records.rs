@@ -174,6 +174,12 @@ pub struct Counts {
     /// Ids that fill the ends of rows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub padding_tokens: u64,
+    /// Held-out documents that moved to training because of near-duplicates there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_documents: u64,
+    /// Their tokens.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_tokens: u64,
 }
 
 /// Returns whether a count is 0: such optional counts are left out of the manifest.

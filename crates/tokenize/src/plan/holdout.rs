@@ -3,27 +3,24 @@
 use std::collections::BinaryHeap;
 use std::sync::atomic::AtomicBool;
 
+use mixdown_base::observer::Observer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::prepare::options::Holdout;
+use crate::near_duplicates::holdout_search::HoldoutSearch;
+use crate::plan::placement::{Placement, Sides};
+use crate::prepare::options::{Holdout, NearDuplicates};
+use crate::prepare::progress::PrepareProgress;
 use crate::spill::DocumentRow;
 use crate::spill::bucket::Buckets;
+use crate::tokenizer::Tokenizer;
 
-/// The documents and tokens of both sides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sides {
-    pub(crate) train_documents: u64,
-    pub(crate) train_tokens: u64,
-    pub(crate) holdout_documents: u64,
-    pub(crate) holdout_tokens: u64,
-}
-
-/// The border between the sides, and the contents of each side in every bucket.
+/// The sides of the documents, and the contents of each side in every bucket.
 #[derive(Debug)]
 pub(crate) struct HoldoutDecision {
-    pub(crate) limit: HoldoutLimit,
+    pub(crate) placement: Placement,
     pub(crate) buckets: Vec<Sides>,
+    pub(crate) total: Sides,
 }
 
 /// The limit of the side hash: documents below it are held out.
@@ -31,14 +28,22 @@ pub(crate) struct HoldoutDecision {
 pub(crate) struct HoldoutLimit(u64);
 
 impl HoldoutLimit {
+    const INPUT: Self = Self(1);
+
     /// Returns the limit if it can be known before all documents exist.
     pub(crate) fn known(holdout: Holdout) -> Option<Self> {
         match holdout {
             Holdout::None => Some(Self(0)),
-            Holdout::Input => Some(Self(1)),
+            Holdout::Input => Some(Self::INPUT),
             Holdout::Share(share) => Some(Self(share_limit(share))),
             Holdout::Tokens(_) => None,
         }
+    }
+
+    /// Returns the hash that a document shares with those that stay on its side: that of its group or of its text.
+    pub(crate) fn unit(self, row: &DocumentRow) -> u64 {
+        // The side of an input is no hash.
+        if self == Self::INPUT { row.hash } else { row.side }
     }
 
     /// Returns whether a document is held out.
@@ -56,10 +61,13 @@ impl HoldoutDecision {
     /// Splits the documents of all buckets.
     pub(crate) fn decide(
         holdout: Holdout,
+        near_duplicates: NearDuplicates,
+        tokenizer: &Tokenizer,
         buckets: &Buckets,
         threads: usize,
-        stop: &AtomicBool,
+        observer: Observer<'_, PrepareProgress>,
     ) -> Result<Self, Error> {
+        let stop = observer.stop();
         let limit = match (HoldoutLimit::known(holdout), holdout) {
             (None, Holdout::Tokens(tokens)) => {
                 let within = || SmallestHashes::within(tokens);
@@ -70,11 +78,42 @@ impl HoldoutDecision {
             }
             (known, _) => known.unwrap_or_default(),
         };
+        let near = |threshold| {
+            let search = HoldoutSearch { buckets, tokenizer, limit, threshold, threads, observer };
+            Ok::<_, Error>(Placement { limit, moved: search.moved()?, ..Placement::default() })
+        };
+        let placement = match near_duplicates {
+            NearDuplicates::From(threshold) if holdout != Holdout::None => near(threshold)?,
+            _ => Placement { limit, ..Placement::default() },
+        };
+        let decision = Self::count(placement, buckets, threads, stop)?;
+        if let NearDuplicates::From(threshold) = near_duplicates
+            && decision.total.holdout_documents == 0
+            && decision.total.moved_documents > 0
+        {
+            let mut left_at = Vec::new();
+            for other in OTHER_THRESHOLDS.into_iter().filter(|&other| other > threshold) {
+                let total = Self::count(near(other)?, buckets, threads, stop)?.total;
+                left_at.push((other, total.holdout_documents));
+            }
+            let documents = decision.total.moved_documents;
+            return Err(Error::HoldoutOfNearDuplicates { documents, threshold, left_at });
+        }
+        decision.total.check(holdout)?;
+        Ok(decision)
+    }
+
+    fn count(
+        placement: Placement,
+        buckets: &Buckets,
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
         let len = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
         let none = || vec![Sides::default(); len];
         let counted = buckets.fold_rows(threads, stop, none, |sides, bucket, row| {
             if let Some(sides) = sides.get_mut(bucket) {
-                sides.count(row, limit);
+                sides.count(row, &placement);
             }
         })?;
         let mut sums = none();
@@ -83,47 +122,12 @@ impl HoldoutDecision {
             counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
             total.add(sum);
         }
-        total.check(holdout)?;
-        Ok(Self { limit, buckets: sums })
+        Ok(Self { placement, buckets: sums, total })
     }
 }
 
-impl Sides {
-    /// Adds a document.
-    pub(crate) fn count(&mut self, row: &DocumentRow, limit: HoldoutLimit) {
-        let (documents, tokens) = if limit.holds_out(row) {
-            (&mut self.holdout_documents, &mut self.holdout_tokens)
-        } else {
-            (&mut self.train_documents, &mut self.train_tokens)
-        };
-        *documents += 1;
-        *tokens += u64::from(row.len_tokens);
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.train_documents += other.train_documents;
-        self.train_tokens += other.train_tokens;
-        self.holdout_documents += other.holdout_documents;
-        self.holdout_tokens += other.holdout_tokens;
-    }
-
-    pub(crate) fn tokens(&self) -> u64 {
-        self.train_tokens + self.holdout_tokens
-    }
-
-    fn check(&self, holdout: Holdout) -> Result<(), Error> {
-        if holdout == Holdout::None || (self.train_documents > 0 && self.holdout_documents > 0) {
-            return Ok(());
-        }
-        Err(Error::HoldoutLeavesNothing {
-            holdout: holdout.to_string(),
-            train_documents: self.train_documents,
-            train_tokens: self.train_tokens,
-            holdout_documents: self.holdout_documents,
-            holdout_tokens: self.holdout_tokens,
-        })
-    }
-}
+/// The thresholds for which an empty holdout names what would be left.
+const OTHER_THRESHOLDS: [f64; 4] = [0.5, 0.6, 0.75, 0.9];
 
 /// Returns share · 2⁶⁴.
 #[expect(

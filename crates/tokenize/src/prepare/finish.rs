@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::plan::input_unit::units;
+use crate::plan::placement::Sides;
 use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
 use crate::prepare::work::{HoldoutFile, Holdouts, Work, count};
@@ -48,8 +49,12 @@ impl Work<'_> {
         // Shards that an interrupted call wrote with another holdout are removed.
         folder.keep_shards(Side::Train, &train)?;
         folder.keep_shards(Side::Holdout, &holdout)?;
-        let manifest =
-            self.manifest(&split.total, SplitRecord::new(train), SplitRecord::new(holdout));
+        let manifest = self.manifest(
+            &split.total,
+            split.sides,
+            SplitRecord::new(train),
+            SplitRecord::new(holdout),
+        );
         copy_tokenizer(&self.tokenizer, &out)?;
         manifest.write_sealed(&out)?;
         folder.remove()?;
@@ -102,8 +107,12 @@ impl Work<'_> {
             return Err(Error::AlreadyCorpus { path });
         }
         let manifest = Manifest::read(out)?;
-        let own =
-            self.manifest(&Summary::default(), SplitRecord::default(), SplitRecord::default());
+        let own = self.manifest(
+            &Summary::default(),
+            Sides::default(),
+            SplitRecord::default(),
+            SplitRecord::default(),
+        );
         match difference("", &settings(&manifest), &settings(&own)) {
             None => Ok(PrepareReport {
                 already_done: true,
@@ -124,7 +133,13 @@ impl Work<'_> {
         self.inputs.files().iter().filter(is_newer).map(|input| input.name.clone()).collect()
     }
 
-    fn manifest(&self, total: &Summary, train: SplitRecord, holdout: SplitRecord) -> Manifest {
+    fn manifest(
+        &self,
+        total: &Summary,
+        sides: Sides,
+        train: SplitRecord,
+        holdout: SplitRecord,
+    ) -> Manifest {
         let Plan { dtype, vocab_size, tokenizer_fingerprint, .. } = self.plan;
         let mut inputs: Vec<InputRecord> = self
             .inputs
@@ -157,6 +172,8 @@ impl Work<'_> {
                 untargeted_documents: total.untargeted_documents,
                 too_long_documents: total.too_long_documents,
                 padding_tokens,
+                moved_documents: sides.moved_documents,
+                moved_tokens: sides.moved_tokens,
             },
             pack,
             ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::prepare::options::{ChatOptions, PackOptions, TooLong};
-use crate::prepare::options::{Holdout, PrepareOptions, Shuffle, SpecialText};
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle, SpecialText};
 use crate::prepare::prepare_tests::{TINY, contents, lines};
 use crate::prepare::{PrepareReport, prepare_sized};
 use crate::tokenizer::Tokenizer;
@@ -160,6 +160,7 @@ fn rows_hold_whole_documents_whatever_the_threads() {
         pack: Some(pack),
         shuffle: Shuffle::Global,
         holdout: Holdout::Share(0.1),
+        near_duplicates: NearDuplicates::Allowed,
         ..chats(TrainOn::Assistant)
     };
     let report = model.run("one", "chats.jsonl", &PrepareOptions { threads: 1, ..options.clone() });

@@ -22,6 +22,9 @@ pub struct PrepareOptions {
     /// Files and folders whose documents are the holdout, with [`Holdout::Input`]; the given inputs are then the
     /// training data.
     pub holdout_inputs: Vec<PathBuf>,
+    /// The similarity from which a held-out document counts as a near-duplicate of a training document, and belongs to
+    /// training.
+    pub near_duplicates: NearDuplicates,
     /// The number of first documents of the inputs that are used; `None` for all.
     pub limit: Option<u64>,
     /// The minimum number of characters; shorter documents are left out and counted.
@@ -72,6 +75,7 @@ impl PrepareOptions {
             ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
             ("labels", self.read.labels.as_ref().map(|fields| json!(fields))),
             ("limit", self.limit.map(|limit| json!(limit))),
+            ("near_duplicates", self.near_duplicates.threshold().map(|threshold| json!(threshold))),
             ("min_chars", (self.min_chars > 0).then(|| json!(self.min_chars))),
             ("pack", self.pack.map(|pack| json!(pack))),
             ("template_date", self.chat.date.map(|date| json!(date))),
@@ -88,6 +92,7 @@ impl PrepareOptions {
     /// Refuses options that exclude each other.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.holdout.check()?;
+        self.near_duplicates.check()?;
         self.pack.map_or(Ok(()), PackOptions::check)?;
         if self.threads > Self::MOST_THREADS {
             return Err(exclusive("threads", "0 to 1024", &self.threads.to_string()));
@@ -178,6 +183,88 @@ impl fmt::Display for Holdout {
             Self::Input => f.write_str("input"),
             Self::Share(share) => write!(f, "{share}"),
             Self::Tokens(tokens) => write!(f, "{tokens} tokens"),
+        }
+    }
+}
+
+/// The similarity from which two documents are near-duplicates: the Jaccard similarity of their sets of runs of five
+/// words. A held-out document that has a near-duplicate among the training documents moves there, with its group.
+///
+/// ```
+/// use mixdown_tokenize::NearDuplicates;
+///
+/// assert_eq!("0.75".parse::<NearDuplicates>()?, NearDuplicates::From(0.75));
+/// assert_eq!("50%".parse::<NearDuplicates>()?, NearDuplicates::default());
+/// assert_eq!("off".parse::<NearDuplicates>()?, NearDuplicates::Allowed);
+/// assert!("1.5".parse::<NearDuplicates>().is_err());
+/// # Ok::<(), mixdown_tokenize::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NearDuplicates {
+    /// Held-out documents may have near-duplicates among the training documents; the corpus has no sketches.
+    Allowed,
+    /// Documents of this similarity or more are near-duplicates: above 0, at most 1.
+    From(f64),
+}
+
+impl Default for NearDuplicates {
+    fn default() -> Self {
+        Self::From(0.5)
+    }
+}
+
+const NEAR_DUPLICATES_FORMS: &str = "a similarity above 0 and at most 1 like 0.5, or off";
+
+impl NearDuplicates {
+    /// Returns the threshold, if there is one.
+    pub(crate) fn threshold(self) -> Option<f64> {
+        match self {
+            Self::Allowed => None,
+            Self::From(threshold) => Some(threshold),
+        }
+    }
+
+    fn check(self) -> Result<(), Error> {
+        match self {
+            Self::From(threshold) if !(threshold > 0.0 && threshold <= 1.0) => {
+                Err(Self::bad(&threshold.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn bad(got: &str) -> Error {
+        Error::Option {
+            option: "near-duplicates",
+            expected: NEAR_DUPLICATES_FORMS,
+            got: got.to_owned(),
+        }
+    }
+}
+
+impl FromStr for NearDuplicates {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.trim() == "off" {
+            return Ok(Self::Allowed);
+        }
+        let bad = |reason: &str| Self::bad(&format!("\"{text}\": {reason}"));
+        let quantity = Quantity::parse(text, NEAR_DUPLICATES_FORMS);
+        let quantity = quantity.map_err(|error| bad(&error.reason))?;
+        if !quantity.unit.is_empty() {
+            return Err(bad(&not_a_unit(quantity.unit)));
+        }
+        let found = Self::From(quantity.number.to_f64());
+        found.check().map(|()| found).map_err(|_| Self::bad(text))
+    }
+}
+
+impl fmt::Display for NearDuplicates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => f.write_str("off"),
+            Self::From(threshold) => write!(f, "{threshold}"),
         }
     }
 }

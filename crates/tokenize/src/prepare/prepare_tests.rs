@@ -13,7 +13,7 @@ use mixdown_shards::{Access, Corpus, Split, verify};
 use crate::encode::text_hash::text_hash;
 use crate::error::Error;
 use crate::plan::order::Order;
-use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle};
 use crate::prepare::{PrepareReport, Sizes, prepare_sized};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::tests::tiny_json;
@@ -142,6 +142,7 @@ pub(crate) fn documents(corpus: &Corpus, split: Split) -> Vec<Vec<u32>> {
 pub(crate) fn options() -> PrepareOptions {
     PrepareOptions {
         holdout: Holdout::Share(0.1),
+        near_duplicates: NearDuplicates::Allowed,
         seed: 5,
         threads: 2,
         ..PrepareOptions::default()

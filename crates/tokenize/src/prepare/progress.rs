@@ -37,6 +37,8 @@ pub enum PrepareStage {
     Training,
     /// Inputs are converted to parts.
     Tokenizing,
+    /// Held-out documents are compared with training documents; the numbers are bytes of their sketches.
+    Comparing,
     /// Parts are converted to shards.
     Writing,
 }

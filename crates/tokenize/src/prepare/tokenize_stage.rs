@@ -109,7 +109,8 @@ impl TokenizeStage<'_> {
 
     fn make_missing(&self, there: &BTreeSet<(u64, u64)>) -> Result<Vec<WrittenRun>, Error> {
         let mut done = Summary::default();
-        let in_order_writer = self.in_order_plan.map(|plan| InOrderWriter::new(plan, &self.units));
+        let in_order_writer =
+            self.in_order_plan.clone().map(|plan| InOrderWriter::new(plan, &self.units));
         for &(unit, part) in there {
             let path = self.folder.part(unit, part);
             match self.open(unit, part) {

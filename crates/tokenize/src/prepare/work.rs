@@ -2,7 +2,6 @@
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
 use mixdown_base::observer::Observer;
@@ -17,9 +16,10 @@ use crate::plan::Plan;
 use crate::plan::holdout::{HoldoutDecision, HoldoutLimit};
 use crate::plan::input_unit::{end_of_documents, part_bytes, units};
 use crate::plan::order::Order;
+use crate::plan::placement::{Placement, Sides};
 use crate::plan::task::Task;
 use crate::prepare::Sizes;
-use crate::prepare::options::{Holdout, PrepareOptions, Shuffle};
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle};
 use crate::prepare::progress::{PrepareProgress, PrepareStage, disk_estimate, say_inputs};
 use crate::prepare::tokenize_stage::{FinishedParts, TokenizeStage};
 use crate::prepare::work_folder::WorkFolder;
@@ -176,14 +176,17 @@ impl<'o> Work<'o> {
     }
 
     /// Returns the plan for writing shards while the parts are made: possible in the inputs' order, with a holdout that
-    /// is known beforehand and documents that are not packed into rows.
+    /// is known beforehand (so without a search for near-duplicates) and documents that are not packed into rows.
     fn follow_plan<'w>(&self, folder: &'w WorkFolder) -> Option<InOrderPlan<'w>> {
         let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
         let limit = HoldoutLimit::known(self.options.holdout)?;
         let target = ShardTarget { folder, dtype, vocab_size };
-        let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none();
+        let searches = self.options.holdout != Holdout::None
+            && self.options.near_duplicates != NearDuplicates::Allowed;
+        let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none() && !searches;
         let shard_bytes = self.shard_bytes;
-        in_order.then_some(InOrderPlan { target, limit, shard_bytes, order, payload })
+        let placement = Placement { limit, ..Placement::default() };
+        in_order.then_some(InOrderPlan { target, placement, shard_bytes, order, payload })
     }
 
     fn write(
@@ -198,13 +201,14 @@ impl<'o> Work<'o> {
         }
         let Plan { order, payload, vocab_size, .. } = self.plan;
         let buckets = Buckets { spills: parts.spills, order, payload };
-        let split = self.split(folder, &buckets, parts.total, threads, task, observer.stop())?;
+        let split = self.split(folder, &buckets, parts.total, threads, task, observer)?;
         split.adopt(parts.written_runs, folder)?;
         let len = count(split.runs.len());
         let order = task.map_or_else(|| (0..len).collect(), |task| task.order(len));
+        let placement = split.placement(folder)?;
         let stage = WriteStage {
             buckets: &buckets,
-            limit: split.limit,
+            placement: &placement,
             runs: &split.runs,
             order,
             split: split.fingerprint(folder)?,
@@ -226,7 +230,7 @@ impl<'o> Work<'o> {
         total: Summary,
         threads: usize,
         task: Option<Task>,
-        stop: &AtomicBool,
+        observer: Observer<'_, PrepareProgress>,
     ) -> Result<HoldoutFile, Error> {
         if let Some(before) = self.split_before(folder)? {
             return Ok(before);
@@ -236,11 +240,22 @@ impl<'o> Work<'o> {
             let (path, field) = (folder.out().to_owned(), "holdout".to_owned());
             return Err(Error::PlanDiffers { path, field, expected, got });
         }
-        let decided = HoldoutDecision::decide(self.options.holdout, buckets, threads, stop)?;
+        let PrepareOptions { holdout, near_duplicates, .. } = *self.options;
+        let decided = HoldoutDecision::decide(
+            holdout,
+            near_duplicates,
+            &self.tokenizer,
+            buckets,
+            threads,
+            observer,
+        )?;
+        let exceptions = decided.placement.write(&folder.exceptions())?;
         let split = HoldoutFile {
             holdout: got,
             shard_bytes: self.shard_bytes,
-            limit: decided.limit,
+            limit: decided.placement.limit,
+            exceptions,
+            sides: decided.total,
             parts: count(buckets.spills.len()),
             total,
             runs: ShardPlan::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
@@ -251,10 +266,28 @@ impl<'o> Work<'o> {
 
     /// Returns the split in the folder, if it has this holdout and these sizes.
     pub(crate) fn split_before(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {
-        let holdout = self.options.holdout.to_string();
-        Ok(self
-            .split_there(folder)?
-            .filter(|split| split.holdout == holdout && split.shard_bytes == self.shard_bytes))
+        let holdout = self.asked_holdout();
+        let Some(split) = self.split_there(folder)? else { return Ok(None) };
+        if split.holdout != holdout || split.shard_bytes != self.shard_bytes {
+            return Ok(None);
+        }
+        match split.placement(folder) {
+            Ok(_) => Ok(Some(split)),
+            // It is decided again.
+            Err(Error::DamagedWork { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the holdout and the rule of near-duplicates as one text, which identifies a split.
+    fn asked_holdout(&self) -> String {
+        let PrepareOptions { holdout, near_duplicates, .. } = *self.options;
+        match near_duplicates {
+            NearDuplicates::From(threshold) if holdout != Holdout::None => {
+                format!("{holdout}, near-duplicates from {threshold}")
+            }
+            _ => holdout.to_string(),
+        }
     }
 
     fn split_there(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {
@@ -268,7 +301,7 @@ impl<'o> Work<'o> {
     /// Returns the holdout of the split in the folder, and the one that is requested now.
     pub(crate) fn holdouts(&self, folder: &WorkFolder) -> Result<Holdouts, Error> {
         let expected = self.split_there(folder)?.map(|split| split.holdout);
-        Ok(Holdouts { expected, got: self.options.holdout.to_string() })
+        Ok(Holdouts { expected, got: self.asked_holdout() })
     }
 }
 /// The results of the work before the manifest.
@@ -284,12 +317,20 @@ pub(crate) struct HoldoutFile {
     holdout: String,
     shard_bytes: u64,
     limit: HoldoutLimit,
+    /// The hash of the file with the exceptions of the placement.
+    exceptions: Fingerprint,
+    pub(crate) sides: Sides,
     pub(crate) parts: u64,
     pub(crate) total: Summary,
     pub(crate) runs: Vec<BucketRun>,
 }
 
 impl HoldoutFile {
+    /// Reads which documents are on which side.
+    fn placement(&self, folder: &WorkFolder) -> Result<Placement, Error> {
+        Placement::read(&folder.exceptions(), self.limit, self.exceptions)
+    }
+
     /// Returns its hash, which the records of finished runs contain.
     ///
     /// # Errors
@@ -360,6 +401,7 @@ fn plan(
             id_bytes: dtype.bytes(),
             masks: options.read.labels.is_some() || options.pack.is_some(),
             own_ids: options.read.id_field.is_some(),
+            sketches: options.near_duplicates != NearDuplicates::Allowed,
         },
         part_bytes: part_bytes(inputs, most),
         work_dir: options.work_dir.clone(),

@@ -18,6 +18,7 @@ use crate::tokenizer::end_of_text::FILES;
 const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
 const SPLIT: &str = "split.json";
+const EXCEPTIONS: &str = "exceptions";
 const LOCK: &str = "lock";
 const TASKS: &str = "tasks.lock";
 
@@ -103,7 +104,9 @@ impl WorkFolder {
         if names(&parts)?.iter().chain(&names(&self.work)?).any(begun) {
             return Ok(());
         }
-        remove_files(&self.work, |name| name == SPLIT || name.starts_with("unit-"))?;
+        remove_files(&self.work, |name| {
+            [SPLIT, EXCEPTIONS].contains(&name) || name.starts_with("unit-")
+        })?;
         remove_parts(&parts, &self.work)?;
         write_json(&path, plan)
     }
@@ -183,6 +186,11 @@ impl WorkFolder {
     /// Returns the file that records the split.
     pub(crate) fn split(&self) -> PathBuf {
         self.work.join(SPLIT)
+    }
+
+    /// Returns the file of the documents that are not on the side of their hash.
+    pub(crate) fn exceptions(&self) -> PathBuf {
+        self.work.join(EXCEPTIONS)
     }
 
     /// Returns the file that records the shards of a finished run of buckets.
@@ -348,7 +356,7 @@ fn is_shard_file(name: &str) -> bool {
     let parts = whole.strip_prefix("shard-").and_then(|name| name.split_once('.'));
     parts.is_some_and(|(number, ending)| {
         number.bytes().all(|byte| byte.is_ascii_digit())
-            && ["bin", "idx", "sums", "hashes", "ids", "mask"].contains(&ending)
+            && ["bin", "idx", "sums", "hashes", "ids", "mask", "sketches"].contains(&ending)
     })
 }
 

@@ -12,9 +12,9 @@ use mixdown_shards::{DocumentBytes, ShardRecord, Split as Side};
 
 use crate::encode::EncodedChunk;
 use crate::error::Error;
-use crate::plan::holdout::{HoldoutLimit, Sides};
 use crate::plan::input_unit::InputUnit;
 use crate::plan::order::Order;
+use crate::plan::placement::{Placement, Sides};
 use crate::shards::shard_run::{BucketRun, ShardPlan, ShardTarget, SideWriter, finish_shards};
 use crate::spill::bucket::Buckets;
 use crate::spill::reader::Spill;
@@ -24,10 +24,10 @@ use crate::spill::{DocumentRow, Item, Payload, sorted_items};
 const WAITING_BYTES: u64 = 32 << 20;
 
 /// The settings that must be known before the parts exist.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct InOrderPlan<'f> {
     pub(crate) target: ShardTarget<'f>,
-    pub(crate) limit: HoldoutLimit,
+    pub(crate) placement: Placement,
     pub(crate) shard_bytes: u64,
     pub(crate) order: Order,
     pub(crate) payload: Payload,
@@ -173,17 +173,20 @@ impl<'f> InOrderWriter<'f> {
         writing: &mut OpenShards<'f>,
         documents: impl Iterator<Item = (&'d DocumentRow, DocumentBytes<'d>)> + Clone,
     ) -> Result<(), Error> {
-        let limit = self.plan.limit;
+        let placement = &self.plan.placement;
         let mut sides = Sides::default();
-        documents.clone().for_each(|(row, _)| sides.count(row, limit));
+        documents.clone().for_each(|(row, _)| sides.count(row, placement));
         if let Some(run) = writing.runs.push(&sides) {
             writing.finish_run(run)?;
             writing.outputs = self.plan.outputs(&writing.runs);
         }
         let (train, holdout) = &mut writing.outputs;
         for (row, document) in documents {
-            let output = if limit.holds_out(row) { &mut *holdout } else { &mut *train };
-            output.push(&document)?;
+            match placement.side(row) {
+                Some(Side::Train) => train.push(&document)?,
+                Some(Side::Holdout) => holdout.push(&document)?,
+                None => {}
+            }
         }
         Ok(())
     }

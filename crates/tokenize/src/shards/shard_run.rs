@@ -4,7 +4,7 @@ use mixdown_shards::{DocumentBytes, Dtype, Fingerprint, ShardRecord, ShardWriter
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::plan::holdout::Sides;
+use crate::plan::placement::Sides;
 use crate::prepare::work_folder::WorkFolder;
 use crate::spill::work_file::read_json;
 

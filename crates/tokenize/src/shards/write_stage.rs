@@ -17,7 +17,7 @@ use mixdown_shards::{Fingerprint, Split as Side};
 
 use crate::error::Error;
 use crate::parallel::Failure;
-use crate::plan::holdout::HoldoutLimit;
+use crate::plan::placement::Placement;
 use crate::prepare::progress::{PrepareProgress, PrepareStage};
 use crate::prepare::work_folder::WorkFolder;
 use crate::shards::rows::RowPacker;
@@ -33,7 +33,7 @@ const GROUP_BYTES: u64 = 40 << 20;
 /// The stage from parts and split to shards.
 pub(crate) struct WriteStage<'p> {
     pub(crate) buckets: &'p Buckets,
-    pub(crate) limit: HoldoutLimit,
+    pub(crate) placement: &'p Placement,
     pub(crate) runs: &'p [BucketRun],
     /// The numbers of the runs in the order in which this task visits them.
     pub(crate) order: Vec<u64>,
@@ -175,11 +175,12 @@ impl WriteStage<'_> {
         for (row, document) in bucket.documents() {
             tokens += u64::from(row.len_tokens);
             self.check_stop()?;
-            match (self.limit.holds_out(row), self.rows) {
-                (false, None) => turn.train.push(&document)?,
-                (true, None) => turn.holdout.push(&document)?,
-                (false, Some(_)) => unpacked.0.push(document),
-                (true, Some(_)) => unpacked.1.push(document),
+            match (self.placement.side(row), self.rows) {
+                (Some(Side::Train), None) => turn.train.push(&document)?,
+                (Some(Side::Holdout), None) => turn.holdout.push(&document)?,
+                (Some(Side::Train), Some(_)) => unpacked.0.push(document),
+                (Some(Side::Holdout), Some(_)) => unpacked.1.push(document),
+                (None, _) => {}
             }
         }
         if let Some(rows) = self.rows {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use mixdown_shards::{DocumentBytes, Dtype};
+use mixdown_similarity::Sketch;
 
 use crate::error::Error;
 use crate::parallel::fold;
@@ -43,6 +44,7 @@ struct BucketDocument {
     ids: Range<usize>,
     mask: Option<Range<usize>>,
     own_id: Option<Range<usize>>,
+    sketch: Option<Sketch>,
 }
 
 impl Bucket {
@@ -51,7 +53,8 @@ impl Bucket {
         &self,
     ) -> impl Iterator<Item = (&DocumentRow, DocumentBytes<'_>)> + Clone {
         self.order.iter().filter_map(|&(_, number)| {
-            let BucketDocument { row, load, ids, mask, own_id } = self.entries.get(number)?;
+            let BucketDocument { row, load, ids, mask, own_id, sketch } =
+                self.entries.get(number)?;
             let payload = &self.loads.get(*load)?.payload;
             let bytes = |range: &Range<usize>| payload.get(range.clone()).unwrap_or_default();
             let document = DocumentBytes {
@@ -60,20 +63,21 @@ impl Bucket {
                 hash: row.hash,
                 mask: mask.as_ref().map(bytes),
                 own_id: own_id.as_ref().map(bytes),
-                sketch: None,
+                sketch: *sketch,
             };
             Some((row, document))
         })
     }
 
     fn add(&mut self, loaded: LoadedBuckets, payload: Payload) {
-        for BucketSegment { rows, payload: range } in &loaded.segments {
+        for BucketSegment { rows, sketches, payload: range } in &loaded.segments {
             let tokens = rows.iter().map(|row| usize::try_from(row.len_tokens).unwrap_or(0));
             let tokens: usize = tokens.sum();
             let width = usize::try_from(payload.id_bytes).unwrap_or(0);
             let mut ids = range.start;
             let mut mask = ids + tokens * width;
             let mut own_id = mask + if payload.masks { tokens } else { 0 };
+            let mut sketches = sketches.iter();
             for &row in rows {
                 let len = usize::try_from(row.len_tokens).unwrap_or(0);
                 let mut entry = BucketDocument {
@@ -82,6 +86,7 @@ impl Bucket {
                     ids: next(&mut ids, len * width),
                     mask: payload.masks.then(|| next(&mut mask, len)),
                     own_id: None,
+                    sketch: sketches.next().map(|placed| placed.sketch),
                 };
                 if payload.own_ids {
                     let rest = loaded.payload.get(own_id..range.end).unwrap_or_default();

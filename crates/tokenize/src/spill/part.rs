@@ -7,7 +7,7 @@ use crate::encode::EncodedChunk;
 use crate::error::Error;
 use crate::plan::order::Order;
 use crate::shards::in_order_writer::PartChunks;
-use crate::spill::{Payload, SpillWriter, Summary, as_u64};
+use crate::spill::{Payload, PlacedSketch, SpillWriter, Summary, as_u64};
 
 /// The memory that a part's documents may take before they are written as a run.
 const RUN_BYTES: u64 = 40 << 20;
@@ -119,6 +119,7 @@ impl Gathering {
         let documents = as_u64(chunk.rows.len());
         self.bytes += as_u64(chunk.ids.capacity() + chunk.masks.capacity())
             + as_u64(chunk.own_ids.capacity())
+            + as_u64(chunk.sketches.len() * size_of::<PlacedSketch>())
             + documents * ROW_IN_MEMORY;
         let summary = &mut self.summary;
         summary.documents += documents;

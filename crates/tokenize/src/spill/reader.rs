@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::Error;
 use crate::spill::{
-    DocumentRow, EMPTY_HASH, ENTRY_BYTES, Footer, MAGIC, Payload, ROW_BYTES, SpillRunPlace,
-    Summary, TRAILER_BYTES, array, as_u64, take,
+    DocumentRow, EMPTY_HASH, ENTRY_BYTES, Footer, MAGIC, Payload, PlacedSketch, ROW_BYTES,
+    SKETCH_BYTES, SpillRunPlace, Summary, TRAILER_BYTES, array, as_u64, take,
 };
 
 /// The size limit of a footer, which grows by about 20 bytes per input file of its part; a part has a limited number of
@@ -41,6 +41,13 @@ pub(crate) struct SpillRange<'s> {
     pub(crate) entries: Vec<BucketEntry>,
 }
 
+/// The place of a document's ids in its spill file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdsPlace {
+    pub(crate) offset: u64,
+    pub(crate) len_tokens: u32,
+}
+
 /// Some buckets of one run, read and checked.
 #[derive(Default)]
 pub(crate) struct LoadedBuckets {
@@ -51,6 +58,8 @@ pub(crate) struct LoadedBuckets {
 /// One bucket of one run.
 pub(crate) struct BucketSegment {
     pub(crate) rows: Vec<DocumentRow>,
+    /// One for each row, if documents have sketches.
+    pub(crate) sketches: Vec<PlacedSketch>,
     /// Its part of the payload: ids, masks, own ids.
     pub(crate) payload: Range<usize>,
 }
@@ -110,6 +119,58 @@ impl Spill {
         Ok(())
     }
 
+    /// Calls a function with every document's row and sketch and the place of its ids, run after run. `buckets` is the
+    /// number of buckets.
+    pub(crate) fn visit_sketches(
+        &self,
+        buckets: u64,
+        visit: &mut dyn FnMut(&DocumentRow, &PlacedSketch, IdsPlace),
+    ) -> Result<(), Error> {
+        const AT_ONCE: u64 = 1 << 12;
+        let payload = self.summary().payload;
+        let mut file = self.file()?;
+        for SpillRange { run, entries, .. } in self.stretches(0, buckets)? {
+            let (mut rows_hash, mut sketches_hash) = (Xxh3::new(), Xxh3::new());
+            let mut entries = entries.iter().peekable();
+            let mut offset = run.payload_offset;
+            let mut document = 0;
+            for first in (0..run.documents).step_by(1 << 12) {
+                let count = AT_ONCE.min(run.documents - first);
+                let at = run.rows_offset + first * ROW_BYTES;
+                let rows = read_at(&mut file, &self.path, at, count * ROW_BYTES)?;
+                let at = run.sketches_offset + first * SKETCH_BYTES;
+                let sketches = read_at(&mut file, &self.path, at, count * SKETCH_BYTES)?;
+                rows_hash.update(&rows);
+                sketches_hash.update(&sketches);
+                for (row, placed) in rows.as_chunks().0.iter().zip(sketches.as_chunks().0) {
+                    while let Some(entry) = entries.next_if(|entry| entry.documents <= document) {
+                        offset = run.payload_offset
+                            + entry.tokens * payload.token_bytes()
+                            + entry.own_id_bytes;
+                    }
+                    let row = DocumentRow::from_bytes(row);
+                    let ids = IdsPlace { offset, len_tokens: row.len_tokens };
+                    visit(&row, &PlacedSketch::from_bytes(placed), ids);
+                    offset += u64::from(row.len_tokens) * payload.id_bytes;
+                    document += 1;
+                }
+            }
+            if rows_hash.digest() != run.rows_hash || sketches_hash.digest() != run.sketches_hash {
+                return Err(damaged(&self.path, "rows and sketches with their hashes", "others"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the ids of a document.
+    pub(crate) fn ids(&self, place: IdsPlace) -> Result<Vec<u32>, Error> {
+        let id_bytes = self.summary().payload.id_bytes;
+        let len = u64::from(place.len_tokens) * id_bytes;
+        let bytes = read_at(&mut self.file()?, &self.path, place.offset, len)?;
+        let width = usize::try_from(id_bytes).unwrap_or(1);
+        Ok(bytes.chunks_exact(width).map(|id| u32::from_le_bytes(array(id))).collect())
+    }
+
     /// Returns the index of buckets `first` to before `end` in each run.
     pub(crate) fn stretches(&self, first: u64, end: u64) -> Result<Vec<SpillRange<'_>>, Error> {
         let mut file = self.file()?;
@@ -150,12 +211,14 @@ impl SpillRange<'_> {
     /// Returns the memory of bucket `idx` of the stretch once it is loaded.
     pub(crate) fn cost_bytes(&self, idx: usize) -> u64 {
         const ENTRY_IN_MEMORY: u64 = 160;
+        const SKETCH_IN_MEMORY: u64 = 296;
         let Some([now, next]) = self.entries.get(idx..).and_then(|rest| rest.first_chunk()) else {
             return 0;
         };
         let tokens = (next.tokens - now.tokens) * self.spill.summary().payload.token_bytes();
+        let sketch = if self.spill.summary().payload.sketches { SKETCH_IN_MEMORY } else { 0 };
         tokens + next.own_id_bytes - now.own_id_bytes
-            + (next.documents - now.documents) * ENTRY_IN_MEMORY
+            + (next.documents - now.documents) * (ENTRY_IN_MEMORY + sketch)
     }
 
     /// Reads buckets `from` to before `end` of the stretch.
@@ -170,16 +233,20 @@ impl SpillRange<'_> {
         let (path, token_bytes) = (&self.spill.path, self.spill.summary().payload.token_bytes());
         let payload_at = |entry: &BucketEntry| entry.tokens * token_bytes + entry.own_id_bytes;
         let mut file = self.spill.file()?;
+        let documents = last.documents - first.documents;
         let offset = self.run.rows_offset + first.documents * ROW_BYTES;
-        let rows =
-            read_at(&mut file, path, offset, (last.documents - first.documents) * ROW_BYTES)?;
+        let rows = read_at(&mut file, path, offset, documents * ROW_BYTES)?;
+        let sketch_bytes = if self.spill.summary().payload.sketches { SKETCH_BYTES } else { 0 };
+        let offset = self.run.sketches_offset + first.documents * sketch_bytes;
+        let sketches = read_at(&mut file, path, offset, documents * sketch_bytes)?;
         let offset = self.run.payload_offset + payload_at(first);
         let payload = read_at(&mut file, path, offset, payload_at(last) - payload_at(first))?;
-        let mut rows = rows.as_slice();
+        let (mut rows, mut sketches) = (rows.as_slice(), sketches.as_slice());
         let (mut segments, mut start) = (Vec::new(), 0_usize);
         for bucket in entries.windows(2) {
             let [now, next] = bucket else { continue };
             let rows = take(&mut rows, (next.documents - now.documents) * ROW_BYTES);
+            let sketches = take(&mut sketches, (next.documents - now.documents) * sketch_bytes);
             let len = usize::try_from(payload_at(next) - payload_at(now)).unwrap_or(usize::MAX);
             let range = start..payload.len().min(start.saturating_add(len));
             start = range.end;
@@ -188,12 +255,14 @@ impl SpillRange<'_> {
             }
             let mut hash = Xxh3::new();
             hash.update(rows);
+            hash.update(sketches);
             hash.update(payload.get(range.clone()).unwrap_or_default());
             if hash.digest() != now.hash || now.hash == EMPTY_HASH {
                 return Err(damaged(path, "a bucket with its hash", "another"));
             }
             let rows = rows.as_chunks().0.iter().map(DocumentRow::from_bytes).collect();
-            segments.push(BucketSegment { rows, payload: range });
+            let sketches = sketches.as_chunks().0.iter().map(PlacedSketch::from_bytes).collect();
+            segments.push(BucketSegment { rows, sketches, payload: range });
         }
         Ok(LoadedBuckets { payload, segments })
     }
@@ -222,6 +291,9 @@ fn read_at(file: &mut File, path: &Path, offset: u64, len: u64) -> Result<Vec<u8
 
 #[cfg(test)]
 mod tests {
+    use mixdown_documents::Place;
+    use mixdown_similarity::Sketch;
+
     use super::*;
     use crate::encode::EncodedChunk;
     use crate::plan::order::Order;
@@ -229,7 +301,7 @@ mod tests {
     use crate::spill::SpillWriter;
 
     const ORDER: Order = Order { shuffle: Shuffle::Global, seed: 0, bucket_bits: 2 };
-    const PAYLOAD: Payload = Payload { id_bytes: 2, masks: true, own_ids: true };
+    const PAYLOAD: Payload = Payload { id_bytes: 2, masks: true, own_ids: true, sketches: true };
 
     fn chunk(first: u32) -> EncodedChunk {
         let mut chunk = EncodedChunk::default();
@@ -242,6 +314,10 @@ mod tests {
                 side: 3,
                 text_bytes: 5,
                 len_tokens: index + 1,
+            });
+            chunk.sketches.push(PlacedSketch {
+                place: Place { input: index, offset: u64::from(index) * 7 },
+                sketch: Sketch::of_hash(u64::from(index)),
             });
             let tokens = usize::try_from(index + 1).unwrap();
             chunk
@@ -277,6 +353,20 @@ mod tests {
         let tokens: Vec<u64> = stretches[0].entries.iter().map(|entry| entry.tokens).collect();
         assert_eq!(tokens[1] - tokens[0], 2 + 5 + 8 + 11 + 14);
         assert!(stretches[0].cost_bytes(0) > 120 && stretches[0].cost_bytes(1) == 0);
+        let mut seen = Vec::new();
+        spill
+            .visit_sketches(4, &mut |row, placed, ids| {
+                assert_eq!(placed.sketch, Sketch::of_hash(row.hash / 11));
+                assert_eq!(u64::from(placed.place.input), row.hash / 11);
+                seen.push((row.hash / 11, ids));
+            })
+            .unwrap();
+        assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), hashes);
+        for (number, place) in seen {
+            let number = u32::try_from(number).unwrap();
+            let tokens = usize::try_from(number).unwrap() + 1;
+            assert_eq!(spill.ids(place).unwrap(), vec![number; tokens]);
+        }
         let LoadedBuckets { payload, segments } = stretches[1].load(0, 3).unwrap();
         assert_eq!(segments.len(), 2);
         let numbers = |segment: &BucketSegment| -> Vec<u64> {
@@ -284,6 +374,7 @@ mod tests {
         };
         assert_eq!(numbers(&segments[0]), [16, 19]);
         assert_eq!(numbers(&segments[1]), [14, 17, 20]);
+        assert_eq!(segments[1].sketches[2].sketch, Sketch::of_hash(20));
         let expected = [
             [16_u8, 0].repeat(17),
             [19_u8, 0].repeat(20),

@@ -7,8 +7,9 @@ use mixdown_base::display::{escaped, plural};
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    BeginningOfText, DiskEstimate, Holdout, PrepareOptions, PrepareProgress, PrepareReport,
-    PrepareStage, Shuffle, SpecialText, Task, TaskReport, finish, prepare, prepare_task,
+    BeginningOfText, DiskEstimate, Holdout, NearDuplicates, PrepareOptions, PrepareProgress,
+    PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport, finish, prepare,
+    prepare_task,
 };
 
 use crate::commands::Context;
@@ -68,6 +69,10 @@ pub struct PrepareArgs {
     /// File or folder whose documents are the holdout; all inputs are then for training. May be repeated.
     #[arg(long, help_heading = "Holdout", value_name = "PATH", conflicts_with_all = ["holdout", "holdout_by"])]
     holdout_input: Vec<PathBuf>,
+    /// Similarity from which a held-out document is a near-duplicate of a training document and moves to training: the
+    /// Jaccard similarity of their sets of five consecutive words. With off, near-duplicates stay in the holdout.
+    #[arg(long, help_heading = "Holdout", value_name = "SIMILARITY|off", default_value_t = NearDuplicates::default())]
+    near_duplicates: NearDuplicates,
     /// Read only the first N documents of the inputs.
     #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
     limit: Option<u64>,
@@ -131,6 +136,7 @@ impl PrepareArgs {
             read,
             holdout: self.holdout.unwrap_or(usual),
             holdout_inputs: self.holdout_input.clone(),
+            near_duplicates: self.near_duplicates,
             limit: self.limit,
             min_chars: self.min_chars,
             work_dir: self.work_dir.clone(),
@@ -262,6 +268,7 @@ pub fn describe(report: &PrepareReport) -> String {
         (report.counts.untargeted_documents, "documents without a loss target left out"),
         (report.counts.too_long_documents, "documents longer than a row"),
         (report.counts.padding_tokens, "tokens of padding"),
+        (report.counts.moved_documents, "near-duplicates moved from the holdout to training"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {what}: {}", thousands(count)));

@@ -1,0 +1,3 @@
+//! Near-duplicates: documents of the holdout that training documents repeat.
+
+pub(crate) mod holdout_search;

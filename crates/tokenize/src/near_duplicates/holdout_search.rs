@@ -1,0 +1,292 @@
+//! The search for held-out documents that have near-duplicates in the training part.
+//!
+//! The sketches of held-out documents are indexed, and those of all training documents are looked up, in one pass over
+//! the parts. A sketch decides where its estimate is far from the threshold; where it is near, the texts of both
+//! documents do. A held-out document that is found moves to training, with its group, and is looked up itself, until
+//! none is found: the held-out part is closed under similarity. The result is one set whatever the order of the
+//! documents, so it does not depend on threads, tasks or interruptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use mixdown_base::observer::Observer;
+use mixdown_similarity::{Shingles, Sketch, SketchIndex};
+
+use crate::error::Error;
+use crate::parallel::fold;
+use crate::plan::holdout::HoldoutLimit;
+use crate::prepare::progress::{PrepareProgress, PrepareStage};
+use crate::spill::bucket::Buckets;
+use crate::spill::reader::IdsPlace;
+use crate::spill::{DocumentRow, SKETCH_BYTES, as_u64};
+use crate::tokenizer::Tokenizer;
+
+/// The number of held-out documents that are indexed at once: some 100 MB. More of them take more passes.
+const INDEXED_AT_ONCE: usize = 1 << 17;
+
+/// The number of doubtful pairs of a document whose texts are compared: those with the highest estimates.
+const COMPARED_AT_MOST: usize = 8;
+
+/// The number of locks for doubtful pairs.
+const LOCKS: u64 = 64;
+
+/// What the search needs.
+pub(crate) struct HoldoutSearch<'w> {
+    pub(crate) buckets: &'w Buckets,
+    pub(crate) tokenizer: &'w Tokenizer,
+    pub(crate) limit: HoldoutLimit,
+    pub(crate) threshold: f64,
+    pub(crate) threads: usize,
+    pub(crate) observer: Observer<'w, PrepareProgress>,
+}
+
+/// A document whose text can be read again.
+#[derive(Debug, Clone, Copy)]
+struct TextPlace {
+    spill: usize,
+    ids: IdsPlace,
+}
+
+/// A document that is looked up.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    key: u128,
+    sketch: Sketch,
+    text: TextPlace,
+}
+
+/// A document of the holdout.
+#[derive(Debug, Clone, Copy)]
+struct HeldOut {
+    /// What moves together: the hash of the document's group, or of its text.
+    unit: u64,
+    probe: Probe,
+}
+
+/// Some held-out documents and what was found about them.
+struct HeldOutIndex {
+    held_out: Vec<HeldOut>,
+    index: SketchIndex,
+    /// Units with the numbers of their documents, sorted.
+    by_unit: Vec<(u64, u32)>,
+    threshold: f64,
+    /// By the number of a held-out document: the pairs that only the texts can decide.
+    doubtful: Vec<Mutex<BTreeMap<u32, DoubtfulPairs>>>,
+}
+
+/// The pairs of a document with the highest estimates, sorted: by estimate, then by key, so that the order of arrival
+/// makes no difference.
+#[derive(Default)]
+struct DoubtfulPairs(Vec<(f64, u128, TextPlace)>);
+
+impl DoubtfulPairs {
+    fn add(&mut self, estimate: f64, probe: &Probe) {
+        let before = |&(other, key, _): &(f64, u128, TextPlace)| {
+            other > estimate || (other >= estimate && key < probe.key)
+        };
+        let place = self.0.partition_point(before);
+        if place < COMPARED_AT_MOST {
+            self.0.insert(place, (estimate, probe.key, probe.text));
+            self.0.truncate(COMPARED_AT_MOST);
+        }
+    }
+}
+
+impl HoldoutSearch<'_> {
+    /// Returns the units of all held-out documents that belong to training, sorted.
+    pub(crate) fn moved(&self) -> Result<Vec<u64>, Error> {
+        self.moved_by(INDEXED_AT_ONCE)
+    }
+
+    fn moved_by(&self, indexed_at_once: usize) -> Result<Vec<u64>, Error> {
+        let chunks = as_u64(self.count_held_out()?.div_ceil(indexed_at_once.max(1)));
+        let mut moved = BTreeSet::new();
+        let mut probes: Vec<Probe> = Vec::new();
+        // How many of the probes each chunk has been compared with.
+        let mut compared = Vec::new();
+        for chunk in 0..chunks {
+            let index = self.index(chunk, chunks, &moved)?;
+            self.look_up_training(&index)?;
+            self.settle(&index)?;
+            self.close(&index, &mut probes, 0, &mut moved)?;
+            compared.push(probes.len());
+        }
+        // What moved in one chunk may be similar to what is held out in an earlier one.
+        while compared.iter().any(|&compared| compared < probes.len()) {
+            for (chunk, compared) in (0..).zip(&mut compared) {
+                if *compared < probes.len() {
+                    let index = self.index(chunk, chunks, &moved)?;
+                    self.close(&index, &mut probes, *compared, &mut moved)?;
+                    *compared = probes.len();
+                }
+            }
+        }
+        Ok(moved.into_iter().collect())
+    }
+
+    /// Looks up the probes from `first` on, and what moves because of them, until nothing moves.
+    fn close(
+        &self,
+        index: &HeldOutIndex,
+        probes: &mut Vec<Probe>,
+        first: usize,
+        moved: &mut BTreeSet<u64>,
+    ) -> Result<(), Error> {
+        let mut known = vec![false; index.held_out.len()];
+        let mut first = first;
+        loop {
+            for ((known, number), held_out) in known.iter_mut().zip(0..).zip(&index.held_out) {
+                if !*known && index.index.is_removed(number) {
+                    *known = true;
+                    moved.insert(held_out.unit);
+                    probes.push(held_out.probe);
+                }
+            }
+            let fresh = probes.get(first..).unwrap_or_default();
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            fold(self.threads, fresh, self.observer.stop(), Vec::new, |found, _, probe| {
+                index.look_up(probe, found);
+                Ok(())
+            })?;
+            first = probes.len();
+            self.settle(index)?;
+        }
+    }
+
+    /// Decides the doubtful pairs by their texts.
+    fn settle(&self, index: &HeldOutIndex) -> Result<(), Error> {
+        let mut doubtful: Vec<(u32, DoubtfulPairs)> = Vec::new();
+        for lock in &index.doubtful {
+            let pairs = &mut *lock.lock().unwrap_or_else(PoisonError::into_inner);
+            doubtful.extend(std::mem::take(pairs));
+        }
+        fold(
+            self.threads,
+            &doubtful,
+            self.observer.stop(),
+            || (),
+            |(), _, (number, pairs)| {
+                let held_out = usize::try_from(*number).ok().and_then(|at| index.held_out.get(at));
+                let Some(held_out) = held_out.filter(|_| !index.index.is_removed(*number)) else {
+                    return Ok(());
+                };
+                let shingles = self.shingles(held_out.probe.text)?;
+                for (_, _, text) in &pairs.0 {
+                    if self.shingles(*text)?.jaccard(&shingles) >= self.threshold {
+                        index.take(*number);
+                        break;
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(())
+    }
+
+    fn shingles(&self, place: TextPlace) -> Result<Shingles, Error> {
+        let ids = match self.buckets.spills.get(place.spill) {
+            Some(spill) => spill.ids(place.ids)?,
+            None => Vec::new(),
+        };
+        Ok(Shingles::of(&self.tokenizer.decode(&ids)?))
+    }
+
+    fn count_held_out(&self) -> Result<usize, Error> {
+        let counts = self.buckets.fold_rows(
+            self.threads,
+            self.observer.stop(),
+            || 0_usize,
+            |count, _, row| {
+                *count += usize::from(self.limit.holds_out(row));
+            },
+        )?;
+        Ok(counts.into_iter().sum())
+    }
+
+    /// Indexes the held-out documents of a chunk that have not moved. All documents of a unit are in one chunk.
+    fn index(&self, chunk: u64, chunks: u64, moved: &BTreeSet<u64>) -> Result<HeldOutIndex, Error> {
+        let found = self.visit(Vec::new, |found, row, probe| {
+            let unit = self.limit.unit(row);
+            if self.limit.holds_out(row) && unit % chunks == chunk && !moved.contains(&unit) {
+                found.push(HeldOut { unit, probe });
+            }
+        })?;
+        let mut held_out = found.concat();
+        held_out.sort_unstable_by_key(|one| one.probe.key);
+        Ok(HeldOutIndex::new(held_out, self.threshold))
+    }
+
+    fn look_up_training(&self, index: &HeldOutIndex) -> Result<(), Error> {
+        if !index.held_out.is_empty() {
+            self.visit(Vec::new, |found, row, probe| {
+                if !self.limit.holds_out(row) {
+                    index.look_up(&probe, found);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds every document to the sums of several threads.
+    fn visit<S: Send>(
+        &self,
+        sum: impl Fn() -> S + Sync,
+        add: impl Fn(&mut S, &DocumentRow, Probe) + Sync,
+    ) -> Result<Vec<S>, Error> {
+        let Buckets { spills, order, .. } = self.buckets;
+        let documents: u64 = spills.iter().map(|spill| spill.summary().documents).sum();
+        let seen = AtomicU64::new(0);
+        fold(self.threads, spills, self.observer.stop(), sum, |sum, spill, from| {
+            from.visit_sketches(order.buckets(), &mut |row, placed, ids| {
+                let text = TextPlace { spill, ids };
+                add(sum, row, Probe { key: row.key, sketch: placed.sketch, text });
+            })?;
+            let own = from.summary().documents;
+            self.observer.tell(PrepareProgress {
+                stage: PrepareStage::Comparing,
+                done: (seen.fetch_add(own, Ordering::Relaxed) + own) * SKETCH_BYTES,
+                total: documents * SKETCH_BYTES,
+            });
+            Ok(())
+        })
+    }
+}
+
+impl HeldOutIndex {
+    fn new(held_out: Vec<HeldOut>, threshold: f64) -> Self {
+        let sketches = held_out.iter().map(|one| one.probe.sketch).collect();
+        let mut by_unit: Vec<(u64, u32)> = held_out.iter().map(|one| one.unit).zip(0..).collect();
+        by_unit.sort_unstable();
+        let doubtful = (0..LOCKS).map(|_| Mutex::default()).collect();
+        let index = SketchIndex::new(sketches, threshold);
+        Self { held_out, index, by_unit, threshold, doubtful }
+    }
+
+    /// Looks a document up: what is clearly similar to it moves, and what may be is noted.
+    fn look_up(&self, probe: &Probe, found: &mut Vec<(u32, f64)>) {
+        self.index.similar(&probe.sketch, self.threshold - Sketch::MARGIN, found);
+        for &(number, estimate) in found.iter() {
+            if estimate >= self.threshold + Sketch::MARGIN {
+                self.take(number);
+            } else if let Some(lock) = usize::try_from(u64::from(number) % LOCKS)
+                .ok()
+                .and_then(|lock| self.doubtful.get(lock))
+            {
+                let mut doubtful = lock.lock().unwrap_or_else(PoisonError::into_inner);
+                doubtful.entry(number).or_default().add(estimate, probe);
+            }
+        }
+    }
+
+    /// Moves a document and everything of its unit.
+    fn take(&self, number: u32) {
+        let held_out = usize::try_from(number).ok().and_then(|at| self.held_out.get(at));
+        let Some(unit) = held_out.map(|one| one.unit) else { return };
+        let first = self.by_unit.partition_point(|&(other, _)| other < unit);
+        let same = self.by_unit.iter().skip(first).take_while(|&&(other, _)| other == unit);
+        same.for_each(|&(_, number)| self.index.remove(number));
+    }
+}
