@@ -4,7 +4,7 @@
 //! trainers that memory-map ids can read directly. docs/format.md is the exact layout.
 //!
 //! [`ShardWriter`] writes a shard in one pass, [`Manifest::write`] completes the folder,
-//! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] compares two corpora.
+//! [`Corpus`] reads it, [`verify`] checks every byte, [`overlap`] and [`near_overlap_of`] compare two corpora.
 //!
 //! Nothing on disk is trusted: the manifest's records and the files' real sizes limit every number in a file, and each
 //! mismatch is an [`Error`] that names both sides.
@@ -48,6 +48,9 @@ mod verify;
 
 pub use compare::contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
+};
+pub use compare::near_overlap::{
+    NEAR_DUPLICATE, NearHoldoutTable, NearOverlap, NearPair, near_overlap_of,
 };
 pub use compare::overlap::{DuplicateReport, HoldoutTable, duplicates, overlap, overlap_of};
 pub use corpus::Corpus;

@@ -7,8 +7,9 @@ use crate::{Corpus, Error, Split};
 /// Counts the holdout documents of one corpus whose text also occurs as a training document of another (or the same)
 /// corpus, by their stored hashes.
 ///
-/// Shards without hashes (see [`Corpus::has_document_hashes`]) are skipped. Near duplicates are not found. Memory: 9
-/// bytes per holdout document and 8 bytes per document of the largest training shard; time O(train · log holdout).
+/// Shards without hashes (see [`Corpus::has_document_hashes`]) are skipped. Near-duplicates are found by
+/// [`near_overlap_of`](crate::near_overlap_of). Memory: 9 bytes per holdout document and 8 bytes
+/// per document of the largest training shard; time O(train · log holdout).
 ///
 /// # Errors
 /// A `.hashes` file cannot be read.
@@ -162,7 +163,7 @@ pub struct DuplicateReport {
 /// The number of most frequent texts that are listed.
 const NAMED: usize = 5;
 
-/// Counts equal texts. Near duplicates are not found. Memory: 16 bytes per document; time O(documents · log documents).
+/// Counts equal texts; near-duplicates are not found. Memory: 16 bytes per document; time O(documents · log documents).
 ///
 /// # Errors
 /// A `.hashes` file cannot be read.

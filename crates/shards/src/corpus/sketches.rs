@@ -17,23 +17,29 @@ const BLOCK_SKETCHES: usize = 8192;
 #[derive(Clone, Debug)]
 pub(crate) struct SketchBlock<'c> {
     shard: &'c Shard,
+    /// The number of the shard's first document in the split.
+    shard_start: u64,
     /// The documents' numbers in the shard.
     documents: Range<u64>,
 }
 
 impl SketchBlock<'_> {
-    /// Reads the block into `sketches`, which keeps its memory between calls; `bytes` is room for the file's content.
-    pub(crate) fn read_into(
-        &self,
-        bytes: &mut Vec<u8>,
-        sketches: &mut Vec<Sketch>,
-    ) -> Result<(), Error> {
+    /// Returns the number of documents.
+    pub(crate) fn len(&self) -> u64 {
+        self.documents.end - self.documents.start
+    }
+
+    /// Returns the first document's number in the split.
+    pub(crate) fn first_document(&self) -> u64 {
+        self.shard_start + self.documents.start
+    }
+
+    /// Reads the sketches.
+    pub(crate) fn read(&self) -> Result<Vec<Sketch>, Error> {
         let file = PositionedFile::open(&self.shard.path("sketches"))?;
-        let count = self.documents.end - self.documents.start;
-        file.read_into(self.documents.start * SKETCH_BYTES, count * SKETCH_BYTES, bytes)?;
-        sketches.clear();
-        sketches.extend(bytes.as_chunks().0.iter().map(|bytes| Sketch::from_bytes(*bytes)));
-        Ok(())
+        let start = self.documents.start * SKETCH_BYTES;
+        let bytes = file.read_vec(start, self.len() * SKETCH_BYTES)?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| Sketch::from_bytes(*bytes)).collect())
     }
 }
 
@@ -72,24 +78,20 @@ impl Corpus {
         &self,
         split: Split,
     ) -> Result<impl Iterator<Item = Result<Vec<Sketch>, Error>>, Error> {
-        let blocks = self.sketch_blocks(split)?;
-        Ok(blocks.into_iter().map(|block| {
-            let mut sketches = Vec::new();
-            block.read_into(&mut Vec::new(), &mut sketches)?;
-            Ok(sketches)
-        }))
+        Ok(self.sketch_blocks(split)?.into_iter().map(|block| block.read()))
     }
 
     /// Returns the blocks of a split's sketches, in order, unread.
     pub(crate) fn sketch_blocks(&self, split: Split) -> Result<Vec<SketchBlock<'_>>, Error> {
-        let mut blocks = Vec::new();
+        let (mut blocks, mut shard_start) = (Vec::new(), 0);
         for shard in self.shards(split) {
             check_sketches(shard)?;
             let documents = shard.record().documents;
             for start in (0..documents).step_by(BLOCK_SKETCHES) {
                 let end = documents.min(start + BLOCK_SKETCHES as u64);
-                blocks.push(SketchBlock { shard, documents: start..end });
+                blocks.push(SketchBlock { shard, shard_start, documents: start..end });
             }
+            shard_start += documents;
         }
         Ok(blocks)
     }
