@@ -11,7 +11,7 @@ use mixdown_base::quantity::field;
 use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
     ChatOptions, Holdout, PackOptions, PrepareOptions, PrepareProgress, PrepareStage, Shuffle,
-    SpecialText, TooLong,
+    SpecialText, TooLong, YieldingSide,
 };
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -38,6 +38,8 @@ struct Options {
     #[serde(deserialize_with = "field::count")]
     threads: u32,
     near_duplicates: String,
+    yields: YieldingSide,
+    without: Vec<PathBuf>,
     bos: String,
     end_of_text: Option<String>,
     parse_special: bool,
@@ -99,6 +101,8 @@ impl Options {
             holdout,
             holdout_inputs: self.holdout_input,
             near_duplicates: self.near_duplicates.parse()?,
+            yields: self.yields,
+            without: self.without,
             limit: self.limit,
             min_chars: self.min_chars,
             work_dir: self.work_dir,

@@ -273,6 +273,17 @@ pub enum Error {
         /// Higher thresholds, each with the number of documents that it would leave in the holdout.
         left_at: Vec<(f64, u64)>,
     },
+    /// A corpus has no sketches, and no tokenizer to compute them from its text.
+    #[error(
+        "{}: expected sketches of the held-out documents, or a tokenizer to compute them from the text: got a corpus \
+         of an earlier version without a usable tokenizer ({source}): prepare it again", path.display()
+    )]
+    NoSketches {
+        /// The corpus' folder.
+        path: PathBuf,
+        /// What is wrong with its tokenizer.
+        source: Box<Error>,
+    },
     /// The output folder is a finished corpus.
     #[error("{} is already a corpus: choose another folder, or delete it to build it again", path.display())]
     AlreadyCorpus {

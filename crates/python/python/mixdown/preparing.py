@@ -24,6 +24,8 @@ def prepare(
     holdout_by: str | None = None,
     holdout_input: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     near_duplicates: str | float = 0.5,
+    yields: str = "holdout",
+    without: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     limit: int | None = None,
     min_chars: int = 0,
     seed: int = 0,
@@ -68,6 +70,10 @@ def prepare(
         near_duplicates: the similarity from which a held-out document is a near-duplicate of a training document
             and moves to training: the Jaccard similarity of their sets of five consecutive words. With ``"off"``,
             near-duplicates stay in the holdout.
+        yields: the side that gives up near-duplicates: ``"holdout"`` (they move to training) or ``"training"``
+            (they are left out).
+        without: corpora, or files of texts: near-duplicates of their held-out documents, or of these texts, are
+            left out of training; ``left-out.jsonl`` in the corpus lists them.
         limit: read only this many documents.
         min_chars: leave out documents with fewer characters.
         seed: the random seed of the document order.
@@ -107,6 +113,8 @@ def prepare(
         "holdout_by": holdout_by,
         "holdout_input": paths_of("holdout_input", holdout_input),
         "near_duplicates": str(near_duplicates),
+        "yields": yields,
+        "without": paths_of("without", without),
         "limit": limit,
         "min_chars": min_chars,
         "seed": seed,

@@ -180,6 +180,18 @@ pub struct Counts {
     /// Their tokens.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moved_tokens: u64,
+    /// Documents left out of training as near-duplicates of held-out or other texts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub excluded_documents: u64,
+    /// Their tokens.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub excluded_tokens: u64,
+    /// Documents left out of training because they repeat an earlier one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated_documents: u64,
+    /// Their tokens.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated_tokens: u64,
 }
 
 /// Returns whether a count is 0: such optional counts are left out of the manifest.

@@ -1,59 +1,33 @@
 //! The search for held-out documents that have near-duplicates in the training part.
 //!
 //! The sketches of held-out documents are indexed, and those of all training documents are looked up, in one pass over
-//! the parts. A sketch decides where its estimate is far from the threshold; where it is near, the texts of both
-//! documents do. A held-out document that is found moves to training, with its group, and is looked up itself, until
-//! none is found: the held-out part is closed under similarity. The result is one set whatever the order of the
-//! documents, so it does not depend on threads, tasks or interruptions.
+//! the parts. A held-out document that is found moves to training, with its group, and is looked up itself, until none
+//! is found: the held-out part is closed under similarity. The result is one set whatever the order of the documents, so
+//! it does not depend on threads, tasks or interruptions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mixdown_base::observer::Observer;
-use mixdown_similarity::{Shingles, Sketch, SketchIndex};
+use mixdown_similarity::{Sketch, SketchIndex};
 
 use crate::error::Error;
+use crate::near_duplicates::{
+    COMPARED_AT_MOST, INDEXED_AT_ONCE, Probe, SketchedDocuments, TextPlace,
+};
 use crate::parallel::fold;
 use crate::plan::holdout::HoldoutLimit;
-use crate::prepare::progress::{PrepareProgress, PrepareStage};
-use crate::spill::bucket::Buckets;
-use crate::spill::reader::IdsPlace;
-use crate::spill::{DocumentRow, SKETCH_BYTES, as_u64};
-use crate::tokenizer::Tokenizer;
-
-/// The number of held-out documents that are indexed at once: some 100 MB. More of them take more passes.
-const INDEXED_AT_ONCE: usize = 1 << 17;
-
-/// The number of doubtful pairs of a document whose texts are compared: those with the highest estimates.
-const COMPARED_AT_MOST: usize = 8;
+use crate::spill::as_u64;
 
 /// The number of locks for doubtful pairs.
 const LOCKS: u64 = 64;
 
 /// What the search needs.
 pub(crate) struct HoldoutSearch<'w> {
-    pub(crate) buckets: &'w Buckets,
-    pub(crate) tokenizer: &'w Tokenizer,
+    pub(crate) documents: SketchedDocuments<'w>,
     pub(crate) limit: HoldoutLimit,
     pub(crate) threshold: f64,
-    pub(crate) threads: usize,
-    pub(crate) observer: Observer<'w, PrepareProgress>,
-}
-
-/// A document whose text can be read again.
-#[derive(Debug, Clone, Copy)]
-struct TextPlace {
-    spill: usize,
-    ids: IdsPlace,
-}
-
-/// A document that is looked up.
-#[derive(Debug, Clone, Copy)]
-struct Probe {
-    key: u128,
-    sketch: Sketch,
-    text: TextPlace,
+    /// The keys of documents that training does not get, sorted.
+    pub(crate) excluded: &'w [u128],
 }
 
 /// A document of the holdout.
@@ -140,17 +114,25 @@ impl HoldoutSearch<'_> {
                 if !*known && index.index.is_removed(number) {
                     *known = true;
                     moved.insert(held_out.unit);
-                    probes.push(held_out.probe);
+                    if !self.is_excluded(held_out.probe.key) {
+                        probes.push(held_out.probe);
+                    }
                 }
             }
             let fresh = probes.get(first..).unwrap_or_default();
             if fresh.is_empty() {
                 return Ok(());
             }
-            fold(self.threads, fresh, self.observer.stop(), Vec::new, |found, _, probe| {
-                index.look_up(probe, found);
-                Ok(())
-            })?;
+            fold(
+                self.documents.threads,
+                fresh,
+                self.documents.observer.stop(),
+                Vec::new,
+                |found, _, probe| {
+                    index.look_up(probe, found);
+                    Ok(())
+                },
+            )?;
             first = probes.len();
             self.settle(index)?;
         }
@@ -164,18 +146,18 @@ impl HoldoutSearch<'_> {
             doubtful.extend(std::mem::take(pairs));
         }
         fold(
-            self.threads,
+            self.documents.threads,
             &doubtful,
-            self.observer.stop(),
+            self.documents.observer.stop(),
             || (),
             |(), _, (number, pairs)| {
                 let held_out = usize::try_from(*number).ok().and_then(|at| index.held_out.get(at));
                 let Some(held_out) = held_out.filter(|_| !index.index.is_removed(*number)) else {
                     return Ok(());
                 };
-                let shingles = self.shingles(held_out.probe.text)?;
+                let shingles = self.documents.shingles(held_out.probe.text)?;
                 for (_, _, text) in &pairs.0 {
-                    if self.shingles(*text)?.jaccard(&shingles) >= self.threshold {
+                    if self.documents.shingles(*text)?.jaccard(&shingles) >= self.threshold {
                         index.take(*number);
                         break;
                     }
@@ -186,18 +168,15 @@ impl HoldoutSearch<'_> {
         Ok(())
     }
 
-    fn shingles(&self, place: TextPlace) -> Result<Shingles, Error> {
-        let ids = match self.buckets.spills.get(place.spill) {
-            Some(spill) => spill.ids(place.ids)?,
-            None => Vec::new(),
-        };
-        Ok(Shingles::of(&self.tokenizer.decode(&ids)?))
+    fn is_excluded(&self, key: u128) -> bool {
+        self.excluded.binary_search(&key).is_ok()
     }
 
     fn count_held_out(&self) -> Result<usize, Error> {
-        let counts = self.buckets.fold_rows(
-            self.threads,
-            self.observer.stop(),
+        let SketchedDocuments { buckets, threads, observer, .. } = self.documents;
+        let counts = buckets.fold_rows(
+            threads,
+            observer.stop(),
             || 0_usize,
             |count, _, row| {
                 *count += usize::from(self.limit.holds_out(row));
@@ -208,11 +187,12 @@ impl HoldoutSearch<'_> {
 
     /// Indexes the held-out documents of a chunk that have not moved. All documents of a unit are in one chunk.
     fn index(&self, chunk: u64, chunks: u64, moved: &BTreeSet<u64>) -> Result<HeldOutIndex, Error> {
-        let found = self.visit(Vec::new, |found, row, probe| {
+        let found = self.documents.visit(Vec::new, |found, row, probe| {
             let unit = self.limit.unit(row);
             if self.limit.holds_out(row) && unit % chunks == chunk && !moved.contains(&unit) {
                 found.push(HeldOut { unit, probe });
             }
+            Ok(())
         })?;
         let mut held_out = found.concat();
         held_out.sort_unstable_by_key(|one| one.probe.key);
@@ -221,37 +201,14 @@ impl HoldoutSearch<'_> {
 
     fn look_up_training(&self, index: &HeldOutIndex) -> Result<(), Error> {
         if !index.held_out.is_empty() {
-            self.visit(Vec::new, |found, row, probe| {
-                if !self.limit.holds_out(row) {
+            self.documents.visit(Vec::new, |found, row, probe| {
+                if !self.limit.holds_out(row) && !self.is_excluded(row.key) {
                     index.look_up(&probe, found);
                 }
+                Ok(())
             })?;
         }
         Ok(())
-    }
-
-    /// Adds every document to the sums of several threads.
-    fn visit<S: Send>(
-        &self,
-        sum: impl Fn() -> S + Sync,
-        add: impl Fn(&mut S, &DocumentRow, Probe) + Sync,
-    ) -> Result<Vec<S>, Error> {
-        let Buckets { spills, order, .. } = self.buckets;
-        let documents: u64 = spills.iter().map(|spill| spill.summary().documents).sum();
-        let seen = AtomicU64::new(0);
-        fold(self.threads, spills, self.observer.stop(), sum, |sum, spill, from| {
-            from.visit_sketches(order.buckets(), &mut |row, placed, ids| {
-                let text = TextPlace { spill, ids };
-                add(sum, row, Probe { key: row.key, sketch: placed.sketch, text });
-            })?;
-            let own = from.summary().documents;
-            self.observer.tell(PrepareProgress {
-                stage: PrepareStage::Comparing,
-                done: (seen.fetch_add(own, Ordering::Relaxed) + own) * SKETCH_BYTES,
-                total: documents * SKETCH_BYTES,
-            });
-            Ok(())
-        })
     }
 }
 

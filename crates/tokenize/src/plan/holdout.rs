@@ -1,24 +1,23 @@
 //! The decision which documents are held out, made over all parts before any shard is written.
 
 use std::collections::BinaryHeap;
-use std::sync::atomic::AtomicBool;
 
-use mixdown_base::observer::Observer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::near_duplicates::SketchedDocuments;
 use crate::near_duplicates::holdout_search::HoldoutSearch;
+use crate::near_duplicates::references::{ExcludedDocument, References, like_held_out};
 use crate::plan::placement::{Placement, Sides};
-use crate::prepare::options::{Holdout, NearDuplicates};
-use crate::prepare::progress::PrepareProgress;
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, YieldingSide};
 use crate::spill::DocumentRow;
-use crate::spill::bucket::Buckets;
-use crate::tokenizer::Tokenizer;
 
 /// The sides of the documents, and the contents of each side in every bucket.
 #[derive(Debug)]
 pub(crate) struct HoldoutDecision {
     pub(crate) placement: Placement,
+    /// The documents that are left out as near-duplicates of other texts.
+    pub(crate) excluded: Vec<ExcludedDocument>,
     pub(crate) buckets: Vec<Sides>,
     pub(crate) total: Sides,
 }
@@ -57,43 +56,58 @@ pub(crate) const HELD_OUT: u64 = 0;
 /// The side hash of every other document, if there are such inputs.
 pub(crate) const TRAINED_ON: u64 = u64::MAX;
 
+/// What decides the sides.
+pub(crate) struct HoldoutRules<'w> {
+    pub(crate) options: &'w PrepareOptions,
+    /// The texts that training must not repeat.
+    pub(crate) references: &'w References,
+}
+
 impl HoldoutDecision {
     /// Splits the documents of all buckets.
     pub(crate) fn decide(
-        holdout: Holdout,
-        near_duplicates: NearDuplicates,
-        tokenizer: &Tokenizer,
-        buckets: &Buckets,
-        threads: usize,
-        observer: Observer<'_, PrepareProgress>,
+        rules: &HoldoutRules<'_>,
+        documents: SketchedDocuments<'_>,
     ) -> Result<Self, Error> {
-        let stop = observer.stop();
-        let limit = match (HoldoutLimit::known(holdout), holdout) {
-            (None, Holdout::Tokens(tokens)) => {
-                let within = || SmallestHashes::within(tokens);
-                let found = buckets.fold_rows(threads, stop, within, |smallest, _, row| {
-                    smallest.add(row.side, row.len_tokens);
-                })?;
-                HoldoutLimit(SmallestHashes::of_all(tokens, &found))
+        let PrepareOptions { holdout, near_duplicates, yields, .. } = *rules.options;
+        let limit = limit_of(holdout, &documents)?;
+        let mut excluded = Vec::new();
+        let mut placement = Placement { limit, ..Placement::default() };
+        if let NearDuplicates::From(threshold) = near_duplicates {
+            let read = &rules.options.read;
+            if !rules.references.is_empty() {
+                excluded = rules.references.excluded(&documents, read, limit, threshold)?;
             }
-            (known, _) => known.unwrap_or_default(),
+            if holdout != Holdout::None && yields == YieldingSide::Training {
+                excluded.extend(like_held_out(&documents, limit, threshold)?);
+                excluded.sort_by_key(|one| one.key);
+                excluded.dedup_by_key(|one| one.key);
+            }
+            placement.excluded = excluded.iter().map(|one| one.key).collect();
+        }
+        let moves = holdout != Holdout::None && yields == YieldingSide::Holdout;
+        let moved_from = |threshold, excluded: &[u128]| {
+            HoldoutSearch { documents, limit, threshold, excluded }.moved()
         };
-        let near = |threshold| {
-            let search = HoldoutSearch { buckets, tokenizer, limit, threshold, threads, observer };
-            Ok::<_, Error>(Placement { limit, moved: search.moved()?, ..Placement::default() })
-        };
-        let placement = match near_duplicates {
-            NearDuplicates::From(threshold) if holdout != Holdout::None => near(threshold)?,
-            _ => Placement { limit, ..Placement::default() },
-        };
-        let decision = Self::count(placement, buckets, threads, stop)?;
+        if let NearDuplicates::From(threshold) = near_duplicates
+            && moves
+        {
+            placement.moved = moved_from(threshold, &placement.excluded)?;
+        }
+        // What is held out stays there, whatever it repeats.
+        let is_held_out = |unit: u64| placement.moved.binary_search(&unit).is_err();
+        excluded.retain(|one| !one.unit.is_some_and(is_held_out));
+        placement.excluded = excluded.iter().map(|one| one.key).collect();
+        let decision = Self::count(placement, excluded, &documents)?;
         if let NearDuplicates::From(threshold) = near_duplicates
             && decision.total.holdout_documents == 0
             && decision.total.moved_documents > 0
         {
             let mut left_at = Vec::new();
             for other in OTHER_THRESHOLDS.into_iter().filter(|&other| other > threshold) {
-                let total = Self::count(near(other)?, buckets, threads, stop)?.total;
+                let mut placement = decision.placement.clone();
+                placement.moved = moved_from(other, &placement.excluded)?;
+                let total = Self::count(placement, Vec::new(), &documents)?.total;
                 left_at.push((other, total.holdout_documents));
             }
             let documents = decision.total.moved_documents;
@@ -105,13 +119,13 @@ impl HoldoutDecision {
 
     fn count(
         placement: Placement,
-        buckets: &Buckets,
-        threads: usize,
-        stop: &AtomicBool,
+        excluded: Vec<ExcludedDocument>,
+        documents: &SketchedDocuments<'_>,
     ) -> Result<Self, Error> {
+        let SketchedDocuments { buckets, threads, observer, .. } = *documents;
         let len = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
         let none = || vec![Sides::default(); len];
-        let counted = buckets.fold_rows(threads, stop, none, |sides, bucket, row| {
+        let counted = buckets.fold_rows(threads, observer.stop(), none, |sides, bucket, row| {
             if let Some(sides) = sides.get_mut(bucket) {
                 sides.count(row, &placement);
             }
@@ -122,7 +136,22 @@ impl HoldoutDecision {
             counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
             total.add(sum);
         }
-        Ok(Self { placement, buckets: sums, total })
+        Ok(Self { placement, excluded, buckets: sums, total })
+    }
+}
+
+fn limit_of(holdout: Holdout, documents: &SketchedDocuments<'_>) -> Result<HoldoutLimit, Error> {
+    let SketchedDocuments { buckets, threads, observer, .. } = *documents;
+    match (HoldoutLimit::known(holdout), holdout) {
+        (None, Holdout::Tokens(tokens)) => {
+            let within = || SmallestHashes::within(tokens);
+            let found =
+                buckets.fold_rows(threads, observer.stop(), within, |smallest, _, row| {
+                    smallest.add(row.side, row.len_tokens);
+                })?;
+            Ok(HoldoutLimit(SmallestHashes::of_all(tokens, &found)))
+        }
+        (known, _) => Ok(known.unwrap_or_default()),
     }
 }
 

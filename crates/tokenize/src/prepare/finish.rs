@@ -1,5 +1,6 @@
 //! The end of the work: when all shards exist, the manifest makes them a corpus.
 
+use std::fs;
 use std::path::Path;
 
 use mixdown_base::files;
@@ -13,7 +14,7 @@ use crate::plan::placement::Sides;
 use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
 use crate::prepare::work::{HoldoutFile, Holdouts, Work, count};
-use crate::prepare::work_folder::WorkFolder;
+use crate::prepare::work_folder::{LEFT_OUT, WorkFolder};
 use crate::shards::shard_run::run_record;
 use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
@@ -56,6 +57,11 @@ impl Work<'_> {
             SplitRecord::new(holdout),
         );
         copy_tokenizer(&self.tokenizer, &out)?;
+        if split.sides.excluded_documents > 0 {
+            let list = folder.left_out();
+            let lines = fs::read(&list).map_err(Error::io("read", &list))?;
+            files::write(&out.join(LEFT_OUT), &lines)?;
+        }
         manifest.write_sealed(&out)?;
         folder.remove()?;
         Ok(self.report(&manifest, split.parts, resumed))
@@ -158,7 +164,7 @@ impl Work<'_> {
             .map(|(pack, padding)| PackRecord { sequence_length: pack.sequence_length, padding });
         // Padding: the ids in the shards that are not in the documents.
         let tokens = train.tokens.saturating_add(holdout.tokens);
-        let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(total.tokens));
+        let padding_tokens = pack.map_or(0, |_| tokens.saturating_sub(sides.tokens()));
         Manifest {
             end_of_text: self.plan.end_of_text,
             beginning_of_text: self.plan.beginning_of_text,
@@ -174,17 +180,25 @@ impl Work<'_> {
                 padding_tokens,
                 moved_documents: sides.moved_documents,
                 moved_tokens: sides.moved_tokens,
+                excluded_documents: sides.excluded_documents,
+                excluded_tokens: sides.excluded_tokens,
+                repeated_documents: sides.repeated_documents,
+                repeated_tokens: sides.repeated_tokens,
             },
             pack,
             ..Manifest::new(dtype, vocab_size, tokenizer_fingerprint, train, holdout)
         }
     }
 
-    /// Returns the options, and the chat template that they selected.
+    /// Returns the options, and the chat template and the references that they selected.
     fn record(&self) -> Value {
         let mut record = self.options.record();
         if let (Some(template), Some(record)) = (self.plan.chat_template, record.as_object_mut()) {
             record.insert("chat_template".to_owned(), json!(template));
+        }
+        let without = &self.references.records;
+        if let (false, Some(record)) = (without.is_empty(), record.as_object_mut()) {
+            record.insert("without".to_owned(), json!(without));
         }
         record
     }

@@ -9,9 +9,10 @@ use mixdown_documents::ReadOptions;
 use mixdown_shards::{Access, Corpus, Split};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::Value;
 
 use crate::error::Error;
-use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle};
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide};
 use crate::prepare::prepare_tests::{TINY, contents, zstd};
 use crate::prepare::{PrepareReport, finish_sized, prepare_sized, prepare_task_sized};
 use crate::tokenizer::Tokenizer;
@@ -277,4 +278,82 @@ fn a_corpus_has_sketches_unless_near_duplicates_are_allowed() {
         files.filter(|file| has(&file.as_ref().unwrap().path())).count()
     };
     assert_eq!((sketches("with") > 0, sketches("without")), (true, 0));
+}
+
+/// Runs over texts of which some repeat texts of a benchmark, and returns the texts of training and what is listed.
+fn without(texts: &Texts, out: &str, options: &PrepareOptions) -> (Vec<String>, Vec<Value>) {
+    let report = texts.run(out, options).unwrap();
+    let list = texts.path(out).join("left-out.jsonl");
+    let lines = fs::read_to_string(list).unwrap_or_default();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(report.counts.excluded_documents, lines.len() as u64);
+    assert!(texts.run(out, options).unwrap().already_done);
+    (texts.texts(out, Split::Train), lines)
+}
+
+#[test]
+fn training_goes_without_the_texts_of_a_benchmark_and_the_holdout_of_a_corpus() {
+    let all = families(60, 6);
+    let texts = Texts::new(&all);
+    // One text of each of some families, of which the others are copies with edits.
+    let benchmark: Vec<(String, usize)> = all.iter().step_by(14).cloned().collect();
+    let benchmark = Texts::new(&benchmark);
+    let known: Vec<BTreeSet<String>> = all.iter().step_by(14).map(|(text, _)| runs(text)).collect();
+    let near = |text: &String| {
+        let text = runs(text);
+        known.iter().map(|other| jaccard(&text, other)).fold(0.0, f64::max)
+    };
+    let options = PrepareOptions {
+        without: benchmark.inputs.clone(),
+        ..share(0.2, NearDuplicates::default())
+    };
+    let (train, listed) = without(&texts, "files", &options);
+    assert!(listed.len() > benchmark.inputs.len() && train.iter().all(|text| near(text) < 0.55));
+    let line = listed.first().unwrap();
+    assert!(line["like"]["from"].as_str().unwrap().starts_with("a.jsonl"), "{line}");
+    assert!(line["similarity"].as_f64().unwrap() > 0.39 && line["input"] == "a.jsonl", "{line}");
+    assert!(highest(&texts, "files") < 0.55);
+
+    // The same texts as the holdout of a corpus, with sketches and without.
+    let nothing = Texts::new(&families(1, 1));
+    for (name, near_duplicates) in
+        [("with", NearDuplicates::From(1.0)), ("plain", NearDuplicates::Allowed)]
+    {
+        let other = PrepareOptions {
+            holdout: Holdout::Input,
+            holdout_inputs: benchmark.inputs.clone(),
+            near_duplicates,
+            ..PrepareOptions::default()
+        };
+        nothing.run(name, &other).unwrap();
+        let options = PrepareOptions { without: vec![nothing.path(name)], ..options.clone() };
+        let (same, lines) = without(&texts, name, &options);
+        assert_eq!((&same, lines.len()), (&train, listed.len()), "{name}");
+        // Threads and tasks change nothing.
+        let options = PrepareOptions { threads: 5, ..options };
+        let again = format!("{name}-5");
+        without(&texts, &again, &options);
+        assert!(contents(&texts.path(name)) == contents(&texts.path(&again)));
+    }
+    // A corpus without sketches and without a tokenizer.
+    fs::remove_file(nothing.path("plain/tokenizer.json")).unwrap();
+    let options = PrepareOptions { without: vec![nothing.path("plain")], ..options };
+    let error = texts.run("refused", &options).unwrap_err();
+    assert!(error.to_string().contains("or a tokenizer to compute them from the text"), "{error}");
+}
+
+#[test]
+fn training_yields_to_a_holdout_that_must_stay() {
+    let all = families(60, 6);
+    let texts = Texts::new(&all);
+    let plain = texts.run("plain", &share(0.2, NearDuplicates::Allowed)).unwrap();
+    let options =
+        PrepareOptions { yields: YieldingSide::Training, ..share(0.2, NearDuplicates::default()) };
+    let (train, listed) = without(&texts, "out", &options);
+    assert!(!listed.is_empty() && listed.iter().all(|line| line["like"]["from"] == "holdout"));
+    assert_eq!(train.len() as u64 + listed.len() as u64, plain.train_documents);
+    assert_eq!(texts.texts("out", Split::Holdout).len() as u64, plain.holdout_documents);
+    assert!(highest(&texts, "out") < 0.55);
+    let off = PrepareOptions { near_duplicates: NearDuplicates::Allowed, ..options };
+    assert!(texts.run("off", &off).unwrap_err().to_string().contains("near-duplicates"));
 }

@@ -25,6 +25,11 @@ pub struct PrepareOptions {
     /// The similarity from which a held-out document counts as a near-duplicate of a training document, and belongs to
     /// training.
     pub near_duplicates: NearDuplicates,
+    /// The side that gives up the near-duplicates of the other one.
+    pub yields: YieldingSide,
+    /// Corpora, and files or folders of texts: documents that are near-duplicates of the held-out part of these corpora,
+    /// or of these texts, are left out of training.
+    pub without: Vec<PathBuf>,
     /// The number of first documents of the inputs that are used; `None` for all.
     pub limit: Option<u64>,
     /// The minimum number of characters; shorter documents are left out and counted.
@@ -80,6 +85,7 @@ impl PrepareOptions {
             ("pack", self.pack.map(|pack| json!(pack))),
             ("template_date", self.chat.date.map(|date| json!(date))),
             ("text_separator", self.read.text_separator.as_ref().map(|text| json!(text))),
+            ("yields", (self.yields != YieldingSide::default()).then(|| json!(self.yields))),
         ];
         for (name, value) in asked {
             if let (Some(value), Some(record)) = (value, record.as_object_mut()) {
@@ -93,6 +99,23 @@ impl PrepareOptions {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.holdout.check()?;
         self.near_duplicates.check()?;
+        if self.near_duplicates == NearDuplicates::Allowed {
+            let expected = "a similarity that decides what is a near-duplicate";
+            if !self.without.is_empty() {
+                return Err(exclusive(
+                    "near-duplicates",
+                    expected,
+                    "off beside texts to leave out",
+                ));
+            }
+            if self.yields != YieldingSide::default() {
+                return Err(exclusive(
+                    "near-duplicates",
+                    expected,
+                    "off beside a side that yields",
+                ));
+            }
+        }
         self.pack.map_or(Ok(()), PackOptions::check)?;
         if self.threads > Self::MOST_THREADS {
             return Err(exclusive("threads", "0 to 1024", &self.threads.to_string()));
@@ -267,6 +290,17 @@ impl fmt::Display for NearDuplicates {
             Self::From(threshold) => write!(f, "{threshold}"),
         }
     }
+}
+
+/// The side that gives up near-duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum YieldingSide {
+    /// Held-out documents that have near-duplicates among the training documents move to training.
+    #[default]
+    Holdout,
+    /// Training documents that have near-duplicates in the holdout are left out.
+    Training,
 }
 
 /// The order of documents.

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+use mixdown_base::files;
 use mixdown_base::observer::Observer;
 use mixdown_documents::{InputFile, InputList, Labeler, LongRecords};
 use mixdown_shards::{Dtype, Fingerprint};
@@ -12,14 +13,16 @@ use serde::{Deserialize, Serialize};
 use crate::encode::Encoder;
 use crate::encode::label_stage::LabelStage;
 use crate::error::Error;
+use crate::near_duplicates::SketchedDocuments;
+use crate::near_duplicates::references::{ExcludedDocument, ReferenceRecord, References};
 use crate::plan::Plan;
-use crate::plan::holdout::{HoldoutDecision, HoldoutLimit};
+use crate::plan::holdout::{HoldoutDecision, HoldoutLimit, HoldoutRules};
 use crate::plan::input_unit::{end_of_documents, part_bytes, units};
 use crate::plan::order::Order;
 use crate::plan::placement::{Placement, Sides};
 use crate::plan::task::Task;
 use crate::prepare::Sizes;
-use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle};
+use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide};
 use crate::prepare::progress::{PrepareProgress, PrepareStage, disk_estimate, say_inputs};
 use crate::prepare::tokenize_stage::{FinishedParts, TokenizeStage};
 use crate::prepare::work_folder::WorkFolder;
@@ -39,6 +42,7 @@ pub(crate) struct Work<'o> {
     pub(crate) options: &'o PrepareOptions,
     pub(crate) plan: Plan,
     labels: Option<LabelStage>,
+    pub(crate) references: References,
     shard_bytes: u64,
 }
 
@@ -60,11 +64,19 @@ impl<'o> Work<'o> {
         let labels = options.read.labels.as_ref();
         let labels =
             labels.map(|fields| LabelStage::new(fields, &options.chat, &tokenizer)).transpose()?;
+        let references = References::find(&options.without, &options.read)?;
         let mut plan = plan(&inputs, &tokenizer, options, sizes)?;
         plan.chat_template = labels.as_ref().and_then(|labels| labels.template);
         plan.holdout_from = holdout_from.and_then(|from| u32::try_from(from).ok());
-        let work =
-            Self { inputs, tokenizer, options, plan, labels, shard_bytes: sizes.shard_bytes };
+        let work = Self {
+            inputs,
+            tokenizer,
+            options,
+            plan,
+            labels,
+            references,
+            shard_bytes: sizes.shard_bytes,
+        };
         match options.limit {
             None => Ok(work),
             Some(_) if work.reads_standard_input() => Err(Error::Option {
@@ -181,8 +193,8 @@ impl<'o> Work<'o> {
         let Plan { order, payload, dtype, vocab_size, .. } = self.plan;
         let limit = HoldoutLimit::known(self.options.holdout)?;
         let target = ShardTarget { folder, dtype, vocab_size };
-        let searches = self.options.holdout != Holdout::None
-            && self.options.near_duplicates != NearDuplicates::Allowed;
+        let searches = self.options.near_duplicates != NearDuplicates::Allowed
+            && (self.options.holdout != Holdout::None || !self.references.is_empty());
         let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none() && !searches;
         let shard_bytes = self.shard_bytes;
         let placement = Placement { limit, ..Placement::default() };
@@ -240,15 +252,11 @@ impl<'o> Work<'o> {
             let (path, field) = (folder.out().to_owned(), "holdout".to_owned());
             return Err(Error::PlanDiffers { path, field, expected, got });
         }
-        let PrepareOptions { holdout, near_duplicates, .. } = *self.options;
-        let decided = HoldoutDecision::decide(
-            holdout,
-            near_duplicates,
-            &self.tokenizer,
-            buckets,
-            threads,
-            observer,
-        )?;
+        let rules = HoldoutRules { options: self.options, references: &self.references };
+        let tokenizer = &self.tokenizer;
+        let documents = SketchedDocuments { buckets, tokenizer, threads, observer };
+        let decided = HoldoutDecision::decide(&rules, documents)?;
+        self.write_left_out(folder, &decided.excluded)?;
         let exceptions = decided.placement.write(&folder.exceptions())?;
         let split = HoldoutFile {
             holdout: got,
@@ -262,6 +270,31 @@ impl<'o> Work<'o> {
         };
         write_json(&folder.split(), &split)?;
         Ok(split)
+    }
+
+    /// Lists the documents that are left out as near-duplicates of other texts, one line of JSON each.
+    fn write_left_out(
+        &self,
+        folder: &WorkFolder,
+        excluded: &[ExcludedDocument],
+    ) -> Result<(), Error> {
+        let path = folder.left_out();
+        let mut by_place: Vec<&ExcludedDocument> = excluded.iter().collect();
+        by_place.sort_by_key(|one| one.place);
+        let mut lines = Vec::new();
+        for one in by_place {
+            let input = self.inputs.file(one.place.input).map(|file| file.name.as_str());
+            let reference = one.reference.and_then(|at| self.references.records.get(at));
+            let like = reference.map_or("holdout", |record| record.name.as_str());
+            let line = serde_json::json!({
+                "input": input,
+                "offset": one.place.offset,
+                "like": { "from": like, "document": one.text },
+                "similarity": (one.similarity * 100.0).round() / 100.0,
+            });
+            lines.extend(line.to_string().bytes().chain([b'\n']));
+        }
+        Ok(files::write(&path, &lines)?)
     }
 
     /// Returns the split in the folder, if it has this holdout and these sizes.
@@ -281,13 +314,19 @@ impl<'o> Work<'o> {
 
     /// Returns the holdout and the rule of near-duplicates as one text, which identifies a split.
     fn asked_holdout(&self) -> String {
-        let PrepareOptions { holdout, near_duplicates, .. } = *self.options;
-        match near_duplicates {
-            NearDuplicates::From(threshold) if holdout != Holdout::None => {
-                format!("{holdout}, near-duplicates from {threshold}")
+        let PrepareOptions { holdout, near_duplicates, yields, .. } = *self.options;
+        let mut asked = holdout.to_string();
+        let NearDuplicates::From(threshold) = near_duplicates else { return asked };
+        if holdout != Holdout::None {
+            asked.push_str(&format!(", near-duplicates from {threshold}"));
+            if yields == YieldingSide::Training {
+                asked.push_str(" leave training");
             }
-            _ => holdout.to_string(),
         }
+        for ReferenceRecord { name, fingerprint } in &self.references.records {
+            asked.push_str(&format!(", without {name} ({fingerprint})"));
+        }
+        asked
     }
 
     fn split_there(&self, folder: &WorkFolder) -> Result<Option<HoldoutFile>, Error> {

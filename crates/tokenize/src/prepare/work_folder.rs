@@ -19,6 +19,8 @@ const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
 const SPLIT: &str = "split.json";
 const EXCEPTIONS: &str = "exceptions";
+/// The list of documents that are left out as near-duplicates of other texts, in the work and in the corpus.
+pub(crate) const LEFT_OUT: &str = "left-out.jsonl";
 const LOCK: &str = "lock";
 const TASKS: &str = "tasks.lock";
 
@@ -105,7 +107,7 @@ impl WorkFolder {
             return Ok(());
         }
         remove_files(&self.work, |name| {
-            [SPLIT, EXCEPTIONS].contains(&name) || name.starts_with("unit-")
+            [SPLIT, EXCEPTIONS, LEFT_OUT].contains(&name) || name.starts_with("unit-")
         })?;
         remove_parts(&parts, &self.work)?;
         write_json(&path, plan)
@@ -188,6 +190,11 @@ impl WorkFolder {
         self.work.join(SPLIT)
     }
 
+    /// Returns the file that lists the documents that are left out.
+    pub(crate) fn left_out(&self) -> PathBuf {
+        self.work.join(LEFT_OUT)
+    }
+
     /// Returns the file of the documents that are not on the side of their hash.
     pub(crate) fn exceptions(&self) -> PathBuf {
         self.work.join(EXCEPTIONS)
@@ -229,7 +236,8 @@ impl WorkFolder {
         }
         let companion = |name: &str| {
             finished_name(name).is_some_and(|name| {
-                name == Manifest::FILE || FILES.contains(&name) || name == "tokenizer.json"
+                [Manifest::FILE, "tokenizer.json", LEFT_OUT].contains(&name)
+                    || FILES.contains(&name)
             })
         };
         remove_files(&self.out, companion)

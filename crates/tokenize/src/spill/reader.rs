@@ -124,7 +124,7 @@ impl Spill {
     pub(crate) fn visit_sketches(
         &self,
         buckets: u64,
-        visit: &mut dyn FnMut(&DocumentRow, &PlacedSketch, IdsPlace),
+        visit: &mut dyn FnMut(&DocumentRow, &PlacedSketch, IdsPlace) -> Result<(), Error>,
     ) -> Result<(), Error> {
         const AT_ONCE: u64 = 1 << 12;
         let payload = self.summary().payload;
@@ -150,7 +150,7 @@ impl Spill {
                     }
                     let row = DocumentRow::from_bytes(row);
                     let ids = IdsPlace { offset, len_tokens: row.len_tokens };
-                    visit(&row, &PlacedSketch::from_bytes(placed), ids);
+                    visit(&row, &PlacedSketch::from_bytes(placed), ids)?;
                     offset += u64::from(row.len_tokens) * payload.id_bytes;
                     document += 1;
                 }
@@ -359,6 +359,7 @@ mod tests {
                 assert_eq!(placed.sketch, Sketch::of_hash(row.hash / 11));
                 assert_eq!(u64::from(placed.place.input), row.hash / 11);
                 seen.push((row.hash / 11, ids));
+                Ok(())
             })
             .unwrap();
         assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), hashes);

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mixdown_base::display::{escaped, plural};
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
     BeginningOfText, DiskEstimate, Holdout, NearDuplicates, PrepareOptions, PrepareProgress,
-    PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport, finish, prepare,
-    prepare_task,
+    PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport, YieldingSide, finish,
+    prepare, prepare_task,
 };
 
 use crate::commands::Context;
@@ -73,6 +73,19 @@ pub struct PrepareArgs {
     /// Jaccard similarity of their sets of five consecutive words. With off, near-duplicates stay in the holdout.
     #[arg(long, help_heading = "Holdout", value_name = "SIMILARITY|off", default_value_t = NearDuplicates::default())]
     near_duplicates: NearDuplicates,
+    /// Side that gives up near-duplicates: the holdout, from which they move to training, or training, which leaves them
+    /// out.
+    #[arg(
+        long,
+        help_heading = "Holdout",
+        value_name = "holdout|training",
+        default_value = "holdout"
+    )]
+    yields: Yields,
+    /// Leave documents out of training that are near-duplicates of the held-out documents of this corpus, or of the
+    /// texts in this file or folder (a benchmark); left-out.jsonl in the corpus lists them. May be repeated.
+    #[arg(long, help_heading = "Holdout", value_name = "CORPUS|PATH")]
+    without: Vec<PathBuf>,
     /// Read only the first N documents of the inputs.
     #[arg(long, value_name = "N", conflicts_with_all = ["task", "holdout_input"])]
     limit: Option<u64>,
@@ -124,6 +137,13 @@ pub struct PrepareArgs {
     labels: LabelsArgs,
 }
 
+/// The side that gives up near-duplicates.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Yields {
+    Holdout,
+    Training,
+}
+
 impl PrepareArgs {
     fn options(&self) -> PrepareOptions {
         let usual = if self.holdout_input.is_empty() { USUAL_HOLDOUT } else { Holdout::Input };
@@ -137,6 +157,11 @@ impl PrepareArgs {
             holdout: self.holdout.unwrap_or(usual),
             holdout_inputs: self.holdout_input.clone(),
             near_duplicates: self.near_duplicates,
+            yields: match self.yields {
+                Yields::Holdout => YieldingSide::Holdout,
+                Yields::Training => YieldingSide::Training,
+            },
+            without: self.without.clone(),
             limit: self.limit,
             min_chars: self.min_chars,
             work_dir: self.work_dir.clone(),
@@ -269,6 +294,8 @@ pub fn describe(report: &PrepareReport) -> String {
         (report.counts.too_long_documents, "documents longer than a row"),
         (report.counts.padding_tokens, "tokens of padding"),
         (report.counts.moved_documents, "near-duplicates moved from the holdout to training"),
+        (report.counts.excluded_documents, "near-duplicates left out of training"),
+        (report.counts.repeated_documents, "repeated documents left out of training"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {what}: {}", thousands(count)));
