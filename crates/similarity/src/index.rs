@@ -20,6 +20,9 @@ pub struct SketchIndex {
     rows: usize,
     /// The hash of a band and the number of its sketch, sorted.
     postings: Vec<(u32, u32)>,
+    /// The first posting of each group of hashes with the same first bits, and the end of the last one.
+    groups: Vec<usize>,
+    group_shift: u32,
     /// For the first posting of each hash, how many of its sketches are not removed.
     left: Vec<AtomicU32>,
     removed: Vec<AtomicBool>,
@@ -61,13 +64,21 @@ impl SketchIndex {
             let bit = u64::from(hash) >> known_shift;
             known[(bit / 64) as usize] |= 1 << (bit % 64);
         }
+        // Some four postings per group: they lie in one or two lines of the cache.
+        let group_bits = (postings.len() / 4).next_power_of_two().trailing_zeros();
+        let group_shift = 32 - group_bits.clamp(1, 31);
+        let mut groups = Vec::with_capacity((1 << (32 - group_shift)) + 1);
+        for (place, &(hash, _)) in postings.iter().enumerate() {
+            groups.resize((hash >> group_shift) as usize + 1, place);
+        }
+        groups.resize((1 << (32 - group_shift)) + 1, postings.len());
         let mut left = Vec::with_capacity(postings.len());
         for same in postings.chunk_by(|one, other| one.0 == other.0) {
             left.push(AtomicU32::new(u32::try_from(same.len()).unwrap_or(u32::MAX)));
             left.extend((1..same.len()).map(|_| AtomicU32::new(0)));
         }
         let removed = sketches.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { sketches, rows, postings, left, removed, known, known_shift }
+        Self { sketches, rows, postings, groups, group_shift, left, removed, known, known_shift }
     }
 
     /// Sets `found` to the numbers and estimates of the indexed sketches whose estimated similarity to `sketch` is at
@@ -76,11 +87,14 @@ impl SketchIndex {
     /// A `least` below the index' threshold returns what is found of such pairs, which is not all.
     pub fn similar(&self, sketch: &Sketch, least: f64, found: &mut Vec<(u32, f64)>) {
         found.clear();
+        // No branch depends on a bit, so that many of them are on their way from memory at once.
+        let (mut known, mut len) = ([0; SLOTS], 0);
         for hash in band_hashes(sketch, self.rows) {
             let bit = u64::from(hash) >> self.known_shift;
-            if self.known[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
-                continue;
-            }
+            known[len] = hash;
+            len += (self.known[(bit / 64) as usize] >> (bit % 64) & 1) as usize;
+        }
+        for &hash in &known[..len] {
             let first = self.first_posting(hash);
             // Usually everything in a large group of copies is removed.
             if self.left.get(first).is_none_or(|left| left.load(Ordering::Relaxed) == 0) {
@@ -135,7 +149,9 @@ impl SketchIndex {
     }
 
     fn first_posting(&self, hash: u32) -> usize {
-        self.postings.partition_point(|&(other, _)| other < hash)
+        let group = (hash >> self.group_shift) as usize;
+        let (first, end) = (self.groups[group], self.groups[group + 1]);
+        first + self.postings[first..end].partition_point(|&(other, _)| other < hash)
     }
 }
 
@@ -148,13 +164,23 @@ fn rows(threshold: f64) -> usize {
     (1..=16).rev().find(|&rows| missed(rows) <= MISSED).unwrap_or(1)
 }
 
+/// Hashes the bands of at most sixteen slots.
+#[inline(always)]
 fn band_hashes(sketch: &Sketch, rows: usize) -> impl Iterator<Item = u32> {
-    let bands = sketch.as_bytes().chunks_exact(rows);
-    (1_u64..).zip(bands).map(|(band, slots)| {
-        let hash = slots.iter().fold(band, |hash, &slot| {
-            (hash ^ u64::from(slot)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    // Sixteen bytes can be read from the beginning of each band.
+    let mut padded = [0; SLOTS + 16];
+    padded[..SLOTS].copy_from_slice(sketch.as_bytes());
+    let mask = |slots: usize| (0..slots).fold(0, |mask, _| mask << 8 | 0xff_u64);
+    let (low_mask, high_mask) = (mask(rows.min(8)), mask(rows.saturating_sub(8)));
+    (1_u64..).zip((0..=SLOTS - rows).step_by(rows)).map(move |(band, at)| {
+        let [low, high] = [at, at + 8].map(|at| {
+            let eight = padded[at..].first_chunk().copied().unwrap_or_default();
+            u64::from_le_bytes(eight)
         });
-        (hash.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32
+        let low = (low & low_mask ^ band.wrapping_mul(0xd6e8_feb8_6659_fd93))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let both = (low ^ low >> 32 ^ high & high_mask).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        (both >> 32) as u32
     })
 }
 
