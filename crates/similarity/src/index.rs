@@ -156,7 +156,7 @@ impl SketchIndex {
 }
 
 /// Slots of a band.
-fn rows(threshold: f64) -> usize {
+pub(crate) fn rows(threshold: f64) -> usize {
     let missed = |rows: usize| {
         let rows = rows as f64;
         (1.0 - threshold.powf(rows)).powf((SLOTS as f64 / rows).floor())
@@ -164,24 +164,48 @@ fn rows(threshold: f64) -> usize {
     (1..=16).rev().find(|&rows| missed(rows) <= MISSED).unwrap_or(1)
 }
 
+/// Hashes one band of at most sixteen slots.
+#[inline(always)]
+pub(crate) fn band_hash(sketch: &Sketch, rows: usize, band: usize) -> u32 {
+    hash_band(&padded(sketch), masks(rows), band * rows, band)
+}
+
 /// Hashes the bands of at most sixteen slots.
 #[inline(always)]
 fn band_hashes(sketch: &Sketch, rows: usize) -> impl Iterator<Item = u32> {
-    // Sixteen bytes can be read from the beginning of each band.
+    let (padded, masks) = (padded(sketch), masks(rows));
+    (0..=SLOTS - rows)
+        .step_by(rows)
+        .enumerate()
+        .map(move |(band, at)| hash_band(&padded, masks, at, band))
+}
+
+/// Sixteen bytes can be read from the beginning of each band.
+#[inline(always)]
+fn padded(sketch: &Sketch) -> [u8; SLOTS + 16] {
     let mut padded = [0; SLOTS + 16];
     padded[..SLOTS].copy_from_slice(sketch.as_bytes());
+    padded
+}
+
+/// The bits of a band in two numbers of eight slots.
+#[inline(always)]
+fn masks(rows: usize) -> [u64; 2] {
     let mask = |slots: usize| (0..slots).fold(0, |mask, _| mask << 8 | 0xff_u64);
-    let (low_mask, high_mask) = (mask(rows.min(8)), mask(rows.saturating_sub(8)));
-    (1_u64..).zip((0..=SLOTS - rows).step_by(rows)).map(move |(band, at)| {
-        let [low, high] = [at, at + 8].map(|at| {
-            let eight = padded[at..].first_chunk().copied().unwrap_or_default();
-            u64::from_le_bytes(eight)
-        });
-        let low = (low & low_mask ^ band.wrapping_mul(0xd6e8_feb8_6659_fd93))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let both = (low ^ low >> 32 ^ high & high_mask).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (both >> 32) as u32
-    })
+    [mask(rows.min(8)), mask(rows.saturating_sub(8))]
+}
+
+#[inline(always)]
+fn hash_band(padded: &[u8; SLOTS + 16], masks: [u64; 2], at: usize, band: usize) -> u32 {
+    let [low, high] = [at, at + 8].map(|at| {
+        let eight = padded[at..].first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(eight)
+    });
+    let [low_mask, high_mask] = masks;
+    let low = (low & low_mask ^ (band as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let both = (low ^ low >> 32 ^ high & high_mask).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (both >> 32) as u32
 }
 
 #[cfg(test)]

@@ -23,11 +23,13 @@
 //! assert!((first.jaccard(&second) - exact).abs() < 0.1);
 //! ```
 
+mod clusters;
 mod index;
 mod shingles;
 mod sketch;
 mod words;
 
+pub use clusters::{Clusters, SketchStore};
 pub use index::SketchIndex;
 pub use shingles::Shingles;
 pub use sketch::{Sketch, Sketcher};
