@@ -10,8 +10,8 @@ use mixdown_base::observer::Observer;
 use mixdown_base::quantity::field;
 use mixdown_documents::{IgnoreRules, LabelFields, ReadOptions, Selection, TrainOn, Unreadable};
 use mixdown_tokenize::{
-    ChatOptions, Holdout, PackOptions, PrepareOptions, PrepareProgress, PrepareStage, Shuffle,
-    SpecialText, TooLong, YieldingSide,
+    ChatOptions, Deduplication, Holdout, PackOptions, PrepareOptions, PrepareProgress,
+    PrepareStage, Shuffle, SpecialText, TooLong, YieldingSide,
 };
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -39,6 +39,7 @@ struct Options {
     threads: u32,
     near_duplicates: String,
     yields: YieldingSide,
+    dedup: Deduplication,
     without: Vec<PathBuf>,
     bos: String,
     end_of_text: Option<String>,
@@ -102,6 +103,7 @@ impl Options {
             holdout_inputs: self.holdout_input,
             near_duplicates: self.near_duplicates.parse()?,
             yields: self.yields,
+            deduplication: self.dedup,
             without: self.without,
             limit: self.limit,
             min_chars: self.min_chars,

@@ -65,8 +65,8 @@ pub use format::dtype::{Dtype, TokenInt};
 pub use format::fingerprint::Fingerprint;
 pub use format::manifest::Manifest;
 pub use format::records::{
-    Counts, FileRecord, InputRecord, MaskRecord, PackRecord, ShardRecord, SketchRecord, Split,
-    SplitRecord,
+    ClusterRecord, ClustersRecord, Counts, FileRecord, InputRecord, MaskRecord, PackRecord,
+    ShardRecord, SketchRecord, Split, SplitRecord,
 };
 pub use import::{
     ImportFile, ImportOptions, ImportReport, SampleShare, TextOf, TokenFiles, TokenFormat, import,

@@ -37,7 +37,8 @@ pub use error::Error;
 pub use mixdown_documents::{ChatTurn, ReadOptions};
 pub use plan::task::Task;
 pub use prepare::options::{
-    BeginningOfText, Holdout, NearDuplicates, PrepareOptions, Shuffle, SpecialText, YieldingSide,
+    BeginningOfText, Deduplication, Holdout, NearDuplicates, PrepareOptions, Shuffle, SpecialText,
+    YieldingSide,
 };
 pub use prepare::options::{ChatOptions, PackOptions, TooLong};
 pub use prepare::progress::{DiskEstimate, InputRemarks, PrepareProgress, PrepareStage};

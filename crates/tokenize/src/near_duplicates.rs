@@ -6,6 +6,7 @@
 
 pub(crate) mod holdout_search;
 pub(crate) mod references;
+pub(crate) mod repeated;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,8 +40,8 @@ pub(crate) struct SketchedDocuments<'w> {
 /// The place where the ids of a document's text can be read again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextPlace {
-    spill: usize,
-    ids: IdsPlace,
+    pub(crate) spill: usize,
+    pub(crate) ids: IdsPlace,
 }
 
 /// A document that is looked up in an index of sketches.
@@ -78,6 +79,28 @@ impl SketchedDocuments<'_> {
             });
             Ok(())
         })
+    }
+
+    /// Returns what `pick` makes of the documents of one part.
+    pub(crate) fn visit_one<T>(
+        &self,
+        spill: usize,
+        pick: impl Fn(&DocumentRow, Probe) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let Buckets { spills, order, .. } = self.buckets;
+        let mut picked = Vec::new();
+        if let Some(from) = spills.get(spill) {
+            from.visit_sketches(order.buckets(), &mut |row, placed, ids| {
+                if self.observer.is_stopped() {
+                    return Err(Error::Interrupted);
+                }
+                let (text, place) = (TextPlace { spill, ids }, placed.place);
+                picked
+                    .extend(pick(row, Probe { key: row.key, place, sketch: placed.sketch, text }));
+                Ok(())
+            })?;
+        }
+        Ok(picked)
     }
 
     /// Reads a document's text and returns its shingles.

@@ -25,6 +25,7 @@ def prepare(
     holdout_input: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     near_duplicates: str | float = 0.5,
     yields: str = "holdout",
+    dedup: str = "none",
     without: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     limit: int | None = None,
     min_chars: int = 0,
@@ -72,6 +73,8 @@ def prepare(
             near-duplicates stay in the holdout.
         yields: the side that gives up near-duplicates: ``"holdout"`` (they move to training) or ``"training"``
             (they are left out).
+        dedup: documents that are left out of training because they repeat an earlier one: ``"none"``, ``"exact"``
+            (equal texts up to white space) or ``"near"`` (near-duplicates as well).
         without: corpora, or files of texts: near-duplicates of their held-out documents, or of these texts, are
             left out of training; ``left-out.jsonl`` in the corpus lists them.
         limit: read only this many documents.
@@ -114,6 +117,7 @@ def prepare(
         "holdout_input": paths_of("holdout_input", holdout_input),
         "near_duplicates": str(near_duplicates),
         "yields": yields,
+        "dedup": dedup,
         "without": paths_of("without", without),
         "limit": limit,
         "min_chars": min_chars,

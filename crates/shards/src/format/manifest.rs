@@ -5,6 +5,7 @@ use std::{io, path::Path};
 use mixdown_base::files;
 use serde::{Deserialize, Serialize};
 
+use crate::ClustersRecord;
 use crate::Counts;
 use crate::Dtype;
 use crate::Error;
@@ -52,6 +53,9 @@ pub struct Manifest {
     pub options: serde_json::Value,
     /// Counts of special cases that `prepare` found in the inputs.
     pub counts: Counts,
+    /// The clusters of which only the first document was kept, if `prepare` looked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<ClustersRecord>,
 }
 
 impl Manifest {
@@ -100,6 +104,7 @@ impl Manifest {
             inputs: Vec::new(),
             options: serde_json::Value::Null,
             counts: Counts::default(),
+            clusters: None,
         }
     }
 

@@ -194,6 +194,26 @@ pub struct Counts {
     pub repeated_tokens: u64,
 }
 
+/// Clusters of training documents that repeat each other, of which only the first was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClustersRecord {
+    /// Clusters of two or more documents.
+    pub clusters: u64,
+    /// The largest of them.
+    pub largest: Vec<ClusterRecord>,
+}
+
+/// A cluster of training documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Documents, the first one included.
+    pub documents: u64,
+    /// The input of the first one.
+    pub input: String,
+    /// Where the first one begins there: bytes, or rows of a table.
+    pub offset: u64,
+}
+
 /// Returns whether a count is 0: such optional counts are left out of the manifest.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(count: &u64) -> bool {

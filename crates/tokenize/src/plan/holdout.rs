@@ -8,8 +8,12 @@ use crate::error::Error;
 use crate::near_duplicates::SketchedDocuments;
 use crate::near_duplicates::holdout_search::HoldoutSearch;
 use crate::near_duplicates::references::{ExcludedDocument, References, like_held_out};
+use crate::near_duplicates::repeated::{Repeated, repeated as find_repeated};
 use crate::plan::placement::{Placement, Sides};
-use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, YieldingSide};
+use crate::prepare::options::{
+    Deduplication, Holdout, NearDuplicates, PrepareOptions, YieldingSide,
+};
+use crate::prepare::work_folder::WorkFolder;
 use crate::spill::DocumentRow;
 
 /// The sides of the documents, and the contents of each side in every bucket.
@@ -18,6 +22,8 @@ pub(crate) struct HoldoutDecision {
     pub(crate) placement: Placement,
     /// The documents that are left out as near-duplicates of other texts.
     pub(crate) excluded: Vec<ExcludedDocument>,
+    /// What deduplication found, without the keys.
+    pub(crate) repeated: Repeated,
     pub(crate) buckets: Vec<Sides>,
     pub(crate) total: Sides,
 }
@@ -61,6 +67,7 @@ pub(crate) struct HoldoutRules<'w> {
     pub(crate) options: &'w PrepareOptions,
     /// The texts that training must not repeat.
     pub(crate) references: &'w References,
+    pub(crate) folder: &'w WorkFolder,
 }
 
 impl HoldoutDecision {
@@ -69,7 +76,7 @@ impl HoldoutDecision {
         rules: &HoldoutRules<'_>,
         documents: SketchedDocuments<'_>,
     ) -> Result<Self, Error> {
-        let PrepareOptions { holdout, near_duplicates, yields, .. } = *rules.options;
+        let PrepareOptions { holdout, near_duplicates, yields, deduplication, .. } = *rules.options;
         let limit = limit_of(holdout, &documents)?;
         let mut excluded = Vec::new();
         let mut placement = Placement { limit, ..Placement::default() };
@@ -98,7 +105,15 @@ impl HoldoutDecision {
         let is_held_out = |unit: u64| placement.moved.binary_search(&unit).is_err();
         excluded.retain(|one| !one.unit.is_some_and(is_held_out));
         placement.excluded = excluded.iter().map(|one| one.key).collect();
-        let decision = Self::count(placement, excluded, &documents)?;
+        let mut repeated = Repeated::default();
+        if let NearDuplicates::From(threshold) = near_duplicates
+            && deduplication != Deduplication::None
+        {
+            repeated =
+                find_repeated(documents, rules.folder, &placement, deduplication, threshold)?;
+            placement.repeated = std::mem::take(&mut repeated.keys);
+        }
+        let decision = Self { repeated, ..Self::count(placement, excluded, &documents)? };
         if let NearDuplicates::From(threshold) = near_duplicates
             && decision.total.holdout_documents == 0
             && decision.total.moved_documents > 0
@@ -136,7 +151,7 @@ impl HoldoutDecision {
             counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
             total.add(sum);
         }
-        Ok(Self { placement, excluded, buckets: sums, total })
+        Ok(Self { placement, excluded, repeated: Repeated::default(), buckets: sums, total })
     }
 }
 

@@ -4,15 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use mixdown_base::files;
-use mixdown_documents::InputFile;
-use mixdown_shards::{Counts, InputRecord, Manifest, PackRecord, Split as Side, SplitRecord};
+use mixdown_documents::{InputFile, Place};
+use mixdown_shards::{
+    ClusterRecord, ClustersRecord, Counts, InputRecord, Manifest, PackRecord, Split as Side,
+    SplitRecord,
+};
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::near_duplicates::repeated::Repeated;
 use crate::plan::input_unit::units;
 use crate::plan::placement::Sides;
 use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
+use crate::prepare::options::Deduplication;
 use crate::prepare::work::{HoldoutFile, Holdouts, Work, count};
 use crate::prepare::work_folder::{LEFT_OUT, WorkFolder};
 use crate::shards::shard_run::run_record;
@@ -56,6 +61,9 @@ impl Work<'_> {
             SplitRecord::new(train),
             SplitRecord::new(holdout),
         );
+        let deduplicates = self.options.deduplication != Deduplication::None;
+        let clusters = deduplicates.then(|| self.clusters(&split.repeated));
+        let manifest = Manifest { clusters, ..manifest };
         copy_tokenizer(&self.tokenizer, &out)?;
         if split.sides.excluded_documents > 0 {
             let list = folder.left_out();
@@ -65,6 +73,16 @@ impl Work<'_> {
         manifest.write_sealed(&out)?;
         folder.remove()?;
         Ok(self.report(&manifest, split.parts, resumed))
+    }
+
+    fn clusters(&self, repeated: &Repeated) -> ClustersRecord {
+        let record = |&(documents, place): &(u64, Place)| ClusterRecord {
+            documents,
+            input: self.inputs.file(place.input).map(|file| file.name.clone()).unwrap_or_default(),
+            offset: place.offset,
+        };
+        let largest = repeated.largest.iter().map(record).collect();
+        ClustersRecord { clusters: repeated.clusters, largest }
     }
 
     /// Returns an error that lists the missing parts.

@@ -12,7 +12,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide};
+use crate::prepare::options::{
+    Deduplication, Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide,
+};
 use crate::prepare::prepare_tests::{TINY, contents, zstd};
 use crate::prepare::{PrepareReport, finish_sized, prepare_sized, prepare_task_sized};
 use crate::tokenizer::Tokenizer;
@@ -356,4 +358,72 @@ fn training_yields_to_a_holdout_that_must_stay() {
     assert!(highest(&texts, "out") < 0.55);
     let off = PrepareOptions { near_duplicates: NearDuplicates::Allowed, ..options };
     assert!(texts.run("off", &off).unwrap_err().to_string().contains("near-duplicates"));
+}
+
+#[test]
+fn deduplication_keeps_the_first_of_each_cluster_in_the_order_of_the_inputs() {
+    let mut all = families(40, 6);
+    // Copies, some with other white space, before and after the originals.
+    for number in (0..all.len()).step_by(7) {
+        let copy = (all[number].0.replace(' ', "  "), 0);
+        all.insert(number / 2, copy.clone());
+        all.push(copy);
+    }
+    let texts = Texts::new(&all);
+    let run = |out: &str, deduplication, threads, shuffle| {
+        let options =
+            PrepareOptions { deduplication, threads, shuffle, ..PrepareOptions::default() };
+        (texts.run(out, &options).unwrap(), options)
+    };
+    let words = |text: &String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+
+    let (report, _) = run("exact", Deduplication::Exact, 2, Shuffle::Keep);
+    let mut seen = BTreeSet::new();
+    let firsts: Vec<&String> =
+        all.iter().map(|(text, _)| text).filter(|text| seen.insert(words(text))).collect();
+    assert_eq!(texts.texts("exact", Split::Train).iter().collect::<Vec<_>>(), firsts);
+    let repeated = (all.len() - firsts.len()) as u64;
+    assert_eq!(
+        (report.train_documents, report.counts.repeated_documents),
+        (firsts.len() as u64, repeated)
+    );
+
+    let (report, options) = run("near", Deduplication::Near, 2, Shuffle::Keep);
+    let kept = texts.texts("near", Split::Train);
+    assert_eq!(report.counts.repeated_documents + kept.len() as u64, all.len() as u64);
+    // In the order of the inputs, and the first of what is similar.
+    let places: Vec<usize> =
+        kept.iter().map(|text| all.iter().position(|(other, _)| other == text).unwrap()).collect();
+    assert!(places.is_sorted());
+    let sets: Vec<BTreeSet<String>> = kept.iter().map(|text| runs(text)).collect();
+    for (number, one) in sets.iter().enumerate() {
+        assert!(sets[..number].iter().all(|other| jaccard(one, other) < 0.55));
+    }
+    for (place, (text, _)) in all.iter().enumerate().filter(|(place, _)| !places.contains(place)) {
+        let earlier =
+            all[..place].iter().any(|(other, _)| jaccard(&runs(text), &runs(other)) >= 0.5);
+        assert!(earlier, "{place} has nothing similar before it");
+    }
+    let manifest = Corpus::open(&texts.path("near"), Access::Read).unwrap().manifest().clone();
+    let clusters = manifest.clusters.unwrap();
+    assert!(clusters.clusters >= 20 && clusters.largest.len() == 10);
+    assert!(clusters.largest[0].documents >= clusters.largest[9].documents);
+    assert!(texts.run("near", &options).unwrap().already_done);
+    run("near-5", Deduplication::Near, 5, Shuffle::Keep);
+    assert!(contents(&texts.path("near")) == contents(&texts.path("near-5")));
+
+    // In a random order, and beside a holdout, the same documents stay.
+    run("shuffled", Deduplication::Near, 3, Shuffle::Global);
+    let sorted = |mut texts: Vec<String>| {
+        texts.sort();
+        texts
+    };
+    assert_eq!(sorted(texts.texts("shuffled", Split::Train)), sorted(kept));
+    let both = PrepareOptions {
+        deduplication: Deduplication::Near,
+        ..share(0.3, NearDuplicates::default())
+    };
+    let report = texts.run("both", &both).unwrap();
+    assert!(report.counts.repeated_documents > 0 && report.holdout_documents > 0);
+    assert!(highest(&texts, "both") < 0.55);
 }

@@ -27,6 +27,8 @@ pub struct PrepareOptions {
     pub near_duplicates: NearDuplicates,
     /// The side that gives up the near-duplicates of the other one.
     pub yields: YieldingSide,
+    /// The documents that are left out of training because they repeat an earlier one.
+    pub deduplication: Deduplication,
     /// Corpora, and files or folders of texts: documents that are near-duplicates of the held-out part of these corpora,
     /// or of these texts, are left out of training.
     pub without: Vec<PathBuf>,
@@ -76,6 +78,10 @@ impl PrepareOptions {
         });
         // Unused options are left out, so the manifest of a corpus with earlier options keeps its bytes.
         let asked = [
+            (
+                "dedup",
+                (self.deduplication != Deduplication::None).then(|| json!(self.deduplication)),
+            ),
             ("holdout_by", self.read.group_field.as_ref().map(|field| json!(field))),
             ("id_field", self.read.id_field.as_ref().map(|field| json!(field))),
             ("labels", self.read.labels.as_ref().map(|fields| json!(fields))),
@@ -100,6 +106,10 @@ impl PrepareOptions {
         self.holdout.check()?;
         self.near_duplicates.check()?;
         if self.near_duplicates == NearDuplicates::Allowed {
+            if self.deduplication != Deduplication::None {
+                let expected = "a similarity, because documents are compared by their sketches";
+                return Err(exclusive("near-duplicates", expected, "off beside a deduplication"));
+            }
             let expected = "a similarity that decides what is a near-duplicate";
             if !self.without.is_empty() {
                 return Err(exclusive(
@@ -290,6 +300,19 @@ impl fmt::Display for NearDuplicates {
             Self::From(threshold) => write!(f, "{threshold}"),
         }
     }
+}
+
+/// The documents that are left out of training because they repeat an earlier one, in the order of the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deduplication {
+    /// None.
+    #[default]
+    None,
+    /// Documents of equal text, up to white space.
+    Exact,
+    /// Near-duplicates of each other, directly or by others between them, and equal texts.
+    Near,
 }
 
 /// The side that gives up near-duplicates.

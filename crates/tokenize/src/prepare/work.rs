@@ -15,6 +15,7 @@ use crate::encode::label_stage::LabelStage;
 use crate::error::Error;
 use crate::near_duplicates::SketchedDocuments;
 use crate::near_duplicates::references::{ExcludedDocument, ReferenceRecord, References};
+use crate::near_duplicates::repeated::Repeated;
 use crate::plan::Plan;
 use crate::plan::holdout::{HoldoutDecision, HoldoutLimit, HoldoutRules};
 use crate::plan::input_unit::{end_of_documents, part_bytes, units};
@@ -22,7 +23,9 @@ use crate::plan::order::Order;
 use crate::plan::placement::{Placement, Sides};
 use crate::plan::task::Task;
 use crate::prepare::Sizes;
-use crate::prepare::options::{Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide};
+use crate::prepare::options::{
+    Deduplication, Holdout, NearDuplicates, PrepareOptions, Shuffle, YieldingSide,
+};
 use crate::prepare::progress::{PrepareProgress, PrepareStage, disk_estimate, say_inputs};
 use crate::prepare::tokenize_stage::{FinishedParts, TokenizeStage};
 use crate::prepare::work_folder::WorkFolder;
@@ -194,7 +197,9 @@ impl<'o> Work<'o> {
         let limit = HoldoutLimit::known(self.options.holdout)?;
         let target = ShardTarget { folder, dtype, vocab_size };
         let searches = self.options.near_duplicates != NearDuplicates::Allowed
-            && (self.options.holdout != Holdout::None || !self.references.is_empty());
+            && (self.options.holdout != Holdout::None
+                || !self.references.is_empty()
+                || self.options.deduplication != Deduplication::None);
         let in_order = order.shuffle == Shuffle::Keep && self.plan.rows().is_none() && !searches;
         let shard_bytes = self.shard_bytes;
         let placement = Placement { limit, ..Placement::default() };
@@ -252,7 +257,8 @@ impl<'o> Work<'o> {
             let (path, field) = (folder.out().to_owned(), "holdout".to_owned());
             return Err(Error::PlanDiffers { path, field, expected, got });
         }
-        let rules = HoldoutRules { options: self.options, references: &self.references };
+        let (options, references) = (self.options, &self.references);
+        let rules = HoldoutRules { options, references, folder };
         let tokenizer = &self.tokenizer;
         let documents = SketchedDocuments { buckets, tokenizer, threads, observer };
         let decided = HoldoutDecision::decide(&rules, documents)?;
@@ -264,6 +270,7 @@ impl<'o> Work<'o> {
             limit: decided.placement.limit,
             exceptions,
             sides: decided.total,
+            repeated: decided.repeated,
             parts: count(buckets.spills.len()),
             total,
             runs: ShardPlan::of(&decided.buckets, self.plan.payload.id_bytes, self.shard_bytes),
@@ -314,13 +321,20 @@ impl<'o> Work<'o> {
 
     /// Returns the holdout and the rule of near-duplicates as one text, which identifies a split.
     fn asked_holdout(&self) -> String {
-        let PrepareOptions { holdout, near_duplicates, yields, .. } = *self.options;
+        let PrepareOptions { holdout, near_duplicates, yields, deduplication, .. } = *self.options;
         let mut asked = holdout.to_string();
         let NearDuplicates::From(threshold) = near_duplicates else { return asked };
         if holdout != Holdout::None {
             asked.push_str(&format!(", near-duplicates from {threshold}"));
             if yields == YieldingSide::Training {
                 asked.push_str(" leave training");
+            }
+        }
+        match deduplication {
+            Deduplication::None => {}
+            Deduplication::Exact => asked.push_str(", without equal texts"),
+            Deduplication::Near => {
+                asked.push_str(&format!(", without near-duplicates from {threshold} in training"));
             }
         }
         for ReferenceRecord { name, fingerprint } in &self.references.records {
@@ -359,6 +373,7 @@ pub(crate) struct HoldoutFile {
     /// The hash of the file with the exceptions of the placement.
     exceptions: Fingerprint,
     pub(crate) sides: Sides,
+    pub(crate) repeated: Repeated,
     pub(crate) parts: u64,
     pub(crate) total: Summary,
     pub(crate) runs: Vec<BucketRun>,

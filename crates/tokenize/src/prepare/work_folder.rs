@@ -18,6 +18,7 @@ use crate::tokenizer::end_of_text::FILES;
 const WORK: &str = ".work";
 const PLAN: &str = "plan.json";
 const SPLIT: &str = "split.json";
+const LISTED: &str = "part-list";
 const EXCEPTIONS: &str = "exceptions";
 /// The list of documents that are left out as near-duplicates of other texts, in the work and in the corpus.
 pub(crate) const LEFT_OUT: &str = "left-out.jsonl";
@@ -188,6 +189,11 @@ impl WorkFolder {
     /// Returns the file that records the split.
     pub(crate) fn split(&self) -> PathBuf {
         self.work.join(SPLIT)
+    }
+
+    /// Returns the list of training documents while they are compared with each other.
+    pub(crate) fn listed(&self) -> PathBuf {
+        self.parts.join(LISTED)
     }
 
     /// Returns the file that lists the documents that are left out.

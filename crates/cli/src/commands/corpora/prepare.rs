@@ -7,9 +7,9 @@ use mixdown_base::display::{escaped, plural};
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
 use mixdown_tokenize::{
-    BeginningOfText, DiskEstimate, Holdout, NearDuplicates, PrepareOptions, PrepareProgress,
-    PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport, YieldingSide, finish,
-    prepare, prepare_task,
+    BeginningOfText, Deduplication, DiskEstimate, Holdout, NearDuplicates, PrepareOptions,
+    PrepareProgress, PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport,
+    YieldingSide, finish, prepare, prepare_task,
 };
 
 use crate::commands::Context;
@@ -82,6 +82,10 @@ pub struct PrepareArgs {
         default_value = "holdout"
     )]
     yields: Yields,
+    /// Leave documents out of training that repeat an earlier one in the order of the inputs: exact for equal texts up to
+    /// white space, near for near-duplicates as well.
+    #[arg(long, value_name = "none|exact|near", default_value = "none")]
+    dedup: Dedup,
     /// Leave documents out of training that are near-duplicates of the held-out documents of this corpus, or of the
     /// texts in this file or folder (a benchmark); left-out.jsonl in the corpus lists them. May be repeated.
     #[arg(long, help_heading = "Holdout", value_name = "CORPUS|PATH")]
@@ -144,6 +148,14 @@ enum Yields {
     Training,
 }
 
+/// The documents that are left out because they repeat an earlier one.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dedup {
+    None,
+    Exact,
+    Near,
+}
+
 impl PrepareArgs {
     fn options(&self) -> PrepareOptions {
         let usual = if self.holdout_input.is_empty() { USUAL_HOLDOUT } else { Holdout::Input };
@@ -160,6 +172,11 @@ impl PrepareArgs {
             yields: match self.yields {
                 Yields::Holdout => YieldingSide::Holdout,
                 Yields::Training => YieldingSide::Training,
+            },
+            deduplication: match self.dedup {
+                Dedup::None => Deduplication::None,
+                Dedup::Exact => Deduplication::Exact,
+                Dedup::Near => Deduplication::Near,
             },
             without: self.without.clone(),
             limit: self.limit,
