@@ -17,6 +17,30 @@ const BANDS_AT_ONCE: usize = 4;
 const LEADERS: usize = 16;
 
 /// Sketches of many documents, numbered from 0, which can be read in any order.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use mixdown_similarity::{Sketch, SketchStore};
+///
+/// struct None;
+///
+/// impl SketchStore for None {
+///     type Error = Infallible;
+///     fn len(&self) -> u32 {
+///         0
+///     }
+///     fn read(&self, _: u32, _: u32, sketches: &mut Vec<Sketch>) -> Result<(), Infallible> {
+///         sketches.clear();
+///         Ok(())
+///     }
+///     fn is_similar(&self, _: u32, _: u32) -> Result<bool, Infallible> {
+///         Ok(false)
+///     }
+/// }
+///
+/// assert!(None.is_empty());
+/// ```
 pub trait SketchStore: Sync {
     /// Why a sketch cannot be read, or a pair not be compared.
     type Error: Send;
@@ -51,8 +75,8 @@ pub struct Clusters {
 
 impl Clusters {
     /// Finds the clusters of documents with a similarity of at least `threshold`: pairs whose estimate is beyond it by
-    /// [`Sketch::MARGIN`] are similar, and those within the margin are compared by the store. The result is the same for
-    /// every number of threads and every limit of memory.
+    /// [`Sketch::MARGIN`] are similar, and those within the margin are compared by the store. The result is the same
+    /// for every number of threads and every limit of memory.
     ///
     /// Memory: 4 bytes per document, and about `memory_bytes` for hashes. Time: 42 passes over the sketches at a
     /// threshold of one half, in each of which documents with equal hashes are compared with the first few of them.

@@ -282,7 +282,7 @@ pub enum Error {
         /// The corpus' folder.
         path: PathBuf,
         /// What is wrong with its tokenizer.
-        source: Box<Error>,
+        source: Box<Self>,
     },
     /// The output folder is a finished corpus.
     #[error("{} is already a corpus: choose another folder, or delete it to build it again", path.display())]

@@ -2,8 +2,8 @@
 //!
 //! The sketches of held-out documents are indexed, and those of all training documents are looked up, in one pass over
 //! the parts. A held-out document that is found moves to training, with its group, and is looked up itself, until none
-//! is found: the held-out part is closed under similarity. The result is one set whatever the order of the documents, so
-//! it does not depend on threads, tasks or interruptions.
+//! is found: the held-out part is closed under similarity. The result is one set whatever the order of the documents,
+//! so it does not depend on threads, tasks or interruptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};

@@ -70,7 +70,7 @@ struct ReadTexts {
 
 /// Where the shingles of a text come from.
 enum TextSource {
-    Corpus(Corpus, Tokenizer),
+    Corpus(Box<(Corpus, Tokenizer)>),
     /// A corpus with sketches whose tokenizer is missing: the sketches alone decide.
     Sketches,
     Files(Vec<Shingles>),
@@ -142,7 +142,7 @@ fn read_corpus(
                 number += 1;
             }
         }
-        let with = |tokenizer| TextSource::Corpus(corpus, tokenizer);
+        let with = |tokenizer| TextSource::Corpus(Box::new((corpus, tokenizer)));
         return Ok(tokenizer.map_or(TextSource::Sketches, with));
     }
     let tokenizer = tokenizer
@@ -153,7 +153,7 @@ fn read_corpus(
         let sketch = sketch_of(&mut sketcher, &text, &mut buffer);
         texts.push(ReferenceText { reference, number, sketch });
     }
-    Ok(TextSource::Corpus(corpus, tokenizer))
+    Ok(TextSource::Corpus(Box::new((corpus, tokenizer))))
 }
 
 fn read_files(
@@ -216,8 +216,8 @@ pub(crate) fn like_held_out(
 }
 
 impl ReadTexts {
-    /// Returns the documents that are near-duplicates of a text, sorted by key. `unit_of` returns by which hash a document
-    /// was held out, if it was; `None` for a document that is not examined.
+    /// Returns the documents that are near-duplicates of a text, sorted by key. `unit_of` returns by which hash a
+    /// document was held out, if it was; `None` for a document that is not examined.
     fn excluded(
         &self,
         documents: &SketchedDocuments<'_>,
@@ -292,8 +292,8 @@ impl ReadTexts {
     ) -> Result<bool, Error> {
         let number = usize::try_from(text.number).unwrap_or(usize::MAX);
         let similarity = match self.sources.get(text.reference) {
-            Some(TextSource::Corpus(corpus, tokenizer)) => {
-                Shingles::of(&text_of(corpus, tokenizer, text.number)?).jaccard(own)
+            Some(TextSource::Corpus(corpus)) => {
+                Shingles::of(&text_of(&corpus.0, &corpus.1, text.number)?).jaccard(own)
             }
             Some(TextSource::Files(shingles)) => {
                 shingles.get(number).map_or(0.0, |other| other.jaccard(own))

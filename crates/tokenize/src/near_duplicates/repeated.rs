@@ -3,8 +3,7 @@
 //! The training documents are listed on disk in that order. Equal texts are found by their hashes, similar ones among
 //! the rest by clusters of their sketches.
 
-use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use mixdown_base::files::NewFile;
 use mixdown_documents::Place;
@@ -67,10 +66,11 @@ pub(crate) fn repeated(
     deduplication: Deduplication,
     threshold: f64,
 ) -> Result<Repeated, Error> {
-    let path = folder.listed();
-    let len = write_list(&documents, folder, placement)?;
-    let mut list =
-        List { documents, file: PositionedFile::open(&path)?, len, threshold, compared: None };
+    // The file has no name that another task could take, and is removed at the end.
+    let mut written = NewFile::create(&folder.listed())?;
+    let len = write_list(&documents, &mut written, placement)?;
+    let file = PositionedFile::open(written.temporary_path())?;
+    let mut list = List { documents, file, len, threshold, compared: None };
     let mut firsts = list.equal()?;
     if deduplication == Deduplication::Near {
         let compared: Vec<u32> = (0..len)
@@ -92,24 +92,21 @@ pub(crate) fn repeated(
             *first = near.get(index(*first)).copied().unwrap_or(*first);
         }
     }
-    let found = list.found(&firsts)?;
-    drop(list);
-    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-    Ok(found)
+    list.found(&firsts)
 }
 
 /// Lists the training documents in the order of the inputs and returns their number.
 fn write_list(
     documents: &SketchedDocuments<'_>,
-    folder: &WorkFolder,
+    file: &mut NewFile,
     placement: &Placement,
 ) -> Result<u32, Error> {
-    let path = folder.listed();
-    let mut out = std::io::BufWriter::with_capacity(1 << 20, NewFile::create(&path)?);
+    let path = file.path().to_owned();
+    let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut len = 0_u64;
     for number in 0..documents.buckets.spills.len() {
         let mut listed = documents.visit_one(number, |row, probe| {
-            (placement.side(row) == Some(Side::Train)).then(|| Listed {
+            (placement.side(row) == Some(Side::Train)).then_some(Listed {
                 placed: PlacedSketch { place: probe.place, sketch: probe.sketch },
                 key: row.key,
                 hash: row.hash,
@@ -122,8 +119,8 @@ fn write_list(
             out.write_all(&one.to_bytes()).map_err(Error::io("write", &path))?;
         }
     }
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error);
-    file.map_err(Error::io("write", &path))?.rename()?;
+    out.flush().map_err(Error::io("write", &path))?;
+    drop(out);
     u32::try_from(len).map_err(|_| Error::Option {
         option: "dedup",
         expected: "at most 4,294,967,295 training documents",

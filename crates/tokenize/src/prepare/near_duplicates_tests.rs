@@ -104,7 +104,7 @@ fn runs(text: &str) -> BTreeSet<String> {
 
 /// The definition, without sketches.
 fn jaccard(left: &BTreeSet<String>, right: &BTreeSet<String>) -> f64 {
-    let both = left.intersection(&right).count();
+    let both = left.intersection(right).count();
     let either = left.len() + right.len() - both;
     if either == 0 { 0.0 } else { both as f64 / either as f64 }
 }

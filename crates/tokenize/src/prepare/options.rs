@@ -29,8 +29,8 @@ pub struct PrepareOptions {
     pub yields: YieldingSide,
     /// The documents that are left out of training because they repeat an earlier one.
     pub deduplication: Deduplication,
-    /// Corpora, and files or folders of texts: documents that are near-duplicates of the held-out part of these corpora,
-    /// or of these texts, are left out of training.
+    /// Corpora, and files or folders of texts: documents that are near-duplicates of the held-out part of these
+    /// corpora, or of these texts, are left out of training.
     pub without: Vec<PathBuf>,
     /// The number of first documents of the inputs that are used; `None` for all.
     pub limit: Option<u64>,

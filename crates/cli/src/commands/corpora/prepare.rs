@@ -73,8 +73,8 @@ pub struct PrepareArgs {
     /// Jaccard similarity of their sets of five consecutive words. With off, near-duplicates stay in the holdout.
     #[arg(long, help_heading = "Holdout", value_name = "SIMILARITY|off", default_value_t = NearDuplicates::default())]
     near_duplicates: NearDuplicates,
-    /// Side that gives up near-duplicates: the holdout, from which they move to training, or training, which leaves them
-    /// out.
+    /// Side that gives up near-duplicates: the holdout, from which they move to training, or training, which leaves
+    /// them out.
     #[arg(
         long,
         help_heading = "Holdout",
@@ -82,8 +82,8 @@ pub struct PrepareArgs {
         default_value = "holdout"
     )]
     yields: Yields,
-    /// Leave documents out of training that repeat an earlier one in the order of the inputs: exact for equal texts up to
-    /// white space, near for near-duplicates as well.
+    /// Leave documents out of training that repeat an earlier one in the order of the inputs: exact for equal texts up
+    /// to white space, near for near-duplicates as well.
     #[arg(long, value_name = "none|exact|near", default_value = "none")]
     dedup: Dedup,
     /// Leave documents out of training that are near-duplicates of the held-out documents of this corpus, or of the
