@@ -31,6 +31,7 @@ const MUCH_DISK_BYTES: u64 = 1 << 30;
   mixdown prepare docs/ --tokenizer tokenizer.json --out corpora/docs --holdout 1%
   mixdown prepare part-*.jsonl.zst --tokenizer gpt2/ --out corpora/web --holdout '500k tokens'
   mixdown prepare code.parquet --tokenizer llama/ --out corpora/code --text-field content --holdout-by repo
+  mixdown prepare crawl/ --tokenizer gpt2/ --out corpora/crawl --dedup near --without benchmark.jsonl
   zcat dump.gz | mixdown prepare - --tokenizer gpt2/ --out corpora/dump
 
   On many machines, in an array job (Slurm, Kubernetes, AWS Batch), and once at the end:
