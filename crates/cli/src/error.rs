@@ -241,6 +241,14 @@ impl Error {
                 input_hint(error)
             }
             Self::Tokenize(error) => tokenize_hint(error),
+            Self::Mixer(error) if is_near_overlap(error) => Some(NEAR_OVERLAP_HINT),
+            Self::Train(error) => match &**error {
+                mixdown_train::Error::NearOverlap { .. } => Some(NEAR_OVERLAP_HINT),
+                mixdown_train::Error::Mixer(error) if is_near_overlap(error) => {
+                    Some(NEAR_OVERLAP_HINT)
+                }
+                _ => None,
+            },
             Self::Mixer(mixdown_mixer::Error::Pack { .. }) => {
                 Some("prepare --pack N packs documents for a sequence_length of N")
             }
@@ -271,6 +279,14 @@ impl Error {
             Self::Report(error) => error.kind(),
         }
     }
+}
+
+/// What to do about near-duplicates of held-out documents in another corpus.
+const NEAR_OVERLAP_HINT: &str = "prepare --without CORPUS leaves near-duplicates of that corpus' held-out \
+                                 documents out; `mixdown inspect CORPUS --overlap OTHER` shows some";
+
+fn is_near_overlap(error: &mixdown_mixer::Error) -> bool {
+    matches!(error, mixdown_mixer::Error::NearOverlap { .. })
 }
 
 /// The exit code of a kind of error.

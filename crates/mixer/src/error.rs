@@ -132,6 +132,23 @@ pub enum Error {
         /// The number of such documents.
         got: u64,
     },
+    /// The training split of one corpus contains near-duplicates of holdout documents of another.
+    #[error(
+        "source {holdout:?} ({}): expected no held-out document with a near-duplicate in the training part of source {train:?} ({}), got {got}; prepare the second corpus again without the near-duplicates of the first one's held-out documents, or drop one",
+        path.display(), train_path.display()
+    )]
+    NearOverlap {
+        /// The source with the holdout documents.
+        holdout: String,
+        /// Its corpus folder.
+        path: PathBuf,
+        /// The source that trains on near-duplicates of them.
+        train: String,
+        /// Its corpus folder.
+        train_path: PathBuf,
+        /// The number of such documents.
+        got: u64,
+    },
     /// A corpus, or its `max_tokens`, is shorter than one sequence.
     #[error(
         "source {name:?} ({}): expected at least {expected} tokens {limit} for one sequence, got {got}; {fix}",

@@ -8,13 +8,13 @@ pub(crate) mod stages;
 use std::path::Path;
 use std::sync::Arc;
 
-use mixdown_shards::{Access, Corpus, HoldoutTable, Split};
+use mixdown_shards::{Access, Corpus, HoldoutTable, NEAR_DUPLICATE, NearHoldoutTable, Split};
 
 use crate::config::RunLength;
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
 use crate::error::Error;
 use crate::mixture::check::{
-    check_max_epochs, check_shape, check_tokenizers, overlap, shares_of_stages,
+    check_max_epochs, check_shape, check_tokenizers, first_overlap, shares_of_stages,
 };
 use crate::order::window::Windows;
 use crate::schedule::timeline::Timeline;
@@ -67,7 +67,7 @@ impl Mixture {
     /// is read; a mask is read only beyond a `max_tokens`, if weights are shares of loss tokens.
     ///
     /// [`check_overlap`](Self::check_overlap) checks separately whether one corpus' holdout occurs in another's
-    /// training split, because that reads all document hashes.
+    /// training split, because that reads the hashes and sketches of all documents.
     ///
     /// # Errors
     /// No source; an empty or repeated name; weights that do not fit together; stages out of order or
@@ -107,8 +107,8 @@ impl Mixture {
     /// The description itself is checked before any corpus is opened.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); a corpus that cannot be opened or lacks a file; holdout documents of one source in
-    /// the training split of another.
+    /// Those of [`new`](Self::new); a corpus that cannot be opened or lacks a file; holdout documents of one source, or
+    /// near-duplicates of them, in the training split of another.
     ///
     /// ```
     /// use mixdown_mixer::{Mixture, MixtureConfig};
@@ -203,13 +203,14 @@ impl Mixture {
         }
     }
 
-    /// Refuses holdout documents of one source in the training split of another, by the exact hashes of normalized text
-    /// that the corpora keep. Near duplicates are not detected.
+    /// Refuses holdout documents of one source in the training split of another: equal texts, by the exact hashes of
+    /// normalized text that the corpora keep, and near-duplicates, by the sketches of texts that they keep (see
+    /// [`NEAR_DUPLICATE`]). Corpora without sketches are compared by their hashes alone.
     ///
-    /// Reads the document hashes of all sources once, 8 bytes per document; none if there is no holdout.
+    /// Reads the hashes and sketches of all sources once, 136 bytes per document; none if there is no holdout.
     ///
     /// # Errors
-    /// The first pair with such documents, and their number; hashes that cannot be read.
+    /// The first pair with such documents, and their number; hashes or sketches that cannot be read.
     ///
     /// ```
     /// # let (_folder, mixer) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_mixer.in"));
@@ -217,31 +218,32 @@ impl Mixture {
     /// # Ok::<(), mixdown_mixer::Error>(())
     /// ```
     pub fn check_overlap(&self) -> Result<(), Error> {
-        let named =
-            |source: &Source, error| corpus_error(&source.name, source.corpus.folder(), error);
         let has_holdout = |source: &&Source| source.corpus.documents(Split::Holdout) > 0;
         let holdouts: Vec<&Source> = self.sources.iter().filter(has_holdout).collect();
-        let table = HoldoutTable::new(holdouts.iter().map(|source| &*source.corpus))
-            .map_err(|(place, error)| named(holdouts[place], error))?;
-        if table.is_empty() {
-            return Ok(());
-        }
-        // The first pair in the order of the holdouts, then of the training splits.
-        let mut first: Option<(usize, &Source, u64)> = None;
-        for train in &self.sources {
-            let found = table.found_in(&train.corpus).map_err(|error| named(train, error))?;
-            for (place, (holdout, count)) in holdouts.iter().zip(found).enumerate() {
-                // A corpus is split by text, so it never overlaps with itself.
-                let other = holdout.corpus.fingerprint() != train.corpus.fingerprint();
-                if other && count > 0 && first.is_none_or(|(before, ..)| place < before) {
-                    first = Some((place, train, count));
-                }
+        let corpora = || holdouts.iter().map(|source| &*source.corpus);
+        let table = HoldoutTable::new(corpora()).map_err(|(place, error)| {
+            corpus_error(&holdouts[place].name, holdouts[place].corpus.folder(), error)
+        })?;
+        if !table.is_empty() {
+            let known = |counts: Vec<u64>| counts.into_iter().map(Some).collect();
+            let found_in = |train: &Corpus| table.found_in(train).map(known);
+            if let Some(first) = first_overlap(&holdouts, &self.sources, found_in)? {
+                return Err(first.exact());
             }
         }
-        match first {
-            None => Ok(()),
-            Some((place, train, got)) => Err(overlap(holdouts[place], train, got)),
+        // Training splits are searched for the holdouts of other corpora only.
+        let several = self
+            .sources
+            .iter()
+            .any(|source| source.corpus.fingerprint() != self.sources[0].corpus.fingerprint());
+        let near = NearHoldoutTable::new(corpora(), NEAR_DUPLICATE);
+        if several && !near.is_empty() {
+            let found_in = |train: &Corpus| near.found_in(train);
+            if let Some(first) = first_overlap(&holdouts, &self.sources, found_in)? {
+                return Err(first.near());
+            }
         }
+        Ok(())
     }
 
     /// Returns the sources, in the order that breaks ties.

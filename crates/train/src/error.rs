@@ -118,6 +118,20 @@ pub enum Error {
         /// Documents in both.
         got: u64,
     },
+    /// Near-duplicates of held-out documents of an evaluation corpus are trained on.
+    #[error(
+        "{}: expected no held-out document with a near-duplicate in the training part of {}, got {got}: prepare the \
+         second corpus again without the near-duplicates of the first one's held-out documents, or drop one",
+        path.display(), train.display()
+    )]
+    NearOverlap {
+        /// The corpus evaluated on.
+        path: PathBuf,
+        /// The corpus trained on.
+        train: PathBuf,
+        /// Held-out documents with near-duplicates.
+        got: u64,
+    },
     /// A corpus is too short to be evaluated on.
     #[error(
         "{}: expected at least {expected} tokens in {split} for one sequence, got {got}: hold more \
@@ -299,6 +313,7 @@ impl Error {
             | Self::Vocabulary { .. }
             | Self::Tokenizer { .. }
             | Self::Overlap { .. }
+            | Self::NearOverlap { .. }
             | Self::TooShort { .. }
             | Self::OtherRun { .. }
             | Self::Memory { .. }

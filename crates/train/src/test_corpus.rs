@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use mixdown_shards::{Access, Corpus, Dtype, Fingerprint, Manifest, ShardWriter, SplitRecord};
+use mixdown_shards::{
+    Access, Corpus, DocumentBytes, Dtype, Fingerprint, Manifest, ShardWriter, Sketch, SplitRecord,
+};
 
 /// Ids below 40 with some structure to learn.
 pub(crate) fn tokens(len: u32, seed: u32) -> Vec<u32> {
@@ -29,7 +31,7 @@ pub(crate) fn corpus_of_bytes(
 /// A document's ids, and which of them are targets where it is labeled.
 pub(crate) type Document = (Vec<u32>, Option<Vec<u8>>);
 
-/// A corpus of these documents, with so many bytes of text a token.
+/// A corpus of these documents, with so many bytes of text a token. Those with the same beginning are near-duplicates.
 pub(crate) fn corpus_of_documents(
     folder: &Path,
     vocab_size: u64,
@@ -43,8 +45,20 @@ pub(crate) fn corpus_of_documents(
             ShardWriter::create(&folder.join(split), "shard-00000", dtype, vocab_size).unwrap();
         for (tokens, mask) in documents {
             let bytes = u64::try_from(tokens.len()).unwrap() * token_bytes;
-            let hash = tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
-            writer.push(tokens, bytes, hash, mask.as_deref()).unwrap();
+            let hash =
+                |tokens: &[u32]| tokens.iter().fold(7, |a, &b| a * 31 % 1_000_003 + u64::from(b));
+            let width = usize::try_from(dtype.bytes()).unwrap();
+            let ids = tokens.iter().flat_map(|id| id.to_le_bytes().into_iter().take(width));
+            let beginning = tokens.get(..32).unwrap_or(tokens);
+            let document = DocumentBytes {
+                ids: &ids.collect::<Vec<u8>>(),
+                text_bytes: bytes,
+                hash: hash(tokens),
+                mask: mask.as_deref(),
+                own_id: None,
+                sketch: Some(Sketch::of_hash(hash(beginning))),
+            };
+            writer.push_bytes(&document).unwrap();
         }
         SplitRecord::new(vec![writer.finish().unwrap()])
     };

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mixdown_shards::Corpus;
+
 use crate::config::RunLength;
 use crate::config::StageConfig;
 use crate::error::Error;
-use crate::mixture::{MixtureShape, Source};
+use crate::mixture::{MixtureShape, Source, corpus_error};
 use crate::weights::Weight;
 use crate::weights::parts::{WeightParts, check_notations, too_many_sources};
 
@@ -163,13 +165,63 @@ pub(crate) fn check_tokenizers(sources: &[Source]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the error for holdout documents of one source in the training split of another.
-pub(crate) fn overlap(holdout: &Source, train: &Source, got: u64) -> Error {
-    Error::Overlap {
-        holdout: holdout.name.clone(),
-        path: holdout.corpus.folder().to_owned(),
-        train: train.name.clone(),
-        train_path: train.corpus.folder().to_owned(),
-        got,
+/// Holdout documents of one source that the training split of another one contains.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overlap<'s> {
+    /// The number of the holdout's source, of those that have one.
+    pub(crate) place: usize,
+    pub(crate) holdout: &'s Source,
+    pub(crate) train: &'s Source,
+    pub(crate) documents: u64,
+}
+
+/// Returns the first overlap in the order of the holdouts, then of the training splits; `found_in` returns the number
+/// of documents of each holdout that a training split contains, `None` where it is unknown.
+pub(crate) fn first_overlap<'s>(
+    holdouts: &[&'s Source],
+    sources: &'s [Source],
+    found_in: impl Fn(&Corpus) -> Result<Vec<Option<u64>>, mixdown_shards::Error>,
+) -> Result<Option<Overlap<'s>>, Error> {
+    let mut first: Option<Overlap<'s>> = None;
+    for train in sources {
+        let found = found_in(&train.corpus)
+            .map_err(|error| corpus_error(&train.name, train.corpus.folder(), error))?;
+        for (place, (holdout, documents)) in holdouts.iter().zip(found).enumerate() {
+            // `prepare` has compared the parts of one corpus.
+            let other = holdout.corpus.fingerprint() != train.corpus.fingerprint();
+            let documents = documents.filter(|&documents| other && documents > 0);
+            if let Some(documents) = documents
+                && first.is_none_or(|first| place < first.place)
+            {
+                first = Some(Overlap { place, holdout, train, documents });
+            }
+        }
+    }
+    Ok(first)
+}
+
+impl Overlap<'_> {
+    /// Returns the error for near-duplicates.
+    pub(crate) fn near(self) -> Error {
+        let Self { holdout, train, documents: got, .. } = self;
+        Error::NearOverlap {
+            holdout: holdout.name.clone(),
+            path: holdout.corpus.folder().to_owned(),
+            train: train.name.clone(),
+            train_path: train.corpus.folder().to_owned(),
+            got,
+        }
+    }
+
+    /// Returns the error for equal texts.
+    pub(crate) fn exact(self) -> Error {
+        let Self { holdout, train, documents: got, .. } = self;
+        Error::Overlap {
+            holdout: holdout.name.clone(),
+            path: holdout.corpus.folder().to_owned(),
+            train: train.name.clone(),
+            train_path: train.corpus.folder().to_owned(),
+            got,
+        }
     }
 }

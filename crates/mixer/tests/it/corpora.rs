@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, SourceConfig, WeightUnit, WindowOffset};
 use mixdown_shards::{
-    Access, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter, Split, SplitRecord,
+    Access, DocumentBytes, Dtype, Fingerprint, Manifest, PackRecord, ShardRecord, ShardWriter,
+    Sketch, Split, SplitRecord,
 };
 
 pub const VOCAB_SIZE: u64 = 1 << 24;
@@ -21,6 +22,8 @@ pub struct CorpusPlan<'a> {
     pub labeled: bool,
     /// If set, the manifest says that the documents are in rows of this many inputs.
     pub pack: Option<u64>,
+    /// Whether documents have sketches; those whose hashes are equal modulo 1,000 are then near-duplicates.
+    pub sketched: bool,
     /// Tokens per shard; by default one more than a third.
     pub shard_len: Option<usize>,
 }
@@ -36,6 +39,7 @@ impl Default for CorpusPlan<'_> {
             tokenizer: b"one",
             labeled: false,
             pack: None,
+            sketched: false,
             shard_len: None,
         }
     }
@@ -54,13 +58,13 @@ pub fn write(parent: &Path, plan: &CorpusPlan<'_>) -> PathBuf {
         .enumerate()
         .map(|(i, shard)| {
             let documents = shard.chunks(37).map(|document| (document, hashes.next().unwrap()));
-            write_shard(&folder, Split::Train, i, dtype, plan.labeled, documents)
+            write_shard(&folder, Split::Train, i, (plan.labeled, plan.sketched), documents)
         })
         .collect();
     let mut holdout = Vec::new();
     if !plan.holdout_hashes.is_empty() {
         let documents = plan.holdout_hashes.iter().map(|&hash| (&[1_u32, 2, 3][..], hash));
-        holdout.push(write_shard(&folder, Split::Holdout, 0, dtype, false, documents));
+        holdout.push(write_shard(&folder, Split::Holdout, 0, (false, plan.sketched), documents));
     }
     let (train, holdout) = (SplitRecord::new(train), SplitRecord::new(holdout));
     let tokenizer_fingerprint = Fingerprint::of(plan.tokenizer);
@@ -77,17 +81,26 @@ fn write_shard<'a>(
     folder: &Path,
     split: Split,
     number: usize,
-    dtype: Dtype,
-    labeled: bool,
+    (labeled, sketched): (bool, bool),
     documents: impl Iterator<Item = (&'a [u32], u64)>,
 ) -> ShardRecord {
     let name = format!("shard-{number:05}");
+    let dtype = Dtype::for_vocab(VOCAB_SIZE);
     let mut writer =
         ShardWriter::create(&folder.join(split.folder()), &name, dtype, VOCAB_SIZE).unwrap();
     for (document, hash) in documents {
         let mask: Option<Vec<u8>> =
             labeled.then(|| document.iter().map(|&token| counts(token)).collect());
-        writer.push(document, 10, hash, mask.as_deref()).unwrap();
+        let ids: Vec<u8> = document.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let document = DocumentBytes {
+            ids: &ids,
+            text_bytes: 10,
+            hash,
+            mask: mask.as_deref(),
+            own_id: None,
+            sketch: sketched.then(|| Sketch::of_hash(hash % 1_000)),
+        };
+        writer.push_bytes(&document).unwrap();
     }
     writer.finish().unwrap()
 }

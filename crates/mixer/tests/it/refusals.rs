@@ -118,6 +118,41 @@ fn a_holdout_in_another_training_part() {
     assert!(Mixture::open(&same, folder.path()).is_ok(), "a corpus beside itself is sound");
 }
 
+#[test]
+fn near_duplicates_in_another_training_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let holdout = CorpusPlan {
+        name: "math",
+        train_hashes: &[601, 602],
+        holdout_hashes: &[501, 502, 503],
+        sketched: true,
+        ..Default::default()
+    };
+    write(folder.path(), &holdout);
+    let train = |name, sketched| {
+        let train_hashes = &[1501, 1401, 2501, 1503];
+        let plan =
+            CorpusPlan { name, first_token: 9, train_hashes, sketched, ..Default::default() };
+        write(folder.path(), &plan);
+    };
+    train("general", true);
+    train("older", false);
+    let pair = |one, other| config(vec![source(one, "99%"), source(other, "1%")]);
+    for config in [pair("math", "general"), pair("general", "math")] {
+        let error = Mixture::open(&config, folder.path()).unwrap_err();
+        assert!(matches!(error, Error::NearOverlap { got: 2, .. }), "{error}");
+        let parts = ["source \"math\"", "training part of source \"general\"", "got 2"];
+        assert_names(&error, &parts);
+    }
+    assert!(Mixture::open(&pair("math", "older"), folder.path()).is_ok(), "nothing is known");
+    // Its own near-duplicates are a matter of `prepare`.
+    let own = CorpusPlan { name: "own", train_hashes: &[1501], ..holdout };
+    write(folder.path(), &own);
+    let mut same = pair("own", "other name");
+    same.source[1].corpus = "own".into();
+    assert!(Mixture::open(&same, folder.path()).is_ok());
+}
+
 /// All holdouts are in one table; the reported pair is the first by holdout, then by training split, and a document
 /// counts once, however often the training split or another holdout contains it.
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mixdown_mixer::{Mixer, Mixture};
-use mixdown_shards::{Access, Corpus, Fingerprint, Split, overlap};
+use mixdown_shards::{
+    Access, Corpus, Fingerprint, NEAR_DUPLICATE, NearHoldoutTable, Split, overlap,
+};
 use rayon::prelude::ParallelIterator;
 use rayon::slice::ParallelSlice;
 
@@ -56,6 +58,7 @@ impl Inputs {
             };
             evals.push(EvalInput { corpus, evaluation });
         }
+        check_near_overlap(&evals, mixer.mixture())?;
         let select = config.eval.corpus.iter().position(|eval| eval.name == config.eval.select);
         let select = select.ok_or_else(|| {
             Error::setting("eval.select", "one of the eval.corpus names", &config.eval.select)
@@ -162,6 +165,31 @@ fn check_against_training(corpus: &Corpus, split: Split, mixer: &Mixer) -> Resul
         if got > 0 {
             let train = source.corpus.folder().to_owned();
             return Err(Error::Overlap { path: corpus.folder().to_owned(), train, got });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an evaluation corpus if near-duplicates of its held-out documents are trained on. The mixture has already
+/// compared the corpora that are both.
+fn check_near_overlap(evals: &[EvalInput], mixture: &Mixture) -> Result<(), Error> {
+    let is_source = |corpus: &Corpus| {
+        let mut sources = mixture.sources().iter();
+        sources.any(|source| source.corpus.fingerprint() == corpus.fingerprint())
+    };
+    let held_out = evals.iter().filter(|eval| eval.evaluation.split == Split::Holdout);
+    let corpora: Vec<&Corpus> =
+        held_out.map(|eval| &eval.corpus).filter(|corpus| !is_source(corpus)).collect();
+    let table = NearHoldoutTable::new(corpora.iter().copied(), NEAR_DUPLICATE);
+    if table.is_empty() {
+        return Ok(());
+    }
+    for source in mixture.sources() {
+        let found = table.found_in(&source.corpus)?;
+        let mut found = corpora.iter().zip(found);
+        if let Some((corpus, Some(got))) = found.find(|&(_, got)| got.is_some_and(|got| got > 0)) {
+            let (path, train) = (corpus.folder().to_owned(), source.corpus.folder().to_owned());
+            return Err(Error::NearOverlap { path, train, got });
         }
     }
     Ok(())

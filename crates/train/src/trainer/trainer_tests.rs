@@ -590,5 +590,13 @@ fn data_that_do_not_fit_are_refused() {
         matches!(leak, Error::Overlap { got: 1, .. }) && leak.kind() == ErrorKind::Configuration,
         "{leak}"
     );
+    // A document with the same beginning.
+    corpus(&place.path().join("near"), 40, &tokens(500, 3), &tokens(399, 1));
+    let near = error(&leaking.replace("\"leak\"", "\"near\""));
+    assert!(
+        matches!(near, Error::NearOverlap { got: 1, .. })
+            && near.kind() == ErrorKind::Configuration,
+        "{near}"
+    );
     assert!(!place.path().join("out").exists());
 }

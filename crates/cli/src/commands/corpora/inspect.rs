@@ -17,14 +17,16 @@ use crate::error::Error;
 #[command(after_help = "\
 Without --document and --overlap, `inspect` shows documents, tokens and bytes per token; lengths; the most frequent ids,
 counted in at most 16 Mi tokens spread evenly over the split, or in all of them with --full; decoded beginnings of
-documents spread evenly over the split; documents with equal texts, by the hashes in the corpus (near duplicates are
-not found); and what `prepare` counted in the text.
+documents spread evenly over the split; documents with equal texts, by the hashes in the corpus; and what
+`prepare` counted in the text.
 
 --overlap compares the held-out documents (or the split that --split names) with the training split of another corpus.
-It counts equal texts, by their hashes, and documents that share a run of 13 units. With one tokenizer the units are
-tokens; with two, the words of the decoded texts (letters and digits in lower case, without what is between them).
-Documents with fewer than 13 units share none. The comparison takes at most 500 MiB of memory, and one pass over the
-other corpus for every 16 million units of this one.
+It counts equal texts, by their hashes; near-duplicates, by sketches of the texts, of which it shows some; and documents
+that share a run of 13 units. Near-duplicates are pairs with an estimated similarity of 0.61 or more, which almost
+surely share half of their runs of five words. With one tokenizer the units are tokens; with two, the words of the
+decoded texts (letters and digits in lower case, without what is between them). Documents with fewer than 13 units share
+none. The comparison takes at most 500 MiB of memory, and one pass over the other corpus for every 16 million units of
+this one.
 
 Examples:
   mixdown inspect corpora/general

@@ -11,7 +11,7 @@ use mixdown_shards::Manifest;
 use crate::commands::Context;
 use crate::error::Error;
 
-pub use self::corpus::{VerifyCorporaArgs, check_corpora};
+pub use self::corpus::{VerifyCorporaArgs, check_corpora, warn_of_missing_sketches};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]

@@ -14,7 +14,9 @@ use mixdown_experiments::{base_folder, read_toml};
 use mixdown_mixer::{Mixer, Mixture, MixtureConfig, RunLength};
 
 use crate::commands::Context;
-use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
+use crate::commands::corpora::verify::{
+    VerifyCorporaArgs, check_corpora, warn_of_missing_sketches,
+};
 use crate::error::Error;
 
 /// Arguments of `mix`.
@@ -131,8 +133,9 @@ impl FromStr for SlotRange {
 pub fn run(arguments: MixArgs, context: Context) -> Result<(), Error> {
     let config: MixtureConfig = read_toml(&arguments.mixture)?;
     let base = base_folder(&arguments.mixture);
-    let sources = config.source.iter().map(|source| source.corpus.as_path());
-    check_corpora(arguments.verify, sources, base, context)?;
+    let sources = || config.source.iter().map(|source| source.corpus.as_path());
+    check_corpora(arguments.verify, sources(), base, context)?;
+    warn_of_missing_sketches("mix", sources(), base);
     if arguments.emit == Some(Emit::Arrow) {
         return batches::write(
             &config,

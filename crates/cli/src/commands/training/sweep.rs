@@ -12,7 +12,9 @@ use mixdown_tokenize::Task;
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
+use crate::commands::corpora::verify::{
+    VerifyCorporaArgs, check_corpora, warn_of_missing_sketches,
+};
 use crate::commands::training::sweep_preview;
 use crate::commands::training::sweep_progress::SweepProgress;
 use crate::error::Error;
@@ -99,7 +101,8 @@ pub fn run(arguments: SweepArgs, context: Context) -> Result<(), Error> {
     }
     let targets = settings.domain.iter().map(|domain| domain.corpus.as_path());
     let corpora = targets.chain([settings.pretraining.as_path()]);
-    check_corpora(arguments.verify, corpora, Path::new(""), context)?;
+    check_corpora(arguments.verify, corpora.clone(), Path::new(""), context)?;
+    warn_of_missing_sketches("sweep", corpora, Path::new(""));
     let stage = if arguments.bases_only { SweepStage::Bases } else { SweepStage::Runs };
     let progress = SweepProgress::default();
     let outcome =

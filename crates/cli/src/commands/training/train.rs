@@ -18,7 +18,9 @@ use mixdown_train::{
 };
 
 use crate::commands::Context;
-use crate::commands::corpora::verify::{VerifyCorporaArgs, check_corpora};
+use crate::commands::corpora::verify::{
+    VerifyCorporaArgs, check_corpora, warn_of_missing_sketches,
+};
 use crate::commands::training::{train_preview, watch};
 use crate::error::Error;
 use crate::runs::training::{self, Evaluations, describe, run_name};
@@ -227,7 +229,9 @@ pub fn run(arguments: TrainArgs, context: Context) -> Result<(), Error> {
     if world.is_main_process() {
         let sources = config.mixture.source.iter().map(|source| source.corpus.as_path());
         let measured = config.eval.corpus.iter().map(|eval| eval.corpus.as_path());
-        check_corpora(verify, sources.chain(measured), base, context)?;
+        let corpora = sources.chain(measured);
+        check_corpora(verify, corpora.clone(), base, context)?;
+        warn_of_missing_sketches("train", corpora, base);
     }
     let view = (watch && world.is_main_process()).then(|| watch::beside(&out));
     let training = Training { config: &config, base, out: &out, name, changes, world };

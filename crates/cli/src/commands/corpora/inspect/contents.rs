@@ -214,12 +214,21 @@ fn samples(
     let sample = |n: u64| {
         let document = u128::from(n) * u128::from(documents) / u128::from(samples.max(1));
         let document = u64::try_from(document).unwrap_or(0);
-        let mut ids = corpus.document(split, document)?;
-        ids.truncate(4 * SAMPLE_CHARS);
-        let text = tokenizer.decode(&ids)?.chars().take(SAMPLE_CHARS).collect();
-        Ok(Sample { document, text })
+        Ok(Sample { document, text: beginning(corpus, split, document, tokenizer)? })
     };
     (0..samples).map(sample).collect()
+}
+
+/// The first characters of a document.
+pub(super) fn beginning(
+    corpus: &Corpus,
+    split: Split,
+    document: u64,
+    tokenizer: &Tokenizer,
+) -> Result<String, Error> {
+    let mut ids = corpus.document(split, document)?;
+    ids.truncate(4 * SAMPLE_CHARS);
+    Ok(tokenizer.decode(&ids)?.chars().take(SAMPLE_CHARS).collect())
 }
 
 fn describe(view: &CorpusView) -> String {

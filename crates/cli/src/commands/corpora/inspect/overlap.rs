@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Access, ByteProgress, ContaminationReport, Corpus, GRAM_UNITS, Side, Split, contamination,
-    overlap_of, units_of_ids,
+    Access, ByteProgress, ContaminationReport, Corpus, GRAM_UNITS, NEAR_DUPLICATE, NearPair, Side,
+    Split, contamination, near_overlap_of, overlap_of, units_of_ids,
 };
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
 
 use super::UnitName;
+use super::contents::beginning;
 use crate::commands::Context;
 use crate::error::Error;
 use crate::terminal::output::percent;
@@ -25,12 +26,32 @@ struct OverlapView {
     documents: u64,
     /// Documents whose text is also in the other's training split; none if hashes are missing.
     equal_texts: Option<u64>,
+    /// None if sketches are missing.
+    near_duplicates: Option<NearView>,
     units: &'static str,
     gram_units: usize,
     short_documents: u64,
     shared_documents: u64,
     shared_share: f64,
     examples: Vec<u64>,
+}
+
+/// Documents with an estimated similarity of at least `least` to a training document of the other corpus.
+#[derive(Serialize)]
+struct NearView {
+    least: f64,
+    documents: u64,
+    share: f64,
+    examples: Vec<NearExample>,
+}
+
+/// A pair of similar documents, with the beginnings of their texts if the corpora have their tokenizers.
+#[derive(Serialize)]
+struct NearExample {
+    #[serde(flatten)]
+    pair: NearPair,
+    text: Option<String>,
+    train_text: Option<String>,
 }
 
 /// Prints how many documents of `split` are, or share passages with, training documents of `other`.
@@ -58,12 +79,40 @@ pub(super) fn show(
     };
     let has_hashes = corpus.has_document_hashes(split) && other.has_document_hashes(Split::Train);
     let equal_texts = if has_hashes { Some(overlap_of(corpus, split, &other)?) } else { None };
+    let near_duplicates = near_duplicates(corpus, split, &other)?;
     let meter = Meter::new("overlap", Unit::Tokens);
     let progress = |at: ByteProgress| meter.set(at.done_bytes, at.total_bytes, "");
     let report = compare(corpus, split, &other, units, Observer::new(&progress, context.stop))?;
     meter.finish("compared");
-    let view = view(corpus, split, &other, units, equal_texts, report);
+    let view = view(corpus, split, &other, units, equal_texts, near_duplicates, report);
     context.output.print(&view, describe)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+fn near_duplicates(
+    corpus: &Corpus,
+    split: Split,
+    other: &Corpus,
+) -> Result<Option<NearView>, Error> {
+    let Some(near) = near_overlap_of(corpus, split, other, NEAR_DUPLICATE)? else {
+        return Ok(None);
+    };
+    // Imported corpora may lack the file.
+    let tokenizer = |corpus: &Corpus| Tokenizer::load(&corpus.tokenizer_path()).ok();
+    let (here, there) = match near.examples.is_empty() {
+        true => (None, None),
+        false => (tokenizer(corpus), tokenizer(other)),
+    };
+    let example = |pair: NearPair| {
+        let text = |tokenizer: &Tokenizer| beginning(corpus, split, pair.document, tokenizer);
+        let train_text =
+            |tokenizer: &Tokenizer| beginning(other, Split::Train, pair.train_document, tokenizer);
+        let text = here.as_ref().map(text).transpose()?;
+        Ok(NearExample { pair, text, train_text: there.as_ref().map(train_text).transpose()? })
+    };
+    let examples = near.examples.into_iter().map(example).collect::<Result<_, Error>>()?;
+    let share = near.documents as f64 / (corpus.documents(split) as f64).max(1.0);
+    Ok(Some(NearView { least: NEAR_DUPLICATE, documents: near.documents, share, examples }))
 }
 
 fn compare(
@@ -96,6 +145,7 @@ fn view(
     other: &Corpus,
     units: UnitName,
     equal_texts: Option<u64>,
+    near_duplicates: Option<NearView>,
     report: ContaminationReport,
 ) -> OverlapView {
     OverlapView {
@@ -104,6 +154,7 @@ fn view(
         other: other.folder().to_owned(),
         documents: report.documents,
         equal_texts,
+        near_duplicates,
         units: if units == UnitName::Tokens { "tokens" } else { "words" },
         gram_units: GRAM_UNITS,
         short_documents: report.short_documents,
@@ -119,11 +170,12 @@ fn describe(view: &OverlapView) -> String {
         None => "equal texts unknown: one of the two has no text hashes (--sample-sums)".to_owned(),
     };
     let mut text = format!(
-        "{} ({}) in the training split of {}: {}\n{equal}\nwith a run of {} {} in common: {} ({})",
+        "{} ({}) in the training split of {}: {}\n{equal}\n{}\nwith a run of {} {} in common: {} ({})",
         view.path.display(),
         view.split,
         view.other.display(),
         plural(view.documents, "document"),
+        describe_near(view.near_duplicates.as_ref()),
         view.gram_units,
         view.units,
         plural(view.shared_documents, "document"),
@@ -138,6 +190,30 @@ fn describe(view: &OverlapView) -> String {
             "\nshorter than such a run: {}",
             plural(view.short_documents, "document")
         ));
+    }
+    text
+}
+
+fn describe_near(near: Option<&NearView>) -> String {
+    let Some(near) = near else {
+        return "near-duplicates unknown: one of the two has no sketches of its texts (imported, prepared by an older \
+                version, or with --near-duplicates off)"
+            .to_owned();
+    };
+    let mut text = format!(
+        "with a near-duplicate there (an estimated similarity of {:.2} or more): {} ({})",
+        near.least,
+        plural(near.documents, "document"),
+        percent(near.share),
+    );
+    for NearExample { pair, text: here, train_text } in &near.examples {
+        text.push_str(&format!(
+            "\n  document {}, similarity {:.2} to training document {}",
+            pair.document, pair.estimate, pair.train_document
+        ));
+        for beginning in [here, train_text].into_iter().flatten() {
+            text.push_str(&format!("\n    {beginning:?}"));
+        }
     }
     text
 }

@@ -8,14 +8,14 @@ use clap::Args;
 use mixdown_base::display::plural;
 use mixdown_base::observer::Observer;
 use mixdown_shards::{
-    Access, ByteProgress, Corpus, Damage, DocumentsChecked, Manifest, Sketch, VerifyReport, verify,
-    verify_document_ends,
+    Access, ByteProgress, Corpus, Damage, DocumentsChecked, Manifest, Sketch, Split, VerifyReport,
+    verify, verify_document_ends,
 };
 use mixdown_tokenize::Tokenizer;
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::terminal::progress::{Meter, Unit};
+use crate::terminal::progress::{Meter, Unit, say};
 
 /// The option of commands that read corpora.
 #[derive(Debug, Clone, Copy, Args)]
@@ -65,6 +65,38 @@ pub fn check_corpora<'a>(
         }
     }
     Ok(())
+}
+
+/// Warns if near-duplicates of held-out documents of one corpus in the training part of another one cannot be found,
+/// because a corpus has no sketches.
+pub fn warn_of_missing_sketches<'a>(
+    label: &str,
+    corpora: impl IntoIterator<Item = &'a Path>,
+    base: &Path,
+) {
+    let whole = |path: &Path| base.join(path);
+    let folders: BTreeSet<PathBuf> = corpora.into_iter().map(whole).collect();
+    // A corpus that cannot be opened is reported by whoever reads it.
+    let corpora: Vec<Corpus> = folders
+        .iter()
+        .filter_map(|folder| Corpus::open_lazily(folder, Access::Read).ok())
+        .collect();
+    let fingerprints: BTreeSet<[u8; 32]> =
+        corpora.iter().map(|corpus| *corpus.fingerprint().as_bytes()).collect();
+    let has_holdout = corpora.iter().any(|corpus| corpus.documents(Split::Holdout) > 0);
+    if fingerprints.len() < 2 || !has_holdout {
+        return;
+    }
+    let lacks = |corpus: &&Corpus| Split::ALL.iter().any(|&split| !corpus.has_sketches(split));
+    let names: Vec<String> =
+        corpora.iter().filter(lacks).map(|corpus| corpus.folder().display().to_string()).collect();
+    if !names.is_empty() {
+        say(&format!(
+            "{label}: warning: no sketches of texts in {} (imported, prepared by an older version, or with \
+             --near-duplicates off): near-duplicates of held-out documents in another corpus are not detected",
+            names.join(", ")
+        ));
+    }
 }
 
 fn report(folder: &Path, context: Context) -> Result<VerifyReport, Error> {
