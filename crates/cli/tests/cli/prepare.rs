@@ -234,3 +234,51 @@ fn a_tokenizer_that_is_trained_is_not_trained_again() {
     let other = sandbox.failure(&format!("{train} 301"));
     assert!(other.contains("differs in vocab_size (then 300, now 301)"), "{other}");
 }
+
+/// Notes of different words, and the first of them again with edits, as lines of JSON.
+fn notes(range: std::ops::Range<usize>, edited: &str) -> String {
+    let word = |note: usize, at: usize| format!("word{}", (note * 7919 + at * at * 31) % 5003);
+    range
+        .map(|note| {
+            let words = (0..60).map(|at| word(note, at)).collect::<Vec<_>>().join(" ");
+            format!("{}\n", serde_json::json!({ "text": format!("{edited}{words}") }))
+        })
+        .collect()
+}
+
+#[test]
+fn near_duplicates_are_kept_out_of_the_holdout_and_out_of_training_where_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.write("notes.jsonl", notes(0..80, "") + &notes(0..20, "Copyright by somebody else. "));
+    sandbox.write("benchmark.jsonl", notes(5..8, "A question: "));
+    sandbox.ok("tokenizer train notes.jsonl --vocab-size 300 --out tokenizer.json");
+    let prepare = "prepare notes.jsonl --tokenizer tokenizer.json --holdout 30%";
+    let off = sandbox.json(&format!("{prepare} --near-duplicates off --out off"));
+    let on = sandbox.json(&format!("{prepare} --out on"));
+    let count = |report: &serde_json::Value, name: &str| report[name].as_u64().unwrap();
+    let moved = on["counts"]["moved_documents"].as_u64().unwrap();
+    assert!(moved > 0, "{on}");
+    assert_eq!(count(&off, "holdout_documents"), count(&on, "holdout_documents") + moved);
+    let text = sandbox.ok("inspect on");
+    assert!(text.contains(&format!("moved from the holdout to training: {moved}")), "{text}");
+
+    let dedup =
+        sandbox.ok(&format!("{prepare} --dedup near --without benchmark.jsonl --out clean"));
+    assert!(dedup.contains("near-duplicates left out of training: "), "{dedup}");
+    assert!(dedup.contains("repeated documents left out of training: "), "{dedup}");
+    let text = sandbox.ok("inspect clean");
+    assert!(text.contains("2 documents, the first one in notes.jsonl at "), "{text}");
+    let list = std::fs::read_to_string(sandbox.path("clean/left-out.jsonl")).unwrap();
+    assert!(list.lines().all(|line| line.contains(r#""from":"benchmark.jsonl""#)), "{list}");
+    sandbox.ok("verify clean");
+
+    for (arguments, words) in [
+        ("--near-duplicates 1.5", "a similarity above 0 and at most 1 like 0.5, or off"),
+        ("--near-duplicates 0", "a similarity above 0 and at most 1"),
+        ("--near-duplicates off --dedup exact", "near-duplicates"),
+        ("--without missing.jsonl", "missing.jsonl"),
+    ] {
+        let error = sandbox.failure(&format!("{prepare} {arguments} --out bad"));
+        assert!(error.contains(words), "{arguments}: {error}");
+    }
+}

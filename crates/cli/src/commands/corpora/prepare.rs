@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use mixdown_base::display::{escaped, plural};
 use mixdown_base::observer::Observer;
 use mixdown_documents::ReadOptions;
+use mixdown_shards::Counts;
 use mixdown_tokenize::{
     BeginningOfText, Deduplication, DiskEstimate, Holdout, NearDuplicates, PrepareOptions,
     PrepareProgress, PrepareReport, PrepareStage, Shuffle, SpecialText, Task, TaskReport,
@@ -303,21 +304,25 @@ pub fn describe(report: &PrepareReport) -> String {
         plural(report.holdout_tokens, "token"),
         plural(report.holdout_documents, "held-out document")
     );
-    for (count, what) in [
-        (report.counts.bad_records, "bad records skipped"),
-        (report.counts.empty_documents, "empty documents skipped"),
-        (report.counts.short_documents, "short documents left out"),
-        (report.counts.special_text_documents, "documents with the text of a special token"),
-        (report.counts.untargeted_documents, "documents without a loss target left out"),
-        (report.counts.too_long_documents, "documents longer than a row"),
-        (report.counts.padding_tokens, "tokens of padding"),
-        (report.counts.moved_documents, "near-duplicates moved from the holdout to training"),
-        (report.counts.excluded_documents, "near-duplicates left out of training"),
-        (report.counts.repeated_documents, "repeated documents left out of training"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {what}: {}", thousands(count)));
-        }
+    for (count, what) in special_cases(&report.counts) {
+        text.push_str(&format!(", {what}: {}", thousands(count)));
     }
     text
+}
+
+/// Returns the special cases that occurred, with their numbers.
+pub fn special_cases(counts: &Counts) -> Vec<(u64, &'static str)> {
+    let all = [
+        (counts.bad_records, "bad records skipped"),
+        (counts.empty_documents, "empty documents skipped"),
+        (counts.short_documents, "short documents left out"),
+        (counts.special_text_documents, "documents with the text of a special token"),
+        (counts.untargeted_documents, "documents without a loss target left out"),
+        (counts.too_long_documents, "documents longer than a row"),
+        (counts.padding_tokens, "tokens of padding"),
+        (counts.moved_documents, "near-duplicates moved from the holdout to training"),
+        (counts.excluded_documents, "near-duplicates left out of training"),
+        (counts.repeated_documents, "repeated documents left out of training"),
+    ];
+    all.into_iter().filter(|&(count, _)| count > 0).collect()
 }

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use mixdown_base::display::plural;
-use mixdown_shards::{Corpus, Counts, DuplicateReport, Split, duplicates};
+use mixdown_base::display::{escaped, plural};
+use mixdown_shards::{
+    ClusterRecord, ClustersRecord, Corpus, Counts, DuplicateReport, Split, duplicates,
+};
 use mixdown_tokenize::Tokenizer;
 use serde::Serialize;
 
 use crate::commands::Context;
+use crate::commands::corpora::prepare::special_cases;
 use crate::error::Error;
 use crate::terminal::output::{percent, table, thousands};
 
@@ -37,6 +40,8 @@ struct CorpusView {
     fingerprint: String,
     tokenizer_fingerprint: String,
     counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clusters: Option<ClustersRecord>,
     splits: Vec<SplitView>,
 }
 
@@ -101,6 +106,7 @@ pub(super) fn show(corpus: &Corpus, limits: Limits, context: Context) -> Result<
         fingerprint: corpus.fingerprint().to_string(),
         tokenizer_fingerprint: corpus.tokenizer_fingerprint().to_string(),
         counts: manifest.counts,
+        clusters: manifest.clusters.clone(),
         splits: vec![split(Split::Train)?, split(Split::Holdout)?],
     };
     context.output.print(&view, describe)
@@ -254,17 +260,26 @@ fn describe(view: &CorpusView) -> String {
         view.fingerprint,
         view.tokenizer_fingerprint
     );
-    for (count, what) in [
-        (view.counts.special_text_documents, "documents with the text of a special token"),
-        (view.counts.empty_documents, "empty documents left out"),
-        (view.counts.bad_records, "bad records left out"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!("\n{what}: {}", thousands(count)));
-        }
+    for (count, what) in special_cases(&view.counts) {
+        text.push_str(&format!("\n{what}: {}", thousands(count)));
+    }
+    if let Some(clusters) = &view.clusters {
+        text.push_str(&describe_clusters(clusters));
     }
     for split in view.splits.iter().filter(|split| split.documents > 0) {
         text.push_str(&describe_split(split));
+    }
+    text
+}
+
+fn describe_clusters(record: &ClustersRecord) -> String {
+    let mut text = format!("\n{} of repeated documents", plural(record.clusters, "cluster"));
+    if !record.largest.is_empty() {
+        text.push_str(", the largest of them:");
+    }
+    for ClusterRecord { documents, input, offset } in &record.largest {
+        let (documents, input) = (thousands(*documents), escaped(input));
+        text.push_str(&format!("\n  {documents} documents, the first one in {input} at {offset}"));
     }
     text
 }
