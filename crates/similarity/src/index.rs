@@ -102,6 +102,9 @@ impl SketchIndex {
             }
             let same = self.postings[first..].iter().take_while(|&&(other, _)| other == hash);
             found.extend(same.map(|&(_, number)| (number, 0.0)));
+            if found.len() > self.sketches.len() / 4 + 64 {
+                return self.similar_of_all(sketch, least, found);
+            }
         }
         found.sort_unstable_by_key(|&(number, _)| number);
         found.dedup_by_key(|&mut (number, _)| number);
@@ -113,6 +116,22 @@ impl SketchIndex {
             *similarity = self.sketches[number].jaccard(sketch);
             *similarity >= least
         });
+    }
+
+    /// Does what [`similar`](Self::similar) does, with a look at every sketch: where much has a band in common without
+    /// being similar, such as boilerplate, that is faster than to collect and sort the candidates of all bands.
+    fn similar_of_all(&self, sketch: &Sketch, least: f64, found: &mut Vec<(u32, f64)>) {
+        found.clear();
+        for ((number, other), removed) in (0_u32..).zip(&self.sketches).zip(&self.removed) {
+            let estimate = other.jaccard(sketch);
+            if estimate >= least && !removed.load(Ordering::Relaxed) {
+                // Only then, for the result must not depend on the number of candidates.
+                let bands = band_hashes(other, self.rows).zip(band_hashes(sketch, self.rows));
+                if bands.into_iter().any(|(one, two)| one == two) {
+                    found.push((number, estimate));
+                }
+            }
+        }
     }
 
     /// Removes a sketch: searches that begin afterward do not find it.
@@ -215,5 +234,41 @@ mod tests {
     #[test]
     fn bands_miss_few_pairs_at_the_threshold() {
         assert_eq!([0.3, 0.5, 0.75, 0.9, 1.0].map(rows), [2, 3, 5, 9, 16]);
+    }
+
+    #[test]
+    fn much_boilerplate_gives_the_same_result() {
+        // Each has 70 % of the bytes of the first one: pairs are about 0.46 similar.
+        let template = *Sketch::of_hash(1).as_bytes();
+        let sketch = |number: u64| {
+            let own = (0..).flat_map(|part| *Sketch::of_hash((number << 8) + part).as_bytes());
+            let mut chance =
+                (0..).flat_map(|part| *Sketch::of_hash((number << 8) + part + 7).as_bytes());
+            let mut bytes = template;
+            bytes.iter_mut().zip(own).for_each(|(byte, own)| {
+                if chance.next().is_some_and(|chance| chance > 178) {
+                    *byte = own;
+                }
+            });
+            Sketch::from_bytes(bytes)
+        };
+        let sketches: Vec<Sketch> = (1000..3000).map(sketch).collect();
+        let index = SketchIndex::new(sketches.clone(), 0.5);
+        (0..100).for_each(|number| index.remove(number));
+        let mut sum = 0;
+        for probe in &sketches[..50] {
+            let (mut found, mut of_all) = (Vec::new(), Vec::new());
+            index.similar(probe, 0.5, &mut found);
+            index.similar_of_all(probe, 0.5, &mut of_all);
+            let naive = sketches.iter().skip(100).filter(|other| {
+                let mut bands =
+                    other.as_bytes().chunks_exact(3).zip(probe.as_bytes().chunks_exact(3));
+                other.jaccard(probe) >= 0.5 && bands.any(|(one, two)| one == two)
+            });
+            sum += found.len();
+            assert_eq!(found, of_all);
+            assert_eq!(found.len(), naive.count());
+        }
+        assert!(sum > 2000, "{sum}");
     }
 }
