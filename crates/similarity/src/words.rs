@@ -8,6 +8,8 @@ use wide::u8x16;
 
 /// Bytes that are classified together, one bit per byte.
 const BLOCK: usize = 64;
+/// Bytes beyond ASCII of a block that has mostly others.
+const FEW: u32 = 16;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Sets the bit that tells lower case letters from upper case ones in ASCII; digits have it.
 const LOWER_CASE: u64 = 0x2020_2020_2020_2020;
@@ -19,12 +21,11 @@ pub(crate) fn each_word(text: &str, mut word: impl FnMut(u64)) {
     let (mut at, mut start) = (0, None);
     while at < bytes.len() {
         let (inside, foreign) = classify(bytes, at);
-        if foreign != 0 {
-            at = each_word_slowly(text, start.take().unwrap_or(at), at + BLOCK, &mut word);
-            continue;
-        }
-        // A bit where a word begins or ends; bytes behind the text's end are no words.
-        let mut edges = inside ^ (inside << 1 | u64::from(start.is_some()));
+        let plain = foreign.trailing_zeros();
+        // A bit where a word begins or ends; bytes behind the text's end are no words. Whether a word ends before a
+        // character beyond ASCII is not known yet.
+        let before = 1_u64.checked_shl(plain).unwrap_or(0).wrapping_sub(1);
+        let mut edges = before & (inside ^ (inside << 1 | u64::from(start.is_some())));
         while edges != 0 {
             let place = at + edges.trailing_zeros() as usize;
             edges &= edges - 1;
@@ -36,7 +37,14 @@ pub(crate) fn each_word(text: &str, mut word: impl FnMut(u64)) {
                 None => Some(place),
             };
         }
-        at += BLOCK;
+        if foreign == 0 {
+            at += BLOCK;
+            continue;
+        }
+        // Where such characters are few, only the words around them are taken one character at a time.
+        let place = at + plain as usize;
+        let end = if foreign.count_ones() > FEW { at + BLOCK } else { place + 1 };
+        at = each_word_slowly(text, start.take().unwrap_or(place), end, &mut word);
     }
     if let Some(start) = start {
         word(hash_ascii(bytes, start, bytes.len()));
@@ -83,14 +91,17 @@ fn each_word_slowly(text: &str, start: usize, end: usize, word: &mut impl FnMut(
             hasher.push(character as u8 | 0x20);
             continue;
         }
+        // General punctuation, such as quotation marks, has no letters or digits.
+        let is_mark = ('\u{2000}'..='\u{206f}').contains(&character);
+        let is_of_word = !is_mark && character.is_alphanumeric();
         let stands_alone = is_written_without_spaces(character);
-        if stands_alone || !character.is_alphanumeric() {
+        if stands_alone || !is_of_word {
             hasher.finish(&mut *word);
             if start + offset >= end {
                 return start + offset;
             }
         }
-        if character.is_alphanumeric() {
+        if is_of_word {
             for lower in character.to_lowercase() {
                 lower.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| hasher.push(byte));
             }
