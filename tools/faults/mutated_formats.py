@@ -321,6 +321,14 @@ def formats(world):
             **binary,
         ),
         Format(
+            "corpus-sketches",
+            files("c/train/shard-00000.sketches"),
+            [*corpus, ["inspect", "{case}/t", "--overlap", "d"]],
+            tree="c",
+            file="train/shard-00000.sketches",
+            **binary,
+        ),
+        Format(
             "corpus-bin", files("c/train/shard-00000.bin"), corpus, tree="c", file="train/shard-00000.bin", **binary
         ),
         Format(

@@ -173,3 +173,24 @@ fn every_class_of_error_has_its_code_and_its_kind() {
         assert_eq!((error.code(), record.kind), (code, kind), "{error:?}");
     }
 }
+
+#[test]
+fn near_duplicates_in_another_corpus_have_a_way_out() {
+    let mixer = || Mixer::NearOverlap {
+        holdout: "target".into(),
+        path: path(),
+        train: "pretraining".into(),
+        train_path: "b".into(),
+        got: 3,
+    };
+    let errors = [
+        Error::from(mixer()),
+        Error::from(Train::Mixer(mixer())),
+        Error::from(Train::NearOverlap { path: path(), train: "b".into(), got: 3 }),
+    ];
+    for error in errors {
+        let report = error.report();
+        assert!(report.contains("got 3") && report.contains("hint: prepare --without"), "{report}");
+        assert_eq!(error.code(), 2);
+    }
+}
