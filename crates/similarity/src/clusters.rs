@@ -1,8 +1,9 @@
 //! Clusters of similar sketches among many, in bounded memory.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::index::{band_hash, rows};
@@ -126,29 +127,12 @@ impl Clusters {
         // Groups of equal hashes are within one range of hashes.
         let ranges = u32::try_from(bytes.div_ceil(memory_bytes.max(1))).unwrap_or(u32::MAX).max(1);
         for bands in bands.chunks(BANDS_AT_ONCE) {
-            let links: Mutex<Vec<(u32, u32)>> = Mutex::default();
+            let mut links = Vec::new();
             for range in 0..ranges {
-                let next = AtomicUsize::new(0);
-                let work = || {
-                    while let Some(&band) = bands.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let one = Band { store, threshold, rows, band, range, ranges };
-                        let found = one.links(&clusters)?;
-                        links.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
-                    }
-                    Ok(())
-                };
-                thread::scope(|scope| {
-                    let others: Vec<_> = (1..threads.min(bands.len()))
-                        // If the system refuses a thread, the others do its work.
-                        .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
-                        .collect();
-                    let own = work();
-                    // A thread that panics has reported it; its scope panics too.
-                    let others = others.into_iter().filter_map(|other| other.join().ok());
-                    others.fold(own, Result::and)
-                })?;
+                let part = Part { store, threshold, rows, bands, range, ranges };
+                links.extend(part.links(&clusters, threads)?);
             }
-            for (one, other) in links.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            for (one, other) in links {
                 clusters.join(one, other);
             }
         }
@@ -188,44 +172,71 @@ impl Clusters {
     }
 }
 
-/// One band of all sketches, within one range of its hashes.
-struct Band<'s, S> {
+/// Some bands of all sketches, within one range of their hashes.
+struct Part<'s, S> {
     store: &'s S,
     threshold: f64,
     rows: usize,
-    band: usize,
+    bands: &'s [usize],
     range: u32,
     ranges: u32,
 }
 
-impl<S: SketchStore> Band<'_, S> {
+/// The hashes of each band, each with the number of its document.
+type Hashes = [Vec<u64>; BANDS_AT_ONCE];
+
+impl<S: SketchStore> Part<'_, S> {
     /// Returns pairs of similar documents with equal hashes that are not yet in one cluster.
-    fn links(&self, clusters: &Clusters) -> Result<Vec<(u32, u32)>, S::Error> {
-        let hashes = self.hashes()?;
-        let mut links = Vec::new();
-        let hash = |entry: &u64| entry >> 32;
-        for group in hashes.chunk_by(|one, other| hash(one) == hash(other)) {
-            if group.len() > 1 {
-                self.compare(group, clusters, &mut links)?;
+    fn links(&self, clusters: &Clusters, threads: usize) -> Result<Vec<(u32, u32)>, S::Error> {
+        let hashes = self.hashes(threads)?;
+        let next = AtomicUsize::new(0);
+        let found = on_threads(threads.min(self.bands.len()), || {
+            let mut links = Vec::new();
+            while let Some(band) = hashes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut band = band.lock().unwrap_or_else(PoisonError::into_inner);
+                band.sort_unstable();
+                let hash = |entry: &u64| entry >> 32;
+                for group in band.chunk_by(|one, other| hash(one) == hash(other)) {
+                    if group.len() > 1 {
+                        self.compare(group, clusters, &mut links)?;
+                    }
+                }
             }
-        }
-        Ok(links)
+            Ok(links)
+        })?;
+        Ok(found.concat())
     }
 
-    /// Returns the hashes in the range, each with the number of its document, sorted.
-    fn hashes(&self) -> Result<Vec<u64>, S::Error> {
-        let (mut hashes, mut sketches) = (Vec::new(), Vec::new());
-        for first in (0..self.store.len()).step_by(BLOCK as usize) {
-            self.store.read(first, BLOCK, &mut sketches)?;
-            for (number, sketch) in (first..).zip(&sketches) {
-                let hash = band_hash(sketch, self.rows, self.band);
+    /// Returns the hashes in the range. All bands are hashed in one pass: reading takes longer than hashing.
+    fn hashes(&self, threads: usize) -> Result<[Mutex<Vec<u64>>; BANDS_AT_ONCE], S::Error> {
+        let blocks = self.store.len().div_ceil(BLOCK);
+        let next = AtomicU32::new(0);
+        let all: [Mutex<Vec<u64>>; BANDS_AT_ONCE] = Default::default();
+        let next_block =
+            || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&block| block < blocks);
+        on_threads(threads, || {
+            let (mut own, mut sketches) = (Hashes::default(), Vec::new());
+            while let Some(block) = next_block() {
+                self.store.read(block * BLOCK, BLOCK, &mut sketches)?;
+                self.add_hashes(block * BLOCK, &sketches, &mut own);
+                for (all, own) in all.iter().zip(&mut own) {
+                    all.lock().unwrap_or_else(PoisonError::into_inner).append(own);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn add_hashes(&self, first: u32, sketches: &[Sketch], hashes: &mut Hashes) {
+        for (number, sketch) in (first..).zip(sketches) {
+            for (&band, hashes) in self.bands.iter().zip(hashes.iter_mut()) {
+                let hash = band_hash(sketch, self.rows, band);
                 if (u64::from(hash) * u64::from(self.ranges)) >> 32 == u64::from(self.range) {
                     hashes.push(u64::from(hash) << 32 | u64::from(number));
                 }
             }
         }
-        hashes.sort_unstable();
-        Ok(hashes)
     }
 
     fn compare(
@@ -261,6 +272,24 @@ impl<S: SketchStore> Band<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Does some work on several threads, one of them the caller's, and returns what each of them made.
+fn on_threads<T: Send, E: Send>(
+    threads: usize,
+    work: impl Fn() -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            // If the system refuses a thread, the others do its work.
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, &work).ok())
+            .collect();
+        let own = work();
+        let others = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
+    })
 }
 
 #[cfg(test)]
@@ -342,6 +371,36 @@ mod tests {
         for (threads, memory) in [(1, 1 << 30), (2, 500), (3, 1700), (7, 100_000)] {
             let Ok(found) = Clusters::find(&texts, 0.5, threads, memory);
             assert_eq!(firsts(&found), expected, "{threads} {memory}");
+        }
+    }
+
+    #[test]
+    fn an_error_and_a_panic_of_any_thread_are_passed_on() {
+        struct Broken(Vec<Sketch>, fn() -> Result<(), u8>);
+        impl SketchStore for Broken {
+            type Error = u8;
+            fn len(&self) -> u32 {
+                u32::try_from(self.0.len()).unwrap()
+            }
+            fn read(&self, first: u32, count: u32, sketches: &mut Vec<Sketch>) -> Result<(), u8> {
+                if first > 2 * BLOCK {
+                    self.1()?;
+                }
+                sketches.clear();
+                sketches.extend(self.0.iter().skip(first as usize).take(count as usize));
+                Ok(())
+            }
+            fn is_similar(&self, _: u32, _: u32) -> Result<bool, u8> {
+                Ok(false)
+            }
+        }
+        let sketches: Vec<_> = (0..30_000).map(Sketch::of_hash).collect();
+        for threads in 1..4 {
+            let broken = Broken(sketches.clone(), || Err(7));
+            assert_eq!(Clusters::find(&broken, 0.5, threads, 1 << 20), Err(7));
+            let broken = Broken(sketches.clone(), || panic!("a bug of the store"));
+            let found = std::panic::catch_unwind(|| Clusters::find(&broken, 0.5, threads, 1 << 20));
+            assert!(found.is_err());
         }
     }
 
