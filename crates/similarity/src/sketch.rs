@@ -1,5 +1,7 @@
 //! MinHash sketches of texts.
 
+use std::sync::LazyLock;
+
 use crate::shingles::{each_shingle, mix};
 
 /// Slots of a sketch, one byte each.
@@ -110,26 +112,65 @@ impl Sketcher {
         self.smallest.iter().any(|&slot| slot != EMPTY).then(|| self.densified())
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a slot's number of seven bits; the last byte of a hash"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the last byte of a hash")]
     fn densified(&self) -> Sketch {
+        let walks = &*WALKS;
+        let filled: Vec<usize> = (0..SLOTS).filter(|&slot| self.smallest[slot] != EMPTY).collect();
         let mut bytes = [0; SLOTS];
-        for (number, byte) in (0_u64..).zip(&mut bytes) {
+        for (number, byte) in bytes.iter_mut().enumerate() {
             let mut at = number;
-            let mut state = number;
-            while self.smallest[at as usize] == EMPTY {
-                // A pseudo-random walk of the slot's own, the same for every text.
+            if self.smallest[at] == EMPTY {
+                // The first filled slot of the walk: of few filled slots, the one with the earliest place in it.
+                at = if filled.len() < FEW {
+                    let places = &walks.places[number];
+                    filled.iter().copied().min_by_key(|&slot| places[slot]).unwrap_or(at)
+                } else {
+                    let mut walk = walks.slots[number].iter().map(|&slot| usize::from(slot));
+                    walk.find(|&slot| self.smallest[slot] != EMPTY).unwrap_or(at)
+                };
+            }
+            // The slot's number enters, or all bytes of two texts of one shingle would be equal with a chance of 1/256.
+            *byte = mix(self.smallest[at] ^ (number as u64).wrapping_mul(SPREAD)) as u8;
+        }
+        Sketch(bytes)
+    }
+}
+
+/// The number of filled slots below which all of them are looked at.
+const FEW: usize = 16;
+
+/// A pseudo-random walk over all slots for each slot, the same for every text.
+struct Walks {
+    /// The slots in the order of their first visit.
+    slots: [[u8; SLOTS]; SLOTS],
+    /// The place of each slot in that order.
+    places: [[u8; SLOTS]; SLOTS],
+}
+
+static WALKS: LazyLock<Walks> = LazyLock::new(Walks::new);
+
+impl Walks {
+    #[expect(clippy::cast_possible_truncation, reason = "numbers of seven bits")]
+    fn new() -> Self {
+        let mut walks = Self { slots: [[0; SLOTS]; SLOTS], places: [[0; SLOTS]; SLOTS] };
+        for (number, (slots, places)) in
+            (0_u64..).zip(walks.slots.iter_mut().zip(&mut walks.places))
+        {
+            let (mut seen, mut len, mut state) = ([false; SLOTS], 0, number);
+            while len < SLOTS {
                 state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
-                at = state >> 57;
+                let slot = (state >> 57) as usize;
+                if !seen[slot] {
+                    seen[slot] = true;
+                    slots[len] = slot as u8;
+                    places[slot] = len as u8;
+                    len += 1;
+                }
             }
-            // The slot's number enters, or all bytes of two texts of one shingle would be equal with a chance of 1/256.
-            *byte = mix(self.smallest[at as usize] ^ number.wrapping_mul(SPREAD)) as u8;
         }
-        Sketch(bytes)
+        walks
     }
 }
 
