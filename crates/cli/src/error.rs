@@ -356,6 +356,7 @@ fn input_hint(error: &mixdown_documents::Error) -> Option<&'static str> {
         Error::NoFields { .. } => {
             Some("without --text-field, plain text files are read as they are")
         }
+        Error::BadRecord { .. } => Some("--skip-bad N skips up to N bad records"),
         Error::RecordTooLong { .. } => Some(
             "--text-separator TEXT splits a text into documents ('\\n': at every line end); --max-record BYTES \
              allows longer ones",

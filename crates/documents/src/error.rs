@@ -277,7 +277,7 @@ pub enum Error {
     /// There are more bad records than allowed.
     #[error(
         "{}: {place}: {fault}; bad records so far {got}, tolerated \
-         {expected}: mend the record or let more of them be skipped (--skip-bad {got})",
+         {expected}: mend the record or tolerate {got}",
         path.display()
     )]
     BadRecord {

@@ -23,7 +23,7 @@ use crate::spill::{DocumentRow, SKETCH_BYTES};
 use crate::tokenizer::Tokenizer;
 
 /// The number of sketches that are indexed at once: some 100 MB. More of them take more passes.
-pub(crate) const INDEXED_AT_ONCE: usize = 1 << 17;
+pub(crate) const INDEXED_AT_ONCE: usize = if cfg!(test) { 16 } else { 1 << 17 };
 
 /// The number of doubtful pairs of a document whose texts are compared: those with the highest estimates.
 pub(crate) const COMPARED_AT_MOST: usize = 8;

@@ -1,5 +1,6 @@
 //! Parallel processing of many items by several threads.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -35,8 +36,9 @@ pub(crate) fn fold<T: Sync, S: Send>(
             .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         let mut sums = vec![work()];
-        // A thread that panics has reported it; its scope panics too.
-        sums.extend(others.into_iter().filter_map(|other| other.join().ok()));
+        // A scope passes on the panic of a thread only if nobody has joined it.
+        let joined = others.into_iter().map(|other| other.join());
+        sums.extend(joined.map(|sum| sum.unwrap_or_else(|panic| resume_unwind(panic))));
         sums
     });
     failure.into_result().map(|()| sums)
@@ -132,6 +134,15 @@ mod tests {
                 if index == 7 { Err(Error::Interrupted) } else { Ok(()) }
             };
             assert!(fold(threads, &items, &stop, || 0, fail).is_err());
+        }
+        // A panic of any thread is one of the caller's: a sum without its share would be wrong.
+        let panics = |_: &mut u64, index: usize, _: &u64| {
+            assert_ne!(index, 500, "a bug");
+            Ok(())
+        };
+        for threads in [1, 2, 5] {
+            let found = std::panic::catch_unwind(|| fold(threads, &items, &stop, || 0, panics));
+            assert!(found.is_err());
         }
         stop.store(true, Ordering::Relaxed);
         assert!(fold(2, &items, &stop, || 0, |_, _, _| Ok(())).is_err());

@@ -21,7 +21,6 @@ mod sandbox;
 mod shell;
 mod story;
 mod sweep;
-mod sweep_command;
 mod train;
 mod verify;
 mod watch;

@@ -272,6 +272,17 @@ fn near_duplicates_are_kept_out_of_the_holdout_and_out_of_training_where_asked()
     assert!(list.lines().all(|line| line.contains(r#""from":"benchmark.jsonl""#)), "{list}");
     sandbox.ok("verify clean");
 
+    // A given holdout is told of, and may stay.
+    let given = "prepare notes.jsonl --tokenizer tokenizer.json --holdout-input benchmark.jsonl";
+    sandbox.write("benchmark.jsonl", notes(5..8, "A question: ") + &notes(200..203, ""));
+    let output = sandbox.run(&format!("{given} --out given"));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("3 of the given 6 held-out documents were moved to training"), "{told}");
+    assert_eq!(sandbox.read("given/moved.jsonl").lines().count(), 3);
+    let report = sandbox.json(&format!("{given} --yields training --out kept"));
+    assert_eq!(report["holdout_documents"], 6);
+    assert_eq!(report["counts"]["excluded_documents"], 6, "three notes, each twice");
+
     for (arguments, words) in [
         ("--near-duplicates 1.5", "a similarity above 0 and at most 1 like 0.5, or off"),
         ("--near-duplicates 0", "a similarity above 0 and at most 1"),

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use mixdown_documents::Place;
 use mixdown_similarity::{Sketch, SketchIndex};
 
 use crate::error::Error;
@@ -28,6 +29,15 @@ pub(crate) struct HoldoutSearch<'w> {
     pub(crate) threshold: f64,
     /// The keys of documents that training does not get, sorted.
     pub(crate) excluded: &'w [u128],
+}
+
+/// The held-out documents that belong to training.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// Their units, sorted.
+    pub(crate) units: Vec<u64>,
+    /// Where they are in the inputs, in order, except for those that are left out.
+    pub(crate) places: Vec<Place>,
 }
 
 /// A document of the holdout.
@@ -68,13 +78,9 @@ impl DoubtfulPairs {
 }
 
 impl HoldoutSearch<'_> {
-    /// Returns the units of all held-out documents that belong to training, sorted.
-    pub(crate) fn moved(&self) -> Result<Vec<u64>, Error> {
-        self.moved_by(INDEXED_AT_ONCE)
-    }
-
-    fn moved_by(&self, indexed_at_once: usize) -> Result<Vec<u64>, Error> {
-        let chunks = as_u64(self.count_held_out()?.div_ceil(indexed_at_once.max(1)));
+    /// Returns the held-out documents that belong to training.
+    pub(crate) fn moved(&self) -> Result<Moved, Error> {
+        let chunks = as_u64(self.count_held_out()?.div_ceil(INDEXED_AT_ONCE));
         let mut moved = BTreeSet::new();
         let mut probes: Vec<Probe> = Vec::new();
         // How many of the probes each chunk has been compared with.
@@ -96,7 +102,9 @@ impl HoldoutSearch<'_> {
                 }
             }
         }
-        Ok(moved.into_iter().collect())
+        let mut places: Vec<Place> = probes.iter().map(|probe| probe.place).collect();
+        places.sort_unstable();
+        Ok(Moved { units: moved.into_iter().collect(), places })
     }
 
     /// Looks up the probes from `first` on, and what moves because of them, until nothing moves.

@@ -2,6 +2,7 @@
 
 use std::collections::BinaryHeap;
 
+use mixdown_documents::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -22,6 +23,8 @@ pub(crate) struct HoldoutDecision {
     pub(crate) placement: Placement,
     /// The documents that are left out as near-duplicates of other texts.
     pub(crate) excluded: Vec<ExcludedDocument>,
+    /// Where the documents that moved to training are in the inputs.
+    pub(crate) moved_places: Vec<Place>,
     /// What deduplication found, without the keys.
     pub(crate) repeated: Repeated,
     pub(crate) buckets: Vec<Sides>,
@@ -92,6 +95,7 @@ impl HoldoutDecision {
             }
             placement.excluded = excluded.iter().map(|one| one.key).collect();
         }
+        let mut moved_places = Vec::new();
         let moves = holdout != Holdout::None && yields == YieldingSide::Holdout;
         let moved_from = |threshold, excluded: &[u128]| {
             HoldoutSearch { documents, limit, threshold, excluded }.moved()
@@ -99,7 +103,8 @@ impl HoldoutDecision {
         if let NearDuplicates::From(threshold) = near_duplicates
             && moves
         {
-            placement.moved = moved_from(threshold, &placement.excluded)?;
+            let moved = moved_from(threshold, &placement.excluded)?;
+            (placement.moved, moved_places) = (moved.units, moved.places);
         }
         // What is held out stays there, whatever it repeats.
         let is_held_out = |unit: u64| placement.moved.binary_search(&unit).is_err();
@@ -113,7 +118,8 @@ impl HoldoutDecision {
                 find_repeated(documents, rules.folder, &placement, deduplication, threshold)?;
             placement.repeated = std::mem::take(&mut repeated.keys);
         }
-        let decision = Self { repeated, ..Self::count(placement, excluded, &documents)? };
+        let counted = Self::count(placement, excluded, &documents)?;
+        let decision = Self { repeated, moved_places, ..counted };
         if let NearDuplicates::From(threshold) = near_duplicates
             && decision.total.holdout_documents == 0
             && decision.total.moved_documents > 0
@@ -121,7 +127,7 @@ impl HoldoutDecision {
             let mut left_at = Vec::new();
             for other in OTHER_THRESHOLDS.into_iter().filter(|&other| other > threshold) {
                 let mut placement = decision.placement.clone();
-                placement.moved = moved_from(other, &placement.excluded)?;
+                placement.moved = moved_from(other, &placement.excluded)?.units;
                 let total = Self::count(placement, Vec::new(), &documents)?.total;
                 left_at.push((other, total.holdout_documents));
             }
@@ -151,7 +157,9 @@ impl HoldoutDecision {
             counted.iter().filter_map(|sides| sides.get(bucket)).for_each(|sides| sum.add(sides));
             total.add(sum);
         }
-        Ok(Self { placement, excluded, repeated: Repeated::default(), buckets: sums, total })
+        let repeated = Repeated::default();
+        let moved_places = Vec::new();
+        Ok(Self { placement, excluded, moved_places, repeated, buckets: sums, total })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::plan::{Plan, difference};
 use crate::prepare::PrepareReport;
 use crate::prepare::options::Deduplication;
 use crate::prepare::work::{HoldoutFile, Holdouts, Work, count};
-use crate::prepare::work_folder::{LEFT_OUT, WorkFolder};
+use crate::prepare::work_folder::{LEFT_OUT, MOVED, WorkFolder};
 use crate::shards::shard_run::run_record;
 use crate::spill::Summary;
 use crate::tokenizer::Tokenizer;
@@ -65,10 +65,15 @@ impl Work<'_> {
         let clusters = deduplicates.then(|| self.clusters(&split.repeated));
         let manifest = Manifest { clusters, ..manifest };
         copy_tokenizer(&self.tokenizer, &out)?;
-        if split.sides.excluded_documents > 0 {
-            let list = folder.left_out();
-            let lines = fs::read(&list).map_err(Error::io("read", &list))?;
-            files::write(&out.join(LEFT_OUT), &lines)?;
+        let sides = split.sides;
+        for (documents, list, name) in [
+            (sides.excluded_documents, folder.left_out(), LEFT_OUT),
+            (sides.moved_documents, folder.moved(), MOVED),
+        ] {
+            if documents > 0 {
+                let lines = fs::read(&list).map_err(Error::io("read", &list))?;
+                files::write(&out.join(name), &lines)?;
+            }
         }
         manifest.write_sealed(&out)?;
         folder.remove()?;

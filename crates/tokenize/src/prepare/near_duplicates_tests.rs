@@ -138,6 +138,8 @@ fn no_held_out_document_has_a_near_duplicate_in_training_and_none_is_lost() {
         // Of pairs at the very threshold, a few in a thousand are missed.
         assert!(found < (threshold + 0.05).min(1.0), "{threshold}: {found}");
         let moved = report.counts.moved_documents;
+        let list = fs::read_to_string(texts.path(name).join("moved.jsonl")).unwrap_or_default();
+        assert_eq!(list.lines().count() as u64, moved, "{list}");
         assert_eq!(report.holdout_documents + moved, all.holdout_documents, "{threshold}");
         assert_eq!(report.train_documents, all.train_documents + moved, "{threshold}");
         assert_eq!(report.holdout_tokens + report.counts.moved_tokens, all.holdout_tokens);

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use mixdown_base::files;
 use mixdown_base::observer::Observer;
-use mixdown_documents::{InputFile, InputList, Labeler, LongRecords};
+use mixdown_documents::{InputFile, InputList, Labeler, LongRecords, Place};
 use mixdown_shards::{Dtype, Fingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -263,6 +263,7 @@ impl<'o> Work<'o> {
         let documents = SketchedDocuments { buckets, tokenizer, threads, observer };
         let decided = HoldoutDecision::decide(&rules, documents)?;
         self.write_left_out(folder, &decided.excluded)?;
+        self.write_moved(folder, &decided.moved_places)?;
         let exceptions = decided.placement.write(&folder.exceptions())?;
         let split = HoldoutFile {
             holdout: got,
@@ -302,6 +303,16 @@ impl<'o> Work<'o> {
             lines.extend(line.to_string().bytes().chain([b'\n']));
         }
         Ok(files::write(&path, &lines)?)
+    }
+
+    /// Lists the held-out documents that moved to training, one line of JSON each.
+    fn write_moved(&self, folder: &WorkFolder, places: &[Place]) -> Result<(), Error> {
+        let line = |place: &Place| {
+            let input = self.inputs.file(place.input).map(|file| file.name.as_str());
+            format!("{}\n", serde_json::json!({ "input": input, "offset": place.offset }))
+        };
+        let lines: String = places.iter().map(line).collect();
+        Ok(files::write(&folder.moved(), lines.as_bytes())?)
     }
 
     /// Returns the split in the folder, if it has this holdout and these sizes.

@@ -20,6 +20,8 @@ const PLAN: &str = "plan.json";
 const SPLIT: &str = "split.json";
 const LISTED: &str = "part-list";
 const EXCEPTIONS: &str = "exceptions";
+/// The list of held-out documents that moved to training, in the work and in the corpus.
+pub(crate) const MOVED: &str = "moved.jsonl";
 /// The list of documents that are left out as near-duplicates of other texts, in the work and in the corpus.
 pub(crate) const LEFT_OUT: &str = "left-out.jsonl";
 const LOCK: &str = "lock";
@@ -108,7 +110,7 @@ impl WorkFolder {
             return Ok(());
         }
         remove_files(&self.work, |name| {
-            [SPLIT, EXCEPTIONS, LEFT_OUT].contains(&name) || name.starts_with("unit-")
+            [SPLIT, EXCEPTIONS, LEFT_OUT, MOVED].contains(&name) || name.starts_with("unit-")
         })?;
         remove_parts(&parts, &self.work)?;
         write_json(&path, plan)
@@ -201,6 +203,11 @@ impl WorkFolder {
         self.work.join(LEFT_OUT)
     }
 
+    /// Returns the file that lists the documents that moved to training.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.work.join(MOVED)
+    }
+
     /// Returns the file of the documents that are not on the side of their hash.
     pub(crate) fn exceptions(&self) -> PathBuf {
         self.work.join(EXCEPTIONS)
@@ -242,7 +249,7 @@ impl WorkFolder {
         }
         let companion = |name: &str| {
             finished_name(name).is_some_and(|name| {
-                [Manifest::FILE, "tokenizer.json", LEFT_OUT].contains(&name)
+                [Manifest::FILE, "tokenizer.json", LEFT_OUT, MOVED].contains(&name)
                     || FILES.contains(&name)
             })
         };

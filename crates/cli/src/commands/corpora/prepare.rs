@@ -243,6 +243,9 @@ pub fn run(arguments: PrepareArgs, context: Context) -> Result<(), Error> {
     let report = prepare(input, tokenizer, out, &options, Observer::new(&progress, context.stop))?;
     meter.finish("done");
     say_modified(&report, out);
+    if !arguments.holdout_input.is_empty() {
+        say_moved(&report, out);
+    }
     context.output.print(&report, say_corpus)
 }
 
@@ -259,6 +262,20 @@ fn say_modified(report: &PrepareReport, out: &Path) {
         escaped(first),
         escaped(&out.display().to_string())
     ));
+}
+
+/// Names the documents of a given holdout that are not held out, and the way to keep them.
+fn say_moved(report: &PrepareReport, out: &Path) {
+    let moved = report.counts.moved_documents;
+    if moved > 0 {
+        say(&format!(
+            "prepare: warning: {} of the given {} were moved to training, where they have near-duplicates: {} lists \
+             them; --yields training keeps them and leaves the training documents out instead",
+            thousands(moved),
+            plural(moved + report.holdout_documents, "held-out document"),
+            escaped(&out.join("moved.jsonl").display().to_string())
+        ));
+    }
 }
 
 /// Reports the disk space that the work needs, if that is much or more than is free.
