@@ -92,7 +92,9 @@ def main() -> None:
         highest.append(float(similarity[best]))
         pairs.append((float(similarity[best]), text, train[int(documents[best])]))
     found = np.array(highest)
-    print(f"{arguments.corpus}: {len(train)} training and {len(held_out)} held-out documents, {missing} in neither part")
+    print(
+        f"{arguments.corpus}: {len(train)} training and {len(held_out)} held-out documents, {missing} in neither part"
+    )
     for at in arguments.at:
         count = int((found >= at).sum())
         print(f"  J >= {at}: {count} held-out documents ({100 * count / max(1, len(found)):.2f} %)")

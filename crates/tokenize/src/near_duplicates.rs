@@ -28,11 +28,28 @@ pub(crate) const INDEXED_AT_ONCE: usize = if cfg!(test) { 16 } else { 1 << 17 };
 /// The number of doubtful pairs of a document whose texts are compared: those with the highest estimates.
 pub(crate) const COMPARED_AT_MOST: usize = 8;
 
+/// The ids around the text of a document, which are not of the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextEnds {
+    pub(crate) beginning: Option<u32>,
+    pub(crate) end: u32,
+}
+
+impl TextEnds {
+    /// Returns the text of a document's ids, as its sketch was made from it.
+    pub(crate) fn text(self, tokenizer: &Tokenizer, ids: &[u32]) -> Result<String, Error> {
+        let beginning = self.beginning.and_then(|beginning| ids.strip_prefix(&[beginning]));
+        let ids = beginning.unwrap_or(ids);
+        tokenizer.decode(ids.strip_suffix(&[self.end]).unwrap_or(ids))
+    }
+}
+
 /// The documents of all parts, with their sketches.
 #[derive(Clone, Copy)]
 pub(crate) struct SketchedDocuments<'w> {
     pub(crate) buckets: &'w Buckets,
     pub(crate) tokenizer: &'w Tokenizer,
+    pub(crate) ends: TextEnds,
     pub(crate) threads: usize,
     pub(crate) observer: Observer<'w, PrepareProgress>,
 }
@@ -109,6 +126,6 @@ impl SketchedDocuments<'_> {
             Some(spill) => spill.ids(place.ids)?,
             None => Vec::new(),
         };
-        Ok(Shingles::of(&self.tokenizer.decode(&ids)?))
+        Ok(Shingles::of(&self.ends.text(self.tokenizer, &ids)?))
     }
 }

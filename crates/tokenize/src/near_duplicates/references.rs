@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::encode::text_hash::text_hash;
 use crate::error::Error;
 use crate::near_duplicates::{
-    COMPARED_AT_MOST, INDEXED_AT_ONCE, Probe, SketchedDocuments, TextPlace,
+    COMPARED_AT_MOST, INDEXED_AT_ONCE, Probe, SketchedDocuments, TextEnds, TextPlace,
 };
 use crate::plan::Plan;
 use crate::plan::holdout::HoldoutLimit;
@@ -181,11 +181,9 @@ fn sketch_of(sketcher: &mut Sketcher, text: &str, buffer: &mut Vec<u8>) -> Sketc
 }
 
 fn text_of(corpus: &Corpus, tokenizer: &Tokenizer, document: u64) -> Result<String, Error> {
-    let mut ids = corpus.document(Split::Holdout, document)?;
-    if ids.last() == Some(&corpus.manifest().end_of_text) {
-        ids.pop();
-    }
-    tokenizer.decode(&ids)
+    let Manifest { beginning_of_text, end_of_text, .. } = *corpus.manifest();
+    let ends = TextEnds { beginning: beginning_of_text, end: end_of_text };
+    ends.text(tokenizer, &corpus.document(Split::Holdout, document)?)
 }
 
 /// Returns the training documents that are near-duplicates of held-out ones, sorted by key.

@@ -429,3 +429,56 @@ fn deduplication_keeps_the_first_of_each_cluster_in_the_order_of_the_inputs() {
     assert!(report.counts.repeated_documents > 0 && report.holdout_documents > 0);
     assert!(highest(&texts, "both") < 0.55);
 }
+
+/// The token at the end of a document is no word of it: a short text with one would be less similar.
+#[test]
+fn short_texts_are_compared_without_the_token_that_ends_them() {
+    let text = |number: usize, last: &str| {
+        let words: Vec<String> = (0..11).map(|at| format!("w{number}x{at}")).collect();
+        format!("{} {last}", words.join(" "))
+    };
+    // Seven of nine runs are in both; with one more word they would be seven of eleven.
+    let similarity = jaccard(&runs(&text(0, "one")), &runs(&text(0, "two")));
+    assert!((similarity - 7.0 / 9.0).abs() < 1e-12);
+    let records = |last: &str| (0..40).map(|number| (text(number, last), number)).collect();
+    let records: (Vec<(String, usize)>, Vec<(String, usize)>) = (records("one"), records("two"));
+    let (train, held_out) = (Texts::new(&records.0), Texts::new(&records.1));
+    // A text of its own keeps the holdout from being empty.
+    let other = Texts::new(&families(1, 1));
+    for (yields, threshold) in [
+        (YieldingSide::Holdout, 0.75),
+        (YieldingSide::Training, 0.75),
+        (YieldingSide::Holdout, 0.7),
+    ] {
+        let out = format!("{yields:?}-{threshold}");
+        let options = PrepareOptions {
+            holdout: Holdout::Input,
+            holdout_inputs: held_out.inputs.iter().chain(&other.inputs).cloned().collect(),
+            near_duplicates: NearDuplicates::From(threshold),
+            yields,
+            ..PrepareOptions::default()
+        };
+        let counts = train.run(&out, &options);
+        if yields == YieldingSide::Training {
+            // Nothing is left to train on.
+            assert!(counts.unwrap_err().to_string().contains("leaves 0 documents"));
+        } else {
+            assert_eq!(counts.unwrap().counts.moved_documents, 40, "{threshold}");
+        }
+    }
+    let options = PrepareOptions {
+        without: held_out.inputs.clone(),
+        near_duplicates: NearDuplicates::From(0.75),
+        ..PrepareOptions::default()
+    };
+    let both: Vec<(String, usize)> = records.0.into_iter().chain(families(1, 1)).collect();
+    let report = Texts::new(&both).run("without", &options).unwrap();
+    assert_eq!((report.counts.excluded_documents, report.train_documents), (40, 1));
+    let all = Texts::new(&[both, records.1].concat());
+    let options = PrepareOptions {
+        deduplication: Deduplication::Near,
+        near_duplicates: NearDuplicates::From(0.75),
+        ..PrepareOptions::default()
+    };
+    assert_eq!(all.run("dedup", &options).unwrap().counts.repeated_documents, 40);
+}
