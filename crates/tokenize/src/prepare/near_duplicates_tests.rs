@@ -440,9 +440,11 @@ fn short_texts_are_compared_without_the_token_that_ends_them() {
     // Seven of nine runs are in both; with one more word they would be seven of eleven.
     let similarity = jaccard(&runs(&text(0, "one")), &runs(&text(0, "two")));
     assert!((similarity - 7.0 / 9.0).abs() < 1e-12);
-    let records = |last: &str| (0..40).map(|number| (text(number, last), number)).collect();
-    let records: (Vec<(String, usize)>, Vec<(String, usize)>) = (records("one"), records("two"));
-    let (train, held_out) = (Texts::new(&records.0), Texts::new(&records.1));
+    let records = |last: &str| -> Vec<(String, usize)> {
+        (0..40).map(|number| (text(number, last), number)).collect()
+    };
+    let (ones, twos) = (records("one"), records("two"));
+    let (train, held_out) = (Texts::new(&ones), Texts::new(&twos));
     // A text of its own keeps the holdout from being empty.
     let other = Texts::new(&families(1, 1));
     for (yields, threshold) in [
@@ -471,10 +473,10 @@ fn short_texts_are_compared_without_the_token_that_ends_them() {
         near_duplicates: NearDuplicates::From(0.75),
         ..PrepareOptions::default()
     };
-    let both: Vec<(String, usize)> = records.0.into_iter().chain(families(1, 1)).collect();
+    let both: Vec<(String, usize)> = ones.into_iter().chain(families(1, 1)).collect();
     let report = Texts::new(&both).run("without", &options).unwrap();
     assert_eq!((report.counts.excluded_documents, report.train_documents), (40, 1));
-    let all = Texts::new(&[both, records.1].concat());
+    let all = Texts::new(&[both, twos].concat());
     let options = PrepareOptions {
         deduplication: Deduplication::Near,
         near_duplicates: NearDuplicates::From(0.75),
