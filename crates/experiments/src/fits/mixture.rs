@@ -58,7 +58,7 @@ impl Delivery {
     /// let advice = fit_domain(&domain, &options, Some(&plan))?.advice.expect("there is a plan");
     /// let (target, pretraining) = (Path::new("corpora/math"), Path::new("corpora/general"));
     /// let delivery = Delivery::new(&domain, &advice, target, pretraining).expect("p* is identified");
-    /// assert!(delivery.steps > delivery.steps_without);
+    /// assert!(delivery.total_tokens > 3e6, "the target once, and pretraining data");
     /// assert!(delivery.toml().contains("batch_size = 8"), "8,192 tokens of a batch");
     /// # Ok::<(), mixdown_experiments::Error>(())
     /// ```
