@@ -45,6 +45,8 @@ pub(crate) struct Moved {
 struct HeldOut {
     /// What moves together: the hash of the document's group, or of its text.
     unit: u64,
+    /// The hash of its text: of equal texts of a unit, one is enough.
+    text: u64,
     probe: Probe,
 }
 
@@ -102,9 +104,24 @@ impl HoldoutSearch<'_> {
                 }
             }
         }
-        let mut places: Vec<Place> = probes.iter().map(|probe| probe.place).collect();
-        places.sort_unstable();
+        let places = if moved.is_empty() { Vec::new() } else { self.places(&moved)? };
         Ok(Moved { units: moved.into_iter().collect(), places })
+    }
+
+    /// Returns where the documents of these units are, without those that are left out.
+    fn places(&self, units: &BTreeSet<u64>) -> Result<Vec<Place>, Error> {
+        let found = self.documents.visit(Vec::new, |found, row, probe| {
+            if self.limit.holds_out(row)
+                && units.contains(&self.limit.unit(row))
+                && !self.is_excluded(probe.key)
+            {
+                found.push(probe.place);
+            }
+            Ok(())
+        })?;
+        let mut places = found.concat();
+        places.sort_unstable();
+        Ok(places)
     }
 
     /// Looks up the probes from `first` on, and what moves because of them, until nothing moves.
@@ -198,12 +215,13 @@ impl HoldoutSearch<'_> {
         let found = self.documents.visit(Vec::new, |found, row, probe| {
             let unit = self.limit.unit(row);
             if self.limit.holds_out(row) && unit % chunks == chunk && !moved.contains(&unit) {
-                found.push(HeldOut { unit, probe });
+                found.push(HeldOut { unit, text: row.hash, probe });
             }
             Ok(())
         })?;
         let mut held_out = found.concat();
-        held_out.sort_unstable_by_key(|one| one.probe.key);
+        held_out.sort_unstable_by_key(|one| (one.unit, one.text, one.probe.key));
+        held_out.dedup_by_key(|one| (one.unit, one.text));
         Ok(HeldOutIndex::new(held_out, self.threshold))
     }
 
@@ -234,7 +252,9 @@ impl HeldOutIndex {
     fn look_up(&self, probe: &Probe, found: &mut Vec<(u32, f64)>) {
         self.index.similar(&probe.sketch, self.threshold - Sketch::MARGIN, found);
         for &(number, estimate) in found.iter() {
-            if estimate >= self.threshold + Sketch::MARGIN {
+            if self.index.is_removed(number) {
+                // Everything of its unit has just moved.
+            } else if estimate >= self.threshold + Sketch::MARGIN {
                 self.take(number);
             } else if let Some(lock) = usize::try_from(u64::from(number) % LOCKS)
                 .ok()

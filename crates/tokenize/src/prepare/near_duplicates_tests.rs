@@ -484,3 +484,19 @@ fn short_texts_are_compared_without_the_token_that_ends_them() {
     };
     assert_eq!(all.run("dedup", &options).unwrap().counts.repeated_documents, 40);
 }
+
+#[test]
+fn many_copies_in_the_holdout_take_linear_time_and_are_all_listed() {
+    let (one, other) = (families(3, 1), families(2, 1));
+    let copies: Vec<(String, usize)> = (0..1000).map(|_| one[0].clone()).collect();
+    let (train, held_out) = (Texts::new(&one), Texts::new(&[copies, other].concat()));
+    let options = PrepareOptions {
+        holdout: Holdout::Input,
+        holdout_inputs: held_out.inputs.clone(),
+        ..PrepareOptions::default()
+    };
+    let report = train.run("out", &options).unwrap();
+    assert_eq!((report.counts.moved_documents, report.holdout_documents), (1000, 2));
+    let list = fs::read_to_string(train.path("out/moved.jsonl")).unwrap();
+    assert_eq!(list.lines().count(), 1000);
+}
