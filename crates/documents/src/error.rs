@@ -277,7 +277,7 @@ pub enum Error {
     /// There are more bad records than allowed.
     #[error(
         "{}: {place}: {fault}; bad records so far {got}, tolerated \
-         {expected}: mend the record or tolerate {got}",
+         {expected}: mend the record or tolerate {got} (the option skip_bad)",
         path.display()
     )]
     BadRecord {

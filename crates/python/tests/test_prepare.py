@@ -43,7 +43,7 @@ def test_progress_is_told(tmp_path):
     note = lambda *at: seen.append(at)  # noqa: E731
     options = {**OPTIONS, "progress": note}
     mixdown.prepare(tmp_path / "many.jsonl", TOKENIZER, tmp_path / "out", threads=1, **options)
-    assert seen and {stage for stage, _, _ in seen} <= {"tokenizing", "writing"}
+    assert seen and {stage for stage, _, _ in seen} <= {"tokenizing", "comparing", "writing"}
     assert all(0 <= done <= total for _, done, total in seen)
 
 

@@ -55,7 +55,7 @@ fn an_empty_file() {
 fn a_line_that_is_no_json() {
     assert_snapshot!(with_input("{\"text\": \"one\"}\n{\"text\": \n").failure(PREPARE), @r#"
     exit code 3
-    error: input.jsonl: line 2, byte 16: expected a JSON object, got "{\"text\": " (EOF while parsing a value, column 9); bad records so far 1, tolerated 0: mend the record or tolerate 1
+    error: input.jsonl: line 2, byte 16: expected a JSON object, got "{\"text\": " (EOF while parsing a value, column 9); bad records so far 1, tolerated 0: mend the record or tolerate 1 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     "#);
 }
@@ -67,12 +67,12 @@ fn a_line_without_the_text_field() {
     );
     assert_snapshot!(sandbox.failure(PREPARE), @r#"
     exit code 3
-    error: input.jsonl: line 2, byte 16: the field "text" is missing, the record has "body"; bad records so far 1, tolerated 0: mend the record or tolerate 1
+    error: input.jsonl: line 2, byte 16: the field "text" is missing, the record has "body"; bad records so far 1, tolerated 0: mend the record or tolerate 1 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     "#);
     assert_snapshot!(sandbox.failure(&format!("{PREPARE} --skip-bad 1")), @r#"
     exit code 3
-    error: input.jsonl: line 3, byte 32: expected a string in "text", got a number; bad records so far 2, tolerated 1: mend the record or tolerate 2
+    error: input.jsonl: line 3, byte 32: expected a string in "text", got a number; bad records so far 2, tolerated 1: mend the record or tolerate 2 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     "#);
     let report = sandbox.json(&format!("{PREPARE} --skip-bad 2"));
@@ -84,7 +84,7 @@ fn a_line_without_the_text_field() {
 fn invalid_utf8() {
     assert_snapshot!(with_input(b"{\"text\": \"one\"}\n{\"text\": \"t\xFFwo\"}\n").failure(PREPARE), @"
     exit code 3
-    error: input.jsonl: line 2, byte 16: invalid UTF-8 at byte 27 (0xff); bad records so far 1, tolerated 0: mend the record or tolerate 1
+    error: input.jsonl: line 2, byte 16: invalid UTF-8 at byte 27 (0xff); bad records so far 1, tolerated 0: mend the record or tolerate 1 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     ");
 }

@@ -84,7 +84,7 @@ fn what_is_missing_or_wrong_is_named() {
     sandbox.write("strict.jinja", "{{ raise_exception('Turns must alternate!') }}");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
     exit code 3
-    error: chats.jsonl: line 1, byte 0: the chat template refuses it in its line 1: "Turns must alternate!"; bad records so far 1, tolerated 0: mend the record or tolerate 1
+    error: chats.jsonl: line 1, byte 0: the chat template refuses it in its line 1: "Turns must alternate!"; bad records so far 1, tolerated 0: mend the record or tolerate 1 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     "#);
     fs::remove_file(sandbox.path("model/chat_template.jinja")).unwrap();
@@ -102,7 +102,7 @@ fn what_is_missing_or_wrong_is_named() {
     let prepare = format!("{PREPARE} --out other");
     assert_snapshot!(sandbox.failure(&format!("{prepare} --chat-template strict.jinja")), @r#"
     exit code 3
-    error: chats.jsonl: line 1, byte 0: expected a list of messages, or its JSON as a string, in "messages", got the string "hello" (byte 0: expected a JSON value, got 'h'); bad records so far 1, tolerated 0: mend the record or tolerate 1
+    error: chats.jsonl: line 1, byte 0: expected a list of messages, or its JSON as a string, in "messages", got the string "hello" (byte 0: expected a JSON value, got 'h'); bad records so far 1, tolerated 0: mend the record or tolerate 1 (the option skip_bad)
       hint: --skip-bad N skips up to N bad records
     "#);
 }
