@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::parallel::fold;
 use crate::prepare::progress::{PrepareProgress, PrepareStage};
 use crate::spill::bucket::Buckets;
-use crate::spill::reader::IdsPlace;
+use crate::spill::reader::{IdsPlace, Spill};
 use crate::spill::{DocumentRow, SKETCH_BYTES};
 use crate::tokenizer::Tokenizer;
 
@@ -77,17 +77,11 @@ impl SketchedDocuments<'_> {
         sum: impl Fn() -> S + Sync,
         add: impl Fn(&mut S, &DocumentRow, Probe) -> Result<(), Error> + Sync,
     ) -> Result<Vec<S>, Error> {
-        let Buckets { spills, order, .. } = self.buckets;
+        let spills = &self.buckets.spills;
         let documents: u64 = spills.iter().map(|spill| spill.summary().documents).sum();
         let seen = AtomicU64::new(0);
         fold(self.threads, spills, self.observer.stop(), sum, |sum, spill, from| {
-            from.visit_sketches(order.buckets(), &mut |row, placed, ids| {
-                if self.observer.is_stopped() {
-                    return Err(Error::Interrupted);
-                }
-                let (text, place) = (TextPlace { spill, ids }, placed.place);
-                add(sum, row, Probe { key: row.key, place, sketch: placed.sketch, text })
-            })?;
+            self.visit_part(spill, from, &mut |row, probe| add(sum, row, probe))?;
             let own = from.summary().documents;
             self.observer.tell(PrepareProgress {
                 stage: PrepareStage::Comparing,
@@ -104,20 +98,29 @@ impl SketchedDocuments<'_> {
         spill: usize,
         pick: impl Fn(&DocumentRow, Probe) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        let Buckets { spills, order, .. } = self.buckets;
         let mut picked = Vec::new();
-        if let Some(from) = spills.get(spill) {
-            from.visit_sketches(order.buckets(), &mut |row, placed, ids| {
-                if self.observer.is_stopped() {
-                    return Err(Error::Interrupted);
-                }
-                let (text, place) = (TextPlace { spill, ids }, placed.place);
-                picked
-                    .extend(pick(row, Probe { key: row.key, place, sketch: placed.sketch, text }));
+        if let Some(from) = self.buckets.spills.get(spill) {
+            self.visit_part(spill, from, &mut |row, probe| {
+                picked.extend(pick(row, probe));
                 Ok(())
             })?;
         }
         Ok(picked)
+    }
+
+    fn visit_part(
+        &self,
+        spill: usize,
+        from: &Spill,
+        visit: &mut dyn FnMut(&DocumentRow, Probe) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        from.visit_sketches(self.buckets.order.buckets(), &mut |row, placed, ids| {
+            if self.observer.is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            let (text, place) = (TextPlace { spill, ids }, placed.place);
+            visit(row, Probe { key: row.key, place, sketch: placed.sketch, text })
+        })
     }
 
     /// Reads a document's text and returns its shingles.
