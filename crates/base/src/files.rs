@@ -290,24 +290,14 @@ impl NewFile {
     /// Locks the file until it is closed, which shows other processes that its writer lives. Returns whether it still
     /// exists: before it was locked, another process may have removed it as a leftover.
     fn hold(file: &NamedTempFile) -> bool {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let identity = |found: Metadata| (found.dev(), found.ino());
-            match file.as_file().try_lock() {
-                Err(TryLockError::WouldBlock) => false,
-                // On a file system without locks, no process removes another one's file as a leftover.
-                Err(TryLockError::Error(_)) => true,
-                Ok(()) => {
-                    let own = file.as_file().metadata().map(identity).ok();
-                    own == fs::symlink_metadata(file.path()).map(identity).ok()
-                }
-            }
+        if cfg!(not(unix)) {
+            return true;
         }
-        #[cfg(not(unix))]
-        {
-            let _ = file;
-            true
+        match file.as_file().try_lock() {
+            Err(TryLockError::WouldBlock) => false,
+            // On a file system without locks, no process removes another one's file as a leftover.
+            Err(TryLockError::Error(_)) => true,
+            Ok(()) => is_at(file.as_file(), file.path()),
         }
     }
 
@@ -419,6 +409,34 @@ pub fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     match u64::try_from(bytes.len()) {
         Ok(len) if len <= limit_bytes => Ok(bytes),
         grown => Err(too_large(grown.unwrap_or(u64::MAX))),
+    }
+}
+
+/// Returns whether the open file or folder is the one at `path`, which another process may have renamed, removed or
+/// replaced. On a system that does not tell, returns whether anything is there.
+///
+/// ```
+/// use mixdown_base::files::is_at;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("a.txt");
+/// let file = std::fs::File::create(&path)?;
+/// assert!(is_at(&file, &path));
+/// std::fs::remove_file(&path)?;
+/// assert!(!is_at(&file, &path));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |found: Metadata| (found.dev(), found.ino());
+        let own = file.metadata().map(identity);
+        own.is_ok_and(|own| path.metadata().map(identity).is_ok_and(|there| there == own))
+    }
+    #[cfg(not(unix))]
+    {
+        file.metadata().is_ok() && path.exists()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Small things that every crate of mixdown needs, each written once: files that are absent or whole ([`files`]),
-//! quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of libraries as
+//! locks of folders ([`folder_lock`]), quantities as people write them ([`quantity`]), numbers as people read them ([`display`]), panics of libraries as
 //! values ([`panics`]), the kinds of errors ([`error_kind`]), the callers of long work ([`observer`]), and quantiles of
 //! Student's t ([`student`]).
 //!
@@ -8,6 +8,7 @@
 pub mod display;
 pub mod error_kind;
 pub mod files;
+pub mod folder_lock;
 pub mod observer;
 pub mod panics;
 pub mod quantity;

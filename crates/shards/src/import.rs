@@ -15,9 +15,11 @@ mod texts;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mixdown_base::files;
+use mixdown_base::folder_lock::{FolderLock, Sharing};
 use mixdown_base::observer::Observer;
 
 use crate::AdoptedRecord;
@@ -35,7 +37,6 @@ use crate::SplitRecord;
 use crate::corpus::shard::file_path;
 use crate::corpus::token_file::bad_byte;
 use crate::error::quoted;
-use crate::files::folder_lock::FolderLock;
 use crate::files::pending_file::{HashedFile, PendingFile, name_all};
 use crate::files::positioned_file::PositionedFile;
 use crate::format::adopted::{PATH_RULE, check_links_of_path, is_plain_path, sidecar_folder};
@@ -155,7 +156,9 @@ pub fn import(
     let dtype = first.dtype;
     check_one_dtype(&found)?;
     let beginning = document_table::beginning(first, options)?;
-    let _lock = FolderLock::take(folder)?;
+    let _lock = FolderLock::take(folder, Sharing::Alone, Duration::ZERO)
+        .map_err(Error::io("open", folder))?
+        .ok_or_else(|| Error::Busy { path: folder.to_owned() })?;
     if let Some(manifest) = before::finished(folder, &found, beginning, options)? {
         return Ok(ImportReport { manifest, without_end: Vec::new(), already_done: true });
     }

@@ -3,13 +3,12 @@
 pub(crate) mod training_record;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use mixdown_base::files;
+use mixdown_base::folder_lock::{FolderLock, Sharing};
 use mixdown_base::observer::Observer;
 use mixdown_documents::{DocumentReader, InputList, ReadOptions};
 use mixdown_shards::Fingerprint;
@@ -42,9 +41,8 @@ const MIN_VOCABULARY: u32 = 257;
 const MAX_VOCABULARY: u32 = 1 << 22;
 /// The library counts pairs in 32 signed bits, so a pair must not be able to occur more often.
 const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
-/// Attempts to lock the folder, which others hold while they write three small files.
-const LOCK_TRIES: u32 = 400;
-const LOCK_PAUSE: Duration = Duration::from_millis(25);
+/// How long a locked folder is tried again: other trainings hold it while they write three small files.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer texts are split into words piece by piece: the words of a text take more than twenty times its bytes.
 const PIECE_BYTES: usize = 1 << 20;
 /// Longer words are counted in parts, because each merge scans every word that it changes: a text without blanks takes
@@ -333,17 +331,13 @@ fn config_due(out: &Path) -> Result<Option<PathBuf>, Error> {
 
 /// Locks the folder of `out` against writes by other trainings, which are short. On a system without locks for folders,
 /// nothing is locked.
-fn lock_folder(out: &Path) -> Result<Option<File>, Error> {
+fn lock_folder(out: &Path) -> Result<Option<FolderLock>, Error> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) else { return Ok(None) };
-    for _ in 0..LOCK_TRIES {
-        match folder.try_lock() {
-            Ok(()) => return Ok(Some(folder)),
-            Err(TryLockError::Error(_)) => return Ok(None),
-            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-        }
+    match FolderLock::take(folder.unwrap_or(Path::new(".")), Sharing::Alone, PATIENCE) {
+        Ok(None) => Err(Error::Busy { path: out.to_owned() }),
+        Ok(lock) => Ok(lock),
+        Err(_) => Ok(None),
     }
-    Err(Error::Busy { path: out.to_owned() })
 }
 
 /// Writes the tokenizer after the files beside it: a tokenizer.json marks a finished training.

@@ -2,23 +2,25 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
+use mixdown_base::files::is_at;
+use mixdown_base::folder_lock::{FolderLock, Sharing};
 use mixdown_tokenize::Task;
 
 use crate::error::{Error, Hint};
 
-/// How often a locked folder is tried again.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long a locked folder is tried again: a program that a killed sweep was just starting holds the lock until it
+/// begins.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The lock of a sweep's folder, which this process holds until the lock is dropped or the process ends in any way.
 ///
 /// If the file system has no locks, nothing is locked.
 #[derive(Debug)]
 pub struct SweepLock {
-    _folder: Option<File>,
+    /// `None` if the folder could not be opened, as on Windows.
+    _folder: Option<FolderLock>,
     /// The lock file of a task, which is removed when the lock is dropped.
     task: Option<PathBuf>,
     _task: Option<File>,
@@ -30,22 +32,12 @@ impl SweepLock {
     /// # Errors
     /// Another process holds the lock.
     pub fn take(out: &Path, task: Option<Task>) -> Result<Self, Error> {
-        let folder = File::open(out).ok();
-        if let Some(folder) = &folder {
-            let lock = || match task {
-                Some(_) => folder.try_lock_shared(),
-                None => folder.try_lock(),
-            };
-            let is_held = || matches!(lock(), Err(TryLockError::WouldBlock));
-            // A program that a killed sweep was just starting holds the lock until it begins.
-            let mut tries = 0..TRIES;
-            while is_held() {
-                if tries.next().is_none() {
-                    return Err(busy(out, "another process is at work in this sweep"));
-                }
-                thread::sleep(PAUSE);
-            }
-        }
+        let sharing = if task.is_some() { Sharing::Shared } else { Sharing::Alone };
+        let folder = match FolderLock::take(out, sharing, PATIENCE) {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) => return Err(busy(out, "another process is at work in this sweep")),
+            Err(_) => None,
+        };
         Ok(Self { _folder: folder, task: None, _task: None })
     }
 
@@ -62,7 +54,7 @@ impl SweepLock {
                 return Err(busy(out, &format!("another process is task {task} of this sweep")));
             }
             // Its last holder may have removed it in between.
-            if is_of(&file, &path) {
+            if is_at(&file, &path) {
                 (self.task, self._task) = (Some(path), Some(file));
                 return Ok(());
             }
@@ -76,18 +68,6 @@ impl Drop for SweepLock {
             let _ = fs::remove_file(path);
         }
     }
-}
-
-#[cfg(unix)]
-fn is_of(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |found: fs::Metadata| (found.dev(), found.ino());
-    file.metadata().map(identity).ok() == fs::metadata(path).map(identity).ok()
-}
-
-#[cfg(not(unix))]
-fn is_of(_: &File, path: &Path) -> bool {
-    path.is_file()
 }
 
 fn busy(out: &Path, what: &str) -> Error {

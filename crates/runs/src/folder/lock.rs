@@ -1,22 +1,19 @@
 //! The lock of a run's folder, which one process at a time writes.
 
-use std::fs::{File, TryLockError};
-use std::thread::sleep;
 use std::time::Duration;
 
 use mixdown_base::files::remove_abandoned_in;
+use mixdown_base::folder_lock::{FolderLock, Sharing};
 
 use crate::error::Error;
 use crate::folder::{RunFolder, WHOLE_FILES};
 
-/// How often a locked folder is tried again: a process that checks a lock holds it for a moment.
-const PATIENCE: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(25);
+/// How long a locked folder is tried again: a process that checks a lock holds it for a moment.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The lock of a run's folder, which this process holds until the lock is dropped or the process ends in any way.
 ///
-/// It is an advisory lock on the folder itself, which leaves no file behind. If the operating system or the file system
-/// has no locks for folders, nothing is locked.
+/// If the operating system or the file system has no locks for folders, nothing is locked ([`FolderLock`]).
 ///
 /// ```
 /// use mixdown_runs::RunFolder;
@@ -31,7 +28,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// ```
 #[derive(Debug)]
 pub struct RunLock {
-    folder: Option<File>,
+    /// `None` if the folder could not be opened, as on Windows.
+    folder: Option<FolderLock>,
 }
 
 impl RunLock {
@@ -40,20 +38,12 @@ impl RunLock {
     /// # Errors
     /// [`Error::Gone`] if it was removed or renamed, even if another folder now has its name.
     pub fn check(&self, folder: &RunFolder) -> Result<(), Error> {
-        #[cfg(unix)]
-        if let Some(held) = &self.folder {
-            use std::os::unix::fs::MetadataExt;
-            let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
-            let own = held.metadata().map(identity);
-            if own.is_ok_and(|own| {
-                !folder.path().metadata().is_ok_and(|there| identity(there) == own)
-            }) {
-                return Err(Error::Gone { path: folder.path().to_path_buf() });
+        match &self.folder {
+            Some(held) if !held.is_of(folder.path()) => {
+                Err(Error::Gone { path: folder.path().to_path_buf() })
             }
+            _ => Ok(()),
         }
-        #[cfg(not(unix))]
-        let _ = (&self.folder, folder);
-        Ok(())
     }
 }
 
@@ -63,25 +53,18 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Locked`] if another process holds the lock.
     pub fn lock(&self) -> Result<RunLock, Error> {
-        let Ok(folder) = File::open(self.path()) else { return Ok(RunLock { folder: None }) };
-        for _ in 0..PATIENCE {
-            match folder.try_lock() {
-                Ok(()) => {
-                    // Removes what killed processes left, but not a ranks.txt that is being written without the lock.
-                    remove_abandoned_in(self.path(), |name| WHOLE_FILES.contains(&name));
-                    return Ok(RunLock { folder: Some(folder) });
-                }
-                Err(TryLockError::Error(_)) => return Ok(RunLock { folder: Some(folder) }),
-                Err(TryLockError::WouldBlock) => sleep(PAUSE),
-            }
-        }
-        Err(Error::Locked { path: self.path().to_path_buf() })
+        let Ok(lock) = FolderLock::take(self.path(), Sharing::Alone, PATIENCE) else {
+            return Ok(RunLock { folder: None });
+        };
+        let lock = lock.ok_or_else(|| Error::Locked { path: self.path().to_path_buf() })?;
+        // Removes what killed processes left, but not a ranks.txt that is being written without the lock.
+        remove_abandoned_in(self.path(), |name| WHOLE_FILES.contains(&name));
+        Ok(RunLock { folder: Some(lock) })
     }
 
     /// Returns whether a process of this machine writes the folder, as far as the file system can tell.
     pub fn is_locked(&self) -> bool {
-        let Ok(folder) = File::open(self.path()) else { return false };
-        matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock))
+        matches!(FolderLock::take(self.path(), Sharing::Shared, Duration::ZERO), Ok(None))
     }
 }
 

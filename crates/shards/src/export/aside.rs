@@ -4,14 +4,15 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mixdown_base::files::{sync_folder, unique_finished_name};
+use mixdown_base::folder_lock::{FolderLock, Sharing};
 
 use super::record::{ExportRecord, RECORD_FILE, Settings};
 use crate::Error;
 use crate::files::confined::is_harmless;
-use crate::files::folder_lock::FolderLock;
 
 /// The folder `OUT.exporting`, which is renamed at the end, and removed if it is not.
 ///
@@ -57,13 +58,11 @@ impl Aside {
             if !fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
                 return Err(taken(folder));
             }
-            let lock = match FolderLock::take(folder) {
-                Ok(lock) => lock,
+            let lock = match FolderLock::take(folder, Sharing::Alone, Duration::ZERO) {
+                Ok(lock) => lock.ok_or_else(|| Error::Busy { path: folder.to_owned() })?,
                 // The folder vanished after the check: the next round creates another one.
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    continue;
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("open", folder)(error)),
             };
             if lock.is_of(folder) {
                 return Ok(lock);

@@ -1,6 +1,6 @@
 //! How fast texts are sketched, and clusters of many sketches found.
 //!
-//! `cargo run --release -p mixdown-similarity --example similarity_speed TEXTS.jsonl [DOCUMENTS]`
+//! `cargo run --release -p mixdown-benches --example sketch_speed TEXTS.jsonl [DOCUMENTS]`
 //!
 //! Sketching is timed on one thread, without the reading and parsing of the file. [`Clusters::find`] is timed with two
 //! threads and 128 MB for hashes on this number of made-up sketches in memory (a million by default), first with a
