@@ -1,5 +1,6 @@
 //! Clusters of similar sketches among many, in bounded memory.
 
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::index::{band_hash, rows};
+use crate::shingles::Shingles;
 use crate::sketch::{SLOTS, Sketch};
 
 /// Sketches that are compared at a time when hashes are made.
@@ -16,13 +18,17 @@ const BLOCK: u32 = 4096;
 const BANDS_AT_ONCE: usize = 4;
 /// The number of different sketches of a group of equal hashes that each other one is compared with.
 const LEADERS: usize = 16;
+/// The most shingles of such a document that are kept while its group is compared.
+const KEPT_SHINGLES: usize = 1 << 16;
+/// About the bytes that a pair which is not similar takes in memory.
+const PAIR_BYTES: u64 = 16;
 
 /// Sketches of many documents, numbered from 0, which can be read in any order.
 ///
 /// ```
 /// use std::convert::Infallible;
 ///
-/// use mixdown_similarity::{Sketch, SketchStore};
+/// use mixdown_similarity::{Shingles, Sketch, SketchStore};
 ///
 /// struct None;
 ///
@@ -35,15 +41,15 @@ const LEADERS: usize = 16;
 ///         sketches.clear();
 ///         Ok(())
 ///     }
-///     fn is_similar(&self, _: u32, _: u32) -> Result<bool, Infallible> {
-///         Ok(false)
+///     fn shingles(&self, _: u32) -> Result<Shingles, Infallible> {
+///         Ok(Shingles::of(""))
 ///     }
 /// }
 ///
 /// assert!(None.is_empty());
 /// ```
 pub trait SketchStore: Sync {
-    /// Why a sketch cannot be read, or a pair not be compared.
+    /// Why a sketch or a text cannot be read.
     type Error: Send;
 
     /// Returns the number of sketches.
@@ -60,11 +66,11 @@ pub trait SketchStore: Sync {
     /// They cannot be read.
     fn read(&self, first: u32, count: u32, sketches: &mut Vec<Sketch>) -> Result<(), Self::Error>;
 
-    /// Returns whether two documents are similar, of which the sketches leave it open.
+    /// Returns the shingles of a document's text, for pairs whose sketches leave open whether they are similar.
     ///
     /// # Errors
-    /// They cannot be read.
-    fn is_similar(&self, one: u32, other: u32) -> Result<bool, Self::Error>;
+    /// The text cannot be read.
+    fn shingles(&self, number: u32) -> Result<Shingles, Self::Error>;
 }
 
 /// Documents joined with those that they are similar to, directly or by others.
@@ -76,11 +82,12 @@ pub struct Clusters {
 
 impl Clusters {
     /// Finds the clusters of documents with a similarity of at least `threshold`: pairs whose estimate is beyond it by
-    /// [`Sketch::MARGIN`] are similar, and those within the margin are compared by the store. The result is the same
+    /// [`Sketch::MARGIN`] are similar, and those within the margin are compared by their texts. The result is the same
     /// for every number of threads and every limit of memory.
     ///
-    /// Memory: 4 bytes per document, and about `memory_bytes` for hashes. Time: 42 passes over the sketches at a
-    /// threshold of one half, in each of which documents with equal hashes are compared with the first few of them.
+    /// Memory: 4 bytes per document, about `memory_bytes` for hashes, and as much for pairs that their texts showed not to
+    /// be similar. Time: 42 passes over the sketches at a threshold of one half, in each of which documents with equal
+    /// hashes are compared with the first few of them.
     ///
     /// # Errors
     /// Those of the store.
@@ -88,28 +95,29 @@ impl Clusters {
     /// ```
     /// use std::convert::Infallible;
     ///
-    /// use mixdown_similarity::{Clusters, Sketch, SketchStore, Sketcher};
+    /// use mixdown_similarity::{Clusters, Shingles, Sketch, SketchStore, Sketcher};
     ///
-    /// struct Texts(Vec<Sketch>);
+    /// struct Texts(Vec<&'static str>, Vec<Sketch>);
     ///
     /// impl SketchStore for Texts {
     ///     type Error = Infallible;
     ///     fn len(&self) -> u32 {
-    ///         self.0.len() as u32
+    ///         self.1.len() as u32
     ///     }
     ///     fn read(&self, first: u32, count: u32, sketches: &mut Vec<Sketch>) -> Result<(), Infallible> {
     ///         sketches.clear();
-    ///         sketches.extend(self.0.iter().skip(first as usize).take(count as usize));
+    ///         sketches.extend(self.1.iter().skip(first as usize).take(count as usize));
     ///         Ok(())
     ///     }
-    ///     fn is_similar(&self, _: u32, _: u32) -> Result<bool, Infallible> {
-    ///         Ok(true)
+    ///     fn shingles(&self, number: u32) -> Result<Shingles, Infallible> {
+    ///         Ok(Shingles::of(self.0[number as usize]))
     ///     }
     /// }
     ///
     /// let mut sketcher = Sketcher::default();
-    /// let texts = ["one text of five words", "quite another text than that one", "One text of five words!"];
-    /// let texts = Texts(texts.iter().map(|text| sketcher.sketch(text).unwrap()).collect());
+    /// let texts = vec!["one text of five words", "quite another text than that one", "One text of five words!"];
+    /// let sketches = texts.iter().map(|text| sketcher.sketch(text).unwrap()).collect();
+    /// let texts = Texts(texts, sketches);
     /// let clusters = Clusters::find(&texts, 0.5, 2, 1 << 20)?;
     /// assert_eq!((0..3).map(|number| clusters.first(number)).collect::<Vec<_>>(), [0, 1, 0]);
     /// # Ok::<(), Infallible>(())
@@ -126,14 +134,19 @@ impl Clusters {
         let bytes = u64::from(store.len()) * 8 * BANDS_AT_ONCE as u64;
         // Groups of equal hashes are within one range of hashes.
         let ranges = u32::try_from(bytes.div_ceil(memory_bytes.max(1))).unwrap_or(u32::MAX).max(1);
+        let mut refuted = HashSet::new();
+        let most = usize::try_from(memory_bytes / PAIR_BYTES).unwrap_or(usize::MAX);
         for bands in bands.chunks(BANDS_AT_ONCE) {
-            let mut links = Vec::new();
+            let mut compared = Vec::new();
             for range in 0..ranges {
-                let part = Part { store, threshold, rows, bands, range, ranges };
-                links.extend(part.links(&clusters, threads)?);
+                let part = Part { store, threshold, rows, bands, range, ranges, refuted: &refuted };
+                compared.extend(part.compared(&clusters, threads)?);
             }
-            for (one, other) in links {
-                clusters.join(one, other);
+            for Compared { links, refuted: pairs } in compared {
+                links.into_iter().for_each(|(one, other)| clusters.join(one, other));
+                // Which of them are kept makes no difference to the result.
+                let room = most.saturating_sub(refuted.len());
+                refuted.extend(pairs.into_iter().take(room));
             }
         }
         Ok(clusters)
@@ -180,31 +193,52 @@ struct Part<'s, S> {
     bands: &'s [usize],
     range: u32,
     ranges: u32,
+    /// Pairs of leaders and documents that earlier bands found not to be similar. Where much is boilerplate, every band
+    /// would read the same texts again.
+    refuted: &'s HashSet<(u32, u32)>,
+}
+
+/// What a thread found.
+#[derive(Default)]
+struct Compared {
+    /// Similar documents that are not yet in one cluster.
+    links: Vec<(u32, u32)>,
+    /// Pairs whose texts are not similar.
+    refuted: Vec<(u32, u32)>,
+}
+
+/// A document of a group with which the others are compared.
+struct Leader {
+    number: u32,
+    /// The first document of its cluster.
+    first: u32,
+    sketch: Sketch,
+    /// The shingles of its text, once they were needed.
+    shingles: Option<Shingles>,
 }
 
 /// The hashes of each band, each with the number of its document.
 type Hashes = [Vec<u64>; BANDS_AT_ONCE];
 
 impl<S: SketchStore> Part<'_, S> {
-    /// Returns pairs of similar documents with equal hashes that are not yet in one cluster.
-    fn links(&self, clusters: &Clusters, threads: usize) -> Result<Vec<(u32, u32)>, S::Error> {
+    /// Compares documents with equal hashes that are not yet in one cluster.
+    fn compared(&self, clusters: &Clusters, threads: usize) -> Result<Vec<Compared>, S::Error> {
         let hashes = self.hashes(threads)?;
         let next = AtomicUsize::new(0);
-        let found = on_threads(threads.min(self.bands.len()), || {
-            let mut links = Vec::new();
+        on_threads(threads.min(self.bands.len()), || {
+            let mut compared = Compared::default();
             while let Some(band) = hashes.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut band = band.lock().unwrap_or_else(PoisonError::into_inner);
                 band.sort_unstable();
                 let hash = |entry: &u64| entry >> 32;
                 for group in band.chunk_by(|one, other| hash(one) == hash(other)) {
                     if group.len() > 1 {
-                        self.compare(group, clusters, &mut links)?;
+                        self.compare(group, clusters, &mut compared)?;
                     }
                 }
             }
-            Ok(links)
-        })?;
-        Ok(found.concat())
+            Ok(compared)
+        })
     }
 
     /// Returns the hashes in the range. All bands are hashed in one pass: reading takes longer than hashing.
@@ -243,34 +277,62 @@ impl<S: SketchStore> Part<'_, S> {
         &self,
         group: &[u64],
         clusters: &Clusters,
-        links: &mut Vec<(u32, u32)>,
+        compared: &mut Compared,
     ) -> Result<(), S::Error> {
-        let mut leaders: Vec<(u32, u32, Sketch)> = Vec::new();
+        let mut leaders: Vec<Leader> = Vec::new();
         let mut read = Vec::new();
         for &entry in group {
             let number = u32::try_from(entry & u64::from(u32::MAX)).unwrap_or(u32::MAX);
             let first = clusters.first(number);
-            if leaders.iter().any(|&(_, other, _)| other == first) {
+            if leaders.iter().any(|leader| leader.first == first) {
                 continue;
             }
             self.store.read(number, 1, &mut read)?;
             let Some(&sketch) = read.first() else { continue };
-            let mut is_joined = false;
-            for &(leader, _, other) in &leaders {
-                let estimate = sketch.jaccard(&other);
-                is_joined = estimate >= self.threshold + Sketch::MARGIN
-                    || estimate >= self.threshold - Sketch::MARGIN
-                        && self.store.is_similar(leader, number)?;
-                if is_joined {
-                    links.push((leader, number));
-                    break;
-                }
-            }
-            if !is_joined && leaders.len() < LEADERS {
-                leaders.push((number, first, sketch));
+            let own = Leader { number, first, sketch, shingles: None };
+            if !self.joins(own.number, &sketch, &mut leaders, compared)? && leaders.len() < LEADERS
+            {
+                leaders.push(own);
             }
         }
         Ok(())
+    }
+
+    /// Links a document with the first leader that it is similar to; returns whether there is one.
+    fn joins(
+        &self,
+        number: u32,
+        sketch: &Sketch,
+        leaders: &mut [Leader],
+        compared: &mut Compared,
+    ) -> Result<bool, S::Error> {
+        let mut own = None;
+        for leader in leaders {
+            let pair = (leader.number, number);
+            let estimate = sketch.jaccard(&leader.sketch);
+            let mut is_similar = estimate >= self.threshold + Sketch::MARGIN;
+            let is_doubtful = !is_similar && estimate >= self.threshold - Sketch::MARGIN;
+            if is_doubtful && !self.refuted.contains(&pair) {
+                let own = match &own {
+                    Some(own) => own,
+                    None => own.insert(self.store.shingles(number)?),
+                };
+                let shingles = match leader.shingles.take() {
+                    Some(shingles) => shingles,
+                    None => self.store.shingles(leader.number)?,
+                };
+                is_similar = shingles.jaccard(own) >= self.threshold;
+                leader.shingles = Some(shingles).filter(|kept| kept.len() <= KEPT_SHINGLES);
+                if !is_similar {
+                    compared.refuted.push(pair);
+                }
+            }
+            if is_similar {
+                compared.links.push(pair);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -334,8 +396,8 @@ mod tests {
             Ok(())
         }
 
-        fn is_similar(&self, one: u32, other: u32) -> Result<bool, Infallible> {
-            Ok(self.similarity(one as usize, other as usize) >= 0.5)
+        fn shingles(&self, number: u32) -> Result<Shingles, Infallible> {
+            Ok(Shingles::of(&self.texts[number as usize]))
         }
     }
 
@@ -390,8 +452,8 @@ mod tests {
                 sketches.extend(self.0.iter().skip(first as usize).take(count as usize));
                 Ok(())
             }
-            fn is_similar(&self, _: u32, _: u32) -> Result<bool, u8> {
-                Ok(false)
+            fn shingles(&self, _: u32) -> Result<Shingles, u8> {
+                Ok(Shingles::of(""))
             }
         }
         let sketches: Vec<_> = (0..30_000).map(Sketch::of_hash).collect();
@@ -402,6 +464,38 @@ mod tests {
             let found = std::panic::catch_unwind(|| Clusters::find(&broken, 0.5, threads, 1 << 20));
             assert!(found.is_err());
         }
+    }
+
+    /// Texts that share so much boilerplate that sketches do not tell whether they are similar: their texts are read a few
+    /// times each, not once for each band and leader.
+    #[test]
+    fn doubtful_texts_are_read_a_few_times() {
+        struct Counting(Texts, AtomicUsize);
+        impl SketchStore for Counting {
+            type Error = Infallible;
+            fn len(&self) -> u32 {
+                self.0.len()
+            }
+            fn read(&self, first: u32, count: u32, to: &mut Vec<Sketch>) -> Result<(), Infallible> {
+                self.0.read(first, count, to)
+            }
+            fn shingles(&self, number: u32) -> Result<Shingles, Infallible> {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                self.0.shingles(number)
+            }
+        }
+        let text = |number: usize| {
+            let own: Vec<_> = (0..65).map(|at| format!("own{number}x{at}")).collect();
+            let boilerplate: Vec<_> = (0..100).map(|at| format!("common{at}")).collect();
+            format!("{} {}", boilerplate.join(" "), own.join(" "))
+        };
+        let texts = Texts::new((0..500).map(text).collect());
+        assert!((0.41..0.49).contains(&texts.similarity(3, 4)), "{}", texts.similarity(3, 4));
+        let counting = Counting(texts, AtomicUsize::new(0));
+        let Ok(found) = Clusters::find(&counting, 0.5, 2, 1 << 24);
+        assert!((0..500).all(|number| found.first(number) == number));
+        let reads = counting.1.into_inner();
+        assert!((500..500 * 40).contains(&reads), "{reads}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use mixdown_base::files::NewFile;
 use mixdown_documents::Place;
 use mixdown_shards::{PositionedFile, Split as Side};
-use mixdown_similarity::{Clusters, Sketch, SketchStore};
+use mixdown_similarity::{Clusters, Shingles, Sketch, SketchStore};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -53,7 +53,6 @@ struct List<'w> {
     documents: SketchedDocuments<'w>,
     file: PositionedFile,
     len: u32,
-    threshold: f64,
     /// The numbers of the documents that are compared, in order; `None` for all.
     compared: Option<Vec<u32>>,
 }
@@ -70,7 +69,7 @@ pub(crate) fn repeated(
     let mut written = NewFile::create(&folder.listed())?;
     let len = write_list(&documents, &mut written, placement)?;
     let file = PositionedFile::open(written.temporary_path())?;
-    let mut list = List { documents, file, len, threshold, compared: None };
+    let mut list = List { documents, file, len, compared: None };
     let mut firsts = list.equal()?;
     if deduplication == Deduplication::Near {
         let compared: Vec<u32> = (0..len)
@@ -282,10 +281,7 @@ impl SketchStore for List<'_> {
         Ok(())
     }
 
-    fn is_similar(&self, one: u32, other: u32) -> Result<bool, Error> {
-        let [one, other] = [one, other].map(|at| self.get(self.number(at)));
-        let (one, other) =
-            (self.documents.shingles(one?.text)?, self.documents.shingles(other?.text)?);
-        Ok(one.jaccard(&other) >= self.threshold)
+    fn shingles(&self, number: u32) -> Result<Shingles, Error> {
+        self.documents.shingles(self.get(self.number(number))?.text)
     }
 }
