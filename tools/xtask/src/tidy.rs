@@ -98,7 +98,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ratatui", &["mixdown-watch"]),
     ("memmap2", &["mixdown-shards"]),
     ("tokenizers", &["mixdown-tokenize"]),
-    ("zstd", &["mixdown-documents"]),
+    ("zstd", &["mixdown-documents", "mixdown-report"]),
     ("flate2", &["mixdown-documents", "mixdown-shards"]),
     ("pyo3", &["mixdown-python"]),
     ("numpy", &["mixdown-python"]),
