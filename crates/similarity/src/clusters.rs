@@ -85,9 +85,9 @@ impl Clusters {
     /// [`Sketch::MARGIN`] are similar, and those within the margin are compared by their texts. The result is the same
     /// for every number of threads and every limit of memory.
     ///
-    /// Memory: 4 bytes per document, about `memory_bytes` for hashes, and as much for pairs that their texts showed not to
-    /// be similar. Time: 42 passes over the sketches at a threshold of one half, in each of which documents with equal
-    /// hashes are compared with the first few of them.
+    /// Memory: 4 bytes per document, about `memory_bytes` for hashes, and as much for pairs that their texts showed not
+    /// to be similar. Time: 42 passes over the sketches at a threshold of one half, in each of which documents with
+    /// equal hashes are compared with the first few of them.
     ///
     /// # Errors
     /// Those of the store.
@@ -466,8 +466,8 @@ mod tests {
         }
     }
 
-    /// Texts that share so much boilerplate that sketches do not tell whether they are similar: their texts are read a few
-    /// times each, not once for each band and leader.
+    /// Texts that share so much boilerplate that sketches do not tell whether they are similar: their texts are read a
+    /// few times each, not once for each band and leader.
     #[test]
     fn doubtful_texts_are_read_a_few_times() {
         struct Counting(Texts, AtomicUsize);

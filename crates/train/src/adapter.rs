@@ -1,8 +1,8 @@
-//! Adapters of low rank: where their numbers lie, what they start from, and how they enter a model.
+//! Low-rank adapters: their memory layout, their initial values, and how they are merged into a model.
 //!
-//! The model always computes with merged weights `W + s · B · A`, so the forward pass and the gradients of
-//! activations are those of any model; the gradients of A and B come from thin products
-//! (kernels/low_rank.rs), without that of W. docs/design/trainer.md has the numbers.
+//! The model always computes with merged weights `W + s · B · A`, so the forward pass and the gradients of activations
+//! are the same as without an adapter; thin products give the gradients of A and B (kernels/low_rank.rs), so the
+//! gradient of W is not computed. docs/design/trainer.md has the measurements.
 
 use std::fs;
 use std::ops::Range;
@@ -27,13 +27,13 @@ use crate::weights::{sync_folder, write_json};
 /// A and B of one target matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AdapterPart {
-    /// The target's numbers in the model's buffer: all or some rows of a matrix.
+    /// The range of the target in the model's buffer: all or some rows of a matrix.
     pub(crate) weight: Range<usize>,
-    /// The target's numbers in a buffer of all targets.
+    /// The range of the target in a buffer of all targets.
     pub(crate) base: Range<usize>,
-    /// A \[rank, inputs\] by PEFT's name; its range is of the adapter's buffer.
+    /// A \[rank, inputs\] with PEFT's name; its range is in the adapter's buffer.
     pub(crate) a: FileTensor,
-    /// B \[outputs, rank\], its rows in the order of the model's file.
+    /// B \[outputs, rank\]; its rows have the order of the model's file.
     pub(crate) b: FileTensor,
 }
 
@@ -43,24 +43,23 @@ impl AdapterPart {
     }
 }
 
-/// Where the numbers of an adapter lie in its one flat buffer; gradients and moments have the same
-/// layout.
+/// The layout of an adapter's flat buffer; gradients and moments have the same layout.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AdapterLayout {
     rank: usize,
     /// alpha / rank.
     scale: f64,
-    /// In the order of their targets in the model's buffer.
+    /// The parts in the order of their targets in the model's buffer.
     parts: Vec<AdapterPart>,
-    /// The targets as PEFT names them.
+    /// The PEFT names of the targets.
     pub(crate) targets: Vec<String>,
-    /// Numbers of the buffer.
+    /// The length of the buffer.
     pub(crate) len: usize,
-    /// Numbers of all targets.
+    /// The total length of all targets.
     pub(crate) base_len: usize,
 }
 
-/// An adapter's numbers and where its gradients are added.
+/// An adapter's parameters and the buffer to which its gradients are added.
 pub(crate) struct AdapterGradients<'a, F> {
     pub(crate) layout: &'a AdapterLayout,
     pub(crate) numbers: &'a [F],
@@ -68,10 +67,10 @@ pub(crate) struct AdapterGradients<'a, F> {
 }
 
 impl AdapterLayout {
-    /// The adapter that `lora` gives a model.
+    /// Returns the layout of the adapter that `lora` describes for a model.
     ///
     /// # Errors
-    /// Targets that the model does not have; a rank beyond the address space.
+    /// The model lacks a target; the rank exceeds the address space.
     #[expect(clippy::cast_precision_loss, reason = "a rank is far below 2^53")]
     pub(crate) fn new(
         config: &ModelConfig,
@@ -133,7 +132,7 @@ impl AdapterLayout {
         self.rank
     }
 
-    /// What `B · A` is multiplied by: alpha / rank.
+    /// Returns the factor of `B · A`: alpha / rank.
     #[cfg(feature = "cuda")]
     pub(crate) fn scale(&self) -> f64 {
         self.scale
@@ -144,13 +143,12 @@ impl AdapterLayout {
         &self.parts
     }
 
-    /// All its tensors in order.
+    /// Returns all tensors in order.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &FileTensor> {
         self.parts.iter().flat_map(|part| [&part.a, &part.b])
     }
 
-    /// Its numbers before the first step: A uniform in ±1/√inputs (Kaiming's, with PEFT's slope of √5),
-    /// B zero.
+    /// Returns the initial values: A is uniform in ±1/√inputs (Kaiming's, with PEFT's slope of √5), and B is zero.
     #[expect(clippy::cast_precision_loss, reason = "sides are far below 2^53")]
     pub(crate) fn initial(&self, seed: u64) -> Result<Vec<f32>, Error> {
         let mut numbers = initial::zeros(self.len)?;
@@ -163,7 +161,7 @@ impl AdapterLayout {
         Ok(numbers)
     }
 
-    /// The targets' numbers out of a model's buffer.
+    /// Copies the targets out of a model's buffer.
     pub(crate) fn base(&self, parameters: &[f32]) -> Result<Vec<f32>, Error> {
         let mut base = initial::zeros(self.base_len)?;
         for part in &self.parts {
@@ -172,7 +170,7 @@ impl AdapterLayout {
         Ok(base)
     }
 
-    /// Puts `W + s · B · A` in the place of every target.
+    /// Replaces every target by `W + s · B · A`.
     pub(crate) fn merge<F: Number>(&self, base: &[F], numbers: &[F], parameters: &mut [F]) {
         for part in &self.parts {
             let merged = &mut parameters[part.weight.clone()];
@@ -185,7 +183,7 @@ impl AdapterLayout {
         LowRank { a, b, rank: self.rank, scale: F::of(self.scale) }
     }
 
-    /// The targets among these numbers of the model's buffer.
+    /// Returns the targets within this range of the model's buffer.
     pub(crate) fn within(&self, weight: &Range<usize>) -> &[AdapterPart] {
         let place = |end: usize| self.parts.partition_point(|part| part.weight.start < end);
         &self.parts[place(weight.start)..place(weight.end)]
@@ -204,7 +202,7 @@ impl<F: Number> AdapterGradients<'_, F> {
         }
     }
 
-    /// Adds the gradients that follow from those of all the model's parameters.
+    /// Adds the adapter's gradients, computed from the gradients of all parameters of the model.
     pub(crate) fn add_whole(&mut self, gradients: &[F]) {
         for part in &self.layout.parts {
             let low_rank = self.layout.low_rank(part, self.numbers);
@@ -214,12 +212,12 @@ impl<F: Number> AdapterGradients<'_, F> {
     }
 }
 
-/// A and B of a part in the adapter's buffer.
+/// Returns A and B of a part of the adapter's buffer.
 fn sides<'a, F>(numbers: &'a mut [F], part: &AdapterPart) -> (&'a mut [F], &'a mut [F]) {
     numbers[part.a.range.start..part.b.range.end].split_at_mut(part.a.range.len())
 }
 
-/// The matrices of all blocks with their modules' names.
+/// Returns the matrices of all blocks with the names of their modules.
 fn matrices(config: &ModelConfig, layout: &Layout) -> Vec<(String, FileTensor)> {
     let is_in_block = |range: &Range<usize>| {
         let first =
@@ -232,13 +230,13 @@ fn matrices(config: &ModelConfig, layout: &Layout) -> Vec<(String, FileTensor)> 
         .collect()
 }
 
-/// The folder in a checkpoint or best/.
+/// The name of the adapter's folder in a checkpoint or in best/.
 pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// The file that describes an adapter.
 pub(crate) const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
-/// All of an adapter but its numbers, for a thread that writes them.
+/// The description of an adapter without its parameters, for the thread that writes it.
 #[derive(Clone)]
 pub(crate) struct AdapterFiles {
     layout: AdapterLayout,
@@ -249,7 +247,7 @@ impl AdapterFiles {
     /// Those of a run of `config`, whose paths are resolved.
     ///
     /// # Errors
-    /// A working directory that is gone.
+    /// The working directory no longer exists.
     pub(crate) fn new(
         layout: &AdapterLayout,
         model: &Model,
@@ -279,7 +277,7 @@ impl AdapterFiles {
         Ok(Self { layout: layout.clone(), config })
     }
 
-    /// Writes the folder `adapter` into a folder that nobody reads yet, synced to the disk.
+    /// Writes the folder `adapter` into a folder that no reader uses yet, and syncs it to the disk.
     pub(crate) fn save(&self, folder: &Path, numbers: &[f32]) -> Result<(), Error> {
         let folder = folder.join(ADAPTER_FOLDER);
         fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;

@@ -25,9 +25,9 @@ use crate::weights::{read_capped, remove_folder, sync_folder, write_synced};
 const MOMENTS_FILE: &str = "optimizer.safetensors";
 pub(crate) const STATE_FILE: &str = "state.json";
 const PREFIX: &str = "step-";
-/// A folder that is being written or removed: worth nothing after a kill.
+/// The suffix of a folder that is being written or removed. After a kill it is deleted.
 const TEMPORARY: &str = ".tmp";
-/// A whole folder that stands aside while another takes its name.
+/// The suffix of a complete folder that was moved aside while another one takes its name.
 const ASIDE: &str = ".old.tmp";
 
 /// The state has the losses of every sequence measured, twice: far below this for a million of them.
@@ -36,12 +36,12 @@ const STATE_LIMIT_BYTES: u64 = 1 << 30;
 /// The version of state.json.
 const VERSION: u32 = 2;
 
-/// The evaluation of least `eval.select` loss so far.
+/// The evaluation with the lowest `eval.select` loss so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BestEvaluation {
     pub(crate) step: u64,
     pub(crate) evals: Vec<EvalRecord>,
-    /// Their sequences, corpus by corpus; none in checkpoints of earlier versions.
+    /// The losses of their sequences, corpus by corpus; empty in checkpoints of earlier versions.
     #[serde(default)]
     pub(crate) rows: Vec<Vec<SequenceLoss>>,
 }
@@ -58,39 +58,39 @@ pub(crate) struct EvaluationResults {
 pub(crate) enum Improvement {
     /// The loss is lower than at every evaluation before.
     NewBest,
-    /// An evaluation before had as low a loss or a lower one.
+    /// An earlier evaluation had a loss that was as low or lower.
     NoImprovement,
 }
 
-/// All of a run that is not in the weights, the moments or run.toml.
+/// The state of a run that is not in the weights, the moments or run.toml.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunState {
     version: u32,
-    /// Optimizer steps done.
+    /// The number of finished optimizer steps.
     pub(crate) step: u64,
-    /// The next slot of the mixer, and what orders it.
+    /// The state of the mixer: its next slot, and what determines its order.
     pub(crate) mixer: MixerState,
     /// Hash of the settings in run.toml.
     pub(crate) settings: Fingerprint,
-    /// Evaluations before the first step.
+    /// The results of the evaluations before the first step.
     pub(crate) before: Vec<EvalRecord>,
-    /// Their sequences, corpus by corpus: what changes are measured against.
+    /// The losses of their sequences, corpus by corpus, from which changes are measured.
     pub(crate) before_rows: Vec<Vec<SequenceLoss>>,
-    /// The latest evaluations.
+    /// The results of the latest evaluations.
     pub(crate) last: Vec<EvalRecord>,
-    /// The best so far.
+    /// The best evaluation so far.
     pub(crate) best: Option<BestEvaluation>,
-    /// Evaluations in a row without a lower loss.
+    /// The number of evaluations in a row without a lower loss.
     pub(crate) evaluations_without_gain: u64,
-    /// Steps whose batch had no target that counts.
+    /// The number of steps whose batch had no target that counts.
     #[serde(default)]
     pub(crate) steps_without_targets: u64,
-    /// The record of the step done, while its evaluation or its line in metrics.jsonl is due.
+    /// The record of the last step until its evaluation and its line in metrics.jsonl are written.
     pub(crate) pending: Option<MetricsRecord>,
-    /// Seconds of training steps alone.
+    /// Seconds spent in training steps.
     pub(crate) training_seconds: f64,
-    /// Seconds of training steps and evaluations; opening and writing files is not in it.
+    /// Seconds spent in training steps and evaluations, without opening and writing files.
     pub(crate) seconds: f64,
 }
 
@@ -113,7 +113,7 @@ impl RunState {
         }
     }
 
-    /// Takes what was measured after this step; the evaluation at `select` chooses.
+    /// Records the evaluations after this step. The evaluation at index `select` decides which step is best.
     pub(crate) fn record_evaluation(
         &mut self,
         measured: EvaluationResults,
@@ -139,20 +139,21 @@ impl RunState {
         Improvement::NewBest
     }
 
-    /// Whether no step before was better.
+    /// Returns whether no earlier step was better.
     pub(crate) fn is_best(&self) -> bool {
         self.best.as_ref().is_some_and(|best| best.step == self.step)
     }
 }
 
-/// The steps of the whole checkpoints in a run's folder, in order: one without state.json is passed over.
+/// Returns the steps of the complete checkpoints in a run's folder, in order. A checkpoint without state.json is
+/// skipped.
 fn steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     let mut steps = all_steps(folder)?;
     steps.retain(|step| folder.checkpoint(*step).join(STATE_FILE).is_file());
     Ok(steps)
 }
 
-/// The steps of all checkpoints, in order, also of those that have lost their state.
+/// Returns the steps of all checkpoints, in order, including those without state.json.
 fn all_steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     let names = names(&folder.checkpoints())?;
     let step_of = |name: &String| name.strip_prefix(PREFIX)?.parse().ok();
@@ -161,7 +162,7 @@ fn all_steps(folder: &RunFolder) -> Result<Vec<u64>, Error> {
     Ok(steps)
 }
 
-/// The names in a folder that are text; none where there is no folder.
+/// Returns the names in a folder that are valid text; none if the folder does not exist.
 fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -174,7 +175,7 @@ fn names(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Bytes that a run's folder has of checkpoints and best/ already.
+/// Returns the bytes of the checkpoints and best/ that a run's folder already holds.
 pub(crate) fn taken_bytes(out: &Path) -> u64 {
     let Ok(folder) = RunFolder::open(out) else { return 0 };
     let checkpoints = names(&folder.checkpoints()).unwrap_or_default();
@@ -186,13 +187,13 @@ pub(crate) fn taken_bytes(out: &Path) -> u64 {
     files.filter_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// The step of the latest whole checkpoint, if there is one.
+/// Returns the step of the latest complete checkpoint, if there is one.
 pub(crate) fn latest_step(folder: &RunFolder) -> Result<Option<u64>, Error> {
     Ok(steps(folder)?.pop())
 }
 
-/// Brings `model` and `trainable`, which are those of the run's start, to the latest checkpoint, if the run
-/// has one; the state it goes on from.
+/// Loads the latest checkpoint, if the run has one, into `model` and `trainable`, which are those of the run's start,
+/// and returns its state.
 pub(crate) fn resume(
     folder: &RunFolder,
     settings: Fingerprint,
@@ -236,7 +237,7 @@ fn recovery_hint(folder: &RunFolder, steps: &[u64]) -> String {
     }
 }
 
-/// A run with a best model has had checkpoints: to begin again would replace what it left.
+/// Refuses a run that has a best model but no checkpoint: starting again would replace its results.
 fn refuse_without_checkpoints(folder: &RunFolder) -> Result<(), Error> {
     if !folder.best().exists() {
         return Ok(());
@@ -265,7 +266,7 @@ fn read_state(path: &Path, step: u64, settings: Fingerprint) -> Result<RunState,
     Ok(state)
 }
 
-/// In one line: on lines of their own the losses of many sequences would take twice as much.
+/// One line: with a line per value the losses of many sequences would take twice the space.
 fn write_state(path: &Path, state: &RunState) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec(state)
         .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
@@ -273,7 +274,7 @@ fn write_state(path: &Path, state: &RunState) -> Result<(), Error> {
     write_synced(path, &bytes)
 }
 
-/// A copy of a run's state at one step, which a thread writes while the training continues.
+/// A copy of a run's state after one step, which a thread writes while training continues.
 pub(crate) struct CheckpointSnapshot {
     pub(crate) folder: RunFolder,
     pub(crate) model: ModelSnapshot,
@@ -281,27 +282,26 @@ pub(crate) struct CheckpointSnapshot {
     pub(crate) state: RunState,
     pub(crate) records: RecordLengths,
     pub(crate) buffers: SnapshotBuffers,
-    /// Checkpoints to keep.
+    /// The number of checkpoints to keep.
     pub(crate) keep_checkpoints: usize,
 }
 
 /// The buffers of a snapshot, which are reused.
 #[derive(Default)]
 pub(crate) struct SnapshotBuffers {
-    /// The weights that are evaluated and kept. With an adapter they are of best/ alone.
+    /// The weights that are evaluated and saved. With an adapter only best/ holds them.
     pub(crate) weights: Vec<f32>,
-    /// The adapter's part of them.
+    /// The adapter's parameters.
     pub(crate) adapter: Vec<f32>,
     /// The optimizer's moments and further state that a run continues from, by name.
     pub(crate) optimizer: Vec<(&'static str, Vec<f32>)>,
 }
 
 impl CheckpointSnapshot {
-    /// Writes a checkpoint, and best/ where the state's best is of this step, and removes all
-    /// checkpoints but the last ones.
+    /// Writes a checkpoint, writes best/ if this step is the best one, and removes all but the last checkpoints.
     ///
-    /// With an adapter a checkpoint is the adapter and its moments: run.toml names the model that it goes
-    /// with, by its folder and fingerprint.
+    /// With an adapter, a checkpoint holds the adapter and its moments. run.toml names the folder and the fingerprint
+    /// of the model that the adapter belongs to.
     pub(crate) fn write(&self) -> Result<(), Error> {
         let path = self.folder.checkpoint(self.state.step);
         make_subfolder(&self.folder.checkpoints())?;
@@ -316,7 +316,7 @@ impl CheckpointSnapshot {
         self.folder.write_recorded(&temporary, &self.records)?;
         sums_of::write(&temporary)?;
         sync_folder(&temporary);
-        // The lines of the steps before it are not written again.
+        // The lines of earlier steps are not written again.
         self.folder.sync_records()?;
         replace(&temporary, &path)?;
         self.write_best()?;
@@ -328,10 +328,10 @@ impl CheckpointSnapshot {
         before.into_iter().try_for_each(|step| discard(&self.folder.checkpoint(step)))
     }
 
-    /// Replaces best/ by the model of this step, where that is the best. Its checkpoint is whole.
+    /// Replaces best/ by the model of this step if it is the best one. Its checkpoint must be complete.
     ///
-    /// The files are the checkpoint's own, linked where the disk can: no file here is ever changed in
-    /// place. Merged weights are no checkpoint's.
+    /// The files are hard links to the checkpoint's if the file system has them, because no file is ever changed in
+    /// place. Merged weights are not in a checkpoint, so they are written.
     pub(crate) fn write_best(&self) -> Result<(), Error> {
         if !self.state.is_best() {
             return Ok(());
@@ -355,7 +355,7 @@ impl CheckpointSnapshot {
     }
 }
 
-/// Gives a folder the files of a checkpoint's model, those of its folders as well.
+/// Links or copies the files of a checkpoint's model into a folder, including those in subfolders.
 fn link_files(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
     for name in names(checkpoint)? {
         if [MOMENTS_FILE, STATE_FILE, RECORDS_FILE, SUMS_FILE].contains(&name.as_str()) {
@@ -376,8 +376,7 @@ fn link_files(checkpoint: &Path, temporary: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Brings back the folders that a kill left aside, and removes those it left half-written or
-/// half-removed.
+/// Restores the folders that a killed process had moved aside, and removes those that it left incomplete.
 pub(crate) fn recover(folder: &RunFolder) -> Result<(), Error> {
     let places = [(folder.path().to_owned(), "best."), (folder.checkpoints(), PREFIX)];
     for (place, prefix) in places {
@@ -394,9 +393,9 @@ pub(crate) fn recover(folder: &RunFolder) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts a whole folder in the place of another.
+/// Replaces one folder by another, complete one.
 ///
-/// The old one is moved aside first, so that at every moment one of the two is whole.
+/// The old folder is moved aside first, so that one of the two is complete at every moment.
 fn replace(temporary: &Path, path: &Path) -> Result<(), Error> {
     let aside = beside(path, ASIDE);
     if path.exists() {
@@ -407,8 +406,7 @@ fn replace(temporary: &Path, path: &Path) -> Result<(), Error> {
     remove_folder(&aside)
 }
 
-/// Removes a folder. One rename takes its name away first, so that a kill leaves no half of it
-/// under that name.
+/// Removes a folder. It is renamed first, so that a kill leaves no incomplete folder under its name.
 fn discard(path: &Path) -> Result<(), Error> {
     let temporary = beside(path, TEMPORARY);
     remove_folder(&temporary)?;
@@ -416,12 +414,12 @@ fn discard(path: &Path) -> Result<(), Error> {
     remove_folder(&temporary)
 }
 
-/// `path` with a further suffix: no folder here has a dot in its name.
+/// Returns `path` with a suffix; no folder of a run has a dot in its name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_extension(suffix.trim_start_matches('.'))
 }
 
-/// An empty folder beside `path`.
+/// Creates an empty folder beside `path`.
 fn temporary(path: &Path) -> Result<PathBuf, Error> {
     let temporary = beside(path, TEMPORARY);
     remove_folder(&temporary)?;
@@ -437,14 +435,13 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a thread hands back: how it went, and the buffers.
+/// The result of the writing thread, and the buffers to use again.
 type Written = (Result<(), Error>, SnapshotBuffers);
 
-/// Writes one checkpoint at a time on a thread of its own.
+/// A writer of one checkpoint at a time, on a separate thread.
 ///
-/// The numbers are copied beforehand, into buffers that are used again: a third more memory than the
-/// run itself has, while a disk of 1 GB/s would otherwise hold a model of 1 billion parameters up for
-/// 12 seconds.
+/// The weights and moments are first copied into buffers that are used again. The copy takes a third more memory than
+/// the run itself; without it, a disk of 1 GB/s would stop a model of 1 billion parameters for 12 seconds.
 #[derive(Default)]
 pub(crate) struct CheckpointWriter {
     at_work: Option<JoinHandle<Written>>,
@@ -452,11 +449,11 @@ pub(crate) struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Starts to write `snapshot` with copies of the numbers of `trainable`, after the checkpoint before it is
+    /// Copies the weights and moments of `trainable` and starts to write `snapshot`, once the previous checkpoint is
     /// written.
     ///
     /// # Errors
-    /// What refused the checkpoint before.
+    /// The previous checkpoint could not be written.
     pub(crate) fn start(
         &mut self,
         mut snapshot: CheckpointSnapshot,
@@ -476,7 +473,7 @@ impl CheckpointWriter {
     /// Waits until the last checkpoint is on the disk.
     ///
     /// # Errors
-    /// What refused it.
+    /// It could not be written.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let Some(at_work) = self.at_work.take() else { return Ok(()) };
         match at_work.join() {
@@ -490,7 +487,8 @@ impl CheckpointWriter {
 }
 
 impl SnapshotBuffers {
-    /// Copies all numbers of `trainable`; where it is an adapter, the merged weights for a best step only.
+    /// Copies the weights and moments of `trainable`. For an adapter, the merged weights are copied only for a best
+    /// step.
     pub(crate) fn fill(&mut self, trainable: &TrainableState, model: &Model, is_best: bool) {
         self.adapter.clear();
         self.adapter.extend_from_slice(trainable.evaluated_adapter().unwrap_or_default());
@@ -508,7 +506,7 @@ impl SnapshotBuffers {
 }
 
 impl Drop for CheckpointWriter {
-    /// A checkpoint that is begun is finished; an error of the run itself is the one that counts.
+    /// A checkpoint that was begun is finished; an error of the run itself takes precedence.
     fn drop(&mut self) {
         if let Some(at_work) = self.at_work.take() {
             drop(at_work.join());

@@ -1,4 +1,4 @@
-//! A run as a user describes it, and as its folder repeats it.
+//! The settings of a run: as a user writes them, and as its folder records them.
 
 pub(crate) mod compute;
 pub(crate) mod lora;

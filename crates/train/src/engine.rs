@@ -22,16 +22,16 @@ use crate::model::layout::Layout;
 #[cfg(feature = "cuda")]
 use crate::ranks::ProcessGroup;
 
-/// The stop flag of a pass that nobody stops.
+/// The stop flag of a pass that is never stopped.
 pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// A decoder over one flat buffer of parameters and one of gradients, of the same layout.
+/// A decoder over a flat buffer of parameters and a flat buffer of gradients with the same layout.
 ///
-/// The stop flag ends a pass between two micro-batches with [`Error::Stopped`]. The gradients then have some of the
-/// batch's rows in them, so the caller clears them.
+/// The stop flag ends a pass between two micro-batches with [`Error::Stopped`]. The gradients then contain those of
+/// some rows of the batch, so the caller clears them.
 pub(crate) trait Engine: Send {
-    /// The loss of every target in nats, 0 of one that does not count. Adds the gradients of
-    /// `Σ loss / divisor` to `gradients`.
+    /// Returns the loss of every target in nats, or 0 for a target that does not count, and adds the gradients of `Σ
+    /// loss / divisor` to `gradients`.
     fn losses_and_gradients(
         &mut self,
         parameters: &[f32],
@@ -41,9 +41,9 @@ pub(crate) trait Engine: Send {
         stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
-    /// The same with the gradients of an adapter that is merged into `parameters`, and of nothing else.
+    /// Does the same, but adds only the gradients of an adapter that is merged into `parameters`.
     ///
-    /// Here by way of the gradients of all parameters, which an engine may do without.
+    /// This default computes the gradients of all parameters first; an engine may avoid that.
     fn losses_and_adapter_gradients(
         &mut self,
         parameters: &[f32],
@@ -58,7 +58,7 @@ pub(crate) trait Engine: Send {
         Ok(losses)
     }
 
-    /// The loss of every target in nats, 0 of one that does not count.
+    /// Returns the loss of every target in nats, or 0 for a target that does not count.
     fn losses(
         &mut self,
         parameters: &[f32],
@@ -69,7 +69,7 @@ pub(crate) trait Engine: Send {
     /// Makes the workspace for `sequences` sequences that grow token by token to at most `capacity` positions each,
     /// which is within the model's limit.
     ///
-    /// The default is the CPU's, whatever computes losses.
+    /// The default is the CPU's workspace.
     fn cached<'a>(
         &'a mut self,
         (config, layout): (&ModelConfig, &Layout),
@@ -80,72 +80,72 @@ pub(crate) trait Engine: Send {
         Ok(Box::new(CachedDecoder::new(config, layout, parameters, sequences, capacity)?))
     }
 
-    /// Itself, where it keeps parameters, gradients and moments of its own and takes none of the host's.
+    /// Returns the engine if it keeps parameters, gradients and moments on a device instead of using the host's.
     #[cfg(feature = "cuda")]
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
     }
 }
 
-/// A decoder that keeps the keys and values of what it has read, so that a further token costs one row.
+/// A decoder that keeps the keys and values of the tokens that it has read, so that a further token costs one row.
 ///
-/// The numbers of a sequence do not depend on the others.
+/// The results of a sequence do not depend on the other sequences.
 pub(crate) trait CachedDecoding {
-    /// Reads the ids that `sequence` begins with, at least one; the logits of what comes next, \[vocabulary\].
+    /// Reads the first ids of `sequence`, at least one, and returns the logits of the next id, \[vocabulary\].
     fn prefill(&mut self, sequence: usize, ids: &[u32]) -> Result<Vec<f32>, Error>;
 
-    /// Reads one further id of each of `sequences`; the logits of what comes next, \[sequences, vocabulary\].
+    /// Reads one further id of each of `sequences` and returns the logits of the next ids, \[sequences, vocabulary\].
     fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error>;
 }
 
-/// What an engine is to train, as the host has it.
+/// The host's copy of the state that an engine trains.
 #[cfg(feature = "cuda")]
 #[derive(Clone, Copy)]
 pub(crate) struct Training<'a> {
-    /// Parameters or an adapter's numbers, first and second moments.
+    /// The parameters of the model or of the adapter, with their first and second moments.
     pub(crate) numbers: [&'a [f32]; 3],
     pub(crate) average: Option<&'a [f32]>,
-    /// The adapter with the numbers of its targets without it; all parameters are trained where there is none.
+    /// The adapter and the unmerged weights of its targets; `None` if all parameters are trained.
     pub(crate) adapter: Option<(&'a AdapterLayout, &'a [f32])>,
 }
 
-/// An engine that has what is trained, gradients and moments on a device.
+/// An engine that keeps the trained parameters, gradients and moments on a device.
 #[cfg(feature = "cuda")]
 pub(crate) trait Resident {
-    /// Sums gradients over all ranks from now on, in each backward pass.
+    /// Makes each later backward pass sum gradients over all ranks.
     fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
 
-    /// Takes what is to be trained from the host; gradients are zero.
+    /// Copies the state to train from the host and sets the gradients to zero.
     fn train(&mut self, training: Training) -> Result<(), Error>;
 
-    /// Forgets the gradients in these ranges.
+    /// Sets the gradients in these ranges to zero.
     fn zero_gradients(&mut self, ranges: &[std::ops::Range<usize>]) -> Result<(), Error>;
 
-    /// The root of the sum of the gradients' squares.
+    /// Returns the root of the sum of the gradients' squares.
     fn gradient_norm(&mut self) -> Result<f64, Error>;
 
-    /// One step of AdamW in each range; gradients become zero.
+    /// Does one step of AdamW in each range and sets the gradients to zero.
     fn update(
         &mut self,
         ranges: &[(std::ops::Range<usize>, crate::engine::cuda::Update)],
     ) -> Result<(), Error>;
 
-    /// Brings the average nearer to the numbers by the share `fresh_share`, where there is one.
+    /// Moves the average toward the current parameters by the share `fresh_share`, if there is an average.
     fn update_average(&mut self, fresh_share: f32) -> Result<(), Error>;
 
-    /// Lets numbers and average change places, where there is one.
+    /// Swaps the parameters and their average, if there is an average.
     fn swap_average(&mut self) -> Result<(), Error>;
 
-    /// Copies numbers, first and second moments to the host, and the average, where there is one.
+    /// Copies the parameters, both moments and the average, if there is one, to the host.
     fn read(&mut self, to: [&mut [f32]; 3], average: Option<&mut [f32]>) -> Result<(), Error>;
 
-    /// Bytes free on the device, where it tells.
+    /// Returns the free bytes of the device, if it tells.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
 
-    /// Operations a second of a large product.
+    /// Returns the operations per second of a large matrix product.
     fn peak_flops(&mut self) -> Result<f64, Error>;
 
-    /// Copies the gradients of what is trained to the host.
+    /// Copies the gradients of the trained parameters to the host.
     #[cfg(test)]
     fn read_gradients(&mut self, to: &mut [f32]) -> Result<(), Error>;
 }

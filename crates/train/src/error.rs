@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mixdown_base::error_kind::ErrorKind;
 use mixdown_shards::Fingerprint;
 
-/// Why a model, an evaluation or a run could not go on.
+/// An error of a model, an evaluation or a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,64 +16,64 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A setting has a value that no run can have.
+    /// A setting has an invalid value.
     #[error("{field}: expected {expected}, got {got}")]
     Setting {
         /// The setting with its table, such as `train.steps`.
         field: String,
-        /// What it may be, with the fix where there is one.
+        /// The valid values, with the fix if there is one.
         expected: String,
-        /// What it is.
+        /// The value that was found.
         got: String,
     },
-    /// A model folder is of a kind that is not supported.
+    /// A model folder holds a model that is not supported.
     #[error("{}: {field}: expected {expected}, got {got}", path.display())]
     UnsupportedModel {
         /// Its config.json.
         path: PathBuf,
-        /// The field that says so.
+        /// The field with the unsupported value.
         field: &'static str,
-        /// What is supported.
+        /// The supported values.
         expected: String,
-        /// What it says.
+        /// The value in the file.
         got: String,
     },
-    /// What was named as a model is no model's folder.
+    /// A path that was given as a model is not the folder of a model.
     #[error("{}: expected a Hugging Face model folder, got {got}: {fix}", path.display())]
     NoModel {
-        /// What was named.
+        /// The path that was given.
         path: PathBuf,
-        /// What it is.
+        /// The value that was found.
         got: String,
         /// How to get a folder.
         fix: String,
     },
-    /// A file does not hold what its name says.
+    /// A file does not have the content that its name promises.
     #[error("{}: expected {expected}, got {got}", path.display())]
     BadFile {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: String,
-        /// What it holds.
+        /// The content that was found.
         got: String,
     },
-    /// Tensors are missing from a file, or ones no model of this kind has are in it.
+    /// A file lacks tensors of the model, or has tensors that the model does not have.
     #[error("{}: missing tensors: {}; unexpected tensors: {}", path.display(), list(missing), list(unexpected))]
     Tensors {
         /// The safetensors file.
         path: PathBuf,
-        /// Names the model needs and the file lacks.
+        /// The tensors that the file lacks.
         missing: Vec<String>,
-        /// Names the file has and the model lacks.
+        /// The tensors that the model does not have.
         unexpected: Vec<String>,
     },
-    /// A corpus has ids that the model has no embedding for.
+    /// A corpus has token ids for which the model has no embedding.
     #[error(
         "{}: expected ids below {expected} (the model's vocab_size), got {id}, of a tokenizer of {got} entries: use \
          the tokenizer that the model was made with, or give the model an embedding for the entries beyond: \
@@ -83,14 +83,14 @@ pub enum Error {
     Vocabulary {
         /// The corpus.
         path: PathBuf,
-        /// The model's vocabulary.
+        /// The size of the model's vocabulary.
         expected: u64,
-        /// The corpus' vocabulary.
+        /// The size of the corpus' vocabulary.
         got: u64,
-        /// Its highest id.
+        /// The highest id in the corpus.
         id: u64,
     },
-    /// A corpus is of another tokenizer than the model.
+    /// A corpus was made with another tokenizer than the model's.
     #[error(
         "{}: expected tokenizer {expected} (the model's), got {got}: prepare the corpus with the \
          model's tokenizer.json",
@@ -141,11 +141,11 @@ pub enum Error {
     TooShort {
         /// The corpus.
         path: PathBuf,
-        /// Its part.
+        /// The part of the corpus.
         split: &'static str,
-        /// Tokens of one sequence and its last target.
+        /// The tokens of one sequence and its last target.
         expected: u64,
-        /// Tokens there are.
+        /// The tokens of the part.
         got: u64,
     },
     /// The output folder holds a run with other settings.
@@ -160,9 +160,9 @@ pub enum Error {
         path: PathBuf,
         /// The first setting that differs.
         field: String,
-        /// Its value in the folder.
+        /// The value in the folder.
         expected: String,
-        /// Its value now.
+        /// The value now.
         got: String,
     },
     /// A run needs more memory than is free.
@@ -171,11 +171,11 @@ pub enum Error {
          once: lower train.micro_batch_size or sequence_length, or set train.recompute = true"
     )]
     Memory {
-        /// Bytes needed.
+        /// The bytes that are needed.
         expected: u64,
-        /// Bytes free.
+        /// The bytes that are free.
         got: u64,
-        /// Bytes of a pass.
+        /// The bytes of one pass, which are a part of them.
         pass: u64,
     },
     /// A run needs more memory than a GPU has free.
@@ -184,30 +184,30 @@ pub enum Error {
          once: lower train.micro_batch_size or sequence_length, set train.recompute = true, or train.device = \"cpu\""
     )]
     DeviceMemory {
-        /// Bytes needed.
+        /// The bytes that are needed.
         expected: u64,
-        /// Bytes free.
+        /// The bytes that are free.
         got: u64,
-        /// Bytes of a pass.
+        /// The bytes of one pass, which are a part of them.
         pass: u64,
     },
     /// A GPU or its libraries failed.
     #[error("the GPU could not {action}: {got}")]
     Device {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The driver's answer.
+        /// The error of the driver.
         got: String,
     },
-    /// Another process of the run has ended, hangs or does not fit.
+    /// Another process of the run has ended, does not answer, or has other settings.
     #[error("rank {rank} is lost: {got}; the same command goes on from the last checkpoint")]
     RankLost {
-        /// Which.
+        /// The rank of that process.
         rank: u32,
-        /// Its own last words, or what was seen of it.
+        /// The reason that the process gave, or what this process observed.
         got: String,
     },
-    /// A run's checkpoints need more disk than is free.
+    /// The checkpoints of a run need more disk space than is free.
     #[error(
         "{}: expected {expected} bytes free for checkpoints, got {got}: choose another disk or lower \
          train.keep_checkpoints",
@@ -216,9 +216,9 @@ pub enum Error {
     Disk {
         /// The run's folder.
         path: PathBuf,
-        /// Bytes needed.
+        /// The bytes that are needed.
         expected: u64,
-        /// Bytes free.
+        /// The bytes that are free.
         got: u64,
     },
     /// The loss or the gradient of a run is NaN or infinite.
@@ -230,60 +230,60 @@ pub enum Error {
     NonFiniteLoss {
         /// The step, from 1.
         step: u64,
-        /// The training loss, a gradient norm or a corpus' evaluation loss.
+        /// The name of the number: the training loss, a gradient norm, or the evaluation loss of a corpus.
         what: String,
-        /// Its value.
+        /// The value of the number.
         got: f64,
-        /// The step of the last checkpoint, where one was written.
+        /// The step of the last checkpoint, if there is one.
         checkpoint: Option<u64>,
     },
     /// A model's loss on a corpus is NaN or infinite.
     #[error("{corpus}: expected a finite loss, got {got}: the model's weights have diverged")]
     NonFiniteEvaluation {
-        /// The corpus' name.
+        /// The name of the corpus.
         corpus: String,
         /// The loss.
         got: f64,
     },
-    /// What a model gives for the next token is NaN or infinite.
+    /// A model's logits for the next token are NaN or infinite.
     #[error("expected finite logits, got {got}: the model's weights have diverged")]
     NonFiniteLogits {
-        /// The first that is not.
+        /// The first such logit.
         got: f64,
     },
-    /// A parameter got no gradient: an operation has cut the graph.
+    /// A parameter got no gradient, because an operation cut the graph.
     #[error("{name}: expected a gradient, got none")]
     NoGradient {
         /// The parameter.
         name: String,
     },
-    /// The stop flag was set; the last checkpoint is of the step named.
+    /// The stop flag was set, and a checkpoint was written.
     #[error("interrupted after step {step}: the same command goes on from there")]
     Interrupted {
-        /// Steps done.
+        /// The number of finished steps.
         step: u64,
     },
-    /// The stop flag was set in work that leaves nothing to go on from.
+    /// The stop flag was set during work that cannot be continued later.
     #[error("{what} was stopped before its end")]
     Stopped {
-        /// The work.
+        /// The name of the work.
         what: &'static str,
     },
     /// A tensor operation failed.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
-    /// The data refused.
+    /// The mixture returned an error.
     #[error(transparent)]
     Mixer(#[from] mixdown_mixer::Error),
-    /// A corpus refused.
+    /// A corpus returned an error.
     #[error(transparent)]
     Corpus(#[from] mixdown_shards::Error),
-    /// The run's folder refused.
+    /// The run's folder returned an error.
     #[error(transparent)]
     Run(#[from] mixdown_runs::Error),
 }
 
-/// At most eight names: a file of another model has hundreds.
+/// Joins at most eight names, because a file of another model has hundreds.
 fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "none".to_owned();

@@ -14,42 +14,43 @@ use crate::evaluate::sequence_bytes::gather;
 use crate::model::Model;
 use crate::ranks::ProcessGroup;
 
-/// What is measured: the first windows of one part of a corpus.
+/// The settings of an evaluation: which sequences of one part of a corpus are measured.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// The name the result carries.
+    /// The name of the result.
     pub name: String,
     /// The part of the corpus.
     pub split: Split,
-    /// T: targets of one sequence.
+    /// T: the number of targets of one sequence.
     pub sequence_length: u64,
-    /// Sequences, at most: a shorter part is measured as a whole.
+    /// The largest number of sequences; a shorter part is measured as a whole.
     pub sequences: u64,
-    /// Sequences computed at once; changes results by rounding alone.
+    /// The number of sequences that are computed at once; it changes results only by rounding.
     pub batch_size: u64,
     /// Whether attention stays within documents.
     pub attention: Attention,
-    /// Which of the sequences make the loss.
+    /// The sequences that count for the loss.
     pub part: EvaluationPart,
 }
 
 /// The range of attention.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Attention {
-    /// To the beginning of the row.
+    /// Attention reaches back to the beginning of the row.
     #[default]
     Row,
-    /// To the beginning of the document, where positions start at 0.
+    /// Attention reaches back to the beginning of the document, where positions start at 0.
     Document,
 }
 
-/// The sequences that a loss is computed from.
+/// The choice of sequences from which a loss is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EvaluationPart {
-    /// All.
+    /// All sequences.
     #[default]
     All,
-    /// Every second one reports, and the others choose the best step; all do both where either half has no target.
+    /// Every second sequence counts for the reported loss, and the others for the choice of the best step. If one of
+    /// the halves has no target, all sequences count for both.
     Halves,
 }
 
@@ -74,12 +75,11 @@ impl Attention {
 /// The mean loss of `model` over the first sequences of `corpus`, with its standard error, and in bits per
 /// byte of text. Sequence i has the inputs from token i·T on.
 ///
-/// Bits per byte take the tokens per byte of the whole part, not those of the sequences measured:
-/// where a corpus keeps its text's length by part alone, that is what can be known. The padding of packed rows is
-/// no text; the corpus counts it over both parts, so each has its share by tokens.
+/// Bits per byte use the tokens per byte of the whole part instead of the measured sequences, because a corpus may
+/// record the length of its text only by part. The padding of packed rows is not text; the corpus counts it over both
+/// parts, so each part gets its share by tokens.
 ///
-/// The standard error takes documents as drawn independently, however they are cut into sequences
-/// ([`MeanLoss::of`]).
+/// The standard error treats documents as drawn independently, however they are cut into sequences ([`MeanLoss::of`]).
 ///
 /// # Errors
 /// A part packed for another length, without a target that counts, shorter than one sequence or without
@@ -140,8 +140,8 @@ pub fn evaluate(
     Err(Error::NonFiniteEvaluation { corpus: evaluation.name.clone(), got: record.loss })
 }
 
-/// The loss of each sequence of a corpus that fits the model; one that is not finite is a result. The ranks take turns
-/// at batches, and each gets all of them.
+/// Returns the loss of each sequence of a corpus that fits the model; a loss may be infinite or NaN. The batches are
+/// shared among the ranks, and each rank gets all losses.
 pub(crate) fn measure(
     model: &mut Model,
     corpus: &Corpus,
@@ -167,7 +167,7 @@ pub(crate) fn measure(
     Ok(sums)
 }
 
-/// The loss of each sequence of this rank's batches.
+/// Returns the loss of each sequence of this rank's batches.
 fn measure_own(
     model: &mut Model,
     corpus: &Corpus,
@@ -193,7 +193,7 @@ fn measure_own(
     Ok(sums)
 }
 
-/// The sequences of each batch.
+/// Returns the sequences of each batch.
 fn batches(evaluation: &Evaluation, sequences: u64) -> impl Iterator<Item = Range<u64>> {
     let size = evaluation.batch_size.max(1);
     (0..sequences.div_ceil(size)).map(move |batch| {
@@ -202,7 +202,7 @@ fn batches(evaluation: &Evaluation, sequences: u64) -> impl Iterator<Item = Rang
     })
 }
 
-/// Tokens from one sequence to the next: T, or the T + 1 of a packed row.
+/// Returns the number of tokens from one sequence to the next: T, or T + 1 for a packed row.
 fn stride(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
     let length = evaluation.sequence_length;
     match corpus.manifest().pack {
@@ -216,7 +216,7 @@ fn stride(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
     }
 }
 
-/// How many sequences there are, at most as many as asked for.
+/// Returns the number of sequences, at most the requested number.
 fn windows(corpus: &Corpus, evaluation: &Evaluation) -> Result<u64, Error> {
     let tokens = corpus.tokens(evaluation.split);
     let length = evaluation.sequence_length;
@@ -274,7 +274,7 @@ fn read_windows(
     Ok(Batch { tokens, loss_mask, rows, sequence_length: length, documents, ..Batch::default() })
 }
 
-/// The places in their documents of the inputs from token `start` on.
+/// Returns the positions within their documents of the inputs from token `start` on.
 fn push_positions(
     corpus: &Corpus,
     evaluation: &Evaluation,
@@ -294,7 +294,7 @@ fn push_positions(
     Ok(())
 }
 
-/// Where documents begin in the tokens of the sequences, rising.
+/// Returns the first tokens of documents within the tokens of the sequences, in order.
 fn document_starts(
     corpus: &Corpus,
     evaluation: &Evaluation,
@@ -308,7 +308,7 @@ fn document_starts(
     Ok(starts)
 }
 
-/// The losses of a row of targets, of which the first is token `first_target` of the part, as a whole and by document.
+/// Returns the losses of a row of targets, as a whole and by document. The first target is token `first_target`.
 fn sequence_loss(
     losses: &[f32],
     mask: Option<&[u8]>,
@@ -339,7 +339,7 @@ fn sequence_loss(
     Ok(SequenceLoss { loss: sum(losses), targets: targets(0..losses.len()), documents })
 }
 
-/// The sequences that report, and those that choose the best step.
+/// The sequences of the reported loss, and those of the choice of the best step.
 pub(crate) fn halves(part: EvaluationPart, sums: &[SequenceLoss]) -> [Vec<SequenceLoss>; 2] {
     let every_second = |parity: usize| -> Vec<SequenceLoss> {
         sums.iter().skip(parity).step_by(2).cloned().collect()
@@ -350,13 +350,13 @@ pub(crate) fn halves(part: EvaluationPart, sums: &[SequenceLoss]) -> [Vec<Sequen
     }
 }
 
-/// The distance from one sequence that reports to the next.
+/// The distance from one reported sequence to the next.
 fn step_of(part: EvaluationPart, sums: &[SequenceLoss]) -> usize {
     let counts = |parity: usize| sums.iter().skip(parity).step_by(2).any(|one| one.targets > 0);
     if part == EvaluationPart::Halves && counts(0) && counts(1) { 2 } else { 1 }
 }
 
-/// The record of sequences measured now and, where they were, before the first step.
+/// Returns the record of sequences measured now and, if they were measured then, before the first step.
 pub(crate) fn record(
     corpus: &Corpus,
     evaluation: &Evaluation,
@@ -388,7 +388,7 @@ pub(crate) fn record(
     })
 }
 
-/// Tokens of text per byte of a part, padding left out.
+/// Returns the tokens of text per byte of a part, without padding.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn tokens_per_byte(corpus: &Corpus, split: Split) -> f64 {
     let all: u64 = Split::ALL.iter().map(|split| corpus.tokens(*split)).sum();

@@ -1,4 +1,4 @@
-//! Text from a model: ids that go on from a prompt.
+//! Text from a model: token ids that continue a prompt.
 
 pub(crate) mod samples;
 pub(crate) mod sampling;
@@ -14,22 +14,22 @@ use crate::model::Model;
 /// The options of a generation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GenerateOptions {
-    /// New ids of each prompt, at most.
+    /// The largest number of new ids for each prompt.
     pub max_tokens: u64,
-    /// How each new id is chosen.
+    /// The sampling of new ids.
     pub sampling: Sampling,
-    /// The random seed; prompt number i draws the same ids whatever other prompts there are.
+    /// The random seed; the ids that prompt i draws do not depend on the other prompts.
     pub seed: u64,
 }
 
-/// Why a generation ended.
+/// The reason why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended the text.
+    /// The model generated an id that ends a text.
     EndOfText,
-    /// The generation has as many ids as were asked for.
+    /// The generation has the requested number of ids.
     MaxTokens,
-    /// The model has no further position.
+    /// The model's last position is reached.
     ContextFull,
 }
 
@@ -38,7 +38,7 @@ pub enum FinishReason {
 pub struct Generated {
     /// The new ids, without the one that ends a text.
     pub ids: Vec<u32>,
-    /// Why no further ids follow.
+    /// The reason why it ended.
     pub finish_reason: FinishReason,
 }
 
@@ -46,9 +46,9 @@ pub struct Generated {
 struct Sequence {
     sampler: Sampler,
     generated: Generated,
-    /// How many more ids may be drawn.
+    /// The number of ids that may still be drawn.
     left: u64,
-    /// Positions of the model that are still free.
+    /// The number of the model's positions that are still free.
     remaining: u64,
 }
 
@@ -58,10 +58,10 @@ struct Sequence {
 /// `max_tokens` ids, or at the model's last position. The ids are the same for any number of threads, and do
 /// not depend on the other prompts.
 ///
-/// Keys and values of what was read are kept, so a further id costs one row:
-/// `8 · layers · key_value_heads · head_width` bytes a position and prompt, in bf16 half of it.
+/// Keys and values of earlier tokens are kept, so a further id costs one row. They take `8 · layers · key_value_heads ·
+/// head_width` bytes per position and prompt, and half of that in bf16.
 ///
-/// It is computed where the model is (`Model::set_pass`), from the numbers that are there.
+/// The computation runs on the model's device (`Model::set_pass`) with the weights there.
 ///
 /// # Errors
 /// No prompt or one without an id, of more ids than the model has positions, or of an id outside its
@@ -161,7 +161,7 @@ pub fn generate_until(
     Ok(sequences.into_iter().map(|sequence| sequence.generated).collect())
 }
 
-/// Tells the last id.
+/// Reports the last id.
 fn told(sequence: &Sequence, index: usize, on_token: &mut dyn FnMut(usize, u32)) {
     if let Some(&id) = sequence.generated.ids.last() {
         on_token(index, id);
@@ -178,7 +178,7 @@ impl Sequence {
         }
     }
 
-    /// Draws the next id; it is given back where it shall be read to draw another.
+    /// Draws the next id, and returns it if the model must read it to draw another one.
     fn take(&mut self, logits: &[f32], ends: &[u32]) -> Result<Option<u32>, Error> {
         let id = self.sampler.next(logits)?;
         if ends.contains(&id) {
@@ -221,7 +221,7 @@ fn check(model: &Model, prompts: &[Vec<u32>], options: &GenerateOptions) -> Resu
     Ok(())
 }
 
-/// All ids that end a text: chat models have several, which generation_config.json lists, or config.json, or both.
+/// Returns all ids that end a text. Chat models have several, which generation_config.json or config.json lists.
 fn end_ids(model: &Model) -> Vec<u32> {
     let generation = model.companion("generation_config.json");
     let generation: Option<Value> = generation.and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -235,7 +235,7 @@ fn end_ids(model: &Model) -> Vec<u32> {
     ids.filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
-/// Where both files name the ids that end a text: one, or a list.
+/// The field of both files that names the ids that end a text: one id, or a list.
 const END_FIELD: &str = "eos_token_id";
 
 fn count(len: usize) -> u64 {

@@ -48,12 +48,11 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Makes a fresh model: normal weights of deviation 0.02 from ChaCha, the projections onto the
-    /// residual stream scaled by 1/√(2·layers), the weights of norms one, biases zero.
+    /// Makes a fresh model: normal weights with standard deviation 0.02 from ChaCha, the projections onto the residual
+    /// stream scaled by 1/√(2·layers), the weights of norms one, and biases zero.
     ///
     /// # Errors
-    /// A shape that no model can have, or of more than 2^34 parameters; weights that the system
-    /// gives no memory for.
+    /// The shape is invalid or has more than 2^34 parameters; there is not enough memory for the weights.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,7 +73,7 @@ impl Model {
         Self::fresh(ModelShape::fresh(config)?, seed)
     }
 
-    /// A fresh model of a checked shape.
+    /// Makes a fresh model of a checked shape.
     pub(crate) fn fresh(shape: ModelShape, seed: u64) -> Result<Self, Error> {
         let parameters = initial::parameters(&shape.config, &shape.layout, seed)?;
         Ok(Self::of(shape, parameters, Companions::default()))
@@ -105,7 +104,7 @@ impl Model {
         Self::load_shape(folder, ModelShape::read(folder)?)
     }
 
-    /// The numbers and files of a folder whose shape is read, checked against the sums that it may have.
+    /// Loads the weights and files of a folder whose shape was read, and checks them against its sums, if it has any.
     pub(crate) fn load_shape(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
         let way_out = "take another copy of it or, where the change is meant, copy the folder to another place without \
                        BLAKE3SUMS";
@@ -113,7 +112,7 @@ impl Model {
         Self::load_unchecked(folder, shape)
     }
 
-    /// As [`load_shape`](Self::load_shape), of a folder whose sums are right.
+    /// Does what [`load_shape`](Self::load_shape) does, for a folder whose sums were checked.
     pub(crate) fn load_unchecked(folder: &Path, shape: ModelShape) -> Result<Self, Error> {
         let tensors = tensors(&shape.config, &shape.layout);
         let parameters = read_model(folder, &shape.config, &tensors, shape.layout.len)?;
@@ -180,7 +179,7 @@ impl Model {
         Ok(Box::new(CudaDecoder::new(self.config(), self.layout(), pass, gpu, &self.parameters)?))
     }
 
-    /// Lets a test come between the model and its engine.
+    /// Lets a test replace the model's engine.
     #[cfg(test)]
     pub(crate) fn wrap_engine(&mut self, wrap: impl FnOnce(Box<dyn Engine>) -> Box<dyn Engine>) {
         let nothing = Reference::new(self.config(), &Device::Cpu, DType::F32).unwrap();
@@ -188,7 +187,7 @@ impl Model {
         self.engine = wrap(engine);
     }
 
-    /// Whether parameters, gradients and moments are on a device; the host's are then as old as they may be.
+    /// Returns whether parameters, gradients and moments are on a device; the host's copies are then out of date.
     pub(crate) fn is_resident(&self) -> bool {
         self.device != DeviceChoice::Cpu
     }
@@ -207,12 +206,12 @@ impl Model {
     /// into an existing folder, synced to the disk.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// A file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         self.snapshot().save(folder, &self.parameters)
     }
 
-    /// All but the parameters, for a thread that writes them.
+    /// Returns a copy without the parameters, for the thread that writes it.
     pub(crate) fn snapshot(&self) -> ModelSnapshot {
         ModelSnapshot { shape: self.shape.clone(), companions: self.companions.clone() }
     }
@@ -226,22 +225,22 @@ impl Model {
         &self.shape.layout
     }
 
-    /// All but its numbers.
+    /// Returns the shape: everything but the weights.
     pub(crate) fn shape(&self) -> &ModelShape {
         &self.shape
     }
 
-    /// The bytes of a file it came with.
+    /// Returns the bytes of a file that came with the model.
     pub(crate) fn companion(&self, name: &str) -> Option<&[u8]> {
         self.companions.get(name)
     }
 
-    /// The files it came with.
+    /// Returns the files that came with the model.
     pub(crate) fn companions_mut(&mut self) -> &mut Companions {
         &mut self.companions
     }
 
-    /// All trainable numbers: the embedding, the blocks, the last norm and the output projection.
+    /// Returns all trainable parameters: the embedding, the blocks, the last norm and the output projection.
     pub fn parameters(&self) -> &[f32] {
         &self.parameters
     }
@@ -250,8 +249,8 @@ impl Model {
         &mut self.parameters
     }
 
-    /// Takes note of the corpus the model is trained on: config.json will name its tokenizer and
-    /// the ids that begin and end its texts.
+    /// Records the corpus that the model is trained on: config.json will name its tokenizer and the ids that begin and
+    /// end its texts.
     pub(crate) fn note_corpus(&mut self, manifest: &Manifest) {
         let config = &mut self.shape.config;
         config.bos_token_id = manifest.beginning_of_text.map(u64::from);
@@ -259,28 +258,28 @@ impl Model {
         config.tokenizer_fingerprint = Some(manifest.tokenizer_fingerprint);
     }
 
-    /// Refuses a corpus whose ids are not this model's.
+    /// Refuses a corpus whose ids are not those of this model's tokenizer.
     pub(crate) fn check_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
         self.shape.check_corpus(corpus)
     }
 
-    /// Gradients of the parameters, all zero; empty where they are on a device.
+    /// Returns a zero gradient for every parameter; an empty buffer if the gradients are on a device.
     ///
     /// # Errors
-    /// No memory for them.
+    /// There is not enough memory.
     pub fn zero_gradients(&self) -> Result<Vec<f32>, Error> {
         initial::zeros(if self.is_resident() { 0 } else { self.parameters.len() })
     }
 
-    /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
-    /// not count. Adds the gradients of their sum over `target_tokens` to `gradients`.
+    /// Returns the cross-entropy of every target of `batch` in nats, \[rows · T\], or 0 for a target that does not
+    /// count, and adds the gradients of their sum divided by `target_tokens` to `gradients`.
     ///
-    /// With the batch's own number of targets that is the gradient of the mean; with the number of
-    /// a larger batch, the gradients of its parts add up to that of the whole.
+    /// With the number of targets of the batch, that is the gradient of the mean. With the number of a larger batch,
+    /// the gradients of its parts add up to that of the whole.
     ///
     /// # Errors
-    /// A batch that is empty or not of its own sizes, a sequence longer than the model's limit, an
-    /// id outside its vocabulary; no `target_tokens`; gradients of another model.
+    /// The batch is empty or its buffers do not have its sizes; a sequence is longer than the model's limit; an id is
+    /// outside the vocabulary; `target_tokens` is 0; the gradients have the length of another model.
     pub fn losses_and_gradients(
         &mut self,
         batch: &Batch,
@@ -290,8 +289,8 @@ impl Model {
         self.losses_and_gradients_until(batch, target_tokens, gradients, &NEVER)
     }
 
-    /// The same, unless the stop flag is set: then [`Error::Stopped`] before the next micro-batch, and `gradients` has
-    /// those of some rows.
+    /// Does the same until the stop flag is set; then it returns [`Error::Stopped`] before the next micro-batch, and
+    /// `gradients` contains those of some rows.
     pub(crate) fn losses_and_gradients_until(
         &mut self,
         batch: &Batch,
@@ -308,7 +307,7 @@ impl Model {
         self.engine.losses_and_gradients(&self.parameters, &rows, divisor, gradients, stop)
     }
 
-    /// The same with the gradients of an adapter that is merged into the parameters.
+    /// Does the same with the gradients of an adapter that is merged into the parameters.
     pub(crate) fn losses_and_adapter_gradients(
         &mut self,
         batch: &Batch,
@@ -321,7 +320,7 @@ impl Model {
         self.engine.losses_and_adapter_gradients(&self.parameters, &rows, divisor, adapter, stop)
     }
 
-    /// Workspace for `sequences` sequences that grow token by token to `capacity` positions each.
+    /// Makes the workspace for `sequences` sequences that grow token by token to `capacity` positions each.
     pub(crate) fn cached(
         &mut self,
         sequences: usize,
@@ -331,8 +330,8 @@ impl Model {
         engine.cached((&shape.config, &shape.layout), parameters, sequences, capacity)
     }
 
-    /// The cross-entropy of every target of `batch` in nats, \[rows · T\], 0 where the target does
-    /// not count.
+    /// Returns the cross-entropy of every target of `batch` in nats, \[rows · T\], or 0 for a target that does not
+    /// count.
     ///
     /// # Errors
     /// As [`losses_and_gradients`](Self::losses_and_gradients).
@@ -340,7 +339,7 @@ impl Model {
         self.losses_until(batch, &NEVER)
     }
 
-    /// The same, unless the stop flag is set: then [`Error::Stopped`] before the next micro-batch.
+    /// Does the same until the stop flag is set; then it returns [`Error::Stopped`] before the next micro-batch.
     pub(crate) fn losses_until(
         &mut self,
         batch: &Batch,
@@ -351,7 +350,7 @@ impl Model {
     }
 }
 
-/// A model less its parameters.
+/// A model without its parameters.
 pub(crate) struct ModelSnapshot {
     shape: ModelShape,
     companions: Companions,
@@ -367,7 +366,7 @@ impl ModelSnapshot {
     }
 }
 
-/// What sums of losses are divided by.
+/// The divisor of sums of losses.
 #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
 fn divisor(target_tokens: u64) -> Result<f64, Error> {
     match target_tokens {
@@ -392,7 +391,7 @@ mod tests {
         Batch { tokens: tokens.collect(), rows, sequence_length: length, ..Batch::default() }
     }
 
-    /// Losses, and gradients of their sum over `targets`.
+    /// Returns the losses, and the gradients of their sum divided by `targets`.
     fn run(model: &mut Model, batch: &Batch, targets: u64) -> (Vec<f32>, Vec<f32>) {
         let mut gradients = model.zero_gradients().unwrap();
         let losses = model.losses_and_gradients(batch, targets, &mut gradients).unwrap();

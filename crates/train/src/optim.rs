@@ -1,4 +1,4 @@
-//! What a step changes: AdamW, learning-rate schedules, averages, frozen tensors.
+//! Optimizer steps: AdamW, learning-rate schedules, weight averages, frozen tensors.
 
 pub(crate) mod adamw;
 pub(crate) mod freeze;
@@ -10,24 +10,24 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use crate::engine::kernels::number::vectorised;
 
-/// Numbers of one task.
+/// The numbers of one parallel task.
 const TASK_LEN: usize = 1 << 14;
 
-/// `average ← decay · average + (1 − decay) · numbers` after every step, from the numbers before the
-/// first step on, in f32.
+/// An exponential moving average in f32: `average ← decay · average + (1 − decay) · numbers` after every step,
+/// beginning with the numbers before the first step.
 pub(crate) struct Average {
     fresh_share: f32,
     numbers: Vec<f32>,
 }
 
 impl Average {
-    /// Goes on from `numbers`.
+    /// Continues from `numbers`.
     #[expect(clippy::cast_possible_truncation, reason = "the average is f32 by definition")]
     pub(crate) fn new(decay: f64, numbers: Vec<f32>) -> Self {
         Self { fresh_share: (1.0 - decay) as f32, numbers }
     }
 
-    /// The weight of the numbers of one step.
+    /// Returns the weight of the numbers of one step.
     #[cfg(feature = "cuda")]
     pub(crate) fn fresh_share(&self) -> f32 {
         self.fresh_share
@@ -41,8 +41,7 @@ impl Average {
         &mut self.numbers
     }
 
-    /// Takes in the numbers of one more step. As a difference, so that a number that is frozen stays
-    /// bit for bit.
+    /// Adds the numbers of one more step. It adds a difference, so that a frozen number stays the same bit for bit.
     pub(crate) fn update(&mut self, numbers: &[f32]) {
         let fresh_share = self.fresh_share;
         let tasks = self.numbers.par_chunks_mut(TASK_LEN).zip(numbers.par_chunks(TASK_LEN));

@@ -1,8 +1,8 @@
 //! The processes of a run on one node, one a GPU: who they are, how they meet, and what they exchange.
 //!
-//! Each has the whole model and computes its part of a batch; gradients are summed over all ranks, so that every
-//! rank does the same optimizer step. Small things (losses, counts, whether to stop) and, on the CPU, the gradients go
-//! over sockets of this machine by way of rank 0, which adds in the order of ranks; those on GPUs are summed by NCCL.
+//! Each process has the whole model and computes its part of a batch; gradients are summed over all ranks, so that
+//! every rank does the same optimizer step. Losses, counts, stop flags and, on the CPU, gradients are sent to rank 0
+//! over local sockets, which adds them in the order of ranks. NCCL sums gradients on GPUs.
 
 mod frame;
 mod process_group;
@@ -18,8 +18,8 @@ use crate::error::Error;
 #[cfg(test)]
 pub(crate) use process_group::tests;
 
-/// Programs that start the processes of a run, by the variables that they set: the rank, the world size, the number on
-/// this machine, and what no other start has.
+/// The launchers of a run's processes, by the variables that they set: the rank, the world size, the local rank, and a
+/// value that is unique to the start.
 const LAUNCHERS: [Launcher; 3] = [
     // `mixdown train --processes`.
     Launcher {
@@ -52,31 +52,31 @@ struct Launcher {
     world_size: &'static str,
     local: &'static str,
     nodes: Option<&'static str>,
-    /// Variables whose values together no two starts share.
+    /// The variables whose values together are unique to a start.
     launch: &'static [&'static str],
 }
 
-/// One of the processes that share out the batches of a run.
+/// One of the processes that share the batches of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {
     rank: Rank,
     /// The number of its GPU on this machine.
     gpu: u32,
-    /// The hash of what names the start of these processes. The processes of a start that was killed may still run:
-    /// they belong to another world.
+    /// The hash of the values that are unique to the start of these processes. Processes of an earlier, killed start
+    /// may still run; they have another hash.
     launch: Fingerprint,
 }
 
 impl World {
-    /// The only process.
+    /// Returns the world of a single process.
     pub fn single() -> Self {
         Self { rank: Rank::single(), gpu: 0, launch: Fingerprint::of(b"") }
     }
 
-    /// Rank `rank` of `world_size` processes on this machine, with the GPU of that number.
+    /// Returns rank `rank` of `world_size` processes on this machine, with the GPU of that number.
     ///
     /// # Errors
-    /// A rank outside of the world.
+    /// The rank is not below the world size.
     ///
     /// ```
     /// use mixdown_train::World;
@@ -91,11 +91,11 @@ impl World {
         Ok(Self { rank: Rank::new(rank, world_size)?, gpu: rank, launch })
     }
 
-    /// What the environment says, as [`std::env::var`] reads it: the variables of `mixdown train --processes`, of
-    /// torchrun or of Slurm's srun; a single process without them.
+    /// Reads the environment: the variables of `mixdown train --processes`, of torchrun or of Slurm's srun. Without
+    /// them it is a single process.
     ///
     /// # Errors
-    /// Variables that are no numbers or do not fit each other; more than one node.
+    /// The variables are not numbers or contradict each other; there is more than one node.
     ///
     /// ```
     /// use mixdown_train::World;
@@ -140,7 +140,7 @@ impl World {
         Ok(Self::single())
     }
 
-    /// Returns the rank and the world size, which say which part of a batch is this process's.
+    /// Returns the rank and the world size, which determine this process's part of a batch.
     pub fn rank(&self) -> Rank {
         self.rank
     }
@@ -150,7 +150,7 @@ impl World {
         self.rank.rank() == 0
     }
 
-    /// The hash that all processes of one start share, and no others.
+    /// Returns the hash that only the processes of the same start share.
     pub(crate) fn launch(&self) -> Fingerprint {
         self.launch
     }
@@ -160,10 +160,10 @@ impl World {
         self.rank.world_size()
     }
 
-    /// The device of this process, where the run says `choice`: one GPU for each.
+    /// Returns the device of this process for the run's setting `choice`: a separate GPU for each process.
     ///
     /// # Errors
-    /// One GPU that is named for several processes.
+    /// The setting names one GPU for several processes.
     pub(crate) fn device(&self, choice: DeviceChoice) -> Result<DeviceChoice, Error> {
         match choice {
             DeviceChoice::Cuda(0) => Ok(DeviceChoice::Cuda(self.gpu)),
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// # Errors
-    /// A batch that the processes cannot share out evenly.
+    /// The processes cannot share a batch evenly.
     fn check_batch(&self, batch_size: u64) -> Result<(), Error> {
         let world_size = u64::from(self.world_size());
         if batch_size.is_multiple_of(world_size) {

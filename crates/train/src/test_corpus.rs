@@ -16,7 +16,7 @@ pub(crate) fn corpus(folder: &Path, vocab_size: u64, train: &[u32], holdout: &[u
     corpus_of_bytes(folder, vocab_size, train, holdout, 3)
 }
 
-/// As [`corpus`], with so many bytes of text a token.
+/// Does what [`corpus`] does, with this number of bytes of text per token.
 pub(crate) fn corpus_of_bytes(
     folder: &Path,
     vocab_size: u64,
@@ -28,10 +28,11 @@ pub(crate) fn corpus_of_bytes(
     corpus_of_documents(folder, vocab_size, &train, &holdout, token_bytes)
 }
 
-/// A document's ids, and which of them are targets where it is labeled.
+/// A document's ids, and which of them are targets if it is labeled.
 pub(crate) type Document = (Vec<u32>, Option<Vec<u8>>);
 
-/// A corpus of these documents, with so many bytes of text a token. Those with the same beginning are near-duplicates.
+/// Writes a corpus of these documents, with this number of bytes of text per token. Documents with the same beginning
+/// are near-duplicates.
 pub(crate) fn corpus_of_documents(
     folder: &Path,
     vocab_size: u64,

@@ -44,7 +44,7 @@ pub struct Trainer {
     name: RunName,
     config: RunConfig,
     folder: RunFolder,
-    /// Nobody else writes into the folder while this one is there.
+    /// The lock that keeps other processes from writing into the folder.
     hold: Option<RunLock>,
     group: ProcessGroup,
     inputs: Inputs,
@@ -57,7 +57,7 @@ pub struct Trainer {
     writer: CheckpointWriter,
     samples: Option<Samples>,
     tensorboard: TensorBoard,
-    /// Whether the folder has the summary of just this run, which is then all there is to give.
+    /// Whether the folder already has the summary of this run, which is then only returned.
     is_finished: bool,
 }
 
@@ -180,7 +180,7 @@ impl Trainer {
         if opened.settings_match == SettingsMatch::Changed {
             run_file.write(&folder)?;
         }
-        // What NCCL takes is not free any more.
+        // The memory that NCCL takes is no longer free.
         model.join(&mut group)?;
         model.move_to_device(&trainable, &opened.estimate)?;
         let trainer = Self {
@@ -207,8 +207,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Writes best/ again where the checkpoint that the run goes on from is the best: a kill may have come
-    /// between the two.
+    /// Writes best/ again if the checkpoint from which the run continues is the best one: the process may have been
+    /// killed between writing the two.
     fn repair_best(&self) -> Result<(), Error> {
         if !self.group.is_main_process() || !self.state.is_best() {
             return Ok(());
@@ -258,7 +258,7 @@ impl Trainer {
             return Ok(self.folder.read_summary()?);
         }
         let ended = self.run_steps(observer).and_then(|()| self.end());
-        // Whatever went wrong in a folder that is gone went wrong for that.
+        // If the folder is gone, that is the cause of any other error.
         let ended = self.check_folder().and(ended);
         self.is_finished = ended.is_ok();
         if let Err(error) = &ended {
@@ -267,8 +267,7 @@ impl Trainer {
         ended
     }
 
-    /// Checks that the run's folder still is the one that was taken: into another one of its name a run would write
-    /// half of itself.
+    /// Checks that the run's folder is still the one that was locked, so that a run is never split between two folders.
     fn check_folder(&self) -> Result<(), Error> {
         Ok(self.hold.as_ref().map_or(Ok(()), |hold| hold.check(&self.folder))?)
     }
@@ -323,7 +322,7 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step; its record is pending afterwards. A step that is stopped changes nothing.
+    /// Does one optimizer step, whose record is then pending. A step that is stopped changes nothing.
     fn train_step(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         let step = self.state.step;
         let rate = self.config.train.rate().at(step);
@@ -343,13 +342,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// The record of a step, or of the state before the first one.
+    /// Returns the record of a step, or of the state before the first one.
     fn record(&self, done: Option<Step>) -> MetricsRecord {
         let step = self.state.step;
         self.stepper.record(step, self.config.train.rate().at(step.saturating_sub(1)), done)
     }
 
-    /// Evaluates where that is due, writes the line of the step done, and a checkpoint where due.
+    /// Evaluates if an evaluation is due, writes the line of the finished step, and writes a checkpoint if one is due.
     fn finish_step(&mut self, observer: Observer<'_, Progress>) -> Result<(), Error> {
         let Some(mut record) = self.state.pending.clone() else {
             return Ok(());
@@ -388,7 +387,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Begins to write a checkpoint, with best/ where this step is the best.
+    /// Begins to write a checkpoint, with best/ if this step is the best one.
     fn write_checkpoint(&mut self) -> Result<(), Error> {
         if !self.group.is_main_process() {
             return Ok(());
@@ -398,7 +397,7 @@ impl Trainer {
         self.writer.start(snapshot, &self.trainable, &self.model)
     }
 
-    /// All of the run but its numbers.
+    /// Returns the state of the run without weights and moments.
     fn snapshot(&self) -> Result<CheckpointSnapshot, Error> {
         Ok(CheckpointSnapshot {
             folder: self.folder.clone(),

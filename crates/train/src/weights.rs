@@ -17,20 +17,20 @@ use crate::error::Error;
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// The file that holds its weights.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
-/// The file that says which of a model's tensors is in which of several files.
+/// The index of a model in several files: it maps tensors to files.
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The file that holds its tokenizer.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// No JSON file of a model or checkpoint is larger.
+/// The largest JSON file of a model or checkpoint.
 pub(crate) const LARGEST_JSON_BYTES: u64 = 16 << 20;
-/// No file of a tokenizer is larger; one of 128 thousand words has 17 MB.
+/// The largest file of a tokenizer; that of 128 thousand entries has 17 MB.
 pub(crate) const LARGEST_TOKENIZER_BYTES: u64 = 1 << 28;
 
-/// How a file begins that Git LFS has put in the place of a large one.
+/// The first bytes of a Git LFS pointer, which replaces a large file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// Refuses a pointer of Git LFS by the `first` bytes of the file at `path`.
+/// Refuses a Git LFS pointer, recognized by the `first` bytes of the file at `path`.
 pub(crate) fn refuse_pointer(path: &Path, first: &[u8]) -> Result<(), Error> {
     if !first.starts_with(LFS_POINTER) {
         return Ok(());
@@ -39,7 +39,7 @@ pub(crate) fn refuse_pointer(path: &Path, first: &[u8]) -> Result<(), Error> {
     Err(Error::bad_file(path, "the file itself", got))
 }
 
-/// The whole of a file of at most `limit_bytes`. A pointer of Git LFS in its place is refused.
+/// Reads a whole file of at most `limit_bytes`, and refuses a Git LFS pointer.
 pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let bytes = files::read_capped(path, limit_bytes).map_err(|error| match error {
         files::Error::TooLarge { .. } => {
@@ -51,22 +51,22 @@ pub(crate) fn read_capped(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Erro
     Ok(bytes)
 }
 
-/// A JSON file of a model or checkpoint.
+/// Reads a JSON file of a model or checkpoint.
 pub(crate) fn read_json(path: &Path) -> Result<Value, Error> {
     parse_json(path, &read_capped(path, LARGEST_JSON_BYTES)?)
 }
 
-/// The contents of the JSON file at `path`.
+/// Parses the JSON file at `path`.
 pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::bad_file(path, "JSON", error))
 }
 
-/// Writes a whole file and brings it to the disk.
+/// Writes a whole file and syncs it to the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Ok(files::write(path, bytes)?)
 }
 
-/// Writes a whole JSON file and brings it to the disk.
+/// Writes a whole JSON file and syncs it to the disk.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::bad_file(path, "values that JSON can hold", error))?;
@@ -74,12 +74,12 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Erro
     write_synced(path, &bytes)
 }
 
-/// A value as the text of a JSON file.
+/// Returns a value as the text of a JSON file.
 pub(crate) fn json_bytes(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-/// Brings a folder's list of names to the disk, where the system can.
+/// Syncs the names in a folder to the disk, if the system can.
 pub(crate) fn sync_folder(path: &Path) {
     // Not every system can open a folder; the files' own contents are synced already.
     if let Ok(folder) = File::open(path) {
@@ -87,7 +87,7 @@ pub(crate) fn sync_folder(path: &Path) {
     }
 }
 
-/// Removes a folder and all in it, if it is there.
+/// Removes a folder with its contents, if it exists.
 pub(crate) fn remove_folder(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

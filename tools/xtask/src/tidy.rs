@@ -79,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mixdown-mixer",
             "mixdown-scaling",
             "mixdown-shards",
+            "mixdown-similarity",
             "mixdown-train",
             "mixdown-watch",
         ],

@@ -74,8 +74,8 @@ fn word(random: &mut ChaCha8Rng) -> String {
     (0..4).map(|_| letters[(random.next_u32() % 8) as usize]).collect()
 }
 
-/// Families of texts that are copies of one with 0 to 30 % of the words replaced, among texts of their own; the group of
-/// a text is its number.
+/// Families of texts that are copies of one with 0 to 30 % of the words replaced, among texts of their own; the group
+/// of a text is its number.
 fn families(count: u32, members: u32) -> Vec<(String, usize)> {
     let mut random = ChaCha8Rng::seed_from_u64(u64::from(count));
     let mut texts = Vec::new();

@@ -10,7 +10,7 @@ use crate::error::Error;
 /// The way a training step is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PassOptions {
-    /// Rows of a micro-batch; `None` for as many as have 1,024 tokens.
+    /// The rows of a micro-batch; `None` for as many as have 1,024 tokens.
     pub micro_batch_size: Option<u64>,
     /// Whether the backward pass computes each block again instead of keeping it.
     pub recompute: Recompute,
@@ -26,11 +26,11 @@ pub struct PassOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputePath {
-    /// Kernels with a backward pass by hand.
+    /// Kernels with a hand-written backward pass.
     #[default]
     Fast,
-    /// Composed operations of candle, each with candle's own gradient: several times slower and
-    /// larger; the other path is checked against it.
+    /// Operations of candle with candle's gradients. It is several times slower and takes more memory; the fast path is
+    /// checked against it.
     Reference,
 }
 
@@ -46,7 +46,7 @@ pub enum Recompute {
 
 impl PassOptions {
     /// # Errors
-    /// What no build can compute, or not this one.
+    /// No build, or not this one, can compute with these settings.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.micro_batch_size == Some(0) {
             return Err(Error::setting("train.micro_batch_size", "at least 1", 0));
@@ -80,14 +80,14 @@ impl PassOptions {
     }
 }
 
-/// The device that computes: `cpu`, or `cuda` with the number of a GPU.
+/// The device to compute on: `cpu`, or `cuda` with the number of a GPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// This machine's processor.
     #[default]
     Cpu,
-    /// The NVIDIA GPU of this number, as the driver counts.
+    /// The NVIDIA GPU with this number in the driver's order.
     Cuda(u32),
 }
 
@@ -121,20 +121,20 @@ impl TryFrom<String> for DeviceChoice {
     }
 }
 
-/// The width of the numbers that products take. Parameters, moments, gradients of parameters and the residual stream
-/// are f32 always.
+/// The number format of matrix products. Parameters, moments, gradients of parameters and the residual stream are
+/// always f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits, as the CPU computes.
     #[default]
     F32,
-    /// The upper 16 bits of them, for the tensor cores of a GPU.
+    /// The upper 16 bits of an f32, for the tensor cores of a GPU.
     Bf16,
 }
 
 impl Precision {
-    /// Bytes of a number.
+    /// Returns the bytes of a number.
     #[cfg(feature = "cuda")]
     pub(crate) fn bytes(self) -> usize {
         match self {

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::model::config::Family;
 
-/// `[train.lora]`: what is trained in the place of the model's own weights.
+/// `[train.lora]`: the adapter that is trained instead of the model's weights.
 ///
-/// A target matrix W \[outputs, inputs\] becomes `W + alpha / rank · B · A` with A \[rank, inputs\] and
-/// B \[outputs, rank\]. A and B alone are trained.
+/// A target matrix W \[outputs, inputs\] becomes `W + alpha / rank · B · A` with A \[rank, inputs\] and B \[outputs,
+/// rank\]. Only A and B are trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
@@ -19,7 +19,7 @@ pub struct LoraConfig {
     /// The adapter's weight is `alpha / rank`.
     #[serde(default = "defaults::alpha")]
     pub alpha: f64,
-    /// The matrices that get an adapter; PEFT's choice for the model's family where that is not said.
+    /// The matrices that get an adapter; by default PEFT's choice for the model's family.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<LoraTargets>,
 }
@@ -45,7 +45,7 @@ pub enum LoraPreset {
     AllLinear,
 }
 
-/// What stands for a field that is left out: PEFT's rank, and an adapter's weight of 2, as is usual.
+/// The defaults: PEFT's rank, and the usual adapter weight of 2.
 mod defaults {
     pub(crate) fn rank() -> u64 {
         8
@@ -62,7 +62,7 @@ impl Default for LoraConfig {
 }
 
 impl LoraTargets {
-    /// What PEFT takes for a family.
+    /// Returns PEFT's default targets for a family.
     fn usual(family: Family) -> &'static [&'static str] {
         match family {
             Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
@@ -75,10 +75,10 @@ impl LoraTargets {
 }
 
 impl LoraConfig {
-    /// The targets by name, and which of a model's `modules` they are.
+    /// Returns the targets by name, and which of a model's `modules` they select.
     ///
     /// # Errors
-    /// A name that is the end of no module; no name.
+    /// A name matches the end of no module; there is no name.
     pub(crate) fn chosen(
         &self,
         family: Family,
@@ -115,7 +115,7 @@ impl LoraConfig {
     }
 }
 
-/// Whether a module's path is `name` or ends with it from a dot on.
+/// Returns whether a module's path is `name`, or ends with a dot and `name`.
 fn is_named(module: &str, name: &str) -> bool {
     module.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

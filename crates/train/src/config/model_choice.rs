@@ -14,7 +14,7 @@ use crate::model::config::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ModelTable", into = "ModelTable")]
 pub enum ModelChoice {
-    /// A Hugging Face folder, relative to the description's own folder.
+    /// A Hugging Face folder, relative to the folder of the description.
     Init(PathBuf),
     /// Fresh weights.
     Fresh(FreshModel),
@@ -24,10 +24,10 @@ pub enum ModelChoice {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FreshFamily {
-    /// RMSNorm, rotary positions, SwiGLU; embeddings tied.
+    /// A Llama-like model: RMSNorm, rotary positions, SwiGLU, tied embeddings.
     #[default]
     Llama,
-    /// LayerNorm, learned positions, GELU; embeddings tied.
+    /// A GPT-2-like model: LayerNorm, learned positions, GELU, tied embeddings.
     Gpt2,
 }
 
@@ -36,24 +36,24 @@ pub enum FreshFamily {
 pub struct FreshModel {
     /// The architecture.
     pub family: FreshFamily,
-    /// Entries of the vocabulary.
+    /// The size of the vocabulary.
     pub vocab_size: u64,
-    /// Numbers of one hidden state.
+    /// The width of the hidden state.
     pub hidden_size: u64,
-    /// Numbers between the MLP's two projections.
+    /// The width between the MLP's two projections.
     pub intermediate_size: u64,
-    /// Decoder blocks.
+    /// The number of decoder blocks.
     pub layers: u64,
-    /// Attention heads.
+    /// The number of attention heads.
     pub heads: u64,
-    /// Seed of the weights.
+    /// The random seed of the weights.
     pub seed: u64,
 }
 
-/// Sizes with a name: blocks, width and heads of GPT-2-like models.
+/// Named sizes: blocks, width and heads of GPT-2-like models.
 ///
-/// The scaling laws for forgetting were measured on models of 41M to 1.27B parameters (Bethune et
-/// al., ICML 2025); with a vocabulary of 32,000 and 1,024 positions these come to within 2 % of them.
+/// The scaling laws for forgetting were measured on models of 41M to 1.27B parameters (Bethune et al., ICML 2025); with
+/// a vocabulary of 32,000 and 1,024 positions, these sizes are within 2 % of those models.
 const SIZES: [(&str, [u64; 3]); 7] = [
     ("tiny", [2, 64, 2]),
     ("small", [4, 256, 4]),
@@ -113,8 +113,8 @@ struct ModelTable {
 }
 
 impl FreshFamily {
-    /// The usual width between the MLP's projections: four times the hidden size, of SwiGLU, which has
-    /// three matrices, 8/3 of it, up to the next multiple of 32.
+    /// Returns the usual width between the MLP's projections: four times the hidden size. For SwiGLU, which has three
+    /// matrices, it is 8/3 of the hidden size, rounded up to a multiple of 32.
     ///
     /// ```
     /// use mixdown_train::FreshFamily;
@@ -149,12 +149,12 @@ impl FreshModel {
         Some(Self { family, vocab_size, hidden_size, intermediate_size, layers, heads, seed })
     }
 
-    /// The names of the sizes.
+    /// Returns the names of the sizes.
     pub fn sizes() -> impl Iterator<Item = &'static str> {
         SIZES.into_iter().map(|(name, _)| name)
     }
 
-    /// The full shape, for sequences up to `max_position_embeddings`.
+    /// Returns the full configuration, for sequences of up to `max_position_embeddings` tokens.
     pub fn config(&self, max_position_embeddings: u64) -> ModelConfig {
         let head_width = self.hidden_size / self.heads.max(1);
         let is_llama = self.family == FreshFamily::Llama;

@@ -37,38 +37,38 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimizer steps.
+    /// The number of optimizer steps.
     #[serde(deserialize_with = "field::steps")]
     pub steps: u64,
     /// The highest learning rate. The default is 1e-3 for a fresh model, and for a loaded one what
     /// [`finetuning_rate`](crate::finetuning_rate) or [`adapter_rate`](crate::adapter_rate) gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// Steps of the warm-up, in which the learning rate rises.
+    /// The number of steps of the warm-up, in which the learning rate rises.
     #[serde(default, deserialize_with = "field::steps")]
     pub warmup_steps: u64,
     /// The learning-rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Steps of the decay of `schedule = "wsd"`; the default is a fifth of all steps.
+    /// The number of steps of the decay of `schedule = "wsd"`; the default is a fifth of all steps.
     #[serde(default, deserialize_with = "optional_steps", skip_serializing_if = "Option::is_none")]
     pub decay_steps: Option<u64>,
-    /// The share of the highest rate that the schedule ends at; `constant` has none.
+    /// The final learning rate as a share of the highest one; `constant` has none.
     #[serde(default = "defaults::final_learning_rate_share")]
     pub final_learning_rate_share: f64,
-    /// Decoupled weight decay of matrices.
+    /// The decoupled weight decay of matrices.
     #[serde(default = "defaults::weight_decay")]
     pub weight_decay: f64,
-    /// Decay of the gradient's first moment.
+    /// AdamW's β₁: the decay of the gradient's first moment.
     #[serde(default = "defaults::beta1")]
     pub beta1: f64,
-    /// Decay of its second moment.
+    /// AdamW's β₂: the decay of the gradient's second moment.
     #[serde(default = "defaults::beta2")]
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// AdamW's ε, which is added to the root of the second moment.
     #[serde(default = "defaults::epsilon")]
     pub epsilon: f64,
-    /// The largest global gradient norm; `inf` for any.
+    /// The largest global gradient norm, to which gradients are clipped; `inf` for no clipping.
     #[serde(default = "defaults::clip")]
     pub clip: f64,
     /// Rows of a micro-batch: the rows that are computed at once, whose gradients are accumulated. The default is as
@@ -91,16 +91,16 @@ pub struct TrainConfig {
     /// and no for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_documents: Option<bool>,
-    /// Checkpoints that are kept beside best/.
+    /// The number of checkpoints that are kept beside best/.
     #[serde(default = "defaults::keep_checkpoints", deserialize_with = "field::count")]
     pub keep_checkpoints: u64,
-    /// Steps between two checkpoints; there is one with each new best/, too.
+    /// The number of steps between two checkpoints. Each new best/ comes with a checkpoint as well.
     #[serde(default = "defaults::checkpoint_every", deserialize_with = "field::steps")]
     pub checkpoint_every: u64,
     /// The number of evaluations in a row without a lower `eval.select` loss after which the run ends.
     #[serde(default, deserialize_with = "optional_count", skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Frozen tensors: patterns of their names in model.safetensors, in which `*` stands for any characters.
+    /// Frozen tensors: patterns of their names in model.safetensors, in which `*` matches any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
     /// The decay of an exponential moving average of the trained weights; the average is then evaluated and saved.
@@ -115,10 +115,10 @@ pub struct TrainConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Steps between two evaluations; there is one before the first step and one after the last.
+    /// The number of steps between two evaluations. There is always one before the first step and one after the last.
     #[serde(deserialize_with = "field::steps")]
     pub every_steps: u64,
-    /// Sequences of each corpus.
+    /// The number of sequences of each corpus.
     #[serde(deserialize_with = "field::count")]
     pub sequences: u64,
     /// The evaluation whose loss chooses best/; also the name of the target's source.
@@ -147,15 +147,15 @@ pub struct EvalCorpus {
     pub split: Split,
 }
 
-/// The highest learning rate of a fresh model, where nothing else is said.
+/// The default for the highest learning rate of a fresh model.
 const FRESH_RATE: f64 = 1e-3;
 
-/// Files of runs before a key was there have none: their fingerprints stay.
+/// Keys that older run files lack are left out at their defaults, so that the fingerprints of old runs stay.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What stands for a field that is left out.
+/// The defaults of `[train]`.
 mod defaults {
     use mixdown_shards::Split;
 
@@ -177,7 +177,7 @@ mod defaults {
     pub(crate) fn clip() -> f64 {
         1.0
     }
-    /// A damaged last one leaves one to go on from.
+    /// With two, a run can continue from the other one if the last is damaged.
     pub(crate) fn keep_checkpoints() -> u64 {
         2
     }
@@ -229,8 +229,8 @@ impl TrainConfig {
         }
     }
 
-    /// How far attention goes back in a run whose sources are `corpora`: as `separate_documents` says, else within
-    /// documents where rows of them were packed.
+    /// Returns the range of attention in a run whose sources are `corpora`: that of `separate_documents`, else within
+    /// documents if the rows of a corpus are packed.
     pub fn attention<'a>(&self, corpora: impl IntoIterator<Item = &'a Corpus>) -> Attention {
         match self.separate_documents {
             Some(true) => Attention::Document,
@@ -239,7 +239,7 @@ impl TrainConfig {
         }
     }
 
-    /// Fills in what depends on the model: a run.toml says all of it.
+    /// Fills in the defaults that depend on the model, because run.toml records every value.
     pub(crate) fn complete(&mut self, model: &ModelChoice, parameters: u64) {
         let usual = match (model, &self.lora) {
             (ModelChoice::Fresh(_), _) => FRESH_RATE,
@@ -326,7 +326,7 @@ impl TrainConfig {
 }
 
 impl TrainConfig {
-    /// What is trained and averaged.
+    /// Returns the settings of what is trained and averaged.
     fn check_trained(&self) -> Result<(), Error> {
         if let Some(ema) = self.ema.filter(|ema| !(*ema > 0.0 && *ema < 1.0)) {
             return Err(Error::setting("train.ema", "a number between 0 and 1", ema));
@@ -339,7 +339,7 @@ impl TrainConfig {
         lora.check()
     }
 
-    /// Checks that warm-up and decay fit the run, and that every setting has an effect.
+    /// Checks that warm-up and decay fit the run and that every setting has an effect.
     fn check_schedule(&self) -> Result<(), Error> {
         if self.warmup_steps > self.steps {
             let expected = format!("at most {} (train.steps)", self.steps);
@@ -361,8 +361,8 @@ impl TrainConfig {
 }
 
 impl EvalConfig {
-    /// Which sequences of the corpus with that name make its loss: of the one that chooses the best step other ones
-    /// report than choose.
+    /// Returns which sequences of the corpus with that name count for its loss. For the corpus that chooses the best
+    /// step, the reported loss comes from other sequences than the choice.
     ///
     /// ```
     /// use mixdown_train::{EvalConfig, EvaluationPart};
@@ -413,7 +413,7 @@ impl RunConfig {
     /// Reads the text of a RUN.toml.
     ///
     /// # Errors
-    /// No TOML, an unknown or missing key or a value of a wrong type, with line and column.
+    /// The text is not TOML, a key is unknown or missing, or a value has a wrong type; the error names line and column.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -460,10 +460,10 @@ impl RunConfig {
         })
     }
 
-    /// Checks what needs no file.
+    /// Checks the settings that can be checked without a file.
     ///
     /// # Errors
-    /// The first setting that no run can have.
+    /// The first invalid setting.
     pub fn check(&self) -> Result<(), Error> {
         self.train.check()?;
         if let (Some(_), ModelChoice::Fresh(_)) = (&self.train.lora, &self.model) {

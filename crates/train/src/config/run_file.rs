@@ -1,4 +1,4 @@
-//! run.toml: the resolved settings of a run, with the fingerprints of all it reads.
+//! run.toml: the resolved settings of a run, with the fingerprints of everything that it reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use crate::error::Error;
 use crate::model::place::ModelPlace;
 use crate::model::shape::TokenizerFingerprint;
 
-/// Settings that say where something lies and how it is read; what lies there is compared by fingerprint.
+/// Settings of paths and of how files are read; their contents are compared by fingerprint.
 const PLACES: [&str; 3] = ["corpus", "init", "access"];
 
-/// The table of what all that a run reads has in it.
+/// The table with the fingerprints of everything that a run reads.
 const FINGERPRINTS: &str = "fingerprints";
-/// The fingerprints of the model that a run starts from: of its numbers, and of its architecture, which runs of before
-/// it was written do not have.
+/// The fingerprints of the model that a run starts from: of its weights, and of its architecture, which older runs do
+/// not have.
 pub(crate) const OF_BASE: [&str; 2] = ["init", "init architecture"];
 
-/// The settings of one run as its folder keeps them.
+/// The settings of one run as its folder records them.
 #[derive(Debug)]
 pub(crate) struct RunFile {
     text: String,
@@ -40,8 +40,7 @@ struct Contents<'a> {
 }
 
 impl RunFile {
-    /// `config`, its paths made absolute, with the fingerprints of its corpora and of the model it
-    /// starts from, by name.
+    /// Returns `config` with absolute paths and with the fingerprints of its corpora and of its initial model, by name.
     pub(crate) fn new(
         run_id: &str,
         title: &str,
@@ -67,7 +66,7 @@ impl RunFile {
         Fingerprint::of(table.to_string().as_bytes())
     }
 
-    /// A hash of all settings that change numbers and of all data.
+    /// Returns a hash of all data and of all settings that change results.
     pub(crate) fn whole_fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.table.to_string().as_bytes())
     }
@@ -77,10 +76,10 @@ impl RunFile {
         Ok(folder.write_run_toml(&self.text)?)
     }
 
-    /// Compares with the run.toml of the folder, if there is one.
+    /// Compares these settings with the run.toml of the folder, if there is one.
     ///
     /// # Errors
-    /// The first setting that differs and may not, by name; a damaged run.toml.
+    /// A setting differs that must be the same; run.toml is damaged.
     pub(crate) fn match_settings(
         &self,
         folder: &RunFolder,
@@ -113,13 +112,13 @@ impl RunFile {
 /// The settings that may differ when a run continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllowedChanges {
-    /// Nothing.
+    /// No setting.
     None,
-    /// The mixture's stages and sources, from a slot on that the run has not reached.
+    /// The mixture's stages and sources, from a slot that the run has not reached.
     Stages,
 }
 
-/// How the run.toml of a folder compares to the settings of a run.
+/// The result of comparing the run.toml of a folder with the settings of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SettingsMatch {
     /// The folder has no run.toml.
@@ -130,7 +129,7 @@ pub(crate) enum SettingsMatch {
     Changed,
 }
 
-/// The table without the mixture's sources and stages and the fingerprints of sources.
+/// Returns the table without the mixture's sources and stages and without the fingerprints of sources.
 fn without_mixing(table: &Table) -> Table {
     let mut table = table.clone();
     if let Some(Value::Table(mixture)) = table.get_mut("mixture") {
@@ -143,14 +142,14 @@ fn without_mixing(table: &Table) -> Table {
     table
 }
 
-/// The table without names and paths, which change no number.
+/// Returns the table without names and paths, which change no result.
 fn comparable(mut table: Table) -> Table {
     table.remove("run_id");
     table.remove("title");
     without_paths(table)
 }
 
-/// Gives the run.toml of before the base's architecture was in it the one that is there now.
+/// Adds the architecture of the current base to an older run.toml, which does not record it.
 fn add_what_is_newer(there: &mut Table, here: &Table) {
     let [weights, architecture] = OF_BASE;
     let here = here.get(FINGERPRINTS).and_then(|table| table.get(architecture));
@@ -185,7 +184,7 @@ fn without_paths_within(value: Value) -> Value {
     }
 }
 
-/// The first setting that differs: its place and both values.
+/// Returns the first setting that differs: its place and both values.
 fn difference(there: &Table, here: &Table) -> Option<(String, String, String)> {
     let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     keys.into_iter().find_map(|key| value_difference(key, there.get(key), here.get(key)))
@@ -213,11 +212,11 @@ fn value_difference(
     below.map(|(field, expected, got)| (format!("{place}.{field}"), expected, got))
 }
 
-/// `config` with relative paths taken from `base`: from where the program runs, as messages name
-/// them. Of a run's folder to start from best/ is taken.
+/// Returns `config` with its paths, which are relative to `base`, made relative to the working directory, as messages
+/// name them. If the model is a run's folder, its best/ is taken.
 ///
 /// # Errors
-/// A model to start from that is no model's folder.
+/// The initial model is not the folder of a model.
 pub(crate) fn resolved(config: &RunConfig, base: &Path) -> Result<RunConfig, Error> {
     let mut config = config.clone();
     if let ModelChoice::Init(init) = &mut config.model {
@@ -227,7 +226,7 @@ pub(crate) fn resolved(config: &RunConfig, base: &Path) -> Result<RunConfig, Err
     Ok(config)
 }
 
-/// `config` with absolute paths: a run.toml says the same wherever it lies.
+/// Returns `config` with absolute paths, so that run.toml means the same in any place.
 fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
     let mut config = config.clone();
     let make = |path: &mut PathBuf| -> Result<(), Error> {
@@ -241,19 +240,18 @@ fn absolute(config: &RunConfig) -> Result<RunConfig, Error> {
     Ok(config)
 }
 
-/// The folders of all corpora.
+/// Returns the folders of all corpora.
 fn corpora(config: &mut RunConfig) -> impl Iterator<Item = &mut PathBuf> {
     let sources = config.mixture.source.iter_mut().map(|source| &mut source.corpus);
     sources.chain(config.eval.corpus.iter_mut().map(|corpus| &mut corpus.corpus))
 }
 
-/// Where relative paths of a run's description count from, and what reads the tokenizer of the model that the run
-/// starts from.
+/// The folder to which the paths of a run's description are relative, and the reader of the initial model's tokenizer.
 #[derive(Debug, Clone, Copy)]
 pub struct RunBase<'a> {
-    /// The folder that relative paths count from.
+    /// The folder to which relative paths are relative.
     pub folder: &'a Path,
-    /// Reads a tokenizer.json.
+    /// The reader of a tokenizer.json.
     pub tokenizer: TokenizerFingerprint,
 }
 

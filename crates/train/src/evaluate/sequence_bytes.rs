@@ -1,11 +1,11 @@
-//! Losses of sequences from one rank to the others.
+//! The exchange of sequences' losses between ranks.
 
 use mixdown_runs::{DocumentLoss, SequenceLoss};
 
 use crate::error::Error;
 use crate::ranks::ProcessGroup;
 
-/// The sequences of each rank, given those of this one.
+/// Returns the sequences of each rank, given those of this one.
 pub(crate) fn gather(
     group: &mut ProcessGroup,
     own: &[SequenceLoss],
@@ -14,8 +14,8 @@ pub(crate) fn gather(
     Ok(all.iter().map(|bytes| from_bytes(bytes)).collect())
 }
 
-/// Of each sequence its loss, its targets and the number of its documents, then of each document its number, loss and
-/// targets: eight bytes each, little endian.
+/// Encodes each sequence as its loss, its targets and the number of its documents, and each of its documents as its
+/// number, loss and targets: eight little-endian bytes each.
 fn to_bytes(sequences: &[SequenceLoss]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for sequence in sequences {
@@ -31,7 +31,7 @@ fn to_bytes(sequences: &[SequenceLoss]) -> Vec<u8> {
     bytes
 }
 
-/// As many sequences as are whole: every rank runs this program.
+/// Decodes the sequences that are complete; every rank runs the same program.
 fn from_bytes(bytes: &[u8]) -> Vec<SequenceLoss> {
     let mut values = bytes.as_chunks().0.iter();
     let mut next = || values.next().copied();

@@ -1,4 +1,4 @@
-//! What a model makes of some prompts at each evaluation.
+//! Samples: texts that the model generates from prompts at each evaluation.
 
 use std::sync::atomic::AtomicBool;
 
@@ -15,15 +15,15 @@ use crate::model::Model;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplesConfig {
-    /// Texts to go on from.
+    /// The texts to continue.
     pub prompts: Vec<String>,
     /// Whether each prompt is a user's message, rendered with the model's chat template.
     #[serde(default, skip_serializing_if = "is_false")]
     pub chat: bool,
-    /// The system message before each of them.
+    /// The system message before each prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// New tokens of each, at most.
+    /// The largest number of new tokens for each prompt.
     #[serde(default = "max_tokens", deserialize_with = "field::tokens")]
     pub max_tokens: u64,
     /// The sampling temperature, which divides the logits; 0 takes the most likely token.
@@ -119,37 +119,37 @@ pub enum Prompt<'p> {
 /// # Ok::<(), Error>(())
 /// ```
 pub trait TextCodec: Send {
-    /// The ids of a prompt, with what stands before every text.
+    /// Returns the ids of a prompt, with the tokens that begin every text.
     ///
     /// # Errors
-    /// A text without ids, or a chat without a template.
+    /// The text has no ids, or a chat has no template.
     fn prompt(&self, prompt: Prompt<'_>) -> Result<Vec<u32>, Error>;
 
-    /// The ids that end a turn of a chat, beside those that end every text.
+    /// Returns the ids that end a turn of a chat, beside those that end every text.
     ///
     /// # Errors
     /// There is no chat template.
     fn ends(&self) -> Result<Vec<u32>, Error>;
 
-    /// The text of the `ids` that follow those of a prompt.
+    /// Returns the text of the `ids` that follow those of a prompt.
     ///
     /// # Errors
-    /// Ids that there are not.
+    /// An id is not in the vocabulary.
     fn continuation(&self, prompt: &[u32], ids: &[u32]) -> Result<String, Error>;
 }
 
-/// The prompts of a run and who reads and writes them.
+/// The prompts of a run and their codec.
 pub(crate) struct Samples {
     config: SamplesConfig,
     prompts: Vec<Vec<u32>>,
-    /// Ids that end a turn.
+    /// The ids that end a turn.
     ends: Vec<u32>,
     codec: Box<dyn TextCodec>,
 }
 
 impl Samples {
     /// # Errors
-    /// A prompt that the model cannot go on from.
+    /// The model cannot continue a prompt.
     pub(crate) fn new(
         config: &SamplesConfig,
         codec: Box<dyn TextCodec>,
@@ -173,7 +173,7 @@ impl Samples {
         Ok(Self { config: config.clone(), prompts, ends, codec })
     }
 
-    /// What the model makes of each prompt.
+    /// Returns the model's continuation of each prompt.
     pub(crate) fn records(
         &self,
         model: &mut Model,

@@ -10,24 +10,23 @@ use crate::error::Error;
 /// Candidates that are looked at first for a `top_p` without a `top_k`.
 const FIRST_CANDIDATES: usize = 64;
 
-/// How an id is chosen.
+/// The sampling of an id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// The sampling temperature, which divides the logits; 0 takes the most likely id.
     pub temperature: f64,
     /// Ids are sampled from this many of the most likely ones.
     pub top_k: Option<u64>,
-    /// Of these only the most likely ones that together have this probability: the last of them is the one
-    /// that reaches it.
+    /// Of these, only the most likely ones that together reach this probability are kept.
     pub top_p: Option<f64>,
 }
 
 impl Sampling {
-    /// The most likely id, always.
+    /// Greedy decoding: always the most likely id.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: None, top_p: None };
 
     /// # Errors
-    /// A number that none of them can be; the setting is named without its table.
+    /// A setting has an invalid value; it is named without its table.
     pub(crate) fn check(&self, table: &str) -> Result<(), Error> {
         let field = |name: &str| format!("{table}{name}");
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
@@ -46,24 +45,24 @@ impl Sampling {
     }
 }
 
-/// Draws ids for one sequence.
+/// The sampler of one sequence.
 pub(crate) struct Sampler {
     sampling: Sampling,
     generator: ChaCha8Rng,
 }
 
 impl Sampler {
-    /// Each `stream` of a `seed` draws for itself.
+    /// Makes a sampler; each `stream` of a `seed` has independent random numbers.
     pub(crate) fn new(sampling: Sampling, seed: u64, stream: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(stream);
         Self { sampling, generator }
     }
 
-    /// The next id after these logits.
+    /// Returns the next id for these logits.
     ///
     /// # Errors
-    /// Logits that are not finite.
+    /// A logit is not finite.
     pub(crate) fn next(&mut self, logits: &[f32]) -> Result<u32, Error> {
         if let Some(got) = logits.iter().find(|logit| !logit.is_finite()) {
             return Err(Error::NonFiniteLogits { got: f64::from(*got) });
@@ -80,7 +79,7 @@ impl Sampler {
         Ok(u32::try_from(place).unwrap_or(0))
     }
 
-    /// One of the candidates by its weight.
+    /// Draws one of the candidates by its weight.
     fn draw(&mut self, candidates: &[(usize, f64)]) -> usize {
         let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
         let mut left = self.uniform() * total;
@@ -94,14 +93,14 @@ impl Sampler {
         candidates.iter().rfind(|(_, weight)| *weight > 0.0).map_or(0, |(place, _)| *place)
     }
 
-    /// Uniform in [0, 1), in steps of 2^-53.
+    /// Returns a uniform number in [0, 1), in steps of 2^-53.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
     fn uniform(&mut self) -> f64 {
         (self.generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// The ids that may come next, each with a number in proportion to its probability.
+/// Returns the ids that may come next, each with a weight in proportion to its probability.
 fn candidates(logits: &[f32], sampling: &Sampling) -> Vec<(usize, f64)> {
     let shift = vectorised(|| maximum(logits));
     #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
@@ -135,7 +134,7 @@ fn candidates(logits: &[f32], sampling: &Sampling) -> Vec<(usize, f64)> {
     }
 }
 
-/// The `count` most likely, from the most likely on; of equals the lower id first.
+/// Returns the `count` most likely candidates, the most likely first; equally likely ones in the order of their ids.
 fn most_likely(mut all: Vec<(usize, f64)>, count: usize) -> Vec<(usize, f64)> {
     let order = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if count < all.len() {
@@ -146,7 +145,7 @@ fn most_likely(mut all: Vec<(usize, f64)>, count: usize) -> Vec<(usize, f64)> {
     all
 }
 
-/// The first of `sorted` that together have a share of at least `top_p`; none where all have less.
+/// Returns how many of the first of `sorted` together reach a share of `top_p`; `None` if all together do not.
 fn nucleus(sorted: &[(usize, f64)], top_p: f64, total: f64) -> Option<Vec<(usize, f64)>> {
     let mut sum = 0.0;
     let enough = sorted.iter().position(|(_, weight)| {

@@ -1,4 +1,4 @@
-//! A decoder's architecture: what its blocks are made of, and their sizes.
+//! A decoder's architecture: the parts of its blocks, and their sizes.
 //!
 //! One description covers the two kinds of blocks that are supported: Llama-like ones (RMSNorm,
 //! rotary positions, SwiGLU) and GPT-like ones (LayerNorm, GELU, biases). [`Family`] names what a
@@ -9,11 +9,11 @@ use std::fmt;
 use mixdown_shards::Fingerprint;
 use serde_json::{Map, Value};
 
-/// No side of a model is larger: products of two sides then fit 64 bits.
+/// The largest size of a model's dimension: products of two sizes then fit 64 bits.
 const LARGEST_SIDE: u64 = 1 << 24;
-/// No model has more decoder blocks: each has uniquely named tensors.
+/// The largest number of decoder blocks: each has uniquely named tensors.
 const MOST_LAYERS: u64 = 1 << 12;
-/// No model has more trainable numbers: 64 GiB of f32, as many as are read of a weights file.
+/// The largest number of parameters: 64 GiB of f32, which is also the limit of a weights file.
 const MOST_PARAMETERS: u64 = 1 << 34;
 
 /// The kinds of models whose folders are read and written.
@@ -42,7 +42,7 @@ pub enum Norm {
     Layer,
 }
 
-/// What stands between the MLP's projections.
+/// The activation between the MLP's projections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `silu(gate) · up`, both projected from the hidden state.
@@ -53,32 +53,32 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// How positions enter.
+/// The encoding of positions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Positions {
-    /// A trained vector a position, added to the embedding.
+    /// A trained vector for each position, which is added to the embedding.
     Learned,
-    /// Queries and keys are turned.
+    /// Rotary positions: queries and keys are rotated.
     Rotary(RotaryConfig),
 }
 
-/// Rotary positions: pairs (i, i + width/2) of a head's first `width` numbers are turned.
+/// Rotary positions: pairs (i, i + width/2) of a head's first `width` values are rotated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RotaryConfig {
-    /// θ: pair i turns by position · θ^(−2i/width).
+    /// θ: pair i is rotated by position · θ^(−2i/width).
     pub theta: f64,
-    /// Numbers of a head that are turned; even. The rest stays as it is.
+    /// The even number of values of a head that are rotated; the others stay unchanged.
     pub width: u64,
-    /// How slow frequencies are stretched.
+    /// The scaling of low frequencies.
     pub scaling: RotaryScaling,
 }
 
-/// Stretching of rotary frequencies for sequences longer than those of pretraining.
+/// The scaling of rotary frequencies for sequences longer than those of pretraining.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RotaryScaling {
-    /// None.
+    /// Frequencies are not scaled.
     None,
-    /// Every frequency divided by the factor.
+    /// Every frequency is divided by the factor.
     Linear {
         /// The factor.
         factor: f64,
@@ -95,20 +95,20 @@ pub enum RotaryScaling {
         /// `original_max_position_embeddings`.
         original_positions: u64,
     },
-    /// YaRN (Peng et al., 2023): pairs that turn often within the original positions stay, those that turn seldom are
-    /// divided by the factor, those between are interpolated; what attention compares is scaled.
+    /// YaRN (Peng et al., 2023): high frequencies stay, low frequencies are divided by the factor, and those between
+    /// are interpolated; the scores of attention are scaled.
     Yarn {
         /// The factor.
         factor: f64,
         /// `original_max_position_embeddings`.
         original_positions: u64,
-        /// `beta_fast`: turns from which on a pair stays.
+        /// `beta_fast`: the number of rotations from which a pair stays unchanged.
         fast_turns: f64,
-        /// `beta_slow`: turns up to which a pair is divided.
+        /// `beta_slow`: the number of rotations up to which a pair is divided by the factor.
         slow_turns: f64,
-        /// Whether the pairs at both ends are rounded to whole ones.
+        /// Whether the boundaries between these pairs are rounded to whole pairs.
         truncate: bool,
-        /// What cosines and sines are multiplied by.
+        /// The factor of cosines and sines.
         attention_factor: f64,
     },
 }
@@ -132,21 +132,21 @@ impl RotaryScaling {
 /// Architecture, sizes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// What its folder says it is.
+    /// The model family that its folder names.
     pub family: Family,
-    /// Entries of the vocabulary.
+    /// The size of the vocabulary.
     pub vocab_size: u64,
-    /// Numbers of one hidden state.
+    /// The width of the hidden state.
     pub hidden_size: u64,
-    /// Numbers between the MLP's two projections.
+    /// The width between the MLP's two projections.
     pub intermediate_size: u64,
-    /// Decoder blocks.
+    /// The number of decoder blocks.
     pub layers: u64,
-    /// Heads of queries.
+    /// The number of query heads.
     pub heads: u64,
-    /// Heads of keys and values; divides `heads`.
+    /// The number of key and value heads, which divides `heads`.
     pub key_value_heads: u64,
-    /// Numbers of one head.
+    /// The width of one head.
     pub head_width: u64,
     /// The longest sequence, in tokens.
     pub max_position_embeddings: u64,
@@ -154,9 +154,9 @@ pub struct ModelConfig {
     pub norm: Norm,
     /// ε of the normalization.
     pub norm_epsilon: f64,
-    /// What stands between the MLP's projections.
+    /// The activation between the MLP's projections.
     pub activation: Activation,
-    /// How positions enter.
+    /// The encoding of positions.
     pub positions: Positions,
     /// Whether queries, keys and values have a bias.
     pub query_key_value_bias: bool,
@@ -170,26 +170,26 @@ pub struct ModelConfig {
     pub parallel_residual: bool,
     /// Whether the output projection is the embedding.
     pub tied_embeddings: bool,
-    /// A position attends to so many at most, itself counted; none for all before it.
+    /// The sliding window: the number of positions that a position attends to, itself included; `None` for all.
     pub sliding_window: Option<u64>,
-    /// The token that begins a text, where there is one.
+    /// The token that begins a text, if there is one.
     pub bos_token_id: Option<u64>,
-    /// The token that ends a text, where there is one.
+    /// The token that ends a text, if there is one.
     pub eos_token_id: Option<u64>,
-    /// The tokenizer it was trained with, where that is known: models of ours say it.
+    /// The tokenizer that it was trained with, which models of mixdown record.
     pub tokenizer_fingerprint: Option<Fingerprint>,
-    /// config.json as it was read, empty for a fresh model: what is written back beside the fields above.
+    /// config.json as it was read, whose other fields are written back; empty for a fresh model.
     pub extra: Map<String, Value>,
 }
 
 impl ModelConfig {
-    /// Heads of queries that share one of keys and values.
+    /// Returns the number of query heads that share a key and value head.
     pub fn group(&self) -> u64 {
         self.heads / self.key_value_heads.max(1)
     }
 
-    /// Trainable numbers, learned positions among them, an embedding that is also the output
-    /// projection counted once; [`u64::MAX`] for more.
+    /// Returns the number of parameters, at most [`u64::MAX`]. Learned positions are included, and an embedding that is
+    /// also the output projection is counted once.
     ///
     /// ```
     /// use mixdown_train::FreshModel;
@@ -207,8 +207,8 @@ impl ModelConfig {
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 
-    /// Trainable numbers without embedding, learned positions and output projection; [`u64::MAX`]
-    /// for more.
+    /// Returns the number of parameters without embedding, learned positions and output projection, at most
+    /// [`u64::MAX`].
     pub fn non_embedding_parameters(&self) -> u64 {
         u64::try_from(self.block_parameters() * u128::from(self.layers) + self.norm_parameters())
             .unwrap_or(u64::MAX)
@@ -231,7 +231,7 @@ impl ModelConfig {
         hidden * (projected + queries + up + inner) + biases + norms
     }
 
-    /// What no model can have: the field of config.json, what it may be, what it is.
+    /// Returns the first invalid field of config.json with its valid values and its value.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String, String)> {
         let sides = [
             ("vocab_size", self.vocab_size),

@@ -10,8 +10,8 @@ use crate::weights::{TOKENIZER_FILE, json_bytes, parse_json, refuse_pointer};
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
-/// Gives a model that came without a tokenizer that of `corpus`, and settings of generation where it
-/// has none. A corpus made without a tokenizer file gives none; one whose file is damaged is refused.
+/// Adds the tokenizer of `corpus` to a model that came without one, and generation settings if it has none. A corpus
+/// without a tokenizer file adds none; a corpus whose tokenizer file is damaged is refused.
 pub(crate) fn complete(model: &mut Model, corpus: &Corpus) -> Result<(), Error> {
     let config = model.config().clone();
     let companions = model.companions_mut();
@@ -46,7 +46,7 @@ pub(crate) fn complete(model: &mut Model, corpus: &Corpus) -> Result<(), Error> 
     Ok(())
 }
 
-/// The text of an added token of a tokenizer.json.
+/// Returns the text of an added token of a tokenizer.json.
 fn content(tokenizer: &Value, id: Option<u64>) -> Option<&str> {
     let id = id?;
     let tokens = tokenizer["added_tokens"].as_array()?;

@@ -11,7 +11,7 @@ use crate::weights::hugging_face::{FileTensor, tensors};
 /// Standard deviation of the initial weights.
 const DEVIATION: f64 = 0.02;
 
-/// `len` zeros, where there is memory for them.
+/// Returns `len` zeros, or an error if there is not enough memory.
 pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, Error> {
     let mut zeros = Vec::new();
     zeros
@@ -21,10 +21,10 @@ pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, Error> {
     Ok(zeros)
 }
 
-/// The parameters of a fresh model: normal weights, the projections onto the residual stream scaled
-/// by 1/√(2·layers) (Radford et al., 2019), the weights of norms one, biases zero.
+/// Returns the parameters of a fresh model: normal weights, the projections onto the residual stream scaled by
+/// 1/√(2·layers) (Radford et al., 2019), the weights of norms one, and biases zero.
 ///
-/// Tensor number n of the model's file has numbers of its own: a further layer changes no earlier one.
+/// Each tensor of the model's file has a separate random stream, so a further layer changes no earlier tensor.
 #[expect(clippy::cast_precision_loss, reason = "layers are far below 2^53")]
 pub(crate) fn parameters(
     config: &ModelConfig,
@@ -59,7 +59,7 @@ fn fill(tensor: &FileTensor, mut normal: Normal, deviation: f64, values: &mut [f
     }
 }
 
-/// Normal numbers by Marsaglia's polar form of Box and Muller's method.
+/// A generator of normal numbers by Marsaglia's polar form of the Box–Muller method.
 ///
 /// Only additions, multiplications, divisions and square roots, all exactly rounded by IEEE 754,
 /// so no machine's own logarithm or cosine can change a bit.
@@ -69,20 +69,20 @@ pub(crate) struct Normal {
 }
 
 impl Normal {
-    /// Each `stream` of a `seed` has numbers of its own.
+    /// Makes a generator; each `stream` of a `seed` has independent numbers.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(stream);
         Self { generator, spare: None }
     }
 
-    /// Numbers of mean 0 and the given standard deviation.
+    /// Fills a slice with normal numbers of mean 0 and the given standard deviation.
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32 by definition")]
     pub(crate) fn weights(&mut self, deviation: f64) -> impl Iterator<Item = f32> {
         std::iter::repeat_with(move || (self.next() * deviation) as f32)
     }
 
-    /// Uniform numbers in ±`bound`.
+    /// Fills a slice with uniform numbers in ±`bound`.
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32 by definition")]
     pub(crate) fn uniforms(&mut self, bound: f64) -> impl Iterator<Item = f32> {
         std::iter::repeat_with(move || (self.uniform() * bound) as f32)
@@ -103,15 +103,15 @@ impl Normal {
         }
     }
 
-    /// Uniform in [-1, 1), in steps of 2^-52.
+    /// Returns a uniform number in [-1, 1), in steps of 2^-52.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
     fn uniform(&mut self) -> f64 {
         (self.generator.next_u64() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 }
 
-/// The natural logarithm of a normal positive number: `k ln 2 + 2 artanh((m − 1)/(m + 1))` with
-/// m in [1, 2), the series cut where its terms fall below 2^-53.
+/// Returns the natural logarithm of a normal positive number as `k ln 2 + 2 artanh((m − 1)/(m + 1))` with m in [1, 2);
+/// the series ends where its terms fall below 2^-53.
 fn logarithm(x: f64) -> f64 {
     let bits = x.to_bits();
     // The exponent field has 11 bits.

@@ -1,13 +1,13 @@
-//! Where each tensor of a decoder lies in the one flat buffer of its parameters.
+//! The layout of a decoder's flat buffer of parameters.
 //!
-//! Gradients and moments have the same layout. Matrices are row-major \[outputs, inputs\]. What is
-//! multiplied together lies together: queries, keys and values are one matrix, gate and up another.
+//! Gradients and moments have the same layout. Matrices are row-major \[outputs, inputs\]. Matrices with the same input
+//! are fused: queries, keys and values are one matrix, gate and up another.
 
 use std::ops::Range;
 
 use crate::model::config::{Activation, ModelConfig, Norm};
 
-/// Sizes of a decoder as indices; their products fit memory or the buffer could not be made.
+/// The sizes of a decoder as `usize`; their products fit, or the buffer could not have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sizes {
     pub(crate) vocabulary: usize,
@@ -16,14 +16,14 @@ pub(crate) struct Sizes {
     pub(crate) heads: usize,
     pub(crate) key_value_heads: usize,
     pub(crate) head_width: usize,
-    /// Numbers that the activation gives.
+    /// The width of the activation's output.
     pub(crate) inner: usize,
-    /// Numbers that it takes: twice as many for SwiGLU.
+    /// The width of the activation's input: twice that of its output for SwiGLU.
     pub(crate) up: usize,
     pub(crate) positions: usize,
 }
 
-/// A matrix \[outputs, inputs\] with its bias \[outputs\], where it has one.
+/// A matrix \[outputs, inputs\] with its bias \[outputs\], if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LinearRange {
     pub(crate) weight: Range<usize>,
@@ -52,7 +52,7 @@ pub(crate) struct BlockLayout {
     pub(crate) output: LinearRange,
     /// \[hidden\].
     pub(crate) mlp_norm: NormRange,
-    /// \[up, hidden\]; of SwiGLU all gates, then all ups.
+    /// \[up, hidden\]; for SwiGLU all gates, then all ups.
     pub(crate) up: LinearRange,
     /// \[hidden, inner\].
     pub(crate) down: LinearRange,
@@ -64,18 +64,18 @@ pub(crate) struct Layout {
     pub(crate) sizes: Sizes,
     /// \[vocabulary, hidden\].
     pub(crate) embedding: Range<usize>,
-    /// \[positions, hidden\], where positions are learned.
+    /// \[positions, hidden\], if positions are learned.
     pub(crate) positions: Option<Range<usize>>,
     pub(crate) blocks: Vec<BlockLayout>,
     /// \[hidden\].
     pub(crate) last_norm: NormRange,
-    /// \[vocabulary, hidden\], where it is not the embedding.
+    /// \[vocabulary, hidden\], if it is not the embedding.
     pub(crate) head: Option<Range<usize>>,
-    /// Numbers of the buffer.
+    /// The length of the buffer.
     pub(crate) len: usize,
 }
 
-/// Hands out ranges one after the other.
+/// An allocator of consecutive ranges.
 struct Next(usize);
 
 impl Next {
@@ -97,12 +97,12 @@ impl Next {
 }
 
 impl Sizes {
-    /// Numbers of a row of queries, keys and values.
+    /// Returns the width of a row of queries, keys and values.
     pub(crate) fn qkv(&self) -> usize {
         (self.heads + 2 * self.key_value_heads) * self.head_width
     }
 
-    /// Numbers of a row of queries, as of what attention gives.
+    /// Returns the width of a row of queries, which is that of attention's output.
     pub(crate) fn attended(&self) -> usize {
         self.heads * self.head_width
     }
@@ -125,7 +125,7 @@ impl Sizes {
 }
 
 impl Layout {
-    /// The layout of a model whose config is checked; `None` where it exceeds the address space.
+    /// Returns the layout of a model whose config is checked; `None` if it exceeds the address space.
     pub(crate) fn new(config: &ModelConfig) -> Option<Self> {
         let sizes = Sizes::of(config)?;
         usize::try_from(config.parameters()).ok()?.checked_mul(size_of::<f64>())?;
@@ -140,7 +140,7 @@ impl Layout {
         Some(Self { sizes, embedding, positions, blocks, last_norm, head, len: next.0 })
     }
 
-    /// All matrices, tables among them, in order.
+    /// Returns all matrices in order, including embeddings.
     pub(crate) fn matrices(&self) -> Vec<Range<usize>> {
         let tables = [Some(self.embedding.clone()), self.positions.clone()];
         let blocks = self.blocks.iter().flat_map(|block| {
@@ -149,7 +149,7 @@ impl Layout {
         tables.into_iter().flatten().chain(blocks).chain(self.head.clone()).collect()
     }
 
-    /// The matrix that gives logits, \[vocabulary, hidden\].
+    /// Returns the matrix of the output projection, \[vocabulary, hidden\].
     pub(crate) fn output(&self) -> Range<usize> {
         self.head.clone().unwrap_or_else(|| self.embedding.clone())
     }

@@ -1,4 +1,4 @@
-//! The folder of a model, whatever part of it or name of it was given.
+//! The search for the folder of a model from a path that a user gave.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -8,21 +8,21 @@ use crate::adapter::{ADAPTER_CONFIG_FILE, ADAPTER_FOLDER};
 use crate::error::Error;
 use crate::weights::{CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json};
 
-/// The folder of a model, found from what a user named.
+/// The folder of a model, found from a path that a user gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPlace {
     /// The folder with config.json and weights.
     pub folder: PathBuf,
-    /// Whether a run's folder was named, whose best/ this is.
+    /// Whether the path is a run's folder, whose best/ this is.
     pub is_best_of_run: bool,
 }
 
 impl ModelPlace {
-    /// The folder of the model at `path`, taken from `base` where it is relative: `path` itself, or best/ of a run's
+    /// Finds the folder of the model at `path`, which may be relative to `base`: `path` itself, or best/ of a run's
     /// folder.
     ///
     /// # Errors
-    /// What is there, or is not there, is no folder of a model: the message names what it is and how to get a folder.
+    /// The path does not exist or is not the folder of a model; the error says what it is and how to get a folder.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -96,7 +96,7 @@ fn in_folder(folder: PathBuf) -> Result<ModelPlace, Error> {
     Err(refused(&folder, got, format!("it needs {CONFIG_FILE} and {WEIGHTS_FILE} or its shards")))
 }
 
-/// An adapter of PEFT; of our own the merged model lies above it.
+/// Describes a PEFT adapter; for an adapter of mixdown the merged model is in the folder above it.
 fn adapter_alone(folder: &Path) -> Error {
     let above = folder.parent().filter(|above| above.join(WEIGHTS_FILE).exists());
     if let Some(above) = above.filter(|above| above.join(CONFIG_FILE).exists()) {
@@ -123,7 +123,7 @@ fn file_in_place_of_folder(path: &Path) -> Error {
     refused(path, "a file", format!("take the folder that it lies in, {}", above.display()))
 }
 
-/// Nothing is there: a name of the hub, perhaps.
+/// Describes a path that does not exist, which may be a name on the hub.
 fn nothing_there(folder: &Path, path: &Path) -> Error {
     // Permission, a loop of links, a name that is too long.
     let reason = fs::metadata(folder).err().filter(|error| error.kind() != ErrorKind::NotFound);
@@ -142,7 +142,7 @@ fn nothing_there(folder: &Path, path: &Path) -> Error {
     }
 }
 
-/// ORG/NAME and its NAME, where a path can be that: two plain names, the first of which is no folder here.
+/// Returns ORG/NAME and NAME if a path can be a name on the hub: two plain names, the first of which is not a folder.
 fn hub_name(path: &Path) -> Option<(String, String)> {
     let mut names = Vec::new();
     for part in path.components() {
@@ -162,7 +162,7 @@ fn hub_name(path: &Path) -> Option<(String, String)> {
     }
 }
 
-/// The snapshot of a folder of the hub's cache.
+/// Returns the snapshot of a folder of the hub's cache.
 fn snapshot_in(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder.join("snapshots")).ok()?;
     let mut snapshots: Vec<PathBuf> =
@@ -171,7 +171,7 @@ fn snapshot_in(folder: &Path) -> Option<PathBuf> {
     snapshots.into_iter().find(|snapshot| snapshot.join(CONFIG_FILE).exists())
 }
 
-/// The first file of llama.cpp's in a folder.
+/// Returns the first GGUF file in a folder.
 fn gguf_in(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -179,7 +179,7 @@ fn gguf_in(folder: &Path) -> Option<PathBuf> {
     files.into_iter().find(|path| path.extension().is_some_and(|end| end == "gguf"))
 }
 
-/// Whether a file's first bytes are those of GGUF.
+/// Returns whether a file begins like a GGUF file.
 fn is_gguf(path: &Path) -> bool {
     let mut first = [0; 4];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
@@ -288,7 +288,7 @@ mod tests {
         // Seen from a description in a folder as well.
         let joined = ModelPlace::find(Path::new("runs"), Path::new("some-organization/model"));
         assert!(joined.unwrap_err().to_string().contains("`hf download some-organization/model "));
-        // A path that is mistyped is no name of the hub: the first is a folder.
+        // A mistyped path is not taken for a name on the hub, because its first part is a folder.
         for path in
             ["src/no-such-model", "no-such-model", "a/b/c", "../a/b", "/nowhere/model", "a b/c"]
         {

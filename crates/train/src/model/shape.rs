@@ -1,4 +1,4 @@
-//! A model without its numbers: what config.json or a description alone says of it.
+//! A model without its weights, as config.json or a run's description defines it.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use crate::model::place::ModelPlace;
 use crate::weights::TOKENIZER_FILE;
 use crate::weights::weights_file::has_own_head;
 
-/// Gives the fingerprint of a tokenizer.json, or says why the file cannot be read.
+/// A function that returns the fingerprint of a tokenizer.json, or the reason why the file cannot be read.
 ///
-/// The trainer knows ids alone, so its caller brings what reads tokenizers. The fingerprint has to be the one that
-/// corpora record.
+/// The trainer knows only token ids, so its caller provides the reader of tokenizers. The fingerprint must be the one
+/// that corpora record.
 pub type TokenizerFingerprint = fn(&Path) -> Result<Fingerprint, String>;
 
-/// Tokens that are read at once to find the highest.
+/// The number of tokens that are read at once to find the highest one.
 const PART_TOKENS: usize = 1 << 20;
 
-/// The architecture of a model and where its numbers would lie.
+/// The architecture of a model and the layout of its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelShape {
     pub(crate) config: ModelConfig,
@@ -28,10 +28,10 @@ pub(crate) struct ModelShape {
 }
 
 impl ModelShape {
-    /// The shape of a fresh model.
+    /// Returns the shape of a fresh model.
     ///
     /// # Errors
-    /// Sizes that no model can have.
+    /// A size is invalid.
     pub(crate) fn fresh(config: &ModelConfig) -> Result<Self, Error> {
         config
             .check()
@@ -39,11 +39,11 @@ impl ModelShape {
         Self::of(config.clone())
     }
 
-    /// The shape of the model in a Hugging Face folder, by its config.json and the headers of its weights.
+    /// Reads the shape of the model in a Hugging Face folder from its config.json and the headers of its weights.
     ///
-    /// A config.json may tie the output projection to the embedding although the weights hold a projection of other
-    /// numbers: resized and merged models do. Such a projection is kept, as `transformers` keeps it, and the
-    /// config.json that is written says so.
+    /// A config.json may tie the output projection to the embedding although the weights hold a different projection,
+    /// as in resized and merged models. Such a projection is kept, as `transformers` does, and the written config.json
+    /// says so.
     ///
     /// # Errors
     /// As [`Model::load`](crate::Model::load).
@@ -84,11 +84,10 @@ impl ModelShape {
         Ok(())
     }
 
-    /// Refuses a corpus whose ids are not this model's: of another tokenizer than the model's, or with an id that the
-    /// model has no embedding for.
+    /// Refuses a corpus that was made with another tokenizer than the model's, or that has an id without an embedding.
     ///
-    /// A tokenizer may have more entries than the embedding has rows, a padding token say, as long as no text holds
-    /// them.
+    /// A tokenizer may have more entries than the embedding has rows, such as a padding token, as long as no text
+    /// contains them.
     pub(crate) fn check_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
         let path = || corpus.folder().to_owned();
         match (self.config.tokenizer_fingerprint, corpus.tokenizer_fingerprint()) {
@@ -110,7 +109,7 @@ impl ModelShape {
     }
 }
 
-/// The highest id of a corpus, whatever its manifest says of the vocabulary. Reads all of it.
+/// Reads a whole corpus and returns its highest id, because the manifest records only the size of the vocabulary.
 fn highest_id(corpus: &Corpus) -> Result<Option<u32>, Error> {
     let mut highest = None;
     let mut ids: Vec<u32> = Vec::new();
@@ -127,7 +126,7 @@ fn highest_id(corpus: &Corpus) -> Result<Option<u32>, Error> {
     Ok(highest)
 }
 
-/// The key of a run's description that sets this field of a fresh model's config.json.
+/// Returns the key of a run's description that sets this field of a fresh model's config.json.
 fn run_key(field: &str) -> &str {
     match field {
         "vocab_size" => "model.vocab_size",

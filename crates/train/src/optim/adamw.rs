@@ -11,19 +11,19 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::model::layout::Layout;
 
-/// Numbers of one task.
+/// The numbers of one parallel task.
 const TASK_LEN: usize = 1 << 14;
 
 /// The constants of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWOptions {
-    /// Decay of the first moment.
+    /// β₁: the decay of the first moment.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// β₂: the decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// ε, which is added to the root of the second moment.
     pub epsilon: f64,
-    /// Share of a matrix, times the learning rate, that a step takes away.
+    /// The share of a matrix, times the learning rate, that a step subtracts.
     pub weight_decay: f64,
     /// The largest global gradient norm; larger gradients are scaled down to it.
     pub clip: f64,
@@ -33,25 +33,25 @@ pub struct AdamWOptions {
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
-    /// Ranges of the buffer in order.
+    /// The ranges of the buffer in order.
     ranges: Vec<(Range<usize>, Update)>,
     first: Vec<f32>,
     second: Vec<f32>,
     steps: u64,
 }
 
-/// What a step does to numbers.
+/// The effect of a step on a range of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// Nothing, and their gradients do not count.
+    /// They stay, and their gradients do not count for the norm.
     Frozen,
-    /// They move.
+    /// They change without weight decay.
     Plain,
-    /// They move and decay.
+    /// They change with weight decay.
     Decayed,
 }
 
-/// Some numbers of all four buffers.
+/// The same range of all four buffers.
 struct Task<'a> {
     update: Update,
     parameters: &'a mut [f32],
@@ -64,7 +64,7 @@ impl AdamW {
     /// Makes an optimizer for the parameters of `model`, before its first step.
     ///
     /// # Errors
-    /// No memory for the moments.
+    /// There is not enough memory for the moments.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -91,7 +91,7 @@ impl AdamW {
         Ok(Self::resumed(model.layout(), options, [zeros()?, zeros()?], 0))
     }
 
-    /// One that goes on after `steps` steps with these moments.
+    /// Returns an optimizer that continues after `steps` steps with these moments.
     pub(crate) fn resumed(
         layout: &Layout,
         options: AdamWOptions,
@@ -101,7 +101,7 @@ impl AdamW {
         Self::of(ranges(layout), options, [first, second], steps)
     }
 
-    /// One over `ranges`, which are in order and leave nothing out.
+    /// Returns an optimizer over `ranges`, which are in order and cover the buffer.
     pub(crate) fn of(
         ranges: Vec<(Range<usize>, Update)>,
         options: AdamWOptions,
@@ -111,19 +111,19 @@ impl AdamW {
         Self { options, ranges, first, second, steps }
     }
 
-    /// The same without these parts of the buffer, which are in order and apart.
+    /// Returns the same optimizer with these parts of the buffer frozen, which are in order and do not overlap.
     pub(crate) fn without(mut self, frozen: &[Range<usize>]) -> Self {
         self.ranges = self.ranges.iter().flat_map(|range| parts(range, frozen)).collect();
         self
     }
 
-    /// Goes on after `steps` steps with moments that the caller fills in.
+    /// Continues after `steps` steps with moments that the caller fills in.
     pub(crate) fn resume(&mut self, steps: u64) -> [&mut [f32]; 2] {
         self.steps = steps;
         [&mut self.first, &mut self.second]
     }
 
-    /// First and second moments, in the layout of the parameters.
+    /// Returns the first and second moments, in the layout of the parameters.
     pub(crate) fn moments(&self) -> [&[f32]; 2] {
         [&self.first, &self.second]
     }
@@ -133,7 +133,7 @@ impl AdamW {
         [&mut self.first, &mut self.second]
     }
 
-    /// As [`step`](Self::step), of numbers, gradients and moments on a device.
+    /// Does what [`step`](Self::step) does with parameters, gradients and moments on a device.
     #[cfg(feature = "cuda")]
     pub(crate) fn step_on_device(
         &mut self,
@@ -168,11 +168,11 @@ impl AdamW {
         self.steps
     }
 
-    /// Changes the model's parameters by one step, leaves the gradients zero, and gives the global norm
-    /// they had before clipping. Where that is not finite no parameter is changed.
+    /// Changes the model's parameters by one step, sets the gradients to zero, and returns their global norm before
+    /// clipping. If the norm is not finite, no parameter is changed.
     ///
     /// # Errors
-    /// A model or gradients that are not those of this optimizer.
+    /// The model or the gradients do not have the length of this optimizer's buffers.
     pub fn step(
         &mut self,
         model: &mut Model,
@@ -190,7 +190,7 @@ impl AdamW {
         }
     }
 
-    /// As [`step`](Self::step), for buffers of this optimizer's length.
+    /// Does what [`step`](Self::step) does, for buffers of this optimizer's length.
     pub(crate) fn update(
         &mut self,
         parameters: &mut [f32],
@@ -255,7 +255,7 @@ fn ranges(layout: &Layout) -> Vec<(Range<usize>, Update)> {
     ranges
 }
 
-/// Neighbors that are treated alike as one: a launch each.
+/// Merges neighboring ranges with the same effect, because each range is a kernel launch.
 #[cfg(feature = "cuda")]
 fn joined(ranges: &[(Range<usize>, Update)]) -> Vec<(Range<usize>, Update)> {
     let mut joined: Vec<(Range<usize>, Update)> = Vec::new();
@@ -268,7 +268,7 @@ fn joined(ranges: &[(Range<usize>, Update)]) -> Vec<(Range<usize>, Update)> {
     joined
 }
 
-/// A range in parts of which some are frozen.
+/// Splits a range at its frozen parts.
 fn parts(
     (range, update): &(Range<usize>, Update),
     frozen: &[Range<usize>],
@@ -287,7 +287,7 @@ fn parts(
     parts
 }
 
-/// The root of the sum of squares, summed in order.
+/// Returns the root of the sum of squares, summed in a fixed order.
 fn norm(gradients: &[f32]) -> f64 {
     let parts: Vec<f64> = gradients
         .par_chunks(TASK_LEN)
@@ -301,7 +301,7 @@ fn norm(gradients: &[f32]) -> f64 {
     parts.iter().sum::<f64>().sqrt()
 }
 
-/// What the inner loop multiplies by.
+/// The factors of the inner loop.
 #[derive(Clone, Copy)]
 struct Factors {
     gradient: f32,

@@ -1,4 +1,4 @@
-//! `train.freeze`: tensors that a run leaves as they are, by patterns over their names.
+//! `train.freeze`: tensors that a run does not change, selected by patterns of their names.
 
 use std::ops::Range;
 
@@ -8,13 +8,13 @@ use crate::error::Error;
 use crate::model::shape::ModelShape;
 use crate::weights::hugging_face::{head_name, tensors};
 
-/// The parts of the flat buffer whose tensors one of the patterns matches, in order and apart.
+/// Returns the parts of the flat buffer whose tensors match one of the patterns, in order and without overlap.
 ///
-/// Names are those of model.safetensors; `*` stands for any characters, dots among them. The output
-/// projection of tied embeddings is the embedding.
+/// Names are those of model.safetensors; `*` matches any characters, including dots. The output projection of tied
+/// embeddings is the embedding.
 ///
 /// # Errors
-/// A pattern that is none or that matches nothing; patterns that leave nothing to train.
+/// A pattern is invalid or matches nothing; the patterns leave nothing to train.
 pub(crate) fn frozen(patterns: &[String], shape: &ModelShape) -> Result<Vec<Range<usize>>, Error> {
     let tensors = tensors(&shape.config, &shape.layout);
     let head = head_name(shape.config.family);
@@ -47,7 +47,7 @@ pub(crate) fn frozen(patterns: &[String], shape: &ModelShape) -> Result<Vec<Rang
     Ok(joined(chosen.map(|(tensor, _)| tensor.range).collect()))
 }
 
-/// Sorted, with neighbors as one.
+/// Sorts the parts and merges neighbors.
 fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|range| range.start);
     let mut joined: Vec<Range<usize>> = Vec::new();
@@ -60,7 +60,7 @@ fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     joined
 }
 
-/// Each name once, whatever block it is of.
+/// Returns each name once, without the number of its block.
 fn candidates<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut all: Vec<String> = Vec::new();
     for name in names {

@@ -4,19 +4,18 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// What follows the warm-up.
+/// The course of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Half a cosine from the peak down to the final share of it.
+    /// Half a cosine from the peak down to the final share of the peak.
     #[default]
     Cosine,
-    /// A straight line from the peak down to the final share of it.
+    /// A straight line from the peak down to the final share of the peak.
     Linear,
-    /// The peak to the end.
+    /// The peak until the end.
     Constant,
-    /// Warm-up, stable, decay: the peak, then a straight line down to the final share of it in the last
-    /// steps.
+    /// Warm-up, stable, decay: the peak, then in the last steps a straight line down to the final share of the peak.
     Wsd,
 }
 
@@ -38,20 +37,20 @@ impl Schedule {
     }
 }
 
-/// A learning rate for every step of a run.
+/// The learning rates of a run's steps.
 #[derive(Debug, Clone, Copy)]
 pub struct LearningRate {
-    /// What follows the warm-up.
+    /// The course of the learning rate after the warm-up.
     pub schedule: Schedule,
     /// The highest rate.
     pub peak: f64,
-    /// The share of the peak that the last step would be followed by.
+    /// The share of the peak that a step after the last one would have.
     pub final_share: f64,
-    /// Steps of the linear rise.
+    /// The number of steps of the linear rise.
     pub warmup_steps: u64,
-    /// Steps of the fall of [`Schedule::Wsd`].
+    /// The number of steps of the decay of [`Schedule::Wsd`].
     pub decay_steps: u64,
-    /// Steps of the run.
+    /// The number of steps of the run.
     pub steps: u64,
 }
 
@@ -93,21 +92,21 @@ impl LearningRate {
     }
 }
 
-/// Highest learning rates of full finetuning by the model's parameters: those below the number get the rate.
+/// The peak learning rates of full finetuning: a model with fewer parameters than the number gets the rate.
 ///
-/// They are a tenth of what models of the size are pretrained with (Brown et al., 2020, table 2.1: 6e-4 for 125M, 2e-4
-/// for 1.3B, 1.2e-4 for 6.7B), and those in use: 5e-5 for models of GPT-2's size (the default of `transformers`),
-/// 2e-5 for 1B (the default of TRL), 1e-5 for 7B.
+/// They are a tenth of the rates with which models of the size are pretrained (Brown et al., 2020, table 2.1: 6e-4 for
+/// 125M, 2e-4 for 1.3B, 1.2e-4 for 6.7B), and agree with rates in use: 5e-5 for models of GPT-2's size (the default of
+/// `transformers`), 2e-5 for 1B (the default of TRL), 1e-5 for 7B.
 const RATES: [(u64, Rates); 4] = [
     (10_000_000, Rates { full: 3e-4, adapter: 3e-3 }),
     (50_000_000, Rates { full: 1e-4, adapter: 1e-3 }),
     (500_000_000, Rates { full: 5e-5, adapter: 5e-4 }),
     (3_000_000_000, Rates { full: 2e-5, adapter: 2e-4 }),
 ];
-/// Those of all larger models.
+/// The rates of all larger models.
 const LEAST_RATES: Rates = Rates { full: 1e-5, adapter: 1e-4 };
 
-/// The highest learning rates for a model of some size: for all of its weights, and for adapters of low rank.
+/// The peak learning rates for a size of models: for all weights, and for low-rank adapters.
 #[derive(Clone, Copy)]
 struct Rates {
     full: f64,
@@ -130,8 +129,8 @@ pub fn finetuning_rate(parameters: u64) -> f64 {
     rates(parameters).full
 }
 
-/// Returns the default learning rate (its peak) for adapters of low rank: ten times that of all weights
-/// (Biderman et al., LoRA Learns Less and Forgets Less, 2024).
+/// Returns the default learning rate (its peak) for low-rank adapters: ten times that of all weights (Biderman et al.,
+/// LoRA Learns Less and Forgets Less, 2024).
 ///
 /// ```
 /// use mixdown_train::adapter_rate;

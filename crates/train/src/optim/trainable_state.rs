@@ -16,13 +16,13 @@ use crate::optim::freeze::frozen;
 
 /// The parameters that a run trains, with their optimizer.
 pub(crate) enum TrainableState {
-    /// The model's parameters, all but those that are frozen.
+    /// The model's parameters, except frozen ones.
     Parameters(OptimizerState),
-    /// An adapter of low rank; the model has merged weights.
+    /// A low-rank adapter; the model has merged weights.
     Adapter(Box<Adapter>, OptimizerState),
 }
 
-/// An adapter with the numbers of its targets as they were.
+/// An adapter with the original weights of its targets.
 pub(crate) struct Adapter {
     pub(crate) layout: AdapterLayout,
     pub(crate) numbers: Vec<f32>,
@@ -35,19 +35,19 @@ pub(crate) struct OptimizerState {
     pub(crate) average: Option<Average>,
 }
 
-/// How many numbers a run trains and keeps, without any of them.
+/// The sizes of a run's trainable state, without the state itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TrainableSizes {
-    /// Numbers that have gradients and moments.
+    /// The number of parameters with gradients and moments.
     pub(crate) tracked: u64,
-    /// Those that change.
+    /// The number of parameters that change.
     pub(crate) trainable: u64,
-    /// Numbers of an adapter's targets; 0 without an adapter.
+    /// The number of weights of an adapter's targets; 0 without an adapter.
     pub(crate) base: u64,
-    /// Those of the largest one, and the adapter's rank; 0 without an adapter.
+    /// The number of weights of the largest target, and the adapter's rank; 0 without an adapter.
     pub(crate) largest_target: u64,
     pub(crate) rank: u64,
-    /// Numbers of the average; 0 without one.
+    /// The number of averaged weights; 0 without an average.
     pub(crate) average: u64,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum WeightSet {
 
 impl TrainableSizes {
     /// # Errors
-    /// As [`TrainableState::new`].
+    /// Those of [`TrainableState::new`].
     pub(crate) fn new(shape: &ModelShape, config: &RunConfig) -> Result<Self, Error> {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         let sizes = match adapter_layout(shape, config)? {
@@ -88,7 +88,7 @@ impl TrainableSizes {
         Ok(Self { average, ..sizes })
     }
 
-    /// Whether it is an adapter.
+    /// Returns whether it is an adapter.
     pub(crate) fn is_adapter(&self) -> bool {
         self.base > 0
     }
@@ -100,10 +100,10 @@ fn adapter_layout(shape: &ModelShape, config: &RunConfig) -> Result<Option<Adapt
 }
 
 impl TrainableState {
-    /// What `config` trains of `model`, before the first step.
+    /// Returns the state that `config` trains of `model`, before the first step.
     ///
     /// # Errors
-    /// Patterns or targets that the model does not have; no memory.
+    /// The model lacks a target, or a pattern matches nothing; there is not enough memory.
     pub(crate) fn new(model: &Model, config: &RunConfig) -> Result<Self, Error> {
         let options = config.train.adamw();
         let zeros = |len| -> Result<_, Error> { Ok([initial::zeros(len)?, initial::zeros(len)?]) };
@@ -131,7 +131,7 @@ impl TrainableState {
         state
     }
 
-    /// The adapter, where there is one.
+    /// Returns the adapter, if there is one.
     pub(crate) fn adapter(&self) -> Option<&AdapterLayout> {
         match self {
             Self::Parameters(_) => None,
@@ -139,13 +139,13 @@ impl TrainableState {
         }
     }
 
-    /// Gradients of what is trained, all zero; none of a model that has its own on a device.
+    /// Returns zero gradients of the trained parameters; an empty buffer if they are on a device.
     pub(crate) fn zero_gradients(&self, model: &Model) -> Result<Vec<f32>, Error> {
         let [first, _] = self.optimizer_state().optimizer.moments();
         initial::zeros(if model.is_resident() { 0 } else { first.len() })
     }
 
-    /// As [`Model::losses_and_gradients_until`], of what is trained.
+    /// Does what [`Model::losses_and_gradients_until`] does, for the trained parameters.
     pub(crate) fn losses_and_gradients(
         &self,
         model: &mut Model,
@@ -166,8 +166,8 @@ impl TrainableState {
         }
     }
 
-    /// One step of the optimizer and of the average; the gradients' norm before clipping. Where that is
-    /// not finite nothing is changed.
+    /// Does one step of the optimizer and of the average, and returns the gradients' norm before clipping. If the norm
+    /// is not finite, nothing is changed.
     pub(crate) fn step(
         &mut self,
         model: &mut Model,
@@ -195,10 +195,9 @@ impl TrainableState {
         Ok(norm)
     }
 
-    /// Brings these weights into the model. Steps are done with the current ones only.
+    /// Puts these weights into the model. Steps need the current ones.
     ///
-    /// The model's parameters and their average change places: showing either twice would show the
-    /// other.
+    /// The model's parameters and their average are swapped, so the same weights must not be shown twice.
     pub(crate) fn swap_in(&mut self, set: WeightSet, model: &mut Model) -> Result<(), Error> {
         match self {
             Self::Parameters(OptimizerState { average: Some(average), .. }) => {
@@ -213,11 +212,11 @@ impl TrainableState {
             }
             Self::Parameters(_) | Self::Adapter(..) => return Ok(()),
         }
-        // Numbers of a device change places there as well.
+        // Parameters on a device are swapped there as well.
         model.swap_average()
     }
 
-    /// The weights that are evaluated and kept, in the model's layout.
+    /// Returns the weights that are evaluated and saved, in the model's layout.
     pub(crate) fn fill_weights(&self, model: &Model, weights: &mut Vec<f32>) {
         weights.clear();
         match self {
@@ -234,7 +233,7 @@ impl TrainableState {
         }
     }
 
-    /// An adapter's numbers that are evaluated and kept.
+    /// Returns an adapter's parameters that are evaluated and saved.
     pub(crate) fn evaluated_adapter(&self) -> Option<&[f32]> {
         match self {
             Self::Parameters(_) => None,
@@ -245,8 +244,8 @@ impl TrainableState {
         }
     }
 
-    /// All that a run goes on from and that is no weight of [`fill_weights`](Self::fill_weights), by
-    /// the names of a checkpoint.
+    /// Returns the state, by its names in a checkpoint, that a run needs to continue beside the weights of
+    /// [`fill_weights`](Self::fill_weights).
     pub(crate) fn numbers<'a>(&'a self, model: &'a Model) -> Vec<(&'static str, &'a [f32])> {
         let [first, second] = self.optimizer_state().optimizer.moments();
         let mut numbers = vec![(FIRST, first), (SECOND, second)];
@@ -263,8 +262,8 @@ impl TrainableState {
         numbers
     }
 
-    /// Goes on after `steps` steps. `model` has the weights of [`fill_weights`](Self::fill_weights), or
-    /// with an adapter those of its start; `read` fills the buffers of [`numbers`](Self::numbers).
+    /// Continues after `steps` steps. `model` has the weights of [`fill_weights`](Self::fill_weights), or with an
+    /// adapter the initial ones; `read` fills the buffers of [`numbers`](Self::numbers).
     pub(crate) fn resume(
         &mut self,
         model: &mut Model,
@@ -299,7 +298,7 @@ impl TrainableState {
     }
 }
 
-/// Names of buffers in a checkpoint.
+/// The names of buffers in a checkpoint.
 const FIRST: &str = "first_moment";
 const SECOND: &str = "second_moment";
 const CURRENT: &str = "parameters";

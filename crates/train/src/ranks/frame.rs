@@ -1,30 +1,31 @@
-//! What processes of a run say to each other: a kind, a length and so many bytes, over a socket of this machine.
+//! The messages between the processes of a run: a kind, a length and that number of bytes, over a local socket.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// The longest message but for sums, whose length both sides know: losses of a million sequences.
+/// The longest message, which has the losses of a million sequences. Sums may be longer, because both sides know their
+/// length.
 const LONGEST_BYTES: u32 = 16 << 20;
 const HEADER_BYTES: usize = 5;
 
 /// A message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// What was asked for.
+    /// The data that the other side waits for.
     Data(Vec<u8>),
-    /// The process of this rank has ended, and why.
+    /// The process of this rank has ended, with the reason.
     Gone(u32, String),
 }
 
 const DATA: u8 = 0;
 const GONE: u8 = 1;
 
-/// Sends `bytes` as what the other side waits for.
+/// Sends `bytes`, for which the other side waits.
 pub(super) fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     send_kind(stream, DATA, bytes)
 }
 
-/// Says that rank `rank` has ended.
+/// Reports that rank `rank` has ended.
 pub(super) fn send_gone(stream: &mut TcpStream, rank: u32, why: &str) -> io::Result<()> {
     send_kind(stream, GONE, &[&rank.to_le_bytes()[..], why.as_bytes()].concat())
 }
@@ -84,7 +85,7 @@ fn frame(kind: u8, bytes: Vec<u8>) -> io::Result<Frame> {
     }
 }
 
-/// Whether the other side is there and has told of no end. Takes nothing that is still to be received.
+/// Returns whether the other side is connected and has not reported an end. It consumes no message.
 #[cfg(feature = "cuda")]
 pub(super) fn is_there(stream: &TcpStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;

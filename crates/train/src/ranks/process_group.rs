@@ -20,32 +20,31 @@ use crate::error::Error;
 
 /// The ranks of a batch system do not start at once.
 const RENDEZVOUS_LIMIT: Duration = Duration::from_secs(600);
-/// A rank that is silent for so long hangs: longer than a large model takes to be read from a slow disk, or an
-/// evaluation between two exchanges.
+/// The silence after which a rank is considered hung. It is longer than reading a large model from a slow disk, and
+/// than an evaluation between two exchanges.
 const SILENCE: Duration = Duration::from_secs(1800);
-/// Numbers that are summed at once: 1 MiB, which caches hold.
+/// The numbers that are summed at once: 1 MiB, which fits caches.
 const CHUNK: usize = 1 << 18;
 
-/// This process among those of a run.
+/// The connection of this process to the other processes of a run.
 ///
-/// Every rank calls the same methods in the same order. A rank that ends is an error of every other one that names
-/// it.
+/// Every rank calls the same methods in the same order. If a rank ends, every other one gets an error that names it.
 pub(crate) struct ProcessGroup {
     world: World,
-    /// Of rank 0 the sockets of all others in order, of another that of rank 0.
+    /// On rank 0 the sockets of all other ranks in order, on another rank that of rank 0.
     streams: Vec<TcpStream>,
 }
 
 impl ProcessGroup {
-    /// The only process.
+    /// Returns the group of a single process.
     pub(crate) fn alone() -> Self {
         Self { world: World::single(), streams: Vec::new() }
     }
 
-    /// Meets the other ranks by way of the run's folder, which the first one makes.
+    /// Connects to the other ranks through the run's folder, which rank 0 creates.
     ///
     /// # Errors
-    /// A rank that does not come; a folder of something else; the stop flag.
+    /// A rank does not come; the folder belongs to something else; the stop flag is set.
     pub(crate) fn rendezvous(
         world: World,
         folder: &Path,
@@ -78,7 +77,7 @@ impl ProcessGroup {
         Ok(group)
     }
 
-    /// Another handle of the same ranks, for whoever takes turns with this one.
+    /// Returns another handle of the same group, for a caller that alternates with this one.
     pub(crate) fn try_clone(&mut self) -> Result<Self, Error> {
         let streams: io::Result<Vec<_>> = self.streams.iter().map(TcpStream::try_clone).collect();
         match streams {
@@ -87,17 +86,17 @@ impl ProcessGroup {
         }
     }
 
-    /// This process among all.
+    /// Returns the world of this process.
     pub(crate) fn world(&self) -> World {
         self.world
     }
 
-    /// Which part of a batch is this rank's own.
+    /// Returns this rank's part of a batch.
     pub(crate) fn rank(&self) -> Rank {
         self.world.rank()
     }
 
-    /// Whether this rank writes the run's folder and speaks for all.
+    /// Returns whether this rank writes the run's folder and reports for all.
     pub(crate) fn is_main_process(&self) -> bool {
         self.world.is_main_process()
     }
@@ -125,7 +124,7 @@ impl ProcessGroup {
     }
 
     /// # Errors
-    /// A rank that has other settings or other data than the first one.
+    /// A rank has other settings or other data than rank 0.
     pub(crate) fn check_same_settings(&mut self, settings: Fingerprint) -> Result<(), Error> {
         let all = self.all_gather(settings.as_bytes().to_vec())?;
         let other = (0..).zip(&all).find(|(_, settings)| Some(*settings) != all.first());
@@ -145,7 +144,7 @@ impl ProcessGroup {
         Ok(self.all_gather(vec![u8::from(own)])?.iter().any(|flag| flag == &[1]))
     }
 
-    /// The sum over all ranks.
+    /// Returns the sum over all ranks.
     pub(crate) fn sum_counts(&mut self, own: u64) -> Result<u64, Error> {
         let all = self.all_gather(own.to_le_bytes().to_vec())?;
         Ok(all.iter().map(|count| count.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))).sum())
@@ -166,7 +165,8 @@ impl ProcessGroup {
 
     /// Replaces `numbers`, of the same length on each rank, by their sums over all ranks, added in order of rank.
     ///
-    /// By way of rank 0, chunk by chunk: it moves 2 · (R - 1) times the numbers, which on one machine is a copy.
+    /// The sum is made on rank 0, chunk by chunk. It moves 2 · (R − 1) times the numbers, which on one machine is a
+    /// copy.
     pub(crate) fn all_reduce(&mut self, numbers: &mut [f32]) -> Result<(), Error> {
         if self.streams.is_empty() {
             return Ok(());
@@ -199,7 +199,7 @@ impl ProcessGroup {
     }
 
     /// # Errors
-    /// A rank that has ended, while this one waits for something else.
+    /// A rank has ended while this one waits for something else.
     #[cfg(feature = "cuda")]
     pub(crate) fn check(&mut self) -> Result<(), Error> {
         for place in 0..self.streams.len() {
@@ -240,7 +240,7 @@ impl ProcessGroup {
         }
     }
 
-    /// The socket at `place` says nothing more.
+    /// Handles the end of the socket at `place`.
     fn lost(&mut self, place: usize, error: &io::Error) -> Error {
         let rank =
             if self.is_main_process() { u32::try_from(place + 1).unwrap_or(u32::MAX) } else { 0 };
@@ -263,7 +263,7 @@ impl ProcessGroup {
         Error::RankLost { rank, got }
     }
 
-    /// Tells all but one, who may have ended as well.
+    /// Reports an end to all ranks except one; each of them may have ended as well.
     fn broadcast_failure(&mut self, rank: u32, why: &str, but: Option<usize>) {
         let skipped = if self.is_main_process() { but } else { None };
         for (place, stream) in self.streams.iter_mut().enumerate() {
@@ -286,7 +286,7 @@ fn decode(bytes: &[u8], mut each: impl FnMut(usize, f32)) {
     }
 }
 
-/// Messages in one, each after its length.
+/// Joins messages into one, each after its length.
 fn join(all: &[Vec<u8>]) -> Vec<u8> {
     let len = |bytes: &Vec<u8>| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     all.iter().flat_map(|bytes| len(bytes).into_iter().chain(bytes.iter().copied())).collect()

@@ -1,4 +1,4 @@
-//! How the processes of a run find each other: the first writes where it listens into the run's folder.
+//! The rendezvous of the processes of a run: rank 0 writes its address into the run's folder.
 //!
 //! That needs no port to be chosen, works with every launcher, and brings together only those that share the
 //! folder. A random token tells a file that a killed run left from one that counts. The processes of a run that was
@@ -21,14 +21,14 @@ use super::World;
 use super::frame::{Frame, receive, send, send_gone};
 use crate::error::Error;
 
-/// Between two looks for the file, or for a process that comes.
+/// The pause between two checks for the file or for a new connection.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A greeting takes no time; whoever gives none is somebody else.
+/// The time limit of a greeting; a peer that does not greet in time is not a process of this run.
 const GREETING: Duration = Duration::from_secs(5);
-/// The first words of a greeting, with the version of all that is said afterwards.
+/// The first bytes of a greeting, with the version of the protocol.
 const WORDS: &[u8] = b"mixdown ranks 1\n";
 
-/// How long a rank waits for others: at most so long, and until it is asked to stop.
+/// The patience of a rank that waits for others: a time limit and the stop flag.
 #[derive(Clone, Copy)]
 pub(super) struct WaitLimit<'a> {
     pub(super) limit: Duration,
@@ -37,7 +37,7 @@ pub(super) struct WaitLimit<'a> {
 
 impl WaitLimit<'_> {
     /// # Errors
-    /// Rank `missing` has not done `what` for too long; or the stop flag.
+    /// Rank `missing` has not done `what` in time, or the stop flag is set.
     fn check(
         &self,
         since: Instant,
@@ -52,7 +52,7 @@ impl WaitLimit<'_> {
     }
 }
 
-/// Waits for all other ranks and greets them: their sockets, in order of rank. The folder of `file` is made.
+/// Creates the folder of `file`, waits for all other ranks, greets them, and returns their sockets in order of rank.
 pub(super) fn accept_ranks(
     file: &Path,
     world: World,
@@ -76,7 +76,7 @@ pub(super) fn accept_ranks(
     met
 }
 
-/// The line by which the first rank is found, in the file of the run's folder.
+/// The file in the run's folder that holds the address of rank 0.
 struct Notice<'a> {
     file: &'a Path,
     line: String,
@@ -87,7 +87,7 @@ impl Notice<'_> {
         fs::read_to_string(self.file).is_ok_and(|line| line == self.line)
     }
 
-    /// Writes the file unless it is there. Nobody else may read the token, and so join.
+    /// Writes the file if it does not exist. Only its owner can read the token, so nobody else can join.
     fn keep(&self) -> Result<(), Error> {
         if self.is_there() {
             return Ok(());
@@ -97,7 +97,7 @@ impl Notice<'_> {
         Ok(file.commit()?)
     }
 
-    /// Removes the file, unless it is that of another start. A file that stays is one that nobody answers for.
+    /// Removes the file, unless it belongs to another start. No process answers at the address of a file that stays.
     fn remove(&self) {
         if self.is_there() {
             let _ = fs::remove_file(self.file);
@@ -127,7 +127,7 @@ fn accept_waiting(
     Ok(met.into_iter().flatten().collect())
 }
 
-/// Greets one that came: a stranger is sent away, a rank of another world is an error.
+/// Greets a peer: a stranger is disconnected, and a rank of another world is an error.
 fn accept(
     mut stream: TcpStream,
     token: &str,
@@ -162,7 +162,7 @@ fn accept(
     }
 }
 
-/// Finds the first rank by its file and greets it.
+/// Finds rank 0 by its file and greets it.
 pub(super) fn connect(
     file: &Path,
     world: World,
@@ -187,7 +187,7 @@ pub(super) fn connect(
     }
 }
 
-/// The address and the token of a file that belongs to the start `launch`.
+/// Returns the address and the token of a file that belongs to the start `launch`.
 fn read(file: &Path, launch: Fingerprint) -> Option<(SocketAddr, String)> {
     let text = fs::read_to_string(file).ok()?;
     let (address, rest) = text.trim_end().split_once(' ')?;
@@ -195,19 +195,19 @@ fn read(file: &Path, launch: Fingerprint) -> Option<(SocketAddr, String)> {
     (of == launch.to_string()).then_some((address.parse().ok()?, token.to_owned()))
 }
 
-/// Small messages go at once; a greeting comes soon.
+/// Configures a socket: small messages are sent at once, and a greeting has a time limit.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(GREETING))
 }
 
-/// Rank first, then what all must share.
+/// Encodes a greeting: the rank first, then the values that all ranks must share.
 fn greeting_of(token: &str, rank: u32, world_size: u32) -> Vec<u8> {
     let (rank, world_size) = (rank.to_le_bytes(), world_size.to_le_bytes());
     [&rank[..], WORDS, token.as_bytes(), &world_size].concat()
 }
 
-/// 128 bits that no earlier run had: the standard library's hasher is seeded by the system.
+/// Returns 128 random bits; the standard library's hasher is seeded by the system.
 fn token() -> String {
     let half = || RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", half(), half())

@@ -1,4 +1,4 @@
-//! What a run would do and need: its operations, memory and disk, computed before it starts.
+//! The estimate of a run's operations, memory and disk space, computed before it starts.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,33 +26,33 @@ use crate::trainer::inputs::Inputs;
 pub struct Estimate {
     /// Parameters in f32.
     pub parameters_bytes: u64,
-    /// Gradients of what is trained, in f32.
+    /// Gradients of the trained parameters in f32.
     pub gradients_bytes: u64,
     /// AdamW's two moments in f32.
     pub moments_bytes: u64,
-    /// The average of what is trained, in f32; 0 without one.
+    /// The average of the trained parameters in f32; 0 without an average.
     pub average_bytes: u64,
-    /// An adapter in f32 and the matrices that it changes as they were; 0 without one.
+    /// An adapter in f32 and the original matrices that it changes; 0 without an adapter.
     pub adapter_bytes: u64,
-    /// The copy of all that changes from which a checkpoint is written.
+    /// The copy of the changing state from which a checkpoint is written.
     pub snapshot_bytes: u64,
-    /// Activations, scratch and logits of the rows computed at once.
+    /// Activations, scratch buffers and logits of the rows that are computed at once.
     pub pass_bytes: u64,
-    /// All of the above; with a GPU less gradients and pass, which are there.
+    /// The sum of the above; with a GPU, without the gradients and the pass, which are on the device.
     pub memory_bytes: u64,
-    /// What a GPU needs, where one computes: parameters, gradients, moments and pass.
+    /// The bytes that a GPU needs, if the run uses one: parameters, gradients, moments and the pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_bytes: Option<u64>,
-    /// What the system says is free, where it does.
+    /// The free memory, if the system reports it.
     pub available_memory_bytes: Option<u64>,
-    /// Checkpoints with their moments, one more than are kept, and best/.
+    /// Checkpoints with their moments, one more than are kept, and best/, in bytes of disk.
     pub disk_bytes: u64,
-    /// What is free on the disk of the run's folder, where the system says it.
+    /// The free space on the disk of the run's folder, if the system reports it.
     pub available_disk_bytes: Option<u64>,
 }
 
 impl Estimate {
-    /// What training `trainable` of a model takes with rows of `length` tokens, `batch_size` a batch, and
+    /// Returns the bytes for training `trainable` of a model with `batch_size` rows of `length` tokens per batch and
     /// `keep_checkpoints` checkpoints beside best/ under `out`.
     pub(crate) fn new(
         shape: &ModelShape,
@@ -102,10 +102,10 @@ impl Estimate {
         }
     }
 
-    /// Before anything is there but `taken_disk` bytes that are the run's own already.
+    /// Checks the estimate before the run allocates anything; `taken_disk` bytes of the disk are already the run's.
     ///
     /// # Errors
-    /// More than is free, of memory or of disk.
+    /// The run needs more memory or more disk space than is free.
     pub(crate) fn check(&self, out: &Path, taken_disk: u64) -> Result<(), Error> {
         let needed = self.memory_bytes;
         if let Some(got) = self.available_memory_bytes.filter(|&got| needed > got) {
@@ -119,7 +119,7 @@ impl Estimate {
     }
 }
 
-/// Bytes of a pass, and all that a GPU needs where it computes.
+/// Returns the bytes of a pass, and the total that a GPU needs if the run uses one.
 #[cfg_attr(
     not(feature = "cuda"),
     expect(unused_variables, reason = "on the CPU what is trained is counted by its caller")
@@ -154,7 +154,7 @@ fn on_device(
     crate::engine::cuda::device_bytes(&shape.config, &shape.layout, trainable, rows.map(side), pass)
 }
 
-/// The folder, or the nearest above it that there is.
+/// Returns the folder, or the nearest existing one above it.
 fn existing(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
@@ -178,39 +178,39 @@ fn available_memory() -> Option<u64> {
     Some(left.map_or(free_bytes, |left_bytes| free_bytes.min(left_bytes)))
 }
 
-/// What a run would do and need, without a step done.
+/// The plan of a run: its size, steps, operations, time, memory and disk space.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
-    /// The model's numbers.
+    /// The number of the model's parameters.
     pub parameters: u64,
-    /// Those that are trained, or those of the adapter that is trained in their place.
+    /// The number of trained parameters, which may be those of an adapter.
     pub trainable_parameters: u64,
-    /// Optimizer steps.
+    /// The number of optimizer steps.
     pub steps: u64,
-    /// Target tokens of one step.
+    /// The target tokens of one step.
     pub batch_tokens: u64,
-    /// Tokens of one sequence.
+    /// The tokens of one sequence.
     pub sequence_length: u64,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// Steps in which it rises.
+    /// The number of steps of the warm-up.
     pub warmup_steps: u64,
-    /// What follows.
+    /// The schedule after the warm-up.
     pub schedule: Schedule,
-    /// Floating point operations of the whole run, evaluations left out.
+    /// The floating-point operations of the whole run, without evaluations.
     pub flops: f64,
-    /// How long that takes at half of the rate of a large matrix product, measured now.
+    /// The time of these operations at half the rate of a large matrix product, which is measured now.
     pub seconds: f64,
-    /// Memory and disk.
+    /// The bytes of memory and disk.
     pub estimate: Estimate,
 }
 
 impl Preview {
-    /// Computes what a run of `config` into `out` would do and need. Nothing is written, and no weights are read or
-    /// drawn.
+    /// Computes the plan of a run of `config` into `out`. Nothing is written, and no weights are read or drawn.
     ///
     /// # Errors
-    /// As [`Trainer::open`](crate::Trainer::open), but for a folder of another run; too little memory or disk is none.
+    /// Those of [`Trainer::open`](crate::Trainer::open), except for a folder of another run and for too little memory
+    /// or disk space.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -293,10 +293,10 @@ impl Preview {
     }
 }
 
-/// What training a model of this shape as `config` says takes.
+/// Returns the bytes for training a model of this shape with the settings of `config`.
 ///
 /// # Errors
-/// Patterns or targets that the model does not have.
+/// The model lacks a target, or a pattern matches nothing.
 pub(crate) fn estimate(
     config: &RunConfig,
     shape: &ModelShape,
@@ -308,9 +308,9 @@ pub(crate) fn estimate(
     Ok(Estimate::new(shape, trainable, rows, pass, keep_checkpoints, out))
 }
 
-/// Floating point operations of training on `tokens` tokens: `6 N + 12 L H Q T` each, of which N are the
-/// parameters that are multiplied with (all but a table of embeddings) and the rest is attention, L
-/// layers of H heads of Q numbers over T positions (Chowdhery et al., PaLM, 2022, appendix B).
+/// Returns the floating-point operations of training on `tokens` tokens: `6 N + 12 L H Q T` each. N is the number of
+/// parameters in matrix products (all but an embedding table); the second term is attention, with L layers of H heads
+/// of width Q over T positions (Chowdhery et al., PaLM, 2022, appendix B).
 ///
 /// ```
 /// use mixdown_train::{FreshModel, training_flops};
@@ -323,8 +323,8 @@ pub fn training_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
     flops(6.0, config, length, tokens)
 }
 
-/// The same where an adapter is trained: without the gradients of matrices, `4 N` in the place of `6 N`. The
-/// adapter's own products are left out: with rank 8 some per cent.
+/// Returns the operations of training an adapter: without the gradients of matrices, `4 N` instead of `6 N`. The
+/// products of the adapter itself are left out, which are a few percent at rank 8.
 pub(crate) fn adapter_flops(config: &ModelConfig, length: u64, tokens: u64) -> f64 {
     flops(4.0, config, length, tokens)
 }
@@ -396,7 +396,7 @@ mod tests {
         let needed = estimate.disk_bytes;
         let error = disk(Some(needed - 1)).check(out, 0).unwrap_err();
         assert!(matches!(error, Error::Disk { expected, got, .. } if expected == got + 1));
-        // Checkpoints of the run that goes on are on the disk already.
+        // The checkpoints of a run that continues are already on the disk.
         disk(Some(needed - 1)).check(out, 1).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! All that a run reads, opened and checked against each other.
+//! The inputs of a run: corpora and model, opened and checked against each other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use crate::model::Model;
 use crate::model::folder;
 use crate::model::shape::{ModelShape, TokenizerFingerprint};
 
-/// An opened evaluation corpus and what is measured on it.
+/// An opened evaluation corpus and its evaluation.
 pub(crate) struct EvalInput {
     pub(crate) corpus: Corpus,
-    /// Of the one that chooses, other sequences report.
+    /// The sequences of the reported loss; for the corpus that chooses the best step, they differ from those of the
+    /// choice.
     pub(crate) evaluation: Evaluation,
 }
 
@@ -30,9 +31,9 @@ pub(crate) struct EvalInput {
 pub(crate) struct Inputs {
     pub(crate) mixer: Arc<Mixer>,
     pub(crate) evals: Vec<EvalInput>,
-    /// The place of `eval.select` among the evaluations.
+    /// The index of `eval.select` among the evaluations.
     pub(crate) select: usize,
-    /// How far attention goes back.
+    /// The range of attention.
     pub(crate) attention: Attention,
 }
 
@@ -71,7 +72,7 @@ impl Inputs {
         &self.evals[self.select].corpus
     }
 
-    /// The shape of the model that `config` starts from, checked against all corpora; none of its numbers is there.
+    /// Returns the shape of the model that `config` starts from, checked against all corpora, without its weights.
     pub(crate) fn shape(
         &self,
         config: &RunConfig,
@@ -98,7 +99,7 @@ impl Inputs {
         Ok(shape)
     }
 
-    /// The model of that shape.
+    /// Loads or makes the model of that shape.
     pub(crate) fn model(&self, config: &RunConfig, shape: ModelShape) -> Result<Model, Error> {
         let mut model = match &config.model {
             ModelChoice::Init(folder) => Model::load_shape(folder, shape)?,
@@ -109,7 +110,7 @@ impl Inputs {
         Ok(model)
     }
 
-    /// The fingerprints of all corpora and of the initial weights and their architecture, by their use and name.
+    /// Returns the fingerprints of all corpora and of the initial model, by their use and name.
     pub(crate) fn fingerprints(
         &self,
         config: &RunConfig,
@@ -131,7 +132,7 @@ impl Inputs {
     }
 }
 
-/// A hash of the numbers in the order of the layout, whatever file and precision they came from.
+/// Returns a hash of the weights in the order of the layout, which does not depend on their files and precision.
 fn weights_fingerprint(parameters: &[f32]) -> Fingerprint {
     let hashes: Vec<[u8; 32]> = parameters
         .par_chunks(1 << 20)
@@ -143,14 +144,14 @@ fn weights_fingerprint(parameters: &[f32]) -> Fingerprint {
     Fingerprint::of(hashes.as_flattened())
 }
 
-/// As the run says; else within documents where rows of them were packed.
+/// Returns the range of attention that the run sets; by default it is within documents if rows are packed.
 fn attention(config: &RunConfig, mixer: &Mixer) -> Attention {
     let sources = mixer.mixture().sources().iter().map(|source| &*source.corpus);
     config.train.attention(sources)
 }
 
-/// Refuses an evaluation corpus of another tokenizer, or one whose held-out documents are trained
-/// on by way of another corpus.
+/// Refuses an evaluation corpus of another tokenizer, or one whose held-out documents are training documents of another
+/// corpus.
 fn check_against_training(corpus: &Corpus, split: Split, mixer: &Mixer) -> Result<(), Error> {
     for source in mixer.mixture().sources() {
         let (expected, got) =

@@ -19,7 +19,7 @@ use crate::trainer::inputs::Inputs;
 use crate::trainer::records::RunName;
 use crate::trainer::summary;
 
-/// A run before its checkpoint is read, with its folder locked.
+/// A run whose folder is locked and whose checkpoint is not read yet.
 pub(crate) struct OpenedRun {
     pub(crate) name: RunName,
     pub(crate) config: RunConfig,
@@ -29,7 +29,7 @@ pub(crate) struct OpenedRun {
     pub(crate) data_fingerprint: Fingerprint,
     pub(crate) run_file: RunFile,
     pub(crate) folder: RunFolder,
-    /// Of the first rank.
+    /// The lock of the folder, on rank 0.
     pub(crate) hold: Option<RunLock>,
     pub(crate) settings_match: SettingsMatch,
     pub(crate) group: ProcessGroup,
@@ -37,7 +37,7 @@ pub(crate) struct OpenedRun {
 
 impl OpenedRun {
     /// # Errors
-    /// As [`Trainer::open`](crate::Trainer::open), but for the checkpoint.
+    /// Those of [`Trainer::open`](crate::Trainer::open), except those of the checkpoint.
     pub(crate) fn new(
         config: &RunConfig,
         base: RunBase,
@@ -92,7 +92,7 @@ impl OpenedRun {
     }
 }
 
-/// The folder that the first rank has locked.
+/// Returns the folder that rank 0 has locked.
 struct LockedFolder {
     folder: RunFolder,
     hold: Option<RunLock>,

@@ -1,4 +1,4 @@
-//! What a run measures and records beside its steps, and what it tells its caller.
+//! Evaluations, samples and records of a run, and the progress that it reports.
 
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::evaluate::{halves, measure, measured, record};
 
 impl Trainer {
-    /// Measures every corpus; nothing is kept of it yet.
+    /// Evaluates every corpus without recording the results.
     pub(super) fn evaluate(&mut self, stop: &AtomicBool) -> Result<EvaluationResults, Error> {
         let step = self.state.step;
         let (mut evals, mut all) = (Vec::new(), Vec::new());
@@ -28,7 +28,7 @@ impl Trainer {
         Ok(EvaluationResults { evals, rows: all })
     }
 
-    /// What the model makes of the prompts, where there are some; on the first rank alone.
+    /// Returns the model's continuations of the prompts, if there are any, on rank 0.
     pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<Vec<SampleRecord>, Error> {
         let own = match (&self.samples, &self.config.eval.samples) {
             (None, None) => return Ok(Vec::new()),
@@ -65,9 +65,9 @@ impl Trainer {
         Ok(self.folder.truncate_after(last)?)
     }
 
-    /// Writes the losses at the best step by sequence, which other runs are compared with.
+    /// Writes the losses of each sequence at the best step, for comparisons with other runs.
     pub(super) fn write_losses(&self) -> Result<(), Error> {
-        // A checkpoint of an earlier version, chosen before the run went on, has none.
+        // A checkpoint of an earlier version has none.
         let Some(best) = self.state.best.as_ref().filter(|best| !best.rows.is_empty()) else {
             return Ok(self.folder.remove_losses()?);
         };
@@ -96,13 +96,13 @@ pub struct RunName {
 /// The progress of a run, reported after every step and every evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// Steps done.
+    /// The number of finished steps.
     pub step: u64,
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub steps: u64,
     /// Target tokens per second of training, averaged over recent steps.
     pub tokens_per_second: f64,
-    /// The loss of the last step's batch, nats per token; none before the first step, and none of a batch without a
+    /// The loss of the last step's batch in nats per token; `None` before the first step and for a batch without a
     /// target that counts.
     pub train_loss: Option<f64>,
     /// The results of the evaluation that was just made, if there was one.
@@ -116,10 +116,10 @@ pub struct Progress {
 /// The evaluation whose checkpoint is in best/ so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BestSoFar {
-    /// Its step.
+    /// The step of the evaluation.
     pub step: u64,
-    /// The corpus whose loss chooses.
+    /// The corpus whose loss decides which step is best.
     pub select: String,
-    /// Its results.
+    /// The results of the evaluation.
     pub evals: Vec<EvalRecord>,
 }

@@ -1,4 +1,4 @@
-//! One optimizer step, and what is measured of it.
+//! One optimizer step, and its measurements.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,30 +18,30 @@ use crate::ranks::ProcessGroup;
 use crate::trainer::estimate::{adapter_flops, training_flops};
 use crate::trainer::inputs::Inputs;
 
-/// How much of the average of recent steps is the last one.
+/// The weight of the last step in averages of recent steps.
 const FRESH: f64 = 0.05;
 
-/// What one step gave.
+/// The result of one step.
 pub(crate) struct Step {
-    /// Mean loss of the batch's targets, nats per token; none where the batch has no target that counts.
+    /// The mean loss of the batch's targets in nats per token; `None` if the batch has no target that counts.
     pub(crate) loss: Option<f64>,
-    /// The same by source.
+    /// The mean losses by source.
     pub(crate) sources: Vec<SourceLoss>,
-    /// Norm of the gradient before clipping.
+    /// The norm of the gradient before clipping.
     pub(crate) gradient_norm: f64,
     pub(crate) seconds: f64,
 }
 
 /// The memory of steps, and averages of recent ones.
 pub(crate) struct Stepper {
-    /// Makes batches while others are trained on; none before the first step.
+    /// The loader, which makes batches during training; `None` before the first step.
     loader: Option<Loader>,
     steps: u64,
     gradients: Vec<f32>,
     batch_tokens: u64,
     batch_flops: f64,
     peak_flops: f64,
-    /// Of recent steps; none before the first.
+    /// The average over recent steps; `None` before the first one.
     seconds: f64,
     data_seconds: f64,
 }
@@ -69,30 +69,30 @@ impl Stepper {
         })
     }
 
-    /// The gradients, which are zero between steps.
+    /// Returns the gradients, which are zero between steps.
     #[cfg(test)]
     pub(crate) fn gradients(&self) -> &[f32] {
         &self.gradients
     }
 
-    /// Of recent steps.
+    /// Returns the average over recent steps.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
     pub(crate) fn tokens_per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.batch_tokens as f64 / self.seconds } else { 0.0 }
     }
 
-    /// The share of recent steps that waited for data.
+    /// Returns the share of the time of recent steps that was spent waiting for data.
     fn data_wait(&self) -> f64 {
         if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
     }
 
-    /// Operations a second of recent steps over those of a matrix product on every rank.
+    /// Returns the operations per second of recent steps, divided by those of a matrix product on every rank.
     fn mfu(&self) -> f64 {
         if self.seconds > 0.0 { self.batch_flops / self.seconds / self.peak_flops } else { 0.0 }
     }
 
     /// Trains on the batch of step `step`, of which each rank computes its part. A loss or a norm that is not finite is
-    /// a result; the model is then as it was.
+    /// returned; the model is then unchanged.
     ///
     /// The stop flag drops the step between two micro-batches: the model, the optimizer and the average are then as
     /// they were. Of several ranks each ends its pass as soon as it sees its flag (on GPUs, whose sums need every rank,
@@ -131,7 +131,7 @@ impl Stepper {
         Ok(Step { loss, sources, gradient_norm, seconds })
     }
 
-    /// This rank's part of the batch of `step`: the next one, unless that step is done again.
+    /// Returns this rank's part of the batch of `step`: the next one, unless the step is repeated.
     fn batch(
         &mut self,
         step: u64,
@@ -153,7 +153,8 @@ impl Stepper {
             .ok_or_else(|| Error::setting("train.steps", "steps that the mixer has", step))??)
     }
 
-    /// What metrics.jsonl has of step `step` but for evaluations; of the state before the first one with nothing done.
+    /// Returns the record of step `step` for metrics.jsonl without evaluations. The record of the state before the
+    /// first step has no measurements.
     pub(crate) fn record(
         &self,
         step: u64,
@@ -181,8 +182,8 @@ impl Stepper {
     }
 }
 
-/// The mean loss of a batch and of each source's sequences in it, all ranks', in the mixture's order; one sum a
-/// source, so that they add up.
+/// Returns the mean loss over all ranks of a batch and of each source's sequences in it, in the mixture's order. There
+/// is one sum per source, so that the losses add up.
 #[expect(clippy::cast_precision_loss, reason = "a batch is far shorter than 2^53 tokens")]
 fn by_source(
     losses: &[f32],

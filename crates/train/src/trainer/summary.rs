@@ -13,8 +13,8 @@ use crate::model::config::ModelConfig;
 use crate::trainer::inputs::Inputs;
 use crate::trainer::records::RunName;
 
-/// A hash of the fingerprints of all that a run reads, in the order of their names. The base's architecture is not in
-/// it: tables of runs have hashes from before it had a fingerprint.
+/// Returns a hash of the fingerprints of everything that a run reads, in the order of their names. The architecture of
+/// the base is left out, because tables of runs have hashes that are older than its fingerprint.
 pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> Fingerprint {
     let [_, architecture] = OF_BASE;
     let mut bytes = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn data_fingerprint(fingerprints: &BTreeMap<String, Fingerprint>) -> 
     Fingerprint::of(&bytes)
 }
 
-/// What a summary is made from.
+/// The data of a summary.
 pub(crate) struct FinishedRun<'a> {
     pub(crate) name: &'a RunName,
     pub(crate) config: &'a RunConfig,
@@ -37,7 +37,7 @@ pub(crate) struct FinishedRun<'a> {
 }
 
 impl FinishedRun<'_> {
-    /// The summary; shares are those of the whole run.
+    /// Returns the summary; shares are those of the whole run.
     pub(crate) fn summary(&self) -> Summary {
         let best = self.state.best.as_ref();
         Summary {
@@ -67,12 +67,11 @@ impl FinishedRun<'_> {
         self.state.step.saturating_mul(batch) as f64 / self.state.training_seconds.max(1e-9)
     }
 
-    /// The row for the scaling laws: of runs that have a target's source and measure both losses.
+    /// Returns the row for the scaling laws, if the run has a target source and measures both losses.
     ///
-    /// All of it is read at the best step: losses as well as `p_realised`, the share of
-    /// pretraining sequences delivered until then (as asked for, where that is step 0). Without a
-    /// source of pretraining data p is 0. `target_tokens` are the targets that the run can draw:
-    /// those of an epoch's whole sequences.
+    /// All values are those at the best step: the losses, and `p_realised`, the share of pretraining sequences
+    /// delivered until then (the requested share if the best step is 0). Without a source of pretraining data p is 0.
+    /// `target_tokens` is the number of targets that the run can draw: those of the complete sequences of an epoch.
     fn row(&self) -> Option<RunRow> {
         let (eval, train) = (&self.config.eval, &self.config.train);
         let pretraining = eval.pretraining.as_ref()?;
@@ -118,12 +117,12 @@ impl FinishedRun<'_> {
     }
 }
 
-/// The optimizer by name, with the decay of an average that is evaluated in the place of its weights.
+/// Returns the name of the optimizer, with the decay of the average if an average is evaluated.
 fn optimizer(train: &TrainConfig) -> String {
     train.ema.map_or_else(|| "adamw".to_owned(), |decay| format!("adamw, ema {decay}"))
 }
 
-/// What was trained.
+/// Returns the name of the training method.
 fn method(train: &TrainConfig) -> &'static str {
     match (&train.lora, train.freeze.is_empty()) {
         (Some(_), _) => "lora",

@@ -21,8 +21,8 @@ pub(crate) use tensors::{
 use crate::error::Error;
 use crate::weights::{LARGEST_JSON_BYTES, LARGEST_TOKENIZER_BYTES, read_capped, write_synced};
 
-/// What `transformers`, vLLM or llama.cpp's converter read beside config.json and the weights, with the largest size
-/// of each.
+/// The files that `transformers`, vLLM or llama.cpp's converter read beside config.json and the weights, with the
+/// largest size of each.
 const NAMES: [(&str, u64); 17] = [
     ("generation_config.json", LARGEST_JSON_BYTES),
     ("tokenizer.json", LARGEST_TOKENIZER_BYTES),
@@ -42,22 +42,23 @@ const NAMES: [(&str, u64); 17] = [
     ("preprocessor_config.json", LARGEST_JSON_BYTES),
     ("video_preprocessor_config.json", LARGEST_JSON_BYTES),
 ];
-/// How the names of further files begin: versions of a tokenizer, and the terms that a model is passed on under.
+/// The beginnings of names of further files: versions of a tokenizer, and the license of a model.
 const BEGINNINGS: [&str; 5] = ["tokenizer.model.", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY"];
-/// How they end: chat templates, and the classes that config.json and tokenizer_config.json name under `auto_map`.
+/// The endings of their names: chat templates, and the classes that config.json and tokenizer_config.json name under
+/// `auto_map`.
 const ENDS: [&str; 3] = [".jinja", ".py", ".tiktoken"];
-/// Folders whose files go along: chat templates beside the default one, and a model's own way to generate.
+/// The folders whose files are kept: further chat templates, and a model's custom generation code.
 const FOLDERS: [&str; 2] = ["additional_chat_templates", "custom_generate"];
 
-/// The tokenizer's files, the chat templates, the generation settings and the terms of a model's folder, in
-/// memory, byte by byte: the folder may be gone when a checkpoint is written. The default is none.
+/// The tokenizer's files, the chat templates, the generation settings and the license of a model's folder, in memory,
+/// because the folder may be gone when a checkpoint is written. The default is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Companions {
-    /// By name; those of a folder within have a `/` in it.
+    /// The contents by name; names of files in a subfolder have a `/`.
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// The largest size of a file that goes along; none for one that does not.
+/// Returns the largest size of a file that is kept; `None` for a file that is not.
 fn limit_bytes(name: &str) -> Option<u64> {
     let named = NAMES.iter().find(|(other, _)| *other == name).map(|(_, limit)| *limit);
     let fits = BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
@@ -65,7 +66,7 @@ fn limit_bytes(name: &str) -> Option<u64> {
     named.or(fits.then_some(LARGEST_JSON_BYTES))
 }
 
-/// Whether a file of that name, with `/` between its parts, goes along.
+/// Returns whether a file of that name, with `/` between its parts, is kept.
 pub(crate) fn is_companion(name: &str) -> bool {
     match name.split_once('/') {
         Some((folder, _)) => FOLDERS.contains(&folder),
@@ -74,7 +75,7 @@ pub(crate) fn is_companion(name: &str) -> bool {
 }
 
 impl Companions {
-    /// Reads those that are in the folder.
+    /// Reads the files of a folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
         let mut files = BTreeMap::new();
         read_files(folder, "", &limit_bytes, &mut files)?;
@@ -87,7 +88,7 @@ impl Companions {
         Ok(Self { files })
     }
 
-    /// Writes them into a folder that nobody reads yet, synced to the disk.
+    /// Writes the files into a folder that no reader uses yet, and syncs them to the disk.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
         for (name, bytes) in &self.files {
             let path = folder.join(name);
@@ -99,17 +100,17 @@ impl Companions {
         Ok(())
     }
 
-    /// Adds a file, in the place of one of that name.
+    /// Adds a file, or replaces the one with that name.
     pub(crate) fn insert(&mut self, name: &str, bytes: Vec<u8>) {
         self.files.insert(name.to_owned(), bytes);
     }
 
-    /// The bytes of the file of that name.
+    /// Returns the bytes of the file with that name.
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// Whether the file of that name is among them.
+    /// Returns whether there is a file with that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }

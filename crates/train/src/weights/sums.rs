@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::weights::hugging_face::is_companion;
 use crate::weights::{CONFIG_FILE, INDEX_FILE};
 
-/// What is not as it was written of the model in `folder`: a file with another sum, one that is gone, and one that
-/// came later although a model is read with it. A folder that others wrote has no sums and is taken as it is; a
-/// checkpoint or the best/ of a run that has sums must have some.
+/// Returns the changed files of the model in `folder`: a file with another sum, a missing file, and a file of the model
+/// that was added later. A folder of another program has no sums and is accepted; a checkpoint or the best/ of a run
+/// that has sums must have sums.
 ///
 /// # Errors
-/// A file that cannot be read.
+/// A file cannot be read.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,7 +47,7 @@ pub fn model_faults(folder: &Path) -> Result<Vec<Fault>, Error> {
     Ok(faults)
 }
 
-/// Refuses a folder of a file that is not as it was written. `way_out` ends the message.
+/// Refuses a folder with a changed file. `way_out` ends the message.
 pub(crate) fn check(folder: &Path, way_out: &str) -> Result<(), Error> {
     match model_faults(folder)?.into_iter().next() {
         None => Ok(()),
@@ -55,7 +55,7 @@ pub(crate) fn check(folder: &Path, way_out: &str) -> Result<(), Error> {
     }
 }
 
-/// Whether a file of that name belongs to a model or a checkpoint.
+/// Returns whether a file of that name belongs to a model or a checkpoint.
 fn is_read(name: &str) -> bool {
     [CONFIG_FILE, INDEX_FILE, STATE_FILE, RECORDS_FILE].contains(&name)
         || name.ends_with(".safetensors")

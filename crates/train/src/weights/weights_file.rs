@@ -1,8 +1,8 @@
 //! Weights in safetensors files: from the disk into one flat buffer of f32, and back.
 //!
-//! Both ways go in parts of a megabyte, so that a model is never in memory twice. Files are read by
-//! pread and not mapped: one that is truncated meanwhile is then an error and not the end of the
-//! process (SIGBUS), and the copy it costs is small beside the conversion.
+//! Files are read and written in parts of a megabyte, so that a model is never in memory twice. They are read by pread
+//! and not mapped: a file that is truncated meanwhile is then an error and does not kill the process (SIGBUS), and the
+//! copy costs little beside the conversion.
 
 mod convert;
 mod safetensors_file;
@@ -23,12 +23,12 @@ use self::safetensors_file::SafetensorsFile;
 use crate::error::Error;
 use crate::weights::hugging_face::{Arrangement, FileTensor};
 
-/// Numbers that are read at once: a megabyte, which stays in a core's cache until it is converted.
+/// The values that are read at once: a megabyte, which stays in a core's cache until it is converted.
 const PART_LEN: usize = 1 << 18;
-/// Numbers of one task: a large embedding is many.
+/// The values of one parallel task; a large embedding is several tasks.
 const TASK_LEN: usize = 1 << 22;
 
-/// A tensor of a file and the buffer that it goes to, which is as long as the tensor.
+/// A tensor of a file and its destination, which is as long as the tensor.
 struct Wanted<'a> {
     file: &'a SafetensorsFile,
     info: &'a TensorInfo,
@@ -38,7 +38,7 @@ struct Wanted<'a> {
 
 /// Reads the one-dimensional tensors `parts`, by their names, into their buffers.
 ///
-/// Refuses a file that lacks one or has others, with all names, and a tensor of another length.
+/// A file that lacks a tensor or has others is refused with all names, as is a tensor of another length.
 pub(crate) fn read_flat(path: &Path, parts: &mut [(&str, &mut [f32])]) -> Result<(), Error> {
     let file = SafetensorsFile::open(path)?;
     let tensors: Vec<FileTensor> =
@@ -57,7 +57,7 @@ pub(crate) fn read_flat(path: &Path, parts: &mut [(&str, &mut [f32])]) -> Result
     read_all(wanted.collect())
 }
 
-/// Whether two tensors of files have the same shape and numbers, whatever types these are of.
+/// Returns whether two tensors of files have the same shape and values, whatever their types.
 fn same_numbers(
     one: (&SafetensorsFile, &str),
     other: (&SafetensorsFile, &str),
@@ -103,13 +103,13 @@ struct Task<'a> {
     file: &'a SafetensorsFile,
     dtype: Dtype,
     width_bytes: usize,
-    /// Its first byte among the file's numbers.
+    /// The offset of its first byte among the file's values.
     offset_bytes: usize,
     tensor: &'a FileTensor,
     out: &'a mut [f32],
 }
 
-/// Buffers that are used again.
+/// The buffers that are used again.
 #[derive(Default)]
 struct Scratch {
     bytes: Vec<u8>,

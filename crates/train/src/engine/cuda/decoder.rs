@@ -29,50 +29,50 @@ use crate::model::config::{ModelConfig, Positions};
 use crate::model::layout::Layout;
 use crate::optim::trainable_state::TrainableSizes;
 
-/// Tokens of one pass, at most, but at least one row: enough that products fill a large GPU.
+/// The largest number of tokens of one pass, which has at least one row. It is enough for products to fill a large GPU.
 const PASS_TOKENS: usize = 8192;
-/// Rows of one pass, at most: a grid has no more blocks along the side that attention uses for them.
+/// The largest number of rows of one pass: the limit of blocks along the side of a grid that attention uses for rows.
 const PASS_ROWS: usize = 65_535;
 
-/// How a decoder on a device computes.
+/// The settings of a decoder on a device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CudaPass {
     pub(crate) precision: Precision,
     pub(crate) policy: ActivationPolicy,
-    /// Rows of one pass, where that is given.
+    /// The rows of one pass, if they are set.
     pub(crate) micro_batch: Option<usize>,
 }
 
-/// A decoder with all its numbers on a device.
+/// A decoder with all its memory on a device.
 pub(crate) struct CudaDecoder {
     pub(super) kernels: Kernels,
     pub(super) config: ModelConfig,
     pub(super) layout: Layout,
     pub(super) pass: CudaPass,
     pub(super) parameters: Address,
-    /// Those of all parameters, in their layout; null where these are not trained.
+    /// The gradients of all parameters, in their layout; null if these are not trained.
     pub(super) gradients: Address,
-    /// The parameters in the width of products.
+    /// The parameters in the number format of products.
     pub(super) narrow: Address,
-    /// What is trained; nothing before it was said or the first gradients were asked for.
+    /// The trained state; `None` until it is set or the first gradients are computed.
     pub(super) tracked: Option<Tracked>,
-    /// Cosines and sines with the pairs of a head, where positions are rotary.
+    /// Cosines and sines with the number of pairs of a head, if positions are rotary.
     pub(super) angles: Option<([Address; 2], usize)>,
-    /// Positions there are angles for.
+    /// The number of positions that have angles.
     angle_positions: usize,
     pub(super) workspace: Workspace,
-    /// Whether gradients are summed over several ranks, and in how large parts at least.
+    /// Whether gradients are summed over several ranks, and the least size of a bucket.
     pub(super) is_joined: bool,
     pub(super) bucket: usize,
-    /// What is left to be summed of this backward pass, once its last rows are computed.
+    /// The part of the gradients that is still to be summed in this backward pass.
     sums: Option<Buckets>,
     room_memory: Kept,
-    /// Losses of a batch.
+    /// The losses of a batch.
     losses: Kept,
 }
 
-/// Bytes on the device that training `trainable` takes with rows of `length` tokens, `batch_size` a batch: the model, and
-/// a pass.
+/// Bytes on the device that training `trainable` takes with rows of `length` tokens, `batch_size` a batch: the model,
+/// and a pass.
 pub(crate) fn device_bytes(
     config: &ModelConfig,
     layout: &Layout,
@@ -95,10 +95,10 @@ fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
 }
 
 impl CudaDecoder {
-    /// A decoder with these parameters.
+    /// Makes a decoder with these parameters.
     ///
     /// # Errors
-    /// Too little memory on the device; a model wider than its kernels take.
+    /// The device has too little memory; the model is too wide for its kernels.
     pub(crate) fn new(
         config: &ModelConfig,
         layout: &Layout,
@@ -160,12 +160,12 @@ impl CudaDecoder {
         }
     }
 
-    /// Parameter number `index` in the width of products.
+    /// Returns the place of parameter `index` in the number format of products.
     pub(super) fn narrow(&self, index: usize) -> Address {
         self.narrow + index * self.pass.precision.bytes()
     }
 
-    /// Angles for all positions of rows of `length`.
+    /// Computes the angles for all positions of rows of `length`.
     pub(super) fn fit_angles(&mut self, length: usize) -> Result<(), Error> {
         let Positions::Rotary(config) = &self.config.positions else { return Ok(()) };
         if self.angle_positions >= length {
@@ -189,18 +189,18 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// Bytes of the room for `tokens`.
+    /// Returns the bytes of the workspace for `tokens`.
     pub(super) fn workspace_bytes(&self, tokens: usize, policy: ActivationPolicy) -> usize {
         let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
         Workspace::new(config, sizes, precision, tokens, policy, Address::NULL).bytes
     }
 
-    /// Memory of so many bytes for rooms.
+    /// Allocates this number of bytes for workspaces.
     pub(super) fn reserve(&mut self, bytes: usize) -> Result<Address, Error> {
         self.room_memory.fit(self.kernels.device.as_mut(), bytes)
     }
 
-    /// Fits the room to `tokens`.
+    /// Fits the workspace to `tokens`.
     fn fit(&mut self, tokens: usize, policy: ActivationPolicy) -> Result<(), Error> {
         let base = self.reserve(self.workspace_bytes(tokens, policy))?;
         let (config, sizes, precision) = (&self.config, &self.layout.sizes, self.pass.precision);
@@ -303,7 +303,7 @@ impl CudaDecoder {
         self.sum_from(last_norm.weight.start)
     }
 
-    /// From the gradient of the last stream back to the tables.
+    /// Does the backward pass from the gradient of the last stream to the embeddings.
     fn backward(&mut self, part: MicroBatch) -> Result<(), Error> {
         let shape = self.shape(part);
         for index in (0..self.layout.blocks.len()).rev() {
@@ -328,7 +328,7 @@ impl CudaDecoder {
         self.sum_from(0)
     }
 
-    /// Begins to sum what is final, as all gradients from number `start` on are.
+    /// Begins to sum the gradients from index `start` on, which are final.
     fn sum_from(&mut self, start: usize) -> Result<(), Error> {
         let ready = self.sums.as_mut().and_then(|sums| sums.ready(start));
         match ready.zip(self.tracked.as_ref()) {
@@ -353,8 +353,8 @@ impl CudaDecoder {
         )
     }
 
-    /// Losses of all rows, part by part, and with a divisor their gradients. The host waits for the last part alone:
-    /// while the device computes one, the ids of the next are on their way.
+    /// Computes the losses of all rows, part by part, and with a divisor their gradients. The host waits only for the
+    /// last part: while the device computes a part, the ids of the next one are copied.
     pub(super) fn pass(
         &mut self,
         rows: &Rows,
@@ -370,7 +370,7 @@ impl CudaDecoder {
         let all = self.losses.fit(self.kernels.device.as_mut(), size_of_val(&losses[..]))?;
         let mut parts =
             rows.micro_batches(at_once).zip((0..).step_by(at_once * rows.length)).peekable();
-        // Of ranks that sum gradients on their devices none may leave the others alone with a sum.
+        // If ranks sum gradients on their devices, each must take part in every sum.
         let may_stop = divisor.is_none() || !self.is_joined;
         while let Some((part, start)) = parts.next() {
             if may_stop {
@@ -398,7 +398,7 @@ impl CudaDecoder {
     }
 }
 
-/// The distinct ids in order, where the places of each begin in the last list, and the places, in order for each id.
+/// Returns the distinct ids in order, the beginning of each id's places in the last list, and the places in order.
 fn lists(ids: &[u32]) -> [Vec<u32>; 3] {
     let mut order: Vec<u32> = (0..).take(ids.len()).collect();
     order.sort_by_key(|&place| ids[place as usize]);

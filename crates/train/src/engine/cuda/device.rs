@@ -1,5 +1,5 @@
-//! What the decoder asks of a device: memory, kernels and matrix products. A GPU answers in driver.rs, an emulator in
-//! the tests.
+//! The interface of a device: memory, kernels and matrix products. driver.rs implements it for a GPU, and the tests
+//! have an emulator.
 
 pub(crate) mod compile;
 pub(crate) mod driver;
@@ -20,10 +20,10 @@ use crate::ranks::ProcessGroup;
 pub(crate) struct Address(pub(crate) u64);
 
 impl Address {
-    /// No place.
+    /// The null address.
     pub(crate) const NULL: Self = Self(0);
 
-    /// The place of f32 number `index` from here.
+    /// Returns the address of the f32 at `index` from here.
     pub(crate) fn f32(self, index: usize) -> Self {
         self + index * size_of::<f32>()
     }
@@ -32,13 +32,13 @@ impl Address {
 impl Add<usize> for Address {
     type Output = Self;
 
-    /// So many bytes on.
+    /// Returns the address this number of bytes later.
     fn add(self, bytes: usize) -> Self {
         Self(self.0 + bytes as u64)
     }
 }
 
-/// What a kernel is given.
+/// An argument of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Argument {
     Address(Address),
@@ -48,7 +48,7 @@ pub(crate) enum Argument {
 }
 
 impl Argument {
-    /// Its bytes, first those of the value, as a little-endian number.
+    /// Returns its bytes as a little-endian number; those of the value come first.
     pub(crate) fn bits(self) -> u64 {
         match self {
             Self::Address(address) => address.0,
@@ -64,28 +64,28 @@ impl Argument {
 pub(crate) struct Launch<'a> {
     pub(crate) kernel: &'static str,
     pub(crate) grid: [u32; 3],
-    /// Threads of a block.
+    /// The threads of a block.
     pub(crate) threads: u32,
-    /// Shared memory beside what the kernel declares.
+    /// The bytes of shared memory beside those that the kernel declares.
     pub(crate) shared_bytes: u32,
     pub(crate) arguments: &'a [Argument],
 }
 
-/// Which of the three products of a projection y = x · Wᵀ.
+/// One of the three products of a projection y = x · Wᵀ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// y = x · Wᵀ.
     Output,
     /// y += x · Wᵀ, y being f32.
     AddOutput,
-    /// The gradient of x is written over x: that of y times W.
+    /// The gradient of x, which is that of y times W, is written over x.
     Input,
-    /// The gradient of W, f32, is added to: that of y transposed, times x.
+    /// The transposed gradient of y times x is added to the gradient of W, which is f32.
     Weight,
 }
 
-/// A product of x \[rows, inputs\], W \[outputs, inputs\] and y \[rows, outputs\], of which `form` says which is made
-/// of the other two.
+/// A product of x \[rows, inputs\], W \[outputs, inputs\] and y \[rows, outputs\]; `form` selects the one that is
+/// computed from the other two.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) form: Form,
@@ -95,13 +95,13 @@ pub(crate) struct Product {
     pub(crate) rows: usize,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    /// Numbers from one row of y to the next.
+    /// The distance from one row of y to the next.
     pub(crate) pitch: usize,
 }
 
-/// A device. Work is done in the order in which it was asked for; reading waits for it.
+/// A device. It does its work in the order of the calls; reading waits for earlier work.
 pub(crate) trait Device: Send {
-    /// Memory of arbitrary content.
+    /// Allocates memory of arbitrary content.
     fn allocate(&mut self, bytes: u64) -> Result<Address, Error>;
     fn free(&mut self, address: Address) -> Result<(), Error>;
     fn zero(&mut self, to: Address, bytes: u64) -> Result<(), Error>;
@@ -110,12 +110,12 @@ pub(crate) trait Device: Send {
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error>;
     fn launch(&mut self, launch: Launch) -> Result<(), Error>;
     fn product(&mut self, product: Product) -> Result<(), Error>;
-    /// Takes part in the sums of several ranks from now on.
+    /// Joins the sums of several ranks.
     fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
-    /// Begins to sum `len` f32 over all ranks, after what was asked for before; what is asked for later does not wait.
+    /// Begins to sum `len` f32 over all ranks, after all earlier work; later work does not wait for the sum.
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error>;
-    /// What is asked for later waits for all sums.
+    /// Makes later work wait for all sums.
     fn finish_sums(&mut self) -> Result<(), Error>;
-    /// Bytes that are free, where the device tells.
+    /// Returns the free bytes, if the device tells.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
 }

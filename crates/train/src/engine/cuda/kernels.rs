@@ -1,4 +1,4 @@
-//! The kernels, one function each: the only place that knows their arguments.
+//! The kernels, one function each. Only this file knows their arguments.
 
 use super::device::{Address, Argument, Device, Form, Launch, Product};
 use crate::config::compute::Precision;
@@ -6,14 +6,14 @@ use crate::error::Error;
 use crate::model::config::Activation;
 use crate::model::layout::Sizes;
 
-/// Threads of a block, but for attention on tensor cores.
+/// The threads of a block, except for attention on tensor cores.
 pub(crate) const THREADS: u32 = 256;
 pub(crate) const WARP: u32 = 32;
-/// Blocks of a pass that sums over rows, at most: a fixed number, so that sums do not depend on the device.
+/// The largest number of blocks of a pass that sums over rows. It is fixed, so that sums do not depend on the device.
 pub(crate) const SUM_BLOCKS: usize = 512;
-/// Parts of the sums of columns.
+/// The parts of the sums of columns.
 const COLUMN_PARTS: usize = 128;
-/// Numbers that one block squares and sums.
+/// The values that one block squares and sums.
 pub(crate) const SQUARE_RUN: usize = 1 << 16;
 /// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
 pub(crate) const WIDEST_STREAM: usize = 12_288;
@@ -24,18 +24,18 @@ pub(crate) struct Kernels {
     pub(crate) precision: Precision,
     pub(crate) sizes: Sizes,
     pub(crate) epsilon: f32,
-    /// Keys that a query sees at most.
+    /// The largest number of keys that a query sees.
     pub(crate) window: u32,
 }
 
-/// The weight and bias of a norm; no bias is RMSNorm.
+/// The weight and bias of a norm; RMSNorm has no bias.
 #[derive(Clone, Copy)]
 pub(crate) struct NormAt {
     pub(crate) weight: Address,
     pub(crate) bias: Address,
 }
 
-/// Rows of a batch that are computed at once.
+/// The rows of a batch that are computed at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) rows: usize,
@@ -52,7 +52,7 @@ impl Shape {
     }
 }
 
-/// What AdamW multiplies by.
+/// The factors of AdamW.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Update {
     pub(crate) clip: f32,
@@ -73,7 +73,7 @@ pub(crate) struct Buffers {
     pub(crate) gradients: Address,
     pub(crate) first: Address,
     pub(crate) second: Address,
-    /// Null where products take the parameters themselves.
+    /// Null if products use the parameters themselves.
     pub(crate) narrow: Address,
 }
 
@@ -81,7 +81,8 @@ pub(crate) fn address(value: Address) -> Argument {
     Argument::Address(value)
 }
 
-/// A count that fits: sides are checked when the decoder is made, and passes have at most 2^31 numbers a row.
+/// Converts a count, which fits: sizes are checked when the decoder is made, and passes have at most 2^31 values per
+/// row.
 pub(crate) fn count(value: usize) -> Argument {
     Argument::U32(u32::try_from(value).unwrap_or(u32::MAX))
 }
@@ -98,7 +99,7 @@ pub(crate) fn blocks(len: usize, each: u32) -> u32 {
     u32::try_from(len.div_ceil(each as usize)).unwrap_or(u32::MAX)
 }
 
-/// Numbers of the parts of sums that any of the kernels leaves.
+/// Returns the largest length of partial sums of any kernel.
 pub(crate) fn partial_len(sizes: &Sizes, tokens: usize) -> usize {
     let norm = SUM_BLOCKS.min(tokens) * 2 * sizes.hidden;
     let widest = sizes.qkv().max(sizes.up).max(sizes.hidden);
@@ -116,7 +117,7 @@ impl Kernels {
         self.device.launch(Launch { kernel, grid, threads: THREADS, shared_bytes: 0, arguments })
     }
 
-    /// One thread for each of `len` numbers, which is the last argument.
+    /// Launches one thread for each of `len` values; `len` is the last argument.
     pub(crate) fn each(
         &mut self,
         kernel: &'static str,
@@ -126,7 +127,7 @@ impl Kernels {
         self.spread(kernel, (len, THREADS), arguments)
     }
 
-    /// As [`each`](Self::each), but a thread takes eight numbers.
+    /// Does what [`each`](Self::each) does with eight values per thread.
     fn eights(
         &mut self,
         kernel: &'static str,
@@ -163,7 +164,7 @@ impl Kernels {
         self.each("merge", len, &[address(to), address(base), address(delta), real(scale)])
     }
 
-    /// Brings `averages` nearer to `numbers` by the share `fresh_share`.
+    /// Moves `averages` toward `numbers` by the share `fresh_share`.
     pub(crate) fn average(
         &mut self,
         averages: Address,
@@ -196,7 +197,7 @@ impl Kernels {
         self.eights("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
     }
 
-    /// `tables` are those of ids and, or null, of positions.
+    /// Adds embeddings; `tables` are those of ids and of positions, of which the latter may be null.
     pub(crate) fn embed(
         &mut self,
         rows: Address,
@@ -211,7 +212,7 @@ impl Kernels {
         self.each("embed", shape.tokens() * width, &arguments)
     }
 
-    /// `lists` are entries, begins and order, of so many entries.
+    /// Adds the gradients of embeddings; `lists` are entries, begins and order, with this number of entries.
     pub(crate) fn embed_backward(
         &mut self,
         table: Address,
@@ -255,7 +256,7 @@ impl Kernels {
         self.go("add_partial", [blocks(width, WARP), 1, 1], &arguments)
     }
 
-    /// `angles` are cosines and sines of `half` pairs; `sign` −1 turns back.
+    /// Rotates queries and keys; `angles` are cosines and sines of `half` pairs, and a `sign` of −1 rotates back.
     pub(crate) fn rotary(
         &mut self,
         rows: Address,
@@ -291,7 +292,7 @@ impl Kernels {
         self.eights("activation_forward", tokens * width, &arguments)
     }
 
-    /// Writes `dx`, and y over `dy`.
+    /// Writes `dx`, and writes y over `dy`.
     pub(crate) fn activation_backward(
         &mut self,
         dy: Address,
@@ -305,7 +306,7 @@ impl Kernels {
         self.eights("activation_backward", tokens * width, &arguments)
     }
 
-    /// With a scale other than 0 the logits become their own gradient.
+    /// Computes losses; with a scale other than 0 the logits are replaced by their gradient.
     pub(crate) fn cross_entropy(
         &mut self,
         logits: Address,
@@ -325,7 +326,7 @@ impl Kernels {
         self.go("cross_entropy", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
-    /// The sums of squares of runs of [`SQUARE_RUN`] numbers.
+    /// Computes the sums of squares of runs of [`SQUARE_RUN`] values.
     pub(crate) fn square_sums(
         &mut self,
         sums: Address,

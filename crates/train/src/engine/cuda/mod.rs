@@ -1,9 +1,9 @@
 //! The decoder on an NVIDIA GPU.
 //!
-//! Parameters, gradients and moments stay on the device; ids go there, losses come back. Products are cuBLAS's, all
-//! else is done by kernels in CUDA C (kernels/), compiled when the run starts for the device that is there. All sums
-//! have a fixed order. The decoder asks a [`Device`](device::Device) for everything: the tests give it an emulator, so
-//! the same launches and the same kernels are compared with the CPU's decoder without a GPU.
+//! Parameters, gradients and moments stay on the device; ids are copied to it, and losses are copied back. cuBLAS
+//! computes products, and kernels in CUDA C (kernels/), which are compiled for the device when the run starts, do the
+//! rest. All sums have a fixed order. The decoder asks a [`Device`](device::Device) for everything: the tests give it
+//! an emulator, so the same launches and the same kernels are compared with the CPU's decoder without a GPU.
 
 mod decoder;
 mod device;
@@ -19,10 +19,10 @@ use crate::error::Error;
 pub(crate) use decoder::{CudaDecoder, CudaPass, device_bytes};
 pub(crate) use kernels::Update;
 
-/// GPU number `ordinal` with the kernels for heads of `head_width`; in tests an emulator.
+/// Opens GPU number `ordinal` with the kernels for heads of `head_width`, or in tests an emulator.
 ///
 /// # Errors
-/// No such GPU, or one that cannot do it.
+/// The GPU does not exist or does not support the kernels.
 pub(crate) fn open(
     ordinal: usize,
     precision: Precision,
@@ -38,10 +38,10 @@ pub(crate) fn open(
     Ok(Box::new(device::driver::Gpu::open(ordinal, precision, head_width)?))
 }
 
-/// Operations a second of a large product on GPU number `ordinal`.
+/// Measures the operations per second of a large product on GPU number `ordinal`.
 ///
 /// # Errors
-/// As [`open`].
+/// Those of [`open`].
 pub(crate) fn peak_flops(
     ordinal: usize,
     precision: Precision,

@@ -1,4 +1,4 @@
-//! Sums over the ranks on a stream of their own, so that they go on beside the backward pass.
+//! Sums over the ranks on a separate stream, so that they overlap with the backward pass.
 
 #![expect(unsafe_code, reason = "the driver's interface is C's")]
 
@@ -19,17 +19,17 @@ use crate::engine::cuda::reduction::nccl::{Communicator, UniqueId};
 use crate::error::Error;
 use crate::ranks::ProcessGroup;
 
-/// Between two looks at a sum: short beside a step.
+/// The pause between two checks of a sum, which is short beside a step.
 const PAUSE: Duration = Duration::from_micros(50);
-/// Between two looks at the other ranks.
+/// The pause between two checks of the other ranks.
 const CHECK: Duration = Duration::from_millis(50);
 
-/// This GPU among those of the other ranks.
+/// The connection of this GPU to those of the other ranks.
 pub(super) struct Reduction {
     communicator: Communicator,
-    /// One that does not wait for the null stream, where all else is done.
+    /// The stream of the sums, which does not wait for the null stream of all other work.
     stream: sys::CUstream,
-    /// What a stream has done, for the other one to wait for.
+    /// The events by which the streams wait for each other.
     events: [sys::CUevent; 2],
     group: ProcessGroup,
 }
@@ -42,7 +42,7 @@ impl Reduction {
     /// Joins the GPUs of all ranks; the context of this one is current.
     ///
     /// # Errors
-    /// As [`Communicator::new`]; a rank that is lost; too little memory for NCCL.
+    /// Those of [`Communicator::new`]; a rank is lost; there is too little memory for NCCL.
     pub(super) fn new(group: &mut ProcessGroup) -> Result<Self, Error> {
         let rank = [group.rank().rank(), group.rank().world_size()];
         let mut own = group.try_clone()?;
@@ -61,8 +61,9 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Sums of a whole bucket and of a small rest: the first ones connect the GPUs and take NCCL's memory, in calls
-    /// that look at no other rank. Now all have just met, and what is free afterwards is free for the run.
+    /// Sums a whole bucket and a small rest once: the first sums connect the GPUs and take NCCL's memory, in calls that
+    /// do not check the other ranks. All ranks have just met, and the memory that is free afterward is free for the
+    /// run.
     fn warm_up(&mut self) -> Result<(), Error> {
         let bytes = BUCKET * size_of::<f32>();
         // SAFETY: freed below, after all sums.
@@ -76,7 +77,7 @@ impl Reduction {
         unsafe { result::free_sync(memory) }.map_err(failed)
     }
 
-    /// Lets `later` wait for what `earlier` has been asked to do.
+    /// Makes the stream `later` wait for the earlier work of the stream `earlier`.
     fn order(
         &self,
         place: usize,
@@ -92,7 +93,7 @@ impl Reduction {
         }
     }
 
-    /// Begins to sum `len` f32 after all that the null stream was asked for.
+    /// Begins to sum `len` f32 after all earlier work of the null stream.
     pub(super) fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
         self.order(0, null_mut(), self.stream)?;
         self.communicator.sum(at, len, self.stream.cast()).map_err(|error| {
@@ -101,12 +102,12 @@ impl Reduction {
         })
     }
 
-    /// Lets the null stream wait for all sums.
+    /// Makes the null stream wait for all sums.
     pub(super) fn finish(&self) -> Result<(), Error> {
         self.order(1, self.stream, null_mut())
     }
 
-    /// Waits for all work of the null stream, sums among it, as long as the other ranks are there.
+    /// Waits for all work of the null stream, including sums, as long as the other ranks live.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         let event = self.events[0];
         // SAFETY: as in `order`.
@@ -144,25 +145,26 @@ impl Drop for Reduction {
     }
 }
 
-/// Numbers that are summed at once, at least: 32 MiB. Less wastes the links between GPUs on latency, more leaves
-/// little to be done beside the last sum (PyTorch's DistributedDataParallel takes 25 MiB).
+/// The least length of a bucket: 32 MiB. Smaller buckets waste the links between GPUs on latency, and larger ones leave
+/// little work to overlap with the last sum (PyTorch's DistributedDataParallel uses 25 MiB).
 pub(crate) const BUCKET: usize = 8 << 20;
 
-/// What is left to be summed of one backward pass.
+/// The gradients of one backward pass that are still to be summed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Buckets {
-    /// All from here on has been handed out.
+    /// The index from which on all gradients were handed out.
     end: usize,
     least: usize,
 }
 
 impl Buckets {
-    /// Of a buffer of `len` numbers, in buckets of at least `least`.
+    /// Makes the state for a buffer of `len` values, in buckets of at least `least`.
     pub(crate) fn new(len: usize, least: usize) -> Self {
         Self { end: len, least }
     }
 
-    /// What to sum now that all from `start` on is final: nothing where it is little, unless it is the last.
+    /// Returns the range to sum when all gradients from `start` on are final; `None` if it is small and not the last
+    /// one.
     pub(crate) fn ready(&mut self, start: usize) -> Option<Range<usize>> {
         let enough = self.end.saturating_sub(start) >= self.least || start == 0;
         let bucket = start..self.end;

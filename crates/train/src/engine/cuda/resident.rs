@@ -1,4 +1,4 @@
-//! The decoder on a device as the trainer sees it.
+//! The trainer's interface to the decoder on a device.
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -19,10 +19,10 @@ use crate::model::config::ModelConfig;
 use crate::model::layout::Layout;
 use crate::ranks::ProcessGroup;
 
-/// The side of the product that measures what the device can do; an emulator can do little.
+/// The size of the matrices that measure the device's speed; it is small for an emulator.
 const MEASURED_SIDE: usize = if cfg!(test) { 16 } else { 8192 };
 const LEAST_SIDE: usize = 512;
-/// Products that are timed at once, so that the wait for the last is short beside them.
+/// The number of products that are timed at once, so that the wait for the last one is short beside them.
 const PRODUCTS: usize = 4;
 
 impl Engine for CudaDecoder {
@@ -59,7 +59,7 @@ impl Engine for CudaDecoder {
         self.pass(rows, None, stop)
     }
 
-    /// Of the numbers on the device.
+    /// Computes with the parameters on the device.
     fn cached<'a>(
         &'a mut self,
         _model: (&ModelConfig, &Layout),
@@ -189,7 +189,7 @@ impl Resident for CudaDecoder {
     }
 }
 
-/// Operations a second of a large product: the best of a few.
+/// Measures the operations per second of a large product: the best of a few.
 pub(super) fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
     let (memory, side) = product_memory(device, precision)?;
     let bytes = side * side * precision.bytes();
@@ -213,7 +213,7 @@ pub(super) fn measured_flops(device: &mut dyn Device, precision: Precision) -> R
     Ok(operations / best.max(1e-9))
 }
 
-/// Three squares, smaller ones where a run has left no room for large ones, and their side.
+/// Allocates three square matrices, which are smaller if a run has left too little memory, and returns their size.
 fn product_memory(
     device: &mut dyn Device,
     precision: Precision,

@@ -1,4 +1,4 @@
-//! Whole runs with `device = "cuda"`, on the emulator: what is trained, kept and gone on with is as on the CPU.
+//! Whole runs with `device = "cuda"` on the emulator: training, checkpoints and resumes give the same as on the CPU.
 
 use std::path::Path;
 

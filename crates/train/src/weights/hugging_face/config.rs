@@ -12,13 +12,13 @@ use crate::error::Error;
 use crate::model::config::{Family, ModelConfig};
 use crate::weights::{CONFIG_FILE, read_json};
 
-/// Our own entry in config.json; other readers pass over it.
+/// The entry of mixdown in config.json, which other readers ignore.
 pub(super) const TOKENIZER_FIELD: &str = "mixdown_tokenizer_fingerprint";
 
 impl ModelConfig {
     /// Reads and checks `folder/config.json`.
     ///
-    /// A field that is left out means what it means to `transformers`.
+    /// A missing field has the default of `transformers`.
     ///
     /// # Errors
     /// The file is missing or no JSON, a field is missing, or the model is of a kind that is not
@@ -39,8 +39,8 @@ impl ModelConfig {
         Ok(Self { extra: value.as_object().cloned().unwrap_or_default(), ..config })
     }
 
-    /// A hash of all that decides what is computed with a model's numbers: of the fields of a fresh config.json, in the
-    /// order of their names.
+    /// Returns a hash of everything that determines the computation of a model besides its weights: the fields of a
+    /// fresh config.json, in the order of their names.
     pub(crate) fn architecture_fingerprint(&self) -> Fingerprint {
         let fields: BTreeMap<String, Value> = json::fresh(self).into_iter().collect();
         let text: Vec<String> =
@@ -48,11 +48,11 @@ impl ModelConfig {
         Fingerprint::of(text.concat().as_bytes())
     }
 
-    /// The `config.json` that `transformers` opens.
+    /// Returns a `config.json` that `transformers` opens.
     ///
-    /// That of a model that was read is as it was, but for what is ours to say: weights in f32, the
-    /// ids that begin and end a text, and the tokenizer. The id that ends a text is added to those that
-    /// the file has: each of them still ends one.
+    /// For a model that was read it is the original file with three changes: the type of the weights (f32), the ids
+    /// that begin and end a text, and the tokenizer. The id that ends a text is added to those in the file, each of
+    /// which still ends a text.
     pub(crate) fn to_json(&self) -> Value {
         let mut map = self.extra.clone();
         if map.is_empty() {
@@ -86,16 +86,16 @@ impl ModelConfig {
     }
 }
 
-/// The names of the weights' type: the first is read by all versions of `transformers`.
+/// The fields with the type of the weights; all versions of `transformers` read the first one.
 const DTYPES: [&str; 2] = ["torch_dtype", "dtype"];
 
-/// Whether a token id of config.json is `id`, or a list with it.
+/// Returns whether a token id of config.json is `id`, or a list that contains it.
 fn says(value: &Value, id: u64) -> bool {
     let is_it = |value: &Value| value.as_u64() == Some(id);
     is_it(value) || value.as_array().is_some_and(|list| list.iter().any(is_it))
 }
 
-/// The ids that end a text with a further one.
+/// Returns the ids that end a text, with one more.
 fn with(there: Value, id: u64) -> Value {
     match there {
         Value::Null => id.into(),
@@ -107,7 +107,7 @@ fn with(there: Value, id: u64) -> Value {
     }
 }
 
-/// What a family's config.json calls a field that [`ModelConfig::check`] names.
+/// Returns the name in a family's config.json of a field that [`ModelConfig::check`] names.
 fn own_name(family: Family, field: &'static str) -> &'static str {
     match (family, field) {
         (Family::Gpt2, "hidden_size") => "n_embd",

@@ -1,4 +1,4 @@
-//! What config.json says of each family of models, and what a field left out means there.
+//! The fields of config.json for each family of models, with their defaults.
 //!
 //! The defaults are those of the configuration classes of `transformers` 5.24.
 
@@ -9,11 +9,11 @@ use super::rotary;
 use crate::error::Error;
 use crate::model::config::{Activation, Family, ModelConfig, Norm, Positions};
 
-/// All of them, in the order they are named in messages.
+/// All families, in the order in which messages name them.
 const FAMILIES: [Family; 6] =
     [Family::Llama, Family::Mistral, Family::Qwen2, Family::Qwen3, Family::Gpt2, Family::GptNeoX];
 
-/// The family of a file, by its `model_type`.
+/// Returns the family of a file by its `model_type`.
 pub(super) fn family(fields: Fields) -> Result<Family, Error> {
     let got = fields.get("model_type");
     match FAMILIES.into_iter().find(|family| got.as_str() == Some(&family.to_string())) {
@@ -25,7 +25,7 @@ pub(super) fn family(fields: Fields) -> Result<Family, Error> {
     }
 }
 
-/// The class of its models with an output projection.
+/// Returns the class of its models with an output projection.
 pub(super) fn architecture(family: Family) -> &'static str {
     match family {
         Family::Llama => "LlamaForCausalLM",
@@ -52,7 +52,7 @@ pub(super) fn check_kind(fields: Fields, family: Family) -> Result<(), Error> {
     Ok(())
 }
 
-/// The fields of a model of the family, unchecked.
+/// Reads the fields of a model of the family without checking them.
 pub(super) fn read(fields: Fields, family: Family) -> Result<ModelConfig, Error> {
     match family {
         Family::Gpt2 => gpt2(fields),
@@ -140,7 +140,7 @@ fn llama(fields: Fields, family: Family) -> Result<ModelConfig, Error> {
     })
 }
 
-/// The width of a head where all together are as wide as the hidden state; 0 without heads, which
+/// Returns the width of a head if all heads together are as wide as the hidden state; 0 without heads, which
 /// [`ModelConfig::check`] refuses.
 fn head_width(fields: Fields, field: &'static str, heads: u64) -> Result<u64, Error> {
     let hidden_size = fields.count(field)?;
@@ -151,7 +151,7 @@ fn head_width(fields: Fields, field: &'static str, heads: u64) -> Result<u64, Er
     }
 }
 
-/// `sliding_window`: null is none, left out 4096.
+/// Reads `sliding_window`: null means none, and the default is 4096.
 fn window(fields: Fields) -> Result<Option<u64>, Error> {
     if fields.lacks("sliding_window") {
         return Ok(Some(4096));
@@ -165,7 +165,7 @@ fn window(fields: Fields) -> Result<Option<u64>, Error> {
     }
 }
 
-/// The window of a family whose layers each may have it or not: all or none are supported.
+/// Reads the window of a family in which each layer may have it or not; supported are all layers or none.
 fn qwen_window(fields: Fields, layers: u64, positions: u64) -> Result<Option<u64>, Error> {
     let window = match fields.switch("use_sliding_window", false)? {
         true => window(fields)?,
@@ -194,7 +194,7 @@ fn qwen_window(fields: Fields, layers: u64, positions: u64) -> Result<Option<u64
     }
 }
 
-/// How many of the layers attend to all positions.
+/// Returns the number of layers that attend to all positions.
 fn full_layers(fields: Fields, types: &Value, layers: u64) -> Result<u64, Error> {
     let types = types.as_array().map(Vec::as_slice).unwrap_or_default();
     let known = |kind: &&Value| *kind == "full_attention" || *kind == "sliding_attention";
@@ -249,7 +249,7 @@ fn gpt_neox(fields: Fields) -> Result<ModelConfig, Error> {
     })
 }
 
-/// What both families share; the rest is for them to fill in.
+/// Returns the fields that both families share; the caller fills in the rest.
 fn gpt(
     family: Family,
     fields: Fields,

@@ -1,4 +1,4 @@
-//! Fields of a config.json, each refused by name.
+//! Fields of a config.json, with errors that name the field.
 
 use std::path::Path;
 
@@ -16,22 +16,22 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The field's value; null where it is left out.
+    /// Returns the field's value; null if it is missing.
     pub(super) fn get(&self, field: &str) -> &'a Value {
         &self.value[field]
     }
 
-    /// Whether the field is left out: some mean another thing then than when they are null.
+    /// Returns whether the field is missing, which for some fields differs from null.
     pub(super) fn lacks(&self, field: &str) -> bool {
         self.value.get(field).is_none()
     }
 
-    /// The error for the field as it is.
+    /// Returns the error for the field with its value.
     pub(super) fn refuse(&self, field: &'static str, expected: impl Into<String>) -> Error {
         self.refuse_as(field, expected, &self.value[field])
     }
 
-    /// The error for a field that says `got`.
+    /// Returns the error for a field with the value `got`.
     pub(super) fn refuse_as(
         &self,
         field: &'static str,
@@ -42,27 +42,27 @@ impl<'a> Fields<'a> {
         Error::UnsupportedModel { path, field, expected, got }
     }
 
-    /// A number of things that the file must say.
+    /// Reads a required count.
     pub(super) fn count(&self, field: &'static str) -> Result<u64, Error> {
         self.value[field].as_u64().ok_or_else(|| self.refuse(field, "a positive whole number"))
     }
 
-    /// A number of things, or one for a field that is null or left out.
+    /// Reads a count, with a default for a field that is null or missing.
     pub(super) fn count_or(&self, field: &'static str, default: u64) -> Result<u64, Error> {
         if self.value[field].is_null() { Ok(default) } else { self.count(field) }
     }
 
-    /// A number that the file must say.
+    /// Reads a required number.
     pub(super) fn number(&self, field: &'static str) -> Result<f64, Error> {
         self.value[field].as_f64().ok_or_else(|| self.refuse(field, "a number"))
     }
 
-    /// A number, or one for a field that is null or left out.
+    /// Reads a number, with a default for a field that is null or missing.
     pub(super) fn number_or(&self, field: &'static str, default: f64) -> Result<f64, Error> {
         if self.value[field].is_null() { Ok(default) } else { self.number(field) }
     }
 
-    /// A switch, or one for a field that is null or left out.
+    /// Reads a switch, with a default for a field that is null or missing.
     pub(super) fn switch(&self, field: &'static str, default: bool) -> Result<bool, Error> {
         match &self.value[field] {
             Value::Null => Ok(default),
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses a switch that is on where only models without it are supported, or the reverse.
+    /// Refuses a switch with an unsupported value.
     pub(super) fn fixed(&self, field: &'static str, expected: bool) -> Result<(), Error> {
         if self.switch(field, expected)? == expected {
             return Ok(());
@@ -78,7 +78,7 @@ impl<'a> Fields<'a> {
         Err(self.refuse(field, expected.to_string()))
     }
 
-    /// A token id; of a list of them the first. Null is none, a field left out the family's default.
+    /// Reads a token id, or the first of a list. Null means none, and a missing field means the family's default.
     pub(super) fn token(&self, field: &'static str, default: Option<u64>) -> Option<u64> {
         if self.lacks(field) {
             return default;

@@ -1,11 +1,11 @@
-//! The config.json of a fresh model: what `transformers`, old and new, opens as it is.
+//! The config.json of a fresh model, which old and new versions of `transformers` open.
 
 use serde_json::{Map, Value, json};
 
 use super::{families, rotary};
 use crate::model::config::{Activation, Family, ModelConfig, Positions};
 
-/// All fields but the weights' type, the ids that begin and end a text, and the tokenizer.
+/// Returns all fields except the type of the weights, the ids that begin and end a text, and the tokenizer.
 pub(super) fn fresh(config: &ModelConfig) -> Map<String, Value> {
     let of_family = match config.family {
         Family::Gpt2 => gpt2(config),

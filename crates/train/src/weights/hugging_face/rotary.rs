@@ -6,12 +6,12 @@ use super::fields::Fields;
 use crate::error::Error;
 use crate::model::config::{Family, RotaryConfig, RotaryScaling};
 
-/// What a file that says nothing means.
+/// The default θ.
 const THETA: f64 = 10_000.0;
-/// The part of a head that GPT-NeoX turns where the file says nothing.
+/// The default part of a head that GPT-NeoX rotates.
 const NEOX_PART: f64 = 0.25;
 
-/// Where a file keeps the scaling, or all of the rotary positions.
+/// The fields that may hold the scaling or all parameters of rotary positions.
 ///
 /// The order is that of `transformers`: a `rope_scaling` wins over `rope_parameters`.
 const OBJECTS: [&str; 2] = ["rope_scaling", "rope_parameters"];
@@ -40,7 +40,7 @@ pub(super) fn read(
     Ok(RotaryConfig { theta, width: turned(head_width, part), scaling })
 }
 
-/// The top-level fields of θ and of the part of a head that is turned.
+/// Returns the top-level fields of θ and of the part of a head that is rotated.
 fn top_level(family: Family) -> [&'static str; 2] {
     match family {
         Family::GptNeoX => ["rotary_emb_base", "rotary_pct"],
@@ -58,8 +58,8 @@ fn check_flat(within: Fields, field: &'static str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The positions of pretraining: that of the file itself wins over that of the rotary positions' object, as in
-/// `transformers`.
+/// Returns the number of positions of pretraining. The field of the file takes precedence over that of the object of
+/// rotary positions, as in `transformers`.
 fn original(fields: Fields, within: Fields, positions: u64) -> Result<u64, Error> {
     const FIELD: &str = "original_max_position_embeddings";
     let own = within.count_or(FIELD, positions)?;
@@ -94,7 +94,7 @@ fn scaling(
     Err(within.refuse_as(field, expected, kind))
 }
 
-/// YaRN's scaling, with the defaults of `transformers`.
+/// Reads YaRN's scaling, with the defaults of `transformers`.
 #[expect(clippy::cast_precision_loss, reason = "positions are at most 2^24")]
 fn yarn(within: Fields, original: u64, positions: u64) -> Result<RotaryScaling, Error> {
     let filled = |field| within.number_or(field, 0.0).map(|value| (value != 0.0).then_some(value));
@@ -115,8 +115,7 @@ fn yarn(within: Fields, original: u64, positions: u64) -> Result<RotaryScaling, 
     })
 }
 
-/// `part` of a head, rounded down as `transformers` does; 0, which no model may have, for a part
-/// that is none.
+/// Returns the width of `part` of a head, rounded down as in `transformers`; 0, which is invalid, for an invalid part.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -127,7 +126,7 @@ fn turned(head_width: u64, part: f64) -> u64 {
     if part > 0.0 && part <= 1.0 { (head_width as f64 * part) as u64 } else { 0 }
 }
 
-/// The fields of a fresh model's config.json. They are the older ones, which all versions read.
+/// Returns the fields of a fresh model's config.json. They are the older ones, which all versions read.
 pub(super) fn to_json(
     family: Family,
     rotary: &RotaryConfig,
@@ -143,7 +142,7 @@ pub(super) fn to_json(
     map
 }
 
-/// The part that [`turned`] gives back as `width`.
+/// Returns the part for which [`turned`] returns `width`.
 #[expect(clippy::cast_precision_loss, reason = "both are at most 2^24")]
 fn part_of(width: u64, head_width: u64) -> f64 {
     let part = width as f64 / head_width as f64;

@@ -1,5 +1,4 @@
-//! The tensors of a model's file: their names, their shapes, and where their numbers lie in the one
-//! flat buffer.
+//! The tensors of a model's file: their names, their shapes, and their places in the flat buffer.
 //!
 //! The order of the list is part of the contract: fresh weights are drawn by a tensor's index in it.
 
@@ -9,36 +8,36 @@ use std::ops::Range;
 use crate::model::config::{Family, ModelConfig};
 use crate::model::layout::{BlockLayout, Layout, LinearRange, NormRange};
 
-/// A tensor as the file has it, and its place in the flat buffer.
+/// A tensor of the file, and its place in the flat buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileTensor {
     /// The name in the file.
     pub(crate) name: String,
     /// The shape in the file.
     pub(crate) shape: Vec<usize>,
-    /// Its numbers in the flat buffer, one after the other.
+    /// The range of its values in the flat buffer.
     pub(crate) range: Range<usize>,
-    /// How the file orders them.
+    /// The order of its values in the file.
     pub(crate) arrangement: Arrangement,
 }
 
-/// The order of a tensor's numbers in the file, against that of the buffer.
+/// The order of a tensor's values in the file, compared to that of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrangement {
-    /// The same.
+    /// The order is the same.
     Plain,
     /// The file has \[inputs, outputs\]: GPT-2's `Conv1D`.
     Transposed,
     /// The file has queries, keys and values of the first head, then those of the second, and so on;
     /// the buffer all queries, all keys, all values: GPT-NeoX.
     InterleavedHeads {
-        /// How many heads.
+        /// The number of heads.
         heads: usize,
     },
 }
 
 impl FileTensor {
-    /// A tensor of one dimension whose numbers are a whole buffer.
+    /// Returns a tensor of one dimension that is a whole buffer.
     pub(crate) fn flat(name: &str, len: usize) -> Self {
         Self {
             name: name.to_owned(),
@@ -48,13 +47,13 @@ impl FileTensor {
         }
     }
 
-    /// Whether weight decay applies: to matrices, not to norms and biases.
+    /// Returns whether weight decay applies: to matrices, not to norms and biases.
     pub(crate) fn decays(&self) -> bool {
         self.shape.len() > 1
     }
 
-    /// Numbers of the file in one indivisible part: what [`FileTensor::copy_in`] and
-    /// [`FileTensor::copy_out`] take is a multiple of it and begins at one. Never 0.
+    /// Returns the number of values in one indivisible part of the file, at least 1. [`FileTensor::copy_in`] and
+    /// [`FileTensor::copy_out`] take whole parts.
     pub(crate) fn part_len(&self) -> usize {
         let part = match self.arrangement {
             Arrangement::Plain => 1,
@@ -64,8 +63,8 @@ impl FileTensor {
         part.max(1)
     }
 
-    /// Puts `numbers`, those of the file from number `first` on, in their places in `out`, which is
-    /// the whole tensor in the buffer's order.
+    /// Copies `numbers`, which are the file's values from index `first` on, to their places in `out`, which is the
+    /// whole tensor in the buffer's order.
     pub(crate) fn copy_in(&self, first: usize, numbers: &[f32], out: &mut [f32]) {
         let part = self.part_len();
         match self.arrangement {
@@ -86,8 +85,8 @@ impl FileTensor {
         }
     }
 
-    /// The reverse: fills `numbers` with those of the file from number `first` on, from the whole
-    /// tensor in the buffer's order.
+    /// Does the reverse: fills `numbers` with the file's values from index `first` on, from the whole tensor in the
+    /// buffer's order.
     pub(crate) fn copy_out(&self, first: usize, values: &[f32], numbers: &mut [f32]) {
         let part = self.part_len();
         match self.arrangement {
@@ -129,13 +128,13 @@ fn transpose(from: &[f32], stride: usize, to: &mut [f32], outputs: usize) {
     }
 }
 
-/// Where part `n` of the file, one of queries, keys or values of one head, lies in the buffer.
+/// Returns the place in the buffer of part `n` of the file, which is the queries, keys or values of one head.
 fn place(n: usize, heads: usize) -> usize {
     let (head, kind) = (n / 3, n % 3);
     kind * heads + head
 }
 
-/// The tensors of a model in the order of its list.
+/// Returns the tensors of a model in the order of the list.
 pub(crate) fn tensors(config: &ModelConfig, layout: &Layout) -> Vec<FileTensor> {
     let mut list = List { layout, family: config.family, tensors: Vec::new() };
     match config.family {
@@ -146,7 +145,7 @@ pub(crate) fn tensors(config: &ModelConfig, layout: &Layout) -> Vec<FileTensor> 
     list.tensors
 }
 
-/// The name in our list of a tensor called `name` in a file.
+/// Returns the name in the list of a tensor that is called `name` in a file.
 ///
 /// GPT-2's oldest files leave out the prefix of all names, GPT-NeoX' newest have another name for
 /// the output projection.
@@ -160,7 +159,7 @@ pub(crate) fn canonical_name(family: Family, name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The name of the embedding.
+/// Returns the name of the embedding.
 pub(crate) fn embedding_name(family: Family) -> &'static str {
     match family {
         Family::Gpt2 => "transformer.wte.weight",
@@ -171,13 +170,13 @@ pub(crate) fn embedding_name(family: Family) -> &'static str {
     }
 }
 
-/// The name of the output projection.
+/// Returns the name of the output projection.
 pub(crate) fn head_name(family: Family) -> &'static str {
     if family == Family::GptNeoX { "embed_out.weight" } else { "lm_head.weight" }
 }
 
-/// Whether a tensor that the model does not need may be in its file: masks and rotary frequencies,
-/// which older versions stored, and an output projection that is the embedding once more.
+/// Returns whether a file may have a tensor that the model does not need: masks and rotary frequencies, which older
+/// versions stored, and an output projection that equals the embedding.
 pub(crate) fn is_superfluous(config: &ModelConfig, name: &str) -> bool {
     const STORED: [&str; 5] = [
         ".attn.bias",
@@ -190,7 +189,7 @@ pub(crate) fn is_superfluous(config: &ModelConfig, name: &str) -> bool {
         || STORED.iter().any(|end| name.ends_with(end))
 }
 
-/// The list as it grows.
+/// The builder of the list.
 struct List<'a> {
     layout: &'a Layout,
     family: Family,
@@ -207,7 +206,7 @@ impl List<'_> {
         self.push(name, shape, range, Arrangement::Plain);
     }
 
-    /// A matrix of all rows of a linear's weight.
+    /// Adds the weight of a linear layer as one matrix.
     fn matrix(&mut self, name: String, inputs: usize, linear: &LinearRange, order: Arrangement) {
         let outputs = linear.weight.len() / inputs.max(1);
         let shape =
@@ -227,7 +226,7 @@ impl List<'_> {
         }
     }
 
-    /// Weight and bias of a norm.
+    /// Adds the weight and the bias of a norm.
     fn norm(&mut self, name: &str, norm: &NormRange) {
         self.vector(format!("{name}.weight"), Some(&norm.weight));
         self.vector(format!("{name}.bias"), norm.bias.as_ref());
@@ -291,7 +290,7 @@ impl List<'_> {
         self.vector(format!("{at}.self_attn.k_norm.weight"), block.key_norm.as_ref());
     }
 
-    /// Some rows of a fused matrix.
+    /// Adds some rows of a fused matrix.
     fn rows(&mut self, name: String, weight: &Range<usize>, inputs: usize, rows: Range<usize>) {
         let range = weight.start + rows.start * inputs..weight.start + rows.end * inputs;
         self.plain(name, &[rows.len(), inputs], &range);
@@ -335,8 +334,8 @@ impl List<'_> {
         self.head();
     }
 
-    /// The four linears of a block whose queries, keys and values are one in the file too: weights,
-    /// then biases. The orders are those of the first's weight, of its bias, of the others' weights.
+    /// Adds the four linear layers of a block whose queries, keys and values are fused in the file too: weights, then
+    /// biases. The orders are those of the first layer's weight, of its bias, and of the other weights.
     fn linears(
         &mut self,
         at: &str,

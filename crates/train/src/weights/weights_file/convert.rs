@@ -2,7 +2,7 @@
 
 use safetensors::Dtype;
 
-/// Bytes of one number of the types that are read; `None` for the others.
+/// Returns the bytes of one value of a type; `None` for a type that is not supported.
 pub(super) fn width_bytes(dtype: Dtype) -> Option<usize> {
     match dtype {
         Dtype::F32 => Some(4),
@@ -11,7 +11,7 @@ pub(super) fn width_bytes(dtype: Dtype) -> Option<usize> {
     }
 }
 
-/// Fills `numbers` from `bytes`, which hold as many of a type that [`width_bytes`] knows.
+/// Fills `numbers` from `bytes`, which hold the same number of values of a type that [`width_bytes`] knows.
 pub(super) fn decode(dtype: Dtype, bytes: &[u8], numbers: &mut [f32]) {
     match dtype {
         Dtype::F32 => {
@@ -28,7 +28,7 @@ fn halves(bytes: &[u8], numbers: &mut [f32], convert: impl Fn(u16) -> f32) {
     numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
 }
 
-/// The number of an IEEE 754 half, exactly.
+/// Returns the exact value of an IEEE 754 half.
 fn from_f16(bits: u16) -> f32 {
     /// 2^112: the exponents' offsets are 15 and 127.
     const OFFSET: f32 = f32::from_bits((112 + 127) << 23);
@@ -37,7 +37,7 @@ fn from_f16(bits: u16) -> f32 {
     if bits & 0x7c00 == 0x7c00 {
         return f32::from_bits(sign | 0x7f80_0000 | rest);
     }
-    // A product, so that subnormal halves, which no f32 has to be, need no case of their own.
+    // A product, so that subnormal halves need no separate case.
     f32::from_bits(sign | (f32::from_bits(rest) * OFFSET).to_bits())
 }
 

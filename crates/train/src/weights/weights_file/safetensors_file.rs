@@ -1,4 +1,4 @@
-//! One opened safetensors file: its header is checked, its numbers are read part by part.
+//! One opened safetensors file: its header is checked, and its values are read part by part.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) struct SafetensorsFile {
     path: PathBuf,
     file: PositionedFile,
     metadata: Metadata,
-    /// Where the numbers begin.
+    /// The offset of the values.
     start_bytes: u64,
 }
 
@@ -55,17 +55,17 @@ impl SafetensorsFile {
         &self.path
     }
 
-    /// The names of its tensors in the order of their numbers.
+    /// Returns the names of its tensors in the order of their values.
     pub(super) fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
     }
 
-    /// Type, shape and place of a tensor.
+    /// Returns the type, shape and place of a tensor.
     pub(super) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.metadata.info(name)
     }
 
-    /// Fills `bytes` from byte `offset_bytes` of the numbers on.
+    /// Fills `bytes` with the values from byte `offset_bytes` on.
     pub(super) fn read(&self, offset_bytes: usize, bytes: &mut [u8]) -> Result<(), Error> {
         let offset_bytes = u64::try_from(offset_bytes).unwrap_or(u64::MAX);
         let place = self.start_bytes.saturating_add(offset_bytes);
@@ -73,7 +73,7 @@ impl SafetensorsFile {
     }
 }
 
-/// Refuses a small text that Git LFS has put in the place of the file.
+/// Refuses a Git LFS pointer.
 fn refuse_pointer_in(path: &Path, file: &PositionedFile, len_bytes: u64) -> Result<(), Error> {
     let mut first = [0; 64];
     if len_bytes < 64 {
@@ -83,7 +83,7 @@ fn refuse_pointer_in(path: &Path, file: &PositionedFile, len_bytes: u64) -> Resu
     refuse_pointer(path, &first)
 }
 
-/// A refusal of the disk, in our words: those of a corpus name a remedy that is none here.
+/// Converts an error of a read: the error of a corpus names a remedy that does not help here.
 fn refused(path: &Path, error: mixdown_shards::Error) -> Error {
     match error {
         mixdown_shards::Error::Io { action, source, .. } => Error::io(path, action)(source),

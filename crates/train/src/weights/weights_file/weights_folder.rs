@@ -17,13 +17,13 @@ use crate::weights::hugging_face::{
 };
 use crate::weights::{INDEX_FILE, WEIGHTS_FILE, read_json, write_json};
 
-/// Bytes of numbers in one file: beyond, a model is written as several, as `transformers` does.
+/// The bytes of values in one file: a larger model is written as several files, as `transformers` does.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// Reads all weights of a folder into a flat buffer of `len` numbers, which `tensors` cover.
 ///
-/// Names are those of the family, older ones included. Refuses a folder that lacks a tensor or has
-/// one that no model of this config has, with all names, and a tensor of another shape.
+/// Names are those of the family, including older ones. A folder that lacks a tensor or has an unexpected one is
+/// refused with all names, as is a tensor of another shape.
 pub(crate) fn read_model(
     folder: &Path,
     config: &ModelConfig,
@@ -64,9 +64,9 @@ pub(crate) fn read_model(
     Ok(out)
 }
 
-/// Whether a folder whose config.json ties the output projection to the embedding holds a projection of other numbers.
+/// Returns whether a folder whose config.json ties the output projection to the embedding holds a different projection.
 ///
-/// Both are read, part by part, where both are there.
+/// If the folder has both, they are read part by part.
 pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, Error> {
     if !config.tied_embeddings {
         return Ok(false);
@@ -80,13 +80,13 @@ pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, 
     Ok(!same_numbers(one, other)?)
 }
 
-/// A tensor in a file, by the file's own name.
+/// A tensor in a file, by its name in the file.
 struct Found<'a> {
     file: &'a SafetensorsFile,
     name: String,
 }
 
-/// All tensors of the files by the family's names.
+/// Returns all tensors of the files by the family's names.
 fn present<'a>(
     path: &Path,
     files: &'a [SafetensorsFile],
@@ -122,7 +122,7 @@ fn take_head_for_embedding(present: &mut BTreeMap<String, Found>, config: &Model
     }
 }
 
-/// Refuses an embedding of another vocabulary than that of config.json with words for just that.
+/// Refuses an embedding whose vocabulary differs from that of config.json, with a specific message.
 fn check_vocabulary(present: &BTreeMap<String, Found>, config: &ModelConfig) -> Result<(), Error> {
     let found = present.get(embedding_name(config.family));
     let Some(Found { file, name }) = found else { return Ok(()) };
@@ -137,7 +137,7 @@ fn check_vocabulary(present: &BTreeMap<String, Found>, config: &ModelConfig) -> 
     }
 }
 
-/// Each tensor with its part of the flat buffer. The ranges of `tensors` do not overlap.
+/// Returns each tensor with its part of the flat buffer. The ranges of `tensors` do not overlap.
 fn split<'a>(
     tensors: &'a [FileTensor],
     mut out: &'a mut [f32],
@@ -155,7 +155,7 @@ fn split<'a>(
     parts
 }
 
-/// The weights files of a folder, and the path to name when something is wrong with all of them.
+/// Returns the weights files of a folder, and the path that errors about all of them name.
 fn open(folder: &Path) -> Result<(PathBuf, Vec<SafetensorsFile>), Error> {
     let path = folder.join(WEIGHTS_FILE);
     // transformers looks for this one first, too.
@@ -180,7 +180,7 @@ fn open(folder: &Path) -> Result<(PathBuf, Vec<SafetensorsFile>), Error> {
     Err(Error::UnsupportedModel { path: folder.to_owned(), field: "weights", expected, got })
 }
 
-/// The files an index names, each with the tensors that the index says it has.
+/// Returns the files of an index, each with its tensors.
 fn open_indexed(folder: &Path, index: &Path) -> Result<Vec<SafetensorsFile>, Error> {
     let json = read_json(index)?;
     let Some(map) = json["weight_map"].as_object().filter(|map| !map.is_empty()) else {
@@ -208,15 +208,15 @@ fn open_indexed(folder: &Path, index: &Path) -> Result<Vec<SafetensorsFile>, Err
     Ok(files)
 }
 
-/// Whether a name leads to a file of its own folder on every system.
+/// Returns whether a name is that of a file within the folder on every system.
 fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let is_one = matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none();
     is_one && !name.contains(['/', '\\', ':', '\0'])
 }
 
-/// Writes all weights into a folder that has none and that nobody reads yet, synced to the disk: one
-/// file, or several with an index where there are more than `shard_bytes`.
+/// Writes all weights into a folder that has none and that no reader uses yet, and syncs them to the disk: one file, or
+/// several files with an index if there are more than `shard_bytes`.
 pub(crate) fn write_model(
     folder: &Path,
     tensors: &[FileTensor],
@@ -240,15 +240,15 @@ pub(crate) fn write_model(
     write_json(&folder.join(INDEX_FILE), &index)
 }
 
-/// A tensor with its numbers.
+/// A tensor with its values.
 type EvaluationPart<'a> = (&'a FileTensor, &'a [f32]);
 
-/// Bytes of a tensor in the file.
+/// Returns the bytes of a tensor in the file.
 fn bytes(part: &EvaluationPart) -> u64 {
     u64::try_from(size_of_val(part.1)).unwrap_or(u64::MAX)
 }
 
-/// The tensors of each file, in order: as many as fit, one at least.
+/// Returns the tensors of each file, in order: as many as fit, at least one.
 fn shards<'a, 'b>(
     parts: &'b [EvaluationPart<'a>],
     shard_bytes: u64,

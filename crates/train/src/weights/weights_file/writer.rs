@@ -1,4 +1,4 @@
-//! Buffers of f32 into a safetensors file.
+//! The writer of f32 buffers to a safetensors file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,12 +15,13 @@ use super::convert::encode;
 use crate::error::Error;
 use crate::weights::hugging_face::{Arrangement, FileTensor};
 
-/// Numbers that are written at once.
+/// The values that are written at once.
 const PART_LEN: usize = 1 << 18;
-/// Parts after which the disk is told to begin: left to the end, it would idle while numbers are encoded.
+/// The number of parts after which a sync begins: with a single sync at the end, the disk would be idle while values
+/// are encoded.
 const PARTS_TO_SYNC: usize = 32;
 
-/// Writes one-dimensional tensors, each a whole buffer, to a whole file, and brings it to the disk.
+/// Writes one-dimensional tensors, each a whole buffer, to a whole file, and syncs it to the disk.
 pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Error> {
     let tensors: Vec<FileTensor> =
         parts.iter().map(|(name, values)| FileTensor::flat(name, values.len())).collect();
@@ -29,7 +30,7 @@ pub(crate) fn write_flat(path: &Path, parts: &[(&str, &[f32])]) -> Result<(), Er
     write(path, &parts)
 }
 
-/// Writes tensors, each with its own part of the flat buffer, to a whole file, and brings it to the disk.
+/// Writes tensors, each with its part of the flat buffer, to a whole file, and syncs it to the disk.
 pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), Error> {
     let refused = || Error::io(path, "write");
     let header = header_bytes(path, parts.iter().map(|(tensor, _)| *tensor))?;
@@ -48,8 +49,7 @@ pub(crate) fn write(path: &Path, parts: &[(&FileTensor, &[f32])]) -> Result<(), 
     Ok(file.commit()?)
 }
 
-/// Brings what is written to the disk whenever it is asked to. An error of the disk is told once, and here
-/// it is not lost.
+/// Syncs the file whenever it is asked to. The system reports an error of the disk only once, and this thread keeps it.
 fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
     asked.iter().try_for_each(|()| file.sync_data())
 }
@@ -83,12 +83,12 @@ fn write_parts(
     Ok(())
 }
 
-/// Bytes of the number that says how long the header is.
+/// The bytes of the header's length.
 pub(super) const LEN_BYTES: usize = 8;
-/// The header's end lies at a multiple of so many bytes, for readers that map the file.
+/// The alignment of the header's end in bytes, for readers that map the file.
 const ALIGNMENT_BYTES: usize = 8;
 
-/// The first bytes of a file of these tensors in f32, one after the other.
+/// Returns the length and the header of a file of these tensors in f32, in order.
 fn header_bytes<'a>(
     path: &Path,
     tensors: impl Iterator<Item = &'a FileTensor>,

@@ -1,7 +1,8 @@
-//! Adapters of low rank on the device: the steps of kernels/low_rank.rs, on addresses.
+//! Low-rank adapters on the device: the steps of kernels/low_rank.rs on device addresses.
 //!
-//! Parameters are the matrices without the adapter; what products take is merged after each step. The weight s of
-//! an adapter is one for all its parts, so gradients are left without it, and the norm and the step multiply by it.
+//! The parameters are the matrices without the adapter; the copy for products is merged after each step. The weight s
+//! of an adapter is the same for all its parts, so gradients do not contain it, and the norm and the step multiply by
+//! it.
 
 use crate::adapter::{AdapterLayout, AdapterPart};
 use crate::engine::cuda::decoder::CudaDecoder;
@@ -13,15 +14,15 @@ use crate::model::layout::LinearRange;
 /// An adapter's shape with the memory of its products.
 pub(crate) struct DeviceAdapter {
     pub(crate) layout: AdapterLayout,
-    /// B · A of the largest target.
+    /// The product B · A of the largest target.
     delta: Address,
-    /// \[tokens, rank\] of so many tokens: x · Aᵀ, and dy · B.
+    /// \[tokens, rank\] for this number of tokens: x · Aᵀ, and dy · B.
     thin: [Address; 2],
     thin_tokens: usize,
 }
 
 impl DeviceAdapter {
-    /// What a gradient is multiplied by.
+    /// The factor of a gradient.
     #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
     pub(crate) fn scale(&self) -> f32 {
         self.layout.scale() as f32
@@ -37,7 +38,7 @@ impl CudaDecoder {
         Ok(DeviceAdapter { layout: layout.clone(), delta, thin, thin_tokens: 0 })
     }
 
-    /// Puts `W + s · B · A` in the place of every target, for products alone.
+    /// Writes `W + s · B · A` over every target in the copy for products.
     pub(crate) fn merge_adapter(&mut self) -> Result<(), Error> {
         let Some((tracked, adapter)) = self.adapter() else { return Ok(()) };
         let (delta, scale, rank) = (adapter.delta, adapter.scale(), adapter.layout.rank());
@@ -56,7 +57,7 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// Adds the gradients, less their weight, of the targets that are rows of a projection.
+    /// Adds the gradients, without the weight s, of the targets that are rows of a projection.
     pub(crate) fn add_low_rank(
         &mut self,
         range: &LinearRange,
@@ -108,13 +109,13 @@ impl CudaDecoder {
         Some((tracked, tracked.adapter.as_ref()?))
     }
 
-    /// A and B in the width of products.
+    /// Returns A and B in the number format of products.
     fn sides(&self, narrow: Address, part: &AdapterPart) -> [Address; 2] {
         let bytes = self.pass.precision.bytes();
         [&part.a.range, &part.b.range].map(|range| narrow + range.start * bytes)
     }
 
-    /// Memory once taken is kept.
+    /// Grows the memory, which is never freed.
     fn fit_thin(&mut self, tokens: usize) -> Result<(), Error> {
         let (device, bytes) = (&mut self.kernels.device, self.pass.precision.bytes());
         let adapter = self.tracked.as_mut().and_then(|tracked| tracked.adapter.as_mut());

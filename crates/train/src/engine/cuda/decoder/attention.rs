@@ -13,7 +13,7 @@ use crate::error::Error;
 const TILE: usize = 64;
 const TILE_THREADS: u32 = 128;
 
-/// What attention's backward pass reads and writes.
+/// The buffers of attention's backward pass.
 #[derive(Clone, Copy)]
 pub(crate) struct AttentionGradients {
     pub(crate) qkv: Address,
@@ -25,12 +25,12 @@ pub(crate) struct AttentionGradients {
 }
 
 impl Kernels {
-    /// Whether attention runs on tensor cores.
+    /// Returns whether attention runs on tensor cores.
     pub(crate) fn has_tiles(&self) -> bool {
         self.precision == Precision::Bf16 && self.sizes.head_width <= WIDEST_TILE_HEAD
     }
 
-    /// What all kernels of attention are told last.
+    /// The last arguments of all attention kernels.
     fn attention_shape(&self, shape: Shape) -> [Argument; 6] {
         #[expect(clippy::cast_precision_loss, reason = "a head is far narrower than 2^24")]
         let scale = 1.0 / (self.sizes.head_width as f32).sqrt();
@@ -51,7 +51,7 @@ impl Kernels {
         blocks((tiles * TILE + inner * inner_rows) * (head + 8) * 2, 1)
     }
 
-    /// One launch of attention, of `heads` heads: of its kernel on tensor cores or its plain one.
+    /// Launches attention for `heads` heads, with the tensor-core kernel or the plain one.
     fn attention(
         &mut self,
         [tiled, plain]: [&'static str; 2],
@@ -91,7 +91,7 @@ impl Kernels {
         self.attention(names, [3, 0], self.sizes.heads, shape, &[attended, log_sums, qkv])
     }
 
-    /// Takes the keys and values of rows to their places in a block's cache.
+    /// Copies the keys and values of rows to their places in a block's cache.
     pub(crate) fn keep_keys(
         &mut self,
         block: Address,
@@ -112,7 +112,7 @@ impl Kernels {
         self.each("keep_keys", shape.tokens() * width, &arguments)
     }
 
-    /// Attention of each row to the positions of its sequence up to its own.
+    /// Computes the attention of each row to the positions of its sequence up to its own.
     pub(crate) fn attention_cached(
         &mut self,
         attended: Address,

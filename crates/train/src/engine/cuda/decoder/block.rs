@@ -1,4 +1,4 @@
-//! One block on the device: the steps of decoder/block.rs, on addresses.
+//! One block on the device: the steps of decoder/block.rs on device addresses.
 
 use crate::engine::cuda::decoder::CudaDecoder;
 use crate::engine::cuda::decoder::attention::AttentionGradients;
@@ -9,11 +9,11 @@ use crate::engine::cuda::kernels::{NormAt, Shape};
 use crate::error::Error;
 use crate::model::layout::{LinearRange, NormRange};
 
-/// Numbers of a projection's two sides.
+/// The widths of a projection's input and output.
 type Sides = [usize; 2];
 
 impl CudaDecoder {
-    /// Null where `from` is.
+    /// Null if `from` is null.
     pub(crate) fn norm_at(&self, range: &NormRange, from: Address) -> NormAt {
         if from == Address::NULL {
             return NormAt { weight: from, bias: from };
@@ -56,7 +56,7 @@ impl CudaDecoder {
         self.kernels.product(Form::AddOutput, [x, weight, to], [tokens, inputs, outputs])
     }
 
-    /// Adds the gradients of a projection's weight and bias, or those of the adapter's part of it.
+    /// Adds the gradients of a projection's weight and bias, or of its adapter.
     fn add_linear(
         &mut self,
         range: &LinearRange,
@@ -75,7 +75,7 @@ impl CudaDecoder {
         }
     }
 
-    /// dx of dy.
+    /// Computes dx from dy.
     fn back_project(
         &mut self,
         range: &LinearRange,
@@ -133,7 +133,7 @@ impl CudaDecoder {
         self.project(&block.up, [normed, saved.up], [sizes.hidden, sizes.up], tokens)
     }
 
-    /// The stream after the block.
+    /// Returns the stream after the block.
     pub(crate) fn block_finish(
         &mut self,
         index: usize,
@@ -147,7 +147,7 @@ impl CudaDecoder {
         self.project_residual(&down, [inner, saved.middle, output], self.layout.sizes.inner, tokens)
     }
 
-    /// Turns the gradient of the stream after the block into that before it.
+    /// Replaces the gradient of the stream after the block by that of the stream before it.
     pub(crate) fn block_backward(
         &mut self,
         index: usize,

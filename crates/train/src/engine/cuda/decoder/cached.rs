@@ -1,4 +1,4 @@
-//! Sequences that grow token by token on a device: keys and values of what was read stay there.
+//! Sequences that grow token by token on a device, which keeps the keys and values of earlier tokens.
 
 use crate::engine::CachedDecoding;
 use crate::engine::cuda::decoder::CudaDecoder;
@@ -10,28 +10,28 @@ use crate::engine::rows::MicroBatch;
 use crate::error::Error;
 use crate::model::layout::Sizes;
 
-/// Keys and values of each block, \[sequences, capacity, keys and values\], in the width of products.
+/// Keys and values of each block, \[sequences, capacity, keys and values\], in the number format of products.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyValueCache {
     base: Address,
-    /// Of one block.
+    /// The keys and values of one block.
     block_bytes: usize,
-    /// The sequence of each row that is read.
+    /// The sequence of each row.
     pub(crate) sequences: Address,
-    /// Positions of one sequence there is room for.
+    /// The capacity of one sequence in positions.
     pub(crate) capacity: usize,
-    /// Whether rows attend to what is in here and not to each other.
+    /// Whether rows attend to the cache and not to each other.
     pub(crate) is_step: bool,
 }
 
 impl KeyValueCache {
-    /// That of a block.
+    /// Returns the cache of a block.
     pub(crate) fn block(&self, index: usize) -> Address {
         self.base + index * self.block_bytes
     }
 }
 
-/// Numbers of the keys and values of one position.
+/// The width of the keys and values of one position.
 pub(crate) fn key_values(sizes: &Sizes) -> usize {
     2 * sizes.key_value_heads * sizes.head_width
 }
@@ -42,15 +42,16 @@ pub(crate) struct CudaCachedDecoder<'a> {
     cache: KeyValueCache,
     /// f32 \[sequences, vocabulary\].
     logits: Address,
-    /// Positions of each sequence that are in the cache.
+    /// The number of positions of each sequence in the cache.
     lengths: Vec<u32>,
 }
 
 impl<'a> CudaCachedDecoder<'a> {
-    /// In the memory of passes, which are not under way meanwhile: a run that samples takes no more of it.
+    /// Places the cache in the memory of passes, which do not run meanwhile, so a run that samples needs no more
+    /// memory.
     ///
     /// # Errors
-    /// Too little memory on the device.
+    /// The device has too little memory.
     pub(crate) fn new(
         decoder: &'a mut CudaDecoder,
         sequences: usize,
@@ -76,7 +77,7 @@ impl<'a> CudaCachedDecoder<'a> {
         Ok(Self { decoder, cache, logits, lengths: vec![0; sequences] })
     }
 
-    /// Reads rows of `length` ids; the logits of what comes after the last `rows` of them.
+    /// Reads rows of `length` ids and returns the logits of the ids after the last `rows` of them.
     fn forward(
         &mut self,
         ids: &[u32],
@@ -136,8 +137,8 @@ impl CachedDecoding for CudaCachedDecoder<'_> {
 }
 
 impl CudaDecoder {
-    /// Attention of the rows in `qkv`: among themselves, or of each to its sequence in the cache, which takes their
-    /// keys and values.
+    /// Computes the attention of the rows in `qkv` among themselves, or of each row to its sequence in the cache, to
+    /// which their keys and values are added.
     pub(crate) fn attend(
         &mut self,
         index: usize,
@@ -176,7 +177,7 @@ mod tests {
     use crate::model::config::tests::all_kinds;
     use crate::model::layout::Layout;
 
-    /// Logits of two prompts of unlike length and of what goes on from them: both, the second, both again.
+    /// Returns the logits of two prompts of different lengths and of their continuations: both, the second, both again.
     fn logits(decoder: &mut dyn CachedDecoding, [one, two]: [&[u32]; 2]) -> Vec<f32> {
         let mut all = decoder.prefill(1, &two[..3]).unwrap();
         all.extend(decoder.prefill(0, &one[..5]).unwrap());

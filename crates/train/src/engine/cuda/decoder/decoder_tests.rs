@@ -196,7 +196,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         assert!(close_enough(&numbers[0], model.parameters()), "{}", config.family);
         close(&numbers[1], &wide(first), 1e-3, "first moments");
         close(&numbers[2], &wide(second), 1e-3, "second moments");
-        // What was read goes on elsewhere with the same bits.
+        // The cached sequences continue in another place with the same bits.
         let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut other = decoder(&config, whole, 0, &vec![0.0; layout.len]);
         let numbers = [&numbers[0][..], &numbers[1], &numbers[2]];

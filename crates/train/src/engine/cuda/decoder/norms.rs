@@ -20,8 +20,8 @@ impl Kernels {
         self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
-    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias, where they
-    /// are trained.
+    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias if they are
+    /// trained.
     #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
     pub(crate) fn norm_backward(
         &mut self,
@@ -71,7 +71,7 @@ impl Kernels {
         self.sizes.heads + self.sizes.key_value_heads
     }
 
-    /// `weights` of queries and of keys.
+    /// Normalizes queries and keys; `weights` are those of queries and of keys.
     pub(crate) fn head_norm_forward(
         &mut self,
         qkv: Address,
@@ -95,7 +95,7 @@ impl Kernels {
         self.go("head_norm_forward", grid, &arguments)
     }
 
-    /// As [`norm_backward`](Self::norm_backward); null gradients are of weights that are not trained.
+    /// Does what [`norm_backward`](Self::norm_backward) does; gradients of weights that are not trained are null.
     pub(crate) fn head_norm_backward(
         &mut self,
         dqkv: Address,

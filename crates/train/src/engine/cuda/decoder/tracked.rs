@@ -1,4 +1,4 @@
-//! What is trained on the device: all parameters or an adapter, with its gradients, moments and average.
+//! The trained state on the device: all parameters or an adapter, with gradients, moments and average.
 
 use crate::adapter::AdapterLayout;
 use crate::config::compute::Precision;
@@ -9,23 +9,23 @@ use crate::engine::cuda::kernels::SQUARE_RUN;
 use crate::error::Error;
 use crate::optim::trainable_state::TrainableSizes;
 
-/// Flat buffers of what is trained, in its layout.
+/// The flat buffers of the trained state, in its layout.
 pub(crate) struct Tracked {
-    /// The parameters themselves, or an adapter's numbers.
+    /// The parameters of the model or of an adapter.
     pub(crate) numbers: Address,
     pub(crate) gradients: Address,
     pub(crate) moments: [Address; 2],
-    /// The average of recent steps, where one is kept.
+    /// The average of the parameters, if one is kept.
     pub(crate) average: Option<Address>,
-    /// The numbers in the width of products; null where these take the numbers themselves.
+    /// The parameters in the number format of products; null if products use the parameters themselves.
     pub(crate) narrow: Address,
-    /// Sums of squares of the gradients.
+    /// The sums of squares of the gradients.
     pub(crate) squares: Address,
     pub(crate) len: usize,
     pub(crate) adapter: Option<DeviceAdapter>,
 }
 
-/// Whether an average is kept.
+/// Returns whether an average is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Averaging {
     None,
@@ -33,8 +33,8 @@ pub(crate) enum Averaging {
 }
 
 impl CudaDecoder {
-    /// Takes memory for what is trained: `len` numbers, which are those of an adapter or all parameters. Gradients and
-    /// moments are zero, an adapter's numbers arbitrary.
+    /// Allocates the trained state of `len` parameters, which are those of an adapter or of the model. Gradients and
+    /// moments are zero, and an adapter's parameters are arbitrary.
     pub(crate) fn track(
         &mut self,
         len: usize,
@@ -70,8 +70,8 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// An adapter's numbers, and their copy in the width of products. Parameters are the matrices without the adapter
-    /// from now on, so that products need a copy of their own in f32, too.
+    /// Returns an adapter's parameters and their copy in the number format of products. From now on the model's
+    /// parameters are the matrices without the adapter, so products need a separate copy in f32 as well.
     fn own_narrow(&mut self, len: usize) -> Result<(Address, Address), Error> {
         let (device, bytes) = (&mut self.kernels.device, self.pass.precision.bytes());
         if self.narrow == self.parameters {
@@ -83,8 +83,9 @@ impl CudaDecoder {
     }
 }
 
-/// Bytes of a model of so many parameters and of what is trained of it: parameters, gradients and two moments in f32,
-/// with bf16 a copy of the parameters; of an adapter its numbers, their copy and a matrix that is merged.
+/// Returns the bytes of a model with this number of parameters and of its trained state: parameters, gradients and two
+/// moments in f32, and with bf16 a copy of the parameters; for an adapter its parameters, their copy and a merged
+/// matrix.
 pub(crate) fn tracked_bytes(
     parameters: u64,
     trainable: TrainableSizes,

@@ -1,7 +1,7 @@
-//! Kernels compiled by NVRTC for the GPU that is there.
+//! Kernels, compiled by NVRTC for the GPU at hand.
 //!
-//! To machine code and not to PTX, which a driver compiles further: PTX of an NVRTC that is newer than the driver, as
-//! PyTorch's wheels may bring, is refused by it, machine code of the same major version runs.
+//! They are compiled to machine code and not to PTX, which a driver compiles further: a driver refuses the PTX of a
+//! newer NVRTC, as PyTorch's wheels may bring, but runs machine code of the same major version.
 
 #![expect(unsafe_code, reason = "NVRTC's interface is C's")]
 
@@ -13,7 +13,7 @@ use cudarc::nvrtc::sys::{self, nvrtcResult};
 use crate::config::compute::Precision;
 use crate::error::Error;
 
-/// A program of NVRTC, given back at its end.
+/// A program of NVRTC, which is destroyed when it is dropped.
 struct Program(sys::nvrtcProgram);
 
 impl Drop for Program {
@@ -27,10 +27,10 @@ fn failed(got: impl ToString) -> Error {
     Error::Device { action: "compile its kernels", got: got.to_string() }
 }
 
-/// The machine code of the kernels for a compute capability.
+/// Returns the machine code of the kernels for a compute capability.
 ///
 /// # Errors
-/// A capability that this NVRTC does not know.
+/// This NVRTC does not know the capability.
 pub(crate) fn compile(
     (major, minor): (i32, i32),
     precision: Precision,
@@ -64,7 +64,7 @@ fn machine_code(program: &Program) -> Result<Vec<u8>, Error> {
     let check =
         |result: nvrtcResult| result.result().map_err(|error| failed(format!("{:?}", error.0)));
     let mut len = 0;
-    // SAFETY: the program is there; NVRTC writes so many bytes as it said before.
+    // SAFETY: the program exists; NVRTC writes the number of bytes that it reported before.
     unsafe {
         check(sys::nvrtcGetCUBINSize(program.0, &raw mut len))?;
         let mut code = vec![0_u8; len];
@@ -73,7 +73,7 @@ fn machine_code(program: &Program) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// What stands for the hardware, then numbers and sums; an emulator has its own of the first.
+/// The hardware's functions, for which the emulator has replacements.
 const DEVICE: &str = include_str!("../kernels/device.cuh");
 const COMMON: &str = include_str!("../kernels/common.cuh");
 
@@ -90,7 +90,7 @@ const KERNELS: [&str; 6] = [
 /// The widest head that attention on tensor cores takes: registers hold two sums of 16 rows a warp.
 pub(crate) const WIDEST_TILE_HEAD: usize = 128;
 
-/// All kernels of a model, without what they take from the hardware.
+/// Returns all kernels of a model, without the hardware's functions.
 pub(crate) fn kernels(precision: Precision, head_width: usize) -> String {
     // Tensor cores take no f32.
     let is_plain = precision == Precision::F32 || head_width > WIDEST_TILE_HEAD;
@@ -98,12 +98,12 @@ pub(crate) fn kernels(precision: Precision, head_width: usize) -> String {
     KERNELS[..count].concat()
 }
 
-/// One text that NVRTC compiles.
+/// Returns the source that NVRTC compiles.
 pub(crate) fn program(precision: Precision, head_width: usize) -> String {
     [DEVICE, COMMON, &kernels(precision, head_width)].concat()
 }
 
-/// The macros of a model's kernels.
+/// Returns the macros of a model's kernels.
 pub(crate) fn definitions(precision: Precision, head_width: usize) -> [String; 2] {
     let real = match precision {
         Precision::F32 => "float",
@@ -112,7 +112,7 @@ pub(crate) fn definitions(precision: Precision, head_width: usize) -> [String; 2
     [format!("-DREAL={real}"), format!("-DHEAD_WIDTH={head_width}")]
 }
 
-/// The names of the kernels in a text.
+/// Returns the names of the kernels in a source.
 pub(crate) fn names(text: &str) -> Vec<String> {
     let declared = text.split("extern \"C\" __global__ void ").skip(1);
     let name = |rest: &str| {

@@ -1,6 +1,6 @@
-//! A device by NVIDIA's driver: libcuda, NVRTC and cuBLAS, found when the run starts.
+//! An NVIDIA GPU as a device: libcuda, NVRTC and cuBLAS are loaded when the run starts.
 //!
-//! Everything goes to the null stream, so work is done in order.
+//! Everything runs on the null stream, so work is done in order.
 
 #![expect(unsafe_code, reason = "the driver's interface is C's; asking for a library loads it")]
 
@@ -23,10 +23,10 @@ use crate::ranks::ProcessGroup;
 
 /// The least compute capability: bf16 on tensor cores.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
-/// Shared memory that a launch may ask for without being allowed it first: of 48 KiB, which hold what a kernel
-/// declares too. That is 768 bytes at most where a launch asks for more; a launch that is allowed too early is no harm.
+/// The bytes of shared memory that a launch may request without a raised limit: 48 KiB less what a kernel declares,
+/// which is at most 768 bytes where a launch requests more. Raising the limit too early does no harm.
 const PLAIN_SHARED_BYTES: u32 = 47 * 1024;
-/// cuBLAS's scratch memory on a null stream, set so that it does not choose by what is free: 32 MiB.
+/// cuBLAS's scratch memory, 32 MiB. It is set so that cuBLAS does not choose by the free memory.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// One GPU with the kernels of a model.
@@ -38,14 +38,14 @@ pub(crate) struct Gpu {
     kernels: BTreeMap<String, Kernel>,
     context: Arc<CudaContext>,
     precision: Precision,
-    /// What was allocated and not freed.
+    /// The allocations that are not freed yet.
     memory: BTreeSet<Address>,
 }
 
 struct Kernel {
     function: CudaFunction,
     raw: sys::CUfunction,
-    /// Shared memory that it has been allowed.
+    /// The raised limit of its shared memory.
     allowed: u32,
 }
 
@@ -68,10 +68,10 @@ pub(crate) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Erro
 }
 
 impl Gpu {
-    /// GPU number `ordinal` with the kernels for heads of `head_width`.
+    /// Opens GPU number `ordinal` with the kernels for heads of `head_width`.
     ///
     /// # Errors
-    /// No driver, no such device, one too old, or libraries that are missing: each with what to do.
+    /// The driver, the device or a library is missing, or the device is too old; each error says what to do.
     pub(crate) fn open(
         ordinal: usize,
         precision: Precision,
@@ -157,7 +157,7 @@ impl Blas {
 
 impl Drop for Blas {
     fn drop(&mut self) {
-        // SAFETY: both are this value's own; errors at the end of a process help nobody.
+        // SAFETY: this value owns both; errors at the end of a process help nobody.
         unsafe {
             let _ = blas::destroy_handle(self.handle);
             let _ = result::free_sync(self.workspace);
@@ -169,7 +169,7 @@ fn pointer(address: Address) -> *mut c_void {
     address.0 as *mut c_void
 }
 
-/// A side of a product.
+/// Returns a side of a product.
 fn side(value: usize) -> Result<i32, Error> {
     i32::try_from(value)
         .map_err(|_| Error::Device { action: "multiply", got: format!("a side of {value}") })
@@ -370,7 +370,7 @@ fn missing(name: &str, package: &str) -> Error {
 
 /// The libraries that a run needs.
 pub(crate) fn check_libraries() -> Result<(), Error> {
-    // SAFETY: these load shared libraries, whose initialisers are NVIDIA's. A missing one is told here, as the
+    // SAFETY: these load shared libraries, whose initializers are NVIDIA's. A missing one is reported here, because the
     // bindings would otherwise panic at the first call.
     let [driver, nvrtc, blas] = unsafe {
         [
@@ -387,10 +387,10 @@ pub(crate) fn check_libraries() -> Result<(), Error> {
     }
 }
 
-/// Whether the driver takes what these libraries make: those of a later major version need a later driver.
+/// Checks that the driver supports the code of these libraries: a later major version needs a later driver.
 ///
 /// # Errors
-/// Libraries that are too new.
+/// The libraries are too new.
 pub(crate) fn check_versions() -> Result<(), Error> {
     let (mut driver, mut major, mut minor) = (0, 0, 0);
     // SAFETY: each call writes numbers.

@@ -1,7 +1,7 @@
-//! Memory of the host from which a GPU copies by itself: ids go there while it still works on what was asked before.
+//! Pinned memory of the host, from which a GPU copies ids while it still does earlier work.
 //!
-//! A copy from other memory waits for all work before it. What is pinned is a place of the host that nothing may move;
-//! it is used again once the GPU has been waited for, at the end of every batch and where there is no room left.
+//! A copy from other memory waits for all earlier work. The memory is used again once the host has waited for the GPU,
+//! at the end of every batch and when the memory is full.
 
 #![expect(unsafe_code, reason = "the driver's interface is C's")]
 
@@ -13,7 +13,7 @@ use crate::engine::cuda::device::Address;
 use crate::engine::cuda::device::driver::device_error;
 use crate::error::Error;
 
-/// Ids of more than ten passes of 8,192 tokens.
+/// The bytes of the ids of more than ten passes of 8,192 tokens.
 const BYTES: usize = 4 << 20;
 
 /// Pinned memory of which the first `used` bytes are still to be copied.
@@ -23,10 +23,10 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// In the context that is current.
+    /// Allocates in the current context.
     ///
     /// # Errors
-    /// The system gives no such memory.
+    /// The system has no such memory.
     pub(crate) fn new() -> Result<Self, Error> {
         let failed = device_error("take memory of the host");
         // SAFETY: given back in `drop`.
@@ -38,7 +38,7 @@ impl Staging {
         Ok(Self { memory, used: 0 })
     }
 
-    /// Begins to copy `ids` to the device; false where there is no room.
+    /// Begins to copy `ids` to the device; returns false if the memory is full.
     pub(crate) fn copy(&mut self, to: Address, ids: &[u32]) -> Result<bool, Error> {
         let bytes = size_of_val(ids);
         if bytes > BYTES - self.used {
@@ -57,7 +57,7 @@ impl Staging {
         Ok(true)
     }
 
-    /// All copies are done: the device has been waited for.
+    /// Marks all copies as done, after a wait for the device.
     pub(crate) fn reuse(&mut self) {
         self.used = 0;
     }

@@ -1,4 +1,4 @@
-//! The memory of a pass on the device: one allocation, in which each buffer has its place.
+//! The workspace of a pass on the device: one allocation, in which each buffer has its place.
 
 use crate::config::compute::Precision;
 use crate::engine::cuda::device::{Address, Device};
@@ -8,17 +8,17 @@ use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Sizes;
 
-/// Every buffer begins at a multiple of so many bytes, as wide loads need it.
+/// The alignment of every buffer in bytes, which wide loads need.
 const ALIGNMENT: usize = 256;
-/// Logits of one chunk.
+/// The logits of one chunk.
 const CHUNK_LOGITS: usize = 1 << 27;
-/// The rows of logits are padded to a multiple of so many numbers: products read 16 bytes at once.
+/// Rows of logits are padded to a multiple of this number: products read 16 bytes at once.
 const PITCH: usize = 8;
 
-/// What the backward pass of one block reads: real numbers but where it is said.
+/// The activations that the backward pass of one block reads, in the number format of products unless stated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Saved {
-    /// Queries, keys and values, normalized and turned.
+    /// Queries, keys and values, normalized and rotated.
     pub(crate) qkv: Address,
     /// Queries and keys before they were normalized.
     pub(crate) raw: Address,
@@ -27,11 +27,11 @@ pub(crate) struct Saved {
     pub(crate) attended: Address,
     /// f32: the stream between attention and MLP.
     pub(crate) middle: Address,
-    /// What the activation took.
+    /// The input of the activation.
     pub(crate) up: Address,
 }
 
-/// Ids that tell which rows of a gradient an entry of a table takes.
+/// The ids that map rows of a gradient to the entries of an embedding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lists {
     pub(crate) entries: Address,
@@ -42,16 +42,16 @@ pub(crate) struct Lists {
 /// All buffers of a pass over some tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
-    /// f32: the residual stream before each block and after the last; two in turn where nothing is kept.
+    /// f32: the residual stream before each block and after the last; two alternating buffers if nothing is kept.
     pub(crate) streams: Vec<Address>,
-    /// Of each block, or one for all in turn.
+    /// The activations of each block, or one buffer for all in turn.
     pub(crate) saved: Vec<Saved>,
     pub(crate) normed: Address,
     pub(crate) inner: Address,
     pub(crate) dqkv: Address,
     pub(crate) dattended: Address,
     pub(crate) dup: Address,
-    /// f32: the gradient of the residual stream, and its copy in the width of products.
+    /// f32: the gradient of the residual stream, and its copy in the number format of products.
     pub(crate) d: Address,
     pub(crate) narrow_d: Address,
     pub(crate) hidden: Address,
@@ -60,27 +60,27 @@ pub(crate) struct Workspace {
     /// f32.
     pub(crate) delta: Address,
     pub(crate) partial: Address,
-    /// Ids.
+    /// The ids.
     pub(crate) tokens: Address,
     pub(crate) targets: Address,
     pub(crate) positions: Address,
     pub(crate) starts: Address,
     pub(crate) token_lists: Lists,
     pub(crate) position_lists: Lists,
-    /// Numbers of a row of logits with its padding.
+    /// The length of a row of logits with its padding.
     pub(crate) pitch: usize,
-    /// Rows of logits at once.
+    /// The rows of logits that are computed at once.
     pub(crate) chunk: usize,
-    /// Of the whole.
+    /// The bytes of the whole workspace.
     pub(crate) bytes: usize,
 }
 
-/// Memory that grows with what is asked for and is kept.
+/// Memory that grows on demand and is never freed.
 #[derive(Default)]
 pub(crate) struct Kept(Option<(Address, usize)>);
 
 impl Kept {
-    /// At least so many bytes, of arbitrary content.
+    /// Returns at least this number of bytes, of arbitrary content.
     pub(crate) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
         match self.0.take_if(|(_, there)| *there < bytes) {
             Some((before, _)) => device.free(before)?,
@@ -96,7 +96,7 @@ impl Kept {
     }
 }
 
-/// Hands out places one after the other, `bytes` from `base` on.
+/// An allocator of consecutive places within `bytes` from `base` on.
 pub(crate) struct Next {
     pub(crate) base: Address,
     pub(crate) bytes: usize,
@@ -106,14 +106,14 @@ impl Next {
     pub(crate) fn take(&mut self, bytes: usize) -> Address {
         let place = Address(self.base.0.saturating_add(self.bytes as u64));
         let end = self.bytes.saturating_add(bytes);
-        // More than there can be stays that, and no memory is given for it.
+        // A size that overflows saturates, and its allocation fails.
         self.bytes = end.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
         place
     }
 }
 
 impl Workspace {
-    /// The places from `base` on of a pass over `tokens`.
+    /// Returns the places, from `base` on, of a pass over `tokens`.
     pub(crate) fn new(
         config: &ModelConfig,
         sizes: &Sizes,

@@ -18,14 +18,14 @@ const SUCCESS: c_int = 0;
 const FLOAT32: c_int = 7;
 const SUM: c_int = 0;
 
-/// What the ranks of a communicator know each other by.
+/// The id by which the ranks of a communicator know each other.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct UniqueId(pub(crate) [u8; 128]);
 
 type Handle = *mut c_void;
 
-/// The functions that are used, of a library that stays loaded.
+/// The functions of the library, which stays loaded.
 struct Nccl {
     get_unique_id: unsafe extern "C" fn(*mut UniqueId) -> c_int,
     init_rank: unsafe extern "C" fn(*mut Handle, c_int, UniqueId, c_int) -> c_int,
@@ -36,16 +36,16 @@ struct Nccl {
     error_string: unsafe extern "C" fn(c_int) -> *const c_char,
 }
 
-/// The GPUs of all ranks as one of them sees them.
+/// The communicator of one rank with the GPUs of all ranks.
 pub(crate) struct Communicator {
     nccl: Nccl,
-    /// Null once it is given back.
+    /// The handle; null once it is destroyed.
     handle: Handle,
 }
 
 impl Nccl {
     fn load() -> Result<Self, Error> {
-        // SAFETY: the library's initialisers are NVIDIA's.
+        // SAFETY: the library's initializers are NVIDIA's.
         let found = NAMES.iter().find_map(|name| unsafe { Library::new(*name) }.ok());
         let library = found.ok_or_else(|| {
             let expected = "NVIDIA's libnccl.so.2 on the loader's path (LD_LIBRARY_PATH; PyTorch's wheels bring it \
@@ -67,7 +67,7 @@ impl Nccl {
                 error_string: *library.get(b"ncclGetErrorString\0").map_err(missing)?,
             }
         };
-        // NCCL has threads of its own, which may still run when a communicator has failed.
+        // NCCL has threads, which may still run when a communicator has failed.
         std::mem::forget(library);
         Ok(nccl)
     }
@@ -88,7 +88,7 @@ impl Communicator {
     /// it to all.
     ///
     /// # Errors
-    /// No NCCL; GPUs that it cannot join, such as one that two ranks have.
+    /// There is no NCCL, or it cannot join the GPUs, for example because two ranks have the same one.
     pub(crate) fn new(
         [rank, world_size]: [u32; 2],
         agree: impl FnOnce(UniqueId) -> Result<UniqueId, Error>,
@@ -112,7 +112,7 @@ impl Communicator {
     /// Begins to sum `len` f32 in place on `stream`.
     ///
     /// # Errors
-    /// NCCL refuses.
+    /// NCCL returns an error.
     pub(crate) fn sum(&self, at: Address, len: usize, stream: *mut c_void) -> Result<(), Error> {
         let place = at.0 as *mut c_void;
         // SAFETY: the numbers lie within one allocation, which nothing touches before the stream is waited for.
@@ -122,7 +122,7 @@ impl Communicator {
     }
 
     /// # Errors
-    /// A sum that has failed meanwhile.
+    /// A sum has failed meanwhile.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut state = SUCCESS;
         // SAFETY: writes one number; the handle is this value's own.
@@ -130,7 +130,7 @@ impl Communicator {
         self.nccl.check(state)
     }
 
-    /// Ends all sums, those that others will never answer among them.
+    /// Ends all sums, including those that other ranks will never answer.
     pub(crate) fn abort(&mut self) {
         if !self.handle.is_null() {
             // SAFETY: given back once; errors at the end of a process help nobody.
@@ -152,7 +152,7 @@ mod tests {
 
     use super::Nccl;
 
-    /// With the library, its own words for an error; without it, what to do.
+    /// Returns the library's message for an error, or without the library what to do.
     #[test]
     fn errors_are_in_words() {
         match Nccl::load() {

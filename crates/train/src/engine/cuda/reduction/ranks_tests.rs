@@ -1,4 +1,4 @@
-//! Several decoders that sum their gradients, each a thread with an emulator of its own: the buckets and the order of
+//! Several decoders that sum their gradients, each a thread with a separate emulator: the buckets and the order of
 //! calls are those of GPUs, the sums are the CPU's.
 
 use std::sync::atomic::AtomicBool;
