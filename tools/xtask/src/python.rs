@@ -18,7 +18,8 @@ pub fn run() -> Result<PathBuf, String> {
     }
     let python = python(&environment);
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    step("Python tools", &python, &[&pip[..], TOOLS].concat())?;
+    // The programs must be in the environment even if the system's Python has them.
+    step("Python tools", &python, &[&pip[..], &["--ignore-installed"], TOOLS].concat())?;
     let typos = python.with_file_name(format!("typos{}", std::env::consts::EXE_SUFFIX));
     step("spelling", &typos, &["--format", "brief"])?;
     step("Python package", &python, &[&pip[..], &["./crates/python"]].concat())?;
