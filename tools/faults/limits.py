@@ -199,7 +199,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="limits-") as scratch:
         world = Path(scratch)
         tiny_world.make(binary, world)
-        shutil.copyfile(ROOT / "benches/results/2026-11-28-zen3-2-cores/sweep/runs.jsonl", world / "runs.jsonl")
+        shutil.copyfile(ROOT / "benches/results/2026-12-01-xeon-2-cores/sweep/runs.jsonl", world / "runs.jsonl")
         tasks = [*option_tasks(binary), *file_tasks()]
         tasks = [task for task in tasks if arguments.only in " ".join(task[1]) + " " + (task[2] or [""])[0]]
         rng = random.Random(arguments.seed)

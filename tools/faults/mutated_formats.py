@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "testdata"
-RUNS = ROOT / "benches/results/2026-11-28-zen3-2-cores/sweep/runs.jsonl"
+RUNS = ROOT / "benches/results/2026-12-01-xeon-2-cores/sweep/runs.jsonl"
 
 # Five JSON lines, compressed by zstd -19: Python 3.11 has no zstd.
 ZSTD = base64.b64decode(

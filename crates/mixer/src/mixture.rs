@@ -8,7 +8,9 @@ pub(crate) mod stages;
 use std::path::Path;
 use std::sync::Arc;
 
-use mixdown_shards::{Access, Corpus, HoldoutTable, NEAR_DUPLICATE, NearHoldoutTable, Split};
+use mixdown_shards::{
+    Access, Corpus, HoldoutTable, NEAR_DUPLICATE, NearHoldoutTable, Split, Unread,
+};
 
 use crate::config::RunLength;
 use crate::config::{MixtureConfig, SourceConfig, StageConfig, WeightUnit, WindowOffset};
@@ -238,8 +240,17 @@ impl Mixture {
             .any(|source| source.corpus.fingerprint() != self.sources[0].corpus.fingerprint());
         let near = NearHoldoutTable::new(corpora(), NEAR_DUPLICATE);
         if several && !near.is_empty() {
-            let found_in = |train: &Corpus| near.found_in(train);
-            if let Some(first) = first_overlap(&holdouts, &self.sources, found_in)? {
+            let trains: Vec<&Corpus> = self.sources.iter().map(|source| &*source.corpus).collect();
+            let found = near.found_in(&trains).map_err(|(unread, error)| {
+                let source = match unread {
+                    Unread::Holdout(place) => holdouts[place],
+                    Unread::Train(place) => &self.sources[place],
+                };
+                corpus_error(&source.name, source.corpus.folder(), error)
+            })?;
+            let mut found = found.into_iter();
+            let next = |_: &Corpus| Ok(found.next().unwrap_or_default());
+            if let Some(first) = first_overlap(&holdouts, &self.sources, next)? {
                 return Err(first.near());
             }
         }

@@ -50,7 +50,7 @@ pub use compare::contamination::{
     ContaminationReport, GRAM_UNITS, Side, UnitsOf, contamination, units_of_ids,
 };
 pub use compare::near_overlap::{
-    NEAR_DUPLICATE, NearHoldoutTable, NearOverlap, NearPair, near_overlap_of,
+    NEAR_DUPLICATE, NearHoldoutTable, NearOverlap, NearPair, Unread, near_overlap_of,
 };
 pub use compare::overlap::{DuplicateReport, HoldoutTable, duplicates, overlap, overlap_of};
 pub use corpus::Corpus;

@@ -162,6 +162,32 @@ impl SketchIndex {
         }
     }
 
+    /// Brings a removed sketch back: searches that begin afterward find it again.
+    ///
+    /// ```
+    /// use mixdown_similarity::{Sketch, SketchIndex};
+    ///
+    /// let index = SketchIndex::new(vec![Sketch::of_hash(7)], 0.5);
+    /// index.remove(0);
+    /// index.restore(0);
+    /// let mut found = Vec::new();
+    /// index.similar(&Sketch::of_hash(7), 0.5, &mut found);
+    /// assert_eq!(found.len(), 1);
+    /// ```
+    pub fn restore(&self, number: u32) {
+        let idx = number as usize;
+        let (Some(removed), Some(sketch)) = (self.removed.get(idx), self.sketches.get(idx)) else {
+            return;
+        };
+        if removed.swap(false, Ordering::Relaxed) {
+            for hash in band_hashes(sketch, self.rows) {
+                if let Some(left) = self.left.get(self.first_posting(hash)) {
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
     /// Returns whether a sketch was removed.
     pub fn is_removed(&self, number: u32) -> bool {
         self.removed.get(number as usize).is_some_and(|removed| removed.load(Ordering::Relaxed))

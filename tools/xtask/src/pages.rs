@@ -9,7 +9,7 @@ use crate::python::step;
 /// Where pages, sweep and screenshots go.
 const FOLDER: &str = "target/ci-pages";
 /// Runs of a real sweep, for the fit.
-const ROWS: &str = "benches/results/2026-11-28-zen3-2-cores/sweep/runs.jsonl";
+const ROWS: &str = "benches/results/2026-12-01-xeon-2-cores/sweep/runs.jsonl";
 /// Names under which a system has Chromium.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 

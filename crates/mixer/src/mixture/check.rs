@@ -180,7 +180,7 @@ pub(crate) struct Overlap<'s> {
 pub(crate) fn first_overlap<'s>(
     holdouts: &[&'s Source],
     sources: &'s [Source],
-    found_in: impl Fn(&Corpus) -> Result<Vec<Option<u64>>, mixdown_shards::Error>,
+    mut found_in: impl FnMut(&Corpus) -> Result<Vec<Option<u64>>, mixdown_shards::Error>,
 ) -> Result<Option<Overlap<'s>>, Error> {
     let mut first: Option<Overlap<'s>> = None;
     for train in sources {

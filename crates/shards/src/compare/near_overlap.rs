@@ -69,36 +69,47 @@ impl<'c> NearHoldoutTable<'c> {
         self.blocks.is_empty()
     }
 
-    /// Returns, for each corpus of the table, the number of its holdout documents that have a near-duplicate among the
-    /// training documents of `train`; `None` where it is unknown, because one of the two has no sketches.
+    /// Returns, for each of `trains` and each corpus of the table, the number of the corpus' holdout documents that have
+    /// a near-duplicate among the training documents; `None` where it is unknown, because one of the two has no sketches.
     ///
-    /// Runs on all cores. Memory: some 700 bytes for each of at most 200,000 holdout documents at a time; with more of
-    /// them, the training sketches are read several times.
+    /// Runs on all cores. Reads each holdout sketch once. Memory: some 700 bytes for each of at most 200,000 holdout
+    /// documents at a time; with more of them, the training sketches are read several times.
     ///
     /// # Errors
-    /// A `.sketches` file cannot be read.
+    /// A `.sketches` file cannot be read; the corpus is named beside the error.
     ///
     /// ```
     /// use mixdown_shards::{NEAR_DUPLICATE, NearHoldoutTable};
     ///
     /// # let (folder, corpus) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc_corpus.in"));
     /// let table = NearHoldoutTable::new([&corpus], NEAR_DUPLICATE);
-    /// assert_eq!(table.found_in(&corpus)?, [Some(1)]);
+    /// assert_eq!(table.found_in(&[&corpus]).map_err(|(_, error)| error)?, [[Some(1)]]);
     /// # Ok::<(), mixdown_shards::Error>(())
     /// ```
-    pub fn found_in(&self, train: &Corpus) -> Result<Vec<Option<u64>>, Error> {
-        let Ok(train) = train.sketch_blocks(Split::Train) else {
-            return Ok(vec![None; self.has_sketches.len()]);
-        };
-        let mut counts: Vec<Option<u64>> =
-            self.has_sketches.iter().map(|has_sketches| has_sketches.then_some(0)).collect();
-        each_found(&self.blocks, &train, self.least, ROUND_SKETCHES, |corpus, _| {
-            if let Some(Some(count)) = counts.get_mut(corpus) {
+    pub fn found_in(&self, trains: &[&Corpus]) -> Result<Vec<Vec<Option<u64>>>, (Unread, Error)> {
+        let blocks: Vec<_> = trains.iter().map(|train| train.sketch_blocks(Split::Train)).collect();
+        let unknown = || vec![None; self.has_sketches.len()];
+        let zero = || self.has_sketches.iter().map(|has| has.then_some(0)).collect();
+        let mut counts: Vec<Vec<Option<u64>>> =
+            blocks.iter().map(|blocks| if blocks.is_ok() { zero() } else { unknown() }).collect();
+        let blocks: Vec<_> = blocks.into_iter().map(Result::unwrap_or_default).collect();
+        each_found(&self.blocks, &blocks, self.least, ROUND_SKETCHES, |train, corpus, _| {
+            let count = counts.get_mut(train).and_then(|counts| counts.get_mut(corpus));
+            if let Some(Some(count)) = count {
                 *count += 1;
             }
         })?;
         Ok(counts)
     }
+}
+
+/// The corpus whose sketches could not be read, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// A corpus of the table of holdouts.
+    Holdout(usize),
+    /// A corpus whose training documents were searched.
+    Train(usize),
 }
 
 /// Documents of one corpus that have near-duplicates among the training documents of another one.
@@ -124,7 +135,7 @@ pub struct NearPair {
 /// Finds the documents of a split that have a near-duplicate among the training documents of `train`: an estimated
 /// similarity of at least `least` (see [`NEAR_DUPLICATE`]). Returns `None` if one of the two has no sketches.
 ///
-/// Cost: that of [`NearHoldoutTable::found_in`], and one more pass if something is found.
+/// Cost: that of [`NearHoldoutTable::found_in`], and one more pass over the training sketches if something is found.
 ///
 /// # Errors
 /// A `.sketches` file cannot be read.
@@ -153,34 +164,39 @@ pub fn near_overlap_of(
         blocks.into_iter().map(|block| WantedBlock { corpus: 0, block }).collect();
     let mut near = NearOverlap::default();
     let mut first = Vec::new();
-    each_found(&wanted, &train, least, ROUND_SKETCHES, |_, document| {
+    let trains = [train];
+    each_found(&wanted, &trains, least, ROUND_SKETCHES, |_, _, document| {
         near.documents += 1;
         if first.len() < NAMED {
             first.push(document);
         }
-    })?;
+    })
+    .map_err(|(_, error)| error)?;
+    let [train] = trains;
     if !first.is_empty() {
         near.examples = most_similar(&wanted, &first, &train, least)?;
     }
     Ok(Some(near))
 }
 
-/// Calls `found` with each wanted document, in order, that has a near-duplicate in `train`: the number of its corpus
-/// and its own. `round_sketches` are indexed at a time, or a block more.
+/// Calls `found` with each wanted document that has a near-duplicate in one of `trains`: the number of the latter, the
+/// number of the document's corpus and its own. `round_sketches` are indexed at a time, or a block more; each round
+/// searches all of `trains`.
 fn each_found(
     wanted: &[WantedBlock<'_>],
-    train: &[SketchBlock<'_>],
+    trains: &[Vec<SketchBlock<'_>>],
     least: f64,
     round_sketches: usize,
-    mut found: impl FnMut(usize, u64),
-) -> Result<(), Error> {
+    mut found: impl FnMut(usize, usize, u64),
+) -> Result<(), (Unread, Error)> {
     let mut rest = wanted;
     while !rest.is_empty() {
         let (mut sketches, mut origins) = (Vec::new(), Vec::new());
         while let (Some((first, later)), true) =
             (rest.split_first(), sketches.len() < round_sketches)
         {
-            let block = first.block.read()?;
+            let block = first.block.read();
+            let block = block.map_err(|error| (Unread::Holdout(first.corpus), error))?;
             origins.extend(
                 (first.block.first_document()..).take(block.len()).map(|n| (first.corpus, n)),
             );
@@ -188,15 +204,22 @@ fn each_found(
             rest = later;
         }
         let index = SketchIndex::new(sketches, least);
-        each_train_block(train, |_, sketches| {
-            let mut similar = Vec::new();
-            for sketch in sketches {
-                index.similar(sketch, least, &mut similar);
-                similar.iter().for_each(|&(number, _)| index.remove(number));
+        for (place, train) in trains.iter().enumerate() {
+            each_train_block(train, |_, sketches| {
+                let mut similar = Vec::new();
+                for sketch in sketches {
+                    index.similar(sketch, least, &mut similar);
+                    similar.iter().for_each(|&(number, _)| index.remove(number));
+                }
+            })
+            .map_err(|error| (Unread::Train(place), error))?;
+            for (number, &(corpus, document)) in (0..).zip(&origins) {
+                if index.is_removed(number) {
+                    found(place, corpus, document);
+                    index.restore(number);
+                }
             }
-        })?;
-        let is_found = (0..).zip(origins).filter(|&(number, _)| index.is_removed(number));
-        is_found.for_each(|(_, (corpus, document))| found(corpus, document));
+        }
     }
     Ok(())
 }
@@ -301,11 +324,14 @@ mod tests {
         let (_empty_folder, empty) = corpus(&[far(1).collect()], &[]);
 
         let table = NearHoldoutTable::new([&one, &other, &empty], NEAR_DUPLICATE);
-        assert_eq!(table.found_in(&train).unwrap(), [Some(3), Some(1), Some(0)]);
+        // A corpus that was searched leaves nothing behind for the next ones.
+        let rows = table.found_in(&[&train, &empty, &train]).unwrap();
+        let row = [Some(3), Some(1), Some(0)];
+        assert_eq!(rows, [row, [Some(0); 3], row]);
         let wanted = |round_sketches| {
             let mut found = Vec::new();
-            let blocks = train.sketch_blocks(Split::Train).unwrap();
-            let all = |corpus, document| found.push((corpus, document));
+            let blocks = [train.sketch_blocks(Split::Train).unwrap()];
+            let all = |_, corpus, document| found.push((corpus, document));
             each_found(&table.blocks, &blocks, NEAR_DUPLICATE, round_sketches, all).unwrap();
             found
         };
@@ -328,8 +354,8 @@ mod tests {
         test_corpus::write(folder.path(), &[vec![1]], &[vec![2]]);
         let plain = Corpus::open(folder.path(), Access::Map).unwrap();
         let table = NearHoldoutTable::new([&plain, &sketched], NEAR_DUPLICATE);
-        assert_eq!(table.found_in(&sketched).unwrap(), [None, Some(1)]);
-        assert_eq!(table.found_in(&plain).unwrap(), [None, None]);
+        let rows = table.found_in(&[&sketched, &plain]).unwrap();
+        assert_eq!(rows, [[None, Some(1)], [None, None]]);
         let near = |one, two| near_overlap_of(one, Split::Holdout, two, NEAR_DUPLICATE).unwrap();
         assert_eq!((near(&plain, &sketched), near(&sketched, &plain)), (None, None));
     }

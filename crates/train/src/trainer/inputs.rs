@@ -185,8 +185,9 @@ fn check_near_overlap(evals: &[EvalInput], mixture: &Mixture) -> Result<(), Erro
     if table.is_empty() {
         return Ok(());
     }
-    for source in mixture.sources() {
-        let found = table.found_in(&source.corpus)?;
+    let trains: Vec<&Corpus> = mixture.sources().iter().map(|source| &*source.corpus).collect();
+    let found = table.found_in(&trains).map_err(|(_, error)| error)?;
+    for (source, found) in mixture.sources().iter().zip(found) {
         let mut found = corpora.iter().zip(found);
         if let Some((corpus, Some(got))) = found.find(|&(_, got)| got.is_some_and(|got| got > 0)) {
             let (path, train) = (corpus.folder().to_owned(), source.corpus.folder().to_owned());
