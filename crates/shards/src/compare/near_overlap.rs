@@ -69,8 +69,9 @@ impl<'c> NearHoldoutTable<'c> {
         self.blocks.is_empty()
     }
 
-    /// Returns, for each of `trains` and each corpus of the table, the number of the corpus' holdout documents that have
-    /// a near-duplicate among the training documents; `None` where it is unknown, because one of the two has no sketches.
+    /// Returns, for each of `trains` and each corpus of the table, the number of the corpus' holdout documents that
+    /// have a near-duplicate among the training documents; `None` where it is unknown, because one of the two has no
+    /// sketches.
     ///
     /// Runs on all cores. Reads each holdout sketch once. Memory: some 700 bytes for each of at most 200,000 holdout
     /// documents at a time; with more of them, the training sketches are read several times.
