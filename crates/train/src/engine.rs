@@ -1,4 +1,4 @@
-//! A way to compute losses and gradients.
+//! The `Engine` trait: the interface of everything that computes losses and gradients.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -41,7 +41,8 @@ pub(crate) trait Engine: Send {
         stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
-    /// Does the same, but adds only the gradients of an adapter that is merged into `parameters`.
+    /// Returns the losses as `losses_and_gradients` does, but adds only the gradients of an adapter that is merged into
+    /// `parameters`.
     ///
     /// This default computes the gradients of all parameters first; an engine may avoid that.
     fn losses_and_adapter_gradients(
@@ -66,8 +67,8 @@ pub(crate) trait Engine: Send {
         stop: &AtomicBool,
     ) -> Result<Vec<f32>, Error>;
 
-    /// Makes the workspace for `sequences` sequences that grow token by token to at most `capacity` positions each,
-    /// which is within the model's limit.
+    /// Creates the workspace for `sequences` sequences that grow token by token to at most `capacity` positions each;
+    /// `capacity` is within the model's limit.
     ///
     /// The default is the CPU's workspace.
     fn cached<'a>(
@@ -115,13 +116,13 @@ pub(crate) trait Resident {
     /// Makes each later backward pass sum gradients over all ranks.
     fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
 
-    /// Copies the state to train from the host and sets the gradients to zero.
+    /// Copies the training state from the host to the device and sets the gradients to zero.
     fn train(&mut self, training: Training) -> Result<(), Error>;
 
     /// Sets the gradients in these ranges to zero.
     fn zero_gradients(&mut self, ranges: &[std::ops::Range<usize>]) -> Result<(), Error>;
 
-    /// Returns the root of the sum of the gradients' squares.
+    /// Returns the gradient norm: the square root of the sum of the gradients' squares.
     fn gradient_norm(&mut self) -> Result<f64, Error>;
 
     /// Does one step of AdamW in each range and sets the gradients to zero.
@@ -139,7 +140,7 @@ pub(crate) trait Resident {
     /// Copies the parameters, both moments and the average, if there is one, to the host.
     fn read(&mut self, to: [&mut [f32]; 3], average: Option<&mut [f32]>) -> Result<(), Error>;
 
-    /// Returns the free bytes of the device, if it tells.
+    /// Returns the free device memory in bytes, if the device reports it.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
 
     /// Returns the operations per second of a large matrix product.

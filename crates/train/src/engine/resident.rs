@@ -1,4 +1,5 @@
-//! The calls between a run and a device that holds a model's numbers. On the CPU they do nothing.
+//! The calls between a run and the device that holds the model's parameters, gradients and optimizer state. On the CPU,
+//! the calls that move numbers do nothing.
 
 use crate::config::compute::PassOptions;
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::trainer::estimate::Estimate;
 
 #[cfg(not(feature = "cuda"))]
 impl Model {
-    /// Moves the trained parameters to the device; refuses a pass that does not fit its memory.
+    /// Copies the training state to the device, and returns an error if a pass does not fit into its memory.
     pub(crate) fn move_to_device(
         &mut self,
         _trained: &TrainableState,
@@ -20,7 +21,7 @@ impl Model {
         Ok(())
     }
 
-    /// From now on sums gradients over all ranks, if the gradients are on a device.
+    /// Makes every later backward pass sum gradients over all ranks, if the gradients are on a device.
     pub(crate) fn join(&mut self, _team: &mut ProcessGroup) -> Result<(), Error> {
         Ok(())
     }
@@ -36,20 +37,20 @@ impl Model {
         Ok(())
     }
 
-    /// Operations per second of a large product on the device of the model.
+    /// Returns the operations per second of a large matrix product on the model's device.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         Ok(estimate::peak_flops())
     }
 }
 
-/// Operations per second of a large product on the device that would compute a model of this shape.
+/// Returns the operations per second of a large matrix product on the device that would compute a model of this shape.
 #[cfg(not(feature = "cuda"))]
 pub(crate) fn peak_flops(_shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
     Ok(estimate::peak_flops())
 }
 
-/// Operations per second of a large product on the device that would compute a model of this shape.
+/// Returns the operations per second of a large matrix product on the device that would compute a model of this shape.
 #[cfg(feature = "cuda")]
 pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64, Error> {
     options.check()?;
@@ -65,12 +66,12 @@ pub(crate) fn peak_flops(shape: &ModelShape, options: PassOptions) -> Result<f64
 
 #[cfg(not(feature = "cuda"))]
 impl TrainableState {
-    /// Copies the trained parameters to the host.
+    /// Copies the training state to the host.
     pub(crate) fn read_from_device(&mut self, _model: &mut Model) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Like [`step`](Self::step), if a device holds the numbers.
+    /// Runs [`step`](Self::step) on the device that holds the training state, or returns `None` if no device holds it.
     pub(crate) fn step_on_device(
         &mut self,
         _model: &mut Model,
@@ -82,7 +83,7 @@ impl TrainableState {
 
 #[cfg(feature = "cuda")]
 impl Model {
-    /// Moves the trained parameters to the device; refuses a pass that does not fit its memory.
+    /// Copies the training state to the device, and returns an error if a pass does not fit into its memory.
     pub(crate) fn move_to_device(
         &mut self,
         trainable: &TrainableState,
@@ -98,7 +99,7 @@ impl Model {
         }
     }
 
-    /// From now on sums gradients over all ranks, if the gradients are on a device.
+    /// Makes every later backward pass sum gradients over all ranks, if the gradients are on a device.
     pub(crate) fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error> {
         let is_single = group.rank().world_size() == 1;
         match self.engine_mut().resident() {
@@ -120,7 +121,7 @@ impl Model {
         self.engine_mut().resident().map_or(Ok(()), |resident| resident.swap_average())
     }
 
-    /// Operations per second of a large product on the device of the model.
+    /// Returns the operations per second of a large matrix product on the model's device.
     pub(crate) fn peak_flops(&mut self) -> Result<f64, Error> {
         self.engine_mut()
             .resident()
@@ -143,7 +144,7 @@ impl TrainableState {
         crate::engine::Training { numbers: [numbers, first, second], average, adapter }
     }
 
-    /// Copies the trained parameters to the host.
+    /// Copies the training state to the host.
     pub(crate) fn read_from_device(&mut self, model: &mut Model) -> Result<(), Error> {
         let (parameters, engine) = model.parameters_and_engine();
         let Some(resident) = engine.resident() else { return Ok(()) };
@@ -161,7 +162,7 @@ impl TrainableState {
         Ok(())
     }
 
-    /// Like [`step`](Self::step), if a device holds the numbers.
+    /// Runs [`step`](Self::step) on the device that holds the training state, or returns `None` if no device holds it.
     pub(crate) fn step_on_device(
         &mut self,
         model: &mut Model,

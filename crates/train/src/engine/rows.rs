@@ -33,7 +33,7 @@ pub(crate) struct MicroBatch<'a> {
 
 impl Rows {
     /// # Errors
-    /// A batch that is empty or has inconsistent sizes, rows longer than the model's limit, or an id outside its
+    /// The batch is empty or has inconsistent sizes, a row is longer than the model's limit, or an id is outside the
     /// vocabulary.
     pub(crate) fn new(batch: &Batch, config: &ModelConfig) -> Result<Self, Error> {
         let limit = config.max_position_embeddings;
@@ -88,7 +88,7 @@ impl Rows {
         }
     }
 
-    /// Splits all rows into parts of at most `rows`, which is not 0.
+    /// Splits all rows into micro-batches of at most `rows` rows; `rows` is not 0.
     pub(crate) fn micro_batches(&self, rows: usize) -> impl Iterator<Item = MicroBatch<'_>> {
         let len = rows * self.length;
         let inputs = self.tokens.chunks(len).zip(self.targets.chunks(len));
@@ -103,7 +103,7 @@ impl Rows {
     }
 }
 
-/// Converts a side of a tensor to an index.
+/// Converts the length of a tensor's dimension to `usize`.
 fn side(value: u64) -> Result<usize, Error> {
     usize::try_from(value).map_err(|_| Error::setting("batch", "sizes that fit memory", value))
 }

@@ -1,5 +1,5 @@
-//! The decoder on a device: parameters, gradients and moments stay there, and the host sees losses and the
-//! gradient's norm.
+//! The decoder on a device: parameters, gradients and moments stay in device memory, and the host receives the losses
+//! and the gradient norm.
 
 pub(crate) mod adapter;
 pub(crate) mod attention;
@@ -31,7 +31,8 @@ use crate::optim::trainable_state::TrainableSizes;
 
 /// The largest number of tokens of one pass, which has at least one row. It is enough for products to fill a large GPU.
 const PASS_TOKENS: usize = 8192;
-/// The largest number of rows of one pass: the limit of blocks along the side of a grid that attention uses for rows.
+/// The largest number of rows of one pass: the limit of thread blocks along the grid dimension that attention uses for
+/// rows.
 const PASS_ROWS: usize = 65_535;
 
 /// The settings of a decoder on a device.
@@ -61,7 +62,7 @@ pub(crate) struct CudaDecoder {
     /// The number of positions that have angles.
     angle_positions: usize,
     pub(super) workspace: Workspace,
-    /// Whether gradients are summed over several ranks, and the least size of a bucket.
+    /// Whether gradients are summed over several ranks; `bucket` is the minimum length of a bucket.
     pub(super) is_joined: bool,
     pub(super) bucket: usize,
     /// The part of the gradients that is still to be summed in this backward pass.
@@ -71,8 +72,8 @@ pub(crate) struct CudaDecoder {
     losses: Kept,
 }
 
-/// Bytes on the device that training `trainable` takes with rows of `length` tokens, `batch_size` a batch: the model,
-/// and a pass.
+/// Returns the bytes of device memory that training `trainable` uses with rows of `length` tokens and `batch_size` rows
+/// per batch: those of the model, and those of a pass.
 pub(crate) fn device_bytes(
     config: &ModelConfig,
     layout: &Layout,
@@ -160,7 +161,7 @@ impl CudaDecoder {
         }
     }
 
-    /// Returns the place of parameter `index` in the number format of products.
+    /// Returns the address of parameter `index` in the number format of products.
     pub(super) fn narrow(&self, index: usize) -> Address {
         self.narrow + index * self.pass.precision.bytes()
     }
@@ -217,7 +218,8 @@ impl CudaDecoder {
         }
     }
 
-    /// Takes the ids of a part to the device and computes the streams; gives the last. A cache takes keys and values.
+    /// Copies the ids of a part to the device, computes the residual streams and returns the last one. If there is a
+    /// cache, it stores the keys and values.
     pub(super) fn forward(
         &mut self,
         part: MicroBatch,
@@ -248,7 +250,7 @@ impl CudaDecoder {
         Ok(self.workspace.streams[stream])
     }
 
-    /// Losses of `tokens`, and with a divisor the gradients of the output projection and the last norm.
+    /// Computes the losses of `tokens` and, with a divisor, the gradients of the output projection and the last norm.
     fn output(
         &mut self,
         tokens: usize,
@@ -303,7 +305,7 @@ impl CudaDecoder {
         self.sum_from(last_norm.weight.start)
     }
 
-    /// Does the backward pass from the gradient of the last stream to the embeddings.
+    /// Runs the backward pass from the gradient of the last stream to the embeddings.
     fn backward(&mut self, part: MicroBatch) -> Result<(), Error> {
         let shape = self.shape(part);
         for index in (0..self.layout.blocks.len()).rev() {
@@ -353,7 +355,7 @@ impl CudaDecoder {
         )
     }
 
-    /// Computes the losses of all rows, part by part, and with a divisor their gradients. The host waits only for the
+    /// Computes the losses of all rows, part by part, and, with a divisor, their gradients. The host waits only for the
     /// last part: while the device computes a part, the ids of the next one are copied.
     pub(super) fn pass(
         &mut self,
@@ -377,10 +379,11 @@ impl CudaDecoder {
                 let what = if divisor.is_some() { "the training step" } else { "the evaluation" };
                 Error::check_stop(stop, what)?;
             }
-            // Before its last rows a pass adds to the gradients of those before.
+            // Only the last part sums gradients over the ranks, because each part adds to the gradients of the parts
+            // before it.
             let sums = self.is_joined && divisor.is_some() && parts.peek().is_none();
             self.sums = self.tracked.as_ref().filter(|_| sums).map(|tracked| {
-                // Gradients of an adapter are final at the end.
+                // An adapter's gradients are final only at the end of the backward pass.
                 let least = if tracked.adapter.is_some() { usize::MAX } else { self.bucket };
                 Buckets::new(tracked.len, least)
             });

@@ -15,7 +15,7 @@ use std::ops::Add;
 use crate::error::Error;
 use crate::ranks::ProcessGroup;
 
-/// A place in a device's memory.
+/// An address in device memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address(pub(crate) u64);
 
@@ -48,7 +48,7 @@ pub(crate) enum Argument {
 }
 
 impl Argument {
-    /// Returns its bytes as a little-endian number; those of the value come first.
+    /// Returns the bytes of the argument as a little-endian number; the bytes of the value come first.
     pub(crate) fn bits(self) -> u64 {
         match self {
             Self::Address(address) => address.0,
@@ -64,7 +64,7 @@ impl Argument {
 pub(crate) struct Launch<'a> {
     pub(crate) kernel: &'static str,
     pub(crate) grid: [u32; 3],
-    /// The threads of a block.
+    /// The number of threads per thread block.
     pub(crate) threads: u32,
     /// The bytes of shared memory beside those that the kernel declares.
     pub(crate) shared_bytes: u32,
@@ -78,7 +78,7 @@ pub(crate) enum Form {
     Output,
     /// y += x · Wᵀ, y being f32.
     AddOutput,
-    /// The gradient of x, which is that of y times W, is written over x.
+    /// x is overwritten by its gradient, which is the gradient of y times W.
     Input,
     /// The transposed gradient of y times x is added to the gradient of W, which is f32.
     Weight,
@@ -110,12 +110,12 @@ pub(crate) trait Device: Send {
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error>;
     fn launch(&mut self, launch: Launch) -> Result<(), Error>;
     fn product(&mut self, product: Product) -> Result<(), Error>;
-    /// Joins the sums of several ranks.
+    /// Connects this device with those of the other ranks, so that it can sum over them.
     fn join(&mut self, group: &mut ProcessGroup) -> Result<(), Error>;
     /// Begins to sum `len` f32 over all ranks, after all earlier work; later work does not wait for the sum.
     fn sum(&mut self, at: Address, len: usize) -> Result<(), Error>;
     /// Makes later work wait for all sums.
     fn finish_sums(&mut self) -> Result<(), Error>;
-    /// Returns the free bytes, if the device tells.
+    /// Returns the free device memory in bytes, if the device reports it.
     fn free_bytes(&mut self) -> Result<Option<u64>, Error>;
 }

@@ -6,16 +6,18 @@ use crate::error::Error;
 use crate::model::config::Activation;
 use crate::model::layout::Sizes;
 
-/// The threads of a block, except for attention on tensor cores.
+/// The number of threads per thread block, except for attention on tensor cores.
 pub(crate) const THREADS: u32 = 256;
 pub(crate) const WARP: u32 = 32;
-/// The largest number of blocks of a pass that sums over rows. It is fixed, so that sums do not depend on the device.
+/// The largest number of thread blocks of a kernel that sums over rows. It is fixed, so that sums do not depend on the
+/// device.
 pub(crate) const SUM_BLOCKS: usize = 512;
-/// The parts of the sums of columns.
+/// The number of partial sums per column.
 const COLUMN_PARTS: usize = 128;
-/// The values that one block squares and sums.
+/// The number of values that one thread block squares and sums.
 pub(crate) const SQUARE_RUN: usize = 1 << 16;
-/// Two sums of a row of the widest stream fit the 99 KiB of shared memory that every device from 8.0 on has.
+/// The maximum width of the residual stream: two sums of a row of this width fit the 99 KiB of shared memory that every
+/// device of compute capability 8.0 or later has.
 pub(crate) const WIDEST_STREAM: usize = 12_288;
 
 /// A device with the kernels of one model.
@@ -40,7 +42,7 @@ pub(crate) struct NormAt {
 pub(crate) struct Shape {
     pub(crate) rows: usize,
     pub(crate) length: usize,
-    /// The first place in its row that each input sees.
+    /// The first position in its row that each input attends to.
     pub(crate) starts: Address,
     /// The position of each input.
     pub(crate) positions: Address,
@@ -81,8 +83,8 @@ pub(crate) fn address(value: Address) -> Argument {
     Argument::Address(value)
 }
 
-/// Converts a count, which fits: sizes are checked when the decoder is made, and passes have at most 2^31 values per
-/// row.
+/// Converts a count to an argument. The count fits: sizes are checked when the decoder is made, and passes have at most
+/// 2^31 values per row.
 pub(crate) fn count(value: usize) -> Argument {
     Argument::U32(u32::try_from(value).unwrap_or(u32::MAX))
 }
@@ -127,7 +129,7 @@ impl Kernels {
         self.spread(kernel, (len, THREADS), arguments)
     }
 
-    /// Does what [`each`](Self::each) does with eight values per thread.
+    /// Like [`each`](Self::each), but with eight values per thread.
     fn eights(
         &mut self,
         kernel: &'static str,
@@ -197,7 +199,8 @@ impl Kernels {
         self.eights("add_bias", tokens * width, &[address(rows), address(bias), count(width)])
     }
 
-    /// Adds embeddings; `tables` are those of ids and of positions, of which the latter may be null.
+    /// Writes the sum of the embeddings of ids and of positions to `rows`; of the two `tables`, that of positions may
+    /// be null.
     pub(crate) fn embed(
         &mut self,
         rows: Address,
@@ -292,7 +295,7 @@ impl Kernels {
         self.eights("activation_forward", tokens * width, &arguments)
     }
 
-    /// Writes `dx`, and writes y over `dy`.
+    /// Writes `dx`, and overwrites `dy` with y.
     pub(crate) fn activation_backward(
         &mut self,
         dy: Address,

@@ -19,7 +19,7 @@ use crate::engine::cuda::reduction::nccl::{Communicator, UniqueId};
 use crate::error::Error;
 use crate::ranks::ProcessGroup;
 
-/// The pause between two checks of a sum, which is short beside a step.
+/// The pause between two checks of a sum, which is short compared with a training step.
 const PAUSE: Duration = Duration::from_micros(50);
 /// The pause between two checks of the other ranks.
 const CHECK: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ fn failed(error: DriverError) -> Error {
 }
 
 impl Reduction {
-    /// Joins the GPUs of all ranks; the context of this one is current.
+    /// Joins the GPUs of all ranks. The CUDA context of this GPU must be current.
     ///
     /// # Errors
     /// Those of [`Communicator::new`]; a rank is lost; there is too little memory for NCCL.
@@ -49,7 +49,7 @@ impl Reduction {
         let communicator = Communicator::new(rank, |id| {
             let told = own.all_gather(id.0.to_vec())?;
             let first = told.first().and_then(|id| id.first_chunk());
-            // Nobody waits in NCCL for a rank that has failed before.
+            // After this barrier, no rank waits in NCCL for a rank that has already failed.
             own.barrier()?;
             Ok(first.map_or(id, |first| UniqueId(*first)))
         })?;
@@ -61,19 +61,19 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Sums a whole bucket and a small rest once: the first sums connect the GPUs and take NCCL's memory, in calls that
-    /// do not check the other ranks. All ranks have just met, and the memory that is free afterward is free for the
-    /// run.
+    /// Sums a whole bucket and a small rest once. The first sums connect the GPUs and allocate NCCL's memory, in calls
+    /// that do not check the other ranks. At this point all ranks have just met, and the memory that is free afterward
+    /// stays free for the run.
     fn warm_up(&mut self) -> Result<(), Error> {
         let bytes = BUCKET * size_of::<f32>();
-        // SAFETY: freed below, after all sums.
+        // SAFETY: the memory is freed below, after all sums.
         let memory = unsafe { result::malloc_sync(bytes) }.map_err(failed)?;
         for len in [BUCKET, 1] {
             self.sum(Address(memory), len)?;
         }
         self.finish()?;
         self.wait()?;
-        // SAFETY: taken above.
+        // SAFETY: the memory was allocated above.
         unsafe { result::free_sync(memory) }.map_err(failed)
     }
 
@@ -86,7 +86,7 @@ impl Reduction {
     ) -> Result<(), Error> {
         let event = self.events[place];
         let at_once = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-        // SAFETY: event and streams are of this value, or the null stream, which is always there.
+        // SAFETY: the event and the streams belong to this value, or are the null stream, which always exists.
         unsafe {
             event::record(event, earlier).map_err(failed)?;
             stream::wait_event(later, event, at_once).map_err(failed)
@@ -97,7 +97,7 @@ impl Reduction {
     pub(super) fn sum(&mut self, at: Address, len: usize) -> Result<(), Error> {
         self.order(0, null_mut(), self.stream)?;
         self.communicator.sum(at, len, self.stream.cast()).map_err(|error| {
-            // A rank that is lost says more than what NCCL makes of it.
+            // The error of a lost rank says more than the error that NCCL returns for it.
             self.group.check().err().unwrap_or(error)
         })
     }
@@ -135,7 +135,7 @@ impl Reduction {
 impl Drop for Reduction {
     fn drop(&mut self) {
         self.communicator.abort();
-        // SAFETY: this value's own; errors at the end of a process help nobody.
+        // SAFETY: this value owns the stream and the events; errors at the end of a process help nobody.
         unsafe {
             let _ = stream::destroy(self.stream);
             for event in self.events {
@@ -145,14 +145,14 @@ impl Drop for Reduction {
     }
 }
 
-/// The least length of a bucket: 32 MiB. Smaller buckets waste the links between GPUs on latency, and larger ones leave
-/// little work to overlap with the last sum (PyTorch's DistributedDataParallel uses 25 MiB).
+/// The minimum length of a bucket: 32 MiB. Smaller buckets waste the links between GPUs on latency, and larger ones
+/// leave little work to overlap with the last sum (PyTorch's DistributedDataParallel uses 25 MiB).
 pub(crate) const BUCKET: usize = 8 << 20;
 
 /// The gradients of one backward pass that are still to be summed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Buckets {
-    /// The index from which on all gradients were handed out.
+    /// The index from which on all gradients have been handed out.
     end: usize,
     least: usize,
 }

@@ -22,7 +22,7 @@ use crate::ranks::ProcessGroup;
 /// The size of the matrices that measure the device's speed; it is small for an emulator.
 const MEASURED_SIDE: usize = if cfg!(test) { 16 } else { 8192 };
 const LEAST_SIDE: usize = 512;
-/// The number of products that are timed at once, so that the wait for the last one is short beside them.
+/// The number of products that are timed at once, so that the wait for the last one is short in comparison.
 const PRODUCTS: usize = 4;
 
 impl Engine for CudaDecoder {
@@ -38,7 +38,7 @@ impl Engine for CudaDecoder {
         self.pass(rows, Some(divisor), stop)
     }
 
-    /// The adapter's numbers and gradients are those on the device, too.
+    /// The adapter's parameters and gradients are also those on the device.
     fn losses_and_adapter_gradients(
         &mut self,
         _parameters: &[f32],
@@ -125,7 +125,7 @@ impl Resident for CudaDecoder {
         let bytes = self.pass.precision.bytes();
         for (range, update) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
             let [first, second] = tracked.moments.map(|moment| moment.f32(range.start));
-            // That of an adapter is made with the merged matrices.
+            // The narrow copy of an adapter is written when the adapter is merged into the matrices.
             let is_narrow = tracked.narrow != Address::NULL && tracked.adapter.is_none();
             let narrow = tracked.narrow + range.start * bytes;
             let buffers = Buffers {
@@ -193,7 +193,7 @@ impl Resident for CudaDecoder {
 pub(super) fn measured_flops(device: &mut dyn Device, precision: Precision) -> Result<f64, Error> {
     let (memory, side) = product_memory(device, precision)?;
     let bytes = side * side * precision.bytes();
-    // Zeros would take less power than numbers do: two bf16, or one f32, of about 3/4.
+    // Zeros would use less power than other numbers; all numbers are about 3/4, as two bf16 or as one f32.
     let numbers = vec![f32::from_bits(0x3f40_3f40); 2 * bytes / size_of::<f32>()];
     device.write_f32(memory, &numbers)?;
     let (form, x, weight, y) = (Form::Output, memory, memory + bytes, memory + 2 * bytes);
@@ -213,7 +213,8 @@ pub(super) fn measured_flops(device: &mut dyn Device, precision: Precision) -> R
     Ok(operations / best.max(1e-9))
 }
 
-/// Allocates three square matrices, which are smaller if a run has left too little memory, and returns their size.
+/// Allocates three square matrices, which are smaller if a run has left too little memory, and returns their address
+/// and side.
 fn product_memory(
     device: &mut dyn Device,
     precision: Precision,

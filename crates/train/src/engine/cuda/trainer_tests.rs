@@ -24,8 +24,8 @@ fn records(place: &Path, out: &str) -> Vec<MetricsRecord> {
     RunFolder::open(&place.join(out)).unwrap().read_metrics().unwrap()
 }
 
-/// Norms of the first gradients. Later ones drift apart: Adam's steps are as long for a gradient of rounding errors as
-/// for any other.
+/// Returns the norms of the first gradients. Later norms drift apart, because Adam's steps are as long for a gradient
+/// of rounding errors as for any other.
 fn first_norms(place: &Path, out: &str) -> Vec<f64> {
     let norms: Vec<f64> =
         records(place, out).iter().filter_map(|record| record.gradient_norm).collect();
@@ -117,7 +117,7 @@ fn two_devices_have_the_losses_of_one() {
     }
 }
 
-/// The most likely ids of the weights that are evaluated: those of the average where there is one.
+/// Samples are the most likely ids of the weights that are evaluated, which are the average if there is one.
 #[test]
 fn samples_are_those_of_the_cpu() {
     let place = place(&tiny());

@@ -28,7 +28,7 @@ pub(crate) struct Block<'a, F> {
     rows: MicroBatch<'a>,
 }
 
-/// A norm with these parameters.
+/// Returns the norm whose weight and bias are at `range` of `parameters`.
 pub(crate) fn norm<'a, F: Number>(
     range: &NormRange,
     parameters: &'a [F],
@@ -42,7 +42,7 @@ pub(crate) fn norm<'a, F: Number>(
 }
 
 impl<'a, F: Number> Block<'a, F> {
-    /// Block number `index` of a decoder for these rows.
+    /// Returns block number `index` of a decoder, with its data for the rows.
     pub(crate) fn new(
         config: &'a ModelConfig,
         layout: &'a Layout,
@@ -197,7 +197,8 @@ impl<'a, F: Number> Block<'a, F> {
         gradients: &mut Gradients<F>,
     ) {
         let mlp_input = self.mlp_input(input, &saved.middle);
-        // Each reads d as it was after the sum that it was added to; parallel attention and MLP read the same d.
+        // Attention and MLP each read d as the gradient of the sum to which their output was added. A parallel block
+        // adds both outputs to the same sum, so both read d before the MLP's norm changes it.
         if self.config.parallel_residual {
             self.backward_output(saved, scratch, d, gradients);
             self.backward_mlp(mlp_input, saved, scratch, d, gradients);
@@ -280,7 +281,7 @@ pub(super) enum Gradients<'a, F> {
 }
 
 impl<F: Number> Gradients<'_, F> {
-    /// The gradients of these parameters, if they are trained.
+    /// Returns the gradients of the parameters at `range`, if they are trained.
     pub(super) fn of(&mut self, range: Range<usize>) -> Option<&mut [F]> {
         match self {
             Self::All(gradients) => Some(&mut gradients[range]),
@@ -288,7 +289,7 @@ impl<F: Number> Gradients<'_, F> {
         }
     }
 
-    /// Adds to the gradients of these parameters.
+    /// Adds `sums` to the gradients of the parameters at `range`, if they are trained.
     pub(super) fn add(&mut self, range: &Range<usize>, sums: &[F]) {
         if let Some(gradients) = self.of(range.clone()) {
             add(gradients, sums);

@@ -22,15 +22,16 @@ pub(crate) struct CachedDecoder<'a, F> {
     parameters: &'a [F],
     /// One cache per block.
     caches: Vec<Cache<F>>,
-    /// Positions of each sequence that are in the caches.
+    /// The number of positions of each sequence that are in the caches.
     lengths: Vec<u32>,
 }
 
 impl<'a, F: Number> CachedDecoder<'a, F> {
-    /// Makes a workspace for `sequences` sequences of `capacity` positions each, which is within the model's limit.
+    /// Creates a workspace for `sequences` sequences of `capacity` positions each; `capacity` is within the model's
+    /// limit.
     ///
     /// # Errors
-    /// No memory for the keys and values.
+    /// There is not enough memory for the keys and values.
     pub(crate) fn new(
         config: &ModelConfig,
         layout: &Layout,
@@ -109,7 +110,7 @@ impl<'a, F: Number> CachedDecoder<'a, F> {
         self.logits(0..ids.len())
     }
 
-    /// The logits of some rows of the last stream.
+    /// Returns the logits of `rows` of the last residual stream.
     fn logits(&mut self, rows: std::ops::Range<usize>) -> Vec<F> {
         let Decoder { config, layout, workspace, .. } = &mut self.decoder;
         let sizes = &layout.sizes;
@@ -131,12 +132,12 @@ impl CachedDecoding for CachedDecoder<'_, f32> {
     }
 
     fn step(&mut self, sequences: &[usize], ids: &[u32]) -> Result<Vec<f32>, Error> {
-        // Within the pool each product starts without waiting for a thread to wake.
+        // Inside the thread pool, each product starts without waiting for a thread to wake up.
         Ok(rayon::scope(|_| Self::step(self, sequences, ids)))
     }
 }
 
-/// Zeros, if there is memory for them.
+/// Returns `len` zeros, or an error if there is not enough memory for them.
 fn zeros<F: Number>(len: usize) -> Result<Vec<F>, Error> {
     let mut zeros = Vec::new();
     zeros.try_reserve_exact(len).map_err(|_| {
@@ -158,8 +159,8 @@ mod tests {
     use crate::model::config::tests::all_kinds;
     use crate::model::layout::Layout;
 
-    /// Logits of every position of `rows` from position `read - 1` on, with `read` ids read at once, the others one by
-    /// one, and all rows side by side: \[positions, rows, vocabulary\].
+    /// Returns the logits of every position of `rows` from position `read - 1` on. The first `read` ids are read at
+    /// once, the others one by one, and all rows are processed side by side: \[positions, rows, vocabulary\].
     fn cached(config: &ModelConfig, rows: &Rows, read: usize) -> Vec<f32> {
         let layout = Layout::new(config).unwrap();
         let parameters = parameters::<f32>(&layout);

@@ -27,7 +27,7 @@ use block::{Block, norm};
 pub(crate) use workspace::ActivationPolicy;
 use workspace::{Workspace, numbers_per_token};
 
-/// Maximum tokens of one pass; a pass has at least one row.
+/// The maximum number of tokens in one pass; a pass has at least one row.
 const PASS_TOKENS: usize = 1024;
 
 /// A decoder's shape with the workspace of its passes.
@@ -35,7 +35,7 @@ pub(crate) struct Decoder<F> {
     config: ModelConfig,
     layout: Layout,
     policy: ActivationPolicy,
-    /// Rows of one pass, if set.
+    /// The number of rows in one pass, if it is set.
     micro_batch: Option<usize>,
     rotary: Option<Rotary<F>>,
     workspace: Workspace<F>,
@@ -54,7 +54,7 @@ impl<F: Number> Decoder<F> {
         Self { config, layout, policy, micro_batch, rotary: None, workspace: Workspace::default() }
     }
 
-    /// Rows of one pass.
+    /// Returns the number of rows in one pass.
     fn rows(&self, length: usize) -> usize {
         pass_rows(self.micro_batch, length)
     }
@@ -72,7 +72,7 @@ impl<F: Number> Decoder<F> {
         self.accumulate(parameters, rows, divisor, &mut Gradients::All(gradients), stop)
     }
 
-    /// Like the method above, but adds only the gradients of an adapter that is merged into `parameters`.
+    /// Like `losses_and_gradients`, but adds only the gradients of an adapter that is merged into `parameters`.
     pub(crate) fn losses_and_adapter_gradients(
         &mut self,
         parameters: &[F],
@@ -120,7 +120,7 @@ impl<F: Number> Decoder<F> {
         Ok(losses)
     }
 
-    /// Logits, \[rows, length, vocabulary\].
+    /// Returns the logits, \[rows, length, vocabulary\].
     #[cfg(test)]
     pub(crate) fn logits(&mut self, parameters: &[F], rows: &Rows) -> Vec<F> {
         use crate::engine::kernels::matrix::{Existing, Matrix, product};
@@ -141,7 +141,7 @@ impl<F: Number> Decoder<F> {
         logits
     }
 
-    /// Angles for all positions of `part`.
+    /// Computes the rotary angles for all positions of `part`, unless they exist already.
     fn fit_rotary(&mut self, part: MicroBatch) {
         let Positions::Rotary(config) = &self.config.positions else { return };
         if self.rotary.as_ref().is_none_or(|rotary| rotary.positions() < part.length) {
@@ -149,7 +149,7 @@ impl<F: Number> Decoder<F> {
         }
     }
 
-    /// Fills the streams; the index of the last one is given by [`last`](Self::last).
+    /// Runs the forward pass, which fills the residual streams; [`last`](Self::last) gives the index of the last one.
     fn forward(&mut self, parameters: &[F], part: MicroBatch, policy: ActivationPolicy) {
         self.forward_seen(parameters, part, policy, |_, _| {});
     }
@@ -182,7 +182,7 @@ impl<F: Number> Decoder<F> {
         }
     }
 
-    /// Computes losses, and with a divisor the gradients of output projection and last norm.
+    /// Computes the losses and, with a divisor, the gradients of the output projection and the last norm.
     fn output(
         &mut self,
         parameters: &[F],
@@ -237,7 +237,8 @@ impl<F: Number> Decoder<F> {
     }
 }
 
-/// Bytes of the buffers of an f32 pass on the CPU over rows of `length` tokens, `batch_size` rows per batch.
+/// Returns the bytes of the buffers of an f32 pass on the CPU over rows of `length` tokens, with `batch_size` rows per
+/// batch.
 pub(crate) fn pass_bytes(
     config: &ModelConfig,
     layout: &Layout,
@@ -255,17 +256,17 @@ pub(crate) fn pass_bytes(
     u64::try_from(numbers.saturating_mul(size_of::<f32>())).unwrap_or(u64::MAX)
 }
 
-/// Rows of one pass.
+/// Returns the number of rows in one pass.
 fn pass_rows(micro_batch: Option<usize>, length: usize) -> usize {
     micro_batch.unwrap_or(PASS_TOKENS / length).max(1)
 }
 
-/// The index of the stream after the last block.
+/// Returns the index of the residual stream after the last block.
 fn last(layers: usize, policy: ActivationPolicy) -> usize {
     if policy == ActivationPolicy::Discard { layers % 2 } else { layers }
 }
 
-/// The streams before and after a block.
+/// Returns the residual streams before and after a block.
 fn streams<F>(all: &mut [Vec<F>], index: usize, policy: ActivationPolicy) -> (&[F], &mut [F]) {
     if policy == ActivationPolicy::Discard && index % 2 == 1 {
         let (first, second) = all.split_at_mut(1);

@@ -1,4 +1,4 @@
-//! The whole decoder: gradients against central differences in f64, and parts against the whole.
+//! Tests of the whole decoder: gradients against central differences in f64, and parts against the whole.
 
 use candle_core::{DType, Device};
 
@@ -74,7 +74,7 @@ fn gradients_agree_with_central_differences() {
     }
 }
 
-/// The two paths share only the layout.
+/// Compares the fast path with the reference path; the two share only the layout.
 #[test]
 fn losses_and_gradients_are_those_of_composed_operations() {
     for config in all_kinds() {
@@ -107,7 +107,7 @@ fn f32_agrees_with_f64_and_recomputing_changes_no_bit() {
 fn every_parameter_has_a_finite_gradient_that_is_not_zero() {
     for mut config in all_kinds() {
         config.max_position_embeddings = 24;
-        // Every entry of the tables is used.
+        // These rows use every entry of the embedding tables.
         let rows = rows(60, 24, 5);
         let (_, gradients) = run::<f64>(&config, &rows, ActivationPolicy::Keep);
         let layout = Layout::new(&config).unwrap();

@@ -21,7 +21,7 @@ pub(crate) struct Saved<F> {
     pub(crate) up: Vec<F>,
 }
 
-/// Buffers that are free between two blocks.
+/// Scratch buffers that are not in use between two blocks.
 #[derive(Default)]
 pub(crate) struct Scratch<F> {
     /// A normalized stream, or its gradient.
@@ -49,7 +49,7 @@ pub(crate) enum ActivationPolicy {
 /// All buffers of a pass over a number of tokens.
 #[derive(Default)]
 pub(crate) struct Workspace<F> {
-    /// The residual stream before each block and after the last; two buffers in turn if nothing is kept.
+    /// The residual stream before each block and after the last; two alternating buffers if nothing is kept.
     pub(crate) streams: Vec<Vec<F>>,
     /// One buffer per block, or a single one that all blocks share.
     pub(crate) saved: Vec<Saved<F>>,
@@ -62,7 +62,7 @@ pub(crate) struct Workspace<F> {
     pub(crate) logits: Vec<F>,
 }
 
-/// The numbers of buffers for streams and for saved blocks.
+/// Returns the numbers of buffers for residual streams and for saved blocks.
 fn counts(sizes: &Sizes, policy: ActivationPolicy) -> (usize, usize) {
     match policy {
         ActivationPolicy::Discard => (2, 1),
@@ -71,13 +71,13 @@ fn counts(sizes: &Sizes, policy: ActivationPolicy) -> (usize, usize) {
     }
 }
 
-/// Length of a row of queries and keys that is kept from before normalization.
+/// Returns the length of a row of the queries and keys that are kept from before normalization.
 fn raw(config: &ModelConfig, sizes: &Sizes) -> usize {
     let heads = if config.query_key_norm { sizes.heads + sizes.key_value_heads } else { 0 };
     heads * sizes.head_width
 }
 
-/// Numbers per token of a forward and backward pass, without logits.
+/// Returns how many numbers per token a forward and backward pass stores, without the logits.
 pub(super) fn numbers_per_token(
     config: &ModelConfig,
     sizes: &Sizes,

@@ -9,10 +9,10 @@ use crate::model::config::Activation;
 /// Rows of one task.
 const TASK_ROWS: usize = 32;
 
-/// Numbers that SwiGLU's backward pass copies at a time.
+/// The number of values that SwiGLU's backward pass copies at a time.
 const PIECE: usize = 16;
 
-/// √(2/π) and the cubic term of GELU by tanh (Hendrycks and Gimpel, arXiv 1606.08415).
+/// The factor √(2/π) and the cubic coefficient of GELU by tanh (Hendrycks and Gimpel, arXiv 1606.08415).
 const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
 const TANH_CUBE: f64 = 0.044_715;
 
@@ -48,7 +48,8 @@ fn gelu_tanh<F: Number>(x: F) -> (F, F) {
     (x * share, share + x * share * (F::ONE - share) * slope)
 }
 
-/// Computes `y` \[rows, width\] from x \[rows, width\], for SwiGLU \[rows, 2 · width\]: gates, then ups.
+/// Computes `y` \[rows, width\] from x \[rows, width\]; for SwiGLU, x is \[rows, 2 · width\] with the gates before the
+/// ups.
 pub(crate) fn forward<F: Number>(activation: Activation, width: usize, x: &[F], y: &mut [F]) {
     let taken = taken(activation, width);
     let tasks = y.par_chunks_mut(TASK_ROWS * width).zip(x.par_chunks(TASK_ROWS * taken));

@@ -34,7 +34,7 @@ pub(crate) struct Attention<'a> {
     pub(crate) window: usize,
 }
 
-/// What the backward pass reads besides the gradient.
+/// The values that the backward pass reads besides the gradient.
 #[derive(Clone, Copy)]
 pub(crate) struct Attended<'a, F> {
     pub(crate) qkv: &'a [F],
@@ -94,7 +94,7 @@ impl Attention<'_> {
         })
     }
 
-    /// Rows `from..to` of one head; `column` counts heads.
+    /// Returns rows `from..to` of one head; `column` is the index of the head within a row.
     fn view<'a, F: Number>(
         &self,
         qkv: &'a [F],
@@ -106,7 +106,7 @@ impl Attention<'_> {
         Matrix::strided(&qkv[start..], to - from, self.width, self.stride())
     }
 
-    /// Scores of a block, \[rows, keys\].
+    /// Writes the scores of a block, \[rows, keys\], to `out`.
     fn scores<F: Number>(&self, qkv: &[F], head: usize, block: Block, out: &mut [F]) {
         let queries = self.view(qkv, head, block.start, block.end);
         let keys = self.heads + head / self.group();
@@ -120,7 +120,8 @@ impl Attention<'_> {
         vec![F::ZERO; BLOCK_ROWS.min(self.length) * self.length]
     }
 
-    /// Writes \[batch · length, heads · width\] to `result`, and the log-sum-exps. `scratch` is as long as `qkv`.
+    /// Writes the output, \[batch · length, heads · width\], to `result`, and the log-sum-exp of every query. `scratch`
+    /// is as long as `qkv`.
     pub(crate) fn forward<F: Number>(
         &self,
         qkv: &[F],
@@ -199,7 +200,7 @@ impl Attention<'_> {
         self.view(qkv, column, block.first_key, block.end)
     }
 
-    /// Softmax over the part of a row of scores that `position` attends to; the rest becomes zero.
+    /// Returns the part of a row of scores that `position` attends to, and sets the rest of the row to zero.
     #[inline(always)]
     fn seen<'a, F: Number>(
         &self,
@@ -385,7 +386,7 @@ mod tests {
             (result, log_sums)
         }
 
-        /// One query at a time, straight from the formula.
+        /// Computes attention one query at a time, straight from the formula.
         fn naive(&self, qkv: &[f64]) -> Vec<f64> {
             let stride = (self.heads + 2 * self.key_value_heads) * self.width;
             let head_of = |row: usize, column: usize| {

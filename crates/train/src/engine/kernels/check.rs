@@ -2,7 +2,7 @@
 
 use super::number::Number;
 
-/// Deterministic numbers spread over [-1, 1).
+/// Returns deterministic numbers spread over [-1, 1).
 pub(crate) fn numbers<F: Number>(len: usize, seed: u64) -> Vec<F> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (0..len)
@@ -22,9 +22,9 @@ pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Sen
 
 /// An operation with a backward pass.
 pub(crate) trait Operation: Sync {
-    /// The result.
+    /// Returns the result of the operation.
     fn forward<F: Number>(&self, operands: &[Vec<F>]) -> Vec<F>;
-    /// The gradients of all operands for a given gradient of the result.
+    /// Returns the gradients of all operands for a given gradient of the result.
     fn backward<F: Number>(&self, operands: &[Vec<F>], gradient: &[F]) -> Vec<Vec<F>>;
 }
 

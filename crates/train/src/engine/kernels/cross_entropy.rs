@@ -13,10 +13,10 @@ use super::number::{Number, vectorised};
 
 /// Rows of one task of the softmax.
 const TASK_ROWS: usize = 16;
-/// Logits of one chunk: 32 MiB.
+/// The number of logits in one chunk, which are 32 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 23;
 
-/// An ignored target: no loss, no gradient.
+/// The id of an ignored target, which has no loss and no gradient.
 pub(crate) const IGNORED: u32 = u32::MAX;
 
 /// The projection \[vocabulary, width\] of hidden states to logits.
@@ -36,18 +36,19 @@ pub(crate) struct OutputGradients<'a, F> {
 }
 
 impl<F: Number> Output<'_, F> {
-    /// A multiple of 64 rows, because each chunk reads the whole projection and its gradient.
+    /// Returns the number of rows in a chunk: a multiple of 64, because each chunk reads the whole projection and its
+    /// gradient.
     fn chunk_rows(&self) -> usize {
         (CHUNK_LOGITS / self.vocabulary / 64).max(1) * 64
     }
 
-    /// The length that `logits` grows to for this many rows.
+    /// Returns the length that `logits` grows to for `rows` rows.
     pub(crate) fn workspace_len(&self, rows: usize) -> usize {
         self.chunk_rows().min(rows) * self.vocabulary
     }
 
-    /// Writes `−log softmax(hidden · Wᵀ)[target]` of every row to `losses`, 0 for ignored targets; with `gradients`
-    /// also the gradients of `Σ loss / divisor`. `logits` holds one chunk.
+    /// Writes `−log softmax(hidden · Wᵀ)[target]` of every row to `losses`, or 0 for an ignored target; with
+    /// `gradients`, it also computes the gradients of `Σ loss / divisor`. `logits` holds one chunk.
     pub(crate) fn losses(
         &self,
         hidden: &[F],
@@ -129,7 +130,7 @@ mod tests {
     const VOCABULARY: usize = 5;
     const TARGETS: [u32; 6] = [0, 4, IGNORED, 2, 2, 1];
 
-    /// The sum of losses over 4.
+    /// The sum of all losses, divided by 4.
     struct Case;
 
     fn output<F: Number>(weight: &[F], vocabulary: usize) -> Output<'_, F> {
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn chunks_of_rows_give_the_losses_of_all_rows() {
-        // Chunks of 64 rows.
+        // This vocabulary gives chunks of 64 rows.
         let vocabulary = CHUNK_LOGITS / 64 - 1;
         let rows = 150;
         let (hidden, weight) =

@@ -10,7 +10,7 @@ use super::elementwise::dot;
 use super::linear::Linear;
 use super::number::{Number, vectorised};
 
-/// Numbers of a matrix that one task reads, in about 6 µs.
+/// The number of matrix elements that one task reads, which takes about 6 µs.
 const TASK_NUMBERS: usize = 1 << 15;
 /// Rows of a matrix that are multiplied with a row of x at once, each with separate running sums.
 const GROUP: usize = 4;
@@ -18,12 +18,12 @@ const GROUP: usize = 4;
 const LANES: usize = 16;
 
 impl<F: Number> Linear<'_, F> {
-    /// Like [`forward`](Self::forward).
+    /// Computes the same as [`forward`](Self::forward), for a few rows.
     pub(crate) fn forward_few(&self, x: &[F], y: &mut [F]) {
         self.products(x, y, |_, sum| sum);
     }
 
-    /// Like [`forward_residual`](Self::forward_residual).
+    /// Computes the same as [`forward_residual`](Self::forward_residual), for a few rows.
     pub(crate) fn forward_residual_few(&self, x: &[F], residual: &[F], y: &mut [F]) {
         self.products(x, y, |at, sum| residual[at] + sum);
     }
@@ -40,7 +40,7 @@ impl<F: Number> Linear<'_, F> {
         }
     }
 
-    /// `W · xᵀ`, \[outputs, rows\]: each task writes one contiguous part.
+    /// Returns `W · xᵀ`, \[outputs, rows\], of which each task writes one contiguous part.
     fn by_output(&self, x: &[F], rows: usize) -> Vec<F> {
         let mut all = vec![F::ZERO; self.outputs * rows];
         let outputs = (TASK_NUMBERS / self.inputs).next_multiple_of(GROUP).max(GROUP);

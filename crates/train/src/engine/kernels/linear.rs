@@ -84,7 +84,7 @@ mod tests {
     use crate::engine::kernels::check::{Operation, check, numbers};
     use crate::engine::kernels::number::Number;
 
-    /// x, W, b and a residual.
+    /// An operation on x, W, b and a residual.
     struct Case {
         inputs: usize,
         outputs: usize,

@@ -3,7 +3,7 @@
 use super::matrix::{Existing, Matrix, product, product_onto};
 use super::number::Number;
 
-/// A \[rank, inputs\] and B \[outputs, rank\] with their scale s.
+/// The matrices A \[rank, inputs\] and B \[outputs, rank\] with their scale s.
 #[derive(Clone, Copy)]
 pub(crate) struct LowRank<'a, F> {
     pub(crate) a: &'a [F],
@@ -62,7 +62,7 @@ impl<F: Number> LowRank<'_, F> {
         product(da, Existing::Add, Matrix::new(&dhidden, rows, rank).transposed(), x);
     }
 
-    /// The same gradients from dW \[outputs, inputs\]: `dA += s · Bᵀ · dW` and `dB += s · dW · Aᵀ`.
+    /// Adds the same gradients, computed from dW \[outputs, inputs\]: `dA += s · Bᵀ · dW` and `dB += s · dW · Aᵀ`.
     pub(crate) fn backward_of(&self, dweight: &[F], da: &mut [F], db: &mut [F]) {
         let dweight = Matrix::new(dweight, self.outputs(), self.inputs());
         let (a, b) = (scaled(self.a, self.scale), scaled(self.b, self.scale));
@@ -80,7 +80,7 @@ mod tests {
     use crate::engine::kernels::linear::Linear;
     use crate::engine::kernels::number::Number;
 
-    /// x, W, A and B.
+    /// An operation on x, W, A and B.
     struct Case {
         inputs: usize,
         outputs: usize,
@@ -110,7 +110,7 @@ mod tests {
             linear.backward_input(gradient, &mut dx);
             linear.backward_weight(x, gradient, &mut dweight);
             let (mut da, mut db) = (vec![F::ZERO; a.len()], vec![F::ZERO; b.len()]);
-            // Some columns of a wider gradient.
+            // The gradient is some columns of a wider one.
             let stride = outputs + 3;
             let mut wide = vec![F::of(7.0); stride * (x.len() / inputs)];
             for (wide, row) in wide.chunks_mut(stride).zip(gradient.chunks(outputs)) {

@@ -2,9 +2,9 @@
 //!
 //! A product is split into blocks, each computed by one thread; the split does not change the bits of the result.
 //!
-//! Gain of the unsafe calls, on two cores: scores of 64 heads, 128 × 32 by 32 × 128, take 0.8 ms; vectorized loops in
-//! safe Rust take 9.1 ms. candle's `matmul` is as fast for whole tensors but cannot take a part of one, which attention
-//! and the chunks of cross-entropy need.
+//! The gain of the unsafe calls on two cores: the scores of 64 heads, 128 × 32 by 32 × 128, take 0.8 ms; vectorized
+//! loops in safe Rust take 9.1 ms. candle's `matmul` is as fast for whole tensors but cannot multiply a part of a
+//! tensor, which attention and the chunks of cross-entropy need.
 #![expect(
     unsafe_code,
     reason = "gemm's only entry takes raw pointers; the views check every bound beforehand"
@@ -79,7 +79,7 @@ pub(crate) struct MatrixMut<'a, F> {
 
 // SAFETY: this is an exclusive borrow of numbers that may be sent to other threads.
 unsafe impl<F: Send> Send for MatrixMut<'_, F> {}
-// SAFETY: a shared reference only gives blocks, and whoever makes them guarantees that they are disjoint.
+// SAFETY: a shared reference only gives blocks, and the caller of `block` guarantees that they are disjoint.
 unsafe impl<F: Send> Sync for MatrixMut<'_, F> {}
 
 impl<'a, F: Number> MatrixMut<'a, F> {
@@ -125,7 +125,7 @@ impl<'a, F: Number> MatrixMut<'a, F> {
     }
 }
 
-/// What a product does with the numbers already in the destination.
+/// How a product treats the numbers already in the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
     /// The result overwrites them without reading them.
@@ -177,17 +177,17 @@ pub(crate) fn multiply<F: Number>(
     }
 }
 
-/// Blocks per thread, so that one delayed thread does not delay the whole product.
+/// The number of blocks per thread: more than one, so that one delayed thread does not delay the whole product.
 const BLOCKS_PER_THREAD: usize = 2;
-/// Minimum of the longer side of a block in a product that is split at all: with both sides up to 64 the kernel sums in
-/// different pieces. A multiple of 48, like all parts.
+/// The minimum of the longer side of a block in a product that is split: with both sides up to 64, the kernel sums in
+/// different pieces. It is a multiple of 48, like the bounds of all parts.
 const LEAST_SIDE: usize = 96;
 
 /// The numbers of rows and columns of blocks that a product is split into.
 ///
 /// Every block packs its operands separately, so there are only enough blocks to keep the threads busy, and they are as
-/// square as possible (docs/log.md lists what was tried). Bits do not depend on the split: the kernel sums over the
-/// inner side in pieces that depend on that side alone.
+/// square as possible (docs/log.md lists what was tried). The bits of the result do not depend on the split: the kernel
+/// sums over the inner side in pieces that depend on that side alone.
 fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
     let (mut down, mut across) = (1, 1);
     while down * across < threads * BLOCKS_PER_THREAD {
@@ -200,7 +200,8 @@ fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
     (down, across)
 }
 
-/// Part `index` of `parts` of a side: multiples of 48, which fit the kernel's 6 by 16 numbers, except at the end.
+/// Returns part `index` of `parts` of a side. Its bounds are multiples of 48, which fit the kernel's tiles of 6 by 16
+/// numbers, except at the end of the side.
 fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
     let place = |index: usize| if index == parts { len } else { len * index / parts / 48 * 48 };
     place(index)..place(index + 1)

@@ -1,8 +1,8 @@
 //! The operations of a decoder on plain slices: one file per operation, with its forward and backward pass.
 //!
-//! All are generic over [`Number`]: models run in f32, and the gradient checks run the same code in f64 against central
-//! differences. Every sum has a fixed order that does not depend on the split of the work, so a result has the same
-//! bits on any number of threads.
+//! All operations are generic over [`Number`]: models run in f32, and the gradient checks run the same code in f64
+//! against central differences. Every sum has a fixed order that does not depend on the split of the work, so a result
+//! has the same bits on any number of threads.
 
 pub(crate) mod activation;
 pub(crate) mod attention;

@@ -66,8 +66,8 @@ impl<F: Number> Norm<'_, F> {
         });
     }
 
-    /// Adds to dx and to the sums. With x̂ the row after shift and scale by s: `dx = s · (g·w − mean(g·w) − x̂ ·
-    /// mean(g·w·x̂))`; RMSNorm omits the first mean.
+    /// Adds the gradients of one row to dx and to the sums: `dx = s · (g·w − mean(g·w) − x̂ · mean(g·w·x̂))`, where x̂
+    /// is the row after the shift and the scale s. RMSNorm omits the first mean.
     #[inline(always)]
     pub(crate) fn backward_row(&self, x: &[F], gradient: &[F], dx: &mut [F], sums: &mut Sums<F>) {
         let (shift, scale) = self.shift_and_scale(x);
@@ -139,7 +139,7 @@ mod tests {
     use crate::engine::kernels::check::{Operation, check, numbers};
     use crate::engine::kernels::number::Number;
 
-    /// x, weight and, for LayerNorm, bias.
+    /// An operation on x, the weight and, for LayerNorm, the bias.
     struct Case;
 
     fn norm<F: Number>(operands: &[Vec<F>]) -> Norm<'_, F> {

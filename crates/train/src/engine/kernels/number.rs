@@ -27,9 +27,9 @@ pub(crate) trait Number:
     const ONE: Self;
     const NEGATIVE_INFINITY: Self;
 
-    /// The nearest number.
+    /// Returns the number of this type that is nearest to `value`.
     fn of(value: f64) -> Self;
-    /// The same number.
+    /// Returns the same number as f64.
     fn wide(self) -> f64;
     /// The square root.
     fn root(self) -> Self;
@@ -41,7 +41,7 @@ pub(crate) trait Number:
     fn error_function(self) -> Self;
 }
 
-/// The nearest number to a count.
+/// Returns the number nearest to a count.
 #[expect(clippy::cast_precision_loss, reason = "widths and lengths are far below 2^53")]
 pub(crate) fn count<F: Number>(count: usize) -> F {
     F::of(count as f64)
@@ -73,10 +73,10 @@ impl Number for f32 {
         self.ln()
     }
 
-    /// Accurate to 2 units in the last place on [-87, 88].
+    /// Computes the exponential to 2 units in the last place on [-87, 88].
     ///
-    /// `2^n · e^r` with |r| ≤ ln 2 / 2 and the series of `e^r` to the seventh power. `f32::exp` is one call per number
-    /// and 4 to 8 times slower.
+    /// The result is `2^n · e^r` with |r| ≤ ln 2 / 2, where `e^r` is its series to the seventh power. `f32::exp` is one
+    /// call per number and 4 to 8 times slower.
     #[inline(always)]
     fn exponential(self) -> Self {
         // Adding 1.5 · 2^23 rounds to the nearest integer and leaves it in the low mantissa bits.
@@ -95,8 +95,8 @@ impl Number for f32 {
         series * Self::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
     }
 
-    /// Accurate to 5 · 10^-7: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.26, whose formula
-    /// has an error of 1.5 · 10^-7.
+    /// Computes the error function to 5 · 10^-7 with Abramowitz and Stegun, Handbook of Mathematical Functions (1964),
+    /// 7.1.26, whose formula has an error of 1.5 · 10^-7.
     #[inline(always)]
     fn error_function(self) -> Self {
         let x = self.abs();
@@ -140,7 +140,7 @@ impl Number for f64 {
     }
 }
 
-/// Runs `work`, with its loops and everything inlined into it, with the widest vectors of this processor.
+/// Runs `work`, including its loops and everything inlined into it, with the widest vectors of this processor.
 ///
 /// Only the vector width changes: no multiplication is fused with an addition, so the bits are the same on every
 /// processor.

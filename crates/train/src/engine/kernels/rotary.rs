@@ -28,7 +28,7 @@ pub(crate) enum Turn {
     Back,
 }
 
-/// Heads that begin a row of `stride` numbers.
+/// The heads at the beginning of each row of `stride` numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct TurnedHeads {
     pub(crate) heads: usize,
@@ -37,7 +37,7 @@ pub(crate) struct TurnedHeads {
 }
 
 impl<F: Number> Rotary<F> {
-    /// Angles for `positions` positions.
+    /// Computes the angles for `positions` positions.
     ///
     /// Frequencies and angles are rounded to f32 before cosine and sine, as in the checkpoints' reference
     /// implementation; without this rounding position 10,000 is off by a thousandth.
@@ -130,7 +130,7 @@ fn kept_share(config: &RotaryConfig, pair: u64) -> f64 {
         (low, high) = (low.floor(), high.ceil());
     }
     (low, high) = (low.max(0.0), high.min(width - 1.0));
-    // As in transformers; it avoids a division by zero.
+    // This value is as in transformers; it avoids a division by zero.
     let range = if (high - low).abs() > 0.0 { high - low } else { 0.001 };
     1.0 - ((pair as f64 - low) / range).clamp(0.0, 1.0)
 }
@@ -184,10 +184,10 @@ mod tests {
             let (x, y) = (turned(Turn::Forward, x, p), turned(Turn::Forward, y, q));
             x.iter().zip(&y).map(|(x, y)| x * y).sum()
         };
-        // Angles are rounded to f32.
+        // The tolerance is for angles that are rounded to f32.
         assert!((at(&a, 9, &b, 4) - at(&a, 35, &b, 30)).abs() < 1e-5);
         assert_eq!(turned(Turn::Forward, &a, 0), a);
-        // Numbers beyond the rotated width stay.
+        // Numbers beyond the rotated width stay the same.
         assert_eq!(turned(Turn::Forward, &a, 7)[8..], a[8..]);
     }
 
@@ -200,7 +200,7 @@ mod tests {
         assert!((dot(&forward, &g) - dot(&x, &back)).abs() < 1e-12);
     }
 
-    /// Values from `_compute_yarn_parameters` of transformers 5.24.
+    /// The expected values are from `_compute_yarn_parameters` of transformers 5.24.
     #[test]
     fn yarn_has_the_frequencies_of_transformers() {
         let yarn = |factor, original_positions, turns: [f64; 2], truncate| RotaryScaling::Yarn {
@@ -227,7 +227,7 @@ mod tests {
         let fine =
             RotaryConfig { theta: 100.0, width: 12, scaling: yarn(8.0, 16, [4.0, 0.5], false) };
         near(&fine, &[1.0, 0.272_666_13, 0.037_677_32, 0.0125, 0.005_801_985_5, 0.002_693_043_6]);
-        // Both ends coincide, between pairs 1 and 2.
+        // Both ends of the ramp coincide, between pairs 1 and 2.
         let step = RotaryConfig { scaling: yarn(2.0, 16, [1.0, 1.0], false), ..fine };
         assert!((frequency(&step, 1) - frequency(&PLAIN_12, 1)).abs() < 1e-12);
         assert!((frequency(&step, 2) - frequency(&PLAIN_12, 2) / 2.0).abs() < 1e-12);
@@ -260,7 +260,7 @@ mod tests {
         let between = std::f64::consts::TAU / 4096.0;
         assert!((scaled(fast, scaling) - fast).abs() < 1e-15);
         assert!((scaled(slow, scaling) - slow / 8.0).abs() < 1e-15);
-        // Two rotations within the original positions: a third of the way from 1 to 4.
+        // The pair rotates twice within the original positions, which is a third of the way from 1 to 4.
         let expected = between * (1.0 / 3.0 + 2.0 / 3.0 / 8.0);
         assert!((scaled(between, scaling) - expected).abs() < 1e-15);
         assert!((scaled(fast, RotaryScaling::Linear { factor: 2.0 }) - fast / 2.0).abs() < 1e-15);

@@ -16,8 +16,8 @@ pub(super) enum Recording {
 
 /// Gives out parameters, and remembers them if gradients will be computed.
 ///
-/// Each parameter is a separate variable: with `narrow` of a variable for the whole buffer, every use would get a
-/// gradient as long as the buffer.
+/// Each parameter is a separate variable: if `narrow` cut the parameters from one variable for the whole buffer, every
+/// use would get a gradient as long as the buffer.
 pub(super) struct Leaves<'a, W> {
     pub(super) parameters: &'a [W],
     pub(super) device: &'a Device,
@@ -35,7 +35,7 @@ pub(super) struct Leaf {
 }
 
 impl<W: WithDType> Leaves<'_, W> {
-    /// The parameter at `range`, which is inside the buffer. Each parameter is taken once per pass.
+    /// Returns the parameter at `range`, which is inside the buffer. Each parameter is taken once per pass.
     pub(super) fn take(
         &mut self,
         name: String,
@@ -52,7 +52,7 @@ impl<W: WithDType> Leaves<'_, W> {
         Ok(tensor)
     }
 
-    /// Adds to `gradients`; adds nothing if any parameter has no gradient.
+    /// Adds the gradients of all parameters to `gradients`, or nothing if any parameter has no gradient.
     pub(super) fn add_gradients(
         &self,
         store: &GradStore,

@@ -1,10 +1,10 @@
-//! The decoder by candle's composed operations: the reference for the fast path, and the path for every other device
-//! that candle supports.
+//! The decoder built from candle's composed operations: the reference for the fast path, and the path for every other
+//! device that candle supports.
 //!
-//! Nothing is fused (candle-nn's fused operations drop the gradient silently), so until the gradients are taken a block
-//! keeps about ten copies of its hidden states and three of its \[rows, heads, length, length\] scores. The code is
-//! derived from transformers' models alone and shares only the layout with the fast path, so agreement is evidence for
-//! both.
+//! Nothing is fused (candle-nn's fused operations drop the gradient silently), so until the gradients are computed a
+//! block keeps about ten copies of its hidden states and three of its \[rows, heads, length, length\] scores. The code
+//! is derived from transformers' models alone and shares only the layout with the fast path, so agreement is evidence
+//! for both.
 
 mod leaves;
 mod pass;
@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::model::config::ModelConfig;
 use crate::model::layout::Layout;
 
-/// Composed candle operations on one device, in one dtype.
+/// A decoder of composed candle operations on one device, in one dtype.
 ///
 /// Parameters and gradients are f32 or f64 in the order of [`Layout`], whatever dtype the pass computes in.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Makes the path for a model of `config` that computes in `dtype`, f32 or f64.
+    /// Creates the decoder for a model of `config`, which computes in `dtype`, f32 or f64.
     pub(crate) fn new(config: &ModelConfig, device: &Device, dtype: DType) -> Result<Self, Error> {
         config.check().map_err(|(field, expected, got)| Error::setting(field, expected, got))?;
         let too_large =
@@ -47,7 +47,7 @@ impl Reference {
         Ok(Self { config: config.clone(), layout, device: device.clone(), dtype })
     }
 
-    /// Logits, \[rows, length, vocabulary\], on the device.
+    /// Returns the logits, \[rows, length, vocabulary\], on the device.
     #[cfg(test)]
     pub(crate) fn logits<W: WithDType>(
         &self,
@@ -58,7 +58,7 @@ impl Reference {
         Ok(logits.reshape((rows.rows, rows.length, self.layout.sizes.vocabulary))?)
     }
 
-    /// Cross-entropy of every target in nats, \[rows · length\]; 0 for ignored ones.
+    /// Returns the cross-entropy of every target in nats, \[rows · length\], or 0 for an ignored target.
     pub(crate) fn losses<W: WithDType>(
         &self,
         parameters: &[W],
@@ -68,7 +68,7 @@ impl Reference {
         Ok(token_losses(&logits, &rows.targets)?.to_dtype(W::DTYPE)?.to_vec1()?)
     }
 
-    /// Like [`Self::losses`], and adds the gradient of their sum over `target_tokens` to `gradients`.
+    /// Like [`Self::losses`], and adds the gradient of the sum of the losses divided by `target_tokens` to `gradients`.
     pub(crate) fn losses_and_gradients<W: WithDType>(
         &self,
         parameters: &[W],
@@ -124,7 +124,7 @@ fn token_losses(logits: &Tensor, targets: &[u32]) -> TensorResult<Tensor> {
     counts.where_cond(&losses, &losses.zeros_like()?)
 }
 
-/// Here all rows of a batch are one micro-batch.
+/// The reference processes all rows of a batch as one micro-batch.
 impl Engine for Reference {
     fn losses_and_gradients(
         &mut self,

@@ -1,4 +1,4 @@
-//! One forward pass by composed candle operations, each as defined by transformers' modules.
+//! One forward pass in composed candle operations, each as defined by transformers' modules.
 //!
 //! candle's GELUs are not used: their gradients have constants of only six digits.
 
@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::model::config::{Activation, ModelConfig, Norm};
 use crate::model::layout::{BlockLayout, Layout, LinearRange, NormRange};
 
-/// Hidden states are \[rows · length, hidden\], heads \[rows, heads, length, head_width\].
+/// A forward pass, in which hidden states are \[rows · length, hidden\] and heads are \[rows, heads, length,
+/// head_width\].
 pub(super) struct Pass<'a, W> {
     pub(super) config: &'a ModelConfig,
     pub(super) layout: &'a Layout,
@@ -20,7 +21,7 @@ pub(super) struct Pass<'a, W> {
 }
 
 impl<W: WithDType> Pass<'_, W> {
-    /// \[rows · length, vocabulary\].
+    /// Returns the logits, \[rows · length, vocabulary\].
     pub(super) fn logits(&mut self, rows: &Rows) -> Result<Tensor, Error> {
         let layout = self.layout;
         let table = [layout.sizes.vocabulary, layout.sizes.hidden];
@@ -75,7 +76,7 @@ impl<W: WithDType> Pass<'_, W> {
         self.linear(&format!("{name} output"), &layout.output, &mixed, sizes.hidden)
     }
 
-    /// `count` heads of a row of queries, keys and values, starting at head `first`.
+    /// Returns `count` heads of each row of queries, keys and values, starting at head `first`.
     fn heads(&self, qkv: &Tensor, first: usize, count: usize) -> TensorResult<Tensor> {
         let width = self.layout.sizes.head_width;
         qkv.narrow(1, first * width, count * width)?

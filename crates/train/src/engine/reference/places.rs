@@ -9,7 +9,7 @@ use crate::model::config::{ModelConfig, Positions, RotaryConfig, RotaryScaling};
 pub(super) struct Places {
     pub(super) rows: usize,
     pub(super) length: usize,
-    /// \[rows, 1, length, length\]: 0 where the query (third side) attends to the key (fourth side), else −∞.
+    /// \[rows, 1, length, length\]: 0 where the query (third dimension) attends to the key (fourth dimension), else −∞.
     pub(super) mask: Tensor,
     /// Cosines and sines, \[rows, 1, length, width / 2\], for rotary positions.
     pub(super) rotary: Option<(Tensor, Tensor)>,
@@ -36,7 +36,8 @@ impl Places {
     }
 }
 
-/// With a window of w, query i attends to keys j > i − w.
+/// Returns 0 for each key that a query attends to and −∞ for every other key. With a window of w, query i attends to
+/// keys `j > i − w`.
 fn mask(rows: &Rows, sliding_window: Option<u64>) -> Vec<f32> {
     let window = sliding_window.unwrap_or(u64::MAX);
     let keys = || (0u64..).take(rows.length);
@@ -52,7 +53,8 @@ fn mask(rows: &Rows, sliding_window: Option<u64>) -> Vec<f32> {
     mask
 }
 
-/// Angles are products of f32, as in transformers; their cosines and sines are exact in `dtype`.
+/// Returns the cosines and sines of all angles. The angles are products of f32, as in transformers; their cosines and
+/// sines are exact in `dtype`.
 #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^24")]
 fn turns(
     config: &RotaryConfig,
@@ -77,7 +79,7 @@ fn turns(
     Ok((table(cosines)?, table(sines)?))
 }
 
-/// Radians by which pair i rotates per position: `1 / θ^(2i/width)`, scaled, rounded to f32 once.
+/// Returns the radians by which each pair i rotates per position: `1 / θ^(2i/width)`, scaled, and rounded to f32 once.
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the definition")]
 #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^53")]
 fn inverse_frequencies(config: &RotaryConfig) -> Vec<f32> {
@@ -90,7 +92,7 @@ fn inverse_frequencies(config: &RotaryConfig) -> Vec<f32> {
     (0..config.width / 2).map(|i| scaled(pair(i), &config.scaling) as f32).collect()
 }
 
-/// The share of the divided frequency in each pair's frequency: `linear_ramp_factor` of transformers'
+/// Returns the share of the divided frequency in each pair's frequency, which is `linear_ramp_factor` in transformers'
 /// `_compute_yarn_parameters`.
 #[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^53")]
 fn yarn_ramp(config: &RotaryConfig) -> Vec<f64> {
@@ -114,7 +116,8 @@ fn yarn_ramp(config: &RotaryConfig) -> Vec<f64> {
     (0..config.width / 2).map(|i| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0)).collect()
 }
 
-/// transformers' `_compute_llama3_parameters` and `_compute_linear_scaling_rope_parameters`.
+/// Returns a pair's frequency after scaling, as in transformers' `_compute_llama3_parameters` and
+/// `_compute_linear_scaling_rope_parameters`.
 #[expect(clippy::cast_precision_loss, reason = "a number of positions is far below 2^53")]
 fn scaled(frequency: f64, scaling: &RotaryScaling) -> f64 {
     match *scaling {
@@ -145,7 +148,8 @@ mod tests {
     use super::inverse_frequencies;
     use crate::model::config::{RotaryConfig, RotaryScaling};
 
-    /// transformers 5.24's formulas for Llama 3.1 8B (θ 500,000, width 128), by hand.
+    /// The expected values are calculated by hand from transformers 5.24's formulas for Llama 3.1 8B (θ 500,000, width
+    /// 128).
     #[test]
     #[expect(clippy::float_cmp, reason = "divided by powers of two only")]
     fn llama_3_frequencies_are_kept_interpolated_or_divided() {
@@ -180,8 +184,8 @@ mod tests {
         1.785_078e-4,
     ];
 
-    /// Computed with transformers 5.24's formulas: width 12, θ 100, factor 8, 16 original positions, `beta_fast` 4 and
-    /// `beta_slow` 0.5, not truncated.
+    /// The expected values are computed with transformers 5.24's formulas: width 12, θ 100, factor 8, 16 original
+    /// positions, `beta_fast` 4 and `beta_slow` 0.5, not truncated.
     #[test]
     fn yarn_frequencies_are_those_of_transformers() {
         let scaling = RotaryScaling::Yarn {

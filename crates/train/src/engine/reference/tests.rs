@@ -1,4 +1,4 @@
-//! The reference path against central differences, and its parts against the whole.
+//! Tests of the reference path against central differences, and of its parts against the whole.
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ fn rotary(theta: f64, width: u64, scaling: RotaryScaling) -> Positions {
     Positions::Rotary(RotaryConfig { theta, width, scaling })
 }
 
-/// Grouped heads and a separate output projection; of four frequencies one stays, two are interpolated and one is
-/// divided.
+/// A model with grouped heads and a separate output projection. Of its four frequencies, one stays, two are
+/// interpolated and one is divided.
 fn llama() -> ModelConfig {
     let scaling = RotaryScaling::Llama3 {
         factor: 8.0,
@@ -163,7 +163,7 @@ fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
     }
 }
 
-/// Every tensor, with queries, keys and values separate.
+/// Returns the range of every tensor, with queries, keys and values separate.
 fn tensors(layout: &Layout) -> Vec<Range<usize>> {
     let queries = layout.sizes.attended();
     let shared = layout.sizes.key_value_heads * layout.sizes.head_width;
@@ -190,7 +190,8 @@ fn tensors(layout: &Layout) -> Vec<Range<usize>> {
     all
 }
 
-/// The derivative by one parameter, by differences of fourth order in the step.
+/// Returns the derivative of the loss with respect to one parameter, by central differences of fourth order in the
+/// step.
 fn difference(reference: &Reference, parameters: &[f64], rows: &Rows, idx: usize) -> f64 {
     let loss = |step: f64| {
         let mut moved = parameters.to_vec();
@@ -274,7 +275,7 @@ fn documents_of_a_row_are_as_rows_of_their_own() {
 #[test]
 fn what_an_input_sees_is_what_its_loss_depends_on() {
     for config in configs() {
-        // With one block; every further block widens the window.
+        // The model has one block, because every further block widens the window.
         let config = ModelConfig { layers: 1, ..config };
         let parameters = parameters(&config);
         let before = rows(&[&[7]]);

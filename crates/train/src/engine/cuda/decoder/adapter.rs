@@ -1,8 +1,8 @@
 //! Low-rank adapters on the device: the steps of kernels/low_rank.rs on device addresses.
 //!
-//! The parameters are the matrices without the adapter; the copy for products is merged after each step. The weight s
-//! of an adapter is the same for all its parts, so gradients do not contain it, and the norm and the step multiply by
-//! it.
+//! The parameters are the matrices without the adapter; the copy for products is merged after each step. The scale s of
+//! an adapter is the same for all its parts, so gradients do not contain it, and the gradient norm and the optimizer
+//! step multiply by it.
 
 use crate::adapter::{AdapterLayout, AdapterPart};
 use crate::engine::cuda::decoder::CudaDecoder;
@@ -22,7 +22,7 @@ pub(crate) struct DeviceAdapter {
 }
 
 impl DeviceAdapter {
-    /// The factor of a gradient.
+    /// Returns the scale s, by which gradients must be multiplied.
     #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
     pub(crate) fn scale(&self) -> f32 {
         self.layout.scale() as f32
@@ -57,7 +57,7 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// Adds the gradients, without the weight s, of the targets that are rows of a projection.
+    /// Adds the gradients, without the scale s, of the targets that are rows of a projection.
     pub(crate) fn add_low_rank(
         &mut self,
         range: &LinearRange,
@@ -74,7 +74,7 @@ impl CudaDecoder {
             let [da, db] = [&part.a.range, &part.b.range].map(|range| gradients.f32(range.start));
             let first = (part.weight.start - range.weight.start) / inputs;
             let dy = dy + first * self.pass.precision.bytes();
-            // B's side is rows of dy, A's is x.
+            // The gradient of B is a product of dy and x · Aᵀ; the gradient of A is a product of dy · B and x.
             let of_b = Product {
                 form: Form::Weight,
                 x: thin,
@@ -115,7 +115,7 @@ impl CudaDecoder {
         [&part.a.range, &part.b.range].map(|range| narrow + range.start * bytes)
     }
 
-    /// Grows the memory, which is never freed.
+    /// Grows the memory of both thin products to `tokens`; the memory never shrinks.
     fn fit_thin(&mut self, tokens: usize) -> Result<(), Error> {
         let (device, bytes) = (&mut self.kernels.device, self.pass.precision.bytes());
         let adapter = self.tracked.as_mut().and_then(|tracked| tracked.adapter.as_mut());

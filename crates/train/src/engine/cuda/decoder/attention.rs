@@ -1,4 +1,4 @@
-//! Launches of attention.
+//! The kernel launches of attention.
 
 use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::cached::{KeyValueCache, key_values};
@@ -9,7 +9,7 @@ use crate::engine::cuda::kernels::{
 };
 use crate::error::Error;
 
-/// Queries or keys of a block on tensor cores.
+/// The number of queries or keys per thread block on tensor cores.
 const TILE: usize = 64;
 const TILE_THREADS: u32 = 128;
 
@@ -44,7 +44,8 @@ impl Kernels {
         ]
     }
 
-    /// Bytes of `tiles` and of `inner` rows of a head in shared memory.
+    /// Returns the bytes of shared memory for `tiles` tiles of 64 rows and `inner` tiles of the backward pass's inner
+    /// rows.
     fn tile_bytes(&self, tiles: usize, inner: usize) -> u32 {
         let head = self.sizes.head_width.div_ceil(16) * 16;
         let inner_rows = if head <= 64 { 64 } else { 32 };

@@ -1,4 +1,5 @@
-//! Attention on tensor cores against the CPU's, of numbers that bf16 holds exactly, on an emulator (emulator.rs).
+//! Compares attention on tensor cores with the CPU's, for numbers that bf16 represents exactly, on an emulator
+//! (emulator.rs).
 
 use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::attention::AttentionGradients;
@@ -15,7 +16,7 @@ fn rounded(value: f32) -> u16 {
     u16::try_from((bits + 0x7fff + (bits >> 16 & 1)) >> 16).unwrap()
 }
 
-/// Numbers that are the same in bf16, as f64 and packed.
+/// Returns numbers that bf16 represents exactly, as f64 and packed.
 fn exact(len: usize, seed: u64) -> (Vec<f64>, Vec<u32>) {
     let mut bits: Vec<u16> = numbers::<f32>(len, seed).into_iter().map(rounded).collect();
     let wide = bits.iter().map(|&bits| f64::from(f32::from_bits(u32::from(bits) << 16))).collect();
@@ -38,7 +39,7 @@ struct Heads {
     window: usize,
 }
 
-/// Attention and its gradients on tensor cores against the CPU's in f64, of the same numbers.
+/// Compares attention and its gradients on tensor cores with the CPU's in f64, for the same numbers.
 fn check_attention(case: Heads, order: u32) {
     let Heads { heads, key_value_heads, width, length, window } = case;
     let (batch, stride) = (2, (heads + 2 * key_value_heads) * width);

@@ -13,7 +13,7 @@ use crate::model::layout::{LinearRange, NormRange};
 type Sides = [usize; 2];
 
 impl CudaDecoder {
-    /// Null if `from` is null.
+    /// Returns the addresses of a norm's parameters in the buffer `from`, or null if `from` is null.
     pub(crate) fn norm_at(&self, range: &NormRange, from: Address) -> NormAt {
         if from == Address::NULL {
             return NormAt { weight: from, bias: from };
@@ -26,7 +26,7 @@ impl CudaDecoder {
         range.bias.as_ref().map_or(Address::NULL, |bias| from.f32(bias.start))
     }
 
-    /// y = x · Wᵀ, with the bias.
+    /// Computes y = x · Wᵀ, with the bias.
     fn project(
         &mut self,
         range: &LinearRange,
@@ -42,7 +42,7 @@ impl CudaDecoder {
         }
     }
 
-    /// The stream `to` = `from` + x · Wᵀ, with the bias.
+    /// Computes the residual stream `to` = `from` + x · Wᵀ, with the bias.
     fn project_residual(
         &mut self,
         range: &LinearRange,
@@ -133,7 +133,7 @@ impl CudaDecoder {
         self.project(&block.up, [normed, saved.up], [sizes.hidden, sizes.up], tokens)
     }
 
-    /// Returns the stream after the block.
+    /// Computes the residual stream after the block.
     pub(crate) fn block_finish(
         &mut self,
         index: usize,
@@ -155,7 +155,8 @@ impl CudaDecoder {
         saved: Saved,
         shape: Shape,
     ) -> Result<(), Error> {
-        // Each reads the gradient as it was after what it was added to: side by side, the same.
+        // Attention and MLP each read the gradient of the sum to which their output was added. A parallel block adds
+        // both outputs to the same sum, so both read the gradient before the MLP's norm changes it.
         if self.config.parallel_residual {
             self.backward_output(index, saved, shape)?;
             self.backward_mlp(index, input, saved, shape)?;
@@ -240,7 +241,7 @@ impl CudaDecoder {
         self.backward_norm(&block.attention_norm, input, normed, tokens)
     }
 
-    /// Adds the gradient that comes back through a norm of the stream `x` to that of the stream.
+    /// Adds the gradient that flows back through a norm of the residual stream `x` to the gradient of the stream.
     pub(crate) fn backward_norm(
         &mut self,
         range: &NormRange,
@@ -250,7 +251,7 @@ impl CudaDecoder {
     ) -> Result<(), Error> {
         let norm = self.norm_at(range, self.parameters);
         let gradients = self.norm_at(range, self.gradients);
-        // In f32 products take the gradient itself.
+        // In f32, matrix products read the gradient itself.
         let narrow = if self.workspace.narrow_d == self.workspace.d {
             Address::NULL
         } else {

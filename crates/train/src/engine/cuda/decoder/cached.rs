@@ -14,7 +14,7 @@ use crate::model::layout::Sizes;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyValueCache {
     base: Address,
-    /// The keys and values of one block.
+    /// The bytes of the keys and values of one block.
     block_bytes: usize,
     /// The sequence of each row.
     pub(crate) sequences: Address,
@@ -47,7 +47,7 @@ pub(crate) struct CudaCachedDecoder<'a> {
 }
 
 impl<'a> CudaCachedDecoder<'a> {
-    /// Places the cache in the memory of passes, which do not run meanwhile, so a run that samples needs no more
+    /// Places the cache in the workspace memory. No pass runs meanwhile, so a run that samples needs no additional
     /// memory.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl<'a> CudaCachedDecoder<'a> {
         let numbers = sequences.saturating_mul(capacity).saturating_mul(key_values(&sizes));
         let block_bytes = numbers.saturating_mul(decoder.pass.precision.bytes());
         let rows = capacity.max(sequences);
-        // Behind the room of what is read at once: a prompt, or a token of each sequence.
+        // The cache follows the workspace of the ids that are read at once: a prompt, or one token of each sequence.
         let workspace_bytes = decoder.workspace_bytes(rows, ActivationPolicy::Discard);
         let places = |base: Address| {
             let mut next = Next { base, bytes: workspace_bytes };
@@ -98,7 +98,7 @@ impl<'a> CudaCachedDecoder<'a> {
         decoder.kernels.norm_forward(states, last, norm, rows)?;
         let weight = decoder.narrow(decoder.layout.output().start);
         let device = &mut decoder.kernels.device;
-        // Added to zeros, logits are f32 in any precision.
+        // The product is added to zeros, so that the logits are f32 in any precision.
         device.zero(*logits, (4 * rows * vocabulary) as u64)?;
         device.product(Product {
             form: Form::AddOutput,
@@ -199,7 +199,7 @@ mod tests {
         let expected: Vec<f64> = logits(&mut cpu, [one, two]).into_iter().map(f64::from).collect();
         let mut device =
             decoder(config, pass(precision, ActivationPolicy::Keep, None), 0, parameters);
-        // Between passes, which it leaves as they were.
+        // The sequences run between two passes, whose losses must stay the same.
         let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut cached = CudaCachedDecoder::new(&mut device, 2, length).unwrap();
         let got = logits(&mut cached, [one, two]);

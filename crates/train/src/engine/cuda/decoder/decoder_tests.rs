@@ -1,4 +1,5 @@
-//! The decoder against the CPU's: the launches of this crate and the kernels' own text, on an emulator (emulator.rs).
+//! Compares the decoder on a device with the CPU's: the kernel launches and the kernels' source run on an emulator
+//! (emulator.rs).
 
 use crate::config::compute::Precision;
 use crate::engine::cuda::decoder::{CudaDecoder, CudaPass, device_bytes};
@@ -30,7 +31,7 @@ pub(crate) fn decoder(
     CudaDecoder::new(config, &layout, pass, device, parameters).unwrap()
 }
 
-/// Losses and gradients, after a first evaluation of other rows that leaves its traces in memory.
+/// Returns losses and gradients, and checks that an evaluation of the same rows afterward gives the same losses.
 fn run(
     config: &ModelConfig,
     pass: CudaPass,
@@ -67,7 +68,7 @@ pub(crate) fn pass(
     CudaPass { precision, policy, micro_batch }
 }
 
-/// Rows of which some targets do not count, and the second has two documents.
+/// Rows with some targets that do not count; the second row has two documents.
 fn difficult(length: usize) -> Rows {
     let mut rows = rows(2, length, 3);
     rows.targets[2] = IGNORED;
@@ -80,7 +81,8 @@ fn difficult(length: usize) -> Rows {
     rows
 }
 
-/// Wider than a block of threads, longer than a tile, heads of 40 queries that share keys.
+/// Models that are wider than a thread block and whose rows may be longer than a tile; some have queries that share
+/// keys.
 pub(crate) fn wide() -> Vec<ModelConfig> {
     let widen = |config: ModelConfig| ModelConfig {
         vocab_size: 301,
@@ -139,7 +141,7 @@ fn wide_models_and_long_rows_are_as_on_the_cpu() {
     }
 }
 
-/// The measure of bf16 is its own rounding: 8 bits, of numbers of which none outweighs the rest.
+/// The tolerances are those of bf16's rounding to 8 bits, in sums in which no number outweighs the rest.
 #[test]
 fn bf16_is_what_the_cpu_computes_but_for_rounding() {
     for config in all_kinds().into_iter().chain(wide()) {
@@ -187,8 +189,8 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         device.read([parameters, first, second], None).unwrap();
         let wide = |list: &[f32]| list.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
         let [first, second] = optimizer.moments();
-        // Adam's first steps are as long for a gradient of rounding errors as for any other: parameters of which
-        // the gradient is zero but for rounding (the biases of keys) may go elsewhere.
+        // Adam's first steps are as long for a gradient of rounding errors as for any other, so parameters whose
+        // gradient is zero except for rounding (the biases of keys) may differ.
         let close_enough = |a: &[f32], b: &[f32]| {
             let far = a.iter().zip(b).filter(|(a, b)| (**a - **b).abs() > 2e-4).count();
             far * 20 <= a.len()
@@ -196,7 +198,7 @@ fn steps_are_those_of_the_cpu_and_numbers_come_back() {
         assert!(close_enough(&numbers[0], model.parameters()), "{}", config.family);
         close(&numbers[1], &wide(first), 1e-3, "first moments");
         close(&numbers[2], &wide(second), 1e-3, "second moments");
-        // The cached sequences continue in another place with the same bits.
+        // Another decoder that receives the same numbers has the same losses, bit for bit.
         let losses = device.losses(&[], &rows, &NEVER).unwrap();
         let mut other = decoder(&config, whole, 0, &vec![0.0; layout.len]);
         let numbers = [&numbers[0][..], &numbers[1], &numbers[2]];
@@ -241,7 +243,7 @@ fn a_pass_takes_what_is_estimated() {
             let tracked = layout.len as u64;
             let trainable = TrainableSizes { tracked, ..TrainableSizes::default() };
             let [resident, workspace] = device_bytes(&config, &layout, trainable, [16, 2], pass);
-            // Angles are not in it: some KB.
+            // The estimate does not contain the angles, which are some KB.
             let taken = decoder.kernels.device.free_bytes().unwrap().unwrap();
             assert!(
                 taken >= resident + workspace && taken - resident - workspace < 4096,
@@ -251,7 +253,7 @@ fn a_pass_takes_what_is_estimated() {
     }
 }
 
-/// A device that tells as free what it has given.
+/// A device that reports the bytes it has allocated as its free memory.
 struct Counted {
     inner: Box<dyn Device>,
     bytes: u64,

@@ -1,4 +1,4 @@
-//! Launches of the norms.
+//! The kernel launches of the norms.
 
 use crate::engine::cuda::device::{Address, Launch};
 use crate::engine::cuda::kernels::{
@@ -20,8 +20,8 @@ impl Kernels {
         self.go("norm_forward", [blocks(tokens, 1), 1, 1], &arguments)
     }
 
-    /// Adds to `d`, writes it to `narrow` unless that is null, and adds to the gradients of weight and bias if they are
-    /// trained.
+    /// Adds the gradient of the norm's input to `d`, writes `d` to `narrow` unless `narrow` is null, and adds to the
+    /// gradients of weight and bias if they are trained.
     #[expect(clippy::too_many_arguments, reason = "those of the kernel")]
     pub(crate) fn norm_backward(
         &mut self,
@@ -95,7 +95,8 @@ impl Kernels {
         self.go("head_norm_forward", grid, &arguments)
     }
 
-    /// Does what [`norm_backward`](Self::norm_backward) does; gradients of weights that are not trained are null.
+    /// Like [`norm_backward`](Self::norm_backward), for the norms of queries and keys; the gradients of weights that
+    /// are not trained are null.
     pub(crate) fn head_norm_backward(
         &mut self,
         dqkv: Address,

@@ -25,7 +25,7 @@ pub(crate) struct Tracked {
     pub(crate) adapter: Option<DeviceAdapter>,
 }
 
-/// Returns whether an average is kept.
+/// Whether an average of the parameters is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Averaging {
     None,
@@ -70,7 +70,7 @@ impl CudaDecoder {
         Ok(())
     }
 
-    /// Returns an adapter's parameters and their copy in the number format of products. From now on the model's
+    /// Allocates an adapter's parameters and their copy in the number format of products. From now on the model's
     /// parameters are the matrices without the adapter, so products need a separate copy in f32 as well.
     fn own_narrow(&mut self, len: usize) -> Result<(Address, Address), Error> {
         let (device, bytes) = (&mut self.kernels.device, self.pass.precision.bytes());

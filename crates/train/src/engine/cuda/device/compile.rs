@@ -1,7 +1,7 @@
-//! Kernels, compiled by NVRTC for the GPU at hand.
+//! The kernels, which NVRTC compiles for the GPU of the run.
 //!
-//! They are compiled to machine code and not to PTX, which a driver compiles further: a driver refuses the PTX of a
-//! newer NVRTC, as PyTorch's wheels may bring, but runs machine code of the same major version.
+//! They are compiled to machine code and not to PTX, which the driver would have to compile: a driver refuses the PTX
+//! of a newer NVRTC, which PyTorch's wheels may contain, but runs machine code of the same major version.
 
 #![expect(unsafe_code, reason = "NVRTC's interface is C's")]
 
@@ -18,7 +18,7 @@ struct Program(sys::nvrtcProgram);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: made by `create_program` and given back once.
+        // SAFETY: the program was made by `create_program` and is destroyed only once.
         let _ = unsafe { calls::destroy_program(self.0) };
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn compile(
     let text = CString::new(program(precision, head_width)).map_err(failed)?;
     let named = calls::create_program(&text, Some(c"mixdown.cu"));
     let program = Program(named.map_err(|error| failed(format!("{:?}", error.0)))?);
-    // SAFETY: the program is there until it is dropped.
+    // SAFETY: the program exists until it is dropped.
     let compiled = unsafe { calls::compile_program(program.0, &options) };
     match compiled {
         Ok(()) => machine_code(&program),
@@ -77,7 +77,7 @@ fn machine_code(program: &Program) -> Result<Vec<u8>, Error> {
 const DEVICE: &str = include_str!("../kernels/device.cuh");
 const COMMON: &str = include_str!("../kernels/common.cuh");
 
-/// In order: attention on tensor cores uses what the plain one declares.
+/// The sources of the kernels, in order: attention on tensor cores uses declarations of the plain attention.
 const KERNELS: [&str; 6] = [
     include_str!("../kernels/elementwise.cu"),
     include_str!("../kernels/norm.cu"),
@@ -87,12 +87,12 @@ const KERNELS: [&str; 6] = [
     include_str!("../kernels/attention_tensor.cu"),
 ];
 
-/// The widest head that attention on tensor cores takes: registers hold two sums of 16 rows a warp.
+/// The maximum head width of attention on tensor cores: registers hold two sums of 16 rows per warp.
 pub(crate) const WIDEST_TILE_HEAD: usize = 128;
 
 /// Returns all kernels of a model, without the hardware's functions.
 pub(crate) fn kernels(precision: Precision, head_width: usize) -> String {
-    // Tensor cores take no f32.
+    // Tensor cores do not compute in f32.
     let is_plain = precision == Precision::F32 || head_width > WIDEST_TILE_HEAD;
     let count = if is_plain { KERNELS.len() - 1 } else { KERNELS.len() };
     KERNELS[..count].concat()

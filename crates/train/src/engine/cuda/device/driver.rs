@@ -21,17 +21,17 @@ use crate::engine::cuda::reduction::Reduction;
 use crate::error::Error;
 use crate::ranks::ProcessGroup;
 
-/// The least compute capability: bf16 on tensor cores.
+/// The minimum compute capability, the first with bf16 on tensor cores.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
-/// The bytes of shared memory that a launch may request without a raised limit: 48 KiB less what a kernel declares,
-/// which is at most 768 bytes where a launch requests more. Raising the limit too early does no harm.
+/// The bytes of shared memory that a launch may request without a raised limit: 48 KiB minus what a kernel declares,
+/// which is at most 768 bytes if a launch requests additional bytes. Raising the limit too early does no harm.
 const PLAIN_SHARED_BYTES: u32 = 47 * 1024;
-/// cuBLAS's scratch memory, 32 MiB. It is set so that cuBLAS does not choose by the free memory.
+/// cuBLAS's scratch memory, 32 MiB. It is set explicitly, so that cuBLAS's choices do not depend on the free memory.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// One GPU with the kernels of a model.
 pub(crate) struct Gpu {
-    // Dropped in this order: the context last.
+    // The fields are dropped in this order, so that the context outlives everything that uses it.
     reduction: Option<Reduction>,
     staging: Staging,
     blas: Blas,
@@ -45,7 +45,7 @@ pub(crate) struct Gpu {
 struct Kernel {
     function: CudaFunction,
     raw: sys::CUfunction,
-    /// The raised limit of its shared memory.
+    /// The number of bytes of shared memory that a launch may request, as raised so far.
     allowed: u32,
 }
 
@@ -55,7 +55,7 @@ struct Blas {
 }
 
 // SAFETY: a handle and a function may be used from any thread that has made their context current, one at a time; every
-// method takes `&mut self` and begins with `bind`. Without it a model could not go to another thread.
+// method takes `&mut self` and begins with `bind`. Without this impl, a model could not move to another thread.
 unsafe impl Send for Gpu {}
 
 pub(crate) fn device_error(action: &'static str) -> impl Fn(DriverError) -> Error {
@@ -143,10 +143,10 @@ impl Blas {
             got: error.to_string(),
         };
         let handle = blas::create_handle().map_err(failed)?;
-        // SAFETY: freed in `drop`, after the handle that uses it.
+        // SAFETY: the memory is freed in `drop`, after the handle that uses it.
         let workspace =
             unsafe { result::malloc_sync(WORKSPACE_BYTES) }.map_err(device_error("take memory"))?;
-        // SAFETY: the handle is fresh, the memory is so long.
+        // SAFETY: the handle is new, and the memory has this many bytes.
         let set = unsafe {
             cublas::sys::cublasSetWorkspace_v2(handle, pointer(Address(workspace)), WORKSPACE_BYTES)
         };
@@ -169,7 +169,7 @@ fn pointer(address: Address) -> *mut c_void {
     address.0 as *mut c_void
 }
 
-/// Returns a side of a product.
+/// Converts a side of a product to the type that cuBLAS expects.
 fn side(value: usize) -> Result<i32, Error> {
     i32::try_from(value)
         .map_err(|_| Error::Device { action: "multiply", got: format!("a side of {value}") })
@@ -197,14 +197,14 @@ impl Device for Gpu {
     fn free(&mut self, address: Address) -> Result<(), Error> {
         self.bind()?;
         self.memory.remove(&address);
-        // SAFETY: it came from `allocate`; freeing waits for work that uses it.
+        // SAFETY: the address came from `allocate`; freeing waits for work that uses it.
         unsafe { result::free_sync(address.0) }.map_err(device_error("free memory"))
     }
 
     fn zero(&mut self, to: Address, bytes: u64) -> Result<(), Error> {
         self.bind()?;
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);
-        // SAFETY: callers give places within what they allocated.
+        // SAFETY: callers give addresses within their allocations.
         unsafe { result::memset_d8_async(to.0, 0, len, std::ptr::null_mut()) }
             .map_err(device_error("clear memory"))
     }
@@ -279,7 +279,7 @@ impl Device for Gpu {
             cublas::sys::cublasOperation_t::CUBLAS_OP_N,
             cublas::sys::cublasOperation_t::CUBLAS_OP_T,
         );
-        // A row-major matrix is cuBLAS's column-major one transposed: it is asked for the result transposed.
+        // cuBLAS reads a row-major matrix as the transposed column-major one, so it is asked for the transposed result.
         let (ops, [m, n, k], [a, b, c], [lda, ldb, ldc]) = match form {
             Form::Output | Form::AddOutput => {
                 ((turned, plain), [outputs, rows, inputs], [weight, x, y], [inputs, inputs, pitch])
@@ -297,7 +297,7 @@ impl Device for Gpu {
         let adds = matches!(form, Form::AddOutput | Form::Weight);
         let (alpha, beta) = (1.0_f32, if adds { 1.0_f32 } else { 0.0 });
         let result_type = if adds { single } else { real };
-        // Without TF32, which has 10 bits of mantissa.
+        // TF32 is not used, because its mantissa has only 10 bits.
         let compute = cublas::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
         // SAFETY: the three matrices lie within what the decoder allocated, in the shapes that `Product` says.
         let done = unsafe {
@@ -350,9 +350,9 @@ impl Device for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // The context must be current to free what is on the device, and it outlives this: cuBLAS keeps it.
+        // The context must be current to free device memory, and it outlives this value, because cuBLAS keeps it.
         drop(self.bind());
-        // Sums that no other rank answers would never end.
+        // Sums are aborted first, because those that no other rank answers would never end.
         self.reduction = None;
         for address in std::mem::take(&mut self.memory) {
             drop(self.free(address));
@@ -368,7 +368,7 @@ fn missing(name: &str, package: &str) -> Error {
     Error::setting("train.device", expected, "no such library")
 }
 
-/// The libraries that a run needs.
+/// Checks that the libraries that a run needs can be loaded.
 pub(crate) fn check_libraries() -> Result<(), Error> {
     // SAFETY: these load shared libraries, whose initializers are NVIDIA's. A missing one is reported here, because the
     // bindings would otherwise panic at the first call.
@@ -393,12 +393,12 @@ pub(crate) fn check_libraries() -> Result<(), Error> {
 /// The libraries are too new.
 pub(crate) fn check_versions() -> Result<(), Error> {
     let (mut driver, mut major, mut minor) = (0, 0, 0);
-    // SAFETY: each call writes numbers.
+    // SAFETY: each call only writes the numbers.
     let told = unsafe {
         driver::sys::cuDriverGetVersion(&raw mut driver).result().is_ok()
             && nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor).result().is_ok()
     };
-    // 12080 is 12.8.
+    // The driver reports version 12.8 as 12080.
     let (own, rest) = (driver / 1000, driver % 1000 / 10);
     if !told || major <= own {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What the driver says without a GPU, and kernels that compile where there is a compiler for them.
+//! Tests of the driver's errors without a GPU, and of compiling the kernels if NVRTC is available.
 
 #![expect(unsafe_code, reason = "asking whether a shared object is there loads it")]
 
@@ -18,10 +18,10 @@ fn without_a_gpu_the_error_says_what_to_do() {
     );
 }
 
-/// NVRTC needs no GPU: where it is on the loader's path it compiles for several.
+/// Compiles the kernels for several GPUs if NVRTC, which needs no GPU, is on the loader's path.
 #[test]
 fn kernels_compile_where_there_is_a_compiler_for_them() {
-    // SAFETY: loads the library, as a run does.
+    // SAFETY: the call loads the library, as a run does.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return;
     }

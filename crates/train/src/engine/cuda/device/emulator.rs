@@ -1,8 +1,8 @@
-//! A device for tests: the kernels' own text on an emulator of threads, no GPU.
+//! A device for tests, which runs the kernels' source on an emulator of threads, without a GPU.
 //!
-//! A C++ compiler makes a shared object of the kernels and tools/gpu/emulator; threads of a block take turns in
-//! the order that a test says. Memory is not a number until it is written. With MIXDOWN_TEST_GPU=N in the
-//! environment tests run on GPU number N instead.
+//! A C++ compiler builds a shared object from the kernels and tools/gpu/emulator; the threads of a thread block take
+//! turns in the order that a test chooses. Memory is NaN until it is written. With MIXDOWN_TEST_GPU=N in the
+//! environment, tests run on GPU number N instead.
 
 #![expect(unsafe_code, reason = "the emulator is a shared object with C's interface")]
 
@@ -38,12 +38,12 @@ type Emulate = unsafe extern "C" fn(
 ) -> c_int;
 type Multiply = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u32, u32, u32, u32);
 
-/// Shared memory of a launch on the least GPU (8.6): 99 KiB less what kernels declare.
+/// The maximum shared memory of a launch on the smallest GPU (8.6): 99 KiB minus what kernels declare.
 const MOST_SHARED_BYTES: u32 = 98 * 1024;
-/// Blocks along the second and third sides of a grid.
+/// The maximum number of thread blocks along the second and third dimensions of a grid.
 const MOST_BLOCKS: u32 = 65_535;
 
-/// The kernels for one width of numbers and heads; it stays loaded.
+/// The compiled kernels for one precision and head width; the shared object stays loaded.
 #[derive(Clone, Copy)]
 struct KernelObject {
     emulate: Emulate,
@@ -51,7 +51,7 @@ struct KernelObject {
 }
 
 fn symbol(object: *mut c_void, name: &CStr) -> *mut c_void {
-    // SAFETY: a name that ends, of an object that is loaded.
+    // SAFETY: the name ends with a null byte, and the object is loaded.
     let found = unsafe { dlsym(object, name.as_ptr()) };
     assert!(!found.is_null(), "{name:?}");
     found
@@ -79,7 +79,7 @@ fn compile(precision: Precision, head_width: usize) -> KernelObject {
         .expect("a C++ compiler, named c++");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let path = CString::new(file("kernels.so").to_str().unwrap()).unwrap();
-    // SAFETY: the object is the one just made, its functions have the types above.
+    // SAFETY: the object is the one just compiled, and its functions have the types above.
     unsafe {
         let object = dlopen(path.as_ptr(), 2);
         assert!(!object.is_null(), "{:?}", CStr::from_ptr(dlerror()));
@@ -93,14 +93,14 @@ fn compile(precision: Precision, head_width: usize) -> KernelObject {
     }
 }
 
-/// Compiled once a process.
+/// Returns the kernels for a precision and head width, which are compiled once per process.
 fn object(precision: Precision, head_width: usize) -> KernelObject {
     static OBJECTS: Mutex<BTreeMap<(usize, usize), KernelObject>> = Mutex::new(BTreeMap::new());
     let key = (precision.bytes(), head_width);
     *OBJECTS.lock().unwrap().entry(key).or_insert_with(|| compile(precision, head_width))
 }
 
-/// Memory on the host, kernels by the emulator, products by loops.
+/// A device with host memory, which runs kernels on the emulator and computes products with loops.
 struct Emulator {
     object: KernelObject,
     precision: Precision,
@@ -123,7 +123,7 @@ impl Emulator {
 
     fn write<T>(&mut self, to: Address, from: &[T]) {
         self.check(to, size_of_val(from));
-        // SAFETY: within one allocation, as was checked.
+        // SAFETY: the range is within one allocation, as was checked.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.0 as *mut T, from.len()) }
     }
 }
@@ -159,7 +159,7 @@ impl Device for Emulator {
 
     fn read_f32(&mut self, to: &mut [f32], from: Address) -> Result<(), Error> {
         self.check(from, size_of_val(to));
-        // SAFETY: within one allocation, as was checked.
+        // SAFETY: the range is within one allocation, as was checked.
         unsafe { std::ptr::copy_nonoverlapping(from.0 as *const f32, to.as_mut_ptr(), to.len()) }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Device for Emulator {
         let count = u32::try_from(places.len()).unwrap();
         let (threads, shared) = (launch.threads, launch.shared_bytes);
         assert!(shared <= MOST_SHARED_BYTES && y <= MOST_BLOCKS && z <= MOST_BLOCKS, "{launch:?}");
-        // SAFETY: as for a GPU: the kernels keep within what they are given.
+        // SAFETY: as on a GPU, the kernels stay within the memory that they are given.
         let result = unsafe {
             let places = places.as_mut_ptr();
             (self.object.emulate)(

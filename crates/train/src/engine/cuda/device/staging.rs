@@ -1,7 +1,7 @@
-//! Pinned memory of the host, from which a GPU copies ids while it still does earlier work.
+//! Pinned host memory, from which a GPU copies ids while it still does earlier work.
 //!
-//! A copy from other memory waits for all earlier work. The memory is used again once the host has waited for the GPU,
-//! at the end of every batch and when the memory is full.
+//! A copy from other memory waits for all earlier work. The memory is reused after the host has waited for the GPU,
+//! which it does at the end of every batch and when the memory is full.
 
 #![expect(unsafe_code, reason = "the driver's interface is C's")]
 
@@ -13,7 +13,7 @@ use crate::engine::cuda::device::Address;
 use crate::engine::cuda::device::driver::device_error;
 use crate::error::Error;
 
-/// The bytes of the ids of more than ten passes of 8,192 tokens.
+/// The size in bytes, enough for the ids of more than ten passes of 8,192 tokens.
 const BYTES: usize = 4 << 20;
 
 /// Pinned memory of which the first `used` bytes are still to be copied.
@@ -23,13 +23,13 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Allocates in the current context.
+    /// Allocates the memory in the current CUDA context.
     ///
     /// # Errors
-    /// The system has no such memory.
+    /// The system cannot allocate the memory.
     pub(crate) fn new() -> Result<Self, Error> {
         let failed = device_error("take memory of the host");
-        // SAFETY: given back in `drop`.
+        // SAFETY: the memory is freed in `drop`.
         let memory = unsafe { result::malloc_host(BYTES, 0) }.map_err(failed)?;
         let memory = NonNull::new(memory.cast()).ok_or_else(|| Error::Device {
             action: "take memory of the host",
@@ -44,20 +44,21 @@ impl Staging {
         if bytes > BYTES - self.used {
             return Ok(false);
         }
-        // SAFETY: within the memory, whose start and pieces are multiples of 4 bytes, and not copied from any more.
+        // SAFETY: the place is within the memory, whose start and pieces are multiples of 4 bytes, and no copy reads it
+        // any more.
         let staged = unsafe {
             let place = self.memory.as_ptr().add(self.used).cast::<u32>();
             std::ptr::copy_nonoverlapping(ids.as_ptr(), place, ids.len());
             std::slice::from_raw_parts(place, ids.len())
         };
         self.used += bytes;
-        // SAFETY: callers give places within what they allocated; the source stays until `reuse`.
+        // SAFETY: callers give addresses within their allocations; the source is not overwritten until `reuse`.
         unsafe { result::memcpy_htod_async(to.0, staged, std::ptr::null_mut()) }
             .map_err(device_error("take ids"))?;
         Ok(true)
     }
 
-    /// Marks all copies as done, after a wait for the device.
+    /// Marks all copies as done; the caller has waited for the device.
     pub(crate) fn reuse(&mut self) {
         self.used = 0;
     }
@@ -65,9 +66,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // A run that ends by an error may have copies under way.
+        // A run that ends with an error may still have copies in progress.
         let _ = result::ctx::synchronize();
-        // SAFETY: taken in `new`; errors at the end of a process help nobody.
+        // SAFETY: the memory was allocated in `new`; errors at the end of a process help nobody.
         let _ = unsafe { result::free_host(self.memory.as_ptr().cast()) };
     }
 }

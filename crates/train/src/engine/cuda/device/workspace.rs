@@ -57,7 +57,7 @@ pub(crate) struct Workspace {
     pub(crate) hidden: Address,
     pub(crate) dhidden: Address,
     pub(crate) logits: Address,
-    /// f32.
+    /// f32: the attention output times its gradient, summed over each head.
     pub(crate) delta: Address,
     pub(crate) partial: Address,
     /// The ids.
@@ -75,12 +75,12 @@ pub(crate) struct Workspace {
     pub(crate) bytes: usize,
 }
 
-/// Memory that grows on demand and is never freed.
+/// Memory that grows on demand and never shrinks.
 #[derive(Default)]
 pub(crate) struct Kept(Option<(Address, usize)>);
 
 impl Kept {
-    /// Returns at least this number of bytes, of arbitrary content.
+    /// Returns the address of at least this number of bytes, whose content is arbitrary.
     pub(crate) fn fit(&mut self, device: &mut dyn Device, bytes: usize) -> Result<Address, Error> {
         match self.0.take_if(|(_, there)| *there < bytes) {
             Some((before, _)) => device.free(before)?,
@@ -96,7 +96,7 @@ impl Kept {
     }
 }
 
-/// An allocator of consecutive places within `bytes` from `base` on.
+/// An allocator of consecutive buffers from `base` on, of which `bytes` are in use.
 pub(crate) struct Next {
     pub(crate) base: Address,
     pub(crate) bytes: usize,
@@ -113,7 +113,7 @@ impl Next {
 }
 
 impl Workspace {
-    /// Returns the places, from `base` on, of a pass over `tokens`.
+    /// Lays out the buffers of a pass over `tokens` from `base` on.
     pub(crate) fn new(
         config: &ModelConfig,
         sizes: &Sizes,

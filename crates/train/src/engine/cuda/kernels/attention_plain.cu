@@ -1,6 +1,7 @@
-// Causal attention without tensor cores: numbers of any width, one warp a query or a key. Rows of qkv are
-// [heads queries, key_heads keys, key_heads values] of HEAD_WIDTH each; query i sees the keys from
-// max(starts[i], i + 1 − window) to i. Result is [batch · length, heads · HEAD_WIDTH], log_sums [batch, heads, length].
+// Causal attention without tensor cores, for f32 and bf16 and heads of any width, with one warp per query or key. A row
+// of qkv is [heads queries, key_heads keys, key_heads values], each HEAD_WIDTH wide. Query i sees the keys from
+// max(starts[i], i + 1 − window) to i. The result is [batch · length, heads · HEAD_WIDTH], and log_sums is [batch,
+// heads, length].
 
 struct Heads {
     u32 length, heads, key_heads, window;
@@ -14,14 +15,15 @@ struct Heads {
         return heads / key_heads;
     }
 
-    // The first key that a query of the row sees.
+    // Returns the first key that a query of the row sees.
     __device__ u32 first(const u32* starts, u32 query) const {
         u32 begin = query >= window ? query + 1 - window : 0;
         return starts[query] > begin ? starts[query] : begin;
     }
 };
 
-// Of two heads, each at a multiple of HEAD_WIDTH numbers from the start of its memory.
+// Returns the dot product of two heads, each of which starts at a multiple of HEAD_WIDTH numbers from the start of its
+// buffer.
 __device__ inline float head_dot(const real* a, const real* b) {
     const u32 COUNT = HEAD_WIDTH % AT_ONCE == 0 ? AT_ONCE : 1;
     float sum = 0.0f;
@@ -34,7 +36,7 @@ __device__ inline float head_dot(const real* a, const real* b) {
     return sum;
 }
 
-// The place of a warp: a row of the batch, a head, a position.
+// The item that a warp computes: a row of the batch, a head and a position.
 struct Place {
     u64 row;
     u32 head, position;
@@ -45,7 +47,7 @@ __device__ inline Place place(u64 item, u32 heads, u32 length) {
     return at;
 }
 
-// The result's gradient times the result, summed over each head: [batch, heads, length].
+// Writes the gradient of the result times the result, summed over each head, to delta [batch, heads, length].
 extern "C" __global__ void attention_delta(
     float* delta, const real* result, const real* dresult, u32 length, u32 heads, u64 items
 ) {
@@ -61,8 +63,8 @@ extern "C" __global__ void attention_delta(
     if (threadIdx.x % WARP == 0) delta[item] = sum;
 }
 
-// Attention of one query, by a warp, to the keys and values from `first` to `last`, rows of `stride`; the logarithm of
-// the sum of its weights.
+// Computes the attention of one query, with one warp, to the keys and values from `first` to `last`, whose rows are
+// `stride` apart. Returns the log-sum-exp: the logarithm of the sum of the query's weights.
 __device__ inline float attend(
     real* to, const real* query, const real* keys, const real* values, u64 stride, u32 first, u32 last, float scale
 ) {
@@ -112,7 +114,7 @@ extern "C" __global__ void attention_forward_plain(
     if (threadIdx.x % WARP == 0) log_sums[item] = log_sum;
 }
 
-// Takes the keys and values of rows of qkv to their positions in a cache [sequences, capacity, width].
+// Copies the keys and values of rows of qkv to their positions in a cache [sequences, capacity, width].
 extern "C" __global__ void keep_keys(
     real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity, u32 stride, u32 width,
     u64 len
@@ -124,8 +126,8 @@ extern "C" __global__ void keep_keys(
     cache[to] = qkv[row * stride + (stride - width) + i];
 }
 
-// Attention of the query of each row to the positions of its sequence in the cache, from max(0, position + 1 − window)
-// to its own: one warp a row and head.
+// Computes the attention of each row's query to the cached positions of its sequence, from max(0, position + 1 −
+// window) to the query's position, with one warp per row and head.
 extern "C" __global__ void attention_cached(
     real* result, const real* cache, const real* qkv, const u32* sequences, const u32* positions, u32 capacity,
     u32 heads, u32 key_heads, u32 window, float scale, u64 items
@@ -140,7 +142,7 @@ extern "C" __global__ void attention_cached(
     attend(result + item * HEAD_WIDTH, query, keys, keys + (u64)key_heads * HEAD_WIDTH, width, first, last, scale);
 }
 
-// The gradient of the queries: one warp a query.
+// Computes the gradient of the queries, with one warp per query.
 extern "C" __global__ void attention_queries_plain(
     real* dqkv, const real* qkv, const real* dresult, const float* log_sums, const float* delta, const u32* starts,
     u32 length, u32 heads, u32 key_heads, u32 window, float scale, u64 items
@@ -179,7 +181,7 @@ extern "C" __global__ void attention_queries_plain(
     }
 }
 
-// The gradients of keys and values: one warp a key, over all heads of queries that share it.
+// Computes the gradients of keys and values, with one warp per key, which sums over all query heads that share the key.
 extern "C" __global__ void attention_keys_plain(
     real* dqkv, const real* qkv, const real* dresult, const float* log_sums, const float* delta, const u32* starts,
     u32 length, u32 heads, u32 key_heads, u32 window, float scale, u64 items
@@ -201,7 +203,7 @@ extern "C" __global__ void attention_keys_plain(
         const real* gradients = dresult + (at.row * length * heads + head) * HEAD_WIDTH;
         u64 sums = (at.row * heads + head) * length;
         for (u32 begin = at.position; begin < length; begin += WARP) {
-            // Starts never fall within a row: the queries after one that does not see the key do not either.
+            // Starts never decrease within a row: if a query does not see the key, no later query sees it.
             if (all.first(starts, begin) > at.position) break;
             u32 query = begin + lane;
             float weight = 0.0f, dscore = 0.0f;

@@ -1,29 +1,32 @@
-// Causal attention on tensor cores, in the manner of FlashAttention-2 (Dao, 2023): tiles of 64 queries or keys, a warp
-// for each 16, soft-max on the way, probabilities found again from the log-sum-exps. The backward pass is two
-// kernels, each with sums of its own in registers: 7 products instead of 5, but no atomic sum and so the same bits.
-// For bf16 and heads of at most 128; narrower ones are filled up to a multiple of 16 with zeros. The arguments are
-// those of the plain kernels.
+// Causal attention on tensor cores, after FlashAttention-2 (Dao, 2023). A tile has 64 queries or keys, of which each
+// warp processes 16. The softmax is computed online, and the backward pass recomputes the probabilities from the
+// log-sum-exps. The backward pass is two kernels, each with separate sums in registers: this takes 7 matrix products
+// instead of 5, but no atomic addition, so the bits are always the same. The kernels are for bf16 and heads of at most
+// 128 numbers; heads are padded with zeros to a multiple of 16. The arguments are those of the plain kernels.
 
 #define TILE 64
 #define TILE_THREADS 128
 #define HEAD ((HEAD_WIDTH + 15) / 16 * 16)
-// 16 bytes more than a row: eight rows of a matrix lie in different banks.
+// The pitch of a tile is 16 bytes more than a row, so that eight rows of a matrix lie in different banks of shared
+// memory.
 #define PITCH (HEAD + 8)
 #define STEPS (HEAD / 16)
-// Rows that the backward pass takes at once beside its own 64: registers hold two sums of [16, HEAD] a warp.
+// The number of rows that the backward pass processes at once against its own 64. The limit is the registers, which
+// hold two sums of [16, HEAD] per warp.
 #define INNER (HEAD <= 64 ? 64 : 32)
-// Blocks that a multiprocessor's registers hold at once.
+// The numbers of thread blocks that the registers of a multiprocessor hold at once.
 #define FORWARD_BLOCKS (HEAD <= 64 ? 4 : 3)
 #define QUERIES_BLOCKS 3
 #define KEYS_BLOCKS (HEAD <= 64 ? 3 : 2)
 #define LOG2_E 1.44269504f
-// The score of a key that a query does not see: its weight is 0 beside any other.
+// The score of a key that a query does not see; its weight is 0 next to any other score.
 #define UNSEEN -3.0e38f
 
-// Starts to load rows first..first + ROWS of one head, `stride` apart, zero from `limit` on and beyond HEAD_WIDTH.
+// Starts to load rows first..first + ROWS of one head, which are `stride` apart. Rows from `limit` on and columns
+// beyond HEAD_WIDTH are zero.
 template <u32 ROWS>
 __device__ inline void load_tile(bf16* tile, const bf16* from, u32 stride, u32 first, u32 limit) {
-    // A thread's columns are the same in all its rows: one address and steps.
+    // A thread has the same columns in all its rows, so it needs only one address and constant steps.
     const u32 COLUMNS = HEAD / 8, STEP = TILE_THREADS / COLUMNS;
     u32 row = threadIdx.x / COLUMNS, column = threadIdx.x % COLUMNS * 8;
     if (TILE_THREADS % COLUMNS != 0 && row >= STEP) return;
@@ -45,7 +48,7 @@ __device__ inline void load_tile(bf16* tile, const bf16* from, u32 stride, u32 f
     }
 }
 
-// Every thread's copies are there, and every thread is done with what it read before.
+// Waits until the copies of every thread have arrived and every thread has finished its earlier reads.
 __device__ inline void wait_for_tiles() {
     wait_for_copies();
     barrier();
@@ -55,7 +58,7 @@ __device__ inline void wait_for_tiles() {
 template <u32 TILES>
 __device__ inline void product_transposed(float (&sums)[TILES][4], const bf16* left, u32 row, const bf16* right) {
     u32 lane = threadIdx.x % WARP;
-    // Where a lane begins; from there on all distances are known to the compiler and take no registers.
+    // The addresses at which a lane begins; the compiler knows all distances from there, so they use no registers.
     left += (row + lane % 16) * PITCH + lane / 16 * 8;
     right += (lane / 16 * 8 + lane % 8) * PITCH + lane / 8 % 2 * 8;
 #pragma unroll
@@ -72,8 +75,8 @@ __device__ inline void product_transposed(float (&sums)[TILES][4], const bf16* l
     }
 }
 
-// out [16, HEAD] += weights [16, 8 · tiles] · right [8 · tiles, HEAD]. What a product leaves and what the next takes
-// lie alike in the lanes: pairs of columns, of a row and the one 8 below it.
+// out [16, HEAD] += weights [16, 8 · tiles] · right [8 · tiles, HEAD]. The result of one product and the left operand
+// of the next have the same layout over the lanes: pairs of columns of a row and of the row 8 below it.
 template <u32 TILES>
 __device__ inline void product(float (&out)[2 * STEPS][4], const u32 (&weights)[TILES][2], const bf16* right) {
     right += threadIdx.x % 16 * PITCH + threadIdx.x % WARP / 16 * 8;
@@ -100,7 +103,7 @@ __device__ inline void clear(float (&sums)[TILES][4]) {
     }
 }
 
-// Writes rows row and row + 8 of a warp's [16, HEAD], each times its factor.
+// Writes rows `row` and `row` + 8 of a warp's [16, HEAD] result, multiplied by `low` and `high`.
 __device__ inline void store(
     bf16* to, u64 stride, const float (&out)[2 * STEPS][4], u32 row, u32 limit, float low, float high
 ) {
@@ -133,14 +136,14 @@ __device__ inline float quad_max(float value) {
     return fmaxf(value, shuffle_xor(value, 2));
 }
 
-// Hides the keys from `at` on that queries `query` and `query` + 8 do not see.
+// Sets the scores of the keys from `at` on that queries `query` and `query` + 8 do not see to UNSEEN.
 template <u32 TILES>
 __device__ inline void hide(float (&scores)[TILES][4], const Heads& all, const u32* starts, u32 at, u32 query) {
     at += threadIdx.x % 4 * 2;
 #pragma unroll
     for (u32 half = 0; half < 2; half++) {
         u32 own = query + half * 8;
-        // Places from `at` on, so that numbers known to the compiler are compared with two.
+        // Both bounds are relative to `at`, so that places known to the compiler are compared with only two variables.
         int last = (int)own - (int)at, first = (own < all.length ? (int)all.first(starts, own) : 0) - (int)at;
 #pragma unroll
         for (int place = 0; place < (int)TILES * 8; place += place % 2 ? 7 : 1) {
@@ -149,7 +152,7 @@ __device__ inline void hide(float (&scores)[TILES][4], const Heads& all, const u
     }
 }
 
-// The same of scores of which rows are keys `key` and `key` + 8, and columns queries from `at` on.
+// Like `hide`, for scores whose rows are keys `key` and `key` + 8 and whose columns are queries from `at` on.
 template <u32 TILES>
 __device__ inline void hide_transposed(
     float (&scores)[TILES][4], const Heads& all, const u32* starts, u32 at, u32 key
@@ -166,8 +169,9 @@ __device__ inline void hide_transposed(
     }
 }
 
-// The weights of a tile of scores, one unit of which is so many powers of 2. `top` is the largest score so far in such
-// powers, `sum` each lane's part of all weights; `shrink` is what those before have to be multiplied by.
+// Computes the softmax weights of a tile of scores; the weight of a score is 2 to the power of score · unit − top.
+// `top` is the largest score · unit so far, `sum` is each lane's part of the sum of all weights, and `shrink` is the
+// factor by which earlier weights must be multiplied.
 __device__ inline void soft_max(
     u32 (&weights)[TILE / 8][2], const float (&scores)[TILE / 8][4], float unit, float (&top)[2], float (&sum)[2],
     float (&shrink)[2]
@@ -191,7 +195,8 @@ __device__ inline void soft_max(
     }
 }
 
-// Grid [tiles of queries, heads, batch]. Values come while scores are computed, the next keys while values are used.
+// The grid is [tiles of queries, heads, batch]. The values are loaded while the scores are computed, and the next keys
+// while the values are used.
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, FORWARD_BLOCKS) attention_forward_tensor(
     bf16* result, float* log_sums, const bf16* qkv, const u32* starts, u32 length, u32 heads, u32 key_heads, u32 window,
     float scale
@@ -199,7 +204,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, FORWARD_BLOCKS) atten
     Heads all = {length, heads, key_heads, window, scale};
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, head = blockIdx.y;
     u64 batch = blockIdx.z;
-    // The longest first.
+    // The tiles with the most keys start first.
     u32 begin = (gridDim.x - 1 - blockIdx.x) * TILE, end = begin + TILE < length ? begin + TILE : length;
     starts += batch * length;
     const bf16* rows = qkv + batch * length * all.stride();
@@ -209,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, FORWARD_BLOCKS) atten
     bf16* query_tile = (bf16*)shared_bytes();
     bf16* key_tile = query_tile + TILE * PITCH;
     bf16* value_tile = key_tile + TILE * PITCH;
-    // All queries see all keys from here to the tile of their own.
+    // All queries of the tile see all keys from `whole` to the start of the tile.
     u32 whole = all.first(starts, end - 1), at = all.first(starts, begin) / TILE * TILE;
     load_tile<TILE>(query_tile, rows + (u64)head * HEAD_WIDTH, stride, begin, length);
     load_tile<TILE>(key_tile, keys, stride, at, length);
@@ -246,7 +251,8 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, FORWARD_BLOCKS) atten
     }
 }
 
-// Grid [tiles of queries, heads, batch]. Keys come while the values are used, the next values while keys are.
+// The grid is [tiles of queries, heads, batch]. The keys are loaded while the values are used, and the next values
+// while the keys are used.
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, QUERIES_BLOCKS) attention_queries_tensor(
     bf16* dqkv, const bf16* qkv, const bf16* dresult, const float* log_sums, const float* delta, const u32* starts,
     u32 length, u32 heads, u32 key_heads, u32 window, float scale
@@ -303,7 +309,8 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, QUERIES_BLOCKS) atten
     store(to, all.stride(), out, query, length, scale, scale);
 }
 
-// Grid [tiles of keys, heads of keys, batch]. All products are transposed: rows are keys, columns queries.
+// The grid is [tiles of keys, heads of keys, batch]. All products are transposed: rows are keys, and columns are
+// queries.
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, KEYS_BLOCKS) attention_keys_tensor(
     bf16* dqkv, const bf16* qkv, const bf16* dresult, const float* log_sums, const float* delta, const u32* starts,
     u32 length, u32 heads, u32 key_heads, u32 window, float scale
@@ -336,7 +343,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, KEYS_BLOCKS) attentio
         load_tile<INNER>(query_tile, queries, stride, begin, length);
         bool more = true;
         for (u32 at = begin; more; at += INNER) {
-            // Starts never fall within a row: the last query of a tile has the last.
+            // Starts never decrease within a row, so the last query of a tile has the largest first key.
             u32 next = at + INNER < length ? at + INNER : length;
             bool hides = at < last || all.first(starts, next - 1) > begin;
             more = next < length && all.first(starts, next) <= last;

@@ -1,10 +1,10 @@
-// Numbers of either width, and sums in a fixed order.
+// Numbers in f32 or bf16, and sums in a fixed order.
 
 typedef REAL real;
 
 #define WARP 32
 #define THREADS 256
-// Numbers of a head that a lane has where a warp shares it: i, i + 32, ..
+// The number of values of a head per lane if a warp shares the head; lane i has values i, i + 32, ..
 #define LANE_PARTS ((HEAD_WIDTH + WARP - 1) / WARP)
 
 __device__ inline float wide(float value) {
@@ -23,7 +23,7 @@ __device__ inline void put(bf16* to, float value) {
     to->bits = (unsigned short)(pack(value, 0.0f) & 0xffffu);
 }
 
-// Numbers of 16 bytes, which a thread moves at once where they lie so.
+// The number of values in 16 bytes, which a thread moves at once if they are aligned.
 #define AT_ONCE ((u32)(16 / sizeof(real)))
 
 __device__ inline bool is_aligned(const void* place) {
@@ -48,7 +48,7 @@ __device__ inline Vector packed(const float* from, bf16) {
     return to;
 }
 
-// Numbers one after the other; 16 bytes at once where COUNT has so many, at multiples of 16 bytes.
+// Loads COUNT consecutive numbers: 16 bytes at once, from a multiple of 16 bytes, if COUNT has that many.
 template <u32 COUNT, class Number>
 __device__ inline void load(float (&to)[COUNT], const Number* from) {
     const u32 EACH = 16 / sizeof(Number);
@@ -79,7 +79,7 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
-// The sum over a block of THREADS; every thread gets it.
+// Returns the sum over a thread block of THREADS to every thread.
 __device__ inline float block_sum(float value) {
     SHARED(float, sums, THREADS / WARP);
     value = warp_sum(value);
@@ -102,7 +102,8 @@ __device__ inline float block_max(float value) {
     return value;
 }
 
-// Adds up what the warps of a block of THREADS have in each lane, first to last; the first warp gets it.
+// Adds the values of all warps of a thread block of THREADS lane by lane, from the first warp to the last; the first
+// warp gets the sums.
 template <u32 COUNT>
 __device__ inline void sum_warps(float (&values)[COUNT]) {
     SHARED(float, all, COUNT * THREADS);
@@ -119,8 +120,8 @@ __device__ inline u64 thread_index() {
     return (u64)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
-// Does work.at<COUNT>(index) for every COUNT-th of `len` indices, or, where so many numbers do not lie `together`,
-// work.at<1>(index) for all.
+// Calls work.at<COUNT>(index) for every COUNT-th of `len` indices if COUNT numbers always lie `together`, and otherwise
+// work.at<1>(index) for every index.
 template <u32 COUNT, class Work>
 __device__ inline void each(const Work& work, bool together, u64 len) {
     u64 threads = (u64)gridDim.x * blockDim.x;

@@ -1,15 +1,15 @@
-// What the kernels take from the hardware. tools/gpu/emulator/emulator.h gives the same names on a CPU.
-// Compiled with -DREAL=bf16|float, -DHEAD_WIDTH=n for sm_80 and later; no header is needed.
+// The hardware functions that the kernels use. tools/gpu/emulator/emulator.h defines the same names for a CPU. The
+// kernels are compiled with -DREAL=bf16|float and -DHEAD_WIDTH=n for sm_80 and later; they need no header.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// The upper half of an f32; a type of our own, as NVRTC brings no headers.
+// The upper half of an f32. The type is defined here because NVRTC ships no headers.
 struct bf16 {
     unsigned short bits;
 };
 
-// 16 bytes moved at once.
+// 16 bytes that are moved at once.
 struct __align__(16) Vector {
     u32 words[4];
 };
@@ -42,7 +42,7 @@ __device__ inline u32 to_bits(float value) {
     return __float_as_uint(value);
 }
 
-// From and to multiples of 16 bytes.
+// The addresses of vectors are multiples of 16 bytes.
 __device__ inline Vector load_vector(const void* from) {
     return *(const Vector*)from;
 }
@@ -51,7 +51,7 @@ __device__ inline void store_vector(void* to, const Vector& vector) {
     *(Vector*)to = vector;
 }
 
-// Starts to copy 16 bytes to shared memory, zeros if they are not `inside`.
+// Starts to copy 16 bytes to shared memory, or zeros if the bytes are not `inside`.
 __device__ inline void copy_ahead(bf16* to, const bf16* from, bool inside) {
     u32 address = (u32)__cvta_generic_to_shared(to);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
@@ -60,7 +60,7 @@ __device__ inline void copy_ahead(bf16* to, const bf16* from, bool inside) {
                  : "memory");
 }
 
-// The same of one number.
+// Starts to copy one number to shared memory, or zero if the number is not `inside`.
 __device__ inline void copy_ahead(float* to, const float* from, bool inside) {
     u32 address = (u32)__cvta_generic_to_shared(to);
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
@@ -69,19 +69,19 @@ __device__ inline void copy_ahead(float* to, const float* from, bool inside) {
                  : "memory");
 }
 
-// What the thread started to copy is there; a barrier tells the others.
+// Waits until the copies that this thread started have arrived; other threads may read them after a barrier.
 __device__ inline void wait_for_copies() {
     asm volatile("cp.async.wait_all;" : : : "memory");
 }
 
-// 2 to the power, to 2 units of its last place, and 0 below the smallest normal number.
+// Returns 2 to the power of `value`, accurate to 2 units in the last place, or 0 below the smallest normal number.
 __device__ inline float power_of_2(float value) {
     float power;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value));
     return power;
 }
 
-// Two numbers rounded to bf16, the first in the lower half.
+// Packs two numbers rounded to bf16, the first in the lower half.
 __device__ inline u32 pack(float low, float high) {
     u32 packed;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
@@ -96,7 +96,7 @@ __device__ inline void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Four matrices [8, 8] of shared memory; lanes 8i to 8i + 7 give the rows of matrix i.
+// Loads four [8, 8] matrices from shared memory; lanes 8i to 8i + 7 give the rows of matrix i.
 __device__ inline void load_matrices(u32 (&to)[4], const bf16* row) {
     u32 address = (u32)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -105,7 +105,7 @@ __device__ inline void load_matrices(u32 (&to)[4], const bf16* row) {
                  : "memory");
 }
 
-// The same, each transposed.
+// Loads four matrices like `load_matrices`, each transposed.
 __device__ inline void load_transposed(u32 (&to)[4], const bf16* row) {
     u32 address = (u32)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -1,11 +1,11 @@
-// Casts, biases, tables, and sums over rows in two stages.
+// Casts, biases, embedding tables, and sums over rows in two stages.
 
 extern "C" __global__ void cast(real* to, const float* from, u64 len) {
     u64 index = thread_index();
     if (index < len) put(to + index, from[index]);
 }
 
-// to = base + scale * delta, in the width of products: a matrix with an adapter of low rank in it.
+// to = base + scale * delta, in the number format of matrix products: a matrix with a merged low-rank adapter.
 extern "C" __global__ void merge(real* to, const float* base, const real* delta, float scale, u64 len) {
     u64 index = thread_index();
     if (index < len) put(to + index, base[index] + scale * wide(delta[index]));
@@ -30,7 +30,7 @@ struct AddBias {
     }
 };
 
-// to = from + bias, the start of a product that is added to a residual stream; bias may be null.
+// to = from + bias, the initial value of a product that is added to a residual stream; bias may be null.
 extern "C" __global__ void add_bias_to_stream(float* to, const float* from, const float* bias, u32 width, u64 len) {
     AddBias<float> work = {to, from, bias, width};
     each<4>(work, width % 4 == 0 && is_aligned(bias), len);
@@ -41,7 +41,7 @@ extern "C" __global__ void add_bias(real* rows, const float* bias, u32 width, u6
     each<AT_ONCE>(work, width % AT_ONCE == 0 && is_aligned(bias), len);
 }
 
-// rows [tokens, width] of the table; positions may be null, else its rows are added.
+// Writes the rows of the table for `ids` to rows [tokens, width], and adds the rows of `positions` unless it is null.
 extern "C" __global__ void embed(
     float* rows, const float* table, const u32* ids, const float* positions, const u32* places, u32 width, u64 len
 ) {
@@ -54,8 +54,8 @@ extern "C" __global__ void embed(
     rows[index] = value;
 }
 
-// Adds rows of `gradient` to those of `table`: entry i of `entries` gets the rows order[begins[i]..begins[i + 1]],
-// one after the other. Grid [entries, width / threads].
+// Adds rows of `gradient` to rows of `table`: entry i of `entries` gets the rows order[begins[i]..begins[i + 1]], one
+// after the other. The grid is [entries, width / threads].
 extern "C" __global__ void embed_backward(
     float* table, const float* gradient, const u32* entries, const u32* begins, const u32* order, u32 width
 ) {
@@ -66,10 +66,11 @@ extern "C" __global__ void embed_backward(
     table[(u64)entries[blockIdx.x] * width + column] += sum;
 }
 
-// Part y of the sums of columns of [rows, width]: every warp of its block takes a row, then that `parts` blocks on.
-// Grid [width / threads, parts].
+// Computes part y of the sums of the columns of [rows, width]: each warp of the thread block adds one of every `parts`
+// · (THREADS / WARP) rows. The grid is [width / threads, parts].
 extern "C" __global__ void column_sums(float* partial, const real* from, u32 rows, u32 width) {
-    // As many columns a lane as a block has warps, one after the other where they are loaded at once.
+    // Each lane has as many columns as the thread block has warps; the columns are consecutive if they are loaded at
+    // once.
     const u32 WARPS = THREADS / WARP;
     bool together = width % WARPS == 0;
     u32 lane = threadIdx.x % WARP, apart = together ? 1 : WARP;
@@ -91,12 +92,12 @@ extern "C" __global__ void column_sums(float* partial, const real* from, u32 row
     }
 }
 
-// Adds the sum of `parts` rows of `partial`, `stride` apart, to `to`. A block takes 32 columns: each warp every eighth
-// part, in order.
+// Adds the sum of `parts` rows of `partial`, which are `stride` apart, to `to`. A thread block handles 32 columns, and
+// each of its warps adds every eighth part, in order.
 extern "C" __global__ void add_partial(float* to, const float* partial, u32 parts, u32 stride, u32 width) {
     const u32 WARPS = THREADS / WARP;
     u32 column = blockIdx.x * WARP + threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    // Counted before, so that the compiler can load several before it adds.
+    // The parts are counted before the loop, so that the compiler can load several values before it adds them.
     u32 own = (parts + WARPS - 1 - warp) / WARPS;
     float sum[1] = {0.0f};
     if (column < width) {

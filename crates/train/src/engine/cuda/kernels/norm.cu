@@ -1,7 +1,7 @@
 // RMSNorm and (with a bias) LayerNorm of rows, and RMSNorm of the heads of queries and keys.
 
-// Numbers of a row that a thread keeps in registers, so that a row waits for memory once: all up to 2,048. Those beyond
-// are read where they are needed.
+// The number of values of a row that a thread keeps in registers, so that a row waits for memory only once. This covers
+// rows of up to 2,048 values; the values beyond are read where they are needed.
 #define KEPT 8
 
 template <class Number>
@@ -17,20 +17,20 @@ struct Row {
         }
     }
 
-    // Column i, number k of the thread.
+    // Returns column i, which is value k of the thread.
     __device__ float at(u32 i, u32 k) const {
         return k < KEPT ? kept[k] : wide(from[i]);
     }
 };
 
-// The columns of a thread, in order.
+// Calls `body` for each column of a thread, in order.
 template <class Body>
 __device__ inline void each_column(u32 width, const Body& body) {
 #pragma unroll
     for (u32 k = 0; k < KEPT; k++) {
         if (threadIdx.x + k * THREADS < width) body(threadIdx.x + k * THREADS, k);
     }
-    // Two at once: registers are full.
+    // Only two iterations are unrolled, because the registers are full.
 #pragma unroll 2
     for (u32 i = threadIdx.x + KEPT * THREADS; i < width; i += THREADS) body(i, KEPT);
 }
@@ -51,7 +51,7 @@ __device__ inline Moments moments(const Row<float>& x, bool centered, float epsi
     return result;
 }
 
-// One block a row.
+// Normalizes rows, with one thread block per row.
 extern "C" __global__ void norm_forward(
     real* y, const float* from, const float* weight, const float* bias, float epsilon, u32 width
 ) {
@@ -63,9 +63,9 @@ extern "C" __global__ void norm_forward(
     });
 }
 
-// Adds to dx, writes it in the width of products to `narrow` unless that is null, and leaves sums for weight and bias
-// in partial [blocks, 2, width]. A thread owns its columns, so shared memory needs no barrier. At most 64 registers, so
-// that four blocks are computed at once.
+// Adds the gradient to dx, writes dx to `narrow` in the number format of matrix products unless `narrow` is null, and
+// writes the sums for weight and bias to partial [blocks, 2, width]. A thread owns its columns, so shared memory needs
+// no barrier. A thread uses at most 64 registers, so that four thread blocks run at once.
 extern "C" __global__ void __launch_bounds__(THREADS, 4) norm_backward(
     float* dx, real* narrow, float* partial, const real* dy, const float* from, const float* __restrict__ weight,
     const float* bias, float epsilon, u32 width, u32 rows
@@ -115,7 +115,7 @@ __device__ inline float head_scale(const float (&x)[LANE_PARTS], float epsilon) 
     return 1.0f / sqrtf(warp_sum(square) / (float)HEAD_WIDTH + epsilon);
 }
 
-// Copies queries and keys to raw and normalizes them where they are. One warp a head of a row.
+// Copies queries and keys to raw and normalizes them in place, with one warp per head of a row.
 extern "C" __global__ void head_norm_forward(
     real* qkv, real* raw, const float* query, const float* key, float epsilon, u32 heads, u32 normed, u32 stride,
     u32 rows
@@ -138,7 +138,8 @@ extern "C" __global__ void head_norm_forward(
     }
 }
 
-// Turns dqkv into the gradient before the norm; partial [blocks, 2, HEAD_WIDTH] gets the sums for both weights.
+// Replaces dqkv by the gradient before the norm, and writes the sums for both weights to partial [blocks, 2,
+// HEAD_WIDTH].
 extern "C" __global__ void head_norm_backward(
     real* dqkv, float* partial, const real* raw, const float* query, const float* key, float epsilon, u32 heads,
     u32 normed, u32 stride, u32 rows

@@ -29,7 +29,8 @@ struct Turn {
     }
 };
 
-// Turns pairs (i, i + half) of the first `heads` heads of each row by the angle of its position; sign −1 turns back.
+// Rotates pairs (i, i + half) of the first `heads` heads of each row by the angle of its position; a sign of −1 rotates
+// back.
 extern "C" __global__ void rotary(
     real* rows, const float* cosines, const float* sines, const u32* places, u32 heads, u32 stride, u32 half,
     float sign, u64 len
@@ -45,7 +46,7 @@ __device__ inline float sigmoid(float x) {
 #define SWIGLU 0
 #define GELU 1
 
-// The value of an activation that takes one number, and its slope.
+// Returns the value of an activation of one number, and writes its derivative to `slope`.
 __device__ inline float gelu(float x, u32 kind, float* slope) {
     if (kind == GELU) {
         float share = 0.5f + 0.5f * erff(x * 0.70710678f);
@@ -76,7 +77,7 @@ struct Activation {
     }
 };
 
-// y [rows, width] of x [rows, width], of SwiGLU [rows, 2 · width]: gates, then ups.
+// Computes y [rows, width] from x [rows, width]; for SwiGLU, x is [rows, 2 · width] with the gates before the ups.
 extern "C" __global__ void activation_forward(real* y, const real* x, u32 kind, u32 width, u64 len) {
     Activation work = {y, x, kind, width};
     each<AT_ONCE>(work, width % AT_ONCE == 0, len);
@@ -113,7 +114,7 @@ struct ActivationGradient {
     }
 };
 
-// Writes dx, and y over dy.
+// Writes dx, and overwrites dy with y.
 extern "C" __global__ void activation_backward(real* dy, real* dx, const real* x, u32 kind, u32 width, u64 len) {
     ActivationGradient work = {dy, dx, x, kind, width};
     each<AT_ONCE>(work, width % AT_ONCE == 0, len);
@@ -121,9 +122,9 @@ extern "C" __global__ void activation_backward(real* dy, real* dx, const real* x
 
 #define IGNORED 0xffffffffu
 
-// The loss of each row of logits [rows, pitch], 0 where the target does not count; with a scale other than 0 the logits
-// become their own gradient times it. One block a row. Rows begin at multiples of 16 bytes: beyond the vocabulary a row
-// is padded, what lies there does not count and may change.
+// Computes the loss of each row of logits [rows, pitch], or 0 if the target does not count. With a scale other than 0,
+// the logits are replaced by their gradient times the scale. One thread block handles one row. Rows begin at multiples
+// of 16 bytes: a row is padded beyond the vocabulary, and the padding does not count and may change.
 extern "C" __global__ void cross_entropy(
     real* logits, float* losses, const u32* targets, float scale, u32 vocabulary, u32 pitch
 ) {
@@ -153,7 +154,7 @@ extern "C" __global__ void cross_entropy(
     float all = block_max(top);
     sum = block_sum(sum * expf(top - all));
     float logit = wide(row[target]);
-    // Everyone has read the target's logit before it changes.
+    // Every thread has read the target's logit before it changes.
     barrier();
     if (threadIdx.x == 0) losses[blockIdx.x] = logf(sum) + (all - logit);
     if (scale == 0.0f) return;

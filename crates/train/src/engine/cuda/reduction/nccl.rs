@@ -1,7 +1,8 @@
-//! NVIDIA's NCCL, found when a run of several processes starts: sums over the GPUs of a node.
+//! NVIDIA's NCCL, which sums over the GPUs of a node. It is loaded when a run of several processes starts.
 //!
-//! The functions are declared here as cudarc, whose own bindings of NCCL load it as well, looks for `libnccl.so`
-//! alone: Debian's package and PyTorch's wheels have `libnccl.so.2`. The values are those of nccl.h, version 2.
+//! The functions are declared here because cudarc, whose bindings also load NCCL at run time, looks only for
+//! `libnccl.so`, whereas Debian's package and PyTorch's wheels contain `libnccl.so.2`. The constants are those of
+//! nccl.h, version 2.
 
 #![expect(unsafe_code, reason = "NCCL's interface is C's")]
 
@@ -67,7 +68,7 @@ impl Nccl {
                 error_string: *library.get(b"ncclGetErrorString\0").map_err(missing)?,
             }
         };
-        // NCCL has threads, which may still run when a communicator has failed.
+        // The library stays loaded, because NCCL's threads may still run when a communicator has failed.
         std::mem::forget(library);
         Ok(nccl)
     }
@@ -76,7 +77,7 @@ impl Nccl {
         if result == SUCCESS {
             return Ok(());
         }
-        // SAFETY: gives a constant text for any number.
+        // SAFETY: the function returns a constant text for any number.
         let told = unsafe { CStr::from_ptr((self.error_string)(result)) };
         let action = "sum gradients with the others";
         Err(Error::Device { action, got: told.to_string_lossy().into_owned() })
@@ -84,11 +85,11 @@ impl Nccl {
 }
 
 impl Communicator {
-    /// Joins the GPUs of all ranks; the context of this one is current. `agree` is given the first rank's id and gives
-    /// it to all.
+    /// Joins the GPUs of all ranks. The CUDA context of this GPU must be current. On the first rank, `agree` receives
+    /// the new id; on every rank, it returns that id.
     ///
     /// # Errors
-    /// There is no NCCL, or it cannot join the GPUs, for example because two ranks have the same one.
+    /// NCCL is not installed, or it cannot join the GPUs, for example because two ranks have the same one.
     pub(crate) fn new(
         [rank, world_size]: [u32; 2],
         agree: impl FnOnce(UniqueId) -> Result<UniqueId, Error>,
@@ -96,13 +97,13 @@ impl Communicator {
         let nccl = Nccl::load()?;
         let mut id = UniqueId([0; 128]);
         if rank == 0 {
-            // SAFETY: fills the id.
+            // SAFETY: the call fills the id.
             nccl.check(unsafe { (nccl.get_unique_id)(&raw mut id) })?;
         }
         let id = agree(id)?;
         let number = |count: u32| c_int::try_from(count).unwrap_or(c_int::MAX);
         let mut handle = null_mut();
-        // SAFETY: the handle is written before it is read, and given back in `abort`.
+        // SAFETY: the handle is written before it is read, and released in `abort`.
         let joined =
             unsafe { (nccl.init_rank)(&raw mut handle, number(world_size), id, number(rank)) };
         nccl.check(joined)?;
@@ -121,11 +122,13 @@ impl Communicator {
         self.nccl.check(begun)
     }
 
+    /// Checks whether a sum has failed.
+    ///
     /// # Errors
     /// A sum has failed meanwhile.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut state = SUCCESS;
-        // SAFETY: writes one number; the handle is this value's own.
+        // SAFETY: the call writes one number, and this value owns the handle.
         self.nccl.check(unsafe { (self.nccl.get_async_error)(self.handle, &raw mut state) })?;
         self.nccl.check(state)
     }
@@ -133,7 +136,7 @@ impl Communicator {
     /// Ends all sums, including those that other ranks will never answer.
     pub(crate) fn abort(&mut self) {
         if !self.handle.is_null() {
-            // SAFETY: given back once; errors at the end of a process help nobody.
+            // SAFETY: the handle is released once; errors at the end of a process help nobody.
             let _ = unsafe { (self.nccl.abort)(self.handle) };
             self.handle = null_mut();
         }
@@ -152,7 +155,7 @@ mod tests {
 
     use super::Nccl;
 
-    /// Returns the library's message for an error, or without the library what to do.
+    /// An error contains the library's message or, without the library, what to do.
     #[test]
     fn errors_are_in_words() {
         match Nccl::load() {

@@ -1,5 +1,5 @@
-//! Several decoders that sum their gradients, each a thread with a separate emulator: the buckets and the order of
-//! calls are those of GPUs, the sums are the CPU's.
+//! Tests of several decoders that sum their gradients, each on a thread with a separate emulator. The buckets and the
+//! order of calls are as on GPUs; the sums are computed on the CPU.
 
 use std::sync::atomic::AtomicBool;
 
@@ -56,7 +56,7 @@ fn ranks_sum_to_the_gradients_of_one_whatever_the_buckets() {
                     starts: part.starts.to_vec(),
                     length: part.length,
                 };
-                // An evaluation between two steps is each rank's own.
+                // A rank may evaluate between two steps without the other ranks.
                 if world.is_main_process() {
                     decoder.losses(&[], &own, &NEVER).unwrap();
                 }

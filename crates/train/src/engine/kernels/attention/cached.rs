@@ -45,7 +45,7 @@ impl<F: Number> Cache<F> {
         }
     }
 
-    /// Computes attention of the last row of each sequence: row i of `qkv` is position `positions[i]` of sequence
+    /// Computes the attention of the last row of each sequence: row i of `qkv` is position `positions[i]` of sequence
     /// `sequences[i]` and attends to the last `window` positions up to itself. Writes \[rows, heads · width\] to
     /// `result`.
     pub(crate) fn attend(
@@ -79,7 +79,7 @@ impl<F: Number> Cache<F> {
     }
 }
 
-/// Attention of one query over keys and values, \[positions, width\] each.
+/// Computes the attention of one query over keys and values, \[positions, width\] each.
 #[inline(always)]
 fn attend_one<F: Number>(
     query: &[F],
